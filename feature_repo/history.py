@@ -1,0 +1,72 @@
+"""The pure fold of events into a user's history, shared by training and streaming.
+
+A history is the newest `max_length` events of the *set* of a user's events,
+ordered by (timestamp, event_id). That makes the fold commutative and
+idempotent: late, repeated and replayed events end in the same history.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from feature_repo.schema import Event, microseconds
+
+DEFAULT_MAX_LENGTH = 128
+
+
+class HistoryEvent(NamedTuple):
+    """One event as the model reads it. `timestamp` is in microseconds since 1970 UTC."""
+
+    timestamp: int
+    event_id: str
+    item_id: str
+    event_type: str
+    value: float
+
+    @classmethod
+    def of(cls, event: Event) -> "HistoryEvent":
+        """Keep of `event` what a history holds; a missing value is 0."""
+        return cls(
+            timestamp=microseconds(event.timestamp),
+            event_id=event.event_id,
+            item_id=event.item_id,
+            event_type=event.event_type,
+            value=0.0 if event.value is None else event.value,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UserHistory:
+    """A user's newest events, oldest first."""
+
+    user_id: str
+    events: tuple[HistoryEvent, ...] = ()
+
+
+def append(
+    history: UserHistory, event: HistoryEvent, max_length: int = DEFAULT_MAX_LENGTH
+) -> UserHistory:
+    """Return `history` with `event` sorted into place.
+
+    Returns `history` itself, the same object, where the event changes nothing:
+    it is known already, or it is older than all of a full history. `result is
+    history` is therefore the test for "this event must not be counted again".
+    """
+    events = history.events
+    if any(known.event_id == event.event_id for known in events):
+        return history
+    position = bisect_left(events, event)
+    if position == 0 and len(events) >= max_length:
+        return history
+    merged = (*events[:position], event, *events[position:])
+    return UserHistory(history.user_id, merged[-max_length:])
+
+
+def fold(
+    history: UserHistory, events: Iterable[HistoryEvent], max_length: int = DEFAULT_MAX_LENGTH
+) -> UserHistory:
+    """Append every event in turn."""
+    for event in events:
+        history = append(history, event, max_length)
+    return history

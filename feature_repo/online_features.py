@@ -1,0 +1,73 @@
+"""The online store's contract: the newest features of a user or an item, by key."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from feature_repo.history import UserHistory
+from feature_repo.schema import Item, User
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UserEmbedding:
+    """The query embedding of a user's history, in the vector space of one bundle.
+
+    vector: float32 [dimension]; history_timestamp: microseconds of the newest event in it.
+    """
+
+    user_id: str
+    vector: npt.NDArray[np.float32]
+    bundle_version: str
+    history_timestamp: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemEmbedding:
+    """The candidate embedding of an item, in the vector space of one bundle. float32 [dimension]."""
+
+    item_id: str
+    vector: npt.NDArray[np.float32]
+    bundle_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemStatistics:
+    """How often an item is acted on: exponentially decayed counts as of `timestamp`.
+
+    `event_types[i]` was counted `hour[i]`, `day[i]` and `week[i]` times, each event
+    weighing exp(-age / window). `timestamp` is in microseconds since 1970 UTC.
+    """
+
+    item_id: str
+    timestamp: int
+    event_types: tuple[str, ...]
+    hour: tuple[float, ...]
+    day: tuple[float, ...]
+    week: tuple[float, ...]
+
+
+FeatureRecord = UserHistory | UserEmbedding | User | Item | ItemEmbedding | ItemStatistics
+RecordT = TypeVar("RecordT", UserHistory, UserEmbedding, User, Item, ItemEmbedding, ItemStatistics)
+
+
+class OnlineFeatures(Protocol):
+    """Reads and writes whole feature records. Safe for use by many threads."""
+
+    def get(self, view: type[RecordT], keys: Sequence[str]) -> list[RecordT | None]:
+        """Return the record of each key, in order, or None where nothing is stored."""
+        ...
+
+    def push(self, records: Sequence[FeatureRecord]) -> None:
+        """Store each record, replacing the key's older one. Records may be of mixed views."""
+        ...
+
+    def delete(self, view: type[FeatureRecord], keys: Sequence[str]) -> None:
+        """Forget the records of the keys; an unknown key is no error."""
+        ...
+
+    def close(self) -> None:
+        """Release files and connections."""
+        ...

@@ -1,0 +1,113 @@
+"""Event, Item and User: what enters the system, validated once at the edge.
+
+The same models read a REST body, an imported file and a log record, so that a
+value that is accepted in one place is accepted in all.
+"""
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+
+SCHEMA_VERSION = 1
+
+EARLIEST_TIMESTAMP = datetime(1990, 1, 1, tzinfo=UTC)
+"""Before this a timestamp is a unit error (seconds read as milliseconds, an empty column)."""
+
+LATEST_TIMESTAMP = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+def _printable(value: str) -> str:
+    if value != value.strip() or not value.isprintable():
+        raise ValueError(f"must be printable and not padded with spaces. Received: {value!r}.")
+    return value
+
+
+def _plausible(value: datetime) -> datetime:
+    if not EARLIEST_TIMESTAMP <= value < LATEST_TIMESTAMP:
+        raise ValueError(
+            f"must lie between {EARLIEST_TIMESTAMP:%Y-%m-%d} and {LATEST_TIMESTAMP:%Y-%m-%d}. "
+            f"Received: {value.isoformat()}."
+        )
+    return value.astimezone(UTC)
+
+
+Identifier = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
+"""A user, item, event or request id: 1..128 printable characters."""
+
+EventType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+"""A lower-case word such as view, cart, purchase."""
+
+Timestamp = Annotated[AwareDatetime, AfterValidator(_plausible)]
+"""An RFC 3339 time with an offset, kept in UTC with microsecond resolution."""
+
+Label = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Event(_Record):
+    """One thing one user did to one item at one moment.
+
+    `event_id` makes a record idempotent: the same id seen twice counts once.
+    """
+
+    event_id: Identifier
+    user_id: Identifier
+    item_id: Identifier
+    event_type: EventType
+    timestamp: Timestamp
+    value: Annotated[float, Field(ge=-1e12, le=1e12)] | None = None
+    query: Annotated[str, Field(max_length=1024)] | None = None
+    request_id: Identifier | None = None
+    context: Annotated[dict[str, JsonValue], Field(max_length=64)] = {}
+
+
+class Item(_Record):
+    """One entry of the catalogue. `categories` go from general to specific."""
+
+    item_id: Identifier
+    title: Annotated[str, Field(max_length=1024)] = ""
+    description: Annotated[str, Field(max_length=16_384)] = ""
+    categories: Annotated[tuple[Label, ...], Field(max_length=32)] = ()
+    brand: Annotated[str, Field(max_length=256)] = ""
+    price: Annotated[float, Field(ge=0, le=1e12)] | None = None
+    tags: Annotated[tuple[Label, ...], Field(max_length=64)] = ()
+    attributes: Annotated[dict[str, str | float | bool], Field(max_length=256)] = {}
+    available: bool = True
+    published_at: Timestamp | None = None
+
+    @property
+    def text(self) -> str:
+        """What the text tower reads: the title first, since long text is cut at the end."""
+        parts = (self.title, self.brand, " > ".join(self.categories), self.description)
+        return ". ".join(part for part in parts if part)
+
+
+class User(_Record):
+    """What is known of a user besides the events."""
+
+    user_id: Identifier
+    attributes: Annotated[dict[str, str | float | bool], Field(max_length=256)] = {}
+
+
+def microseconds(moment: datetime) -> int:
+    """Return an aware datetime as whole microseconds since 1970-01-01 UTC, without rounding."""
+    delta = moment - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def content_id(*parts: str) -> str:
+    """Return a 32-digit hex id that is the same for the same parts, for records without one."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        encoded = part.encode()
+        # The length keeps ("ab", "c") and ("a", "bc") apart.
+        digest.update(len(encoded).to_bytes(8, "big") + encoded)
+    return digest.hexdigest()
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

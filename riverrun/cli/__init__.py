@@ -1,0 +1,1 @@
+"""The `riverrun` command, one module per group of subcommands."""

@@ -1,0 +1,33 @@
+"""Settings shared by all tests: quiet TensorFlow, hypothesis without deadlines, real data lookup."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "riverrun", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("riverrun")
+
+REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if REAL_DATA.is_dir():
+        return
+    skip = pytest.mark.skip(reason=f"the public data sets are absent: {REAL_DATA} is no folder")
+    for item in items:
+        if item.get_closest_marker("realdata"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with online-retail, amazon-beauty and chorus-icecat."""
+    return REAL_DATA
