@@ -29,7 +29,7 @@ class Encoder(Protocol):
         ...
 
     def encode_candidates(self, items: Sequence[Item], at: datetime) -> npt.NDArray[np.float32]:
-        """Return candidate embeddings, float32 [len(items), dimension], known and new items alike."""
+        """Return candidate embeddings, float32 [len(items), dimension], of new items too."""
         ...
 
     def encode_text(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:

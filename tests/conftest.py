@@ -1,4 +1,4 @@
-"""Settings shared by all tests: quiet TensorFlow, hypothesis without deadlines, real data lookup."""
+"""Settings shared by all tests: quiet TensorFlow, hypothesis without deadlines, real data."""
 
 import os
 from pathlib import Path
