@@ -1,4 +1,4 @@
-"""The columns the candidate tower reads of an item, made by the same code in training and serving."""
+"""The columns the candidate tower reads of an item, made alike in training and serving."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

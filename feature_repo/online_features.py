@@ -26,7 +26,7 @@ class UserEmbedding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ItemEmbedding:
-    """The candidate embedding of an item, in the vector space of one bundle. float32 [dimension]."""
+    """The candidate embedding of an item, float32 [dimension], in the space of one bundle."""
 
     item_id: str
     vector: npt.NDArray[np.float32]
