@@ -1,0 +1,146 @@
+"""The root of all settings: a TOML file, then RIVERRUN_* variables, then the command line.
+
+Packages declare their own part (`trainer.settings`, `serving.settings`, `streaming.settings`)
+and take it as an argument; nothing below `riverrun` reads a file or the environment for it.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from feature_repo.history import DEFAULT_MAX_LENGTH
+from riverrun.errors import UserError
+from serving.settings import ServingSettings
+from streaming.settings import StreamingSettings
+from trainer.settings import TrainingSettings
+
+DEFAULT_FILE = Path("riverrun.toml")
+PREFIX = "RIVERRUN_"
+# Read elsewhere: by the tests and the command line, not by this class.
+NOT_SETTINGS = ("RIVERRUN_TEST_", "RIVERRUN_FUZZ_", "RIVERRUN_SETTINGS")
+
+
+class HttpSettings(BaseModel):
+    """Where the HTTP API listens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Unknown keys are refused.
+
+    `home` holds one shop. `online_url` is `sqlite:///FILE` or `redis://HOST:PORT/DB`,
+    `log_url` is `log:///FILE`; unset, both are files in `home`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    home: Path = Path(".riverrun")
+    online_url: str = ""
+    log_url: str = ""
+    history_length: Annotated[int, Field(ge=1, le=4096)] = DEFAULT_MAX_LENGTH
+    http: HttpSettings = HttpSettings()
+    training: TrainingSettings = TrainingSettings()
+    serving: ServingSettings = ServingSettings()
+    streaming: StreamingSettings = StreamingSettings()
+
+    @property
+    def archive(self) -> Path:
+        """Parquet files of all events, items and users."""
+        return self.home / "archive"
+
+    @property
+    def bundles(self) -> Path:
+        """Published models, one folder per version."""
+        return self.home / "bundles"
+
+    @property
+    def registry(self) -> Path:
+        """Feast's registry."""
+        return self.home / "registry.db"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The stream worker's state and positions."""
+        return self.home / "checkpoint.sqlite"
+
+    @property
+    def text_embeddings(self) -> Path:
+        """The cache of text embeddings, keyed by model and text."""
+        return self.home / "text-embeddings.sqlite"
+
+    @property
+    def online_store_url(self) -> str:
+        """Where the online features live."""
+        return self.online_url or f"sqlite:///{self.home.absolute() / 'online.sqlite'}"
+
+    @property
+    def event_log_url(self) -> str:
+        """Where events and items are appended."""
+        return self.log_url or f"log:///{self.home.absolute() / 'log.sqlite'}"
+
+
+def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
+    """Return the settings of `file` (default: ./riverrun.toml if present), environment, overrides.
+
+    An override of None counts as not given. Raises `UserError` naming the key and the value.
+    """
+    if file is not None and not file.is_file():
+        raise UserError(f"settings file {file}: no such file.")
+    toml_file = file or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+
+    class _FileSettings(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (
+                init_settings,
+                env_settings,
+                TomlConfigSettingsSource(settings_cls, toml_file=toml_file),
+            )
+
+    _refuse_unknown_variables()
+    try:
+        return _FileSettings(**{key: v for key, v in overrides.items() if v is not None})
+    except ValidationError as error:
+        raise UserError(_describe(error, toml_file)) from None
+    except ValueError as error:  # tomllib.TOMLDecodeError is one
+        raise UserError(f"settings file {toml_file}: {error}.") from None
+
+
+def _refuse_unknown_variables() -> None:
+    for variable in sorted(os.environ):
+        name = variable.upper()
+        if not name.startswith(PREFIX) or name.startswith(NOT_SETTINGS):
+            continue
+        field = name.removeprefix(PREFIX).split("__")[0].lower()
+        if field not in Settings.model_fields:
+            known = ", ".join(f"{PREFIX}{key.upper()}" for key in sorted(Settings.model_fields))
+            raise UserError(f"environment variable {variable} is no setting. Known: {known}.")
+
+
+def _describe(error: ValidationError, file: Path | None) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    source = f"settings ({file})" if file else "settings"
+    reason = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
+    return f"{source}: {key}: {reason}. Received: {first['input']!r}."
