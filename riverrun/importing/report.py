@@ -1,0 +1,102 @@
+"""What an import did with every row, by reason, and where the rejected rows went."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Self
+
+import orjson
+import polars as pl
+
+LINE = "_line"
+REASON = "_reason"
+
+
+class RejectsFile:
+    """A JSONL file of `{"file", "line", "reason", "row"}`, begun with the first rejected row."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stream: IO[bytes] | None = None
+        path.unlink(missing_ok=True)
+
+    def write(self, file: str, line: int | None, reason: str, row: Any) -> None:
+        """Append one rejected row."""
+        if self._stream is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self.path.open("wb")
+        record = {"file": file, "line": line, "reason": reason, "row": row}
+        self._stream.write(orjson.dumps(record, default=str) + b"\n")
+
+    def close(self) -> None:
+        """Flush to disk."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+
+@dataclass
+class ImportReport:
+    """Counts of rows: `read` = `accepted` + all of `rejected` + all of `skipped`.
+
+    `rejected` rows were unusable and are in the rejects file; `skipped` rows were right but
+    superfluous (duplicates, known already); `repaired` rows were accepted after a change, and
+    one row may be repaired for several reasons. `derived` counts records made out of rows, as
+    the items of a file of order lines.
+    """
+
+    read: int = 0
+    accepted: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    repaired: Counter[str] = field(default_factory=Counter)
+    derived: Counter[str] = field(default_factory=Counter)
+    rejects: RejectsFile | None = None
+
+    def reject(self, file: str, frame: pl.DataFrame) -> None:
+        """Count the rows of `frame` by its column `_reason`, and keep them with file and line."""
+        if frame.is_empty():
+            return
+        self.rejected.update(frame[REASON].to_list())
+        if self.rejects is not None:
+            for row in frame.iter_rows(named=True):
+                line, reason = row.pop(LINE), row.pop(REASON)
+                self.rejects.write(file, line, reason, row)
+
+    def reject_one(self, file: str, line: int | None, reason: str, row: Any) -> None:
+        """Count and keep one row."""
+        self.rejected[reason] += 1
+        if self.rejects is not None:
+            self.rejects.write(file, line, reason, row)
+
+    def skip(self, reason: str, count: int) -> None:
+        """Count rows that add nothing."""
+        if count:
+            self.skipped[reason] += count
+
+    def repair(self, reason: str, count: int) -> None:
+        """Count rows that were changed and kept."""
+        if count:
+            self.repaired[reason] += count
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the counts as JSON values, the commonest reason first."""
+        return {
+            "read": self.read,
+            "accepted": self.accepted,
+            **{
+                name: dict(getattr(self, name).most_common())
+                for name in ("rejected", "skipped", "repaired", "derived")
+            },
+        }
+
+    def close(self) -> None:
+        """Finish the rejects file."""
+        if self.rejects is not None:
+            self.rejects.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
