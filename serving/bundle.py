@@ -1,0 +1,410 @@
+"""A bundle: one immutable, checksummed folder with a model and the catalogue it was made for.
+
+    bundles/CURRENT                          the served version, replaced atomically
+    bundles/<version>/manifest.json          what the bundle is, and the SHA-256 of every file
+    bundles/<version>/model/                 TensorFlow SavedModel
+    bundles/<version>/candidates/ids.json    item ids in row order
+    bundles/<version>/candidates/embeddings.npy   float32 [num_items, dimension]
+    bundles/<version>/items.parquet          columns item_id, item (JSON of `schema.Item`)
+
+A reader sees a whole bundle or none: it is built under a name that starts with a dot,
+flushed and renamed. Reading one runs no code stored in it: ids are JSON, vectors `.npy`
+without pickles.
+"""
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import polars as pl
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from feature_repo.schema import Item
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+MODEL = "model"
+CANDIDATE_IDS = "candidates/ids.json"
+CANDIDATE_EMBEDDINGS = "candidates/embeddings.npy"
+ITEMS = "items.parquet"
+CURRENT = "CURRENT"
+
+VERSION = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}")
+
+ENCODE_TEXT = "encode_text"
+ENCODE_CANDIDATE = "encode_candidate"
+ENCODE_CANDIDATE_FROM_TEXT = "encode_candidate_from_text"
+ENCODE_QUERY = "encode_query"
+ENCODE_QUERY_FROM_EMBEDDINGS = "encode_query_from_embeddings"
+RECOMMEND = "serving_default"
+
+
+class Signature(NamedTuple):
+    """Names of a SavedModel signature's arguments and results; axis 0 is the batch."""
+
+    inputs: frozenset[str]
+    outputs: frozenset[str]
+
+
+_QUERY = frozenset({"item_ids", "event_types", "timestamps", "query_text"})
+_ITEM = frozenset({"item_id", "category", "brand", "price", "age_days"})
+_EMBEDDINGS = frozenset({"embeddings"})
+
+SIGNATURES: Mapping[str, Signature] = {
+    # texts string [n] -> embeddings float32 [n, text_dimension], L2-normalised.
+    ENCODE_TEXT: Signature(frozenset({"texts"}), _EMBEDDINGS),
+    # item_id, text, category, brand string [n]; price (NaN unknown), age_days (-1 unknown)
+    # float32 [n] -> embeddings float32 [n, dimension].
+    ENCODE_CANDIDATE: Signature(_ITEM | {"text"}, _EMBEDDINGS),
+    # The same with text_embedding float32 [n, text_dimension] instead of text.
+    ENCODE_CANDIDATE_FROM_TEXT: Signature(_ITEM | {"text_embedding"}, _EMBEDDINGS),
+    # item_ids, event_types string [n, L]; timestamps int64 [n, L], microseconds, 0 is padding;
+    # query_text string [n] -> embeddings float32 [n, dimension]. Oldest first, padding at the
+    # end; an item that is not in the bundle counts as padding.
+    ENCODE_QUERY: Signature(_QUERY, _EMBEDDINGS),
+    # history_embeddings float32 [n, L, dimension]; event_types, timestamps as above;
+    # query_text_embedding float32 [n, text_dimension], zeros without a query.
+    ENCODE_QUERY_FROM_EMBEDDINGS: Signature(
+        frozenset({"history_embeddings", "event_types", "timestamps", "query_text_embedding"}),
+        _EMBEDDINGS,
+    ),
+    # Inputs of encode_query -> item_ids string [n, top_k], scores float32 [n, top_k].
+    RECOMMEND: Signature(_QUERY, frozenset({"item_ids", "scores"})),
+}
+
+
+class BundleError(ValueError):
+    """A bundle that must not be served. The message names the file and the reason."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"bundle file {path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataWindow(_Part):
+    """The events that the model learned from."""
+
+    start: AwareDatetime | None
+    end: AwareDatetime | None
+    events: Annotated[int, Field(ge=0)]
+
+
+class FileEntry(_Part):
+    """What a file of the bundle must be."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    bytes: Annotated[int, Field(ge=0)]
+
+
+class Manifest(_Part):
+    """What a bundle says of itself."""
+
+    format: int = FORMAT
+    version: Annotated[str, Field(pattern=f"^{VERSION.pattern}$")]
+    created_at: AwareDatetime
+    parent: str | None = None
+    dimension: Annotated[int, Field(ge=1, le=4096)]
+    text_dimension: Annotated[int, Field(ge=1, le=8192)] = 384
+    max_history: Annotated[int, Field(ge=1, le=4096)]
+    event_types: tuple[str, ...]
+    top_k: Annotated[int, Field(ge=1, le=10_000)] = 100
+    num_items: Annotated[int, Field(ge=0)]
+    data_window: DataWindow
+    metrics: dict[str, float] = {}
+    model: dict[str, JsonValue] = {}
+    files: dict[str, FileEntry] = {}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """A verified bundle in memory.
+
+    candidate_embeddings: float32 [num_items, dimension], row i belongs to candidate_ids[i].
+    model: the loaded SavedModel; `signatures` maps each of `SIGNATURES` to its function.
+    """
+
+    path: Path
+    manifest: Manifest
+    candidate_ids: list[str]
+    candidate_embeddings: npt.NDArray[np.float32]
+    model: Any = field(repr=False)
+
+    @classmethod
+    def load(cls, path: Path) -> "Bundle":
+        """Return the bundle in folder `path`, or raise `BundleError` naming file and reason."""
+        manifest = verify(path)
+        candidate_ids = _read_ids(path / CANDIDATE_IDS)
+        embeddings = _read_embeddings(path / CANDIDATE_EMBEDDINGS)
+        if len(candidate_ids) != manifest.num_items:
+            raise BundleError(
+                path / CANDIDATE_IDS,
+                f"must hold num_items = {manifest.num_items} ids. Received: {len(candidate_ids)}.",
+            )
+        if embeddings.shape != (manifest.num_items, manifest.dimension):
+            raise BundleError(
+                path / CANDIDATE_EMBEDDINGS,
+                f"must have shape [{manifest.num_items}, {manifest.dimension}]. "
+                f"Received: {list(embeddings.shape)}.",
+            )
+        return cls(path, manifest, candidate_ids, embeddings, _load_model(path / MODEL, manifest))
+
+    @property
+    def version(self) -> str:
+        """The name of the bundle and of its vector space."""
+        return self.manifest.version
+
+    @property
+    def signatures(self) -> Mapping[str, Any]:
+        """The SavedModel's functions by signature name, called with keyword tensors."""
+        signatures: Mapping[str, Any] = self.model.signatures
+        return signatures
+
+    @property
+    def model_digest(self) -> str:
+        """A hash of the model's files: equal digests encode a text to equal embeddings."""
+        digest = hashlib.sha256()
+        for name, entry in sorted(self.manifest.files.items()):
+            if name.startswith(f"{MODEL}/"):
+                digest.update(f"{name}\0{entry.sha256}\0".encode())
+        return digest.hexdigest()
+
+    def items(self) -> list[Item]:
+        """Return the catalogue as it was when the bundle was built."""
+        file = self.path / ITEMS
+        try:
+            rows = pl.read_parquet(file, columns=["item"])["item"]
+            return [Item.model_validate_json(row) for row in rows]
+        except (OSError, pl.exceptions.PolarsError, ValidationError) as error:
+            raise BundleError(file, f"is no table of items: {error}") from error
+
+
+# Reading.
+
+
+def current_bundle(bundles: Path) -> Path | None:
+    """Return the folder that `CURRENT` names, or None where nothing was published yet."""
+    file = bundles / CURRENT
+    try:
+        version = file.read_text("ascii").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(file, f"cannot be read: {error}") from error
+    if not VERSION.fullmatch(version):
+        raise BundleError(file, f"must name a bundle version. Received: {version[:64]!r}.")
+    return bundles / version
+
+
+def published_versions(bundles: Path) -> list[str]:
+    """Return the versions in the folder, oldest first."""
+    if not bundles.is_dir():
+        return []
+    return sorted(entry.name for entry in bundles.iterdir() if VERSION.fullmatch(entry.name))
+
+
+def verify(path: Path) -> Manifest:
+    """Return the manifest of `path` after checking its format and the hash of every file."""
+    manifest = _read_manifest(path / MANIFEST)
+    if manifest.version != path.name:
+        raise BundleError(
+            path / MANIFEST,
+            f"`version` must be the folder's name {path.name!r}. Received: {manifest.version!r}.",
+        )
+    found = {str(file.relative_to(path)) for file in _files(path)} - {MANIFEST}
+    for name in (CANDIDATE_IDS, CANDIDATE_EMBEDDINGS, ITEMS, f"{MODEL}/saved_model.pb"):
+        if name not in manifest.files:
+            raise BundleError(path / MANIFEST, f"lists no file {name!r}.")
+    for name in sorted(found ^ manifest.files.keys()):
+        raise BundleError(
+            path / name, "is not in the manifest." if name in found else "is missing."
+        )
+    for name, expected in sorted(manifest.files.items()):
+        received = file_entry(path / name)
+        if received != expected:
+            raise BundleError(
+                path / name,
+                f"must have {expected.bytes} bytes and SHA-256 {expected.sha256}. "
+                f"Received: {received.bytes} bytes, {received.sha256}.",
+            )
+    return manifest
+
+
+def file_entry(file: Path) -> FileEntry:
+    """Return size and SHA-256 of a file."""
+    try:
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            return FileEntry(sha256=digest, bytes=stream.tell())
+    except OSError as error:
+        raise BundleError(file, f"cannot be read: {error}") from error
+
+
+def _read_manifest(file: Path) -> Manifest:
+    try:
+        document = orjson.loads(file.read_bytes())
+    except OSError as error:
+        raise BundleError(file, f"cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise BundleError(file, f"is not JSON: {error}.") from error
+    format_number = document.get("format") if isinstance(document, dict) else None
+    if format_number != FORMAT:
+        raise BundleError(file, f"`format` must be {FORMAT}. Received: {format_number!r}.")
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise BundleError(file, f"`{key}`: {first['msg']}. Received: {first['input']!r}.") from None
+
+
+def _read_ids(file: Path) -> list[str]:
+    try:
+        ids = orjson.loads(file.read_bytes())
+    except ValueError as error:
+        raise BundleError(file, f"is not JSON: {error}.") from error
+    if not isinstance(ids, list) or not all(isinstance(item_id, str) for item_id in ids):
+        raise BundleError(file, "must be a list of strings.")
+    if len(set(ids)) != len(ids):
+        raise BundleError(file, "holds an id twice.")
+    return ids
+
+
+def _read_embeddings(file: Path) -> npt.NDArray[np.float32]:
+    try:
+        embeddings = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BundleError(file, f"is no array: {error}") from error
+    if not isinstance(embeddings, np.ndarray) or embeddings.dtype != np.float32:
+        raise BundleError(file, "must be one float32 array.")
+    if not np.isfinite(embeddings).all():
+        raise BundleError(file, "holds a value that is not finite.")
+    return embeddings
+
+
+def _load_model(folder: Path, manifest: Manifest) -> Any:
+    import tensorflow as tf  # Takes seconds, and writers need none of it.
+    import tensorflow_text  # noqa: F401 - registers the tokeniser's ops.
+    from scann.scann_ops.py import scann_ops  # noqa: F401 - registers the index's ops.
+
+    file = folder / "saved_model.pb"
+    try:
+        model = tf.saved_model.load(str(folder))
+    except Exception as error:  # TensorFlow raises whatever it met, protobuf's errors included.
+        raise BundleError(file, f"cannot be loaded: {type(error).__name__}: {error}") from error
+    for name, signature in SIGNATURES.items():
+        function = model.signatures.get(name)
+        if function is None:
+            raise BundleError(file, f"has no signature `{name}`.")
+        inputs = frozenset(function.structured_input_signature[1])
+        outputs = frozenset(function.structured_outputs)
+        if inputs != signature.inputs or outputs != signature.outputs:
+            raise BundleError(
+                file,
+                f"signature `{name}` must be {sorted(signature.inputs)} -> "
+                f"{sorted(signature.outputs)}. Received: {sorted(inputs)} -> {sorted(outputs)}.",
+            )
+    for name in SIGNATURES.keys() - {RECOMMEND}:
+        width = manifest.text_dimension if name == ENCODE_TEXT else manifest.dimension
+        received = model.signatures[name].structured_outputs["embeddings"].shape[-1]
+        if received not in (None, width):
+            raise BundleError(file, f"`{name}` must return {width} columns. Received: {received}.")
+    return model
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for entry in sorted(folder.rglob("*")):
+        if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
+            raise BundleError(entry, "must be a plain file.")
+        if entry.is_file():
+            yield entry
+
+
+# Writing.
+
+
+def new_version(created_at: datetime, token: str | None = None) -> str:
+    """Return a version name; `token`, four hex digits, keeps two of one second apart."""
+    return f"{created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{token or secrets.token_hex(2)}"
+
+
+@contextmanager
+def building(bundles: Path, version: str) -> Iterator[Path]:
+    """Give a folder to build a bundle in; it is removed where the block does not `publish` it."""
+    folder = bundles / f".building-{version}"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "candidates").mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_candidates(
+    folder: Path, candidate_ids: Sequence[str], embeddings: npt.NDArray[np.float32]
+) -> None:
+    """Write ids and float32 [n, dimension] embeddings, in the same row order."""
+    (folder / CANDIDATE_IDS).write_bytes(orjson.dumps(list(candidate_ids)))
+    np.save(folder / CANDIDATE_EMBEDDINGS, embeddings.astype(np.float32), allow_pickle=False)
+
+
+def write_items(folder: Path, items: Sequence[Item]) -> None:
+    """Write the catalogue snapshot."""
+    pl.DataFrame(
+        {
+            "item_id": [item.item_id for item in items],
+            "item": [item.model_dump_json() for item in items],
+        },
+        schema={"item_id": pl.String, "item": pl.String},
+    ).write_parquet(folder / ITEMS)
+
+
+def publish(bundles: Path, folder: Path, manifest: Manifest) -> Path:
+    """Hash, flush and rename `folder` to its version, and return where it now lies.
+
+    `manifest.files` is filled in here. `CURRENT` is not touched: see `set_current`.
+    """
+    files = {str(file.relative_to(folder)): file_entry(file) for file in _files(folder)}
+    document = manifest.model_copy(update={"files": files}).model_dump_json(indent=1)
+    (folder / MANIFEST).write_text(document + "\n", "utf-8")
+    for entry in folder.rglob("*"):
+        _flush(entry)
+    _flush(folder)
+    published = bundles / manifest.version
+    folder.rename(published)
+    _flush(bundles)
+    return published
+
+
+def set_current(bundles: Path, version: str) -> None:
+    """Serve `version` from now on. Raises `BundleError` where it is not published."""
+    if not VERSION.fullmatch(version) or not (bundles / version / MANIFEST).is_file():
+        raise BundleError(bundles / version, "is not published.")
+    replacement = bundles / f".{CURRENT}-{secrets.token_hex(4)}"
+    replacement.write_text(version + "\n", "ascii")
+    _flush(replacement)
+    replacement.replace(bundles / CURRENT)
+    _flush(bundles)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,87 @@
+"""The records of the compacted topic `item-embeddings`: an item with its embedding.
+
+key: item_id. value: JSON {"item", "embedding" (base64 of little-endian float32),
+"bundle_version"}; a tombstone deletes the item. One record carries both, so that no
+replica can know an item's price without its vector, or the reverse (ADR 0004).
+"""
+
+import base64
+import binascii
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+from pydantic import ValidationError
+
+from feature_repo.event_log import LogRecord, Message
+from feature_repo.schema import Item
+
+
+class ChangelogError(ValueError):
+    """A record that is no item change. The message names offset and reason."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemUpsert:
+    """An item and its candidate embedding, float32 [dimension], in the space of one bundle."""
+
+    item: Item
+    embedding: npt.NDArray[np.float32]
+    bundle_version: str
+
+    @property
+    def item_id(self) -> str:
+        """The item's id."""
+        return self.item.item_id
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDeletion:
+    """The item is gone."""
+
+    item_id: str
+
+
+ItemChange = ItemUpsert | ItemDeletion
+
+
+def encode_change(change: ItemChange) -> Message:
+    """Return the message that `decode_change` reads back."""
+    if isinstance(change, ItemDeletion):
+        return Message(change.item_id, None)
+    embedding = base64.b64encode(change.embedding.astype("<f4").tobytes()).decode()
+    value = orjson.dumps(
+        {
+            "item": orjson.Fragment(change.item.model_dump_json()),
+            "embedding": embedding,
+            "bundle_version": change.bundle_version,
+        }
+    )
+    return Message(change.item_id, value)
+
+
+def decode_change(record: LogRecord) -> ItemChange:
+    """Return the change in `record`, or raise `ChangelogError`."""
+    if record.key is None:
+        raise ChangelogError(_describe(record, "has no key."))
+    if record.value is None:
+        return ItemDeletion(record.key)
+    try:
+        document = orjson.loads(record.value)
+        item = Item.model_validate(document["item"])
+        raw = base64.b64decode(document["embedding"], validate=True)
+        embedding = np.frombuffer(raw, dtype="<f4").astype(np.float32)
+        bundle_version = str(document["bundle_version"])
+    except (ValidationError, binascii.Error, ValueError, KeyError, TypeError) as error:
+        raise ChangelogError(_describe(record, f"is no item change: {error}")) from error
+    if item.item_id != record.key:
+        raise ChangelogError(_describe(record, f"holds another item: {item.item_id!r}."))
+    if not np.isfinite(embedding).all():
+        raise ChangelogError(_describe(record, "holds a value that is not finite."))
+    return ItemUpsert(item, embedding, bundle_version)
+
+
+def _describe(record: LogRecord, reason: str) -> str:
+    topic, partition = record.source
+    return f"record {topic}/{partition}@{record.offset} (key {record.key!r}) {reason}"

@@ -1,0 +1,135 @@
+"""What the recommender is asked and what it answers, independent of any transport."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from feature_repo.history import HistoryEvent
+
+MAX_LIMIT = 500
+MAX_OFFSET = 10_000
+MAX_SESSION = 500
+MAX_IDS = 1000
+
+
+class InvalidArgumentError(ValueError):
+    """An argument that cannot be answered: "`limit` must be in 1..500. Received: 0."."""
+
+    def __init__(self, argument: str, reason: str, received: Any) -> None:
+        super().__init__(f"`{argument}` {reason} Received: {received!r}.")
+        self.argument = argument
+        self.reason = reason
+        self.received = received
+
+
+class UnknownItemError(LookupError):
+    """An item that is not in the catalogue, or has no embedding yet."""
+
+    def __init__(self, item_id: str) -> None:
+        super().__init__(f"`item_id` must name an item of the catalogue. Received: {item_id!r}.")
+        self.item_id = item_id
+
+
+@dataclass(frozen=True, slots=True)
+class RecommendRequest:
+    """One question. The same request over the same state has the same answer.
+
+    session: events not yet (or never) sent to the log, added to the stored history for this
+    answer. context_item_ids: what the page shows; they count as viewed after the session.
+    filter: SQL boolean expression over catalogue columns. exclude_seen: True leaves out every
+    item of the history; a set, only those with an event of these types.
+    diversity: 0 orders by score alone, 1 by difference alone.
+    exploration: the share of places given to new arrivals, drawn by `request_id`.
+    """
+
+    request_id: str
+    user_id: str | None = None
+    session: tuple[HistoryEvent, ...] = ()
+    context_item_ids: tuple[str, ...] = ()
+    limit: int = 20
+    offset: int = 0
+    filter: str | None = None
+    exclude_item_ids: frozenset[str] = frozenset()
+    exclude_seen: bool | frozenset[str] = False
+    diversity: float = 0.0
+    exploration: float = 0.0
+    explain: bool = False
+
+    def __post_init__(self) -> None:
+        _check_page(self.limit, self.offset)
+        _check_size("session", self.session, MAX_SESSION)
+        _check_size("context_item_ids", self.context_item_ids, MAX_SESSION)
+        _check_size("exclude_item_ids", self.exclude_item_ids, MAX_IDS)
+        _check_share("diversity", self.diversity)
+        _check_share("exploration", self.exploration)
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarRequest:
+    """Items like one item, which itself is left out."""
+
+    request_id: str
+    item_id: str
+    limit: int = 20
+    offset: int = 0
+    filter: str | None = None
+    exclude_item_ids: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        _check_page(self.limit, self.offset)
+        _check_size("exclude_item_ids", self.exclude_item_ids, MAX_IDS)
+
+
+@dataclass(frozen=True, slots=True)
+class TrendingRequest:
+    """What everybody acts on now. `category` keeps the items that carry this category."""
+
+    request_id: str
+    category: str | None = None
+    limit: int = 20
+    offset: int = 0
+    filter: str | None = None
+    exclude_item_ids: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        _check_page(self.limit, self.offset)
+        _check_size("exclude_item_ids", self.exclude_item_ids, MAX_IDS)
+
+
+@dataclass(frozen=True, slots=True)
+class RecommendedItem:
+    """One place of the list.
+
+    score: comparable within one list only. sources: which of "two_tower", "trending",
+    "new_arrivals", "catalogue" proposed it. reason: a sentence for people, where asked for.
+    """
+
+    item_id: str
+    score: float
+    sources: tuple[str, ...]
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """A ranked list, best first, made by one model from its first place to its last."""
+
+    request_id: str
+    model_version: str
+    items: tuple[RecommendedItem, ...]
+
+
+def _check_page(limit: int, offset: int) -> None:
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidArgumentError("limit", f"must be in 1..{MAX_LIMIT}.", limit)
+    if not 0 <= offset <= MAX_OFFSET:
+        raise InvalidArgumentError("offset", f"must be in 0..{MAX_OFFSET}.", offset)
+
+
+def _check_share(argument: str, share: float) -> None:
+    if not 0.0 <= share <= 1.0:
+        raise InvalidArgumentError(argument, "must be in 0..1.", share)
+
+
+def _check_size(argument: str, values: tuple[Any, ...] | frozenset[str], most: int) -> None:
+    if len(values) > most:
+        raise InvalidArgumentError(argument, f"must hold at most {most} entries.", len(values))

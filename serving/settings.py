@@ -1,0 +1,34 @@
+"""What can be set about serving."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ServingSettings(BaseModel):
+    """Frozen; unknown keys are refused.
+
+    exact_below: catalogues smaller than this are searched exactly, others by ScaNN.
+    pool_size: candidates taken from the index before filters and re-ranking.
+    exact_share: a filter that allows a smaller share of the catalogue is scored exactly.
+    trending_weights: what one event of a type counts for in `trending`.
+    trending_window: over which span trending counts: "hour", "day" or "week".
+    new_arrival_days: how long an item counts as new.
+    reload_seconds: how often `CURRENT` is looked at; 0 turns it off.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    exact_below: Annotated[int, Field(ge=0)] = 20_000
+    pool_size: Annotated[int, Field(ge=10, le=10_000)] = 300
+    exact_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    trending_weights: dict[str, float] = {
+        "view": 1.0,
+        "click": 1.0,
+        "cart": 3.0,
+        "purchase": 5.0,
+        "rating": 2.0,
+    }
+    trending_window: Annotated[str, Field(pattern="^(hour|day|week)$")] = "day"
+    new_arrival_days: Annotated[float, Field(gt=0)] = 14.0
+    reload_seconds: Annotated[float, Field(ge=0)] = 1.0

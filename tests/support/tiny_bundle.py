@@ -1,0 +1,198 @@
+"""A valid bundle in a second: text is hashed words, an item is its text, a user the mean item."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from feature_repo.candidate_features import candidate_features
+from feature_repo.schema import Item
+from serving import bundle as bundles
+
+TEXT_DIMENSION = 384
+BUCKETS = 512
+CREATED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+TOP_K = 100
+
+CATEGORIES = ("shoes", "kettles", "novels", "lamps", "tents")
+BRANDS = ("acme", "norden", "kiwi")
+
+
+def tiny_items(count: int = 60, start: int = 0) -> list[Item]:
+    """Items i0, i1, ... whose category takes turns and dominates their text."""
+    return [
+        Item(
+            item_id=f"i{number}",
+            title=f"{CATEGORIES[number % 5]} {CATEGORIES[number % 5]} model {number}",
+            description=f"{CATEGORIES[number % 5]} by {BRANDS[number % 3]}",
+            categories=(CATEGORIES[number % 5], f"{CATEGORIES[number % 5]} {number % 2}"),
+            brand=BRANDS[number % 3],
+            price=float(number),
+            tags=("even",) if number % 2 == 0 else (),
+            attributes={"colour": ("red", "blue")[number % 2], "weight": number * 0.5},
+            published_at=CREATED_AT - timedelta(days=number),
+        )
+        for number in range(start, start + count)
+    ]
+
+
+class TinyModel(tf.Module):
+    """The signatures of a bundle, without training. Two seeds give two vector spaces."""
+
+    def __init__(self, dimension: int, seed: int, top_k: int = TOP_K) -> None:
+        super().__init__()
+        random = np.random.default_rng(seed)
+        words = random.normal(size=(BUCKETS, TEXT_DIMENSION)).astype(np.float32)
+        projection = random.normal(size=(TEXT_DIMENSION, dimension)).astype(np.float32)
+        self.words = tf.Variable(words, trainable=False)
+        self.projection = tf.Variable(projection, trainable=False)
+        self.nobody = tf.Variable(projection[0] / np.linalg.norm(projection[0]), trainable=False)
+        self.top_k = top_k
+
+    def hold(self, item_ids: Sequence[str], embeddings: np.ndarray) -> None:
+        self.item_ids = tf.Variable(list(item_ids), trainable=False)
+        self.candidates = tf.Variable(embeddings, trainable=False)
+        self.rows = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                tf.constant(list(item_ids)), tf.range(len(item_ids))
+            ),
+            default_value=-1,
+        )
+
+    def text(self, texts: Any) -> Any:
+        words = tf.strings.split(tf.strings.lower(tf.strings.join(["text ", texts])))
+        buckets = tf.ragged.map_flat_values(tf.strings.to_hash_bucket_fast, words, BUCKETS)
+        vectors = tf.ragged.map_flat_values(lambda rows: tf.gather(self.words, rows), buckets)
+        return tf.math.l2_normalize(tf.reduce_mean(vectors, axis=1), axis=-1)
+
+    def candidate(self, text_embedding: Any) -> Any:
+        return tf.math.l2_normalize(text_embedding @ self.projection, axis=-1)
+
+    def query(self, history: Any, known: Any, text_embedding: Any) -> Any:
+        total = tf.reduce_sum(history * known[..., None], axis=1)
+        total += text_embedding @ self.projection
+        empty = tf.reduce_all(total == 0.0, axis=-1, keepdims=True)
+        return tf.math.l2_normalize(tf.where(empty, self.nobody[None, :], total), axis=-1)
+
+    def query_of_ids(self, item_ids: Any, timestamps: Any, query_text: Any) -> Any:
+        rows = self.rows.lookup(item_ids)
+        known = tf.cast((rows >= 0) & (timestamps > 0), tf.float32)
+        history = tf.gather(self.candidates, tf.maximum(rows, 0))
+        asked = tf.cast(query_text != "", tf.float32)[:, None]
+        return self.query(history, known, self.text(query_text) * asked)
+
+    def signatures(self) -> dict[str, Any]:
+        dimension = self.projection.shape[1]
+        texts = tf.TensorSpec([None], tf.string)
+        numbers = tf.TensorSpec([None], tf.float32)
+        events = tf.TensorSpec([None, None], tf.string)
+        times = tf.TensorSpec([None, None], tf.int64)
+        text_embeddings = tf.TensorSpec([None, TEXT_DIMENSION], tf.float32)
+        vectors = tf.TensorSpec([None, None, dimension], tf.float32)
+
+        def spec(given: Any, name: str) -> Any:
+            return tf.TensorSpec(given.shape, given.dtype, name=name)
+
+        @tf.function
+        def encode_text(texts: Any) -> Any:
+            return {"embeddings": self.text(texts)}
+
+        @tf.function
+        def encode_candidate(
+            item_id: Any, text: Any, category: Any, brand: Any, price: Any, age_days: Any
+        ) -> Any:
+            return {"embeddings": self.candidate(self.text(text))}
+
+        @tf.function
+        def encode_candidate_from_text(
+            item_id: Any, text_embedding: Any, category: Any, brand: Any, price: Any, age_days: Any
+        ) -> Any:
+            return {"embeddings": self.candidate(text_embedding)}
+
+        @tf.function
+        def encode_query(item_ids: Any, event_types: Any, timestamps: Any, query_text: Any) -> Any:
+            return {"embeddings": self.query_of_ids(item_ids, timestamps, query_text)}
+
+        @tf.function
+        def encode_query_from_embeddings(
+            history_embeddings: Any, event_types: Any, timestamps: Any, query_text_embedding: Any
+        ) -> Any:
+            known = tf.cast(timestamps > 0, tf.float32)
+            return {"embeddings": self.query(history_embeddings, known, query_text_embedding)}
+
+        @tf.function
+        def recommend(item_ids: Any, event_types: Any, timestamps: Any, query_text: Any) -> Any:
+            queries = self.query_of_ids(item_ids, timestamps, query_text)
+            scores = tf.matmul(queries, self.candidates, transpose_b=True)
+            best = tf.math.top_k(scores, k=self.top_k)
+            return {"item_ids": tf.gather(self.item_ids, best.indices), "scores": best.values}
+
+        def concrete(function: Any, **specs: Any) -> Any:
+            named = {name: spec(given, name) for name, given in specs.items()}
+            return function.get_concrete_function(**named)
+
+        item = {"category": texts, "brand": texts, "price": numbers, "age_days": numbers}
+        asked = {"item_ids": events, "event_types": events, "timestamps": times}
+        return {
+            bundles.ENCODE_TEXT: concrete(encode_text, texts=texts),
+            bundles.ENCODE_CANDIDATE: concrete(encode_candidate, item_id=texts, text=texts, **item),
+            bundles.ENCODE_CANDIDATE_FROM_TEXT: concrete(
+                encode_candidate_from_text, item_id=texts, text_embedding=text_embeddings, **item
+            ),
+            bundles.ENCODE_QUERY: concrete(encode_query, **asked, query_text=texts),
+            bundles.ENCODE_QUERY_FROM_EMBEDDINGS: concrete(
+                encode_query_from_embeddings,
+                history_embeddings=vectors,
+                event_types=events,
+                timestamps=times,
+                query_text_embedding=text_embeddings,
+            ),
+            bundles.RECOMMEND: concrete(recommend, **asked, query_text=texts),
+        }
+
+
+def build_tiny_bundle(
+    folder: Path,
+    items: Sequence[Item] | None = None,
+    *,
+    dimension: int = 16,
+    seed: int = 0,
+    created_at: datetime = CREATED_AT,
+    current: bool = True,
+    embeddings: np.ndarray | None = None,
+    omit_signature: str | None = None,
+) -> Path:
+    """Publish a bundle of `items` (default: `tiny_items()`) in `folder`; return where it lies."""
+    items = tiny_items() if items is None else list(items)
+    model = TinyModel(dimension, seed, min(TOP_K, len(items)))
+    if embeddings is None:
+        columns = candidate_features(items, created_at)
+        embeddings = model.candidate(model.text(tf.constant(columns.text))).numpy()
+    model.hold([item.item_id for item in items], embeddings)
+    manifest = bundles.Manifest(
+        version=bundles.new_version(created_at, f"{seed:04x}"),
+        created_at=created_at,
+        dimension=dimension,
+        text_dimension=TEXT_DIMENSION,
+        max_history=128,
+        event_types=("view", "cart", "purchase"),
+        top_k=model.top_k,
+        num_items=len(items),
+        data_window=bundles.DataWindow(start=None, end=None, events=0),
+        metrics={"ndcg@10": 0.5},
+        model={"name": "tiny"},
+    )
+    signatures = model.signatures()
+    if omit_signature is not None:
+        del signatures[omit_signature]
+    with bundles.building(folder, manifest.version) as draft:
+        tf.saved_model.save(model, str(draft / bundles.MODEL), signatures=signatures)
+        bundles.write_candidates(draft, [item.item_id for item in items], embeddings)
+        bundles.write_items(draft, items)
+        path = bundles.publish(folder, draft, manifest)
+    if current:
+        bundles.set_current(folder, path.name)
+    return path
