@@ -1,0 +1,1 @@
+"""Benchmarks: each measures a running server from outside and says the machine it ran on."""

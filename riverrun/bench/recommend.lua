@@ -1,0 +1,30 @@
+-- wrk's part of `riverrun bench recommend`: POST /v1/recommend for a random known user each time.
+-- Arguments after "--": the file with one user id a line, and the pause in milliseconds that a
+-- connection makes between two requests (0: none, closed loop).
+local users = {}
+local pause = 0
+
+function init(arguments)
+  for line in io.lines(arguments[1]) do users[#users + 1] = line end
+  pause = tonumber(arguments[2])
+  math.randomseed(os.time())
+  wrk.method = "POST"
+  wrk.headers["Content-Type"] = "application/json"
+end
+
+function delay()
+  -- Uniform around the mean, so that the connections do not march in step.
+  return pause * 2 * math.random()
+end
+
+function request()
+  local user = users[math.random(#users)]
+  return wrk.format(nil, nil, nil, '{"user_id": "' .. user .. '", "limit": 20}')
+end
+
+function done(summary, latency, requests)
+  local failed = summary.errors.status + summary.errors.connect + summary.errors.read
+    + summary.errors.write + summary.errors.timeout
+  io.write(string.format("RESULT %d %d %d %d %d\n", summary.requests, summary.duration,
+    latency:percentile(50), latency:percentile(99), failed))
+end

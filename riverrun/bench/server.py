@@ -1,0 +1,92 @@
+"""A real `riverrun up` in a process of its own, for the length of a benchmark or a demo."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from riverrun.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """Where the server listens, and its process."""
+
+    url: str
+    process_id: int
+
+    @property
+    def resident_bytes(self) -> int:
+        """The process's resident set size now."""
+        pages = int(Path(f"/proc/{self.process_id}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    @property
+    def peak_resident_bytes(self) -> int:
+        """The largest resident set size the process has had."""
+        status = Path(f"/proc/{self.process_id}/status").read_text()
+        kilobytes = next(line.split()[1] for line in status.splitlines() if "VmHWM" in line)
+        return int(kilobytes) * 1024
+
+
+@contextmanager
+def running_server(home: Path, *, ready_within: float = 300.0) -> Iterator[RunningServer]:
+    """Start `riverrun up` on `home` at a free loopback port; stop it in the end.
+
+    Raises `UserError` with the end of the server's log where it does not become ready.
+    """
+    port = free_port()
+    log = home / "server.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "riverrun", "up", "--home", str(home), "--port", str(port)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait_until_ready(url, process, log, ready_within)
+        yield RunningServer(url, process.pid)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def free_port() -> int:
+    """Return a loopback port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_ready(
+    url: str, process: subprocess.Popen[bytes], log: Path, ready_within: float
+) -> None:
+    deadline = time.monotonic() + ready_within
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise UserError(f"the server stopped with code {process.returncode}:\n{_tail(log)}")
+        try:
+            if httpx.get(f"{url}/readyz", timeout=5).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise UserError(f"the server was not ready within {ready_within:.0f} s:\n{_tail(log)}")
+
+
+def _tail(log: Path, lines: int = 15) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

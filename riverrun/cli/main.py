@@ -1,0 +1,62 @@
+"""The `riverrun` command. Its modules import TensorFlow only inside the commands that need it."""
+
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from riverrun import __version__
+from riverrun.cli import bench, demo, evaluate, import_, sample, serve, train, up
+from riverrun.cli.console import err
+from riverrun.errors import UserError
+
+app = typer.Typer(
+    name="riverrun",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,
+    help=(
+        "Search and recommendation that learns from the event stream while people click.\n\n"
+        "New here? `riverrun demo` makes a sample shop, trains on it and shows a list change "
+        "after three clicks. With data of your own: `riverrun import`, `riverrun train`, "
+        "`riverrun up`."
+    ),
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"riverrun {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[  # noqa: ARG001  # typer calls _version for it
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options that stand before a command."""
+
+
+app.command()(demo.demo)
+app.command()(sample.sample)
+app.add_typer(import_.app, name="import")
+app.command()(train.train)
+app.command()(evaluate.evaluate)
+app.command()(up.up)
+app.command()(serve.serve)
+app.add_typer(bench.app, name="bench")
+
+
+def main() -> None:
+    """Run the command line; what a person can put right is one line and exit code 2."""
+    # Libraries warn about themselves; what concerns the person is said by the commands.
+    warnings.filterwarnings("ignore")
+    try:
+        app()
+    except UserError as error:
+        err.print(f"[bold red]riverrun:[/] {error}", markup=True)
+        sys.exit(2)

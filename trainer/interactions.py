@@ -1,0 +1,76 @@
+"""The events and the catalogue as the columns that training reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from feature_repo.schema import Item
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Interactions:
+    """Events sorted by (user, timestamp, event_id), with users, items and types as indices.
+
+    user, item, event_type: int32 [num_events], into `user_ids`, `items` and `event_types`.
+    timestamp: int64 [num_events], microseconds since 1970 UTC.
+    first_event: int64 [num_users + 1]; user u's events are first_event[u]:first_event[u + 1].
+    """
+
+    user_ids: Sequence[str]
+    items: Sequence[Item]
+    event_types: Sequence[str]
+    user: npt.NDArray[np.int32]
+    item: npt.NDArray[np.int32]
+    event_type: npt.NDArray[np.int32]
+    timestamp: npt.NDArray[np.int64]
+    first_event: npt.NDArray[np.int64]
+
+    @property
+    def end(self) -> datetime:
+        """The moment of the newest event."""
+        newest = int(self.timestamp.max()) if len(self.timestamp) else 0
+        return datetime.fromtimestamp(newest / 1e6, tz=UTC)
+
+    @property
+    def start(self) -> datetime:
+        """The moment of the oldest event."""
+        oldest = int(self.timestamp.min()) if len(self.timestamp) else 0
+        return datetime.fromtimestamp(oldest / 1e6, tz=UTC)
+
+    @classmethod
+    def from_frame(cls, events: pl.DataFrame, items: Sequence[Item]) -> "Interactions":
+        """Index `events` (columns of `feature_repo.schema.Event`) over the catalogue `items`.
+
+        Events on items that are not in the catalogue are left out: there is nothing to
+        represent them by. Events with one id are one event.
+        """
+        item_index = {item.item_id: index for index, item in enumerate(items)}
+        events = (
+            events.select("event_id", "user_id", "item_id", "event_type", "timestamp")
+            .filter(
+                pl.col("item_id").is_in(pl.Series(item_index.keys(), dtype=pl.String).implode())
+            )
+            .unique("event_id", keep="first")
+            .sort("user_id", "timestamp", "event_id")
+        )
+        user_ids, user = np.unique(_strings(events["user_id"]), return_inverse=True)
+        event_types, event_type = np.unique(_strings(events["event_type"]), return_inverse=True)
+        indices = [item_index[item_id] for item_id in events["item_id"]]
+        return cls(
+            user_ids=user_ids.tolist(),
+            items=items,
+            event_types=event_types.tolist(),
+            user=user.astype(np.int32),
+            item=np.array(indices, dtype=np.int32),
+            event_type=event_type.astype(np.int32),
+            timestamp=events["timestamp"].dt.epoch("us").to_numpy().astype(np.int64),
+            first_event=np.searchsorted(user, np.arange(len(user_ids) + 1)).astype(np.int64),
+        )
+
+
+def _strings(column: pl.Series) -> npt.NDArray[np.object_]:
+    return np.array(column.to_list(), dtype=object)

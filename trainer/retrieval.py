@@ -1,0 +1,60 @@
+"""The retrieval loss; the only module that touches TensorFlow Recommenders."""
+
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+
+class RetrievalLoss:
+    """Sampled softmax over in-batch and uniformly sampled negatives, with logQ correction.
+
+    Mixed negatives: Yang et al., WWW 2020 (https://doi.org/10.1145/3366424.3386195). logQ:
+    Yi et al., RecSys 2019 (https://doi.org/10.1145/3298689.3346996). A negative that is the
+    query's own positive (an accidental hit) is removed.
+    """
+
+    def __init__(self) -> None:
+        self._task = tfrs.tasks.Retrieval(
+            remove_accidental_hits=True,
+            batch_metrics=[],
+            loss=_weighted_mean_cross_entropy,
+        )
+
+    # Keras 3 switches autograph off in its train step; TFRS relies on it.
+    @tf.function(autograph=True)
+    def __call__(
+        self,
+        query_embeddings: Any,
+        candidate_embeddings: Any,
+        candidate_ids: Any,
+        expected_count: Any,
+        sample_weight: Any,
+    ) -> Any:
+        """Return the scalar loss.
+
+        Args:
+            query_embeddings: float [num_queries, dimension].
+            candidate_embeddings: float [num_candidates, dimension]; row i is the positive of
+                query i, rows from num_queries on are sampled negatives.
+            candidate_ids: int [num_candidates].
+            expected_count: float [num_candidates], how often the candidate is expected among
+                all candidates; its logarithm is subtracted from the scores.
+            sample_weight: float [num_queries].
+        """
+        # TFRS clips probabilities at 1; a common factor does not change a softmax.
+        probability = expected_count / tf.reduce_sum(expected_count)
+        return self._task(
+            query_embeddings,
+            candidate_embeddings,
+            sample_weight=sample_weight,
+            candidate_sampling_probability=probability,
+            candidate_ids=candidate_ids,
+            compute_metrics=False,
+            compute_batch_metrics=False,
+        )
+
+
+def _weighted_mean_cross_entropy(y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
+    losses = tf.nn.softmax_cross_entropy_with_logits(y_true, y_pred)
+    return tf.reduce_sum(losses * sample_weight) / (tf.reduce_sum(sample_weight) + 1e-9)

@@ -1,0 +1,141 @@
+"""The two towers and their training step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from trainer.candidate_tower import CandidateTower
+from trainer.query_tower import QueryTower
+from trainer.retrieval import RetrievalLoss
+
+DAY = 86_400_000_000
+"""Microseconds."""
+
+TextLookup = Callable[[Any], Any]
+"""From int32 [n] catalogue rows to float [n, text_dimension] text embeddings."""
+
+
+class TwoTowerModel(keras.Model):
+    """Query tower and candidate tower over one catalogue, trained by sampled softmax.
+
+    Candidates of a step are embedded once each: the items of the histories, of the labels and
+    the sampled negatives are gathered from one table of the distinct ones. So the same vector
+    represents an item in a history and as a candidate, as it does when served.
+
+    Args:
+        query_tower, candidate_tower: the towers.
+        catalogue: columns of all items: `id`, `category`, `brand` int32 [num_items], `price`
+            float32 [num_items], `published_at` int64 [num_items] in microseconds, 0 if unknown.
+        texts: looks up or computes text embeddings of catalogue rows.
+        popularity: float [num_items], how often each item is a label; sums to 1.
+        num_sampled_negatives: uniform negatives a step; at least the size of the catalogue
+            means every item, once.
+    """
+
+    def __init__(
+        self,
+        query_tower: QueryTower,
+        candidate_tower: CandidateTower,
+        catalogue: dict[str, npt.NDArray[Any]],
+        texts: TextLookup,
+        popularity: npt.NDArray[np.float32],
+        num_sampled_negatives: int,
+    ) -> None:
+        super().__init__(name="two_tower")
+        self.query_tower = query_tower
+        self.candidate_tower = candidate_tower
+        self.num_items = len(catalogue["id"])
+        self.num_sampled_negatives = num_sampled_negatives
+        self._catalogue = {name: tf.constant(column) for name, column in catalogue.items()}
+        self._texts = texts
+        self._popularity = tf.constant(popularity, tf.float32)
+        self._retrieval = RetrievalLoss()
+        self._seed_generator = keras.random.SeedGenerator()
+
+    def build(self, *_: Any) -> None:
+        """Build both towers."""
+        self.query_tower.build()
+        self.candidate_tower.build()
+        self.built = True
+
+    def embed_candidates(self, rows: Any, reference_time: Any, training: bool = False) -> Any:
+        """Return candidate embeddings, float [n, dimension], of catalogue rows int32 [n].
+
+        Ages are taken at `reference_time`, int64 microseconds.
+        """
+        columns = {name: tf.gather(column, rows) for name, column in self._catalogue.items()}
+        published_at = columns.pop("published_at")
+        age = tf.cast(reference_time - published_at, tf.float32) / DAY
+        columns["age_days"] = tf.where(published_at > 0, tf.maximum(age, 0.0), -1.0)
+        columns["text_embedding"] = self._texts(rows)
+        return self.candidate_tower(columns, training=training)
+
+    def call(self, batch: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """Return the rows of the loss: queries, candidates, ids, expected counts and weights.
+
+        `batch` holds the columns of `trainer.windows.Batch`.
+        """
+        labels = tf.reshape(batch["labels"], [-1])
+        weights = tf.reshape(batch["weights"], [-1])
+        labelled = tf.where(weights > 0)[:, 0]
+        labels = tf.gather(labels, labelled)
+        negatives = self._negatives()
+        # Row 0 of the batch's items is padding: any item will do, since it is masked.
+        history = tf.maximum(batch["items"] - 1, 0)
+        distinct, position = tf.unique(
+            tf.concat([tf.reshape(history, [-1]), labels, negatives], axis=0)
+        )
+        reference_time = tf.reduce_max(batch["reference_time"])
+        table = self.embed_candidates(distinct, reference_time, training)
+        num_history = tf.size(history)
+        history_embeddings = tf.reshape(
+            tf.gather(table, position[:num_history]),
+            tf.concat([tf.shape(history), [table.shape[-1]]], axis=0),
+        )
+        queries = self.query_tower(
+            history_embeddings,
+            batch["event_types"],
+            batch["timestamps"],
+            batch["positions"],
+            tf.zeros([tf.shape(history)[0], self.candidate_tower.text_dimension]),
+            training=training,
+        )
+        per_position = tf.shape(batch["labels"])[-1]
+        queries = tf.reshape(queries, [-1, queries.shape[-1]])
+        queries = tf.gather(queries, labelled // tf.cast(per_position, labelled.dtype))
+        candidate_ids = tf.concat([labels, negatives], axis=0)
+        return {
+            "queries": queries,
+            "candidates": tf.gather(table, position[num_history:]),
+            "candidate_ids": candidate_ids,
+            "expected_count": self._expected_count(candidate_ids, tf.size(labels)),
+            "weights": tf.gather(weights, labelled),
+        }
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, **_: Any
+    ) -> Any:
+        """Return the retrieval loss of the rows that `call` made."""
+        rows = {name: tf.cast(value, tf.float32) for name, value in y_pred.items()}
+        return self._retrieval(
+            rows["queries"],
+            rows["candidates"],
+            y_pred["candidate_ids"],
+            rows["expected_count"],
+            rows["weights"],
+        )
+
+    def _negatives(self) -> Any:
+        if self.num_sampled_negatives >= self.num_items:
+            return tf.range(self.num_items)
+        shape = (self.num_sampled_negatives,)
+        return keras.random.randint(shape, 0, self.num_items, seed=self._seed_generator)
+
+    def _expected_count(self, candidate_ids: Any, num_labels: Any) -> Any:
+        uniform = min(self.num_sampled_negatives / max(self.num_items, 1), 1.0)
+        in_batch = tf.cast(num_labels, tf.float32) * tf.gather(self._popularity, candidate_ids)
+        return in_batch + uniform

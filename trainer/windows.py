@@ -1,0 +1,163 @@
+"""Training windows: pieces of histories, and what the users did next.
+
+Labels follow the dense all-action loss of PinnerFormer (Pancha et al., KDD 2022,
+https://arxiv.org/abs/2205.04507): the query embedding after a position is asked for events of
+the whole horizon that follows, not for the next event alone. Every label is strictly later
+than all that its position has seen; events of one basket, which share a timestamp, never
+predict each other.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.interactions import Interactions
+from trainer.settings import TrainingSettings
+
+DAY = 86_400_000_000
+"""Microseconds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """Slices of the event columns. Window w covers the events start[w]:end[w] of one user.
+
+    A cut is the last event of a moment; cuts of window w are first_cut[w]:first_cut[w + 1].
+    cut: int64 [num_cuts], event index; its labels are the events label_start:label_end.
+    """
+
+    start: npt.NDArray[np.int64]
+    end: npt.NDArray[np.int64]
+    first_cut: npt.NDArray[np.int64]
+    cut: npt.NDArray[np.int64]
+    label_start: npt.NDArray[np.int64]
+    label_end: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+def make_windows(interactions: Interactions, settings: TrainingSettings) -> Windows:
+    """Cut every user's events into windows of at most `settings.history_length` events.
+
+    Windows of a long history overlap by half, and each cut is predicted once, in the window
+    that shows most of what came before it.
+    """
+    starts, ends, counts = [], [], [0]
+    cuts, label_starts, label_ends = [], [], []
+    length = settings.history_length
+    horizon = int(settings.horizon_days * DAY)
+    for user in range(len(interactions.user_ids)):
+        first, stop = interactions.first_event[user : user + 2]
+        times = interactions.timestamp[first:stop]
+        later = np.searchsorted(times, times, side="right")
+        within = np.searchsorted(times, times + horizon, side="right")
+        # Whatever the horizon, the next moment belongs to it.
+        next_moment = np.searchsorted(times, times[np.minimum(later, len(times) - 1)], side="right")
+        is_cut = (later < len(times)) & (later == np.arange(len(times)) + 1)
+        for start, end, fresh in _spans(len(times), length):
+            selected = np.flatnonzero(is_cut[fresh:end]) + fresh
+            if len(selected) == 0:
+                continue
+            starts.append(first + start)
+            ends.append(first + end)
+            counts.append(len(selected))
+            cuts.append(first + selected)
+            label_starts.append(first + later[selected])
+            label_ends.append(first + np.maximum(within[selected], next_moment[selected]))
+    return Windows(
+        start=np.array(starts, dtype=np.int64),
+        end=np.array(ends, dtype=np.int64),
+        first_cut=np.cumsum(counts, dtype=np.int64),
+        cut=_concatenate(cuts),
+        label_start=_concatenate(label_starts),
+        label_end=_concatenate(label_ends),
+    )
+
+
+def _spans(num_events: int, length: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (start, end, first position not covered by the window before)."""
+    end = min(length, num_events)
+    yield 0, end, 0
+    step = max(length // 2, 1)
+    while end < num_events:
+        fresh = end
+        end = min(end + step, num_events)
+        yield max(end - length, 0), end, fresh
+
+
+def _concatenate(parts: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    return np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Examples of `num_windows` windows.
+
+    items, event_types: int32 [n, length], 0 being padding (indices are shifted by one);
+    timestamps: int64 [n, length], 0 being padding; positions: int32 [n, p];
+    labels: int32 [n, p, k], item indices, not shifted; weights: float32 [n, p, k], 0 where
+    there is no label; reference_time: int64 [n], the moment at which items' ages are taken.
+    """
+
+    items: npt.NDArray[np.int32]
+    event_types: npt.NDArray[np.int32]
+    timestamps: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int32]
+    labels: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float32]
+    reference_time: npt.NDArray[np.int64]
+
+
+def sample_batch(
+    interactions: Interactions,
+    windows: Windows,
+    chosen: npt.NDArray[np.int64],
+    settings: TrainingSettings,
+    random: np.random.Generator,
+) -> Batch:
+    """Draw positions and labels for the windows `chosen`; a fresh draw every epoch."""
+    num, length = len(chosen), settings.history_length
+    shape = (num, settings.positions_per_window, settings.labels_per_position)
+    items = np.zeros((num, length), np.int32)
+    event_types = np.zeros((num, length), np.int32)
+    timestamps = np.zeros((num, length), np.int64)
+    positions = np.zeros(shape[:2], np.int32)
+    labels = np.zeros(shape, np.int32)
+    weights = np.zeros(shape, np.float32)
+    type_weights = np.array(
+        [settings.event_type_weights.get(name, 1.0) for name in interactions.event_types],
+        dtype=np.float32,
+    )
+    newest = int(interactions.timestamp.max())
+    for row, window in enumerate(chosen):
+        start, end = windows.start[window], windows.end[window]
+        size = end - start
+        items[row, :size] = interactions.item[start:end] + 1
+        event_types[row, :size] = interactions.event_type[start:end] + 1
+        timestamps[row, :size] = interactions.timestamp[start:end]
+        cuts = np.arange(windows.first_cut[window], windows.first_cut[window + 1])
+        if len(cuts) > shape[1]:
+            cuts = random.choice(cuts, shape[1], replace=False)
+        positions[row, : len(cuts)] = windows.cut[cuts] - start
+        for column, cut in enumerate(cuts):
+            candidates = np.arange(windows.label_start[cut], windows.label_end[cut])
+            if len(candidates) > shape[2]:
+                candidates = random.choice(candidates, shape[2], replace=False)
+            labels[row, column, : len(candidates)] = interactions.item[candidates]
+            age_days = (newest - interactions.timestamp[candidates]) / DAY
+            weights[row, column, : len(candidates)] = (
+                np.exp(-age_days / settings.recency_days)
+                * type_weights[interactions.event_type[candidates]]
+            )
+    return Batch(
+        items=items,
+        event_types=event_types,
+        timestamps=timestamps,
+        positions=positions,
+        labels=labels,
+        weights=weights,
+        reference_time=timestamps.max(axis=1),
+    )
