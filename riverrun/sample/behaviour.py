@@ -225,7 +225,8 @@ def _intent(
     seasonal = np.cumsum(shelf.season)
     season = np.searchsorted(seasonal, rng.random(len(user)) * seasonal[-1], side="right")
     chosen = np.where(slot < len(INTEREST_PERIODS), taste, season)
-    return np.minimum(chosen, len(SUBCATEGORIES) - 1).astype(np.int64)
+    intent: Ints = np.minimum(chosen, len(SUBCATEGORIES) - 1).astype(np.int64)
+    return intent
 
 
 def _active_users(settings: SampleSettings, rng: np.random.Generator, moment: int, n: int) -> Ints:
@@ -245,7 +246,8 @@ def _times(rng: np.random.Generator, start: int, end: int, n: int) -> Ints:
     hours = ((bins[:-1] / (DAY / 24)) % 24).astype(np.int64)
     cumulative = np.concatenate([[0.0], np.cumsum(HOURS[hours])])
     moments = np.interp(rng.random(n) * cumulative[-1], cumulative, bins)
-    return np.minimum(moments.astype(np.int64) // 1_000 * 1_000, end - 1_000)
+    times: Ints = np.minimum(moments.astype(np.int64) // 1_000 * 1_000, end - 1_000)
+    return times
 
 
 def _season(moment: int) -> Floats:

@@ -1,0 +1,232 @@
+"""`riverrun import`: fill the archive from files."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from riverrun.cli.console import err, next_command, out
+from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.errors import UserError
+from riverrun.importing.mapping import ImportMapping, Kind, load_mapping
+from riverrun.importing.presets import PRESETS
+from riverrun.importing.report import ImportReport, RejectsFile
+from riverrun.importing.run import import_files, import_preset, shop_files
+from riverrun.importing.sink import ArchiveSink
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="""Fill the archive with items, users and events from files.
+
+    Files are CSV, JSONL or Parquet, each also gzipped, of any size. Columns bear the names of the
+    fields (user_id, item_id, event_type, timestamp ...) or a mapping says how to read them:
+
+    ```toml
+    [events]
+    user_id = "CustomerID"
+    item_id = "StockCode"
+    event_type = { constant = "purchase" }
+    timestamp = { column = "Date", format = "%d.%m.%Y %H:%M", timezone = "Europe/Berlin" }
+    value = { column = "Price", decimal = "," }
+    ```
+
+    What is unusable is rejected, with reason, file and line, into a file beside the report; what
+    can be repaired by rule is, and counted. An import can be run again: nothing is doubled.
+    """,
+)
+
+Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV, JSONL or Parquet.")]
+MappingOption = Annotated[
+    Path | None,
+    typer.Option("--mapping", "-m", metavar="MAP.toml", help="How columns become fields."),
+]
+
+
+@app.command()
+def items(
+    files: Files,
+    mapping: MappingOption = None,
+    home: HomeOption = None,
+    settings: SettingsOption = None,
+) -> None:
+    """Import items: what people can be shown.
+
+    Fields: **item_id**, title, description, categories (general to specific), brand, price, tags,
+    attributes, available, published_at.
+
+    **Examples**
+
+    `riverrun import items products.jsonl.gz`
+
+    `riverrun import items products.csv --mapping shop.toml`
+    """
+    _import_kind("items", files, mapping, home, settings)
+
+
+@app.command()
+def users(
+    files: Files,
+    mapping: MappingOption = None,
+    home: HomeOption = None,
+    settings: SettingsOption = None,
+) -> None:
+    """Import users: what is known of them besides events.
+
+    Fields: **user_id**, attributes. Users of events need not be imported.
+
+    **Example**
+
+    `riverrun import users customers.csv --mapping shop.toml`
+    """
+    _import_kind("users", files, mapping, home, settings)
+
+
+@app.command()
+def events(
+    files: Files,
+    mapping: MappingOption = None,
+    home: HomeOption = None,
+    settings: SettingsOption = None,
+) -> None:
+    """Import events: who did what to which item, and when.
+
+    Fields: **user_id**, **item_id**, **event_type**, **timestamp**, event_id, value, query,
+    request_id, context. Without an event_id one is made from the content, so that the same
+    event is known again.
+
+    **Examples**
+
+    `riverrun import events events-*.parquet`
+
+    `riverrun import events orders.csv --mapping shop.toml`
+    """
+    _import_kind("events", files, mapping, home, settings)
+
+
+@app.command()
+def preset(
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of: {', '.join(PRESETS)}.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The file or folder as published.")],
+    home: HomeOption = None,
+    settings: SettingsOption = None,
+) -> None:
+    """Import a well-known data set as it is published.
+
+    - `online-retail`  UCI Online Retail: online_retail.csv[.gz]
+    - `movielens`  a folder in the layout of MovieLens 100k, 1M or latest-small
+    - `sequences`  S3-Rec text files, with the attributes beside them
+    - `icecat`  Chorus' products.jsonl[.gz]; items only
+
+    **Example**
+
+    `riverrun import preset online-retail online_retail.csv.gz`
+    """
+    with _session(home, settings, name) as (sink, report), err.status(f"reading {path}"):
+        import_preset(name, path, sink, report)
+
+
+@app.command()
+def shop(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of native files.")],
+    home: HomeOption = None,
+    settings: SettingsOption = None,
+) -> None:
+    """Import a whole folder: its files items*, users* and events*, as `riverrun sample` writes.
+
+    **Example**
+
+    `riverrun sample --out shop && riverrun import shop shop`
+    """
+    found = shop_files(folder)
+    with _session(home, settings, "shop") as (sink, report):
+        for kind, files in found.items():
+            _import_with_bar(kind, files, None, sink, report)
+
+
+def _import_kind(
+    kind: Kind, files: list[Path], mapping: Path | None, home: Path | None, settings: Path | None
+) -> None:
+    loaded = None if mapping is None else load_mapping(mapping)
+    with _session(home, settings, kind) as (sink, report):
+        _import_with_bar(kind, files, loaded, sink, report)
+
+
+def _import_with_bar(
+    kind: Kind,
+    files: list[Path],
+    mapping: ImportMapping | None,
+    sink: ArchiveSink,
+    report: ImportReport,
+) -> None:
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    with Progress(
+        TextColumn("{task.description:8}"),
+        BarColumn(),
+        DownloadColumn(),
+        TextColumn("{task.fields[rows]:,} rows"),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+    ) as bars:
+        task = bars.add_task(kind, total=size, rows=0)
+        before = report.read
+
+        def progress(count: int) -> None:
+            bars.update(task, advance=count, rows=report.read - before)
+
+        import_files(kind, files, mapping, sink, report, datetime.now(UTC), progress)
+
+
+@contextmanager
+def _session(
+    home: Path | None, settings: Path | None, what: str
+) -> Iterator[tuple[ArchiveSink, ImportReport]]:
+    """Open the archive; afterwards write and show the report."""
+    from feature_repo.archive import Archive
+
+    from riverrun.settings import load_settings
+
+    loaded = load_settings(settings, home=home)
+    started = datetime.now(UTC)
+    name = f"{started:%Y%m%dT%H%M%SZ}-{what}"
+    folder = loaded.home / "imports"
+    rejects = RejectsFile(folder / f"{name}-rejected.jsonl")
+    with ImportReport(rejects=rejects) as report:
+        yield ArchiveSink(Archive(loaded.archive), report), report
+    seconds = (datetime.now(UTC) - started).total_seconds()
+    path = folder / f"{name}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(orjson.dumps(report.as_dict(), option=orjson.OPT_INDENT_2))
+    _show(report, seconds)
+    err.print(f"[dim]report:[/] {path}")
+    if report.rejected:
+        err.print(f"[dim]rejected rows:[/] {rejects.path}")
+    if not report.accepted and not report.skipped:
+        reason = report.rejected.most_common(1)[0][0]
+        raise UserError(f"no row could be used: {reason}. See {rejects.path}.")
+    at = "" if home is None else f" --home {home}"
+    next_command(f"riverrun train{at}", "learn from it; then `riverrun up`")
+
+
+def _show(report: ImportReport, seconds: float) -> None:
+    table = Table("rows", "what happened", box=None, pad_edge=False)
+    table.columns[0].justify = "right"
+    table.add_row(f"{report.read:,}", f"read in {seconds:.1f} s")
+    table.add_row(f"{report.accepted:,}", "[green]accepted[/]")
+    groups: list[tuple[str, Callable[[str], str]]] = [
+        ("skipped", lambda reason: f"skipped: {reason}"),
+        ("rejected", lambda reason: f"[red]rejected:[/] {reason}"),
+        ("repaired", lambda reason: f"[yellow]repaired:[/] {reason}"),
+        ("derived", lambda reason: f"[dim]made:[/] {reason}"),
+    ]
+    for group, label in groups:
+        for reason, count in getattr(report, group).most_common():
+            table.add_row(f"{count:,}", label(reason))
+    out.print(table)

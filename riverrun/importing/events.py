@@ -1,0 +1,192 @@
+"""Raw rows to clean events, a column at a time.
+
+Rows without a usable user, item, type or time are rejected. Fields that an event can do without
+are left out where they are unusable, and the report says how often.
+"""
+
+from datetime import datetime, timedelta
+
+import orjson
+import polars as pl
+
+from feature_repo.schema import content_id
+from riverrun.importing import values
+from riverrun.importing.frames import event_frame
+from riverrun.importing.mapping import EventsMapping, MapSource, TextSource
+from riverrun.importing.readers import RawBatch
+from riverrun.importing.report import LINE, REASON, ImportReport
+
+MAX_IDENTIFIER = 128
+MAX_QUERY = 1_024
+MAX_CONTEXT = 64
+MAX_VALUE = 1e12
+FUTURE = timedelta(days=1)
+EVENT_TYPE = r"^[a-z][a-z0-9_-]{0,31}$"
+IDENTITY = ("user_id", "item_id", "event_type", "timestamp", "value", "query", "context")
+
+
+def clean_events(
+    batch: RawBatch, mapping: EventsMapping, report: ImportReport, now: datetime
+) -> pl.DataFrame:
+    """Return the events of `batch` with the native columns, each event_id once.
+
+    `now` bounds times: more than a day later is a mistake. Reports what was rejected, repaired
+    and superfluous.
+    """
+    raw = batch.frame
+    read = raw.select(
+        LINE,
+        event_id=_text(mapping.event_id, raw.schema),
+        user_id=_text(mapping.user_id, raw.schema),
+        item_id=_text(mapping.item_id, raw.schema),
+        event_type=_text(mapping.event_type, raw.schema),
+        timestamp=values.time(mapping.timestamp, raw.schema),
+        value=pl.lit(None, pl.Float64)
+        if mapping.value is None
+        else values.number(mapping.value, raw.schema),
+        query=_text(mapping.query, raw.schema),
+        request_id=_text(mapping.request_id, raw.schema),
+        context=_context(mapping.context, raw.schema),
+        plain=pl.lit(True)
+        if mapping.value is None
+        else values.plain_number(mapping.value, raw.schema),
+        given=_given(mapping, raw.schema),
+    )
+    read = read.with_columns(given_type="event_type", event_type=_event_type())
+    reasons = read.select(_reason(now))[REASON]
+    bad = reasons.is_not_null()
+    if bad.any():
+        report.reject(str(batch.file), raw.with_columns(reasons).filter(bad))
+        read = read.filter(~bad)
+    events = _with_ids(_repaired(read, report))
+    distinct = events.unique("event_id", keep="first", maintain_order=True)
+    report.skip("the same event again", events.height - distinct.height)
+    return distinct
+
+
+def _text(source: TextSource | None, schema: pl.Schema) -> pl.Expr:
+    return pl.lit(None, pl.String) if source is None else values.text(source, schema)
+
+
+def _given(mapping: EventsMapping, schema: pl.Schema) -> pl.Expr:
+    """Return whether a row says anything where its value is read from."""
+    if mapping.value is None or mapping.value.column is None:
+        return pl.lit(False)
+    column = mapping.value.column
+    return (values.raw_text(column, schema[column]).str.strip_chars() != "").fill_null(False)
+
+
+def _context(source: MapSource | None, schema: pl.Schema) -> pl.Expr:
+    if source is None:
+        return pl.lit(None, pl.String)
+    if source.column is not None:
+        return values.raw_text(source.column, schema[source.column])
+    fields = [
+        values.text(TextSource(column=column), schema).alias(name)
+        for name, column in source.fields.items()
+    ]
+    return pl.struct(fields).struct.json_encode()
+
+
+def _event_type() -> pl.Expr:
+    return pl.col("event_type").str.to_lowercase().str.replace_all(r"[^a-z0-9_-]+", "_")
+
+
+def _reason(now: datetime) -> pl.Expr:
+    kind, moment = pl.col("event_type"), pl.col("timestamp")
+    return (
+        pl.coalesce(
+            _identifier_reason("user_id"),
+            _identifier_reason("item_id"),
+            pl.when(kind.is_null()).then(pl.lit("no event_type")),
+            pl.when(~kind.str.contains(EVENT_TYPE)).then(
+                pl.lit("event_type is not a word of up to 32 letters")
+            ),
+            pl.when(moment.is_null()).then(pl.lit("timestamp is absent or cannot be read")),
+            pl.when(~values.plausible(moment)).then(
+                pl.lit("timestamp is absurd: not between 1990 and 2100")
+            ),
+            pl.when(moment > now + FUTURE).then(pl.lit("timestamp lies in the future")),
+            pl.when(pl.col("event_id").is_not_null()).then(_identifier_reason("event_id")),
+        )
+    ).alias(REASON)
+
+
+def _identifier_reason(name: str) -> pl.Expr:
+    return (
+        pl.when(pl.col(name).is_null())
+        .then(pl.lit(f"no {name}"))
+        .when(pl.col(name).str.len_chars() > MAX_IDENTIFIER)
+        .then(pl.lit(f"{name} is longer than {MAX_IDENTIFIER} characters"))
+        .when(pl.col(name).str.contains(r"\p{C}"))
+        .then(pl.lit(f"{name} has unprintable characters"))
+    )
+
+
+def _repaired(read: pl.DataFrame, report: ImportReport) -> pl.DataFrame:
+    value, query, request_id = pl.col("value"), pl.col("query"), pl.col("request_id")
+    rules = {
+        "event_type written in the common form": pl.col("given_type") != pl.col("event_type"),
+        "value cannot be read: left out": pl.col("given") & value.is_null(),
+        "value out of range: left out": value.abs() > MAX_VALUE,
+        "value read by the rule for decimal signs": ~pl.col("plain") & value.is_not_null(),
+        f"query cut to {MAX_QUERY} characters": query.str.len_chars() > MAX_QUERY,
+        "request_id unusable: left out": request_id.is_not_null()
+        & _identifier_reason("request_id").is_not_null(),
+    }
+    counts = read.select(rule.fill_null(False).sum().alias(name) for name, rule in rules.items())
+    for name, count in counts.row(0, named=True).items():
+        report.repair(name, count)
+    context = pl.Series("context", _json_objects(read["context"], report), dtype=pl.String)
+    return read.with_columns(
+        context,
+        value=pl.when(value.abs() <= MAX_VALUE).then(value),
+        query=query.str.slice(0, MAX_QUERY).str.strip_chars(" "),
+        request_id=pl.when(_identifier_reason("request_id").is_null()).then(request_id),
+    )
+
+
+def _json_objects(texts: pl.Series, report: ImportReport) -> list[str | None]:
+    if texts.null_count() == len(texts):
+        return [None] * len(texts)
+    objects: list[str | None] = []
+    for text in texts.to_list():
+        parsed = _json_object(text)
+        if text and parsed is None:
+            report.repair("context is no JSON object: left out", 1)
+        objects.append(orjson.dumps(parsed).decode() if parsed else None)
+    return objects
+
+
+def _json_object(text: str | None) -> dict[str, object] | None:
+    if not text:
+        return None
+    try:
+        parsed = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(parsed, dict) or len(parsed) > MAX_CONTEXT:
+        return None
+    return {name: value for name, value in parsed.items() if value is not None}
+
+
+def _with_ids(events: pl.DataFrame) -> pl.DataFrame:
+    events = event_frame(events)
+    missing = events["event_id"].is_null()
+    if not missing.any():
+        return events
+    rows = events.filter(missing).select(
+        pl.col("timestamp").dt.epoch("us") if name == "timestamp" else pl.col(name)
+        for name in IDENTITY
+    )
+    made = iter(
+        [
+            content_id(*("" if part is None else str(part) for part in row))
+            for row in rows.iter_rows()
+        ]
+    )
+    ids = [
+        next(made) if absent else known
+        for known, absent in zip(events["event_id"].to_list(), missing.to_list(), strict=True)
+    ]
+    return events.with_columns(pl.Series("event_id", ids, dtype=pl.String))

@@ -1,0 +1,304 @@
+"""How the columns of a file become the fields of events, items and users, as TOML.
+
+```toml
+[file]
+delimiter = ";"
+encoding = "windows-1252"
+
+[events]
+user_id = "CustomerID"
+item_id = "StockCode"
+event_type = { constant = "purchase" }
+timestamp = { column = "InvoiceDate", format = "%Y-%m-%d %H:%M:%S", timezone = "Europe/London" }
+value = { column = "UnitPrice", decimal = "," }
+context = ["InvoiceNo", "Country"]
+
+[items]
+item_id = "sku"
+title = "name"
+price = { column = "cents", scale = 0.01 }
+categories = { column = "path", separator = ">" }
+attributes = { colour = "farbe", size = "groesse" }
+
+[users]
+user_id = "CustomerID"
+attributes = ["Country"]
+```
+"""
+
+import codecs
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from riverrun.errors import UserError
+
+
+class _Mapping(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileFormat(_Mapping):
+    """How text files are read. `columns` names the columns of a CSV file without a header."""
+
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    encoding: str = "utf-8"
+    columns: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _known_encoding(self) -> Self:
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            raise ValueError(
+                f"`encoding` must be one that Python knows, as utf-8 or windows-1252. "
+                f"Received: {self.encoding!r}."
+            ) from None
+        return self
+
+
+class TextSource(_Mapping):
+    """A column or a constant.
+
+    `values` replaces a column's values, and `default` stands for empty ones and, with `values`,
+    for all others. `integer` reads "17850.0" as 17850.
+    """
+
+    column: str | None = None
+    constant: str | None = None
+    values: dict[str, str] | None = None
+    default: str | None = None
+    integer: bool = False
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.column is None) == (self.constant is None):
+            raise ValueError("give either `column` or `constant`")
+        return self
+
+
+class TimeSource(_Mapping):
+    """A column of times. Times without an offset are in `timezone`.
+
+    `format` is a strftime format, several of them, or: `auto` (RFC 3339, ISO 8601 dates, and
+    epoch numbers whose unit follows from their size), `s`, `ms`, `us`.
+    """
+
+    column: str
+    format: str | tuple[str, ...] = "auto"
+    timezone: str = "UTC"
+
+    @model_validator(mode="after")
+    def _valid(self) -> Self:
+        try:
+            ZoneInfo(self.timezone)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(
+                "`timezone` must be an IANA name such as Europe/London. "
+                f"Received: {self.timezone!r}."
+            ) from None
+        for form in self.formats:
+            if form not in ("auto", "s", "ms", "us") and "%" not in form:
+                raise ValueError(
+                    "`format` must be auto, s, ms, us or a strftime format such as "
+                    f"%Y-%m-%d. Received: {form!r}."
+                )
+        return self
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Return the formats to try in order."""
+        return (self.format,) if isinstance(self.format, str) else self.format
+
+
+class NumberSource(_Mapping):
+    """A column or constant number, multiplied by `scale`.
+
+    `decimal` is the decimal sign. With `auto` the last of "." and "," is, unless it is a lone
+    "," before exactly three digits: "1.234,50" is 1234.5, "1,234" is 1234, "1,5" is 1.5.
+    """
+
+    column: str | None = None
+    constant: float | None = None
+    decimal: Literal["auto", ".", ","] = "auto"
+    scale: float = 1.0
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.column is None) == (self.constant is None):
+            raise ValueError("give either `column` or `constant`")
+        return self
+
+
+class ListSource(_Mapping):
+    """A column that holds a list, JSON, or text parted by `separator`; or one column per entry."""
+
+    column: str | None = None
+    columns: tuple[str, ...] = ()
+    constant: tuple[str, ...] = ()
+    separator: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if sum((self.column is not None, bool(self.columns), bool(self.constant))) != 1:
+            raise ValueError("give one of `column`, `columns` and `constant`")
+        return self
+
+
+class MapSource(_Mapping):
+    """A column that holds a JSON object, or a column for each name of `fields`."""
+
+    column: str | None = None
+    fields: dict[str, str] = {}
+
+
+def _column(value: Any) -> Any:
+    return {"column": value} if isinstance(value, str) else value
+
+
+def _columns(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"column": value}
+    return {"columns": value} if isinstance(value, list) else value
+
+
+def _fields(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"column": value}
+    if isinstance(value, list):
+        return {"fields": {name: name for name in value}}
+    return {"fields": value} if isinstance(value, dict) else value
+
+
+Text = Annotated[TextSource, BeforeValidator(_column)]
+Time = Annotated[TimeSource, BeforeValidator(_column)]
+Number = Annotated[NumberSource, BeforeValidator(_column)]
+List = Annotated[ListSource, BeforeValidator(_columns)]
+Map = Annotated[MapSource, BeforeValidator(_fields)]
+
+
+class EventsMapping(_Mapping):
+    """Where the fields of an event come from."""
+
+    user_id: Text
+    item_id: Text
+    event_type: Text
+    timestamp: Time
+    event_id: Text | None = None
+    value: Number | None = None
+    query: Text | None = None
+    request_id: Text | None = None
+    context: Map | None = None
+
+
+class ItemsMapping(_Mapping):
+    """Where the fields of an item come from."""
+
+    item_id: Text
+    title: Text | None = None
+    description: Text | None = None
+    categories: List | None = None
+    brand: Text | None = None
+    price: Number | None = None
+    tags: List | None = None
+    attributes: Map | None = None
+    available: Text | None = None
+    published_at: Time | None = None
+
+
+class UsersMapping(_Mapping):
+    """Where the fields of a user come from."""
+
+    user_id: Text
+    attributes: Map | None = None
+
+
+RecordMapping = EventsMapping | ItemsMapping | UsersMapping
+Kind = Literal["events", "items", "users"]
+MAPPINGS: dict[Kind, type[RecordMapping]] = {
+    "events": EventsMapping,
+    "items": ItemsMapping,
+    "users": UsersMapping,
+}
+
+
+class ImportMapping(_Mapping):
+    """A mapping file."""
+
+    file: FileFormat = FileFormat()
+    events: EventsMapping | None = None
+    items: ItemsMapping | None = None
+    users: UsersMapping | None = None
+
+
+def load_mapping(path: Path) -> ImportMapping:
+    """Read a mapping file; `UserError` names the key and the value that is wrong."""
+    try:
+        return ImportMapping.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UserError(f"mapping {path}: no such file.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"mapping {path}: {error}.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        reason = {"extra_forbidden": "unknown key", "missing": "is missing"}.get(
+            first["type"], first["msg"].removeprefix("Value error, ")
+        )
+        received = "" if "Received" in reason else f". Received: {first['input']!r}."
+        raise UserError(f"mapping {path}: {key}: {reason}{received}") from None
+
+
+def native_mapping(kind: Kind, columns: list[str]) -> RecordMapping:
+    """Return the mapping of a file whose columns bear the names of the fields.
+
+    Raises `ValueError` naming an unknown or missing column.
+    """
+    model = MAPPINGS[kind]
+    unknown = [name for name in columns if name not in model.model_fields]
+    if unknown:
+        raise ValueError(
+            f"unknown column {unknown[0]!r}. {kind.capitalize()} have: "
+            f"{', '.join(model.model_fields)}. Other names need --mapping"
+        )
+    missing = [
+        name
+        for name, field in model.model_fields.items()
+        if field.is_required() and name not in columns
+    ]
+    if missing:
+        raise ValueError(
+            f"no column {missing[0]!r}. The file has: {', '.join(columns)}. "
+            "Other names need --mapping"
+        )
+    return model.model_validate({name: name for name in columns})
+
+
+def source_columns(mapping: RecordMapping) -> list[str]:
+    """Return every column that a mapping reads."""
+    columns: list[str] = []
+    for name in type(mapping).model_fields:
+        source = getattr(mapping, name)
+        if source is None:
+            continue
+        columns += [source.column] if source.column is not None else []
+        if isinstance(source, ListSource):
+            columns += source.columns
+        if isinstance(source, MapSource):
+            columns += source.fields.values()
+    return list(dict.fromkeys(columns))
+
+
+def example_time(source: TimeSource) -> str:
+    """Return how a time of the source looks, for messages."""
+    form = source.formats[0]
+    moment = datetime(2026, 3, 1, 17, 30, tzinfo=UTC)
+    if form == "auto":
+        return "2026-03-01T17:30:00Z"
+    if form in ("s", "ms", "us"):
+        return str(int(moment.timestamp()) * {"s": 1, "ms": 1_000, "us": 1_000_000}[form])
+    return moment.strftime(form)

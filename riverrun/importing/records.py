@@ -1,0 +1,209 @@
+"""Raw rows to clean items and users, a row at a time, judged last by the schema itself."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import orjson
+import polars as pl
+from pydantic import ValidationError
+
+from feature_repo.schema import Item, User
+from riverrun.importing import values
+from riverrun.importing.mapping import (
+    ItemsMapping,
+    ListSource,
+    MapSource,
+    TextSource,
+    UsersMapping,
+    source_columns,
+)
+from riverrun.importing.readers import RawBatch
+from riverrun.importing.report import REASON, ImportReport
+from riverrun.importing.text import normalise
+
+MAX_TITLE = 1_024
+MAX_DESCRIPTION = 16_384
+MAX_LABEL = 256
+MAX_CATEGORIES = 32
+MAX_TAGS = 64
+MAX_ATTRIBUTES = 256
+MAX_PRICE = 1e12
+
+Row = dict[str, Any]
+RecordT = TypeVar("RecordT", Item, User)
+
+
+def clean_items(batch: RawBatch, mapping: ItemsMapping, report: ImportReport) -> list[Item]:
+    """Return the items of `batch`; of several with one id the last."""
+    raw = batch.frame
+    read: dict[str, pl.Expr] = {}
+    for name in ("item_id", "title", "description", "brand", "available"):
+        source: TextSource | None = getattr(mapping, name)
+        if source is not None:
+            read[name] = values.text(source, raw.schema)
+    if "available" in read:
+        read["available_given"] = read["available"]
+        read["available"] = values.switch(read["available"])
+    if mapping.price is not None:
+        read["price"] = values.number(mapping.price, raw.schema)
+        read["price_plain"] = values.plain_number(mapping.price, raw.schema)
+        column = mapping.price.column
+        read["price_given"] = (
+            pl.lit(None) if column is None else values.raw_text(column, raw.schema[column])
+        )
+    if mapping.published_at is not None:
+        moment = values.time(mapping.published_at, raw.schema)
+        column = mapping.published_at.column
+        read["published_at"] = pl.when(values.plausible(moment)).then(moment)
+        read["published_at_given"] = values.raw_text(column, raw.schema[column])
+
+    def build(row: Row, cells: Row) -> Item:
+        return _item(row, cells, mapping, report)
+
+    return _records(batch, raw.select(**read), source_columns(mapping), build, report)
+
+
+def clean_users(batch: RawBatch, mapping: UsersMapping, report: ImportReport) -> list[User]:
+    """Return the users of `batch`; of several with one id the last."""
+
+    def build(row: Row, cells: Row) -> User:
+        attributes = _map(mapping.attributes, cells, report)
+        return User.model_validate({"user_id": row["user_id"], "attributes": attributes})
+
+    read = batch.frame.select(user_id=values.text(mapping.user_id, batch.frame.schema))
+    return _records(batch, read, source_columns(mapping), build, report)
+
+
+def _records(
+    batch: RawBatch,
+    read: pl.DataFrame,
+    columns: list[str],
+    build: Callable[[Row, Row], RecordT],
+    report: ImportReport,
+) -> list[RecordT]:
+    key = "item_id" if "item_id" in read.columns else "user_id"
+    records: dict[str, RecordT] = {}
+    reasons: list[str | None] = []
+    cells = batch.frame.select(columns).iter_rows(named=True)
+    for row, raw in zip(read.iter_rows(named=True), cells, strict=True):
+        reason = None
+        try:
+            if row[key] is None:
+                reason = f"no {key}"
+            else:
+                record = build(row, raw)
+                report.skip(f"the same {key} again: the last counts", int(row[key] in records))
+                records.pop(row[key], None)
+                records[row[key]] = record
+        except ValidationError as error:
+            reason = _reason(error)
+        reasons.append(reason)
+    bad = batch.frame.with_columns(pl.Series(REASON, reasons, dtype=pl.String)).filter(
+        pl.col(REASON).is_not_null()
+    )
+    report.reject(str(batch.file), bad)
+    return list(records.values())
+
+
+def _reason(error: ValidationError) -> str:
+    first = error.errors()[0]
+    # The value stands in the row; without it equal reasons are counted together.
+    message = first["msg"].removeprefix("Value error, ").split(". Received")[0]
+    return f"{first['loc'][0]}: {message}"
+
+
+def _item(row: Row, cells: Row, mapping: ItemsMapping, report: ImportReport) -> Item:
+    record: Row = {"item_id": row["item_id"]}
+    limits = {"title": MAX_TITLE, "description": MAX_DESCRIPTION, "brand": MAX_LABEL}
+    for name, limit in limits.items():
+        text = row.get(name)
+        if text is not None:
+            report.repair(f"{name} cut to {limit} characters", int(len(text) > limit))
+            record[name] = text[:limit].rstrip()
+    if mapping.categories is not None:
+        record["categories"] = _list(mapping.categories, cells, MAX_CATEGORIES, report)
+    if mapping.tags is not None:
+        record["tags"] = _list(mapping.tags, cells, MAX_TAGS, report)
+    if mapping.attributes is not None:
+        record["attributes"] = _map(mapping.attributes, cells, report)
+    record |= _price(row, report)
+    for name in ("available", "published_at"):
+        if row.get(name) is not None:
+            record[name] = row[name]
+        elif (row.get(f"{name}_given") or "").strip():
+            report.repair(f"{name} cannot be read: left out", 1)
+    return Item.model_validate(record)
+
+
+def _price(row: Row, report: ImportReport) -> Row:
+    price = row.get("price")
+    if price is None:
+        report.repair(
+            "price cannot be read: left out", int(bool((row.get("price_given") or "").strip()))
+        )
+        return {}
+    if not 0 <= price <= MAX_PRICE:
+        report.repair("price is negative or absurd: left out", 1)
+        return {}
+    report.repair("price read by the rule for decimal signs", int(not row["price_plain"]))
+    return {"price": price}
+
+
+def _list(source: ListSource, cells: Row, limit: int, report: ImportReport) -> tuple[str, ...]:
+    if source.column is None:
+        found: list[Any] = list(source.constant) or [cells[name] for name in source.columns]
+    else:
+        found = _parts(cells[source.column], source.separator)
+    labels = dict.fromkeys(normalise(str(part))[:MAX_LABEL] for part in found if part is not None)
+    labels.pop("", None)
+    report.repair(f"more than {limit} entries in a list: cut", int(len(labels) > limit))
+    return tuple(labels)[:limit]
+
+
+def _parts(cell: Any, separator: str | None) -> list[Any]:
+    if cell is None:
+        return []
+    if isinstance(cell, list):
+        return cell
+    text = str(cell)
+    if text.startswith("["):
+        try:
+            return list(orjson.loads(text))
+        except (orjson.JSONDecodeError, TypeError):
+            pass  # a text that happens to begin with a bracket
+    return text.split(separator) if separator else [text]
+
+
+def _map(source: MapSource | None, cells: Row, report: ImportReport) -> Row:
+    if source is None:
+        return {}
+    if source.column is None:
+        found = {name: cells[column] for name, column in source.fields.items()}
+    else:
+        cell = cells[source.column]
+        found = cell if isinstance(cell, dict) else _object(cell, report)
+    values_: Row = {}
+    for name, value in found.items():
+        if value is None or value == "":
+            continue
+        if isinstance(value, bool | int | float):
+            values_[name] = value if isinstance(value, bool) else float(value)
+        elif isinstance(value, list):
+            values_[name] = ", ".join(normalise(str(part)) for part in value)
+        else:
+            values_[name] = normalise(str(value))
+    report.repair(f"more than {MAX_ATTRIBUTES} attributes: cut", int(len(values_) > MAX_ATTRIBUTES))
+    return dict(list(values_.items())[:MAX_ATTRIBUTES])
+
+
+def _object(cell: Any, report: ImportReport) -> Row:
+    if cell is None or not str(cell).strip():
+        return {}
+    try:
+        parsed = orjson.loads(str(cell))
+    except orjson.JSONDecodeError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        report.repair("attributes are no JSON object: left out", 1)
+        return {}
+    return parsed

@@ -1,0 +1,149 @@
+"""Where clean records go: the archive, each event once, in files of a useful size."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from feature_repo.schema import Item, User, content_id
+from riverrun.importing.report import ImportReport
+
+ROWS_PER_SEGMENT = 1_000_000
+RECORDS_PER_SEGMENT = 100_000
+MAX_RUNS = 8
+
+
+class RecordArchive(Protocol):
+    """What an import asks of the archive."""
+
+    def write_events(self, segment: str, events: pl.DataFrame) -> int:
+        """Write a segment of events, replacing one of the same name."""
+        ...
+
+    def write_items(self, segment: str, items: Sequence[Item]) -> int:
+        """Write a segment of items."""
+        ...
+
+    def write_users(self, segment: str, users: Sequence[User]) -> int:
+        """Write a segment of users."""
+        ...
+
+    def event_ids_of(self, day: date) -> pl.Series:
+        """Return the ids of the archived events of a day."""
+        ...
+
+
+class KnownEvents:
+    """Which events the archive has, by day, as 64-bit hashes: 8 bytes for each.
+
+    A hash that two ids share would lose one of them: among 100 million events the odds of one
+    such pair are one in 3,700.
+    """
+
+    def __init__(self, archive: RecordArchive) -> None:
+        self._archive = archive
+        self._runs: dict[date, list[npt.NDArray[np.uint64]]] = {}
+
+    def are_new(self, events: pl.DataFrame) -> npt.NDArray[np.bool_]:
+        """Return for each event whether it is unseen; from then on it is seen."""
+        hashes = events["event_id"].hash().to_numpy()
+        days = events["timestamp"].dt.date()
+        new = np.ones(events.height, dtype=bool)
+        for day, rows in _rows_by_day(days):
+            runs = self._of(day)
+            own = hashes[rows]
+            for run in runs:
+                where = np.minimum(np.searchsorted(run, own), len(run) - 1)
+                new[rows] &= run[where] != own
+            fresh = np.sort(own[new[rows]])
+            if len(fresh):
+                runs.append(fresh)
+            if len(runs) > MAX_RUNS:
+                runs[:] = [np.sort(np.concatenate(runs))]
+        return new
+
+    def _of(self, day: date) -> list[npt.NDArray[np.uint64]]:
+        if day not in self._runs:
+            known = pl.Series(self._archive.event_ids_of(day), dtype=pl.String)
+            self._runs[day] = [np.sort(known.hash().to_numpy())] if len(known) else []
+        return self._runs[day]
+
+
+def _rows_by_day(days: pl.Series) -> list[tuple[date, npt.NDArray[np.int64]]]:
+    numbers = days.cast(pl.Int32).to_numpy()
+    order = np.argsort(numbers, kind="stable")
+    bounds = np.flatnonzero(np.diff(numbers[order])) + 1
+    return [(days[int(rows[0])], rows) for rows in np.split(order, bounds) if len(rows)]
+
+
+class ArchiveSink:
+    """Gathers records and writes them in segments named by their content.
+
+    So an import that is run again, or goes on after a crash, writes what is missing and
+    nothing twice.
+    """
+
+    def __init__(self, archive: RecordArchive, report: ImportReport) -> None:
+        self._archive = archive
+        self._report = report
+        self._known = KnownEvents(archive)
+        self._events: list[pl.DataFrame] = []
+        self._items: dict[str, Item] = {}
+        self._users: dict[str, User] = {}
+
+    def add_events(self, events: pl.DataFrame) -> int:
+        """Add events with the native columns; skip those that the archive has. Return the rest."""
+        if events.is_empty():
+            return 0
+        new = self._known.are_new(events)
+        count = int(new.sum())
+        self._report.skip("the archive has the event", events.height - count)
+        if count:
+            self._events.append(events.filter(pl.Series(new)))
+        if sum(frame.height for frame in self._events) >= ROWS_PER_SEGMENT:
+            self._flush_events()
+        return count
+
+    def add_items(self, items: Sequence[Item]) -> int:
+        """Add items; a later one replaces an earlier one with the same id. Return their number."""
+        self._items |= {item.item_id: item for item in items}
+        if len(self._items) >= RECORDS_PER_SEGMENT:
+            self._flush_items()
+        return len(items)
+
+    def add_users(self, users: Sequence[User]) -> int:
+        """Add users; a later one replaces an earlier one with the same id. Return their number."""
+        self._users |= {user.user_id: user for user in users}
+        if len(self._users) >= RECORDS_PER_SEGMENT:
+            self._flush_users()
+        return len(users)
+
+    def flush(self) -> None:
+        """Write what is gathered."""
+        self._flush_items()
+        self._flush_users()
+        self._flush_events()
+
+    def _flush_events(self) -> None:
+        if self._events:
+            events = pl.concat(self._events).sort("timestamp", "event_id")
+            ids = content_id(*events["event_id"].to_list())
+            self._archive.write_events(f"import-{ids}", events)
+            self._events.clear()
+
+    def _flush_items(self) -> None:
+        if self._items:
+            items = list(self._items.values())
+            content = content_id(*(item.model_dump_json() for item in items))
+            self._archive.write_items(f"import-{content}", items)
+            self._items.clear()
+
+    def _flush_users(self) -> None:
+        if self._users:
+            users = list(self._users.values())
+            content = content_id(*(user.model_dump_json() for user in users))
+            self._archive.write_users(f"import-{content}", users)
+            self._users.clear()

@@ -1,0 +1,197 @@
+"""Polars expressions that read text, numbers, times and switches from raw columns.
+
+Each takes the column's type, since CSV and JSONL give strings and Parquet its own types.
+"""
+
+import polars as pl
+
+from feature_repo.schema import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP
+from riverrun.importing.mapping import NumberSource, TextSource, TimeSource
+from riverrun.importing.text import normalised
+
+EPOCH_UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+OFFSET = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
+TRUE = ("true", "1", "yes", "y", "t", "on", "in stock", "available")
+FALSE = ("false", "0", "no", "n", "f", "off", "out of stock", "unavailable")
+
+
+def raw_text(column: str, dtype: pl.DataType) -> pl.Expr:
+    """Return a column as text; whole floating-point numbers lose their ".0"."""
+    value = pl.col(column)
+    if dtype == pl.String:
+        return value
+    if dtype.is_float():
+        whole = (value == value.round()) & (value.abs() < 2.0**53)
+        return (
+            pl.when(whole)
+            .then(value.cast(pl.Int64, strict=False).cast(pl.String))
+            .otherwise(value.fill_nan(None).cast(pl.String))
+        )
+    if isinstance(dtype, pl.Struct):
+        return value.struct.json_encode()
+    if isinstance(dtype, pl.List | pl.Array):
+        return pl.struct(v=value).struct.json_encode().str.extract(r'^\{"v":(.*)\}$', 1)
+    if dtype == pl.Binary:
+        return value.cast(pl.String, strict=False)
+    return value.cast(pl.String)
+
+
+def text(source: TextSource, schema: pl.Schema) -> pl.Expr:
+    """Return normalised text; empty text is null."""
+    if source.constant is not None:
+        return pl.lit(source.constant)
+    assert source.column is not None
+    value = normalised(raw_text(source.column, schema[source.column]))
+    value = pl.when(value != "").then(value)
+    if source.integer:
+        value = value.str.replace(r"^(-?\d+)\.0*$", "$1")
+    if source.values is not None:
+        value = value.replace_strict(
+            list(source.values), list(source.values.values()), default=None, return_dtype=pl.String
+        )
+        if source.default is None:
+            # Values that are not named stay as they are, for the rules to judge.
+            value = pl.coalesce(value, normalised(raw_text(source.column, schema[source.column])))
+    return value if source.default is None else value.fill_null(source.default)
+
+
+def number(source: NumberSource, schema: pl.Schema) -> pl.Expr:
+    """Return finite numbers; what cannot be read is null."""
+    if source.constant is not None:
+        return pl.lit(source.constant * source.scale)
+    assert source.column is not None
+    dtype = schema[source.column]
+    if dtype.is_numeric():
+        value = pl.col(source.column).cast(pl.Float64)
+    else:
+        value = parsed_number(raw_text(source.column, dtype), source.decimal)
+    if source.scale != 1.0:
+        # Cents to euros must not give 19.990000000000002.
+        value = (value * source.scale).round(6)
+    return pl.when(value.is_finite()).then(value)
+
+
+def plain_number(source: NumberSource, schema: pl.Schema) -> pl.Expr:
+    """Return whether a column's value needed no rule to be read as a number."""
+    if source.column is None or schema[source.column].is_numeric():
+        return pl.lit(True)
+    value = raw_text(source.column, schema[source.column])
+    return value.cast(pl.Float64, strict=False).is_not_null() & (source.decimal != ",")
+
+
+def parsed_number(value: pl.Expr, decimal: str) -> pl.Expr:
+    """Read "1.234,50", "1,234.50", "€ 12,-" and "1 234,50" as numbers."""
+    digits = (
+        value.str.replace_all(r"[\s\p{Sc}\p{Z}'’]", "")
+        .str.replace(r"^[A-Za-z]{1,4}\.?|[A-Za-z]{1,4}\.?$", "")
+        .str.replace(r"[.,][-–—]+$", "")
+    )
+    as_comma = digits.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+    as_point = digits.str.replace_all(",", "", literal=True)
+    if decimal == ",":
+        chosen = as_comma
+    elif decimal == ".":
+        chosen = as_point
+    else:
+        scientific = digits.str.contains(r"^[+-]?\d*\.?\d+[eE][+-]?\d+$")
+        last_comma = digits.str.contains(r",[^.,]*$")
+        thousands = digits.str.contains(r"^[+-]?\d{1,3}(,\d{3})+$")
+        many_points = digits.str.contains(r"^[+-]?\d{1,3}(\.\d{3}){2,}$")
+        chosen = (
+            pl.when(scientific)
+            .then(digits)
+            .when((last_comma & ~thousands) | many_points)
+            .then(as_comma)
+            .otherwise(as_point)
+        )
+    clean = pl.when(chosen.str.contains(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")).then(chosen)
+    return clean.cast(pl.Float64, strict=False)
+
+
+def time(source: TimeSource, schema: pl.Schema) -> pl.Expr:
+    """Return times in UTC with microseconds; what cannot be read is null."""
+    dtype = schema[source.column]
+    value = pl.col(source.column)
+    if isinstance(dtype, pl.Datetime):
+        moment = value.cast(pl.Datetime("us", dtype.time_zone))
+        if dtype.time_zone is None:
+            return _localised(moment, source.timezone)
+        return moment.dt.convert_time_zone("UTC")
+    if dtype == pl.Date:
+        return _localised(value.cast(pl.Datetime("us")), source.timezone)
+    words = raw_text(source.column, dtype).str.strip_chars()
+    return pl.coalesce(_parsed_time(words, form, source.timezone) for form in source.formats)
+
+
+def plausible(moment: pl.Expr) -> pl.Expr:
+    """Return whether a time lies within what the schema accepts."""
+    return (moment >= EARLIEST_TIMESTAMP) & (moment < LATEST_TIMESTAMP)
+
+
+def switch(value: pl.Expr) -> pl.Expr:
+    """Return true or false for the words of `TRUE` and `FALSE`, else null."""
+    word = value.str.to_lowercase()
+    return pl.when(word.is_in(TRUE)).then(True).when(word.is_in(FALSE)).then(False)
+
+
+def _parsed_time(words: pl.Expr, form: str, timezone: str) -> pl.Expr:
+    if form in EPOCH_UNITS:
+        return _epoch(words, EPOCH_UNITS[form])
+    if form == "auto":
+        return _iso_or_epoch(words, timezone)
+    if "%z" in form or "%:z" in form or "%#z" in form:
+        return words.str.to_datetime(form, time_unit="us", strict=False).dt.convert_time_zone("UTC")
+    if not any(code in form for code in ("%H", "%I", "%M", "%T", "%R", "%c", "%X")):
+        naive = words.str.to_date(form, strict=False).cast(pl.Datetime("us"))
+    else:
+        naive = words.str.to_datetime(form, time_unit="us", strict=False)
+    return _localised(naive, timezone)
+
+
+def _iso_or_epoch(words: pl.Expr, timezone: str) -> pl.Expr:
+    iso = words.str.replace(r"^(\d{4}-\d{2}-\d{2})[ tT]+", "${1}T")
+    has_offset = iso.str.contains(r"T.*" + OFFSET)
+    zoned = iso.str.replace(r"[Zz]$", "+0000").str.replace(r"([+-]\d{2}):(\d{2})$", "${1}${2}")
+    with_offset = pl.coalesce(
+        zoned.str.to_datetime(form, time_unit="us", strict=False).dt.convert_time_zone("UTC")
+        for form in ("%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%dT%H:%M%z")
+    )
+    naive = pl.coalesce(
+        iso.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False),
+        iso.str.to_datetime("%Y-%m-%dT%H:%M", time_unit="us", strict=False),
+        iso.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")),
+    )
+    amount = words.cast(pl.Float64, strict=False).abs()
+    unit = (
+        pl.when(amount < 1e11)
+        .then(1_000_000.0)
+        .when(amount < 1e14)
+        .then(1_000.0)
+        .when(amount < 1e17)
+        .then(1.0)
+        .otherwise(0.001)
+    )
+    return (
+        pl.when(has_offset)
+        .then(with_offset)
+        .when(amount.is_not_null())
+        .then(_epoch(words, unit))
+        .otherwise(_localised(naive, timezone))
+    )
+
+
+def _epoch(words: pl.Expr, unit: float | pl.Expr) -> pl.Expr:
+    # Whole microseconds are beyond what a float holds exactly, so integers stay integers.
+    whole = words.cast(pl.Int64, strict=False)
+    factor = unit if isinstance(unit, pl.Expr) else pl.lit(float(unit))
+    exact = pl.when(factor >= 1).then(whole * factor.cast(pl.Int64)).otherwise(whole // 1_000)
+    rough = (words.cast(pl.Float64, strict=False) * factor).round()
+    rough = pl.when(rough.abs() < 9e18).then(rough).cast(pl.Int64, strict=False)
+    return pl.coalesce(exact, rough).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+
+
+def _localised(naive: pl.Expr, timezone: str) -> pl.Expr:
+    # In the hour that happens twice the first is meant; an hour that never was cannot be read.
+    return naive.dt.replace_time_zone(
+        timezone, ambiguous="earliest", non_existent="null"
+    ).dt.convert_time_zone("UTC")

@@ -1,0 +1,44 @@
+"""An archive in memory, for tests of what is written to one."""
+
+from collections.abc import Sequence
+from datetime import date
+
+import polars as pl
+
+from feature_repo.schema import Item, User
+from riverrun.importing.frames import EVENT_COLUMNS
+
+
+class MemoryArchive:
+    def __init__(self) -> None:
+        self.event_segments: dict[str, pl.DataFrame] = {}
+        self.item_segments: dict[str, list[Item]] = {}
+        self.user_segments: dict[str, list[User]] = {}
+
+    def write_events(self, segment: str, events: pl.DataFrame) -> int:
+        self.event_segments[segment] = events
+        return events.height
+
+    def write_items(self, segment: str, items: Sequence[Item]) -> int:
+        self.item_segments[segment] = list(items)
+        return len(items)
+
+    def write_users(self, segment: str, users: Sequence[User]) -> int:
+        self.user_segments[segment] = list(users)
+        return len(users)
+
+    def event_ids_of(self, day: date) -> pl.Series:
+        return self.events.filter(pl.col("timestamp").dt.date() == day)["event_id"]
+
+    @property
+    def events(self) -> pl.DataFrame:
+        empty = pl.DataFrame(schema=EVENT_COLUMNS)
+        return pl.concat([empty, *self.event_segments.values()]).sort("timestamp", "event_id")
+
+    @property
+    def items(self) -> list[Item]:
+        return [item for items in self.item_segments.values() for item in items]
+
+    @property
+    def users(self) -> list[User]:
+        return [user for users in self.user_segments.values() for user in users]
