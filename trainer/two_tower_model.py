@@ -1,6 +1,6 @@
 """The two towers and their training step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -40,7 +40,7 @@ class TwoTowerModel(keras.Model):
         self,
         query_tower: QueryTower,
         candidate_tower: CandidateTower,
-        catalogue: dict[str, npt.NDArray[Any]],
+        catalogue: Mapping[str, npt.NDArray[Any]],
         texts: TextLookup,
         popularity: npt.NDArray[np.float32],
         num_sampled_negatives: int,
@@ -121,13 +121,15 @@ class TwoTowerModel(keras.Model):
     ) -> Any:
         """Return the retrieval loss of the rows that `call` made."""
         rows = {name: tf.cast(value, tf.float32) for name, value in y_pred.items()}
-        return self._retrieval(
+        loss = self._retrieval(
             rows["queries"],
             rows["candidates"],
             y_pred["candidate_ids"],
             rows["expected_count"],
             rows["weights"],
         )
+        # Keras sums the gradients of the replicas.
+        return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
     def _negatives(self) -> Any:
         if self.num_sampled_negatives >= self.num_items:

