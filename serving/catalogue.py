@@ -1,0 +1,283 @@
+"""The live table of items: what is known, what may be shown, and what a filter allows."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import polars as pl
+
+from feature_repo.schema import Item, microseconds
+from serving.filters import ATTRIBUTES, COLUMNS, Filter, FilterError, compile_filter
+from serving.item_rows import ItemRows, Mask, Rows
+
+UNPUBLISHED = np.iinfo(np.int64).min
+"""The publication time of an item without one."""
+
+CACHED_FILTERS = 256
+FRESH_SIZE = 64
+MERGE_FACTOR = 16
+
+T = TypeVar("T", bound=np.generic)
+K = TypeVar("K")
+
+_ROW = "_row"
+_DTYPES = {"text": pl.String, "number": pl.Float64, "truth": pl.Boolean}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Level:
+    """An immutable table of some items. `rows` are their numbers; masks are kept per filter."""
+
+    frame: pl.DataFrame
+    rows: Rows
+    columns: dict[tuple[str, str], pl.Series] = field(default_factory=dict)
+    masks: "OrderedDict[tuple[str, tuple[str, ...]], Mask]" = field(default_factory=OrderedDict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CatalogueView:
+    """The catalogue at one moment; later changes make another view.
+
+    listed, available: bool [num_rows]; published: int64 [num_rows], microseconds; changed:
+    int64 [num_rows], the version that upserted or deleted the row, 0 for none.
+    """
+
+    version: int
+    listed: Mask
+    available: Mask
+    published: npt.NDArray[np.int64]
+    changed: npt.NDArray[np.int64]
+    levels: tuple[_Level, ...]
+    attribute_kinds: dict[str, str]
+    masks: "OrderedDict[str, Mask]" = field(default_factory=OrderedDict)
+
+    def allowed(self, sql: str | None) -> Mask:
+        """Return which rows are available and pass the filter. Raises `FilterError`."""
+        if sql is None:
+            return self.available
+        mask = self.masks.get(sql)
+        if mask is None:
+            mask = self._evaluate(compile_filter(sql)) & self.available
+            _remember(self.masks, sql, mask)
+        return mask
+
+    def _evaluate(self, filter_: Filter) -> Mask:
+        kinds: list[str] = []
+        for name in sorted(filter_.attributes):
+            if name not in self.attribute_kinds:
+                raise FilterError(f"names `attributes.{name}`, which no item has.", filter_.sql)
+            kinds.append(self.attribute_kinds[name])
+        mask = np.zeros(len(self.listed), dtype=np.bool_)
+        # A newer level replaces what an older one says of the same row.
+        for level in self.levels:
+            mask[level.rows] = _evaluate_level(level, filter_, tuple(kinds))
+        return mask
+
+
+class Catalogue:
+    """Items by id, with filters. Safe for many readers beside writers.
+
+    New and changed items go into small tables on top of a large one (levels, as in a
+    log-structured merge tree), so that a change never rebuilds the whole, and a filter's mask
+    of the large table outlives it.
+    """
+
+    def __init__(self, rows: ItemRows | None = None) -> None:
+        self.rows = ItemRows() if rows is None else rows
+        self._documents: dict[int, bytes] = {}
+        self._lock = threading.Lock()
+        nothing = np.zeros(0, dtype=np.bool_)
+        numbers = np.zeros(0, dtype=np.int64)
+        self._view = CatalogueView(0, nothing, nothing, numbers, numbers, (), {})
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    def __contains__(self, item_id: str) -> bool:
+        return self.get(item_id) is not None
+
+    def view(self) -> CatalogueView:
+        """Return the catalogue as it is now."""
+        return self._view
+
+    def get(self, item_id: str) -> Item | None:
+        """Return the item, or None."""
+        rows = self.rows.known((item_id,))
+        document = self._documents.get(int(rows[0])) if len(rows) else None
+        return None if document is None else Item.model_validate_json(document)
+
+    def titles(self, item_ids: Iterable[str]) -> list[str]:
+        """Return the title of each item; its id where it has none."""
+        items = [self.get(item_id) or Item(item_id=item_id) for item_id in item_ids]
+        return [item.title or item.item_id for item in items]
+
+    def page(self, offset: int, limit: int) -> list[Item]:
+        """Return a page of the items in order of their arrival."""
+        rows = np.flatnonzero(self._view.listed)[offset : offset + limit]
+        documents = (self._documents.get(row) for row in rows.tolist())
+        return [Item.model_validate_json(document) for document in documents if document]
+
+    def changed_since(self, version: int) -> tuple[list[Item], list[str]]:
+        """Return the items upserted, and the ids deleted, after `view().version` was `version`.
+
+        What came with `load_snapshot` does not count as a change.
+        """
+        view = self._view
+        rows = np.flatnonzero(view.changed > version)
+        documents = (self._documents.get(row) for row in rows[view.listed[rows]].tolist())
+        upserted = [Item.model_validate_json(document) for document in documents if document]
+        return upserted, self.rows.ids_of(rows[~view.listed[rows]]).tolist()
+
+    def upsert(self, items: Sequence[Item]) -> None:
+        """Insert or replace items. The last of several with one id wins."""
+        latest = list({item.item_id: item for item in items}.values())
+        if not latest:
+            return
+        with self._lock:
+            rows = self.rows.add([item.item_id for item in latest])
+            view = self._grown()
+            view.changed[rows] = view.version
+            self._view = self._with(view, latest, rows)
+
+    def load_snapshot(self, items: Sequence[Item]) -> None:
+        """Take over a bundle's snapshot of the catalogue.
+
+        Upserts and deletions are newer than any snapshot and stay. What only an earlier
+        snapshot knew is removed.
+        """
+        latest = {item.item_id: item for item in items}
+        with self._lock:
+            rows = self.rows.add(list(latest))
+            view = self._grown()
+            stale = view.listed & (view.changed == 0)
+            stale[rows] = False
+            self._unlist(view, np.flatnonzero(stale))
+            unchanged = view.changed[rows] == 0
+            kept = [item for item, keep in zip(latest.values(), unchanged, strict=True) if keep]
+            self._view = self._with(view, kept, rows[unchanged]) if kept else view
+
+    def delete(self, item_ids: Sequence[str]) -> None:
+        """Remove items; an unknown id is no error."""
+        with self._lock:
+            rows = self.rows.add(list(dict.fromkeys(item_ids)))
+            if not len(rows):
+                return
+            view = self._grown()
+            view.changed[rows] = view.version
+            self._unlist(view, rows)
+            self._view = view
+
+    def _with(self, view: CatalogueView, items: Sequence[Item], rows: Rows) -> CatalogueView:
+        for row, item in zip(rows.tolist(), items, strict=True):
+            self._documents[row] = item.model_dump_json().encode()
+        view.listed[rows] = True
+        view.available[rows] = [item.available for item in items]
+        view.published[rows] = [_published(item.published_at) for item in items]
+        levels = _merged((*view.levels, _level(items, rows)))
+        kinds = _widened(view.attribute_kinds, items)
+        return replace(view, levels=levels, attribute_kinds=kinds)
+
+    def _unlist(self, view: CatalogueView, rows: Rows) -> None:
+        view.listed[rows] = False
+        view.available[rows] = False
+        for row in rows.tolist():
+            self._documents.pop(row, None)
+
+    def _grown(self) -> CatalogueView:
+        """Return a writable copy of the view, one version on, with a place for every row."""
+        old, length = self._view, len(self.rows)
+        return CatalogueView(
+            version=old.version + 1,
+            listed=_copy(old.listed, length, False),
+            available=_copy(old.available, length, False),
+            published=_copy(old.published, length, UNPUBLISHED),
+            changed=_copy(old.changed, length, 0),
+            levels=old.levels,
+            attribute_kinds=old.attribute_kinds,
+        )
+
+
+def _copy(array: "npt.NDArray[T]", length: int, fill: int) -> "npt.NDArray[T]":
+    copy = np.full(length, fill, dtype=array.dtype)
+    copy[: len(array)] = array
+    return copy
+
+
+def _published(moment: datetime | None) -> int:
+    return UNPUBLISHED if moment is None else microseconds(moment)
+
+
+def _level(items: Sequence[Item], rows: Rows) -> _Level:
+    columns: dict[str, list[object]] = {
+        name: [getattr(item, name) for item in items] for name in COLUMNS
+    }
+    moments = (item.published_at for item in items)
+    columns["published_at"] = [moment and moment.replace(tzinfo=None) for moment in moments]
+    columns["categories"] = [list(item.categories) for item in items]
+    columns["tags"] = [list(item.tags) for item in items]
+    columns[ATTRIBUTES] = [orjson.dumps(item.attributes).decode() for item in items]
+    columns[_ROW] = rows.tolist()
+    schema = {**COLUMNS, ATTRIBUTES: pl.String(), _ROW: pl.Int64()}
+    return _Level(pl.DataFrame(columns, schema=schema), rows)
+
+
+def _merged(levels: tuple[_Level, ...]) -> tuple[_Level, ...]:
+    """Merge levels until each is much larger than the next, so that there are few."""
+    while len(levels) > 1:
+        older, newer = levels[-2:]
+        small = older.frame.height + newer.frame.height <= FRESH_SIZE
+        if not small and older.frame.height > MERGE_FACTOR * newer.frame.height:
+            break
+        # Newer rows replace older ones.
+        kept = older.frame.filter(~np.isin(older.rows, newer.rows))
+        frame = pl.concat([kept, newer.frame], rechunk=True)
+        levels = (*levels[:-2], _Level(frame, frame[_ROW].to_numpy()))
+    return levels
+
+
+def _widened(kinds: dict[str, str], items: Sequence[Item]) -> dict[str, str]:
+    """Return the kind of every attribute: text as soon as its values are of two kinds."""
+    widened = dict(kinds)
+    for item in items:
+        for name, value in item.attributes.items():
+            kind = "truth" if isinstance(value, bool) else "text"
+            kind = "number" if isinstance(value, float) else kind
+            widened[name] = kind if widened.get(name, kind) == kind else "text"
+    return kinds if widened == kinds else widened
+
+
+def _evaluate_level(level: _Level, filter_: Filter, kinds: tuple[str, ...]) -> Mask:
+    key = (filter_.sql, kinds)
+    mask = level.masks.get(key)
+    if mask is None:
+        names = sorted(filter_.attributes)
+        columns = [_attribute(level, name, kind) for name, kind in zip(names, kinds, strict=True)]
+        mask = filter_.evaluate(level.frame.with_columns(columns)).to_numpy()
+        _remember(level.masks, key, mask)
+    return mask
+
+
+def _attribute(level: _Level, name: str, kind: str) -> pl.Series:
+    column = level.columns.get((name, kind))
+    if column is None:
+        path = "$[" + orjson.dumps(name).decode() + "]"
+        column = level.frame[ATTRIBUTES].str.json_path_match(path)
+        if kind == "truth":
+            column = column == "true"
+        elif kind == "number":
+            column = column.cast(_DTYPES[kind], strict=False)
+        column = column.alias(f"{ATTRIBUTES}.{name}")
+        level.columns[name, kind] = column
+    return column
+
+
+def _remember(cache: "OrderedDict[K, Mask]", key: K, mask: Mask) -> None:
+    cache[key] = mask
+    while len(cache) > CACHED_FILTERS:
+        cache.popitem(last=False)

@@ -1,0 +1,171 @@
+"""Filters: SQL boolean expressions over catalogue columns, from an allow-list of words.
+
+A filter comes from strangers. It is cut into tokens here, and every token must be a literal,
+an operator, a column, or a keyword or function named below; what remains cannot name a table,
+a subquery or a file. Polars then parses the grammar and evaluates it in one vectorised pass.
+
+    price < 50 AND 'shoes' = ANY(categories)
+    attributes.colour IN ('red', 'blue') AND published_at >= DATE '2026-01-01'
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import polars as pl
+
+from serving.requests import InvalidArgumentError
+
+MAX_LENGTH = 2_000
+MAX_TOKENS = 400
+MAX_DEPTH = 16
+
+COLUMNS: Mapping[str, pl.DataType] = {
+    "item_id": pl.String(),
+    "title": pl.String(),
+    "brand": pl.String(),
+    "price": pl.Float64(),
+    "available": pl.Boolean(),
+    "published_at": pl.Datetime("us"),
+    "categories": pl.List(pl.String()),
+    "tags": pl.List(pl.String()),
+}
+
+ATTRIBUTES = "attributes"
+
+# fmt: off
+KEYWORDS = frozenset((
+    "and", "or", "not", "in", "between", "like", "ilike", "is", "null", "true", "false",
+    "case", "when", "then", "else", "end", "date", "timestamp",
+))
+
+FUNCTIONS = frozenset((
+    "lower", "upper", "length", "starts_with", "ends_with", "abs", "round", "floor", "ceil",
+    "coalesce", "array_contains", "array_length", "any",
+))
+# fmt: on
+
+_TOKEN = re.compile(
+    r"""(?P<space>\s+)
+      | (?P<string>'(?:[^']|'')*')
+      | (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
+      | (?P<quoted>"[^"]+")
+      | (?P<word>[^\W\d]\w*)
+      | (?P<operator><=|>=|<>|!=|\|\||[=<>+\-*/%(),.])
+    """,
+    re.VERBOSE,
+)
+
+
+class FilterError(InvalidArgumentError):
+    """A filter that is none. The message names the part that is wrong."""
+
+    def __init__(self, reason: str, received: str) -> None:
+        shown = received if len(received) <= 200 else received[:200] + "..."
+        super().__init__("filter", reason, shown)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filter:
+    """A compiled filter. `attributes` names the item attributes that it reads."""
+
+    sql: str
+    expression: pl.Expr
+    attributes: frozenset[str]
+
+    def evaluate(self, frame: pl.DataFrame) -> pl.Series:
+        """Return bool [frame.height], False where the expression is NULL."""
+        try:
+            result = frame.select(self.expression.alias("allowed"))["allowed"]
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            raise FilterError(f"cannot be evaluated: {_first_line(error)}.", self.sql) from None
+        if result.dtype != pl.Boolean:
+            raise FilterError(f"must be true or false, and is {result.dtype}.", self.sql)
+        result = result.fill_null(value=False)
+        # A constant expression has one row.
+        return result if len(result) == frame.height else result.new_from_index(0, frame.height)
+
+
+class _Token(NamedTuple):
+    kind: str
+    text: str
+    position: int
+
+
+def compile_filter(sql: str) -> Filter:
+    """Return the filter that `sql` describes, or raise `FilterError`."""
+    tokens = _tokens(sql)
+    attributes: set[str] = set()
+    parts: list[str] = []
+    position = 0
+    while position < len(tokens):
+        token = tokens[position]
+        following = tokens[position + 1].text if position + 1 < len(tokens) else ""
+        if token.kind == "operator" and token.text == ".":
+            raise _unexpected(token, sql)
+        if token.kind == "word" and token.text.lower() == ATTRIBUTES and following == ".":
+            name = _attribute(tokens, position, sql)
+            attributes.add(name)
+            parts.append(f'"{ATTRIBUTES}.{name}"')
+            position += 3
+            continue
+        if token.kind in ("word", "quoted"):
+            _check_name(token, following, sql)
+        parts.append(token.text)
+        position += 1
+    try:
+        expression = pl.sql_expr(" ".join(parts))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise FilterError(f"is no SQL expression: {_first_line(error)}.", sql) from None
+    return Filter(sql, expression, frozenset(attributes))
+
+
+def _tokens(sql: str) -> list[_Token]:
+    if len(sql) > MAX_LENGTH:
+        raise FilterError(f"must have at most {MAX_LENGTH} characters, and has {len(sql)}.", sql)
+    tokens: list[_Token] = []
+    position = depth = 0
+    while position < len(sql):
+        match = _TOKEN.match(sql, position)
+        if match is None or match.lastgroup is None or "\0" in match.group():
+            raise _unexpected(_Token("", sql[position], position), sql)
+        if match.lastgroup != "space":
+            tokens.append(_Token(match.lastgroup, match.group(), position))
+            depth += (match.group() == "(") - (match.group() == ")")
+            if depth > MAX_DEPTH:
+                raise FilterError(f"must nest at most {MAX_DEPTH} parentheses.", sql)
+        position = match.end()
+    if not tokens:
+        raise FilterError("must be an expression, and is empty.", sql)
+    if len(tokens) > MAX_TOKENS:
+        raise FilterError(f"must have at most {MAX_TOKENS} words, and has {len(tokens)}.", sql)
+    return tokens
+
+
+def _attribute(tokens: list[_Token], position: int, sql: str) -> str:
+    if position + 2 >= len(tokens) or tokens[position + 2].kind not in ("word", "quoted"):
+        raise FilterError(f"must name an attribute after `{ATTRIBUTES}.`.", sql)
+    return tokens[position + 2].text.strip('"')
+
+
+def _check_name(token: _Token, following: str, sql: str) -> None:
+    name = token.text.lower() if token.kind == "word" else token.text.strip('"')
+    if token.kind == "word" and name in KEYWORDS:
+        return
+    if following == "(":
+        if token.kind == "word" and name in FUNCTIONS:
+            return
+        known = ", ".join(sorted(FUNCTIONS))
+        raise FilterError(f"calls {token.text!r}, which is none of {known}.", sql)
+    if name not in COLUMNS or token.text.strip('"') != name:
+        known = ", ".join((*COLUMNS, f"{ATTRIBUTES}.NAME"))
+        raise FilterError(f"names {token.text!r}, which is no column. Columns: {known}.", sql)
+
+
+def _unexpected(token: _Token, sql: str) -> FilterError:
+    return FilterError(f"holds {token.text!r} at position {token.position}, out of place.", sql)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")[:300]

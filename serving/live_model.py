@@ -1,0 +1,89 @@
+"""Everything that belongs to one vector space, swapped as one."""
+
+import threading
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from feature_repo.schema import Item
+from serving.bundle import Bundle
+from serving.candidate_index import CandidateIndex
+from serving.encoder import Encoder
+from serving.exact_index import ExactIndex
+from serving.item_rows import ItemRows
+from serving.saved_model_encoder import SavedModelEncoder
+from serving.settings import ServingSettings
+from serving.text_embedding_cache import TextEmbeddingCache
+
+
+class LiveModel:
+    """A bundle's encoder and the index of its candidates, kept up to date while it serves.
+
+    table: every candidate embedding by row number. index: what is searched; the table itself
+    below `exact_below` items, ScaNN over it above.
+    """
+
+    def __init__(
+        self, bundle_version: str, encoder: Encoder, table: ExactIndex, index: CandidateIndex
+    ) -> None:
+        self.bundle_version = bundle_version
+        self.encoder = encoder
+        self.table = table
+        self.index = index
+
+    @classmethod
+    def create(
+        cls,
+        bundle: Bundle,
+        rows: ItemRows,
+        settings: ServingSettings | None = None,
+        text_cache: TextEmbeddingCache | None = None,
+    ) -> "LiveModel":
+        """Build the index of `bundle` and warm its encoder: seconds at 100,000 items."""
+        settings = settings or ServingSettings()
+        table = ExactIndex(bundle.manifest.dimension, rows)
+        table.upsert(bundle.candidate_ids, bundle.candidate_embeddings)
+        index: CandidateIndex = table
+        if len(table) >= settings.exact_below:
+            from serving.scann_index import ScannIndex  # Small shops need no ScaNN.
+
+            index = ScannIndex(table)
+        encoder = SavedModelEncoder(bundle, table.embeddings_of, text_cache or TextEmbeddingCache())
+        encoder.warm_up()
+        return cls(bundle.version, encoder, table, index)
+
+    def upsert_items(self, items: Sequence[Item], embeddings: npt.NDArray[np.float32]) -> None:
+        """Make items retrievable by embeddings float32 [len(items), dimension] of this space."""
+        self.index.upsert([item.item_id for item in items], embeddings)
+
+    def delete_items(self, item_ids: Sequence[str]) -> None:
+        """Make items irretrievable; an unknown id is no error."""
+        self.index.delete(item_ids)
+
+    def embeddings_of(
+        self, item_ids: Iterable[str]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Return embeddings float32 [n, dimension] and which of them were found."""
+        return self.table.embeddings_of(item_ids)
+
+
+class ModelHolder:
+    """The model that serves. A request takes it once, so that its list is of one model.
+
+    `changing` is held by whoever changes items or swaps the model, so that no change is
+    applied to a model that is about to be replaced and lost.
+    """
+
+    def __init__(self, model: LiveModel) -> None:
+        self._model = model
+        self.changing = threading.RLock()
+
+    @property
+    def current(self) -> LiveModel:
+        """The model that serves now."""
+        return self._model
+
+    def swap(self, model: LiveModel) -> None:
+        """Serve `model` from the next request on."""
+        self._model = model

@@ -1,0 +1,132 @@
+"""Follows `bundles/CURRENT`: warms a new bundle, then swaps it in between two requests."""
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from feature_repo.schema import Item
+from serving.bundle import Bundle, BundleError, current_bundle
+from serving.catalogue import Catalogue
+from serving.live_model import LiveModel, ModelHolder
+from serving.settings import ServingSettings
+from serving.text_embedding_cache import TextEmbeddingCache
+
+
+class BundleWatcher:
+    """Serves what `CURRENT` names. A bundle that must not be served leaves the old one serving.
+
+    last_error: why the newest bundle was refused, or None. It is tried again only after
+    `CURRENT` changes. on_swap: called with the new model after it began to serve.
+    """
+
+    def __init__(
+        self,
+        bundles: Path,
+        holder: ModelHolder,
+        catalogue: Catalogue,
+        settings: ServingSettings | None = None,
+        text_cache: TextEmbeddingCache | None = None,
+        on_swap: Callable[[LiveModel], None] | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._bundles = bundles
+        self._holder = holder
+        self._catalogue = catalogue
+        self._settings = settings or ServingSettings()
+        self._text_cache = text_cache
+        self._on_swap = on_swap
+        self._clock = clock
+        self._refused: str | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="bundle-watcher", daemon=True)
+        self._logger = structlog.get_logger(__name__)
+        self.last_error: str | None = None
+
+    def start(self) -> None:
+        """Begin to watch, unless `reload_seconds` is 0."""
+        if self._settings.reload_seconds > 0:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Stop watching, and wait for a swap in progress."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def check(self) -> bool:
+        """Look at `CURRENT` once; return whether another bundle serves now."""
+        try:
+            path = current_bundle(self._bundles)
+            version = path.name if path else None
+            if path is None or version in (self._holder.current.bundle_version, self._refused):
+                return False
+            model, snapshot, prepared = self._prepare(path)
+        except BundleError as error:
+            self._refuse(error, error.path.name)
+            return False
+        self._swap(model, snapshot, prepared)
+        self._refused = self.last_error = None
+        self._logger.info("bundle_swapped", bundle_version=model.bundle_version)
+        if self._on_swap is not None:
+            self._on_swap(model)
+        return True
+
+    def _prepare(self, path: Path) -> tuple[LiveModel, list[Item], int]:
+        """Return the warm model, its snapshot, and the catalogue's version that it is up to."""
+        self._refused = path.name
+        bundle = Bundle.load(path)
+        snapshot = bundle.items()
+        model = LiveModel.create(bundle, self._catalogue.rows, self._settings, self._text_cache)
+        known = {item.item_id: item for item in snapshot}
+        # What came, changed or went by the changelog is newer than the snapshot.
+        version = self._catalogue.view().version
+        upserted, deleted = self._catalogue.changed_since(0)
+        self._encode(model, [item for item in upserted if known.get(item.item_id) != item])
+        model.delete_items(deleted)
+        return model, snapshot, version
+
+    def _swap(self, model: LiveModel, snapshot: list[Item], version: int) -> None:
+        with self._holder.changing:
+            upserted, deleted = self._catalogue.changed_since(version)
+            self._encode(model, upserted)
+            model.delete_items(deleted)
+            self._catalogue.load_snapshot(snapshot)
+            self._holder.swap(model)
+
+    def _encode(self, model: LiveModel, items: list[Item]) -> None:
+        if items:
+            model.upsert_items(items, model.encoder.encode_candidates(items, self._clock()))
+
+    def _refuse(self, error: Exception, file: str) -> None:
+        message = str(error)
+        if message != self.last_error:
+            self._logger.error("bundle_refused", file=file, reason=message)
+        self.last_error = message
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._settings.reload_seconds):
+            try:
+                self.check()
+            except Exception as error:  # noqa: BLE001 - whatever is wrong, the old one serves
+                self._refuse(error, "")
+
+
+def open_current(
+    bundles: Path,
+    catalogue: Catalogue,
+    settings: ServingSettings | None = None,
+    text_cache: TextEmbeddingCache | None = None,
+) -> ModelHolder:
+    """Load the bundle that `CURRENT` names and fill the catalogue from its snapshot.
+
+    Raises `BundleError` where there is none, or where it must not be served.
+    """
+    path = current_bundle(bundles)
+    if path is None:
+        raise BundleError(bundles / "CURRENT", "is missing: no bundle has been published.")
+    bundle = Bundle.load(path)
+    catalogue.load_snapshot(bundle.items())
+    return ModelHolder(LiveModel.create(bundle, catalogue.rows, settings, text_cache))

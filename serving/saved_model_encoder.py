@@ -1,0 +1,179 @@
+"""The towers of a bundle's SavedModel behind the `Encoder` contract."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from feature_repo.candidate_features import candidate_features
+from feature_repo.history import HistoryEvent, UserHistory
+from feature_repo.schema import Item
+from serving.bundle import (
+    ENCODE_CANDIDATE_FROM_TEXT,
+    ENCODE_QUERY_FROM_EMBEDDINGS,
+    ENCODE_TEXT,
+    Bundle,
+)
+from serving.text_embedding_cache import TextEmbeddingCache
+
+Embeddings = npt.NDArray[np.float32]
+Lookup = Callable[[Iterable[str]], tuple[Embeddings, npt.NDArray[np.bool_]]]
+
+TEXT_TOWER_DIGEST = "text_tower_digest"
+"""Key of `manifest.model`: equal digests mean equal text embeddings, across retrained bundles."""
+
+# Few lengths of history, so that TensorFlow plans and allocates for few shapes.
+LENGTHS = (8, 32, 128)
+TEXT_BATCH = 64
+QUERY_BATCH = 256
+CANDIDATE_BATCH = 1024
+
+
+class SavedModelEncoder:
+    """One bundle's towers. Safe for use by many threads: it keeps no state of its own.
+
+    lookup: candidate ids -> embeddings float32 [n, dimension] and which of them were found;
+    that of the live index, so that an item of a second ago counts in a history.
+    """
+
+    def __init__(self, bundle: Bundle, lookup: Lookup, text_cache: TextEmbeddingCache) -> None:
+        self._manifest = bundle.manifest
+        self._signatures = bundle.signatures
+        self._lookup = lookup
+        self._text_cache = text_cache
+        self._text_model = str(bundle.manifest.model.get(TEXT_TOWER_DIGEST) or bundle.model_digest)
+        longest = bundle.manifest.max_history
+        self._lengths = (*(length for length in LENGTHS if length < longest), longest)
+
+    @property
+    def bundle_version(self) -> str:
+        """The vector space the embeddings lie in."""
+        return self._manifest.version
+
+    def warm_up(self) -> None:
+        """Run every tower once per history length, so that the first request need not wait."""
+        self.encode_text(["warm"])
+        for length in self._lengths:
+            vectors = np.zeros((1, length, self._manifest.dimension), dtype=np.float32)
+            types = np.full((1, length), "", dtype=object)
+            self._encode_batch(vectors, types, np.zeros((1, length), dtype=np.int64), None)
+
+    def encode_queries(
+        self, histories: Sequence[UserHistory], query_texts: Sequence[str] | None = None
+    ) -> Embeddings:
+        """Return query embeddings, float32 [len(histories), dimension].
+
+        Events on items that have no candidate embedding are left out.
+        """
+        if query_texts is not None and len(query_texts) != len(histories):
+            raise ValueError(
+                f"`query_texts` must hold one text per history. Received: {len(query_texts)} "
+                f"texts, {len(histories)} histories."
+            )
+        embeddings = np.empty((len(histories), self._manifest.dimension), dtype=np.float32)
+        events, vectors = self._known_events(histories)
+        texts = None if query_texts is None else self._query_texts(query_texts)
+        # Short histories are not padded to the length of long ones.
+        order = sorted(range(len(histories)), key=lambda number: len(events[number]))
+        for start in range(0, len(order), QUERY_BATCH):
+            batch = order[start : start + QUERY_BATCH]
+            chosen = [events[number] for number in batch]
+            length = self._padded_length(len(chosen[-1]))
+            shape = (len(batch), length)
+            history = np.zeros((*shape, self._manifest.dimension), dtype=np.float32)
+            types = np.full(shape, "", dtype=object)
+            timestamps = np.zeros(shape, dtype=np.int64)
+            for row, (number, known) in enumerate(zip(batch, chosen, strict=True)):
+                history[row, : len(known)] = vectors[number]
+                types[row, : len(known)] = [event.event_type for event in known]
+                timestamps[row, : len(known)] = [event.timestamp for event in known]
+            embeddings[batch] = self._encode_batch(
+                history, types, timestamps, None if texts is None else texts[batch]
+            )
+        return embeddings
+
+    def encode_candidates(self, items: Sequence[Item], at: datetime) -> Embeddings:
+        """Return candidate embeddings, float32 [len(items), dimension], of new items too."""
+        embeddings = np.empty((len(items), self._manifest.dimension), dtype=np.float32)
+        for start in range(0, len(items), CANDIDATE_BATCH):
+            batch = items[start : start + CANDIDATE_BATCH]
+            columns = candidate_features(batch, at)
+            result = self._signatures[ENCODE_CANDIDATE_FROM_TEXT](
+                item_id=tf.constant(columns.item_id, tf.string),
+                text_embedding=tf.constant(self.encode_text(columns.text.tolist())),
+                category=tf.constant(columns.category, tf.string),
+                brand=tf.constant(columns.brand, tf.string),
+                price=tf.constant(columns.price),
+                age_days=tf.constant(columns.age_days),
+            )
+            embeddings[start : start + len(batch)] = result["embeddings"].numpy()
+        return embeddings
+
+    def encode_text(self, texts: Sequence[str]) -> Embeddings:
+        """Return text embeddings, float32 [len(texts), text_dimension], L2-normalised."""
+        embeddings = np.empty((len(texts), self._manifest.text_dimension), dtype=np.float32)
+        cached = self._text_cache.get(self._text_model, texts)
+        missing: dict[str, list[int]] = {}
+        for row, (text, embedding) in enumerate(zip(texts, cached, strict=True)):
+            if embedding is not None and embedding.shape == embeddings.shape[1:]:
+                embeddings[row] = embedding
+            else:
+                missing.setdefault(text, []).append(row)
+        # Texts of like length share a batch: the tower pads to the longest.
+        unknown = sorted(missing, key=len)
+        for start in range(0, len(unknown), TEXT_BATCH):
+            batch = unknown[start : start + TEXT_BATCH]
+            result = self._signatures[ENCODE_TEXT](texts=tf.constant(batch, tf.string))
+            encoded = result["embeddings"].numpy()
+            self._text_cache.put(self._text_model, batch, encoded)
+            for text, embedding in zip(batch, encoded, strict=True):
+                embeddings[missing[text]] = embedding
+        return embeddings
+
+    def _known_events(
+        self, histories: Sequence[UserHistory]
+    ) -> tuple[list[list[HistoryEvent]], list[Embeddings]]:
+        """Return each history's newest events on items that have an embedding, and those."""
+        flat = [event.item_id for history in histories for event in history.events]
+        vectors, found = self._lookup(flat)
+        events: list[list[HistoryEvent]] = []
+        kept: list[Embeddings] = []
+        start = 0
+        for history in histories:
+            end = start + len(history.events)
+            positions = np.flatnonzero(found[start:end])[-self._manifest.max_history :]
+            events.append([history.events[position] for position in positions])
+            kept.append(vectors[start:end][positions])
+            start = end
+        return events, kept
+
+    def _query_texts(self, texts: Sequence[str]) -> Embeddings:
+        embeddings = np.zeros((len(texts), self._manifest.text_dimension), dtype=np.float32)
+        asked = [row for row, text in enumerate(texts) if text]
+        if asked:
+            embeddings[asked] = self.encode_text([texts[row] for row in asked])
+        return embeddings
+
+    def _padded_length(self, length: int) -> int:
+        return next(padded for padded in self._lengths if padded >= length)
+
+    def _encode_batch(
+        self,
+        history: Embeddings,
+        types: npt.NDArray[np.object_],
+        timestamps: npt.NDArray[np.int64],
+        texts: Embeddings | None,
+    ) -> Embeddings:
+        if texts is None:
+            texts = np.zeros((len(history), self._manifest.text_dimension), dtype=np.float32)
+        result: dict[str, Any] = self._signatures[ENCODE_QUERY_FROM_EMBEDDINGS](
+            history_embeddings=tf.constant(history),
+            event_types=tf.constant(types, tf.string),
+            timestamps=tf.constant(timestamps),
+            query_text_embedding=tf.constant(texts),
+        )
+        embeddings: Embeddings = result["embeddings"].numpy()
+        return embeddings

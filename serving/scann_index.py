@@ -1,0 +1,195 @@
+"""Approximate search by ScaNN, kept up to date while it serves.
+
+The searcher is built from vectors, never read from disk: ScaNN keeps ids in a pickle.
+"""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scann.scann_ops.py import scann_ops_pybind
+
+from serving.candidate_index import Neighbours
+from serving.exact_index import (
+    Embeddings,
+    ExactIndex,
+    check_candidates,
+    check_embeddings,
+    check_limit,
+)
+from serving.item_rows import Rows
+
+TREE_FROM = 2_000
+"""Below this many candidates there is nothing to partition: the table itself is searched."""
+
+# At 100,000 candidates these give a recall@10 above .99 on clustered embeddings and of .97 on
+# embeddings with hardly any structure, in .2 ms.
+LEAVES_PER_ROOT = 2.0
+SEARCHED_CANDIDATES = 50_000
+SEARCHED_SHARE = 0.1
+REORDERED = 2_000
+REORDERED_PER_RESULT = 4
+UPSERT_BATCH = 32
+QUERY_BATCH = 64
+REBUILD_SHARE = 0.5
+
+
+class ScannIndex:
+    """A ScaNN tree over an `ExactIndex`, which holds the truth and is searched while small.
+
+    ScaNN gives the GIL back while it searches and does not guard a search against a change,
+    so both take one lock: a search holds it for some .05 ms, a change for one short batch.
+    Once half of the candidates are new the tree is built again in the background.
+    """
+
+    def __init__(self, table: ExactIndex, tree_from: int = TREE_FROM) -> None:
+        self._table = table
+        self._tree_from = max(tree_from, 200)
+        self._searcher: Any = None
+        self._leaves = 0
+        self._built_size = 0
+        self._changes = 0
+        self._missed: set[int] | None = None
+        self._rebuild: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        if len(table) >= self._tree_from:
+            self._build()
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @property
+    def is_exact(self) -> bool:
+        """Never promised, though small tables are searched exactly."""
+        return False
+
+    def search(self, query_embeddings: Embeddings, limit: int) -> Neighbours:
+        """Return the `limit` best candidates of queries float32 [num_queries, dimension]."""
+        check_embeddings("query_embeddings", query_embeddings, self._table.dimension)
+        check_limit(limit)
+        if self._searcher is None:
+            return self._table.search(query_embeddings, limit)
+        queries = np.ascontiguousarray(query_embeddings)
+        candidate_ids = np.full((len(queries), limit), "", dtype=object)
+        scores = np.full((len(queries), limit), -np.inf, dtype=np.float32)
+        for start in range(0, len(queries), QUERY_BATCH):
+            batch = queries[start : start + QUERY_BATCH]
+            with self._lock:
+                searcher = self._searcher
+                if searcher is None:
+                    return self._table.search(query_embeddings, limit)
+                found = [self._search_one(searcher, query, limit) for query in batch]
+            for query, (rows, dots) in enumerate(found, start):
+                valid = np.isfinite(dots)
+                count = int(np.count_nonzero(valid))
+                candidate_ids[query, :count] = self._table.rows.ids_of(rows[valid])
+                scores[query, :count] = dots[valid]
+        return Neighbours(candidate_ids, scores)
+
+    def upsert(self, candidate_ids: Sequence[str], candidate_embeddings: Embeddings) -> None:
+        """Insert or replace candidates; embeddings are float32 [n, dimension]."""
+        check_candidates(candidate_ids, candidate_embeddings, self._table.dimension)
+        with self._write_lock:
+            self._table.upsert(candidate_ids, candidate_embeddings)
+            self._apply_upsert(self._table.rows.rows_of(candidate_ids), candidate_embeddings)
+            self._note_changes(len(candidate_ids))
+
+    def delete(self, candidate_ids: Sequence[str]) -> None:
+        """Remove candidates; an unknown id is no error."""
+        with self._write_lock:
+            rows = self._table.rows.known(dict.fromkeys(candidate_ids))
+            self._table.delete(candidate_ids)
+            self._apply_delete(rows)
+            self._note_changes(len(rows))
+
+    def rebalance(self) -> None:
+        """Build the tree again from the present candidates, and wait for it."""
+        with self._write_lock:
+            self._start_rebuild()
+            rebuild = self._rebuild
+        if rebuild is not None:
+            rebuild.join()
+
+    def _search_one(
+        self, searcher: Any, query: Embeddings, limit: int
+    ) -> tuple[Rows, npt.NDArray[np.float32]]:
+        limit = min(limit, len(searcher.docids))
+        reordered = max(REORDERED, REORDERED_PER_RESULT * limit)
+        # A deep list needs more leaves: the searched ones must hold enough candidates.
+        searched = max(SEARCHED_CANDIDATES, REORDERED_PER_RESULT * limit)
+        share = min(1.0, max(SEARCHED_SHARE, searched / self._built_size))
+        leaves = max(1, round(share * self._leaves))
+        positions, dots = searcher.searcher.search(query, limit, reordered, leaves)
+        docids = searcher.docids
+        return np.array([docids[position] for position in positions], dtype=np.int64), dots
+
+    def _apply_upsert(self, rows: Rows, embeddings: Embeddings) -> None:
+        if self._missed is not None:
+            self._missed.update(rows.tolist())
+        if self._searcher is None:
+            return
+        for start in range(0, len(rows), UPSERT_BATCH):
+            batch = slice(start, start + UPSERT_BATCH)
+            # ScaNN holds the GIL here: short batches let searches in between.
+            with self._lock:
+                self._searcher.upsert(rows[batch].tolist(), embeddings[batch], UPSERT_BATCH)
+
+    def _apply_delete(self, rows: Rows) -> None:
+        if self._missed is not None:
+            self._missed.update(rows.tolist())
+        if self._searcher is None:
+            return
+        for row in rows.tolist():
+            with self._lock:
+                if row in self._searcher.docid_to_id:
+                    self._searcher.delete([row])
+
+    def _note_changes(self, count: int) -> None:
+        self._changes += count
+        if len(self._table) < self._tree_from // 2:
+            self._searcher = None
+        elif len(self._table) >= self._tree_from and (
+            self._searcher is None or self._changes > REBUILD_SHARE * self._built_size
+        ):
+            self._start_rebuild()
+
+    def _start_rebuild(self) -> None:
+        if self._missed is None and len(self._table) >= self._tree_from:
+            self._missed = set()
+            self._rebuild = threading.Thread(target=self._rebuild_tree, name="scann-rebuild")
+            self._rebuild.daemon = True
+            self._rebuild.start()
+
+    def _rebuild_tree(self) -> None:
+        try:
+            searcher, leaves = self._make_searcher()
+        except BaseException:
+            self._missed = None  # The old tree serves on; the next change tries again.
+            raise
+        with self._write_lock:
+            missed = np.array(sorted(self._missed or ()), dtype=np.int64)
+            self._missed = None
+            self._swap(searcher, leaves)
+            embeddings, present = self._table.embeddings_of_rows(missed)
+            self._apply_upsert(missed[present], embeddings[present])
+            self._apply_delete(missed[~present])
+
+    def _build(self) -> None:
+        self._swap(*self._make_searcher())
+
+    def _swap(self, searcher: Any, leaves: int) -> None:
+        with self._lock:
+            self._searcher, self._leaves = searcher, leaves
+            self._built_size, self._changes = len(searcher.docids), 0
+
+    def _make_searcher(self) -> tuple[Any, int]:
+        rows, embeddings = self._table.candidates()
+        leaves = max(1, round(LEAVES_PER_ROOT * len(rows) ** 0.5))
+        builder = scann_ops_pybind.builder(embeddings, REORDERED, "dot_product")
+        builder = builder.tree(leaves, leaves, training_sample_size=min(len(rows), 200_000))
+        builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2)
+        builder = builder.reorder(REORDERED)
+        return builder.build(docids=rows.tolist()), leaves

@@ -1,0 +1,59 @@
+"""What everybody acts on now."""
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+from feature_repo.online_features import ItemStatistics
+from feature_repo.schema import microseconds
+from serving.item_rows import ItemRows, best
+from serving.settings import ServingSettings
+from serving.sources.candidate_source import Candidates, Context
+
+WINDOW_MICROSECONDS = {"hour": 3_600e6, "day": 86_400e6, "week": 604_800e6}
+
+
+class TrendingSource:
+    """Items by exponentially decayed count of weighted events.
+
+    A count c as of time t is worth c * exp(-(now - t) / window) now. Its logarithm plus
+    now / window, which is the same for all items, does not depend on now: that is kept, so
+    that time passing changes no order and costs nothing.
+    """
+
+    name = "trending"
+
+    def __init__(self, rows: ItemRows, settings: ServingSettings) -> None:
+        self._rows = rows
+        self._window = WINDOW_MICROSECONDS[settings.trending_window]
+        self._window_name = settings.trending_window
+        self._weights = settings.trending_weights
+        self._keys = np.full(1024, -np.inf)
+        self._lock = threading.Lock()
+
+    def update(self, statistics: Sequence[ItemStatistics]) -> None:
+        """Take over the newest statistics of some items."""
+        with self._lock:
+            rows = self._rows.add([record.item_id for record in statistics])
+            capacity = len(self._keys)
+            if len(self._rows) > capacity:
+                grown = np.full(max(2 * capacity, len(self._rows)), -np.inf)
+                grown[:capacity] = self._keys
+                self._keys = grown
+            self._keys[rows] = [self._key(record) for record in statistics]
+
+    def propose(self, context: Context, count: int) -> Candidates:
+        """Return up to `count` of the allowed rows by what they count for now."""
+        keys = self._keys
+        length = min(len(keys), len(context.allowed))
+        rows = np.flatnonzero(context.allowed[:length] & (keys[:length] > -np.inf))
+        rows = rows[best(keys[rows], count)]
+        now = microseconds(context.at) / self._window
+        return Candidates(rows, np.exp(np.minimum(keys[rows] - now, 80.0)).astype(np.float32))
+
+    def _key(self, record: ItemStatistics) -> float:
+        counts: tuple[float, ...] = getattr(record, self._window_name)
+        pairs = zip(record.event_types, counts, strict=True)
+        worth = sum(self._weights.get(event_type, 0.0) * count for event_type, count in pairs)
+        return float(np.log(worth)) + record.timestamp / self._window if worth > 0 else -np.inf

@@ -1,0 +1,74 @@
+"""Text embeddings by hash of model and text: each text goes through the text tower once."""
+
+import hashlib
+import sqlite3
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+_READ_BATCH = 500
+
+
+class TextEmbeddingCache:
+    """A SQLite file, or memory where `path` is None. Safe for many threads.
+
+    Losing it costs time, never truth: so it is not flushed on every write.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(path or ":memory:", check_same_thread=False)
+        self._lock = threading.Lock()
+        with self._lock, self._connection:
+            self._connection.execute("PRAGMA busy_timeout = 10000")
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = OFF")
+            self._connection.execute(
+                "CREATE TABLE IF NOT EXISTS text_embeddings"
+                " (key BLOB PRIMARY KEY, embedding BLOB NOT NULL) WITHOUT ROWID"
+            )
+
+    def get(self, model: str, texts: Sequence[str]) -> list[npt.NDArray[np.float32] | None]:
+        """Return for each text its embedding, float32 [text_dimension], or None."""
+        keys = [_key(model, text) for text in texts]
+        found: dict[bytes, bytes] = {}
+        with self._lock:
+            for start in range(0, len(keys), _READ_BATCH):
+                batch = keys[start : start + _READ_BATCH]
+                marks = ",".join("?" * len(batch))
+                found.update(
+                    self._connection.execute(
+                        f"SELECT key, embedding FROM text_embeddings WHERE key IN ({marks})", batch
+                    )
+                )
+        raw = (found.get(key) for key in keys)
+        return [
+            None if value is None else np.frombuffer(value, dtype="<f4").astype(np.float32)
+            for value in raw
+        ]
+
+    def put(self, model: str, texts: Sequence[str], embeddings: npt.NDArray[np.float32]) -> None:
+        """Keep embeddings float32 [len(texts), text_dimension]."""
+        rows = [
+            (_key(model, text), embedding.astype("<f4").tobytes())
+            for text, embedding in zip(texts, embeddings, strict=True)
+        ]
+        with self._lock, self._connection:
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO text_embeddings VALUES (?, ?)", rows
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+
+def _key(model: str, text: str) -> bytes:
+    digest = hashlib.blake2b(model.encode(), digest_size=16)
+    digest.update(b"\0" + text.encode("utf-8", "surrogatepass"))
+    return digest.digest()
