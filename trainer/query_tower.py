@@ -55,7 +55,10 @@ class QueryTower(keras.layers.Layer):
         self.hidden = keras.layers.Dense(hidden_units, activation="tanh")
         self.dropout = keras.layers.Dropout(hidden_dropout)
         self.correction = keras.layers.Dense(width)
-        self.query_projection = keras.layers.Dense(width, use_bias=False)
+        # Zero at first: it stays so, and harmless, where no event tells of a search.
+        self.query_projection = keras.layers.Dense(
+            width, use_bias=False, kernel_initializer="zeros"
+        )
         self.blocks = [
             _TransformerBlock(dimension, num_heads, hidden_dropout) for _ in range(num_layers)
         ]
@@ -119,6 +122,8 @@ class QueryTower(keras.layers.Layer):
                 history_embeddings, event_types, timestamps, visible, training
             )
             taste += self.transformer_projection(tf.gather(encoded, positions, batch_dims=1))
+        # Who has done nothing yet has no taste: popularity alone decides.
+        taste *= tf.cast(tf.reduce_any(timestamps > 0, axis=1), taste.dtype)[:, None, None]
         taste += self.query_projection(query_text_embedding)[:, None, :]
         return tf.concat([taste, tf.ones_like(taste[..., :1])], axis=-1)
 

@@ -1,0 +1,264 @@
+"""From a trained model to a published bundle.
+
+The SavedModel's signatures, their arguments and results are those of `serving.bundle`.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import tensorflow as tf
+from scann.scann_ops.py import scann_ops
+
+from serving import bundle
+from trainer.text_tower import text_model_digest
+from trainer.train import TrainedModel
+
+TOP_K = 100
+BRUTE_FORCE_BELOW = 20_000
+"""Up to so many candidates the SavedModel scores all of them; above, ScaNN's op searches."""
+
+
+def export_bundle(
+    model: TrainedModel,
+    bundles: Path,
+    created_at: datetime,
+    *,
+    parent: str | None = None,
+    metrics: Mapping[str, float] | None = None,
+) -> Path:
+    """Write the model and its catalogue as a new bundle, and return its folder.
+
+    The bundle is published but not served until `serving.bundle.set_current` names it.
+    """
+    items = model.interactions.items
+    candidate_ids = [item.item_id for item in items]
+    embeddings = model.candidate_embeddings()
+    manifest = bundle.Manifest(
+        version=bundle.new_version(created_at),
+        created_at=created_at,
+        parent=parent,
+        dimension=model.settings.dimension,
+        text_dimension=model.text_tower.dimension,
+        max_history=model.settings.history_length,
+        event_types=tuple(model.interactions.event_types),
+        top_k=min(TOP_K, len(items)),
+        num_items=len(items),
+        data_window=bundle.DataWindow(
+            start=model.interactions.start,
+            end=model.interactions.end,
+            events=len(model.interactions.item),
+        ),
+        metrics=dict(metrics or {}),
+        model={
+            "settings": orjson.loads(model.settings.model_dump_json()),
+            "text_model": text_model_digest(model.settings.text),
+        },
+    )
+    with bundle.building(bundles, manifest.version) as folder:
+        module = ServingModule(model, candidate_ids, embeddings, manifest.top_k)
+        tf.saved_model.save(
+            module,
+            str(folder / bundle.MODEL),
+            signatures=module.signatures(),
+            options=tf.saved_model.SaveOptions(namespace_whitelist=["Scann"]),
+        )
+        bundle.write_candidates(folder, candidate_ids, embeddings)
+        bundle.write_items(folder, items)
+        return bundle.publish(bundles, folder, manifest)
+
+
+class ServingModule(tf.Module):
+    """The towers behind string inputs, with the candidates they retrieve from.
+
+    Each public method is a signature; `serving.bundle.SIGNATURES` has their shapes and dtypes.
+
+    Args:
+        model: what was trained.
+        candidate_ids: ids in row order.
+        embeddings: float32 [num_items, dimension].
+        top_k: how many candidates `serving_default` returns.
+    """
+
+    def __init__(
+        self,
+        model: TrainedModel,
+        candidate_ids: Sequence[str],
+        embeddings: npt.NDArray[np.float32],
+        top_k: int,
+    ) -> None:
+        super().__init__()
+        self.text_tower = model.text_tower
+        self.query_tower = model.two_tower.query_tower
+        self.candidate_tower = model.two_tower.candidate_tower
+        self.top_k = top_k
+        vocabulary = self.candidate_tower.vocabulary
+        self.ids = _name_table(vocabulary.item_ids)
+        self.categories = _name_table(vocabulary.categories)
+        self.brands = _name_table(vocabulary.brands)
+        self.event_types = _name_table(model.interactions.event_types)
+        self.candidate_ids = tf.Variable(list(candidate_ids), trainable=False)
+        self.candidates = tf.Variable(embeddings, trainable=False)
+        self.searcher = None
+        if len(candidate_ids) > BRUTE_FORCE_BELOW:
+            self.searcher = _build_searcher(embeddings, top_k)
+
+    def encode_text(self, texts: Any) -> dict[str, Any]:
+        """Embed texts."""
+        return {"embeddings": tf.cast(self.text_tower(texts), tf.float32)}
+
+    def encode_candidate(
+        self, item_id: Any, text: Any, category: Any, brand: Any, price: Any, age_days: Any
+    ) -> dict[str, Any]:
+        """Embed items, text included."""
+        return self.encode_candidate_from_text(
+            item_id, self.text_tower(text), category, brand, price, age_days
+        )
+
+    def encode_candidate_from_text(
+        self,
+        item_id: Any,
+        text_embedding: Any,
+        category: Any,
+        brand: Any,
+        price: Any,
+        age_days: Any,
+    ) -> dict[str, Any]:
+        """Embed items whose text is embedded already."""
+        features = {
+            "id": self.ids.lookup(item_id),
+            "text_embedding": text_embedding,
+            "category": self.categories.lookup(category),
+            "brand": self.brands.lookup(brand),
+            "price": price,
+            "age_days": age_days,
+        }
+        return {"embeddings": tf.cast(self.candidate_tower(features), tf.float32)}
+
+    def encode_query(
+        self, item_ids: Any, event_types: Any, timestamps: Any, query_text: Any
+    ) -> dict[str, Any]:
+        """Embed histories given by item ids, looked up among the candidates."""
+        rows = self.ids.lookup(item_ids) - 1
+        known = (rows >= 0) & (timestamps > 0)
+        # Events on unknown items go to the end, where padding is.
+        order = tf.argsort(tf.cast(~known, tf.int32), axis=1, stable=True)
+        known, rows, event_types, timestamps = (
+            tf.gather(column, order, batch_dims=1)
+            for column in (known, rows, event_types, timestamps)
+        )
+        asked = tf.cast(query_text != "", tf.float32)[:, None]
+        return self.encode_query_from_embeddings(
+            tf.gather(self.candidates, tf.maximum(rows, 0)),
+            event_types,
+            tf.where(known, timestamps, 0),
+            tf.cast(self.text_tower(query_text), tf.float32) * asked,
+        )
+
+    def encode_query_from_embeddings(
+        self,
+        history_embeddings: Any,
+        event_types: Any,
+        timestamps: Any,
+        query_text_embedding: Any,
+    ) -> dict[str, Any]:
+        """Embed histories given by candidate embeddings."""
+        num_events = tf.reduce_sum(tf.cast(timestamps > 0, tf.int32), axis=1)
+        last = tf.maximum(num_events - 1, 0)[:, None]
+        # A length of 0 would leave no position to encode.
+        history_embeddings, event_types, timestamps = (
+            tf.pad(column, [[0, 0], [0, 1], *([[0, 0]] * (column.shape.rank - 2))])
+            for column in (
+                history_embeddings,
+                self.event_types.lookup(event_types),
+                timestamps,
+            )
+        )
+        embeddings = self.query_tower(
+            history_embeddings, event_types, timestamps, last, query_text_embedding
+        )
+        return {"embeddings": tf.cast(embeddings[:, 0], tf.float32)}
+
+    def recommend(
+        self, item_ids: Any, event_types: Any, timestamps: Any, query_text: Any
+    ) -> dict[str, Any]:
+        """Return the best candidates of histories."""
+        queries = self.encode_query(item_ids, event_types, timestamps, query_text)["embeddings"]
+        if self.searcher is None:
+            scores = tf.matmul(queries, self.candidates, transpose_b=True)
+            scores, rows = tf.math.top_k(scores, k=self.top_k)
+        else:
+            searcher = scann_ops.searcher_from_module(self.searcher)
+            rows, scores = searcher.search_batched(queries)
+        return {"item_ids": tf.gather(self.candidate_ids, rows), "scores": scores}
+
+    def signatures(self) -> dict[str, Any]:
+        """Trace every signature with named, typed arguments of free batch size and length."""
+        strings = tf.TensorSpec([None], tf.string)
+        floats = tf.TensorSpec([None], tf.float32)
+        events = tf.TensorSpec([None, None], tf.string)
+        times = tf.TensorSpec([None, None], tf.int64)
+        text = tf.TensorSpec([None, self.text_tower.dimension], tf.float32)
+        vectors = tf.TensorSpec([None, None, self.candidates.shape[1]], tf.float32)
+        item = {
+            "item_id": strings,
+            "category": strings,
+            "brand": strings,
+            "price": floats,
+            "age_days": floats,
+        }
+        query = {
+            "item_ids": events,
+            "event_types": events,
+            "timestamps": times,
+            "query_text": strings,
+        }
+        history = {
+            "history_embeddings": vectors,
+            "event_types": events,
+            "timestamps": times,
+            "query_text_embedding": text,
+        }
+        return {
+            bundle.ENCODE_TEXT: _trace(self.encode_text, {"texts": strings}),
+            bundle.ENCODE_CANDIDATE: _trace(self.encode_candidate, {**item, "text": strings}),
+            bundle.ENCODE_CANDIDATE_FROM_TEXT: _trace(
+                self.encode_candidate_from_text, {**item, "text_embedding": text}
+            ),
+            bundle.ENCODE_QUERY: _trace(self.encode_query, query),
+            bundle.ENCODE_QUERY_FROM_EMBEDDINGS: _trace(self.encode_query_from_embeddings, history),
+            bundle.RECOMMEND: _trace(self.recommend, query),
+        }
+
+
+def _trace(method: Any, specs: Mapping[str, Any]) -> Any:
+    named = {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in specs.items()}
+    return tf.function(method, autograph=False).get_concrete_function(**named)
+
+
+def _name_table(names: Sequence[str]) -> Any:
+    """Return a table from names to 1, 2, ...; 0 for any other string."""
+    # The empty name stands for "unknown"; a table must not be empty.
+    keys = tf.constant(["", *names], tf.string)
+    values = tf.range(len(names) + 1, dtype=tf.int32)
+    return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), 0)
+
+
+def _build_searcher(embeddings: npt.NDArray[np.float32], top_k: int) -> Any:
+    """ScaNN with a partition of sqrt(n) leaves and exact reordering, as its guide advises.
+
+    https://github.com/google-research/google-research/blob/master/scann/docs/algorithms.md
+    """
+    leaves = int(np.sqrt(len(embeddings)))
+    searcher = (
+        scann_ops.builder(tf.constant(embeddings), top_k, "dot_product")
+        .tree(leaves, max(leaves // 8, 1), training_sample_size=min(len(embeddings), 100_000))
+        .score_ah(2, anisotropic_quantization_threshold=0.2)
+        .reorder(4 * top_k)
+        .build()
+    )
+    return searcher.serialize_to_module()
