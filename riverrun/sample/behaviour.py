@@ -17,7 +17,7 @@ from feature_repo.schema import microseconds
 from riverrun.sample.catalogue import DAY, NUM_CELLS, SUBCATEGORIES, Catalogue, Floats, Ints
 from riverrun.sample.randomness import generator, uniform
 from riverrun.sample.settings import SampleSettings
-from riverrun.sample.vocabulary import STYLES
+from riverrun.sample.vocabulary import DEPARTMENTS, STYLES
 
 BEHAVIOUR_STREAM = 2
 EVENTS_PER_CHUNK = 1_000_000
@@ -25,13 +25,15 @@ INTEREST_PERIODS = np.array([4_000.0, 42.0, 14.0]) * DAY
 INTEREST_SHARES = np.array([0.45, 0.30, 0.15])  # the rest follows the season
 FAVOURITE_SHARE = 0.2
 SEARCH_SHARE = 0.1
+HOME_SHARE = 0.75
+PER_DEPARTMENT = len(SUBCATEGORIES) // len(DEPARTMENTS)
 HOURS = np.array(
     [2, 1, 1, 1, 1, 2, 4, 6, 7, 8, 9, 9, 10, 9, 8, 8, 9, 10, 12, 14, 15, 13, 9, 5], dtype=float
 )
 WEEKDAYS = np.array([1.0, 0.95, 0.95, 1.0, 1.05, 1.25, 1.35])  # from Monday
 
 # What each number of `uniform` is used for.
-TASTE, STYLE, PHASE, FAVOURITE, LOYALTY = range(5)
+TASTE, STYLE, PHASE, FAVOURITE, LOYALTY, HOME, SHELF = range(7)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +170,8 @@ def _sessions(
     # Most looks stay within the interest; some go to what stands beside it.
     beside = (rng.random(len(session)) < 0.15) & (position > 0)
     looked = subcategory[session]
-    looked = np.where(beside, looked // 4 * 4 + (looked + 1) % 4, looked)
+    next_to = looked // PER_DEPARTMENT * PER_DEPARTMENT + (looked + 1) % PER_DEPARTMENT
+    looked = np.where(beside, next_to, looked)
     item, taste = _looks(settings, shelf, rng, user[session], looked)
     gap = rng.exponential(40.0, len(session)) + 3.0
     elapsed = np.cumsum(gap)
@@ -218,10 +221,17 @@ def _intent(
     own = np.minimum(slot, len(INTEREST_PERIODS) - 1).astype(np.int64)
     phase = uniform(settings.seed, PHASE, user, own)
     epoch = np.floor(moment / INTEREST_PERIODS[own] + phase).astype(np.int64)
-    quantile = uniform(settings.seed, TASTE, user, own, epoch)
     # Some subcategories have more friends than others, whatever the season.
     friends = np.cumsum(1.0 / np.sqrt(1.0 + _shuffled(settings, len(SUBCATEGORIES))))
+    quantile = uniform(settings.seed, TASTE, user, own, epoch)
     taste = np.searchsorted(friends, quantile * friends[-1], side="right")
+    # Most new interests lie in one of the two departments where a person is at home.
+    home = uniform(settings.seed, HOME, user, (own + epoch) % 2)
+    shelf_of_home = (uniform(settings.seed, SHELF, user, own, epoch) * PER_DEPARTMENT).astype(int)
+    at_home = np.searchsorted(friends, home * friends[-1], side="right")
+    at_home = at_home // PER_DEPARTMENT * PER_DEPARTMENT + shelf_of_home
+    loyal = uniform(settings.seed, LOYALTY, user, own, epoch) < HOME_SHARE
+    taste = np.where(loyal, at_home, taste)
     seasonal = np.cumsum(shelf.season)
     season = np.searchsorted(seasonal, rng.random(len(user)) * seasonal[-1], side="right")
     chosen = np.where(slot < len(INTEREST_PERIODS), taste, season)

@@ -1,5 +1,6 @@
 """The articles of a sample shop: numbers for the simulation, texts for people and models."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,12 +11,22 @@ import numpy.typing as npt
 from feature_repo.schema import Item, microseconds
 from riverrun.sample.randomness import generator
 from riverrun.sample.settings import SampleSettings
-from riverrun.sample.vocabulary import COLOURS, DEPARTMENTS, SERIES, STYLES, Department
+from riverrun.sample.vocabulary import (
+    COLOURLESS,
+    COLOURS,
+    DEPARTMENTS,
+    PROPER,
+    SERIES,
+    STYLES,
+    Style,
+    Subcategory,
+)
 
 CATALOGUE_STREAM = 1
 PUBLISHED_BEFORE = 0.7
 YEARS_BEFORE = 2.0
 DAY = 86_400_000_000
+WORD = re.compile(r"\b[A-Z][a-z]+\b")
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -80,7 +91,7 @@ def make_catalogue(settings: SampleSettings) -> Catalogue:
         published_at=np.where(rng.random(n) < PUBLISHED_BEFORE, before, during)
         // 1_000_000
         * 1_000_000,
-        popularity=rng.lognormal(0.0, 1.3, n),
+        popularity=rng.lognormal(0.0, 1.1, n),
         trend_peak=start + (rng.random(n) * (end - start)).astype(np.int64),
         trend_height=np.where(rng.random(n) < 0.08, rng.exponential(6.0, n), 0.0),
         words=rng.integers(0, 1 << 30, (n, 8)),
@@ -123,40 +134,51 @@ def _item(index: int, cell: int, brand: int, words: list[int]) -> Item:
     noun = _pick(subcategory.nouns, words[0])
     adjective = _pick(style.adjectives, words[1])
     series = _pick(SERIES, words[2])
-    material = _pick(department.materials, words[3])
-    variant = _pick(department.variants, words[4])
-    colour = _pick(COLOURS, words[5])
+    material = _pick(subcategory.materials, words[3])
+    variant = _pick(subcategory.variants, words[4])
     occasion = _pick(department.occasions, words[6])
+    attributes: dict[str, str | float | bool] = {"material": material, "variant": variant}
+    detail = variant
+    if department.name not in COLOURLESS:
+        attributes["colour"] = _pick(COLOURS, words[5])
+        detail = f"{attributes['colour']}, {variant}"
     title = (
         f"{series} {adjective} {material} {noun}, {variant}",
-        f"{adjective} {noun} “{series}”, {material}, {colour}",
-        f"{series} {noun} {adjective} {material}, {colour}, {variant}",
+        f"{adjective} {noun} “{series}”, {material}, {detail}",
+        f"{material} {noun} “{adjective} {series}”, {detail}",
     )[words[7] % 3]
     return Item.model_construct(
         item_id=item_id(index),
         title=title,
-        description=_description(department, style.sentences, noun, material, occasion, words),
+        description=_description(subcategory, style, noun, material, occasion, words),
         categories=(department.name, subcategory.name),
         brand=department.brands[brand],
         tags=(style.name, occasion),
-        attributes={"colour": colour, "material": material, "variant": variant},
+        attributes=attributes,
     )
 
 
 def _description(
-    department: Department,
-    sentences: tuple[str, ...],
+    subcategory: Subcategory,
+    style: Style,
     noun: str,
     material: str,
     occasion: str,
     words: list[int],
 ) -> str:
-    feature = _pick(department.features, words[7] // 3)
-    sentence = _pick(sentences, words[6] // 7)
-    article = noun.lower()
-    if words[5] & 64:
-        return f"{sentence}. This {article} in {material.lower()} suits {occasion}: {feature}."
-    return f"Our {article} for {occasion}: {material.lower()}, and {feature}. {sentence}."
+    article = f"{_lowered(material)} {_lowered(noun)}"
+    feature = _pick(subcategory.features, words[7] // 3)
+    sentence = _pick(style.sentences, words[6] // 7)
+    return (
+        f"{sentence}: {article} for {occasion}, {feature}.",
+        f"{article[0].upper()}{article[1:]} for {occasion}, {feature}. {sentence}.",
+        f"{feature[0].upper()}{feature[1:]}: {article} for {occasion}. {sentence}.",
+    )[words[5] // 16 % 3]
+
+
+def _lowered(words: str) -> str:
+    """Lower words such as Frying, but neither Oxford nor USB."""
+    return WORD.sub(lambda m: m[0] if m[0] in PROPER else m[0].lower(), words)
 
 
 def _pick(words: tuple[str, ...], number: int) -> str:
