@@ -46,12 +46,11 @@ def text(source: TextSource, schema: pl.Schema) -> pl.Expr:
     if source.integer:
         value = value.str.replace(r"^(-?\d+)\.0*$", "$1")
     if source.values is not None:
-        value = value.replace_strict(
+        named = value.replace_strict(
             list(source.values), list(source.values.values()), default=None, return_dtype=pl.String
         )
-        if source.default is None:
-            # Values that are not named stay as they are, for the rules to judge.
-            value = pl.coalesce(value, normalised(raw_text(source.column, schema[source.column])))
+        # Values that are not named stay as they are, for the rules to judge.
+        value = pl.coalesce(named, value) if source.default is None else named
     return value if source.default is None else value.fill_null(source.default)
 
 

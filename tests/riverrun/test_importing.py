@@ -1,0 +1,365 @@
+"""Laws of importing: formats are alike, a re-run changes nothing, every row is counted."""
+
+import gzip
+import io
+import unicodedata
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import orjson
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from feature_repo.schema import Event, Item, User
+from riverrun.errors import UserError
+from riverrun.importing.frames import event_frame
+from riverrun.importing.mapping import ImportMapping, load_mapping
+from riverrun.importing.report import ImportReport, RejectsFile
+from riverrun.importing.run import import_files, import_preset, shop_files
+from riverrun.importing.sink import ArchiveSink
+from riverrun.sample import SampleSettings, write_sample
+from tests.riverrun.memory_archive import MemoryArchive
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+printable = st.text(
+    st.characters(codec="utf-8", categories=["L", "N", "P", "S"], max_codepoint=0xFFF0), min_size=1
+).filter(str.isprintable)
+names = printable.map(lambda text: " ".join(text.split())[:100]).filter(bool)
+EARLIEST = datetime(1991, 1, 1)  # noqa: DTZ001  # hypothesis adds the time zone itself
+LATEST = datetime(2026, 2, 1)  # noqa: DTZ001
+moments = st.datetimes(EARLIEST, LATEST, timezones=st.just(UTC))
+events_strategy = st.lists(
+    st.builds(
+        Event,
+        event_id=names,
+        user_id=names,
+        item_id=names,
+        event_type=st.sampled_from(["view", "cart", "purchase"]),
+        timestamp=moments,
+        value=st.none() | st.floats(-1e9, 1e9),
+        query=st.none() | names,
+        request_id=st.none() | names,
+        context=st.just({}) | st.dictionaries(names, st.integers(0, 9) | names, max_size=3),
+    ),
+    min_size=1,
+    max_size=20,
+    unique_by=lambda event: event.event_id,
+)
+
+
+def run(
+    kind: str,
+    files: Sequence[Path],
+    mapping: ImportMapping | None = None,
+    archive: MemoryArchive | None = None,
+) -> tuple[MemoryArchive, ImportReport]:
+    archive = MemoryArchive() if archive is None else archive
+    with ImportReport(rejects=RejectsFile(files[0].with_suffix(".rejected"))) as report:
+        import_files(kind, files, mapping, ArchiveSink(archive, report), report, NOW)  # type: ignore[arg-type]
+    assert report.read == report.accepted + report.rejected.total() + report.skipped.total()
+    return archive, report
+
+
+def frame_of(events: Sequence[Event]) -> pl.DataFrame:
+    rows = [
+        event.model_dump() | {"context": orjson.dumps(event.context).decode()} for event in events
+    ]
+    return event_frame(pl.DataFrame(rows, infer_schema_length=None, strict=False))
+
+
+def as_csv(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.with_columns(pl.col("timestamp").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")).write_csv(buffer)
+    return buffer.getvalue()
+
+
+def as_jsonl(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.with_columns(pl.col("timestamp").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")).write_ndjson(
+        buffer
+    )
+    return buffer.getvalue()
+
+
+def as_parquet(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+FORMATS: dict[str, Callable[[pl.DataFrame], bytes]] = {
+    "csv": as_csv,
+    "jsonl": as_jsonl,
+    "parquet": as_parquet,
+}
+
+
+@settings(max_examples=40)
+@given(events=events_strategy, form=st.sampled_from(list(FORMATS)), packed=st.booleans())
+def test_events_come_back_from_every_format(events: list[Event], form: str, packed: bool) -> None:
+    with TemporaryDirectory() as folder:
+        content = FORMATS[form](frame_of(events))
+        path = Path(folder) / (f"events.{form}.gz" if packed else f"events.{form}")
+        path.write_bytes(gzip.compress(content) if packed else content)
+        archive, report = run("events", [path])
+    assert report.rejected == {}
+    found = {}
+    for row in archive.events.iter_rows(named=True):
+        row["context"] = orjson.loads(row["context"] or "{}")
+        event = Event.model_validate({k: v for k, v in row.items() if v is not None})
+        found[event.event_id] = event
+
+    # What is read is in Unicode's composed form, which a name may not have been.
+    def composed(event: Event) -> bytes:
+        return unicodedata.normalize("NFC", event.model_dump_json()).encode()
+
+    expected = {unicodedata.normalize("NFC", event.event_id): event for event in events}
+    if len(expected) == len(events):
+        assert {k: composed(v) for k, v in found.items()} == {
+            k: composed(v) for k, v in expected.items()
+        }
+
+
+def test_a_shop_is_imported_whole_and_once(tmp_path: Path) -> None:
+    shop = SampleSettings(items=300, users=50, events=5_000, days=10, seed=1, end=NOW)
+    write_sample(shop, tmp_path / "shop")
+    archive = MemoryArchive()
+    for _ in range(2):
+        for kind, files in shop_files(tmp_path / "shop").items():
+            _, report = run(kind, files, archive=archive)
+    assert report.accepted == 0
+    assert report.skipped == {"the archive has the event": 5_000}
+    assert archive.events.height == archive.events["event_id"].n_unique() == 5_000
+    assert len(archive.items) == 300
+    assert len(archive.users) == 50
+
+
+def test_events_without_an_id_are_known_again(tmp_path: Path) -> None:
+    lines = [f"u{n % 3},i{n},view,2026-01-0{1 + n % 5}T10:00:00Z" for n in range(50)]
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    header = "user_id,item_id,event_type,timestamp\n"
+    first.write_text(header + "\n".join(lines[:40]) + "\n" + lines[0] + "\n")
+    second.write_text(header + "\n".join(lines[20:]) + "\n")
+    archive, report = run("events", [first])
+    assert report.skipped == {"the same event again": 1}
+    _, report = run("events", [second], archive=archive)
+    assert report.skipped == {"the archive has the event": 20}
+    assert archive.events["event_id"].n_unique() == archive.events.height == 50
+
+
+def test_an_import_that_was_interrupted_goes_on(tmp_path: Path) -> None:
+    shop = SampleSettings(items=100, users=50, events=3_000, days=10, seed=1, end=NOW)
+    files = write_sample(shop, tmp_path)
+    whole, _ = run("events", files.events)
+    part = MemoryArchive()
+    part.event_segments["import-part"] = whole.events.sample(1_000, seed=1)
+    run("events", files.events, archive=part)
+    assert part.events.equals(whole.events)
+
+
+MAPPING = """
+[file]
+delimiter = ";"
+encoding = "windows-1252"
+[events]
+user_id = { column = "Kunde", integer = true }
+item_id = "Artikel"
+event_type = { column = "Aktion", values = { Kauf = "purchase", Blick = "view" } }
+timestamp = { column = "Zeit", format = "%d.%m.%Y %H:%M", timezone = "Europe/Berlin" }
+value = { column = "Preis", decimal = "," }
+context = { shop = "Filiale" }
+[items]
+item_id = "Artikel"
+title = "Name"
+brand = { constant = "Müller" }
+price = { column = "Preis" }
+categories = { column = "Pfad", separator = ">" }
+tags = ["Farbe", "Filiale"]
+attributes = { colour = "Farbe" }
+[users]
+user_id = "Kunde"
+attributes = ["Filiale"]
+"""
+ROWS = (
+    "Kunde;Artikel;Name;Aktion;Zeit;Preis;Filiale;Pfad;Farbe\n"
+    "17850.0;A1;Käse\u00a0 laib;Kauf;01.07.2025 12:00;1.234,50;Köln;Essen > Käse;gelb\n"
+    "17850;A2;;Blick;01.12.2025 12:00;;;;\n"
+    ";A3;x;Blick;01.12.2025 12:00;12,00 €;;;\n"
+    "17850;A4;x;Blick;31.02.2025 12:00;abc;;;\n"
+    "17850;A5;x;Blick;01.01.1970 00:00;1;;;\n"
+    "17850;A6;x;Blick;01.01.2099 00:00;1;;;\n"
+    "17850;A7;x\n"
+    "17850;A8;x;Ä!;01.12.2025 12:00;-1;;;\n"
+)
+
+
+def test_a_mapping_reads_a_german_spreadsheet(tmp_path: Path) -> None:
+    (tmp_path / "map.toml").write_text(MAPPING, encoding="utf-8")
+    mapping = load_mapping(tmp_path / "map.toml")
+    file = tmp_path / "rows.csv"
+    file.write_bytes(ROWS.encode("windows-1252"))
+    archive, report = run("events", [file], mapping)
+    assert report.rejected == {
+        "no user_id": 1,
+        "timestamp is absent or cannot be read": 1,
+        "timestamp is absurd: not between 1990 and 2100": 1,
+        "timestamp lies in the future": 1,
+        "line has too few fields": 1,
+        "event_type is not a word of up to 32 letters": 1,
+    }
+    assert archive.events.select("user_id", "item_id", "event_type", "value", "context").rows() == [
+        ("17850", "A1", "purchase", 1234.5, '{"shop":"Köln"}'),
+        ("17850", "A2", "view", None, None),
+    ]
+    assert archive.events["timestamp"].to_list() == [
+        datetime(2025, 7, 1, 10, tzinfo=UTC),
+        datetime(2025, 12, 1, 11, tzinfo=UTC),
+    ]
+    rejects = [
+        orjson.loads(line) for line in file.with_suffix(".rejected").read_bytes().splitlines()
+    ]
+    assert sorted(reject["line"] for reject in rejects) == [4, 5, 6, 7, 8, 9]
+    assert {reject["file"] for reject in rejects} == {str(file)}
+    assert next(r for r in rejects if r["line"] == 5)["row"]["Zeit"] == "31.02.2025 12:00"
+
+    archive, report = run("items", [file], mapping)
+    assert archive.items[0] == Item(
+        item_id="A1",
+        title="Käse laib",
+        brand="Müller",
+        price=1234.5,
+        categories=("Essen", "Käse"),
+        tags=("gelb", "Köln"),
+        attributes={"colour": "gelb"},
+    )
+    assert report.repaired["price cannot be read: left out"] == 1
+    assert report.repaired["price is negative or absurd: left out"] == 1
+    assert report.repaired["price read by the rule for decimal signs"] == 2
+
+    archive, report = run("users", [file], mapping)
+    assert User(user_id="17850.0", attributes={"Filiale": "Köln"}) in archive.users
+
+
+def test_presets_go_into_the_archive_once(tmp_path: Path) -> None:
+    file = tmp_path / "shop.txt"
+    file.write_text("1 10 11 12\n2 11\n")
+    archive = MemoryArchive()
+    with ImportReport() as report:
+        import_preset("sequences", file, ArchiveSink(archive, report), report)
+    assert (report.accepted, len(archive.items)) == (4, 3)
+    with ImportReport() as report:
+        import_preset("sequences", file, ArchiveSink(archive, report), report)
+    assert (report.accepted, report.skipped) == (0, {"the archive has the event": 4})
+    assert archive.events.height == 4
+
+
+HEAD = "user_id,item_id,event_type,timestamp"
+GOOD = "u,i,view,2026-01-01T00:00:00Z"
+BAD_FILES: list[tuple[str, bytes, str]] = [
+    ("absent.csv", b"", "no such file"),
+    ("empty.csv", b"\n", "the file is empty"),
+    ("empty.jsonl.gz", gzip.compress(b""), "the file is empty"),
+    ("header.csv", HEAD.encode(), "has no rows"),
+    ("events.txt", b"x", "the name must end in .csv"),
+    ("sheet.csv", b"PK\x03\x04xxxx", "Excel"),
+    ("events.csv", b"PAR1xxxx", "is a Parquet file"),
+    ("events.parquet", GOOD.encode(), "is not a Parquet file"),
+    ("cut.parquet", b"PAR1xxxx", "is not a Parquet file"),
+    ("cut.csv.gz", gzip.compress(HEAD.encode() * 99)[:-12], "cannot be read"),
+    ("typo.csv", f"{HEAD},prise\n{GOOD},1\n".encode(), "unknown column 'prise'"),
+    ("short.csv", b"user_id,item_id\nu,i\n", "no column 'event_type'"),
+    ("twice.csv", f"{HEAD},user_id\n{GOOD},u\n".encode(), "'user_id' stands twice"),
+    ("nameless.csv", f"{HEAD},\n{GOOD},1\n".encode(), "column 5 has no name"),
+    ("semicolon.csv", HEAD.replace(",", ";").encode() + b"\nu;i", "Set `delimiter`"),
+    ("quote.csv", f'{HEAD}\nu,i,"view,{"x" * (1 << 21)}'.encode(), "quote not closed"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), BAD_FILES, ids=[b[0] for b in BAD_FILES])
+def test_a_bad_file_gets_a_clear_message(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    file = tmp_path / name
+    if content:
+        file.write_bytes(content)
+    with pytest.raises(UserError) as raised:
+        run("events", [file])
+    assert message in str(raised.value)
+    assert str(file) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+BAD_LINES: list[tuple[str, bytes, str]] = [
+    ("csv", b"u,i", "line has too few fields"),
+    ("csv", GOOD.encode() + b",x", "line has too many fields"),
+    ("csv", GOOD.encode().replace(b"u,", b"\xe4,"), "bytes are not in the file's encoding"),
+    ("csv", GOOD.encode().replace(b"u,", b" ,"), "no user_id"),
+    ("csv", GOOD.encode().replace(b",i,", b",,"), "no item_id"),
+    ("csv", GOOD.encode().replace(b"u,", b"u" * 129 + b","), "user_id is longer than 128"),
+    ("csv", GOOD.encode().replace(b"view", b""), "no event_type"),
+    ("csv", GOOD.encode().replace(b"view", b"9"), "event_type is not a word"),
+    ("csv", GOOD.encode().replace(b"2026-01-01", b"soon"), "timestamp is absent or cannot be read"),
+    ("csv", GOOD.encode().replace(b"2026-01-01", b"1970-01-01"), "timestamp is absurd"),
+    ("csv", GOOD.encode().replace(b"2026-01-01", b"2031-01-01"), "timestamp lies in the future"),
+    ("jsonl", b"{", "line is not JSON"),
+    ("jsonl", b"[1]", "line is no JSON object"),
+    ("jsonl", b'{"user_id": "\xe4"}', "bytes are not in the file's encoding"),
+    ("jsonl", b'{"user_id": "u"}', "no item_id"),
+]
+
+
+@pytest.mark.parametrize(("form", "line", "reason"), BAD_LINES)
+def test_a_bad_line_is_rejected_with_its_reason(
+    tmp_path: Path, form: str, line: bytes, reason: str
+) -> None:
+    file = tmp_path / f"events.{form}"
+    good = dict(zip(HEAD.split(","), GOOD.split(","), strict=True))
+    first = f"{HEAD}\n{GOOD}\n".encode() if form == "csv" else orjson.dumps(good) + b"\n\n"
+    file.write_bytes(first + line + b"\n")
+    archive, report = run("events", [file])
+    assert archive.events.height == 1
+    assert [found.startswith(reason) for found in report.rejected] == [True]
+    reject = orjson.loads(file.with_suffix(".rejected").read_bytes())
+    assert (reject["file"], reject["line"]) == (str(file), 3)
+
+
+BAD_MAPPINGS: list[tuple[str, str]] = [
+    ("[events", "map.toml"),
+    ("[event]\n", "event: unknown key"),
+    ("[users]\nuser = 'x'\n", "users.user_id: is missing"),
+    ("[users]\nuser_id = 3\n", "users.user_id"),
+    ("[users]\nuser_id = { column = 'a', constant = 'b' }\n", "either `column` or `constant`"),
+    ("[file]\nencoding = 'latin-17'\n", "'latin-17'"),
+    ("[file]\ndelimiter = ';;'\n", "file.delimiter"),
+    ("[items]\nitem_id = 'a'\nprice = { column = 'p', decimal = ';' }\n", "items.price.decimal"),
+    (
+        "[items]\nitem_id = 'a'\npublished_at = { column = 'p', timezone = 'Mars' }\n",
+        "Received: 'Mars'",
+    ),
+    ("[items]\nitem_id = 'a'\npublished_at = { column = 'p', format = 'iso' }\n", "'iso'"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_MAPPINGS)
+def test_a_bad_mapping_gets_a_clear_message(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "map.toml"
+    path.write_text(text)
+    with pytest.raises(UserError) as raised:
+        load_mapping(path)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_column_that_is_not_there_is_named_with_the_likely_one(tmp_path: Path) -> None:
+    file, path = tmp_path / "users.csv", tmp_path / "map.toml"
+    file.write_text("CustomerID,Country\n1,France\n")
+    path.write_text("[users]\nuser_id = 'CustomerId'\n")
+    with pytest.raises(UserError, match="Did you mean 'CustomerID'"):
+        run("users", [file], load_mapping(path))
+    with pytest.raises(UserError, match=r"no table \[items\]"):
+        run("items", [file], load_mapping(path))
