@@ -10,6 +10,10 @@ ITEM_EMBEDDINGS = "item-embeddings"
 DEAD_LETTERS = "events.dead-letter"
 
 
+class EventLogError(Exception):
+    """The log cannot be read or written now: a full disk, a lock, a closed log."""
+
+
 class TopicPartition(NamedTuple):
     """One ordered sequence of records."""
 
@@ -57,7 +61,10 @@ class EventLog(Protocol):
     """A log. Safe for use by many threads."""
 
     def append(self, topic: str, messages: Sequence[Message]) -> None:
-        """Append in order. On return every message is durable; on an error none may be."""
+        """Append in order. On return every message is durable; on an error none may be.
+
+        Raises `EventLogError`.
+        """
         ...
 
     def consumer(self, group: str | None, topics: Sequence[str]) -> LogConsumer:

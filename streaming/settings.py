@@ -1,0 +1,37 @@
+"""What can be set about streaming."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from feature_repo.schema import EventType
+
+
+class StreamingSettings(BaseModel):
+    """Frozen; unknown keys are refused.
+
+    batch_records: most records of one micro-batch.
+    linger_seconds: how long a batch that is not full waits for more records.
+    statistics_seconds: how often changed item statistics go to the online store.
+    max_future_seconds: an event further ahead of the clock is a dead letter.
+    event_types: the event types that are accepted; empty accepts every type.
+    archive_rows, archive_seconds: a segment is written at this size or age.
+    retry_seconds, max_retry_seconds: first and longest pause before a failed step is repeated.
+    housekeeping_seconds: how often archived records leave the embedded log.
+    tombstone_days: how long a deleted item stays in the changelog; longer than the oldest
+        bundle that may be served.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_records: Annotated[int, Field(ge=1, le=100_000)] = 500
+    linger_seconds: Annotated[float, Field(ge=0, le=60)] = 0.005
+    statistics_seconds: Annotated[float, Field(ge=0, le=3600)] = 1.0
+    max_future_seconds: Annotated[float, Field(ge=0)] = 86_400.0
+    event_types: tuple[EventType, ...] = ()
+    archive_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 50_000
+    archive_seconds: Annotated[float, Field(gt=0)] = 60.0
+    retry_seconds: Annotated[float, Field(gt=0)] = 0.1
+    max_retry_seconds: Annotated[float, Field(gt=0)] = 5.0
+    housekeeping_seconds: Annotated[float, Field(gt=0)] = 300.0
+    tombstone_days: Annotated[float, Field(gt=0)] = 90.0

@@ -1,0 +1,315 @@
+"""The embedded log: one SQLite file, many threads and processes, no server.
+
+One table holds all topics, so an offset is a place in the order of everything that was
+appended, and partition 0 is the only one. Callers that append at the same time share one
+transaction, and so one fsync.
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from feature_repo.event_log import (
+    ITEM_EMBEDDINGS,
+    EventLogError,
+    LogRecord,
+    Message,
+    TopicPartition,
+)
+
+BUSY_SECONDS = 10.0
+# Appends by another process are noticed by looking; 25 ms keeps "within 50 ms" on a busy machine.
+LOOK_SECONDS = 0.025
+ROWS_PER_DELETE = 2_000
+
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS records (
+    offset INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice, even after deletion
+    topic TEXT NOT NULL,
+    appended_at INTEGER NOT NULL,  -- milliseconds since 1970 UTC
+    key TEXT,
+    value BLOB
+);
+CREATE INDEX IF NOT EXISTS records_of_topic ON records (topic, offset);
+CREATE INDEX IF NOT EXISTS newest_change ON records (key, offset)
+    WHERE topic = '{ITEM_EMBEDDINGS}';
+CREATE TABLE IF NOT EXISTS committed (
+    consumer_group TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    next_offset INTEGER NOT NULL,
+    PRIMARY KEY (consumer_group, topic)
+) WITHOUT ROWID;
+"""
+_INSERT = "INSERT INTO records (topic, appended_at, key, value) VALUES (?, ?, ?, ?)"
+_COMMIT = "INSERT OR REPLACE INTO committed VALUES (?, ?, ?)"
+# Of each key the newest record stays; of deleted keys the tombstone, until it is old.
+_SUPERSEDED = f"""
+DELETE FROM records WHERE offset IN (
+    SELECT older.offset FROM records AS older
+    WHERE older.topic = '{ITEM_EMBEDDINGS}' AND EXISTS (
+        SELECT 1 FROM records AS newer
+        WHERE newer.topic = '{ITEM_EMBEDDINGS}' AND newer.key = older.key
+        AND newer.offset > older.offset)
+    LIMIT ?)
+"""
+_OLD_TOMBSTONES = f"""
+DELETE FROM records WHERE offset IN (
+    SELECT offset FROM records
+    WHERE topic = '{ITEM_EMBEDDINGS}' AND value IS NULL AND appended_at < ? LIMIT ?)
+"""
+_ARCHIVED = """
+DELETE FROM records WHERE offset IN (
+    SELECT offset FROM records WHERE topic = ? AND offset < ? ORDER BY offset LIMIT ?)
+"""
+
+
+class _Write:
+    """Rows that one caller wants written in one transaction."""
+
+    def __init__(self, statement: str, rows: Sequence[Sequence[Any]], *, durable: bool) -> None:
+        self.statement = statement
+        self.rows = rows
+        self.durable = durable
+        self.done = False
+        self.error: EventLogError | None = EventLogError("the write was interrupted.")
+        self.changed = 0
+
+
+class SqliteLog:
+    """An `EventLog` in the SQLite file `path`, created where it is missing.
+
+    `clock` gives seconds since 1970 for the age of records.
+    Raises `EventLogError` where the file cannot be opened or is no log.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._clock = clock
+        self._condition = threading.Condition()
+        self._pending: list[_Write] = []
+        self._writing = False
+        self._appends = 0
+        self._closed = False
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = _connect(path)
+            self._connection.execute("PRAGMA journal_mode = WAL").fetchall()
+            self._connection.executescript(_SCHEMA)
+        except (sqlite3.Error, OSError) as error:
+            raise EventLogError(f"log {path}: cannot be opened: {error}.") from error
+
+    def append(self, topic: str, messages: Sequence[Message]) -> None:
+        """Append in order; on return every message is on disk, on an error none is."""
+        now = int(self._clock() * 1000)
+        rows = [(topic, now, message.key, message.value) for message in messages]
+        if rows:
+            self._submit(_Write(_INSERT, rows, durable=True))
+
+    def consumer(self, group: str | None, topics: Sequence[str]) -> "SqliteConsumer":
+        """Read `topics` from the group's committed offsets, or from the start without a group."""
+        return SqliteConsumer(self, group, topics)
+
+    def committed(self, group: str, topic: str) -> int:
+        """Return the next offset the group reads of `topic`; 0 where it committed nothing."""
+        query = "SELECT next_offset FROM committed WHERE consumer_group = ? AND topic = ?"
+        with closing(_connect(self._path)) as connection:
+            row = connection.execute(query, (group, topic)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def trim(self, topic: str, groups: Sequence[str]) -> int:
+        """Delete the records of `topic` that all of `groups` have committed; return how many.
+
+        A group that has committed nothing keeps everything.
+        """
+        before = min((self.committed(group, topic) for group in groups), default=0)
+        return self._delete(_ARCHIVED, (topic, before))
+
+    def compact(self, tombstones_before: float) -> int:
+        """Keep the newest record of each key of the item changelog; return how many went.
+
+        Tombstones appended before `tombstones_before` (seconds since 1970) go too.
+        """
+        superseded = self._delete(_SUPERSEDED, ())
+        return superseded + self._delete(_OLD_TOMBSTONES, (int(tombstones_before * 1000),))
+
+    def close(self) -> None:
+        """Close the file. Consumers see an `EventLogError` from then on."""
+        with self._condition:
+            self._closed = True
+            self._condition.wait_for(lambda: not self._writing)
+            self._condition.notify_all()
+        self._connection.close()
+
+    def _delete(self, statement: str, arguments: tuple[Any, ...]) -> int:
+        total = 0
+        while True:
+            # Few rows at a time: appends wait for each transaction.
+            write = _Write(statement, [(*arguments, ROWS_PER_DELETE)], durable=False)
+            self._submit(write)
+            total += write.changed
+            if write.changed < ROWS_PER_DELETE:
+                return total
+
+    def _submit(self, write: _Write) -> None:
+        """Write with all that waits: the first to come writes for everyone who queued behind."""
+        with self._condition:
+            if self._closed:
+                raise EventLogError(f"log {self._path}: is closed.")
+            self._pending.append(write)
+            self._condition.wait_for(lambda: write.done or not self._writing)
+            if not write.done:
+                group, self._pending = self._pending, []
+                self._writing = True
+            else:
+                group = []
+        if group:
+            try:
+                self._write(group)
+            finally:
+                with self._condition:
+                    for each in group:
+                        each.done = True
+                    self._writing = False
+                    self._appends += 1
+                    self._condition.notify_all()
+        if write.error is not None:
+            raise write.error
+
+    def _write(self, group: Sequence[_Write]) -> None:
+        try:
+            self._transaction(group)
+            for write in group:
+                write.error = None
+        except (sqlite3.Error, UnicodeEncodeError, OverflowError) as error:
+            if len(group) == 1:
+                reason = EventLogError(f"log {self._path}: nothing was written: {error}.")
+                reason.__cause__ = error
+                group[0].error = reason
+                return
+            # One caller's bad record must not fail the others: each on its own now.
+            for write in group:
+                self._write([write])
+
+    def _transaction(self, group: Sequence[_Write]) -> None:
+        # A lost commit of offsets is a replay, which is harmless: it waits for no fsync.
+        level = "FULL" if any(write.durable for write in group) else "NORMAL"
+        self._connection.execute(f"PRAGMA synchronous = {level}")
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for write in group:
+                write.changed = self._connection.executemany(write.statement, write.rows).rowcount
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def _seen(self) -> int:
+        return self._appends
+
+    def _wait(self, seen: int, seconds: float) -> None:
+        """Return after an append in this process that came after `seen`, or after `seconds`."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._appends != seen or self._closed, seconds)
+            if self._closed:
+                raise EventLogError(f"log {self._path}: is closed.")
+
+
+class SqliteConsumer:
+    """A `LogConsumer` of a `SqliteLog`."""
+
+    def __init__(self, log: SqliteLog, group: str | None, topics: Sequence[str]) -> None:
+        self._log = log
+        self._group = group
+        self._positions = {
+            topic: 0 if group is None else log.committed(group, topic) for topic in topics
+        }
+        self._connection = _connect(log._path)
+        self._version = -1
+
+    def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
+        """Return up to `max_records` next records in the order they were appended."""
+        deadline = time.monotonic() + timeout
+        while True:
+            seen = self._log._seen()
+            records = self._read(max_records)
+            left = deadline - time.monotonic()
+            if records or left <= 0:
+                return records
+            self._log._wait(seen, min(left, LOOK_SECONDS))
+
+    def seek(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Continue from the given offsets.
+
+        Raises `EventLogError` for an offset beyond the end: the log was replaced by a new one.
+        """
+        row = self._connection.execute(
+            "SELECT seq FROM sqlite_sequence WHERE name = 'records'"
+        ).fetchone()
+        end = 1 if row is None else int(row[0]) + 1
+        for (topic, _), offset in positions.items():
+            if offset > end:
+                raise EventLogError(
+                    f"log {self._log._path}: ends at {end}, before position {offset} of "
+                    f"`{topic}`. Was the file removed or restored?"
+                )
+            if topic in self._positions:
+                self._positions[topic] = offset
+        self._version = -1
+
+    def commit(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Remember for the group the next offset to read of each topic."""
+        if self._group is None:
+            raise EventLogError("a consumer without a group cannot commit.")
+        rows = [(self._group, topic, offset) for (topic, _), offset in positions.items()]
+        if rows:
+            self._log._submit(_Write(_COMMIT, rows, durable=False))
+
+    def close(self) -> None:
+        """Close the reader's connection."""
+        self._connection.close()
+
+    def _read(self, limit: int) -> list[LogRecord]:
+        try:
+            # Changes with every commit of another connection; far cheaper than the queries.
+            version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+            if version == self._version:
+                return []
+            records = [
+                LogRecord(TopicPartition(topic, 0), offset, key, value)
+                for topic, position in self._positions.items()
+                for offset, key, value in self._connection.execute(
+                    "SELECT offset, key, value FROM records "
+                    "WHERE topic = ? AND offset >= ? ORDER BY offset LIMIT ?",
+                    (topic, position, limit),
+                )
+            ]
+        except sqlite3.Error as error:
+            raise EventLogError(f"log {self._log._path}: cannot be read: {error}.") from error
+        if not records:
+            self._version = version
+        records.sort(key=lambda record: record.offset)
+        del records[limit:]
+        for record in records:
+            self._positions[record.source.topic] = record.offset + 1
+        return records
+
+
+def open_event_log(url: str) -> SqliteLog:
+    """Open the log at `url`: `log:///FILE`. Raises `ValueError` for any other scheme."""
+    parts = urlsplit(url)
+    if parts.scheme != "log" or parts.netloc or not parts.path.strip("/"):
+        raise ValueError(f"`log_url` must be log:///FILE. Received: {url!r}.")
+    return SqliteLog(Path(parts.path))
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # isolation_level None: transactions begin where the code says so.
+    return sqlite3.connect(
+        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )

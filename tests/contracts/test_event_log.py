@@ -1,0 +1,212 @@
+"""What every `EventLog` does. A new implementation adds itself to `LOGS`."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from feature_repo.event_log import (
+    EVENTS,
+    ITEMS,
+    EventLog,
+    EventLogError,
+    LogConsumer,
+    LogRecord,
+    Message,
+    TopicPartition,
+)
+from streaming.sqlite_log import SqliteLog
+
+Reopen = Callable[[], EventLog]
+
+LOGS: dict[str, Callable[[Path], EventLog]] = {
+    "sqlite": lambda folder: SqliteLog(folder / "log.sqlite"),
+}
+
+
+@pytest.fixture(params=LOGS)
+def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
+    """Opens the same log again and again, as processes one after another would."""
+    opened: list[EventLog] = []
+
+    def open_it() -> EventLog:
+        opened.append(LOGS[request.param](tmp_path))
+        return opened[-1]
+
+    yield open_it
+    for log in opened:
+        log.close()
+
+
+@pytest.fixture
+def log(reopen: Reopen) -> EventLog:
+    return reopen()
+
+
+def messages(*values: str, key: str = "k") -> list[Message]:
+    return [Message(key, value.encode()) for value in values]
+
+
+def drain(consumer: LogConsumer, count: int) -> list[LogRecord]:
+    records: list[LogRecord] = []
+    while len(records) < count and (more := consumer.poll(100, 10.0)):
+        records += more
+    return records + consumer.poll(100, 0.0)
+
+
+def values(records: list[LogRecord]) -> list[str]:
+    return [record.value.decode() for record in records if record.value is not None]
+
+
+def positions_after(records: list[LogRecord]) -> dict[TopicPartition, int]:
+    return {record.source: record.offset + 1 for record in records}
+
+
+def test_records_come_back_in_order_with_growing_offsets(log: EventLog) -> None:
+    log.append(EVENTS, messages("a", "b"))
+    log.append(EVENTS, [Message(None, b"\xff\x00"), Message("gone", None)])
+    records = drain(log.consumer("g", [EVENTS]), 4)
+    assert [(r.key, r.value) for r in records] == [
+        ("k", b"a"), ("k", b"b"), (None, b"\xff\x00"), ("gone", None)
+    ]  # fmt: skip
+    offsets = [record.offset for record in records]
+    assert offsets == sorted(set(offsets))
+
+
+def test_a_consumer_reads_only_its_topics(log: EventLog) -> None:
+    log.append(EVENTS, messages("event"))
+    log.append(ITEMS, messages("item"))
+    assert values(drain(log.consumer("g", [ITEMS]), 1)) == ["item"]
+    assert sorted(values(drain(log.consumer("h", [EVENTS, ITEMS]), 2))) == ["event", "item"]
+
+
+def test_poll_returns_at_most_what_was_asked_for(log: EventLog) -> None:
+    log.append(EVENTS, messages(*"abcde"))
+    log.append(ITEMS, messages(*"vwxyz"))
+    consumer = log.consumer("g", [EVENTS, ITEMS])
+    batches = []
+    while batch := consumer.poll(3, 0.5):
+        batches.append(batch)
+    assert all(len(batch) <= 3 for batch in batches)
+    assert sorted(v for batch in batches for v in values(batch)) == sorted("abcdevwxyz")
+
+
+def test_poll_without_records_returns_nothing(log: EventLog) -> None:
+    assert log.consumer("g", [EVENTS]).poll(10, 0.01) == []
+
+
+def test_a_group_continues_where_it_committed(reopen: Reopen) -> None:
+    log = reopen()
+    log.append(EVENTS, messages("a", "b", "c"))
+    consumer = log.consumer("g", [EVENTS])
+    records = drain(consumer, 3)
+    consumer.commit({records[0].source: records[1].offset})
+    consumer.close()
+    assert values(drain(log.consumer("g", [EVENTS]), 2)) == ["b", "c"]
+    log.close()
+    assert values(drain(reopen().consumer("g", [EVENTS]), 2)) == ["b", "c"]
+
+
+def test_without_a_commit_everything_is_read_again(log: EventLog) -> None:
+    log.append(EVENTS, messages("a", "b"))
+    first = log.consumer("g", [EVENTS])
+    assert values(drain(first, 2)) == ["a", "b"]
+    first.close()
+    assert values(drain(log.consumer("g", [EVENTS]), 2)) == ["a", "b"]
+
+
+def test_groups_do_not_see_each_other(log: EventLog) -> None:
+    log.append(EVENTS, messages("a"))
+    for group in ("g", "h", None, None):
+        consumer = log.consumer(group, [EVENTS])
+        records = drain(consumer, 1)
+        assert values(records) == ["a"]
+        if group:
+            consumer.commit(positions_after(records))
+
+
+def test_seek_overrides_what_was_committed(log: EventLog) -> None:
+    log.append(EVENTS, messages("a", "b", "c"))
+    consumer = log.consumer("g", [EVENTS])
+    records = drain(consumer, 3)
+    consumer.commit(positions_after(records))
+    consumer.seek({records[1].source: records[1].offset})
+    assert values(drain(consumer, 2)) == ["b", "c"]
+
+
+def test_a_waiting_poll_is_woken_by_an_append(log: EventLog) -> None:
+    consumer = log.consumer("g", [EVENTS])
+    timer = threading.Timer(0.05, log.append, (EVENTS, messages("late")))
+    timer.start()
+    assert values(consumer.poll(10, 30.0)) == ["late"]
+    timer.join()
+
+
+def test_what_is_acknowledged_is_there_after_reopening(reopen: Reopen) -> None:
+    log = reopen()
+    log.append(EVENTS, messages("a"))
+    log.close()
+    assert values(drain(reopen().consumer(None, [EVENTS]), 1)) == ["a"]
+
+
+def test_concurrent_appends_keep_each_callers_order(log: EventLog) -> None:
+    def caller(name: int) -> None:
+        for number in range(20):
+            log.append(EVENTS, messages(f"{name}:{number}:0", f"{name}:{number}:1"))
+
+    threads = [threading.Thread(target=caller, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    consumer = log.consumer("g", [EVENTS])
+    seen = values(drain(consumer, 320))  # beside the writers
+    for thread in threads:
+        thread.join()
+    assert len(seen) == len(set(seen)) == 320
+    for name in range(8):
+        own = [value for value in seen if value.startswith(f"{name}:")]
+        assert own == [f"{name}:{number}:{half}" for number in range(20) for half in (0, 1)]
+
+
+def test_a_bad_message_fails_its_caller_alone(log: EventLog) -> None:
+    errors: list[Exception] = []
+
+    def bad() -> None:
+        try:
+            log.append(EVENTS, [Message("ok", b"1"), Message("\ud800", b"2")])
+        except EventLogError as error:
+            errors.append(error)
+
+    callers = [threading.Thread(target=bad) for _ in range(4)]
+    callers += [
+        threading.Thread(target=log.append, args=(EVENTS, messages(f"good {n}"))) for n in range(4)
+    ]
+    for thread in callers:
+        thread.start()
+    for thread in callers:
+        thread.join()
+    assert len(errors) == 4
+    assert sorted(values(drain(log.consumer("g", [EVENTS]), 4))) == [f"good {n}" for n in range(4)]
+
+
+def test_a_closed_log_refuses_clearly(log: EventLog) -> None:
+    log.close()
+    with pytest.raises(EventLogError, match="closed"):
+        log.append(EVENTS, messages("a"))
+
+
+def test_appends_of_another_process_are_seen(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.sqlite")
+    consumer = log.consumer("g", [EVENTS])
+    assert consumer.poll(10, 0.0) == []
+    code = (
+        "import sys; from pathlib import Path; from streaming.sqlite_log import SqliteLog;"
+        "from feature_repo.event_log import Message;"
+        "SqliteLog(Path(sys.argv[1])).append('events', [Message('k', b'other')])"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "log.sqlite")])
+    assert values(consumer.poll(10, 60.0)) == ["other"]
+    assert other.wait() == 0
+    log.close()

@@ -1,0 +1,124 @@
+"""What is the embedded log's own: compaction, retention, errors, URLs."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from feature_repo.event_log import (
+    EVENTS,
+    ITEM_EMBEDDINGS,
+    EventLogError,
+    Message,
+    TopicPartition,
+)
+from streaming.sqlite_log import SqliteLog, open_event_log
+
+
+class Clock:
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def contents(log: SqliteLog, topic: str) -> list[tuple[str | None, bytes | None]]:
+    return [(r.key, r.value) for r in log.consumer(None, [topic]).poll(10_000, 0.0)]
+
+
+def test_compaction_keeps_the_newest_of_each_key(tmp_path: Path) -> None:
+    clock = Clock()
+    log = SqliteLog(tmp_path / "log.sqlite", clock)
+    log.append(ITEM_EMBEDDINGS, [Message("a", b"1"), Message("b", b"1"), Message("a", b"2")])
+    log.append(ITEM_EMBEDDINGS, [Message("b", None)])
+    log.append(EVENTS, [Message("a", b"1"), Message("a", b"2")])
+    assert log.compact(tombstones_before=clock.now) == 2
+    assert contents(log, ITEM_EMBEDDINGS) == [("a", b"2"), ("b", None)]
+    assert log.compact(tombstones_before=clock.now + 1) == 1
+    assert contents(log, ITEM_EMBEDDINGS) == [("a", b"2")]
+    assert contents(log, EVENTS) == [("a", b"1"), ("a", b"2")]
+    log.close()
+
+
+def test_trimming_waits_for_the_slowest_group(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.sqlite")
+    log.append(EVENTS, [Message("k", bytes([n])) for n in range(5)])
+    fast = log.consumer("fast", [EVENTS])
+    records = fast.poll(10, 0.0)
+    fast.commit({TopicPartition(EVENTS, 0): records[-1].offset + 1})
+    assert log.trim(EVENTS, ["fast", "slow"]) == 0
+    slow = log.consumer("slow", [EVENTS])
+    slow.commit({TopicPartition(EVENTS, 0): records[2].offset})
+    assert log.trim(EVENTS, ["fast", "slow"]) == 2
+    assert [value for _, value in contents(log, EVENTS)] == [b"\x02", b"\x03", b"\x04"]
+    log.close()
+
+
+def test_offsets_are_never_given_twice(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.sqlite")
+    log.append(EVENTS, [Message("k", b"1")])
+    consumer = log.consumer("g", [EVENTS])
+    (first,) = consumer.poll(10, 0.0)
+    consumer.commit({first.source: first.offset + 1})
+    assert log.trim(EVENTS, ["g"]) == 1
+    log.append(EVENTS, [Message("k", b"2")])
+    (second,) = consumer.poll(10, 0.0)
+    assert second.offset > first.offset
+    log.close()
+
+
+def test_a_position_beyond_the_end_is_refused(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.sqlite")
+    log.append(EVENTS, [Message("k", b"1")])
+    consumer = log.consumer("g", [EVENTS])
+    consumer.seek({TopicPartition(EVENTS, 0): 2})
+    with pytest.raises(EventLogError, match="ends at 2, before position 9"):
+        consumer.seek({TopicPartition(EVENTS, 0): 9})
+    log.close()
+
+
+def test_a_full_disk_fails_the_append_and_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.sqlite")
+    log.append(EVENTS, [Message("k", b"kept")])
+    # SQLite reports a file at its page limit as it reports a full disk.
+    log._connection.execute("PRAGMA max_page_count = 1").fetchall()
+    with pytest.raises(EventLogError, match="nothing was written: database or disk is full"):
+        log.append(EVENTS, [Message("k", bytes(1_000_000))])
+    log._connection.execute("PRAGMA max_page_count = 1000000").fetchall()
+    log.append(EVENTS, [Message("k", b"after")])
+    assert [value for _, value in contents(log, EVENTS)] == [b"kept", b"after"]
+    log.close()
+
+
+def test_a_locked_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streaming.sqlite_log.BUSY_SECONDS", 0.01)
+    log = SqliteLog(tmp_path / "log.sqlite")
+    other = sqlite3.connect(tmp_path / "log.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(EventLogError, match=r"log\.sqlite: nothing was written: .*locked"):
+        log.append(EVENTS, [Message("k", b"1")])
+    other.execute("ROLLBACK")
+    other.close()
+    log.append(EVENTS, [Message("k", b"1")])
+    assert len(contents(log, EVENTS)) == 1
+    log.close()
+
+
+def test_a_file_that_is_no_log_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite"
+    path.write_bytes(b"no database at all, but long enough to be read as one" * 40)
+    with pytest.raises(EventLogError, match=r"log\.sqlite: cannot be opened"):
+        SqliteLog(path)
+
+
+def test_a_log_is_opened_by_url(tmp_path: Path) -> None:
+    log = open_event_log(f"log://{tmp_path / 'sub' / 'log.sqlite'}")
+    log.append(EVENTS, [Message("k", b"1")])
+    assert (tmp_path / "sub" / "log.sqlite").is_file()
+    log.close()
+
+
+@pytest.mark.parametrize("url", ["kafka://host:9092", "log://host/file", "log:///", "file"])
+def test_other_urls_are_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="must be log:///FILE"):
+        open_event_log(url)
