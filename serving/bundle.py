@@ -162,7 +162,10 @@ class Bundle:
                 f"must have shape [{manifest.num_items}, {manifest.dimension}]. "
                 f"Received: {list(embeddings.shape)}.",
             )
-        return cls(path, manifest, candidate_ids, embeddings, _load_model(path / MODEL, manifest))
+        from serving.saved_model import load_saved_model  # TensorFlow: a writer needs none of it.
+
+        model = load_saved_model(path / MODEL, manifest)
+        return cls(path, manifest, candidate_ids, embeddings, model)
 
     @property
     def version(self) -> str:
@@ -295,36 +298,6 @@ def _read_embeddings(file: Path) -> npt.NDArray[np.float32]:
     if not np.isfinite(embeddings).all():
         raise BundleError(file, "holds a value that is not finite.")
     return embeddings
-
-
-def _load_model(folder: Path, manifest: Manifest) -> Any:
-    import tensorflow as tf  # Takes seconds, and writers need none of it.
-    import tensorflow_text  # noqa: F401 - registers the tokeniser's ops.
-    from scann.scann_ops.py import scann_ops  # noqa: F401 - registers the index's ops.
-
-    file = folder / "saved_model.pb"
-    try:
-        model = tf.saved_model.load(str(folder))
-    except Exception as error:  # TensorFlow raises whatever it met, protobuf's errors included.
-        raise BundleError(file, f"cannot be loaded: {type(error).__name__}: {error}") from error
-    for name, signature in SIGNATURES.items():
-        function = model.signatures.get(name)
-        if function is None:
-            raise BundleError(file, f"has no signature `{name}`.")
-        inputs = frozenset(function.structured_input_signature[1])
-        outputs = frozenset(function.structured_outputs)
-        if inputs != signature.inputs or outputs != signature.outputs:
-            raise BundleError(
-                file,
-                f"signature `{name}` must be {sorted(signature.inputs)} -> "
-                f"{sorted(signature.outputs)}. Received: {sorted(inputs)} -> {sorted(outputs)}.",
-            )
-    for name in SIGNATURES.keys() - {RECOMMEND}:
-        width = manifest.text_dimension if name == ENCODE_TEXT else manifest.dimension
-        received = model.signatures[name].structured_outputs["embeddings"].shape[-1]
-        if received not in (None, width):
-            raise BundleError(file, f"`{name}` must return {width} columns. Received: {received}.")
-    return model
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -50,23 +50,15 @@ class ItemRows:
         return np.array([row_of.get(item_id, UNKNOWN) for item_id in item_ids], dtype=np.int64)
 
     def known(self, item_ids: Iterable[str]) -> Rows:
-        """Return the rows of those ids that are known."""
-        rows = self.rows_of(item_ids)
-        return rows[rows != UNKNOWN]
+        """Return the rows of those ids that are known, each once."""
+        row_of = self._row_of
+        found = {row_of.get(item_id, UNKNOWN) for item_id in item_ids}
+        return np.array(sorted(found - {UNKNOWN}), dtype=np.int64)
 
     def ids_of(self, rows: Rows) -> npt.NDArray[np.object_]:
         """Return the id of each row."""
         ids: npt.NDArray[np.object_] = self._ids[rows]
         return ids
-
-
-def fit(mask: Mask, length: int) -> Mask:
-    """Return `mask` cut or filled up with False to `length`."""
-    if len(mask) == length:
-        return mask
-    fitted = np.zeros(length, dtype=np.bool_)
-    fitted[: min(length, len(mask))] = mask[:length]
-    return fitted
 
 
 def best(scores: npt.NDArray[np.floating], count: int) -> npt.NDArray[np.int64]:

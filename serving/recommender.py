@@ -1,23 +1,57 @@
 """The one object both edges call: from a request to a ranked list."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import numpy as np
+import numpy.typing as npt
+
+from feature_repo.history import DEFAULT_MAX_LENGTH
 from feature_repo.online_features import OnlineFeatures
+from feature_repo.schema import microseconds
+from serving import reasons
 from serving.catalogue import Catalogue
-from serving.live_model import ModelHolder
+from serving.item_rows import Mask, Rows
+from serving.live_model import LiveModel, ModelHolder
 from serving.requests import (
     Recommendation,
+    RecommendedItem,
     RecommendRequest,
     SimilarRequest,
     TrendingRequest,
+    UnknownItemError,
 )
+from serving.reranking import explore, maximal_marginal_relevance
 from serving.settings import ServingSettings
+from serving.sources.candidate_source import CandidateSource, Context
+from serving.sources.new_arrivals import CatalogueSource, NewArrivalsSource
 from serving.sources.trending import TrendingSource
+from serving.sources.two_tower import TwoTowerSource
+from serving.user_query import UserQuery, UserQueryReader, seen_items
+
+SIMILAR = "similar"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ranked:
+    """A list before its names are filled in. sources[i] proposed rows[i]."""
+
+    rows: Rows
+    scores: npt.NDArray[np.float32]
+    sources: list[str]
+
+    def page(self, offset: int, limit: int) -> "_Ranked":
+        part = slice(offset, offset + limit)
+        return _Ranked(self.rows[part], self.scores[part], self.sources[part])
 
 
 class Recommender:
-    """Answers requests from many threads. Every list is made by one `LiveModel`."""
+    """Answers requests from many threads. Every list is made by one `LiveModel`.
+
+    A list has `limit` items wherever that many may be shown: what the sources that know the
+    user leave open is filled from what trends, what is new, and the catalogue in its order.
+    """
 
     def __init__(
         self,
@@ -27,20 +61,169 @@ class Recommender:
         trending: TrendingSource,
         settings: ServingSettings | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        max_history: int = DEFAULT_MAX_LENGTH,
     ) -> None:
-        raise NotImplementedError
+        self._holder = holder
+        self._catalogue = catalogue
+        self._settings = settings or ServingSettings()
+        self._clock = clock
+        self._queries = UserQueryReader(online, max_history)
+        self._two_tower = TwoTowerSource(self._settings)
+        self._new_arrivals = NewArrivalsSource(self._settings)
+        self._fallback: tuple[CandidateSource, ...] = (
+            trending,
+            self._new_arrivals,
+            CatalogueSource(),
+        )
 
     def recommend(self, request: RecommendRequest) -> Recommendation:
         """Return the best items for a user or a session; an unknown user gets what trends.
 
-        Raises `InvalidArgumentError` for a filter that is no filter.
+        Raises `InvalidArgumentError` for a filter that is none.
         """
-        raise NotImplementedError
+        at, model = self._clock(), self._holder.current
+        user = self._queries.read(request, model, microseconds(at))
+        hidden = [*request.exclude_item_ids, *request.context_item_ids]
+        hidden += seen_items(user.events, request.exclude_seen)
+        context = self._context(model, request.filter, hidden, user.embedding, at)
+        ranked = self._rank(context, request)
+        if request.exploration > 0:
+            ranked = self._explored(ranked, context, request)
+        page = ranked.page(request.offset, request.limit)
+        texts = self._reasons(page, user, model) if request.explain else [None] * len(page.rows)
+        return self._answer(request.request_id, model, page, texts)
 
     def similar(self, request: SimilarRequest) -> Recommendation:
-        """Return the items nearest to one. Raises `UnknownItemError`."""
-        raise NotImplementedError
+        """Return the items nearest to one by cosine. Raises `UnknownItemError`."""
+        at, model = self._clock(), self._holder.current
+        query = _direction(self._item_embedding(request.item_id, model, at))
+        hidden = [*request.exclude_item_ids, request.item_id]
+        context = self._context(model, request.filter, hidden, query, at)
+        needed = max(request.offset + request.limit, self._settings.pool_size)
+        found = self._two_tower.propose(context, needed)
+        embeddings, _ = model.table.embeddings_of_rows(found.rows)
+        norms = np.linalg.norm(embeddings, axis=1)
+        cosines = (found.scores / np.where(norms > 0, norms, 1)).astype(np.float32)
+        # Only the pool is re-ordered, so that a later page continues an earlier one.
+        order = np.argsort(-cosines[: self._settings.pool_size], kind="stable")
+        order = np.concatenate([order, np.arange(len(order), len(cosines))])
+        ranked = _Ranked(found.rows[order], cosines[order], [SIMILAR] * len(order))
+        page = ranked.page(request.offset, request.limit)
+        return self._answer(request.request_id, model, page, [None] * len(page.rows))
 
     def trending(self, request: TrendingRequest) -> Recommendation:
         """Return what is acted on most at present, filled up with the newest items."""
-        raise NotImplementedError
+        at, model = self._clock(), self._holder.current
+        context = self._context(model, request.filter, request.exclude_item_ids, None, at)
+        if request.category is not None:
+            quoted = request.category.replace("'", "''")
+            in_category = context.view.allowed(f"'{quoted}' = ANY(categories)")
+            context = replace(context, allowed=context.allowed & in_category)
+        empty = _Ranked(np.empty(0, np.int64), np.empty(0, np.float32), [])
+        ranked = self._filled(empty, context, request.offset + request.limit)
+        page = ranked.page(request.offset, request.limit)
+        return self._answer(request.request_id, model, page, [None] * len(page.rows))
+
+    def _context(
+        self,
+        model: LiveModel,
+        sql: str | None,
+        hidden: Iterable[str],
+        query: npt.NDArray[np.float32] | None,
+        at: datetime,
+    ) -> Context:
+        view = self._catalogue.view()
+        allowed: Mask = view.allowed(sql)
+        rows = self._catalogue.rows.known(hidden)
+        if len(rows):
+            allowed = allowed.copy()
+            allowed[rows[rows < len(allowed)]] = False
+        return Context(model, view, allowed, sql is not None, query, at)
+
+    def _rank(self, context: Context, request: RecommendRequest) -> _Ranked:
+        needed = request.offset + request.limit
+        pool = self._settings.pool_size
+        proposed = max(needed, pool) if request.diversity > 0 else needed
+        found = self._two_tower.propose(context, proposed)
+        rows, scores = found.rows, found.scores
+        if request.diversity > 0:
+            # Only the pool is re-ordered, so that a later page continues an earlier one.
+            embeddings, _ = context.model.table.embeddings_of_rows(rows[:pool])
+            order = maximal_marginal_relevance(scores[:pool], embeddings, request.diversity, needed)
+            order = np.concatenate([order, np.arange(len(order), len(rows))])
+            rows, scores = rows[order][:needed], scores[order][:needed]
+        return self._filled(_Ranked(rows, scores, ["two_tower"] * len(rows)), context, needed)
+
+    def _filled(self, ranked: _Ranked, context: Context, needed: int) -> _Ranked:
+        """Return `ranked` with `needed` rows, as far as the fallback sources have them."""
+        for source in self._fallback:
+            missing = needed - len(ranked.rows)
+            if missing <= 0:
+                break
+            allowed = context.allowed.copy()
+            allowed[ranked.rows] = False
+            found = source.propose(replace(context, allowed=allowed), missing)
+            # Scores of different sources do not compare: what follows ranks below.
+            floor = float(ranked.scores[-1]) if len(ranked.scores) else np.inf
+            ranked = _Ranked(
+                np.concatenate([ranked.rows, found.rows]),
+                np.concatenate([ranked.scores, np.minimum(found.scores, np.float32(floor))]),
+                ranked.sources + [source.name] * len(found.rows),
+            )
+        return ranked
+
+    def _explored(self, ranked: _Ranked, context: Context, request: RecommendRequest) -> _Ranked:
+        arrivals = self._new_arrivals.arrivals(context)
+        rows, drawn = explore(ranked.rows, arrivals, request.exploration, request.request_id)
+        drawn_rows = set(drawn.tolist())
+        by_row = dict(zip(ranked.rows.tolist(), ranked.sources, strict=True))
+        scores = dict(zip(ranked.rows.tolist(), ranked.scores.tolist(), strict=True))
+        return _Ranked(
+            rows,
+            np.array([scores.get(row, 0.0) for row in rows.tolist()], dtype=np.float32),
+            [
+                self._new_arrivals.name if row in drawn_rows else by_row[row]
+                for row in rows.tolist()
+            ],
+        )
+
+    def _item_embedding(
+        self, item_id: str, model: LiveModel, at: datetime
+    ) -> npt.NDArray[np.float32]:
+        item = self._catalogue.get(item_id)
+        if item is None:
+            raise UnknownItemError(item_id)
+        embeddings, found = model.embeddings_of([item_id])
+        if not found[0]:
+            embeddings = model.encoder.encode_candidates([item], at)
+        embedding: npt.NDArray[np.float32] = embeddings[0]
+        return embedding
+
+    def _reasons(self, page: _Ranked, user: UserQuery, model: LiveModel) -> list[str | None]:
+        personal = reasons.personal_reasons(page.rows, user.events, model, self._catalogue)
+        general = {
+            "trending": reasons.TRENDING,
+            self._new_arrivals.name: reasons.NEW_ARRIVAL,
+            "catalogue": reasons.CATALOGUE,
+        }
+        pairs = zip(page.sources, personal, strict=True)
+        return [general.get(source, because) for source, because in pairs]
+
+    def _answer(
+        self, request_id: str, model: LiveModel, page: _Ranked, texts: Iterable[str | None]
+    ) -> Recommendation:
+        ids = self._catalogue.rows.ids_of(page.rows).tolist()
+        columns = zip(ids, page.scores.tolist(), page.sources, texts, strict=True)
+        return Recommendation(
+            request_id,
+            model.bundle_version,
+            tuple(
+                RecommendedItem(item_id, score, (source,), text)
+                for item_id, score, source, text in columns
+            ),
+        )
+
+
+def _direction(vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    norm = float(np.linalg.norm(vector))
+    return vector / np.float32(norm) if norm > 0 else vector

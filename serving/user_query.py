@@ -1,0 +1,77 @@
+"""From a request to what is known of its user: a query embedding and the events behind it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from feature_repo.history import DEFAULT_MAX_LENGTH, HistoryEvent, UserHistory, fold
+from feature_repo.online_features import OnlineFeatures, UserEmbedding
+from serving.live_model import LiveModel
+from serving.requests import RecommendRequest
+
+CONTEXT_EVENT_TYPE = "view"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UserQuery:
+    """embedding: float32 [dimension], None where nothing is known. events: oldest first.
+
+    `events` is empty where the stored embedding was enough and the request asked for no more.
+    """
+
+    embedding: npt.NDArray[np.float32] | None
+    events: tuple[HistoryEvent, ...]
+
+
+class UserQueryReader:
+    """Reads as little as a request needs: often one stored embedding."""
+
+    def __init__(self, online: OnlineFeatures, max_history: int = DEFAULT_MAX_LENGTH) -> None:
+        self._online = online
+        self._max_history = max_history
+
+    def read(self, request: RecommendRequest, model: LiveModel, now: int) -> UserQuery:
+        """Return the query of `request` in the space of `model`; `now` is in microseconds."""
+        extra = (*request.session, *_context_events(request, now))
+        stored = None if extra else self._stored_embedding(request.user_id, model)
+        if stored is not None and not request.exclude_seen and not request.explain:
+            return UserQuery(stored.vector, ())
+        history = self._history(request.user_id)
+        newest = history.events[-1].timestamp if history.events else None
+        if stored is not None and newest in (None, stored.history_timestamp):
+            return UserQuery(stored.vector, history.events)
+        history = fold(history, extra, self._max_history)
+        # A tower has an answer for nobody; what trends is a better one.
+        if not model.embeddings_of([event.item_id for event in history.events])[1].any():
+            return UserQuery(None, history.events)
+        return UserQuery(model.encoder.encode_queries([history])[0], history.events)
+
+    def _stored_embedding(self, user_id: str | None, model: LiveModel) -> UserEmbedding | None:
+        if user_id is None:
+            return None
+        stored = self._online.get(UserEmbedding, [user_id])[0]
+        if stored is None or stored.bundle_version != model.bundle_version:
+            return None
+        return stored if stored.vector.shape == (model.table.dimension,) else None
+
+    def _history(self, user_id: str | None) -> UserHistory:
+        if user_id is None:
+            return UserHistory("")
+        return self._online.get(UserHistory, [user_id])[0] or UserHistory(user_id)
+
+
+def seen_items(events: tuple[HistoryEvent, ...], exclude_seen: bool | frozenset[str]) -> list[str]:
+    """Return the items of the events that `exclude_seen` names: all, none, or by type."""
+    if isinstance(exclude_seen, bool):
+        return [event.item_id for event in events] if exclude_seen else []
+    return [event.item_id for event in events if event.event_type in exclude_seen]
+
+
+def _context_events(request: RecommendRequest, now: int) -> list[HistoryEvent]:
+    # After the session, whatever the clock of its sender says.
+    start = max([now, *(event.timestamp + 1 for event in request.session)])
+    return [
+        HistoryEvent(start + place, f"context-{place}", item_id, CONTEXT_EVENT_TYPE, 0.0)
+        for place, item_id in enumerate(request.context_item_ids)
+    ]
