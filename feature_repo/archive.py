@@ -1,0 +1,233 @@
+"""Everything that was ever accepted, as Parquet files: what training reads.
+
+    archive/events/date=2026-01-02/<segment>.parquet   one row an event, by UTC day
+    archive/items/<number>-<segment>.parquet           changes of items; the highest number wins
+    archive/users/<number>-<segment>.parquet           changes of users, likewise
+    archive/segments/<segment>.json                    event segments that are complete
+
+A segment is what one writer writes at once. Writing a segment again replaces it, so a writer
+that crashed simply repeats itself; an event that two segments hold is read once.
+"""
+
+import os
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import orjson
+import polars as pl
+
+from feature_repo.schema import Event, Item, User
+
+EVENT_SCHEMA = pl.Schema(
+    {
+        "event_id": pl.String(),
+        "user_id": pl.String(),
+        "item_id": pl.String(),
+        "event_type": pl.String(),
+        "timestamp": pl.Datetime("us", "UTC"),
+        "value": pl.Float64(),
+        "query": pl.String(),
+        "request_id": pl.String(),
+        "context": pl.String(),
+    }
+)
+_CHANGE_SCHEMA = {"key": pl.String(), "record": pl.String()}
+_SEGMENT = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+
+
+class Archive:
+    """Reads and writes the archive in folder `root`. Many readers, one writer of a segment."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._events = root / "events"
+        self._items = root / "items"
+        self._users = root / "users"
+        self._segments = root / "segments"
+
+    # Events.
+
+    def write_events(self, segment: str, events: Sequence[Event] | pl.DataFrame) -> int:
+        """Write a segment and return its number of events.
+
+        A frame has the columns of `EVENT_SCHEMA`; `context` is JSON text or null.
+        """
+        _check(segment)
+        frame = events if isinstance(events, pl.DataFrame) else events_frame(events)
+        frame = frame.select(EVENT_SCHEMA.names()).cast(dict(EVENT_SCHEMA))
+        by_day = frame.with_columns(_day=pl.col("timestamp").dt.date()).partition_by(
+            "_day", as_dict=True, include_key=False
+        )
+        for (day,), part in by_day.items():
+            with _replacing(self._day_folder(day) / f"{segment}.parquet") as file:
+                part.write_parquet(file)
+        with _replacing(self._segments / f"{segment}.json") as file:
+            file.write_bytes(orjson.dumps({"events": frame.height, "days": len(by_day)}))
+        return frame.height
+
+    def scan_events(
+        self, start: datetime | None = None, end: datetime | None = None
+    ) -> pl.LazyFrame:
+        """Return the events of start <= timestamp < end, each once, in no particular order."""
+        files = [file for day in self._days(start, end) for file in _parquet_files(day)]
+        if not files:
+            return pl.LazyFrame(schema=EVENT_SCHEMA)
+        events = pl.scan_parquet(files, hive_partitioning=False)
+        if start is not None:
+            events = events.filter(pl.col("timestamp") >= start)
+        if end is not None:
+            events = events.filter(pl.col("timestamp") < end)
+        return events.unique("event_id", keep="any")
+
+    def event_ids_of(self, day: date) -> pl.Series:
+        """Return the ids of the events of one UTC day."""
+        files = _parquet_files(self._day_folder(day))
+        if not files:
+            return pl.Series("event_id", [], dtype=pl.String)
+        return pl.read_parquet(files, columns=["event_id"], hive_partitioning=False)["event_id"]
+
+    def segments(self) -> list[str]:
+        """Return the names of the complete event segments, sorted."""
+        return sorted(file.stem for file in self._segments.glob("[!.]*.json"))
+
+    def scan_segment(self, segment: str) -> pl.LazyFrame:
+        """Return the events of one segment."""
+        files = sorted(self._events.glob(f"date=*/{_check(segment)}.parquet"))
+        if not files:
+            return pl.LazyFrame(schema=EVENT_SCHEMA)
+        return pl.scan_parquet(files, hive_partitioning=False)
+
+    # Items and users.
+
+    def write_items(self, segment: str, items: Sequence[Item], deleted: Sequence[str] = ()) -> int:
+        """Write changes of items: new states, and ids that were deleted."""
+        records = {item.item_id: item.model_dump_json() for item in items}
+        return _write_changes(self._items, segment, {**dict.fromkeys(deleted), **records})
+
+    def write_users(self, segment: str, users: Sequence[User]) -> int:
+        """Write new states of users."""
+        records = {user.user_id: user.model_dump_json() for user in users}
+        return _write_changes(self._users, segment, dict(records))
+
+    def items(self) -> list[Item]:
+        """Return the newest state of every item that is not deleted, by id."""
+        return [Item.model_validate_json(record) for record in _latest(self._items)]
+
+    def users(self) -> list[User]:
+        """Return the newest state of every user, by id."""
+        return [User.model_validate_json(record) for record in _latest(self._users)]
+
+    def erase_user(self, user_id: str) -> int:
+        """Remove a user and all their events for good; return the number of events removed."""
+        removed = 0
+        for file in self._events.glob("date=*/[!.]*.parquet"):
+            frame = pl.read_parquet(file, hive_partitioning=False)
+            kept = frame.filter(pl.col("user_id") != user_id)
+            if kept.height < frame.height:
+                removed += frame.height - kept.height
+                with _replacing(file) as replacement:
+                    kept.write_parquet(replacement)
+        for file in _parquet_files(self._users):
+            frame = pl.read_parquet(file)
+            kept = frame.filter(pl.col("key") != user_id)
+            if kept.height < frame.height:
+                with _replacing(file) as replacement:
+                    kept.write_parquet(replacement)
+        return removed
+
+    def _day_folder(self, day: date) -> Path:
+        return self._events / f"date={day.isoformat()}"
+
+    def _days(self, start: datetime | None, end: datetime | None) -> list[Path]:
+        first = start.astimezone(UTC).date().isoformat() if start else ""
+        last = end.astimezone(UTC).date().isoformat() if end else "9999-12-31"
+        return [
+            folder
+            for folder in sorted(self._events.glob("date=*"))
+            if first <= folder.name.removeprefix("date=") <= last
+        ]
+
+
+def events_frame(events: Sequence[Event]) -> pl.DataFrame:
+    """Return the events as a frame with the columns of `EVENT_SCHEMA`."""
+    rows = [
+        (
+            event.event_id,
+            event.user_id,
+            event.item_id,
+            event.event_type,
+            event.timestamp,
+            event.value,
+            event.query,
+            event.request_id,
+            orjson.dumps(event.context).decode() if event.context else None,
+        )
+        for event in events
+    ]
+    return pl.DataFrame(rows, schema=EVENT_SCHEMA, orient="row")
+
+
+def _write_changes(folder: Path, segment: str, records: dict[str, str | None]) -> int:
+    _check(segment)
+    written = next(iter(folder.glob(f"[0-9]*-{segment}.parquet")), None)
+    file = written or folder / f"{_next_number(folder):09d}-{segment}.parquet"
+    frame = pl.DataFrame(
+        {"key": list(records), "record": list(records.values())}, schema=_CHANGE_SCHEMA
+    )
+    with _replacing(file) as replacement:
+        frame.write_parquet(replacement)
+    return frame.height
+
+
+def _next_number(folder: Path) -> int:
+    numbers = [int(file.name.split("-")[0]) for file in _parquet_files(folder)]
+    return max(numbers, default=0) + 1
+
+
+def _latest(folder: Path) -> list[str]:
+    """Return the newest record of every key, in order of the key; null records are deletions."""
+    files = _parquet_files(folder)
+    if not files:
+        return []
+    changes = pl.scan_parquet(files).unique("key", keep="last", maintain_order=True)
+    latest = changes.filter(pl.col("record").is_not_null()).sort("key").collect()
+    return latest["record"].to_list()
+
+
+def _parquet_files(folder: Path) -> list[Path]:
+    # A name that starts with a dot is a file that its writer did not finish.
+    return sorted(folder.glob("[!.]*.parquet"))
+
+
+def _check(segment: str) -> str:
+    if not _SEGMENT.fullmatch(segment) or segment.startswith("."):
+        raise ValueError(
+            f"`segment` must be 1..200 letters, digits, '_', '.' and '-'. Received: {segment!r}."
+        )
+    return segment
+
+
+@contextmanager
+def _replacing(file: Path) -> Iterator[Path]:
+    """Give a path to write to; on success it is flushed and takes the place of `file`."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.replace(file)
+        _flush(file.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
