@@ -190,24 +190,25 @@ def _session(
 ) -> Iterator[tuple[ArchiveSink, ImportReport]]:
     """Open the archive; afterwards write and show the report."""
     from feature_repo.archive import Archive
-
     from riverrun.settings import load_settings
 
     loaded = load_settings(settings, home=home)
     started = datetime.now(UTC)
     name = f"{started:%Y%m%dT%H%M%SZ}-{what}"
-    folder = loaded.home / "imports"
-    rejects = RejectsFile(folder / f"{name}-rejected.jsonl")
-    with ImportReport(rejects=rejects) as report:
-        yield ArchiveSink(Archive(loaded.archive), report), report
+    path = loaded.home / "imports" / f"{name}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rejects = RejectsFile(path.with_name(f"{name}-rejected.jsonl"))
+        with ImportReport(rejects=rejects) as report:
+            yield ArchiveSink(Archive(loaded.archive), report), report
+        path.write_bytes(orjson.dumps(report.as_dict(), option=orjson.OPT_INDENT_2))
+    except OSError as error:
+        raise UserError(f"{loaded.home}: cannot be written: {error.strerror or error}.") from None
     seconds = (datetime.now(UTC) - started).total_seconds()
-    path = folder / f"{name}.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(orjson.dumps(report.as_dict(), option=orjson.OPT_INDENT_2))
     _show(report, seconds)
-    err.print(f"[dim]report:[/] {path}")
+    err.print(f"[dim]report:[/] {path}", soft_wrap=True)
     if report.rejected:
-        err.print(f"[dim]rejected rows:[/] {rejects.path}")
+        err.print(f"[dim]rejected rows:[/] {rejects.path}", soft_wrap=True)
     if not report.accepted and not report.skipped:
         reason = report.rejected.most_common(1)[0][0]
         raise UserError(f"no row could be used: {reason}. See {rejects.path}.")

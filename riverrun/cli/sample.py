@@ -90,7 +90,8 @@ def sample(
         f"{items:,} items, {users:,} users and {events:,} events of {days} days up to "
         f"{settings.end:%Y-%m-%d %H:%M} UTC in {folder}/, {len(files.events)} event "
         f"file{'s' if len(files.events) > 1 else ''}; {seconds:.1f} s, "
-        f"{events / seconds:,.0f} events/s"
+        f"{events / seconds:,.0f} events/s",
+        soft_wrap=True,
     )
     next_command(f"riverrun import shop {folder}", "fill the archive with it")
 

@@ -28,7 +28,6 @@ attributes = ["Country"]
 
 import codecs
 import tomllib
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
@@ -291,14 +290,3 @@ def source_columns(mapping: RecordMapping) -> list[str]:
         if isinstance(source, MapSource):
             columns += source.fields.values()
     return list(dict.fromkeys(columns))
-
-
-def example_time(source: TimeSource) -> str:
-    """Return how a time of the source looks, for messages."""
-    form = source.formats[0]
-    moment = datetime(2026, 3, 1, 17, 30, tzinfo=UTC)
-    if form == "auto":
-        return "2026-03-01T17:30:00Z"
-    if form in ("s", "ms", "us"):
-        return str(int(moment.timestamp()) * {"s": 1, "ms": 1_000, "us": 1_000_000}[form])
-    return moment.strftime(form)

@@ -1,7 +1,6 @@
 """Text rules shared by presets and mappings."""
 
 import unicodedata
-from pathlib import Path
 
 import polars as pl
 
@@ -21,8 +20,3 @@ def normalise(value: str) -> str:
             for c in unicodedata.normalize("NFC", value)
         ).split()
     )
-
-
-def display_name(path: Path) -> str:
-    """Return how messages and reports call a file."""
-    return str(path)

@@ -5,8 +5,8 @@ from datetime import date
 
 import polars as pl
 
+from feature_repo.archive import EVENT_SCHEMA
 from feature_repo.schema import Item, User
-from riverrun.importing.frames import EVENT_COLUMNS
 
 
 class MemoryArchive:
@@ -32,7 +32,7 @@ class MemoryArchive:
 
     @property
     def events(self) -> pl.DataFrame:
-        empty = pl.DataFrame(schema=EVENT_COLUMNS)
+        empty = pl.DataFrame(schema=EVENT_SCHEMA)
         return pl.concat([empty, *self.event_segments.values()]).sort("timestamp", "event_id")
 
     @property

@@ -16,7 +16,7 @@ from riverrun.importing.report import ImportReport
 class PresetData:
     """A data set in memory.
 
-    `events` has the columns of `riverrun.importing.frames.EVENT_COLUMNS`, sorted by
+    `events` has the columns of `feature_repo.archive.EVENT_SCHEMA`, sorted by
     (timestamp, event_id), each event_id once.
     """
 

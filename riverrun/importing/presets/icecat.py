@@ -12,9 +12,9 @@ import orjson
 import polars as pl
 from pydantic import ValidationError
 
+from feature_repo.archive import EVENT_SCHEMA
 from feature_repo.schema import EARLIEST_TIMESTAMP, Item
 from riverrun.errors import UserError
-from riverrun.importing.frames import EVENT_COLUMNS
 from riverrun.importing.presets.data import PresetData, read_bytes
 from riverrun.importing.report import ImportReport
 from riverrun.importing.text import normalise
@@ -50,7 +50,7 @@ def load(path: Path, report: ImportReport) -> PresetData:
         raise UserError(f"{path}: no line is an Icecat product.")
     report.accepted += len(items)
     return PresetData(
-        items=list(items.values()), events=pl.DataFrame(schema=EVENT_COLUMNS), report=report
+        items=list(items.values()), events=pl.DataFrame(schema=EVENT_SCHEMA), report=report
     )
 
 

@@ -1,0 +1,104 @@
+"""`riverrun sample` and `riverrun import` from the command line to the archive."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from feature_repo.archive import Archive
+from riverrun.cli import import_, sample
+from riverrun.errors import UserError
+
+app = typer.Typer()
+app.command()(sample.sample)
+app.add_typer(import_.app, name="import")
+
+SHOP = ("--items", "200", "--users", "50", "--events", "2000", "--days", "9", "--end", "2026-03-01")
+
+
+def run(*arguments: object) -> str:
+    """Return what a command printed; raise what it raised."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if isinstance(result.exception, Exception):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.mark.parametrize("event_format", ["parquet", "jsonl"])
+def test_a_sample_shop_goes_into_the_archive(tmp_path: Path, home: Path, event_format: str) -> None:
+    shop = tmp_path / "shop"
+    printed = run("sample", "--out", shop, *SHOP, "--event-format", event_format)
+    assert "2,000 events" in printed
+    assert f"riverrun import shop {shop}" in printed.replace("\n", "")
+    for _ in range(2):
+        printed = run("import", "shop", shop, "--home", home)
+        assert "riverrun train" in printed
+    archive = Archive(home / "archive")
+    assert archive.scan_events().collect().height == 2_000
+    assert (len(archive.items()), len(archive.users())) == (200, 50)
+    files = list((home / "archive" / "events").glob("*/*.parquet"))
+    assert len(files) == 9
+
+
+def test_the_report_counts_and_the_rejects_file_tells(tmp_path: Path, home: Path) -> None:
+    file = tmp_path / "users.csv"
+    file.write_text("user_id\nu1\n \nu1\n")
+    run("import", "users", file, "--home", home)
+    (report,) = (home / "imports").glob("*-users.json")
+    assert orjson.loads(report.read_bytes()) == {
+        "read": 3,
+        "accepted": 1,
+        "rejected": {"no user_id": 1},
+        "skipped": {"the same user_id again: the last counts": 1},
+        "repaired": {},
+        "derived": {},
+    }
+    (rejects,) = (home / "imports").glob("*-rejected.jsonl")
+    assert orjson.loads(rejects.read_bytes())["line"] == 3
+
+
+def test_an_import_without_a_usable_row_fails(tmp_path: Path, home: Path) -> None:
+    file = tmp_path / "users.csv"
+    file.write_text("user_id\n \n")
+    with pytest.raises(UserError, match="no row could be used: no user_id"):
+        run("import", "users", file, "--home", home)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("sample", "--out", "x", "--items", "5"), "--items"),
+        (("sample", "--out", "x", "--end", "soon"), "Received: 'soon'"),
+        (("sample", "--out", "/dev/null/x"), "cannot write to /dev/null/x"),
+        (("import", "items", "absent.csv"), "absent.csv: no such file"),
+        (
+            ("import", "users", "users.csv", "--home", "/dev/null/x"),
+            "/dev/null/x: cannot be written",
+        ),
+        (("import", "shop", "absent"), "absent: no such folder"),
+        (("import", "preset", "netflix", "absent"), "Known: online-retail"),
+        (("import", "items", "a.csv", "--mapping", "absent.toml"), "absent.toml: no such file"),
+    ],
+)
+def test_what_a_person_can_put_right_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("users.csv").write_text("user_id\nu1\n \n")
+    with pytest.raises(UserError) as raised:
+        run(*arguments)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("command", ["items", "users", "events", "preset", "shop"])
+def test_every_command_teaches_with_an_example(command: str) -> None:
+    assert f"riverrun import {command}" in " ".join(run("import", command, "--help").split())
