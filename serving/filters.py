@@ -11,6 +11,7 @@ a subquery or a file. Polars then parses the grammar and evaluates it in one vec
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import polars as pl
@@ -20,6 +21,7 @@ from serving.requests import InvalidArgumentError
 MAX_LENGTH = 2_000
 MAX_TOKENS = 400
 MAX_DEPTH = 16
+CACHED = 256
 
 COLUMNS: Mapping[str, pl.DataType] = {
     "item_id": pl.String(),
@@ -93,6 +95,7 @@ class _Token(NamedTuple):
     position: int
 
 
+@lru_cache(maxsize=CACHED)
 def compile_filter(sql: str) -> Filter:
     """Return the filter that `sql` describes, or raise `FilterError`."""
     tokens = _tokens(sql)

@@ -33,7 +33,7 @@ def tiny_items(count: int = 60, start: int = 0) -> list[Item]:
             price=float(number),
             tags=("even",) if number % 2 == 0 else (),
             attributes={"colour": ("red", "blue")[number % 2], "weight": number * 0.5},
-            published_at=CREATED_AT - timedelta(days=number),
+            published_at=CREATED_AT - timedelta(days=number % 1000),
         )
         for number in range(start, start + count)
     ]

@@ -1,0 +1,184 @@
+"""The catalogue against a dictionary, and filters against Python."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feature_repo.schema import Item
+from serving.catalogue import Catalogue
+from serving.filters import FilterError
+
+
+def item(number: int, **changes: Any) -> Item:
+    fields: dict[str, Any] = {
+        "item_id": f"i{number}",
+        "title": f"Item {number}",
+        "brand": ("acme", "O'Neill")[number % 2],
+        "price": None if number % 7 == 0 else float(number),
+        "categories": (("shoes", "boots") if number % 3 == 0 else ("books",)),
+        "tags": ("sale",) if number % 4 == 0 else (),
+        "attributes": {"colour": ("red", "blue")[number % 2], "weight": number / 2}
+        | ({"new": True} if number % 5 == 0 else {}),
+        "available": number % 11 != 0,
+        "published_at": datetime(2025, 1 + number % 12, 1, tzinfo=UTC),
+    }
+    return Item(**(fields | changes))
+
+
+def allowed(catalogue: Catalogue, sql: str | None) -> set[str]:
+    rows = np.flatnonzero(catalogue.view().allowed(sql))
+    return set(catalogue.rows.ids_of(rows).tolist())
+
+
+FILTERS: dict[str, Callable[[Item], bool]] = {
+    "price < 20": lambda i: i.price is not None and i.price < 20,
+    "NOT price < 20": lambda i: i.price is not None and not i.price < 20,
+    "price IS NULL": lambda i: i.price is None,
+    "price BETWEEN 5 AND 10 OR brand = 'O''Neill'": lambda i: (
+        (i.price is not None and 5 <= i.price <= 10) or i.brand == "O'Neill"
+    ),
+    "'boots' = ANY(categories)": lambda i: "boots" in i.categories,
+    "array_contains(tags, 'sale')": lambda i: "sale" in i.tags,
+    "array_length(tags) > 0": lambda i: len(i.tags) > 0,
+    "lower(title) LIKE 'item 1%'": lambda i: i.title.lower().startswith("item 1"),
+    "title IN ('Item 3', 'Item 4')": lambda i: i.title in ("Item 3", "Item 4"),
+    "published_at >= DATE '2025-06-01'": lambda i: (
+        i.published_at is not None and i.published_at >= datetime(2025, 6, 1, tzinfo=UTC)
+    ),
+    "attributes.colour = 'red'": lambda i: i.attributes.get("colour") == "red",
+    'attributes."weight" * 2 >= 10 - -1': lambda i: float(i.attributes["weight"]) * 2 >= 11,
+    "attributes.new": lambda i: bool(i.attributes.get("new")),
+    "available AND item_id <> 'i3'": lambda i: i.item_id != "i3",
+    "TRUE": lambda i: True,
+    "1 = 2": lambda i: False,
+}
+
+
+@pytest.mark.parametrize("sql", FILTERS)
+def test_a_filter_allows_what_python_allows(sql: str) -> None:
+    catalogue, items = Catalogue(), [item(number) for number in range(100)]
+    catalogue.upsert(items)
+    expected = {i.item_id for i in items if i.available and FILTERS[sql](i)}
+    assert allowed(catalogue, sql) == expected
+
+
+numbers = st.lists(st.integers(0, 40), min_size=1, max_size=30)
+changes = st.lists(st.tuples(st.sampled_from(["upsert", "delete"]), numbers, st.integers(0, 3)))
+
+
+@given(changes=changes)
+def test_any_changes_leave_what_a_dictionary_holds(
+    changes: list[tuple[str, list[int], int]],
+) -> None:
+    catalogue, oracle = Catalogue(), {}
+    catalogue.upsert([item(number) for number in range(200, 300)])
+    oracle.update({f"i{number}": item(number) for number in range(200, 300)})
+    for action, ids, generation in changes:
+        if action == "upsert":
+            items = [item(number, price=float(number * generation)) for number in ids]
+            catalogue.upsert(items)
+            oracle.update({i.item_id: i for i in items})
+        else:
+            catalogue.delete([f"i{number}" for number in ids])
+            for number in ids:
+                oracle.pop(f"i{number}", None)
+        expected = {i.item_id for i in oracle.values() if i.available and (i.price or 0) > 30}
+        assert allowed(catalogue, "price > 30") == expected
+    assert len(catalogue) == len(oracle)
+    assert {i.item_id: i for i in catalogue.page(0, 1000)} == oracle
+    assert all(catalogue.get(key) == value for key, value in oracle.items())
+    assert catalogue.get("nothing") is None
+
+
+def test_a_view_does_not_change() -> None:
+    catalogue = Catalogue()
+    catalogue.upsert([item(1)])
+    view = catalogue.view()
+    catalogue.upsert([item(2)])
+    catalogue.delete(["i1"])
+    assert view.available.tolist() == [True]
+    assert allowed(catalogue, None) == {"i2"}
+
+
+def test_a_snapshot_does_not_override_changes() -> None:
+    catalogue = Catalogue()
+    catalogue.load_snapshot([item(1), item(2), item(3), item(4)])
+    catalogue.upsert([item(1, title="changed")])
+    catalogue.delete(["i2"])
+    version = catalogue.view().version
+    catalogue.load_snapshot([item(1), item(2), item(3, title="newer"), item(5)])
+    titles = {i.item_id: i.title for i in catalogue.page(0, 10)}
+    assert titles == {"i1": "changed", "i3": "newer", "i5": "Item 5"}
+    assert catalogue.changed_since(version) == ([], [])
+    upserted, deleted = catalogue.changed_since(0)
+    assert [i.title for i in upserted] == ["changed"]
+    assert deleted == ["i2"]
+
+
+def test_an_attribute_of_two_kinds_is_text() -> None:
+    catalogue = Catalogue()
+    catalogue.upsert([item(1, attributes={"size": 40.0}), item(2, attributes={"size": "XL"})])
+    assert allowed(catalogue, "attributes.size = 'XL'") == {"i2"}
+
+
+@pytest.mark.parametrize(
+    ("sql", "part"),
+    [
+        ("", "is empty"),
+        ("price <", "no SQL expression"),
+        ("price < 5; DROP TABLE x", "';' at position 9"),
+        ("price < 5 -- always", "no"),
+        ("(SELECT 1)", "'SELECT'"),
+        ("price IN (SELECT price FROM items)", "'SELECT'"),
+        ("secret = 1", "'secret', which is no column"),
+        ("Price = 1", "'Price', which is no column"),
+        ('"_row" = 1', "no column"),
+        ("read_csv('/etc/passwd') = 1", "'read_csv'"),
+        ("sum(price) > 3", "'sum'"),
+        ("published_at > now()", "'now'"),
+        ("items.price > 3", "'items'"),
+        ("attributes.nowhere = 1", "which no item has"),
+        ("attributes. = 1", "name an attribute"),
+        ("price", "must be true or false"),
+        ("title = 5", "cannot be evaluated"),
+        ("price = 'x'", "cannot be evaluated"),
+        ("title ~ 'a'", "'~'"),
+        ("title = 'open", '"\'" at position 8'),
+        ("title = $1", "'$'"),
+        ("price = 1" + " OR price = 1" * 200, "characters"),
+        ("(" * 40 + "TRUE" + ")" * 40, "nest"),
+        ("NOT " * 450 + "TRUE", "words"),
+        ("published_at > '2025-01-01'", "cannot be evaluated"),
+        ("title = 'a\0b'", "position 8"),
+    ],
+)
+def test_what_is_no_filter_is_refused_by_its_part(sql: str, part: str) -> None:
+    catalogue = Catalogue()
+    catalogue.upsert([item(number) for number in range(3)])
+    with pytest.raises(FilterError) as caught:
+        catalogue.view().allowed(sql)
+    assert caught.value.argument == "filter"
+    assert part in str(caught.value)
+    assert str(caught.value).startswith("`filter` ")
+
+
+words = ["price", "title", "tags", "(", ")", "AND", "NOT", "'a'", "1", "=", "<", "IN", ",", "ANY"]
+words += ["IS", "NULL", "CASE", "WHEN", "THEN", "END", "LIKE", "-", ".", "attributes", "length"]
+words += ["BETWEEN", "DATE", "available", "||", "/", "0", "%", "array_length", "TIMESTAMP"]
+
+
+@given(st.lists(st.sampled_from(words), max_size=12).map(" ".join) | st.text(max_size=30))
+def test_any_text_gives_a_mask_or_a_filter_error(sql: str) -> None:
+    catalogue = Catalogue()
+    catalogue.upsert([item(number) for number in range(3)])
+    try:
+        mask = catalogue.view().allowed(sql)
+    except FilterError:
+        return
+    assert mask.dtype == np.bool_
+    assert mask.shape == (3,)
