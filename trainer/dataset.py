@@ -36,6 +36,8 @@ def epoch_dataset(
     options = tf.data.Options()
     # Nothing to shard by file: every worker draws its own windows.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    steps = -(-len(windows) // settings.batch_size)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
     return dataset.with_options(options).prefetch(2)
 
 

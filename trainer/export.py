@@ -15,6 +15,7 @@ import tensorflow as tf
 from scann.scann_ops.py import scann_ops
 
 from serving import bundle
+from serving.saved_model_encoder import TEXT_TOWER_DIGEST
 from trainer.text_tower import text_model_digest
 from trainer.train import TrainedModel
 
@@ -56,7 +57,7 @@ def export_bundle(
         metrics=dict(metrics or {}),
         model={
             "settings": orjson.loads(model.settings.model_dump_json()),
-            "text_model": text_model_digest(model.settings.text),
+            TEXT_TOWER_DIGEST: text_model_digest(model.settings.text),
         },
     )
     with bundle.building(bundles, manifest.version) as folder:

@@ -143,6 +143,7 @@ def train(
             epochs=epoch + 1,
             callbacks=callbacks,
             verbose=0,
+            shuffle=False,
         )
         losses.append(float(history.history["loss"][-1]))
         if not np.isfinite(losses[-1]):

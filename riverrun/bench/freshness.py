@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -45,7 +45,7 @@ def event_freshness(
             first = _recommend(client, user)[0]
             _post(client, "/v1/events", _event(user, first))
             acknowledged = time.perf_counter()
-            gone = _until(lambda user=user, first=first: first not in _recommend(client, user))  # type: ignore[misc]
+            gone = _until(lambda user=user, first=first: first not in _recommend(client, user))
             if gone:
                 delays.append(time.perf_counter() - acknowledged)
             else:
@@ -64,7 +64,7 @@ def item_freshness(url: str, *, samples: int) -> FreshnessResult:
             _post(client, "/v1/items", item)
             acknowledged = time.perf_counter()
             path = f"/v1/items/{item_id}/similar"
-            if _until(lambda path=path: client.get(path).is_success):  # type: ignore[misc]
+            if _until(lambda path=path: client.get(path).is_success):
                 delays.append(time.perf_counter() - acknowledged)
             else:
                 lost += 1
@@ -131,8 +131,7 @@ def _recommend(client: httpx.Client, user_id: str) -> list[str]:
     return [item["item_id"] for item in answer["items"]]
 
 
-def _until(condition: "object", within: float = 10.0) -> bool:
-    assert callable(condition)
+def _until(condition: Callable[[], bool], within: float = 10.0) -> bool:
     deadline = time.perf_counter() + within
     while time.perf_counter() < deadline:
         if condition():

@@ -1,0 +1,52 @@
+"""A refresh's progress on the terminal."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from riverrun.cli.console import err
+from trainer.refresh import Listener
+from trainer.train import Progress as TrainingProgress
+
+
+@contextmanager
+def refresh_progress() -> Iterator[Listener]:
+    """Show a bar for each stage; where there is no terminal, a line for each stage."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[detail]}"),
+    )
+    with Progress(*columns, console=err) as bars:
+        current = bars.add_task("Reading", total=None, detail="")
+
+        def stage(title: str) -> None:
+            nonlocal current
+            bars.stop_task(current)
+            current = bars.add_task(title, total=None, detail="")
+            if not err.is_terminal:
+                err.print(f"{title} ...")
+
+        def texts(done: int, total: int) -> None:
+            bars.update(current, completed=done, total=total)
+
+        def step(progress: TrainingProgress) -> None:
+            bars.update(
+                current,
+                completed=(progress.epoch - 1) * progress.steps + progress.step,
+                total=progress.epochs * progress.steps,
+                detail=f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.3f}",
+            )
+
+        yield Listener(stage, texts, step)

@@ -1,0 +1,71 @@
+"""Scorers against tasks, as a table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer import metrics
+from trainer.baselines import Scorer
+from trainer.tasks import EvaluationTask
+
+NDCG_AT = 10
+RECALL_AT = 20
+USERS_PER_BATCH = 512
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRow:
+    """One scorer on one task; `metrics` by name, means over the users."""
+
+    scorer: str
+    task: str
+    num_users: int
+    metrics: dict[str, float]
+
+
+def evaluate(
+    scorer: Scorer, task: EvaluationTask, features: npt.NDArray[np.float32] | None = None
+) -> EvaluationRow:
+    """Rank all items for every user of the task.
+
+    features: float32 [num_items, n] to measure intra-list diversity by, e.g. text embeddings.
+    """
+    ranked: list[metrics.RankedRelevant] = []
+    lists = []
+    for start in range(0, len(task.users), USERS_PER_BATCH):
+        part = slice(start, start + USERS_PER_BATCH)
+        scores = scorer.score(task.users[part])
+        batch = zip(scores, task.relevant[part], task.excluded[part], strict=True)
+        for row, relevant, excluded in batch:
+            ranked.append(metrics.rank_relevant(row, relevant, excluded))
+            row[excluded] = -np.inf
+        lists.append(metrics.top_k(scores, NDCG_AT))
+    return EvaluationRow(scorer.name, task.name, len(ranked), _means(ranked, lists, task, features))
+
+
+def _means(
+    ranked: Sequence[metrics.RankedRelevant],
+    lists: Sequence[npt.NDArray[np.int64]],
+    task: EvaluationTask,
+    features: npt.NDArray[np.float32] | None,
+) -> dict[str, float]:
+    at, mean = NDCG_AT, metrics.mean_of
+    means = {
+        f"ndcg@{at}": mean([metrics.ndcg(user, at) for user in ranked]),
+        f"recall@{RECALL_AT}": mean([metrics.recall(user, RECALL_AT) for user in ranked]),
+        f"precision@{at}": mean([metrics.precision(user, at) for user in ranked]),
+        f"f1@{at}": mean([metrics.f1(user, at) for user in ranked]),
+        f"hit@{at}": mean([metrics.hit_rate(user, at) for user in ranked]),
+        "mrr": mean([metrics.reciprocal_rank(user) for user in ranked]),
+        "auc": mean([metrics.auc(user) for user in ranked]),
+    }
+    if lists:
+        shown = np.concatenate(lists)
+        num_items = len(task.past.items)
+        means[f"coverage@{at}"] = metrics.coverage(shown, num_items)
+        means[f"gini@{at}"] = metrics.gini(shown, num_items)
+        if features is not None:
+            means[f"diversity@{at}"] = metrics.intra_list_diversity(shown, features)
+    return means

@@ -1,0 +1,185 @@
+"""One refresh: from events and items to a published bundle that serves."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from feature_repo.schema import Item
+from serving.bundle import current_bundle, set_current
+from serving.text_embedding_cache import TextEmbeddingCache
+from trainer.baselines import EmbeddingScorer, baselines
+from trainer.evaluate import NDCG_AT, EvaluationRow, evaluate
+from trainer.export import export_bundle
+from trainer.interactions import Interactions
+from trainer.settings import TrainingSettings
+from trainer.tasks import Split, temporal_split
+from trainer.text_embeddings import catalogue_text_embeddings
+from trainer.text_tower import TextTower, load_text_tower
+from trainer.train import Progress, TrainedModel, train
+
+NDCG = f"ndcg@{NDCG_AT}"
+TWO_TOWER = "two-tower"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Hears how far a refresh is. `stage` starts a stage; the others tell of its progress."""
+
+    stage: Callable[[str], None] = lambda title: None
+    texts: Callable[[int, int], None] = lambda done, total: None
+    step: Callable[[Progress], None] = lambda progress: None
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """What came of it: the bundle, and how the model did on the newest slice."""
+
+    bundle: Path
+    epochs: int
+    rows: Sequence[EvaluationRow]
+
+
+def refresh(
+    events: pl.DataFrame,
+    items: Sequence[Item],
+    settings: TrainingSettings,
+    bundles: Path,
+    text_cache: TextEmbeddingCache,
+    now: datetime,
+    *,
+    checkpoints: Path | None = None,
+    listener: Listener | None = None,
+) -> Refresh:
+    """Train on `events` and serve the result.
+
+    1. Embed the catalogue's texts, those that the cache lacks.
+    2. Hold out the newest slice; train on what is before it, and keep the number of epochs
+       whose model answers it best.
+    3. Train on everything for so many epochs.
+    4. Export, publish, and make it the current bundle.
+
+    A failure at any step leaves the current bundle serving.
+
+    Raises:
+        ValueError: there is nothing to learn from; the message says what is missing.
+    """
+    listener = listener or Listener()
+    if not items:
+        raise ValueError("the catalogue is empty: import items first.")
+    # 1.
+    listener.stage("Embedding texts")
+    tower = load_text_tower(settings.text)
+    texts = [item.text for item in items]
+    embeddings = catalogue_text_embeddings(tower, texts, settings.text, text_cache, listener.texts)
+    interactions = Interactions.from_frame(events, items)
+    if len(interactions.item) == 0:
+        raise ValueError("no event is on an item of the catalogue: import events first.")
+    # 2.
+    listener.stage("Training, the newest slice held out")
+    split = temporal_split(events, items, cut=newest_slice_cut(interactions, settings))
+    rows: Sequence[EvaluationRow] = ()
+    if len(split.tasks[1].users):
+        epochs, rows = _choose_epochs(
+            split, items, settings, tower, embeddings, _folder(checkpoints, "held-out"), listener
+        )
+        settings = settings.model_copy(update={"epochs": epochs})
+    # 3.
+    listener.stage("Training on everything")
+    model = train(
+        interactions,
+        settings,
+        tower,
+        embeddings,
+        checkpoints=_folder(checkpoints, "full"),
+        on_step=listener.step,
+    )
+    # 4.
+    listener.stage("Exporting")
+    parent = current_bundle(bundles)
+    bundle = export_bundle(
+        model,
+        bundles,
+        now,
+        parent=parent.name if parent else None,
+        metrics=_metrics(rows),
+    )
+    set_current(bundles, bundle.name)
+    return Refresh(bundle, settings.epochs, rows)
+
+
+def two_tower_scorer(model: TrainedModel) -> EmbeddingScorer:
+    """Return the model as a scorer of its own past."""
+    candidates = model.candidate_embeddings()
+    users = np.arange(len(model.interactions.user_ids))
+    return EmbeddingScorer(TWO_TOWER, model.query_embeddings(users, candidates), candidates)
+
+
+def embeddings_of(
+    chosen: Sequence[Item], items: Sequence[Item], embeddings: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Return the rows of `embeddings` [len(items), n] that belong to the items `chosen`."""
+    rows = {item.item_id: row for row, item in enumerate(items)}
+    return embeddings[[rows[item.item_id] for item in chosen]]
+
+
+def _choose_epochs(
+    split: Split,
+    items: Sequence[Item],
+    settings: TrainingSettings,
+    tower: TextTower,
+    embeddings: npt.NDArray[np.float32],
+    checkpoints: Path | None,
+    listener: Listener,
+) -> tuple[int, Sequence[EvaluationRow]]:
+    past_embeddings = embeddings_of(split.past.items, items, embeddings)
+    every = split.tasks[1]
+    best: tuple[float, int, list[EvaluationRow]] = (-1.0, settings.epochs, [])
+
+    def judge(epoch: int, model: TrainedModel) -> None:
+        nonlocal best
+        scorer = two_tower_scorer(model)
+        row = evaluate(scorer, every)
+        if row.metrics[NDCG] > best[0]:
+            rows = [evaluate(scorer, task, past_embeddings) for task in split.tasks]
+            best = (row.metrics[NDCG], epoch, rows)
+
+    train(
+        split.past,
+        settings,
+        tower,
+        past_embeddings,
+        checkpoints=checkpoints,
+        on_step=listener.step,
+        on_epoch=judge,
+    )
+    others = [
+        evaluate(scorer, task, past_embeddings)
+        for scorer in baselines(split.past)
+        for task in split.tasks
+    ]
+    return best[1], [*others, *best[2]]
+
+
+def newest_slice_cut(interactions: Interactions, settings: TrainingSettings) -> datetime:
+    """Return the moment after which events are held out: the newest tenth, at most a horizon."""
+    span = interactions.end - interactions.start
+    slice_days = min(settings.horizon_days or 7.0, span.total_seconds() / 86_400 / 10)
+    return interactions.end - timedelta(days=slice_days)
+
+
+def _metrics(rows: Sequence[EvaluationRow]) -> dict[str, float]:
+    return {
+        f"{row.task}/{name}": value
+        for row in rows
+        if row.scorer == TWO_TOWER
+        for name, value in row.metrics.items()
+    }
+
+
+def _folder(checkpoints: Path | None, name: str) -> Path | None:
+    return None if checkpoints is None else checkpoints / name
