@@ -16,6 +16,7 @@ from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
 from riverrun.importing.mapping import ImportMapping, Kind, load_mapping
 from riverrun.importing.presets import PRESETS
+from riverrun.importing.readers import WRONG_ENCODING
 from riverrun.importing.report import ImportReport, RejectsFile
 from riverrun.importing.run import import_files, import_preset, shop_files
 from riverrun.importing.sink import ArchiveSink
@@ -209,6 +210,12 @@ def _session(
     err.print(f"[dim]report:[/] {path}", soft_wrap=True)
     if report.rejected:
         err.print(f"[dim]rejected rows:[/] {rejects.path}", soft_wrap=True)
+    if WRONG_ENCODING in report.rejected:
+        err.print(
+            "[yellow]hint:[/] the file is not UTF-8; say what it is in the mapping, as "
+            'encoding = "windows-1252" under \\[file]',
+            soft_wrap=True,
+        )
     if not report.accepted and not report.skipped:
         reason = report.rejected.most_common(1)[0][0]
         raise UserError(f"no row could be used: {reason}. See {rejects.path}.")

@@ -152,7 +152,7 @@ def _json_objects(texts: pl.Series, report: ImportReport) -> list[str | None]:
     objects: list[str | None] = []
     for text in texts.to_list():
         parsed = _json_object(text)
-        if text and parsed is None:
+        if parsed is None and text not in (None, "", "null"):
             report.repair("context is no JSON object: left out", 1)
         objects.append(orjson.dumps(parsed).decode() if parsed else None)
     return objects

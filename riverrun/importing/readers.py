@@ -29,6 +29,7 @@ BATCH_ROWS = 200_000
 MAX_FIELD = 1 << 20
 FORMATS = ("csv", "tsv", "jsonl", "ndjson", "parquet")
 REPLACEMENT = "\ufffd"
+WRONG_ENCODING = "bytes are not in the file's encoding"
 MAGIC = {
     b"PK\x03\x04": "a zip or Excel file: unpack it, or save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an old Excel file: save the sheet as CSV",
@@ -206,7 +207,7 @@ def _without_broken_text(path: Path, frame: pl.DataFrame, report: ImportReport) 
         return frame
     report.reject(
         str(path),
-        frame.filter(broken).with_columns(_reason=pl.lit("bytes are not in the file's encoding")),
+        frame.filter(broken).with_columns(_reason=pl.lit(WRONG_ENCODING)),
     )
     return frame.filter(~broken)
 
@@ -233,7 +234,7 @@ def _read_jsonl(
             except orjson.JSONDecodeError as error:
                 reason = "line is not JSON"
                 if "utf-8" in str(error).lower() or "surrogate" in str(error).lower():
-                    reason = "bytes are not in the file's encoding"
+                    reason = WRONG_ENCODING
                 report.reject_one(str(path), number, reason, line.decode("utf-8", "replace"))
                 continue
             if not isinstance(row, dict):
