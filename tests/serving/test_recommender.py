@@ -1,0 +1,278 @@
+"""What every list must be, whoever asks and whatever is left out."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feature_repo.history import HistoryEvent, UserHistory
+from feature_repo.online_features import ItemStatistics, UserEmbedding
+from feature_repo.schema import microseconds
+from serving.catalogue import Catalogue
+from serving.live_model import LiveModel, ModelHolder
+from serving.recommender import Recommender
+from serving.reload import open_current
+from serving.requests import (
+    InvalidArgumentError,
+    RecommendRequest,
+    SimilarRequest,
+    TrendingRequest,
+    UnknownItemError,
+)
+from serving.scann_index import ScannIndex
+from serving.settings import ServingSettings
+from serving.sources.trending import TrendingSource
+from tests.support.dict_online_features import DictOnlineFeatures
+from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle, tiny_items
+
+NOW = CREATED_AT + timedelta(hours=1)
+ITEMS = {item.item_id: item for item in tiny_items(600)}
+SETTINGS = ServingSettings(pool_size=40)
+
+
+def event(item_id: str, age: int = 60, event_type: str = "view") -> HistoryEvent:
+    moment = microseconds(NOW - timedelta(seconds=age))
+    return HistoryEvent(moment, f"{item_id}-{age}", item_id, event_type, 0.0)
+
+
+# i0, i5, ... are shoes; i1, i6, ... are kettles.
+SHOPPER = UserHistory("shopper", (event("i0", 90), event("i5", 60, "purchase")))
+LOST = UserHistory("lost", (event("gone"),))
+
+
+class Shop:
+    def __init__(self, holder: ModelHolder, catalogue: Catalogue) -> None:
+        self.holder, self.catalogue = holder, catalogue
+        self.online = DictOnlineFeatures([SHOPPER, LOST])
+        self.trending = TrendingSource(catalogue.rows, SETTINGS)
+        self.recommender = Recommender(
+            holder, catalogue, self.online, self.trending, SETTINGS, lambda: NOW
+        )
+
+    def ids(self, user_id: str | None = "shopper", **changes: object) -> list[str]:
+        request = replace(RecommendRequest("r", user_id), **changes)  # type: ignore[arg-type]
+        return [item.item_id for item in self.recommender.recommend(request).items]
+
+
+@pytest.fixture(scope="module", params=["exact", "scann"])
+def opened(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[ModelHolder, Catalogue]:
+    folder = tmp_path_factory.mktemp("bundles")
+    build_tiny_bundle(folder, list(ITEMS.values()))
+    catalogue = Catalogue()
+    holder = open_current(folder, catalogue, SETTINGS)
+    if request.param == "scann":
+        model = holder.current
+        index = ScannIndex(model.table, tree_from=200)
+        holder.swap(LiveModel(model.bundle_version, model.encoder, model.table, index))
+    # Every eleventh item is sold out.
+    gone = [i.model_copy(update={"available": False}) for i in tiny_items(600)[::11]]
+    catalogue.upsert(gone)
+    return holder, catalogue
+
+
+@pytest.fixture
+def shop(opened: tuple[ModelHolder, Catalogue]) -> Iterator[Shop]:
+    holder, catalogue = opened
+    yield Shop(holder, catalogue)
+    catalogue.upsert([item for item in ITEMS.values() if item.item_id not in catalogue])
+
+
+def available(shop: Shop) -> set[str]:
+    return {item.item_id for item in shop.catalogue.page(0, 10_000) if item.available}
+
+
+def test_a_shopper_gets_what_is_like_the_history(shop: Shop) -> None:
+    ids = shop.ids(limit=50)
+    assert len(ids) == len(set(ids)) == 50
+    assert {ITEMS[item_id].categories[0] for item_id in ids} == {"shoes"}
+    assert set(ids) <= available(shop)
+
+
+def test_a_stored_embedding_is_read_once_and_answers_the_same(shop: Shop) -> None:
+    fresh = shop.ids()
+    model = shop.holder.current
+    vector = model.encoder.encode_queries([SHOPPER])[0]
+    newest = SHOPPER.events[-1].timestamp
+    shop.online.push([UserEmbedding("shopper", vector, model.bundle_version, newest)])
+    shop.online.reads = 0
+    assert shop.ids() == fresh
+    assert shop.online.reads == 1
+
+
+def test_an_embedding_of_another_model_or_moment_is_not_used(shop: Shop) -> None:
+    fresh, nonsense = shop.ids(), -np.ones(16, np.float32)
+    newest, version = SHOPPER.events[-1].timestamp, shop.holder.current.bundle_version
+    shop.online.push([UserEmbedding("shopper", nonsense, "another", newest)])
+    assert shop.ids() == fresh
+    shop.online.push([UserEmbedding("shopper", nonsense, version, newest - 1)])
+    assert shop.ids(exclude_seen=frozenset({"none"})) == fresh
+
+
+def test_a_session_and_a_page_change_the_list_at_once(shop: Shop) -> None:
+    clicks = tuple(event(f"i{number}", 1) for number in range(1, 31, 5))
+    assert {ITEMS[i].categories[0] for i in shop.ids(session=clicks)} == {"kettles"}
+    assert {ITEMS[i].categories[0] for i in shop.ids(None, session=clicks)} == {"kettles"}
+    ids = shop.ids(None, context_item_ids=("i2", "i7"))
+    assert {ITEMS[item_id].categories[0] for item_id in ids} == {"novels"}
+    assert not {"i2", "i7"} & set(ids)
+
+
+@pytest.mark.parametrize("user_id", ["nobody", "lost", None])
+def test_an_unknown_user_gets_what_trends_then_what_is_new(shop: Shop, user_id: str) -> None:
+    moment = microseconds(NOW)
+    shop.trending.update(
+        [
+            ItemStatistics("i7", moment, ("view",), (1.0,), (5.0,), (5.0,)),
+            ItemStatistics("i8", moment, ("purchase",), (1.0,), (2.0,), (2.0,)),
+            # More, but three days ago.
+            ItemStatistics("i9", moment - 3 * 86_400_000_000, ("view",), (0,), (60.0,), (90.0,)),
+            ItemStatistics("i11", moment, ("view",), (1.0,), (99.0,), (99.0,)),  # sold out
+            ItemStatistics("i10", moment, ("unheard-of",), (1.0,), (9.0,), (9.0,)),
+        ]
+    )
+    answer = shop.recommender.recommend(RecommendRequest("r", user_id, limit=6, explain=True))
+    assert [item.item_id for item in answer.items] == ["i8", "i7", "i9", "i1", "i2", "i3"]
+    assert [item.sources for item in answer.items] == [("trending",)] * 3 + [("new_arrivals",)] * 3
+    assert answer.items[0].score == pytest.approx(10.0)
+    assert answer.items[0].reason == "trending now"
+
+
+def test_trending_can_be_asked_for_a_category(shop: Shop) -> None:
+    moment = microseconds(NOW)
+    records = [ItemStatistics(f"i{n}", moment, ("view",), (1.0,), (n,), (1.0,)) for n in range(20)]
+    shop.trending.update(records)
+    answer = shop.recommender.trending(TrendingRequest("r", category="lamps", limit=3))
+    assert [item.item_id for item in answer.items] == ["i18", "i13", "i8"]
+    assert not shop.recommender.trending(TrendingRequest("r", category="it's' none")).items
+
+
+requests = st.builds(
+    RecommendRequest,
+    request_id=st.sampled_from(["r1", "r2"]),
+    user_id=st.sampled_from([None, "shopper", "lost", "nobody"]),
+    session=st.lists(st.integers(0, 620), max_size=3).map(
+        lambda numbers: tuple(event(f"i{number}", 1 + age) for age, number in enumerate(numbers))
+    ),
+    limit=st.integers(1, 500),
+    offset=st.sampled_from([0, 0, 1, 30, 300, 700]),
+    filter=st.sampled_from(
+        [None, "price < 100", "price < 3", "'lamps' = ANY(categories)", "brand = 'none'"]
+    ),
+    exclude_item_ids=st.frozensets(st.integers(0, 30).map("i{}".format), max_size=5),
+    exclude_seen=st.sampled_from([False, True, frozenset({"purchase"})]),
+    diversity=st.sampled_from([0.0, 0.5, 1.0]),
+    exploration=st.sampled_from([0.0, 0.3, 1.0]),
+    explain=st.booleans(),
+)
+
+
+def test_every_list_is_full_distinct_and_allowed(shop: Shop) -> None:
+    @given(requests)
+    def check(request: RecommendRequest) -> None:
+        allowed = np.flatnonzero(shop.catalogue.view().allowed(request.filter))
+        expected = set(shop.catalogue.rows.ids_of(allowed).tolist()) - request.exclude_item_ids
+        known = SHOPPER.events if request.user_id == "shopper" else ()
+        for seen in (*known, *request.session):
+            types = request.exclude_seen
+            if types is True or (not isinstance(types, bool) and seen.event_type in types):
+                expected.discard(seen.item_id)
+        answer = shop.recommender.recommend(request)
+        ids = [item.item_id for item in answer.items]
+        assert len(ids) == len(set(ids))
+        assert set(ids) <= expected
+        assert len(ids) == max(0, min(request.limit, len(expected) - request.offset))
+        assert answer == shop.recommender.recommend(request)
+        assert all(np.isfinite(item.score) for item in answer.items)
+        assert all((item.reason is not None) <= request.explain for item in answer.items)
+
+    check()
+
+
+@pytest.mark.parametrize("diversity", [0.0, 0.4])
+@pytest.mark.parametrize("sql", [None, "price < 250", "price < 40"])
+@pytest.mark.parametrize("user_id", ["shopper", "nobody"])
+def test_pages_neither_repeat_nor_miss(
+    shop: Shop, user_id: str, sql: str | None, diversity: float
+) -> None:
+    def ids(offset: int, limit: int) -> list[str]:
+        return shop.ids(user_id, offset=offset, limit=limit, filter=sql, diversity=diversity)
+
+    pages = [item_id for offset in range(0, 130, 13) for item_id in ids(offset, 13)]
+    assert pages == ids(0, 130)
+    assert len(set(pages)) == len(pages)
+
+
+def test_what_is_deleted_never_appears(shop: Shop) -> None:
+    first = shop.ids()[0]
+    shop.catalogue.delete([first])
+    assert first not in shop.ids(limit=500)
+    shop.catalogue.upsert([ITEMS[first]])
+    assert shop.ids()[0] == first
+
+
+def test_diversity_lowers_the_likeness_within_a_list(shop: Shop) -> None:
+    def likeness(diversity: float) -> float:
+        model = shop.holder.current
+        vectors, _ = model.embeddings_of(shop.ids(diversity=diversity, limit=10))
+        return float((vectors @ vectors.T).mean())
+
+    assert likeness(0.9) < likeness(0.5) <= likeness(0.0)
+
+
+def test_exploration_gives_a_share_of_places_to_new_arrivals(shop: Shop) -> None:
+    request = RecommendRequest("seed", "shopper", limit=100, exploration=0.1)
+    answer = shop.recommender.recommend(request)
+    new = [item for item in answer.items if item.sources == ("new_arrivals",)]
+    assert 2 <= len(new) <= 14
+    for item in new:
+        assert NOW - ITEMS[item.item_id].published_at <= timedelta(days=14)  # type: ignore[operator]
+
+
+def test_a_reason_names_the_nearest_item_of_the_history(shop: Shop) -> None:
+    both = (event("i0", 5), event("i1", 3, "purchase"))
+    request = RecommendRequest("r", None, session=both, limit=60, explain=True)
+    for item in shop.recommender.recommend(request).items:
+        if ITEMS[item.item_id].categories[0] == "shoes":
+            assert item.reason == "because you viewed shoes shoes model 0"
+        if ITEMS[item.item_id].categories[0] == "kettles":
+            assert item.reason == "because you bought kettles kettles model 1"
+
+
+def test_similar_items_are_the_nearest_by_cosine(shop: Shop) -> None:
+    answer = shop.recommender.similar(SimilarRequest("r", "i2", limit=10))
+    assert "i2" not in {item.item_id for item in answer.items}
+    assert {ITEMS[item.item_id].categories[0] for item in answer.items} == {"novels"}
+    scores = [item.score for item in answer.items]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] <= 1.00001
+    cheap = SimilarRequest("r", "i2", limit=100, filter="price < 10", offset=2)
+    assert (
+        len(shop.recommender.similar(cheap).items)
+        == len([i for i in available(shop) if float(i[1:]) < 10]) - 3
+    )
+    with pytest.raises(UnknownItemError, match="Received: 'i9999'"):
+        shop.recommender.similar(SimilarRequest("r", "i9999"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"limit": 0}, r"`limit` must be in 1\.\.500\. Received: 0\."),
+        ({"limit": 501}, "`limit`"),
+        ({"offset": -1}, "`offset`"),
+        ({"offset": 10_001}, "`offset`"),
+        ({"diversity": 1.1}, "`diversity`"),
+        ({"exploration": float("nan")}, "`exploration`"),
+        ({"filter": "drop"}, "`filter`"),
+        ({"exclude_item_ids": frozenset(str(n) for n in range(1001))}, "`exclude_item_ids`"),
+    ],
+)
+def test_a_wrong_argument_is_named(shop: Shop, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        shop.ids(**changes)
