@@ -61,6 +61,8 @@ class BundleWatcher:
         try:
             path = current_bundle(self._bundles)
             version = path.name if path else None
+            if version is not None and version == self._holder.current.bundle_version:
+                self._refused = self.last_error = None
             if path is None or version in (self._holder.current.bundle_version, self._refused):
                 return False
             model, snapshot, prepared = self._prepare(path)
