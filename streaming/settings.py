@@ -29,7 +29,7 @@ class StreamingSettings(BaseModel):
     statistics_seconds: Annotated[float, Field(ge=0, le=3600)] = 1.0
     max_future_seconds: Annotated[float, Field(ge=0)] = 86_400.0
     event_types: tuple[EventType, ...] = ()
-    archive_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 50_000
+    archive_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 20_000
     archive_seconds: Annotated[float, Field(gt=0)] = 60.0
     retry_seconds: Annotated[float, Field(gt=0)] = 0.1
     max_retry_seconds: Annotated[float, Field(gt=0)] = 5.0

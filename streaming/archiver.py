@@ -1,0 +1,207 @@
+"""Writes what the log holds to the archive, as a second consumer group beside the worker."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from feature_repo.event_log import (
+    EVENTS,
+    ITEMS,
+    USERS,
+    EventLog,
+    EventLogError,
+    LogRecord,
+    TopicPartition,
+)
+from feature_repo.schema import Event, Item, User
+from streaming.decode import DecodeError, Decoder, ItemRemoved, UserErased
+from streaming.metrics import StreamMetrics
+from streaming.settings import StreamingSettings
+
+GROUP = "archive"
+TOPICS = (EVENTS, ITEMS, USERS)
+LIVE = "log-"
+"""How the names of segments begin that were written from the log and not by an import."""
+
+_POLL_SECONDS = 0.5
+_POLL_RECORDS = 1_000
+
+
+class SegmentArchive(Protocol):
+    """What the archiver asks of the archive. Writing a segment again replaces it."""
+
+    def write_events(self, segment: str, events: Sequence[Event]) -> int:
+        """Write events."""
+        ...
+
+    def write_items(self, segment: str, items: Sequence[Item], deleted: Sequence[str]) -> int:
+        """Write changes of items."""
+        ...
+
+    def write_users(self, segment: str, users: Sequence[User]) -> int:
+        """Write changes of users."""
+        ...
+
+    def erase_user(self, user_id: str) -> int:
+        """Remove a user and their events for good."""
+        ...
+
+
+class Archiver:
+    """Collects decoded records and writes them as segments named by their first offset.
+
+    A crash between writing and committing repeats the segment under the same name; an event
+    that then lies in two segments is read once. housekeeping: called now and then, for
+    retention. Records that cannot be decoded are the worker's business.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        archive: SegmentArchive,
+        *,
+        settings: StreamingSettings | None = None,
+        metrics: StreamMetrics | None = None,
+        housekeeping: Callable[[], object] | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.settings = settings or StreamingSettings()
+        self.metrics = metrics or StreamMetrics()
+        self.failure: BaseException | None = None
+        self._archive = archive
+        self._housekeeping = housekeeping or (lambda: None)
+        self._clock = clock
+        self._decoder = Decoder(
+            self.settings.event_types, timedelta(seconds=self.settings.max_future_seconds)
+        )
+        self._consumer = log.consumer(GROUP, TOPICS)
+        self._clear()
+        self._housekeeping_due = time.monotonic() + self.settings.housekeeping_seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self.run, name="archiver", daemon=True)
+        self._logger = structlog.get_logger(__name__)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """Write what is collected and return once the thread has ended."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+        self._consumer.close()
+
+    def run(self) -> None:
+        """Archive until `stop`."""
+        try:
+            while not self._stop.is_set():
+                self.step()
+            self.flush()
+        except BaseException as error:
+            self.failure = error
+            self._logger.exception("archiver_failed")
+            if not isinstance(error, Exception):
+                raise
+
+    def step(self) -> int:
+        """Collect some records, write them if there are enough or they have waited long enough.
+
+        Returns the number of records read.
+        """
+        try:
+            records = self._consumer.poll(_POLL_RECORDS, _POLL_SECONDS)
+        except EventLogError as error:
+            self._logger.warning("poll_failed", error=str(error))
+            self._stop.wait(self.settings.retry_seconds)
+            records = []
+        for record in records:
+            self._collect(record)
+        full = len(self._events) + len(self._items) + len(self._users) >= self.settings.archive_rows
+        if self._positions and (full or time.monotonic() >= self._flush_due):
+            self.flush()
+        if time.monotonic() >= self._housekeeping_due:
+            self._housekeeping_due = time.monotonic() + self.settings.housekeeping_seconds
+            try:
+                self._housekeeping()
+            except EventLogError as error:
+                self._logger.warning("housekeeping_failed", error=str(error))
+        return len(records)
+
+    def flush(self) -> None:
+        """Write what is collected, then commit. Repeats until the archive takes it."""
+        if not self._positions:
+            return
+        pause = self.settings.retry_seconds
+        while True:
+            try:
+                self._write()
+                break
+            except Exception as error:
+                if self._stop.is_set():
+                    raise
+                self.metrics.retries.labels("archive").inc()
+                self._logger.warning("archive_failed", error=str(error), retry_in=pause)
+                self._stop.wait(pause)
+                pause = min(pause * 2, self.settings.max_retry_seconds)
+        self._clear()
+
+    def _collect(self, record: LogRecord) -> None:
+        if not self._positions:
+            self._segment = f"{LIVE}{record.source.partition:05d}-{record.offset:020d}"
+            self._flush_due = time.monotonic() + self.settings.archive_seconds
+        self._positions[record.source] = record.offset + 1
+        try:
+            change = self._decoder.decode(record, self._clock())
+        except DecodeError:
+            return
+        if isinstance(change, Event):
+            self._events.append(change)
+        elif isinstance(change, Item):
+            self._items[change.item_id] = change
+        elif isinstance(change, ItemRemoved):
+            self._items[change.item_id] = None
+        elif isinstance(change, User):
+            self._users[change.user_id] = change
+        else:
+            self._erase(change)
+
+    def _erase(self, erased: UserErased) -> None:
+        # Everything the log says of the user before this must be in the archive to be removed.
+        self._users.pop(erased.user_id, None)
+        self._erased = [erased.user_id]
+        self.flush()
+
+    def _write(self) -> None:
+        with self.metrics.stage("archive"):
+            if self._events:
+                self._archive.write_events(self._segment, self._events)
+            if self._items:
+                items = [item for item in self._items.values() if item is not None]
+                gone = [item_id for item_id, item in self._items.items() if item is None]
+                self._archive.write_items(self._segment, items, gone)
+            if self._users:
+                self._archive.write_users(self._segment, list(self._users.values()))
+            for user_id in self._erased:
+                self._archive.erase_user(user_id)
+        # Commit after the rename: a repeated segment is harmless, a lost one is not.
+        self._consumer.commit(self._positions)
+        for topic, rows in (
+            (EVENTS, len(self._events)), (ITEMS, len(self._items)), (USERS, len(self._users))
+        ):  # fmt: skip
+            self.metrics.archived.labels(topic).inc(rows)
+        for (topic, _), offset in self._positions.items():
+            self.metrics.position.labels(GROUP, topic).set(offset)
+
+    def _clear(self) -> None:
+        self._segment = ""
+        self._events: list[Event] = []
+        self._items: dict[str, Item | None] = {}
+        self._users: dict[str, User] = {}
+        self._erased: list[str] = []
+        self._positions: dict[TopicPartition, int] = {}
+        self._flush_due = 0.0

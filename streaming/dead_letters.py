@@ -1,0 +1,108 @@
+"""Records that could not be used, kept with the reason, and put back when it is mended.
+
+A dead letter's key names the place of the original record. A record that is read twice
+because of a crash therefore makes two letters with one key, and counts as one.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import orjson
+
+from feature_repo.event_log import (
+    DEAD_LETTERS,
+    EventLog,
+    LogConsumer,
+    LogRecord,
+    Message,
+    TopicPartition,
+)
+
+REPLAY_GROUP = "dead-letter-replay"
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """The original record and why it was refused."""
+
+    record: LogRecord
+    reason: str
+
+
+def encode_dead_letter(letter: DeadLetter) -> Message:
+    """Return the message that `decode_dead_letter` reads back."""
+    (topic, partition), offset, key, value = letter.record
+    document = {
+        "reason": letter.reason,
+        "topic": topic,
+        "partition": partition,
+        "offset": offset,
+        "key": key,
+        "value": None if value is None else base64.b64encode(value).decode(),
+    }
+    return Message(f"{topic}/{partition}/{offset}", orjson.dumps(document))
+
+
+def decode_dead_letter(record: LogRecord) -> DeadLetter:
+    """Return the letter in `record`. Raises `ValueError` where it holds none."""
+    try:
+        document = orjson.loads(record.value or b"")
+        value = document["value"]
+        source = TopicPartition(str(document["topic"]), int(document["partition"]))
+        original = LogRecord(
+            source,
+            int(document["offset"]),
+            document["key"],
+            None if value is None else base64.b64decode(value, validate=True),
+        )
+        return DeadLetter(original, str(document["reason"]))
+    except (KeyError, TypeError, ValueError, binascii.Error) as error:
+        raise ValueError(
+            f"record {record.source.topic}/{record.source.partition}@{record.offset} "
+            f"is no dead letter: {error}"
+        ) from error
+
+
+def dead_letters(log: EventLog) -> Iterator[DeadLetter]:
+    """Yield all dead letters in the log, each record's once, oldest first."""
+    consumer = log.consumer(None, [DEAD_LETTERS])
+    try:
+        for letters, _ in _read(consumer, set()):
+            yield from letters
+    finally:
+        consumer.close()
+
+
+def replay(log: EventLog) -> int:
+    """Append the originals of all letters not replayed yet to their topics; return how many.
+
+    What is still refused becomes a new dead letter. A crash in between repeats some, which is
+    harmless: a record counts once by its id.
+    """
+    consumer = log.consumer(REPLAY_GROUP, [DEAD_LETTERS])
+    total = 0
+    try:
+        for letters, positions in _read(consumer, set()):
+            for letter in letters:
+                message = Message(letter.record.key, letter.record.value)
+                log.append(letter.record.source.topic, [message])
+            consumer.commit(positions)
+            total += len(letters)
+    finally:
+        consumer.close()
+    return total
+
+
+def _read(
+    consumer: LogConsumer, seen: set[str | None]
+) -> Iterator[tuple[list[DeadLetter], dict[TopicPartition, int]]]:
+    while records := consumer.poll(_BATCH, 0.0):
+        letters = []
+        for record in records:
+            if record.key not in seen:
+                seen.add(record.key)
+                letters.append(decode_dead_letter(record))
+        yield letters, {record.source: record.offset + 1 for record in records}

@@ -1,0 +1,105 @@
+"""From the bytes of a log record to what happened, or to the reason why not."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import BaseModel, ValidationError
+
+from feature_repo.event_log import EVENTS, ITEMS, USERS, LogRecord
+from feature_repo.schema import Event, Item, User
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRemoved:
+    """An item left the catalogue."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserErased:
+    """A user asked to be forgotten."""
+
+    user_id: str
+
+
+Change = Event | Item | User | ItemRemoved | UserErased
+
+_MODELS: dict[str, type[Event] | type[Item] | type[User]] = {
+    EVENTS: Event,
+    ITEMS: Item,
+    USERS: User,
+}
+_KEYS = {EVENTS: "user_id", ITEMS: "item_id", USERS: "user_id"}
+
+
+class DecodeError(ValueError):
+    """Why a record cannot be used. The message is the dead letter's reason."""
+
+
+class Decoder:
+    """Reads the records of the topics events, items and users.
+
+    event_types: the accepted types; empty accepts all.
+    max_future: how far ahead of the clock an event may lie.
+    """
+
+    def __init__(self, event_types: tuple[str, ...], max_future: timedelta) -> None:
+        self._event_types = frozenset(event_types)
+        self._max_future = max_future
+
+    def decode(self, record: LogRecord, now: datetime) -> Change:
+        """Return what `record` says, or raise `DecodeError`."""
+        topic = record.source.topic
+        if record.key is None:
+            raise DecodeError("the key is null.")
+        if record.value is None:
+            return self._tombstone(topic, record.key)
+        model = _MODELS.get(topic)
+        if model is None:
+            raise DecodeError(f"topic {topic!r} is not read here.")
+        try:
+            change = model.model_validate_json(record.value)
+        except ValidationError as error:
+            raise DecodeError(_reason(error)) from error
+        named = getattr(change, _KEYS[topic])
+        if named != record.key:
+            raise DecodeError(f"`{_KEYS[topic]}` is {named!r} but the key is {record.key!r}.")
+        if isinstance(change, Event):
+            self._check(change, now)
+        return change
+
+    def _check(self, event: Event, now: datetime) -> None:
+        if self._event_types and event.event_type not in self._event_types:
+            known = ", ".join(sorted(self._event_types))
+            raise DecodeError(f"`event_type` must be one of {known}. Received: {event.event_type}.")
+        if event.timestamp > now + self._max_future:
+            ahead = event.timestamp - now
+            raise DecodeError(
+                f"`timestamp` must be at most {self._max_future} ahead of the clock. "
+                f"Received: {event.timestamp.isoformat()}, {ahead} ahead."
+            )
+
+    @staticmethod
+    def _tombstone(topic: str, key: str) -> Change:
+        if topic == ITEMS:
+            return ItemRemoved(key)
+        if topic == USERS:
+            return UserErased(key)
+        raise DecodeError("the value is null: an event cannot be deleted.")
+
+
+def _reason(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    more = error.error_count() - 1
+    reason = f"`{field}`: {first['msg']}" if field else first["msg"]
+    received = "" if field == "" else f" Received: {_short(first['input'])}."
+    return f"{reason}.{received}" + (f" And {more} more errors." if more else "")
+
+
+def _short(value: object, most: int = 200) -> str:
+    if isinstance(value, BaseModel | dict | list):
+        return type(value).__name__
+    text = repr(value)
+    return text if len(text) <= most else text[:most] + "…"

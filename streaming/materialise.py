@@ -1,0 +1,166 @@
+"""Folds imported archive segments into the worker's state and the online store.
+
+The same laws as the live fold, in bulk: of every user's events the newest are kept, statistics
+are counted in one pass over columns. A segment is folded once: its statistics and its name are
+checkpointed together. An import leaves out events the archive has, so that segments are
+disjoint.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Protocol
+
+import polars as pl
+
+from feature_repo.event_log import EventLog
+from feature_repo.history import DEFAULT_MAX_LENGTH, HistoryEvent, UserHistory, fold
+from feature_repo.online_features import ItemStatistics, OnlineFeatures
+from feature_repo.schema import User
+from streaming.archiver import LIVE
+from streaming.checkpoint import Checkpoint
+from streaming.metrics import StreamMetrics
+from streaming.processor import Updates
+from streaming.publisher import Publisher
+from streaming.statistics import DAY, HOUR, WEEK, merge
+
+Progress = Callable[[str, int, int], None]
+"""Is told what is being done, how many are done, and of how many."""
+
+_USERS_PER_STEP = 2_000
+
+
+class SegmentedArchive(Protocol):
+    """What is asked of the archive."""
+
+    def segments(self) -> list[str]:
+        """Return the names of the complete event segments."""
+        ...
+
+    def scan_segment(self, segment: str) -> pl.LazyFrame:
+        """Return the events of one segment."""
+        ...
+
+    def users(self) -> list[User]:
+        """Return the newest state of every user."""
+        ...
+
+
+def unfolded_segments(archive: SegmentedArchive, checkpoint: Checkpoint) -> list[str]:
+    """Return the imported segments whose events are not in the state yet."""
+    folded = checkpoint.folded_segments()
+    return [
+        segment
+        for segment in archive.segments()
+        if segment not in folded and not segment.startswith(LIVE)
+    ]
+
+
+def materialise(
+    archive: SegmentedArchive,
+    checkpoint: Checkpoint,
+    online: OnlineFeatures,
+    log: EventLog,
+    *,
+    max_history: int = DEFAULT_MAX_LENGTH,
+    progress: Progress = lambda *_: None,
+) -> int:
+    """Fold what imports have added since the last time; return the number of events.
+
+    Run it while no worker runs on the checkpoint. User embeddings are left to the first request
+    or event of each user. Interrupted at any moment, it ends in the same state when repeated.
+    """
+    segments = unfolded_segments(archive, checkpoint)
+    total = 0
+    for number, segment in enumerate(segments):
+        progress("segments", number, len(segments))
+        total += _fold_segment(archive.scan_segment(segment), segment, checkpoint, max_history)
+    if segments:
+        progress("segments", len(segments), len(segments))
+        checkpoint.commit(Updates(users={user.user_id: user for user in archive.users()}))
+    push_unpushed(checkpoint, online, log, progress)
+    return total
+
+
+def push_unpushed(
+    checkpoint: Checkpoint,
+    online: OnlineFeatures,
+    log: EventLog,
+    progress: Progress = lambda *_: None,
+) -> None:
+    """Tell the online store what the checkpoint knows and it does not, without embeddings."""
+    publisher = Publisher(log, online, lambda: None, StreamMetrics(), lambda: datetime.now(UTC))
+    done, total = 0, checkpoint.count_unpushed()
+    while unpushed := checkpoint.unpushed(_USERS_PER_STEP):
+        publisher.publish(unpushed)
+        checkpoint.forget_pushed(unpushed)
+        done += min(_USERS_PER_STEP, total - done)
+        progress("online store", done, total)
+
+
+def _fold_segment(
+    scan: pl.LazyFrame, segment: str, checkpoint: Checkpoint, max_history: int
+) -> int:
+    columns = ["user_id", "timestamp", "event_id", "item_id", "event_type", "value"]
+    events = scan.select(columns).unique("event_id", keep="any").collect()
+    events = events.with_columns(pl.col("timestamp").dt.epoch("us"), pl.col("value").fill_null(0.0))
+    for histories in _newest(events, max_history):
+        known = checkpoint.histories(histories)
+        updates = Updates()
+        for user_id, newest in histories.items():
+            before = known.get(user_id)
+            after = fold(before, newest, max_history) if before else UserHistory(user_id, newest)
+            if after is not before:
+                updates.histories[user_id] = after
+        # Histories may be folded again after a crash: a known event changes nothing.
+        checkpoint.commit(updates)
+    counted = count_columns(events)
+    known_statistics = checkpoint.statistics(counted)
+    # Counts may not, so they and the segment's name are one transaction.
+    checkpoint.commit(
+        Updates(
+            statistics={
+                item_id: merge(known_statistics[item_id], each)
+                if item_id in known_statistics
+                else each
+                for item_id, each in counted.items()
+            }
+        ),
+        segment=segment,
+    )
+    return events.height
+
+
+def _newest(
+    events: pl.DataFrame, max_history: int
+) -> Iterator[dict[str, tuple[HistoryEvent, ...]]]:
+    """Yield every user's newest events in order, some users at a time."""
+    kept = events.sort("user_id", "timestamp", "event_id").group_by(
+        "user_id", maintain_order=True
+    ).agg(pl.exclude("user_id").tail(max_history))  # fmt: skip
+    for some in kept.iter_slices(_USERS_PER_STEP):
+        yield {
+            user_id: tuple(map(HistoryEvent, *columns)) for user_id, *columns in some.iter_rows()
+        }
+
+
+def count_columns(events: pl.DataFrame) -> dict[str, ItemStatistics]:
+    """Return the statistics of every item of a frame with item_id, event_type, timestamp in µs."""
+    age = pl.col("newest") - pl.col("timestamp")
+    rows = (
+        events.with_columns(newest=pl.col("timestamp").max().over("item_id"))
+        .group_by("item_id", "event_type")
+        .agg(
+            pl.col("newest").first(),
+            *(
+                (-age / window).exp().sum().alias(name)
+                for name, window in (("hour", HOUR), ("day", DAY), ("week", WEEK))
+            ),
+        )
+        .sort("item_id", "event_type")
+        .group_by("item_id", maintain_order=True)
+        .agg(pl.col("newest").first(), "event_type", "hour", "day", "week")
+    )
+    return {
+        item_id: ItemStatistics(item_id, newest, *(tuple(column) for column in columns))
+        for item_id, newest, *columns in rows.iter_rows()
+    }

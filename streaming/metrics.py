@@ -1,0 +1,66 @@
+"""What the stream counts for Prometheus."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class StreamMetrics:
+    """Counters of one worker and its archiver, in `registry` (a new one by default)."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        self.records = Counter(
+            "riverrun_stream_records",
+            "Records read, by topic and result (applied, repeated, dead).",
+            ["topic", "result"],
+            registry=self.registry,
+        )
+        self.batches = Histogram(
+            "riverrun_stream_batch_seconds",
+            "Time from polled to pushed, per micro-batch.",
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.stages = Counter(
+            "riverrun_stream_stage_seconds",
+            "Time spent, by stage.",
+            ["stage"],
+            registry=self.registry,
+        )
+        self.retries = Counter(
+            "riverrun_stream_retries",
+            "Steps that failed and were repeated, by stage.",
+            ["stage"],
+            registry=self.registry,
+        )
+        self.failed_encodings = Counter(
+            "riverrun_stream_failed_encodings",
+            "Users and items stored without an embedding because the encoder failed.",
+            registry=self.registry,
+        )
+        self.position = Gauge(
+            "riverrun_stream_position",
+            "Next offset to read, by group and topic.",
+            ["group", "topic"],
+            registry=self.registry,
+        )
+        self.archived = Counter(
+            "riverrun_archive_rows",
+            "Rows written to the archive, by topic.",
+            ["topic"],
+            registry=self.registry,
+        )
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to the stage's."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stages.labels(name).inc(time.perf_counter() - start)

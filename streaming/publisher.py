@@ -1,0 +1,139 @@
+"""From new state to what readers see: embeddings, the item changelog, the online store.
+
+Everything written here is a whole value, so publishing the same updates twice is harmless.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from feature_repo.event_log import ITEM_EMBEDDINGS, EventLog
+from feature_repo.history import UserHistory
+from feature_repo.online_features import (
+    FeatureRecord,
+    ItemEmbedding,
+    OnlineFeatures,
+    UserEmbedding,
+)
+from feature_repo.schema import Item, User
+from serving.encoder import Encoder
+from serving.item_changelog import ItemChange, ItemDeletion, ItemUpsert, encode_change
+from streaming.metrics import StreamMetrics
+from streaming.processor import Updates
+
+NO_BUNDLE = ""
+"""The bundle version of an item without an embedding: every replica makes its own."""
+
+Vectors = npt.NDArray[np.float32]
+
+
+class Publisher:
+    """Writes `Updates` to the item changelog and the online store.
+
+    An encoder that fails holds nothing up: histories and items go out without embeddings, which
+    readers then make from them.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        online: OnlineFeatures,
+        encoder: Callable[[], Encoder | None],
+        metrics: StreamMetrics,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._log = log
+        self._online = online
+        self._encoder = encoder
+        self._metrics = metrics
+        self._clock = clock
+        self._logger = structlog.get_logger(__name__)
+
+    def publish(self, updates: Updates) -> None:
+        """Make `updates` visible. Raises what the log and the store raise."""
+        encoder = self._encoder()
+        # Items before users: a history may hold an item of this very batch.
+        records = self._publish_items(encoder, updates)
+        histories = [history for history in updates.histories.values() if history.events]
+        records += histories
+        records += self._user_embeddings(encoder, histories)
+        records += [user for user in updates.users.values() if user is not None]
+        records += updates.statistics.values()
+        with self._metrics.stage("online store"):
+            self._forget_users(updates)
+            if records:
+                self._online.push(records)
+
+    def _publish_items(self, encoder: Encoder | None, updates: Updates) -> list[FeatureRecord]:
+        items = [item for item in updates.items.values() if item is not None]
+        gone = [item_id for item_id, item in updates.items.items() if item is None]
+        embeddings = self._item_embeddings(encoder, items)
+        changes: list[ItemChange] = [
+            ItemUpsert(item, embedding.vector, embedding.bundle_version)
+            for item, embedding in zip(items, embeddings, strict=True)
+        ]
+        changes += [ItemDeletion(item_id) for item_id in gone]
+        if changes:
+            with self._metrics.stage("changelog"):
+                self._log.append(ITEM_EMBEDDINGS, [encode_change(change) for change in changes])
+        if gone:
+            self._online.delete(Item, gone)
+            self._online.delete(ItemEmbedding, gone)
+        encoded = [each for each in embeddings if each.bundle_version != NO_BUNDLE]
+        return [*items, *encoded]
+
+    def _item_embeddings(
+        self, encoder: Encoder | None, items: Sequence[Item]
+    ) -> list[ItemEmbedding]:
+        vectors = np.zeros((len(items), 0), np.float32)
+        version = NO_BUNDLE
+        if encoder is not None and items:
+            at = self._clock()
+            made = self._encode("items", len(items), lambda: encoder.encode_candidates(items, at))
+            if made is not None:
+                vectors, version = made, encoder.bundle_version
+        return [
+            ItemEmbedding(item.item_id, vector, version)
+            for item, vector in zip(items, vectors, strict=True)
+        ]
+
+    def _user_embeddings(
+        self, encoder: Encoder | None, histories: Sequence[UserHistory]
+    ) -> list[FeatureRecord]:
+        if encoder is None or not histories:
+            return []
+        vectors = self._encode("users", len(histories), lambda: encoder.encode_queries(histories))
+        if vectors is None:
+            return []
+        return [
+            UserEmbedding(
+                history.user_id, vector, encoder.bundle_version, history.events[-1].timestamp
+            )
+            for history, vector in zip(histories, vectors, strict=True)
+        ]
+
+    def _encode(self, what: str, count: int, encode: Callable[[], Vectors]) -> Vectors | None:
+        try:
+            with self._metrics.stage(f"encode {what}"):
+                vectors = encode()
+            if vectors.shape[0] == count and np.isfinite(vectors).all():
+                return vectors
+            reason: Any = f"returned {vectors.shape} or a value that is not finite"
+        except Exception as error:  # noqa: BLE001 — whatever ails a model must not stop the stream
+            reason = error
+        self._metrics.failed_encodings.inc(count)
+        self._logger.error("encoder_failed", what=what, count=count, reason=str(reason))
+        return None
+
+    def _forget_users(self, updates: Updates) -> None:
+        erased = [key for key, history in updates.histories.items() if not history.events]
+        if erased:
+            self._online.delete(UserHistory, erased)
+            self._online.delete(UserEmbedding, erased)
+        gone = [key for key, user in updates.users.items() if user is None]
+        if gone:
+            self._online.delete(User, gone)
