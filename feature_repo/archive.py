@@ -58,7 +58,7 @@ class Archive:
         """
         _check(segment)
         frame = events if isinstance(events, pl.DataFrame) else events_frame(events)
-        frame = frame.select(EVENT_SCHEMA.names()).cast(dict(EVENT_SCHEMA))
+        frame = frame.select(EVENT_SCHEMA.names()).cast(EVENT_SCHEMA)
         by_day = frame.with_columns(_day=pl.col("timestamp").dt.date()).partition_by(
             "_day", as_dict=True, include_key=False
         )

@@ -1,0 +1,153 @@
+"""Online features in a Feast online store: SQLite embedded, Redis in production."""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("FEAST_USAGE", "False")
+
+from feast import FeatureStore, RepoConfig
+from feast.infra.provider import get_provider
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+
+from feature_repo import definitions
+from feature_repo.feast_records import VIEWS, View
+from feature_repo.online_features import FeatureRecord, RecordT
+
+PROJECT = "riverrun"
+KEYS_PER_READ = 500
+"""SQLite takes a bounded number of arguments in one statement."""
+
+
+class FeastOnlineFeatures:
+    """Implements `OnlineFeatures` through Feast's provider.
+
+    Values are written and read as the protobuf messages that Feast stores, without the pandas
+    frames of `FeatureStore.push`: they are what `FeatureStore.get_online_features` reads too.
+    Reads and writes have a connection each, so that a request never waits for a batch.
+
+    Args:
+        online_store: Feast's configuration of the online store.
+        registry: Feast's registry file. The definitions are applied to it where it lacks them
+            or they have changed.
+    """
+
+    def __init__(self, online_store: Mapping[str, Any], registry: Path) -> None:
+        registry.parent.mkdir(parents=True, exist_ok=True)
+        self._config = RepoConfig(
+            project=PROJECT,
+            provider="local",
+            registry=str(registry.absolute()),
+            online_store=dict(online_store),
+            offline_store={"type": "duckdb"},
+            entity_key_serialization_version=3,
+        )
+        self._views = {view.name: view for view in _apply(self._config)}
+        self._reader = get_provider(self._config)
+        self._writer = get_provider(self._config)
+        self._read_lock = threading.Lock()
+        self._write_lock = threading.Lock()
+
+    def get(self, view: type[RecordT], keys: Sequence[str]) -> list[RecordT | None]:
+        """Return the record of each key, in order, or None."""
+        stored = VIEWS[view]
+        table = self._views[stored.name]
+        records: list[RecordT | None] = []
+        for start in range(0, len(keys), KEYS_PER_READ):
+            part = keys[start : start + KEYS_PER_READ]
+            entity_keys = [_entity_key(stored, key) for key in part]
+            with self._read_lock:
+                rows = self._reader.online_read(
+                    self._config, table, entity_keys, [field.name for field in table.features]
+                )
+            for key, (_, values) in zip(part, rows, strict=True):
+                records.append(None if _is_null(values) else stored.decode(key, values))
+        return records
+
+    def push(self, records: Sequence[FeatureRecord]) -> None:
+        """Store each record, replacing the key's older one."""
+        by_view: dict[type[FeatureRecord], dict[str, dict[str, Any]]] = {}
+        for record in records:
+            stored = VIEWS[type(record)]
+            rows = by_view.setdefault(type(record), {})
+            rows[stored.key(record)] = stored.encode(record)
+        for view, rows in by_view.items():
+            self._write(VIEWS[view], rows)
+
+    def delete(self, view: type[FeatureRecord], keys: Sequence[str]) -> None:
+        """Overwrite the records of the keys with nulls: Feast's stores delete no single row."""
+        stored = VIEWS[view]
+        nulls = {field.name: Value() for field in self._views[stored.name].features}
+        self._write(stored, dict.fromkeys(keys, nulls))
+
+    def close(self) -> None:
+        """Close the connections of the stores that hold any."""
+        for provider in (self._reader, self._writer):
+            connection = getattr(provider.online_store, "_conn", None)
+            if connection is not None:
+                connection.close()
+
+    def _write(self, stored: View, rows: Mapping[str, Mapping[str, Any]]) -> None:
+        now = datetime.now(UTC)
+        data = [(_entity_key(stored, key), dict(values), now, now) for key, values in rows.items()]
+        if data:
+            with self._write_lock:
+                self._writer.online_write_batch(
+                    self._config, self._views[stored.name], data, progress=None
+                )
+
+
+def sqlite_online_store(path: Path) -> dict[str, Any]:
+    """Return Feast's configuration of an SQLite file, switched to write-ahead logging.
+
+    The journal mode is a property of the file: with it readers do not wait for a writer.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.close()
+    return {"type": "sqlite", "path": str(path.absolute())}
+
+
+def redis_online_store(host: str, port: int, database: int) -> dict[str, Any]:
+    """Return Feast's configuration of a Redis server."""
+    return {
+        "type": "redis",
+        "connection_string": f"{host}:{port},db={database}",
+        # Feast would drop a record whose timestamp is not newer than the stored one; the worker
+        # is each key's one writer, and writes whole records in order.
+        "skip_dedup": True,
+    }
+
+
+def _apply(config: Any) -> list[Any]:
+    """Apply the definitions where the registry differs, and return its feature views."""
+    store = FeatureStore(config=config)
+    wanted = {part.name: part for part in definitions.ALL if hasattr(part, "batch_source")}
+    try:
+        known = {view.name: view for view in store.list_feature_views()}
+    except FileNotFoundError:
+        known = {}
+    if (
+        any(
+            name not in known or known[name].features != view.features
+            for name, view in wanted.items()
+        )
+        or config.online_store.type == "sqlite"
+    ):
+        # For SQLite applying also creates the tables, which another registry may not have.
+        store.apply(definitions.ALL)
+    return list(store.list_feature_views())
+
+
+def _entity_key(stored: View, key: str) -> Any:
+    return EntityKey(join_keys=[stored.join_key], entity_values=[Value(string_val=key)])
+
+
+def _is_null(values: Mapping[str, Any] | None) -> bool:
+    return not values or all(value.WhichOneof("val") is None for value in values.values())

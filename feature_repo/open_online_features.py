@@ -1,0 +1,36 @@
+"""Choose the online store by the scheme of its URL."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from feature_repo.online_features import OnlineFeatures
+
+
+def open_online_features(url: str, registry: Path) -> OnlineFeatures:
+    """Open `sqlite:///FILE`, `redis://HOST:PORT/DB` or `memory://`.
+
+    Raises ValueError for any other scheme, or a Redis database that is no number.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "memory":
+        from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
+
+        return InMemoryOnlineFeatures()
+    if parts.scheme not in ("sqlite", "redis"):
+        raise ValueError(
+            f"`online_url` must start with sqlite:///, redis:// or memory://. Received: {url!r}."
+        )
+    # Feast takes seconds to import.
+    from feature_repo.feast_online_features import (
+        FeastOnlineFeatures,
+        redis_online_store,
+        sqlite_online_store,
+    )
+
+    if parts.scheme == "sqlite":
+        return FeastOnlineFeatures(sqlite_online_store(Path(parts.path)), registry)
+    database = parts.path.strip("/") or "0"
+    if not database.isdigit():
+        raise ValueError(f"`online_url` must end with a database number. Received: {url!r}.")
+    store = redis_online_store(parts.hostname or "127.0.0.1", parts.port or 6379, int(database))
+    return FeastOnlineFeatures(store, registry)
