@@ -99,13 +99,13 @@ class Recommender:
         query = _direction(self._item_embedding(request.item_id, model, at))
         hidden = [*request.exclude_item_ids, request.item_id]
         context = self._context(model, request.filter, hidden, query, at)
-        needed = max(request.offset + request.limit, self._settings.pool_size)
-        found = self._two_tower.propose(context, needed)
+        reranked = self._settings.rerank_size
+        found = self._two_tower.propose(context, max(request.offset + request.limit, reranked))
         embeddings, _ = model.table.embeddings_of_rows(found.rows)
         norms = np.linalg.norm(embeddings, axis=1)
         cosines = (found.scores / np.where(norms > 0, norms, 1)).astype(np.float32)
-        # Only the pool is re-ordered, so that a later page continues an earlier one.
-        order = np.argsort(-cosines[: self._settings.pool_size], kind="stable")
+        # A fixed number is re-ordered, so that a later page continues an earlier one.
+        order = np.argsort(-cosines[:reranked], kind="stable")
         order = np.concatenate([order, np.arange(len(order), len(cosines))])
         ranked = _Ranked(found.rows[order], cosines[order], [SIMILAR] * len(order))
         page = ranked.page(request.offset, request.limit)
@@ -141,15 +141,16 @@ class Recommender:
         return Context(model, view, allowed, sql is not None, query, at)
 
     def _rank(self, context: Context, request: RecommendRequest) -> _Ranked:
-        needed = request.offset + request.limit
-        pool = self._settings.pool_size
-        proposed = max(needed, pool) if request.diversity > 0 else needed
+        needed, reranked = request.offset + request.limit, self._settings.rerank_size
+        proposed = max(needed, reranked) if request.diversity > 0 else needed
         found = self._two_tower.propose(context, proposed)
         rows, scores = found.rows, found.scores
         if request.diversity > 0:
-            # Only the pool is re-ordered, so that a later page continues an earlier one.
-            embeddings, _ = context.model.table.embeddings_of_rows(rows[:pool])
-            order = maximal_marginal_relevance(scores[:pool], embeddings, request.diversity, needed)
+            # A fixed number is re-ordered, so that a later page continues an earlier one.
+            embeddings, _ = context.model.table.embeddings_of_rows(rows[:reranked])
+            order = maximal_marginal_relevance(
+                scores[:reranked], embeddings, request.diversity, needed
+            )
             order = np.concatenate([order, np.arange(len(order), len(rows))])
             rows, scores = rows[order][:needed], scores[order][:needed]
         return self._filled(_Ranked(rows, scores, ["two_tower"] * len(rows)), context, needed)

@@ -41,6 +41,8 @@ class SavedModelEncoder:
 
     def __init__(self, bundle: Bundle, lookup: Lookup, text_cache: TextEmbeddingCache) -> None:
         self._manifest = bundle.manifest
+        # The functions refer to variables that live as long as the model.
+        self._model = bundle.model
         self._signatures = bundle.signatures
         self._lookup = lookup
         self._text_cache = text_cache

@@ -192,4 +192,7 @@ class ScannIndex:
         builder = builder.tree(leaves, leaves, training_sample_size=min(len(rows), 200_000))
         builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2)
         builder = builder.reorder(REORDERED)
-        return builder.build(docids=rows.tolist()), leaves
+        searcher = builder.build(docids=rows.tolist())
+        # So that no upsert waits for all vectors to be copied to a larger place.
+        searcher.reserve(round((1 + REBUILD_SHARE) * len(rows)) + 1)
+        return searcher, leaves

@@ -10,6 +10,7 @@ class ServingSettings(BaseModel):
 
     exact_below: catalogues smaller than this are searched exactly, others by ScaNN.
     pool_size: candidates taken from the index before filters and re-ranking.
+    rerank_size: how many of the best candidates diversity and `similar` put in another order.
     exact_share: a filter that allows a smaller share of the catalogue is scored exactly.
     trending_weights: what one event of a type counts for in `trending`.
     trending_window: over which span trending counts: "hour", "day" or "week".
@@ -21,6 +22,7 @@ class ServingSettings(BaseModel):
 
     exact_below: Annotated[int, Field(ge=0)] = 20_000
     pool_size: Annotated[int, Field(ge=10, le=10_000)] = 300
+    rerank_size: Annotated[int, Field(ge=1, le=2_000)] = 150
     exact_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     trending_weights: dict[str, float] = {
         "view": 1.0,

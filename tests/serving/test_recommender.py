@@ -31,7 +31,7 @@ from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle, tiny_items
 
 NOW = CREATED_AT + timedelta(hours=1)
 ITEMS = {item.item_id: item for item in tiny_items(600)}
-SETTINGS = ServingSettings(pool_size=40)
+SETTINGS = ServingSettings(pool_size=40, rerank_size=30)
 
 
 def event(item_id: str, age: int = 60, event_type: str = "view") -> HistoryEvent:
