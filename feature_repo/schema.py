@@ -8,7 +8,15 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+)
 
 SCHEMA_VERSION = 1
 
@@ -33,13 +41,22 @@ def _plausible(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
+def _rfc3339(value: object) -> object:
+    # Pydantic would also read numbers, as seconds or milliseconds by their size.
+    if isinstance(value, datetime) or (isinstance(value, str) and value[4:5] == "-"):
+        return value
+    raise ValueError(f"must be an RFC 3339 time. Received: {value!r}.")
+
+
 Identifier = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
 """A user, item, event or request id: 1..128 printable characters."""
 
 EventType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 """A lower-case word such as view, cart, purchase."""
 
-Timestamp = Annotated[AwareDatetime, AfterValidator(_plausible)]
+Timestamp = Annotated[
+    AwareDatetime, Field(strict=False), BeforeValidator(_rfc3339), AfterValidator(_plausible)
+]
 """An RFC 3339 time with an offset, kept in UTC with microsecond resolution."""
 
 Label = Annotated[str, Field(min_length=1, max_length=256)]
