@@ -43,9 +43,14 @@ def _plausible(value: datetime) -> datetime:
 
 def _rfc3339(value: object) -> object:
     # Pydantic would also read numbers, as seconds or milliseconds by their size.
-    if isinstance(value, datetime) or (isinstance(value, str) and value[4:5] == "-"):
+    if isinstance(value, str) and value[4:5] == "-":
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            pass
+    if isinstance(value, datetime):
         return value
-    raise ValueError(f"must be an RFC 3339 time. Received: {value!r}.")
+    raise ValueError(f"must be an RFC 3339 time. Received: {str(value)[:64]!r}.")
 
 
 Identifier = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
@@ -54,9 +59,7 @@ Identifier = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(
 EventType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 """A lower-case word such as view, cart, purchase."""
 
-Timestamp = Annotated[
-    AwareDatetime, Field(strict=False), BeforeValidator(_rfc3339), AfterValidator(_plausible)
-]
+Timestamp = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_plausible)]
 """An RFC 3339 time with an offset, kept in UTC with microsecond resolution."""
 
 Label = Annotated[str, Field(min_length=1, max_length=256)]
