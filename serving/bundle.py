@@ -187,12 +187,12 @@ class Bundle:
                 digest.update(f"{name}\0{entry.sha256}\0".encode())
         return digest.hexdigest()
 
-    def items(self) -> list[Item]:
-        """Return the catalogue as it was when the bundle was built."""
+    def items(self) -> Iterator[Item]:
+        """Yield the catalogue as it was when the bundle was built."""
         file = self.path / ITEMS
         try:
-            rows = pl.read_parquet(file, columns=["item"])["item"]
-            return [Item.model_validate_json(row) for row in rows]
+            for row in pl.read_parquet(file, columns=["item"])["item"]:
+                yield Item.model_validate_json(row)
         except (OSError, pl.exceptions.PolarsError, ValidationError) as error:
             raise BundleError(file, f"is no table of items: {error}") from error
 

@@ -2,9 +2,10 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ UNPUBLISHED = np.iinfo(np.int64).min
 
 CACHED_FILTERS = 256
 FRESH_SIZE = 64
+SNAPSHOT_BATCH = 4096
 MERGE_FACTOR = 16
 
 T = TypeVar("T", bound=np.generic)
@@ -145,22 +147,31 @@ class Catalogue:
             view.changed[rows] = view.version
             self._view = self._with(view, latest, rows)
 
-    def load_snapshot(self, items: Sequence[Item]) -> None:
+    def load_snapshot(self, items: Iterable[Item]) -> None:
         """Take over a bundle's snapshot of the catalogue.
 
         Upserts and deletions are newer than any snapshot and stay. What only an earlier
         snapshot knew is removed.
         """
-        latest = {item.item_id: item for item in items}
         with self._lock:
-            rows = self.rows.add(list(latest))
+            loaded = [self._load(batch) for batch in _batches(items)]
             view = self._grown()
             stale = view.listed & (view.changed == 0)
-            stale[rows] = False
+            for rows in loaded:
+                stale[rows] = False
             self._unlist(view, np.flatnonzero(stale))
-            unchanged = view.changed[rows] == 0
-            kept = [item for item, keep in zip(latest.values(), unchanged, strict=True) if keep]
-            self._view = self._with(view, kept, rows[unchanged]) if kept else view
+            self._view = view
+
+    def _load(self, items: Sequence[Item]) -> Rows:
+        """Upsert those of the items that no change has touched; return the rows of all."""
+        latest = {item.item_id: item for item in items}
+        rows = self.rows.add(list(latest))
+        view = self._grown()
+        untouched = view.changed[rows] == 0
+        kept = [item for item, keep in zip(latest.values(), untouched, strict=True) if keep]
+        if kept:
+            self._view = self._with(view, kept, rows[untouched])
+        return rows
 
     def delete(self, item_ids: Sequence[str]) -> None:
         """Remove items; an unknown id is no error."""
@@ -201,6 +212,12 @@ class Catalogue:
             levels=old.levels,
             attribute_kinds=old.attribute_kinds,
         )
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    rest = iter(items)
+    while batch := list(islice(rest, SNAPSHOT_BATCH)):
+        yield batch
 
 
 def _copy(array: "npt.NDArray[T]", length: int, fill: int) -> "npt.NDArray[T]":

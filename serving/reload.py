@@ -80,7 +80,7 @@ class BundleWatcher:
         """Return the warm model, its snapshot, and the catalogue's version that it is up to."""
         self._refused = path.name
         bundle = Bundle.load(path)
-        snapshot = bundle.items()
+        snapshot = list(bundle.items())
         model = LiveModel.create(bundle, self._catalogue.rows, self._settings, self._text_cache)
         known = {item.item_id: item for item in snapshot}
         # What came, changed or went by the changelog is newer than the snapshot.

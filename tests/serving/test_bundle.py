@@ -25,7 +25,7 @@ def copy(published: Path, tmp_path: Path) -> Path:
 
 def test_a_bundle_is_read_back_as_written(published: Path) -> None:
     bundle = Bundle.load(published)
-    assert bundle.items() == tiny_items()
+    assert list(bundle.items()) == tiny_items()
     assert bundle.candidate_ids == [item.item_id for item in tiny_items()]
     assert bundle.candidate_embeddings.shape == (60, 16)
     assert bundle.version == "20260102T030405Z-0000" == published.name
