@@ -129,15 +129,16 @@ class CandidateTower(keras.layers.Layer):
         )
 
     def _price_bucket(self, price: Any) -> Any:
-        logarithm = tf.math.log1p(tf.maximum(price, 0.0))
-        bucket = tf.searchsorted(
-            tf.constant(self.vocabulary.price_boundaries, dtype=logarithm.dtype), logarithm
-        )
+        logarithm = tf.math.log1p(tf.maximum(tf.cast(price, tf.float32), 0.0))
+        boundaries = tf.constant(self.vocabulary.price_boundaries, tf.float32)
+        bucket = tf.searchsorted(boundaries, logarithm)
         return tf.where(tf.math.is_nan(price), 0, bucket + 1)
 
 
 def age_bucket(age_days: Any) -> Any:
     """Return int32 buckets 1..16, doubling in width from half a day on; 0 for a negative age."""
+    # In float32 whatever the precision of training: log(2.0) has that type.
+    age_days = tf.cast(age_days, tf.float32)
     doublings = tf.math.log(1.0 + 2.0 * tf.maximum(age_days, 0.0)) / tf.math.log(2.0)
     bucket = 1 + tf.minimum(tf.cast(doublings, tf.int32), AGE_BUCKETS - 1)
     return tf.where(age_days < 0, 0, bucket)

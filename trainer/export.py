@@ -16,7 +16,7 @@ from scann.scann_ops.py import scann_ops
 
 from serving import bundle
 from serving.saved_model_encoder import TEXT_TOWER_DIGEST
-from trainer.text_tower import text_model_digest
+from trainer.text_tower import text_tower_digest
 from trainer.train import TrainedModel
 
 TOP_K = 100
@@ -57,7 +57,7 @@ def export_bundle(
         metrics=dict(metrics or {}),
         model={
             "settings": orjson.loads(model.settings.model_dump_json()),
-            TEXT_TOWER_DIGEST: text_model_digest(model.settings.text),
+            TEXT_TOWER_DIGEST: text_tower_digest(model.text_tower, model.settings.text),
         },
     )
     with bundle.building(bundles, manifest.version) as folder:

@@ -11,7 +11,8 @@ class RetrievalLoss:
 
     Mixed negatives: Yang et al., WWW 2020 (https://doi.org/10.1145/3366424.3386195). logQ:
     Yi et al., RecSys 2019 (https://doi.org/10.1145/3298689.3346996). A negative that is the
-    query's own positive (an accidental hit) is removed.
+    query's own positive (an accidental hit) is removed. The loss estimates that of the softmax
+    over all items, so that it does not depend on how many candidates a batch or a replica has.
     """
 
     def __init__(self) -> None:
@@ -44,7 +45,7 @@ class RetrievalLoss:
         """
         # TFRS clips probabilities at 1; a common factor does not change a softmax.
         probability = expected_count / tf.reduce_sum(expected_count)
-        return self._task(
+        loss = self._task(
             query_embeddings,
             candidate_embeddings,
             sample_weight=sample_weight,
@@ -53,8 +54,14 @@ class RetrievalLoss:
             compute_metrics=False,
             compute_batch_metrics=False,
         )
+        # TFRS corrects the positive's own score too: no gradient comes of that, but an offset.
+        positives = tf.math.log(expected_count[: tf.shape(query_embeddings)[0]])
+        return loss - _weighted_mean(positives, sample_weight)
 
 
 def _weighted_mean_cross_entropy(y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
-    losses = tf.nn.softmax_cross_entropy_with_logits(y_true, y_pred)
-    return tf.reduce_sum(losses * sample_weight) / (tf.reduce_sum(sample_weight) + 1e-9)
+    return _weighted_mean(tf.nn.softmax_cross_entropy_with_logits(y_true, y_pred), sample_weight)
+
+
+def _weighted_mean(values: Any, weights: Any) -> Any:
+    return tf.reduce_sum(values * weights) / (tf.reduce_sum(weights) + 1e-9)

