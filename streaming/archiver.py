@@ -173,7 +173,7 @@ class Archiver:
     def _erase(self, erased: UserErased) -> None:
         # Everything the log says of the user before this must be in the archive to be removed.
         self._users.pop(erased.user_id, None)
-        self._erased = [erased.user_id]
+        self._erased.append(erased.user_id)
         self.flush()
 
     def _write(self) -> None:

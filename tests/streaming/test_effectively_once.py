@@ -1,0 +1,222 @@
+"""A worker that crashes anywhere ends in the state of one that never crashed."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, USERS, Message
+from streaming.checkpoint import Checkpoint
+from streaming.dead_letters import dead_letters
+from streaming.settings import StreamingSettings
+from streaming.sqlite_log import SqliteLog
+from streaming.worker import Worker
+from tests.support.stream import NOW, HashEncoder, MemoryOnline, comparable, event, item, user
+
+MAX_HISTORY = 5
+
+Append = tuple[str, Message]
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+class Fuse:
+    """Counts the calls to the outside, and crashes before or after the one it is set to."""
+
+    def __init__(self) -> None:
+        self.left: int | None = None
+
+    def tick(self) -> None:
+        if self.left is None:
+            return
+        self.left -= 1
+        if self.left < 0:
+            self.left = None
+            raise Crash
+
+
+class Fused:
+    """Passes every call on, with a tick of the fuse before and after the writing ones."""
+
+    def __init__(self, target: Any, fuse: Fuse, writes: set[str]) -> None:
+        self._target, self._fuse, self._writes = target, fuse, writes
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._target, name)
+        if name not in self._writes:
+            return method
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._fuse.tick()
+            result = method(*args, **kwargs)
+            self._fuse.tick()
+            return result
+
+        return call
+
+
+class FusedLog(Fused):
+    def consumer(self, group: str | None, topics: Any) -> Any:
+        return Fused(self._target.consumer(group, topics), self._fuse, {"commit"})
+
+
+class Shop:
+    """A log, an online store and a checkpoint that outlive the workers on them."""
+
+    def __init__(self, folder: Path, appends: list[Append]) -> None:
+        self.folder = folder
+        self.log = SqliteLog(folder / "log.sqlite")
+        self.online = MemoryOnline()
+        self.appends = len(appends)
+        self.fuse = Fuse()
+        for topic, message in appends:
+            self.log.append(topic, [message])
+
+    def work(self, batch: int, crash_after: int | None) -> bool:
+        """Run a new worker to the end of the log; return whether it crashed before."""
+        checkpoint = Checkpoint(self.folder / "checkpoint.sqlite")
+        self.fuse.left = crash_after
+        worker = Worker(
+            FusedLog(self.log, self.fuse, {"append"}),  # type: ignore[arg-type]
+            Fused(self.online, self.fuse, {"push", "delete"}),  # type: ignore[arg-type]
+            Fused(checkpoint, self.fuse, {"commit", "forget_pushed"}),  # type: ignore[arg-type]
+            HashEncoder,
+            settings=StreamingSettings(batch_records=batch, linger_seconds=0, statistics_seconds=0),
+            max_history=MAX_HISTORY,
+            clock=lambda: NOW,
+        )
+        worker_poll = worker._consumer.poll
+        worker._consumer.poll = lambda most, _: worker_poll(most, 0.0)  # type: ignore[method-assign]
+        try:
+            worker.recover()
+            while worker.step():
+                pass
+        except Crash:
+            return True
+        finally:
+            worker._consumer.close()
+            checkpoint.close()
+        return False
+
+    def state(self) -> Any:
+        checkpoint = Checkpoint(self.folder / "checkpoint.sqlite")
+        try:
+            changelog: dict[str | None, bytes | None] = {}
+            for record in self.log.consumer(None, [ITEM_EMBEDDINGS]).poll(10_000, 0.0):
+                changelog[record.key] = record.value
+            return {
+                "online": self.online.state(),
+                "histories": {h.user_id: h for some in checkpoint.all_histories() for h in some},
+                "statistics": {
+                    each.item_id: comparable(each)
+                    for some in checkpoint.all_statistics()
+                    for each in some
+                },
+                "unpushed": checkpoint.count_unpushed(),
+                "changelog": changelog,
+                "dead": {letter.record for letter in dead_letters(self.log)},
+            }
+        finally:
+            checkpoint.close()
+
+
+def _event(number: int, of_user: int, of_item: int, minutes: int) -> Append:
+    # The number decides the event, so that a number drawn twice is a duplicate.
+    made = event(number, f"u{of_user}", f"i{of_item}", minutes)
+    return EVENTS, Message(made.user_id, made.model_dump_json().encode())
+
+
+def _item(number: int, title: str | None) -> Append:
+    value = None if title is None else item(number, title).model_dump_json().encode()
+    return ITEMS, Message(f"i{number}", value)
+
+
+def _user(number: int, age: int | None) -> Append:
+    value = None if age is None else user(number, age).model_dump_json().encode()
+    return USERS, Message(f"u{number}", value)
+
+
+def _bad(value: bytes) -> Append:
+    return EVENTS, Message("u0", value)
+
+
+appends = st.lists(
+    st.one_of(
+        st.builds(_event, st.integers(0, 40), st.integers(0, 2), st.integers(0, 2),
+                  st.integers(0, 1_000)),
+        st.builds(_event, st.integers(0, 40), st.just(0), st.just(0), st.just(7)),
+        st.builds(_item, st.integers(0, 2), st.sampled_from(["kettle", "lamp", None])),
+        st.builds(_user, st.integers(0, 2), st.sampled_from([1, 2, None])),
+        st.builds(_bad, st.sampled_from([b"\xff", b"{}", b"[1]"])),
+    ),
+    min_size=1,
+    max_size=25,
+)  # fmt: skip
+
+
+def _in_folder(check: Callable[[Path, Path], None]) -> None:
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        check(Path(one), Path(other))
+
+
+@settings(max_examples=60)
+@given(appends, st.lists(st.integers(0, 40), max_size=6), st.lists(st.integers(1, 8), min_size=7))
+def test_crashes_change_nothing(
+    records: list[Append], crashes: list[int], batches: list[int]
+) -> None:
+    def check(one: Path, other: Path) -> None:
+        undisturbed = Shop(one, records)
+        assert not undisturbed.work(batches[0], None)
+        disturbed = Shop(other, records)
+        for crash, batch in zip(crashes, batches[1:], strict=False):
+            disturbed.work(batch, crash)
+        assert not disturbed.work(batches[-1], None)
+        assert disturbed.state() == undisturbed.state()
+        assert undisturbed.state()["unpushed"] == 0
+        undisturbed.log.close()
+        disturbed.log.close()
+
+    _in_folder(check)
+
+
+def test_every_single_crash_point(tmp_path: Path) -> None:
+    records = [
+        _event(1, 0, 0, 10), _item(0, "kettle"), _event(2, 0, 1, 5), _event(1, 0, 0, 10),
+        _bad(b"\xff"), _user(1, 3), _event(3, 1, 0, 1), _user(0, None), _event(4, 0, 2, 20),
+        _item(0, None),
+    ]  # fmt: skip
+    (tmp_path / "undisturbed").mkdir()
+    undisturbed = Shop(tmp_path / "undisturbed", records)
+    assert not undisturbed.work(3, None)
+    expected = undisturbed.state()
+    undisturbed.log.close()
+    point = 0
+    while True:
+        folder = tmp_path / str(point)
+        folder.mkdir()
+        shop = Shop(folder, records)
+        crashed = shop.work(3, point)
+        assert not shop.work(3, None)
+        assert shop.state() == expected, f"crash point {point}"
+        shop.log.close()
+        if not crashed:
+            break
+        point += 1
+    assert point > 20
+
+
+def test_the_state_is_that_of_the_events_as_a_set(tmp_path: Path) -> None:
+    records = [_event(n % 7, 0, 0, 60 * (n % 7)) for n in (3, 1, 3, 0, 6, 1, 5, 3)]
+    shop = Shop(tmp_path, records)
+    shop.work(2, None)
+    state = shop.state()
+    shop.log.close()
+    assert [e.event_id for e in state["histories"]["u0"].events] == ["e0", "e1", "e3", "e5", "e6"]
+    (statistics,) = state["statistics"].values()
+    assert statistics.week[0] < 5  # each once, the older ones decayed
+    assert statistics.week[0] > 4.8
