@@ -36,11 +36,6 @@ class ExactIndex:
         """Always."""
         return True
 
-    @property
-    def present(self) -> Mask:
-        """Which rows have an embedding."""
-        return self._present[: self._end]
-
     def search(self, query_embeddings: Embeddings, limit: int) -> Neighbours:
         """Return the `limit` best candidates of queries float32 [num_queries, dimension]."""
         check_embeddings("query_embeddings", query_embeddings, self.dimension)

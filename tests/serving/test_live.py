@@ -1,6 +1,8 @@
 """Items and bundles that change while the shop is open."""
 
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,8 +14,9 @@ from hypothesis import strategies as st
 
 from feature_repo.event_log import ITEM_EMBEDDINGS, LogRecord, Message, TopicPartition
 from feature_repo.history import HistoryEvent, UserHistory
+from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
 from serving import bundle as bundles
-from serving.bundle import BundleError
+from serving.bundle import Bundle, BundleError
 from serving.catalogue import Catalogue
 from serving.index_follower import IndexFollower
 from serving.item_changelog import (
@@ -23,8 +26,12 @@ from serving.item_changelog import (
     decode_change,
     encode_change,
 )
-from serving.live_model import ModelHolder
+from serving.live_model import LiveModel, ModelHolder
+from serving.recommender import Recommender
 from serving.reload import BundleWatcher, open_current
+from serving.requests import Recommendation, RecommendRequest
+from serving.settings import ServingSettings
+from serving.sources.trending import TrendingSource
 from serving.text_embedding_cache import TextEmbeddingCache
 from streaming.sqlite_log import SqliteLog
 from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle, tiny_items
@@ -228,6 +235,42 @@ def test_a_bad_bundle_is_refused_while_the_old_one_serves(shop: Shop) -> None:
     bundles.set_current(shop.folder, old.bundle_version)
     assert shop.watcher.check() is False
     assert shop.watcher.last_error is None
+
+
+def test_every_list_is_of_one_model_while_models_are_swapped(shop: Shop) -> None:
+    settings, online = ServingSettings(), InMemoryOnlineFeatures()
+    online.push([UserHistory("u", (HistoryEvent(1, "e", "i7", "view", 0.0),))])
+    recommender = Recommender(
+        shop.holder,
+        shop.catalogue,
+        online,
+        TrendingSource(shop.catalogue.rows, settings),
+        settings,
+        lambda: LATER,
+    )
+    request = RecommendRequest("r", "u", limit=30, explain=True)
+    models, expected = [shop.holder.current], {}
+    bundle = Bundle.load(shop.folder / bundles.published_versions(shop.folder)[-1])
+    models.append(LiveModel.create(bundle, shop.catalogue.rows))
+    for model in models:
+        shop.holder.swap(model)
+        expected[model.bundle_version] = recommender.recommend(request)
+    assert len({answer.items for answer in expected.values()}) == 2
+    answers: list[Recommendation] = []
+
+    def ask() -> None:
+        answers.extend(recommender.recommend(request) for _ in range(100))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        for model in models:
+            shop.holder.swap(model)
+            time.sleep(0.001)
+    assert len(answers) == 400
+    assert {answer.model_version for answer in answers} == set(expected)
+    assert all(answer == expected[answer.model_version] for answer in answers)
 
 
 def test_without_a_bundle_nothing_opens(tmp_path: Path) -> None:
