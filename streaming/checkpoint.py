@@ -110,7 +110,7 @@ class Checkpoint:
         with self._transaction() as connection:
             connection.executemany(
                 "INSERT OR REPLACE INTO histories VALUES (?, ?)",
-                [(history.user_id, orjson.dumps(history.events)) for history in kept],
+                [(history.user_id, _events(history)) for history in kept],
             )
             connection.executemany("DELETE FROM histories WHERE user_id = ?", gone)
             connection.executemany(
@@ -211,6 +211,11 @@ class Checkpoint:
 
 def _record(record: Item | User | None) -> bytes | None:
     return None if record is None else record.model_dump_json().encode()
+
+
+def _events(history: UserHistory) -> bytes:
+    # orjson takes plain tuples only.
+    return orjson.dumps([tuple(event) for event in history.events])
 
 
 def _history(user_id: str, events: bytes) -> UserHistory:

@@ -24,7 +24,7 @@ from feature_repo.online_features import ItemStatistics, OnlineFeatures
 from feature_repo.schema import Event, Item
 from serving.encoder import Encoder
 from streaming.applied import AppliedNotifier, RecordId
-from streaming.checkpoint import Checkpoint
+from streaming.checkpoint import Checkpoint, CheckpointError
 from streaming.dead_letters import DeadLetter, encode_dead_letter
 from streaming.decode import Change, DecodeError, Decoder, ItemRemoved
 from streaming.metrics import StreamMetrics
@@ -229,11 +229,17 @@ class Worker:
         if unpushed.statistics:
             self._statistics_due = time.monotonic() + self.settings.statistics_seconds
         if unpushed:
-            self._retrying("push", lambda: self._publisher.publish(unpushed))
+            # What a store raises when it is down is its own affair.
+            self._retrying("push", lambda: self._publisher.publish(unpushed), (Exception,))
             self._retrying("checkpoint", lambda: self._checkpoint.forget_pushed(unpushed))
         self._unpushed = Updates()
 
-    def _retrying(self, stage: str, action: Callable[[], T]) -> T:
+    def _retrying(
+        self,
+        stage: str,
+        action: Callable[[], T],
+        errors: tuple[type[Exception], ...] = (EventLogError, CheckpointError),
+    ) -> T:
         """Return what `action` returns, however often it has to be tried.
 
         A store that is down holds the stream up; it loses nothing. Raises the last error once
@@ -244,7 +250,7 @@ class Worker:
             try:
                 with self.metrics.stage(stage):
                     return action()
-            except Exception as error:
+            except errors as error:
                 if self._stop.is_set():
                     raise
                 self.metrics.retries.labels(stage).inc()
