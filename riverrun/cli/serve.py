@@ -1,0 +1,25 @@
+"""`riverrun serve`: a replica that answers, beside a worker that learns."""
+
+from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.cli.up import HostOption, PortOption, listen, serve_until_stopped
+from riverrun.settings import load_settings
+
+
+def serve(
+    host: HostOption = None,
+    port: PortOption = None,
+    home: HomeOption = None,
+    settings_file: SettingsOption = None,
+) -> None:
+    """Answer requests from the current bundle, the item changelog and the online store.
+
+    Events are accepted into the log; a worker in another process (`riverrun up`) applies them.
+    """
+    from riverrun.logging import configure_logging
+    from riverrun.server import serving_replica
+
+    settings = load_settings(settings_file, home=home)
+    listening = listen(settings, host, port)
+    configure_logging()
+    with serving_replica(settings) as app:
+        serve_until_stopped(app, listening)

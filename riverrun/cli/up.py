@@ -1,0 +1,95 @@
+"""`riverrun up`: the whole shop in one process."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import Progress
+
+from riverrun.cli.console import err
+from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.errors import UserError
+from riverrun.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from riverrun.embedded import EmbeddedShop
+
+HostOption = Annotated[
+    str | None, typer.Option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+]
+PortOption = Annotated[
+    int | None,
+    typer.Option("--port", "-p", min=0, max=65_535, help="Port to listen on.  [default: 8080]"),
+]
+
+
+def up(
+    host: HostOption = None,
+    port: PortOption = None,
+    home: HomeOption = None,
+    settings_file: SettingsOption = None,
+) -> None:
+    """Serve the shop and learn from its events: API, log, worker and stores in one process.
+
+    What is accepted is on disk before it is answered: stop it as you like, and start it again.
+    """
+    settings = load_settings(settings_file, home=home)
+    listening = listen(settings, host, port)
+    with opened_shop(settings) as shop:
+        err.print(f"bundle {shop.holder.current.bundle_version} of {settings.home}")
+        serve_until_stopped(shop.app, listening)
+
+
+@contextmanager
+def opened_shop(settings: Settings) -> "Iterator[EmbeddedShop]":
+    """Open the embedded shop, showing how its state is brought up to date."""
+    from riverrun.embedded import embedded_shop
+    from riverrun.logging import configure_logging
+
+    configure_logging()
+    with Progress(console=err, transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(f"Folding imports: {what}", total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        context = embedded_shop(settings, progress)
+        shop = context.__enter__()
+    try:
+        yield shop
+    finally:
+        context.__exit__(None, None, None)
+
+
+def listen(settings: Settings, host: str | None, port: int | None) -> socket.socket:
+    """Return a socket bound to the address, before anything slow is done."""
+    address = (
+        settings.http.host if host is None else host,
+        settings.http.port if port is None else port,
+    )
+    try:
+        return socket.create_server(address, backlog=1024)
+    except (OSError, OverflowError) as error:
+        raise UserError(f"cannot listen on {address[0]}:{address[1]}: {error}.") from error
+
+
+def url_of(listening: socket.socket) -> str:
+    """Return the URL that a browser on this machine opens."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+
+
+def serve_until_stopped(app: "FastAPI", listening: socket.socket) -> None:
+    """Answer requests until SIGINT or SIGTERM; requests in flight are answered first."""
+    import uvicorn
+
+    url = url_of(listening)
+    err.print(f"open [bold]{url}[/] (the shop), [bold]{url}/docs[/] (the API)")
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+    uvicorn.Server(config).run(sockets=[listening])

@@ -1,0 +1,119 @@
+"""The serving deployment: the API over a bundle, the changelog and the online store."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from feature_repo.event_log import EventLog
+from feature_repo.online_features import OnlineFeatures
+from feature_repo.open_online_features import open_online_features
+from riverrun.errors import UserError
+from riverrun.settings import Settings
+from serving.bundle import BundleError
+from serving.catalogue import Catalogue
+from serving.http.app import create_app
+from serving.http.services import Applied, Services
+from serving.index_follower import IndexFollower
+from serving.item_rows import ItemRows
+from serving.live_model import ModelHolder
+from serving.recommender import Recommender
+from serving.reload import BundleWatcher, open_current
+from serving.sources.trending import TrendingSource
+from serving.statistics_reader import StatisticsReader
+from serving.text_embedding_cache import TextEmbeddingCache
+from streaming.sqlite_log import open_event_log
+
+
+@dataclass(frozen=True, slots=True)
+class ServingParts:
+    """What answers requests, alone or beside a worker in the same process."""
+
+    log: EventLog
+    online: OnlineFeatures
+    catalogue: Catalogue
+    holder: ModelHolder
+    trending: TrendingSource
+    follower: IndexFollower
+
+    def not_ready(self) -> Sequence[str]:
+        """Say why lists would not be up to date yet."""
+        return [] if self.follower.caught_up else ["the item changelog is being read"]
+
+
+def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
+    """Open log, online store and current bundle, and follow changes; `stack` closes them.
+
+    Raises `UserError` where there is no bundle, it must not be served, or a URL is none.
+    """
+    settings.home.mkdir(parents=True, exist_ok=True)
+    try:
+        log = open_event_log(settings.event_log_url)
+        stack.callback(log.close)
+        online = open_online_features(settings.online_store_url, settings.registry)
+        stack.callback(online.close)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    texts = TextEmbeddingCache(settings.text_embeddings)
+    stack.callback(texts.close)
+    rows = ItemRows()
+    catalogue = Catalogue(rows)
+    try:
+        holder = open_current(settings.bundles, catalogue, settings.serving, texts)
+    except BundleError as error:
+        raise UserError(f"{error} To make one: riverrun train --home {settings.home}") from error
+    follower = IndexFollower(log, holder, catalogue)
+    watcher = BundleWatcher(settings.bundles, holder, catalogue, settings.serving, texts)
+    for part in (follower, watcher):
+        part.start()
+        stack.callback(part.stop)
+    trending = TrendingSource(rows, settings.serving)
+    return ServingParts(log, online, catalogue, holder, trending, follower)
+
+
+def services_of(
+    settings: Settings,
+    parts: ServingParts,
+    *,
+    registry: CollectorRegistry,
+    applied: Applied | None = None,
+    not_ready: Callable[[], Sequence[str]],
+) -> Services:
+    """Return what the HTTP edge needs."""
+    recommender = Recommender(
+        parts.holder,
+        parts.catalogue,
+        parts.online,
+        parts.trending,
+        settings.serving,
+        max_history=settings.history_length,
+    )
+    return Services(
+        recommender=recommender,
+        holder=parts.holder,
+        catalogue=parts.catalogue,
+        online=parts.online,
+        log=parts.log,
+        applied=applied,
+        not_ready=not_ready,
+        registry=registry,
+        max_future=timedelta(seconds=settings.streaming.max_future_seconds),
+        event_types=frozenset(settings.streaming.event_types),
+    )
+
+
+@contextmanager
+def serving_replica(settings: Settings) -> Iterator[FastAPI]:
+    """Open a replica beside a worker in another process; its threads stop in the end."""
+    with ExitStack() as stack:
+        parts = open_serving(settings, stack)
+        reader = StatisticsReader(parts.online, parts.catalogue, parts.trending)
+        reader.start()
+        stack.callback(reader.stop)
+        services = services_of(
+            settings, parts, registry=CollectorRegistry(), not_ready=parts.not_ready
+        )
+        yield create_app(services)

@@ -1,0 +1,1 @@
+"""The HTTP edge: design and errors of API v1."""

@@ -1,0 +1,187 @@
+"""Routes that answer with lists, and with what is known of items and users."""
+
+from datetime import timedelta
+from typing import Annotated
+from uuid import uuid4
+
+import orjson
+from fastapi import APIRouter, Path, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from feature_repo.history import HistoryEvent, UserHistory
+from feature_repo.schema import Item, User, microseconds
+from serving.http.body import parse, read_body
+from serving.http.documentation import body_of, problems
+from serving.http.models import (
+    CatalogueAnswer,
+    ListAnswer,
+    ListQuery,
+    PageQuery,
+    RecommendBody,
+    TrendingQuery,
+    UserAnswer,
+)
+from serving.http.problems import Problem, shown
+from serving.http.services import Services
+from serving.requests import (
+    Recommendation,
+    RecommendRequest,
+    SimilarRequest,
+    TrendingRequest,
+)
+
+Id = Annotated[str, Path(min_length=1, max_length=128)]
+MICROSECOND = timedelta(microseconds=1)
+
+
+def recommendation_routes(services: Services) -> APIRouter:
+    """Return the routes over `services`."""
+    router = APIRouter(prefix="/v1")
+
+    @router.post(
+        "/recommend",
+        tags=["lists"],
+        response_model=ListAnswer,
+        responses=problems(400, 413, 415, 422),
+        openapi_extra=body_of(RecommendBody, many=False),
+    )
+    async def recommend(request: Request) -> Response:
+        """Return the best items for a user or a session.
+
+        An unknown user gets what trends. `session` holds events that were not sent to
+        `/v1/events`; they count for this answer alone.
+        """
+        body = parse(RecommendBody, await read_body(request))
+        asked = _recommend_request(services, body)
+        return _list(await run_in_threadpool(services.recommender.recommend, asked))
+
+    @router.get(
+        "/items/{item_id}/similar",
+        tags=["lists"],
+        response_model=ListAnswer,
+        responses=problems(404, 422),
+    )
+    async def similar(item_id: Id, query: Annotated[ListQuery, Query()]) -> Response:
+        """Return the items most like one item, by behaviour and text."""
+        asked = SimilarRequest(uuid4().hex, item_id, query.limit, query.offset, query.filter)
+        return _list(await run_in_threadpool(services.recommender.similar, asked))
+
+    @router.get("/trending", tags=["lists"], response_model=ListAnswer, responses=problems(422))
+    async def trending(query: Annotated[TrendingQuery, Query()]) -> Response:
+        """Return what everybody acts on now."""
+        asked = TrendingRequest(
+            uuid4().hex, query.category, query.limit, query.offset, query.filter
+        )
+        return _list(await run_in_threadpool(services.recommender.trending, asked))
+
+    @router.get("/items", tags=["items"], response_model=CatalogueAnswer, responses=problems(422))
+    async def items(query: Annotated[PageQuery, Query()]) -> Response:
+        """Return a part of the catalogue."""
+        page = services.catalogue.page(query.offset, query.limit)
+        answer = {"total": len(services.catalogue), "items": [_item(item) for item in page]}
+        return _json(answer)
+
+    @router.get(
+        "/items/{item_id}", tags=["items"], response_model=Item, responses=problems(404, 422)
+    )
+    async def item(item_id: Id) -> Response:
+        """Return an item."""
+        found = services.catalogue.get(item_id)
+        if found is None:
+            raise Problem(404, f"There is no item {shown(item_id)!r}.")
+        return _json(_item(found))
+
+    @router.get(
+        "/users/{user_id}",
+        tags=["users"],
+        response_model=UserAnswer,
+        responses=problems(404, 422),
+    )
+    async def user(user_id: Id) -> Response:
+        """Return what is known of a user."""
+        return _json(await run_in_threadpool(_user, services, user_id))
+
+    return router
+
+
+def _recommend_request(services: Services, body: RecommendBody) -> RecommendRequest:
+    now = microseconds(services.clock())
+    session = tuple(
+        HistoryEvent(
+            # Without a time of their own, in the order sent, ending now.
+            timestamp=microseconds(event.timestamp)
+            if event.timestamp
+            else now - len(body.session) + place,
+            event_id=f"session-{place}",
+            item_id=event.item_id,
+            event_type=event.event_type,
+            value=0.0,
+        )
+        for place, event in enumerate(body.session)
+    )
+    seen = body.exclude_seen
+    return RecommendRequest(
+        request_id=uuid4().hex,
+        user_id=body.user_id,
+        session=session,
+        context_item_ids=tuple(body.context_item_ids),
+        limit=body.limit,
+        offset=body.offset,
+        filter=body.filter,
+        exclude_item_ids=frozenset(body.exclude_item_ids),
+        exclude_seen=seen if isinstance(seen, bool) else frozenset(seen),
+        diversity=body.diversity,
+        exploration=body.exploration,
+        explain=body.explain,
+    )
+
+
+def _list(recommendation: Recommendation) -> Response:
+    items = [
+        {"item_id": item.item_id, "score": item.score, "sources": item.sources}
+        | ({} if item.reason is None else {"reason": item.reason})
+        for item in recommendation.items
+    ]
+    return _json(
+        {
+            "request_id": recommendation.request_id,
+            "model_version": recommendation.model_version,
+            "items": items,
+        }
+    )
+
+
+def _item(item: Item) -> orjson.Fragment:
+    return orjson.Fragment(item.model_dump_json())
+
+
+def _user(services: Services, user_id: str) -> dict[str, object]:
+    profile = services.online.get(User, [user_id])[0]
+    history = services.online.get(UserHistory, [user_id])[0]
+    if profile is None and history is None:
+        raise Problem(404, f"There is no user {shown(user_id)!r}.")
+    return {
+        "user_id": user_id,
+        "attributes": profile.attributes if profile else {},
+        "history": [
+            {
+                "event_id": event.event_id,
+                "item_id": event.item_id,
+                "event_type": event.event_type,
+                "timestamp": _rfc3339(event.timestamp),
+                "value": event.value,
+            }
+            for event in (history.events if history else ())
+        ],
+    }
+
+
+def _rfc3339(microseconds_: int) -> str:
+    from datetime import UTC, datetime
+
+    return (datetime(1970, 1, 1, tzinfo=UTC) + microseconds_ * MICROSECOND).isoformat()
+
+
+def _json(answer: object) -> Response:
+    return Response(orjson.dumps(answer), media_type="application/json")

@@ -1,0 +1,48 @@
+"""What the HTTP edge needs of the process it runs in; a composition root fills it in."""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry
+
+from feature_repo.event_log import EventLog
+from feature_repo.online_features import OnlineFeatures
+from serving.catalogue import Catalogue
+from serving.live_model import ModelHolder
+from serving.recommender import Recommender
+
+
+class Applied(Protocol):
+    """Knows when the worker of this process has applied a record."""
+
+    def expect(self, topic: str, ids: Iterable[str]) -> AbstractContextManager["Future[None]"]:
+        """Give a future that is done once all `ids` of `topic` are applied; enter first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything a request may need.
+
+    applied: None where the worker runs in another process, so that nobody can wait for it.
+    not_ready: says why requests cannot be answered yet; empty where they can.
+    max_future: an event further ahead of the clock is rejected.
+    event_types: the types that are accepted; empty accepts every type.
+    """
+
+    recommender: Recommender
+    holder: ModelHolder
+    catalogue: Catalogue
+    online: OnlineFeatures
+    log: EventLog
+    applied: Applied | None = None
+    not_ready: Callable[[], Sequence[str]] = lambda: ()
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    max_future: timedelta = timedelta(days=1)
+    event_types: frozenset[str] = frozenset()
+    wait_seconds: float = 10.0

@@ -1,0 +1,59 @@
+"""Item statistics for a server whose worker runs elsewhere, read from the online store."""
+
+import threading
+
+import structlog
+
+from feature_repo.online_features import ItemStatistics, OnlineFeatures
+from serving.catalogue import Catalogue
+from serving.sources.trending import TrendingSource
+
+BATCH = 500
+PAUSE_SECONDS = 0.02
+
+
+class StatisticsReader:
+    """Reads every item's statistics into the trending source, again and again, in a thread."""
+
+    def __init__(
+        self,
+        online: OnlineFeatures,
+        catalogue: Catalogue,
+        trending: TrendingSource,
+        every_seconds: float = 30.0,
+    ) -> None:
+        self._online = online
+        self._catalogue = catalogue
+        self._trending = trending
+        self._every_seconds = every_seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="statistics-reader", daemon=True)
+        self._logger = structlog.get_logger(__name__)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop reading."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def read(self) -> None:
+        """Read the statistics of the whole catalogue once."""
+        for offset in range(0, len(self._catalogue), BATCH):
+            ids = [item.item_id for item in self._catalogue.page(offset, BATCH)]
+            found = self._online.get(ItemStatistics, ids)
+            self._trending.update([each for each in found if each is not None])
+            # Requests share the processor, and the store's reading connection.
+            if self._stop.wait(PAUSE_SECONDS):
+                return
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.read()
+            except Exception:
+                self._logger.exception("statistics_not_read")
+            self._stop.wait(self._every_seconds)
