@@ -1,0 +1,112 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feature_repo.archive import Archive
+from feature_repo.event_log import EVENTS, ITEMS, USERS, Message
+from streaming.archiver import Archiver
+from streaming.settings import StreamingSettings
+from streaming.sqlite_log import SqliteLog
+from tests.support.stream import NOW, event, item, user
+
+
+def send(log: SqliteLog, topic: str, key: str, record: Any) -> None:
+    value = None if record is None else record.model_dump_json().encode()
+    log.append(topic, [Message(key, value)])
+
+
+def archiver(log: SqliteLog, archive: Any, **settings: Any) -> Archiver:
+    chosen = StreamingSettings(retry_seconds=0.001, **settings)
+    return Archiver(log, archive, settings=chosen, clock=lambda: NOW)
+
+
+def event_ids(archive: Archive) -> list[str]:
+    return sorted(archive.scan_events().collect()["event_id"])
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> SqliteLog:
+    return SqliteLog(tmp_path / "log.sqlite")
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    return Archive(tmp_path / "archive")
+
+
+def test_everything_is_archived_and_committed(log: SqliteLog, archive: Archive) -> None:
+    for number in range(3):
+        send(log, EVENTS, "u", event(number))
+    send(log, EVENTS, "u", event(1))
+    send(log, ITEMS, "i1", item(1))
+    send(log, ITEMS, "i2", item(2))
+    send(log, ITEMS, "i1", None)
+    send(log, USERS, "u1", user(1))
+    log.append(EVENTS, [Message("u", b"\xff")])
+    writer = archiver(log, archive)
+    writer.step()
+    assert event_ids(archive) == []
+    writer.flush()
+    assert event_ids(archive) == ["e0", "e1", "e2"]
+    assert [each.item_id for each in archive.items()] == ["i2"]
+    assert [each.user_id for each in archive.users()] == ["u1"]
+    assert log.trim(EVENTS, ["archive"]) == 5
+
+
+def test_a_segment_is_written_when_it_is_full(log: SqliteLog, archive: Archive) -> None:
+    send(log, EVENTS, "u", event(0))
+    writer = archiver(log, archive, archive_rows=2)
+    writer.step()
+    assert event_ids(archive) == []
+    send(log, EVENTS, "u", event(1))
+    writer.step()
+    assert event_ids(archive) == ["e0", "e1"]
+
+
+def test_a_crash_before_the_commit_repeats_the_segment(log: SqliteLog, archive: Archive) -> None:
+    send(log, EVENTS, "u", event(0))
+    first = archiver(log, archive)
+    first.step()
+    first._consumer.commit = lambda _: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        first.flush()
+    send(log, EVENTS, "u", event(1))
+    second = archiver(log, archive)
+    second.step()
+    second.flush()
+    assert event_ids(archive) == ["e0", "e1"]
+    assert len(archive.segments()) == 1
+
+
+def test_a_full_disk_delays_and_loses_nothing(log: SqliteLog, archive: Archive) -> None:
+    failures = [OSError(28, "No space left on device")] * 3
+
+    class Full:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(archive, name)
+
+        def write_events(self, segment: str, events: Any) -> int:
+            if failures:
+                raise failures.pop()
+            return archive.write_events(segment, events)
+
+    send(log, EVENTS, "u", event(0))
+    writer = archiver(log, Full())
+    writer.step()
+    writer.flush()
+    assert event_ids(archive) == ["e0"]
+    assert not failures
+
+
+def test_an_erased_user_leaves_the_archive(log: SqliteLog, archive: Archive) -> None:
+    send(log, USERS, "u1", user(1))
+    send(log, EVENTS, "u1", event(0, "u1"))
+    send(log, EVENTS, "u2", event(1, "u2"))
+    send(log, USERS, "u1", None)
+    send(log, EVENTS, "u1", event(2, "u1"))
+    writer = archiver(log, archive)
+    writer.step()
+    writer.flush()
+    assert event_ids(archive) == ["e1", "e2"]
+    assert archive.users() == []
