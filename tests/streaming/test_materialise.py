@@ -1,5 +1,6 @@
 """Imported events end in the state in which the stream would have left them."""
 
+import contextlib
 import random
 from pathlib import Path
 from typing import Any
@@ -83,21 +84,27 @@ def test_interrupted_and_repeated_it_ends_in_the_same_state(tmp_path: Path) -> N
     whole = Checkpoint(tmp_path / "whole.sqlite")
     materialise(archive, whole, MemoryOnline(), log, max_history=MAX_HISTORY)
     for calls in range(4):
-        checkpoint, online = Checkpoint(tmp_path / f"{calls}.sqlite"), MemoryOnline()
-        commit, left = checkpoint.commit, calls
-
-        def failing(*args: Any, **kwargs: Any) -> None:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise KeyboardInterrupt
-            commit(*args, **kwargs)
-
-        checkpoint.commit = failing  # type: ignore[method-assign]
-        try:
-            materialise(archive, checkpoint, online, log, max_history=MAX_HISTORY)
-        except KeyboardInterrupt:
-            checkpoint.commit = commit  # type: ignore[method-assign]
-            materialise(archive, checkpoint, online, log, max_history=MAX_HISTORY)
+        folder = tmp_path / f"{calls}.sqlite"
+        online = MemoryOnline()
+        interrupted = InterruptedCheckpoint(folder, calls)
+        with contextlib.suppress(KeyboardInterrupt):
+            materialise(archive, interrupted, online, log, max_history=MAX_HISTORY)
+        interrupted.close()
+        checkpoint = Checkpoint(folder)
+        materialise(archive, checkpoint, online, log, max_history=MAX_HISTORY)
         assert state(checkpoint) == state(whole)
         assert checkpoint.count_unpushed() == 0
+
+
+class InterruptedCheckpoint(Checkpoint):
+    """Is interrupted after some commits."""
+
+    def __init__(self, path: Path, commits: int) -> None:
+        super().__init__(path)
+        self._left = commits
+
+    def commit(self, *args: Any, **kwargs: Any) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise KeyboardInterrupt
+        super().commit(*args, **kwargs)

@@ -1,0 +1,109 @@
+"""Decoding, dead letters and the notifier."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from feature_repo.event_log import DEAD_LETTERS, EVENTS, ITEMS, USERS, LogRecord
+from feature_repo.event_log import TopicPartition as Source
+from streaming.applied import AppliedNotifier
+from streaming.dead_letters import (
+    DeadLetter,
+    dead_letters,
+    decode_dead_letter,
+    encode_dead_letter,
+    replay,
+)
+from streaming.decode import DecodeError, Decoder, ItemRemoved, UserErased
+from streaming.sqlite_log import SqliteLog
+from tests.support.stream import NOW, event
+
+GOOD = event(1).model_dump_json().encode()
+FUTURE = event(1, minutes=3 * 24 * 60).model_dump_json().encode()
+
+
+def record(topic: str, key: str | None, value: bytes | None, offset: int = 1) -> LogRecord:
+    return LogRecord(Source(topic, 0), offset, key, value)
+
+
+@pytest.fixture
+def decoder() -> Decoder:
+    return Decoder(("view", "cart"), timedelta(days=1))
+
+
+def test_what_is_sound_is_read(decoder: Decoder) -> None:
+    assert decoder.decode(record(EVENTS, "u", GOOD), NOW) == event(1)
+    assert decoder.decode(record(ITEMS, "i", None), NOW) == ItemRemoved("i")
+    assert decoder.decode(record(USERS, "u", None), NOW) == UserErased("u")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        (None, GOOD, "key is null"),
+        ("u", None, "cannot be deleted"),
+        ("u", b"\xff\xfe", "Invalid JSON"),
+        ("u", b"", "Invalid JSON"),
+        ("u", b"[]", "should be an object"),
+        ("u", b'{"event_id": "e"}', r"`user_id`: Field required.* And 3 more errors"),
+        ("u", GOOD.replace(b'"view"', b'"Teleport!"'), r"`event_type`.*Received: 'Teleport!'"),
+        ("u", GOOD.replace(b'"view"', b'"purchase"'), "must be one of cart, view"),
+        ("u", GOOD[:-1] + b', "more": 1}', "`more`: Extra inputs"),
+        ("other", GOOD, "`user_id` is 'u' but the key is 'other'"),
+        ("u", FUTURE, "must be at most 1 day, 0:00:00 ahead of the clock"),
+    ],
+)
+def test_what_is_not_is_refused_with_the_reason(
+    decoder: Decoder, key: str | None, value: bytes | None, reason: str
+) -> None:
+    with pytest.raises(DecodeError, match=reason):
+        decoder.decode(record(EVENTS, key, value), NOW)
+
+
+@pytest.mark.parametrize("value", [b"\xff\x00", None, b""])
+@pytest.mark.parametrize("key", [None, "u"])
+def test_letters_round_trip(key: str | None, value: bytes | None) -> None:
+    letter = DeadLetter(record(EVENTS, key, value, 7), "why not")
+    message = encode_dead_letter(letter)
+    assert message.key == "events/0/7"
+    stored = record(DEAD_LETTERS, message.key, message.value)
+    assert decode_dead_letter(stored) == letter
+
+
+def test_letters_are_replayed_once(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.sqlite")
+    letter = DeadLetter(record(EVENTS, "u", GOOD, 7), "the clock was wrong")
+    log.append(DEAD_LETTERS, [encode_dead_letter(letter)] * 2)  # a crash repeated it
+    assert list(dead_letters(log)) == [letter]
+    assert replay(log) == 1
+    assert replay(log) == 0
+    (again,) = log.consumer(None, [EVENTS]).poll(10, 0.0)
+    assert (again.key, again.value) == ("u", GOOD)
+    log.close()
+
+
+def test_what_is_no_letter_is_named() -> None:
+    with pytest.raises(ValueError, match=r"events\.dead-letter/0@1 is no dead letter"):
+        decode_dead_letter(record(DEAD_LETTERS, "k", b"{}"))
+
+
+def test_a_request_is_told_when_all_its_records_are_applied() -> None:
+    notifier = AppliedNotifier()
+    with notifier.expect(EVENTS, ["a", "b"]) as one, notifier.expect(EVENTS, ["b"]) as other:
+        notifier.notify([(EVENTS, "b"), (ITEMS, "a"), (EVENTS, "c")])
+        assert other.done()
+        assert not one.done()
+        notifier.notify([(EVENTS, "a")])
+        one.result(0)
+    with notifier.expect(EVENTS, []) as nothing:
+        assert nothing.done()
+
+
+def test_nothing_is_remembered_for_those_who_have_gone() -> None:
+    notifier = AppliedNotifier()
+    with notifier.expect(EVENTS, ["a", "b"]) as future:
+        future.cancel()
+        notifier.notify([(EVENTS, "a")])
+    notifier.notify([(EVENTS, "b")])
+    assert not notifier._waiting

@@ -1,0 +1,123 @@
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, Message
+from feature_repo.history import UserHistory
+from feature_repo.online_features import ItemEmbedding, ItemStatistics, UserEmbedding
+from feature_repo.schema import Item
+from serving.item_changelog import ItemUpsert, decode_change
+from streaming.checkpoint import Checkpoint
+from streaming.settings import StreamingSettings
+from streaming.sqlite_log import SqliteLog
+from streaming.worker import Worker
+from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item
+
+
+def worker_on(folder: Path, online: Any, encoder: Any = HashEncoder, **options: Any) -> Worker:
+    return Worker(
+        SqliteLog(folder / "log.sqlite"),
+        online,
+        Checkpoint(folder / "checkpoint.sqlite"),
+        encoder,
+        settings=StreamingSettings(retry_seconds=0.001, statistics_seconds=0),
+        clock=lambda: NOW,
+        **options,
+    )
+
+
+def send(worker: Worker, *changes: Any) -> None:
+    for change in changes:
+        topic, key = (ITEMS, change.item_id) if isinstance(change, Item) else (EVENTS, "u")
+        worker._log.append(topic, [Message(key, change.model_dump_json().encode())])
+
+
+def test_a_running_worker_makes_events_visible_and_says_so(tmp_path: Path) -> None:
+    told: list[ItemStatistics] = []
+    online = MemoryOnline()
+    worker = worker_on(tmp_path, online, on_statistics=told.extend)
+    worker.start()
+    with worker.applied.expect(EVENTS, ["e1", "e2"]) as done:
+        send(worker, item(1), event(1, item="i1"), event(2, item="i1", minutes=1))
+        done.result(30)
+    (history,) = online.get(UserHistory, ["u"])
+    (embedding,) = online.get(UserEmbedding, ["u"])
+    assert [each.event_id for each in history.events] == ["e1", "e2"]
+    assert embedding.history_timestamp == history.events[-1].timestamp
+    assert np.array_equal(embedding.vector, HashEncoder().encode_queries([history])[0])
+    assert worker.ready
+    worker.stop()
+    assert worker.failure is None
+    (statistics,) = online.get(ItemStatistics, ["i1"])
+    assert told[-1] == statistics
+
+    later: list[ItemStatistics] = []
+    worker = worker_on(tmp_path, online, on_statistics=later.extend)
+    worker.recover()
+    assert later == [statistics]
+
+
+def test_an_online_store_that_is_down_delays_and_loses_nothing(tmp_path: Path) -> None:
+    class Down(MemoryOnline):
+        failures = 5
+
+        def push(self, records: Any) -> None:
+            if self.failures:
+                self.failures -= 1
+                raise ConnectionError("no store here")
+            super().push(records)
+
+    online = Down()
+    worker = worker_on(tmp_path, online)
+    send(worker, event(1))
+    worker.recover()
+    worker.step()
+    assert online.failures == 0
+    assert len(online.get(UserHistory, ["u"])[0].events) == 1
+
+
+def test_a_worker_stopped_before_a_dead_store_leaves_its_work_to_the_next(tmp_path: Path) -> None:
+    reached = threading.Event()
+
+    class Down(MemoryOnline):
+        def push(self, records: Any) -> None:
+            reached.set()
+            raise ConnectionError("no store here")
+
+    first = worker_on(tmp_path, Down())
+    first.start()
+    send(first, event(1))
+    assert reached.wait(30)
+    first.stop()
+    assert isinstance(first.failure, ConnectionError)
+    online = MemoryOnline()
+    worker_on(tmp_path, online).recover()
+    assert len(online.get(UserHistory, ["u"])[0].events) == 1
+
+
+def test_an_encoder_that_fails_stops_nothing(tmp_path: Path) -> None:
+    class Broken(HashEncoder):
+        def encode_queries(self, *_: Any) -> np.ndarray:
+            raise RuntimeError("no graph")
+
+        def encode_candidates(self, items: Any, at: Any) -> np.ndarray:
+            return np.full((len(items), 4), np.nan, np.float32)
+
+    for encoder in (Broken, lambda: None):
+        folder = tmp_path / getattr(encoder, "__name__", "")
+        folder.mkdir()
+        online = MemoryOnline()
+        worker = worker_on(folder, online, encoder)
+        send(worker, item(1), event(1))
+        worker.recover()
+        worker.step()
+        assert len(online.get(UserHistory, ["u"])[0].events) == 1
+        assert online.get(UserEmbedding, ["u"]) == [None]
+        assert online.get(ItemEmbedding, ["i1"]) == [None]
+        (record,) = worker._log.consumer(None, [ITEM_EMBEDDINGS]).poll(10, 0.0)
+        change = decode_change(record)
+        assert isinstance(change, ItemUpsert)
+        assert change.item == item(1)
+        assert change.embedding.shape == (0,)
