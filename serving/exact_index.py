@@ -95,9 +95,9 @@ class ExactIndex:
         rows = np.flatnonzero(allowed)
         # Gathering rows costs more than multiplying a few too many.
         if len(rows) * 4 < end:
-            scores = embeddings[rows] @ query_embedding
+            scores = dot_products(embeddings[rows], query_embedding)
         else:
-            scores = (embeddings @ query_embedding)[rows]
+            scores = dot_products(embeddings, query_embedding)[rows]
         positions = best(scores, count)
         return rows[positions], scores[positions]
 
@@ -116,6 +116,15 @@ class ExactIndex:
             present[: self._end] = self._present[: self._end]
             # A reader holds `_end` rows of either matrix, old or new.
             self._embeddings, self._present = embeddings, present
+
+
+def dot_products(embeddings: Embeddings, query_embedding: Embeddings) -> npt.NDArray[np.float32]:
+    """Return float32 [n] of embeddings float32 [n, dim] with a query float32 [dim].
+
+    Not by BLAS: its threads wait for each other, which on a busy machine turns .1 ms into 8.
+    """
+    products: npt.NDArray[np.float32] = np.einsum("ij,j->i", embeddings, query_embedding)
+    return products
 
 
 def check_embeddings(argument: str, embeddings: Embeddings, dimension: int) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
+from serving.exact_index import dot_products
 from serving.item_rows import Rows
 
 
@@ -27,13 +28,13 @@ def maximal_marginal_relevance(
     spread = float(np.ptp(scores)) or 1.0
     relevance = (1.0 - diversity) * (scores - scores.min()) / spread
     norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    directions = embeddings / np.where(norms > 0, norms, 1.0)
+    directions = (embeddings / np.where(norms > 0, norms, 1.0)).astype(np.float32)
     nearest = np.full(size, -1.0, dtype=np.float32)
     order = np.empty(count, dtype=np.int64)
     order[0] = chosen = int(np.argmax(scores))
     relevance[chosen] = -np.inf
     for place in range(1, count):
-        np.maximum(nearest, directions @ directions[chosen], out=nearest)
+        np.maximum(nearest, dot_products(directions, directions[chosen]), out=nearest)
         order[place] = chosen = int(np.argmax(relevance - diversity * nearest))
         relevance[chosen] = -np.inf
     return order

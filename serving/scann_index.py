@@ -164,35 +164,40 @@ class ScannIndex:
             self._rebuild.start()
 
     def _rebuild_tree(self) -> None:
+        built: tuple[Any, int] | None = None
         try:
-            searcher, leaves = self._make_searcher()
-        except BaseException:
-            self._missed = None  # The old tree serves on; the next change tries again.
-            raise
-        with self._write_lock:
-            missed = np.array(sorted(self._missed or ()), dtype=np.int64)
-            self._missed = None
-            self._swap(searcher, leaves)
-            embeddings, present = self._table.embeddings_of_rows(missed)
-            self._apply_upsert(missed[present], embeddings[present])
-            self._apply_delete(missed[~present])
+            rows, embeddings = self._table.candidates()
+            # Meanwhile too many may have been deleted.
+            if len(rows) >= self._tree_from // 2:
+                built = _make_searcher(rows, embeddings)
+        finally:
+            # Where building fails the old tree serves on; the next change tries again.
+            with self._write_lock:
+                missed = np.array(sorted(self._missed or ()), dtype=np.int64)
+                self._missed = None
+                if built is not None and len(self._table) >= self._tree_from // 2:
+                    self._swap(*built)
+                    embeddings, present = self._table.embeddings_of_rows(missed)
+                    self._apply_upsert(missed[present], embeddings[present])
+                    self._apply_delete(missed[~present])
 
     def _build(self) -> None:
-        self._swap(*self._make_searcher())
+        self._swap(*_make_searcher(*self._table.candidates()))
 
     def _swap(self, searcher: Any, leaves: int) -> None:
         with self._lock:
             self._searcher, self._leaves = searcher, leaves
             self._built_size, self._changes = len(searcher.docids), 0
 
-    def _make_searcher(self) -> tuple[Any, int]:
-        rows, embeddings = self._table.candidates()
-        leaves = max(1, round(LEAVES_PER_ROOT * len(rows) ** 0.5))
-        builder = scann_ops_pybind.builder(embeddings, REORDERED, "dot_product")
-        builder = builder.tree(leaves, leaves, training_sample_size=min(len(rows), 200_000))
-        builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2)
-        builder = builder.reorder(REORDERED)
-        searcher = builder.build(docids=rows.tolist())
-        # So that no upsert waits for all vectors to be copied to a larger place.
-        searcher.reserve(round((1 + REBUILD_SHARE) * len(rows)) + 1)
-        return searcher, leaves
+
+def _make_searcher(rows: Rows, embeddings: Embeddings) -> tuple[Any, int]:
+    """Return a searcher whose docids are the rows, and how many leaves it has."""
+    leaves = max(1, round(LEAVES_PER_ROOT * len(rows) ** 0.5))
+    builder = scann_ops_pybind.builder(embeddings, REORDERED, "dot_product")
+    builder = builder.tree(leaves, leaves, training_sample_size=min(len(rows), 200_000))
+    builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2)
+    builder = builder.reorder(REORDERED)
+    searcher = builder.build(docids=rows.tolist())
+    # So that no upsert waits for all vectors to be copied to a larger place.
+    searcher.reserve(round((1 + REBUILD_SHARE) * len(rows)) + 1)
+    return searcher, leaves
