@@ -55,7 +55,7 @@ class QueryTower(keras.layers.Layer):
         self.hidden = keras.layers.Dense(hidden_units, activation="tanh")
         self.dropout = keras.layers.Dropout(hidden_dropout)
         self.correction = keras.layers.Dense(width)
-        # Zero at first: it stays so, and harmless, where no event tells of a search.
+        # Zero, and untrained as yet: no training example carries a search query.
         self.query_projection = keras.layers.Dense(
             width, use_bias=False, kernel_initializer="zeros"
         )

@@ -146,7 +146,7 @@ def text_tower_digest(tower: TextTower, settings: TextSettings) -> str:
         return base
     digest = hashlib.sha256(base.encode())
     for weight in tower.trainable_variables:
-        digest.update(keras.ops.convert_to_numpy(weight).tobytes())
+        digest.update(weight.numpy().tobytes())
     return digest.hexdigest()
 
 

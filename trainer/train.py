@@ -54,7 +54,9 @@ class TrainedModel:
             for start in range(0, len(rows), batch_size)
         ]
         shape = (0, self.settings.dimension)
-        return np.concatenate([part.numpy() for part in parts] or [np.zeros(shape, np.float32)])
+        # Whatever the precision of training, an index holds float32.
+        arrays = [tf.cast(part, tf.float32).numpy() for part in parts]
+        return np.concatenate(arrays or [np.zeros(shape, np.float32)])
 
     def query_embeddings(
         self,
@@ -70,7 +72,8 @@ class TrainedModel:
         def encode(items: Any, event_types: Any, timestamps: Any, last: Any) -> Any:
             no_query = tf.zeros([tf.shape(items)[0], text_dimension])
             history = tf.gather(table, items)
-            return tower(history, event_types, timestamps, last[:, None], no_query)[:, 0]
+            queries = tower(history, event_types, timestamps, last[:, None], no_query)
+            return tf.cast(queries[:, 0], tf.float32)
 
         parts = [
             encode(*self._histories(users[start : start + batch_size])).numpy()

@@ -1,0 +1,122 @@
+"""A shop small enough to train on in a second: whoever views item k views item k + 1 next.
+
+Run as a script it trains under a strategy on two virtual CPU devices, which TensorFlow only
+makes before its first operation, and writes the losses as JSON.
+"""
+
+import json
+import sys
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import trainer  # noqa: F401  (sets what TensorFlow reads when it is first imported)
+
+# isort: split
+import keras
+import keras_hub
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import tensorflow as tf
+
+from feature_repo.schema import Item
+from trainer.interactions import Interactions
+from trainer.settings import TextSettings, TrainingSettings
+from trainer.text_tower import TextTower
+
+NUM_ITEMS = 20
+TEXT_DIMENSION = 384
+START = datetime(2026, 1, 1, tzinfo=UTC)
+WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "lamp", *map(str, range(NUM_ITEMS)))
+
+
+def tiny_settings(**changes: Any) -> TrainingSettings:
+    """No dropout, every item a negative: the order of the items is learned in a few epochs."""
+    settings: dict[str, Any] = {
+        "dimension": 16,
+        "hidden_units": 16,
+        "history_length": 12,
+        "horizon_days": 0.0,
+        "labels_per_position": 1,
+        "id_dropout": 0.0,
+        "event_dropout": 0.0,
+        "hidden_dropout": 0.0,
+        "epochs": 3,
+        "batch_size": 16,
+        "num_sampled_negatives": 100,
+        "text": TextSettings(max_tokens=16),
+    }
+    return TrainingSettings(**{**settings, **changes})
+
+
+def tiny_items() -> list[Item]:
+    return [
+        Item(
+            item_id=f"i{number}",
+            title=f"lamp {number}",
+            categories=("even",) if number % 2 == 0 else ("odd",),
+            price=number + 1.0,
+        )
+        for number in range(NUM_ITEMS)
+    ]
+
+
+def tiny_interactions(users: int = 40, events: int = 12) -> Interactions:
+    starts = np.random.default_rng(0).integers(NUM_ITEMS, size=users)
+    rows = [
+        {
+            "event_id": f"e{user}-{step}",
+            "user_id": f"u{user:03}",
+            "item_id": f"i{(starts[user] + step) % NUM_ITEMS}",
+            "event_type": "view",
+            "timestamp": START + timedelta(hours=step),
+        }
+        for user in range(users)
+        for step in range(events)
+    ]
+    frame = pl.DataFrame(rows, schema_overrides={"timestamp": pl.Datetime("us", "UTC")})
+    return Interactions.from_frame(frame, tiny_items())
+
+
+def tiny_text_embeddings() -> npt.NDArray[np.float32]:
+    vectors = np.random.default_rng(1).normal(size=(NUM_ITEMS, TEXT_DIMENSION))
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / norms, dtype=np.float32)
+
+
+def tiny_text_tower(lora_rank: int = 0) -> TextTower:
+    """One layer of BERT with random weights."""
+    keras.utils.set_random_seed(1)
+    backbone = keras_hub.models.BertBackbone(
+        vocabulary_size=len(WORDS),
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=TEXT_DIMENSION,
+        intermediate_dim=32,
+        max_sequence_length=16,
+    )
+    if lora_rank:
+        backbone.enable_lora(lora_rank)
+    else:
+        backbone.trainable = False
+    with tempfile.TemporaryDirectory() as folder:
+        vocabulary = Path(folder) / "vocab.txt"
+        vocabulary.write_text("\n".join(WORDS))
+        tokenizer = keras_hub.models.BertTokenizer(str(vocabulary))
+    return TextTower(backbone, tokenizer, 16, name="text_tower")
+
+
+def main(strategy: str, losses: Path) -> None:
+    from trainer.train import train
+
+    devices = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
+    settings = tiny_settings(strategy=strategy)
+    model = train(tiny_interactions(), settings, tiny_text_tower(), tiny_text_embeddings())
+    losses.write_text(json.dumps(model.losses))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,58 @@
+"""The retrieval loss against its definition."""
+
+import trainer  # noqa: F401  (sets what TensorFlow reads when it is first imported)
+
+# isort: split
+import numpy as np
+import tensorflow as tf
+
+from trainer.retrieval import RetrievalLoss
+
+
+def loss(
+    queries: np.ndarray,
+    candidates: np.ndarray,
+    ids: np.ndarray,
+    expected_count: np.ndarray,
+    weights: np.ndarray,
+) -> float:
+    floats = [tf.constant(value, tf.float32) for value in (queries, candidates)]
+    rest = [tf.constant(value, tf.float32) for value in (expected_count, weights)]
+    return float(RetrievalLoss()(*floats, tf.constant(ids), *rest))
+
+
+def example() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    return random.normal(size=(4, 8)), random.normal(size=(10, 8)), np.arange(10)
+
+
+def test_it_is_the_softmax_over_all_items_where_all_are_candidates_once() -> None:
+    queries, candidates, ids = example()
+    weights = np.array([1.0, 2.0, 0.5, 3.0])
+    scores = queries @ candidates.T
+    each = np.log(np.exp(scores).sum(axis=1)) - np.diag(scores[:, :4])
+    expected = (each * weights).sum() / weights.sum()
+    np.testing.assert_allclose(
+        loss(queries, candidates, ids, np.ones(10), weights), expected, rtol=1e-5
+    )
+
+
+def test_a_candidate_listed_twice_as_often_weighs_half() -> None:
+    queries, candidates, ids = example()
+    once = loss(queries, candidates, ids, np.ones(10), np.ones(4))
+    # Items 4..9 twice, each expected twice; ids differ from the positives, so nothing is removed.
+    twice = np.concatenate([candidates, candidates[4:]])
+    counts = np.concatenate([np.ones(4), np.full(12, 2.0)])
+    ids = np.concatenate([ids, ids[4:]])
+    np.testing.assert_allclose(loss(queries, twice, ids, counts, np.ones(4)), once, rtol=1e-5)
+
+
+def test_a_negative_that_is_the_positive_is_removed() -> None:
+    queries, candidates, ids = example()
+    # With one query, its positive once more among the negatives changes nothing.
+    without = loss(queries[:1], candidates, ids, np.ones(10), np.ones(1))
+    again = np.concatenate([candidates, candidates[:1]])
+    ids = np.concatenate([ids, ids[:1]])
+    np.testing.assert_allclose(
+        loss(queries[:1], again, ids, np.ones(11), np.ones(1)), without, rtol=1e-5
+    )

@@ -1,0 +1,35 @@
+"""The text tower is all-MiniLM-L6-v2 as published, WordPiece included."""
+
+import numpy as np
+import pytest
+
+from trainer.settings import TextSettings
+from trainer.text_tower import TextTower, embed_texts, load_text_tower
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def tower() -> TextTower:
+    return load_text_tower(TextSettings())
+
+
+def test_similarities_are_the_published_ones(tower: TextTower) -> None:
+    """https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2"""
+    person, dog, very = "a happy person", "a happy dog", "a very happy person"
+    embeddings = embed_texts(tower, [f"That is {words}" for words in (person, dog, very)], 8)
+    similarities = embeddings @ embeddings[0]
+    np.testing.assert_allclose(similarities, [1.0, 0.695, 0.943], atol=1e-3)
+
+
+def test_neither_batch_nor_case_nor_order_matters(tower: TextTower) -> None:
+    texts = ["a lamp", "WHITE HANGING HEART T-LIGHT HOLDER, cream and red, 12 pieces", "", "Ämter"]
+    together = embed_texts(tower, texts, 64)
+    alone = embed_texts(tower, [text.lower() for text in reversed(texts)], 1)[::-1]
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-5)
+
+
+def test_long_texts_are_cut(tower: TextTower) -> None:
+    embeddings = embed_texts(tower, ["lamp " * 62, "lamp " * 600], 2)
+    np.testing.assert_allclose(embeddings[0], embeddings[1], atol=1e-5)

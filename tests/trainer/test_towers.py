@@ -1,0 +1,138 @@
+"""What the towers may see, and what they do with what they do not know."""
+
+import trainer  # noqa: F401  (sets what TensorFlow reads when it is first imported)
+
+# isort: split
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.candidate_tower import AGE_BUCKETS, CandidateTower, CandidateVocabulary, age_bucket
+from trainer.query_tower import HOUR, TIME_BUCKETS, QueryTower, time_bucket
+
+DIMENSION, LENGTH = 8, 6
+
+
+@pytest.fixture
+def query_tower() -> QueryTower:
+    keras.utils.set_random_seed(0)
+    tower = QueryTower(DIMENSION, num_event_types=2, hidden_units=8, num_heads=2)
+    tower.build()
+    random = np.random.default_rng(0)
+    # What starts at zero would make every test pass.
+    for weight in tower.trainable_variables:
+        weight.assign(random.normal(scale=0.3, size=weight.shape))
+    return tower
+
+
+def encode(tower: QueryTower, history: np.ndarray, times: np.ndarray, last: int) -> np.ndarray:
+    types = np.where(times > 0, 1, 0)[None]
+    arguments = (history[None], types, times[None], np.array([[last]]), np.zeros((1, 384)))
+    dtypes = (tf.float32, tf.int32, tf.int64, tf.int32, tf.float32)
+    tensors = [tf.constant(value, kind) for value, kind in zip(arguments, dtypes, strict=True)]
+    return tower(*tensors).numpy()[0, 0]
+
+
+def history() -> tuple[np.ndarray, np.ndarray]:
+    vectors = np.random.default_rng(1).normal(size=(LENGTH, DIMENSION))
+    return vectors, (1 + np.arange(LENGTH, dtype=np.int64) ** 2) * HOUR
+
+
+def test_a_position_sees_nothing_that_came_later(query_tower: QueryTower) -> None:
+    vectors, times = history()
+    before = encode(query_tower, vectors, times, last=2)
+    vectors[3:] = 100.0
+    times[3:] *= 7
+    np.testing.assert_allclose(encode(query_tower, vectors, times, last=2), before, rtol=1e-5)
+
+
+def test_a_position_sees_all_that_came_before(query_tower: QueryTower) -> None:
+    vectors, times = history()
+    before = encode(query_tower, vectors, times, last=2)
+    for position in range(3):
+        changed = vectors.copy()
+        changed[position] += 1.0
+        assert not np.allclose(encode(query_tower, changed, times, last=2), before, atol=1e-4)
+
+
+def test_padding_changes_nothing(query_tower: QueryTower) -> None:
+    vectors, times = history()
+    padded = np.concatenate([vectors, np.full((3, DIMENSION), 9.0)])
+    padded_times = np.concatenate([times, np.zeros(3, np.int64)])
+    np.testing.assert_allclose(
+        encode(query_tower, padded, padded_times, last=LENGTH - 1),
+        encode(query_tower, vectors, times, last=LENGTH - 1),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_the_moment_of_the_request_does_not_matter(query_tower: QueryTower) -> None:
+    vectors, times = history()
+    np.testing.assert_allclose(
+        encode(query_tower, vectors, times + 1000 * HOUR, last=LENGTH - 1),
+        encode(query_tower, vectors, times, last=LENGTH - 1),
+        rtol=1e-5,
+    )
+
+
+def test_an_empty_history_asks_for_popularity_alone(query_tower: QueryTower) -> None:
+    vectors, times = history()
+    query = encode(query_tower, vectors, np.zeros_like(times), last=0)
+    np.testing.assert_array_equal(query, [0.0] * (DIMENSION - 1) + [1.0])
+
+
+def test_time_buckets_grow_with_time_and_are_bounded() -> None:
+    hours = tf.constant([0, 1, 24, 100, 1_000, 10_000, 10_000_000], tf.int64) * HOUR
+    buckets = time_bucket(hours).numpy()
+    assert (np.diff(buckets) > 0).all()
+    assert buckets[0] == 0
+    assert buckets[-1] == TIME_BUCKETS - 1
+    assert time_bucket(tf.constant(-HOUR, tf.int64)).numpy() == 0
+
+
+def test_age_buckets_grow_with_age_and_0_is_unknown() -> None:
+    ages = [-1.0, 0.0, 0.5, 2.0, 30.0, 400.0, 1e6]
+    buckets = age_bucket(tf.constant(ages)).numpy()
+    assert (np.diff(buckets) > 0).all()
+    assert buckets[0] == 0
+    assert buckets[1] == 1
+    assert buckets[-1] == AGE_BUCKETS
+
+
+@pytest.fixture
+def candidate_tower() -> CandidateTower:
+    vocabulary = CandidateVocabulary(["a", "b"], ["shoes"], ["acme"], [1.0, 2.0, 3.0])
+    keras.utils.set_random_seed(0)
+    tower = CandidateTower(vocabulary, DIMENSION, text_dimension=4, id_dropout=0.999)
+    tower.build()
+    return tower
+
+
+def item(**changes: float) -> dict[str, tf.Tensor]:
+    known = {"id": 0, "category": 0, "brand": 0, "price": np.nan, "age_days": -1.0, **changes}
+    integers = ("id", "category", "brand")
+    return {
+        "text_embedding": tf.constant([[0.5] * 4]),
+        **{
+            name: tf.constant([value], tf.int32 if name in integers else tf.float32)
+            for name, value in known.items()
+        },
+    }
+
+
+def test_what_is_unknown_adds_nothing(candidate_tower: CandidateTower) -> None:
+    text_alone = candidate_tower.text_projection(tf.constant([[0.5] * 4]))
+    np.testing.assert_allclose(candidate_tower(item()), text_alone, rtol=1e-6)
+
+
+@pytest.mark.parametrize("known", ["id", "category", "brand", "price", "age_days"])
+def test_what_is_known_adds_something(candidate_tower: CandidateTower, known: str) -> None:
+    assert not np.allclose(candidate_tower(item(**{known: 1})), candidate_tower(item()))
+
+
+def test_ids_are_dropped_in_training_alone(candidate_tower: CandidateTower) -> None:
+    unseen, seen = candidate_tower(item()), item(id=1)
+    np.testing.assert_allclose(candidate_tower(seen, training=True), unseen)
+    assert not np.allclose(candidate_tower(seen), unseen)

@@ -1,0 +1,153 @@
+"""Training learns, resumes, and comes to the same loss however it is run."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from feature_repo.schema import Item
+from tests.support import tiny_training as tiny
+from trainer.interactions import Interactions
+from trainer.settings import TextSettings, TrainingSettings
+from trainer.text_tower import text_tower_digest
+from trainer.train import Progress, TrainedModel, train
+
+pytestmark = pytest.mark.slow
+
+
+def train_tiny(settings: TrainingSettings, checkpoints: Path | None = None) -> TrainedModel:
+    tower = tiny.tiny_text_tower(settings.text.lora_rank)
+    return train(
+        tiny.tiny_interactions(),
+        settings,
+        tower,
+        tiny.tiny_text_embeddings(),
+        checkpoints=checkpoints,
+    )
+
+
+@pytest.fixture(scope="module")
+def baseline() -> TrainedModel:
+    return train_tiny(tiny.tiny_settings())
+
+
+def test_the_loss_starts_at_chance_and_falls(baseline: TrainedModel) -> None:
+    assert baseline.losses[0] == pytest.approx(np.log(tiny.NUM_ITEMS), rel=0.05)
+    assert list(baseline.losses) == sorted(baseline.losses, reverse=True)
+
+
+def test_the_next_item_is_learned() -> None:
+    model = train_tiny(tiny.tiny_settings(epochs=40, learning_rate=1e-2))
+    candidates = model.candidate_embeddings()
+    users = np.arange(len(model.interactions.user_ids))
+    ranked = np.argsort(-model.query_embeddings(users, candidates) @ candidates.T, axis=1)
+    last = model.interactions.item[model.interactions.first_event[1:] - 1]
+    hits = ranked[:, 0] == (last + 1) % tiny.NUM_ITEMS
+    assert hits.mean() > 0.9
+
+
+def test_one_seed_gives_one_model(baseline: TrainedModel) -> None:
+    again = train_tiny(tiny.tiny_settings())
+    np.testing.assert_allclose(again.losses, baseline.losses, rtol=1e-5)
+
+
+def test_two_replicas_reach_the_loss_of_one(baseline: TrainedModel, tmp_path: Path) -> None:
+    losses = tmp_path / "losses.json"
+    command = [sys.executable, "-m", "tests.support.tiny_training", "mirrored", str(losses)]
+    subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[2])
+    # A replica has half the batch, so its in-batch negatives differ; the loss's scale does not.
+    np.testing.assert_allclose(json.loads(losses.read_text()), baseline.losses, rtol=0.02)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_reaches_the_same_loss(baseline: TrainedModel, precision: str) -> None:
+    model = train_tiny(tiny.tiny_settings(precision=precision))
+    np.testing.assert_allclose(model.losses, baseline.losses, rtol=0.01)
+    assert model.candidate_embeddings().dtype == np.float32
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_an_interrupted_training_ends_as_one_without(
+    baseline: TrainedModel, tmp_path: Path
+) -> None:
+    class InterruptError(Exception):
+        pass
+
+    def interrupt(progress: Progress) -> None:
+        if (progress.epoch, progress.step) == (3, 2):
+            raise InterruptError
+
+    with pytest.raises(InterruptError):
+        train(
+            tiny.tiny_interactions(),
+            tiny.tiny_settings(),
+            tiny.tiny_text_tower(),
+            tiny.tiny_text_embeddings(),
+            checkpoints=tmp_path,
+            on_step=interrupt,
+        )
+    resumed = train_tiny(tiny.tiny_settings(), checkpoints=tmp_path)
+    assert len(resumed.losses) == 1
+    np.testing.assert_allclose(resumed.losses[-1], baseline.losses[-1], rtol=1e-4)
+    np.testing.assert_allclose(
+        resumed.candidate_embeddings(), baseline.candidate_embeddings(), atol=1e-4
+    )
+
+
+def test_lora_trains_the_text_tower_and_its_digest_tells() -> None:
+    settings = tiny.tiny_settings(text=TextSettings(lora_rank=2, max_tokens=16))
+    untrained = tiny.tiny_text_tower(lora_rank=2)
+    model = train_tiny(settings)
+    pairs = list(
+        zip(untrained.trainable_variables, model.text_tower.trainable_variables, strict=True)
+    )
+    assert pairs
+    assert all(
+        not np.array_equal(before.numpy(), after.numpy())
+        for before, after in pairs
+        if "lora" in after.path
+    )
+    digests = {text_tower_digest(tower, settings.text) for tower in (untrained, model.text_tower)}
+    assert len(digests) == 2
+
+
+def test_frozen_bert_stays_as_it_was(baseline: TrainedModel) -> None:
+    assert not baseline.text_tower.trainable_variables
+    before = tiny.tiny_text_tower().get_weights()
+    for was, weight in zip(before, baseline.text_tower.get_weights(), strict=True):
+        np.testing.assert_array_equal(was, weight)
+
+
+def test_nothing_to_learn_is_refused() -> None:
+    alone = tiny.tiny_interactions(users=3, events=1)
+    with pytest.raises(ValueError, match="two different moments"):
+        train(alone, tiny.tiny_settings(), tiny.tiny_text_tower(), tiny.tiny_text_embeddings())
+
+
+def test_sampled_negatives_learn_as_well() -> None:
+    losses = train_tiny(tiny.tiny_settings(num_sampled_negatives=8)).losses
+    assert losses[-1] < losses[0]
+
+
+def test_an_item_without_events_is_embedded(baseline: TrainedModel) -> None:
+    items = [*tiny.tiny_items(), Item(item_id="new", title="lamp 3")]
+    frame_of = tiny.tiny_interactions()
+    columns = Interactions(
+        frame_of.user_ids,
+        items,
+        frame_of.event_types,
+        frame_of.user,
+        frame_of.item,
+        frame_of.event_type,
+        frame_of.timestamp,
+        frame_of.first_event,
+    )
+    texts = np.concatenate([tiny.tiny_text_embeddings(), tiny.tiny_text_embeddings()[3:4]])
+    model = train(columns, tiny.tiny_settings(), tiny.tiny_text_tower(), texts)
+    candidates = model.candidate_embeddings()
+    assert candidates.shape == (len(items), tiny.tiny_settings().dimension)
+    assert np.isfinite(candidates).all()

@@ -1,0 +1,126 @@
+"""No label may be of the past, nor of the moment that its position sees."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feature_repo.schema import Item
+from trainer.interactions import Interactions
+from trainer.settings import TrainingSettings
+from trainer.windows import DAY, make_windows, sample_batch
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+ITEMS = [Item(item_id=f"i{number}") for number in range(5)]
+
+# (user, item, hour): few users and hours, so that baskets and long histories are common.
+HISTORIES = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 4), st.integers(0, 400)), min_size=1, max_size=40
+)
+SETTINGS = st.builds(
+    TrainingSettings,
+    history_length=st.integers(2, 8),
+    horizon_days=st.sampled_from([0.0, 1.0, 5.0]),
+    positions_per_window=st.integers(1, 8),
+    labels_per_position=st.integers(1, 4),
+)
+
+
+def interactions_of(history: list[tuple[int, int, int]]) -> Interactions:
+    rows = [
+        {
+            "event_id": f"e{number}",
+            "user_id": f"u{user}",
+            "item_id": f"i{item}",
+            "event_type": "view",
+            "timestamp": START + timedelta(hours=hour),
+        }
+        for number, (user, item, hour) in enumerate(history)
+    ]
+    frame = pl.DataFrame(rows, schema_overrides={"timestamp": pl.Datetime("us", "UTC")})
+    return Interactions.from_frame(frame, ITEMS)
+
+
+@given(HISTORIES, SETTINGS)
+def test_labels_are_strictly_later_and_within_the_horizon_or_the_next_moment(
+    history: list[tuple[int, int, int]], settings: TrainingSettings
+) -> None:
+    columns = interactions_of(history)
+    windows = make_windows(columns, settings)
+    for cut, start, end in zip(windows.cut, windows.label_start, windows.label_end, strict=True):
+        assert start < end
+        assert (columns.user[start:end] == columns.user[cut]).all()
+        assert (columns.timestamp[start:end] > columns.timestamp[cut]).all()
+        latest = max(columns.timestamp[cut] + settings.horizon_days * DAY, columns.timestamp[start])
+        assert (columns.timestamp[start:end] <= latest).all()
+
+
+@given(HISTORIES, SETTINGS)
+def test_every_moment_but_a_users_last_is_cut_once(
+    history: list[tuple[int, int, int]], settings: TrainingSettings
+) -> None:
+    columns = interactions_of(history)
+    windows = make_windows(columns, settings)
+    moments = {(user, hour) for user, _, hour in history}
+    users = {user for user, _ in moments}
+    assert len(windows.cut) == len(moments) - len(users)
+    assert len(set(windows.cut.tolist())) == len(windows.cut)
+
+
+@given(HISTORIES, SETTINGS)
+def test_a_position_lies_in_its_window_and_a_label_was_acted_on(
+    history: list[tuple[int, int, int]], settings: TrainingSettings
+) -> None:
+    columns = interactions_of(history)
+    windows = make_windows(columns, settings)
+    chosen = np.arange(len(windows))
+    batch = sample_batch(columns, windows, chosen, settings, np.random.default_rng(0))
+    assert batch.items.shape == (len(windows), settings.history_length)
+    for window in chosen:
+        user = columns.user[windows.start[window]]
+        start, end = columns.first_event[user : user + 2]
+        labelled = batch.weights[window].any(axis=1)
+        seen = batch.timestamps[window][batch.positions[window]]
+        assert (seen[labelled] > 0).all()
+        for column in np.flatnonzero(labelled):
+            labels = batch.labels[window, column][batch.weights[window, column] > 0]
+            later = columns.timestamp[start:end] > seen[column]
+            assert set(labels) <= set(columns.item[start:end][later])
+
+
+def test_event_types_weigh_and_weight_0_is_no_label() -> None:
+    frame = pl.DataFrame(
+        {
+            "event_id": ["a", "b", "c"],
+            "user_id": ["u"] * 3,
+            "item_id": ["i0", "i1", "i2"],
+            "event_type": ["view", "purchase", "view"],
+            "timestamp": [START, START + timedelta(days=1), START + timedelta(days=2)],
+        },
+        schema_overrides={"timestamp": pl.Datetime("us", "UTC")},
+    )
+    columns = Interactions.from_frame(frame, ITEMS)
+    settings = TrainingSettings(
+        horizon_days=0.0, recency_days=1e6, event_type_weights={"purchase": 3.0, "view": 0.0}
+    )
+    windows = make_windows(columns, settings)
+    batch = sample_batch(columns, windows, np.arange(1), settings, np.random.default_rng(0))
+    weights = dict(zip(batch.labels[0, :2, 0], batch.weights[0, :2, 0], strict=True))
+    assert weights[2] == 0.0
+    assert np.isclose(weights[1], 3.0, atol=1e-4)
+
+
+def test_events_with_one_id_are_one_event_and_unknown_items_are_none() -> None:
+    frame = pl.DataFrame(
+        {
+            "event_id": ["a", "a", "b"],
+            "user_id": ["u"] * 3,
+            "item_id": ["i0", "i0", "unheard-of"],
+            "event_type": ["view"] * 3,
+            "timestamp": [START] * 3,
+        },
+        schema_overrides={"timestamp": pl.Datetime("us", "UTC")},
+    )
+    assert len(Interactions.from_frame(frame, ITEMS).item) == 1
