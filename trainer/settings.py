@@ -48,8 +48,14 @@ class TrainingSettings(BaseModel):
     horizon_days: Annotated[float, Field(ge=0)] = 30.0
     positions_per_window: Annotated[int, Field(ge=1)] = 16
     labels_per_position: Annotated[int, Field(ge=1)] = 16
+    # A step costs queries times candidates: more labels than these are left to other epochs.
+    queries_per_step: Annotated[int, Field(ge=1)] = 2048
     recency_days: Annotated[float, Field(gt=0)] = 45.0
     event_type_weights: dict[str, Annotated[float, Field(ge=0)]] = {}
+
+    # The newest share of the time is held out to choose the number of epochs and to report by;
+    # 0 trains once, for all epochs.
+    holdout_share: Annotated[float, Field(ge=0, le=0.5)] = 0.1
 
     # The optimisation.
     epochs: Annotated[int, Field(ge=1)] = 10

@@ -68,7 +68,6 @@ class TrainedModel:
         table = tf.constant(candidate_embeddings)
         tower, text_dimension = self.two_tower.query_tower, self.text_tower.dimension
 
-        @tf.function(autograph=False, reduce_retracing=True)
         def encode(items: Any, event_types: Any, timestamps: Any, last: Any) -> Any:
             no_query = tf.zeros([tf.shape(items)[0], text_dimension])
             history = tf.gather(table, items)
@@ -106,6 +105,7 @@ def train(
     text_embeddings: npt.NDArray[np.float32],
     *,
     checkpoints: Path | None = None,
+    stop_after: int | None = None,
     on_step: Callable[[Progress], None] = lambda progress: None,
     on_epoch: Callable[[int, TrainedModel], None] = lambda epoch, model: None,
 ) -> TrainedModel:
@@ -117,6 +117,7 @@ def train(
         text_tower: reads text; its LoRA weights are trained where the settings ask for it.
         text_embeddings: float32 [num_items, text_dimension] of the catalogue's texts.
         checkpoints: a folder to save the state to after every epoch and to resume from.
+        stop_after: stop after so many epochs of the schedule of `settings.epochs`.
         on_step: called after every step.
         on_epoch: called after every epoch with the number of epochs done and the model.
 
@@ -138,7 +139,7 @@ def train(
     epochs_done = tf.Variable(0, dtype=tf.int64)
     losses: list[float] = []
     manager = _checkpoint_manager(checkpoints, model, epochs_done)
-    for epoch in range(int(epochs_done), settings.epochs):
+    for epoch in range(int(epochs_done), stop_after or settings.epochs):
         callbacks = _callbacks(epoch, steps, settings, on_step)
         history = model.fit(
             epoch_dataset(interactions, windows, settings, epoch),

@@ -152,6 +152,10 @@ def sample_batch(
                 np.exp(-age_days / settings.recency_days)
                 * type_weights[interactions.event_type[candidates]]
             )
+    labelled = np.flatnonzero(weights)
+    if len(labelled) > settings.queries_per_step:
+        kept = random.choice(labelled, settings.queries_per_step, replace=False)
+        weights *= np.bincount(kept, minlength=weights.size).reshape(shape).astype(np.float32)
     return Batch(
         items=items,
         event_types=event_types,

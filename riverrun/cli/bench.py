@@ -1,0 +1,141 @@
+"""`riverrun bench`: figures about a running server, measured from another process."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from riverrun.bench.machine import describe_machine
+from riverrun.cli.console import err, out
+
+if TYPE_CHECKING:
+    from riverrun.bench.server import RunningServer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="""Measure a real `riverrun up` in a process of its own, on a sample shop.
+
+    The shop is made, imported and trained on the first time, and kept in `--home`: with the
+    100,000 items of `recommend` and `memory` this takes a quarter of an hour on two cores.
+    """,
+)
+
+LARGE = 100_000
+SMALL = 2_000
+
+ShopHome = Annotated[
+    Path | None, typer.Option("--home", metavar="DIR", help="Where the shop is kept.")
+]
+Items = Annotated[int, typer.Option(min=100, help="Items, and as many users.")]
+Seconds = Annotated[int, typer.Option(min=1, help="How long each load lasts.")]
+
+
+@app.command()
+def recommend(
+    items: Items = LARGE, seconds: Seconds = 20, rate: int = 300, home: ShopHome = None
+) -> None:
+    """Latency and throughput of /v1/recommend at 1, 8 and 32 connections, and at a steady rate.
+
+    The load comes from wrk (`apt-get install wrk`), each request for a random known user.
+    """
+    from riverrun.bench.recommend import Load, measure
+
+    table = Table("load", "requests/s", "p50 ms", "p99 ms", "failed", title="/v1/recommend")
+    loads = [Load(1), Load(8), Load(32), Load(32, rate)]
+    with _shop(home, items) as (server, users, _):
+        file = _write_users(home or _default_home(items), users)
+        measure(server.url, file, Load(8), 5)  # the first requests compile and fill caches
+        for load in loads:
+            result = measure(server.url, file, load, seconds)
+            pace = f"{load.rate} requests/s asked" if load.rate else "as fast as answered"
+            table.add_row(
+                f"{load.connections} connections, {pace}",
+                f"{result.per_second:.0f}",
+                f"{result.p50_ms:.1f}",
+                f"{result.p99_ms:.1f}",
+                str(result.failed),
+            )
+    _print(table, items)
+
+
+@app.command()
+def freshness(
+    items: Items = SMALL,
+    rate: Annotated[int, typer.Option(help="Events a second beside the measurement.")] = 500,
+    samples: Annotated[int, typer.Option(min=10, help="Clicks, and new items.")] = 200,
+    home: ShopHome = None,
+) -> None:
+    """From the 202 of /v1/events to the first list that reflects it, idle and under load.
+
+    Also from the acknowledgement of a new item to the moment it can be retrieved.
+    """
+    from riverrun.bench.freshness import event_freshness, item_freshness
+
+    table = Table("", "events/s beside", "samples", "p50 ms", "p99 ms", "never", title="freshness")
+    with _shop(home, items) as (server, users, item_ids):
+        results = [
+            event_freshness(server.url, users, item_ids, rate=each, samples=samples, seed=7)
+            for each in (0, rate)
+        ]
+        results.append(item_freshness(server.url, samples=samples))
+    for result in results:
+        table.add_row(
+            result.what,
+            f"{result.rate:.0f}",
+            str(result.samples),
+            f"{result.p50_ms:.0f}",
+            f"{result.p99_ms:.0f}",
+            str(result.lost),
+        )
+    _print(table, items)
+
+
+@app.command()
+def memory(items: Items = LARGE, home: ShopHome = None) -> None:
+    """Resident memory of `riverrun up`, once it is ready and after some requests."""
+    import httpx
+
+    table = Table("", "MiB", title="memory of riverrun up")
+    with _shop(home, items) as (server, users, _):
+        table.add_row("ready", f"{server.resident_bytes / 2**20:,.0f}")
+        with httpx.Client(base_url=server.url, timeout=30) as client:
+            for user in users[:1000]:
+                client.post("/v1/recommend", json={"user_id": user}).raise_for_status()
+        table.add_row("after 1,000 requests", f"{server.resident_bytes / 2**20:,.0f}")
+        table.add_row("peak, start included", f"{server.peak_resident_bytes / 2**20:,.0f}")
+    _print(table, items)
+
+
+@contextmanager
+def _shop(home: Path | None, items: int) -> Iterator[tuple["RunningServer", list[str], list[str]]]:
+    """Start a server on a trained sample shop; give it with user ids and item ids."""
+    from feature_repo.archive import Archive
+    from riverrun.bench.server import running_server
+    from riverrun.bench.shop import prepare_shop
+
+    folder = home or _default_home(items)
+    prepare_shop(folder, items)
+    archive = Archive(folder / "archive")
+    users = archive.scan_events().select("user_id").unique().sort("user_id").collect()
+    item_ids = [item.item_id for item in archive.items()]
+    err.print(f"starting riverrun up on {folder} ...")
+    with running_server(folder) as server:
+        yield server, users["user_id"].to_list(), item_ids
+
+
+def _default_home(items: int) -> Path:
+    return Path(f".riverrun/bench-{items}")
+
+
+def _write_users(home: Path, users: list[str]) -> Path:
+    file = home / "bench-users.txt"
+    file.write_text("\n".join(users))
+    return file
+
+
+def _print(table: Table, items: int) -> None:
+    out.print(table)
+    out.print(f"{items:,} items; {describe_machine()}; load and server on the same machine")

@@ -1,0 +1,210 @@
+"""`riverrun demo`: a shop from nothing, and a list that changes while one watches."""
+
+import threading
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import httpx
+import typer
+from rich.table import Table
+
+from riverrun.cli.console import err, next_command, out
+from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.cli.up import PortOption, listen, opened_shop, url_of
+from riverrun.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    import uvicorn
+
+ITEMS, USERS, EVENTS, DAYS = 2_000, 2_000, 60_000, 60
+SHOWN = 8
+CLICKS = 3
+FEW_EVENTS = 6
+# What a visit leads to within a day: shop visits are short, and the demo is about reacting.
+TRAINING = {"horizon_days": 1.0, "labels_per_position": 4, "epochs": 6}
+
+
+def demo(
+    once: Annotated[
+        bool, typer.Option("--once", help="Stop after the clicks instead of staying up.")
+    ] = False,
+    port: PortOption = None,
+    home: HomeOption = None,
+    settings_file: SettingsOption = None,
+) -> None:
+    """Make a sample shop, train on it, serve it, and watch three clicks change a list.
+
+    The first time takes a few minutes on two cores; later the trained shop is used again.
+    """
+    started = time.monotonic()
+    home = home or Path(".riverrun/demo")
+    settings = load_settings(settings_file, home=home)
+    if settings_file is None:
+        training = settings.training.model_copy(update=TRAINING)
+        settings = settings.model_copy(update={"training": training})
+    listening = listen(settings, None, port)
+    if not (settings.bundles / "CURRENT").exists():
+        _make_shop(settings)
+    else:
+        err.print(f"The shop in {settings.home} is trained already; remove it to start anew.")
+    with opened_shop(settings) as shop:
+        import uvicorn
+
+        config = uvicorn.Config(
+            shop.app, log_level="warning", access_log=False, timeout_graceful_shutdown=5
+        )
+        server = uvicorn.Server(config)
+        visitor = threading.Thread(
+            target=_visit, args=(server, url_of(listening), settings, started, once), daemon=True
+        )
+        visitor.start()
+        server.run(sockets=[listening])
+
+
+def _make_shop(settings: Settings) -> None:
+    from riverrun.cli.import_ import shop as import_shop
+    from riverrun.cli.train import train_shop
+    from riverrun.sample import SampleSettings, write_sample
+
+    folder = settings.home / "sample"
+    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    err.rule("[bold]1. A sample shop")
+    sample = SampleSettings(items=ITEMS, users=USERS, events=EVENTS, days=DAYS, seed=1, end=end)
+    write_sample(sample, folder)
+    err.print(f"{ITEMS:,} items, {USERS:,} users, {EVENTS:,} events in {folder}")
+    err.rule("[bold]2. Import")
+    import_shop(folder, home=settings.home)
+    err.rule("[bold]3. Train")
+    train_shop(settings)
+
+
+def _visit(
+    server: "uvicorn.Server", url: str, settings: Settings, started: float, once: bool
+) -> None:
+    try:
+        while not server.started:
+            time.sleep(0.02)
+        with httpx.Client(base_url=url, timeout=30) as client:
+            _wait_until_ready(client)
+            err.rule("[bold]Three clicks")
+            _show_three_clicks(client, _someone(settings))
+        _show_what_next(url, time.monotonic() - started)
+    except Exception:
+        server.should_exit = True
+        raise
+    if once:
+        server.should_exit = True
+
+
+def _wait_until_ready(client: httpx.Client) -> None:
+    while not client.get("/readyz").is_success:
+        time.sleep(0.05)
+
+
+def _someone(settings: Settings) -> str:
+    """Return a user who knows what they like, but has not done much: the same one every time."""
+    import polars as pl
+
+    from feature_repo.archive import Archive
+
+    archive = Archive(settings.archive)
+    departments = pl.DataFrame(
+        [(item.item_id, item.categories[0]) for item in archive.items() if item.categories],
+        schema=["item_id", "department"],
+        orient="row",
+    )
+    users = (
+        archive.scan_events()
+        .collect()
+        .join(departments, on="item_id")
+        .group_by("user_id")
+        .agg(events=pl.len(), departments=pl.col("department").n_unique())
+        .filter(pl.col("events") >= FEW_EVENTS)
+        .sort("departments", "events", "user_id")
+    )
+    return str(users["user_id"][0])
+
+
+def _show_three_clicks(client: httpx.Client, user_id: str) -> None:
+    before = _recommended(client, user_id)
+    out.print(_table(f"For user {user_id}", before))
+    shown = Counter(item["categories"][0] for item in before)
+    category = next(name for name in _categories(client) if name not in shown)
+    clicked = _trending(client, category)[:CLICKS]
+    for item in clicked:
+        out.print(f"  click  [bold]{item['title']}[/]  [dim]{category}[/]")
+    now = datetime.now(UTC)
+    events = [
+        {
+            "user_id": user_id,
+            "item_id": item["item_id"],
+            "event_type": "view",
+            "timestamp": (now + timedelta(milliseconds=place)).isoformat(),
+        }
+        for place, item in enumerate(clicked)
+    ]
+    start = time.perf_counter()
+    client.post("/v1/events", params={"wait": "applied"}, json=events).raise_for_status()
+    applied = time.perf_counter()
+    after = _recommended(client, user_id)
+    listed = time.perf_counter()
+    out.print(
+        _table(f"For user {user_id}, after the clicks", after, {i["item_id"] for i in before})
+    )
+    out.print(
+        f"From the click to the new list: [bold]{(listed - start) * 1e3:.0f} ms[/] "
+        f"({(applied - start) * 1e3:.0f} ms until the events counted, "
+        f"{(listed - applied) * 1e3:.0f} ms for the list)"
+    )
+
+
+def _recommended(client: httpx.Client, user_id: str) -> list[dict[str, Any]]:
+    body = {"user_id": user_id, "limit": SHOWN, "explain": True}
+    answer = client.post("/v1/recommend", json=body).raise_for_status().json()
+    return [
+        _item(client, place["item_id"]) | {"reason": place.get("reason", "")}
+        for place in answer["items"]
+    ]
+
+
+def _trending(client: httpx.Client, category: str) -> list[dict[str, Any]]:
+    parameters: dict[str, str | int] = {"category": category, "limit": CLICKS}
+    answer = client.get("/v1/trending", params=parameters).raise_for_status().json()
+    return [_item(client, place["item_id"]) for place in answer["items"]]
+
+
+def _item(client: httpx.Client, item_id: str) -> dict[str, Any]:
+    item: dict[str, Any] = client.get(f"/v1/items/{item_id}").raise_for_status().json()
+    return item
+
+
+def _categories(client: httpx.Client) -> list[str]:
+    items = client.get("/v1/items", params={"limit": 500}).raise_for_status().json()["items"]
+    return sorted({item["categories"][0] for item in items if item["categories"]})
+
+
+def _table(title: str, items: list[dict[str, Any]], before: set[str] | None = None) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in ("item", "category", "why"):
+        table.add_column(column)
+    for item in items:
+        is_new = before is not None and item["item_id"] not in before
+        table.add_row(
+            f"[green]{item['title']}[/]" if is_new else item["title"],
+            " > ".join(item["categories"]),
+            item["reason"],
+        )
+    return table
+
+
+def _show_what_next(url: str, seconds: float) -> None:
+    err.rule()
+    err.print(f"open this URL: [bold]{url}[/]  (the shop; {url}/docs is the API)")
+    err.print(f"[dim]reached after {seconds:.0f} s[/]")
+    err.print("With data of your own:")
+    next_command("riverrun import items products.csv --mapping map.toml", "what can be shown")
+    next_command("riverrun import events orders.csv --mapping map.toml", "what people did")
+    next_command("riverrun train && riverrun up", "learns from it, and serves")
