@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from riverrun.importing import PresetData
 from trainer.settings import TrainingSettings
-from trainer.tasks import Split, leave_one_out_task, temporal_split
+from trainer.tasks import Split, leave_one_out_split, temporal_split
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ def _online_retail_test(data: PresetData) -> Split:
 PROTOCOLS = {
     "online-retail": EvaluationProtocol(_online_retail_validation, _online_retail_test),
     "sequences": EvaluationProtocol(
-        lambda data: leave_one_out_task(data.events, data.items, held_out=2),
-        lambda data: leave_one_out_task(data.events, data.items, held_out=1),
+        lambda data: leave_one_out_split(data.events, data.items, held_out=2),
+        lambda data: leave_one_out_split(data.events, data.items, held_out=1),
         # A click stream: what comes next is the question, and order matters.
         TrainingSettings(
             horizon_days=0.0, labels_per_position=1, history_length=50, recency_days=36_500.0

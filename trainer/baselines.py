@@ -17,7 +17,7 @@ RECENT_DAYS = 14
 
 
 class Scorer(Protocol):
-    """Anything that gives every item of a past a score for each user."""
+    """Anything that gives every item of a split's catalogue a score for each of its users."""
 
     @property
     def name(self) -> str:
@@ -25,7 +25,10 @@ class Scorer(Protocol):
         ...
 
     def score(self, users: Indices) -> Scores:
-        """Return float32 [len(users), num_items] for indices into the past's users."""
+        """Return float32 [len(users), num_items] for indices into `Split.histories.user_ids`.
+
+        The array is the caller's to write into.
+        """
         ...
 
 
@@ -45,25 +48,33 @@ class Popularity:
 class ItemKnn:
     """Sum over the user's items of their cosine with each item (Sarwar et al., WWW 2001).
 
-    An item's cosine with itself counts: who bought it once may buy it again.
+    An item's cosine with itself counts: who bought it once may buy it again. The cosines are
+    those of `past`, the users' items those of `histories` (default: the past's).
     """
 
     name = "item-kNN, cosine"
 
-    def __init__(self, past: Interactions) -> None:
-        self._user_item = _user_item(past)
-        counts = np.asarray(self._user_item.sum(axis=0)).ravel()
-        scale = sparse.diags(1 / np.sqrt(np.maximum(counts, 1)))
-        normalised = self._user_item @ scale
-        self._similarity = (normalised.T @ normalised).astype(np.float32)
+    def __init__(self, past: Interactions, histories: Interactions | None = None) -> None:
+        # In float64, so that rounding neither makes ties nor breaks them.
+        self._user_item = _user_item(histories or past).astype(np.float64)
+        learned = _user_item(past).astype(np.float64)
+        counts = np.asarray(learned.sum(axis=0)).ravel()
+        scale = sparse.diags_array(1 / np.sqrt(np.maximum(counts, 1)))
+        normalised = learned @ scale
+        self._similarity = normalised.T @ normalised
 
     def score(self, users: Indices) -> Scores:
         """Return the users' rows times the similarities."""
-        return np.asarray((self._user_item[users] @ self._similarity).todense(), np.float32)
+        scores: Scores = (self._user_item[users] @ self._similarity).toarray().astype(np.float32)
+        return scores
 
 
 class EmbeddingScorer:
-    """Dot products of query and candidate embeddings: what a two-tower model retrieves by."""
+    """Dot products of query and candidate embeddings: what a two-tower model retrieves by.
+
+    query_embeddings: float32 [num_users, dimension]; candidate_embeddings: float32 [num_items,
+    dimension], rows in the order of the split's users and catalogue.
+    """
 
     def __init__(self, name: str, query_embeddings: Scores, candidate_embeddings: Scores) -> None:
         self.name = name
@@ -75,9 +86,12 @@ class EmbeddingScorer:
         return self._queries[users] @ self._candidates.T
 
 
-def baselines(past: Interactions) -> Sequence[Scorer]:
-    """Return popularity, recent popularity and item-kNN."""
-    return (Popularity(past), Popularity(past, RECENT_DAYS), ItemKnn(past))
+def baselines(past: Interactions, histories: Interactions | None = None) -> Sequence[Scorer]:
+    """Return popularity, recent popularity and item-kNN, learned from `past`.
+
+    histories: what is known of the users when they are asked about; default: the past.
+    """
+    return (Popularity(past), Popularity(past, RECENT_DAYS), ItemKnn(past, histories))
 
 
 def _user_item(past: Interactions, days: float | None = None) -> sparse.csr_array:

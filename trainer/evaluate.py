@@ -12,7 +12,8 @@ from trainer.tasks import EvaluationTask
 
 NDCG_AT = 10
 RECALL_AT = 20
-USERS_PER_BATCH = 512
+SCORES_PER_BATCH = 8_000_000
+"""Users are scored together as long as their scores fit into 32 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,9 @@ def evaluate(
     """
     ranked: list[metrics.RankedRelevant] = []
     lists = []
-    for start in range(0, len(task.users), USERS_PER_BATCH):
-        part = slice(start, start + USERS_PER_BATCH)
+    batch_size = max(1, SCORES_PER_BATCH // max(1, len(task.histories.items)))
+    for start in range(0, len(task.users), batch_size):
+        part = slice(start, start + batch_size)
         scores = scorer.score(task.users[part])
         batch = zip(scores, task.relevant[part], task.excluded[part], strict=True)
         for row, relevant, excluded in batch:
@@ -63,7 +65,7 @@ def _means(
     }
     if lists:
         shown = np.concatenate(lists)
-        num_items = len(task.past.items)
+        num_items = len(task.histories.items)
         means[f"coverage@{at}"] = metrics.coverage(shown, num_items)
         means[f"gini@{at}"] = metrics.gini(shown, num_items)
         if features is not None:

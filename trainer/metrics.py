@@ -1,9 +1,15 @@
 """Ranking metrics over full rankings, with ties at mid-rank.
 
 An item's rank is 1 + the number of items that score higher + half the number of others that
-score the same. So a scorer that gives every item one score is as good as chance, and no order
-of the catalogue can flatter it. Definitions follow Krichene and Rendle, KDD 2020
-(https://doi.org/10.1145/3394486.3403226), who also show why all items must be ranked.
+score the same: the mean of its ranks over all orders of the tied. Where several relevant items
+tie, they stand at the mean ranks of the first of them, the second, and so on, which are evenly
+spaced over the tie. So no order of the catalogue can flatter a scorer that does not tell items
+apart, and every metric stays within its bounds. "Within k" means that fewer than k items stand
+above, a tied one counting half.
+
+All items must be ranked, not a sample: Krichene and Rendle, KDD 2020
+(https://doi.org/10.1145/3394486.3403226). On ties: McSherry and Najork, ECIR 2008
+(https://doi.org/10.1007/978-3-540-78646-7_38).
 """
 
 from collections.abc import Sequence
@@ -14,6 +20,9 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
+
+NOBODY = -1
+"""Fills a list that has fewer than k items to show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +40,13 @@ class RankedRelevant:
 def rank_relevant(
     scores: npt.NDArray[np.float32], relevant: Indices, excluded: Indices
 ) -> RankedRelevant:
-    """Rank `relevant` by scores float32 [num_items], `excluded` items being left out.
+    """Rank `relevant`, distinct items, by scores float32 [num_items], `excluded` left out.
 
-    Raises ValueError where an item is both relevant and excluded, or a score is NaN.
+    Raises ValueError where nothing is relevant, an item is both relevant and excluded, or a
+    score is NaN.
     """
+    if len(relevant) == 0:
+        raise ValueError("`relevant` must hold at least one item. Received: none.")
     if np.isnan(scores).any():
         raise ValueError("`scores` must be numbers. Received: NaN.")
     kept = np.ones(len(scores), dtype=bool)
@@ -42,16 +54,20 @@ def rank_relevant(
     if not kept[relevant].all():
         raise ValueError("`relevant` and `excluded` must not share an item.")
     ordered = np.sort(scores[kept])
-    own = scores[relevant]
-    below = np.searchsorted(ordered, own, side="left")
+    own = np.sort(scores[relevant])
     not_above = np.searchsorted(ordered, own, side="right")
-    ranks = 1 + (len(ordered) - not_above) + (not_above - below - 1) / 2
-    return RankedRelevant(np.sort(ranks), len(ordered))
+    above, tied = len(ordered) - not_above, not_above - np.searchsorted(ordered, own, side="left")
+    last = np.searchsorted(own, own, side="right")
+    tied_relevant = last - np.searchsorted(own, own, side="left")
+    # The mean of the j-th smallest of m ranks drawn out of 1..t is j (t + 1) / (m + 1).
+    which = last - np.arange(len(own))
+    ranks = above + which * (tied + 1) / (tied_relevant + 1)
+    return RankedRelevant(ranks[::-1], len(ordered))
 
 
 def ndcg(ranked: RankedRelevant, k: int) -> float:
     """Normalised discounted cumulative gain, the ideal being min(k, num_relevant) hits."""
-    gains = 1 / np.log2(1 + ranked.ranks[ranked.ranks <= k])
+    gains = 1 / np.log2(1 + ranked.ranks[_within(ranked, k)])
     ideal = 1 / np.log2(2 + np.arange(min(k, len(ranked.ranks))))
     return float(gains.sum() / ideal.sum())
 
@@ -92,41 +108,57 @@ def auc(ranked: RankedRelevant) -> float:
     return float(1 - irrelevant_above / (num_relevant * num_irrelevant))
 
 
+def _within(ranked: RankedRelevant, k: int) -> npt.NDArray[np.bool_]:
+    return ranked.ranks - 1 < k
+
+
 def _hits(ranked: RankedRelevant, k: int) -> int:
-    return int((ranked.ranks <= k).sum())
+    return int(_within(ranked, k).sum())
 
 
 def top_k(scores: npt.NDArray[np.float32], k: int) -> Indices:
-    """Return int64 [num_users, k], the best items of scores [num_users, num_items], best first."""
+    """Return int64 [num_users, k], the best items of scores [num_users, num_items], best first.
+
+    A score of -inf keeps an item out; `NOBODY` fills a list that comes out short.
+    """
     k = min(k, scores.shape[1])
     best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
+    own = np.take_along_axis(scores, best, axis=1)
+    order = np.argsort(-own, axis=1, kind="stable")
+    best = np.where(np.isneginf(own), NOBODY, best)
     return np.take_along_axis(best, order, axis=1).astype(np.int64)
 
 
 def coverage(lists: Indices, num_items: int) -> float:
     """Share of the catalogue that stands in at least one of the lists [num_users, k]."""
-    return len(np.unique(lists)) / num_items
+    return len(np.unique(lists[lists != NOBODY])) / num_items
 
 
 def gini(lists: Indices, num_items: int) -> float:
     """Gini index of how often each item is listed: 0 all alike, near 1 a few items only."""
-    exposure = np.sort(np.bincount(lists.ravel(), minlength=num_items)).astype(np.float64)
+    exposure = np.sort(np.bincount(lists[lists != NOBODY], minlength=num_items)).astype(np.float64)
     index = np.arange(1, num_items + 1)
-    return float(((2 * index - num_items - 1) * exposure).sum() / (num_items * exposure.sum()))
+    total = num_items * exposure.sum()
+    return float(((2 * index - num_items - 1) * exposure).sum() / total) if total else 0.0
 
 
 def intra_list_diversity(lists: Indices, features: npt.NDArray[np.float32]) -> float:
-    """Mean over lists of 1 - cosine over pairs of their items; features [num_items, n]."""
+    """Mean over lists of 1 - cosine over pairs of their items; features [num_items, n].
+
+    Ziegler et al., WWW 2005 (https://doi.org/10.1145/1060745.1060754). A list of one item has
+    no pair and is left out; 0 where all are.
+    """
     norms = np.linalg.norm(features, axis=1, keepdims=True)
-    directions = features / np.where(norms > 0, norms, 1)
-    k = lists.shape[1]
-    if k < 2:
+    directions = np.zeros((len(features) + 1, features.shape[1]), dtype=np.float32)
+    # Row -1, that of `NOBODY`, stays zero and adds nothing to a sum.
+    directions[:-1] = features / np.where(norms > 0, norms, 1)
+    sizes = (lists != NOBODY).sum(axis=1)
+    lists, pairs = lists[sizes > 1], (sizes * (sizes - 1))[sizes > 1]
+    if len(lists) == 0:
         return 0.0
     sums = np.array([directions[row].sum(axis=0) for row in lists])
     own = np.array([(directions[row] ** 2).sum() for row in lists])
-    similarity = ((sums**2).sum(axis=1) - own) / (k * (k - 1))
-    return float(1 - similarity.mean())
+    return float(1 - (((sums**2).sum(axis=1) - own) / pairs).mean())
 
 
 def mean_of(values: Sequence[float]) -> float:

@@ -1,7 +1,7 @@
 """One refresh: from events and items to a published bundle that serves."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -112,8 +112,21 @@ def refresh(
     return Refresh(bundle, settings.epochs, rows)
 
 
-def two_tower_scorer(model: TrainedModel) -> EmbeddingScorer:
-    """Return the model as a scorer of its own past."""
+def two_tower_scorer(model: TrainedModel, histories: Interactions | None = None) -> EmbeddingScorer:
+    """Return the model as a scorer of users' `histories`; default: those it was trained on.
+
+    Raises:
+        ValueError: `histories` have other event types or items than the model.
+    """
+    if histories is not None:
+        known = model.interactions
+        if histories.event_types != known.event_types or len(histories.items) != len(known.items):
+            raise ValueError(
+                "`histories` must have the model's event types and items. Received: "
+                f"{list(histories.event_types)} and {len(histories.items)} items, "
+                f"not {list(known.event_types)} and {len(known.items)}."
+            )
+        model = replace(model, interactions=histories)
     candidates = model.candidate_embeddings()
     users = np.arange(len(model.interactions.user_ids))
     return EmbeddingScorer(TWO_TOWER, model.query_embeddings(users, candidates), candidates)

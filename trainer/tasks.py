@@ -1,6 +1,6 @@
 """What is evaluated: whose future is asked for, after which past.
 
-`temporal_task` is the protocol of the online-retail figures, `leave_one_out_task` the one of
+`temporal_split` is the protocol of the online-retail figures, `leave_one_out_split` the one of
 the sequential recommendation papers (Kang and McAuley, ICDM 2018, arXiv:1808.09781).
 """
 
@@ -22,12 +22,13 @@ Indices = npt.NDArray[np.int64]
 class EvaluationTask:
     """Users, what they did later, and what must not be shown to them.
 
-    users: int64 [n], indices into `past.user_ids`; relevant, excluded: per user int64 item
-    indices into `past.items`. Every relevant item is one of `past.items`.
+    histories: what is known of the users when they are asked about. users: int64 [n], indices
+    into `histories.user_ids`; relevant, excluded: per user int64 item indices into
+    `histories.items`. Every relevant item is one of these, and every user has one.
     """
 
     name: str
-    past: Interactions
+    histories: Interactions
     users: Indices
     relevant: Sequence[Indices]
     excluded: Sequence[Indices]
@@ -35,9 +36,14 @@ class EvaluationTask:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """The past, and the tasks that ask about its future."""
+    """The past, and the tasks that ask about its future.
+
+    past: what models are fitted on. histories: what is known when users are asked about, over
+    the same catalogue; it is the past itself, or the past and what came since.
+    """
 
     past: Interactions
+    histories: Interactions
     tasks: Sequence[EvaluationTask]
 
 
@@ -55,35 +61,37 @@ def temporal_split(
     if end is not None:
         after = after.filter(pl.col("timestamp") < end)
     past = Interactions.from_frame(before, _acted_on(before, items))
-    seen = {user: np.unique(_items_of(past, user)) for user in range(len(past.user_ids))}
     future = _future(past, after)
+    seen = {user: np.unique(_items_of(past, user)) for user in future}
     novel = {user: np.setdiff1d(wanted, seen[user]) for user, wanted in future.items()}
-    nothing = np.zeros(0, dtype=np.int64)
+    nothing = dict.fromkeys(future, np.zeros(0, dtype=np.int64))
     return Split(
-        past,
-        (
-            _task("novel", past, novel, seen),
-            _task("all", past, future, dict.fromkeys(future, nothing)),
-        ),
+        past, past, (_task("novel", past, novel, seen), _task("all", past, future, nothing))
     )
 
 
-def leave_one_out_task(events: pl.DataFrame, items: Sequence[Item], held_out: int = 1) -> Split:
-    """Ask for each user's last event; the past is all but the last `held_out` events.
+def leave_one_out_split(events: pl.DataFrame, items: Sequence[Item], held_out: int = 1) -> Split:
+    """Ask for each user's last event but `held_out` - 1: 1 is the test, 2 the validation.
 
-    With `held_out` = 2 the task asks for the last but one: the validation of the papers; the
-    test (1) is asked after a past of all but two as well, the validation item shown.
+    Models are fitted on all but the last two events of each user in both cases; what comes
+    before the event that is asked for is the user's history, and is never shown. All of
+    `items` are ranked. Users without a history, and those who return to it, are left out.
+
+    Raises:
+        ValueError: `held_out` is neither 1 nor 2.
     """
-    ordered = events.sort("user_id", "timestamp", "event_id")
-    rank = pl.int_range(pl.len(), 0, -1, dtype=pl.Int64).over("user_id")
-    ordered = ordered.with_columns(_from_end=rank)
-    before = ordered.filter(pl.col("_from_end") > held_out)
-    after = ordered.filter(pl.col("_from_end") == held_out)
-    past = Interactions.from_frame(before, items)
-    seen = {user: np.unique(_items_of(past, user)) for user in range(len(past.user_ids))}
-    future = _future(past, after)
+    if held_out not in (1, 2):
+        raise ValueError(f"`held_out` must be 1 (test) or 2 (validation). Received: {held_out}.")
+    ordered = events.unique("event_id", keep="first").sort("user_id", "timestamp", "event_id")
+    from_end = pl.int_range(pl.len(), 0, -1, dtype=pl.Int64).over("user_id")
+    ordered = ordered.with_columns(_from_end=from_end)
+    past = Interactions.from_frame(ordered.filter(pl.col("_from_end") > 2), items)
+    known = ordered.filter(pl.col("_from_end") > held_out)
+    histories = past if held_out == 2 else Interactions.from_frame(known, items)
+    future = _future(histories, ordered.filter(pl.col("_from_end") == held_out))
+    seen = {user: np.unique(_items_of(histories, user)) for user in future}
     new = {user: np.setdiff1d(wanted, seen[user]) for user, wanted in future.items()}
-    return Split(past, (_task("leave-one-out", past, new, seen),))
+    return Split(past, histories, (_task("leave-one-out", histories, new, seen),))
 
 
 def _acted_on(events: pl.DataFrame, items: Sequence[Item]) -> list[Item]:
@@ -91,28 +99,29 @@ def _acted_on(events: pl.DataFrame, items: Sequence[Item]) -> list[Item]:
     return [item for item in items if item.item_id in known]
 
 
-def _items_of(past: Interactions, user: int) -> Indices:
-    start, end = past.first_event[user : user + 2]
-    return past.item[start:end].astype(np.int64)
+def _items_of(histories: Interactions, user: int) -> Indices:
+    start, end = histories.first_event[user : user + 2]
+    return histories.item[start:end].astype(np.int64)
 
 
-def _future(past: Interactions, after: pl.DataFrame) -> dict[int, Indices]:
-    users = {user_id: index for index, user_id in enumerate(past.user_ids)}
-    items = {item.item_id: index for index, item in enumerate(past.items)}
+def _future(histories: Interactions, after: pl.DataFrame) -> dict[int, Indices]:
+    """Return the items of `after` by user, those of known users and items."""
+    users = {user_id: index for index, user_id in enumerate(histories.user_ids)}
+    items = {item.item_id: index for index, item in enumerate(histories.items)}
     wanted: dict[int, set[int]] = {}
     for user_id, item_id in after.select("user_id", "item_id").unique().iter_rows():
         if user_id in users and item_id in items:
             wanted.setdefault(users[user_id], set()).add(items[item_id])
-    return {user: np.array(sorted(of_user)) for user, of_user in sorted(wanted.items())}
+    return {user: np.array(sorted(of_user), np.int64) for user, of_user in sorted(wanted.items())}
 
 
 def _task(
-    name: str, past: Interactions, relevant: dict[int, Indices], excluded: dict[int, Indices]
+    name: str, histories: Interactions, relevant: dict[int, Indices], excluded: dict[int, Indices]
 ) -> EvaluationTask:
     users = [user for user, wanted in relevant.items() if len(wanted)]
     return EvaluationTask(
         name,
-        past,
+        histories,
         np.array(users, dtype=np.int64),
         [relevant[user] for user in users],
         [excluded[user] for user in users],

@@ -1,12 +1,16 @@
 """`riverrun evaluate`: the two-tower beside the simple recommenders, on a split by time."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from riverrun.bench.machine import describe_machine
@@ -16,6 +20,11 @@ from riverrun.errors import UserError
 from riverrun.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from serving.text_embedding_cache import TextEmbeddingCache
+    from trainer.baselines import Scorer
     from trainer.evaluate import EvaluationRow
     from trainer.settings import TrainingSettings
     from trainer.tasks import Split
@@ -33,8 +42,14 @@ def evaluate(
         bool,
         typer.Option(
             "--validation",
-            help="Ask about the validation slice, which settings may be chosen on, "
-            "instead of the test.",
+            help="With --preset: ask about the validation slice, which settings may be chosen on.",
+        ),
+    ] = False,
+    served: Annotated[
+        bool,
+        typer.Option(
+            "--served",
+            help="Judge the bundle that serves by what happened after its training; train nothing.",
         ),
     ] = False,
     json: Annotated[
@@ -52,18 +67,22 @@ def evaluate(
     Without, on the archive of this shop, whose newest slice is the future.
     """
     settings = load_settings(settings_file, home=home)
+    _check_options(preset, data, json, validation=validation, served=served)
     start = time.monotonic()
-    if preset is None:
-        split, training = _own_split(settings), settings.training
+    if served:
+        evaluation = _served(settings)
+    elif preset is None:
+        evaluation = _trained(_own_split(settings), settings.training, settings)
     else:
         split, training = _preset_split(preset, data, validation=validation)
-    rows, epochs, training_seconds = _rows(split, training, settings)
+        evaluation = _trained(split, training, settings)
+    split, rows = evaluation.split, evaluation.rows
     for task in split.tasks:
         out.print(metrics_table(task.name, [row for row in rows if row.task == task.name]))
     out.print(
         f"{len(split.past.items):,} items, {len(split.past.user_ids):,} users, "
-        f"{len(split.past.item):,} events before the cut; two-tower trained {epochs} epochs in "
-        f"{training_seconds:.0f} s, all in {time.monotonic() - start:.0f} s"
+        f"{len(split.past.item):,} events in the past; {evaluation.model}, "
+        f"all in {time.monotonic() - start:.0f} s"
     )
     out.print(describe_machine())
     if json is not None:
@@ -74,23 +93,46 @@ def evaluate(
         json.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
 
 
+@dataclass(frozen=True)
+class _Evaluation:
+    """The table, what was asked, and in words which model answered."""
+
+    split: "Split"
+    rows: "Sequence[EvaluationRow]"
+    model: str
+
+
+def _check_options(
+    preset: str | None, data: Path | None, json: Path | None, *, validation: bool, served: bool
+) -> None:
+    """Refuse what does not go together before minutes are spent on it."""
+    if served and preset is not None:
+        raise UserError("--served judges this shop's own bundle: leave out --preset.")
+    if preset is None and (data is not None or validation):
+        given = "--data" if data is not None else "--validation"
+        raise UserError(f"{given} needs --preset, the name of the data set.")
+    if preset is not None and data is None:
+        raise UserError("--preset needs --data, the data set's file or folder.")
+    if json is not None and (json.is_dir() or not json.absolute().parent.is_dir()):
+        raise UserError(f"--json {json}: must be a file in a folder that exists.")
+
+
 def _preset_split(
     preset: str, data: Path | None, *, validation: bool
 ) -> "tuple[Split, TrainingSettings]":
     from riverrun.importing import load_preset
     from riverrun.protocols import PROTOCOLS
 
-    if preset not in PROTOCOLS:
+    if preset not in PROTOCOLS or data is None:
         known = ", ".join(PROTOCOLS)
         raise UserError(f"--preset {preset!r} has no evaluation protocol. Known: {known}.")
-    if data is None:
-        raise UserError("--preset needs --data, the data set's file or folder.")
     protocol = PROTOCOLS[preset]
     loaded = load_preset(preset, data)
     return (protocol.validation if validation else protocol.test)(loaded), protocol.settings
 
 
-def _own_split(settings: Settings) -> "Split":
+def _own_split(settings: Settings, cut: datetime | None = None) -> "Split":
+    """Split the archive at `cut`, or before its newest slice."""
     from feature_repo.archive import Archive
     from trainer.interactions import Interactions
     from trainer.refresh import newest_slice_cut
@@ -98,52 +140,106 @@ def _own_split(settings: Settings) -> "Split":
 
     archive = Archive(settings.archive)
     events, items = archive.scan_events().collect(), archive.items()
-    interactions = Interactions.from_frame(events, items)
-    if len(interactions.item) == 0:
-        raise UserError(f"{settings.archive} holds no events: `riverrun import` brings them in.")
-    cut = newest_slice_cut(interactions, settings.training)
-    return temporal_split(events, items, cut)
+    if cut is None:
+        if not settings.training.holdout_share:
+            raise UserError("training.holdout_share is 0, so no slice is held out to ask about.")
+        interactions = Interactions.from_frame(events, items)
+        if len(interactions.item) == 0:
+            raise UserError(
+                f"{settings.archive} holds no event on a known item: "
+                "`riverrun import` brings them in."
+            )
+        cut = newest_slice_cut(interactions, settings.training)
+    split = temporal_split(events, items, cut)
+    if not any(len(task.users) for task in split.tasks):
+        raise UserError(
+            f"{settings.archive}: nobody who acted before {cut:%Y-%m-%d %H:%M} UTC acted on a "
+            "known item from then on, so there is nothing to ask about."
+        )
+    return split
 
 
-def _rows(
-    split: "Split", training: "TrainingSettings", settings: Settings
-) -> "tuple[Sequence[EvaluationRow], int, float]":
+def _trained(split: "Split", training: "TrainingSettings", settings: Settings) -> _Evaluation:
+    """Train on the split's past, and ask."""
     from riverrun.cli.training_progress import refresh_progress
-    from serving.text_embedding_cache import TextEmbeddingCache
-    from trainer.baselines import baselines
-    from trainer.evaluate import evaluate
     from trainer.refresh import two_tower_scorer
     from trainer.text_embeddings import catalogue_text_embeddings
     from trainer.text_tower import load_text_tower
     from trainer.train import train
 
-    settings.home.mkdir(parents=True, exist_ok=True)
-    cache = TextEmbeddingCache(settings.text_embeddings)
-    with refresh_progress() as listener:
+    with _text_cache(settings) as cache, refresh_progress() as listener:
         start = time.monotonic()
         listener.stage("Embedding texts")
         tower = load_text_tower(training.text)
         texts = [item.text for item in split.past.items]
         embeddings = catalogue_text_embeddings(tower, texts, training.text, cache, listener.texts)
         listener.stage("Training")
-        model = train(split.past, training, tower, embeddings, on_step=listener.step)
+        try:
+            model = train(split.past, training, tower, embeddings, on_step=listener.step)
+        except ValueError as error:
+            raise UserError(f"cannot train on the past: {error}") from error
         seconds = time.monotonic() - start
         listener.stage("Evaluating")
-        scorers = [*baselines(split.past), two_tower_scorer(model)]
-    rows = [evaluate(scorer, task, embeddings) for task in split.tasks for scorer in scorers]
-    cache.close()
+        rows = _rows(split, two_tower_scorer(model, split.histories), embeddings)
     err.print()
-    return rows, training.epochs, seconds
+    return _Evaluation(
+        split, rows, f"two-tower trained {training.epochs} epochs in {seconds:.0f} s"
+    )
+
+
+def _served(settings: Settings) -> _Evaluation:
+    """Ask the bundle that serves about what happened after the last event it was trained on."""
+    from serving.bundle import Bundle, BundleError, current_bundle
+    from trainer.bundle_scorer import BundleScorer
+
+    try:
+        path = current_bundle(settings.bundles)
+        if path is None:
+            raise UserError(f"{settings.bundles} serves no bundle: `riverrun train` makes one.")
+        bundle = Bundle.load(path)
+    except BundleError as error:
+        raise UserError(str(error)) from error
+    end = bundle.manifest.data_window.end
+    if end is None:
+        raise UserError(f"{path} does not say when the events that it was trained on end.")
+    split = _own_split(settings, end + timedelta(microseconds=1))
+    with _text_cache(settings) as cache:
+        scorer = BundleScorer(bundle, split.histories, cache)
+        embeddings = scorer.encoder.encode_text([item.text for item in split.past.items])
+        rows = _rows(split, scorer, embeddings)
+    return _Evaluation(split, rows, f"trained on events until {end:%Y-%m-%d %H:%M} UTC")
+
+
+@contextmanager
+def _text_cache(settings: Settings) -> "Iterator[TextEmbeddingCache]":
+    from serving.text_embedding_cache import TextEmbeddingCache
+
+    settings.home.mkdir(parents=True, exist_ok=True)
+    cache = TextEmbeddingCache(settings.text_embeddings)
+    try:
+        yield cache
+    finally:
+        cache.close()
+
+
+def _rows(
+    split: "Split", model: "Scorer", features: "npt.NDArray[np.float32]"
+) -> "list[EvaluationRow]":
+    """Return the baselines' and the model's rows for every task."""
+    from trainer.baselines import baselines
+    from trainer.evaluate import evaluate
+
+    scorers = [*baselines(split.past, split.histories), model]
+    return [evaluate(scorer, task, features) for task in split.tasks for scorer in scorers]
 
 
 def metrics_table(task: str, rows: "Sequence[EvaluationRow]") -> Table:
-    """Return the metrics of one task, a row for each scorer."""
+    """Return the metrics of one task: a row for each metric, a column for each scorer."""
     users = rows[0].num_users if rows else 0
-    table = Table(title=f"{task} ({users:,} users)", title_justify="left")
+    table = Table(title=f"{task} ({users:,} users)", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("")
-    names = list(rows[0].metrics) if rows else []
-    for name in names:
-        table.add_column(name, justify="right")
     for row in rows:
-        table.add_row(row.scorer, *(f"{row.metrics[name]:.4f}" for name in names))
+        table.add_column(row.scorer, justify="right", max_width=16)
+    for name in rows[0].metrics if rows else ():
+        table.add_row(name, *(f"{row.metrics[name]:.4f}" for row in rows))
     return table

@@ -1,0 +1,68 @@
+"""What `riverrun evaluate` refuses before it spends minutes, and the shape of its table."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from riverrun.cli.evaluate import metrics_table
+from riverrun.cli.main import main
+from trainer.evaluate import EvaluationRow
+
+
+def run(monkeypatch: pytest.MonkeyPatch, home: Path, *arguments: str) -> int:
+    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.setattr("sys.argv", ["riverrun", "evaluate", "--home", str(home), *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return int(end.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "online-retail"], "--preset needs --data"),
+        (["--data", "file.csv"], "--data needs --preset"),
+        (["--validation"], "--validation needs --preset"),
+        (["--preset", "icecat", "--data", "x"], "--preset 'icecat' has no evaluation protocol"),
+        (["--preset", "online-retail", "--data", "absent.csv"], "absent.csv: no such file"),
+        (["--served", "--preset", "online-retail"], "leave out --preset"),
+        (["--served"], "serves no bundle: `riverrun train` makes one"),
+        (["--json", "absent/table.json"], "must be a file in a folder that exists"),
+        ([], "`riverrun import` brings them in"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    assert run(monkeypatch, tmp_path / "home", *arguments) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+
+
+def test_a_bundle_that_is_broken_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "bundles").mkdir()
+    (tmp_path / "bundles" / "CURRENT").write_text("../elsewhere")
+    assert run(monkeypatch, tmp_path, "--served") == 2
+    assert "must name a bundle version" in capsys.readouterr().err
+
+
+def test_the_table_of_four_scorers_fits_80_columns() -> None:
+    scorers = ("popularity", "popularity, last 14 days", "item-kNN, cosine", "two-tower")
+    figures = {"ndcg@10": 0.12345, "diversity@10": 0.5}
+    console = Console(width=80, file=io.StringIO())
+    console.print(metrics_table("novel", [EvaluationRow(s, "novel", 7, figures) for s in scorers]))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert lines[0].rstrip() == "novel (7 users)"
+    assert ["ndcg@10", *["0.1235"] * 4] in [line.split() for line in lines]
+    assert not any("…" in line for line in lines)

@@ -1,0 +1,41 @@
+"""A bundle is judged by the lists it serves."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from feature_repo.schema import Item
+from serving.bundle import Bundle
+from serving.text_embedding_cache import TextEmbeddingCache
+from tests.support import tiny_training as tiny
+from trainer.bundle_scorer import BundleScorer
+from trainer.export import export_bundle
+from trainer.refresh import two_tower_scorer
+from trainer.text_tower import embed_texts
+from trainer.train import train
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_bundle_scores_as_the_model_it_was_made_of(tmp_path: Path) -> None:
+    tower, items = tiny.tiny_text_tower(), tiny.tiny_items()
+    texts = embed_texts(tower, [item.text for item in items], 8)
+    model = train(tiny.tiny_interactions(), tiny.tiny_settings(epochs=1), tower, texts)
+    bundle = Bundle.load(export_bundle(model, tmp_path, datetime(2026, 1, 2, tzinfo=UTC)))
+    users = np.array([3, 0, 7])
+    expected = two_tower_scorer(model).score(users)
+    scorer = BundleScorer(bundle, model.interactions, TextEmbeddingCache())
+    np.testing.assert_allclose(scorer.score(users), expected, rtol=1e-4, atol=1e-5)
+
+    # An item that came after the bundle is ranked too, and moves nobody else.
+    newcomer = Item(item_id="new", title="lamp 3", price=2.0)
+    later = replace(model.interactions, items=[*items, newcomer])
+    scores = BundleScorer(bundle, later, TextEmbeddingCache()).score(users)
+    np.testing.assert_allclose(scores[:, :-1], expected, rtol=1e-4, atol=1e-5)
+    assert np.isfinite(scores[:, -1]).all()
+    assert scores[:, -1].any()
+    with pytest.raises(ValueError, match="and 21 items"):
+        two_tower_scorer(model, later)

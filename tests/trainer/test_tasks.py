@@ -1,0 +1,106 @@
+"""Splits look at nothing they must not see."""
+
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.few_events import EVENTS, ITEMS, START, frame
+from trainer.interactions import Interactions
+from trainer.tasks import EvaluationTask, leave_one_out_split, temporal_split
+
+
+def asked(task: EvaluationTask) -> dict[str, tuple[set[str], set[str]]]:
+    """Return per user the ids of the relevant and of the excluded items."""
+    ids = [item.item_id for item in task.histories.items]
+    return {
+        task.histories.user_ids[user]: ({ids[i] for i in relevant}, {ids[i] for i in excluded})
+        for user, relevant, excluded in zip(task.users, task.relevant, task.excluded, strict=True)
+    }
+
+
+@given(EVENTS, st.integers(0, 20), st.none() | st.integers(0, 20))
+def test_a_temporal_split_asks_known_users_about_known_items(
+    events: list[tuple[int, int, int]], cut: int, length: int | None
+) -> None:
+    end = None if length is None else cut + length
+    moment = START + timedelta(hours=cut)
+    split = temporal_split(
+        frame(events), ITEMS, moment, None if end is None else START + timedelta(hours=end)
+    )
+    known = [(f"u{user}", f"i{item}") for user, item, hour in events if hour < cut and item < 8]
+    users, items = {user for user, _ in known}, {item for _, item in known}
+    assert split.histories is split.past
+    assert (split.past.timestamp < moment.timestamp() * 1e6).all()
+    assert {item.item_id for item in split.past.items} == items
+    later: dict[str, set[str]] = {}
+    for user, item, hour in events:
+        if hour >= cut and (end is None or hour < end) and f"u{user}" in users:
+            later.setdefault(f"u{user}", set()).add(f"i{item}")
+    every = {user: wanted & items for user, wanted in later.items() if wanted & items}
+    seen = {user: {i for u, i in known if u == user} for user in users}
+    novel, all_ = split.tasks
+    assert (novel.name, all_.name) == ("novel", "all")
+    assert asked(all_) == {user: (wanted, set()) for user, wanted in every.items()}
+    assert asked(novel) == {
+        user: (wanted - seen[user], seen[user])
+        for user, wanted in every.items()
+        if wanted - seen[user]
+    }
+
+
+@given(EVENTS, st.sampled_from([1, 2]))
+def test_leave_one_out_asks_for_one_event_after_a_history(
+    events: list[tuple[int, int, int]], held_out: int
+) -> None:
+    split = leave_one_out_split(frame(events), ITEMS, held_out)
+    ordered: dict[str, list[str]] = {}
+    for user, item, _hour in sorted(events, key=lambda event: event[2]):
+        ordered.setdefault(f"u{user}", []).append(f"i{item}")
+    expected = {}
+    for user, sequence in ordered.items():
+        if len(sequence) > held_out:
+            history = [item for item in sequence[:-held_out] if item != "i8"]
+            target = sequence[-held_out]
+            if history and target != "i8" and target not in history:
+                expected[user] = ({target}, set(history))
+    (task,) = split.tasks
+    assert asked(task) == expected
+    assert items_by_user(split.past) == {
+        user: [item for item in sequence[:-2] if item != "i8"]
+        for user, sequence in ordered.items()
+        if [item for item in sequence[:-2] if item != "i8"]
+    }
+    assert split.past.items == split.histories.items == ITEMS
+
+
+def items_by_user(interactions: Interactions) -> dict[str, list[str]]:
+    ids = np.array([item.item_id for item in interactions.items])
+    first = interactions.first_event
+    return {
+        user: ids[interactions.item[first[row] : first[row + 1]]].tolist()
+        for row, user in enumerate(interactions.user_ids)
+    }
+
+
+@given(EVENTS)
+def test_a_repeated_event_changes_no_split(events: list[tuple[int, int, int]]) -> None:
+    once = frame(events)
+    twice = pl.concat([once, once])
+    for split in (
+        lambda e: temporal_split(e, ITEMS, START + timedelta(hours=10)),
+        lambda e: leave_one_out_split(e, ITEMS),
+    ):
+        assert [asked(task) for task in split(once).tasks] == [
+            asked(task) for task in split(twice).tasks
+        ]
+
+
+@pytest.mark.parametrize("held_out", [0, 3])
+def test_other_positions_are_refused(held_out: Any) -> None:
+    with pytest.raises(ValueError, match=f"Received: {held_out}"):
+        leave_one_out_split(frame([]), ITEMS, held_out)

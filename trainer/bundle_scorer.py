@@ -1,0 +1,69 @@
+"""A published bundle as a scorer: the model that serves, judged by what happened since."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from feature_repo.history import HistoryEvent, UserHistory
+from serving.bundle import Bundle
+from serving.saved_model_encoder import SavedModelEncoder
+from serving.text_embedding_cache import TextEmbeddingCache
+from trainer.interactions import Interactions
+
+Embeddings = npt.NDArray[np.float32]
+
+
+class BundleScorer:
+    """Dot products of the bundle's query embeddings with its candidates.
+
+    Args:
+        bundle: the model.
+        histories: the users who are asked about, and the catalogue that is ranked. An item
+            that is not in the bundle is embedded as the live service would.
+        text_cache: where embeddings of its text are kept.
+    """
+
+    def __init__(
+        self, bundle: Bundle, histories: Interactions, text_cache: TextEmbeddingCache
+    ) -> None:
+        self.name = f"bundle {bundle.version}"
+        self.encoder = SavedModelEncoder(bundle, self._embeddings_of, text_cache)
+        self._histories = histories
+        self._max_history = bundle.manifest.max_history
+        self._row = {item.item_id: row for row, item in enumerate(histories.items)}
+        self._candidates = np.zeros((len(self._row), bundle.manifest.dimension), np.float32)
+        bundled = {item_id: row for row, item_id in enumerate(bundle.candidate_ids)}
+        missing = []
+        for item_id, row in self._row.items():
+            if item_id in bundled:
+                self._candidates[row] = bundle.candidate_embeddings[bundled[item_id]]
+            else:
+                missing.append(row)
+        if missing:
+            items = [histories.items[row] for row in missing]
+            self._candidates[missing] = self.encoder.encode_candidates(items, histories.end)
+
+    def score(self, users: npt.NDArray[np.int64]) -> Embeddings:
+        """Encode the users' histories; return float32 [len(users), num_items]."""
+        queries = self.encoder.encode_queries([self._history(int(user)) for user in users])
+        return queries @ self._candidates.T
+
+    def _embeddings_of(self, item_ids: Iterable[str]) -> tuple[Embeddings, npt.NDArray[np.bool_]]:
+        rows = np.array([self._row.get(item_id, -1) for item_id in item_ids], dtype=np.int64)
+        return self._candidates[rows], rows >= 0
+
+    def _history(self, user: int) -> UserHistory:
+        columns = self._histories
+        start, end = columns.first_event[user : user + 2]
+        events = tuple(
+            HistoryEvent(
+                timestamp=int(columns.timestamp[event]),
+                event_id=str(event),
+                item_id=columns.items[columns.item[event]].item_id,
+                event_type=columns.event_types[columns.event_type[event]],
+                value=0.0,
+            )
+            for event in range(max(start, end - self._max_history), end)
+        )
+        return UserHistory(columns.user_ids[user], events)
