@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from uuid import uuid4
 
 import httpx
@@ -39,13 +40,13 @@ def event_freshness(
     lost = 0
     with (
         httpx.Client(base_url=url, timeout=10) as client,
-        _background(url, users, items, rate) as load,
+        _Load(url, users, items, rate) as load,
     ):
         for user in random.choice(np.array(users, dtype=object), samples):
             first = _recommend(client, user)[0]
             _post(client, "/v1/events", _event(user, first))
             acknowledged = time.perf_counter()
-            gone = _until(lambda user=user, first=first: first not in _recommend(client, user))
+            gone = _until(partial(_is_not_listed, client, user, first))
             if gone:
                 delays.append(time.perf_counter() - acknowledged)
             else:
@@ -64,7 +65,7 @@ def item_freshness(url: str, *, samples: int) -> FreshnessResult:
             _post(client, "/v1/items", item)
             acknowledged = time.perf_counter()
             path = f"/v1/items/{item_id}/similar"
-            if _until(lambda path=path: client.get(path).is_success):
+            if _until(partial(_is_found, client, path)):
                 delays.append(time.perf_counter() - acknowledged)
             else:
                 lost += 1
@@ -102,19 +103,17 @@ class _Load:
         start = time.perf_counter()
         with httpx.Client(base_url=self._url, timeout=30) as client:
             for batch in itertools.count(1):
+                users = random.integers(len(self._users), size=BATCH)
+                items = random.integers(len(self._items), size=BATCH)
                 events = [
-                    _event(str(random.choice(self._users)), str(random.choice(self._items)))
-                    for _ in range(BATCH)
+                    _event(self._users[user], self._items[item])
+                    for user, item in zip(users, items, strict=True)
                 ]
                 _post(client, "/v1/events", events)
                 self._sent += BATCH
                 self._seconds = time.perf_counter() - start
                 if self._stop.wait(max(batch * BATCH / self._rate - self._seconds, 0)):
                     return
-
-
-def _background(url: str, users: Sequence[str], items: Sequence[str], rate: int) -> _Load:
-    return _Load(url, users, items, rate)
 
 
 def _event(user_id: str, item_id: str) -> dict[str, str]:
@@ -129,6 +128,14 @@ def _recommend(client: httpx.Client, user_id: str) -> list[str]:
     body = {"user_id": user_id, "limit": 20, "exclude_seen": True}
     answer = client.post("/v1/recommend", json=body).raise_for_status().json()
     return [item["item_id"] for item in answer["items"]]
+
+
+def _is_not_listed(client: httpx.Client, user_id: str, item_id: str) -> bool:
+    return item_id not in _recommend(client, user_id)
+
+
+def _is_found(client: httpx.Client, path: str) -> bool:
+    return client.get(path).is_success
 
 
 def _until(condition: Callable[[], bool], within: float = 10.0) -> bool:
