@@ -124,6 +124,8 @@ class Manifest(_Part):
     max_history: Annotated[int, Field(ge=1, le=4096)]
     event_types: tuple[str, ...]
     top_k: Annotated[int, Field(ge=1, le=10_000)] = 100
+    # Whether the last coordinate of a candidate is its popularity, and that of a query is 1.
+    popularity_coordinate: bool = False
     num_items: Annotated[int, Field(ge=0)]
     data_window: DataWindow
     metrics: dict[str, float] = {}

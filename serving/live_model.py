@@ -25,12 +25,19 @@ class LiveModel:
     """
 
     def __init__(
-        self, bundle_version: str, encoder: Encoder, table: ExactIndex, index: CandidateIndex
+        self,
+        bundle_version: str,
+        encoder: Encoder,
+        table: ExactIndex,
+        index: CandidateIndex,
+        *,
+        popularity_coordinate: bool = False,
     ) -> None:
         self.bundle_version = bundle_version
         self.encoder = encoder
         self.table = table
         self.index = index
+        self._tastes = slice(None, -1) if popularity_coordinate else slice(None)
 
     @classmethod
     def create(
@@ -51,7 +58,20 @@ class LiveModel:
             index = ScannIndex(table)
         encoder = SavedModelEncoder(bundle, table.embeddings_of, text_cache or TextEmbeddingCache())
         encoder.warm_up()
-        return cls(bundle.version, encoder, table, index)
+        popularity_coordinate = bundle.manifest.popularity_coordinate
+        return cls(
+            bundle.version, encoder, table, index, popularity_coordinate=popularity_coordinate
+        )
+
+    def tastes(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return what of embeddings float32 [n, dimension] tells items apart, as unit vectors.
+
+        That is all but the coordinate of popularity, where the bundle has one: two items are
+        not alike for both being popular.
+        """
+        kept = embeddings[:, self._tastes]
+        norms = np.linalg.norm(kept, axis=1, keepdims=True)
+        return (kept / np.where(norms > 0, norms, 1)).astype(np.float32)
 
     def upsert_items(self, items: Sequence[Item], embeddings: npt.NDArray[np.float32]) -> None:
         """Make items retrievable by embeddings float32 [len(items), dimension] of this space."""

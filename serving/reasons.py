@@ -25,7 +25,7 @@ CATALOGUE = "from the catalogue"
 def personal_reasons(
     rows: Rows, events: Sequence[HistoryEvent], model: LiveModel, catalogue: Catalogue
 ) -> list[str | None]:
-    """Return for each row the history's item that is nearest to it by dot product.
+    """Return for each row the history's item that is nearest to it by cosine.
 
     None where no item of the history has an embedding. The newest event on an item speaks.
     """
@@ -35,7 +35,7 @@ def personal_reasons(
         return [None] * len(rows)
     known = [event for event, is_found in zip(newest.values(), found, strict=True) if is_found]
     candidates, _ = model.table.embeddings_of_rows(rows)
-    nearest = np.argmax(candidates @ history[found].T, axis=1).tolist()
+    nearest = np.argmax(model.tastes(candidates) @ model.tastes(history[found]).T, axis=1).tolist()
     titles = dict(
         zip(set(nearest), catalogue.titles(known[n].item_id for n in set(nearest)), strict=True)
     )

@@ -96,14 +96,15 @@ class Recommender:
     def similar(self, request: SimilarRequest) -> Recommendation:
         """Return the items nearest to one by cosine. Raises `UnknownItemError`."""
         at, model = self._clock(), self._holder.current
-        query = _direction(self._item_embedding(request.item_id, model, at))
+        taste = model.tastes(self._item_embedding(request.item_id, model, at)[None, :])[0]
+        # Where the bundle has a coordinate of popularity, this query asks nothing of it.
+        query = np.pad(taste, (0, model.table.dimension - len(taste)))
         hidden = [*request.exclude_item_ids, request.item_id]
         context = self._context(model, request.filter, hidden, query, at)
         reranked = self._settings.rerank_size
         found = self._two_tower.propose(context, max(request.offset + request.limit, reranked))
         embeddings, _ = model.table.embeddings_of_rows(found.rows)
-        norms = np.linalg.norm(embeddings, axis=1)
-        cosines = (found.scores / np.where(norms > 0, norms, 1)).astype(np.float32)
+        cosines = model.tastes(embeddings) @ taste
         # A fixed number is re-ordered, so that a later page continues an earlier one.
         order = np.argsort(-cosines[:reranked], kind="stable")
         order = np.concatenate([order, np.arange(len(order), len(cosines))])
@@ -149,7 +150,7 @@ class Recommender:
             # A fixed number is re-ordered, so that a later page continues an earlier one.
             embeddings, _ = context.model.table.embeddings_of_rows(rows[:reranked])
             order = maximal_marginal_relevance(
-                scores[:reranked], embeddings, request.diversity, needed
+                scores[:reranked], context.model.tastes(embeddings), request.diversity, needed
             )
             order = np.concatenate([order, np.arange(len(order), len(rows))])
             rows, scores = rows[order][:needed], scores[order][:needed]
@@ -223,8 +224,3 @@ class Recommender:
                 for item_id, score, source, text in columns
             ),
         )
-
-
-def _direction(vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    norm = float(np.linalg.norm(vector))
-    return vector / np.float32(norm) if norm > 0 else vector

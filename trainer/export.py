@@ -48,6 +48,7 @@ def export_bundle(
         max_history=model.settings.history_length,
         event_types=tuple(model.interactions.event_types),
         top_k=min(TOP_K, len(items)),
+        popularity_coordinate=True,
         num_items=len(items),
         data_window=bundle.DataWindow(
             start=model.interactions.start,
