@@ -1,0 +1,63 @@
+"""What the documentation tells people to type exists."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from riverrun.cli.main import app
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "infra").rglob("*.md"))]
+
+
+def _commands(text: str) -> list[str]:
+    blocks = re.findall(r"```(?:sh|console|bash)\n(.*?)```", text, flags=re.DOTALL)
+    lines = [line.removeprefix("$ ").strip() for block in blocks for line in block.splitlines()]
+    inline = re.findall(r"`(riverrun [a-z][^`]*)`", text)
+    return [line for line in (*lines, *inline) if line.startswith(("riverrun ", "make "))]
+
+
+def _shown() -> list[tuple[str, str]]:
+    return [
+        (document.relative_to(ROOT).as_posix(), command)
+        for document in DOCUMENTS
+        for command in _commands(document.read_text())
+    ]
+
+
+@pytest.mark.parametrize(("document", "command"), _shown())
+def test_every_command_that_the_documents_show_exists(document: str, command: str) -> None:
+    words = shlex.split(command.split(" && ")[0].split(" #")[0])
+    if words[0] == "make":
+        makefile = (ROOT / "Makefile").read_text()
+        for target in words[1:]:
+            assert re.search(rf"^{re.escape(target)}:", makefile, flags=re.MULTILINE), command
+        return
+    parser: Any = typer.main.get_command(app)
+    words = words[1:]
+    while hasattr(parser, "commands") and words and not words[0].startswith("-"):
+        assert words[0] in parser.commands, f"{document}: there is no {words[0]!r} in: {command}"
+        parser = parser.commands[words.pop(0)]
+    options = {name for parameter in parser.params for name in parameter.opts} | {"--help"}
+    for word in words:
+        if word.startswith("--"):
+            assert word.split("=")[0] in options, f"{document}: there is no {word} in: {command}"
+
+
+def test_every_command_says_what_it_does() -> None:
+    def check(command: Any, path: str) -> None:
+        assert command.help, f"{path} has no help"
+        for name, child in getattr(command, "commands", {}).items():
+            check(child, f"{path} {name}")
+
+    check(typer.main.get_command(app), "riverrun")
+
+
+def test_the_readme_links_to_files_that_exist() -> None:
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\((?!http|#)([^)#]+)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
