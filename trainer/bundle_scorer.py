@@ -24,10 +24,11 @@ class BundleScorer:
         text_cache: where embeddings of its text are kept.
     """
 
+    name = "bundle"
+
     def __init__(
         self, bundle: Bundle, histories: Interactions, text_cache: TextEmbeddingCache
     ) -> None:
-        self.name = f"bundle {bundle.version}"
         self.encoder = SavedModelEncoder(bundle, self._embeddings_of, text_cache)
         self._histories = histories
         self._max_history = bundle.manifest.max_history

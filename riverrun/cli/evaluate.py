@@ -207,7 +207,9 @@ def _served(settings: Settings) -> _Evaluation:
         scorer = BundleScorer(bundle, split.histories, cache)
         embeddings = scorer.encoder.encode_text([item.text for item in split.past.items])
         rows = _rows(split, scorer, embeddings)
-    return _Evaluation(split, rows, f"trained on events until {end:%Y-%m-%d %H:%M} UTC")
+    return _Evaluation(
+        split, rows, f"bundle {path.name} trained on events until {end:%Y-%m-%d %H:%M} UTC"
+    )
 
 
 @contextmanager
@@ -236,7 +238,8 @@ def _rows(
 def metrics_table(task: str, rows: "Sequence[EvaluationRow]") -> Table:
     """Return the metrics of one task: a row for each metric, a column for each scorer."""
     users = rows[0].num_users if rows else 0
-    table = Table(title=f"{task} ({users:,} users)", title_justify="left", box=SIMPLE_HEAD)
+    noun = "user" if users == 1 else "users"
+    table = Table(title=f"{task} ({users:,} {noun})", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("")
     for row in rows:
         table.add_column(row.scorer, justify="right", max_width=16)
