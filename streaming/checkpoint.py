@@ -37,7 +37,10 @@ CREATE TABLE IF NOT EXISTS unpushed (
     kind TEXT NOT NULL, key TEXT NOT NULL, record BLOB, PRIMARY KEY (kind, key)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS folded_segments (segment TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS boot (id TEXT NOT NULL);
 """
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class CheckpointError(Exception):
@@ -61,6 +64,7 @@ class Checkpoint:
                 raise CheckpointError(f"checkpoint {path}: format {version} is not {FORMAT}.")
             self._connection.executescript(_SCHEMA)
             self._connection.execute(f"PRAGMA user_version = {FORMAT}")
+            self._push_again_after_reboot(_BOOT_ID.read_text().strip() if _BOOT_ID.exists() else "")
         except (sqlite3.Error, OSError) as error:
             raise CheckpointError(f"checkpoint {path}: cannot be opened: {error}.") from error
 
@@ -178,6 +182,27 @@ class Checkpoint:
             raise CheckpointError(
                 f"checkpoint {self._path}: nothing was written: {error}."
             ) from error
+
+    def _push_again_after_reboot(self, boot_id: str) -> None:
+        """Count everything as unpushed where the machine has started anew since the last time.
+
+        The embedded online store does not wait for the disk: what it was told last can be lost
+        with the power, though not with the process.
+        """
+        known = [stored for (stored,) in self._query("SELECT id FROM boot")]
+        if known == [boot_id]:
+            return
+        with self._transaction() as connection:
+            if known:
+                connection.execute(
+                    "INSERT OR IGNORE INTO unpushed SELECT 'history', user_id, NULL FROM histories"
+                )
+                connection.execute(
+                    "INSERT OR IGNORE INTO unpushed "
+                    "SELECT 'statistics', item_id, NULL FROM statistics"
+                )
+            connection.execute("DELETE FROM boot")
+            connection.execute("INSERT INTO boot VALUES (?)", (boot_id,))
 
     def _query(self, query: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         try:
