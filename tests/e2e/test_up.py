@@ -1,0 +1,154 @@
+"""The whole loop with real processes: sample, import, train, up; a click, a kill, a new bundle."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from riverrun.bench.server import RunningServer, running_server
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SETTINGS = """
+[training]
+epochs = 2
+dimension = 32
+history_length = 32
+labels_per_position = 4
+holdout_share = 0.0
+horizon_days = 1.0
+"""
+
+
+def riverrun(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "riverrun", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("shop")
+    settings = home / "riverrun.toml"
+    settings.write_text(SETTINGS)
+    sample = ["--items", "300", "--users", "150", "--events", "4000", "--days", "20"]
+    for arguments in (
+        ["sample", "--out", str(home / "sample"), *sample],
+        ["import", "shop", str(home / "sample"), "--home", str(home)],
+        ["train", "--home", str(home), "--settings", str(settings)],
+    ):
+        done = riverrun(*arguments)
+        assert done.returncode == 0, done.stderr
+    return home
+
+
+@pytest.fixture
+def home(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "shop"))
+
+
+@pytest.fixture
+def server(home: Path) -> Iterator[RunningServer]:
+    with running_server(home) as running:
+        yield running
+
+
+def listed(url: str, **body: object) -> list[str]:
+    answer = httpx.post(f"{url}/v1/recommend", json=body, timeout=30).raise_for_status().json()
+    return [item["item_id"] for item in answer["items"]]
+
+
+def post(url: str, path: str, body: object) -> None:
+    parameters = {"wait": "applied"}
+    httpx.post(f"{url}{path}", json=body, params=parameters, timeout=30).raise_for_status()
+
+
+def test_a_click_changes_the_next_list(server: RunningServer) -> None:
+    before = listed(server.url, user_id="newcomer", limit=8)
+    clicked = httpx.get(f"{server.url}/v1/items", params={"limit": 3, "offset": 40}).json()
+    events = [
+        {"user_id": "newcomer", "item_id": item["item_id"], "event_type": "view"}
+        for item in clicked["items"]
+    ]
+    post(server.url, "/v1/events", events)
+    assert listed(server.url, user_id="newcomer", limit=8) != before
+
+
+def test_a_new_item_is_retrieved_by_its_text(server: RunningServer) -> None:
+    twin = httpx.get(f"{server.url}/v1/items", params={"limit": 1}).json()["items"][0]
+    post(server.url, "/v1/items", twin | {"item_id": "just-arrived"})
+    similar = httpx.get(f"{server.url}/v1/items/just-arrived/similar", timeout=30)
+    assert len(similar.raise_for_status().json()["items"]) == 20
+    httpx.delete(f"{server.url}/v1/items/just-arrived", params={"wait": "applied"}, timeout=30)
+    assert httpx.get(f"{server.url}/v1/items/just-arrived").status_code == 404
+
+
+def test_what_was_acknowledged_survives_a_kill(home: Path) -> None:
+    item_ids: list[str] = []
+    with running_server(home) as first:
+        page = httpx.get(f"{first.url}/v1/items", params={"limit": 50}).json()
+        item_ids = [item["item_id"] for item in page["items"]]
+        for number, item_id in enumerate(item_ids):
+            event = {
+                "event_id": f"k{number}",
+                "user_id": "survivor",
+                "item_id": item_id,
+                "event_type": "view",
+            }
+            httpx.post(f"{first.url}/v1/events", json=event).raise_for_status()
+        # Right after the last acknowledgement, whatever the worker is doing.
+        os.kill(first.process_id, signal.SIGKILL)
+    with running_server(home) as second:
+        deadline = time.monotonic() + 20
+        history: list[str] = []
+        while len(history) < len(item_ids) and time.monotonic() < deadline:
+            user = httpx.get(f"{second.url}/v1/users/survivor")
+            history = [event["item_id"] for event in user.json().get("history", [])]
+        assert history == item_ids
+        assert not set(listed(second.url, user_id="survivor", exclude_seen=True)) & set(item_ids)
+
+
+def test_a_broken_bundle_is_refused_by_name_while_the_old_one_serves(home: Path) -> None:
+    with running_server(home) as server:
+        bundles = home / "bundles"
+        good = (bundles / "CURRENT").read_text().strip()
+        broken = "29990101T000000Z-dead"
+        shutil.copytree(bundles / good, bundles / broken)
+        manifest = bundles / broken / "manifest.json"
+        manifest.write_text(manifest.read_text().replace(good, broken))
+        with (bundles / broken / "candidates" / "embeddings.npy").open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            file.write(b"\x7f")
+        (bundles / "CURRENT").write_text(broken + "\n")
+        deadline = time.monotonic() + 30
+        log = home / "server.log"
+        while "bundle_refused" not in log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert "embeddings.npy" in log.read_text()
+        answer = httpx.post(f"{server.url}/v1/recommend", json={"user_id": "anyone"}, timeout=30)
+        assert answer.raise_for_status().json()["model_version"] == good
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["up", "--home", "EMPTY"], "no bundle has been published"),
+        (["train", "--home", "EMPTY"], "the catalogue is empty"),
+        (["up", "--settings", "missing.toml"], "no such file"),
+        (["evaluate", "--preset", "nothing", "--data", "x"], "no evaluation protocol"),
+        (["import", "events", "missing.csv", "--home", "EMPTY"], "missing.csv"),
+    ],
+)
+def test_a_bad_command_line_is_one_clear_line(
+    arguments: list[str], expected: str, tmp_path: Path
+) -> None:
+    done = riverrun(*[str(tmp_path / "empty") if word == "EMPTY" else word for word in arguments])
+    assert done.returncode == 2, done.stderr
+    assert expected in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
