@@ -62,9 +62,14 @@ class Archive:
         by_day = frame.with_columns(_day=pl.col("timestamp").dt.date()).partition_by(
             "_day", as_dict=True, include_key=False
         )
+        written = set()
         for (day,), part in by_day.items():
+            written.add(self._day_folder(day) / f"{segment}.parquet")
             with _replacing(self._day_folder(day) / f"{segment}.parquet") as file:
                 part.write_parquet(file)
+        # An earlier attempt may have had events of days that this one has none of.
+        for stale in set(self._events.glob(f"date=*/{segment}.parquet")) - written:
+            stale.unlink()
         with _replacing(self._segments / f"{segment}.json") as file:
             file.write_bytes(orjson.dumps({"events": frame.height, "days": len(by_day)}))
         return frame.height
@@ -84,8 +89,15 @@ class Archive:
         return events.unique("event_id", keep="any")
 
     def event_ids_of(self, day: date) -> pl.Series:
-        """Return the ids of the events of one UTC day."""
-        files = _parquet_files(self._day_folder(day))
+        """Return the ids of the events of one UTC day that are in complete segments.
+
+        The others must not pass for known: their writer will come back and write them all.
+        """
+        files = [
+            file
+            for file in _parquet_files(self._day_folder(day))
+            if (self._segments / f"{file.stem}.json").exists()
+        ]
         if not files:
             return pl.Series("event_id", [], dtype=pl.String)
         return pl.read_parquet(files, columns=["event_id"], hive_partitioning=False)["event_id"]
@@ -173,7 +185,7 @@ def events_frame(events: Sequence[Event]) -> pl.DataFrame:
 
 def _write_changes(folder: Path, segment: str, records: dict[str, str | None]) -> int:
     _check(segment)
-    written = next(iter(folder.glob(f"[0-9]*-{segment}.parquet")), None)
+    written = next(iter(folder.glob(f"{'[0-9]' * 9}-{segment}.parquet")), None)
     file = written or folder / f"{_next_number(folder):09d}-{segment}.parquet"
     frame = pl.DataFrame(
         {"key": list(records), "record": list(records.values())}, schema=_CHANGE_SCHEMA
