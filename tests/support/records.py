@@ -18,11 +18,10 @@ from feature_repo.schema import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, Item, User
 INT64 = st.integers(-(2**63), 2**63 - 1)
 DOUBLES = st.floats(allow_nan=False, allow_infinity=False)
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
-IDENTIFIERS = (
-    st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
-    .map(str.strip)
-    .filter(lambda text: text != "" and text.isprintable())
+_WORDS = st.text(
+    st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=10
 )
+IDENTIFIERS = st.lists(_WORDS, min_size=1, max_size=2).map(" ".join)
 EVENT_TYPES = st.from_regex(r"[a-z][a-z0-9_-]{0,31}", fullmatch=True)
 LABELS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 TIMESTAMPS = st.datetimes(

@@ -1,0 +1,223 @@
+"""What was archived is read as it was written, each event once, whatever happened between."""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import orjson
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from feature_repo.archive import EVENT_SCHEMA, Archive, events_frame
+from feature_repo.schema import Event, Item, User
+from tests.support.records import EVENT_TYPES, IDENTIFIERS, ITEMS, TEXTS, TIMESTAMPS
+
+EXAMPLES = settings(max_examples=25)
+DAY = date(2026, 1, 1)
+EVENTS = st.builds(
+    Event,
+    event_id=IDENTIFIERS,
+    user_id=IDENTIFIERS,
+    item_id=IDENTIFIERS,
+    event_type=EVENT_TYPES,
+    # Most in few days, so that files are shared.
+    timestamp=TIMESTAMPS
+    | st.integers(0, 60).map(lambda hour: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=hour)),
+    value=st.none() | st.floats(-1e12, 1e12),
+    query=st.none() | TEXTS,
+    request_id=st.none() | IDENTIFIERS,
+    context=st.dictionaries(TEXTS, TEXTS | st.booleans() | st.none(), max_size=3),
+)
+SEGMENTS = st.lists(
+    st.lists(EVENTS, max_size=5, unique_by=lambda event: event.event_id), max_size=4
+)
+
+
+def event(name: str, hour: int = 0, user: str = "u") -> Event:
+    return Event(
+        event_id=name,
+        user_id=user,
+        item_id="i",
+        event_type="view",
+        timestamp=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=hour),
+    )
+
+
+def read(events: pl.LazyFrame) -> list[Event]:
+    """Read archived events back, in order of time."""
+    rows = events.sort("timestamp", "event_id").collect().to_dicts()
+    return [
+        Event.model_validate({**row, "context": orjson.loads(row["context"] or "{}")})
+        for row in rows
+    ]
+
+
+def ordered(events: Iterable[Event]) -> list[Event]:
+    return sorted(events, key=lambda event: (event.timestamp, event.event_id))
+
+
+@EXAMPLES
+@given(st.lists(EVENTS, max_size=8, unique_by=lambda event: event.event_id))
+def test_events_come_back_as_they_were(events: list[Event]) -> None:
+    with TemporaryDirectory() as folder:
+        archive = Archive(Path(folder))
+        assert archive.write_events("s", events) == len(events)
+        assert read(archive.scan_events()) == ordered(events)
+        assert read(archive.scan_segment("s")) == ordered(events)
+        assert archive.segments() == ["s"]
+
+
+@EXAMPLES
+@given(SEGMENTS)
+def test_an_event_of_several_segments_is_read_once(segments: list[list[Event]]) -> None:
+    # The same id is the same event: it has one content.
+    known = {event.event_id: event for segment in segments for event in segment}
+    with TemporaryDirectory() as folder:
+        archive = Archive(Path(folder))
+        for number, segment in enumerate(segments):
+            archive.write_events(f"s{number}", [known[event.event_id] for event in segment])
+        assert read(archive.scan_events()) == ordered(known.values())
+
+
+@EXAMPLES
+@given(SEGMENTS)
+def test_writing_a_segment_again_replaces_all_of_it(segments: list[list[Event]]) -> None:
+    with TemporaryDirectory() as folder:
+        archive = Archive(Path(folder))
+        archive.write_events("other", [event("of-other")])
+        for segment in segments:
+            archive.write_events("s", segment)
+            assert read(archive.scan_segment("s")) == ordered(segment)
+        assert [one.event_id for one in read(archive.scan_segment("other"))] == ["of-other"]
+
+
+@EXAMPLES
+@given(
+    st.lists(EVENTS, max_size=8, unique_by=lambda event: event.event_id),
+    TIMESTAMPS,
+    st.timedeltas(timedelta(0), timedelta(days=20_000)),
+)
+def test_a_scan_of_a_time_holds_its_events_and_no_others(
+    events: list[Event], start: datetime, duration: timedelta
+) -> None:
+    end = min(start + duration, datetime(2100, 1, 1, tzinfo=UTC))
+    with TemporaryDirectory() as folder:
+        archive = Archive(Path(folder))
+        archive.write_events("s", events)
+        within = [event for event in events if start <= event.timestamp < end]
+        assert read(archive.scan_events(start, end)) == ordered(within)
+
+
+def test_a_frame_is_written_as_the_events_are(tmp_path: Path) -> None:
+    events = [event("a"), event("b", 30)]
+    assert Archive(tmp_path).write_events("s", events_frame(events)) == 2
+    assert read(Archive(tmp_path).scan_events()) == events
+
+
+def test_an_empty_archive_has_nothing(tmp_path: Path) -> None:
+    archive = Archive(tmp_path / "none")
+    assert archive.scan_events().collect().schema == EVENT_SCHEMA
+    assert archive.scan_events().collect().is_empty()
+    assert archive.segments() == []
+    assert archive.items() == []
+    assert archive.users() == []
+    assert archive.event_ids_of(DAY).to_list() == []
+
+
+def test_files_that_a_writer_did_not_finish_are_not_read(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    archive.write_events("s", [event("a")])
+    archive.write_items("s", [Item(item_id="i")])
+    for file in [*tmp_path.rglob("*.parquet"), *tmp_path.rglob("*.json")]:
+        file.with_name(f".{file.name}.1a2b3c4d").write_bytes(b"half")
+        file.with_name(f".{file.name}").write_bytes(b"half")
+    assert read(archive.scan_events()) == [event("a")]
+    assert archive.segments() == ["s"]
+    assert archive.event_ids_of(DAY).to_list() == ["a"]
+    assert [item.item_id for item in archive.items()] == ["i"]
+    assert archive.write_items("t", [Item(item_id="j")]) == 1
+    assert len(archive.items()) == 2
+
+
+def test_a_failed_write_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Archive(tmp_path)
+    archive.write_events("s", [event("a")])
+
+    def half(frame: pl.DataFrame, file: Path) -> None:
+        file.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pl.DataFrame, "write_parquet", half)
+        with pytest.raises(OSError, match="No space"):
+            archive.write_events("s", [event("b")])
+    assert read(archive.scan_events()) == [event("a")]
+    assert list(tmp_path.rglob(".*")) == []
+
+
+def test_events_of_a_segment_that_was_cut_short_do_not_pass_for_known(tmp_path: Path) -> None:
+    """A writer killed within a segment comes back with all of it, and must not skip half."""
+    archive = Archive(tmp_path)
+    archive.write_events("whole", [event("a")])
+    archive.write_events("cut-short", [event("b"), event("c", 24)])
+    (tmp_path / "segments" / "cut-short.json").unlink()
+    assert archive.event_ids_of(DAY).to_list() == ["a"]
+    assert archive.segments() == ["whole"]
+    archive.write_events("cut-short", [event("b"), event("c", 24)])
+    assert archive.event_ids_of(DAY).sort().to_list() == ["a", "b"]
+
+
+CHANGES = st.lists(
+    st.tuples(st.lists(ITEMS, max_size=3), st.lists(st.integers(0, 5), max_size=2, unique=True)),
+    max_size=5,
+)
+
+
+@EXAMPLES
+@given(CHANGES)
+def test_the_latest_state_of_an_item_wins(changes: list[tuple[list[Item], list[int]]]) -> None:
+    state: dict[str, Item] = {}
+    with TemporaryDirectory() as folder:
+        archive = Archive(Path(folder))
+        for number, (items, deleted) in enumerate(changes):
+            # Few ids, so that items change and go.
+            changed = [
+                item.model_copy(update={"item_id": f"i{index}"}) for index, item in enumerate(items)
+            ]
+            gone = [f"i{index}" for index in deleted if index >= len(changed)]
+            archive.write_items(f"s{number}", changed, deleted=gone)
+            state |= {item.item_id: item for item in changed}
+            for item_id in gone:
+                state.pop(item_id, None)
+        assert archive.items() == [state[item_id] for item_id in sorted(state)]
+
+
+def test_a_segment_of_items_keeps_its_place_when_it_is_written_again(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    archive.write_items("first", [Item(item_id="i", title="old")])
+    archive.write_items("import-first", [Item(item_id="i", title="new")])
+    archive.write_items("first", [Item(item_id="i", title="old"), Item(item_id="j")])
+    assert [(item.item_id, item.title) for item in archive.items()] == [("i", "new"), ("j", "")]
+
+
+def test_an_erased_user_is_gone_and_nobody_else(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    archive.write_events("s", [event("a"), event("b", 24, "v"), event("c", 48)])
+    archive.write_events("t", [event("d", 0, "v"), event("e", 0)])
+    archive.write_users("s", [User(user_id="u"), User(user_id="v")])
+    assert archive.erase_user("u") == 3
+    assert [one.event_id for one in read(archive.scan_events())] == ["d", "b"]
+    assert [user.user_id for user in archive.users()] == ["v"]
+    assert archive.erase_user("u") == 0
+    assert archive.segments() == ["s", "t"]
+
+
+@pytest.mark.parametrize("segment", ["", "a/b", "..", ".hidden", "x" * 201, "star*", "line\n"])
+def test_a_segment_is_a_plain_name(tmp_path: Path, segment: str) -> None:
+    with pytest.raises(ValueError, match="`segment` must be"):
+        Archive(tmp_path).write_events(segment, [event("a")])

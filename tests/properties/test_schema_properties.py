@@ -1,0 +1,148 @@
+"""What the schema accepts it keeps, and what it refuses it names."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from feature_repo.schema import (
+    EARLIEST_TIMESTAMP,
+    LATEST_TIMESTAMP,
+    Event,
+    Item,
+    User,
+    content_id,
+    microseconds,
+)
+from tests.support.records import IDENTIFIERS, ITEMS, TIMESTAMPS, USERS
+
+MICROSECOND = timedelta(microseconds=1)
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+
+
+def event(**changes: Any) -> Event:
+    fields: dict[str, Any] = {
+        "event_id": "e",
+        "user_id": "u",
+        "item_id": "i",
+        "event_type": "view",
+        "timestamp": NOON,
+    }
+    return Event.model_validate({**fields, **changes})
+
+
+@given(st.one_of(ITEMS, USERS))
+def test_a_record_survives_json(record: Item | User) -> None:
+    assert type(record).model_validate_json(record.model_dump_json()) == record
+
+
+@given(TIMESTAMPS, OFFSETS)
+def test_a_moment_is_the_same_in_every_offset(moment: datetime, offset: timezone) -> None:
+    read = event(timestamp=moment.astimezone(offset).isoformat()).timestamp
+    assert read == moment
+    assert read.tzinfo is UTC
+    assert microseconds(read) == microseconds(moment)
+
+
+@given(TIMESTAMPS)
+def test_microseconds_are_exact(moment: datetime) -> None:
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    assert epoch + timedelta(microseconds=microseconds(moment)) == moment
+
+
+@pytest.mark.parametrize("moment", [EARLIEST_TIMESTAMP, LATEST_TIMESTAMP - MICROSECOND])
+def test_the_first_and_the_last_plausible_moment_are_accepted(moment: datetime) -> None:
+    assert event(timestamp=moment).timestamp == moment
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        EARLIEST_TIMESTAMP - MICROSECOND,
+        LATEST_TIMESTAMP,
+        "1969-12-31T23:59:59Z",
+        "9999-12-31T23:59:59.999999Z",
+        datetime(2026, 1, 1),  # noqa: DTZ001 - a time of no zone is what is refused
+        "2026-01-01T12:00:00",
+        "2026-02-30T12:00:00Z",
+        "2026-01-01",
+        1_767_225_600,
+        1_767_225_600_000,
+        "1767225600",
+        "yesterday",
+        "",
+        None,
+        True,
+    ],
+)
+def test_an_implausible_moment_is_refused(moment: object) -> None:
+    with pytest.raises(ValidationError, match="timestamp"):
+        event(timestamp=moment)
+
+
+@given(IDENTIFIERS)
+def test_an_identifier_may_be_in_any_script(identifier: str) -> None:
+    assert event(user_id=identifier).user_id == identifier
+
+
+@pytest.mark.parametrize(
+    "identifier", ["", " padded", "padded ", "two\nlines", "nul\0", "\u202eturned", "x" * 129, 7]
+)
+def test_an_unusable_identifier_is_refused(identifier: object) -> None:
+    with pytest.raises(ValidationError, match="user_id"):
+        event(user_id=identifier)
+
+
+@pytest.mark.parametrize("identifier", ["x", "x" * 128, "ünï-çødé", "商品 1", "🛒"])
+def test_a_usable_identifier_is_accepted(identifier: str) -> None:
+    assert event(item_id=identifier).item_id == identifier
+
+
+@pytest.mark.parametrize("name", ["", "View", "9lives", "-x", "a b", "x" * 33, "view\n"])
+def test_an_event_type_is_a_lower_case_word(name: str) -> None:
+    with pytest.raises(ValidationError, match="event_type"):
+        event(event_type=name)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1.1e12, "much"])
+def test_a_value_is_a_finite_number(value: object) -> None:
+    with pytest.raises(ValidationError, match="value"):
+        event(value=value)
+
+
+@pytest.mark.parametrize("price", [-0.01, float("nan"), float("inf"), 1.1e12, "1.234,50"])
+def test_a_price_is_a_finite_number_from_0(price: object) -> None:
+    with pytest.raises(ValidationError, match="price"):
+        Item.model_validate({"item_id": "i", "price": price})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("title", "x" * 1025),
+        ("description", "x" * 16_385),
+        ("categories", ["x"] * 33),
+        ("categories", [""]),
+        ("categories", ["x" * 257]),
+        ("brand", "x" * 257),
+        ("tags", ["x"] * 65),
+        ("attributes", {str(number): 1 for number in range(257)}),
+        ("attributes", {"nested": {"a": 1}}),
+        ("colour", "red"),
+    ],
+)
+def test_what_is_too_long_or_unknown_is_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=field):
+        Item.model_validate({"item_id": "i", field: value})
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8")), max_size=4))
+def test_a_content_id_tells_its_parts_apart(parts: list[str]) -> None:
+    assert content_id(*parts) == content_id(*parts)
+    assert content_id(*parts, "") != content_id(*parts)
+    joined = "".join(parts)
+    assert parts == [joined] or content_id(*parts) != content_id(joined)
