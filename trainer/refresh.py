@@ -17,13 +17,15 @@ from trainer.evaluate import NDCG_AT, EvaluationRow, evaluate
 from trainer.export import export_bundle
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
-from trainer.tasks import Split, temporal_split
+from trainer.tasks import EvaluationTask, Split, temporal_split
 from trainer.text_embeddings import catalogue_text_embeddings
 from trainer.text_tower import TextTower, load_text_tower
 from trainer.train import Progress, TrainedModel, train
 
 NDCG = f"ndcg@{NDCG_AT}"
 TWO_TOWER = "two-tower"
+JUDGED_USERS = 2_000
+"""So many users tell epochs apart; all of a large shop would take longer than the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +82,13 @@ def refresh(
     if len(interactions.item) == 0:
         raise ValueError("no event is on an item of the catalogue: import events first.")
     # 2.
-    listener.stage("Training, the newest slice held out")
+    epochs, rows = settings.epochs, list[EvaluationRow]()
     split = temporal_split(events, items, cut=newest_slice_cut(interactions, settings))
-    rows: Sequence[EvaluationRow] = ()
-    if len(split.tasks[1].users):
+    if settings.holdout_share and all(len(task.users) for task in split.tasks):
+        listener.stage("Training, the newest slice held out")
         epochs, rows = _choose_epochs(
             split, items, settings, tower, embeddings, _folder(checkpoints, "held-out"), listener
         )
-        settings = settings.model_copy(update={"epochs": epochs})
     # 3.
     listener.stage("Training on everything")
     model = train(
@@ -97,6 +98,8 @@ def refresh(
         embeddings,
         checkpoints=_folder(checkpoints, "full"),
         on_step=listener.step,
+        # The schedule stays that of the validated training: it is stopped where that was best.
+        stop_after=epochs,
     )
     # 4.
     listener.stage("Exporting")
@@ -109,7 +112,7 @@ def refresh(
         metrics=_metrics(rows),
     )
     set_current(bundles, bundle.name)
-    return Refresh(bundle, settings.epochs, rows)
+    return Refresh(bundle, epochs, rows)
 
 
 def two_tower_scorer(model: TrainedModel, histories: Interactions | None = None) -> EmbeddingScorer:
@@ -148,9 +151,10 @@ def _choose_epochs(
     embeddings: npt.NDArray[np.float32],
     checkpoints: Path | None,
     listener: Listener,
-) -> tuple[int, Sequence[EvaluationRow]]:
+) -> tuple[int, list[EvaluationRow]]:
     past_embeddings = embeddings_of(split.past.items, items, embeddings)
-    every = split.tasks[1]
+    tasks = [_sampled(task, settings.seed) for task in split.tasks]
+    every = tasks[1]
     best: tuple[float, int, list[EvaluationRow]] = (-1.0, settings.epochs, [])
 
     def judge(epoch: int, model: TrainedModel) -> None:
@@ -158,7 +162,7 @@ def _choose_epochs(
         scorer = two_tower_scorer(model)
         row = evaluate(scorer, every)
         if row.metrics[NDCG] > best[0]:
-            rows = [evaluate(scorer, task, past_embeddings) for task in split.tasks]
+            rows = [evaluate(scorer, task, past_embeddings) for task in tasks]
             best = (row.metrics[NDCG], epoch, rows)
 
     train(
@@ -173,16 +177,28 @@ def _choose_epochs(
     others = [
         evaluate(scorer, task, past_embeddings)
         for scorer in baselines(split.past)
-        for task in split.tasks
+        for task in tasks
     ]
     return best[1], [*others, *best[2]]
 
 
+def _sampled(task: EvaluationTask, seed: int) -> EvaluationTask:
+    """Return the task for at most `JUDGED_USERS` of its users, drawn once."""
+    if len(task.users) <= JUDGED_USERS:
+        return task
+    drawn = np.random.default_rng(seed).choice(len(task.users), JUDGED_USERS, replace=False)
+    return replace(
+        task,
+        users=task.users[drawn],
+        relevant=[task.relevant[row] for row in drawn],
+        excluded=[task.excluded[row] for row in drawn],
+    )
+
+
 def newest_slice_cut(interactions: Interactions, settings: TrainingSettings) -> datetime:
-    """Return the moment after which events are held out: the newest tenth, at most a horizon."""
+    """Return the moment after which events are held out: `holdout_share`, at most 30 days."""
     span = interactions.end - interactions.start
-    slice_days = min(settings.horizon_days or 7.0, span.total_seconds() / 86_400 / 10)
-    return interactions.end - timedelta(days=slice_days)
+    return interactions.end - min(span * settings.holdout_share, timedelta(days=30))
 
 
 def _metrics(rows: Sequence[EvaluationRow]) -> dict[str, float]:
