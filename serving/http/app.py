@@ -6,11 +6,12 @@ import orjson
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.responses import FileResponse, Response
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.responses import FileResponse, PlainTextResponse, Response
 
 from serving.http import documentation, problems
 from serving.http.ingest import ingest_routes
-from serving.http.models import StatusAnswer
+from serving.http.models import AliveAnswer, ReadyAnswer
 from serving.http.recommendations import recommendation_routes
 from serving.http.services import Services
 from serving.http.telemetry import RequestMetrics, StateCollector
@@ -18,9 +19,25 @@ from serving.http.telemetry import RequestMetrics, StateCollector
 STATIC = Path(__file__).with_name("static")
 
 
+class _IdConvertor(Convertor[str]):
+    """The part of a path that is an id: it may hold slashes, but not end in a route's name."""
+
+    regex = "(?:(?!/similar$).)+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
 def create_app(services: Services) -> FastAPI:
     """Return the application over `services`. It starts and stops nothing."""
+    register_url_convertor("id", _IdConvertor())
     app: FastAPI = FastAPIOffline(
+        redoc_url=None,
+        # /v1/items/ is unknown, and not another name of /v1/items.
+        redirect_slashes=False,
         title="Riverrun",
         version="1",
         description="Search and recommendation that learns from the event stream.",
@@ -47,7 +64,7 @@ def _operations(app: FastAPI, services: Services) -> None:
     async def shop() -> FileResponse:
         return FileResponse(STATIC / "shop.html")
 
-    @app.get("/healthz", tags=["operations"], response_model=StatusAnswer)
+    @app.get("/healthz", tags=["operations"], response_model=AliveAnswer)
     async def healthz() -> Response:
         """Whether the process answers at all."""
         return Response(b'{"status":"alive"}', media_type="application/json")
@@ -55,21 +72,18 @@ def _operations(app: FastAPI, services: Services) -> None:
     @app.get(
         "/readyz",
         tags=["operations"],
-        response_model=StatusAnswer,
-        responses={503: {"model": StatusAnswer}},
+        response_model=ReadyAnswer,
+        responses=documentation.problems(503),
     )
     async def readyz() -> Response:
-        """Whether requests can be answered: a bundle is loaded and every change is seen."""
-        reasons = list(services.not_ready())
-        answer = {
-            "status": "not ready" if reasons else "ready",
-            "reasons": reasons,
-            "model_version": services.holder.current.bundle_version,
-        }
-        status = 503 if reasons else 200
-        return Response(orjson.dumps(answer), status, media_type="application/json")
+        """Whether lists can be had that are up to date; if not, why."""
+        if reasons := services.not_ready():
+            raise problems.Problem(503, f"Not ready: {'; '.join(reasons)}.")
+        version = services.holder.current.bundle_version
+        answer = orjson.dumps({"status": "ready", "model_version": version})
+        return Response(answer, media_type="application/json")
 
-    @app.get("/metrics", tags=["operations"], response_class=Response)
+    @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus metrics."""
         return Response(generate_latest(services.registry), media_type=CONTENT_TYPE_LATEST)

@@ -6,7 +6,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from serving.http.problems import FieldError, Problem, invalid
+from serving.http.problems import FieldError, Problem, field_errors, shown, unprocessable
 
 MAX_BYTES = 8 * 2**20
 MAX_RECORDS = 1000
@@ -16,9 +16,12 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 async def read_body(request: Request) -> bytes:
     """Return the body. Raises 415 for another type than JSON and 413 above 8 MiB."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise Problem(415, f"The body must be application/json. Received: {media_type!r}.")
+    media_type = request.headers.get("content-type", "")
+    if media_type.partition(";")[0].strip().lower() != "application/json":
+        raise _unsupported("Content-Type", "must be application/json.", media_type)
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise _unsupported("Content-Encoding", "must be absent: send it as it is.", encoding)
     chunks: list[bytes] = []
     size = 0
     # Counted as it comes: a length need not be declared, nor be true.
@@ -30,14 +33,24 @@ async def read_body(request: Request) -> bytes:
     return b"".join(chunks)
 
 
+def refuse_query(request: Request) -> None:
+    """Raise 422 where a request has query parameters and its route has none."""
+    if request.scope["query_string"]:
+        name, value = next(iter(request.query_params.multi_items()), ("query", ""))
+        message = "is no parameter of this route."
+        raise unprocessable([FieldError(field=shown(name), message=message, value=shown(value))])
+
+
 def parse(model: type[ModelT], body: bytes) -> ModelT:
     """Return the body as a `model`, without converting types. Raises 422, or 400 if no JSON."""
     try:
         return model.model_validate_json(body, strict=True)
     except ValidationError as error:
-        if error.errors()[0]["type"] == "json_invalid":
-            raise Problem(400, f"The body is not JSON: {error.errors()[0]['msg']}.") from None
-        raise invalid(error) from None
+        first = error.errors(include_url=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            reason = first["msg"].removeprefix("Invalid JSON: ")
+            raise Problem(400, f"The body is not JSON: {reason}.") from None
+        raise unprocessable(field_errors(error)) from None
 
 
 def parse_records(body: bytes) -> list[Any]:
@@ -51,10 +64,22 @@ def parse_records(body: bytes) -> list[Any]:
         many = FieldError(
             field="body", message=f"must hold at most {MAX_RECORDS} records.", value=len(records)
         )
-        raise Problem(422, f"`body` {many.message} Received: {len(records)}.", [many])
+        raise unprocessable([many])
     return records
 
 
-def validate_record(model: type[ModelT], record: Any) -> ModelT:
-    """Return one record as a `model`, without converting types. Raises `ValidationError`."""
-    return model.model_validate_json(orjson.dumps(record), strict=True)
+def validate_record(model: type[ModelT], record: Any) -> ModelT | list[FieldError]:
+    """Return one record as a `model`, without converting types, or what is wrong with it."""
+    try:
+        # From JSON again, where strict means JSON's types and not Python's.
+        return model.model_validate_json(orjson.dumps(record), strict=True)
+    except ValidationError as error:
+        return field_errors(error)
+    except TypeError:  # orjson reads deeper than it writes
+        return [FieldError(field="body", message="must not be nested so deeply.")]
+
+
+def _unsupported(field: str, message: str, received: str) -> Problem:
+    value = shown(received)
+    error = FieldError(field=field, message=message, value=value)
+    return Problem(415, f"`{field}` {message} Received: {value!r}.", [error])

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from feature_repo.schema import Item, User
+from serving.http.body import MAX_RECORDS
 from serving.http.models import EventBody, RecommendBody
 from serving.http.problems import MEDIA_TYPE, ProblemDocument
 
@@ -20,7 +21,8 @@ _WHEN = {
     413: "The body is too large.",
     415: "The body is not application/json.",
     422: "A field does not fit; `errors` names it.",
-    503: "The server cannot answer yet.",
+    500: "The server failed.",
+    503: "Not now: the log cannot be written, or the server is not ready. Try again.",
     504: "Accepted, but not applied in time.",
 }
 
@@ -34,12 +36,18 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def body_of(model: type[BaseModel], *, many: bool = True) -> dict[str, Any]:
+def body_of(
+    model: type[BaseModel], example: dict[str, Any], *, many: bool = True
+) -> dict[str, Any]:
     """Return what FastAPI's `openapi_extra` takes for a body of one `model`, or an array."""
     one: dict[str, Any] = {"$ref": REF.format(model=model.__name__)}
-    several = {"type": "array", "items": one, "maxItems": 1000}
-    schema = {"anyOf": [several, one]} if many else one
-    content = {"application/json": {"schema": schema}}
+    schema = one
+    examples: dict[str, Any] = {"one": {"value": example}}
+    if many:
+        several = {"type": "array", "items": one, "maxItems": MAX_RECORDS}
+        schema = {"anyOf": [several, one]}
+        examples = {"several": {"value": [example]}, **examples}
+    content = {"application/json": {"schema": schema, "examples": examples}}
     return {"requestBody": {"required": True, "content": content}}
 
 

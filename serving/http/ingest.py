@@ -2,83 +2,103 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 from uuid import uuid4
 
 import orjson
-from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, ValidationError
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from feature_repo.event_log import EVENTS, ITEMS, USERS, Message
 from feature_repo.schema import Event, Item, User
+from serving.catalogue import Catalogue
 from serving.http.body import parse_records, read_body, validate_record
 from serving.http.documentation import body_of, problems
-from serving.http.models import AcceptedAnswer, EventBody, Rejection, WaitQuery
-from serving.http.problems import FieldError, Problem, field_errors, shown
+from serving.http.models import (
+    EVENT,
+    ITEM,
+    USER,
+    AcceptedAnswer,
+    EventBody,
+    ItemId,
+    Rejection,
+    UserId,
+    WaitQuery,
+)
+from serving.http.problems import FieldError, Problem, unprocessable
 from serving.http.services import Services
 
 Wait = Annotated[WaitQuery, Query()]
-Id = Annotated[str, Path(min_length=1, max_length=128)]
 ModelT = TypeVar("ModelT", bound=BaseModel)
+LOOK_SECONDS = 0.002
 
 
 def ingest_routes(services: Services) -> APIRouter:
     """Return the routes over `services`."""
     router = APIRouter(prefix="/v1")
-    accepted: dict[str, Any] = {
-        "status_code": 202,
-        "response_model": AcceptedAnswer,
-        "responses": problems(400, 413, 415, 422, 504),
-    }
 
-    @router.post("/events", tags=["events"], openapi_extra=body_of(EventBody), **accepted)
+    def accepting(*statuses: int) -> dict[str, Any]:
+        return {
+            "status_code": 202,
+            "response_model": AcceptedAnswer,
+            "responses": problems(*statuses, 422, 500, 503, 504),
+        }
+
+    posted = accepting(400, 413, 415)
+
+    @router.post("/events", tags=["events"], openapi_extra=body_of(EventBody, EVENT), **posted)
     async def post_events(request: Request, query: Wait) -> Response:
         """Accept what users did: one event, or an array of up to 1,000.
 
         Each record stands for itself: good ones are accepted, the others listed with the
-        reason. An `event_id` makes a repeated request harmless. With `wait=applied` the answer
-        comes once the next list reflects the events.
+        reason; where none is good, that is the problem. An `event_id` makes a repeated request
+        harmless. With `wait=applied` the answer comes once the next list reflects the events.
         """
         records = parse_records(await read_body(request))
-        events, rejected = _valid_events(services, records)
-        unique = {event.event_id: event for event in events}
+        events, rejected = _valid(EventBody, records)
+        now = services.clock()
+        unique: dict[str, Event] = {}
+        accepted = 0
+        for index, body in events:
+            event = _event(body, now)
+            if error := _not_acceptable(services, event, now):
+                rejected.append(Rejection(index=index, error=error))
+            else:
+                accepted += 1
+                # The first one counts, as it does in the history.
+                unique.setdefault(event.event_id, event)
+        _refuse_if_nothing_is_good(accepted, rejected)
         messages = [
             Message(event.user_id, event.model_dump_json(exclude_none=True).encode())
             for event in unique.values()
         ]
         await _append(services, EVENTS, messages, list(unique), query)
-        return _accepted(len(unique), len(events) - len(unique), rejected, list(unique))
+        return _accepted(len(unique), accepted - len(unique), rejected, list(unique))
 
-    @router.post("/items", tags=["items"], openapi_extra=body_of(Item), **accepted)
+    @router.post("/items", tags=["items"], openapi_extra=body_of(Item, ITEM), **posted)
     async def post_items(request: Request, query: Wait) -> Response:
-        """Insert or replace items. With `wait=applied` they can be retrieved once answered."""
-        records = parse_records(await read_body(request))
-        items, rejected = _valid(Item, records)
-        unique = {item.item_id: item for item in items}
-        messages = [Message(key, item.model_dump_json().encode()) for key, item in unique.items()]
-        await _append(services, ITEMS, messages, list(unique), query)
-        return _accepted(len(unique), len(items) - len(unique), rejected)
+        """Insert or replace items. With `wait=applied` they can be retrieved once answered.
 
-    @router.post("/users", tags=["users"], openapi_extra=body_of(User), **accepted)
+        Of several records with one id the last counts.
+        """
+        return await _upsert(services, ITEMS, Item, "item_id", request, query)
+
+    @router.post("/users", tags=["users"], openapi_extra=body_of(User, USER), **posted)
     async def post_users(request: Request, query: Wait) -> Response:
         """Insert or replace what is known of users besides their events."""
-        records = parse_records(await read_body(request))
-        users, rejected = _valid(User, records)
-        unique = {user.user_id: user for user in users}
-        messages = [Message(key, user.model_dump_json().encode()) for key, user in unique.items()]
-        await _append(services, USERS, messages, list(unique), query)
-        return _accepted(len(unique), len(users) - len(unique), rejected)
+        return await _upsert(services, USERS, User, "user_id", request, query)
 
-    @router.delete("/items/{item_id}", tags=["items"], **accepted)
-    async def delete_item(item_id: Id, query: Wait) -> Response:
+    @router.delete("/items/{item_id:id}", tags=["items"], **accepting())
+    async def delete_item(item_id: ItemId, query: Wait) -> Response:
         """Remove an item; it is never shown again. An unknown id is no error."""
         await _append(services, ITEMS, [Message(item_id, None)], [item_id], query)
         return _accepted(1, 0, [])
 
-    @router.delete("/users/{user_id}", tags=["users"], **accepted)
-    async def delete_user(user_id: Id, query: Wait) -> Response:
+    @router.delete("/users/{user_id:id}", tags=["users"], **accepting())
+    async def delete_user(user_id: UserId, query: Wait) -> Response:
         """Erase a user everywhere: profile, history, embedding and archive."""
         await _append(services, USERS, [Message(user_id, None)], [user_id], query)
         return _accepted(1, 0, [])
@@ -86,48 +106,63 @@ def ingest_routes(services: Services) -> APIRouter:
     return router
 
 
-def _valid_events(
-    services: Services, records: Sequence[Any]
-) -> tuple[list[Event], list[Rejection]]:
-    bodies, rejected = _valid(EventBody, records, keep_index=True)
-    now = services.clock()
-    events = []
-    for index, body in bodies:
-        timestamp = body.timestamp or now
-        if timestamp > now + services.max_future:
-            message = f"must be at most {services.max_future} ahead of the server's clock."
-            rejected.append(_rejection(index, "timestamp", message, timestamp.isoformat()))
-        elif services.event_types and body.event_type not in services.event_types:
-            message = f"must be one of {', '.join(sorted(services.event_types))}."
-            rejected.append(_rejection(index, "event_type", message, body.event_type))
-        else:
-            # Every field has been validated; only the defaults are new.
-            fields = dict(body) | {
-                "event_id": body.event_id or uuid4().hex,
-                "timestamp": timestamp,
-            }
-            events.append(Event.model_construct(**fields))
-    return events, sorted(rejected, key=lambda rejection: rejection.index)
+async def _upsert(
+    services: Services,
+    topic: str,
+    model: type[BaseModel],
+    key: str,
+    request: Request,
+    query: WaitQuery,
+) -> Response:
+    records, rejected = _valid(model, parse_records(await read_body(request)))
+    _refuse_if_nothing_is_good(len(records), rejected)
+    unique = {getattr(record, key): record for _, record in records}
+    messages = [Message(id_, record.model_dump_json().encode()) for id_, record in unique.items()]
+    await _append(services, topic, messages, list(unique), query)
+    return _accepted(len(unique), len(records) - len(unique), rejected)
 
 
 def _valid(
-    model: type[ModelT], records: Sequence[Any], *, keep_index: bool = False
-) -> tuple[list[Any], list[Rejection]]:
-    valid: list[Any] = []
-    rejected = []
+    model: type[ModelT], records: Sequence[Any]
+) -> tuple[list[tuple[int, ModelT]], list[Rejection]]:
+    """Return the good records with their places, and the others with what is wrong first."""
+    valid: list[tuple[int, ModelT]] = []
+    rejected: list[Rejection] = []
     for index, record in enumerate(records):
-        try:
-            body = validate_record(model, record)
-        except ValidationError as error:
-            errors = field_errors(error.errors(include_url=False, include_context=False))
-            rejected.append(Rejection(index=index, error=errors[0]))
+        read = validate_record(model, record)
+        if isinstance(read, list):
+            rejected.append(Rejection(index=index, error=read[0]))
         else:
-            valid.append((index, body) if keep_index else body)
+            valid.append((index, read))
     return valid, rejected
 
 
-def _rejection(index: int, name: str, message: str, value: str) -> Rejection:
-    return Rejection(index=index, error=FieldError(field=name, message=message, value=value))
+def _event(body: EventBody, now: datetime) -> Event:
+    # Every field has been validated; only the defaults are new.
+    fields = dict(body)
+    fields["event_id"] = body.event_id or uuid4().hex
+    fields["timestamp"] = body.timestamp or now
+    return Event.model_construct(**fields)
+
+
+def _not_acceptable(services: Services, event: Event, now: datetime) -> FieldError | None:
+    if event.timestamp > now + services.max_future:
+        message = f"must be at most {services.max_future} ahead of the server's clock."
+        return FieldError(field="timestamp", message=message, value=event.timestamp.isoformat())
+    if services.event_types and event.event_type not in services.event_types:
+        message = f"must be one of {', '.join(sorted(services.event_types))}."
+        return FieldError(field="event_type", message=message, value=event.event_type)
+    return None
+
+
+def _refuse_if_nothing_is_good(accepted: int, rejected: Sequence[Rejection]) -> None:
+    if rejected and not accepted:
+        raise unprocessable(
+            [
+                each.error.model_copy(update={"field": f"{each.index}.{each.error.field}"})
+                for each in sorted(rejected, key=lambda each: each.index)
+            ]
+        )
 
 
 async def _append(
@@ -137,25 +172,37 @@ async def _append(
     ids: Sequence[str],
     query: WaitQuery,
 ) -> None:
+    """Make `messages` durable and, if asked, wait until `ids` have taken effect."""
     if not messages:
         return
     if query.wait is None:
         await run_in_threadpool(services.log.append, topic, messages)
         return
     if services.applied is None:
-        wait = FieldError(
-            field="wait", message="needs the worker in this process.", value="applied"
-        )
-        raise Problem(422, "`wait`: needs the worker in this process: `riverrun up`.", [wait])
+        message = "needs the worker in this process, as `riverrun up` has it."
+        raise unprocessable([FieldError(field="wait", message=message, value="applied")])
+    version = services.catalogue.view().version
     with services.applied.expect(topic, ids) as applied:
         await run_in_threadpool(services.log.append, topic, messages)
         try:
-            await asyncio.wait_for(asyncio.wrap_future(applied), services.wait_seconds)
+            async with asyncio.timeout(services.wait_seconds):
+                await asyncio.wrap_future(applied)
+                while topic == ITEMS and not _changed(services.catalogue, ids, version):
+                    # The index follows the worker within milliseconds, in a thread of its own.
+                    await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError:
             raise Problem(
                 504,
                 f"Accepted and durable, but not applied within {services.wait_seconds:g} s.",
             ) from None
+
+
+def _changed(catalogue: Catalogue, item_ids: Sequence[str], version: int) -> bool:
+    """Whether every item has been upserted or deleted since the view of this version."""
+    rows, view = catalogue.rows.rows_of(item_ids), catalogue.view()
+    if (rows < 0).any() or (rows >= len(view.changed)).any():
+        return False
+    return bool((view.changed[rows] > version).all())
 
 
 def _accepted(
@@ -170,9 +217,9 @@ def _accepted(
         "rejected": [
             {
                 "index": each.index,
-                "error": each.error.model_dump() | {"value": shown(each.error.value)},
+                "error": each.error.model_dump(),
             }
-            for each in rejected
+            for each in sorted(rejected, key=lambda each: each.index)
         ],
     }
     if event_ids is not None:

@@ -1,17 +1,75 @@
 """Bodies of requests and answers of API v1, with the examples that /docs shows."""
 
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from feature_repo.schema import EventType, Identifier, Timestamp
+from feature_repo.schema import EventType, Identifier, Item, Timestamp
+from serving.filters import MAX_LENGTH as MAX_FILTER
 from serving.http.problems import FieldError
 from serving.requests import MAX_IDS, MAX_LIMIT, MAX_OFFSET, MAX_SESSION
 
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
 Offset = Annotated[int, Field(ge=0, le=MAX_OFFSET)]
 Share = Annotated[float, Field(ge=0, le=1)]
-FilterText = Annotated[str, Field(min_length=1, max_length=4096)]
+FilterText = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_FILTER,
+        description="SQL boolean expression over item_id, title, brand, price, available, "
+        "published_at, categories, tags and attributes.NAME.",
+        examples=["price < 50 AND 'Garden' = ANY(categories)"],
+    ),
+]
+ItemId = Annotated[Identifier, Path(description="May hold slashes.", examples=["i7"])]
+UserId = Annotated[Identifier, Path(description="May hold slashes.", examples=["u42"])]
+
+
+EVENT = {
+    "event_id": "order-881-line-1",
+    "user_id": "u42",
+    "item_id": "i7",
+    "event_type": "purchase",
+    "timestamp": "2026-01-02T03:04:05Z",
+    "value": 18.5,
+}
+ITEM = {
+    "item_id": "i7",
+    "title": "Blue ceramic teapot",
+    "description": "Holds a litre, and keeps it warm.",
+    "categories": ["Kitchen", "Tea"],
+    "brand": "Norden",
+    "price": 18.5,
+    "attributes": {"colour": "blue", "dishwasher": True},
+    "published_at": "2026-01-02T03:04:05Z",
+}
+USER = {"user_id": "u42", "attributes": {"country": "PT", "member": True}}
+RECOMMEND = {
+    "user_id": "u42",
+    "limit": 10,
+    "filter": "price < 50 AND 'Kitchen' = ANY(categories)",
+    "exclude_seen": ["purchase"],
+    "explain": True,
+}
+_LIST = {
+    "request_id": "2f6f6ad6c0b14b3c9d0f1d2f6c0f2a11",
+    "model_version": "20260102T030405Z-3f0f",
+    "items": [
+        {
+            "item_id": "i7",
+            "score": 0.83,
+            "sources": ["two_tower"],
+            "reason": "because you viewed Green ceramic teapot",
+        }
+    ],
+}
+
+
+def _example(example: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [example]})
 
 
 class _Body(BaseModel):
@@ -20,19 +78,6 @@ class _Body(BaseModel):
 
 class EventBody(_Body):
     """What a user did. Without an id or a time, the server gives them."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "user_id": "u42",
-                    "item_id": "i7",
-                    "event_type": "view",
-                    "timestamp": "2026-01-02T03:04:05Z",
-                }
-            ]
-        }
-    )
 
     event_id: Identifier | None = None
     user_id: Identifier
@@ -56,20 +101,6 @@ class SessionEvent(_Body):
 class RecommendBody(_Body):
     """Whom to recommend to, and what may be shown."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "user_id": "u42",
-                    "limit": 10,
-                    "filter": "price < 50 AND 'Garden' = ANY(categories)",
-                    "exclude_seen": ["purchase"],
-                    "explain": True,
-                }
-            ]
-        }
-    )
-
     user_id: Identifier | None = None
     session: Annotated[list[SessionEvent], Field(max_length=MAX_SESSION)] = []
     context_item_ids: Annotated[list[Identifier], Field(max_length=MAX_SESSION)] = []
@@ -86,7 +117,7 @@ class RecommendBody(_Body):
 class WaitQuery(_Body):
     """Whether the answer waits until the effect is visible."""
 
-    wait: Annotated[str, Field(pattern="^applied$")] | None = None
+    wait: Literal["applied"] | None = None
 
 
 class PageQuery(_Body):
@@ -105,7 +136,9 @@ class ListQuery(PageQuery):
 class TrendingQuery(ListQuery):
     """A part of what trends, in a category if given."""
 
-    category: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    category: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00]+$")] | None = (
+        None
+    )
 
 
 class Rejection(BaseModel):
@@ -117,6 +150,20 @@ class Rejection(BaseModel):
 
 class AcceptedAnswer(BaseModel):
     """What was accepted is durable. `duplicates` were in the request more than once."""
+
+    model_config = _example(
+        {
+            "accepted": 1,
+            "duplicates": 0,
+            "rejected": [
+                {
+                    "index": 1,
+                    "error": {"field": "user_id", "message": "Field required.", "value": None},
+                }
+            ],
+            "event_ids": ["order-881-line-1"],
+        }
+    )
 
     accepted: int
     duplicates: int = 0
@@ -136,6 +183,8 @@ class AnsweredItem(BaseModel):
 class ListAnswer(BaseModel):
     """A ranked list, best first."""
 
+    model_config = _example(_LIST)
+
     request_id: str
     model_version: str
     items: list[AnsweredItem]
@@ -145,20 +194,35 @@ class CatalogueAnswer(BaseModel):
     """A part of the catalogue."""
 
     total: int
-    items: list[dict[str, Any]]
+    items: list[Item]
+
+
+class PastEvent(BaseModel):
+    """An event of a history."""
+
+    event_id: str
+    item_id: str
+    event_type: str
+    timestamp: datetime
+    value: float
 
 
 class UserAnswer(BaseModel):
     """What is known of a user: profile, and the newest events, oldest first."""
 
     user_id: str
-    attributes: dict[str, Any]
-    history: list[dict[str, Any]]
+    attributes: dict[str, str | float | bool]
+    history: list[PastEvent]
 
 
-class StatusAnswer(BaseModel):
-    """Whether the server can serve; if not, why."""
+class AliveAnswer(BaseModel):
+    """The process answers."""
 
-    status: str
-    reasons: list[str] = []
-    model_version: str | None = None
+    status: Literal["alive"]
+
+
+class ReadyAnswer(BaseModel):
+    """Lists are up to date; `model_version` names the bundle that makes them."""
+
+    status: Literal["ready"]
+    model_version: str

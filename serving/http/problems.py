@@ -1,8 +1,8 @@
 """Errors as RFC 9457 problem documents that name the field and the value."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
+from math import isfinite
 from typing import Any
 
 import orjson
@@ -11,13 +11,18 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
+from feature_repo.event_log import EventLogError
 from serving.requests import InvalidArgumentError, UnknownItemError
 
 MEDIA_TYPE = "application/problem+json"
 SHOWN_VALUE = 200
-"""Characters of a received value that an answer repeats."""
+"""Characters of a received name or value that an answer repeats."""
+MAX_ERRORS = 100
+"""Errors of one request, or one record, that an answer lists."""
 
 
 class FieldError(BaseModel):
@@ -38,14 +43,21 @@ class ProblemDocument(BaseModel):
     errors: list[FieldError] = []
 
 
-@dataclass(frozen=True)
 class Problem(Exception):  # noqa: N818 - the term of RFC 9457
     """Ends a request with a problem document."""
 
-    status: int
-    detail: str
-    errors: Sequence[FieldError] = ()
-    headers: Mapping[str, str] | None = None
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers
 
 
 def problem_response(problem: Problem) -> Response:
@@ -64,30 +76,59 @@ def problem_response(problem: Problem) -> Response:
     )
 
 
-def field_errors(errors: Sequence[Any]) -> list[FieldError]:
+def field_errors(error: ValidationError | RequestValidationError) -> list[FieldError]:
     """Return pydantic's errors by field, with the values received."""
+    if isinstance(error, ValidationError):
+        found: Sequence[Any] = error.errors(include_url=False, include_context=False)
+    else:
+        found = error.errors()
     return [
         FieldError(
-            field=".".join(str(part) for part in error["loc"]) or "body",
-            message=error["msg"].removeprefix("Value error, "),
-            value=shown(error.get("input")),
+            field=_shortened(".".join(str(part) for part in each["loc"])) or "body",
+            message=_sentence(each["msg"]),
+            value=shown(each.get("input")),
         )
-        for error in errors
+        for each in found[:MAX_ERRORS]
     ]
 
 
-def invalid(error: ValidationError) -> Problem:
-    """Return the problem of a body that does not fit its model."""
-    return _unprocessable(field_errors(error.errors(include_url=False, include_context=False)))
+def unprocessable(errors: Sequence[FieldError]) -> Problem:
+    """Return the problem of a request that is understood and does not fit."""
+    first = errors[0]
+    received = orjson.dumps(first.value).decode()
+    return Problem(422, f"`{first.field}`: {first.message} Received: {received}", errors)
 
 
 def shown(value: Any) -> Any:
     """Return a value as it may be repeated in an answer: short, and always encodable."""
-    if value is None or isinstance(value, bool | int | float):
-        return value if not isinstance(value, int) or abs(value) < 2**53 else str(value)[:32]
-    text = value if isinstance(value, str) else str(value)
-    text = text.encode("utf-8", "replace").decode()
-    return text if len(text) <= SHOWN_VALUE else text[:SHOWN_VALUE] + "..."
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 2**53 else _shortened(str(value))
+    if isinstance(value, float):
+        return value if isfinite(value) else str(value)
+    return _shortened(value if isinstance(value, str) else str(value))
+
+
+def _methods_at(request: Request) -> list[str]:
+    # A route knows its own methods; a path can have several routes.
+    return sorted(
+        method
+        for route in request.app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    )
+
+
+def _shortened(text: str) -> str:
+    text = text if len(text) <= SHOWN_VALUE else text[:SHOWN_VALUE] + "..."
+    return text.encode("utf-8", "replace").decode()
+
+
+def _sentence(message: str) -> str:
+    # Where the value stands beside the message, it need not stand in it.
+    message = message.removeprefix("Value error, ").partition(" Received: ")[0]
+    return message if message.endswith(".") else f"{message}."
 
 
 def install(app: FastAPI) -> None:
@@ -100,22 +141,34 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _parameters(_: Request, error: RequestValidationError) -> Response:
-        errors = field_errors(error.errors())
+        errors = field_errors(error)
         for each in errors:
             each.field = each.field.removeprefix("query.").removeprefix("path.")
-        return problem_response(_unprocessable(errors))
+        return problem_response(unprocessable(errors))
 
     @app.exception_handler(InvalidArgumentError)
     async def _argument(_: Request, error: InvalidArgumentError) -> Response:
         field = FieldError(field=error.argument, message=error.reason, value=shown(error.received))
-        return problem_response(_unprocessable([field]))
+        return problem_response(unprocessable([field]))
 
     @app.exception_handler(UnknownItemError)
     async def _unknown_item(_: Request, error: UnknownItemError) -> Response:
         field = FieldError(
             field="item_id", message="must name an item.", value=shown(error.item_id)
         )
-        return problem_response(Problem(404, str(shown(str(error))), [field]))
+        return problem_response(Problem(404, shown(str(error)), [field]))
+
+    @app.exception_handler(EventLogError)
+    async def _log(request: Request, error: EventLogError) -> Response:
+        logger.error("append_failed", path=request.url.path, reason=str(error))
+        return problem_response(
+            Problem(503, "Nothing was accepted: the log cannot be written now. Try again.")
+        )
+
+    @app.exception_handler(ClientDisconnect)
+    async def _disconnect(_: Request, __: ClientDisconnect) -> Response:
+        # Nobody reads it; without it a hung-up client would count as a failure of the server.
+        return problem_response(Problem(400, "The body ended too early."))
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
@@ -124,15 +177,12 @@ def install(app: FastAPI) -> None:
             404: f"There is nothing at {path}.",
             405: f"{request.method} is not allowed at {path}.",
         }.get(error.status_code, str(error.detail))
-        return problem_response(Problem(error.status_code, detail, headers=error.headers))
+        headers = error.headers
+        if error.status_code == 405:
+            headers = {"Allow": ", ".join(_methods_at(request))}
+        return problem_response(Problem(error.status_code, detail, headers=headers))
 
     @app.exception_handler(Exception)
     async def _internal(request: Request, error: Exception) -> Response:
         logger.error("request_failed", path=request.url.path, exc_info=error)
         return problem_response(Problem(500, "The server failed; its log says why."))
-
-
-def _unprocessable(errors: Sequence[FieldError]) -> Problem:
-    first = errors[0]
-    received = orjson.dumps(first.value).decode()
-    return Problem(422, f"`{first.field}`: {first.message} Received: {received}", errors)

@@ -1,26 +1,29 @@
 """Routes that answer with lists, and with what is known of items and users."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import uuid4
 
 import orjson
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.schema import Item, User, microseconds
-from serving.http.body import parse, read_body
+from serving.http.body import parse, read_body, refuse_query
 from serving.http.documentation import body_of, problems
 from serving.http.models import (
+    RECOMMEND,
     CatalogueAnswer,
+    ItemId,
     ListAnswer,
     ListQuery,
     PageQuery,
     RecommendBody,
     TrendingQuery,
     UserAnswer,
+    UserId,
 )
 from serving.http.problems import Problem, shown
 from serving.http.services import Services
@@ -31,7 +34,7 @@ from serving.requests import (
     TrendingRequest,
 )
 
-Id = Annotated[str, Path(min_length=1, max_length=128)]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -43,8 +46,8 @@ def recommendation_routes(services: Services) -> APIRouter:
         "/recommend",
         tags=["lists"],
         response_model=ListAnswer,
-        responses=problems(400, 413, 415, 422),
-        openapi_extra=body_of(RecommendBody, many=False),
+        responses=problems(400, 413, 415, 422, 500),
+        openapi_extra=body_of(RecommendBody, RECOMMEND, many=False),
     )
     async def recommend(request: Request) -> Response:
         """Return the best items for a user or a session.
@@ -52,22 +55,25 @@ def recommendation_routes(services: Services) -> APIRouter:
         An unknown user gets what trends. `session` holds events that were not sent to
         `/v1/events`; they count for this answer alone.
         """
+        refuse_query(request)
         body = parse(RecommendBody, await read_body(request))
         asked = _recommend_request(services, body)
         return _list(await run_in_threadpool(services.recommender.recommend, asked))
 
     @router.get(
-        "/items/{item_id}/similar",
+        "/items/{item_id:id}/similar",
         tags=["lists"],
         response_model=ListAnswer,
-        responses=problems(404, 422),
+        responses=problems(404, 422, 500),
     )
-    async def similar(item_id: Id, query: Annotated[ListQuery, Query()]) -> Response:
+    async def similar(item_id: ItemId, query: Annotated[ListQuery, Query()]) -> Response:
         """Return the items most like one item, by behaviour and text."""
         asked = SimilarRequest(uuid4().hex, item_id, query.limit, query.offset, query.filter)
         return _list(await run_in_threadpool(services.recommender.similar, asked))
 
-    @router.get("/trending", tags=["lists"], response_model=ListAnswer, responses=problems(422))
+    @router.get(
+        "/trending", tags=["lists"], response_model=ListAnswer, responses=problems(422, 500)
+    )
     async def trending(query: Annotated[TrendingQuery, Query()]) -> Response:
         """Return what everybody acts on now."""
         asked = TrendingRequest(
@@ -75,31 +81,38 @@ def recommendation_routes(services: Services) -> APIRouter:
         )
         return _list(await run_in_threadpool(services.recommender.trending, asked))
 
-    @router.get("/items", tags=["items"], response_model=CatalogueAnswer, responses=problems(422))
+    @router.get(
+        "/items", tags=["items"], response_model=CatalogueAnswer, responses=problems(422, 500)
+    )
     async def items(query: Annotated[PageQuery, Query()]) -> Response:
         """Return a part of the catalogue."""
-        page = services.catalogue.page(query.offset, query.limit)
+        page = await run_in_threadpool(services.catalogue.page, query.offset, query.limit)
         answer = {"total": len(services.catalogue), "items": [_item(item) for item in page]}
         return _json(answer)
 
     @router.get(
-        "/items/{item_id}", tags=["items"], response_model=Item, responses=problems(404, 422)
+        "/items/{item_id:id}",
+        tags=["items"],
+        response_model=Item,
+        responses=problems(404, 422, 500),
     )
-    async def item(item_id: Id) -> Response:
+    async def item(request: Request, item_id: ItemId) -> Response:
         """Return an item."""
+        refuse_query(request)
         found = services.catalogue.get(item_id)
         if found is None:
             raise Problem(404, f"There is no item {shown(item_id)!r}.")
         return _json(_item(found))
 
     @router.get(
-        "/users/{user_id}",
+        "/users/{user_id:id}",
         tags=["users"],
         response_model=UserAnswer,
-        responses=problems(404, 422),
+        responses=problems(404, 422, 500),
     )
-    async def user(user_id: Id) -> Response:
+    async def user(request: Request, user_id: UserId) -> Response:
         """Return what is known of a user."""
+        refuse_query(request)
         return _json(await run_in_threadpool(_user, services, user_id))
 
     return router
@@ -178,9 +191,7 @@ def _user(services: Services, user_id: str) -> dict[str, object]:
 
 
 def _rfc3339(microseconds_: int) -> str:
-    from datetime import UTC, datetime
-
-    return (datetime(1970, 1, 1, tzinfo=UTC) + microseconds_ * MICROSECOND).isoformat()
+    return (EPOCH + microseconds_ * MICROSECOND).isoformat()
 
 
 def _json(answer: object) -> Response:

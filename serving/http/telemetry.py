@@ -45,7 +45,7 @@ class RequestMetrics:
             await self._app(scope, receive, watched)
         finally:
             # The route's template: a path with ids in it would make a series of every id.
-            route = getattr(scope.get("route"), "path", "none")
+            route = getattr(scope.get("route"), "path_format", "none")
             seconds = time.perf_counter() - start
             self._seconds.labels(route, scope["method"], status).observe(seconds)
 
