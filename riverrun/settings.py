@@ -63,6 +63,11 @@ class Settings(BaseSettings):
         return self.home / "archive"
 
     @property
+    def features(self) -> Path:
+        """Feast's offline store: what training joins its examples with."""
+        return self.home / "features"
+
+    @property
     def bundles(self) -> Path:
         """Published models, one folder per version."""
         return self.home / "bundles"

@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Item
 from serving.bundle import current_bundle, set_current
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, baselines
 from trainer.evaluate import NDCG_AT, EvaluationRow, evaluate
 from trainer.export import export_bundle
+from trainer.history_examples import joined_windows
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
 from trainer.tasks import EvaluationTask, Split, temporal_split
@@ -54,10 +56,13 @@ def refresh(
     text_cache: TextEmbeddingCache,
     now: datetime,
     *,
+    features: OfflineFeatures,
     checkpoints: Path | None = None,
     listener: Listener | None = None,
 ) -> Refresh:
     """Train on `events` and serve the result.
+
+    `features` makes the point-in-time join: of no example is more shown than was known then.
 
     1. Embed the catalogue's texts, those that the cache lacks.
     2. Hold out the newest slice; train on what is before it, and keep the number of epochs
@@ -87,12 +92,21 @@ def refresh(
     if settings.holdout_share and all(len(task.users) for task in split.tasks):
         listener.stage("Training, the newest slice held out")
         epochs, rows = _choose_epochs(
-            split, items, settings, tower, embeddings, _folder(checkpoints, "held-out"), listener
+            events,
+            split,
+            items,
+            settings,
+            tower,
+            embeddings,
+            features,
+            _folder(checkpoints, "held-out"),
+            listener,
         )
     # 3.
     listener.stage("Training on everything")
     model = train(
         interactions,
+        joined_windows(events, interactions, settings, features),
         settings,
         tower,
         embeddings,
@@ -144,11 +158,13 @@ def embeddings_of(
 
 
 def _choose_epochs(
+    events: pl.DataFrame,
     split: Split,
     items: Sequence[Item],
     settings: TrainingSettings,
     tower: TextTower,
     embeddings: npt.NDArray[np.float32],
+    features: OfflineFeatures,
     checkpoints: Path | None,
     listener: Listener,
 ) -> tuple[int, list[EvaluationRow]]:
@@ -167,6 +183,7 @@ def _choose_epochs(
 
     train(
         split.past,
+        joined_windows(events, split.past, settings, features),
         settings,
         tower,
         past_embeddings,

@@ -21,7 +21,7 @@ from trainer.settings import TrainingSettings
 from trainer.strategy import open_strategy
 from trainer.text_tower import CachedTexts, TextTower, TunedTexts
 from trainer.two_tower_model import TwoTowerModel
-from trainer.windows import DAY, make_windows
+from trainer.windows import DAY, Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,7 @@ class TrainedModel:
 
 def train(
     interactions: Interactions,
+    windows: Windows,
     settings: TrainingSettings,
     text_tower: TextTower,
     text_embeddings: npt.NDArray[np.float32],
@@ -113,6 +114,7 @@ def train(
 
     Args:
         interactions: what happened.
+        windows: the examples, as `trainer.history_examples.joined_windows` makes them.
         settings: the model and its training.
         text_tower: reads text; its LoRA weights are trained where the settings ask for it.
         text_embeddings: float32 [num_items, text_dimension] of the catalogue's texts.
@@ -124,7 +126,6 @@ def train(
     Raises:
         ValueError: no user acted at two different moments, so there is nothing to learn.
     """
-    windows = make_windows(interactions, settings)
     if len(windows) == 0:
         raise ValueError("no user acted at two different moments: there is nothing to learn from.")
     keras.utils.set_random_seed(settings.seed)

@@ -21,13 +21,29 @@ DAY = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Histories:
+    """What windows show of the past: of window w, the rows start[w]:end[w] of the columns.
+
+    item, event_type: int32, indices as in `Interactions`; timestamp: int64, microseconds.
+    """
+
+    item: npt.NDArray[np.int32]
+    event_type: npt.NDArray[np.int32]
+    timestamp: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]
+    end: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Windows:
     """Slices of the event columns. Window w covers the events start[w]:end[w] of one user.
 
+    histories: these events, as they are shown to the model.
     A cut is the last event of a moment; cuts of window w are first_cut[w]:first_cut[w + 1].
     cut: int64 [num_cuts], event index; its labels are the events label_start:label_end.
     """
 
+    histories: Histories
     start: npt.NDArray[np.int64]
     end: npt.NDArray[np.int64]
     first_cut: npt.NDArray[np.int64]
@@ -67,9 +83,17 @@ def make_windows(interactions: Interactions, settings: TrainingSettings) -> Wind
             cuts.append(first + selected)
             label_starts.append(first + later[selected])
             label_ends.append(first + np.maximum(within[selected], next_moment[selected]))
+    start_of, end_of = np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64)
     return Windows(
-        start=np.array(starts, dtype=np.int64),
-        end=np.array(ends, dtype=np.int64),
+        histories=Histories(
+            interactions.item,
+            interactions.event_type,
+            interactions.timestamp,
+            start_of,
+            end_of,
+        ),
+        start=start_of,
+        end=end_of,
         first_cut=np.cumsum(counts, dtype=np.int64),
         cut=_concatenate(cuts),
         label_start=_concatenate(label_starts),
@@ -132,16 +156,17 @@ def sample_batch(
         dtype=np.float32,
     )
     newest = int(interactions.timestamp.max())
+    histories = windows.histories
     for row, window in enumerate(chosen):
-        start, end = windows.start[window], windows.end[window]
+        start, end = histories.start[window], histories.end[window]
         size = end - start
-        items[row, :size] = interactions.item[start:end] + 1
-        event_types[row, :size] = interactions.event_type[start:end] + 1
-        timestamps[row, :size] = interactions.timestamp[start:end]
+        items[row, :size] = histories.item[start:end] + 1
+        event_types[row, :size] = histories.event_type[start:end] + 1
+        timestamps[row, :size] = histories.timestamp[start:end]
         cuts = np.arange(windows.first_cut[window], windows.first_cut[window + 1])
         if len(cuts) > shape[1]:
             cuts = random.choice(cuts, shape[1], replace=False)
-        positions[row, : len(cuts)] = windows.cut[cuts] - start
+        positions[row, : len(cuts)] = windows.cut[cuts] - windows.start[window]
         for column, cut in enumerate(cuts):
             candidates = np.arange(windows.label_start[cut], windows.label_end[cut])
             if len(candidates) > shape[2]:

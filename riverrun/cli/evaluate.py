@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
@@ -22,6 +23,7 @@ from riverrun.settings import Settings, load_settings
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import polars as pl
 
     from serving.text_embedding_cache import TextEmbeddingCache
     from trainer.baselines import Scorer
@@ -72,10 +74,9 @@ def evaluate(
     if served:
         evaluation = _served(settings)
     elif preset is None:
-        evaluation = _trained(_own_split(settings), settings.training, settings)
+        evaluation = _trained(_own_question(settings), settings)
     else:
-        split, training = _preset_split(preset, data, validation=validation)
-        evaluation = _trained(split, training, settings)
+        evaluation = _trained(_preset_question(preset, data, validation=validation), settings)
     split, rows = evaluation.split, evaluation.rows
     for task in split.tasks:
         out.print(metrics_table(task.name, [row for row in rows if row.task == task.name]))
@@ -91,6 +92,15 @@ def evaluate(
             for row in rows
         ]
         json.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+
+
+@dataclass(frozen=True)
+class _Question:
+    """Events, how they are split into past and future, and what to train with."""
+
+    events: "pl.DataFrame"
+    split: "Split"
+    training: "TrainingSettings"
 
 
 @dataclass(frozen=True)
@@ -117,9 +127,7 @@ def _check_options(
         raise UserError(f"--json {json}: must be a file in a folder that exists.")
 
 
-def _preset_split(
-    preset: str, data: Path | None, *, validation: bool
-) -> "tuple[Split, TrainingSettings]":
+def _preset_question(preset: str, data: Path | None, *, validation: bool) -> _Question:
     from riverrun.importing import load_preset
     from riverrun.protocols import PROTOCOLS
 
@@ -128,10 +136,11 @@ def _preset_split(
         raise UserError(f"--preset {preset!r} has no evaluation protocol. Known: {known}.")
     protocol = PROTOCOLS[preset]
     loaded = load_preset(preset, data)
-    return (protocol.validation if validation else protocol.test)(loaded), protocol.settings
+    split = (protocol.validation if validation else protocol.test)(loaded)
+    return _Question(loaded.events, split, protocol.settings)
 
 
-def _own_split(settings: Settings, cut: datetime | None = None) -> "Split":
+def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
     """Split the archive at `cut`, or before its newest slice."""
     from feature_repo.archive import Archive
     from trainer.interactions import Interactions
@@ -156,26 +165,36 @@ def _own_split(settings: Settings, cut: datetime | None = None) -> "Split":
             f"{settings.archive}: nobody who acted before {cut:%Y-%m-%d %H:%M} UTC acted on a "
             "known item from then on, so there is nothing to ask about."
         )
-    return split
+    return _Question(events, split, settings.training)
 
 
-def _trained(split: "Split", training: "TrainingSettings", settings: Settings) -> _Evaluation:
+def _trained(question: _Question, settings: Settings) -> _Evaluation:
     """Train on the split's past, and ask."""
+    from feature_repo.offline_features import OfflineFeatures
     from riverrun.cli.training_progress import refresh_progress
+    from trainer.history_examples import joined_windows
     from trainer.refresh import two_tower_scorer
     from trainer.text_embeddings import catalogue_text_embeddings
     from trainer.text_tower import load_text_tower
     from trainer.train import train
 
-    with _text_cache(settings) as cache, refresh_progress() as listener:
+    split, training = question.split, question.training
+    with (
+        _text_cache(settings) as cache,
+        TemporaryDirectory() as features,
+        refresh_progress() as listener,
+    ):
         start = time.monotonic()
         listener.stage("Embedding texts")
         tower = load_text_tower(training.text)
         texts = [item.text for item in split.past.items]
         embeddings = catalogue_text_embeddings(tower, texts, training.text, cache, listener.texts)
         listener.stage("Training")
+        windows = joined_windows(
+            question.events, split.past, training, OfflineFeatures(Path(features))
+        )
         try:
-            model = train(split.past, training, tower, embeddings, on_step=listener.step)
+            model = train(split.past, windows, training, tower, embeddings, on_step=listener.step)
         except ValueError as error:
             raise UserError(f"cannot train on the past: {error}") from error
         seconds = time.monotonic() - start
@@ -202,7 +221,7 @@ def _served(settings: Settings) -> _Evaluation:
     end = bundle.manifest.data_window.end
     if end is None:
         raise UserError(f"{path} does not say when the events that it was trained on end.")
-    split = _own_split(settings, end + timedelta(microseconds=1))
+    split = _own_question(settings, end + timedelta(microseconds=1)).split
     with _text_cache(settings) as cache:
         scorer = BundleScorer(bundle, split.histories, cache)
         embeddings = scorer.encoder.encode_text([item.text for item in split.past.items])

@@ -33,6 +33,7 @@ def train_shop(settings: Settings, *, fresh: bool = False) -> None:
     import shutil
 
     from feature_repo.archive import Archive
+    from feature_repo.offline_features import OfflineFeatures
     from riverrun.cli.evaluate import metrics_table
     from riverrun.cli.training_progress import refresh_progress
     from serving.text_embedding_cache import TextEmbeddingCache
@@ -52,6 +53,7 @@ def train_shop(settings: Settings, *, fresh: bool = False) -> None:
                 settings.bundles,
                 cache,
                 datetime.now(UTC),
+                features=OfflineFeatures(settings.features),
                 checkpoints=checkpoints,
                 listener=listener,
             )

@@ -110,11 +110,18 @@ def tiny_text_tower(lora_rank: int = 0) -> TextTower:
 
 def main(strategy: str, losses: Path) -> None:
     from trainer.train import train
+    from trainer.windows import make_windows
 
     devices = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
     settings = tiny_settings(strategy=strategy)
-    model = train(tiny_interactions(), settings, tiny_text_tower(), tiny_text_embeddings())
+    model = train(
+        tiny_interactions(),
+        make_windows(tiny_interactions(), settings),
+        settings,
+        tiny_text_tower(),
+        tiny_text_embeddings(),
+    )
     losses.write_text(json.dumps(model.losses))
 
 

@@ -16,6 +16,7 @@ from trainer.export import export_bundle
 from trainer.refresh import two_tower_scorer
 from trainer.text_tower import embed_texts
 from trainer.train import train
+from trainer.windows import make_windows
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +24,8 @@ pytestmark = pytest.mark.slow
 def test_a_bundle_scores_as_the_model_it_was_made_of(tmp_path: Path) -> None:
     tower, items = tiny.tiny_text_tower(), tiny.tiny_items()
     texts = embed_texts(tower, [item.text for item in items], 8)
-    model = train(tiny.tiny_interactions(), tiny.tiny_settings(epochs=1), tower, texts)
+    columns, settings = tiny.tiny_interactions(), tiny.tiny_settings(epochs=1)
+    model = train(columns, make_windows(columns, settings), settings, tower, texts)
     bundle = Bundle.load(export_bundle(model, tmp_path, datetime(2026, 1, 2, tzinfo=UTC)))
     users = np.array([3, 0, 7])
     expected = two_tower_scorer(model).score(users)

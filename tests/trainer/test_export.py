@@ -22,6 +22,7 @@ from tests.support import tiny_training as tiny
 from trainer.export import export_bundle
 from trainer.text_tower import embed_texts
 from trainer.train import TrainedModel, train
+from trainer.windows import make_windows
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +34,8 @@ def model() -> TrainedModel:
     tower, items = tiny.tiny_text_tower(), tiny.tiny_items()
     texts = embed_texts(tower, [item.text for item in items], 8)
     settings = tiny.tiny_settings(epochs=4, learning_rate=1e-2)
-    return train(tiny.tiny_interactions(), settings, tower, texts)
+    columns = tiny.tiny_interactions()
+    return train(columns, make_windows(columns, settings), settings, tower, texts)
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from feature_repo.schema import Item
@@ -15,18 +17,27 @@ from trainer.interactions import Interactions
 from trainer.settings import TextSettings, TrainingSettings
 from trainer.text_tower import text_tower_digest
 from trainer.train import Progress, TrainedModel, train
+from trainer.windows import make_windows
 
 pytestmark = pytest.mark.slow
 
 
-def train_tiny(settings: TrainingSettings, checkpoints: Path | None = None) -> TrainedModel:
-    tower = tiny.tiny_text_tower(settings.text.lora_rank)
+def train_tiny(
+    settings: TrainingSettings,
+    checkpoints: Path | None = None,
+    columns: Interactions | None = None,
+    texts: npt.NDArray[np.float32] | None = None,
+    on_step: Callable[[Progress], None] = lambda progress: None,
+) -> TrainedModel:
+    columns = tiny.tiny_interactions() if columns is None else columns
     return train(
-        tiny.tiny_interactions(),
+        columns,
+        make_windows(columns, settings),
         settings,
-        tower,
-        tiny.tiny_text_embeddings(),
+        tiny.tiny_text_tower(settings.text.lora_rank),
+        tiny.tiny_text_embeddings() if texts is None else texts,
         checkpoints=checkpoints,
+        on_step=on_step,
     )
 
 
@@ -82,14 +93,7 @@ def test_an_interrupted_training_ends_as_one_without(
             raise InterruptError
 
     with pytest.raises(InterruptError):
-        train(
-            tiny.tiny_interactions(),
-            tiny.tiny_settings(),
-            tiny.tiny_text_tower(),
-            tiny.tiny_text_embeddings(),
-            checkpoints=tmp_path,
-            on_step=interrupt,
-        )
+        train_tiny(tiny.tiny_settings(), checkpoints=tmp_path, on_step=interrupt)
     resumed = train_tiny(tiny.tiny_settings(), checkpoints=tmp_path)
     assert len(resumed.losses) == 1
     np.testing.assert_allclose(resumed.losses[-1], baseline.losses[-1], rtol=1e-4)
@@ -125,7 +129,7 @@ def test_frozen_bert_stays_as_it_was(baseline: TrainedModel) -> None:
 def test_nothing_to_learn_is_refused() -> None:
     alone = tiny.tiny_interactions(users=3, events=1)
     with pytest.raises(ValueError, match="two different moments"):
-        train(alone, tiny.tiny_settings(), tiny.tiny_text_tower(), tiny.tiny_text_embeddings())
+        train_tiny(tiny.tiny_settings(), columns=alone)
 
 
 def test_sampled_negatives_learn_as_well() -> None:
@@ -147,7 +151,7 @@ def test_an_item_without_events_is_embedded(baseline: TrainedModel) -> None:
         frame_of.first_event,
     )
     texts = np.concatenate([tiny.tiny_text_embeddings(), tiny.tiny_text_embeddings()[3:4]])
-    model = train(columns, tiny.tiny_settings(), tiny.tiny_text_tower(), texts)
+    model = train_tiny(tiny.tiny_settings(), columns=columns, texts=texts)
     candidates = model.candidate_embeddings()
     assert candidates.shape == (len(items), tiny.tiny_settings().dimension)
     assert np.isfinite(candidates).all()

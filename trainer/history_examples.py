@@ -1,0 +1,80 @@
+"""Training windows whose histories come through Feast's point-in-time join.
+
+What the model is shown in training is then what the online store would have held at that
+moment, and Feast, not this package, sees to it that nothing later gets in.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from feature_repo.offline_features import OfflineFeatures
+from trainer.interactions import Interactions
+from trainer.settings import TrainingSettings
+from trainer.windows import Histories, Windows, make_windows
+
+
+def joined_windows(
+    events: pl.DataFrame,
+    interactions: Interactions,
+    settings: TrainingSettings,
+    features: OfflineFeatures,
+) -> Windows:
+    """Return the windows of `interactions`, the histories being those of `features`.
+
+    1. The moment of each window's last event is a cut.
+    2. Write the users' histories at the cuts to the offline store, from `events`, which may
+       be more than those of `interactions`: later ones change nothing.
+    3. Join the cuts with them.
+    4. Of a history take the window: a cut lets all events of its moment in, and a window may
+       end between two of them.
+    """
+    windows = make_windows(interactions, settings)
+    if len(windows) == 0:
+        return windows
+    # 1.
+    newest = windows.end - 1
+    cuts = pl.DataFrame(
+        {
+            "user_id": np.array(interactions.user_ids, dtype=object)[interactions.user[newest]],
+            "timestamp": interactions.timestamp[newest],
+        },
+        schema_overrides={"user_id": pl.String(), "timestamp": pl.Datetime("us", "UTC")},
+    )
+    beyond = _end_of_moment(interactions, newest) - windows.end
+    # 2.
+    catalogue = pl.DataFrame({"item_id": [item.item_id for item in interactions.items]})
+    features.write_user_histories(
+        events.join(catalogue, on="item_id", how="semi", maintain_order="left"),
+        cuts,
+        max_length=settings.history_length + int(beyond.max()),
+    )
+    # 3.
+    joined = features.histories_at(cuts)
+    # 4.
+    end = np.cumsum(joined["timestamps"].list.len().to_numpy().astype(np.int64)) - beyond
+    histories = Histories(
+        item=_indices(joined["item_ids"], catalogue["item_id"]),
+        event_type=_indices(joined["event_types"], pl.Series(interactions.event_types)),
+        timestamp=joined["timestamps"].explode().to_numpy(),
+        start=end - (windows.end - windows.start),
+        end=end,
+    )
+    return replace(windows, histories=histories)
+
+
+def _end_of_moment(
+    interactions: Interactions, events: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Return for each of `events` the index after the last event of its user and moment."""
+    changes = (np.diff(interactions.user) != 0) | (np.diff(interactions.timestamp) != 0)
+    ends = np.append(np.flatnonzero(changes) + 1, len(interactions.user))
+    return ends[np.searchsorted(ends, events, side="right")]
+
+
+def _indices(lists: pl.Series, names: pl.Series) -> npt.NDArray[np.int32]:
+    """Return the positions in `names` of all elements of the lists, one after another."""
+    positions = pl.int_range(len(names), dtype=pl.Int32, eager=True)
+    return lists.explode().replace_strict(names, positions, return_dtype=pl.Int32).to_numpy()
