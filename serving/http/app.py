@@ -8,6 +8,7 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.staticfiles import StaticFiles
 
 from serving.http import documentation, problems
 from serving.http.ingest import ingest_routes
@@ -17,6 +18,8 @@ from serving.http.services import Services
 from serving.http.telemetry import RequestMetrics, StateCollector
 
 STATIC = Path(__file__).with_name("static")
+POLICY = "default-src 'self'"
+"""The demo shop needs nothing from any other host, and no scripts of any other origin."""
 
 
 class _IdConvertor(Convertor[str]):
@@ -60,9 +63,12 @@ def create_app(services: Services) -> FastAPI:
 
 
 def _operations(app: FastAPI, services: Services) -> None:
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
     @app.get("/", include_in_schema=False)
     async def shop() -> FileResponse:
-        return FileResponse(STATIC / "shop.html")
+        """Show the demo shop."""
+        return FileResponse(STATIC / "shop.html", headers={"Content-Security-Policy": POLICY})
 
     @app.get("/healthz", tags=["operations"], response_model=AliveAnswer)
     async def healthz() -> Response:
