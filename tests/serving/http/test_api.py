@@ -1,0 +1,213 @@
+"""API v1 as a client sees it, over a whole shop in this process."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from fastapi.testclient import TestClient
+
+APPLIED = {"wait": "applied"}
+
+
+def recommended(client: TestClient, **body: Any) -> list[str]:
+    answer = client.post("/v1/recommend", json=body)
+    assert answer.status_code == 200, answer.text
+    return [item["item_id"] for item in answer.json()["items"]]
+
+
+def post_events(client: TestClient, *events: dict[str, Any]) -> dict[str, Any]:
+    answer = client.post("/v1/events", params=APPLIED, json=list(events))
+    assert answer.status_code == 202, answer.text
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def view(user_id: str, item_id: str, **fields: Any) -> dict[str, Any]:
+    return {"user_id": user_id, "item_id": item_id, "event_type": "view", **fields}
+
+
+@pytest.fixture
+def user_id() -> str:
+    return f"user-{uuid4().hex}"
+
+
+def test_an_event_counts_in_the_next_list(client: TestClient, user_id: str) -> None:
+    post_events(client, *(view(user_id, item) for item in ("i1", "i6", "i11")))
+    assert [event["item_id"] for event in client.get(f"/v1/users/{user_id}").json()["history"]] == [
+        "i1",
+        "i6",
+        "i11",
+    ]
+    kettles = client.get("/v1/items/i1").json()["categories"]
+    first = recommended(client, user_id=user_id, limit=3, exclude_seen=True)
+    assert not {"i1", "i6", "i11"} & set(first)
+    for item_id in first:
+        assert client.get(f"/v1/items/{item_id}").json()["categories"][0] == kettles[0]
+
+
+def test_one_event_may_come_without_an_array_and_twice(client: TestClient, user_id: str) -> None:
+    event = view(user_id, "i1", event_id=f"once-{user_id}")
+    for _ in range(2):
+        answer = client.post("/v1/events", params=APPLIED, json=event)
+        assert answer.json()["event_ids"] == [event["event_id"]]
+    assert post_events(client, event, event)["duplicates"] == 1
+    assert len(client.get(f"/v1/users/{user_id}").json()["history"]) == 1
+
+
+def test_a_bad_record_is_named_and_the_others_are_accepted(
+    client: TestClient, user_id: str
+) -> None:
+    far = (datetime.now(UTC) + timedelta(days=400)).isoformat()
+    answer = post_events(
+        client,
+        view(user_id, "i1"),
+        view(user_id, "i2", timestamp="yesterday"),
+        view(user_id, "i3", timestamp=far),
+        view(user_id, "i4", colour="red"),
+    )
+    assert answer["accepted"] == 1
+    errors = {each["index"]: each["error"] for each in answer["rejected"]}
+    assert {index: error["field"] for index, error in errors.items()} == {
+        1: "timestamp",
+        2: "timestamp",
+        3: "colour",
+    }
+    assert errors[1]["value"] == "yesterday"
+
+
+def test_a_session_counts_for_one_answer(client: TestClient, user_id: str) -> None:
+    session = [{"item_id": "i1", "event_type": "view"}, {"item_id": "i6", "event_type": "view"}]
+    with_session = recommended(client, user_id=user_id, session=session, limit=10)
+    assert with_session != recommended(client, user_id=user_id, limit=10)
+    assert client.get(f"/v1/users/{user_id}").status_code == 404
+
+
+def test_lists_obey_filters_exclusions_and_pages(client: TestClient, user_id: str) -> None:
+    post_events(client, view(user_id, "i1"), view(user_id, "i2", event_type="purchase"))
+    everything = recommended(client, user_id=user_id, limit=40)
+    assert len(set(everything)) == 40
+    pages = [recommended(client, user_id=user_id, limit=10, offset=at) for at in (0, 10, 20, 30)]
+    assert [item for page in pages for item in page] == everything
+    cheap = recommended(client, user_id=user_id, filter="price < 20 AND brand = 'acme'", limit=40)
+    assert cheap
+    for item_id in cheap:
+        item = client.get(f"/v1/items/{item_id}").json()
+        assert item["price"] < 20
+        assert item["brand"] == "acme"
+    kept = recommended(
+        client, user_id=user_id, exclude_item_ids=everything[:5], exclude_seen=["purchase"]
+    )
+    assert not {*everything[:5], "i2"} & set(kept)
+
+
+def test_an_answer_explains_itself(client: TestClient, user_id: str) -> None:
+    post_events(client, view(user_id, "i1"))
+    body = {"user_id": user_id, "explain": True, "limit": 3, "exclude_seen": True}
+    answer = client.post("/v1/recommend", json=body).json()
+    assert answer["request_id"]
+    assert answer["model_version"] == client.get("/readyz").json()["model_version"]
+    assert [item["score"] for item in answer["items"]] == sorted(
+        (item["score"] for item in answer["items"]), reverse=True
+    )
+    assert all(item["sources"] for item in answer["items"])
+    assert "because you viewed" in answer["items"][0]["reason"]
+
+
+def test_an_item_comes_is_changed_and_goes(client: TestClient) -> None:
+    item = {"item_id": "späť/1 ☂", "title": "kettles kettles of copper", "price": 12.5}
+    assert client.post("/v1/items", params=APPLIED, json=item).json()["accepted"] == 1
+    path = "/v1/items/sp%C3%A4%C5%A5/1%20%E2%98%82"
+    assert client.get(path).json()["price"] == 12.5
+    similar = client.get(f"{path}/similar", params={"limit": 3}).json()["items"]
+    first = client.get(f"/v1/items/{similar[0]['item_id']}").json()
+    assert first["categories"][0] == "kettles"
+    client.post("/v1/items", params=APPLIED, json=item | {"price": 9.0, "available": False})
+    assert client.get(path).json()["price"] == 9.0
+    everything = recommended(client, limit=500)
+    assert everything
+    assert item["item_id"] not in everything
+    assert client.delete(path, params=APPLIED).status_code == 202
+    assert client.get(path).status_code == 404
+
+
+def test_a_user_is_erased(client: TestClient, user_id: str) -> None:
+    profile = {"user_id": user_id, "attributes": {"country": "FR"}}
+    client.post("/v1/users", params=APPLIED, json=profile)
+    post_events(client, view(user_id, "i1"))
+    known = client.get(f"/v1/users/{user_id}").json()
+    assert known["attributes"] == {"country": "FR"}
+    assert len(known["history"]) == 1
+    client.delete(f"/v1/users/{user_id}", params=APPLIED)
+    assert client.get(f"/v1/users/{user_id}").status_code == 404
+
+
+def test_trending_follows_what_people_do(client: TestClient) -> None:
+    buyers = [f"buyer-{uuid4().hex}" for _ in range(30)]
+    post_events(client, *(view(buyer, "i17", event_type="purchase") for buyer in buyers))
+    trending = client.get("/v1/trending", params={"limit": 1}).json()["items"]
+    assert [item["item_id"] for item in trending] == ["i17"]
+    assert recommended(client, user_id="nobody has seen me", limit=1) == ["i17"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "value"),
+    [
+        ({"limit": 0}, "limit", 0),
+        ({"limit": "many"}, "limit", "many"),
+        ({"offset": -1}, "offset", -1),
+        ({"diversity": 1.5}, "diversity", 1.5),
+        ({"filter": "price <"}, "filter", "price <"),
+        ({"filter": "colour_of_the_moon = 1"}, "filter", "colour_of_the_moon = 1"),
+        ({"user": "u1"}, "user", "u1"),
+        ({"session": [{"event_type": "view"}]}, "session.0.item_id", None),
+    ],
+)
+def test_a_bad_question_is_a_problem_that_names_field_and_value(
+    client: TestClient, body: dict[str, Any], field: str, value: Any
+) -> None:
+    answer = client.post("/v1/recommend", json=body)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == 422
+    (error,) = problem["errors"]
+    assert error["field"] == field
+    if value is not None:
+        assert error["value"] == value
+        assert str(value) in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/nothing", 404),
+        ("GET", "/v1/items/unheard-of", 404),
+        ("GET", "/v1/items/unheard-of/similar", 404),
+        ("DELETE", "/v1/recommend", 405),
+    ],
+)
+def test_what_is_not_there_is_a_problem_too(
+    client: TestClient, method: str, path: str, status: int
+) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status"),
+    [
+        (b"{", {"content-type": "application/json"}, 400),
+        (b"user_id=u1", {"content-type": "application/x-www-form-urlencoded"}, 415),
+        (b" " * (8 * 2**20 + 1), {"content-type": "application/json"}, 413),
+        (b"\xff\xfe", {"content-type": "application/json"}, 400),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_refused(
+    client: TestClient, content: bytes, headers: dict[str, str], status: int
+) -> None:
+    answer = client.post("/v1/events", content=content, headers=headers)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"

@@ -1,0 +1,43 @@
+"""The shop's page ships all that it loads, and its parts fit together."""
+
+import re
+from html.parser import HTMLParser
+
+from fastapi.testclient import TestClient
+
+
+class _Page(HTMLParser):
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.loaded: list[str] = []
+        self.inline = 0
+        self.feed(document)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        if name := attributes.get("id"):
+            self.ids.add(name)
+        if tag in ("script", "link", "img"):
+            address = attributes.get("src") or attributes.get("href")
+            self.inline += address is None
+            self.loaded += [address] if address else []
+        self.inline += tag == "style" or "style" in attributes
+
+
+def test_the_page_loads_only_its_own_files(client: TestClient) -> None:
+    answer = client.get("/")
+    assert answer.headers["content-security-policy"] == "default-src 'self'"
+    page = _Page(answer.text)
+    assert page.loaded
+    for address in page.loaded:
+        assert client.get(address).status_code == 200, address
+    # The policy forbids what stands in the page itself.
+    assert page.inline == 0
+
+
+def test_the_script_finds_every_element_it_names(client: TestClient) -> None:
+    script = client.get("/static/shop.js").text
+    named = set(re.findall(r'\$\("([a-z-]+)"\)', script))
+    assert named
+    assert named <= _Page(client.get("/").text).ids
