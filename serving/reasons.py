@@ -20,6 +20,7 @@ VERBS = {
 TRENDING = "trending now"
 NEW_ARRIVAL = "new here"
 CATALOGUE = "from the catalogue"
+KNOWN = "you know this"
 
 
 def personal_reasons(
@@ -27,7 +28,8 @@ def personal_reasons(
 ) -> list[str | None]:
     """Return for each row the history's item that is nearest to it by cosine.
 
-    None where no item of the history has an embedding. The newest event on an item speaks.
+    None where no item of the history has an embedding. The newest event on an item speaks; of
+    an item that is itself in the history it says what was done with it.
     """
     newest = {event.item_id: event for event in events}
     history, found = model.embeddings_of(newest)
@@ -39,9 +41,17 @@ def personal_reasons(
     titles = dict(
         zip(set(nearest), catalogue.titles(known[n].item_id for n in set(nearest)), strict=True)
     )
-    return [f"because {_did(known[number], titles[number])}" for number in nearest]
+    done = dict(zip(catalogue.rows.rows_of(list(newest)).tolist(), newest.values(), strict=True))
+    return [
+        _again(done[row]) if row in done else f"because {_did(known[number], titles[number])}"
+        for row, number in zip(rows.tolist(), nearest, strict=True)
+    ]
 
 
 def _did(event: HistoryEvent, title: str) -> str:
     # The title may hold braces: it is an argument, never the pattern.
     return VERBS.get(event.event_type, "of {}").format(title)
+
+
+def _again(event: HistoryEvent) -> str:
+    return _did(event, "this") if event.event_type in VERBS else KNOWN

@@ -238,6 +238,9 @@ def test_a_reason_names_the_nearest_item_of_the_history(shop: Shop) -> None:
     both = (event("i0", 5), event("i1", 3, "purchase"))
     request = RecommendRequest("r", None, session=both, limit=60, explain=True)
     for item in shop.recommender.recommend(request).items:
+        if item.item_id in ("i0", "i1"):
+            assert item.reason == {"i0": "you viewed this", "i1": "you bought this"}[item.item_id]
+            continue
         if ITEMS[item.item_id].categories[0] == "shoes":
             assert item.reason == "because you viewed shoes shoes model 0"
         if ITEMS[item.item_id].categories[0] == "kettles":
