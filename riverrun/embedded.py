@@ -82,6 +82,7 @@ def embedded_shop(
         services = services_of(
             settings,
             serving,
+            stack,
             registry=registry,
             applied=applied,
             not_ready=lambda: _not_ready(serving, worker, archiver),

@@ -20,6 +20,7 @@ from serving.http.services import Applied, Services
 from serving.index_follower import IndexFollower
 from serving.item_rows import ItemRows
 from serving.live_model import ModelHolder
+from serving.recall_monitor import RecallMonitor
 from serving.recommender import Recommender
 from serving.reload import BundleWatcher, open_current
 from serving.sources.trending import TrendingSource
@@ -77,12 +78,16 @@ def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
 def services_of(
     settings: Settings,
     parts: ServingParts,
+    stack: ExitStack,
     *,
     registry: CollectorRegistry,
     applied: Applied | None = None,
     not_ready: Callable[[], Sequence[str]],
 ) -> Services:
-    """Return what the HTTP edge needs."""
+    """Return what the HTTP edge needs; `stack` stops what watches it."""
+    monitor = RecallMonitor(parts.holder, registry, settings.serving.recall_seconds)
+    monitor.start()
+    stack.callback(monitor.stop)
     recommender = Recommender(
         parts.holder,
         parts.catalogue,
@@ -114,6 +119,6 @@ def serving_replica(settings: Settings) -> Iterator[FastAPI]:
         reader.start()
         stack.callback(reader.stop)
         services = services_of(
-            settings, parts, registry=CollectorRegistry(), not_ready=parts.not_ready
+            settings, parts, stack, registry=CollectorRegistry(), not_ready=parts.not_ready
         )
         yield create_app(services)

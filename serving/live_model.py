@@ -1,6 +1,7 @@
 """Everything that belongs to one vector space, swapped as one."""
 
 import threading
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -16,12 +17,15 @@ from serving.saved_model_encoder import SavedModelEncoder
 from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 
+RECENT_QUERIES = 64
+
 
 class LiveModel:
     """A bundle's encoder and the index of its candidates, kept up to date while it serves.
 
     table: every candidate embedding by row number. index: what is searched; the table itself
-    below `exact_below` items, ScaNN over it above.
+    below `exact_below` items, ScaNN over it above. recent_queries: float32 [dimension] each, the
+    last that were asked of the index: what its recall is measured on.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class LiveModel:
         self.encoder = encoder
         self.table = table
         self.index = index
+        self.recent_queries: deque[npt.NDArray[np.float32]] = deque(maxlen=RECENT_QUERIES)
         self._tastes = slice(None, -1) if popularity_coordinate else slice(None)
 
     @classmethod

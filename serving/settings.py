@@ -15,6 +15,7 @@ class ServingSettings(BaseModel):
     trending_weights: what one event of a type counts for in `trending`.
     trending_window: over which span trending counts: "hour", "day" or "week".
     new_arrival_days: how long an item counts as new.
+    recall_seconds: how often the index is compared with exact search on recent queries; 0 never.
     reload_seconds: how often `CURRENT` is looked at; 0 turns it off.
     """
 
@@ -33,4 +34,5 @@ class ServingSettings(BaseModel):
     }
     trending_window: Annotated[str, Field(pattern="^(hour|day|week)$")] = "day"
     new_arrival_days: Annotated[float, Field(gt=0)] = 14.0
+    recall_seconds: Annotated[float, Field(ge=0)] = 60.0
     reload_seconds: Annotated[float, Field(ge=0)] = 1.0

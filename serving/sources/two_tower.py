@@ -43,6 +43,7 @@ class TwoTowerSource:
         return allowed < self._settings.exact_share * len(context.model.table)
 
     def _pool(self, context: Context, query: npt.NDArray[np.float32]) -> Candidates:
+        context.model.recent_queries.append(query)
         found = context.model.index.search(query[None], self._settings.pool_size)
         rows: Rows = context.model.table.rows.rows_of(found.candidate_ids[0])
         # The index may know an item that this view of the catalogue does not, or an empty place.

@@ -1,0 +1,76 @@
+"""Watches how much the approximate index misses, on the queries that were really asked."""
+
+import threading
+
+import numpy as np
+import structlog
+from prometheus_client import CollectorRegistry, Gauge
+
+from serving.live_model import LiveModel, ModelHolder
+
+RECALL_AT = 10
+
+
+class RecallMonitor:
+    """Compares the index with exact search every `seconds`, in a thread of its own; 0 is off.
+
+    The gauge `riverrun_index_recall` holds the last recall@10; it stays at NaN until a query
+    was asked, and is 1 while the index is exact.
+    """
+
+    def __init__(self, holder: ModelHolder, registry: CollectorRegistry, seconds: float) -> None:
+        self._holder = holder
+        self._seconds = seconds
+        self._recall = Gauge(
+            "riverrun_index_recall",
+            f"Recall@{RECALL_AT} of the candidate index against exact search, on recent queries.",
+            registry=registry,
+        )
+        self._recall.set(np.nan)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="recall-monitor", daemon=True)
+        self._logger = structlog.get_logger(__name__)
+
+    def start(self) -> None:
+        """Begin to watch, unless `seconds` is 0."""
+        if self._seconds > 0:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Stop watching, and wait for a comparison in progress."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def measure(self) -> float:
+        """Compare once; return the recall, NaN where nothing was asked yet."""
+        recall = recall_of(self._holder.current)
+        self._recall.set(recall)
+        return recall
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._seconds):
+            try:
+                self.measure()
+            except Exception:  # A monitor that fails must not end; the next look may succeed.
+                self._logger.exception("recall_not_measured")
+
+
+def recall_of(model: LiveModel) -> float:
+    """Return the share of the true best candidates of recent queries that the index finds.
+
+    NaN where nothing was asked of this model yet, or it has no candidate.
+    """
+    if model.index.is_exact:
+        return 1.0
+    queries = list(model.recent_queries)
+    if not queries:
+        return float("nan")
+    asked = np.stack(queries)
+    found = model.index.search(asked, RECALL_AT)
+    exact = model.table.search(asked, RECALL_AT)
+    # By score: of two candidates with one score either is right.
+    worst = exact.scores.min(axis=1, where=np.isfinite(exact.scores), initial=np.inf)
+    possible = np.isfinite(exact.scores).sum()
+    hits = (np.isfinite(found.scores) & (found.scores >= worst[:, None] - 1e-5)).sum()
+    return float(hits / possible) if possible else float("nan")
