@@ -109,6 +109,52 @@ def memory(items: Items = LARGE, home: ShopHome = None) -> None:
     _print(table, items)
 
 
+@app.command()
+def index(
+    items: Items = LARGE,
+    churn: Annotated[float, typer.Option(min=0, max=0.4, help="Share of items replaced.")] = 0.2,
+    home: ShopHome = None,
+) -> None:
+    """Recall of the live ScaNN index against exact search, its speed, and what upserts cost.
+
+    The candidates are those of the shop's bundle, the queries its users' histories.
+    """
+    from riverrun.bench.index import RECALL_AT, measure_index
+    from riverrun.bench.shop import prepare_shop, trained_embeddings
+    from serving.settings import ServingSettings
+
+    folder = home or _default_home(items)
+    prepare_shop(folder, items)
+    candidate_ids, candidates, queries = trained_embeddings(folder, users=1_000, seed=7)
+    pool = ServingSettings().pool_size
+    result = measure_index(
+        candidate_ids, candidates, queries, pool=pool, churn=churn, seed=7, stage=_say
+    )
+    table = Table("", "", title="the live index")
+    for what, figure in (
+        ("built in", f"{result.build_seconds:.1f} s"),
+        (f"recall@{RECALL_AT} against exact search, {pool} asked for", f"{result.recall:.4f}"),
+        ("search, p50 / p99", f"{result.idle.p50_ms:.2f} / {result.idle.p99_ms:.2f} ms"),
+        ("upserts a second", f"{result.upserts_per_second:,.0f}"),
+        (
+            f"search beside {result.upserts_beside_searches:,.0f} upserts/s, p50 / p99",
+            f"{result.beside_upserts.p50_ms:.2f} / {result.beside_upserts.p99_ms:.2f} ms",
+        ),
+        (
+            f"recall@{RECALL_AT} after {result.churn:.0%} of the items were replaced",
+            f"{result.recall_after_churn:.4f}",
+        ),
+        ("rebalanced in the background in", f"{result.rebuild_seconds:.1f} s"),
+        (f"recall@{RECALL_AT} after it", f"{result.recall_after_rebuild:.4f}"),
+    ):
+        table.add_row(what, figure)
+    _print(table, len(candidate_ids))
+
+
+def _say(title: str) -> None:
+    err.print(f"{title} ...")
+
+
 @contextmanager
 def _shop(home: Path | None, items: int) -> Iterator[tuple["RunningServer", list[str], list[str]]]:
     """Start a server on a trained sample shop; give it with user ids and item ids."""
