@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -135,6 +135,36 @@ def test_seek_overrides_what_was_committed(log: EventLog) -> None:
     consumer.commit(positions_after(records))
     consumer.seek({records[1].source: records[1].offset})
     assert values(drain(consumer, 2)) == ["b", "c"]
+
+
+def test_a_consumer_continues_at_the_positions_it_is_given(log: EventLog) -> None:
+    log.append(EVENTS, messages("a", "b", "c"))
+    log.append(ITEMS, messages("x", "y"))
+    records = drain(log.consumer(None, [EVENTS]), 3)
+    asked: list[TopicPartition] = []
+
+    def positions(partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        asked.extend(partitions)
+        return {records[2].source: records[2].offset}
+
+    consumer = log.consumer("g", [EVENTS, ITEMS], positions)
+    assert sorted(values(drain(consumer, 3))) == ["c", "x", "y"]
+    assert {partition.topic for partition in asked} == {EVENTS, ITEMS}
+
+
+def test_positions_that_cannot_be_given_yet_are_asked_for_again(log: EventLog) -> None:
+    log.append(EVENTS, messages("a"))
+    errors = [RuntimeError("the state is down")]
+
+    def positions(_: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        if errors:
+            raise errors.pop()
+        return {}
+
+    consumer = log.consumer("g", [EVENTS], positions)
+    with pytest.raises(RuntimeError, match="the state is down"):
+        drain(consumer, 1)
+    assert values(drain(consumer, 1)) == ["a"]
 
 
 def test_a_waiting_poll_is_woken_by_an_append(log: EventLog) -> None:

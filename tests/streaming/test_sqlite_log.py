@@ -9,6 +9,7 @@ from feature_repo.event_log import (
     EVENTS,
     ITEM_EMBEDDINGS,
     EventLogError,
+    LostPositionError,
     Message,
     TopicPartition,
 )
@@ -71,9 +72,14 @@ def test_a_position_beyond_the_end_is_refused(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path / "log.sqlite")
     log.append(EVENTS, [Message("k", b"1")])
     consumer = log.consumer("g", [EVENTS])
+    assert len(consumer.poll(10, 0.0)) == 1
     consumer.seek({TopicPartition(EVENTS, 0): 2})
-    with pytest.raises(EventLogError, match="ends at 2, before position 9"):
+    with pytest.raises(LostPositionError, match="ends at 2, before position 9"):
         consumer.seek({TopicPartition(EVENTS, 0): 9})
+    lost = log.consumer("h", [EVENTS], lambda partitions: dict.fromkeys(partitions, 9))
+    for _ in range(2):
+        with pytest.raises(LostPositionError, match="ends at 2, before position 9"):
+            lost.poll(10, 0.0)
     log.close()
 
 
