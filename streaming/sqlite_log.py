@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from feature_repo.event_log import (
     ITEM_EMBEDDINGS,
@@ -319,14 +318,6 @@ class SqliteConsumer:
         for record in records:
             self._positions[record.source.topic] = record.offset + 1
         return records
-
-
-def open_event_log(url: str) -> SqliteLog:
-    """Open the log at `url`: `log:///FILE`. Raises `ValueError` for any other scheme."""
-    parts = urlsplit(url)
-    if parts.scheme != "log" or parts.netloc or not parts.path.strip("/"):
-        raise ValueError(f"`log_url` must be log:///FILE. Received: {url!r}.")
-    return SqliteLog(Path(parts.path))
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -18,22 +18,27 @@ from feature_repo.event_log import (
     Message,
     TopicPartition,
 )
+from streaming.kafka_log import KafkaLog
 from streaming.sqlite_log import SqliteLog
+from tests.support.kafka_server import fresh_topics
 
 Reopen = Callable[[], EventLog]
 
-LOGS: dict[str, Callable[[Path], EventLog]] = {
-    "sqlite": lambda folder: SqliteLog(folder / "log.sqlite"),
-}
+LOGS = ["sqlite", pytest.param("kafka", marks=pytest.mark.kafka)]
 
 
 @pytest.fixture(params=LOGS)
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
     """Opens the same log again and again, as processes one after another would."""
     opened: list[EventLog] = []
+    if request.param == "kafka":
+        connection = fresh_topics(request.getfixturevalue("kafka_address"))
 
     def open_it() -> EventLog:
-        opened.append(LOGS[request.param](tmp_path))
+        if request.param == "kafka":
+            opened.append(KafkaLog(connection))
+        else:
+            opened.append(SqliteLog(tmp_path / "log.sqlite"))
         return opened[-1]
 
     yield open_it
