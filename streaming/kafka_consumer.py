@@ -150,13 +150,20 @@ class KafkaLogConsumer:
             fetch_max_bytes=settings.max_fetch_bytes,
             max_partition_fetch_bytes=min(settings.max_fetch_bytes, 2**20),
         )
+        if self._group is None:
+            consumer.assign(places)
+        else:
+            consumer.subscribe(list(self._topics), listener=_Listener(self))
+        try:
+            # Makes it know the partitions: the leader of a group that knows none gives none out.
+            consumer.end_offsets(places, timeout_ms=self._milliseconds)
+        except BaseException:
+            consumer.close()
+            raise
         self._consumer = consumer
         self._heard = time.monotonic()
         if self._group is None:
-            consumer.assign(places)
             self.take(places)
-        else:
-            consumer.subscribe(list(self._topics), listener=_Listener(self))
         return consumer
 
     def _all_partitions(self) -> list[Place]:
