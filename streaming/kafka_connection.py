@@ -1,6 +1,7 @@
 """Where a Kafka is, how its topics and groups are called there, and how to connect to it."""
 
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -73,10 +74,29 @@ class KafkaConnection:
         except (KafkaError, OSError) as error:
             raise EventLogError(f"{self}: {what}: {error}.") from error
 
+    def reach(self) -> None:
+        """Raise the `OSError` of a server if none takes a connection.
+
+        A client of kafka-python that finds no server leaves a thread and sockets behind.
+        """
+        error: OSError | None = None
+        for server in self.servers:
+            host, _, port = server.rpartition(":")
+            try:
+                address = (host.strip("[]"), int(port))
+                socket.create_connection(address, self.settings.timeout_seconds).close()
+            except OSError as refused:
+                error = refused
+            else:
+                return
+        if error is not None:
+            raise error
+
     @contextmanager
     def admin(self, what: str) -> Iterator[Any]:
         """Give a `KafkaAdminClient` for `what`. Raises `EventLogError`."""
         with self.reporting(what):
+            self.reach()
             milliseconds = int(self.settings.timeout_seconds * 1_000)
             client = KafkaAdminClient(**self.client_options(), request_timeout_ms=milliseconds)
             try:

@@ -78,11 +78,11 @@ class KafkaLogConsumer:
                     self._heard = now
                     self._commit_again()
                     return [self._record(each) for some in polled.values() for each in some]
+                self._probe(now)
                 if self._is_behind():
                     if now - start > self._connection.settings.timeout_seconds:
-                        raise EventLogError(f"{self._connection}: does not answer.")
+                        raise EventLogError(f"{self._connection}: {self._waits_for()}.")
                 elif now >= start + timeout:
-                    self._probe(now)
                     self._commit_again()
                     return []
 
@@ -220,12 +220,20 @@ class KafkaLogConsumer:
 
     def _is_behind(self) -> bool:
         """Whether there is something to wait for, however short the caller's patience."""
-        if self._group is not None and self._consumer.group_metadata().generation_id < 0:
+        if not self._is_member():
             return True
         for place, end in list(self._ends.items()):
             if self._consumer.position(place, timeout_ms=0) >= end:
                 del self._ends[place]
         return bool(self._unplaced or self._ends)
+
+    def _is_member(self) -> bool:
+        return self._group is None or self._consumer.group_metadata().generation_id >= 0
+
+    def _waits_for(self) -> str:
+        if self._is_member():
+            return "does not answer"
+        return f"group {self._group!r} is not joined yet: a broker or another member is slow"
 
     def _probe(self, now: float) -> None:
         """Raise where the brokers are gone: kafka-python's poll then just returns nothing."""

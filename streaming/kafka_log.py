@@ -78,6 +78,7 @@ class KafkaLog:
             if self._closed:
                 raise EventLogError(f"{self._connection}: is closed.")
             if self._producer is None:
+                self._connection.reach()
                 milliseconds = int(self._connection.settings.timeout_seconds * 1_000)
                 self._producer = KafkaProducer(
                     **self._connection.client_options(),
