@@ -40,7 +40,7 @@ $(READY): requirements.lock pyproject.toml | $(UV)
 /%/uv: ;
 
 .PHONY: servers
-servers: ## Install the real servers the tests run against (Redis), where they are absent
+servers: ## Install the real servers the tests run against (Redis, Kafka), where they are absent
 	infra/install-test-servers
 
 .PHONY: check
@@ -56,7 +56,7 @@ pytest: install ## Every test, warnings being errors
 
 .PHONY: quick
 quick: install ## The tests that neither train a model nor start servers
-	$(BIN)/pytest -m 'not slow and not redis and not realdata'
+	$(BIN)/pytest -m 'not slow and not redis and not kafka and not realdata'
 
 .PHONY: fuzz
 fuzz: install ## Throw generated requests at the HTTP API for about ten minutes

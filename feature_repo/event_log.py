@@ -1,6 +1,6 @@
 """The contract of a durable, ordered, partitioned log (Kafka, or the embedded SQLite log)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 EVENTS = "events"
@@ -14,6 +14,13 @@ class EventLogError(Exception):
     """The log cannot be read or written now: a full disk, a lock, a closed log."""
 
 
+class LostPositionError(EventLogError):
+    """A position lies outside its partition, so trying again is no help.
+
+    The log was replaced, or its retention deleted what was not read yet.
+    """
+
+
 class TopicPartition(NamedTuple):
     """One ordered sequence of records."""
 
@@ -21,15 +28,25 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
+Positions = Callable[[Collection[TopicPartition]], Mapping[TopicPartition, int]]
+"""Gives the offset at which to continue each of some partitions; it may leave some out."""
+
+
 class Message(NamedTuple):
-    """What is appended. A value of None is a tombstone: the key's record is deleted."""
+    """What is appended. A value of None is a tombstone: the key's record is deleted.
+
+    A key that was polled can always be appended again.
+    """
 
     key: str | None
     value: bytes | None
 
 
 class LogRecord(NamedTuple):
-    """What is polled. `offset` grows by at least one from record to record of a partition."""
+    """What is polled. `offset` grows by at least one from record to record of a partition.
+
+    Key bytes that are no UTF-8 are in `key` as Python's surrogate escapes.
+    """
 
     source: TopicPartition
     offset: int
@@ -38,18 +55,33 @@ class LogRecord(NamedTuple):
 
 
 class LogConsumer(Protocol):
-    """One reader. Not safe for use by two threads at once."""
+    """One reader. Not safe for use by two threads at once.
+
+    With a group it shares the partitions with the group's other consumers: `poll` and only
+    `poll` gives it partitions and takes them away. Without a group it has all of them.
+    """
 
     def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
-        """Return up to `max_records` next records; wait up to `timeout` seconds for the first."""
+        """Return up to `max_records` next records; wait up to `timeout` seconds for the first.
+
+        Nothing is returned without a group only where the end was reached, and with a group also
+        while it has no partitions. Raises `EventLogError` where the log cannot be read, and
+        whatever the consumer's `positions` raises: the next poll asks it again.
+        """
         ...
 
     def seek(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Continue each partition from the given offset, whatever was committed."""
+        """Continue from the given offsets those of the partitions that are this consumer's now.
+
+        Raises `LostPositionError`, at the latest by the next poll.
+        """
         ...
 
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Remember for the group the *next* offset to read of each partition."""
+        """Remember for the group the *next* offset to read of each partition.
+
+        Partitions that are not this consumer's any more are left out: another reads them now.
+        """
         ...
 
     def close(self) -> None:
@@ -67,8 +99,14 @@ class EventLog(Protocol):
         """
         ...
 
-    def consumer(self, group: str | None, topics: Sequence[str]) -> LogConsumer:
-        """Read `topics` from the group's committed offsets, or from the start without a group."""
+    def consumer(
+        self, group: str | None, topics: Sequence[str], positions: Positions | None = None
+    ) -> LogConsumer:
+        """Read `topics` as a member of `group`, or every partition on its own without a group.
+
+        positions: is asked for the partitions that a poll assigns. A partition it leaves out
+        continues where the group committed, or at the start.
+        """
         ...
 
     def close(self) -> None:

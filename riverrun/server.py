@@ -26,7 +26,7 @@ from serving.reload import BundleWatcher, open_current
 from serving.sources.trending import TrendingSource
 from serving.statistics_reader import StatisticsReader
 from serving.text_embedding_cache import TextEmbeddingCache
-from streaming.sqlite_log import open_event_log
+from streaming.open_event_log import open_event_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
     """
     settings.home.mkdir(parents=True, exist_ok=True)
     try:
-        log = open_event_log(settings.event_log_url)
+        log = open_event_log(settings.event_log_url, settings.streaming.kafka)
         stack.callback(log.close)
         online = open_online_features(settings.online_store_url, settings.registry)
         stack.callback(online.close)

@@ -41,7 +41,8 @@ class Settings(BaseSettings):
     """Everything that can be set. Unknown keys are refused.
 
     `home` holds one shop. `online_url` is `sqlite:///FILE` or `redis://HOST:PORT/DB`,
-    `log_url` is `log:///FILE`; unset, both are files in `home`.
+    `log_url` is `log:///FILE` or `kafka://HOST:PORT[,HOST:PORT...][/PREFIX]`; unset, both are
+    files in `home`.
     """
 
     model_config = SettingsConfigDict(

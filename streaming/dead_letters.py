@@ -6,10 +6,9 @@ because of a crash therefore makes two letters with one key, and counts as one.
 
 import base64
 import binascii
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import orjson
 
 from feature_repo.event_log import (
     DEAD_LETTERS,
@@ -43,13 +42,14 @@ def encode_dead_letter(letter: DeadLetter) -> Message:
         "key": key,
         "value": None if value is None else base64.b64encode(value).decode(),
     }
-    return Message(f"{topic}/{partition}/{offset}", orjson.dumps(document))
+    # Not orjson: a key that was no UTF-8 holds surrogates, which it refuses.
+    return Message(f"{topic}/{partition}/{offset}", json.dumps(document).encode())
 
 
 def decode_dead_letter(record: LogRecord) -> DeadLetter:
     """Return the letter in `record`. Raises `ValueError` where it holds none."""
     try:
-        document = orjson.loads(record.value or b"")
+        document = json.loads(record.value or b"")
         value = document["value"]
         source = TopicPartition(str(document["topic"]), int(document["partition"]))
         original = LogRecord(

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from feature_repo.schema import EventType
+from streaming.kafka_settings import KafkaSettings
 
 
 class StreamingSettings(BaseModel):
@@ -20,6 +21,7 @@ class StreamingSettings(BaseModel):
     housekeeping_seconds: how often archived records leave the embedded log.
     tombstone_days: how long a deleted item stays in the changelog; longer than the oldest
         bundle that may be served.
+    kafka: how to connect to a Kafka and to keep its topics.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,3 +37,4 @@ class StreamingSettings(BaseModel):
     max_retry_seconds: Annotated[float, Field(gt=0)] = 5.0
     housekeeping_seconds: Annotated[float, Field(gt=0)] = 300.0
     tombstone_days: Annotated[float, Field(gt=0)] = 90.0
+    kafka: KafkaSettings = KafkaSettings()

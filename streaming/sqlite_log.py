@@ -8,17 +8,18 @@ transaction, and so one fsync.
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from feature_repo.event_log import (
     ITEM_EMBEDDINGS,
     EventLogError,
     LogRecord,
+    LostPositionError,
     Message,
+    Positions,
     TopicPartition,
 )
 
@@ -110,9 +111,11 @@ class SqliteLog:
         if rows:
             self._submit(_Write(_INSERT, rows, durable=True))
 
-    def consumer(self, group: str | None, topics: Sequence[str]) -> "SqliteConsumer":
-        """Read `topics` from the group's committed offsets, or from the start without a group."""
-        return SqliteConsumer(self, group, topics)
+    def consumer(
+        self, group: str | None, topics: Sequence[str], positions: Positions | None = None
+    ) -> "SqliteConsumer":
+        """Read `topics`. Every consumer has the whole log: a group should have one at a time."""
+        return SqliteConsumer(self, group, topics, positions or (lambda _: {}))
 
     def committed(self, group: str, topic: str) -> int:
         """Return the next offset the group reads of `topic`; 0 where it committed nothing."""
@@ -221,20 +224,24 @@ class SqliteLog:
 
 
 class SqliteConsumer:
-    """A `LogConsumer` of a `SqliteLog`."""
+    """A `LogConsumer` of a `SqliteLog`. Its partitions are assigned by the first poll."""
 
-    def __init__(self, log: SqliteLog, group: str | None, topics: Sequence[str]) -> None:
+    def __init__(
+        self, log: SqliteLog, group: str | None, topics: Sequence[str], positions: Positions
+    ) -> None:
         self._log = log
         self._group = group
-        self._positions = {
-            topic: 0 if group is None else log.committed(group, topic) for topic in topics
-        }
+        self._topics = topics
+        self._stored_positions = positions
+        self._positions: dict[str, int] = {}
         self._connection = _connect(log._path)
         self._version = -1
 
     def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
         """Return up to `max_records` next records in the order they were appended."""
         deadline = time.monotonic() + timeout
+        if not self._positions:
+            self._assign()
         while True:
             seen = self._log._seen()
             records = self._read(max_records)
@@ -246,20 +253,9 @@ class SqliteConsumer:
     def seek(self, positions: Mapping[TopicPartition, int]) -> None:
         """Continue from the given offsets.
 
-        Raises `EventLogError` for an offset beyond the end: the log was replaced by a new one.
+        Raises `LostPositionError` for an offset beyond the end: the log was replaced.
         """
-        row = self._connection.execute(
-            "SELECT seq FROM sqlite_sequence WHERE name = 'records'"
-        ).fetchone()
-        end = 1 if row is None else int(row[0]) + 1
-        for (topic, _), offset in positions.items():
-            if offset > end:
-                raise EventLogError(
-                    f"log {self._log._path}: ends at {end}, before position {offset} of "
-                    f"`{topic}`. Was the file removed or restored?"
-                )
-            if topic in self._positions:
-                self._positions[topic] = offset
+        self._positions = self._positions | self._known(positions, self._positions)
         self._version = -1
 
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -273,6 +269,30 @@ class SqliteConsumer:
     def close(self) -> None:
         """Close the reader's connection."""
         self._connection.close()
+
+    def _assign(self) -> None:
+        stored = self._stored_positions([TopicPartition(topic, 0) for topic in self._topics])
+        known = self._known(stored, self._topics)
+        self._positions = {
+            topic: 0 if self._group is None else self._log.committed(self._group, topic)
+            for topic in self._topics
+        } | known
+
+    def _known(
+        self, positions: Mapping[TopicPartition, int], topics: Collection[str]
+    ) -> dict[str, int]:
+        """Return the positions in `topics`, having checked that the log is as long as that."""
+        row = self._connection.execute(
+            "SELECT seq FROM sqlite_sequence WHERE name = 'records'"
+        ).fetchone()
+        end = 1 if row is None else int(row[0]) + 1
+        for (topic, _), offset in positions.items():
+            if offset > end:
+                raise LostPositionError(
+                    f"log {self._log._path}: ends at {end}, before position {offset} of "
+                    f"`{topic}`. Was the file removed or restored?"
+                )
+        return {topic: offset for (topic, _), offset in positions.items() if topic in topics}
 
     def _read(self, limit: int) -> list[LogRecord]:
         try:
@@ -298,14 +318,6 @@ class SqliteConsumer:
         for record in records:
             self._positions[record.source.topic] = record.offset + 1
         return records
-
-
-def open_event_log(url: str) -> SqliteLog:
-    """Open the log at `url`: `log:///FILE`. Raises `ValueError` for any other scheme."""
-    parts = urlsplit(url)
-    if parts.scheme != "log" or parts.netloc or not parts.path.strip("/"):
-        raise ValueError(f"`log_url` must be log:///FILE. Received: {url!r}.")
-    return SqliteLog(Path(parts.path))
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -17,6 +17,7 @@ from feature_repo.event_log import (
     EventLog,
     EventLogError,
     LogRecord,
+    LostPositionError,
     TopicPartition,
 )
 from feature_repo.history import DEFAULT_MAX_LENGTH
@@ -85,7 +86,8 @@ class Worker:
         self._decoder = Decoder(
             self.settings.event_types, timedelta(seconds=self.settings.max_future_seconds)
         )
-        self._consumer = log.consumer(GROUP, TOPICS)
+        # The checkpoint's positions, not the group's: state and position must be of one moment.
+        self._consumer = log.consumer(GROUP, TOPICS, lambda _: checkpoint.positions())
         self._unpushed = Updates()
         self._statistics_due = 0.0
         self._stop = threading.Event()
@@ -123,11 +125,9 @@ class Worker:
                 raise
 
     def recover(self) -> None:
-        """Take up the state of the last run: redo its unfinished pushes, continue its log."""
+        """Take up the state of the last run: redo its unfinished pushes."""
         for statistics in self._checkpoint.all_statistics():
             self._on_statistics(statistics)
-        # The checkpoint's positions, not the group's: state and position must be of one moment.
-        self._consumer.seek(self._checkpoint.positions())
         while unpushed := self._checkpoint.unpushed():
             self._unpushed = unpushed
             self._push_all()
@@ -243,7 +243,7 @@ class Worker:
         """Return what `action` returns, however often it has to be tried.
 
         A store that is down holds the stream up; it loses nothing. Raises the last error once
-        the worker is told to stop.
+        the worker is told to stop, and at once where trying again is no help.
         """
         pause = self.settings.retry_seconds
         while True:
@@ -251,7 +251,7 @@ class Worker:
                 with self.metrics.stage(stage):
                     return action()
             except errors as error:
-                if self._stop.is_set():
+                if self._stop.is_set() or isinstance(error, LostPositionError):
                     raise
                 self.metrics.retries.labels(stage).inc()
                 self._logger.warning("step_failed", stage=stage, error=str(error), retry_in=pause)

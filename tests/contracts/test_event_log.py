@@ -3,7 +3,8 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,22 +19,27 @@ from feature_repo.event_log import (
     Message,
     TopicPartition,
 )
+from streaming.kafka_log import KafkaLog
 from streaming.sqlite_log import SqliteLog
+from tests.support.kafka_server import fresh_topics
 
 Reopen = Callable[[], EventLog]
 
-LOGS: dict[str, Callable[[Path], EventLog]] = {
-    "sqlite": lambda folder: SqliteLog(folder / "log.sqlite"),
-}
+LOGS = ["sqlite", pytest.param("kafka", marks=pytest.mark.kafka)]
 
 
 @pytest.fixture(params=LOGS)
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
     """Opens the same log again and again, as processes one after another would."""
     opened: list[EventLog] = []
+    if request.param == "kafka":
+        connection = fresh_topics(request.getfixturevalue("kafka_address"))
 
     def open_it() -> EventLog:
-        opened.append(LOGS[request.param](tmp_path))
+        if request.param == "kafka":
+            opened.append(KafkaLog(connection))
+        else:
+            opened.append(SqliteLog(tmp_path / "log.sqlite"))
         return opened[-1]
 
     yield open_it
@@ -44,6 +50,14 @@ def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
 @pytest.fixture
 def log(reopen: Reopen) -> EventLog:
     return reopen()
+
+
+@pytest.fixture(params=[pytest.param("kafka", marks=pytest.mark.kafka)])
+def partitioned(request: pytest.FixtureRequest) -> Iterator[EventLog]:
+    """A log whose topics have four partitions each, which the members of a group share."""
+    log = KafkaLog(fresh_topics(request.getfixturevalue("kafka_address"), partitions=4))
+    yield log
+    log.close()
 
 
 def messages(*values: str, key: str = "k") -> list[Message]:
@@ -137,6 +151,36 @@ def test_seek_overrides_what_was_committed(log: EventLog) -> None:
     assert values(drain(consumer, 2)) == ["b", "c"]
 
 
+def test_a_consumer_continues_at_the_positions_it_is_given(log: EventLog) -> None:
+    log.append(EVENTS, messages("a", "b", "c"))
+    log.append(ITEMS, messages("x", "y"))
+    records = drain(log.consumer(None, [EVENTS]), 3)
+    asked: list[TopicPartition] = []
+
+    def positions(partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        asked.extend(partitions)
+        return {records[2].source: records[2].offset}
+
+    consumer = log.consumer("g", [EVENTS, ITEMS], positions)
+    assert sorted(values(drain(consumer, 3))) == ["c", "x", "y"]
+    assert {partition.topic for partition in asked} == {EVENTS, ITEMS}
+
+
+def test_positions_that_cannot_be_given_yet_are_asked_for_again(log: EventLog) -> None:
+    log.append(EVENTS, messages("a"))
+    errors = [RuntimeError("the state is down")]
+
+    def positions(_: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        if errors:
+            raise errors.pop()
+        return {}
+
+    consumer = log.consumer("g", [EVENTS], positions)
+    with pytest.raises(RuntimeError, match="the state is down"):
+        drain(consumer, 1)
+    assert values(drain(consumer, 1)) == ["a"]
+
+
 def test_a_waiting_poll_is_woken_by_an_append(log: EventLog) -> None:
     consumer = log.consumer("g", [EVENTS])
     timer = threading.Timer(0.05, log.append, (EVENTS, messages("late")))
@@ -195,6 +239,65 @@ def test_a_closed_log_refuses_clearly(log: EventLog) -> None:
     log.close()
     with pytest.raises(EventLogError, match="closed"):
         log.append(EVENTS, messages("a"))
+
+
+class Member:
+    """Polls as a member of group `g` in a thread, and keeps its positions in `store`."""
+
+    def __init__(self, log: EventLog, store: dict[TopicPartition, int]) -> None:
+        self.records: list[LogRecord] = []
+        self.given: list[TopicPartition] = []
+        self._store = store
+        self._consumer = log.consumer("g", [EVENTS], self._positions)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def leave(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._consumer.close()
+
+    def _positions(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        self.given.extend(partitions)
+        return {each: self._store[each] for each in partitions if each in self._store}
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            for record in self._consumer.poll(50, 0.1):
+                self._store[record.source] = record.offset + 1
+                self.records.append(record)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert condition()
+
+
+def test_a_groups_members_share_the_partitions_and_take_over(partitioned: EventLog) -> None:
+    store: dict[TopicPartition, int] = {}
+    one = Member(partitioned, store)
+    until(lambda: len(one.given) == 4)
+    two = Member(partitioned, store)
+    until(lambda: len(two.given) == 2)
+    numbers = [f"{number % 40}:{number // 40}" for number in range(400)]
+    sent = [Message(each.split(":")[0], each.encode()) for each in numbers]
+    partitioned.append(EVENTS, sent[:200])
+    until(lambda: len(one.records) + len(two.records) >= 200)
+    assert one.records
+    assert two.records
+    two.leave()
+    until(lambda: len(one.given) == 6)  # what it had, and then what the other leaves behind
+    partitioned.append(EVENTS, sent[200:])
+    until(lambda: len(one.records) + len(two.records) >= 400)
+    one.leave()
+    seen = values(two.records + one.records)
+    assert sorted(seen) == sorted(numbers)
+    for key in range(40):
+        own = [value for value in seen if value.startswith(f"{key}:")]
+        assert own == [f"{key}:{turn}" for turn in range(10)]
 
 
 def test_appends_of_another_process_are_seen(tmp_path: Path) -> None:

@@ -61,8 +61,8 @@ class Fused:
 
 
 class FusedLog(Fused):
-    def consumer(self, group: str | None, topics: Any) -> Any:
-        return Fused(self._target.consumer(group, topics), self._fuse, {"commit"})
+    def consumer(self, *arguments: Any) -> Any:
+        return Fused(self._target.consumer(*arguments), self._fuse, {"commit"})
 
 
 class Shop:

@@ -1,4 +1,4 @@
-"""What is the embedded log's own: compaction, retention, errors, URLs."""
+"""What is the embedded log's own: compaction, retention, errors."""
 
 import sqlite3
 from pathlib import Path
@@ -9,10 +9,11 @@ from feature_repo.event_log import (
     EVENTS,
     ITEM_EMBEDDINGS,
     EventLogError,
+    LostPositionError,
     Message,
     TopicPartition,
 )
-from streaming.sqlite_log import SqliteLog, open_event_log
+from streaming.sqlite_log import SqliteLog
 
 
 class Clock:
@@ -71,9 +72,14 @@ def test_a_position_beyond_the_end_is_refused(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path / "log.sqlite")
     log.append(EVENTS, [Message("k", b"1")])
     consumer = log.consumer("g", [EVENTS])
+    assert len(consumer.poll(10, 0.0)) == 1
     consumer.seek({TopicPartition(EVENTS, 0): 2})
-    with pytest.raises(EventLogError, match="ends at 2, before position 9"):
+    with pytest.raises(LostPositionError, match="ends at 2, before position 9"):
         consumer.seek({TopicPartition(EVENTS, 0): 9})
+    lost = log.consumer("h", [EVENTS], lambda partitions: dict.fromkeys(partitions, 9))
+    for _ in range(2):
+        with pytest.raises(LostPositionError, match="ends at 2, before position 9"):
+            lost.poll(10, 0.0)
     log.close()
 
 
@@ -109,16 +115,3 @@ def test_a_file_that_is_no_log_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"no database at all, but long enough to be read as one" * 40)
     with pytest.raises(EventLogError, match=r"log\.sqlite: cannot be opened"):
         SqliteLog(path)
-
-
-def test_a_log_is_opened_by_url(tmp_path: Path) -> None:
-    log = open_event_log(f"log://{tmp_path / 'sub' / 'log.sqlite'}")
-    log.append(EVENTS, [Message("k", b"1")])
-    assert (tmp_path / "sub" / "log.sqlite").is_file()
-    log.close()
-
-
-@pytest.mark.parametrize("url", ["kafka://host:9092", "log://host/file", "log:///", "file"])
-def test_other_urls_are_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="must be log:///FILE"):
-        open_event_log(url)

@@ -1,0 +1,92 @@
+"""`riverrun topics`: the topics that a Kafka must have."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.table import Table
+
+from riverrun.cli.console import err, next_command, out
+from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.errors import UserError
+from riverrun.settings import Settings, load_settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The topics of a Kafka: create them, list them. The embedded log needs none.",
+)
+
+
+@app.command()
+def create(home: HomeOption = None, settings_file: SettingsOption = None) -> None:
+    """Create the topics that are missing: events, items, users, their changelog, dead letters.
+
+    What is there already stays as it is. Partitions, replication, retention and the largest
+    message come from `[streaming.kafka]` in the settings.
+    """
+    from streaming.kafka_connection import parse_kafka_url
+    from streaming.kafka_topics import create_topics
+
+    settings = load_settings(settings_file, home=home)
+    if _is_embedded(settings):
+        return
+    with _reported():
+        connection = parse_kafka_url(settings.event_log_url, settings.streaming.kafka)
+        topics, created = create_topics(connection, settings.streaming.tombstone_days)
+    for topic in topics:
+        what = "created" if topic.topic in created else "is there"
+        out.print(f"{what}  {topic.name}  {topic.partitions} partitions, {topic.replicas} replicas")
+    next_command("riverrun up", "answer requests, and learn from these topics")
+
+
+@app.command("list")
+def list_(home: HomeOption = None, settings_file: SettingsOption = None) -> None:
+    """List the topics as they are: partitions, replicas, how long records stay."""
+    from streaming.kafka_connection import parse_kafka_url
+    from streaming.kafka_topics import TOPICS, find_topics
+
+    settings = load_settings(settings_file, home=home)
+    if _is_embedded(settings):
+        return
+    with _reported():
+        connection = parse_kafka_url(settings.event_log_url, settings.streaming.kafka)
+        found = find_topics(connection)
+    table = Table("topic", "partitions", "replicas", "clean-up", "retention", "largest message")
+    for name in TOPICS:
+        if (state := found.get(name)) is None:
+            table.add_row(connection.topic(name), "missing")
+            continue
+        table.add_row(
+            state.name,
+            str(state.partitions),
+            str(state.replicas),
+            state.config["cleanup.policy"],
+            _days(int(state.config["retention.ms"])),
+            f"{int(state.config['max.message.bytes']):,} bytes",
+        )
+    out.print(table)
+    if len(found) < len(TOPICS):
+        next_command("riverrun topics create", "create what is missing")
+
+
+def _is_embedded(settings: Settings) -> bool:
+    embedded = settings.event_log_url.startswith("log:")
+    if embedded:
+        err.print(f"{settings.event_log_url} is the embedded log: it needs no topics.")
+        next_command("riverrun up", "serve the shop and learn from its events")
+    return embedded
+
+
+def _days(milliseconds: int) -> str:
+    return "for ever" if milliseconds < 0 else f"{milliseconds / 86_400_000:g} days"
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    from feature_repo.event_log import EventLogError
+    from streaming.kafka_topics import TopicMismatchError
+
+    try:
+        yield
+    except (EventLogError, TopicMismatchError, ValueError) as error:
+        raise UserError(str(error)) from None

@@ -1,0 +1,129 @@
+"""Where a Kafka is, how its topics and groups are called there, and how to connect to it."""
+
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError, OffsetOutOfRangeError
+from pydantic import SecretStr
+
+from feature_repo.event_log import EventLogError, LostPositionError
+from streaming.kafka_settings import KafkaSettings
+
+# Long enough to be no load, short enough that a broker which is back is found at once.
+RECONNECT_MILLISECONDS = 1_000
+# A dead letter holds its record in base64, which takes 4/3 of its size, and some words.
+_LETTER_BYTES = 4 / 3
+_LETTER_EXTRA_BYTES = 65_536
+
+_SERVER = re.compile(r"[^\s:,/@]+:\d{1,5}|\[[0-9a-fA-F:.]+\]:\d{1,5}")
+_PREFIX = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaConnection:
+    """Bootstrap servers, and the prefix that keeps two shops on one Kafka apart."""
+
+    servers: tuple[str, ...]
+    prefix: str = ""
+    settings: KafkaSettings = field(default_factory=KafkaSettings)
+
+    def __str__(self) -> str:
+        return f"kafka {','.join(self.servers)}"
+
+    def topic(self, name: str) -> str:
+        """Return what the topic is called at the broker."""
+        return f"{self.prefix}.{name}" if self.prefix else name
+
+    def group(self, name: str) -> str:
+        """Return what the consumer group is called at the broker."""
+        return f"{self.prefix or 'riverrun'}.{name}"
+
+    def client_options(self) -> dict[str, Any]:
+        """Return the options that every client of kafka-python takes."""
+        settings = self.settings
+        names = [name for name in type(settings).model_fields if name.startswith(("sasl_", "ssl_"))]
+        options = {name: _plain(getattr(settings, name)) for name in names}
+        return {
+            "bootstrap_servers": list(self.servers),
+            "client_id": "riverrun",
+            "security_protocol": settings.security_protocol,
+            "bootstrap_timeout_ms": int(settings.timeout_seconds * 1_000),
+            "reconnect_backoff_max_ms": RECONNECT_MILLISECONDS,
+            **{name: value for name, value in options.items() if value is not None},
+        }
+
+    @property
+    def largest_request(self) -> int:
+        """The bytes of the largest message that is ever appended: a dead letter."""
+        return int(self.settings.max_message_bytes * _LETTER_BYTES) + _LETTER_EXTRA_BYTES
+
+    @contextmanager
+    def reporting(self, what: str) -> Iterator[None]:
+        """Turn what kafka-python raises into an `EventLogError` that says `what` failed."""
+        try:
+            yield
+        except OffsetOutOfRangeError as error:
+            raise LostPositionError(f"{self}: {what}: {error}.") from error
+        except (KafkaError, OSError) as error:
+            raise EventLogError(f"{self}: {what}: {error}.") from error
+
+    def reach(self) -> None:
+        """Raise the `OSError` of a server if none takes a connection.
+
+        A client of kafka-python that finds no server leaves a thread and sockets behind.
+        """
+        error: OSError | None = None
+        for server in self.servers:
+            host, _, port = server.rpartition(":")
+            try:
+                address = (host.strip("[]"), int(port))
+                socket.create_connection(address, self.settings.timeout_seconds).close()
+            except OSError as refused:
+                error = refused
+            else:
+                return
+        if error is not None:
+            raise error
+
+    @contextmanager
+    def admin(self, what: str) -> Iterator[Any]:
+        """Give a `KafkaAdminClient` for `what`. Raises `EventLogError`."""
+        with self.reporting(what):
+            self.reach()
+            milliseconds = int(self.settings.timeout_seconds * 1_000)
+            client = KafkaAdminClient(**self.client_options(), request_timeout_ms=milliseconds)
+            try:
+                yield client
+            finally:
+                client.close()
+
+
+def parse_kafka_url(url: str, settings: KafkaSettings) -> KafkaConnection:
+    """Read `kafka://HOST:PORT[,HOST:PORT...][/PREFIX]`. Raises `ValueError`."""
+    parts = urlsplit(url)
+    servers = tuple(parts.netloc.split(","))
+    prefix = parts.path.removeprefix("/")
+    well_formed = (
+        parts.scheme == "kafka"
+        and all(_SERVER.fullmatch(server) for server in servers)
+        and (not prefix or _PREFIX.fullmatch(prefix))
+        and not (parts.query or parts.fragment)
+    )
+    if not well_formed:
+        raise ValueError(
+            f"`log_url` must be kafka://HOST:PORT[,HOST:PORT...][/PREFIX]. Received: {url!r}."
+        )
+    return KafkaConnection(servers, prefix, settings)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,288 @@
+"""A `LogConsumer` of a `KafkaLog`: alone with every partition, or as a member of a group."""
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata
+from kafka import TopicPartition as Place
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import CommitFailedError
+
+from feature_repo.event_log import (
+    EventLogError,
+    LogRecord,
+    LostPositionError,
+    Positions,
+    TopicPartition,
+)
+from streaming.kafka_connection import KafkaConnection
+
+# A broker holds a fetch back for so long while there is nothing new; until then what a seek
+# or an assignment added is not asked for.
+FETCH_WAIT_MILLISECONDS = 100
+# kafka-python's poll goes on after an assignment, and we must say where to continue.
+SLICE_SECONDS = 0.1
+# A silent log is asked whether it is still there.
+PROBE_SECONDS = 5.0
+
+
+class KafkaLogConsumer:
+    """Connects with the first poll, so that it can be made while the broker is down.
+
+    A partition that is assigned stays paused until it has been placed: at the position that
+    `positions` gives, else where the group committed, else at its start.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        group: str | None,
+        topics: Sequence[str],
+        positions: Positions,
+        on_close: Callable[["KafkaLogConsumer"], None],
+    ) -> None:
+        self._connection = connection
+        self._group = group
+        self._topics = {connection.topic(topic): topic for topic in topics}
+        self._stored_positions = positions
+        self._on_close = on_close
+        self._milliseconds = int(connection.settings.timeout_seconds * 1_000)
+        self._consumer: Any = None
+        self._unplaced: set[Place] = set()
+        # Where each partition ended when it was placed, until that end is reached.
+        self._ends: dict[Place, int] = {}
+        self._uncommitted: dict[Place, int] = {}
+        self._heard = 0.0
+        self._closed = False
+
+    def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
+        """Return up to `max_records` next records; wait up to `timeout` seconds for the first.
+
+        Waits longer, up to the setting `timeout_seconds`, for a place in the group and for what
+        was in the partitions when they were assigned.
+        """
+        if self._closed:
+            raise EventLogError(f"{self._connection}: the consumer is closed.")
+        start = time.monotonic()
+        with self._connection.reporting("cannot be read"):
+            consumer = self._opened()
+        while True:
+            self._place()
+            with self._connection.reporting("cannot be read"):
+                left = start + timeout - time.monotonic()
+                wait = SLICE_SECONDS if self._is_behind() else min(max(left, 0.0), SLICE_SECONDS)
+                polled = consumer.poll(timeout_ms=wait * 1_000, max_records=max_records)
+                now = time.monotonic()
+                if polled:
+                    self._heard = now
+                    self._commit_again()
+                    return [self._record(each) for some in polled.values() for each in some]
+                self._probe(now)
+                if self._is_behind():
+                    if now - start > self._connection.settings.timeout_seconds:
+                        raise EventLogError(f"{self._connection}: {self._waits_for()}.")
+                elif now >= start + timeout:
+                    self._commit_again()
+                    return []
+
+    def seek(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Continue from the given offsets those of the partitions that are this consumer's now."""
+        self._move(self._mine(positions))
+
+    def commit(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Remember for the group the next offset to read of each partition that is still its own.
+
+        What a rebalance turns down is committed with the next poll or commit.
+        """
+        if self._group is None:
+            raise EventLogError("a consumer without a group cannot commit.")
+        self._uncommitted |= self._mine(positions)
+        self._commit_again()
+
+    def close(self) -> None:
+        """Leave the group without committing."""
+        if not self._closed:
+            self._closed = True
+            self._on_close(self)
+            if self._consumer is not None:
+                self._consumer.close(autocommit=False, timeout_ms=self._milliseconds)
+
+    def take(self, places: Collection[Place]) -> None:
+        """Hold the newly assigned partitions until they are placed."""
+        for place in places:
+            # A position of any kind keeps kafka-python from choosing one.
+            self._consumer.seek(place, 0)
+            self._consumer.pause(place)
+        self._unplaced.update(places)
+
+    def release(self, places: Collection[Place]) -> None:
+        """Forget partitions that are another consumer's now."""
+        self._unplaced.difference_update(places)
+        for place in places:
+            self._ends.pop(place, None)
+            self._uncommitted.pop(place, None)
+
+    def _opened(self) -> Any:
+        if self._consumer is not None:
+            return self._consumer
+        places = self._all_partitions()
+        settings = self._connection.settings
+        options: dict[str, Any] = {}
+        if self._group is not None:
+            options = {
+                "group_id": self._connection.group(self._group),
+                "partition_assignment_strategy": [CooperativeStickyAssignor],
+                "session_timeout_ms": int(settings.session_timeout_seconds * 1_000),
+                "heartbeat_interval_ms": int(settings.session_timeout_seconds * 1_000 / 3),
+                "max_poll_interval_ms": int(settings.max_poll_seconds * 1_000),
+            }
+        consumer = KafkaConsumer(
+            **self._connection.client_options(),
+            **options,
+            metrics_enabled=False,
+            enable_auto_commit=False,
+            # A position that is gone must be said, not replaced.
+            auto_offset_reset="none",
+            allow_auto_create_topics=False,
+            request_timeout_ms=self._milliseconds,
+            fetch_max_wait_ms=FETCH_WAIT_MILLISECONDS,
+            fetch_max_bytes=settings.max_fetch_bytes,
+            max_partition_fetch_bytes=min(settings.max_fetch_bytes, 2**20),
+        )
+        if self._group is None:
+            consumer.assign(places)
+        else:
+            consumer.subscribe(list(self._topics), listener=_Listener(self))
+        try:
+            # Makes it know the partitions: the leader of a group that knows none gives none out.
+            consumer.end_offsets(places, timeout_ms=self._milliseconds)
+        except BaseException:
+            consumer.close()
+            raise
+        self._consumer = consumer
+        self._heard = time.monotonic()
+        if self._group is None:
+            self.take(places)
+        return consumer
+
+    def _all_partitions(self) -> list[Place]:
+        with self._connection.admin("cannot be read") as admin:
+            described = admin.describe_topics(list(self._topics))
+        for topic in described:
+            if topic["error_code"]:
+                raise EventLogError(
+                    f"{self._connection}: there is no topic {topic['name']!r}. "
+                    "To create it: riverrun topics create"
+                )
+        return [
+            Place(topic["name"], partition["partition_index"])
+            for topic in described
+            for partition in topic["partitions"]
+        ]
+
+    def _place(self) -> None:
+        """Let the partitions that were assigned since the last time continue where they should."""
+        if not self._unplaced:
+            return
+        places = sorted(self._unplaced)
+        given = self._mine(self._stored_positions([self._ours(place) for place in places]))
+        positions = {place: given[place] for place in places if place in given}
+        with self._connection.reporting("cannot be read"):
+            rest = [place for place in places if place not in positions]
+            if rest and self._group is not None:
+                for place in rest:
+                    committed = self._consumer.committed(place, timeout_ms=self._milliseconds)
+                    if committed is not None:
+                        positions[place] = committed
+            new = [place for place in places if place not in positions]
+            positions |= self._consumer.beginning_offsets(new, timeout_ms=self._milliseconds)
+        self._move(positions)
+        self._consumer.resume(*places)
+        self._unplaced.clear()
+
+    def _move(self, positions: Mapping[Place, int]) -> None:
+        if not positions:
+            return
+        with self._connection.reporting("cannot be read"):
+            starts = self._consumer.beginning_offsets(positions, timeout_ms=self._milliseconds)
+            ends = self._consumer.end_offsets(positions, timeout_ms=self._milliseconds)
+        for place, position in positions.items():
+            if not starts[place] <= position <= ends[place]:
+                raise LostPositionError(
+                    f"{self._connection}: {place.topic}/{place.partition} holds offsets "
+                    f"{starts[place]} to {ends[place]}, not position {position}. "
+                    "Was the topic made anew, or its retention too short?"
+                )
+        for place, position in positions.items():
+            self._consumer.seek(place, position)
+        self._ends |= ends
+
+    def _is_behind(self) -> bool:
+        """Whether there is something to wait for, however short the caller's patience."""
+        if not self._is_member():
+            return True
+        for place, end in list(self._ends.items()):
+            if self._consumer.position(place, timeout_ms=0) >= end:
+                del self._ends[place]
+        return bool(self._unplaced or self._ends)
+
+    def _is_member(self) -> bool:
+        return self._group is None or self._consumer.group_metadata().generation_id >= 0
+
+    def _waits_for(self) -> str:
+        if self._is_member():
+            return "does not answer"
+        return f"group {self._group!r} is not joined yet: a broker or another member is slow"
+
+    def _probe(self, now: float) -> None:
+        """Raise where the brokers are gone: kafka-python's poll then just returns nothing."""
+        if now - self._heard > PROBE_SECONDS:
+            self._consumer.end_offsets(self._consumer.assignment(), timeout_ms=self._milliseconds)
+            self._heard = time.monotonic()
+
+    def _commit_again(self) -> None:
+        if not self._uncommitted:
+            return
+        # -1: the epoch of the record before is not known here.
+        offsets = {
+            place: OffsetAndMetadata(offset, "", -1) for place, offset in self._uncommitted.items()
+        }
+        with self._connection.reporting("cannot commit"):
+            try:
+                self._consumer.commit(offsets, timeout_ms=self._milliseconds)
+            except CommitFailedError:
+                # A rebalance: what is still ours after it is committed then.
+                return
+        self._uncommitted.clear()
+
+    def _mine(self, positions: Mapping[TopicPartition, int]) -> dict[Place, int]:
+        if self._consumer is None:
+            return {}
+        assigned = self._consumer.assignment()
+        named = {
+            Place(self._connection.topic(topic), partition): offset
+            for (topic, partition), offset in positions.items()
+        }
+        return {place: offset for place, offset in named.items() if place in assigned}
+
+    def _ours(self, place: Place) -> TopicPartition:
+        return TopicPartition(self._topics[place.topic], place.partition)
+
+    def _record(self, record: Any) -> LogRecord:
+        key = None if record.key is None else record.key.decode("utf-8", "surrogateescape")
+        source = TopicPartition(self._topics[record.topic], record.partition)
+        return LogRecord(source, record.offset, key, record.value)
+
+
+class _Listener(ConsumerRebalanceListener):
+    """Called by kafka-python's own thread while `poll` waits for it."""
+
+    def __init__(self, consumer: KafkaLogConsumer) -> None:
+        self._consumer = consumer
+
+    def on_partitions_assigned(self, assigned: Collection[Place]) -> None:
+        self._consumer.take(assigned)
+
+    def on_partitions_revoked(self, revoked: Collection[Place]) -> None:
+        self._consumer.release(revoked)

@@ -1,0 +1,100 @@
+"""A Kafka as an `EventLog`."""
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from kafka import KafkaProducer
+
+from feature_repo.event_log import EventLogError, Message, Positions
+from streaming.kafka_connection import KafkaConnection
+from streaming.kafka_consumer import KafkaLogConsumer
+
+
+class KafkaLog:
+    """The topics of one shop. Connects when it is first used.
+
+    Appends are acknowledged by all in-sync replicas, and by an idempotent producer, so that a
+    retry of the client makes no duplicate and changes no order. Keys go to partitions by
+    murmur2, as the Java client's do.
+    """
+
+    def __init__(self, connection: KafkaConnection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._producer: Any = None
+        self._consumers: set[KafkaLogConsumer] = set()
+        self._closed = False
+
+    def append(self, topic: str, messages: Sequence[Message]) -> None:
+        """Append in order; on return every message is durable, on an error some may be.
+
+        Raises `EventLogError`, after the setting `timeout_seconds` where no broker answers.
+        """
+        try:
+            encoded = [_encoded(message) for message in messages]
+        except UnicodeEncodeError as error:
+            raise EventLogError(f"{self._connection}: nothing was written: {error}.") from error
+        name = self._connection.topic(topic)
+        deadline = time.monotonic() + 2 * self._connection.settings.timeout_seconds
+        with self._connection.reporting(f"cannot append to {name!r}"):
+            producer = self._opened()
+            try:
+                sent = [producer.send(name, key=key, value=value) for key, value in encoded]
+            except ValueError as error:
+                # Both null, or a topic's name that no broker takes.
+                raise EventLogError(f"{self._connection}: {error}.") from error
+            for future in sent:
+                future.get(max(deadline - time.monotonic(), 0.0))
+
+    def consumer(
+        self, group: str | None, topics: Sequence[str], positions: Positions | None = None
+    ) -> KafkaLogConsumer:
+        """Read `topics` as a member of `group`, or every partition on its own without a group."""
+        consumer = KafkaLogConsumer(
+            self._connection, group, topics, positions or (lambda _: {}), self._forget
+        )
+        with self._lock:
+            self._consumers.add(consumer)
+        return consumer
+
+    def close(self) -> None:
+        """Close the connections, of consumers that are still open too."""
+        with self._lock:
+            self._closed = True
+            consumers = list(self._consumers)
+        for consumer in consumers:
+            consumer.close()
+        if self._producer is not None:
+            self._producer.close(self._connection.settings.timeout_seconds)
+
+    def _forget(self, consumer: KafkaLogConsumer) -> None:
+        with self._lock:
+            self._consumers.discard(consumer)
+
+    def _opened(self) -> Any:
+        with self._lock:
+            if self._closed:
+                raise EventLogError(f"{self._connection}: is closed.")
+            if self._producer is None:
+                self._connection.reach()
+                milliseconds = int(self._connection.settings.timeout_seconds * 1_000)
+                self._producer = KafkaProducer(
+                    **self._connection.client_options(),
+                    metrics_enabled=False,
+                    acks="all",
+                    enable_idempotence=True,
+                    delivery_timeout_ms=milliseconds,
+                    request_timeout_ms=milliseconds // 2,
+                    max_block_ms=milliseconds // 2,
+                    max_request_size=self._connection.largest_request,
+                    allow_auto_create_topics=False,
+                )
+            return self._producer
+
+
+def _encoded(message: Message) -> tuple[bytes | None, bytes | None]:
+    # Bytes that were no UTF-8 when they were polled become themselves again.
+    key = None if message.key is None else message.key.encode("utf-8", "surrogateescape")
+    return key, message.value

@@ -1,0 +1,50 @@
+"""What can be set about Kafka."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+Days = Annotated[float, Field(gt=0)]
+
+
+class KafkaSettings(BaseModel):
+    """Frozen; unknown keys are refused. Servers and topic prefix are in the log's URL.
+
+    security_protocol, sasl_*, ssl_*: passed to kafka-python as they are. Unset files mean the
+        system's certificate authorities and no client certificate.
+    partitions: of each topic that `riverrun topics create` makes. Events, items and users need
+        equally many; a topic's number cannot be changed later without mixing up its keys.
+    replication_factor: of each topic; 0 leaves it to the brokers.
+    *_retention_days: how long records stay in a topic. The archive keeps them for ever, so it
+        must hold the longest outage of workers and archiver.
+    max_message_bytes: the largest message of a topic; 1 MiB is Kafka's own limit.
+    max_fetch_bytes: most bytes that one broker sends a consumer at once, and so what a consumer
+        holds in memory, unless a single message is larger.
+    timeout_seconds: a broker that has not answered for so long is an `EventLogError`.
+    session_timeout_seconds: a worker silent for so long loses its partitions to the others.
+    max_poll_seconds: and so does one that has not asked for records for so long.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI"] | None = None
+    sasl_plain_username: str | None = None
+    sasl_plain_password: SecretStr | None = None
+    ssl_cafile: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
+    ssl_password: SecretStr | None = None
+    ssl_check_hostname: bool = True
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 12
+    replication_factor: Annotated[int, Field(ge=0, le=100)] = 0
+    events_retention_days: Days = 7.0
+    items_retention_days: Days = 7.0
+    users_retention_days: Days = 7.0
+    dead_letters_retention_days: Days = 30.0
+    max_message_bytes: Annotated[int, Field(ge=1_024, le=64 * 2**20)] = 2**20
+    max_fetch_bytes: Annotated[int, Field(ge=1_024, le=2**30)] = 16 * 2**20
+    timeout_seconds: Annotated[float, Field(ge=1, le=600)] = 10.0
+    session_timeout_seconds: Annotated[float, Field(ge=1, le=1_800)] = 10.0
+    max_poll_seconds: Annotated[float, Field(ge=10, le=86_400)] = 300.0

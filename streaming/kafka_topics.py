@@ -1,0 +1,172 @@
+"""The topics a Kafka must have: what is wanted, what is there, and making the missing ones."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kafka.admin import ConfigFilterType, ConfigResource, ConfigResourceType
+from kafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+
+from feature_repo.event_log import (
+    DEAD_LETTERS,
+    EVENTS,
+    ITEM_EMBEDDINGS,
+    ITEMS,
+    USERS,
+    EventLogError,
+)
+from streaming.kafka_connection import KafkaConnection
+
+TOPICS = (EVENTS, ITEMS, USERS, ITEM_EMBEDDINGS, DEAD_LETTERS)
+CO_PARTITIONED = (EVENTS, ITEMS, USERS)
+"""A worker owns one partition number of all of these at once."""
+
+_DAY_MILLISECONDS = 86_400_000
+
+
+class TopicMismatchError(Exception):
+    """A topic is there already, and cannot be used as it is. The message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPlan:
+    """How a topic is wanted. `config` are Kafka's own topic settings."""
+
+    topic: str
+    partitions: int
+    config: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """How a topic is. `name` is what the broker calls it."""
+
+    topic: str
+    name: str
+    partitions: int
+    replicas: int
+    config: Mapping[str, str]
+
+
+def plan_topics(connection: KafkaConnection, tombstone_days: float) -> list[TopicPlan]:
+    """Return every topic as the settings want it.
+
+    tombstone_days: how long a deleted item stays in the compacted changelog.
+    """
+    settings = connection.settings
+    retention_days = {
+        EVENTS: settings.events_retention_days,
+        ITEMS: settings.items_retention_days,
+        USERS: settings.users_retention_days,
+        DEAD_LETTERS: settings.dead_letters_retention_days,
+    }
+    plans = []
+    for topic in TOPICS:
+        # A letter is larger than its record, and a change larger than its item.
+        derived = topic not in CO_PARTITIONED
+        largest = connection.largest_request if derived else settings.max_message_bytes
+        config = {"max.message.bytes": str(largest)}
+        if topic == ITEM_EMBEDDINGS:
+            config["cleanup.policy"] = "compact"
+            config["delete.retention.ms"] = str(int(tombstone_days * _DAY_MILLISECONDS))
+        else:
+            config["cleanup.policy"] = "delete"
+            config["retention.ms"] = str(int(retention_days[topic] * _DAY_MILLISECONDS))
+        plans.append(TopicPlan(topic, settings.partitions, config))
+    return plans
+
+
+def find_topics(connection: KafkaConnection) -> dict[str, TopicState]:
+    """Return the topics that are there, by our name. Raises `EventLogError`."""
+    names = {connection.topic(topic): topic for topic in TOPICS}
+    with connection.admin("cannot list the topics") as admin:
+        described = [_found(each) for each in admin.describe_topics(list(names))]
+        found = [each for each in described if each is not None]
+        resources = [ConfigResource(ConfigResourceType.TOPIC, each["name"]) for each in found]
+        configs = _configs(admin, resources) if resources else {}
+    return {
+        names[each["name"]]: TopicState(
+            names[each["name"]],
+            each["name"],
+            len(each["partitions"]),
+            min(len(partition["replica_nodes"]) for partition in each["partitions"]),
+            configs[each["name"]],
+        )
+        for each in found
+    }
+
+
+def check_topics(plans: list[TopicPlan], found: Mapping[str, TopicState]) -> None:
+    """Raise `TopicMismatchError` where a topic that is there cannot serve as it is planned."""
+    for plan in plans:
+        state = found.get(plan.topic)
+        if state is None:
+            continue
+        if plan.topic in CO_PARTITIONED and state.partitions != plan.partitions:
+            raise TopicMismatchError(
+                f"topic {state.name!r} has {state.partitions} partitions, but the setting "
+                f"streaming.kafka.partitions is {plan.partitions}, and events, items and users "
+                f"need equally many. Set it to {state.partitions}, or use another topic prefix."
+            )
+        policy = state.config["cleanup.policy"]
+        if plan.topic == ITEM_EMBEDDINGS and policy != plan.config["cleanup.policy"]:
+            raise TopicMismatchError(
+                f"topic {state.name!r} must have cleanup.policy=compact, or items are forgotten. "
+                f"Received: {policy!r}."
+            )
+
+
+def create_topics(
+    connection: KafkaConnection, tombstone_days: float
+) -> tuple[list[TopicState], list[str]]:
+    """Create the topics that are missing; return all of them, and which ones were created.
+
+    Raises:
+        TopicMismatchError: one that is there cannot be used; then nothing was created.
+        EventLogError: the brokers do not answer, or refuse.
+    """
+    plans = plan_topics(connection, tombstone_days)
+    found = find_topics(connection)
+    check_topics(plans, found)
+    missing = [plan for plan in plans if plan.topic not in found]
+    if missing:
+        wanted = {
+            connection.topic(plan.topic): {
+                "num_partitions": plan.partitions,
+                "replication_factor": connection.settings.replication_factor or -1,
+                "configs": dict(plan.config),
+            }
+            for plan in missing
+        }
+        with connection.admin("cannot create the topics") as admin:
+            created = admin.create_topics(wanted, raise_errors=False)
+            for topic in created["topics"]:
+                _refuse(connection, topic["name"], topic["error_code"], topic["error_message"])
+            admin.wait_for_topics(list(wanted))
+        found = find_topics(connection)
+        # Somebody else may have created one in the meantime, and otherwise.
+        check_topics(plans, found)
+    return [found[topic] for topic in TOPICS], [plan.topic for plan in missing]
+
+
+def _refuse(connection: KafkaConnection, name: str, code: int, message: str | None) -> None:
+    if code and for_code(code) is not TopicAlreadyExistsError:
+        reason = message or for_code(code).__name__
+        raise EventLogError(f"{connection}: topic {name!r} cannot be created: {reason}")
+
+
+def _found(described: dict[str, Any]) -> dict[str, Any] | None:
+    code = described["error_code"]
+    if code == UnknownTopicOrPartitionError.errno:
+        return None
+    if code:
+        raise for_code(code)(described["name"])
+    return described
+
+
+def _configs(admin: Any, resources: list[ConfigResource]) -> dict[str, dict[str, str]]:
+    answer = admin.describe_configs(resources, config_filter=ConfigFilterType.ALL)
+    return {
+        name: {key: config["value"] for key, config in configs.items()}
+        for name, configs in answer["topic"].items()
+    }

@@ -1,0 +1,90 @@
+"""`riverrun topics` against a real broker."""
+
+import uuid
+
+import pytest
+from typer.testing import CliRunner
+
+from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS
+from riverrun.cli.main import app
+from riverrun.errors import UserError
+from streaming.kafka_connection import KafkaConnection, parse_kafka_url
+from streaming.kafka_settings import KafkaSettings
+from streaming.kafka_topics import TOPICS, create_topics, find_topics
+
+KAFKA = "RIVERRUN_STREAMING__KAFKA__"
+
+
+def run(*arguments: str, **environment: str) -> str:
+    result = CliRunner().invoke(app, ["topics", *arguments], env=environment)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0
+    return " ".join(result.output.split())
+
+
+@pytest.fixture
+def url(kafka_address: str) -> str:
+    return f"kafka://{kafka_address}/topics-{uuid.uuid4().hex[:8]}"
+
+
+def settings(**values: object) -> KafkaSettings:
+    return KafkaSettings.model_validate({"replication_factor": 1, **values})
+
+
+@pytest.mark.kafka
+def test_topics_are_created_once_as_the_settings_say(url: str) -> None:
+    environment = {
+        "RIVERRUN_LOG_URL": url,
+        f"{KAFKA}PARTITIONS": "3",
+        f"{KAFKA}EVENTS_RETENTION_DAYS": "2.5",
+        "RIVERRUN_STREAMING__TOMBSTONE_DAYS": "4",
+    }
+    prefix = url.rsplit("/", 1)[1]
+    missing = run("list", **environment)
+    assert missing.count("│ missing") == len(TOPICS)
+    assert "riverrun topics create" in missing
+    assert f"created {prefix}.events 3 partitions, 1 replicas" in run("create", **environment)
+    again = run("create", **environment)
+    assert "created" not in again
+    assert "riverrun up" in again
+    found = find_topics(parse_kafka_url(url, settings()))
+    assert set(found) == set(TOPICS)
+    assert {state.partitions for state in found.values()} == {3}
+    assert found[EVENTS].config["retention.ms"] == str(int(2.5 * 86_400_000))
+    assert found[ITEM_EMBEDDINGS].config["cleanup.policy"] == "compact"
+    assert found[ITEM_EMBEDDINGS].config["delete.retention.ms"] == str(4 * 86_400_000)
+    assert "2.5 days" in run("list", **environment)
+
+
+@pytest.mark.kafka
+def test_another_number_of_partitions_is_refused(url: str) -> None:
+    create_topics(parse_kafka_url(url, settings(partitions=2)), 1.0)
+    with pytest.raises(UserError, match=r"events' has 2 partitions.* is 5.*Set it to 2"):
+        run("create", RIVERRUN_LOG_URL=url, **{f"{KAFKA}PARTITIONS": "5"})
+
+
+@pytest.mark.kafka
+def test_a_changelog_that_is_not_compacted_is_refused(url: str) -> None:
+    connection = parse_kafka_url(url, settings(partitions=1))
+    with connection.admin("test") as admin:
+        admin.create_topics({connection.topic(ITEM_EMBEDDINGS): {"num_partitions": 1}})
+    with pytest.raises(UserError, match=r"cleanup.policy=compact.*Received: 'delete'"):
+        run("create", RIVERRUN_LOG_URL=url, **{f"{KAFKA}PARTITIONS": "1"})
+    assert EVENTS not in find_topics(connection)
+
+
+def test_a_broker_that_is_not_there_is_named() -> None:
+    nobody = str(KafkaConnection(("127.0.0.1:9",)))
+    with pytest.raises(UserError, match=f"{nobody}: cannot list the topics: .*refused"):
+        run("list", RIVERRUN_LOG_URL="kafka://127.0.0.1:9")
+
+
+def test_a_url_without_port_is_refused() -> None:
+    with pytest.raises(UserError, match="must be kafka://HOST:PORT"):
+        run("list", RIVERRUN_LOG_URL="kafka://broker")
+
+
+@pytest.mark.parametrize("command", ["create", "list"])
+def test_the_embedded_log_needs_none(command: str) -> None:
+    assert "needs no topics" in run(command)

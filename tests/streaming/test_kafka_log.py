@@ -1,0 +1,166 @@
+"""What is Kafka's own: foreign producers, brokers that go and come back, topics, positions."""
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kafka import KafkaProducer
+
+from feature_repo.event_log import (
+    EVENTS,
+    ITEMS,
+    EventLogError,
+    LogRecord,
+    LostPositionError,
+    Message,
+    TopicPartition,
+)
+from streaming.dead_letters import DeadLetter, dead_letters, encode_dead_letter, replay
+from streaming.kafka_connection import KafkaConnection
+from streaming.kafka_consumer import KafkaLogConsumer
+from streaming.kafka_log import KafkaLog
+from tests.support.kafka_server import KafkaServer, fresh_topics
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+def log(kafka_address: str) -> Iterator[KafkaLog]:
+    log = KafkaLog(fresh_topics(kafka_address, max_message_bytes=12 * 2**20))
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[KafkaServer]:
+    """A broker of the test's own, to be killed."""
+    server = KafkaServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+def drain(consumer: KafkaLogConsumer, count: int) -> list[LogRecord]:
+    records: list[LogRecord] = []
+    while len(records) < count and (more := consumer.poll(100, 10.0)):
+        records += more
+    return records
+
+
+def test_keys_that_are_no_text_are_kept(log: KafkaLog) -> None:
+    producer = KafkaProducer(bootstrap_servers=list(log._connection.servers))
+    name = log._connection.topic(EVENTS)
+    for key in (b"\xff\xfe", None, b"ok"):
+        producer.send(name, key=key, value=b"v").get(10)
+    producer.close()
+    records = drain(log.consumer(None, [EVENTS]), 3)
+    assert [record.key for record in records] == ["\udcff\udcfe", None, "ok"]
+    # As a dead letter, and back: the very bytes.
+    log.append("events.dead-letter", [encode_dead_letter(DeadLetter(records[0], "no text"))])
+    (letter,) = dead_letters(log)
+    assert letter.record == records[0]
+    assert replay(log) == 1
+    again = drain(log.consumer(None, [EVENTS]), 4)[-1]
+    assert again.key == "\udcff\udcfe"
+
+
+def test_a_large_message_passes_and_holds_nothing_up(log: KafkaLog) -> None:
+    large = bytes(10 * 2**20)
+    log.append(EVENTS, [Message("a", b"before"), Message("a", large), Message("a", b"after")])
+    records = drain(log.consumer("g", [EVENTS]), 3)
+    assert [len(record.value or b"") for record in records] == [6, len(large), 5]
+    log.append("events.dead-letter", [encode_dead_letter(DeadLetter(records[1], "too large"))])
+    assert [letter.record.value for letter in dead_letters(log)] == [large]
+
+
+def test_a_message_beyond_the_limit_is_refused(log: KafkaLog) -> None:
+    with pytest.raises(
+        EventLogError, match=r"cannot append to 'test-.*events': .*MessageSizeTooLarge"
+    ):
+        log.append(EVENTS, [Message("a", bytes(40 * 2**20))])
+    log.append(EVENTS, [Message("a", b"fine")])
+
+
+def test_a_topic_that_is_missing_is_named(kafka_address: str) -> None:
+    log = KafkaLog(KafkaConnection((kafka_address,), "nobody-made-this"))
+    with pytest.raises(EventLogError, match=r"no topic 'nobody-made-this.items'.*topics create"):
+        log.consumer("g", [ITEMS]).poll(10, 0.0)
+    log.close()
+
+
+@pytest.mark.parametrize("position", [5, 7])
+def test_a_position_beyond_the_end_is_refused(log: KafkaLog, position: int) -> None:
+    log.append(EVENTS, [Message("a", b"1")] * 4)
+    lost = log.consumer("g", [EVENTS], lambda all_: dict.fromkeys(all_, position))
+    for _ in range(2):
+        with pytest.raises(LostPositionError, match=f"offsets 0 to 4, not position {position}"):
+            lost.poll(10, 0.0)
+    consumer = log.consumer("h", [EVENTS])
+    assert len(drain(consumer, 4)) == 4
+    with pytest.raises(LostPositionError, match="not position"):
+        consumer.seek({TopicPartition(EVENTS, 0): position})
+
+
+def test_an_empty_poll_means_that_the_end_was_reached(log: KafkaLog) -> None:
+    for number in range(5):
+        log.append(EVENTS, [Message(str(number), bytes(2_000))] * 200)
+    consumer = log.consumer(None, [EVENTS])
+    count = 0
+    while records := consumer.poll(256, 0.0):
+        count += len(records)
+    assert count == 1_000
+
+
+# kafka-python leaks a socket for every connection that is refused.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_broker_that_is_killed_is_an_error_until_it_is_back(server: KafkaServer) -> None:
+    log = KafkaLog(fresh_topics(server.address, timeout_seconds=2.0))
+    consumer = log.consumer("g", [EVENTS])
+    log.append(EVENTS, [Message("a", b"before")])
+    (record,) = consumer.poll(10, 10.0)
+    server.kill()
+    with pytest.raises(EventLogError, match="kafka 127"):
+        log.append(EVENTS, [Message("a", b"lost?")])
+    with pytest.raises(EventLogError, match="kafka 127"):
+        consumer.poll(10, 60.0)
+    with pytest.raises(EventLogError, match="kafka 127"):
+        consumer.commit({record.source: record.offset + 1})
+    server.start()
+    log.append(EVENTS, [Message("a", b"after")])
+    values: list[bytes | None] = []
+    while b"after" not in values:
+        values += [each.value for each in polled(consumer)]
+    # What was in doubt may be there, or not; nothing twice, and nothing out of order.
+    assert values in ([b"after"], [b"lost?", b"after"])
+    log.close()
+    gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_log_can_be_opened_before_its_broker(server: KafkaServer) -> None:
+    connection = fresh_topics(server.address, timeout_seconds=2.0)
+    server.stop()
+    log = KafkaLog(connection)
+    consumer = log.consumer(None, [EVENTS])
+    with pytest.raises(EventLogError, match="kafka 127"):
+        consumer.poll(10, 0.0)
+    with pytest.raises(EventLogError, match="kafka 127"):
+        log.append(EVENTS, [Message("a", b"1")])
+    server.start()
+    log.append(EVENTS, [Message("a", b"2")])
+    assert [record.value for record in drain(consumer, 1)] == [b"2"]
+    log.close()
+    gc.collect()
+
+
+def polled(consumer: KafkaLogConsumer) -> list[LogRecord]:
+    """Poll as the worker does: an error is tried again."""
+    for _ in range(30):
+        try:
+            return consumer.poll(10, 1.0)
+        except EventLogError:
+            continue
+    raise AssertionError("the consumer does not recover")

@@ -1,0 +1,160 @@
+"""A real Kafka for tests: the broker of `RIVERRUN_TEST_KAFKA`, or one started here."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from streaming.kafka_connection import KafkaConnection
+from streaming.kafka_settings import KafkaSettings
+from streaming.kafka_topics import create_topics
+
+JARS = Path(__file__).parents[2] / ".tools" / "kafka" / "libs"
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+
+_CLUSTER_ID = "cml2ZXJydW4tdGVzdHMwMQ"
+_PROPERTIES = """
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={data}
+num.partitions=1
+auto.create.topics.enable=false
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+broker.heartbeat.interval.ms=200
+broker.session.timeout.ms=2000
+num.network.threads=1
+num.io.threads=2
+message.max.bytes=16777216
+replica.fetch.max.bytes=16777216
+"""
+
+
+class KafkaServer:
+    """One KRaft broker. Its port and its data outlive `stop` and `kill`, until `start` again."""
+
+    def __init__(self, folder: Path) -> None:
+        if not any(JARS.glob("kafka_*.jar")):
+            raise RuntimeError(
+                f"the broker's jars must be in {JARS} (make servers), "
+                "or RIVERRUN_TEST_KAFKA must name a broker that tests may use."
+            )
+        java = shutil.which("java")
+        if java is None:
+            raise RuntimeError("`java` must be on the PATH (apt-get install openjdk-17-jre).")
+        port, controller_port = _free_ports(2)
+        self.address = f"127.0.0.1:{port}"
+        self._log = folder / "kafka.log"
+        self._properties = folder / "server.properties"
+        self._properties.write_text(
+            _PROPERTIES.format(port=port, controller_port=controller_port, data=folder / "data")
+        )
+        self._java = [
+            java, "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{JARS}/*",
+        ]  # fmt: skip
+        self._process: subprocess.Popen[bytes] | None = None
+        self._run("kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c")
+
+    def start(self) -> None:
+        """Start the broker and return once it answers."""
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [*self._java, "kafka.Kafka", str(self._properties)], stdout=output, stderr=output
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while self._process.poll() is None and time.monotonic() < deadline:
+            if _answers(self.address):
+                return
+            time.sleep(0.05)
+        self.kill()
+        raise RuntimeError(f"Kafka at {self.address} does not answer:\n{self._log.read_text()}")
+
+    def stop(self) -> None:
+        """Shut the broker down in good order."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        """End the broker as kill -9 does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(STOP_SECONDS)
+
+    def _run(self, *arguments: str) -> None:
+        command = [*self._java, *arguments, str(self._properties)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
+
+
+@contextmanager
+def kafka_server(folder: Path) -> Iterator[str]:
+    """Give the address of a broker, `HOST:PORT`: tests use topics and groups of their own.
+
+    Raises:
+        RuntimeError: there is no broker to start, or it does not answer.
+    """
+    if address := os.environ.get("RIVERRUN_TEST_KAFKA"):
+        yield address
+        return
+    server = KafkaServer(folder)
+    try:
+        server.start()
+        yield server.address
+    finally:
+        # Nothing of it is kept, so it need not take leave of anyone.
+        server.kill()
+
+
+def fresh_topics(address: str, **settings: object) -> KafkaConnection:
+    """Create empty topics under a prefix of their own, of one partition unless said otherwise."""
+    chosen = KafkaSettings.model_validate({"partitions": 1, "replication_factor": 1, **settings})
+    connection = KafkaConnection((address,), f"test-{uuid.uuid4().hex[:12]}", chosen)
+    create_topics(connection, tombstone_days=1.0)
+    return connection
+
+
+def _answers(address: str) -> bool:
+    host, port = address.split(":")
+    try:
+        # kafka-python leaks a socket for every connection that is refused.
+        socket.create_connection((host, int(port)), timeout=1.0).close()
+        KafkaAdminClient(bootstrap_servers=address, bootstrap_timeout_ms=2_000).close()
+    except (KafkaError, OSError):
+        return False
+    return True
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
