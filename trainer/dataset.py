@@ -55,5 +55,6 @@ def _empty_batch(settings: TrainingSettings) -> Batch:
         positions=np.zeros((0, positions), np.int32),
         labels=np.zeros(labels, np.int32),
         weights=np.zeros(labels, np.float32),
+        searched=np.zeros((0, positions), np.int32),
         reference_time=np.zeros(0, np.int64),
     )

@@ -181,7 +181,7 @@ class ServingModule(tf.Module):
             )
         )
         embeddings = self.query_tower(
-            history_embeddings, event_types, timestamps, last, query_text_embedding
+            history_embeddings, event_types, timestamps, last, query_text_embedding[:, None, :]
         )
         return {"embeddings": tf.cast(embeddings[:, 0], tf.float32)}
 

@@ -23,6 +23,7 @@ class QueryTower(keras.layers.Layer):
 
     Args:
         dimension: of candidate and query embeddings; the last coordinate of a query is 1.
+        text_dimension: of the embedding of a search query.
         num_event_types: event types are 1..num_event_types, 0 is padding or unknown.
         hidden_units: of the layer that corrects the weighted sum.
         num_layers, num_heads: of the transformer; 0 layers leave it out.
@@ -33,6 +34,7 @@ class QueryTower(keras.layers.Layer):
     def __init__(
         self,
         dimension: int,
+        text_dimension: int,
         num_event_types: int,
         hidden_units: int = 64,
         num_layers: int = 1,
@@ -43,6 +45,7 @@ class QueryTower(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.dimension = dimension
+        self.text_dimension = text_dimension
         self.num_event_types = num_event_types
         self.hidden_units = hidden_units
         self.num_layers = num_layers
@@ -55,7 +58,7 @@ class QueryTower(keras.layers.Layer):
         self.hidden = keras.layers.Dense(hidden_units, activation="tanh")
         self.dropout = keras.layers.Dropout(hidden_dropout)
         self.correction = keras.layers.Dense(width)
-        # Zero, and untrained as yet: no training example carries a search query.
+        # Zero at first, like the transformer's: a query adds to what the history says.
         self.query_projection = keras.layers.Dense(
             width, use_bias=False, kernel_initializer="zeros"
         )
@@ -77,7 +80,7 @@ class QueryTower(keras.layers.Layer):
         self.item_weight.build((None, width))
         self.hidden.build((None, width))
         self.correction.build((None, self.hidden_units))
-        self.query_projection.build((None, None, 384))
+        self.query_projection.build((None, None, self.text_dimension))
         if self.blocks:
             self.type_embeddings = self.add_weight(
                 name="type_embeddings", shape=(self.num_event_types + 1, self.dimension)
@@ -106,7 +109,7 @@ class QueryTower(keras.layers.Layer):
             event_types: int32 [n, length].
             timestamps: int64 [n, length] in microseconds; 0 is padding, at the end.
             positions: int32 [n, num_positions]; position p sees the events 0..p.
-            query_text_embedding: float [n, text_dimension], zeros for none.
+            query_text_embedding: float [n, num_positions, text_dimension], zeros for none.
             training: whether to drop events and activations.
         """
         visible = timestamps > 0
@@ -124,7 +127,7 @@ class QueryTower(keras.layers.Layer):
             taste += self.transformer_projection(tf.gather(encoded, positions, batch_dims=1))
         # Who has done nothing yet has no taste: popularity alone decides.
         taste *= tf.cast(tf.reduce_any(timestamps > 0, axis=1), taste.dtype)[:, None, None]
-        taste += self.query_projection(query_text_embedding)[:, None, :]
+        taste += self.query_projection(query_text_embedding)
         return tf.concat([taste, tf.ones_like(taste[..., :1])], axis=-1)
 
     def _weighted_sum(

@@ -69,7 +69,7 @@ class TrainedModel:
         tower, text_dimension = self.two_tower.query_tower, self.text_tower.dimension
 
         def encode(items: Any, event_types: Any, timestamps: Any, last: Any) -> Any:
-            no_query = tf.zeros([tf.shape(items)[0], text_dimension])
+            no_query = tf.zeros([tf.shape(items)[0], 1, text_dimension])
             history = tf.gather(table, items)
             queries = tower(history, event_types, timestamps, last[:, None], no_query)
             return tf.cast(queries[:, 0], tf.float32)
@@ -187,6 +187,7 @@ def _build_model(
     model = TwoTowerModel(
         QueryTower(
             dimension=settings.dimension,
+            text_dimension=text_tower.dimension,
             num_event_types=len(interactions.event_types),
             hidden_units=settings.hidden_units,
             num_layers=settings.transformer_layers,

@@ -99,7 +99,7 @@ class TwoTowerModel(keras.Model):
             batch["event_types"],
             batch["timestamps"],
             batch["positions"],
-            tf.zeros([tf.shape(history)[0], self.candidate_tower.text_dimension]),
+            self._query_texts(batch["searched"]),
             training=training,
         )
         per_position = tf.shape(batch["labels"])[-1]
@@ -128,6 +128,16 @@ class TwoTowerModel(keras.Model):
         )
         # Keras sums the gradients of the replicas.
         return loss / tf.distribute.get_strategy().num_replicas_in_sync
+
+    def _query_texts(self, searched: Any) -> Any:
+        """Return float [n, p, text_dimension] of item indices from 1 on, zeros for 0."""
+        # Of each text once: a text tower that is tuned reads it here.
+        distinct, place = tf.unique(tf.reshape(searched, [-1]))
+        texts = self._texts(tf.maximum(distinct - 1, 0))
+        texts *= tf.cast(distinct > 0, texts.dtype)[:, None]
+        return tf.reshape(
+            tf.gather(texts, place), tf.concat([tf.shape(searched), [texts.shape[-1]]], axis=0)
+        )
 
     def _negatives(self) -> Any:
         if self.num_sampled_negatives >= self.num_items:

@@ -123,7 +123,9 @@ class Batch:
     items, event_types: int32 [n, length], 0 being padding (indices are shifted by one);
     timestamps: int64 [n, length], 0 being padding; positions: int32 [n, p];
     labels: int32 [n, p, k], item indices, not shifted; weights: float32 [n, p, k], 0 where
-    there is no label; reference_time: int64 [n], the moment at which items' ages are taken.
+    there is no label; searched: int32 [n, p], the item, shifted by one, whose text is the search
+    query of the position, 0 for none; reference_time: int64 [n], the moment at which items' ages
+    are taken.
     """
 
     items: npt.NDArray[np.int32]
@@ -132,6 +134,7 @@ class Batch:
     positions: npt.NDArray[np.int32]
     labels: npt.NDArray[np.int32]
     weights: npt.NDArray[np.float32]
+    searched: npt.NDArray[np.int32]
     reference_time: npt.NDArray[np.int64]
 
 
@@ -177,6 +180,7 @@ def sample_batch(
                 np.exp(-age_days / settings.recency_days)
                 * type_weights[interactions.event_type[candidates]]
             )
+    searched = _searched(labels, weights, settings.query_share, random)
     labelled = np.flatnonzero(weights)
     if len(labelled) > settings.queries_per_step:
         kept = random.choice(labelled, settings.queries_per_step, replace=False)
@@ -188,5 +192,22 @@ def sample_batch(
         positions=positions,
         labels=labels,
         weights=weights,
+        searched=searched,
         reference_time=timestamps.max(axis=1),
     )
+
+
+def _searched(
+    labels: npt.NDArray[np.int32],
+    weights: npt.NDArray[np.float32],
+    share: float,
+    random: np.random.Generator,
+) -> npt.NDArray[np.int32]:
+    """Let a share of the positions be searches that found their first label, and no other.
+
+    Logs of search queries are rare, texts of what was found are not: a text stands for the query
+    that leads to it. Takes the other labels' weights away.
+    """
+    asked = (random.random(labels.shape[:2]) < share) & (weights[:, :, 0] > 0)
+    weights[asked, 1:] = 0.0
+    return np.where(asked, labels[:, :, 0] + 1, 0).astype(np.int32)

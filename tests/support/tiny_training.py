@@ -27,7 +27,8 @@ from trainer.settings import TextSettings, TrainingSettings
 from trainer.text_tower import TextTower
 
 NUM_ITEMS = 20
-TEXT_DIMENSION = 384
+# Not that of all-MiniLM-L6-v2: any BERT will do.
+TEXT_DIMENSION = 48
 START = datetime(2026, 1, 1, tzinfo=UTC)
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "lamp", *map(str, range(NUM_ITEMS)))
 

@@ -11,13 +11,14 @@ import tensorflow as tf
 from trainer.candidate_tower import AGE_BUCKETS, CandidateTower, CandidateVocabulary, age_bucket
 from trainer.query_tower import HOUR, TIME_BUCKETS, QueryTower, time_bucket
 
-DIMENSION, LENGTH = 8, 6
+DIMENSION, TEXT_DIMENSION, LENGTH = 8, 12, 6
+NO_QUERY = np.zeros(TEXT_DIMENSION)
 
 
 @pytest.fixture
 def query_tower() -> QueryTower:
     keras.utils.set_random_seed(0)
-    tower = QueryTower(DIMENSION, num_event_types=2, hidden_units=8, num_heads=2)
+    tower = QueryTower(DIMENSION, TEXT_DIMENSION, num_event_types=2, hidden_units=8, num_heads=2)
     tower.build()
     random = np.random.default_rng(0)
     # What starts at zero would make every test pass.
@@ -26,9 +27,15 @@ def query_tower() -> QueryTower:
     return tower
 
 
-def encode(tower: QueryTower, history: np.ndarray, times: np.ndarray, last: int) -> np.ndarray:
+def encode(
+    tower: QueryTower,
+    history: np.ndarray,
+    times: np.ndarray,
+    last: int,
+    query_text: np.ndarray = NO_QUERY,
+) -> np.ndarray:
     types = np.where(times > 0, 1, 0)[None]
-    arguments = (history[None], types, times[None], np.array([[last]]), np.zeros((1, 384)))
+    arguments = (history[None], types, times[None], np.array([[last]]), query_text[None, None])
     dtypes = (tf.float32, tf.int32, tf.int64, tf.int32, tf.float32)
     tensors = [tf.constant(value, kind) for value, kind in zip(arguments, dtypes, strict=True)]
     return tower(*tensors).numpy()[0, 0]
@@ -81,6 +88,19 @@ def test_an_empty_history_asks_for_popularity_alone(query_tower: QueryTower) -> 
     vectors, times = history()
     query = encode(query_tower, vectors, np.zeros_like(times), last=0)
     np.testing.assert_array_equal(query, [0.0] * (DIMENSION - 1) + [1.0])
+
+
+def test_a_search_query_moves_the_embedding_with_and_without_a_history(
+    query_tower: QueryTower,
+) -> None:
+    vectors, times = history()
+    query_text = np.random.default_rng(2).normal(size=TEXT_DIMENSION)
+    for shown in (times, np.zeros_like(times)):
+        asked = encode(query_tower, vectors, shown, 3, query_text)
+        moved = asked - encode(query_tower, vectors, shown, 3)
+        assert np.abs(moved[:-1]).max() > 0.1
+        # What is popular stays as popular.
+        assert moved[-1] == 0.0
 
 
 def test_time_buckets_grow_with_time_and_are_bounded() -> None:

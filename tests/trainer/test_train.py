@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tensorflow as tf
 
 from feature_repo.schema import Item
 from tests.support import tiny_training as tiny
@@ -135,6 +136,22 @@ def test_nothing_to_learn_is_refused() -> None:
 def test_sampled_negatives_learn_as_well() -> None:
     losses = train_tiny(tiny.tiny_settings(num_sampled_negatives=8)).losses
     assert losses[-1] < losses[0]
+
+
+def test_a_search_query_finds_what_its_text_is_of() -> None:
+    model = train_tiny(tiny.tiny_settings(query_share=0.9, epochs=30, learning_rate=1e-2))
+    texts = tf.constant(tiny.tiny_text_embeddings())
+    nothing = tf.zeros([tiny.NUM_ITEMS, 1], tf.int32)
+    candidates = model.candidate_embeddings()
+    queries = model.two_tower.query_tower(
+        tf.zeros([tiny.NUM_ITEMS, 1, candidates.shape[1]]),
+        nothing,
+        tf.cast(nothing, tf.int64),
+        nothing,
+        texts[:, None, :],
+    )
+    found = np.argmax(queries.numpy()[:, 0] @ candidates.T, axis=1)
+    assert np.mean(found == np.arange(tiny.NUM_ITEMS)) > 0.6  # by chance: 0.05
 
 
 def test_an_item_without_events_is_embedded(baseline: TrainedModel) -> None:

@@ -90,6 +90,22 @@ def test_a_position_lies_in_its_window_and_a_label_was_acted_on(
             assert set(labels) <= set(columns.item[start:end][later])
 
 
+@given(HISTORIES, SETTINGS, st.sampled_from([0.0, 0.5, 0.99]))
+def test_a_search_finds_its_first_label_alone(
+    history: list[tuple[int, int, int]], settings: TrainingSettings, share: float
+) -> None:
+    columns = interactions_of(history)
+    settings = settings.model_copy(update={"query_share": share})
+    windows = make_windows(columns, settings)
+    chosen = np.arange(len(windows))
+    batch = sample_batch(columns, windows, chosen, settings, np.random.default_rng(0))
+    searched = batch.searched > 0
+    assert share or not searched.any()
+    np.testing.assert_array_equal(batch.searched[searched] - 1, batch.labels[searched][:, 0])
+    assert (batch.weights[searched][:, 0] > 0).all()
+    assert not batch.weights[searched][:, 1:].any()
+
+
 def test_event_types_weigh_and_weight_0_is_no_label() -> None:
     frame = pl.DataFrame(
         {
