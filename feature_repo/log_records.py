@@ -8,13 +8,13 @@ is kept in the record and written again with it.
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic_core import from_json
 
 from feature_repo.schema import SCHEMA_VERSION, Event, Item, User
 
 Document = dict[str, Any]
-RecordT = TypeVar("RecordT", bound=Event | Item | User)
+RecordT = TypeVar("RecordT", bound=BaseModel)
 
 UPGRADES: Mapping[int, Callable[[Document], Document]] = {
     # Version 1 only gave the version a name.
