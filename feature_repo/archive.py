@@ -20,6 +20,7 @@ from pathlib import Path
 import orjson
 import polars as pl
 
+from feature_repo.log_records import decode_record, encode_record
 from feature_repo.schema import Event, Item, User
 
 EVENT_SCHEMA = pl.Schema(
@@ -117,21 +118,21 @@ class Archive:
 
     def write_items(self, segment: str, items: Sequence[Item], deleted: Sequence[str] = ()) -> int:
         """Write changes of items: new states, and ids that were deleted."""
-        records = {item.item_id: item.model_dump_json() for item in items}
+        records = {item.item_id: encode_record(item).decode() for item in items}
         return _write_changes(self._items, segment, {**dict.fromkeys(deleted), **records})
 
     def write_users(self, segment: str, users: Sequence[User]) -> int:
         """Write new states of users."""
-        records = {user.user_id: user.model_dump_json() for user in users}
+        records = {user.user_id: encode_record(user).decode() for user in users}
         return _write_changes(self._users, segment, dict(records))
 
     def items(self) -> list[Item]:
         """Return the newest state of every item that is not deleted, by id."""
-        return [Item.model_validate_json(record) for record in _latest(self._items)]
+        return [decode_record(Item, record) for record in _latest(self._items)]
 
     def users(self) -> list[User]:
         """Return the newest state of every user, by id."""
-        return [User.model_validate_json(record) for record in _latest(self._users)]
+        return [decode_record(User, record) for record in _latest(self._users)]
 
     def erase_user(self, user_id: str) -> int:
         """Remove a user and all their events for good; return the number of events removed."""
@@ -176,11 +177,17 @@ def events_frame(events: Sequence[Event]) -> pl.DataFrame:
             event.value,
             event.query,
             event.request_id,
-            orjson.dumps(event.context).decode() if event.context else None,
+            _context(event),
         )
         for event in events
     ]
     return pl.DataFrame(rows, schema=EVENT_SCHEMA, orient="row")
+
+
+def _context(event: Event) -> str | None:
+    # Fields of a newer version have no column of their own: the context keeps them.
+    context = {**(event.model_extra or {}), **event.context}
+    return orjson.dumps(context).decode() if context else None
 
 
 def _write_changes(folder: Path, segment: str, records: dict[str, str | None]) -> int:

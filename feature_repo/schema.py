@@ -66,7 +66,8 @@ Label = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # A field of a newer version is kept; the edges, where it would be a mistake, refuse it.
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
 
 class Event(_Record):

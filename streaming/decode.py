@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from feature_repo.event_log import EVENTS, ITEMS, USERS, LogRecord
-from feature_repo.schema import Event, Item, User
+from feature_repo.log_records import decode_record
+from feature_repo.schema import Event, Identifier, Item, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,14 @@ class UserErased:
 
 Change = Event | Item | User | ItemRemoved | UserErased
 
-_MODELS: dict[str, type[Event] | type[Item] | type[User]] = {
+MODELS: dict[str, type[Event] | type[Item] | type[User]] = {
     EVENTS: Event,
     ITEMS: Item,
     USERS: User,
 }
+"""What the records of each topic are."""
+
+_IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 _KEYS = {EVENTS: "user_id", ITEMS: "item_id", USERS: "user_id"}
 
 
@@ -55,13 +59,15 @@ class Decoder:
             raise DecodeError("the key is null.")
         if record.value is None:
             return self._tombstone(topic, record.key)
-        model = _MODELS.get(topic)
+        model = MODELS.get(topic)
         if model is None:
             raise DecodeError(f"topic {topic!r} is not read here.")
         try:
-            change = model.model_validate_json(record.value)
+            change: Event | Item | User = decode_record(model, record.value)
         except ValidationError as error:
             raise DecodeError(_reason(error)) from error
+        except ValueError as error:
+            raise DecodeError(str(error)) from error
         named = getattr(change, _KEYS[topic])
         if named != record.key:
             raise DecodeError(f"`{_KEYS[topic]}` is {named!r} but the key is {record.key!r}.")
@@ -82,6 +88,10 @@ class Decoder:
 
     @staticmethod
     def _tombstone(topic: str, key: str) -> Change:
+        try:
+            _IDENTIFIER.validate_python(key)
+        except ValidationError as error:
+            raise DecodeError(f"the key is no id: {_reason(error)}") from error
         if topic == ITEMS:
             return ItemRemoved(key)
         if topic == USERS:

@@ -1,7 +1,10 @@
 """`riverrun topics`: the topics that a Kafka must have."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -13,7 +16,7 @@ from riverrun.settings import Settings, load_settings
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="The topics of a Kafka: create them, list them. The embedded log needs none.",
+    help="The topics of a Kafka and their records. The embedded log needs none.",
 )
 
 
@@ -37,6 +40,24 @@ def create(home: HomeOption = None, settings_file: SettingsOption = None) -> Non
         what = "created" if topic.topic in created else "is there"
         out.print(f"{what}  {topic.name}  {topic.partitions} partitions, {topic.replicas} replicas")
     next_command("riverrun up", "answer requests, and learn from these topics")
+
+
+@app.command()
+def schema(
+    folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write.")],
+) -> None:
+    """Write the JSON Schema of the records of events, items and users, for their producers."""
+    from feature_repo.log_records import json_schema
+    from streaming.decode import MODELS
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for topic, model in MODELS.items():
+            file = folder / f"{topic}.json"
+            file.write_text(json.dumps(json_schema(model), indent=2, ensure_ascii=False) + "\n")
+            out.print(str(file), soft_wrap=True)
+    except OSError as error:
+        raise UserError(f"--out: cannot write to {folder}: {error.strerror}.") from None
 
 
 @app.command("list")

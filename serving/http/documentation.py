@@ -7,13 +7,12 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from feature_repo.schema import Item, User
 from serving.http.body import MAX_RECORDS
-from serving.http.models import EventBody, RecommendBody
+from serving.http.models import EventBody, ItemBody, RecommendBody, UserBody
 from serving.http.problems import MEDIA_TYPE, ProblemDocument
 
 REF = "#/components/schemas/{model}"
-BODIES: tuple[type[BaseModel], ...] = (EventBody, Item, User, RecommendBody)
+BODIES: tuple[type[BaseModel], ...] = (EventBody, ItemBody, UserBody, RecommendBody)
 
 _WHEN = {
     400: "The body is not JSON.",

@@ -13,7 +13,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from feature_repo.event_log import EVENTS, ITEMS, USERS, Message
-from feature_repo.schema import Event, Item, User
+from feature_repo.log_records import encode_record
+from feature_repo.schema import Event
 from serving.catalogue import Catalogue
 from serving.http.body import parse_records, read_body, validate_record
 from serving.http.documentation import body_of, problems
@@ -23,8 +24,10 @@ from serving.http.models import (
     USER,
     AcceptedAnswer,
     EventBody,
+    ItemBody,
     ItemId,
     Rejection,
+    UserBody,
     UserId,
     WaitQuery,
 )
@@ -73,25 +76,22 @@ def ingest_routes(services: Services) -> APIRouter:
                 # The first one counts, as it does in the history.
                 unique.setdefault(event.event_id, event)
         _refuse_if_nothing_is_good(accepted, rejected)
-        messages = [
-            Message(event.user_id, event.model_dump_json(exclude_none=True).encode())
-            for event in unique.values()
-        ]
+        messages = [Message(event.user_id, encode_record(event)) for event in unique.values()]
         await _append(services, EVENTS, messages, list(unique), query)
         return _accepted(len(unique), accepted - len(unique), rejected, list(unique))
 
-    @router.post("/items", tags=["items"], openapi_extra=body_of(Item, ITEM), **posted)
+    @router.post("/items", tags=["items"], openapi_extra=body_of(ItemBody, ITEM), **posted)
     async def post_items(request: Request, query: Wait) -> Response:
         """Insert or replace items. With `wait=applied` they can be retrieved once answered.
 
         Of several records with one id the last counts.
         """
-        return await _upsert(services, ITEMS, Item, "item_id", request, query)
+        return await _upsert(services, ITEMS, ItemBody, "item_id", request, query)
 
-    @router.post("/users", tags=["users"], openapi_extra=body_of(User, USER), **posted)
+    @router.post("/users", tags=["users"], openapi_extra=body_of(UserBody, USER), **posted)
     async def post_users(request: Request, query: Wait) -> Response:
         """Insert or replace what is known of users besides their events."""
-        return await _upsert(services, USERS, User, "user_id", request, query)
+        return await _upsert(services, USERS, UserBody, "user_id", request, query)
 
     @router.delete("/items/{item_id:id}", tags=["items"], **accepting())
     async def delete_item(item_id: ItemId, query: Wait) -> Response:
@@ -111,7 +111,7 @@ def ingest_routes(services: Services) -> APIRouter:
 async def _upsert(
     services: Services,
     topic: str,
-    model: type[BaseModel],
+    model: type[ItemBody] | type[UserBody],
     key: str,
     request: Request,
     query: WaitQuery,
@@ -119,7 +119,7 @@ async def _upsert(
     records, rejected = _valid(model, parse_records(await read_body(request)))
     _refuse_if_nothing_is_good(len(records), rejected)
     unique = {getattr(record, key): record for _, record in records}
-    messages = [Message(id_, record.model_dump_json().encode()) for id_, record in unique.items()]
+    messages = [Message(id_, encode_record(record)) for id_, record in unique.items()]
     await _append(services, topic, messages, list(unique), query)
     return _accepted(len(unique), len(records) - len(unique), rejected)
 

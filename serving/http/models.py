@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from feature_repo.schema import EventType, Identifier, Item, Timestamp
+from feature_repo.schema import EventType, Identifier, Item, Timestamp, User
 from serving.filters import MAX_LENGTH as MAX_FILTER
 from serving.http.problems import FieldError
 from serving.requests import MAX_IDS, MAX_LIMIT, MAX_OFFSET, MAX_SESSION
@@ -88,6 +88,18 @@ class EventBody(_Body):
     query: Annotated[str, Field(max_length=1024)] | None = None
     request_id: Identifier | None = None
     context: Annotated[dict[str, JsonValue], Field(max_length=64)] = {}
+
+
+class ItemBody(Item):
+    """An entry of the catalogue, whole: what is left out takes its default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class UserBody(User):
+    """What is known of a user besides the events, whole."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class SessionEvent(_Body):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from feature_repo.schema import (
     EARLIEST_TIMESTAMP,
@@ -17,6 +17,7 @@ from feature_repo.schema import (
     content_id,
     microseconds,
 )
+from serving.http.models import EventBody, ItemBody, UserBody
 from tests.support.records import IDENTIFIERS, ITEMS, TIMESTAMPS, USERS
 
 MICROSECOND = timedelta(microseconds=1)
@@ -132,12 +133,17 @@ def test_a_price_is_a_finite_number_from_0(price: object) -> None:
         ("tags", ["x"] * 65),
         ("attributes", {str(number): 1 for number in range(257)}),
         ("attributes", {"nested": {"a": 1}}),
-        ("colour", "red"),
     ],
 )
-def test_what_is_too_long_or_unknown_is_refused_by_name(field: str, value: object) -> None:
+def test_what_is_too_long_is_refused_by_name(field: str, value: object) -> None:
     with pytest.raises(ValidationError, match=field):
         Item.model_validate({"item_id": "i", field: value})
+
+
+@pytest.mark.parametrize("body", [ItemBody, UserBody, EventBody])
+def test_the_http_edge_refuses_an_unknown_field_by_name(body: type[BaseModel]) -> None:
+    with pytest.raises(ValidationError, match=r"colour\n *Extra inputs are not permitted"):
+        body.model_validate({"item_id": "i", "user_id": "u", "event_type": "e", "colour": "red"})
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8")), max_size=4))

@@ -1,6 +1,7 @@
 """`riverrun topics` against a real broker."""
 
 import uuid
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -12,6 +13,7 @@ from streaming.kafka_connection import KafkaConnection, parse_kafka_url
 from streaming.kafka_settings import KafkaSettings
 from streaming.kafka_topics import TOPICS, create_topics, find_topics
 
+SCHEMAS = Path(__file__).parents[2] / "infra" / "schemas"
 KAFKA = "RIVERRUN_STREAMING__KAFKA__"
 
 
@@ -88,3 +90,9 @@ def test_a_url_without_port_is_refused() -> None:
 @pytest.mark.parametrize("command", ["create", "list"])
 def test_the_embedded_log_needs_none(command: str) -> None:
     assert "needs no topics" in run(command)
+
+
+def test_the_published_schemas_are_up_to_date(tmp_path: Path) -> None:
+    run("schema", "--out", str(tmp_path))
+    published = {file.name: file.read_text() for file in SCHEMAS.glob("*.json")}
+    assert {file.name: file.read_text() for file in tmp_path.glob("*.json")} == published

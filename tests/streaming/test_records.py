@@ -45,11 +45,11 @@ def test_what_is_sound_is_read(decoder: Decoder) -> None:
         ("u", None, "cannot be deleted"),
         ("u", b"\xff\xfe", "Invalid JSON"),
         ("u", b"", "Invalid JSON"),
-        ("u", b"[]", "should be an object"),
+        ("u", b"[]", "must be a JSON object. Received: list"),
         ("u", b'{"event_id": "e"}', r"`user_id`: Field required.* And 3 more errors"),
         ("u", GOOD.replace(b'"view"', b'"Teleport!"'), r"`event_type`.*Received: 'Teleport!'"),
         ("u", GOOD.replace(b'"view"', b'"purchase"'), "must be one of cart, view"),
-        ("u", GOOD[:-1] + b', "more": 1}', "`more`: Extra inputs"),
+        ("u", GOOD[:-1] + b', "version": "1"}', "`version` must be a whole number"),
         ("other", GOOD, "`user_id` is 'u' but the key is 'other'"),
         ("u", FUTURE, "must be at most 1 day, 0:00:00 ahead of the clock"),
     ],
@@ -107,3 +107,10 @@ def test_nothing_is_remembered_for_those_who_have_gone() -> None:
         notifier.notify([(EVENTS, "a")])
     notifier.notify([(EVENTS, "b")])
     assert not notifier._waiting
+
+
+@pytest.mark.parametrize("topic", [ITEMS, USERS])
+@pytest.mark.parametrize("key", ["\udcff", "", " padded", "x" * 129])
+def test_a_tombstone_of_no_id_is_refused(decoder: Decoder, topic: str, key: str) -> None:
+    with pytest.raises(DecodeError, match="the key is no id"):
+        decoder.decode(LogRecord(Source(topic, 0), 7, key, None), NOW)

@@ -1,0 +1,69 @@
+"""The producers that infra/docs/kafka.md shows are enough to feed the system."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from feature_repo.event_log import EVENTS
+from feature_repo.schema import Event
+from riverrun.settings import load_settings
+from streaming.decode import Decoder
+from streaming.kafka_log import KafkaLog
+from tests.support.kafka_server import JARS, fresh_topics
+
+DOCUMENT = Path(__file__).parents[2] / "infra" / "docs" / "kafka.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", DOCUMENT.read_text(), flags=re.DOTALL)
+
+
+@pytest.fixture
+def log(kafka_address: str) -> Iterator[KafkaLog]:
+    log = KafkaLog(fresh_topics(kafka_address))
+    yield log
+    log.close()
+
+
+def here(text: str, log: KafkaLog) -> str:
+    """Return `text` with this test's broker and topic instead of the document's."""
+    connection = log._connection
+    text = text.replace("broker-1:9092", connection.servers[0])
+    return text.replace("shop.events", connection.topic(EVENTS))
+
+
+def the_event(log: KafkaLog) -> Event:
+    (record,) = log.consumer("worker", [EVENTS]).poll(10, 30.0)
+    change = Decoder((), timedelta(days=1)).decode(record, datetime.now(UTC))
+    assert isinstance(change, Event)
+    return change
+
+
+@pytest.mark.kafka
+def test_the_script_is_enough(log: KafkaLog) -> None:
+    (script,) = blocks("python")
+    subprocess.run([sys.executable, "-c", here(script, log)], check=True, timeout=60)
+    event = the_event(log)
+    assert (event.user_id, event.item_id, event.value) == ("u42", "i7", 18.5)
+
+
+@pytest.mark.kafka
+def test_the_console_producer_is_enough(log: KafkaLog) -> None:
+    command = next(block for block in blocks("sh") if "kafka-console-producer.sh" in block)
+    # What the script of that name starts.
+    java = f"java -Xmx128m -cp '{JARS}/*' org.apache.kafka.tools.ConsoleProducer"
+    command = here(command, log).replace("kafka-console-producer.sh", java)
+    subprocess.run(["bash", "-c", command], check=True, timeout=60)
+    assert the_event(log).event_id == "order-881-line-1"
+
+
+def test_the_settings_are_settings(tmp_path: Path) -> None:
+    for block in blocks("toml"):
+        file = tmp_path / "riverrun.toml"
+        file.write_text(block)
+        load_settings(file)
