@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.kafka_server import kafka_server
+from tests.support.redis_server import redis_server
 
 settings.register_profile(
     "riverrun", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -41,3 +42,10 @@ def kafka_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`HOST:PORT` of a real broker; every test uses a topic prefix of its own."""
     with kafka_server(tmp_path_factory.mktemp("kafka")) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real Redis database, for tests with the marker redis."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
