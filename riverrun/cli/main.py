@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from riverrun import __version__
-from riverrun.cli import bench, demo, evaluate, import_, sample, serve, topics, train, up
+from riverrun.cli import bench, demo, evaluate, import_, rebuild, sample, serve, topics, train, up
 from riverrun.cli.console import err
 from riverrun.errors import UserError
 
@@ -49,6 +49,7 @@ app.command()(evaluate.evaluate)
 app.command()(up.up)
 app.command()(serve.serve)
 app.add_typer(topics.app, name="topics")
+app.command()(rebuild.rebuild)
 app.add_typer(bench.app, name="bench")
 
 
