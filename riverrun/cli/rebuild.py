@@ -21,15 +21,15 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
     from feature_repo.archive import Archive
     from feature_repo.open_online_features import open_online_features
     from riverrun.state import open_state
+    from streaming.open_event_log import open_event_log
     from streaming.rebuild import rebuild as rebuild_state
-    from streaming.sqlite_log import open_event_log
 
     settings = load_settings(settings_file, home=home)
     archive = Archive(settings.archive)
     if not archive.days():
         raise UserError(f"{settings.archive} holds no events to rebuild from.")
     try:
-        log = open_event_log(settings.event_log_url)
+        log = open_event_log(settings.event_log_url, settings.streaming.kafka)
         online = open_online_features(settings.online_store_url, settings.registry)
     except ValueError as error:
         raise UserError(str(error)) from error
