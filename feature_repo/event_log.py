@@ -109,6 +109,10 @@ class EventLog(Protocol):
         """
         ...
 
+    def ends(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        """Return for each partition the offset after its newest record. Raises `EventLogError`."""
+        ...
+
     def close(self) -> None:
         """Release files and connections."""
         ...

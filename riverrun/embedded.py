@@ -1,28 +1,20 @@
 """The embedded deployment: API, log, worker, archiver and online store in one process."""
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from feature_repo.archive import Archive
-from riverrun.errors import UserError
-from riverrun.server import ServingParts, open_serving, services_of
+from riverrun.server import open_serving, services_of
 from riverrun.settings import Settings
-from riverrun.state import open_state
+from riverrun.stream_parts import open_stream
 from serving.http.app import create_app
 from serving.live_model import ModelHolder
 from streaming.applied import AppliedNotifier
-from streaming.archiver import Archiver
-from streaming.materialise import Progress, materialise
+from streaming.materialise import Progress
 from streaming.metrics import StreamMetrics
-from streaming.rebuild import require_whole
-from streaming.retention import housekeep
-from streaming.stream_state import StateLost
-from streaming.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,63 +38,23 @@ def embedded_shop(
     """
     with ExitStack() as stack:
         serving = open_serving(settings, stack)
-        state = open_state(settings)
-        stack.callback(state.close)
-        archive = Archive(settings.archive)
-        try:
-            require_whole(state, archive)
-        except StateLost as error:
-            raise UserError(str(error)) from error
-        # What was imported since the last start, before a worker runs on the same state.
-        materialise(
-            archive,
-            state,
-            serving.online,
-            serving.log,
-            max_history=settings.history_length,
-            progress=progress,
-        )
         registry = CollectorRegistry()
-        metrics = StreamMetrics(registry)
         applied = AppliedNotifier()
-        worker = Worker(
-            serving.log,
-            serving.online,
-            state,
-            lambda: serving.holder.current.encoder,
-            settings=settings.streaming,
-            max_history=settings.history_length,
+        stream = open_stream(
+            settings,
+            serving,
+            stack,
+            StreamMetrics(registry),
             applied=applied,
             on_statistics=serving.trending.update,
-            metrics=metrics,
+            progress=progress,
         )
-        archiver = Archiver(
-            serving.log,
-            archive,
-            settings=settings.streaming,
-            metrics=metrics,
-            housekeeping=lambda: housekeep(serving.log, settings.streaming, time.time()),
-        )
-        for part in (worker, archiver):
-            part.start()
-            stack.callback(part.stop)
         services = services_of(
             settings,
             serving,
             stack,
             registry=registry,
             applied=applied,
-            not_ready=lambda: _not_ready(serving, worker, archiver),
+            not_ready=lambda: [*serving.not_ready(), *stream.not_ready()],
         )
         yield EmbeddedShop(create_app(services), serving.holder)
-
-
-def _not_ready(serving: ServingParts, worker: Worker, archiver: Archiver) -> Sequence[str]:
-    reasons = list(serving.not_ready())
-    if worker.failure is not None:
-        reasons.append(f"the stream worker failed: {worker.failure}")
-    elif not worker.ready:
-        reasons.append("the stream worker is recovering")
-    if archiver.failure is not None:
-        reasons.append(f"the archiver failed: {archiver.failure}")
-    return reasons

@@ -208,8 +208,8 @@ class Archiver:
             (EVENTS, len(self._events)), (ITEMS, len(self._items)), (USERS, len(self._users))
         ):  # fmt: skip
             self.metrics.archived.labels(topic).inc(rows)
-        for (topic, _), offset in self._positions.items():
-            self.metrics.position.labels(GROUP, topic).set(offset)
+        for (topic, partition), offset in self._positions.items():
+            self.metrics.position.labels(GROUP, topic, partition).set(offset)
 
     def _clear(self) -> None:
         self._segment = ""

@@ -5,9 +5,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer
+from kafka import TopicPartition as Place
 
-from feature_repo.event_log import EventLogError, Message, Positions
+from feature_repo.event_log import EventLogError, Message, Positions, TopicPartition
 from streaming.kafka_connection import KafkaConnection
 from streaming.kafka_consumer import KafkaLogConsumer
 
@@ -24,6 +25,8 @@ class KafkaLog:
         self._connection = connection
         self._lock = threading.Lock()
         self._producer: Any = None
+        self._watching = threading.Lock()
+        self._watcher: Any = None
         self._consumers: set[KafkaLogConsumer] = set()
         self._closed = False
 
@@ -59,6 +62,25 @@ class KafkaLog:
             self._consumers.add(consumer)
         return consumer
 
+    def ends(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        """Return for each partition the offset after its newest record."""
+        names = {self._connection.topic(topic): topic for topic in topics}
+        milliseconds = int(self._connection.settings.timeout_seconds * 1_000)
+        with self._connection.reporting("cannot be read"), self._watching:
+            if self._watcher is None:
+                self._watcher = KafkaConsumer(
+                    **self._connection.client_options(), metrics_enabled=False
+                )
+            places = [
+                Place(name, partition)
+                for name in names
+                for partition in self._watcher.partitions_for_topic(name) or ()
+            ]
+            ends = self._watcher.end_offsets(places, timeout_ms=milliseconds)
+        return {
+            TopicPartition(names[place.topic], place.partition): end for place, end in ends.items()
+        }
+
     def close(self) -> None:
         """Close the connections, of consumers that are still open too."""
         with self._lock:
@@ -66,6 +88,8 @@ class KafkaLog:
             consumers = list(self._consumers)
         for consumer in consumers:
             consumer.close()
+        if self._watcher is not None:
+            self._watcher.close()
         if self._producer is not None:
             self._producer.close(self._connection.settings.timeout_seconds)
 

@@ -45,8 +45,14 @@ class StreamMetrics:
         )
         self.position = Gauge(
             "riverrun_stream_position",
-            "Next offset to read, by group and topic.",
-            ["group", "topic"],
+            "Next offset to read, by group, topic and partition.",
+            ["group", "topic", "partition"],
+            registry=self.registry,
+        )
+        self.lag = Gauge(
+            "riverrun_stream_lag",
+            "Offsets between the next one to read and the end of the partition.",
+            ["topic", "partition"],
             registry=self.registry,
         )
         self.archived = Counter(

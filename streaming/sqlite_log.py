@@ -117,6 +117,18 @@ class SqliteLog:
         """Read `topics`. Every consumer has the whole log: a group should have one at a time."""
         return SqliteConsumer(self, group, topics, positions or (lambda _: {}))
 
+    def ends(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        """Return for each topic the offset after its newest record."""
+        query = "SELECT MAX(offset) FROM records WHERE topic = ?"
+        try:
+            with closing(_connect(self._path)) as connection:
+                newest = {
+                    topic: connection.execute(query, (topic,)).fetchone()[0] for topic in topics
+                }
+        except sqlite3.Error as error:
+            raise EventLogError(f"log {self._path}: cannot be read: {error}.") from error
+        return {TopicPartition(topic, 0): (at or 0) + 1 for topic, at in newest.items()}
+
     def committed(self, group: str, topic: str) -> int:
         """Return the next offset the group reads of `topic`; 0 where it committed nothing."""
         query = "SELECT next_offset FROM committed WHERE consumer_group = ? AND topic = ?"

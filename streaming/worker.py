@@ -109,6 +109,11 @@ class Worker:
         """Whether what a crash left behind is redone and the stream is being followed."""
         return self._ready.is_set() and self.failure is None
 
+    @property
+    def positions(self) -> dict[TopicPartition, int]:
+        """The next offset to read of each partition that this worker has read from."""
+        return dict(self._positions)
+
     def start(self) -> None:
         """Begin to work."""
         self._thread.start()
@@ -309,7 +314,7 @@ class Worker:
         results("items and users", "applied").inc(others)
         results(EVENTS, "dead").inc(len(batch.dead))
         for topic, offset in batch.positions.items():
-            self.metrics.position.labels(GROUP, topic).set(offset)
+            self.metrics.position.labels(GROUP, topic, batch.partition).set(offset)
 
 
 def _lost(source: TopicPartition, position: int) -> StateLost:

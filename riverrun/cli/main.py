@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from riverrun import __version__
-from riverrun.cli import bench, demo, evaluate, import_, rebuild, sample, serve, topics, train, up
+from riverrun.cli import (
+    bench,
+    dead_letters,
+    demo,
+    evaluate,
+    import_,
+    rebuild,
+    sample,
+    serve,
+    stream,
+    topics,
+    train,
+    up,
+)
 from riverrun.cli.console import err
 from riverrun.errors import UserError
 
@@ -48,7 +61,9 @@ app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(up.up)
 app.command()(serve.serve)
+app.command()(stream.stream)
 app.add_typer(topics.app, name="topics")
+app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(rebuild.rebuild)
 app.add_typer(bench.app, name="bench")
 

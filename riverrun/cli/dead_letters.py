@@ -1,0 +1,79 @@
+"""`riverrun dead-letters`: the records that could not be used."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from riverrun.cli.console import err, next_command, out
+from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.errors import UserError
+from riverrun.settings import load_settings
+
+if TYPE_CHECKING:
+    from feature_repo.event_log import EventLog
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Records that the worker could not use: kept with the reason, and put back when mended.",
+)
+
+SHOWN_BYTES = 60
+
+
+@app.command("list")
+def list_(
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
+    home: HomeOption = None,
+    settings_file: SettingsOption = None,
+) -> None:
+    """Print where each dead letter comes from, why it was refused, and how it begins."""
+    from streaming.dead_letters import dead_letters
+
+    with _log(home, settings_file) as log:
+        letters = list(dead_letters(log))
+    table = Table("record", "key", "reason", "value")
+    for letter in letters[-limit:]:
+        (topic, partition), offset, key, value = letter.record
+        table.add_row(
+            f"{topic}/{partition}@{offset}",
+            repr(key),
+            letter.reason,
+            repr((value or b"")[:SHOWN_BYTES]),
+        )
+    out.print(table)
+    err.print(f"{len(letters):,} dead letters")
+    if letters:
+        next_command("riverrun dead-letters replay", "reads them again, once the reason is mended")
+
+
+@app.command()
+def replay(home: HomeOption = None, settings_file: SettingsOption = None) -> None:
+    """Append the originals of the letters not replayed yet to their topics.
+
+    What is still refused becomes a new dead letter.
+    """
+    from streaming.dead_letters import replay as replay_letters
+
+    with _log(home, settings_file) as log:
+        err.print(f"{replay_letters(log):,} records were put back")
+
+
+@contextmanager
+def _log(home: "HomeOption", settings_file: "SettingsOption") -> "Iterator[EventLog]":
+    from feature_repo.event_log import EventLogError
+    from streaming.open_event_log import open_event_log
+
+    settings = load_settings(settings_file, home=home)
+    try:
+        log = open_event_log(settings.event_log_url, settings.streaming.kafka)
+    except (ValueError, EventLogError) as error:
+        raise UserError(str(error)) from error
+    try:
+        yield log
+    except EventLogError as error:
+        raise UserError(str(error)) from error
+    finally:
+        log.close()

@@ -1,0 +1,100 @@
+"""`riverrun stream`: one worker of the group that learns from the log."""
+
+import signal
+import threading
+import time
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import Progress
+from rich.status import Status
+
+from riverrun.cli.console import err
+from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.errors import UserError
+from riverrun.settings import load_settings
+
+if TYPE_CHECKING:
+    from riverrun.stream_worker import StreamWorker
+
+LINE_SECONDS = 1.0
+
+
+def stream(
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65_535, help="Serve Prometheus metrics here; default: nowhere."),
+    ] = None,
+    home: HomeOption = None,
+    settings_file: SettingsOption = None,
+) -> None:
+    """Learn from the log: histories, statistics, embeddings, and the archive.
+
+    Start as many as you like: they share the partitions of a Kafka (`log_url`), and the state and
+    online features of a Redis (`online_url`). `riverrun serve` answers requests beside them.
+    Stops within ten seconds of SIGTERM or Ctrl-C; nothing that was read is lost.
+    """
+    from prometheus_client import start_http_server
+
+    from riverrun.logging import configure_logging
+    from riverrun.stream_worker import stream_worker
+
+    settings = load_settings(settings_file, home=home)
+    configure_logging()
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    with Progress(console=err, transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(f"Folding imports: {what}", total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        context = stream_worker(settings, progress)
+        worker = context.__enter__()
+    try:
+        if metrics_port is not None:
+            start_http_server(metrics_port, settings.http.host, worker.metrics.registry)
+        err.print(f"learning from {settings.event_log_url}; Ctrl-C stops it")
+        _watch(worker, stopped)
+    finally:
+        context.__exit__(None, None, None)
+
+
+def _watch(worker: "StreamWorker", stopped: threading.Event) -> None:
+    """Show a line of figures on a terminal until `stopped`, or until the worker fails."""
+    live = err.status("waiting for the log") if err.is_terminal else nullcontext()
+    before, since = _applied(worker), time.monotonic()
+    with live as line:
+        while not stopped.wait(LINE_SECONDS):
+            failure = worker.stream.worker.failure or worker.stream.archiver.failure
+            if failure is not None:
+                raise UserError(f"the stream stopped: {failure}")
+            applied, now = _applied(worker), time.monotonic()
+            if isinstance(line, Status):
+                line.update(_line(worker, (applied - before) / (now - since)))
+            before, since = applied, now
+
+
+def _line(worker: "StreamWorker", per_second: float) -> str:
+    reasons = worker.not_ready()
+    state = f"[yellow]{'; '.join(reasons)}[/]" if reasons else "[green]following[/]"
+    archives = ", archiving" if worker.stream.archiver.archives else ""
+    partitions = len(worker.stream.worker.positions)
+    return (
+        f"{state}  {per_second:,.0f} records/s  {worker.stream.lag.total:,} behind  "
+        f"{partitions} partitions{archives}"
+    )
+
+
+def _applied(worker: "StreamWorker") -> float:
+    """Return the number of records that the worker has been through."""
+    return sum(
+        sample.value
+        for metric in worker.metrics.records.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_total")
+    )

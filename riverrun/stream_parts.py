@@ -1,0 +1,100 @@
+"""What learns, in every deployment: a worker, an archiver, and the state they share."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from feature_repo.archive import Archive
+from feature_repo.online_features import ItemStatistics
+from riverrun.errors import UserError
+from riverrun.server import ServingParts
+from riverrun.settings import Settings
+from riverrun.state import open_state
+from streaming.applied import AppliedNotifier
+from streaming.archiver import Archiver
+from streaming.lag_monitor import LagMonitor
+from streaming.materialise import Progress, materialise
+from streaming.metrics import StreamMetrics
+from streaming.rebuild import require_whole
+from streaming.retention import housekeep
+from streaming.standby_archiver import StandbyArchiver
+from streaming.stream_state import StateLost
+from streaming.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class StreamParts:
+    """The threads that carry the stream."""
+
+    worker: Worker
+    archiver: StandbyArchiver
+    lag: LagMonitor
+
+    def not_ready(self) -> Sequence[str]:
+        """Say why what happens would not count yet."""
+        reasons = []
+        if self.worker.failure is not None:
+            reasons.append(f"the stream worker failed: {self.worker.failure}")
+        elif not self.worker.ready:
+            reasons.append("the stream worker is recovering")
+        if self.archiver.failure is not None:
+            reasons.append(f"the archiver failed: {self.archiver.failure}")
+        return reasons
+
+
+def open_stream(
+    settings: Settings,
+    serving: ServingParts,
+    stack: ExitStack,
+    metrics: StreamMetrics,
+    *,
+    applied: AppliedNotifier | None = None,
+    on_statistics: Callable[[Sequence[ItemStatistics]], None] | None = None,
+    progress: Progress = lambda *_: None,
+) -> StreamParts:
+    """Fold what was imported since the last start, then start to follow the log.
+
+    `stack` stops the threads. Raises `UserError` where the state is lost.
+    """
+    state = open_state(settings)
+    stack.callback(state.close)
+    archive = Archive(settings.archive)
+    try:
+        require_whole(state, archive)
+    except StateLost as error:
+        raise UserError(str(error)) from error
+    materialise(
+        archive,
+        state,
+        serving.online,
+        serving.log,
+        max_history=settings.history_length,
+        progress=progress,
+    )
+    worker = Worker(
+        serving.log,
+        serving.online,
+        state,
+        lambda: serving.holder.current.encoder,
+        settings=settings.streaming,
+        max_history=settings.history_length,
+        applied=applied,
+        on_statistics=on_statistics,
+        metrics=metrics,
+    )
+    archiver = StandbyArchiver(
+        archive.root,
+        lambda: Archiver(
+            serving.log,
+            archive,
+            settings=settings.streaming,
+            metrics=metrics,
+            housekeeping=lambda: housekeep(serving.log, settings.streaming, time.time()),
+        ),
+    )
+    lag = LagMonitor(serving.log, worker, metrics)
+    for part in (worker, archiver, lag):
+        part.start()
+        stack.callback(part.stop)
+    return StreamParts(worker, archiver, lag)

@@ -1,0 +1,46 @@
+"""The streaming deployment: one worker of the group that keeps histories and embeddings."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from riverrun.server import ServingParts, open_serving
+from riverrun.settings import Settings
+from riverrun.stream_parts import StreamParts, open_stream
+from streaming.materialise import Progress
+from streaming.metrics import StreamMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class StreamWorker:
+    """A running worker, and what it counts."""
+
+    serving: ServingParts
+    stream: StreamParts
+    metrics: StreamMetrics
+
+    def not_ready(self) -> Sequence[str]:
+        """Say why what happens would not count yet."""
+        return [*self.serving.not_ready(), *self.stream.not_ready()]
+
+
+@contextmanager
+def stream_worker(
+    settings: Settings, progress: Progress = lambda *_: None
+) -> Iterator[StreamWorker]:
+    """Open a worker beside any number of others; its threads stop in the end.
+
+    It has the bundle and follows the item changelog as a server does, because a history is
+    embedded from the candidate embeddings of its items.
+
+    Raises:
+        UserError: there is no bundle yet, it must not be served, or the state is lost.
+    """
+    # Nobody searches here: an approximate index would be built for nothing.
+    exact = settings.serving.model_copy(update={"exact_below": sys.maxsize})
+    metrics = StreamMetrics()
+    with ExitStack() as stack:
+        serving = open_serving(settings.model_copy(update={"serving": exact}), stack)
+        stream = open_stream(settings, serving, stack, metrics, progress=progress)
+        yield StreamWorker(serving, stream, metrics)

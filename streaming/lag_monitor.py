@@ -1,0 +1,52 @@
+"""Watches how far a worker is behind the end of the log."""
+
+import threading
+
+import structlog
+
+from feature_repo.event_log import EventLog, EventLogError
+from streaming.metrics import StreamMetrics
+from streaming.worker import TOPICS, Worker
+
+LOOK_SECONDS = 2.0
+
+
+class LagMonitor:
+    """Measures every two seconds, in a thread of its own."""
+
+    def __init__(self, log: EventLog, worker: Worker, metrics: StreamMetrics) -> None:
+        self.total = 0
+        self._log = log
+        self._worker = worker
+        self._metrics = metrics
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lag-monitor", daemon=True)
+        self._logger = structlog.get_logger(__name__)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop watching, and wait for a measurement in progress."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def measure(self) -> int:
+        """Return, and export, the offsets that this worker has still to read."""
+        ends = self._log.ends(TOPICS)
+        total = 0
+        for source, position in self._worker.positions.items():
+            behind = max(ends.get(source, position) - position, 0)
+            self._metrics.lag.labels(*source).set(behind)
+            total += behind
+        self.total = total
+        return total
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK_SECONDS):
+            try:
+                self.measure()
+            except EventLogError as error:
+                self._logger.warning("lag_not_measured", error=str(error))

@@ -1,0 +1,80 @@
+"""One archiver at a time: the others stand by until the one that archives is gone."""
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from streaming.archiver import Archiver
+
+LOOK_SECONDS = 0.2
+
+
+class StandbyArchiver:
+    """Begins to archive once no other process archives into `folder`.
+
+    Two archivers at once would lose nothing, but one of them could write the older state of an
+    item last. The lock is the file `folder/lock`; the system lets go of it when its process
+    ends, however it ends.
+    """
+
+    def __init__(self, folder: Path, make: Callable[[], Archiver]) -> None:
+        self._file = folder / "lock"
+        self._make = make
+        self._archiver: Archiver | None = None
+        self._failure: BaseException | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="archiver", daemon=True)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the archiving, or None."""
+        return self._failure
+
+    @property
+    def archives(self) -> bool:
+        """Whether this is the one that archives."""
+        return self._archiver is not None and self._failure is None
+
+    def start(self) -> None:
+        """Begin to stand by."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """Write what is collected and return once the thread has ended."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                if self._wait_for_turn(descriptor):
+                    self._archive()
+            finally:
+                os.close(descriptor)
+        except Exception as error:  # noqa: BLE001 — said by `failure`, as the archiver's own is
+            self._failure = error
+
+    def _wait_for_turn(self, descriptor: int) -> bool:
+        while not self._stop.is_set():
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._stop.wait(LOOK_SECONDS)
+            else:
+                return True
+        return False
+
+    def _archive(self) -> None:
+        archiver = self._make()
+        archiver.start()
+        self._archiver = archiver
+        # One that failed makes way for the next.
+        while archiver.failure is None and not self._stop.is_set():
+            self._stop.wait(LOOK_SECONDS)
+        archiver.stop()
+        self._failure = archiver.failure
