@@ -15,6 +15,7 @@ from feature_repo.event_log import (
     EventLog,
     EventLogError,
     LogRecord,
+    LostPositionError,
     TopicPartition,
 )
 from feature_repo.schema import Event, Item, User
@@ -64,10 +65,10 @@ class LogArchive(SegmentArchive, PositionArchive, Protocol):
 
 
 class Archiver:
-    """Collects decoded records and writes them as segments named by their first offset.
+    """Collects decoded records and writes them as segments named by their place in the log.
 
-    A crash between writing and committing repeats the segment under the same name; an event
-    that then lies in two segments is read once. housekeeping: called now and then, for
+    A crash between writing and committing repeats the segment, under the same name or beside
+    it; an event that lies in two segments is read once. housekeeping: called now and then, for
     retention. Records that cannot be decoded are the worker's business.
     """
 
@@ -127,6 +128,8 @@ class Archiver:
         """
         try:
             records = self._consumer.poll(_POLL_RECORDS, _POLL_SECONDS)
+        except LostPositionError:
+            raise  # Trying again is no help: records are gone, and somebody has to know.
         except EventLogError as error:
             self._logger.warning("poll_failed", error=str(error))
             self._stop.wait(self.settings.retry_seconds)
@@ -164,7 +167,7 @@ class Archiver:
 
     def _collect(self, record: LogRecord) -> None:
         if not self._positions:
-            self._segment = f"{LIVE}{record.source.partition:05d}-{record.offset:020d}"
+            self._first = (record.source, record.offset)
             self._flush_due = time.monotonic() + self.settings.archive_seconds
         self._positions[record.source] = record.offset + 1
         try:
@@ -189,15 +192,16 @@ class Archiver:
         self.flush()
 
     def _write(self) -> None:
+        segment = self._segment_name()
         with self.metrics.stage("archive"):
             if self._events:
-                self._archive.write_events(self._segment, self._events)
+                self._archive.write_events(segment, self._events)
             if self._items:
                 items = [item for item in self._items.values() if item is not None]
                 gone = [item_id for item_id, item in self._items.items() if item is None]
-                self._archive.write_items(self._segment, items, gone)
+                self._archive.write_items(segment, items, gone)
             if self._users:
-                self._archive.write_users(self._segment, list(self._users.values()))
+                self._archive.write_users(segment, list(self._users.values()))
             for user_id in self._erased:
                 self._archive.erase_user(user_id)
             # Last: what is before them is in the archive whatever happens.
@@ -211,8 +215,14 @@ class Archiver:
         for (topic, partition), offset in self._positions.items():
             self.metrics.position.labels(GROUP, topic, partition).set(offset)
 
+    def _segment_name(self) -> str:
+        source, first = self._first
+        # The end too: one who lost the partition must not replace what its new owner wrote.
+        end = self._positions[source]
+        return f"{LIVE}{source.topic}-{source.partition:05d}-{first:020d}-{end:020d}"
+
     def _clear(self) -> None:
-        self._segment = ""
+        self._first = (TopicPartition("", 0), 0)
         self._events: list[Event] = []
         self._items: dict[str, Item | None] = {}
         self._users: dict[str, User] = {}
