@@ -57,8 +57,6 @@ class Decoder:
         topic = record.source.topic
         if record.key is None:
             raise DecodeError("the key is null.")
-        if _is_no_text(record.key):
-            raise DecodeError("the key is not UTF-8.")
         if record.value is None:
             return self._tombstone(topic, record.key)
         model = MODELS.get(topic)
@@ -99,11 +97,6 @@ class Decoder:
         if topic == USERS:
             return UserErased(key)
         raise DecodeError("the value is null: an event cannot be deleted.")
-
-
-def _is_no_text(key: str) -> bool:
-    # Bytes that are no UTF-8 are surrogates here, which nothing can store as text.
-    return any("\ud800" <= character <= "\udfff" for character in key)
 
 
 def _reason(error: ValidationError) -> str:

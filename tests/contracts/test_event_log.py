@@ -108,6 +108,18 @@ def test_poll_returns_at_most_what_was_asked_for(log: EventLog) -> None:
     assert sorted(v for batch in batches for v in values(batch)) == sorted("abcdevwxyz")
 
 
+def test_the_ends_are_where_a_reader_of_everything_stands(log: EventLog) -> None:
+    log.append(EVENTS, messages("a", "b"))
+    log.append(ITEMS, messages("c"))
+    records = drain(log.consumer(None, [EVENTS, ITEMS]), 3)
+    ends = log.ends([EVENTS, ITEMS])
+    assert positions_after(records).items() <= ends.items()
+    log.append(EVENTS, messages("d"))
+    assert sum(log.ends([EVENTS]).values()) > sum(
+        end for source, end in ends.items() if source.topic == EVENTS
+    )
+
+
 def test_poll_without_records_returns_nothing(log: EventLog) -> None:
     assert log.consumer("g", [EVENTS]).poll(10, 0.01) == []
 
