@@ -43,6 +43,10 @@ $(READY): requirements.lock pyproject.toml | $(UV)
 servers: ## Install the real servers the tests run against (Redis, Kafka), where they are absent
 	infra/install-test-servers
 
+.PHONY: dev-servers
+dev-servers: install ## Run a Kafka and a Redis for development until Ctrl-C, and print their URLs
+	infra/dev-servers
+
 .PHONY: check
 check: install ## Formatting, lint, types and the direction of imports
 	$(BIN)/ruff format --check .

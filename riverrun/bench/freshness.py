@@ -1,9 +1,8 @@
 """How long until feedback counts, seen from outside the server."""
 
-import itertools
-import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from uuid import uuid4
@@ -11,7 +10,8 @@ from uuid import uuid4
 import httpx
 import numpy as np
 
-BATCH = 10
+from riverrun.bench.senders import Sender, SteadyLoad, event_of
+
 POLL_SECONDS = 0.002
 
 
@@ -28,23 +28,32 @@ class FreshnessResult:
 
 
 def event_freshness(
-    url: str, users: Sequence[str], items: Sequence[str], *, rate: int, samples: int, seed: int
+    make: Callable[[], Sender],
+    url: str,
+    users: Sequence[str],
+    items: Sequence[str],
+    *,
+    rate: int,
+    samples: int,
+    seed: int,
 ) -> FreshnessResult:
-    """From the 202 of `/v1/events` to the first `/v1/recommend` whose list reflects it.
+    """From the acknowledgement of an event to the first `/v1/recommend` that reflects it.
 
     Each sample clicks the first item of a user's list and asks again, leaving out what the
-    user has seen, until that item is gone.
+    user has seen, until that item is gone. make: opens the way in; called here and in the
+    process that sends `rate` events a second beside.
     """
     random = np.random.default_rng(seed)
     delays: list[float] = []
     lost = 0
     with (
         httpx.Client(base_url=url, timeout=10) as client,
-        _Load(url, users, items, rate) as load,
+        make() as sender,
+        SteadyLoad(make, users, items, rate) as load,
     ):
         for user in random.choice(np.array(users, dtype=object), samples):
             first = _recommend(client, user)[0]
-            _post(client, "/v1/events", _event(user, first))
+            sender.send_events([event_of(user, first)])
             acknowledged = time.perf_counter()
             gone = _until(partial(_is_not_listed, client, user, first))
             if gone:
@@ -54,74 +63,26 @@ def event_freshness(
     return _result("event → changed list", load.achieved_rate, delays, lost)
 
 
-def item_freshness(url: str, *, samples: int) -> FreshnessResult:
-    """From the acknowledgement of `/v1/items` to the item's own similar items being served."""
+def item_freshness(
+    make: Callable[[], Sender], urls: Sequence[str], *, samples: int
+) -> FreshnessResult:
+    """From the acknowledgement of an item until every server serves what is similar to it."""
     delays: list[float] = []
     lost = 0
-    with httpx.Client(base_url=url, timeout=10) as client:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(httpx.Client(base_url=url, timeout=10)) for url in urls]
+        sender = stack.enter_context(make())
         for number in range(samples):
             item_id = f"bench-{uuid4().hex}"
-            item = {"item_id": item_id, "title": f"Blue ceramic teapot number {number}"}
-            _post(client, "/v1/items", item)
+            sender.send_item({"item_id": item_id, "title": f"Blue ceramic teapot number {number}"})
             acknowledged = time.perf_counter()
-            path = f"/v1/items/{item_id}/similar"
-            if _until(partial(_is_found, client, path)):
+            if all(_until(partial(_is_found, client, item_id)) for client in clients):
                 delays.append(time.perf_counter() - acknowledged)
             else:
                 lost += 1
-            client.delete(f"/v1/items/{item_id}")
-    return _result("new item → retrievable", 0, delays, lost)
-
-
-class _Load:
-    """Posts events in small batches at a steady rate until it is stopped."""
-
-    def __init__(self, url: str, users: Sequence[str], items: Sequence[str], rate: int) -> None:
-        self._url, self._users, self._items, self._rate = url, users, items, rate
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="bench-load", daemon=True)
-        self._sent = 0
-        self._seconds = 0.0
-
-    @property
-    def achieved_rate(self) -> float:
-        return self._sent / self._seconds if self._seconds else 0.0
-
-    def __enter__(self) -> "_Load":
-        if self._rate:
-            self._thread.start()
-            time.sleep(2)  # measure under a steady load, not while it ramps up
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stop.set()
-        if self._rate:
-            self._thread.join()
-
-    def _run(self) -> None:
-        random = np.random.default_rng(0)
-        start = time.perf_counter()
-        with httpx.Client(base_url=self._url, timeout=30) as client:
-            for batch in itertools.count(1):
-                users = random.integers(len(self._users), size=BATCH)
-                items = random.integers(len(self._items), size=BATCH)
-                events = [
-                    _event(self._users[user], self._items[item])
-                    for user, item in zip(users, items, strict=True)
-                ]
-                _post(client, "/v1/events", events)
-                self._sent += BATCH
-                self._seconds = time.perf_counter() - start
-                if self._stop.wait(max(batch * BATCH / self._rate - self._seconds, 0)):
-                    return
-
-
-def _event(user_id: str, item_id: str) -> dict[str, str]:
-    return {"user_id": user_id, "item_id": item_id, "event_type": "view"}
-
-
-def _post(client: httpx.Client, path: str, body: object) -> None:
-    client.post(path, json=body).raise_for_status()
+            sender.delete_item(item_id)
+    where = "" if len(urls) == 1 else f" on {len(urls)} replicas"
+    return _result(f"new item → retrievable{where}", 0, delays, lost)
 
 
 def _recommend(client: httpx.Client, user_id: str) -> list[str]:
@@ -134,8 +95,8 @@ def _is_not_listed(client: httpx.Client, user_id: str, item_id: str) -> bool:
     return item_id not in _recommend(client, user_id)
 
 
-def _is_found(client: httpx.Client, path: str) -> bool:
-    return client.get(path).is_success
+def _is_found(client: httpx.Client, item_id: str) -> bool:
+    return client.get(f"/v1/items/{item_id}/similar").is_success
 
 
 def _until(condition: Callable[[], bool], within: float = 10.0) -> bool:

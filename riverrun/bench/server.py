@@ -1,4 +1,4 @@
-"""A real `riverrun up` in a process of its own, for the length of a benchmark or a demo."""
+"""A real `riverrun up` or `serve` in a process of its own, for the length of a benchmark."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +38,16 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(home: Path, *, ready_within: float = 300.0) -> Iterator[RunningServer]:
-    """Start `riverrun up` on `home` at a free loopback port; stop it in the end.
+def running_server(
+    home: Path,
+    command: str = "up",
+    *,
+    environment: Mapping[str, str] | None = None,
+    ready_within: float = 300.0,
+) -> Iterator[RunningServer]:
+    """Start `riverrun COMMAND` on `home` at a free loopback port; stop it in the end.
+
+    environment: variables besides this process's.
 
     Raises `UserError` with the end of the server's log where it does not become ready.
     """
@@ -47,21 +55,27 @@ def running_server(home: Path, *, ready_within: float = 300.0) -> Iterator[Runni
     log = home / "server.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "riverrun", "up", "--home", str(home), "--port", str(port)],
+            [sys.executable, "-m", "riverrun", command, "--home", str(home), "--port", str(port)],
             stdout=output,
             stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
         )
     url = f"http://127.0.0.1:{port}"
     try:
         _wait_until_ready(url, process, log, ready_within)
         yield RunningServer(url, process.pid)
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop_process(process)
+
+
+def stop_process(process: subprocess.Popen[bytes]) -> None:
+    """Ask the process to stop, and kill it where it does not within half a minute."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def free_port() -> int:
@@ -78,15 +92,16 @@ def _wait_until_ready(
     deadline = time.monotonic() + ready_within
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise UserError(f"the server stopped with code {process.returncode}:\n{_tail(log)}")
+            raise UserError(f"the server stopped with code {process.returncode}:\n{tail(log)}")
         try:
             if httpx.get(f"{url}/readyz", timeout=5).is_success:
                 return
         except httpx.TransportError:
             pass
         time.sleep(0.1)
-    raise UserError(f"the server was not ready within {ready_within:.0f} s:\n{_tail(log)}")
+    raise UserError(f"the server was not ready within {ready_within:.0f} s:\n{tail(log)}")
 
 
-def _tail(log: Path, lines: int = 15) -> str:
+def tail(log: Path, lines: int = 15) -> str:
+    """Return the last lines of a log file."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

@@ -1,7 +1,9 @@
 """`riverrun bench`: figures about a running server, measured from another process."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,7 @@ from riverrun.bench.machine import describe_machine
 from riverrun.cli.console import err, out
 
 if TYPE_CHECKING:
+    from riverrun.bench.kafka_shop import KafkaShop
     from riverrun.bench.server import RunningServer
 
 app = typer.Typer(
@@ -30,6 +33,14 @@ ShopHome = Annotated[
     Path | None, typer.Option("--home", metavar="DIR", help="Where the shop is kept.")
 ]
 Items = Annotated[int, typer.Option(min=100, help="Items, and as many users.")]
+KafkaUrl = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Measure the deployment on a Kafka: kafka://HOST:PORT."),
+]
+RedisUrl = Annotated[
+    str, typer.Option(metavar="URL", help="An empty Redis database, with --kafka; emptied after.")
+]
+DEFAULT_REDIS = "redis://127.0.0.1:6379/0"
 Seconds = Annotated[int, typer.Option(min=1, help="How long each load lasts.")]
 
 
@@ -64,23 +75,45 @@ def recommend(
 @app.command()
 def freshness(
     items: Items = SMALL,
-    rate: Annotated[int, typer.Option(help="Events a second beside the measurement.")] = 500,
+    rate: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Events a second beside the measurement; may be repeated.  [default: 0 and 500, "
+            "with --kafka 0, 1000 and 5000]"
+        ),
+    ] = None,
     samples: Annotated[int, typer.Option(min=10, help="Clicks, and new items.")] = 200,
+    kafka: KafkaUrl = None,
+    redis: RedisUrl = DEFAULT_REDIS,
+    replicas: Annotated[int, typer.Option(min=1, help="Servers, with --kafka.")] = 2,
     home: ShopHome = None,
 ) -> None:
-    """From the 202 of /v1/events to the first list that reflects it, idle and under load.
+    """From the acknowledgement of an event to the first list that reflects it, idle and loaded.
 
-    Also from the acknowledgement of a new item to the moment it can be retrieved.
+    Also from the acknowledgement of a new item to the moment it can be retrieved. Embedded,
+    events are posted to the API; with --kafka they are produced to its topics, one
+    `riverrun stream` learns from them, and all servers must know the new item.
     """
     from riverrun.bench.freshness import event_freshness, item_freshness
+    from riverrun.bench.kafka_shop import running_replicas, running_worker
+    from riverrun.bench.senders import HttpSender, KafkaSender, Sender
 
     table = Table("", "events/s beside", "samples", "p50 ms", "p99 ms", "never", title="freshness")
-    with _shop(home, items) as (server, users, item_ids):
+    with ExitStack() as stack:
+        make: Callable[[], Sender]
+        if kafka is None:
+            server, users, item_ids = stack.enter_context(_shop(home, items))
+            make, urls = partial(HttpSender, server.url), [server.url]
+        else:
+            shop, users, item_ids = stack.enter_context(_kafka_shop(home, items, kafka, redis))
+            stack.enter_context(running_worker(shop))
+            servers = stack.enter_context(running_replicas(shop, replicas))
+            make, urls = partial(KafkaSender, shop.connection), [each.url for each in servers]
         results = [
-            event_freshness(server.url, users, item_ids, rate=each, samples=samples, seed=7)
-            for each in (0, rate)
+            event_freshness(make, urls[0], users, item_ids, rate=each, samples=samples, seed=7)
+            for each in rate or ([0, 500] if kafka is None else [0, 1_000, 5_000])
         ]
-        results.append(item_freshness(server.url, samples=samples))
+        results.append(item_freshness(make, urls, samples=samples))
     for result in results:
         table.add_row(
             result.what,
@@ -91,6 +124,38 @@ def freshness(
             str(result.lost),
         )
     _print(table, items)
+
+
+@app.command()
+def stream(
+    kafka: Annotated[
+        str, typer.Option(metavar="URL", help="A Kafka: kafka://HOST:PORT.")
+    ] = "kafka://127.0.0.1:9092",
+    redis: RedisUrl = DEFAULT_REDIS,
+    events: Annotated[int, typer.Option(min=1_000, help="How many go through.")] = 100_000,
+    users: Annotated[int, typer.Option(min=1, help="Whose they are.")] = 20_000,
+    partitions: Annotated[int, typer.Option(min=1, help="Of the topics.")] = 4,
+    items: Items = SMALL,
+    home: ShopHome = None,
+) -> None:
+    """Events a second of one `riverrun stream`: Kafka, state, embeddings, Redis, commit.
+
+    Beside it what kafka-python alone does, and where the worker's time goes.
+    """
+    from riverrun.bench.stream import measure_stream
+
+    with _kafka_shop(home, items, kafka, redis, partitions) as (shop, _, item_ids):
+        people = [f"bench-{number}" for number in range(users)]
+        result = measure_stream(shop, people, item_ids, events=events, seed=7)
+    table = Table("", "events/s", title=f"{events:,} events of {users:,} users")
+    table.add_row("kafka-python alone, produced", f"{result.produced_per_second:,.0f}")
+    table.add_row("kafka-python alone, consumed", f"{result.consumed_per_second:,.0f}")
+    table.add_row("riverrun stream, the whole path", f"{result.applied_per_second:,.0f}")
+    _print(table, items)
+    shares = Table("stage", "share of time", title="where the worker's threads spend it")
+    for stage, share in result.stages:
+        shares.add_row(stage, f"{share:.0%}")
+    out.print(shares)
 
 
 @app.command()
@@ -156,20 +221,41 @@ def _say(title: str) -> None:
 
 
 @contextmanager
+def _kafka_shop(
+    home: Path | None, items: int, kafka: str, redis: str, partitions: int = 4
+) -> Iterator[tuple["KafkaShop", list[str], list[str]]]:
+    """Make topics for a trained sample shop; give it with user ids and item ids."""
+    from riverrun.bench.kafka_shop import kafka_shop
+    from riverrun.bench.shop import prepare_shop
+
+    folder = home or Path(f".riverrun/bench-kafka-{items}")
+    prepare_shop(folder, items)
+    # What an earlier run has archived is not in this run's topics.
+    shutil.rmtree(folder / "archive" / "positions", ignore_errors=True)
+    with kafka_shop(folder, kafka, redis, partitions) as shop:
+        yield shop, *_known(folder)
+
+
+@contextmanager
 def _shop(home: Path | None, items: int) -> Iterator[tuple["RunningServer", list[str], list[str]]]:
     """Start a server on a trained sample shop; give it with user ids and item ids."""
-    from feature_repo.archive import Archive
     from riverrun.bench.server import running_server
     from riverrun.bench.shop import prepare_shop
 
     folder = home or _default_home(items)
     prepare_shop(folder, items)
-    archive = Archive(folder / "archive")
-    users = archive.scan_events().select("user_id").unique().sort("user_id").collect()
-    item_ids = [item.item_id for item in archive.items()]
     err.print(f"starting riverrun up on {folder} ...")
     with running_server(folder) as server:
-        yield server, users["user_id"].to_list(), item_ids
+        yield server, *_known(folder)
+
+
+def _known(home: Path) -> tuple[list[str], list[str]]:
+    """Return the shop's user ids and item ids."""
+    from feature_repo.archive import Archive
+
+    archive = Archive(home / "archive")
+    users = archive.scan_events().select("user_id").unique().sort("user_id").collect()
+    return users["user_id"].to_list(), [item.item_id for item in archive.items()]
 
 
 def _default_home(items: int) -> Path:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from riverrun.cli.console import err, next_command, out
@@ -39,9 +40,9 @@ def list_(
         (topic, partition), offset, key, value = letter.record
         table.add_row(
             f"{topic}/{partition}@{offset}",
-            repr(key),
-            letter.reason,
-            repr((value or b"")[:SHOWN_BYTES]),
+            escape(repr(key)),
+            escape(letter.reason),
+            escape(repr((value or b"")[:SHOWN_BYTES])),
         )
     out.print(table)
     err.print(f"{len(letters):,} dead letters")

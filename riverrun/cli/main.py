@@ -5,6 +5,7 @@ import warnings
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from riverrun import __version__
 from riverrun.cli import (
@@ -75,5 +76,6 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        err.print(f"[bold red]riverrun:[/] {error}", markup=True)
+        # The message quotes what a person has typed, brackets included.
+        err.print(f"[bold red]riverrun:[/] {escape(str(error))}")
         sys.exit(2)

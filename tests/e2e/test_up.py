@@ -141,7 +141,7 @@ def test_a_broken_bundle_is_refused_by_name_while_the_old_one_serves(home: Path)
         (["up", "--home", "EMPTY"], "no bundle has been published"),
         (["train", "--home", "EMPTY"], "the catalogue is empty"),
         (["up", "--settings", "missing.toml"], "no such file"),
-        (["evaluate", "--preset", "nothing", "--data", "x"], "no evaluation protocol"),
+        (["evaluate", "--preset", "[/x]", "--data", "x"], "'[/x]' has no evaluation protocol"),
         (["import", "events", "missing.csv", "--home", "EMPTY"], "missing.csv"),
     ],
 )

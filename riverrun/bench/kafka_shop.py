@@ -1,0 +1,127 @@
+"""A shop on a Kafka and a Redis: a worker and replicas in processes of their own."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import redis
+from prometheus_client.parser import text_string_to_metric_families
+
+from riverrun.bench.server import RunningServer, free_port, running_server, stop_process, tail
+from riverrun.errors import UserError
+from streaming.kafka_connection import KafkaConnection, parse_kafka_url
+from streaming.kafka_settings import KafkaSettings
+from streaming.kafka_topics import create_topics
+
+READY_SECONDS = 300.0
+TOMBSTONE_DAYS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaShop:
+    """Where its parts are. The topics are this run's own, the Redis was empty before it."""
+
+    home: Path
+    connection: KafkaConnection
+    environment: Mapping[str, str]
+
+
+@contextmanager
+def kafka_shop(home: Path, kafka_url: str, redis_url: str, partitions: int) -> Iterator[KafkaShop]:
+    """Create topics under a prefix of their own; empty the Redis database in the end.
+
+    Raises `UserError` where the Redis database is not empty or a URL is none.
+    """
+    try:
+        own = f"{kafka_url.rstrip('/')}/bench-{uuid4().hex[:12]}"
+        connection = parse_kafka_url(own, KafkaSettings(partitions=partitions))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    with redis.Redis.from_url(redis_url) as store:
+        if store.dbsize():
+            raise UserError(
+                f"--redis {redis_url}: the database must be empty: it is emptied after."
+            )
+        create_topics(connection, TOMBSTONE_DAYS)
+        environment = {
+            "RIVERRUN_LOG_URL": own,
+            "RIVERRUN_ONLINE_URL": redis_url,
+            "RIVERRUN_STREAMING__KAFKA__PARTITIONS": str(partitions),
+        }
+        try:
+            yield KafkaShop(home, connection, environment)
+        finally:
+            store.flushdb()
+
+
+class RunningWorker:
+    """A `riverrun stream` process, seen through its metrics."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+        self._process = process
+        self._url = f"http://127.0.0.1:{port}/metrics"
+        self._log = log
+
+    def totals(self, metric: str, label: str) -> dict[str, float]:
+        """Return the values of a counter by one of its labels, added up over the others."""
+        totals: dict[str, float] = {}
+        for family in text_string_to_metric_families(httpx.get(self._url, timeout=10).text):
+            for sample in family.samples:
+                if sample.name == metric:
+                    name = sample.labels[label]
+                    totals[name] = totals.get(name, 0.0) + sample.value
+        return totals
+
+    def wait_until_it_answers(self) -> None:
+        """Return once metrics are served: the worker has begun."""
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise UserError(f"the worker stopped:\n{tail(self._log)}")
+            try:
+                httpx.get(self._url, timeout=5).raise_for_status()
+            except httpx.TransportError:
+                time.sleep(0.1)
+            else:
+                return
+        raise UserError(
+            f"the worker did not begin within {READY_SECONDS:.0f} s:\n{tail(self._log)}"
+        )
+
+
+@contextmanager
+def running_worker(shop: KafkaShop) -> Iterator[RunningWorker]:
+    """Start `riverrun stream`; stop it in the end."""
+    port = free_port()
+    log = shop.home / "worker.log"
+    command = [sys.executable, "-m", "riverrun", "stream", "--home", str(shop.home)]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [*command, "--metrics-port", str(port)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **shop.environment},
+        )
+    try:
+        worker = RunningWorker(process, port, log)
+        worker.wait_until_it_answers()
+        yield worker
+    finally:
+        stop_process(process)
+
+
+@contextmanager
+def running_replicas(shop: KafkaShop, count: int) -> Iterator[list[RunningServer]]:
+    """Start so many `riverrun serve`; stop them in the end."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(running_server(shop.home, "serve", environment=shop.environment))
+            for _ in range(count)
+        ]
