@@ -99,11 +99,11 @@ class SqliteState:
     def load(self, partition: int, user_ids: Collection[str], item_ids: Collection[str]) -> Slice:
         """Return the partition's part of the state of these users and items."""
         # The version first: whatever is newer than it, the commit will refuse.
-        versions = self._query("SELECT version FROM partitions WHERE partition = ?", (partition,))
+        version = self._version(partition)
         positions = self._query(
             "SELECT topic, next_offset FROM positions WHERE partition = ?", (partition,)
         )
-        slice_ = Slice(versions[0][0] if versions else 0, dict(positions))
+        slice_ = Slice(version, dict(positions))
         slice_.histories.update(self._histories(user_ids))
         for kind in ADDITIVE:
             rows = self._of_keys(
@@ -194,6 +194,7 @@ class SqliteState:
         """Take keys off the partition's list where the online store has their newest values."""
         # Without an fsync: if this is lost with the power, the keys are pushed once more.
         with self._transaction("NORMAL") as connection:
+            newest = stamp_of(partition, self._version(partition))
             for (kind, key), stamp in stamps.items():
                 entry = (partition, kind, key)
                 (current,) = connection.execute(
@@ -202,13 +203,13 @@ class SqliteState:
                     "(SELECT stamp FROM unpushed WHERE partition = ?1 AND kind = ?2 AND key = ?3))",
                     entry,
                 ).fetchone()
-                if current == stamp:
+                if (current or newest) == stamp:
                     connection.execute(
                         "DELETE FROM unpushed WHERE partition = ? AND kind = ? AND key = ?", entry
                     )
                 elif kind not in (ITEM, USER):
                     connection.execute(
-                        "INSERT OR IGNORE INTO unpushed VALUES (?, ?, ?, ?, NULL)", (*entry, stamp)
+                        "INSERT OR IGNORE INTO unpushed VALUES (?, ?, ?, ?, NULL)", (*entry, newest)
                     )
 
     def partitions(self) -> list[int]:
@@ -255,6 +256,10 @@ class SqliteState:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+    def _version(self, partition: int) -> int:
+        rows = self._query("SELECT version FROM partitions WHERE partition = ?", (partition,))
+        return int(rows[0][0]) if rows else 0
 
     def _raise_version(self, partition: int, version: int) -> None:
         if version == 0:
