@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from feature_repo.archive import Archive
 from riverrun.server import ServingParts, open_serving, services_of
 from riverrun.settings import Settings
+from riverrun.state import open_state
 from serving.http.app import create_app
 from serving.live_model import ModelHolder
 from streaming.applied import AppliedNotifier
@@ -18,7 +19,6 @@ from streaming.archiver import Archiver
 from streaming.materialise import Progress, materialise
 from streaming.metrics import StreamMetrics
 from streaming.retention import housekeep
-from streaming.sqlite_state import SqliteState
 from streaming.worker import Worker
 
 
@@ -43,7 +43,7 @@ def embedded_shop(
     """
     with ExitStack() as stack:
         serving = open_serving(settings, stack)
-        state = SqliteState(settings.checkpoint)
+        state = open_state(settings)
         stack.callback(state.close)
         archive = Archive(settings.archive)
         # What was imported since the last start, before a worker runs on the same state.

@@ -6,7 +6,7 @@
     <prefix>additive:<kind>:<p>     hash: item id → the partition's part
     <prefix>stamps                  hash: "<kind> <item id>" → the last commit that touched it
     <prefix>unpushed:<p>            hash: "<kind> <key>" → the commit that put it on the list
-    <prefix>records:<p>             hash: "<kind> <key>" → item or user on the list, empty if gone
+    <prefix>records                 hash: "<kind> <key>" → item or user, empty if deleted
     <prefix>segments                set of folded archive segments
 
 Durable as far as Redis is (`appendonly yes`): a Redis that comes back without what was
@@ -46,16 +46,15 @@ from streaming.stream_state import (
 PREFIX = "riverrun:state:"
 TIMEOUT_SECONDS = 10.0
 
-# KEYS: stamps, unpushed, records, partition. ARGV: the partition, then a key, the stamp of its
-# pushed value, and 1 where the value is kept, so that it can be pushed again; and so on.
+# KEYS: stamps, unpushed, partition. ARGV: the partition, then a key and the stamp of its pushed
+# value, and so on.
 _FORGET = """
-local newest = ARGV[1] .. ':' .. (redis.call('HGET', KEYS[4], 'version') or '0')
-for i = 2, #ARGV, 3 do
+local newest = ARGV[1] .. ':' .. (redis.call('HGET', KEYS[3], 'version') or '0')
+for i = 2, #ARGV, 2 do
     local current = redis.call('HGET', KEYS[1], ARGV[i]) or redis.call('HGET', KEYS[2], ARGV[i])
     if (current or newest) == ARGV[i + 1] then
         redis.call('HDEL', KEYS[2], ARGV[i])
-        redis.call('HDEL', KEYS[3], ARGV[i])
-    elseif ARGV[i + 2] == '1' then
+    else
         redis.call('HSETNX', KEYS[2], ARGV[i], newest)
     end
 end
@@ -129,7 +128,7 @@ class RedisState:
                 _unpushed(partition),
                 {**stamps, **{_field(key): stamp for key in whole_keys(updates)}},
             ),
-            (_records(partition), records),
+            (_RECORDS, records),
         ]
         with self._errors(), self._redis.pipeline() as pipe:
             pipe.watch(_partition(partition))
@@ -166,7 +165,7 @@ class RedisState:
             with self._redis.pipeline(transaction=False) as pipe:
                 # Stamps before values: a value that is newer than its stamp is pushed once more.
                 pipe.hmget(_STAMPS, fields)
-                pipe.hmget(_records(partition), fields)
+                pipe.hmget(_RECORDS, fields)
                 pipe.smembers(_PARTITIONS)
                 stamps, records, partitions = pipe.execute()
             histories = self._histories_of(wanted.get(HISTORY, []))
@@ -176,21 +175,15 @@ class RedisState:
         for user_id in wanted.get(HISTORY, ()):
             unpushed.updates.histories[user_id] = histories.get(user_id, UserHistory(user_id))
         for (key, entry), stamp, record in zip(entries.items(), stamps, records, strict=True):
-            if key[0] in (ITEM, USER):
-                if record is None:
-                    continue  # Another worker has pushed it meanwhile.
-                decode_record(unpushed.updates, *key, record)
             unpushed.stamps[key] = (stamp or entry).decode()
+            if key[0] in (ITEM, USER):
+                decode_record(unpushed.updates, *key, record)
         return unpushed
 
     def forget_pushed(self, partition: int, stamps: Mapping[Key, str]) -> None:
         """Take keys off the partition's list where the online store has their newest values."""
-        names = [_STAMPS, _unpushed(partition), _records(partition), _partition(partition)]
-        arguments = [
-            argument
-            for key, stamp in stamps.items()
-            for argument in (_field(key), stamp, int(key[0] not in (ITEM, USER)))
-        ]
+        names = [_STAMPS, _unpushed(partition), _partition(partition)]
+        arguments = [each for key, stamp in stamps.items() for each in (_field(key), stamp)]
         with self._errors():
             self._forget(names, [partition, *arguments])
 
@@ -234,12 +227,11 @@ class RedisState:
                 for partition in self.partitions()
             }
             with self._redis.pipeline() as pipe:
-                pipe.delete(_HISTORIES, _STAMPS, _SEGMENTS)
+                pipe.delete(_HISTORIES, _RECORDS, _STAMPS, _SEGMENTS)
                 for partition, version in versions.items():
                     pipe.delete(
                         _partition(partition),
                         _unpushed(partition),
-                        _records(partition),
                         *(_additive(kind, partition) for kind in ADDITIVE),
                     )
                     pipe.hset(_partition(partition), _VERSION, version + 1)
@@ -295,6 +287,7 @@ _VERSION: Any = b"version"
 _PARTITIONS = f"{PREFIX}partitions"
 _HISTORIES = f"{PREFIX}histories"
 _STAMPS = f"{PREFIX}stamps"
+_RECORDS = f"{PREFIX}records"
 _SEGMENTS = f"{PREFIX}segments"
 
 
@@ -308,10 +301,6 @@ def _additive(kind: AdditiveKind[Any], partition: int) -> str:
 
 def _unpushed(partition: int) -> str:
     return f"{PREFIX}unpushed:{partition}"
-
-
-def _records(partition: int) -> str:
-    return f"{PREFIX}records:{partition}"
 
 
 def _field(key: Key) -> str:

@@ -32,12 +32,6 @@ from tests.support.redis_server import redis_server
 SCHEMES = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
 
 
-@pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as url:
-        yield url
-
-
 @pytest.fixture(scope="module", params=SCHEMES)
 def open_state(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
@@ -249,11 +243,19 @@ def test_merged_over_partitions_it_is_the_fold_of_all_events(
         assert merged.hour == pytest.approx(expected.hour)
 
 
+def values_of(updates: Updates) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (HISTORY, updates.histories),
+        (ITEM, updates.items),
+        ("statistics", updates.statistics),
+    ]
+
+
 class Pusher:
     """Reads a list, pushes to the store, and takes the keys off: one call a time."""
 
-    def __init__(self, state: OpenState, online: dict[Key, Any]) -> None:
-        self.state, self.online = state, online
+    def __init__(self, state: OpenState, online: dict[Key, Any], committed: dict[Key, Any]) -> None:
+        self.state, self.online, self.committed = state, online, committed
         self.pending: list[tuple[int, Unpushed]] = []
         self.pushed: list[tuple[int, Unpushed]] = []
 
@@ -266,20 +268,22 @@ class Pusher:
         known = before.statistics.get("i", nothing("i"))
         updates = Updates(
             histories={f"u{partition}": history(f"u{partition}", time)},
+            items={
+                f"i{partition}": None
+                if time % 3 == 0
+                else Item(item_id=f"i{partition}", title=str(time))
+            },
             statistics={"i": count(known, "view", time)},
         )
         stamp = self.state.commit(partition, before.version, updates, {})
+        self.committed |= {(ITEM, key): item for key, item in updates.items.items()}
         self.pending.append((partition, whole_values(updates, stamp)))
 
     def push(self) -> None:
         if self.pending:
             partition, unpushed = self.pending.pop(0)
-            self.online.update(
-                {(HISTORY, key): each for key, each in unpushed.updates.histories.items()}
-            )
-            self.online.update(
-                {("statistics", key): each for key, each in unpushed.updates.statistics.items()}
-            )
+            for kind, values in values_of(unpushed.updates):
+                self.online.update({(kind, key): value for key, value in values.items()})
             self.pushed.append((partition, unpushed))
 
     def forget(self) -> None:
@@ -304,7 +308,8 @@ def test_what_is_pushed_last_is_the_newest(
     """Two pushers, each of them perhaps a zombie of the other, in any order of their calls."""
     shared.reset()
     online: dict[Key, Any] = {}
-    pushers = Pusher(shared, online), Pusher(shared, online)
+    items: dict[Key, Any] = {}
+    pushers = Pusher(shared, online, items), Pusher(shared, online, items)
     for time, (which, action) in enumerate(actions):
         pusher = pushers[which]
         match action.split():
@@ -329,6 +334,7 @@ def test_what_is_pushed_last_is_the_newest(
     histories = {each.user_id: each for some in shared.all_histories() for each in some}
     merged = {each.item_id: each for some in shared.all_statistics() for each in some}
     assert online == {
+        **items,
         **{(HISTORY, key): each for key, each in histories.items()},
         **{("statistics", key): each for key, each in merged.items()},
     }
