@@ -73,10 +73,10 @@ def materialise(
     total = 0
     for number, segment in enumerate(segments):
         progress("segments", number, len(segments))
-        total += _fold_segment(archive.scan_segment(segment), segment, state, max_history)
+        total += fold_events(archive.scan_segment(segment), state, max_history, [segment])
     if segments:
         progress("segments", len(segments), len(segments))
-        _commit(state, Updates(users={user.user_id: user for user in archive.users()}))
+        commit_imported(state, Updates(users={user.user_id: user for user in archive.users()}))
     push_unpushed(state, online, log, progress)
     return total
 
@@ -98,7 +98,13 @@ def push_unpushed(
             progress("online store", done, total)
 
 
-def _fold_segment(scan: pl.LazyFrame, segment: str, state: OpenState, max_history: int) -> int:
+def fold_events(
+    scan: pl.LazyFrame, state: OpenState, max_history: int, segments: Sequence[str] = ()
+) -> int:
+    """Fold events of the archive, none of which is in the state; return their number.
+
+    segments: their names, if they are whole segments.
+    """
     columns = ["user_id", "timestamp", "event_id", "item_id", "event_type", "value"]
     events = scan.select(columns).unique("event_id", keep="any").collect()
     events = events.with_columns(pl.col("timestamp").dt.epoch("us"), pl.col("value").fill_null(0.0))
@@ -111,17 +117,18 @@ def _fold_segment(scan: pl.LazyFrame, segment: str, state: OpenState, max_histor
             if after is not before:
                 updates.histories[user_id] = after
         # Histories may be folded again after a crash: a known event changes nothing.
-        _commit(state, updates)
+        commit_imported(state, updates)
     counted = count_columns(events)
     known_statistics = state.load(IMPORTED, (), counted).statistics
     for item_id, before_these in known_statistics.items():
         counted[item_id] = merge(before_these, counted[item_id])
     # Counts may not, so they and the segment's name are one transaction.
-    _commit(state, Updates(statistics=counted), segments=[segment])
+    commit_imported(state, Updates(statistics=counted), segments)
     return events.height
 
 
-def _commit(state: OpenState, updates: Updates, segments: Sequence[str] = ()) -> None:
+def commit_imported(state: OpenState, updates: Updates, segments: Sequence[str] = ()) -> None:
+    """Commit what came from the archive. No worker does, so there is nobody to conflict with."""
     version = state.load(IMPORTED, (), ()).version
     state.commit(IMPORTED, version, updates, {}, segments)
 

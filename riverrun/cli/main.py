@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from riverrun import __version__
-from riverrun.cli import bench, demo, evaluate, import_, sample, serve, train, up
+from riverrun.cli import bench, demo, evaluate, import_, rebuild, sample, serve, train, up
 from riverrun.cli.console import err
 from riverrun.errors import UserError
 
@@ -48,6 +48,7 @@ app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(up.up)
 app.command()(serve.serve)
+app.command()(rebuild.rebuild)
 app.add_typer(bench.app, name="bench")
 
 
