@@ -52,6 +52,7 @@ def embedded_shop(
             checkpoint,
             serving.online,
             serving.log,
+            settings=settings.streaming.co_visitation,
             max_history=settings.history_length,
             progress=progress,
         )
@@ -63,10 +64,12 @@ def embedded_shop(
             serving.online,
             checkpoint,
             lambda: serving.holder.current.encoder,
+            space=lambda: serving.holder.current.space,
             settings=settings.streaming,
             max_history=settings.history_length,
             applied=applied,
             on_statistics=serving.trending.update,
+            on_co_visitation=serving.co_visitation.update,
             metrics=metrics,
         )
         archiver = Archiver(

@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import orjson
 
 from feature_repo.event_log import TopicPartition
 from feature_repo.history import HistoryEvent, UserHistory
-from feature_repo.online_features import ItemStatistics
+from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.schema import Item, User
+from streaming.fold_in import FoldIn
 from streaming.processor import Updates
 
 FORMAT = 1
@@ -27,12 +29,14 @@ T = TypeVar("T")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS histories (user_id TEXT PRIMARY KEY, events BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS statistics (item_id TEXT PRIMARY KEY, counts BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS co_visitation (item_id TEXT PRIMARY KEY, neighbours BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS fold_in (item_id TEXT PRIMARY KEY, sums BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS positions (
     topic TEXT NOT NULL, partition INTEGER NOT NULL, next_offset INTEGER NOT NULL,
     PRIMARY KEY (topic, partition)
 ) WITHOUT ROWID;
 -- What is not in the online store and the changelog yet. A record is null where it was deleted,
--- and for histories and statistics, which have their own tables.
+-- and for what has a table of its own.
 CREATE TABLE IF NOT EXISTS unpushed (
     kind TEXT NOT NULL, key TEXT NOT NULL, record BLOB, PRIMARY KEY (kind, key)
 ) WITHOUT ROWID;
@@ -81,6 +85,14 @@ class Checkpoint:
         """Return the statistics of those items that have any."""
         return self._of_keys("statistics", "item_id", "counts", item_ids, _statistics)
 
+    def co_visitation(self, item_ids: Iterable[str]) -> dict[str, CoVisitation]:
+        """Return the neighbours of those items that have any."""
+        return self._of_keys("co_visitation", "item_id", "neighbours", item_ids, _co_visitation)
+
+    def fold_in(self, item_ids: Iterable[str]) -> dict[str, FoldIn]:
+        """Return the sums of those items that have any."""
+        return self._of_keys("fold_in", "item_id", "sums", item_ids, _fold_in)
+
     def all_histories(self, batch: int = 1_000) -> Iterator[list[UserHistory]]:
         """Yield every history, in batches by user id."""
         yield from self._all("histories", "user_id", "events", batch, _history)
@@ -88,6 +100,10 @@ class Checkpoint:
     def all_statistics(self, batch: int = 10_000) -> Iterator[list[ItemStatistics]]:
         """Yield the statistics of every item, in batches by item id."""
         yield from self._all("statistics", "item_id", "counts", batch, _statistics)
+
+    def all_co_visitation(self, batch: int = 1_000) -> Iterator[list[CoVisitation]]:
+        """Yield the neighbours of every item, in batches by item id."""
+        yield from self._all("co_visitation", "item_id", "neighbours", batch, _co_visitation)
 
     def folded_segments(self) -> set[str]:
         """Return the archive segments that are in the state."""
@@ -108,6 +124,8 @@ class Checkpoint:
         unpushed: list[tuple[str, str, bytes | None]] = [
             *(("history", key, None) for key in updates.histories),
             *(("statistics", key, None) for key in updates.statistics),
+            *(("co_visitation", key, None) for key in updates.co_visitation),
+            *(("fold_in", key, None) for key in updates.fold_in),
             *(("item", key, _record(item)) for key, item in updates.items.items()),
             *(("user", key, _record(user)) for key, user in updates.users.items()),
         ]
@@ -121,6 +139,14 @@ class Checkpoint:
                 "INSERT OR REPLACE INTO statistics VALUES (?, ?)",
                 [(each.item_id, _counts(each)) for each in updates.statistics.values()],
             )
+            connection.executemany(
+                "INSERT OR REPLACE INTO co_visitation VALUES (?, ?)",
+                [(each.item_id, _neighbours(each)) for each in updates.co_visitation.values()],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO fold_in VALUES (?, ?)",
+                [(each.item_id, _sums(each)) for each in updates.fold_in.values()],
+            )
             connection.executemany("INSERT OR REPLACE INTO unpushed VALUES (?, ?, ?)", unpushed)
             connection.executemany(
                 "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)",
@@ -132,7 +158,9 @@ class Checkpoint:
     def unpushed(self, limit: int = 2_000) -> Updates:
         """Return the newest values of up to `limit` keys the online store was not told of yet."""
         updates = Updates()
-        keys: dict[str, list[str]] = {"history": [], "statistics": []}
+        keys: dict[str, list[str]] = {
+            "history": [], "statistics": [], "co_visitation": [], "fold_in": []
+        }  # fmt: skip
         for kind, key, record in self._query(
             "SELECT kind, key, record FROM unpushed LIMIT ?", (limit,)
         ):
@@ -145,6 +173,8 @@ class Checkpoint:
         histories = self.histories(keys["history"])
         updates.histories = {key: histories.get(key, UserHistory(key)) for key in keys["history"]}
         updates.statistics = self.statistics(keys["statistics"])
+        updates.co_visitation = self.co_visitation(keys["co_visitation"])
+        updates.fold_in = self.fold_in(keys["fold_in"])
         return updates
 
     def count_unpushed(self) -> int:
@@ -156,6 +186,8 @@ class Checkpoint:
         keys = [
             *(("history", key) for key in pushed.histories),
             *(("statistics", key) for key in pushed.statistics),
+            *(("co_visitation", key) for key in pushed.co_visitation),
+            *(("fold_in", key) for key in pushed.fold_in),
             *(("item", key) for key in pushed.items),
             *(("user", key) for key in pushed.users),
         ]
@@ -200,6 +232,10 @@ class Checkpoint:
                 connection.execute(
                     "INSERT OR IGNORE INTO unpushed "
                     "SELECT 'statistics', item_id, NULL FROM statistics"
+                )
+                connection.execute(
+                    "INSERT OR IGNORE INTO unpushed "
+                    "SELECT 'co_visitation', item_id, NULL FROM co_visitation"
                 )
             connection.execute("DELETE FROM boot")
             connection.execute("INSERT INTO boot VALUES (?)", (boot_id,))
@@ -254,3 +290,21 @@ def _counts(each: ItemStatistics) -> bytes:
 def _statistics(item_id: str, counts: bytes) -> ItemStatistics:
     timestamp, *columns = orjson.loads(counts)
     return ItemStatistics(item_id, timestamp, *(tuple(column) for column in columns))
+
+
+def _neighbours(each: CoVisitation) -> bytes:
+    return orjson.dumps([each.timestamp, each.neighbour_ids, each.weights])
+
+
+def _co_visitation(item_id: str, neighbours: bytes) -> CoVisitation:
+    timestamp, *columns = orjson.loads(neighbours)
+    return CoVisitation(item_id, timestamp, *(tuple(column) for column in columns))
+
+
+def _sums(each: FoldIn) -> bytes:
+    return orjson.dumps([each.bundle_version, each.timestamp, each.weight, each.vector.tolist()])
+
+
+def _fold_in(item_id: str, sums: bytes) -> FoldIn:
+    bundle_version, timestamp, weight, vector = orjson.loads(sums)
+    return FoldIn(item_id, bundle_version, timestamp, weight, np.array(vector))

@@ -6,7 +6,7 @@ checkpointed together. An import leaves out events the archive has, so that segm
 disjoint.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -14,13 +14,16 @@ import polars as pl
 
 from feature_repo.event_log import EventLog
 from feature_repo.history import DEFAULT_MAX_LENGTH, HistoryEvent, UserHistory, fold
-from feature_repo.online_features import ItemStatistics, OnlineFeatures
+from feature_repo.online_features import CoVisitation, ItemStatistics, OnlineFeatures
 from feature_repo.schema import User
 from streaming.archiver import LIVE
 from streaming.checkpoint import Checkpoint
+from streaming.co_visitation import merge as merge_pairs
+from streaming.co_visited_columns import COLUMNS, co_visited
 from streaming.metrics import StreamMetrics
 from streaming.processor import Updates
 from streaming.publisher import Publisher
+from streaming.settings import CoVisitationSettings
 from streaming.statistics import DAY, HOUR, WEEK, merge
 
 Progress = Callable[[str, int, int], None]
@@ -61,6 +64,7 @@ def materialise(
     online: OnlineFeatures,
     log: EventLog,
     *,
+    settings: CoVisitationSettings | None = None,
     max_history: int = DEFAULT_MAX_LENGTH,
     progress: Progress = lambda *_: None,
 ) -> int:
@@ -69,11 +73,13 @@ def materialise(
     Run it while no worker runs on the checkpoint. User embeddings are left to the first request
     or event of each user. Interrupted at any moment, it ends in the same state when repeated.
     """
+    settings = settings or CoVisitationSettings()
     segments = unfolded_segments(archive, checkpoint)
     total = 0
     for number, segment in enumerate(segments):
         progress("segments", number, len(segments))
-        total += _fold_segment(archive.scan_segment(segment), segment, checkpoint, max_history)
+        scan = archive.scan_segment(segment)
+        total += _fold_segment(scan, segment, checkpoint, settings, max_history)
     if segments:
         progress("segments", len(segments), len(segments))
         checkpoint.commit(Updates(users={user.user_id: user for user in archive.users()}))
@@ -98,13 +104,19 @@ def push_unpushed(
 
 
 def _fold_segment(
-    scan: pl.LazyFrame, segment: str, checkpoint: Checkpoint, max_history: int
+    scan: pl.LazyFrame,
+    segment: str,
+    checkpoint: Checkpoint,
+    settings: CoVisitationSettings,
+    max_history: int,
 ) -> int:
     columns = ["user_id", "timestamp", "event_id", "item_id", "event_type", "value"]
     events = scan.select(columns).unique("event_id", keep="any").collect()
     events = events.with_columns(pl.col("timestamp").dt.epoch("us"), pl.col("value").fill_null(0.0))
+    earlier = []
     for histories in _newest(events, max_history):
         known = checkpoint.histories(histories)
+        earlier += known.values()
         updates = Updates()
         for user_id, newest in histories.items():
             before = known.get(user_id)
@@ -115,6 +127,10 @@ def _fold_segment(
         checkpoint.commit(updates)
     counted = count_columns(events)
     known_statistics = checkpoint.statistics(counted)
+    paired: dict[str, CoVisitation] = {}
+    if settings.neighbours:
+        paired = co_visited(events, _event_columns(earlier), settings, max_history)
+    known_pairs = checkpoint.co_visitation(paired)
     # Counts may not, so they and the segment's name are one transaction.
     checkpoint.commit(
         Updates(
@@ -123,7 +139,13 @@ def _fold_segment(
                 if item_id in known_statistics
                 else each
                 for item_id, each in counted.items()
-            }
+            },
+            co_visitation={
+                item_id: merge_pairs(known_pairs[item_id], each, settings)
+                if item_id in known_pairs
+                else each
+                for item_id, each in paired.items()
+            },
         ),
         segment=segment,
     )
@@ -141,6 +163,16 @@ def _newest(
         yield {
             user_id: tuple(map(HistoryEvent, *columns)) for user_id, *columns in some.iter_rows()
         }
+
+
+def _event_columns(histories: Sequence[UserHistory]) -> pl.DataFrame:
+    rows = [
+        (history.user_id, event.timestamp, event.event_id, event.item_id, event.event_type)
+        for history in histories
+        for event in history.events
+    ]
+    types = (pl.String(), pl.Int64(), pl.String(), pl.String(), pl.String())
+    return pl.DataFrame(rows, schema=dict(zip(COLUMNS, types, strict=True)), orient="row")
 
 
 def count_columns(events: pl.DataFrame) -> dict[str, ItemStatistics]:

@@ -23,6 +23,7 @@ from feature_repo.schema import Item, User
 from serving.encoder import Encoder
 from serving.item_changelog import ItemChange, ItemDeletion, ItemUpsert, encode_change
 from streaming.metrics import StreamMetrics
+from streaming.moved_embeddings import MovedEmbeddings
 from streaming.processor import Updates
 
 NO_BUNDLE = ""
@@ -45,12 +46,14 @@ class Publisher:
         encoder: Callable[[], Encoder | None],
         metrics: StreamMetrics,
         clock: Callable[[], datetime],
+        moved: MovedEmbeddings | None = None,
     ) -> None:
         self._log = log
         self._online = online
         self._encoder = encoder
         self._metrics = metrics
         self._clock = clock
+        self._moved = moved
         self._logger = structlog.get_logger(__name__)
 
     def publish(self, updates: Updates) -> None:
@@ -63,6 +66,7 @@ class Publisher:
         records += self._user_embeddings(encoder, histories)
         records += [user for user in updates.users.values() if user is not None]
         records += updates.statistics.values()
+        records += updates.co_visitation.values()
         with self._metrics.stage("online store"):
             self._forget_users(updates)
             if records:
@@ -72,6 +76,9 @@ class Publisher:
         items = [item for item in updates.items.values() if item is not None]
         gone = [item_id for item_id, item in updates.items.items() if item is None]
         embeddings = self._item_embeddings(encoder, items)
+        for item, embedding in self._moved_items(encoder, updates):
+            items.append(item)
+            embeddings.append(embedding)
         changes: list[ItemChange] = [
             ItemUpsert(item, embedding.vector, embedding.bundle_version)
             for item, embedding in zip(items, embeddings, strict=True)
@@ -86,6 +93,19 @@ class Publisher:
         encoded = [each for each in embeddings if each.bundle_version != NO_BUNDLE]
         return [*items, *encoded]
 
+    def _moved_items(
+        self, encoder: Encoder | None, updates: Updates
+    ) -> list[tuple[Item, ItemEmbedding]]:
+        """Return the items whose embedding moved and which are otherwise unchanged."""
+        item_ids = [item_id for item_id in updates.fold_in if item_id not in updates.items]
+        if encoder is None or not item_ids:
+            return []
+        items = [item for item in self._online.get(Item, item_ids) if item is not None]
+        embeddings = self._item_embeddings(encoder, items)
+        pairs = zip(items, embeddings, strict=True)
+        # The embedding that readers have is better than none.
+        return [(item, each) for item, each in pairs if each.bundle_version != NO_BUNDLE]
+
     def _item_embeddings(
         self, encoder: Encoder | None, items: Sequence[Item]
     ) -> list[ItemEmbedding]:
@@ -96,6 +116,9 @@ class Publisher:
             made = self._encode("items", len(items), lambda: encoder.encode_candidates(items, at))
             if made is not None:
                 vectors, version = made, encoder.bundle_version
+                if self._moved is not None:
+                    item_ids = [item.item_id for item in items]
+                    vectors = self._moved.move(version, item_ids, vectors)
         return [
             ItemEmbedding(item.item_id, vector, version)
             for item, vector in zip(items, vectors, strict=True)

@@ -20,14 +20,17 @@ from feature_repo.event_log import (
     TopicPartition,
 )
 from feature_repo.history import DEFAULT_MAX_LENGTH
-from feature_repo.online_features import ItemStatistics, OnlineFeatures
+from feature_repo.online_features import CoVisitation, ItemStatistics, OnlineFeatures
 from feature_repo.schema import Event, Item
+from serving.candidate_space import CandidateSpace
 from serving.encoder import Encoder
 from streaming.applied import AppliedNotifier, RecordId
 from streaming.checkpoint import Checkpoint, CheckpointError
 from streaming.dead_letters import DeadLetter, encode_dead_letter
 from streaming.decode import Change, DecodeError, Decoder, ItemRemoved
+from streaming.learner import Learner
 from streaming.metrics import StreamMetrics
+from streaming.moved_embeddings import MovedEmbeddings
 from streaming.processor import Updates, process
 from streaming.publisher import Publisher
 from streaming.settings import StreamingSettings
@@ -55,7 +58,8 @@ class Worker:
     """Reads the topics events, items and users in one thread of its own.
 
     encoder: gives the current bundle's encoder, or None while there is none.
-    on_statistics: is told the item statistics that changed, and all of them at the start.
+    space: gives the scale of that bundle's candidates; without it no embedding moves.
+    on_statistics, on_co_visitation: are told those that changed, and all of them at the start.
     """
 
     def __init__(
@@ -67,8 +71,10 @@ class Worker:
         *,
         settings: StreamingSettings | None = None,
         max_history: int = DEFAULT_MAX_LENGTH,
+        space: Callable[[], CandidateSpace | None] = lambda: None,
         applied: AppliedNotifier | None = None,
         on_statistics: Callable[[Sequence[ItemStatistics]], None] | None = None,
+        on_co_visitation: Callable[[Sequence[CoVisitation]], None] | None = None,
         metrics: StreamMetrics | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -78,9 +84,12 @@ class Worker:
         self.failure: BaseException | None = None
         self._log = log
         self._checkpoint = checkpoint
-        self._publisher = Publisher(log, online, encoder, self.metrics, clock)
+        moved = MovedEmbeddings(checkpoint, space, self.settings.fold_in)
+        self._publisher = Publisher(log, online, encoder, self.metrics, clock, moved)
+        self._learner = Learner(checkpoint, online, encoder, space, self.settings, self.metrics)
         self._max_history = max_history
         self._on_statistics = on_statistics or (lambda _: None)
+        self._on_co_visitation = on_co_visitation or (lambda _: None)
         self._clock = clock
         self._decoder = Decoder(
             self.settings.event_types, timedelta(seconds=self.settings.max_future_seconds)
@@ -88,6 +97,7 @@ class Worker:
         self._consumer = log.consumer(GROUP, TOPICS)
         self._unpushed = Updates()
         self._statistics_due = 0.0
+        self._fold_in_due = 0.0
         self._stop = threading.Event()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self.run, name="stream-worker", daemon=True)
@@ -126,6 +136,8 @@ class Worker:
         """Take up the state of the last run: redo its unfinished pushes, continue its log."""
         for statistics in self._checkpoint.all_statistics():
             self._on_statistics(statistics)
+        for co_visitation in self._checkpoint.all_co_visitation():
+            self._on_co_visitation(co_visitation)
         # The checkpoint's positions, not the group's: state and position must be of one moment.
         self._consumer.seek(self._checkpoint.positions())
         while unpushed := self._checkpoint.unpushed():
@@ -171,6 +183,7 @@ class Worker:
             self._retrying("commit", lambda: self._consumer.commit(batch.positions))
             # 8. Tell those who wait.
             self._on_statistics(list(updates.statistics.values()))
+            self._on_co_visitation(list(updates.co_visitation.values()))
             self.applied.notify(_id_of(change) for change in batch.changes)
             self._measure(batch, updates, time.perf_counter() - start)
         else:
@@ -213,21 +226,32 @@ class Worker:
             events = [change for change in changes if isinstance(change, Event)]
             histories = self._checkpoint.histories({event.user_id for event in events})
             statistics = self._checkpoint.statistics({event.item_id for event in events})
-            return process(changes, histories, statistics, self._max_history)
+            updates = process(changes, histories, statistics, self._max_history)
+        with self.metrics.stage("learn"):
+            self._learner.learn(updates, histories)
+        return updates
 
     def _push_due(self) -> None:
-        """Push all but the statistics, and those too when it is time: they change most."""
-        if time.monotonic() >= self._statistics_due:
-            self._push_all()
-        elif self._unpushed.histories or self._unpushed.items or self._unpushed.users:
-            waiting, self._unpushed.statistics = self._unpushed.statistics, {}
-            self._push_all()
-            self._unpushed.statistics = waiting
+        """Push what is not of items, and what is too when it is time: it changes most."""
+        now, unpushed = time.monotonic(), self._unpushed
+        if now >= self._statistics_due:
+            self._statistics_due = now + self.settings.statistics_seconds
+            statistics, co_visitation = {}, {}
+        else:
+            statistics, co_visitation = unpushed.statistics, unpushed.co_visitation
+            unpushed.statistics, unpushed.co_visitation = {}, {}
+        fold_in = {}
+        if now >= self._fold_in_due:
+            self._fold_in_due = now + self.settings.fold_in.seconds
+        else:
+            fold_in, unpushed.fold_in = unpushed.fold_in, {}
+        self._push_all()
+        self._unpushed = Updates(
+            statistics=statistics, co_visitation=co_visitation, fold_in=fold_in
+        )
 
     def _push_all(self) -> None:
         unpushed = self._unpushed
-        if unpushed.statistics:
-            self._statistics_due = time.monotonic() + self.settings.statistics_seconds
         if unpushed:
             # What a store raises when it is down is its own affair.
             self._retrying("push", lambda: self._publisher.publish(unpushed), (Exception,))
@@ -260,9 +284,9 @@ class Worker:
 
     def _measure(self, batch: Batch, updates: Updates, seconds: float) -> None:
         results = self.metrics.records.labels
-        results(EVENTS, "applied").inc(updates.counted)
+        results(EVENTS, "applied").inc(len(updates.acts))
         results(EVENTS, "repeated").inc(updates.repeated)
-        others = len(batch.changes) - updates.counted - updates.repeated
+        others = len(batch.changes) - len(updates.acts) - updates.repeated
         results("items and users", "applied").inc(others)
         results(EVENTS, "dead").inc(len(batch.dead))
         self.metrics.batches.observe(seconds)

@@ -26,6 +26,7 @@ from serving.requests import (
 )
 from serving.scann_index import ScannIndex
 from serving.settings import ServingSettings
+from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle, tiny_items
 
@@ -50,8 +51,9 @@ class Shop:
         self.online = InMemoryOnlineFeatures()
         self.online.push([SHOPPER, LOST])
         self.trending = TrendingSource(catalogue.rows, SETTINGS)
+        self.co_visitation = CoVisitationSource(catalogue.rows, SETTINGS)
         self.recommender = Recommender(
-            holder, catalogue, self.online, self.trending, SETTINGS, lambda: NOW
+            holder, catalogue, self.online, self.trending, self.co_visitation, SETTINGS, lambda: NOW
         )
 
     def ids(self, user_id: str | None = "shopper", **changes: object) -> list[str]:
@@ -70,7 +72,7 @@ def opened(
     if request.param == "scann":
         model = holder.current
         index = ScannIndex(model.table, tree_from=200)
-        holder.swap(LiveModel(model.bundle_version, model.encoder, model.table, index))
+        holder.swap(LiveModel(model.space, model.encoder, model.table, index))
     # Every eleventh item is sold out.
     gone = [i.model_copy(update={"available": False}) for i in tiny_items(600)[::11]]
     catalogue.upsert(gone)

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 
 from feature_repo.history import UserHistory
-from feature_repo.online_features import ItemEmbedding, ItemStatistics, UserEmbedding
+from feature_repo.online_features import (
+    CoVisitation,
+    ItemEmbedding,
+    ItemStatistics,
+    UserEmbedding,
+)
 from feature_repo.schema import Event, Item, User
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -64,7 +69,7 @@ class MemoryOnline:
 
 
 def key_of(record: Any) -> str:
-    if isinstance(record, Item | ItemEmbedding | ItemStatistics):
+    if isinstance(record, Item | ItemEmbedding | ItemStatistics | CoVisitation):
         return record.item_id
     key: str = record.user_id
     return key
