@@ -51,7 +51,7 @@ class FeastOnlineFeatures:
         self._reader = get_provider(self._config)
         self._writer = get_provider(self._config)
         if self._config.online_store.type == "sqlite":
-            # No wait for the disk: what a power cut takes is pushed again from the checkpoint
+            # No wait for the disk: what a power cut takes is pushed again from the state
             # (ADR 0003). Feast has no setting for it.
             connection = self._writer.online_store._get_conn(self._config)
             connection.execute("PRAGMA synchronous = NORMAL")

@@ -15,10 +15,10 @@ from serving.http.app import create_app
 from serving.live_model import ModelHolder
 from streaming.applied import AppliedNotifier
 from streaming.archiver import Archiver
-from streaming.checkpoint import Checkpoint
 from streaming.materialise import Progress, materialise
 from streaming.metrics import StreamMetrics
 from streaming.retention import housekeep
+from streaming.sqlite_state import SqliteState
 from streaming.worker import Worker
 
 
@@ -43,13 +43,13 @@ def embedded_shop(
     """
     with ExitStack() as stack:
         serving = open_serving(settings, stack)
-        checkpoint = Checkpoint(settings.checkpoint)
-        stack.callback(checkpoint.close)
+        state = SqliteState(settings.checkpoint)
+        stack.callback(state.close)
         archive = Archive(settings.archive)
         # What was imported since the last start, before a worker runs on the same state.
         materialise(
             archive,
-            checkpoint,
+            state,
             serving.online,
             serving.log,
             settings=settings.streaming.co_visitation,
@@ -62,7 +62,7 @@ def embedded_shop(
         worker = Worker(
             serving.log,
             serving.online,
-            checkpoint,
+            state,
             lambda: serving.holder.current.encoder,
             space=lambda: serving.holder.current.space,
             settings=settings.streaming,

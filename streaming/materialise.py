@@ -2,7 +2,7 @@
 
 The same laws as the live fold, in bulk: of every user's events the newest are kept, statistics
 are counted in one pass over columns. A segment is folded once: its statistics and its name are
-checkpointed together. An import leaves out events the archive has, so that segments are
+committed together. An import leaves out events the archive has, so that segments are
 disjoint.
 """
 
@@ -14,17 +14,14 @@ import polars as pl
 
 from feature_repo.event_log import EventLog
 from feature_repo.history import DEFAULT_MAX_LENGTH, HistoryEvent, UserHistory, fold
-from feature_repo.online_features import CoVisitation, ItemStatistics, OnlineFeatures
+from feature_repo.online_features import ItemStatistics, OnlineFeatures
 from feature_repo.schema import User
 from streaming.archiver import LIVE
-from streaming.checkpoint import Checkpoint
-from streaming.co_visitation import merge as merge_pairs
-from streaming.co_visited_columns import COLUMNS, co_visited
 from streaming.metrics import StreamMetrics
 from streaming.processor import Updates
 from streaming.publisher import Publisher
-from streaming.settings import CoVisitationSettings
 from streaming.statistics import DAY, HOUR, WEEK, merge
+from streaming.stream_state import IMPORTED, OpenState, StateContents
 
 Progress = Callable[[str, int, int], None]
 """Is told what is being done, how many are done, and of how many."""
@@ -48,9 +45,9 @@ class SegmentedArchive(Protocol):
         ...
 
 
-def unfolded_segments(archive: SegmentedArchive, checkpoint: Checkpoint) -> list[str]:
+def unfolded_segments(archive: SegmentedArchive, state: StateContents) -> list[str]:
     """Return the imported segments whose events are not in the state yet."""
-    folded = checkpoint.folded_segments()
+    folded = state.folded_segments()
     return [
         segment
         for segment in archive.segments()
@@ -60,63 +57,53 @@ def unfolded_segments(archive: SegmentedArchive, checkpoint: Checkpoint) -> list
 
 def materialise(
     archive: SegmentedArchive,
-    checkpoint: Checkpoint,
+    state: OpenState,
     online: OnlineFeatures,
     log: EventLog,
     *,
-    settings: CoVisitationSettings | None = None,
     max_history: int = DEFAULT_MAX_LENGTH,
     progress: Progress = lambda *_: None,
 ) -> int:
     """Fold what imports have added since the last time; return the number of events.
 
-    Run it while no worker runs on the checkpoint. User embeddings are left to the first request
+    Run it while no worker runs on the state. User embeddings are left to the first request
     or event of each user. Interrupted at any moment, it ends in the same state when repeated.
     """
-    settings = settings or CoVisitationSettings()
-    segments = unfolded_segments(archive, checkpoint)
+    segments = unfolded_segments(archive, state)
     total = 0
     for number, segment in enumerate(segments):
         progress("segments", number, len(segments))
-        scan = archive.scan_segment(segment)
-        total += _fold_segment(scan, segment, checkpoint, settings, max_history)
+        total += _fold_segment(archive.scan_segment(segment), segment, state, max_history)
     if segments:
         progress("segments", len(segments), len(segments))
-        checkpoint.commit(Updates(users={user.user_id: user for user in archive.users()}))
-    push_unpushed(checkpoint, online, log, progress)
+        _commit(state, Updates(users={user.user_id: user for user in archive.users()}))
+    push_unpushed(state, online, log, progress)
     return total
 
 
 def push_unpushed(
-    checkpoint: Checkpoint,
+    state: OpenState,
     online: OnlineFeatures,
     log: EventLog,
     progress: Progress = lambda *_: None,
 ) -> None:
-    """Tell the online store what the checkpoint knows and it does not, without embeddings."""
+    """Tell the online store what the state knows and it does not, without embeddings."""
     publisher = Publisher(log, online, lambda: None, StreamMetrics(), lambda: datetime.now(UTC))
-    done, total = 0, checkpoint.count_unpushed()
-    while unpushed := checkpoint.unpushed(_USERS_PER_STEP):
-        publisher.publish(unpushed)
-        checkpoint.forget_pushed(unpushed)
-        done += min(_USERS_PER_STEP, total - done)
-        progress("online store", done, total)
+    done, total = 0, state.count_unpushed()
+    for partition in state.partitions():
+        while unpushed := state.unpushed(partition, _USERS_PER_STEP):
+            publisher.publish(unpushed.updates)
+            state.forget_pushed(partition, unpushed.stamps)
+            done += len(unpushed.stamps)
+            progress("online store", done, total)
 
 
-def _fold_segment(
-    scan: pl.LazyFrame,
-    segment: str,
-    checkpoint: Checkpoint,
-    settings: CoVisitationSettings,
-    max_history: int,
-) -> int:
+def _fold_segment(scan: pl.LazyFrame, segment: str, state: OpenState, max_history: int) -> int:
     columns = ["user_id", "timestamp", "event_id", "item_id", "event_type", "value"]
     events = scan.select(columns).unique("event_id", keep="any").collect()
     events = events.with_columns(pl.col("timestamp").dt.epoch("us"), pl.col("value").fill_null(0.0))
-    earlier = []
     for histories in _newest(events, max_history):
-        known = checkpoint.histories(histories)
-        earlier += known.values()
+        known = state.load(IMPORTED, histories, ()).histories
         updates = Updates()
         for user_id, newest in histories.items():
             before = known.get(user_id)
@@ -124,32 +111,19 @@ def _fold_segment(
             if after is not before:
                 updates.histories[user_id] = after
         # Histories may be folded again after a crash: a known event changes nothing.
-        checkpoint.commit(updates)
+        _commit(state, updates)
     counted = count_columns(events)
-    known_statistics = checkpoint.statistics(counted)
-    paired: dict[str, CoVisitation] = {}
-    if settings.neighbours:
-        paired = co_visited(events, _event_columns(earlier), settings, max_history)
-    known_pairs = checkpoint.co_visitation(paired)
+    known_statistics = state.load(IMPORTED, (), counted).statistics
+    for item_id, before_these in known_statistics.items():
+        counted[item_id] = merge(before_these, counted[item_id])
     # Counts may not, so they and the segment's name are one transaction.
-    checkpoint.commit(
-        Updates(
-            statistics={
-                item_id: merge(known_statistics[item_id], each)
-                if item_id in known_statistics
-                else each
-                for item_id, each in counted.items()
-            },
-            co_visitation={
-                item_id: merge_pairs(known_pairs[item_id], each, settings)
-                if item_id in known_pairs
-                else each
-                for item_id, each in paired.items()
-            },
-        ),
-        segment=segment,
-    )
+    _commit(state, Updates(statistics=counted), segments=[segment])
     return events.height
+
+
+def _commit(state: OpenState, updates: Updates, segments: Sequence[str] = ()) -> None:
+    version = state.load(IMPORTED, (), ()).version
+    state.commit(IMPORTED, version, updates, {}, segments)
 
 
 def _newest(
@@ -163,16 +137,6 @@ def _newest(
         yield {
             user_id: tuple(map(HistoryEvent, *columns)) for user_id, *columns in some.iter_rows()
         }
-
-
-def _event_columns(histories: Sequence[UserHistory]) -> pl.DataFrame:
-    rows = [
-        (history.user_id, event.timestamp, event.event_id, event.item_id, event.event_type)
-        for history in histories
-        for event in history.events
-    ]
-    types = (pl.String(), pl.Int64(), pl.String(), pl.String(), pl.String())
-    return pl.DataFrame(rows, schema=dict(zip(COLUMNS, types, strict=True)), orient="row")
 
 
 def count_columns(events: pl.DataFrame) -> dict[str, ItemStatistics]:

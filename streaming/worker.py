@@ -2,9 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -20,61 +21,62 @@ from feature_repo.event_log import (
     TopicPartition,
 )
 from feature_repo.history import DEFAULT_MAX_LENGTH
-from feature_repo.online_features import CoVisitation, ItemStatistics, OnlineFeatures
+from feature_repo.online_features import ItemStatistics, OnlineFeatures
 from feature_repo.schema import Event, Item
-from serving.candidate_space import CandidateSpace
 from serving.encoder import Encoder
 from streaming.applied import AppliedNotifier, RecordId
-from streaming.checkpoint import Checkpoint, CheckpointError
-from streaming.dead_letters import DeadLetter, encode_dead_letter
-from streaming.decode import Change, DecodeError, Decoder, ItemRemoved
-from streaming.learner import Learner
+from streaming.batches import Batch, decode_batches
+from streaming.dead_letters import encode_dead_letter
+from streaming.decode import Change, Decoder, ItemRemoved
 from streaming.metrics import StreamMetrics
-from streaming.moved_embeddings import MovedEmbeddings
 from streaming.processor import Updates, process
 from streaming.publisher import Publisher
 from streaming.settings import StreamingSettings
+from streaming.stream_state import (
+    OpenState,
+    StateConflict,
+    StateError,
+    StateLost,
+    Unpushed,
+    positions_of,
+    whole_values,
+)
 
 GROUP = "worker"
 TOPICS = (EVENTS, ITEMS, USERS)
 IDLE_SECONDS = 0.25
+PAGE = 2_000
+"""Keys of a list that are pushed at once."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """A polled micro-batch, decoded.
+class Committed:
+    """A batch that is in the state, and what the online store is to be told of it at once."""
 
-    positions: the next offset of each partition after it.
-    """
-
-    changes: Sequence[Change]
-    dead: Sequence[DeadLetter]
-    positions: dict[TopicPartition, int]
+    batch: Batch
+    unpushed: Unpushed
 
 
 class Worker:
     """Reads the topics events, items and users in one thread of its own.
 
     encoder: gives the current bundle's encoder, or None while there is none.
-    space: gives the scale of that bundle's candidates; without it no embedding moves.
-    on_statistics, on_co_visitation: are told those that changed, and all of them at the start.
+    on_statistics: is told the item statistics that are pushed, and all of them at the start.
     """
 
     def __init__(
         self,
         log: EventLog,
         online: OnlineFeatures,
-        checkpoint: Checkpoint,
+        state: OpenState,
         encoder: Callable[[], Encoder | None],
         *,
         settings: StreamingSettings | None = None,
         max_history: int = DEFAULT_MAX_LENGTH,
-        space: Callable[[], CandidateSpace | None] = lambda: None,
         applied: AppliedNotifier | None = None,
         on_statistics: Callable[[Sequence[ItemStatistics]], None] | None = None,
-        on_co_visitation: Callable[[Sequence[CoVisitation]], None] | None = None,
         metrics: StreamMetrics | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -83,21 +85,19 @@ class Worker:
         self.metrics = metrics or StreamMetrics()
         self.failure: BaseException | None = None
         self._log = log
-        self._checkpoint = checkpoint
-        moved = MovedEmbeddings(checkpoint, space, self.settings.fold_in)
-        self._publisher = Publisher(log, online, encoder, self.metrics, clock, moved)
-        self._learner = Learner(checkpoint, online, encoder, space, self.settings, self.metrics)
+        self._state = state
+        self._publisher = Publisher(log, online, encoder, self.metrics, clock)
         self._max_history = max_history
         self._on_statistics = on_statistics or (lambda _: None)
-        self._on_co_visitation = on_co_visitation or (lambda _: None)
         self._clock = clock
         self._decoder = Decoder(
             self.settings.event_types, timedelta(seconds=self.settings.max_future_seconds)
         )
         self._consumer = log.consumer(GROUP, TOPICS)
-        self._unpushed = Updates()
-        self._statistics_due = 0.0
-        self._fold_in_due = 0.0
+        # The worker's places in the log, where it has any, and the partitions it has lists of.
+        self._positions: dict[TopicPartition, int] = {}
+        self._to_push: set[int] = set()
+        self._lists_due = 0.0
         self._stop = threading.Event()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self.run, name="stream-worker", daemon=True)
@@ -125,7 +125,7 @@ class Worker:
             self.recover()
             while not self._stop.is_set():
                 self.step()
-            self._push_all()
+            self._push_lists()
         except BaseException as error:
             self.failure = error
             self._logger.exception("stream_worker_failed")
@@ -134,60 +134,60 @@ class Worker:
 
     def recover(self) -> None:
         """Take up the state of the last run: redo its unfinished pushes, continue its log."""
-        for statistics in self._checkpoint.all_statistics():
+        for statistics in self._state.all_statistics():
             self._on_statistics(statistics)
-        for co_visitation in self._checkpoint.all_co_visitation():
-            self._on_co_visitation(co_visitation)
-        # The checkpoint's positions, not the group's: state and position must be of one moment.
-        self._consumer.seek(self._checkpoint.positions())
-        while unpushed := self._checkpoint.unpushed():
-            self._unpushed = unpushed
-            self._push_all()
+        # The state's positions, not the group's: state and position must be of one moment.
+        self._positions = self._retrying("load", lambda: positions_of(self._state))
+        self._consumer.seek(self._positions)
+        self._to_push.update(self._state.partitions())
+        self._push_lists()
         self._ready.set()
 
     def step(self) -> int:
         """Carry one micro-batch through and return its number of records.
 
-        1. Poll and decode.
+        1. Poll, decode, and group by partition.
         2. Append what cannot be decoded to the dead letters.
-        3. Fold the changes into the state before them.
-        4. Checkpoint: new state, what is unpushed, and positions, in one transaction.
+        3. Of each partition, load the state and fold the changes into it.
+        4. Commit new state, what is unpushed, and positions, atomically. Where another worker
+           has written the partition since, forget its batch and continue at its positions.
         5. Embed; append item changes to the changelog; push to the online store.
         6. Forget what was pushed.
         7. Commit the positions to the log.
         8. Tell those who wait.
 
         A crash before 4 repeats the batch from a state that has not seen it. A crash after 4
-        repeats 5 and 6 from the checkpoint: pushes are whole values, so twice is once. 7 serves
+        repeats 5 and 6 from the state: pushes are whole values, so twice is once. 7 serves
         retention and lag only. Nothing is told to have been applied before it is visible.
         """
-        # 1. Poll and decode.
+        # 1. Poll, decode, and group by partition.
         records = self._retrying("poll", self._poll)
         start = time.perf_counter()
         if records:
             with self.metrics.stage("decode"):
-                batch = self._decode(records)
+                batches = decode_batches(records, self._decoder, self._clock())
             # 2. Dead letters first: once the position is past a record, nothing else keeps it.
-            if batch.dead:
-                letters = [encode_dead_letter(letter) for letter in batch.dead]
+            letters = [encode_dead_letter(letter) for batch in batches for letter in batch.dead]
+            if letters:
                 self._retrying("dead letters", lambda: self._log.append(DEAD_LETTERS, letters))
-            # 3. Fold.
-            updates = self._retrying("fold", lambda: self._fold(batch.changes))
-            # 4. Checkpoint before push: what is pushed can be redone from it, and no record
-            # can be in a history but not in the counts.
-            self._retrying("checkpoint", lambda: self._checkpoint.commit(updates, batch.positions))
-            self._unpushed.add(updates)
+            # 3. and 4. Commit before push: what is pushed can be redone from the state, and no
+            # record can be in a history but not in the counts.
+            attempted = [self._fold(batch) for batch in batches]
+            committed = [each for each in attempted if each is not None]
             # 5. and 6.
-            self._push_due()
+            self._push([(each.batch.partition, each.unpushed) for each in committed])
             # 7. Commit after push: replay is harmless, loss is not.
-            self._retrying("commit", lambda: self._consumer.commit(batch.positions))
+            positions: dict[TopicPartition, int] = {}
+            for each in committed:
+                positions |= each.batch.sources(each.batch.positions)
+            self._retrying("commit", lambda: self._consumer.commit(positions))
             # 8. Tell those who wait.
-            self._on_statistics(list(updates.statistics.values()))
-            self._on_co_visitation(list(updates.co_visitation.values()))
-            self.applied.notify(_id_of(change) for change in batch.changes)
-            self._measure(batch, updates, time.perf_counter() - start)
-        else:
-            self._push_due()
+            for each in committed:
+                self.applied.notify(_id_of(change) for change in each.batch.changes)
+                self._measure(each)
+            self.metrics.batches.observe(time.perf_counter() - start)
+        if time.monotonic() >= self._lists_due:
+            self._push_lists()
         return len(records)
 
     def _poll(self) -> list[LogRecord]:
@@ -201,73 +201,82 @@ class Worker:
                 break  # What is polled already must not be lost; the next poll says it again.
         return records
 
-    def _decode(self, records: Sequence[LogRecord]) -> Batch:
-        now = self._clock()
-        changes: list[Change] = []
-        dead: list[DeadLetter] = []
-        for record in records:
-            try:
-                changes.append(self._decoder.decode(record, now))
-            except DecodeError as error:
-                dead.append(DeadLetter(record, str(error)))
-                self._logger.warning(
-                    "record_refused",
-                    topic=record.source.topic,
-                    offset=record.offset,
-                    reason=str(error),
-                )
-        positions: dict[TopicPartition, int] = {}
-        for record in records:
-            positions[record.source] = record.offset + 1
-        return Batch(changes, dead, positions)
-
-    def _fold(self, changes: Sequence[Change]) -> Updates:
-        with self.metrics.stage("fold"):
-            events = [change for change in changes if isinstance(change, Event)]
-            histories = self._checkpoint.histories({event.user_id for event in events})
-            statistics = self._checkpoint.statistics({event.item_id for event in events})
-            updates = process(changes, histories, statistics, self._max_history)
-        with self.metrics.stage("learn"):
-            self._learner.learn(updates, histories)
-        return updates
-
-    def _push_due(self) -> None:
-        """Push what is not of items, and what is too when it is time: it changes most."""
-        now, unpushed = time.monotonic(), self._unpushed
-        if now >= self._statistics_due:
-            self._statistics_due = now + self.settings.statistics_seconds
-            statistics, co_visitation = {}, {}
-        else:
-            statistics, co_visitation = unpushed.statistics, unpushed.co_visitation
-            unpushed.statistics, unpushed.co_visitation = {}, {}
-        fold_in = {}
-        if now >= self._fold_in_due:
-            self._fold_in_due = now + self.settings.fold_in.seconds
-        else:
-            fold_in, unpushed.fold_in = unpushed.fold_in, {}
-        self._push_all()
-        self._unpushed = Updates(
-            statistics=statistics, co_visitation=co_visitation, fold_in=fold_in
+    def _fold(self, batch: Batch) -> Committed | None:
+        """Fold the batch into its partition's state; return None where that has moved on."""
+        partition, sources = batch.partition, batch.sources(batch.positions)
+        # 3. Load and fold.
+        before = self._retrying(
+            "load", lambda: self._state.load(partition, batch.user_ids, batch.item_ids)
         )
+        stored = batch.sources(before.positions)
+        if any(stored.get(source) != self._positions.get(source) for source in sources):
+            self._give_way(batch, stored)
+            return None
+        with self.metrics.stage("fold"):
+            updates = process(batch.changes, before.histories, before.statistics, self._max_history)
+        # 4. Commit.
+        try:
+            stamp = self._retrying(
+                "state",
+                lambda: self._state.commit(partition, before.version, updates, batch.positions),
+            )
+        except StateConflict:
+            again = self._retrying("load", lambda: self._state.load(partition, (), ()))
+            self._give_way(batch, batch.sources(again.positions))
+            return None
+        self._positions |= sources
+        self._to_push.add(partition)
+        return Committed(batch, whole_values(updates, stamp))
 
-    def _push_all(self) -> None:
-        unpushed = self._unpushed
-        if unpushed:
+    def _give_way(self, batch: Batch, stored: Mapping[TopicPartition, int]) -> None:
+        """Forget the batch, and continue where another worker has left the partition."""
+        for source in batch.sources(batch.positions):
+            if source not in stored and source in self._positions:
+                raise StateLost(
+                    f"the state has no position of partition {source.partition} of "
+                    f"`{source.topic}`, which was committed at {self._positions[source]}: it was "
+                    "emptied. `riverrun rebuild` makes it again from the archive."
+                )
+        self._logger.warning("partition_taken_over", partition=batch.partition)
+        self.metrics.retries.labels("state").inc()
+        self._positions |= stored
+        self._consumer.seek({**batch.sources(batch.first), **stored})
+
+    def _push_lists(self) -> None:
+        """Push what is left on the lists: the additive state, which changes most, now and then."""
+        self._lists_due = time.monotonic() + self.settings.statistics_seconds
+        for partition in sorted(self._to_push):
+            full = True
+            # Not until the list is empty: other workers may keep changing what is on it.
+            while full:
+                unpushed = self._retrying("state", partial(self._state.unpushed, partition, PAGE))
+                full = len(unpushed.stamps) == PAGE
+                self._push([(partition, unpushed)])
+                self._on_statistics(list(unpushed.updates.statistics.values()))
+            if not unpushed:
+                self._to_push.discard(partition)
+
+    def _push(self, unpushed: Sequence[tuple[int, Unpushed]]) -> None:
+        updates = Updates()
+        for _, each in unpushed:
+            updates.add(each.updates)
+        if updates:
             # What a store raises when it is down is its own affair.
-            self._retrying("push", lambda: self._publisher.publish(unpushed), (Exception,))
-            self._retrying("checkpoint", lambda: self._checkpoint.forget_pushed(unpushed))
-        self._unpushed = Updates()
+            self._retrying("push", lambda: self._publisher.publish(updates), (Exception,))
+        for partition, each in unpushed:
+            if each:
+                self._retrying("state", partial(self._state.forget_pushed, partition, each.stamps))
 
     def _retrying(
         self,
         stage: str,
         action: Callable[[], T],
-        errors: tuple[type[Exception], ...] = (EventLogError, CheckpointError),
+        errors: tuple[type[Exception], ...] = (EventLogError, StateError),
     ) -> T:
         """Return what `action` returns, however often it has to be tried.
 
         A store that is down holds the stream up; it loses nothing. Raises the last error once
-        the worker is told to stop.
+        the worker is told to stop, and a conflict at once.
         """
         pause = self.settings.retry_seconds
         while True:
@@ -275,22 +284,22 @@ class Worker:
                 with self.metrics.stage(stage):
                     return action()
             except errors as error:
-                if self._stop.is_set():
+                if self._stop.is_set() or isinstance(error, StateConflict):
                     raise
                 self.metrics.retries.labels(stage).inc()
                 self._logger.warning("step_failed", stage=stage, error=str(error), retry_in=pause)
                 self._stop.wait(pause)
                 pause = min(pause * 2, self.settings.max_retry_seconds)
 
-    def _measure(self, batch: Batch, updates: Updates, seconds: float) -> None:
+    def _measure(self, committed: Committed) -> None:
+        batch, updates = committed.batch, committed.unpushed.updates
         results = self.metrics.records.labels
-        results(EVENTS, "applied").inc(len(updates.acts))
+        results(EVENTS, "applied").inc(updates.counted)
         results(EVENTS, "repeated").inc(updates.repeated)
-        others = len(batch.changes) - len(updates.acts) - updates.repeated
+        others = len(batch.changes) - updates.counted - updates.repeated
         results("items and users", "applied").inc(others)
         results(EVENTS, "dead").inc(len(batch.dead))
-        self.metrics.batches.observe(seconds)
-        for (topic, _), offset in batch.positions.items():
+        for topic, offset in batch.positions.items():
             self.metrics.position.labels(GROUP, topic).set(offset)
 
 

@@ -14,8 +14,8 @@ from feature_repo.history import UserHistory
 from feature_repo.online_features import ItemEmbedding, ItemStatistics, UserEmbedding
 from feature_repo.open_online_features import open_online_features
 from feature_repo.schema import Item, User
-from streaming.checkpoint import Checkpoint
 from streaming.dead_letters import dead_letters
+from streaming.sqlite_state import SqliteState
 from tests.support.stream import comparable, event, item, user
 from tests.support.stream_process import FINISH, StreamProcess, log_of
 
@@ -119,7 +119,7 @@ def run(home: Path, requests: list[list[Record]], kills: int) -> None:
 
 def final_state(home: Path) -> dict[str, Any]:
     online = open_online_features(f"sqlite://{home / 'online.sqlite'}", home / "registry.db")
-    checkpoint = Checkpoint(home / "checkpoint.sqlite")
+    checkpoint = SqliteState(home / "checkpoint.sqlite")
     archive = Archive(home / "archive")
     log = log_of(home)
     keys = [f"u{n}" for n in range(USERS_IN_SHOP)] + [f"i{n}" for n in range(ITEMS_IN_SHOP)]

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, USERS, Message
-from streaming.checkpoint import Checkpoint
 from streaming.dead_letters import dead_letters
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
+from streaming.sqlite_state import SqliteState
 from streaming.worker import Worker
 from tests.support.stream import NOW, HashEncoder, MemoryOnline, comparable, event, item, user
 
@@ -79,7 +79,7 @@ class Shop:
 
     def work(self, batch: int, crash_after: int | None) -> bool:
         """Run a new worker to the end of the log; return whether it crashed before."""
-        checkpoint = Checkpoint(self.folder / "checkpoint.sqlite")
+        checkpoint = SqliteState(self.folder / "checkpoint.sqlite")
         self.fuse.left = crash_after
         worker = Worker(
             FusedLog(self.log, self.fuse, {"append"}),  # type: ignore[arg-type]
@@ -104,7 +104,7 @@ class Shop:
         return False
 
     def state(self) -> Any:
-        checkpoint = Checkpoint(self.folder / "checkpoint.sqlite")
+        checkpoint = SqliteState(self.folder / "checkpoint.sqlite")
         try:
             changelog: dict[str | None, bytes | None] = {}
             for record in self.log.consumer(None, [ITEM_EMBEDDINGS]).poll(10_000, 0.0):

@@ -11,10 +11,10 @@ from feature_repo.archive import Archive
 from feature_repo.event_log import EVENTS, Message
 from feature_repo.history import UserHistory
 from feature_repo.online_features import ItemStatistics
-from streaming.checkpoint import Checkpoint
 from streaming.materialise import materialise
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
+from streaming.sqlite_state import SqliteState
 from streaming.worker import Worker
 from tests.support.stream import NOW, HashEncoder, MemoryOnline, event
 
@@ -36,11 +36,11 @@ def test_import_and_stream_agree(tmp_path: Path) -> None:
     archive.write_events("import-2", made[12:])
     archive.write_events("log-00000-1", [event(99, "live", "live")])
     log = SqliteLog(tmp_path / "log.sqlite")
-    online, checkpoint = MemoryOnline(), Checkpoint(tmp_path / "imported.sqlite")
+    online, checkpoint = MemoryOnline(), SqliteState(tmp_path / "imported.sqlite")
     assert materialise(archive, checkpoint, online, log, max_history=30) == 30
     assert materialise(archive, checkpoint, online, log, max_history=30) == 0
 
-    streamed, state = MemoryOnline(), Checkpoint(tmp_path / "streamed.sqlite")
+    streamed, state = MemoryOnline(), SqliteState(tmp_path / "streamed.sqlite")
     for each in made:
         log.append(EVENTS, [Message(each.user_id, each.model_dump_json().encode())])
     settings = StreamingSettings(statistics_seconds=0)
@@ -64,7 +64,7 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     archive = Archive(tmp_path / "archive")
     for number in range(0, 100, 25):
         archive.write_events(f"import-{number}", made[number : number + 25])
-    online, checkpoint = MemoryOnline(), Checkpoint(tmp_path / "checkpoint.sqlite")
+    online, checkpoint = MemoryOnline(), SqliteState(tmp_path / "checkpoint.sqlite")
     log = SqliteLog(tmp_path / "log.sqlite")
     materialise(archive, checkpoint, online, log, max_history=MAX_HISTORY)
     for user_id in {each.user_id for each in made}:
@@ -78,33 +78,33 @@ def test_interrupted_and_repeated_it_ends_in_the_same_state(tmp_path: Path) -> N
     archive.write_events("import-1", events(40))
     log = SqliteLog(tmp_path / "log.sqlite")
 
-    def state(checkpoint: Checkpoint) -> Any:
+    def state(checkpoint: SqliteState) -> Any:
         return list(checkpoint.all_histories()), list(checkpoint.all_statistics())
 
-    whole = Checkpoint(tmp_path / "whole.sqlite")
+    whole = SqliteState(tmp_path / "whole.sqlite")
     materialise(archive, whole, MemoryOnline(), log, max_history=MAX_HISTORY)
     for calls in range(4):
         folder = tmp_path / f"{calls}.sqlite"
         online = MemoryOnline()
-        interrupted = InterruptedCheckpoint(folder, calls)
+        interrupted = InterruptedState(folder, calls)
         with contextlib.suppress(KeyboardInterrupt):
             materialise(archive, interrupted, online, log, max_history=MAX_HISTORY)
         interrupted.close()
-        checkpoint = Checkpoint(folder)
+        checkpoint = SqliteState(folder)
         materialise(archive, checkpoint, online, log, max_history=MAX_HISTORY)
         assert state(checkpoint) == state(whole)
         assert checkpoint.count_unpushed() == 0
 
 
-class InterruptedCheckpoint(Checkpoint):
+class InterruptedState(SqliteState):
     """Is interrupted after some commits."""
 
     def __init__(self, path: Path, commits: int) -> None:
         super().__init__(path)
         self._left = commits
 
-    def commit(self, *args: Any, **kwargs: Any) -> None:
+    def commit(self, *args: Any, **kwargs: Any) -> str:
         self._left -= 1
         if self._left < 0:
             raise KeyboardInterrupt
-        super().commit(*args, **kwargs)
+        return super().commit(*args, **kwargs)

@@ -9,9 +9,9 @@ from feature_repo.history import UserHistory
 from feature_repo.online_features import ItemEmbedding, ItemStatistics, UserEmbedding
 from feature_repo.schema import Item
 from serving.item_changelog import ItemUpsert, decode_change
-from streaming.checkpoint import Checkpoint
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
+from streaming.sqlite_state import SqliteState
 from streaming.worker import Worker
 from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item
 
@@ -20,7 +20,7 @@ def worker_on(folder: Path, online: Any, encoder: Any = HashEncoder, **options: 
     return Worker(
         SqliteLog(folder / "log.sqlite"),
         online,
-        Checkpoint(folder / "checkpoint.sqlite"),
+        SqliteState(folder / "checkpoint.sqlite"),
         encoder,
         settings=StreamingSettings(retry_seconds=0.001, statistics_seconds=0),
         clock=lambda: NOW,

@@ -11,10 +11,10 @@ from feature_repo.event_log import EVENTS, Message
 from feature_repo.open_online_features import open_online_features
 from streaming.applied import AppliedNotifier
 from streaming.archiver import Archiver
-from streaming.checkpoint import Checkpoint
 from streaming.retention import housekeep
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
+from streaming.sqlite_state import SqliteState
 from streaming.worker import Worker
 from tests.support.stream import NOW, HashEncoder
 
@@ -35,7 +35,7 @@ def serve(home: Path, pipe: Connection) -> None:
     """Append each list of (topic, key, value) that comes, and acknowledge it with its length."""
     log = log_of(home)
     online = open_online_features(f"sqlite://{home / 'online.sqlite'}", home / "registry.db")
-    checkpoint = Checkpoint(home / "checkpoint.sqlite")
+    checkpoint = SqliteState(home / "checkpoint.sqlite")
     applied = AppliedNotifier()
     worker = Worker(
         log,

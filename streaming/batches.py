@@ -1,0 +1,57 @@
+"""From polled records to what each partition of the log says happened."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
+
+from feature_repo.event_log import LogRecord, TopicPartition
+from feature_repo.schema import Event
+from streaming.dead_letters import DeadLetter
+from streaming.decode import Change, DecodeError, Decoder
+
+
+@dataclass(slots=True)
+class Batch:
+    """The records of one partition number in a micro-batch, over all topics, decoded.
+
+    first, positions: the offset of each topic's first record, and the next one after its last.
+    """
+
+    partition: int
+    changes: list[Change] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    first: dict[str, int] = field(default_factory=dict)
+    positions: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def user_ids(self) -> set[str]:
+        """The users whose histories the batch needs."""
+        return {change.user_id for change in self.changes if isinstance(change, Event)}
+
+    @property
+    def item_ids(self) -> set[str]:
+        """The items whose statistics the batch needs."""
+        return {change.item_id for change in self.changes if isinstance(change, Event)}
+
+    def sources(self, positions: dict[str, int]) -> dict[TopicPartition, int]:
+        """Return `positions` by topic as positions in the log."""
+        return {TopicPartition(topic, self.partition): at for topic, at in positions.items()}
+
+
+def decode_batches(records: Sequence[LogRecord], decoder: Decoder, now: datetime) -> list[Batch]:
+    """Return a batch for every partition that `records` come from, in its order."""
+    logger = structlog.get_logger(__name__)
+    batches: dict[int, Batch] = {}
+    for record in records:
+        topic, partition = record.source
+        batch = batches.setdefault(partition, Batch(partition))
+        batch.first.setdefault(topic, record.offset)
+        batch.positions[topic] = record.offset + 1
+        try:
+            batch.changes.append(decoder.decode(record, now))
+        except DecodeError as error:
+            batch.dead.append(DeadLetter(record, str(error)))
+            logger.warning("record_refused", topic=topic, offset=record.offset, reason=str(error))
+    return list(batches.values())

@@ -1,0 +1,328 @@
+"""The state of the stream in one SQLite file: the embedded mode.
+
+Histories, item statistics, positions, and the list of what the online store has not been told
+yet change in one transaction. The state is therefore always that of a prefix of the log, each
+record counted once, and everything outside is redone from it (ADR 0003).
+"""
+
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from feature_repo.history import UserHistory
+from feature_repo.online_features import ItemStatistics
+from streaming.additive import ADDITIVE, STATISTICS
+from streaming.processor import Updates
+from streaming.stream_state import (
+    HISTORY,
+    ITEM,
+    USER,
+    Key,
+    Slice,
+    StateConflict,
+    StateError,
+    Unpushed,
+    additive_keys,
+    decode_history,
+    decode_record,
+    encode_history,
+    encode_record,
+    stamp_of,
+    whole_keys,
+)
+
+FORMAT = 2
+BUSY_SECONDS = 10.0
+_KEYS_PER_QUERY = 500
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS partitions (partition INTEGER PRIMARY KEY, version INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS positions (
+    partition INTEGER NOT NULL, topic TEXT NOT NULL, next_offset INTEGER NOT NULL,
+    PRIMARY KEY (partition, topic)
+) WITHOUT ROWID;
+-- Of every user: the partition is the one that wrote last.
+CREATE TABLE IF NOT EXISTS histories (
+    user_id TEXT PRIMARY KEY, partition INTEGER NOT NULL, events BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS additive (
+    kind TEXT NOT NULL, item_id TEXT NOT NULL, partition INTEGER NOT NULL, state BLOB NOT NULL,
+    PRIMARY KEY (kind, item_id, partition)
+);
+-- The last commit that touched an item's additive state in any partition.
+CREATE TABLE IF NOT EXISTS stamps (
+    kind TEXT NOT NULL, key TEXT NOT NULL, stamp TEXT NOT NULL, PRIMARY KEY (kind, key)
+) WITHOUT ROWID;
+-- What is not in the online store and the changelog yet. A record is null for what has a table
+-- of its own, and empty where it was deleted.
+CREATE TABLE IF NOT EXISTS unpushed (
+    partition INTEGER NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, stamp TEXT NOT NULL,
+    record BLOB, PRIMARY KEY (partition, kind, key)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS folded_segments (segment TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS boot (id TEXT NOT NULL);
+"""
+_CONTENTS = ("positions", "histories", "additive", "stamps", "unpushed", "folded_segments")
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class SqliteState:
+    """Implements `OpenState` in file `path`, created where it is missing.
+
+    Raises `StateError` where the file cannot be opened or is of another format.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._connection.execute("PRAGMA journal_mode = WAL").fetchall()
+            self._connection.execute("PRAGMA synchronous = FULL")
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+            if version not in (0, FORMAT):
+                raise StateError(
+                    f"state {path}: format {version} is not {FORMAT}. "
+                    "Remove the file, and `riverrun rebuild` makes it from the archive."
+                )
+            self._connection.executescript(_SCHEMA)
+            self._connection.execute(f"PRAGMA user_version = {FORMAT}")
+            self._push_again_after_reboot(_BOOT_ID.read_text().strip() if _BOOT_ID.exists() else "")
+        except (sqlite3.Error, OSError) as error:
+            raise StateError(f"state {path}: cannot be opened: {error}.") from error
+
+    def load(self, partition: int, user_ids: Collection[str], item_ids: Collection[str]) -> Slice:
+        """Return the partition's part of the state of these users and items."""
+        # The version first: whatever is newer than it, the commit will refuse.
+        versions = self._query("SELECT version FROM partitions WHERE partition = ?", (partition,))
+        positions = self._query(
+            "SELECT topic, next_offset FROM positions WHERE partition = ?", (partition,)
+        )
+        slice_ = Slice(versions[0][0] if versions else 0, dict(positions))
+        slice_.histories.update(self._histories(user_ids))
+        for kind in ADDITIVE:
+            rows = self._of_keys(
+                "SELECT item_id, state FROM additive WHERE kind = ? AND partition = ? AND item_id",
+                (kind.name, partition),
+                item_ids,
+            )
+            kind.of(slice_).update((item_id, kind.decode(item_id, part)) for item_id, part in rows)
+        return slice_
+
+    def commit(
+        self,
+        partition: int,
+        version: int,
+        updates: Updates,
+        positions: Mapping[str, int],
+        segments: Collection[str] = (),
+    ) -> str:
+        """Store new values and how far the log, or the archive, is in them: all or nothing."""
+        stamp = stamp_of(partition, version + 1)
+        kept = [history for history in updates.histories.values() if history.events]
+        gone = [(key,) for key, history in updates.histories.items() if not history.events]
+        records = {
+            **{(ITEM, key): encode_record(item) for key, item in updates.items.items()},
+            **{(USER, key): encode_record(user) for key, user in updates.users.items()},
+        }
+        merged = additive_keys(updates)
+        with self._transaction() as connection:
+            self._raise_version(partition, version)
+            connection.executemany(
+                "INSERT OR REPLACE INTO histories VALUES (?, ?, ?)",
+                [(history.user_id, partition, encode_history(history)) for history in kept],
+            )
+            connection.executemany("DELETE FROM histories WHERE user_id = ?", gone)
+            connection.executemany(
+                "INSERT OR REPLACE INTO additive VALUES (?, ?, ?, ?)",
+                [
+                    (kind.name, item_id, partition, kind.encode(state))
+                    for kind in ADDITIVE
+                    for item_id, state in kind.of(updates).items()
+                ],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO stamps VALUES (?, ?, ?)", [(*key, stamp) for key in merged]
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO unpushed VALUES (?, ?, ?, ?, ?)",
+                [
+                    (partition, *key, stamp, records.get(key))
+                    for key in (*whole_keys(updates), *merged)
+                ],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)",
+                [(partition, topic, offset) for topic, offset in positions.items()],
+            )
+            connection.executemany(
+                "INSERT OR IGNORE INTO folded_segments VALUES (?)", [(each,) for each in segments]
+            )
+        return stamp
+
+    def unpushed(self, partition: int, limit: int = 2_000) -> Unpushed:
+        """Return the newest values of up to `limit` keys the online store was not told of yet."""
+        unpushed = Unpushed()
+        updates = unpushed.updates
+        keys: dict[str, list[str]] = {}
+        # Stamps before values: a value that is newer than its stamp is pushed once more.
+        for kind, key, stamp, record in self._query(
+            "SELECT kind, key, coalesce(stamps.stamp, unpushed.stamp), record "
+            "FROM unpushed LEFT JOIN stamps USING (kind, key) WHERE partition = ? LIMIT ?",
+            (partition, limit),
+        ):
+            unpushed.stamps[kind, key] = stamp
+            if kind in (ITEM, USER):
+                decode_record(updates, kind, key, record)
+            else:
+                keys.setdefault(kind, []).append(key)
+        histories = self._histories(keys.get(HISTORY, ()))
+        for user_id in keys.get(HISTORY, ()):
+            updates.histories[user_id] = histories.get(user_id, UserHistory(user_id))
+        for each in ADDITIVE:
+            query = "SELECT item_id, state FROM additive WHERE kind = ? AND item_id"
+            parts = self._of_keys(query, (each.name,), keys.get(each.name, ()))
+            each.of(updates).update(each.merged(parts))
+        return unpushed
+
+    def forget_pushed(self, partition: int, stamps: Mapping[Key, str]) -> None:
+        """Take keys off the partition's list where the online store has their newest values."""
+        # Without an fsync: if this is lost with the power, the keys are pushed once more.
+        with self._transaction("NORMAL") as connection:
+            for (kind, key), stamp in stamps.items():
+                entry = (partition, kind, key)
+                (current,) = connection.execute(
+                    "SELECT coalesce("
+                    "(SELECT stamp FROM stamps WHERE kind = ?2 AND key = ?3), "
+                    "(SELECT stamp FROM unpushed WHERE partition = ?1 AND kind = ?2 AND key = ?3))",
+                    entry,
+                ).fetchone()
+                if current == stamp:
+                    connection.execute(
+                        "DELETE FROM unpushed WHERE partition = ? AND kind = ? AND key = ?", entry
+                    )
+                elif kind not in (ITEM, USER):
+                    connection.execute(
+                        "INSERT OR IGNORE INTO unpushed VALUES (?, ?, ?, ?, NULL)", (*entry, stamp)
+                    )
+
+    def partitions(self) -> list[int]:
+        """Return the partitions that were ever committed."""
+        return [partition for (partition,) in self._query("SELECT partition FROM partitions")]
+
+    def all_statistics(self, batch: int = 10_000) -> Iterator[list[ItemStatistics]]:
+        """Yield the statistics of every item, merged over the partitions, in batches."""
+        last = ""
+        while keys := self._query(
+            "SELECT key FROM stamps WHERE kind = ? AND key > ? ORDER BY key LIMIT ?",
+            (STATISTICS.name, last, batch),
+        ):
+            (first,), (last,) = keys[0], keys[-1]
+            parts = self._query(
+                "SELECT item_id, state FROM additive WHERE kind = ? AND item_id BETWEEN ? AND ?",
+                (STATISTICS.name, first, last),
+            )
+            yield list(STATISTICS.merged(parts).values())
+
+    def all_histories(self, batch: int = 1_000) -> Iterator[list[UserHistory]]:
+        """Yield every history, in batches by user id."""
+        last = ""
+        query = "SELECT user_id, events FROM histories WHERE user_id > ? ORDER BY user_id LIMIT ?"
+        while rows := self._query(query, (last, batch)):
+            last = rows[-1][0]
+            yield [decode_history(*row) for row in rows]
+
+    def folded_segments(self) -> set[str]:
+        """Return the archive segments that are in the state."""
+        return {segment for (segment,) in self._query("SELECT segment FROM folded_segments")}
+
+    def count_unpushed(self) -> int:
+        """Return how many keys the online store has not been told of yet."""
+        return int(self._query("SELECT COUNT(*) FROM unpushed")[0][0])
+
+    def reset(self) -> None:
+        """Empty the state. Versions grow, so that nothing read before can be committed after."""
+        with self._transaction() as connection:
+            for table in _CONTENTS:
+                connection.execute(f"DELETE FROM {table}")
+            connection.execute("UPDATE partitions SET version = version + 1")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _raise_version(self, partition: int, version: int) -> None:
+        if version == 0:
+            statement = "INSERT OR IGNORE INTO partitions VALUES (:partition, 1)"
+        else:
+            statement = (
+                "UPDATE partitions SET version = version + 1 "
+                "WHERE partition = :partition AND version = :version"
+            )
+        named = {"partition": partition, "version": version}
+        if self._connection.execute(statement, named).rowcount == 0:
+            raise StateConflict(
+                f"state {self._path}: partition {partition} is not at version {version} any more."
+            )
+
+    @contextmanager
+    def _transaction(self, synchronous: str = "FULL") -> Iterator[sqlite3.Connection]:
+        try:
+            self._connection.execute(f"PRAGMA synchronous = {synchronous}")
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise StateError(f"state {self._path}: nothing was written: {error}.") from error
+
+    def _push_again_after_reboot(self, boot_id: str) -> None:
+        """Count everything as unpushed where the machine has started anew since the last time.
+
+        The embedded online store does not wait for the disk: what it was told last can be lost
+        with the power, though not with the process.
+        """
+        known = [stored for (stored,) in self._query("SELECT id FROM boot")]
+        if known == [boot_id]:
+            return
+        with self._transaction() as connection:
+            if known:
+                connection.execute(
+                    "INSERT OR IGNORE INTO unpushed "
+                    "SELECT partition, ?, user_id, 'reboot', NULL FROM histories",
+                    (HISTORY,),
+                )
+                connection.execute(
+                    "INSERT OR IGNORE INTO unpushed "
+                    "SELECT partition, kind, item_id, 'reboot', NULL FROM additive"
+                )
+            connection.execute("DELETE FROM boot")
+            connection.execute("INSERT INTO boot VALUES (?)", (boot_id,))
+
+    def _query(self, query: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(query, arguments).fetchall()
+        except sqlite3.Error as error:
+            raise StateError(f"state {self._path}: cannot be read: {error}.") from error
+
+    def _histories(self, user_ids: Collection[str]) -> dict[str, UserHistory]:
+        rows = self._of_keys("SELECT user_id, events FROM histories WHERE user_id", (), user_ids)
+        return {user_id: decode_history(user_id, events) for user_id, events in rows}
+
+    def _of_keys(
+        self, query: str, arguments: Sequence[object], keys: Collection[str]
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of `query` whose last column is one of `keys`."""
+        wanted = list(keys)
+        for start in range(0, len(wanted), _KEYS_PER_QUERY):
+            some = wanted[start : start + _KEYS_PER_QUERY]
+            marks = ", ".join("?" * len(some))
+            yield from self._query(f"{query} IN ({marks})", (*arguments, *some))

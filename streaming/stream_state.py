@@ -1,0 +1,204 @@
+"""The state of record of the stream: what the worker folds into, and where in the log it is.
+
+Everything is written partition by partition of the log, and only over the version that was read
+(ADR 0008). An error tree:
+
+    StateError              cannot be read or written now: trying again may help
+    ├── StateConflict       another worker has written the partition since it was read
+    └── StateLost           what was written is gone: `riverrun rebuild` makes it again
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import orjson
+
+from feature_repo.event_log import TopicPartition
+from feature_repo.history import HistoryEvent, UserHistory
+from feature_repo.online_features import ItemStatistics
+from feature_repo.schema import Item, User
+from streaming.additive import ADDITIVE
+from streaming.processor import Updates
+
+IMPORTED = -1
+"""The partition of what came from the archive and not from the log."""
+
+HISTORY, ITEM, USER = "history", "item", "user"
+
+Key = tuple[str, str]
+"""A kind of value, history, item, user or the name of an additive kind, and a key of it."""
+
+
+class StateError(Exception):
+    """The state cannot be read or written. The message names the file or server."""
+
+
+class StateConflict(StateError):  # noqa: N818 — what happened, not what went wrong
+    """A commit was refused, and changed nothing: another one came first."""
+
+
+class StateLost(StateError):  # noqa: N818 — as above
+    """The state is not the one that was committed: it was emptied, removed or restored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What one partition's batch is folded into: the keys that exist of those asked for.
+
+    version: how often the partition was committed. positions: the next offset by topic.
+    statistics: this partition's part.
+    """
+
+    version: int
+    positions: dict[str, int]
+    histories: dict[str, UserHistory] = field(default_factory=dict)
+    statistics: dict[str, ItemStatistics] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Unpushed:
+    """Values the online store has not been told of, and of which commit each value is.
+
+    Additive state is merged over all partitions.
+    """
+
+    updates: Updates = field(default_factory=Updates)
+    stamps: dict[Key, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.stamps)
+
+
+class StreamState(Protocol):
+    """What a worker does with the state. For use by one thread at a time; raises `StateError`."""
+
+    def load(self, partition: int, user_ids: Collection[str], item_ids: Collection[str]) -> Slice:
+        """Return the partition's part of the state of these users and items."""
+        ...
+
+    def commit(
+        self,
+        partition: int,
+        version: int,
+        updates: Updates,
+        positions: Mapping[str, int],
+        segments: Collection[str] = (),
+    ) -> str:
+        """Store new values and how far the log, or the archive, is in them: all or nothing.
+
+        On return the state is durable, and every key in `updates` counts as unpushed. Returns the
+        commit's stamp. Raises `StateConflict` where the partition's version is not `version`.
+        """
+        ...
+
+    def unpushed(self, partition: int, limit: int = 2_000) -> Unpushed:
+        """Return the newest values of up to `limit` keys the online store was not told of yet."""
+        ...
+
+    def forget_pushed(self, partition: int, stamps: Mapping[Key, str]) -> None:
+        """Take keys off the partition's list where the online store has their newest values.
+
+        Where a value has changed since it was read it is to be pushed again, and so it is put
+        back on the list should another worker have taken it off: whoever pushed last may have
+        pushed the older one. Items and users, which are not kept, are the exception.
+        """
+        ...
+
+
+class StateContents(Protocol):
+    """What is in the state as a whole."""
+
+    def partitions(self) -> list[int]:
+        """Return the partitions that were ever committed."""
+        ...
+
+    def all_statistics(self, batch: int = 10_000) -> Iterator[list[ItemStatistics]]:
+        """Yield the statistics of every item, merged over the partitions, in batches."""
+        ...
+
+    def folded_segments(self) -> set[str]:
+        """Return the archive segments that are in the state."""
+        ...
+
+    def count_unpushed(self) -> int:
+        """Return how many keys the online store has not been told of yet."""
+        ...
+
+
+class OpenState(StreamState, StateContents, Protocol):
+    """A state as it is opened: by the worker, by imports, to be rebuilt."""
+
+    def all_histories(self, batch: int = 1_000) -> Iterator[list[UserHistory]]:
+        """Yield every history, in batches."""
+        ...
+
+    def reset(self) -> None:
+        """Empty the state. Versions grow, so that nothing read before can be committed after."""
+        ...
+
+    def close(self) -> None:
+        """Release the file or connection."""
+        ...
+
+
+def positions_of(state: OpenState) -> dict[TopicPartition, int]:
+    """Return the next offset to read of each partition of each topic."""
+    return {
+        TopicPartition(topic, partition): offset
+        for partition in state.partitions()
+        for topic, offset in state.load(partition, (), ()).positions.items()
+    }
+
+
+def whole_keys(updates: Updates) -> list[Key]:
+    """Return the keys whose values are not shared with other partitions."""
+    return [
+        *((HISTORY, key) for key in updates.histories),
+        *((ITEM, key) for key in updates.items),
+        *((USER, key) for key in updates.users),
+    ]
+
+
+def whole_values(updates: Updates, stamp: str) -> Unpushed:
+    """Return what a commit with this stamp can tell the online store without reading: no sums."""
+    nothing: dict[str, Any] = {kind.name: {} for kind in ADDITIVE}
+    own = replace(updates, **nothing)
+    return Unpushed(own, dict.fromkeys(whole_keys(own), stamp))
+
+
+def additive_keys(updates: Updates) -> list[Key]:
+    """Return the keys whose values other partitions add to."""
+    return [(kind.name, key) for kind in ADDITIVE for key in kind.of(updates)]
+
+
+def stamp_of(partition: int, version: int) -> str:
+    """Return the stamp of the commit that made `version`: no two commits have the same."""
+    return f"{partition}:{version}"
+
+
+# How values are stored.
+
+
+def encode_record(record: Item | User | None) -> bytes:
+    """Return the JSON of a record, and nothing for a deleted one."""
+    return b"" if record is None else record.model_dump_json().encode()
+
+
+def decode_record(updates: Updates, kind: str, key: str, stored: bytes) -> None:
+    """Put the item or user `key` into `updates`."""
+    if kind == ITEM:
+        updates.items[key] = Item.model_validate_json(stored) if stored else None
+    else:
+        updates.users[key] = User.model_validate_json(stored) if stored else None
+
+
+def encode_history(history: UserHistory) -> bytes:
+    """Return the events as JSON rows."""
+    # orjson takes plain tuples only.
+    return orjson.dumps([*map(tuple, history.events)])
+
+
+def decode_history(user_id: str, stored: bytes) -> UserHistory:
+    """Return the history of `encode_history`."""
+    return UserHistory(user_id, tuple(map(HistoryEvent._make, orjson.loads(stored))))
