@@ -21,8 +21,8 @@ from serving.text_embedding_cache import TextEmbeddingCache
 class LiveModel:
     """A bundle's encoder and the index of its candidates, kept up to date while it serves.
 
-    space: the scale of its candidates. table: every candidate embedding by row number. index: what is searched; the table itself
-    below `exact_below` items, ScaNN over it above.
+    space: the scale of its candidates. table: every candidate embedding by row number. index:
+    what is searched; the table itself below `exact_below` items, ScaNN over it above.
     """
 
     def __init__(

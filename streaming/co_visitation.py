@@ -18,8 +18,9 @@ from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.online_features import CoVisitation
 from streaming.settings import CoVisitationSettings
 
-SECOND = 1_000_000
-DAY = 86_400 * SECOND
+DAY = 86_400_000_000
+DECAY = 60 * DAY
+"""All weights fall by e over this time. It is no setting: sums of two decays do not add up."""
 
 
 class Pair(NamedTuple):
@@ -66,24 +67,21 @@ def add(
     """
     landmark = co_visitation.timestamp
     weights = dict(zip(co_visitation.neighbour_ids, co_visitation.weights, strict=True))
-    period = round(settings.decay_days * DAY)
     for pair in made:
-        start = pair.timestamp // period * period
+        start = pair.timestamp // DECAY * DECAY
         if start > landmark:
-            faded = math.exp((landmark - start) / period) if weights else 0.0
+            faded = math.exp((landmark - start) / DECAY) if weights else 0.0
             weights = {key: weight * faded for key, weight in weights.items()}
             landmark = start
-        weight = pair.weight * math.exp((pair.timestamp - landmark) / period)
+        weight = pair.weight * math.exp((pair.timestamp - landmark) / DECAY)
         weights[pair.neighbour_id] = weights.get(pair.neighbour_id, 0.0) + weight
         if len(weights) > settings.neighbours:
             weights = dict(_heaviest(weights, (settings.neighbours + 1) // 2))
-    return _record(co_visitation.item_id, landmark, weights, settings.neighbours)
+    return _record(co_visitation.item_id, landmark, weights)
 
 
-def merge(
-    left: CoVisitation, right: CoVisitation, settings: CoVisitationSettings
-) -> CoVisitation:
-    """Return the weights of both, as of the later landmark: what readers are told.
+def merge(left: CoVisitation, right: CoVisitation) -> CoVisitation:
+    """Return the weights of both, as of the later landmark.
 
     Raises `ValueError` where they describe two items.
     """
@@ -91,14 +89,23 @@ def merge(
         raise ValueError(
             f"`right` must describe item {left.item_id!r}. Received: {right.item_id!r}."
         )
-    period = round(settings.decay_days * DAY)
     landmark = max(left.timestamp, right.timestamp)
     weights: dict[str, float] = {}
     for each in (left, right):
-        faded = math.exp((each.timestamp - landmark) / period)
+        faded = math.exp((each.timestamp - landmark) / DECAY)
         for neighbour_id, weight in zip(each.neighbour_ids, each.weights, strict=True):
             weights[neighbour_id] = weights.get(neighbour_id, 0.0) + weight * faded
-    return _record(left.item_id, landmark, weights, settings.neighbours)
+    return _record(left.item_id, landmark, weights)
+
+
+def heaviest(co_visitation: CoVisitation, most: int) -> CoVisitation:
+    """Return the `most` heaviest neighbours: what readers are told."""
+    return CoVisitation(
+        co_visitation.item_id,
+        co_visitation.timestamp,
+        co_visitation.neighbour_ids[:most],
+        co_visitation.weights[:most],
+    )
 
 
 def nothing(item_id: str) -> CoVisitation:
@@ -106,10 +113,8 @@ def nothing(item_id: str) -> CoVisitation:
     return CoVisitation(item_id, 0, (), ())
 
 
-def _record(
-    item_id: str, landmark: int, weights: dict[str, float], most: int
-) -> CoVisitation:
-    heaviest = _heaviest(weights, most)
+def _record(item_id: str, landmark: int, weights: dict[str, float]) -> CoVisitation:
+    heaviest = _heaviest(weights, len(weights))
     return CoVisitation(
         item_id,
         landmark,

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import polars as pl
 
 from feature_repo.online_features import CoVisitation
-from streaming.co_visitation import DAY
+from streaming.co_visitation import DAY, DECAY
 from streaming.settings import CoVisitationSettings
 
 COLUMNS = ("user_id", "timestamp", "event_id", "item_id", "event_type")
@@ -30,10 +30,9 @@ def co_visited(
     if both.is_empty():
         return {}
     items = both["item_id"].unique().sort()
-    period = round(settings.decay_days * DAY)
-    landmark = int(both["timestamp"].max()) // period * period  # type: ignore[arg-type]
+    landmark = int(both["timestamp"].max()) // DECAY * DECAY  # type: ignore[arg-type]
     sums = _sums(both, items, landmark, settings, max_history)
-    return _records(sums, items, landmark, period, settings.neighbours)
+    return _records(sums, items, landmark, settings.neighbours)
 
 
 def _sums(
@@ -52,7 +51,6 @@ def _sums(
     worths = [settings.event_type_weights.get(name, 1.0) ** 0.5 for name in types]
     worth = both["event_type"].replace_strict(types, worths, return_dtype=pl.Float64).to_numpy()
     window = settings.window_days * DAY
-    period = round(settings.decay_days * DAY)
     parts: list[pl.DataFrame] = []
     for distance in range(1, min(max_history, both.height)):
         gap = moment[distance:] - moment[:-distance]
@@ -64,7 +62,7 @@ def _sums(
         second = first + distance
         gap = gap[first]
         weight = worth[first] * worth[second] * np.exp(-gap / (settings.gap_days * DAY))
-        weight *= np.exp((moment[second] - landmark) / period)
+        weight *= np.exp((moment[second] - landmark) / DECAY)
         back = np.where(gap == 0, weight, weight * settings.backward)
         parts += [
             _part(item[first], item[second], weight, moment[second]),
@@ -94,12 +92,12 @@ def _summed(parts: list[pl.DataFrame]) -> pl.DataFrame:
 
 
 def _records(
-    sums: pl.DataFrame, items: pl.Series, landmark: int, period: int, most: int
+    sums: pl.DataFrame, items: pl.Series, landmark: int, most: int
 ) -> dict[str, CoVisitation]:
-    own = pl.col("newest").max().over("item") // period * period
+    own = pl.col("newest").max().over("item") // DECAY * DECAY
     rows = (
         sums.with_columns(landmark=own)
-        .with_columns(pl.col("weight") * ((landmark - pl.col("landmark")) / period).exp())
+        .with_columns(pl.col("weight") * ((landmark - pl.col("landmark")) / DECAY).exp())
         # Items are numbered in the order of the alphabet.
         .sort("item", "weight", "neighbour", descending=[False, True, False])
         .group_by("item", maintain_order=True)
@@ -107,9 +105,7 @@ def _records(
     )
     names = items.to_numpy()
     return {
-        item_id: CoVisitation(
-            item_id, of_item, tuple(names[neighbours].tolist()), tuple(weights)
-        )
+        item_id: CoVisitation(item_id, of_item, tuple(names[neighbours].tolist()), tuple(weights))
         for item_id, of_item, neighbours, weights in zip(
             names[rows["item"].to_numpy()].tolist(),
             rows["landmark"],

@@ -10,14 +10,17 @@ lie in the vector space of one bundle, and begin again with another.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from serving.candidate_space import CandidateSpace
 from streaming.settings import FoldInSettings
 
-DAY = 86_400_000_000
+DECAY = 30 * 86_400_000_000
+"""An event counts for less by e over this time. No setting: sums of two decays do not add up."""
 
 Vector = npt.NDArray[np.float64]
 
@@ -47,12 +50,10 @@ def add(
     taste: npt.NDArray[np.float32],
     weight: float,
     timestamp: int,
-    settings: FoldInSettings,
 ) -> FoldIn:
     """Return `fold_in` with an event of `weight` by a user of unit `taste`, float32 [n]."""
-    period = round(settings.decay_days * DAY)
-    fold_in = _at(fold_in, timestamp // period * period, period)
-    weight *= math.exp((timestamp - fold_in.timestamp) / period)
+    fold_in = _at(fold_in, timestamp // DECAY * DECAY)
+    weight *= math.exp((timestamp - fold_in.timestamp) / DECAY)
     return FoldIn(
         fold_in.item_id,
         fold_in.bundle_version,
@@ -62,16 +63,16 @@ def add(
     )
 
 
-def merge(left: FoldIn, right: FoldIn, settings: FoldInSettings) -> FoldIn:
+def merge(left: FoldIn, right: FoldIn) -> FoldIn:
     """Return the sums of both, as of the later one's `timestamp`.
 
-    Raises `ValueError` where they are of two items or two vector spaces.
+    Of two vector spaces the newer bundle's remains. Raises `ValueError` for two items.
     """
-    ours, theirs = (left.item_id, left.bundle_version), (right.item_id, right.bundle_version)
-    if ours != theirs:
-        raise ValueError(f"`right` must be of item and bundle {ours}. Received: {theirs}.")
-    period = round(settings.decay_days * DAY)
-    left, right = _at(left, right.timestamp, period), _at(right, left.timestamp, period)
+    if left.item_id != right.item_id:
+        raise ValueError(f"`right` must be of item {left.item_id!r}. Received: {right.item_id!r}.")
+    if left.bundle_version != right.bundle_version:
+        return max(left, right, key=lambda each: each.bundle_version)
+    left, right = _at(left, right.timestamp), _at(right, left.timestamp)
     return FoldIn(
         left.item_id,
         left.bundle_version,
@@ -82,26 +83,36 @@ def merge(left: FoldIn, right: FoldIn, settings: FoldInSettings) -> FoldIn:
 
 
 def moved(
-    tastes: npt.NDArray[np.float32],
-    prior: float,
-    fold_in: FoldIn,
-    length: float,
+    embeddings: npt.NDArray[np.float32],
+    item_ids: Sequence[str],
+    sums: Mapping[str, FoldIn],
+    space: CandidateSpace,
+    settings: FoldInSettings,
 ) -> npt.NDArray[np.float32]:
-    """Return where an item stands that started at `tastes`, float32 [n].
+    """Return embeddings float32 [len(item_ids), dimension] of `space`, moved by `sums`.
 
-    prior: how many events the start counts for. length: of the place its users stand at,
-    that of a candidate which training knows well.
+    An item's start counts for `prior` events and those that training saw. Each event since
+    draws it to its user's taste, at the distance where candidates usually are. Only tastes move:
+    how popular an item is now is for trends to say.
     """
-    toward = length * fold_in.vector
-    return ((prior * tastes + toward) / (prior + fold_in.weight)).astype(np.float32)
+    result = embeddings.copy()
+    for row, item_id in enumerate(item_ids):
+        own = sums.get(item_id)
+        if own is None or own.bundle_version != space.bundle_version:
+            continue
+        prior = settings.prior + settings.trained_prior * space.counts.get(item_id, 0)
+        start = prior * embeddings[row, : space.num_tastes]
+        end = space.taste_length * own.vector
+        result[row, : space.num_tastes] = (start + end) / (prior + own.weight)
+    return result
 
 
-def _at(fold_in: FoldIn, timestamp: int, period: int) -> FoldIn:
+def _at(fold_in: FoldIn, timestamp: int) -> FoldIn:
     """Return the sums as of a later `timestamp`; an earlier one changes nothing."""
     age = timestamp - fold_in.timestamp
     if age <= 0:
         return fold_in
-    faded = math.exp(-age / period)
+    faded = math.exp(-age / DECAY)
     return FoldIn(
         fold_in.item_id,
         fold_in.bundle_version,

@@ -3,7 +3,7 @@
 The edge of `streaming.co_visitation` and `streaming.fold_in`: it looks up what they add to.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -11,16 +11,17 @@ import numpy.typing as npt
 import structlog
 
 from feature_repo.history import UserHistory
-from feature_repo.online_features import CoVisitation, OnlineFeatures, UserEmbedding
+from feature_repo.online_features import OnlineFeatures, UserEmbedding
 from serving.candidate_space import CandidateSpace
 from serving.encoder import Encoder
 from streaming import co_visitation, fold_in
 from streaming.co_visitation import Pair
+from streaming.co_visitation import pairs as pairs_of
 from streaming.fold_in import FoldIn
 from streaming.metrics import StreamMetrics
 from streaming.processor import Act, Updates
 from streaming.settings import StreamingSettings
-
+from streaming.stream_state import Slice
 
 Vector = npt.NDArray[np.float32]
 
@@ -28,12 +29,8 @@ Vector = npt.NDArray[np.float32]
 class ItemState(Protocol):
     """What is asked of the state."""
 
-    def co_visitation(self, item_ids: Iterable[str]) -> dict[str, CoVisitation]:
-        """Return the neighbours of those items that have any."""
-        ...
-
-    def fold_in(self, item_ids: Iterable[str]) -> dict[str, FoldIn]:
-        """Return the sums of those items that have any."""
+    def load(self, partition: int, user_ids: Collection[str], item_ids: Collection[str]) -> Slice:
+        """Return the partition's part of the state of these users and items."""
         ...
 
 
@@ -60,48 +57,55 @@ class Learner:
         self._metrics = metrics
         self._logger = structlog.get_logger(__name__)
 
-    def learn(self, updates: Updates, before: Mapping[str, UserHistory]) -> None:
-        """Set the co-visitation and fold-in of `updates`; `before`: the histories before it."""
-        if self._settings.co_visitation.neighbours:
-            updates.co_visitation = self._co_visitation(updates.acts)
-        if self._settings.fold_in.prior:
-            updates.fold_in = self._fold_in(updates.acts, before)
+    def learn(self, partition: int, updates: Updates, histories: Mapping[str, UserHistory]) -> None:
+        """Set what the acts of `updates` teach of items; `histories`: those before the batch.
 
-    def _co_visitation(self, acts: Sequence[Act]) -> dict[str, CoVisitation]:
+        An item that is new or has changed counts as touched, so that its new embedding is
+        moved like the one before.
+        """
+        pairs = self._pairs(updates.acts)
+        acted_on = {act.event.item_id for act in updates.acts}
+        known = self._state.load(partition, (), pairs.keys() | acted_on | updates.items.keys())
         settings = self._settings.co_visitation
+        for item_id, made in pairs.items():
+            before = known.co_visitation.get(item_id) or co_visitation.nothing(item_id)
+            updates.co_visitation[item_id] = co_visitation.add(before, made, settings)
+        if self._settings.fold_in.prior:
+            updates.fold_in = self._fold_in(updates, known.fold_in, histories)
+
+    def _pairs(self, acts: Sequence[Act]) -> dict[str, list[Pair]]:
         by_item: dict[str, list[Pair]] = {}
-        for act in acts:
-            for pair in co_visitation.pairs(act.history, act.event, settings):
-                by_item.setdefault(pair.item_id, []).append(pair)
-        known = self._state.co_visitation(by_item)
-        return {
-            item_id: co_visitation.add(
-                known.get(item_id) or co_visitation.nothing(item_id), made, settings
-            )
-            for item_id, made in by_item.items()
-        }
+        if self._settings.co_visitation.neighbours:
+            for act in acts:
+                for pair in pairs_of(act.history, act.event, self._settings.co_visitation):
+                    by_item.setdefault(pair.item_id, []).append(pair)
+        return by_item
 
     def _fold_in(
-        self, acts: Sequence[Act], before: Mapping[str, UserHistory]
+        self, updates: Updates, known: Mapping[str, FoldIn], histories: Mapping[str, UserHistory]
     ) -> dict[str, FoldIn]:
         encoder, space = self._encoder(), self._space()
         if encoder is None or space is None or encoder.bundle_version != space.bundle_version:
             return {}
-        settings = self._settings.fold_in
-        earlier = [_earlier(act) for act in acts]
-        tastes = self._tastes(encoder, space, earlier, before)
-        known = self._state.fold_in({act.event.item_id for act in acts})
         sums: dict[str, FoldIn] = {}
-        for act, history in zip(acts, earlier, strict=True):
-            if history not in tastes:
-                continue
-            item_id, kind = act.event.item_id, act.event.event_type
+
+        def sums_of(item_id: str) -> FoldIn:
             own = sums.get(item_id) or known.get(item_id)
-            if own is None or own.bundle_version != space.bundle_version:
-                own = fold_in.nothing(item_id, space.bundle_version, space.num_tastes)
-            weight = settings.event_type_weights.get(kind, 1.0)
-            taste, moment = tastes[history], act.event.timestamp
-            sums[item_id] = fold_in.add(own, taste, weight, moment, settings)
+            if own is not None and own.bundle_version == space.bundle_version:
+                return own
+            return fold_in.nothing(item_id, space.bundle_version, space.num_tastes)
+
+        for item_id, item in updates.items.items():
+            if item is not None:
+                sums[item_id] = sums_of(item_id)
+        settings = self._settings.fold_in
+        earlier = [_earlier(act) for act in updates.acts]
+        tastes = self._tastes(encoder, space, earlier, histories)
+        for (_, event), history in zip(updates.acts, earlier, strict=True):
+            if history in tastes:
+                weight = settings.event_type_weights.get(event.event_type, 1.0)
+                own = sums_of(event.item_id)
+                sums[event.item_id] = fold_in.add(own, tastes[history], weight, event.timestamp)
         return sums
 
     def _tastes(

@@ -1,4 +1,4 @@
-"""A period of events as questions in the order of time: what will this user act on now?
+"""A period of events as questions in the order of time: what each user will act on.
 
 Progressive validation (Gama, Sebastião, Rodrigues: "On evaluating stream learning algorithms",
 Machine Learning 90, 2013): predict, then learn.
@@ -47,6 +47,12 @@ class Period:
     future: pl.DataFrame
     known_items: Sequence[Item]
     new_items: Sequence[Item]
+
+    @property
+    def start(self) -> datetime:
+        """The moment of the first event that is replayed."""
+        start: datetime = self.future.row(0, named=True)["timestamp"]
+        return start
 
     @property
     def num_events(self) -> int:

@@ -1,6 +1,6 @@
 """Ask, then learn: the same period through a frozen shop and shops that learn more and more."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,12 +66,11 @@ def replay(
     )
     past = folder / "past"
     fold_past(past, period.past, immediate, settings.length)
-    start = period.future["timestamp"].min()
 
     def shop(name: str, streaming: StreamingSettings) -> ReplayShop:
         return ReplayShop(
             folder / name, past, bundle, period.known_items, streaming, settings.serving, texts,
-            start=start, length=settings.length,
+            start=period.start, length=settings.length,
         )  # fmt: skip
 
     fixed_shop, moving_shop = shop("fixed", fixed), shop("moving", immediate)
@@ -83,9 +82,7 @@ def replay(
         for statistics in fixed_shop.statistics():
             trends.update(statistics)
         variants = {
-            FROZEN: fixed_shop.recommender(
-                alone, online=fixed_shop.frozen(users), trending=trends
-            ),
+            FROZEN: fixed_shop.recommender(alone, online=fixed_shop.frozen(users), trending=trends),
             HISTORY: fixed_shop.recommender(alone, trending=trends),
             CO_VISITATION: fixed_shop.recommender(settings.serving),
             FOLD_IN: moving_shop.recommender(settings.serving),

@@ -24,13 +24,13 @@ from serving.settings import ServingSettings
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 from serving.text_embedding_cache import TextEmbeddingCache
-from streaming.checkpoint import Checkpoint
 from streaming.materialise import materialise
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
+from streaming.sqlite_state import SqliteState
 from streaming.worker import Worker
 
-CHECKPOINT = "checkpoint.sqlite"
+STATE = "state.sqlite"
 BATCH = 256
 
 
@@ -56,12 +56,12 @@ class PastArchive:
 def fold_past(folder: Path, past: pl.DataFrame, settings: StreamingSettings, length: int) -> None:
     """Write the state of a shop that has learned `past` to `folder`, as an import does."""
     folder.mkdir(parents=True)
-    checkpoint = Checkpoint(folder / CHECKPOINT)
+    state = SqliteState(folder / STATE)
     log = SqliteLog(folder / "log.sqlite")
     try:
         materialise(
             PastArchive(past),
-            checkpoint,
+            state,
             InMemoryOnlineFeatures(),
             log,
             settings=settings.co_visitation,
@@ -69,7 +69,7 @@ def fold_past(folder: Path, past: pl.DataFrame, settings: StreamingSettings, len
         )
     finally:
         log.close()
-        checkpoint.close()
+        state.close()
 
 
 class ReplayShop:
@@ -92,7 +92,7 @@ class ReplayShop:
         length: int,
     ) -> None:
         folder.mkdir(parents=True)
-        shutil.copyfile(past / CHECKPOINT, folder / CHECKPOINT)
+        shutil.copyfile(past / STATE, folder / STATE)
         self.now = start
         self.length = length
         rows = ItemRows()
@@ -103,14 +103,14 @@ class ReplayShop:
         self.trending = TrendingSource(rows, serving)
         self.co_visitation = CoVisitationSource(rows, serving)
         self._log: EventLog = SqliteLog(folder / "log.sqlite")
-        self._checkpoint = Checkpoint(folder / CHECKPOINT)
+        self._state = SqliteState(folder / STATE)
         self.online.push(items)
-        for histories in self._checkpoint.all_histories():
+        for histories in self._state.all_histories():
             self.online.push(histories)
         self._worker = Worker(
             self._log,
             self.online,
-            self._checkpoint,
+            self._state,
             lambda: self.holder.current.encoder,
             space=lambda: self.holder.current.space,
             # Everything learned is visible to the next question.
@@ -148,12 +148,14 @@ class ReplayShop:
         self.now = moment.at
         # A new item is in the index before the first event on it, as in a shop that sells it.
         self._send(ITEMS, [Message(i.item_id, i.model_dump_json().encode()) for i in moment.items])
-        self._send(EVENTS, [Message(e.user_id, e.model_dump_json().encode()) for e in moment.events])
+        self._send(
+            EVENTS, [Message(e.user_id, e.model_dump_json().encode()) for e in moment.events]
+        )
 
     def frozen(self, user_ids: Sequence[str]) -> InMemoryOnlineFeatures:
         """Return a copy of what is known of these users now."""
         store = InMemoryOnlineFeatures()
-        for histories in self._checkpoint.all_histories():
+        for histories in self._state.all_histories():
             store.push(histories)
         store.push(self._embeddings(user_ids))
         return store
@@ -164,13 +166,13 @@ class ReplayShop:
 
     def statistics(self) -> Iterator[list[ItemStatistics]]:
         """Yield the statistics of every item as they are now."""
-        return self._checkpoint.all_statistics()
+        return self._state.all_statistics()
 
     def close(self) -> None:
         """Close the log and the state."""
         self._worker.stop()
         self._changelog.close()
-        self._checkpoint.close()
+        self._state.close()
         self._log.close()
 
     def _send(self, topic: str, messages: Sequence[Message]) -> None:
@@ -182,7 +184,7 @@ class ReplayShop:
             self._follower.apply(changes)
 
     def _embeddings(self, user_ids: Sequence[str]) -> list[UserEmbedding]:
-        known = self._checkpoint.histories(user_ids)
+        known = self._state.load(0, user_ids, ()).histories
         histories = [history for history in known.values() if history.events]
         if not histories:
             return []

@@ -61,7 +61,7 @@ class CoVisitationSource:
         shown = rows < len(context.allowed)
         shown[shown] = context.allowed[rows[shown]]
         rows, place = np.unique(rows[shown], return_inverse=True)
-        total = np.bincount(place, shares[shown], minlength=len(rows))
+        total = np.bincount(place, shares[shown], minlength=len(rows)).astype(np.float64)
         order = best(total, count)
         return Candidates(rows[order], total[order].astype(np.float32))
 

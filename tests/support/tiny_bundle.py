@@ -171,7 +171,7 @@ def build_tiny_bundle(
     if embeddings is None:
         columns = candidate_features(items, created_at)
         embeddings = model.candidate(model.text(tf.constant(columns.text))).numpy()
-    model.hold([item.item_id for item in items], embeddings, counts)
+    model.hold([item.item_id for item in items], embeddings)
     manifest = bundles.Manifest(
         version=bundles.new_version(created_at, f"{seed:04x}"),
         created_at=created_at,
