@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from riverrun import __version__
-from riverrun.cli import bench, demo, evaluate, import_, sample, serve, train, up
+from riverrun.cli import bench, demo, evaluate, import_, replay, sample, serve, train, up
 from riverrun.cli.console import err
 from riverrun.errors import UserError
 
@@ -46,6 +46,7 @@ app.command()(sample.sample)
 app.add_typer(import_.app, name="import")
 app.command()(train.train)
 app.command()(evaluate.evaluate)
+app.command()(replay.replay)
 app.command()(up.up)
 app.command()(serve.serve)
 app.add_typer(bench.app, name="bench")

@@ -1,16 +1,15 @@
 """Ask, then learn: the same period through a frozen shop and shops that learn more and more."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from riverrun.replay.questions import Moment, Period, moments
 from riverrun.replay.scoring import ALL, NEW_ITEMS, NOVEL, RECALL_AT, Scores
+from riverrun.replay.settings import ReplaySettings
 from riverrun.replay.shop import ReplayShop, closing, fold_past
 from serving.bundle import Bundle
 from serving.recommender import Recommender
 from serving.requests import MAX_IDS, MAX_LIMIT, RecommendRequest
-from serving.settings import ServingSettings
 from serving.sources.trending import TrendingSource
 from serving.text_embedding_cache import TextEmbeddingCache
 from streaming.settings import StreamingSettings
@@ -20,15 +19,6 @@ HISTORY = "+ history"
 CO_VISITATION = "+ co-visitation, trends"
 FOLD_IN = "+ fold-in"
 VARIANTS = (FROZEN, HISTORY, CO_VISITATION, FOLD_IN)
-
-
-@dataclass(frozen=True, slots=True)
-class ReplaySettings:
-    """streaming, serving: of the shop that learns everything. length: events of a history."""
-
-    streaming: StreamingSettings
-    serving: ServingSettings
-    length: int
 
 
 def replay(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,13 @@ class Score:
     at: datetime
     ndcg: float
     recall: float
+
+
+class Span(NamedTuple):
+    """How long a step of time is, and what it is called."""
+
+    name: str
+    days: int
 
 
 @dataclass(slots=True)
@@ -46,6 +54,12 @@ class Scores:
     def rows(self) -> list["Row"]:
         """Return the means by slice and variant, in the order of their first appearance."""
         return _means(self.scores, lambda _: None)
+
+    def span(self) -> Span:
+        """Return the step of time to show: days of up to two weeks, weeks of more."""
+        moments = [score.at for score in self.scores]
+        days = (max(moments) - min(moments)).days if moments else 0
+        return Span("day", 1) if days < 14 else Span("week", 7)
 
     def over_time(self, days: int) -> list["Row"]:
         """Return the means over spans of `days`, by slice, variant and the span's first day."""
