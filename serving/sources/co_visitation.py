@@ -50,20 +50,26 @@ class CoVisitationSource:
 
     def propose(self, context: Context, count: int) -> Candidates:
         """Return up to `count` of the allowed rows by their share, at most 1 in all."""
-        weights = self._weights(context.events[-self._events :])
+        found = self.neighbours_of(context.events)
+        # The catalogue's view may be older than the neighbours.
+        shown = found.rows < len(context.allowed)
+        shown[shown] = context.allowed[found.rows[shown]]
+        rows, scores = found.rows[shown], found.scores[shown]
+        order = best(scores, count)
+        return Candidates(rows[order], scores[order])
+
+    def neighbours_of(self, events: Sequence[HistoryEvent]) -> Candidates:
+        """Return all neighbours of a history's newest events, by row, with their shares."""
+        weights = self._weights(events[-self._events :])
         known = [(*self._neighbours[item_id], weight) for item_id, weight in weights.items()
                  if item_id in self._neighbours]  # fmt: skip
         if not known:
             return NOTHING
         rows = np.concatenate([rows for rows, _, _ in known])
         shares = np.concatenate([shares * weight for _, shares, weight in known])
-        # The catalogue's view may be older than the neighbours.
-        shown = rows < len(context.allowed)
-        shown[shown] = context.allowed[rows[shown]]
-        rows, place = np.unique(rows[shown], return_inverse=True)
-        total = np.bincount(place, shares[shown], minlength=len(rows)).astype(np.float64)
-        order = best(total, count)
-        return Candidates(rows[order], total[order].astype(np.float32))
+        rows, place = np.unique(rows, return_inverse=True)
+        total = np.bincount(place, shares, minlength=len(rows))
+        return Candidates(rows, total.astype(np.float32))
 
     def _weights(self, events: Sequence[HistoryEvent]) -> dict[str, float]:
         """Return what each item of the history counts for; they sum to 1."""

@@ -14,7 +14,16 @@ from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.worker import Worker
-from tests.support.stream import NOW, HashEncoder, MemoryOnline, comparable, event, item, user
+from tests.support.stream import (
+    NOW,
+    SPACE,
+    HashEncoder,
+    MemoryOnline,
+    comparable,
+    event,
+    item,
+    user,
+)
 
 MAX_HISTORY = 5
 
@@ -86,6 +95,7 @@ class Shop:
             Fused(self.online, self.fuse, {"push", "delete"}),  # type: ignore[arg-type]
             Fused(checkpoint, self.fuse, {"commit", "forget_pushed"}),  # type: ignore[arg-type]
             HashEncoder,
+            space=lambda: SPACE,
             settings=StreamingSettings(batch_records=batch, linger_seconds=0, statistics_seconds=0),
             max_history=MAX_HISTORY,
             clock=lambda: NOW,
@@ -117,6 +127,8 @@ class Shop:
                     for some in checkpoint.all_statistics()
                     for each in some
                 },
+                # Statistics, co-visitation and fold-in, to the last bit.
+                "additive": checkpoint._query("SELECT * FROM additive ORDER BY kind, item_id"),
                 "unpushed": checkpoint.count_unpushed(),
                 "changelog": changelog,
                 "dead": {letter.record for letter in dead_letters(self.log)},
@@ -208,6 +220,8 @@ def test_every_single_crash_point(tmp_path: Path) -> None:
             break
         point += 1
     assert point > 20
+    kinds = {kind for kind, *_ in expected["additive"]}
+    assert kinds == {"statistics", "co_visitation", "fold_in"}
 
 
 def test_the_state_is_that_of_the_events_as_a_set(tmp_path: Path) -> None:

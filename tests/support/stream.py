@@ -15,9 +15,13 @@ from feature_repo.online_features import (
     UserEmbedding,
 )
 from feature_repo.schema import Event, Item, User
+from serving.candidate_space import CandidateSpace
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DIMENSION = 4
+
+
+SPACE = CandidateSpace("v1", DIMENSION - 1, 1.0, {"i0": 3})
 
 
 class HashEncoder:
