@@ -4,6 +4,7 @@
     archive/items/<number>-<segment>.parquet           changes of items; the highest number wins
     archive/users/<number>-<segment>.parquet           changes of users, likewise
     archive/segments/<segment>.json                    event segments that are complete
+    archive/positions/<topic>-<partition>.json         how far the log is in the archive
 
 A segment is what one writer writes at once. Writing a segment again replaces it, so a writer
 that crashed simply repeats itself; an event that two segments hold is read once.
@@ -12,7 +13,7 @@ that crashed simply repeats itself; an event that two segments hold is read once
 import os
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from pathlib import Path
 import orjson
 import polars as pl
 
+from feature_repo.event_log import TopicPartition
 from feature_repo.schema import Event, Item, User
 
 EVENT_SCHEMA = pl.Schema(
@@ -48,6 +50,7 @@ class Archive:
         self._items = root / "items"
         self._users = root / "users"
         self._segments = root / "segments"
+        self._positions = root / "positions"
 
     # Events.
 
@@ -87,6 +90,10 @@ class Archive:
         if end is not None:
             events = events.filter(pl.col("timestamp") < end)
         return events.unique("event_id", keep="any")
+
+    def days(self) -> list[date]:
+        """Return the UTC days that have events, in order."""
+        return [date.fromisoformat(day.name.removeprefix("date=")) for day in self._days()]
 
     def event_ids_of(self, day: date) -> pl.Series:
         """Return the ids of the events of one UTC day that are in complete segments.
@@ -129,6 +136,10 @@ class Archive:
         """Return the newest state of every item that is not deleted, by id."""
         return [Item.model_validate_json(record) for record in _latest(self._items)]
 
+    def deleted_items(self) -> list[str]:
+        """Return the ids of the items that were deleted and have not come back, by id."""
+        return [key for key, record in _newest_changes(self._items) if record is None]
+
     def users(self) -> list[User]:
         """Return the newest state of every user, by id."""
         return [User.model_validate_json(record) for record in _latest(self._users)]
@@ -151,10 +162,25 @@ class Archive:
                     kept.write_parquet(replacement)
         return removed
 
+    # Positions.
+
+    def write_positions(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Remember that all records before these offsets of the log are in the archive."""
+        for source, offset in positions.items():
+            with _replacing(
+                self._positions / f"{source.topic}-{source.partition:05d}.json"
+            ) as file:
+                file.write_bytes(orjson.dumps([source.topic, source.partition, offset]))
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Return the offset of each partition before which everything is in the archive."""
+        written = [orjson.loads(file.read_bytes()) for file in self._positions.glob("[!.]*.json")]
+        return {TopicPartition(topic, partition): offset for topic, partition, offset in written}
+
     def _day_folder(self, day: date) -> Path:
         return self._events / f"date={day.isoformat()}"
 
-    def _days(self, start: datetime | None, end: datetime | None) -> list[Path]:
+    def _days(self, start: datetime | None = None, end: datetime | None = None) -> list[Path]:
         first = start.astimezone(UTC).date().isoformat() if start else ""
         last = end.astimezone(UTC).date().isoformat() if end else "9999-12-31"
         return [
@@ -201,13 +227,17 @@ def _next_number(folder: Path) -> int:
 
 
 def _latest(folder: Path) -> list[str]:
-    """Return the newest record of every key, in order of the key; null records are deletions."""
+    """Return the newest record of every key that is not deleted, in order of the key."""
+    return [record for _, record in _newest_changes(folder) if record is not None]
+
+
+def _newest_changes(folder: Path) -> list[tuple[str, str | None]]:
+    """Return every key with its newest record, in order of the key; null is a deletion."""
     files = _parquet_files(folder)
     if not files:
         return []
     changes = pl.scan_parquet(files).unique("key", keep="last", maintain_order=True)
-    latest = changes.filter(pl.col("record").is_not_null()).sort("key").collect()
-    return latest["record"].to_list()
+    return changes.sort("key").select("key", "record").collect().rows()
 
 
 def _parquet_files(folder: Path) -> list[Path]:

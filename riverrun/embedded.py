@@ -9,16 +9,19 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from feature_repo.archive import Archive
+from riverrun.errors import UserError
 from riverrun.server import ServingParts, open_serving, services_of
 from riverrun.settings import Settings
+from riverrun.state import open_state
 from serving.http.app import create_app
 from serving.live_model import ModelHolder
 from streaming.applied import AppliedNotifier
 from streaming.archiver import Archiver
 from streaming.materialise import Progress, materialise
 from streaming.metrics import StreamMetrics
+from streaming.rebuild import require_whole
 from streaming.retention import housekeep
-from streaming.sqlite_state import SqliteState
+from streaming.stream_state import StateLost
 from streaming.worker import Worker
 
 
@@ -39,13 +42,17 @@ def embedded_shop(
     Parts close in the reverse order of their start, so that the log outlives its readers.
 
     Raises:
-        UserError: there is no bundle yet, or it must not be served.
+        UserError: there is no bundle yet, it must not be served, or the state is lost.
     """
     with ExitStack() as stack:
         serving = open_serving(settings, stack)
-        state = SqliteState(settings.checkpoint)
+        state = open_state(settings)
         stack.callback(state.close)
         archive = Archive(settings.archive)
+        try:
+            require_whole(state, archive)
+        except StateLost as error:
+            raise UserError(str(error)) from error
         # What was imported since the last start, before a worker runs on the same state.
         materialise(
             archive,

@@ -41,7 +41,8 @@ class Settings(BaseSettings):
     """Everything that can be set. Unknown keys are refused.
 
     `home` holds one shop. `online_url` is `sqlite:///FILE` or `redis://HOST:PORT/DB`,
-    `log_url` is `log:///FILE`; unset, both are files in `home`.
+    `log_url` is `log:///FILE`; unset, both are files in `home`. `state_url` is like `online_url`;
+    unset, it is a file in `home`, or the online store's Redis where a broker is the log.
     """
 
     model_config = SettingsConfigDict(
@@ -51,6 +52,7 @@ class Settings(BaseSettings):
     home: Path = Path(".riverrun")
     online_url: str = ""
     log_url: str = ""
+    state_url: str = ""
     history_length: Annotated[int, Field(ge=1, le=4096)] = DEFAULT_MAX_LENGTH
     http: HttpSettings = HttpSettings()
     training: TrainingSettings = TrainingSettings()
@@ -78,11 +80,6 @@ class Settings(BaseSettings):
         return self.home / "registry.db"
 
     @property
-    def checkpoint(self) -> Path:
-        """The stream worker's state and positions."""
-        return self.home / "checkpoint.sqlite"
-
-    @property
     def text_embeddings(self) -> Path:
         """The cache of text embeddings, keyed by model and text."""
         return self.home / "text-embeddings.sqlite"
@@ -96,6 +93,15 @@ class Settings(BaseSettings):
     def event_log_url(self) -> str:
         """Where events and items are appended."""
         return self.log_url or f"log:///{self.home.absolute() / 'log.sqlite'}"
+
+    @property
+    def stream_state_url(self) -> str:
+        """Where the stream worker's state and positions are."""
+        if self.state_url:
+            return self.state_url
+        if self.online_url.startswith("redis:") and not self.event_log_url.startswith("log:"):
+            return self.online_url
+        return f"sqlite:///{self.home.absolute() / 'checkpoint.sqlite'}"
 
 
 def load_settings(file: Path | None = None, **overrides: Any) -> Settings:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -51,6 +51,18 @@ class SegmentArchive(Protocol):
         ...
 
 
+class PositionArchive(Protocol):
+    """Keeps beside the segments how far the log is in them, for the state to be rebuilt."""
+
+    def write_positions(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Remember that all records before these offsets are in the archive."""
+        ...
+
+
+class LogArchive(SegmentArchive, PositionArchive, Protocol):
+    """What the archiver writes to."""
+
+
 class Archiver:
     """Collects decoded records and writes them as segments named by their first offset.
 
@@ -62,7 +74,7 @@ class Archiver:
     def __init__(
         self,
         log: EventLog,
-        archive: SegmentArchive,
+        archive: LogArchive,
         *,
         settings: StreamingSettings | None = None,
         metrics: StreamMetrics | None = None,
@@ -188,6 +200,8 @@ class Archiver:
                 self._archive.write_users(self._segment, list(self._users.values()))
             for user_id in self._erased:
                 self._archive.erase_user(user_id)
+            # Last: what is before them is in the archive whatever happens.
+            self._archive.write_positions(self._positions)
         # Commit after the rename: a repeated segment is harmless, a lost one is not.
         self._consumer.commit(self._positions)
         for topic, rows in (

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import structlog
 
 from feature_repo.history import UserHistory
-from feature_repo.online_features import OnlineFeatures, UserEmbedding
 from serving.candidate_space import CandidateSpace
 from serving.encoder import Encoder
 from streaming import co_visitation, fold_in
@@ -43,22 +42,20 @@ class Learner:
     def __init__(
         self,
         state: ItemState,
-        online: OnlineFeatures,
         encoder: Callable[[], Encoder | None],
         space: Callable[[], CandidateSpace | None],
         settings: StreamingSettings,
         metrics: StreamMetrics,
     ) -> None:
         self._state = state
-        self._online = online
         self._encoder = encoder
         self._space = space
         self._settings = settings
         self._metrics = metrics
         self._logger = structlog.get_logger(__name__)
 
-    def learn(self, partition: int, updates: Updates, histories: Mapping[str, UserHistory]) -> None:
-        """Set what the acts of `updates` teach of items; `histories`: those before the batch.
+    def learn(self, partition: int, updates: Updates) -> None:
+        """Set what the acts of `updates` teach of items.
 
         An item that is new or has changed counts as touched, so that its new embedding is
         moved like the one before.
@@ -71,7 +68,7 @@ class Learner:
             before = known.co_visitation.get(item_id) or co_visitation.nothing(item_id)
             updates.co_visitation[item_id] = co_visitation.add(before, made, settings)
         if self._settings.fold_in.prior:
-            updates.fold_in = self._fold_in(updates, known.fold_in, histories)
+            updates.fold_in = self._fold_in(updates, known.fold_in)
 
     def _pairs(self, acts: Sequence[Act]) -> dict[str, list[Pair]]:
         by_item: dict[str, list[Pair]] = {}
@@ -81,9 +78,7 @@ class Learner:
                     by_item.setdefault(pair.item_id, []).append(pair)
         return by_item
 
-    def _fold_in(
-        self, updates: Updates, known: Mapping[str, FoldIn], histories: Mapping[str, UserHistory]
-    ) -> dict[str, FoldIn]:
+    def _fold_in(self, updates: Updates, known: Mapping[str, FoldIn]) -> dict[str, FoldIn]:
         encoder, space = self._encoder(), self._space()
         if encoder is None or space is None or encoder.bundle_version != space.bundle_version:
             return {}
@@ -100,7 +95,7 @@ class Learner:
                 sums[item_id] = sums_of(item_id)
         settings = self._settings.fold_in
         earlier = [_earlier(act) for act in updates.acts]
-        tastes = self._tastes(encoder, space, earlier, histories)
+        tastes = self._tastes(encoder, space, earlier)
         for (_, event), history in zip(updates.acts, earlier, strict=True):
             if history in tastes:
                 weight = settings.event_type_weights.get(event.event_type, 1.0)
@@ -109,47 +104,25 @@ class Learner:
         return sums
 
     def _tastes(
-        self,
-        encoder: Encoder,
-        space: CandidateSpace,
-        earlier: Sequence[UserHistory],
-        before: Mapping[str, UserHistory],
+        self, encoder: Encoder, space: CandidateSpace, earlier: Sequence[UserHistory]
     ) -> dict[UserHistory, Vector]:
         """Return the unit taste of each history that says anything.
 
-        Where a history is the one before the batch, its embedding is stored.
+        Encoded here, though some are in the online store: that one may be of another moment,
+        and a replay would not find it.
         """
         histories = list({history: None for history in earlier if history.events})
-        known = self._stored(encoder.bundle_version, histories, before)
-        missing = [history for history in histories if history not in known]
-        if missing:
-            try:
-                with self._metrics.stage("encode acts"):
-                    known |= zip(missing, encoder.encode_queries(missing), strict=True)
-            except Exception as error:  # noqa: BLE001 - as in `Publisher`: the stream goes on
-                self._metrics.failed_encodings.inc(len(missing))
-                self._logger.error("encoder_failed", what="acts", reason=str(error))
-        if not known:
+        if not histories:
             return {}
-        tastes = space.tastes(np.stack(list(known.values())))
-        return {
-            history: taste
-            for history, taste in zip(known, tastes, strict=True)
-            if np.isfinite(taste).all()
-        }
-
-    def _stored(
-        self, version: str, histories: Sequence[UserHistory], before: Mapping[str, UserHistory]
-    ) -> dict[UserHistory, Vector]:
-        unchanged = [history for history in histories if history == before.get(history.user_id)]
-        found = self._online.get(UserEmbedding, [history.user_id for history in unchanged])
-        return {
-            history: stored.vector
-            for history, stored in zip(unchanged, found, strict=True)
-            if stored is not None
-            and stored.bundle_version == version
-            and stored.history_timestamp == history.events[-1].timestamp
-        }
+        try:
+            with self._metrics.stage("encode acts"):
+                tastes = space.tastes(encoder.encode_queries(histories))
+        except Exception as error:  # noqa: BLE001 - as in `Publisher`: the stream goes on
+            self._metrics.failed_encodings.inc(len(histories))
+            self._logger.error("encoder_failed", what="acts", reason=str(error))
+            return {}
+        pairs = zip(histories, tastes, strict=True)
+        return {history: taste for history, taste in pairs if np.isfinite(taste).all()}
 
 
 def _earlier(act: Act) -> UserHistory:

@@ -73,16 +73,15 @@ def materialise(
     Run it while no worker runs on the state. User embeddings are left to the first request
     or event of each user. Interrupted at any moment, it ends in the same state when repeated.
     """
-    settings = settings or CoVisitationSettings()
     segments = unfolded_segments(archive, state)
     total = 0
     for number, segment in enumerate(segments):
         progress("segments", number, len(segments))
         scan = archive.scan_segment(segment)
-        total += _fold_segment(scan, segment, state, settings, max_history)
+        total += fold_events(scan, state, max_history, [segment], settings)
     if segments:
         progress("segments", len(segments), len(segments))
-        _commit(state, Updates(users={user.user_id: user for user in archive.users()}))
+        commit_imported(state, Updates(users={user.user_id: user for user in archive.users()}))
     push_unpushed(state, online, log, progress)
     return total
 
@@ -106,13 +105,18 @@ def push_unpushed(
         progress("online store", done, total)
 
 
-def _fold_segment(
+def fold_events(
     scan: pl.LazyFrame,
-    segment: str,
     state: OpenState,
-    settings: CoVisitationSettings,
     max_history: int,
+    segments: Sequence[str] = (),
+    settings: CoVisitationSettings | None = None,
 ) -> int:
+    """Fold events of the archive, none of which is in the state; return their number.
+
+    segments: their names, if they are whole segments.
+    """
+    settings = settings or CoVisitationSettings()
     columns = ["user_id", "timestamp", "event_id", "item_id", "event_type", "value"]
     events = scan.select(columns).unique("event_id", keep="any").collect()
     events = events.with_columns(pl.col("timestamp").dt.epoch("us"), pl.col("value").fill_null(0.0))
@@ -127,7 +131,7 @@ def _fold_segment(
             if after is not before:
                 updates.histories[user_id] = after
         # Histories may be folded again after a crash: a known event changes nothing.
-        _commit(state, updates)
+        commit_imported(state, updates)
     counted = count_columns(events)
     paired: dict[str, CoVisitation] = {}
     if settings.neighbours:
@@ -138,11 +142,12 @@ def _fold_segment(
     for item_id in paired.keys() & known_items.co_visitation.keys():
         paired[item_id] = merge_pairs(known_items.co_visitation[item_id], paired[item_id])
     # Counts may not, so they and the segment's name are one transaction.
-    _commit(state, Updates(statistics=counted, co_visitation=paired), segments=[segment])
+    commit_imported(state, Updates(statistics=counted, co_visitation=paired), segments)
     return events.height
 
 
-def _commit(state: OpenState, updates: Updates, segments: Sequence[str] = ()) -> None:
+def commit_imported(state: OpenState, updates: Updates, segments: Sequence[str] = ()) -> None:
+    """Commit what came from the archive. No worker does, so there is nobody to conflict with."""
     version = state.load(IMPORTED, (), ()).version
     state.commit(IMPORTED, version, updates, {}, segments)
 

@@ -56,16 +56,22 @@ CREATE TABLE IF NOT EXISTS additive (
 CREATE TABLE IF NOT EXISTS stamps (
     kind TEXT NOT NULL, key TEXT NOT NULL, stamp TEXT NOT NULL, PRIMARY KEY (kind, key)
 ) WITHOUT ROWID;
--- What is not in the online store and the changelog yet. A record is null for what has a table
--- of its own, and empty where it was deleted.
+-- Items and users; empty where one was deleted.
+CREATE TABLE IF NOT EXISTS records (
+    kind TEXT NOT NULL, key TEXT NOT NULL, partition INTEGER NOT NULL, record BLOB NOT NULL,
+    PRIMARY KEY (kind, key)
+);
+-- What is not in the online store and the changelog yet.
 CREATE TABLE IF NOT EXISTS unpushed (
     partition INTEGER NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, stamp TEXT NOT NULL,
-    record BLOB, PRIMARY KEY (partition, kind, key)
+    PRIMARY KEY (partition, kind, key)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS folded_segments (segment TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS boot (id TEXT NOT NULL);
 """
-_CONTENTS = ("positions", "histories", "additive", "stamps", "unpushed", "folded_segments")
+_CONTENTS = (
+    "positions", "histories", "additive", "stamps", "records", "unpushed", "folded_segments"
+)  # fmt: skip
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -100,11 +106,11 @@ class SqliteState:
     def load(self, partition: int, user_ids: Collection[str], item_ids: Collection[str]) -> Slice:
         """Return the partition's part of the state of these users and items."""
         # The version first: whatever is newer than it, the commit will refuse.
-        versions = self._query("SELECT version FROM partitions WHERE partition = ?", (partition,))
+        version = self._version(partition)
         positions = self._query(
             "SELECT topic, next_offset FROM positions WHERE partition = ?", (partition,)
         )
-        slice_ = Slice(versions[0][0] if versions else 0, dict(positions))
+        slice_ = Slice(version, dict(positions))
         slice_.histories.update(self._histories(user_ids))
         for kind in ADDITIVE:
             rows = self._of_keys(
@@ -127,10 +133,10 @@ class SqliteState:
         stamp = stamp_of(partition, version + 1)
         kept = [history for history in updates.histories.values() if history.events]
         gone = [(key,) for key, history in updates.histories.items() if not history.events]
-        records = {
-            **{(ITEM, key): encode_record(item) for key, item in updates.items.items()},
-            **{(USER, key): encode_record(user) for key, user in updates.users.items()},
-        }
+        records = [
+            *((ITEM, key, partition, encode_record(item)) for key, item in updates.items.items()),
+            *((USER, key, partition, encode_record(user)) for key, user in updates.users.items()),
+        ]
         merged = additive_keys(updates)
         with self._transaction() as connection:
             self._raise_version(partition, version)
@@ -150,12 +156,10 @@ class SqliteState:
             connection.executemany(
                 "INSERT OR REPLACE INTO stamps VALUES (?, ?, ?)", [(*key, stamp) for key in merged]
             )
+            connection.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", records)
             connection.executemany(
-                "INSERT OR REPLACE INTO unpushed VALUES (?, ?, ?, ?, ?)",
-                [
-                    (partition, *key, stamp, records.get(key))
-                    for key in (*whole_keys(updates), *merged)
-                ],
+                "INSERT OR REPLACE INTO unpushed VALUES (?, ?, ?, ?)",
+                [(partition, *key, stamp) for key in (*whole_keys(updates), *merged)],
             )
             connection.executemany(
                 "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)",
@@ -172,19 +176,20 @@ class SqliteState:
         updates = unpushed.updates
         keys: dict[str, list[str]] = {}
         # Stamps before values: a value that is newer than its stamp is pushed once more.
-        for kind, key, stamp, record in self._query(
-            "SELECT kind, key, coalesce(stamps.stamp, unpushed.stamp), record "
+        for kind, key, stamp in self._query(
+            "SELECT kind, key, coalesce(stamps.stamp, unpushed.stamp) "
             "FROM unpushed LEFT JOIN stamps USING (kind, key) WHERE partition = ? LIMIT ?",
             (partition, limit),
         ):
             unpushed.stamps[kind, key] = stamp
-            if kind in (ITEM, USER):
-                decode_record(updates, kind, key, record)
-            else:
-                keys.setdefault(kind, []).append(key)
+            keys.setdefault(kind, []).append(key)
         histories = self._histories(keys.get(HISTORY, ()))
         for user_id in keys.get(HISTORY, ()):
             updates.histories[user_id] = histories.get(user_id, UserHistory(user_id))
+        for kind in (ITEM, USER):
+            query = "SELECT key, record FROM records WHERE kind = ? AND key"
+            for key, record in self._of_keys(query, (kind,), keys.get(kind, ())):
+                decode_record(updates, kind, key, record)
         for each in ADDITIVE:
             query = "SELECT item_id, state FROM additive WHERE kind = ? AND item_id"
             parts = self._of_keys(query, (each.name,), keys.get(each.name, ()))
@@ -195,6 +200,7 @@ class SqliteState:
         """Take keys off the partition's list where the online store has their newest values."""
         # Without an fsync: if this is lost with the power, the keys are pushed once more.
         with self._transaction("NORMAL") as connection:
+            newest = stamp_of(partition, self._version(partition))
             for (kind, key), stamp in stamps.items():
                 entry = (partition, kind, key)
                 (current,) = connection.execute(
@@ -203,13 +209,13 @@ class SqliteState:
                     "(SELECT stamp FROM unpushed WHERE partition = ?1 AND kind = ?2 AND key = ?3))",
                     entry,
                 ).fetchone()
-                if current == stamp:
+                if (current or newest) == stamp:
                     connection.execute(
                         "DELETE FROM unpushed WHERE partition = ? AND kind = ? AND key = ?", entry
                     )
-                elif kind not in (ITEM, USER):
+                else:
                     connection.execute(
-                        "INSERT OR IGNORE INTO unpushed VALUES (?, ?, ?, ?, NULL)", (*entry, stamp)
+                        "INSERT OR IGNORE INTO unpushed VALUES (?, ?, ?, ?)", (*entry, newest)
                     )
 
     def partitions(self) -> list[int]:
@@ -250,6 +256,10 @@ class SqliteState:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+    def _version(self, partition: int) -> int:
+        rows = self._query("SELECT version FROM partitions WHERE partition = ?", (partition,))
+        return int(rows[0][0]) if rows else 0
 
     def _raise_version(self, partition: int, version: int) -> None:
         if version == 0:
@@ -292,13 +302,14 @@ class SqliteState:
             if known:
                 connection.execute(
                     "INSERT OR IGNORE INTO unpushed "
-                    "SELECT partition, ?, user_id, 'reboot', NULL FROM histories",
+                    "SELECT partition, ?, user_id, 'reboot' FROM histories",
                     (HISTORY,),
                 )
-                connection.execute(
-                    "INSERT OR IGNORE INTO unpushed "
-                    "SELECT partition, kind, item_id, 'reboot', NULL FROM additive"
-                )
+                for key, table in (("item_id", "additive"), ("key", "records")):
+                    connection.execute(
+                        "INSERT OR IGNORE INTO unpushed "
+                        f"SELECT partition, kind, {key}, 'reboot' FROM {table}"
+                    )
             connection.execute("DELETE FROM boot")
             connection.execute("INSERT INTO boot VALUES (?)", (boot_id,))
 

@@ -92,7 +92,7 @@ class Worker:
         self._log = log
         self._state = state
         self._publisher = Publisher(log, online, encoder, self.metrics, clock, space, self.settings)
-        self._learner = Learner(state, online, encoder, space, self.settings, self.metrics)
+        self._learner = Learner(state, encoder, space, self.settings, self.metrics)
         self._max_history = max_history
         self._on_statistics = on_statistics or (lambda _: None)
         self._on_co_visitation = on_co_visitation or (lambda _: None)
@@ -226,7 +226,7 @@ class Worker:
         # A second read: which items go together with those of the batch, the histories say.
         self._retrying(
             "learn",
-            lambda: self._learner.learn(partition, updates, before.histories),
+            lambda: self._learner.learn(partition, updates),
             (Exception,),
         )
         # 4. Commit.

@@ -1,6 +1,7 @@
 """Settings shared by all tests: quiet TensorFlow, hypothesis without deadlines, real data."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -9,6 +10,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support.redis_server import redis_server
 
 settings.register_profile(
     "riverrun", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -31,3 +34,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def real_data() -> Path:
     """The folder with online-retail, amazon-beauty and chorus-icecat."""
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real Redis database, for tests with the marker redis."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url

@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from riverrun import __version__
-from riverrun.cli import bench, demo, evaluate, import_, replay, sample, serve, train, up
+from riverrun.cli import (
+    bench,
+    demo,
+    evaluate,
+    import_,
+    rebuild,
+    replay,
+    sample,
+    serve,
+    train,
+    up,
+)
 from riverrun.cli.console import err
 from riverrun.errors import UserError
 
@@ -49,6 +60,7 @@ app.command()(evaluate.evaluate)
 app.command()(replay.replay)
 app.command()(up.up)
 app.command()(serve.serve)
+app.command()(rebuild.rebuild)
 app.add_typer(bench.app, name="bench")
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -138,7 +138,7 @@ def _own_period(settings: Settings, days: int) -> _Chosen:
     events = archive.scan_events().collect()
     if events.is_empty():
         raise UserError(f"{settings.archive} holds no event: `riverrun import` brings them in.")
-    newest = events["timestamp"].max()
+    newest: datetime = events.sort("timestamp").row(-1, named=True)["timestamp"]
     period = split_period(events, archive.items(), newest - timedelta(days=days))
     if period.past.is_empty():
         raise UserError(f"--days {days}: {settings.archive} holds nothing before them.")

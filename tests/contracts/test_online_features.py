@@ -22,17 +22,10 @@ from feature_repo.online_features import (
 from feature_repo.open_online_features import open_online_features
 from feature_repo.schema import Item, User
 from tests.support.records import RECORDS, comparable
-from tests.support.redis_server import redis_server
 
 Open = Callable[[str], OnlineFeatures]
 SCHEMES = ["memory", "sqlite", pytest.param("redis", marks=pytest.mark.redis)]
 LASTING = SCHEMES[1:]
-
-
-@pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,23 @@
-"""A worker that crashes anywhere ends in the state of one that never crashed."""
+"""A worker that crashes anywhere, or is not alone, ends in the state of one undisturbed."""
 
+import itertools
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, USERS, Message
+from streaming.additive import ADDITIVE
 from streaming.dead_letters import dead_letters
+from streaming.open_stream_state import open_stream_state
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
-from streaming.sqlite_state import SqliteState
+from streaming.stream_state import OpenState
 from streaming.worker import Worker
 from tests.support.stream import (
     NOW,
@@ -75,25 +80,24 @@ class FusedLog(Fused):
 
 
 class Shop:
-    """A log, an online store and a checkpoint that outlive the workers on them."""
+    """A log, an online store and a state that outlive the workers on them."""
 
-    def __init__(self, folder: Path, appends: list[Append]) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, appends: list[Append], state_url: str) -> None:
+        self.state_url = state_url
         self.log = SqliteLog(folder / "log.sqlite")
         self.online = MemoryOnline()
         self.appends = len(appends)
         self.fuse = Fuse()
         for topic, message in appends:
             self.log.append(topic, [message])
+        with closing(open_stream_state(state_url)) as state:
+            state.reset()
 
-    def work(self, batch: int, crash_after: int | None) -> bool:
-        """Run a new worker to the end of the log; return whether it crashed before."""
-        checkpoint = SqliteState(self.folder / "checkpoint.sqlite")
-        self.fuse.left = crash_after
+    def worker(self, batch: int, fuse: Any, state: OpenState) -> Worker:
         worker = Worker(
-            FusedLog(self.log, self.fuse, {"append"}),  # type: ignore[arg-type]
-            Fused(self.online, self.fuse, {"push", "delete"}),  # type: ignore[arg-type]
-            Fused(checkpoint, self.fuse, {"commit", "forget_pushed"}),  # type: ignore[arg-type]
+            FusedLog(self.log, fuse, {"append"}),  # type: ignore[arg-type]
+            Fused(self.online, fuse, {"push", "delete"}),  # type: ignore[arg-type]
+            Fused(state, fuse, {"load", "commit", "unpushed", "forget_pushed"}),  # type: ignore[arg-type]
             HashEncoder,
             space=lambda: SPACE,
             settings=StreamingSettings(batch_records=batch, linger_seconds=0, statistics_seconds=0),
@@ -102,39 +106,95 @@ class Shop:
         )
         worker_poll = worker._consumer.poll
         worker._consumer.poll = lambda most, _: worker_poll(most, 0.0)  # type: ignore[method-assign]
-        try:
-            worker.recover()
-            while worker.step():
-                pass
-        except Crash:
-            return True
-        finally:
-            worker._consumer.close()
-            checkpoint.close()
+        return worker
+
+    def work(self, batch: int, crash_after: int | None) -> bool:
+        """Run a new worker to the end of the log; return whether it crashed before."""
+        with closing(open_stream_state(self.state_url)) as state:
+            self.fuse.left = crash_after
+            worker = self.worker(batch, self.fuse, state)
+            try:
+                worker.recover()
+                while worker.step():
+                    pass
+            except Crash:
+                return True
+            finally:
+                worker._consumer.close()
         return False
 
+    def work_by_two(self, batches: tuple[int, int], switches: list[int]) -> None:
+        """Run two workers that both own everything: one in the middle of the other's steps."""
+        with (
+            closing(open_stream_state(self.state_url)) as one,
+            closing(open_stream_state(self.state_url)) as other,
+        ):
+            intruder = self.worker(batches[1], Fuse(), other)
+            owner = self.worker(batches[0], Switches(switches, intruder.step), one)
+            intruder.recover()
+            owner.recover()
+            while owner.step() + intruder.step():
+                pass
+            owner.step()
+            for worker in (owner, intruder):
+                worker._consumer.close()
+
     def state(self) -> Any:
-        checkpoint = SqliteState(self.folder / "checkpoint.sqlite")
-        try:
+        with closing(open_stream_state(self.state_url)) as state:
             changelog: dict[str | None, bytes | None] = {}
             for record in self.log.consumer(None, [ITEM_EMBEDDINGS]).poll(10_000, 0.0):
                 changelog[record.key] = record.value
+            part = state.load(0, (), [f"i{number}" for number in range(3)])
             return {
                 "online": self.online.state(),
-                "histories": {h.user_id: h for some in checkpoint.all_histories() for h in some},
+                "histories": {h.user_id: h for some in state.all_histories() for h in some},
                 "statistics": {
                     each.item_id: comparable(each)
-                    for some in checkpoint.all_statistics()
+                    for some in state.all_statistics()
                     for each in some
                 },
                 # Statistics, co-visitation and fold-in, to the last bit.
-                "additive": checkpoint._query("SELECT * FROM additive ORDER BY kind, item_id"),
-                "unpushed": checkpoint.count_unpushed(),
+                "additive": [
+                    (kind.name, key, kind.encode(each))
+                    for kind in ADDITIVE
+                    for key, each in sorted(kind.of(part).items())
+                ],
+                "unpushed": state.count_unpushed(),
                 "changelog": changelog,
                 "dead": {letter.record for letter in dead_letters(self.log)},
             }
-        finally:
-            checkpoint.close()
+
+
+class Switches:
+    """Lets another worker take a step at the given calls to the outside."""
+
+    def __init__(self, calls: list[int], step: Callable[[], object]) -> None:
+        self._calls, self._step = set(calls), step
+        self._count = 0
+
+    def tick(self) -> None:
+        self._count += 1
+        if self._count in self._calls:
+            self._step()
+
+
+SCHEMES = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
+
+
+@pytest.fixture(params=SCHEMES)
+def new_shop(
+    request: pytest.FixtureRequest,
+) -> Callable[[Path, list[Append]], Shop]:
+    """Makes a shop in a folder; on Redis, one after the other in a database of its own."""
+    databases = itertools.cycle(range(1, 9))
+
+    def make(folder: Path, records: list[Append]) -> Shop:
+        if request.param == "sqlite":
+            return Shop(folder, records, f"sqlite://{folder / 'state.sqlite'}")
+        server = request.getfixturevalue("redis_url").rpartition("/")[0]
+        return Shop(folder, records, f"{server}/{next(databases)}")
+
+    return make
 
 
 def _event(number: int, of_user: int, of_item: int, minutes: int) -> Append:
@@ -176,15 +236,22 @@ def _in_folder(check: Callable[[Path, Path], None]) -> None:
         check(Path(one), Path(other))
 
 
-@settings(max_examples=60)
-@given(appends, st.lists(st.integers(0, 40), max_size=6), st.lists(st.integers(1, 8), min_size=7))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    records=appends,
+    crashes=st.lists(st.integers(0, 60), max_size=6),
+    batches=st.lists(st.integers(1, 8), min_size=7),
+)
 def test_crashes_change_nothing(
-    records: list[Append], crashes: list[int], batches: list[int]
+    new_shop: Callable[[Path, list[Append]], Shop],
+    records: list[Append],
+    crashes: list[int],
+    batches: list[int],
 ) -> None:
     def check(one: Path, other: Path) -> None:
-        undisturbed = Shop(one, records)
+        undisturbed = new_shop(one, records)
         assert not undisturbed.work(batches[0], None)
-        disturbed = Shop(other, records)
+        disturbed = new_shop(other, records)
         for crash, batch in zip(crashes, batches[1:], strict=False):
             disturbed.work(batch, crash)
         assert not disturbed.work(batches[-1], None)
@@ -196,14 +263,40 @@ def test_crashes_change_nothing(
     _in_folder(check)
 
 
-def test_every_single_crash_point(tmp_path: Path) -> None:
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    records=appends,
+    batches=st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    switches=st.lists(st.integers(1, 80), max_size=12),
+)
+def test_two_workers_on_one_partition_change_nothing(
+    new_shop: Callable[[Path, list[Append]], Shop],
+    records: list[Append],
+    batches: tuple[int, int],
+    switches: list[int],
+) -> None:
+    def check(one: Path, other: Path) -> None:
+        undisturbed = new_shop(one, records)
+        assert not undisturbed.work(3, None)
+        disturbed = new_shop(other, records)
+        disturbed.work_by_two(batches, switches)
+        assert disturbed.state() == undisturbed.state()
+        undisturbed.log.close()
+        disturbed.log.close()
+
+    _in_folder(check)
+
+
+def test_every_single_crash_point(
+    tmp_path: Path, new_shop: Callable[[Path, list[Append]], Shop]
+) -> None:
     records = [
         _event(1, 0, 0, 10), _item(0, "kettle"), _event(2, 0, 1, 5), _event(1, 0, 0, 10),
         _bad(b"\xff"), _user(1, 3), _event(3, 1, 0, 1), _user(0, None), _event(4, 0, 2, 20),
         _item(0, None),
     ]  # fmt: skip
     (tmp_path / "undisturbed").mkdir()
-    undisturbed = Shop(tmp_path / "undisturbed", records)
+    undisturbed = new_shop(tmp_path / "undisturbed", records)
     assert not undisturbed.work(3, None)
     expected = undisturbed.state()
     undisturbed.log.close()
@@ -211,7 +304,7 @@ def test_every_single_crash_point(tmp_path: Path) -> None:
     while True:
         folder = tmp_path / str(point)
         folder.mkdir()
-        shop = Shop(folder, records)
+        shop = new_shop(folder, records)
         crashed = shop.work(3, point)
         assert not shop.work(3, None)
         assert shop.state() == expected, f"crash point {point}"
@@ -226,7 +319,7 @@ def test_every_single_crash_point(tmp_path: Path) -> None:
 
 def test_the_state_is_that_of_the_events_as_a_set(tmp_path: Path) -> None:
     records = [_event(n % 7, 0, 0, 60 * (n % 7)) for n in (3, 1, 3, 0, 6, 1, 5, 3)]
-    shop = Shop(tmp_path, records)
+    shop = Shop(tmp_path, records, f"sqlite://{tmp_path / 'state.sqlite'}")
     shop.work(2, None)
     state = shop.state()
     shop.log.close()

@@ -1,0 +1,52 @@
+"""`riverrun rebuild`: the stream's state again, from the archive."""
+
+from contextlib import closing
+from typing import Any
+
+from rich.progress import Progress
+
+from riverrun.cli.console import err
+from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.errors import UserError
+from riverrun.settings import load_settings
+
+
+def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> None:
+    """Empty the stream worker's state, and make it again from the archive.
+
+    For a Redis that came back empty, or a state file that was lost: histories, statistics, items
+    and users go to the online store again, and the worker continues the log where the archive
+    ends. Stop `riverrun up` and other workers before.
+    """
+    from feature_repo.archive import Archive
+    from feature_repo.open_online_features import open_online_features
+    from riverrun.state import open_state
+    from streaming.rebuild import rebuild as rebuild_state
+    from streaming.sqlite_log import open_event_log
+
+    settings = load_settings(settings_file, home=home)
+    archive = Archive(settings.archive)
+    if not archive.days():
+        raise UserError(f"{settings.archive} holds no events to rebuild from.")
+    try:
+        log = open_event_log(settings.event_log_url)
+        online = open_online_features(settings.online_store_url, settings.registry)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    with (
+        closing(log),
+        closing(online),
+        closing(open_state(settings)) as state,
+        Progress(console=err, transient=True) as bars,
+    ):
+        tasks: dict[str, Any] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(f"Rebuilding: {what}", total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        events = rebuild_state(
+            archive, state, online, log, max_history=settings.history_length, progress=progress
+        )
+    err.print(f"{events:,} events of {settings.archive} are in the state again")

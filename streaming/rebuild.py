@@ -1,0 +1,80 @@
+"""Makes the state of the stream again from the archive, so that the stream continues there."""
+
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+from feature_repo.archive import Archive
+from feature_repo.event_log import EventLog
+from feature_repo.history import DEFAULT_MAX_LENGTH
+from feature_repo.online_features import OnlineFeatures
+from streaming.archiver import LIVE
+from streaming.materialise import Progress, commit_imported, fold_events, push_unpushed
+from streaming.processor import Updates
+from streaming.stream_state import OpenState, StateLost, positions_of
+
+BEGUN, ENDED = "rebuild.begun", "rebuild.ended"
+"""Stand among the folded segments, so that an interrupted rebuild is noticed."""
+
+
+def rebuild(
+    archive: Archive,
+    state: OpenState,
+    online: OnlineFeatures,
+    log: EventLog,
+    *,
+    max_history: int = DEFAULT_MAX_LENGTH,
+    progress: Progress = lambda *_: None,
+) -> int:
+    """Empty the state, fold the whole archive into it, and return the number of events.
+
+    1. Empty the state; say that a rebuild has begun.
+    2. Fold the events day by day, for two segments may hold one event, but not two days.
+    3. Take up items and users, deleted items too.
+    4. Set the positions of the log that the archive reaches.
+    5. Say that the rebuild has ended, and which imports are in it.
+    6. Push everything to the online store.
+
+    Run it while no worker, archiver or import runs. Interrupted, it must be repeated, which
+    `require_whole` says. A record of the log that the archive has beyond its positions is read
+    again by the worker, and changes nothing: its user's history knows it, or is newer.
+    """
+    # 1. Empty the state.
+    segments = [segment for segment in archive.segments() if not segment.startswith(LIVE)]
+    positions = archive.positions()
+    state.reset()
+    commit_imported(state, Updates(), [BEGUN])
+    # 2. Events.
+    days = archive.days()
+    total = 0
+    for number, day in enumerate(days):
+        progress("days", number, len(days))
+        start = datetime.combine(day, time(), UTC)
+        events = archive.scan_events(start, start + timedelta(days=1))
+        total += fold_events(events, state, max_history)
+    progress("days", len(days), len(days))
+    # 3. Items and users.
+    items: dict[str, Any] = dict.fromkeys(archive.deleted_items())
+    items.update((item.item_id, item) for item in archive.items())
+    users: dict[str, Any] = {user.user_id: user for user in archive.users()}
+    commit_imported(state, Updates(items=items, users=users))
+    # 4. Positions.
+    for partition in sorted({source.partition for source in positions}):
+        own = {topic: at for (topic, number), at in positions.items() if number == partition}
+        state.commit(partition, state.load(partition, (), ()).version, Updates(), own)
+    # 5. From here on the state is whole.
+    commit_imported(state, Updates(), [*segments, ENDED])
+    # 6. Push.
+    push_unpushed(state, online, log, progress)
+    return total
+
+
+def require_whole(state: OpenState, archive: Archive) -> None:
+    """Raise `StateLost` where the state cannot be all that the log has brought so far."""
+    segments = state.folded_segments()
+    if BEGUN in segments and ENDED not in segments:
+        raise StateLost("a rebuild of the state was interrupted: repeat `riverrun rebuild`.")
+    if archive.positions() and not positions_of(state):
+        raise StateLost(
+            f"the state is empty, but {archive.root} holds what the log has brought: "
+            "`riverrun rebuild` makes the state again from it."
+        )

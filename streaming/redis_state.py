@@ -1,0 +1,336 @@
+"""The state of the stream in Redis, for workers on several machines.
+
+    <prefix>partitions              set of the partitions that were committed
+    <prefix>partition:<p>           hash: version, and the next offset of each topic
+    <prefix>histories               hash: user id → events
+    <prefix>additive:<kind>:<p>     hash: item id → the partition's part
+    <prefix>stamps                  hash: "<kind> <item id>" → the last commit that touched it
+    <prefix>unpushed:<p>            hash: "<kind> <key>" → the commit that put it on the list
+    <prefix>records                 hash: "<kind> <key>" → item or user, empty if deleted
+    <prefix>segments                set of folded archive segments
+
+Durable as far as Redis is (`appendonly yes`): a Redis that comes back without what was
+committed is noticed, and `riverrun rebuild` fills it again.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from redis import Redis, RedisError, WatchError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from feature_repo.history import UserHistory
+from feature_repo.online_features import CoVisitation, ItemStatistics
+from streaming.additive import ADDITIVE, CO_VISITATION, STATISTICS, AdditiveKind
+from streaming.processor import Updates
+from streaming.stream_state import (
+    HISTORY,
+    ITEM,
+    USER,
+    Key,
+    Slice,
+    StateConflict,
+    StateError,
+    Unpushed,
+    additive_keys,
+    decode_history,
+    decode_record,
+    encode_history,
+    encode_record,
+    stamp_of,
+    whole_keys,
+)
+
+PREFIX = "riverrun:state:"
+TIMEOUT_SECONDS = 10.0
+
+# KEYS: stamps, unpushed, partition. ARGV: the partition, then a key and the stamp of its pushed
+# value, and so on.
+_FORGET = """
+local newest = ARGV[1] .. ':' .. (redis.call('HGET', KEYS[3], 'version') or '0')
+for i = 2, #ARGV, 2 do
+    local current = redis.call('HGET', KEYS[1], ARGV[i]) or redis.call('HGET', KEYS[2], ARGV[i])
+    if (current or newest) == ARGV[i + 1] then
+        redis.call('HDEL', KEYS[2], ARGV[i])
+    else
+        redis.call('HSETNX', KEYS[2], ARGV[i], newest)
+    end
+end
+"""
+
+S = TypeVar("S")
+
+
+class RedisState:
+    """Implements `OpenState` in a Redis database, in keys that begin with `PREFIX`.
+
+    url: redis://HOST:PORT/DB. The connection is made by the first call.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        # Not retried here: the worker retries, and says so.
+        self._redis: Redis[bytes] = Redis.from_url(
+            url,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+        )
+        self._forget = self._redis.register_script(_FORGET)
+
+    def load(self, partition: int, user_ids: Collection[str], item_ids: Collection[str]) -> Slice:
+        """Return the partition's part of the state of these users and items."""
+        users, items = list(user_ids), list(item_ids)
+        with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+            # The version first: whatever is newer than it, the commit will refuse.
+            pipe.hgetall(_partition(partition))
+            if users:
+                pipe.hmget(_HISTORIES, users)
+            if items:
+                for kind in ADDITIVE:
+                    pipe.hmget(_additive(kind, partition), items)
+            stored, *columns = pipe.execute()
+        slice_ = Slice(
+            int(stored.pop(_VERSION, 0)),
+            {topic.decode(): int(offset) for topic, offset in stored.items()},
+        )
+        if users:
+            slice_.histories.update(_histories(users, columns.pop(0)))
+        for kind, parts in zip(ADDITIVE, columns, strict=False):
+            kind.of(slice_).update(
+                (item_id, kind.decode(item_id, part)) for item_id, part in _found(items, parts)
+            )
+        return slice_
+
+    def commit(
+        self,
+        partition: int,
+        version: int,
+        updates: Updates,
+        positions: Mapping[str, int],
+        segments: Collection[str] = (),
+    ) -> str:
+        """Store new values and how far the log, or the archive, is in them: all or nothing."""
+        stamp = stamp_of(partition, version + 1)
+        kept = {key: encode_history(each) for key, each in updates.histories.items() if each.events}
+        gone = [key for key, history in updates.histories.items() if not history.events]
+        stamps = {_field(key): stamp for key in additive_keys(updates)}
+        records = {
+            **{_field((ITEM, key)): encode_record(item) for key, item in updates.items.items()},
+            **{_field((USER, key)): encode_record(user) for key, user in updates.users.items()},
+        }
+        hashes: list[tuple[str, dict[Any, Any]]] = [
+            (_partition(partition), {**positions, _VERSION: version + 1}),
+            (_HISTORIES, kept),
+            *((_additive(kind, partition), _encoded(kind, updates)) for kind in ADDITIVE),
+            (_STAMPS, stamps),
+            (
+                _unpushed(partition),
+                {**stamps, **{_field(key): stamp for key in whole_keys(updates)}},
+            ),
+            (_RECORDS, records),
+        ]
+        with self._errors(), self._redis.pipeline() as pipe:
+            pipe.watch(_partition(partition))
+            # Once it watches, a pipeline runs commands at once, until MULTI.
+            current: Any = pipe.hget(_partition(partition), _VERSION)
+            if int(current or 0) != version:
+                raise self._conflict(partition, version)
+            pipe.multi()
+            for name, values in hashes:
+                if values:
+                    pipe.hset(name, mapping=values)
+            if gone:
+                pipe.hdel(_HISTORIES, *gone)
+            if segments:
+                pipe.sadd(_SEGMENTS, *segments)
+            pipe.sadd(_PARTITIONS, partition)
+            try:
+                pipe.execute()
+            except WatchError as error:
+                raise self._conflict(partition, version) from error
+        return stamp
+
+    def unpushed(self, partition: int, limit: int = 2_000) -> Unpushed:
+        """Return the newest values of up to `limit` keys the online store was not told of yet."""
+        unpushed = Unpushed()
+        with self._errors():
+            entries = self._entries(partition, limit)
+            if not entries:
+                return unpushed
+            wanted: dict[str, list[str]] = {}
+            for kind, name in entries:
+                wanted.setdefault(kind, []).append(name)
+            fields = [_field(key) for key in entries]
+            with self._redis.pipeline(transaction=False) as pipe:
+                # Stamps before values: a value that is newer than its stamp is pushed once more.
+                pipe.hmget(_STAMPS, fields)
+                pipe.hmget(_RECORDS, fields)
+                pipe.smembers(_PARTITIONS)
+                stamps, records, partitions = pipe.execute()
+            histories = self._histories_of(wanted.get(HISTORY, []))
+            for additive in ADDITIVE:
+                parts = self._parts(additive, map(int, partitions), wanted.get(additive.name, []))
+                additive.of(unpushed.updates).update(additive.merged(parts))
+        for user_id in wanted.get(HISTORY, ()):
+            unpushed.updates.histories[user_id] = histories.get(user_id, UserHistory(user_id))
+        for (key, entry), stamp, record in zip(entries.items(), stamps, records, strict=True):
+            unpushed.stamps[key] = (stamp or entry).decode()
+            if key[0] in (ITEM, USER):
+                decode_record(unpushed.updates, *key, record)
+        return unpushed
+
+    def forget_pushed(self, partition: int, stamps: Mapping[Key, str]) -> None:
+        """Take keys off the partition's list where the online store has their newest values."""
+        names = [_STAMPS, _unpushed(partition), _partition(partition)]
+        arguments = [each for key, stamp in stamps.items() for each in (_field(key), stamp)]
+        with self._errors():
+            self._forget(names, [partition, *arguments])
+
+    def partitions(self) -> list[int]:
+        """Return the partitions that were ever committed."""
+        with self._errors():
+            return sorted(map(int, self._redis.smembers(_PARTITIONS)))
+
+    def all_statistics(self, batch: int = 10_000) -> Iterator[list[ItemStatistics]]:
+        """Yield the statistics of every item, merged over the partitions, in batches."""
+        yield from self._all(STATISTICS, batch)
+
+    def all_co_visitation(self, batch: int = 1_000) -> Iterator[list[CoVisitation]]:
+        """Yield the neighbours of every item, merged over the partitions, in batches."""
+        yield from self._all(CO_VISITATION, batch)
+
+    def all_histories(self, batch: int = 1_000) -> Iterator[list[UserHistory]]:
+        """Yield every history, in batches; one that changes meanwhile may come twice."""
+        for rows in self._scanned(_HISTORIES, batch):
+            yield [decode_history(user_id.decode(), events) for user_id, events in rows]
+
+    def folded_segments(self) -> set[str]:
+        """Return the archive segments that are in the state."""
+        with self._errors():
+            return {segment.decode() for segment in self._redis.smembers(_SEGMENTS)}
+
+    def count_unpushed(self) -> int:
+        """Return how many keys the online store has not been told of yet."""
+        partitions = self.partitions()
+        with self._errors():
+            return sum(self._redis.hlen(_unpushed(partition)) for partition in partitions)
+
+    def reset(self) -> None:
+        """Empty the state. Versions grow, so that nothing read before can be committed after."""
+        with self._errors():
+            versions = {
+                partition: int(self._redis.hget(_partition(partition), _VERSION) or 0)
+                for partition in self.partitions()
+            }
+            with self._redis.pipeline() as pipe:
+                pipe.delete(_HISTORIES, _RECORDS, _STAMPS, _SEGMENTS)
+                for partition, version in versions.items():
+                    pipe.delete(
+                        _partition(partition),
+                        _unpushed(partition),
+                        *(_additive(kind, partition) for kind in ADDITIVE),
+                    )
+                    pipe.hset(_partition(partition), _VERSION, version + 1)
+                pipe.execute()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+    def _conflict(self, partition: int, version: int) -> StateConflict:
+        return StateConflict(
+            f"state {self._url}: partition {partition} is not at version {version} any more."
+        )
+
+    def _entries(self, partition: int, limit: int) -> dict[Key, bytes]:
+        flat = self._redis.hrandfield(_unpushed(partition), limit, withvalues=True) or []
+        return {_key(field): stamp for field, stamp in zip(flat[::2], flat[1::2], strict=True)}
+
+    def _histories_of(self, user_ids: list[str]) -> dict[str, UserHistory]:
+        stored = self._redis.hmget(_HISTORIES, user_ids) if user_ids else []
+        return _histories(user_ids, stored)
+
+    def _parts(
+        self, kind: AdditiveKind[Any], partitions: Iterable[int], item_ids: list[str]
+    ) -> list[tuple[str, bytes]]:
+        if not item_ids:
+            return []
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in sorted(partitions):
+                pipe.hmget(_additive(kind, partition), item_ids)
+            columns = pipe.execute()
+        return [found for parts in columns for found in _found(item_ids, parts)]
+
+    def _all(self, kind: AdditiveKind[S], batch: int) -> Iterator[list[S]]:
+        partitions = self.partitions()
+        seen: set[str] = set()
+        for fields in self._scanned(_STAMPS, batch):
+            keys = [_key(field) for field, _ in fields]
+            items = [key for name, key in keys if name == kind.name and key not in seen]
+            seen.update(items)
+            with self._errors():
+                yield list(kind.merged(self._parts(kind, partitions, items)).values())
+
+    def _scanned(self, name: str, batch: int) -> Iterator[list[tuple[bytes, bytes]]]:
+        cursor = 0
+        while True:
+            with self._errors():
+                cursor, rows = self._redis.hscan(name, cursor, count=batch)
+            if rows:
+                yield list(rows.items())
+            if cursor == 0:
+                return
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except RedisError as error:
+            raise StateError(f"state {self._url}: {error}.") from error
+
+
+_VERSION: Any = b"version"
+_PARTITIONS = f"{PREFIX}partitions"
+_HISTORIES = f"{PREFIX}histories"
+_STAMPS = f"{PREFIX}stamps"
+_RECORDS = f"{PREFIX}records"
+_SEGMENTS = f"{PREFIX}segments"
+
+
+def _partition(partition: int) -> str:
+    return f"{PREFIX}partition:{partition}"
+
+
+def _additive(kind: AdditiveKind[Any], partition: int) -> str:
+    return f"{PREFIX}additive:{kind.name}:{partition}"
+
+
+def _unpushed(partition: int) -> str:
+    return f"{PREFIX}unpushed:{partition}"
+
+
+def _field(key: Key) -> str:
+    return f"{key[0]} {key[1]}"
+
+
+def _key(field: bytes) -> Key:
+    kind, _, key = field.decode().partition(" ")
+    return kind, key
+
+
+def _encoded(kind: AdditiveKind[Any], updates: Updates) -> dict[str, bytes]:
+    return {item_id: kind.encode(state) for item_id, state in kind.of(updates).items()}
+
+
+def _found(keys: list[str], stored: Iterable[bytes | None]) -> list[tuple[str, bytes]]:
+    pairs = zip(keys, stored, strict=True)
+    return [(key, value) for key, value in pairs if value is not None]
+
+
+def _histories(user_ids: list[str], stored: Iterable[bytes | None]) -> dict[str, UserHistory]:
+    return {
+        user_id: decode_history(user_id, events) for user_id, events in _found(user_ids, stored)
+    }

@@ -1,0 +1,141 @@
+"""A state that is lost and rebuilt from the archive goes on as if nothing had happened."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feature_repo.archive import Archive
+from feature_repo.event_log import EVENTS, ITEMS, USERS, Message
+from streaming.archiver import Archiver
+from streaming.open_stream_state import open_stream_state
+from streaming.processor import Updates
+from streaming.rebuild import BEGUN, rebuild, require_whole
+from streaming.settings import StreamingSettings
+from streaming.sqlite_log import SqliteLog
+from streaming.stream_state import IMPORTED, OpenState, StateLost
+from streaming.worker import Worker
+from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item, user
+
+SCHEMES = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
+MAX_HISTORY = 200
+
+OpenNew = Callable[[], OpenState]
+
+
+@pytest.fixture(params=SCHEMES)
+def new_state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenNew]:
+    """Opens a state that is empty, each time another."""
+    with ExitStack() as stack:
+        opened = 0
+
+        def open_it() -> OpenState:
+            nonlocal opened
+            opened += 1
+            url = f"sqlite://{tmp_path / f'{opened}.sqlite'}"
+            if request.param == "redis":
+                url = f"{request.getfixturevalue('redis_url').rpartition('/')[0]}/{opened}"
+            state = open_stream_state(url)
+            stack.callback(state.close)
+            state.reset()
+            return state
+
+        yield open_it
+
+
+def send(log: SqliteLog, count: int) -> None:
+    draw = random.Random(1)
+    for number in range(count):
+        which = draw.randrange(number + 1)  # repeated now and then
+        made = event(which, f"u{which % 4}", f"i{which % 3}", which * 997 % 1_400)
+        log.append(EVENTS, [Message(made.user_id, made.model_dump_json().encode())])
+        if number % 10 == 0:
+            gone = number % 20 == 0
+            new = item(number % 3, f"title {number}")
+            value = None if gone else new.model_dump_json().encode()
+            log.append(ITEMS, [Message(new.item_id, value)])
+            someone = user(number % 4, number)
+            log.append(USERS, [Message(someone.user_id, someone.model_dump_json().encode())])
+
+
+def work(log: SqliteLog, online: MemoryOnline, state: OpenState) -> None:
+    settings = StreamingSettings(batch_records=7, linger_seconds=0, statistics_seconds=0)
+    worker = Worker(
+        log, online, state, HashEncoder,
+        settings=settings, max_history=MAX_HISTORY, clock=lambda: NOW,
+    )  # fmt: skip
+    worker.recover()
+    while worker.step():
+        pass
+    worker.stop()
+
+
+def contents(state: OpenState) -> Any:
+    histories = {each.user_id: each for some in state.all_histories() for each in some}
+    merged = {each.item_id: each for some in state.all_statistics() for each in some}
+    counts = {key: (each.timestamp, each.event_types) for key, each in merged.items()}
+    weeks = {key: round(each.week[0], 9) for key, each in merged.items()}
+    return histories, counts, weeks
+
+
+@pytest.mark.parametrize("archived_batches", [1, 3])
+def test_rebuilt_and_continued_it_is_the_undisturbed_state(
+    tmp_path: Path, new_state: OpenNew, archived_batches: int
+) -> None:
+    log = SqliteLog(tmp_path / "log.sqlite")
+    archive = Archive(tmp_path / "archive")
+    archive.write_events("import-1", [event(900 + n, "u1", "i1", n) for n in range(5)])
+    send(log, 60)
+    undisturbed, online = new_state(), MemoryOnline()
+    rebuild(archive, undisturbed, online, log, max_history=MAX_HISTORY)
+    work(log, online, undisturbed)
+
+    archiver = Archiver(
+        log, archive, settings=StreamingSettings(archive_rows=10), clock=lambda: NOW
+    )
+    poll = archiver._consumer.poll
+    archiver._consumer.poll = lambda most, _: poll(15, 0.0)  # type: ignore[method-assign]
+    for _ in range(archived_batches):
+        archiver.step()
+    archiver.stop()
+    assert archive.positions()
+
+    lost, new_online = new_state(), MemoryOnline()
+    with pytest.raises(StateLost, match="`riverrun rebuild`"):
+        require_whole(lost, archive)
+    assert rebuild(archive, lost, new_online, log, max_history=MAX_HISTORY) > 5
+    require_whole(lost, archive)
+    work(log, new_online, lost)
+    assert contents(lost) == contents(undisturbed)
+    assert lost.count_unpushed() == 0
+    kinds = ("UserHistory", "Item", "User")
+    assert {key: each for key, each in new_online.state().items() if key[0] in kinds} == {
+        key: each for key, each in online.state().items() if key[0] in kinds
+    }
+    log.close()
+
+
+def test_an_interrupted_rebuild_is_noticed(tmp_path: Path, new_state: OpenNew) -> None:
+    state, archive = new_state(), Archive(tmp_path / "archive")
+    version = state.load(IMPORTED, (), ()).version
+    state.commit(IMPORTED, version, Updates(), {}, [BEGUN])
+    with pytest.raises(StateLost, match="interrupted"):
+        require_whole(state, archive)
+
+
+def test_a_worker_notices_that_its_state_was_emptied(tmp_path: Path, new_state: OpenNew) -> None:
+    log, state = SqliteLog(tmp_path / "log.sqlite"), new_state()
+    settings = StreamingSettings(linger_seconds=0)
+    worker = Worker(log, MemoryOnline(), state, HashEncoder, settings=settings, clock=lambda: NOW)
+    worker.recover()
+    send(log, 1)
+    worker.step()
+    state.reset()
+    send(log, 1)
+    with pytest.raises(StateLost, match="`riverrun rebuild`"):
+        worker.step()
+    worker.stop()
+    log.close()
