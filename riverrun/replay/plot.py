@@ -9,6 +9,7 @@ from riverrun.replay.scoring import NDCG_AT, Row
 def plot_over_time(rows: Sequence[Row], slice_: str, span: str, file: Path) -> None:
     """Write a line per variant: the NDCG of `slice_` by `span` of time ("day", "week")."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
@@ -19,7 +20,7 @@ def plot_over_time(rows: Sequence[Row], slice_: str, span: str, file: Path) -> N
     axes.set_xlabel(f"{span} of the period")
     axes.set_ylabel(f"NDCG@{NDCG_AT}, {slice_}")
     axes.set_ylim(bottom=0)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(file, dpi=150)
