@@ -95,6 +95,18 @@ item_statistics = FeatureView(
     source=_pushed("item_statistics"),
 )
 
+co_visitation = FeatureView(
+    name="co_visitation",
+    entities=[item],
+    ttl=FOREVER,
+    schema=[
+        Field(name="as_of", dtype=Int64, description="microseconds"),
+        Field(name="neighbour_ids", dtype=Array(String), description="heaviest first"),
+        Field(name="weights", dtype=Array(Float64), description="decayed, by neighbour"),
+    ],
+    source=_pushed("co_visitation"),
+)
+
 item_embedding = FeatureView(
     name="item_embedding",
     entities=[item],
@@ -120,6 +132,7 @@ ALL = [
     user_embedding,
     item_profile,
     item_statistics,
+    co_visitation,
     item_embedding,
     retrieval,
     ranking,

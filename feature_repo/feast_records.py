@@ -17,6 +17,7 @@ from feast.protos.feast.types.Value_pb2 import (
 
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.online_features import (
+    CoVisitation,
     FeatureRecord,
     ItemEmbedding,
     ItemStatistics,
@@ -112,6 +113,23 @@ def _decode_statistics(item_id: str, values: Mapping[str, Any]) -> ItemStatistic
     )
 
 
+def _encode_co_visitation(co_visitation: CoVisitation) -> Values:
+    return {
+        "as_of": Value(int64_val=co_visitation.timestamp),
+        "neighbour_ids": _strings(co_visitation.neighbour_ids),
+        "weights": _doubles(co_visitation.weights),
+    }
+
+
+def _decode_co_visitation(item_id: str, values: Mapping[str, Any]) -> CoVisitation:
+    return CoVisitation(
+        item_id,
+        values["as_of"].int64_val,
+        tuple(values["neighbour_ids"].string_list_val.val),
+        tuple(values["weights"].double_list_val.val),
+    )
+
+
 def _encode_user(user: User) -> Values:
     return {"attributes": _json(user.attributes)}
 
@@ -200,5 +218,12 @@ VIEWS: Mapping[type[FeatureRecord], View] = {
     ),
     ItemStatistics: View(
         "item_statistics", "item_id", lambda r: r.item_id, _encode_statistics, _decode_statistics
+    ),
+    CoVisitation: View(
+        "co_visitation",
+        "item_id",
+        lambda r: r.item_id,
+        _encode_co_visitation,
+        _decode_co_visitation,
     ),
 }

@@ -49,8 +49,33 @@ class ItemStatistics:
     week: tuple[float, ...]
 
 
-FeatureRecord = UserHistory | UserEmbedding | User | Item | ItemEmbedding | ItemStatistics
-RecordT = TypeVar("RecordT", UserHistory, UserEmbedding, User, Item, ItemEmbedding, ItemStatistics)
+@dataclass(frozen=True, slots=True)
+class CoVisitation:
+    """Which items are acted on beside an item, heaviest first.
+
+    `neighbour_ids[i]` weighs `weights[i]` as of `timestamp`, microseconds since 1970 UTC; all
+    fade alike, so that their shares stay what they are until something happens.
+    """
+
+    item_id: str
+    timestamp: int
+    neighbour_ids: tuple[str, ...]
+    weights: tuple[float, ...]
+
+
+FeatureRecord = (
+    UserHistory | UserEmbedding | User | Item | ItemEmbedding | ItemStatistics | CoVisitation
+)
+RecordT = TypeVar(
+    "RecordT",
+    UserHistory,
+    UserEmbedding,
+    User,
+    Item,
+    ItemEmbedding,
+    ItemStatistics,
+    CoVisitation,
+)
 
 
 class OnlineFeatures(Protocol):

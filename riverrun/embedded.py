@@ -47,6 +47,7 @@ def embedded_shop(
             StreamMetrics(registry),
             applied=applied,
             on_statistics=serving.trending.update,
+            on_co_visitation=serving.co_visitation.update,
             progress=progress,
         )
         services = services_of(

@@ -23,6 +23,7 @@ from serving.live_model import ModelHolder
 from serving.recall_monitor import RecallMonitor
 from serving.recommender import Recommender
 from serving.reload import BundleWatcher, open_current
+from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 from serving.statistics_reader import StatisticsReader
 from serving.text_embedding_cache import TextEmbeddingCache
@@ -38,6 +39,7 @@ class ServingParts:
     catalogue: Catalogue
     holder: ModelHolder
     trending: TrendingSource
+    co_visitation: CoVisitationSource
     follower: IndexFollower
 
     def not_ready(self) -> Sequence[str]:
@@ -72,7 +74,8 @@ def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
         part.start()
         stack.callback(part.stop)
     trending = TrendingSource(rows, settings.serving)
-    return ServingParts(log, online, catalogue, holder, trending, follower)
+    co_visitation = CoVisitationSource(rows, settings.serving)
+    return ServingParts(log, online, catalogue, holder, trending, co_visitation, follower)
 
 
 def services_of(
@@ -93,6 +96,7 @@ def services_of(
         parts.catalogue,
         parts.online,
         parts.trending,
+        parts.co_visitation,
         settings.serving,
         max_history=settings.history_length,
     )
@@ -115,7 +119,9 @@ def serving_replica(settings: Settings) -> Iterator[FastAPI]:
     """Open a replica beside a worker in another process; its threads stop in the end."""
     with ExitStack() as stack:
         parts = open_serving(settings, stack)
-        reader = StatisticsReader(parts.online, parts.catalogue, parts.trending)
+        reader = StatisticsReader(
+            parts.online, parts.catalogue, parts.trending, parts.co_visitation
+        )
         reader.start()
         stack.callback(reader.stop)
         services = services_of(

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from feature_repo.archive import Archive
-from feature_repo.online_features import ItemStatistics
+from feature_repo.online_features import CoVisitation, ItemStatistics
 from riverrun.errors import UserError
 from riverrun.server import ServingParts
 from riverrun.settings import Settings
@@ -51,6 +51,7 @@ def open_stream(
     *,
     applied: AppliedNotifier | None = None,
     on_statistics: Callable[[Sequence[ItemStatistics]], None] | None = None,
+    on_co_visitation: Callable[[Sequence[CoVisitation]], None] | None = None,
     progress: Progress = lambda *_: None,
 ) -> StreamParts:
     """Fold what was imported since the last start, then start to follow the log.
@@ -69,6 +70,7 @@ def open_stream(
         state,
         serving.online,
         serving.log,
+        settings=settings.streaming.co_visitation,
         max_history=settings.history_length,
         progress=progress,
     )
@@ -77,10 +79,12 @@ def open_stream(
         serving.online,
         state,
         lambda: serving.holder.current.encoder,
+        space=lambda: serving.holder.current.space,
         settings=settings.streaming,
         max_history=settings.history_length,
         applied=applied,
         on_statistics=on_statistics,
+        on_co_visitation=on_co_visitation,
         metrics=metrics,
     )
     archiver = StandbyArchiver(

@@ -5,6 +5,7 @@
     bundles/<version>/model/                 TensorFlow SavedModel
     bundles/<version>/candidates/ids.json    item ids in row order
     bundles/<version>/candidates/embeddings.npy   float32 [num_items, dimension]
+    bundles/<version>/candidates/counts.npy       int64 [num_items], events in training
     bundles/<version>/items.parquet          columns item_id, item (JSON of `schema.Item`)
 
 A reader sees a whole bundle or none: it is built under a name that starts with a dot,
@@ -32,11 +33,12 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, Val
 
 from feature_repo.schema import Item
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 MODEL = "model"
 CANDIDATE_IDS = "candidates/ids.json"
 CANDIDATE_EMBEDDINGS = "candidates/embeddings.npy"
+CANDIDATE_COUNTS = "candidates/counts.npy"
 ITEMS = "items.parquet"
 CURRENT = "CURRENT"
 
@@ -138,6 +140,7 @@ class Bundle:
     """A verified bundle in memory.
 
     candidate_embeddings: float32 [num_items, dimension], row i belongs to candidate_ids[i].
+    candidate_counts: int64 [num_items], how many events training saw of each.
     model: the loaded SavedModel; `signatures` maps each of `SIGNATURES` to its function.
     """
 
@@ -145,6 +148,7 @@ class Bundle:
     manifest: Manifest
     candidate_ids: list[str]
     candidate_embeddings: npt.NDArray[np.float32]
+    candidate_counts: npt.NDArray[np.int64]
     model: Any = field(repr=False)
 
     @classmethod
@@ -152,7 +156,8 @@ class Bundle:
         """Return the bundle in folder `path`, or raise `BundleError` naming file and reason."""
         manifest = verify(path)
         candidate_ids = _read_ids(path / CANDIDATE_IDS)
-        embeddings = _read_embeddings(path / CANDIDATE_EMBEDDINGS)
+        embeddings = _read_array(path / CANDIDATE_EMBEDDINGS, np.dtype(np.float32))
+        counts = _read_array(path / CANDIDATE_COUNTS, np.dtype(np.int64))
         if len(candidate_ids) != manifest.num_items:
             raise BundleError(
                 path / CANDIDATE_IDS,
@@ -164,10 +169,15 @@ class Bundle:
                 f"must have shape [{manifest.num_items}, {manifest.dimension}]. "
                 f"Received: {list(embeddings.shape)}.",
             )
+        if counts.shape != (manifest.num_items,):
+            raise BundleError(
+                path / CANDIDATE_COUNTS,
+                f"must have shape [{manifest.num_items}]. Received: {list(counts.shape)}.",
+            )
         from serving.saved_model import load_saved_model  # TensorFlow: a writer needs none of it.
 
         model = load_saved_model(path / MODEL, manifest)
-        return cls(path, manifest, candidate_ids, embeddings, model)
+        return cls(path, manifest, candidate_ids, embeddings, counts, model)
 
     @property
     def version(self) -> str:
@@ -232,7 +242,8 @@ def verify(path: Path) -> Manifest:
             f"`version` must be the folder's name {path.name!r}. Received: {manifest.version!r}.",
         )
     found = {str(file.relative_to(path)) for file in _files(path)} - {MANIFEST}
-    for name in (CANDIDATE_IDS, CANDIDATE_EMBEDDINGS, ITEMS, f"{MODEL}/saved_model.pb"):
+    required = (CANDIDATE_IDS, CANDIDATE_EMBEDDINGS, CANDIDATE_COUNTS, ITEMS)
+    for name in (*required, f"{MODEL}/saved_model.pb"):
         if name not in manifest.files:
             raise BundleError(path / MANIFEST, f"lists no file {name!r}.")
     for name in sorted(found ^ manifest.files.keys()):
@@ -290,16 +301,16 @@ def _read_ids(file: Path) -> list[str]:
     return ids
 
 
-def _read_embeddings(file: Path) -> npt.NDArray[np.float32]:
+def _read_array(file: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     try:
-        embeddings = np.load(file, allow_pickle=False)
+        array = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise BundleError(file, f"is no array: {error}") from error
-    if not isinstance(embeddings, np.ndarray) or embeddings.dtype != np.float32:
-        raise BundleError(file, "must be one float32 array.")
-    if not np.isfinite(embeddings).all():
+    if not isinstance(array, np.ndarray) or array.dtype != dtype:
+        raise BundleError(file, f"must be one {dtype} array.")
+    if not np.isfinite(array).all():
         raise BundleError(file, "holds a value that is not finite.")
-    return embeddings
+    return array
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -331,11 +342,15 @@ def building(bundles: Path, version: str) -> Iterator[Path]:
 
 
 def write_candidates(
-    folder: Path, candidate_ids: Sequence[str], embeddings: npt.NDArray[np.float32]
+    folder: Path,
+    candidate_ids: Sequence[str],
+    embeddings: npt.NDArray[np.float32],
+    counts: npt.NDArray[np.int64],
 ) -> None:
-    """Write ids and float32 [n, dimension] embeddings, in the same row order."""
+    """Write ids, float32 [n, dimension] embeddings and int64 [n] counts, in one row order."""
     (folder / CANDIDATE_IDS).write_bytes(orjson.dumps(list(candidate_ids)))
     np.save(folder / CANDIDATE_EMBEDDINGS, embeddings.astype(np.float32), allow_pickle=False)
+    np.save(folder / CANDIDATE_COUNTS, counts.astype(np.int64), allow_pickle=False)
 
 
 def write_items(folder: Path, items: Sequence[Item]) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from feature_repo.schema import Item
 from serving.bundle import Bundle
 from serving.candidate_index import CandidateIndex
+from serving.candidate_space import CandidateSpace
 from serving.encoder import Encoder
 from serving.exact_index import ExactIndex
 from serving.item_rows import ItemRows
@@ -23,26 +24,29 @@ RECENT_QUERIES = 64
 class LiveModel:
     """A bundle's encoder and the index of its candidates, kept up to date while it serves.
 
-    table: every candidate embedding by row number. index: what is searched; the table itself
-    below `exact_below` items, ScaNN over it above. recent_queries: float32 [dimension] each, the
-    last that were asked of the index: what its recall is measured on.
+    space: the scale of its candidates. table: every candidate embedding by row number. index:
+    what is searched; the table itself below `exact_below` items, ScaNN over it above.
+    recent_queries: float32 [dimension] each, the last that were asked of the index: what its
+    recall is measured on.
     """
 
     def __init__(
         self,
-        bundle_version: str,
+        space: CandidateSpace,
         encoder: Encoder,
         table: ExactIndex,
         index: CandidateIndex,
-        *,
-        popularity_coordinate: bool = False,
     ) -> None:
-        self.bundle_version = bundle_version
+        self.space = space
         self.encoder = encoder
         self.table = table
         self.index = index
         self.recent_queries: deque[npt.NDArray[np.float32]] = deque(maxlen=RECENT_QUERIES)
-        self._tastes = slice(None, -1) if popularity_coordinate else slice(None)
+
+    @property
+    def bundle_version(self) -> str:
+        """The bundle that the model was made of."""
+        return self.space.bundle_version
 
     @classmethod
     def create(
@@ -63,20 +67,7 @@ class LiveModel:
             index = ScannIndex(table)
         encoder = SavedModelEncoder(bundle, table.embeddings_of, text_cache or TextEmbeddingCache())
         encoder.warm_up()
-        popularity_coordinate = bundle.manifest.popularity_coordinate
-        return cls(
-            bundle.version, encoder, table, index, popularity_coordinate=popularity_coordinate
-        )
-
-    def tastes(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return what of embeddings float32 [n, dimension] tells items apart, as unit vectors.
-
-        That is all but the coordinate of popularity, where the bundle has one: two items are
-        not alike for both being popular.
-        """
-        kept = embeddings[:, self._tastes]
-        norms = np.linalg.norm(kept, axis=1, keepdims=True)
-        return (kept / np.where(norms > 0, norms, 1)).astype(np.float32)
+        return cls(CandidateSpace.of(bundle), encoder, table, index)
 
     def upsert_items(self, items: Sequence[Item], embeddings: npt.NDArray[np.float32]) -> None:
         """Make items retrievable by embeddings float32 [len(items), dimension] of this space."""

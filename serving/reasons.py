@@ -37,7 +37,9 @@ def personal_reasons(
         return [None] * len(rows)
     known = [event for event, is_found in zip(newest.values(), found, strict=True) if is_found]
     candidates, _ = model.table.embeddings_of_rows(rows)
-    nearest = np.argmax(model.tastes(candidates) @ model.tastes(history[found]).T, axis=1).tolist()
+    nearest = np.argmax(
+        model.space.tastes(candidates) @ model.space.tastes(history[found]).T, axis=1
+    ).tolist()
     titles = dict(
         zip(set(nearest), catalogue.titles(known[n].item_id for n in set(nearest)), strict=True)
     )

@@ -12,6 +12,8 @@ from feature_repo.online_features import OnlineFeatures
 from feature_repo.schema import microseconds
 from serving import reasons
 from serving.catalogue import Catalogue
+from serving.exact_index import dot_products
+from serving.fusion import Share, fused_scores, shares_of
 from serving.item_rows import Mask, Rows
 from serving.live_model import LiveModel, ModelHolder
 from serving.requests import (
@@ -25,6 +27,7 @@ from serving.requests import (
 from serving.reranking import explore, maximal_marginal_relevance
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import CandidateSource, Context
+from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.new_arrivals import CatalogueSource, NewArrivalsSource
 from serving.sources.trending import TrendingSource
 from serving.sources.two_tower import TwoTowerSource
@@ -39,7 +42,7 @@ class _Ranked:
 
     rows: Rows
     scores: npt.NDArray[np.float32]
-    sources: list[str]
+    sources: list[tuple[str, ...]]
 
     def page(self, offset: int, limit: int) -> "_Ranked":
         part = slice(offset, offset + limit)
@@ -59,6 +62,7 @@ class Recommender:
         catalogue: Catalogue,
         online: OnlineFeatures,
         trending: TrendingSource,
+        co_visitation: CoVisitationSource,
         settings: ServingSettings | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         max_history: int = DEFAULT_MAX_LENGTH,
@@ -67,7 +71,15 @@ class Recommender:
         self._catalogue = catalogue
         self._settings = settings or ServingSettings()
         self._clock = clock
-        self._queries = UserQueryReader(online, max_history)
+        weights = (
+            (co_visitation, self._settings.co_visitation_weight),
+            (trending, self._settings.trending_weight),
+        )
+        self._mixed: tuple[tuple[CandidateSource, float], ...] = tuple(
+            (source, weight) for source, weight in weights if weight > 0
+        )
+        with_events = self._settings.co_visitation_weight > 0
+        self._queries = UserQueryReader(online, max_history, with_events=with_events)
         self._two_tower = TwoTowerSource(self._settings)
         self._new_arrivals = NewArrivalsSource(self._settings)
         self._fallback: tuple[CandidateSource, ...] = (
@@ -86,6 +98,7 @@ class Recommender:
         hidden = [*request.exclude_item_ids, *request.context_item_ids]
         hidden += seen_items(user.events, request.exclude_seen)
         context = self._context(model, request.filter, hidden, user.embedding, at)
+        context = replace(context, events=user.events)
         ranked = self._rank(context, request)
         if request.exploration > 0:
             ranked = self._explored(ranked, context, request)
@@ -96,7 +109,7 @@ class Recommender:
     def similar(self, request: SimilarRequest) -> Recommendation:
         """Return the items nearest to one by cosine. Raises `UnknownItemError`."""
         at, model = self._clock(), self._holder.current
-        taste = model.tastes(self._item_embedding(request.item_id, model, at)[None, :])[0]
+        taste = model.space.tastes(self._item_embedding(request.item_id, model, at)[None, :])[0]
         # Where the bundle has a coordinate of popularity, this query asks nothing of it.
         query = np.pad(taste, (0, model.table.dimension - len(taste)))
         hidden = [*request.exclude_item_ids, request.item_id]
@@ -104,11 +117,11 @@ class Recommender:
         reranked = self._settings.rerank_size
         found = self._two_tower.propose(context, max(request.offset + request.limit, reranked))
         embeddings, _ = model.table.embeddings_of_rows(found.rows)
-        cosines = model.tastes(embeddings) @ taste
+        cosines = model.space.tastes(embeddings) @ taste
         # A fixed number is re-ordered, so that a later page continues an earlier one.
         order = np.argsort(-cosines[:reranked], kind="stable")
         order = np.concatenate([order, np.arange(len(order), len(cosines))])
-        ranked = _Ranked(found.rows[order], cosines[order], [SIMILAR] * len(order))
+        ranked = _Ranked(found.rows[order], cosines[order], [(SIMILAR,)] * len(order))
         page = ranked.page(request.offset, request.limit)
         return self._answer(request.request_id, model, page, [None] * len(page.rows))
 
@@ -144,17 +157,54 @@ class Recommender:
     def _rank(self, context: Context, request: RecommendRequest) -> _Ranked:
         needed, reranked = request.offset + request.limit, self._settings.rerank_size
         proposed = max(needed, reranked) if request.diversity > 0 else needed
-        found = self._two_tower.propose(context, proposed)
-        rows, scores = found.rows, found.scores
+        ranked = self._fused(context, proposed)
+        rows, scores, sources = ranked.rows, ranked.scores, ranked.sources
         if request.diversity > 0:
             # A fixed number is re-ordered, so that a later page continues an earlier one.
             embeddings, _ = context.model.table.embeddings_of_rows(rows[:reranked])
             order = maximal_marginal_relevance(
-                scores[:reranked], context.model.tastes(embeddings), request.diversity, needed
+                scores[:reranked], context.model.space.tastes(embeddings), request.diversity, needed
             )
             order = np.concatenate([order, np.arange(len(order), len(rows))])
-            rows, scores = rows[order][:needed], scores[order][:needed]
-        return self._filled(_Ranked(rows, scores, ["two_tower"] * len(rows)), context, needed)
+            order = order[:needed]
+            rows, scores = rows[order], scores[order]
+            sources = [sources[place] for place in order.tolist()]
+        return self._filled(_Ranked(rows, scores, sources), context, needed)
+
+    def _fused(self, context: Context, count: int) -> _Ranked:
+        """Return the two-tower's list, its first `pool_size` mixed with the other sources.
+
+        The pool is what any source proposes first, whatever `count` is, so that pages neither
+        repeat nor miss. Behind it the two-tower's list goes on.
+        """
+        size = self._settings.pool_size
+        found = self._two_tower.propose(context, max(count, size) if self._mixed else count)
+        own = (self._two_tower.name,)
+        proposals = [
+            (source.name, weight, source.propose(context, size)) for source, weight in self._mixed
+        ]
+        if context.query is None or not any(len(each.rows) for _, _, each in proposals):
+            return _Ranked(found.rows, found.scores, [own] * len(found.rows))
+        pool = np.unique(np.concatenate([found.rows[:size], *(p.rows for _, _, p in proposals)]))
+        embeddings, known = context.model.table.embeddings_of_rows(pool)
+        pool, embeddings = pool[known], embeddings[known]
+        shares = [Share(w, shares_of(pool, each.rows, each.scores)) for _, w, each in proposals]
+        scores = fused_scores(dot_products(embeddings, context.query), shares)
+        order = np.argsort(-scores, kind="stable")
+        first = set(found.rows[:size].tolist())
+        names = [
+            (
+                *(own if row in first else ()),
+                *(name for (name, _, _), s in zip(proposals, shares, strict=True) if s.shares[n]),
+            )
+            for n, row in enumerate(pool.tolist())
+        ]
+        behind = ~np.isin(found.rows, pool)
+        return _Ranked(
+            np.concatenate([pool[order], found.rows[behind]]),
+            np.concatenate([scores[order], np.minimum(found.scores[behind], scores[order[-1]])]),
+            [names[n] for n in order.tolist()] + [own] * int(behind.sum()),
+        )
 
     def _filled(self, ranked: _Ranked, context: Context, needed: int) -> _Ranked:
         """Return `ranked` with `needed` rows, as far as the fallback sources have them."""
@@ -170,7 +220,7 @@ class Recommender:
             ranked = _Ranked(
                 np.concatenate([ranked.rows, found.rows]),
                 np.concatenate([ranked.scores, np.minimum(found.scores, np.float32(floor))]),
-                ranked.sources + [source.name] * len(found.rows),
+                ranked.sources + [(source.name,)] * len(found.rows),
             )
         return ranked
 
@@ -184,7 +234,7 @@ class Recommender:
             rows,
             np.array([scores.get(row, 0.0) for row in rows.tolist()], dtype=np.float32),
             [
-                self._new_arrivals.name if row in drawn_rows else by_row[row]
+                (self._new_arrivals.name,) if row in drawn_rows else by_row[row]
                 for row in rows.tolist()
             ],
         )
@@ -209,7 +259,7 @@ class Recommender:
             "catalogue": reasons.CATALOGUE,
         }
         pairs = zip(page.sources, personal, strict=True)
-        return [general.get(source, because) for source, because in pairs]
+        return [general.get(source[0], because) for source, because in pairs]
 
     def _answer(
         self, request_id: str, model: LiveModel, page: _Ranked, texts: Iterable[str | None]
@@ -220,7 +270,7 @@ class Recommender:
             request_id,
             model.bundle_version,
             tuple(
-                RecommendedItem(item_id, score, (source,), text)
-                for item_id, score, source, text in columns
+                RecommendedItem(item_id, score, sources, text)
+                for item_id, score, sources, text in columns
             ),
         )

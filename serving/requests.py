@@ -99,8 +99,9 @@ class TrendingRequest:
 class RecommendedItem:
     """One place of the list.
 
-    score: comparable within one list only. sources: which of "two_tower", "trending",
-    "new_arrivals", "catalogue" proposed it. reason: a sentence for people, where asked for.
+    score: comparable within one list only. sources: which of "two_tower", "co_visitation",
+    "trending", "new_arrivals", "catalogue" proposed it. reason: a sentence for people, where
+    asked for.
     """
 
     item_id: str

@@ -4,8 +4,9 @@ import threading
 
 import structlog
 
-from feature_repo.online_features import ItemStatistics, OnlineFeatures
+from feature_repo.online_features import CoVisitation, ItemStatistics, OnlineFeatures
 from serving.catalogue import Catalogue
+from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 
 BATCH = 500
@@ -13,18 +14,20 @@ PAUSE_SECONDS = 0.02
 
 
 class StatisticsReader:
-    """Reads every item's statistics into the trending source, again and again, in a thread."""
+    """Reads what is known of every item into the sources, again and again, in a thread."""
 
     def __init__(
         self,
         online: OnlineFeatures,
         catalogue: Catalogue,
         trending: TrendingSource,
+        co_visitation: CoVisitationSource,
         every_seconds: float = 30.0,
     ) -> None:
         self._online = online
         self._catalogue = catalogue
         self._trending = trending
+        self._co_visitation = co_visitation
         self._every_seconds = every_seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="statistics-reader", daemon=True)
@@ -41,11 +44,13 @@ class StatisticsReader:
             self._thread.join()
 
     def read(self) -> None:
-        """Read the statistics of the whole catalogue once."""
+        """Read the statistics and neighbours of the whole catalogue once."""
         for offset in range(0, len(self._catalogue), BATCH):
             ids = [item.item_id for item in self._catalogue.page(offset, BATCH)]
             found = self._online.get(ItemStatistics, ids)
             self._trending.update([each for each in found if each is not None])
+            neighbours = self._online.get(CoVisitation, ids)
+            self._co_visitation.update([each for each in neighbours if each is not None])
             # Requests share the processor, and the store's reading connection.
             if self._stop.wait(PAUSE_SECONDS):
                 return

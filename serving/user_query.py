@@ -25,17 +25,28 @@ class UserQuery:
 
 
 class UserQueryReader:
-    """Reads as little as a request needs: often one stored embedding."""
+    """Reads as little as a request needs: often one stored embedding.
 
-    def __init__(self, online: OnlineFeatures, max_history: int = DEFAULT_MAX_LENGTH) -> None:
+    with_events: whether every request needs the events too.
+    """
+
+    def __init__(
+        self,
+        online: OnlineFeatures,
+        max_history: int = DEFAULT_MAX_LENGTH,
+        *,
+        with_events: bool = False,
+    ) -> None:
         self._online = online
+        self._with_events = with_events
         self._max_history = max_history
 
     def read(self, request: RecommendRequest, model: LiveModel, now: int) -> UserQuery:
         """Return the query of `request` in the space of `model`; `now` is in microseconds."""
         extra = (*request.session, *_context_events(request, now))
         stored = None if extra else self._stored_embedding(request.user_id, model)
-        if stored is not None and not request.exclude_seen and not request.explain:
+        needs_events = self._with_events or request.exclude_seen or request.explain
+        if stored is not None and not needs_events:
             return UserQuery(stored.vector, ())
         history = self._history(request.user_id)
         newest = history.events[-1].timestamp if history.events else None

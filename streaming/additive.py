@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import orjson
 
-from feature_repo.online_features import ItemStatistics
-from streaming.statistics import merge
+from feature_repo.online_features import CoVisitation, ItemStatistics
+from streaming import co_visitation, fold_in, statistics
+from streaming.fold_in import FoldIn
 
 S = TypeVar("S")
 
@@ -52,5 +54,27 @@ def _decode_statistics(item_id: str, stored: bytes) -> ItemStatistics:
     return ItemStatistics(item_id, timestamp, *map(tuple, columns))
 
 
-STATISTICS = AdditiveKind("statistics", _encode_statistics, _decode_statistics, merge)
-ADDITIVE: tuple[AdditiveKind[Any], ...] = (STATISTICS,)
+def _encode_co_visitation(each: CoVisitation) -> bytes:
+    return orjson.dumps([each.timestamp, each.neighbour_ids, each.weights])
+
+
+def _decode_co_visitation(item_id: str, stored: bytes) -> CoVisitation:
+    timestamp, *columns = orjson.loads(stored)
+    return CoVisitation(item_id, timestamp, *map(tuple, columns))
+
+
+def _encode_fold_in(each: FoldIn) -> bytes:
+    return orjson.dumps([each.bundle_version, each.timestamp, each.weight, each.vector.tolist()])
+
+
+def _decode_fold_in(item_id: str, stored: bytes) -> FoldIn:
+    bundle_version, timestamp, weight, vector = orjson.loads(stored)
+    return FoldIn(item_id, bundle_version, timestamp, weight, np.array(vector, np.float64))
+
+
+STATISTICS = AdditiveKind("statistics", _encode_statistics, _decode_statistics, statistics.merge)
+CO_VISITATION = AdditiveKind(
+    "co_visitation", _encode_co_visitation, _decode_co_visitation, co_visitation.merge
+)
+FOLD_IN = AdditiveKind("fold_in", _encode_fold_in, _decode_fold_in, fold_in.merge)
+ADDITIVE: tuple[AdditiveKind[Any], ...] = (STATISTICS, CO_VISITATION, FOLD_IN)

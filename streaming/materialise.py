@@ -14,12 +14,15 @@ import polars as pl
 
 from feature_repo.event_log import EventLog
 from feature_repo.history import DEFAULT_MAX_LENGTH, HistoryEvent, UserHistory, fold
-from feature_repo.online_features import ItemStatistics, OnlineFeatures
+from feature_repo.online_features import CoVisitation, ItemStatistics, OnlineFeatures
 from feature_repo.schema import User
 from streaming.archiver import LIVE
+from streaming.co_visitation import merge as merge_pairs
+from streaming.co_visited_columns import COLUMNS, co_visited
 from streaming.metrics import StreamMetrics
 from streaming.processor import Updates
 from streaming.publisher import Publisher
+from streaming.settings import CoVisitationSettings
 from streaming.statistics import DAY, HOUR, WEEK, merge
 from streaming.stream_state import IMPORTED, OpenState, StateContents
 
@@ -61,6 +64,7 @@ def materialise(
     online: OnlineFeatures,
     log: EventLog,
     *,
+    settings: CoVisitationSettings | None = None,
     max_history: int = DEFAULT_MAX_LENGTH,
     progress: Progress = lambda *_: None,
 ) -> int:
@@ -73,7 +77,8 @@ def materialise(
     total = 0
     for number, segment in enumerate(segments):
         progress("segments", number, len(segments))
-        total += fold_events(archive.scan_segment(segment), state, max_history, [segment])
+        scan = archive.scan_segment(segment)
+        total += fold_events(scan, state, max_history, [segment], settings)
     if segments:
         progress("segments", len(segments), len(segments))
         commit_imported(state, Updates(users={user.user_id: user for user in archive.users()}))
@@ -87,29 +92,38 @@ def push_unpushed(
     log: EventLog,
     progress: Progress = lambda *_: None,
 ) -> None:
-    """Tell the online store what the state knows and it does not, without embeddings."""
+    """Tell the online store of what was imported, without embeddings.
+
+    What the worker has left unpushed it pushes itself when it recovers, with them.
+    """
     publisher = Publisher(log, online, lambda: None, StreamMetrics(), lambda: datetime.now(UTC))
     done, total = 0, state.count_unpushed()
-    for partition in state.partitions():
-        while unpushed := state.unpushed(partition, _USERS_PER_STEP):
-            publisher.publish(unpushed.updates)
-            state.forget_pushed(partition, unpushed.stamps)
-            done += len(unpushed.stamps)
-            progress("online store", done, total)
+    while unpushed := state.unpushed(IMPORTED, _USERS_PER_STEP):
+        publisher.publish(unpushed.updates)
+        state.forget_pushed(IMPORTED, unpushed.stamps)
+        done += len(unpushed.stamps)
+        progress("online store", done, total)
 
 
 def fold_events(
-    scan: pl.LazyFrame, state: OpenState, max_history: int, segments: Sequence[str] = ()
+    scan: pl.LazyFrame,
+    state: OpenState,
+    max_history: int,
+    segments: Sequence[str] = (),
+    settings: CoVisitationSettings | None = None,
 ) -> int:
     """Fold events of the archive, none of which is in the state; return their number.
 
     segments: their names, if they are whole segments.
     """
+    settings = settings or CoVisitationSettings()
     columns = ["user_id", "timestamp", "event_id", "item_id", "event_type", "value"]
     events = scan.select(columns).unique("event_id", keep="any").collect()
     events = events.with_columns(pl.col("timestamp").dt.epoch("us"), pl.col("value").fill_null(0.0))
+    earlier: list[UserHistory] = []
     for histories in _newest(events, max_history):
         known = state.load(IMPORTED, histories, ()).histories
+        earlier += known.values()
         updates = Updates()
         for user_id, newest in histories.items():
             before = known.get(user_id)
@@ -119,11 +133,16 @@ def fold_events(
         # Histories may be folded again after a crash: a known event changes nothing.
         commit_imported(state, updates)
     counted = count_columns(events)
-    known_statistics = state.load(IMPORTED, (), counted).statistics
-    for item_id, before_these in known_statistics.items():
-        counted[item_id] = merge(before_these, counted[item_id])
+    paired: dict[str, CoVisitation] = {}
+    if settings.neighbours:
+        paired = co_visited(events, _event_columns(earlier), settings, max_history)
+    known_items = state.load(IMPORTED, (), counted.keys() | paired.keys())
+    for item_id in counted.keys() & known_items.statistics.keys():
+        counted[item_id] = merge(known_items.statistics[item_id], counted[item_id])
+    for item_id in paired.keys() & known_items.co_visitation.keys():
+        paired[item_id] = merge_pairs(known_items.co_visitation[item_id], paired[item_id])
     # Counts may not, so they and the segment's name are one transaction.
-    commit_imported(state, Updates(statistics=counted), segments)
+    commit_imported(state, Updates(statistics=counted, co_visitation=paired), segments)
     return events.height
 
 
@@ -144,6 +163,16 @@ def _newest(
         yield {
             user_id: tuple(map(HistoryEvent, *columns)) for user_id, *columns in some.iter_rows()
         }
+
+
+def _event_columns(histories: Sequence[UserHistory]) -> pl.DataFrame:
+    rows = [
+        (history.user_id, event.timestamp, event.event_id, event.item_id, event.event_type)
+        for history in histories
+        for event in history.events
+    ]
+    types = (pl.String(), pl.Int64(), pl.String(), pl.String(), pl.String())
+    return pl.DataFrame(rows, schema=dict(zip(COLUMNS, types, strict=True)), orient="row")
 
 
 def count_columns(events: pl.DataFrame) -> dict[str, ItemStatistics]:

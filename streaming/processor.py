@@ -6,40 +6,58 @@ whatever batches they arrive.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from feature_repo.history import HistoryEvent, UserHistory, append
-from feature_repo.online_features import ItemStatistics
+from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.schema import Event, Item, User
 from streaming.decode import Change, ItemRemoved, UserErased
+from streaming.fold_in import FoldIn
 from streaming.statistics import count, nothing
+
+
+class Act(NamedTuple):
+    """An event that was new, and its user's history from then on, which holds it."""
+
+    history: UserHistory
+    event: HistoryEvent
 
 
 @dataclass(slots=True)
 class Updates:
     """The new values of everything a batch touched; None where something was deleted.
 
-    A history without events is one that was erased. counted: events that were new;
-    repeated: events that changed nothing.
+    A history without events is one that was erased. acts: the events that were new, in their
+    order; repeated: how many changed nothing.
     """
 
     histories: dict[str, UserHistory] = field(default_factory=dict)
     statistics: dict[str, ItemStatistics] = field(default_factory=dict)
+    co_visitation: dict[str, CoVisitation] = field(default_factory=dict)
+    fold_in: dict[str, FoldIn] = field(default_factory=dict)
     items: dict[str, Item | None] = field(default_factory=dict)
     users: dict[str, User | None] = field(default_factory=dict)
-    counted: int = 0
+    acts: list[Act] = field(default_factory=list)
     repeated: int = 0
 
     def add(self, newer: "Updates") -> None:
-        """Put `newer` values over these."""
+        """Put `newer` values over these; what they were made of is not kept."""
         self.histories.update(newer.histories)
         self.statistics.update(newer.statistics)
+        self.co_visitation.update(newer.co_visitation)
+        self.fold_in.update(newer.fold_in)
         self.items.update(newer.items)
         self.users.update(newer.users)
-        self.counted += newer.counted
-        self.repeated += newer.repeated
 
     def __bool__(self) -> bool:
-        return bool(self.histories or self.statistics or self.items or self.users)
+        return bool(
+            self.histories
+            or self.statistics
+            or self.co_visitation
+            or self.fold_in
+            or self.items
+            or self.users
+        )
 
 
 def process(
@@ -86,4 +104,4 @@ def _count(
     known = updates.statistics.get(item) or statistics.get(item) or nothing(item)
     updates.histories[user] = after
     updates.statistics[item] = count(known, entry.event_type, entry.timestamp)
-    updates.counted += 1
+    updates.acts.append(Act(after, entry))

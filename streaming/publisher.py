@@ -3,7 +3,7 @@
 Everything written here is a whole value, so publishing the same updates twice is harmless.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,10 +20,14 @@ from feature_repo.online_features import (
     UserEmbedding,
 )
 from feature_repo.schema import Item, User
+from serving.candidate_space import CandidateSpace
 from serving.encoder import Encoder
 from serving.item_changelog import ItemChange, ItemDeletion, ItemUpsert, encode_change
+from streaming.co_visitation import heaviest
+from streaming.fold_in import FoldIn, moved
 from streaming.metrics import StreamMetrics
 from streaming.processor import Updates
+from streaming.settings import StreamingSettings
 
 NO_BUNDLE = ""
 """The bundle version of an item without an embedding: every replica makes its own."""
@@ -45,12 +49,16 @@ class Publisher:
         encoder: Callable[[], Encoder | None],
         metrics: StreamMetrics,
         clock: Callable[[], datetime],
+        space: Callable[[], CandidateSpace | None] = lambda: None,
+        settings: StreamingSettings | None = None,
     ) -> None:
         self._log = log
         self._online = online
         self._encoder = encoder
         self._metrics = metrics
         self._clock = clock
+        self._space = space
+        self._settings = settings or StreamingSettings()
         self._logger = structlog.get_logger(__name__)
 
     def publish(self, updates: Updates) -> None:
@@ -63,6 +71,8 @@ class Publisher:
         records += self._user_embeddings(encoder, histories)
         records += [user for user in updates.users.values() if user is not None]
         records += updates.statistics.values()
+        most = self._settings.co_visitation.neighbours
+        records += [heaviest(each, most) for each in updates.co_visitation.values()]
         with self._metrics.stage("online store"):
             self._forget_users(updates)
             if records:
@@ -71,7 +81,10 @@ class Publisher:
     def _publish_items(self, encoder: Encoder | None, updates: Updates) -> list[FeatureRecord]:
         items = [item for item in updates.items.values() if item is not None]
         gone = [item_id for item_id, item in updates.items.items() if item is None]
-        embeddings = self._item_embeddings(encoder, items)
+        embeddings = self._item_embeddings(encoder, items, updates.fold_in)
+        for item, embedding in self._moved_items(encoder, updates):
+            items.append(item)
+            embeddings.append(embedding)
         changes: list[ItemChange] = [
             ItemUpsert(item, embedding.vector, embedding.bundle_version)
             for item, embedding in zip(items, embeddings, strict=True)
@@ -86,8 +99,25 @@ class Publisher:
         encoded = [each for each in embeddings if each.bundle_version != NO_BUNDLE]
         return [*items, *encoded]
 
+    def _moved_items(
+        self, encoder: Encoder | None, updates: Updates
+    ) -> list[tuple[Item, ItemEmbedding]]:
+        """Return the items whose embedding moved and which are otherwise unchanged."""
+        item_ids = [
+            item_id
+            for item_id, sums in updates.fold_in.items()
+            if sums.weight > 0 and item_id not in updates.items
+        ]
+        if encoder is None or not item_ids:
+            return []
+        items = [item for item in self._online.get(Item, item_ids) if item is not None]
+        embeddings = self._item_embeddings(encoder, items, updates.fold_in)
+        pairs = zip(items, embeddings, strict=True)
+        # The embedding that readers have is better than none.
+        return [(item, each) for item, each in pairs if each.bundle_version != NO_BUNDLE]
+
     def _item_embeddings(
-        self, encoder: Encoder | None, items: Sequence[Item]
+        self, encoder: Encoder | None, items: Sequence[Item], sums: Mapping[str, FoldIn]
     ) -> list[ItemEmbedding]:
         vectors = np.zeros((len(items), 0), np.float32)
         version = NO_BUNDLE
@@ -96,6 +126,10 @@ class Publisher:
             made = self._encode("items", len(items), lambda: encoder.encode_candidates(items, at))
             if made is not None:
                 vectors, version = made, encoder.bundle_version
+                space = self._space()
+                if space is not None and space.bundle_version == version:
+                    item_ids = [item.item_id for item in items]
+                    vectors = moved(vectors, item_ids, sums, space, self._settings.fold_in)
         return [
             ItemEmbedding(item.item_id, vector, version)
             for item, vector in zip(items, vectors, strict=True)

@@ -15,15 +15,15 @@ committed is noticed, and `riverrun rebuild` fills it again.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from redis import Redis, RedisError, WatchError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from feature_repo.history import UserHistory
-from feature_repo.online_features import ItemStatistics
-from streaming.additive import ADDITIVE, STATISTICS, AdditiveKind
+from feature_repo.online_features import CoVisitation, ItemStatistics
+from streaming.additive import ADDITIVE, CO_VISITATION, STATISTICS, AdditiveKind
 from streaming.processor import Updates
 from streaming.stream_state import (
     HISTORY,
@@ -59,6 +59,8 @@ for i = 2, #ARGV, 2 do
     end
 end
 """
+
+S = TypeVar("S")
 
 
 class RedisState:
@@ -194,14 +196,11 @@ class RedisState:
 
     def all_statistics(self, batch: int = 10_000) -> Iterator[list[ItemStatistics]]:
         """Yield the statistics of every item, merged over the partitions, in batches."""
-        partitions = self.partitions()
-        seen: set[str] = set()
-        for fields in self._scanned(_STAMPS, batch):
-            keys = [_key(field) for field, _ in fields]
-            items = [key for kind, key in keys if kind == STATISTICS.name and key not in seen]
-            seen.update(items)
-            with self._errors():
-                yield list(STATISTICS.merged(self._parts(STATISTICS, partitions, items)).values())
+        yield from self._all(STATISTICS, batch)
+
+    def all_co_visitation(self, batch: int = 1_000) -> Iterator[list[CoVisitation]]:
+        """Yield the neighbours of every item, merged over the partitions, in batches."""
+        yield from self._all(CO_VISITATION, batch)
 
     def all_histories(self, batch: int = 1_000) -> Iterator[list[UserHistory]]:
         """Yield every history, in batches; one that changes meanwhile may come twice."""
@@ -264,6 +263,16 @@ class RedisState:
                 pipe.hmget(_additive(kind, partition), item_ids)
             columns = pipe.execute()
         return [found for parts in columns for found in _found(item_ids, parts)]
+
+    def _all(self, kind: AdditiveKind[S], batch: int) -> Iterator[list[S]]:
+        partitions = self.partitions()
+        seen: set[str] = set()
+        for fields in self._scanned(_STAMPS, batch):
+            keys = [_key(field) for field, _ in fields]
+            items = [key for name, key in keys if name == kind.name and key not in seen]
+            seen.update(items)
+            with self._errors():
+                yield list(kind.merged(self._parts(kind, partitions, items)).values())
 
     def _scanned(self, name: str, batch: int) -> Iterator[list[tuple[bytes, bytes]]]:
         cursor = 0

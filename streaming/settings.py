@@ -7,13 +7,51 @@ from pydantic import BaseModel, ConfigDict, Field
 from feature_repo.schema import EventType
 from streaming.kafka_settings import KafkaSettings
 
+Weight = Annotated[float, Field(ge=0)]
+DEFAULT_WEIGHTS = {"view": 1.0, "click": 1.0, "cart": 3.0, "purchase": 5.0, "rating": 2.0}
+
+
+class CoVisitationSettings(BaseModel):
+    """Which two events of a user make a pair, and what it weighs.
+
+    neighbours: each partition keeps so many per item at most; 0 turns co-visitation off.
+    window_days: events further apart make no pair. gap_days: a pair's weight falls by e over
+        this gap.
+    backward: what a → b counts for b → a; events of one moment count fully both ways.
+    event_type_weights: a pair weighs the geometric mean of its events; other types weigh 1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    neighbours: Annotated[int, Field(ge=0, le=10_000)] = 200
+    window_days: Annotated[float, Field(ge=0)] = 1.0
+    gap_days: Annotated[float, Field(gt=0)] = 0.5
+    backward: Annotated[float, Field(ge=0, le=1)] = 0.5
+    event_type_weights: dict[EventType, Weight] = DEFAULT_WEIGHTS
+
+
+class FoldInSettings(BaseModel):
+    """How far an item's embedding moves toward the users who act on it.
+
+    prior: how many events an item's text and attributes count for; 0 turns fold-in off.
+    trained_prior: what each event that training saw of the item adds to that.
+    event_type_weights: what an event of a type counts for; other types count 1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prior: Annotated[float, Field(ge=0)] = 2.0
+    trained_prior: Annotated[float, Field(ge=0)] = 1.0
+    event_type_weights: dict[EventType, Weight] = {}
+
 
 class StreamingSettings(BaseModel):
     """Frozen; unknown keys are refused.
 
     batch_records: most records of one micro-batch.
     linger_seconds: how long a batch that is not full waits for more records.
-    statistics_seconds: how often changed item statistics go to the online store.
+    statistics_seconds: how often what is learned of items is published: statistics and
+        co-visitation to the online store, moved embeddings to the changelog.
     max_future_seconds: an event further ahead of the clock is a dead letter.
     event_types: the event types that are accepted; empty accepts every type.
     archive_rows, archive_seconds: a segment is written at this size or age.
@@ -31,6 +69,8 @@ class StreamingSettings(BaseModel):
     statistics_seconds: Annotated[float, Field(ge=0, le=3600)] = 1.0
     max_future_seconds: Annotated[float, Field(ge=0)] = 86_400.0
     event_types: tuple[EventType, ...] = ()
+    co_visitation: CoVisitationSettings = CoVisitationSettings()
+    fold_in: FoldInSettings = FoldInSettings()
     archive_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 20_000
     archive_seconds: Annotated[float, Field(gt=0)] = 60.0
     retry_seconds: Annotated[float, Field(gt=0)] = 0.1

@@ -9,11 +9,11 @@ import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from feature_repo.history import UserHistory
-from feature_repo.online_features import ItemStatistics
-from streaming.additive import ADDITIVE, STATISTICS
+from feature_repo.online_features import CoVisitation, ItemStatistics
+from streaming.additive import ADDITIVE, CO_VISITATION, STATISTICS, AdditiveKind
 from streaming.processor import Updates
 from streaming.stream_state import (
     HISTORY,
@@ -36,6 +36,7 @@ from streaming.stream_state import (
 FORMAT = 2
 BUSY_SECONDS = 10.0
 _KEYS_PER_QUERY = 500
+S = TypeVar("S")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS partitions (partition INTEGER PRIMARY KEY, version INTEGER NOT NULL);
@@ -223,17 +224,11 @@ class SqliteState:
 
     def all_statistics(self, batch: int = 10_000) -> Iterator[list[ItemStatistics]]:
         """Yield the statistics of every item, merged over the partitions, in batches."""
-        last = ""
-        while keys := self._query(
-            "SELECT key FROM stamps WHERE kind = ? AND key > ? ORDER BY key LIMIT ?",
-            (STATISTICS.name, last, batch),
-        ):
-            (first,), (last,) = keys[0], keys[-1]
-            parts = self._query(
-                "SELECT item_id, state FROM additive WHERE kind = ? AND item_id BETWEEN ? AND ?",
-                (STATISTICS.name, first, last),
-            )
-            yield list(STATISTICS.merged(parts).values())
+        yield from self._all(STATISTICS, batch)
+
+    def all_co_visitation(self, batch: int = 1_000) -> Iterator[list[CoVisitation]]:
+        """Yield the neighbours of every item, merged over the partitions, in batches."""
+        yield from self._all(CO_VISITATION, batch)
 
     def all_histories(self, batch: int = 1_000) -> Iterator[list[UserHistory]]:
         """Yield every history, in batches by user id."""
@@ -323,6 +318,19 @@ class SqliteState:
             return self._connection.execute(query, arguments).fetchall()
         except sqlite3.Error as error:
             raise StateError(f"state {self._path}: cannot be read: {error}.") from error
+
+    def _all(self, kind: AdditiveKind[S], batch: int) -> Iterator[list[S]]:
+        last = ""
+        while keys := self._query(
+            "SELECT key FROM stamps WHERE kind = ? AND key > ? ORDER BY key LIMIT ?",
+            (kind.name, last, batch),
+        ):
+            (first,), (last,) = keys[0], keys[-1]
+            parts = self._query(
+                "SELECT item_id, state FROM additive WHERE kind = ? AND item_id BETWEEN ? AND ?",
+                (kind.name, first, last),
+            )
+            yield list(kind.merged(parts).values())
 
     def _histories(self, user_ids: Collection[str]) -> dict[str, UserHistory]:
         rows = self._of_keys("SELECT user_id, events FROM histories WHERE user_id", (), user_ids)

@@ -17,9 +17,10 @@ import orjson
 
 from feature_repo.event_log import TopicPartition
 from feature_repo.history import HistoryEvent, UserHistory
-from feature_repo.online_features import ItemStatistics
+from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.schema import Item, User
 from streaming.additive import ADDITIVE
+from streaming.fold_in import FoldIn
 from streaming.processor import Updates
 
 IMPORTED = -1
@@ -48,13 +49,15 @@ class Slice:
     """What one partition's batch is folded into: the keys that exist of those asked for.
 
     version: how often the partition was committed. positions: the next offset by topic.
-    statistics: this partition's part.
+    statistics, co_visitation, fold_in: this partition's part.
     """
 
     version: int
     positions: dict[str, int]
     histories: dict[str, UserHistory] = field(default_factory=dict)
     statistics: dict[str, ItemStatistics] = field(default_factory=dict)
+    co_visitation: dict[str, CoVisitation] = field(default_factory=dict)
+    fold_in: dict[str, FoldIn] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,10 @@ class StateContents(Protocol):
 
     def all_statistics(self, batch: int = 10_000) -> Iterator[list[ItemStatistics]]:
         """Yield the statistics of every item, merged over the partitions, in batches."""
+        ...
+
+    def all_co_visitation(self, batch: int = 1_000) -> Iterator[list[CoVisitation]]:
+        """Yield the neighbours of every item, merged over the partitions, in batches."""
         ...
 
     def folded_segments(self) -> set[str]:

@@ -22,13 +22,15 @@ from feature_repo.event_log import (
     TopicPartition,
 )
 from feature_repo.history import DEFAULT_MAX_LENGTH
-from feature_repo.online_features import ItemStatistics, OnlineFeatures
+from feature_repo.online_features import CoVisitation, ItemStatistics, OnlineFeatures
 from feature_repo.schema import Event, Item
+from serving.candidate_space import CandidateSpace
 from serving.encoder import Encoder
 from streaming.applied import AppliedNotifier, RecordId
 from streaming.batches import Batch, decode_batches
 from streaming.dead_letters import encode_dead_letter
 from streaming.decode import Change, Decoder, ItemRemoved
+from streaming.learner import Learner
 from streaming.metrics import StreamMetrics
 from streaming.processor import Updates, process
 from streaming.publisher import Publisher
@@ -64,7 +66,8 @@ class Worker:
     """Reads the topics events, items and users in one thread of its own.
 
     encoder: gives the current bundle's encoder, or None while there is none.
-    on_statistics: is told the item statistics that are pushed, and all of them at the start.
+    space: gives the scale of that bundle's candidates; without it no embedding moves.
+    on_statistics, on_co_visitation: are told those that are pushed, and all of them at the start.
     """
 
     def __init__(
@@ -76,8 +79,10 @@ class Worker:
         *,
         settings: StreamingSettings | None = None,
         max_history: int = DEFAULT_MAX_LENGTH,
+        space: Callable[[], CandidateSpace | None] = lambda: None,
         applied: AppliedNotifier | None = None,
         on_statistics: Callable[[Sequence[ItemStatistics]], None] | None = None,
+        on_co_visitation: Callable[[Sequence[CoVisitation]], None] | None = None,
         metrics: StreamMetrics | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -87,9 +92,11 @@ class Worker:
         self.failure: BaseException | None = None
         self._log = log
         self._state = state
-        self._publisher = Publisher(log, online, encoder, self.metrics, clock)
+        self._publisher = Publisher(log, online, encoder, self.metrics, clock, space, self.settings)
+        self._learner = Learner(state, encoder, space, self.settings, self.metrics)
         self._max_history = max_history
         self._on_statistics = on_statistics or (lambda _: None)
+        self._on_co_visitation = on_co_visitation or (lambda _: None)
         self._clock = clock
         self._decoder = Decoder(
             self.settings.event_types, timedelta(seconds=self.settings.max_future_seconds)
@@ -142,6 +149,8 @@ class Worker:
         """Take up the state of the last run: redo its unfinished pushes."""
         for statistics in self._state.all_statistics():
             self._on_statistics(statistics)
+        for co_visitation in self._state.all_co_visitation():
+            self._on_co_visitation(co_visitation)
         self._to_push.update(self._retrying("load", self._state.partitions))
         self._push_lists()
         self._ready.set()
@@ -231,6 +240,12 @@ class Worker:
             return None
         with self.metrics.stage("fold"):
             updates = process(batch.changes, before.histories, before.statistics, self._max_history)
+        # A second read: which items go together with those of the batch, the histories say.
+        self._retrying(
+            "learn",
+            lambda: self._learner.learn(partition, updates),
+            (Exception,),
+        )
         # 4. Commit.
         try:
             stamp = self._retrying(
@@ -266,6 +281,7 @@ class Worker:
                 full = len(unpushed.stamps) == PAGE
                 self._push([(partition, unpushed)])
                 self._on_statistics(list(unpushed.updates.statistics.values()))
+                self._on_co_visitation(list(unpushed.updates.co_visitation.values()))
             if not unpushed:
                 self._to_push.discard(partition)
 
@@ -308,9 +324,9 @@ class Worker:
     def _measure(self, committed: Committed) -> None:
         batch, updates = committed.batch, committed.unpushed.updates
         results = self.metrics.records.labels
-        results(EVENTS, "applied").inc(updates.counted)
+        results(EVENTS, "applied").inc(len(updates.acts))
         results(EVENTS, "repeated").inc(updates.repeated)
-        others = len(batch.changes) - updates.counted - updates.repeated
+        others = len(batch.changes) - len(updates.acts) - updates.repeated
         results("items and users", "applied").inc(others)
         results(EVENTS, "dead").inc(len(batch.dead))
         for topic, offset in batch.positions.items():

@@ -69,7 +69,8 @@ def export_bundle(
             signatures=module.signatures(),
             options=tf.saved_model.SaveOptions(namespace_whitelist=["Scann"]),
         )
-        bundle.write_candidates(folder, candidate_ids, embeddings)
+        counts = np.bincount(model.interactions.item, minlength=len(items))
+        bundle.write_candidates(folder, candidate_ids, embeddings, counts)
         bundle.write_items(folder, items)
         return bundle.publish(bundles, folder, manifest)
 

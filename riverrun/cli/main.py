@@ -15,6 +15,7 @@ from riverrun.cli import (
     evaluate,
     import_,
     rebuild,
+    replay,
     sample,
     serve,
     stream,
@@ -60,6 +61,7 @@ app.command()(sample.sample)
 app.add_typer(import_.app, name="import")
 app.command()(train.train)
 app.command()(evaluate.evaluate)
+app.command()(replay.replay)
 app.command()(up.up)
 app.command()(serve.serve)
 app.command()(stream.stream)

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.history import HistoryEvent
 from serving.catalogue import CatalogueView
 from serving.item_rows import Mask, Rows
 from serving.live_model import LiveModel
@@ -24,7 +25,8 @@ class Context:
     """What one request is answered from.
 
     allowed: bool [num_rows], what may be shown. filtered: whether a filter narrowed it.
-    query: float32 [dimension], or None where nothing is known of the user.
+    query: float32 [dimension], or None where nothing is known of the user. events: the user's,
+        oldest first, as far as they were read.
     """
 
     model: LiveModel
@@ -33,6 +35,7 @@ class Context:
     filtered: bool
     query: npt.NDArray[np.float32] | None
     at: datetime
+    events: tuple[HistoryEvent, ...] = ()
 
 
 class CandidateSource(Protocol):

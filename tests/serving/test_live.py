@@ -31,6 +31,7 @@ from serving.recommender import Recommender
 from serving.reload import BundleWatcher, open_current
 from serving.requests import Recommendation, RecommendRequest
 from serving.settings import ServingSettings
+from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 from serving.text_embedding_cache import TextEmbeddingCache
 from streaming.sqlite_log import SqliteLog
@@ -245,6 +246,7 @@ def test_every_list_is_of_one_model_while_models_are_swapped(shop: Shop) -> None
         shop.catalogue,
         online,
         TrendingSource(shop.catalogue.rows, settings),
+        CoVisitationSource(shop.catalogue.rows, settings),
         settings,
         lambda: LATER,
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
-from feature_repo.online_features import ItemStatistics, UserEmbedding
+from feature_repo.online_features import CoVisitation, ItemStatistics, UserEmbedding
 from feature_repo.schema import microseconds
 from serving.catalogue import Catalogue
 from serving.live_model import LiveModel, ModelHolder
@@ -26,6 +26,7 @@ from serving.requests import (
 )
 from serving.scann_index import ScannIndex
 from serving.settings import ServingSettings
+from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle, tiny_items
 
@@ -41,6 +42,8 @@ def event(item_id: str, age: int = 60, event_type: str = "view") -> HistoryEvent
 
 # i0, i5, ... are shoes; i1, i6, ... are kettles.
 SHOPPER = UserHistory("shopper", (event("i0", 90), event("i5", 60, "purchase")))
+# i8 is a lamp, i11 is sold out.
+TOGETHER = CoVisitation("i5", microseconds(NOW), ("i8", "i11", "gone"), (9.0, 2.0, 1.0))
 LOST = UserHistory("lost", (event("gone"),))
 
 
@@ -50,8 +53,18 @@ class Shop:
         self.online = InMemoryOnlineFeatures()
         self.online.push([SHOPPER, LOST])
         self.trending = TrendingSource(catalogue.rows, SETTINGS)
-        self.recommender = Recommender(
-            holder, catalogue, self.online, self.trending, SETTINGS, lambda: NOW
+        self.co_visitation = CoVisitationSource(catalogue.rows, SETTINGS)
+        self.recommender = self.recommender_with(SETTINGS)
+
+    def recommender_with(self, settings: ServingSettings) -> Recommender:
+        return Recommender(
+            self.holder,
+            self.catalogue,
+            self.online,
+            self.trending,
+            self.co_visitation,
+            settings,
+            lambda: NOW,
         )
 
     def ids(self, user_id: str | None = "shopper", **changes: object) -> list[str]:
@@ -70,7 +83,7 @@ def opened(
     if request.param == "scann":
         model = holder.current
         index = ScannIndex(model.table, tree_from=200)
-        holder.swap(LiveModel(model.bundle_version, model.encoder, model.table, index))
+        holder.swap(LiveModel(model.space, model.encoder, model.table, index))
     # Every eleventh item is sold out.
     gone = [i.model_copy(update={"available": False}) for i in tiny_items(600)[::11]]
     catalogue.upsert(gone)
@@ -152,6 +165,33 @@ def test_trending_can_be_asked_for_a_category(shop: Shop) -> None:
     assert not shop.recommender.trending(TrendingRequest("r", category="it's' none")).items
 
 
+def test_what_goes_together_is_proposed_and_named(shop: Shop) -> None:
+    request = RecommendRequest("r", "shopper", limit=10)
+    before = shop.recommender.recommend(request)
+    assert {item.sources for item in before.items} == {("two_tower",)}
+    shop.co_visitation.update([TOGETHER])
+    after = shop.recommender.recommend(request)
+    assert after.items[0].item_id == "i8"
+    assert after.items[0].sources[-1] == "co_visitation"
+    assert not {"i11", "gone"} & {item.item_id for item in after.items}
+    hidden = shop.recommender.recommend(replace(request, exclude_item_ids=frozenset({"i8"})))
+    assert "i8" not in {item.item_id for item in hidden.items}
+    off = SETTINGS.model_copy(update={"co_visitation_weight": 0.0})
+    assert shop.recommender_with(off).recommend(request) == before
+
+
+def test_what_trends_is_mixed_in_by_its_weight(shop: Shop) -> None:
+    moment = microseconds(NOW)
+    shop.trending.update([ItemStatistics("i9", moment, ("view",), (1.0,), (5.0,), (5.0,))])
+    request = RecommendRequest("r", "shopper", limit=10)
+    (first, *_) = shop.recommender.recommend(request).items
+    assert (first.item_id, first.sources[-1]) == ("i9", "trending")
+    off = SETTINGS.model_copy(update={"trending_weight": 0.0})
+    assert "i9" not in {
+        item.item_id for item in shop.recommender_with(off).recommend(request).items
+    }
+
+
 requests = st.builds(
     RecommendRequest,
     request_id=st.sampled_from(["r1", "r2"]),
@@ -173,6 +213,8 @@ requests = st.builds(
 
 
 def test_every_list_is_full_distinct_and_allowed(shop: Shop) -> None:
+    shop.co_visitation.update([TOGETHER])
+
     @given(requests)
     def check(request: RecommendRequest) -> None:
         allowed = np.flatnonzero(shop.catalogue.view().allowed(request.filter))

@@ -12,13 +12,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, USERS, Message
+from streaming.additive import ADDITIVE
 from streaming.dead_letters import dead_letters
 from streaming.open_stream_state import open_stream_state
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.stream_state import OpenState
 from streaming.worker import Worker
-from tests.support.stream import NOW, HashEncoder, MemoryOnline, comparable, event, item, user
+from tests.support.stream import (
+    NOW,
+    SPACE,
+    HashEncoder,
+    MemoryOnline,
+    comparable,
+    event,
+    item,
+    user,
+)
 
 MAX_HISTORY = 5
 
@@ -89,6 +99,7 @@ class Shop:
             Fused(self.online, fuse, {"push", "delete"}),  # type: ignore[arg-type]
             Fused(state, fuse, {"load", "commit", "unpushed", "forget_pushed"}),  # type: ignore[arg-type]
             HashEncoder,
+            space=lambda: SPACE,
             settings=StreamingSettings(batch_records=batch, linger_seconds=0, statistics_seconds=0),
             max_history=MAX_HISTORY,
             clock=lambda: NOW,
@@ -133,6 +144,7 @@ class Shop:
             changelog: dict[str | None, bytes | None] = {}
             for record in self.log.consumer(None, [ITEM_EMBEDDINGS]).poll(10_000, 0.0):
                 changelog[record.key] = record.value
+            part = state.load(0, (), [f"i{number}" for number in range(3)])
             return {
                 "online": self.online.state(),
                 "histories": {h.user_id: h for some in state.all_histories() for h in some},
@@ -141,6 +153,12 @@ class Shop:
                     for some in state.all_statistics()
                     for each in some
                 },
+                # Statistics, co-visitation and fold-in, to the last bit.
+                "additive": [
+                    (kind.name, key, kind.encode(each))
+                    for kind in ADDITIVE
+                    for key, each in sorted(kind.of(part).items())
+                ],
                 "unpushed": state.count_unpushed(),
                 "changelog": changelog,
                 "dead": {letter.record for letter in dead_letters(self.log)},
@@ -295,6 +313,8 @@ def test_every_single_crash_point(
             break
         point += 1
     assert point > 20
+    kinds = {kind for kind, *_ in expected["additive"]}
+    assert kinds == {"statistics", "co_visitation", "fold_in"}
 
 
 def test_the_state_is_that_of_the_events_as_a_set(tmp_path: Path) -> None:

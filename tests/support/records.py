@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.online_features import (
+    CoVisitation,
     FeatureRecord,
     ItemEmbedding,
     ItemStatistics,
@@ -65,8 +66,15 @@ def _statistics(draw: st.DrawFn) -> ItemStatistics:
     )
 
 
+@st.composite
+def _co_visitations(draw: st.DrawFn) -> CoVisitation:
+    neighbours = tuple(draw(st.lists(IDENTIFIERS, max_size=4)))
+    weights = st.tuples(*[DOUBLES] * len(neighbours))
+    return CoVisitation(draw(IDENTIFIERS), draw(INT64), neighbours, draw(weights))
+
+
 RECORDS: st.SearchStrategy[FeatureRecord] = st.one_of(
-    HISTORIES, USERS, ITEMS, USER_EMBEDDINGS, ITEM_EMBEDDINGS, _statistics()
+    HISTORIES, USERS, ITEMS, USER_EMBEDDINGS, ITEM_EMBEDDINGS, _statistics(), _co_visitations()
 )
 
 

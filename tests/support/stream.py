@@ -8,11 +8,20 @@ from typing import Any
 import numpy as np
 
 from feature_repo.history import UserHistory
-from feature_repo.online_features import ItemEmbedding, ItemStatistics, UserEmbedding
+from feature_repo.online_features import (
+    CoVisitation,
+    ItemEmbedding,
+    ItemStatistics,
+    UserEmbedding,
+)
 from feature_repo.schema import Event, Item, User
+from serving.candidate_space import CandidateSpace
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DIMENSION = 4
+
+
+SPACE = CandidateSpace("v1", DIMENSION - 1, 1.0, {"i0": 3})
 
 
 class HashEncoder:
@@ -64,7 +73,7 @@ class MemoryOnline:
 
 
 def key_of(record: Any) -> str:
-    if isinstance(record, Item | ItemEmbedding | ItemStatistics):
+    if isinstance(record, Item | ItemEmbedding | ItemStatistics | CoVisitation):
         return record.item_id
     key: str = record.user_id
     return key

@@ -190,7 +190,8 @@ def build_tiny_bundle(
         del signatures[omit_signature]
     with bundles.building(folder, manifest.version) as draft:
         tf.saved_model.save(model, str(draft / bundles.MODEL), signatures=signatures)
-        bundles.write_candidates(draft, [item.item_id for item in items], embeddings)
+        counts = np.zeros(len(items), np.int64)
+        bundles.write_candidates(draft, [item.item_id for item in items], embeddings, counts)
         bundles.write_items(draft, items)
         path = bundles.publish(folder, draft, manifest)
     if current:

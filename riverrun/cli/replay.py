@@ -1,0 +1,276 @@
+"""`riverrun replay`: what learning from the stream brings, on a period of real events."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from riverrun.bench.machine import describe_machine
+from riverrun.cli.console import err, out
+from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.errors import UserError
+from riverrun.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from riverrun.replay.questions import Moment, Period
+    from riverrun.replay.scoring import Row, Scores
+    from riverrun.replay.settings import ReplaySettings
+    from serving.bundle import Bundle
+    from serving.text_embedding_cache import TextEmbeddingCache
+    from trainer.settings import TrainingSettings
+
+
+def replay(
+    preset: Annotated[
+        str | None,
+        typer.Option(help="A public data set: online-retail or sequences.", metavar="NAME"),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The data set's file or folder.", metavar="PATH")
+    ] = None,
+    validation: Annotated[
+        bool,
+        typer.Option(
+            "--validation",
+            help="With --preset: replay the period before, which settings may be chosen on.",
+        ),
+    ] = False,
+    days: Annotated[
+        int, typer.Option(min=1, help="Without --preset: replay the newest days of the archive.")
+    ] = 30,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="A bundle that was trained before the period.  [default: train one]",
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw NDCG over time.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the table to this file too.")
+    ] = None,
+    home: HomeOption = None,
+    settings_file: SettingsOption = None,
+) -> None:
+    """Ask before every event, then learn from it, and print what each kind of learning adds.
+
+    The real log, worker, index and recommender run in this process, on a copy in a temporary
+    folder. With `--preset`, on a public data set:
+
+        riverrun replay --preset online-retail --data online_retail.csv.gz --plot replay.png
+
+    Without, on the archive of this shop. Interrupted, it prints what it has so far.
+    """
+    settings = load_settings(settings_file, home=home)
+    _check_options(preset, data, plot, json, validation=validation)
+    if preset is None:
+        chosen = _own_period(settings, days)
+    else:
+        chosen = _preset_period(preset, data, validation=validation)
+    from riverrun.replay.scoring import Scores
+
+    scores, start = Scores(), time.monotonic()
+    complete = _run(chosen, bundle, settings, scores)
+    _report(scores, plot, json)
+    period = chosen.period
+    out.print(
+        f"{period.num_events:,} events after {period.past.height:,} in the past, "
+        f"{len(period.known_items):,} known and {len(period.new_items):,} other items; "
+        f"{'' if complete else 'interrupted, '}{time.monotonic() - start:.0f} s"
+    )
+    out.print(describe_machine())
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What is replayed, and the settings of model and shop."""
+
+    period: "Period"
+    training: "TrainingSettings"
+    replay: "ReplaySettings"
+
+
+def _check_options(
+    preset: str | None, data: Path | None, plot: Path | None, json: Path | None, *, validation: bool
+) -> None:
+    """Refuse what does not go together before minutes are spent on it."""
+    if preset is None and (data is not None or validation):
+        given = "--data" if data is not None else "--validation"
+        raise UserError(f"{given} needs --preset, the name of the data set.")
+    if preset is not None and data is None:
+        raise UserError("--preset needs --data, the data set's file or folder.")
+    for option, file in (("--plot", plot), ("--json", json)):
+        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+            raise UserError(f"{option} {file}: must be a file in a folder that exists.")
+
+
+def _preset_period(preset: str, data: Path | None, *, validation: bool) -> _Chosen:
+    from riverrun.importing import load_preset
+    from riverrun.protocols import PROTOCOLS
+
+    if preset not in PROTOCOLS or data is None:
+        known = ", ".join(PROTOCOLS)
+        raise UserError(f"--preset {preset!r} has no evaluation protocol. Known: {known}.")
+    protocol = PROTOCOLS[preset]
+    loaded = load_preset(preset, data)
+    period = (protocol.replay_validation if validation else protocol.replay_test)(loaded)
+    return _Chosen(period, protocol.settings, protocol.replay)
+
+
+def _own_period(settings: Settings, days: int) -> _Chosen:
+    from feature_repo.archive import Archive
+    from riverrun.replay.questions import split_period
+    from riverrun.replay.settings import ReplaySettings
+
+    archive = Archive(settings.archive)
+    events = archive.scan_events().collect()
+    if events.is_empty():
+        raise UserError(f"{settings.archive} holds no event: `riverrun import` brings them in.")
+    newest: datetime = events.sort("timestamp").row(-1, named=True)["timestamp"]
+    period = split_period(events, archive.items(), newest - timedelta(days=days))
+    if period.past.is_empty():
+        raise UserError(f"--days {days}: {settings.archive} holds nothing before them.")
+    shop = ReplaySettings(settings.streaming, settings.serving, settings.history_length)
+    return _Chosen(period, settings.training, shop)
+
+
+def _run(chosen: _Chosen, bundle: Path | None, settings: Settings, scores: "Scores") -> bool:
+    """Fill `scores`; return whether the whole period was replayed."""
+    from riverrun.replay.replay import replay as run
+    from serving.text_embedding_cache import TextEmbeddingCache
+
+    settings.home.mkdir(parents=True, exist_ok=True)
+    cache = TextEmbeddingCache(settings.text_embeddings)
+    try:
+        with TemporaryDirectory(prefix="riverrun-replay-") as folder:
+            opened = _bundle(chosen, bundle, Path(folder) / "training", cache)
+            with _progress(chosen.period.num_events) as on_moment:
+                place = Path(folder) / "shops"
+                run(chosen.period, opened, chosen.replay, place, cache, on_moment, scores)
+    except KeyboardInterrupt:
+        err.print("interrupted: what follows is of the part that was replayed.")
+        return False
+    finally:
+        cache.close()
+    return True
+
+
+def _bundle(
+    chosen: _Chosen, path: Path | None, folder: Path, cache: "TextEmbeddingCache"
+) -> "Bundle":
+    """Return the bundle at `path`, or one that is trained on the past."""
+    from feature_repo.offline_features import OfflineFeatures
+    from riverrun.cli.training_progress import refresh_progress
+    from serving.bundle import Bundle, BundleError
+    from trainer.refresh import refresh
+
+    period = chosen.period
+    if path is None:
+        with refresh_progress() as listener:
+            try:
+                path = refresh(
+                    period.past,
+                    period.known_items,
+                    # As `riverrun evaluate` trains: all epochs, on all of the past.
+                    chosen.training.model_copy(update={"holdout_share": 0.0}),
+                    folder / "bundles",
+                    cache,
+                    period.start,
+                    features=OfflineFeatures(folder / "features"),
+                    listener=listener,
+                ).bundle
+            except ValueError as error:
+                raise UserError(f"cannot train on the past: {error}") from error
+        err.print()
+    try:
+        opened = Bundle.load(path)
+    except BundleError as error:
+        raise UserError(str(error)) from error
+    end = opened.manifest.data_window.end
+    if end is None or end >= period.start:
+        raise UserError(
+            f"--bundle {path} must be trained on events before {period.start:%Y-%m-%d %H:%M} UTC. "
+            f"Received: one trained until {end}."
+        )
+    return opened
+
+
+@contextmanager
+def _progress(total: int) -> "Iterator[Callable[[Moment], None]]":
+    columns = (
+        TextColumn("Replaying"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("events"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err) as bars:
+        task = bars.add_task("", total=total)
+        yield lambda moment: bars.advance(task, len(moment.events))
+
+
+def _report(scores: "Scores", plot: Path | None, json: Path | None) -> None:
+    from riverrun.replay.plot import plot_over_time
+    from riverrun.replay.scoring import NOVEL, SLICES
+
+    rows = scores.rows()
+    for slice_ in SLICES:
+        own = [row for row in rows if row.slice == slice_]
+        if own:
+            out.print(_table(slice_, own))
+    span = scores.span()
+    over_time = scores.over_time(span.days)
+    novel = [row for row in over_time if row.slice == NOVEL]
+    if novel:
+        out.print(_table_over_time(span.name, novel))
+    if plot is not None and novel:
+        plot_over_time(over_time, NOVEL, span.name, plot)
+    if json is not None:
+        document = {"overall": rows, f"by {span.name}": over_time}
+        json.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+
+
+def _table(slice_: str, rows: "Sequence[Row]") -> Table:
+    """Return a row for each variant, with what it adds to the first."""
+    from riverrun.replay.scoring import NDCG_AT, RECALL_AT
+
+    noun = "question" if rows[0].questions == 1 else "questions"
+    title = f"{slice_} ({rows[0].questions:,} {noun})"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("")
+    for name in (f"ndcg@{NDCG_AT}", f"recall@{RECALL_AT}", "ndcg to frozen"):
+        table.add_column(name, justify="right")
+    base = rows[0].ndcg
+    for row in rows:
+        change = f"{row.ndcg / base - 1:+.1%}" if base > 0 else "-"
+        table.add_row(row.variant, f"{row.ndcg:.4f}", f"{row.recall:.4f}", change)
+    return table
+
+
+def _table_over_time(span: str, rows: "Sequence[Row]") -> Table:
+    """Return a row for each span of time, a column for each variant."""
+    from riverrun.replay.scoring import NDCG_AT
+
+    variants = list(dict.fromkeys(row.variant for row in rows))
+    title = f"{rows[0].slice}, ndcg@{NDCG_AT} by {span}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for name in (span, "questions", *variants):
+        table.add_column(name, justify="right")
+    values = {(row.span, row.variant): row for row in rows}
+    for place in sorted({row.span for row in rows if row.span is not None}):
+        of_span = [values[place, variant] for variant in variants]
+        ndcgs = (f"{row.ndcg:.4f}" for row in of_span)
+        table.add_row(str(place + 1), f"{of_span[0].questions:,}", *ndcgs)
+    return table

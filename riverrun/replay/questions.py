@@ -1,0 +1,123 @@
+"""A period of events as questions in the order of time: what each user will act on.
+
+Progressive validation (Gama, Sebastião, Rodrigues: "On evaluating stream learning algorithms",
+Machine Learning 90, 2013): predict, then learn.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from feature_repo.schema import Event, Item, microseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What one user did at one moment, a basket or a single event. answers: its items, once."""
+
+    user_id: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Everything that happened at one time.
+
+    Its questions are asked before its events and items are learned. items: those that arrive,
+    with the first event on them or at their time of publication if that is earlier.
+    """
+
+    at: datetime
+    questions: tuple[Question, ...]
+    items: tuple[Item, ...]
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Period:
+    """A past that is known, and what came after it.
+
+    past: events with the columns of `feature_repo.schema.Event`; known_items: those that the
+    past acted on; new_items: all others, which the period brings.
+    """
+
+    past: pl.DataFrame
+    future: pl.DataFrame
+    known_items: Sequence[Item]
+    new_items: Sequence[Item]
+
+    @property
+    def start(self) -> datetime:
+        """The moment of the first event that is replayed."""
+        start: datetime = self.future.row(0, named=True)["timestamp"]
+        return start
+
+    @property
+    def num_events(self) -> int:
+        """How many events are replayed."""
+        return self.future.height
+
+
+def split_period(
+    events: pl.DataFrame, items: Sequence[Item], start: datetime, end: datetime | None = None
+) -> Period:
+    """Return the period from `start` until before `end`, and the past before it."""
+    past = events.filter(pl.col("timestamp") < start)
+    future = events.filter(pl.col("timestamp") >= start)
+    if end is not None:
+        future = future.filter(pl.col("timestamp") < end)
+    return period_of(past, future, items)
+
+
+def last_events_period(events: pl.DataFrame, items: Sequence[Item], last: int = 2) -> Period:
+    """Return the last `last` events of each user as the period, and all before as the past."""
+    ordered = events.sort("user_id", "timestamp", "event_id")
+    from_end = pl.int_range(pl.len(), 0, -1, dtype=pl.Int64).over("user_id")
+    ordered = ordered.with_columns(_from_end=from_end)
+    past = ordered.filter(pl.col("_from_end") > last).drop("_from_end")
+    future = ordered.filter(pl.col("_from_end") <= last).drop("_from_end")
+    return period_of(past, future, items)
+
+
+def period_of(past: pl.DataFrame, future: pl.DataFrame, items: Sequence[Item]) -> Period:
+    """Return the period, the past's items told apart from those that it brings."""
+    acted_on = set(past["item_id"].unique())
+    known = [item for item in items if item.item_id in acted_on]
+    return Period(
+        past,
+        future.sort("timestamp", "user_id", "event_id"),
+        known,
+        [item for item in items if item.item_id not in acted_on],
+    )
+
+
+def moments(period: Period) -> Iterator[Moment]:
+    """Yield the period's moments, oldest first."""
+    waiting = {item.item_id: item for item in period.new_items}
+    by_publication = sorted(
+        (microseconds(item.published_at), item.item_id)
+        for item in period.new_items
+        if item.published_at is not None
+    )
+    place = 0
+    for (at,), rows in period.future.group_by("timestamp", maintain_order=True):
+        events = [_event(row) for row in rows.iter_rows(named=True)]
+        assert isinstance(at, datetime)
+        arrived = []
+        while place < len(by_publication) and by_publication[place][0] <= microseconds(at):
+            arrived.append(by_publication[place][1])
+            place += 1
+        arrived += [event.item_id for event in events]
+        items = tuple(waiting.pop(item_id) for item_id in arrived if item_id in waiting)
+        answers: dict[str, dict[str, None]] = {}
+        for event in events:
+            answers.setdefault(event.user_id, {})[event.item_id] = None
+        questions = tuple(Question(user, tuple(items)) for user, items in answers.items())
+        yield Moment(at, questions, items, tuple(events))
+
+
+def _event(row: dict[str, object]) -> Event:
+    names = ("event_id", "user_id", "item_id", "event_type", "timestamp", "value")
+    return Event.model_validate({name: row[name] for name in names})

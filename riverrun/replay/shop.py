@@ -1,0 +1,207 @@
+"""A whole shop in one process and one thread, whose clock is the replay's."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, EventLog, Message
+from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
+from feature_repo.online_features import ItemStatistics, OnlineFeatures, UserEmbedding
+from feature_repo.schema import Item, User
+from riverrun.replay.questions import Moment
+from serving.bundle import Bundle
+from serving.catalogue import Catalogue
+from serving.index_follower import IndexFollower
+from serving.item_rows import ItemRows
+from serving.live_model import LiveModel, ModelHolder
+from serving.recommender import Recommender
+from serving.settings import ServingSettings
+from serving.sources.co_visitation import CoVisitationSource
+from serving.sources.trending import TrendingSource
+from serving.text_embedding_cache import TextEmbeddingCache
+from streaming.materialise import materialise
+from streaming.settings import StreamingSettings
+from streaming.sqlite_log import SqliteLog
+from streaming.sqlite_state import SqliteState
+from streaming.worker import Worker
+
+STATE = "state.sqlite"
+BATCH = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PastArchive:
+    """Events in memory as an archive of one imported segment."""
+
+    events: pl.DataFrame
+
+    def segments(self) -> list[str]:
+        """Return the one."""
+        return ["past"]
+
+    def scan_segment(self, segment: str) -> pl.LazyFrame:
+        """Return the events."""
+        return self.events.lazy()
+
+    def users(self) -> list[User]:
+        """Nobody has attributes."""
+        return []
+
+
+def fold_past(folder: Path, past: pl.DataFrame, settings: StreamingSettings, length: int) -> None:
+    """Write the state of a shop that has learned `past` to `folder`, as an import does."""
+    folder.mkdir(parents=True)
+    state = SqliteState(folder / STATE)
+    log = SqliteLog(folder / "log.sqlite")
+    try:
+        materialise(
+            PastArchive(past),
+            state,
+            InMemoryOnlineFeatures(),
+            log,
+            settings=settings.co_visitation,
+            max_history=length,
+        )
+    finally:
+        log.close()
+        state.close()
+
+
+class ReplayShop:
+    """The real log, worker, changelog, index and catalogue, stepped by hand.
+
+    past: the folder that `fold_past` wrote; the shop works on a copy in `folder`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        past: Path,
+        bundle: Bundle,
+        items: Sequence[Item],
+        streaming: StreamingSettings,
+        serving: ServingSettings,
+        texts: TextEmbeddingCache,
+        *,
+        start: datetime,
+        length: int,
+    ) -> None:
+        folder.mkdir(parents=True)
+        shutil.copyfile(past / STATE, folder / STATE)
+        self.now = start
+        self.length = length
+        rows = ItemRows()
+        self.catalogue = Catalogue(rows)
+        self.catalogue.load_snapshot(items)
+        self.holder = ModelHolder(LiveModel.create(bundle, rows, serving, texts))
+        self.online = InMemoryOnlineFeatures()
+        self.trending = TrendingSource(rows, serving)
+        self.co_visitation = CoVisitationSource(rows, serving)
+        self._log: EventLog = SqliteLog(folder / "log.sqlite")
+        self._state = SqliteState(folder / STATE)
+        self.online.push(items)
+        for histories in self._state.all_histories():
+            self.online.push(histories)
+        self._worker = Worker(
+            self._log,
+            self.online,
+            self._state,
+            lambda: self.holder.current.encoder,
+            space=lambda: self.holder.current.space,
+            # Everything learned is visible to the next question.
+            settings=streaming,
+            max_history=length,
+            on_statistics=self.trending.update,
+            on_co_visitation=self.co_visitation.update,
+            clock=lambda: self.now,
+        )
+        self._follower = IndexFollower(self._log, self.holder, self.catalogue, lambda: self.now)
+        self._changelog = self._log.consumer(None, [ITEM_EMBEDDINGS])
+        self._worker.recover()
+
+    def recommender(
+        self,
+        settings: ServingSettings,
+        *,
+        online: OnlineFeatures | None = None,
+        trending: TrendingSource | None = None,
+    ) -> Recommender:
+        """Return what answers from this shop, or with some of its parts replaced."""
+        return Recommender(
+            self.holder,
+            self.catalogue,
+            online or self.online,
+            trending or self.trending,
+            self.co_visitation,
+            settings,
+            clock=lambda: self.now,
+            max_history=self.length,
+        )
+
+    def learn(self, moment: Moment) -> None:
+        """Carry the moment's items and events through log, worker, changelog and index."""
+        self.now = moment.at
+        # A new item is in the index before the first event on it, as in a shop that sells it.
+        self._send(ITEMS, [Message(i.item_id, i.model_dump_json().encode()) for i in moment.items])
+        self._send(
+            EVENTS, [Message(e.user_id, e.model_dump_json().encode()) for e in moment.events]
+        )
+
+    def frozen(self, user_ids: Sequence[str]) -> InMemoryOnlineFeatures:
+        """Return a copy of what is known of these users now."""
+        store = InMemoryOnlineFeatures()
+        for histories in self._state.all_histories():
+            store.push(histories)
+        store.push(self._embeddings(user_ids))
+        return store
+
+    def embed(self, user_ids: Sequence[str]) -> None:
+        """Store the embeddings of these users, as a worker does after each user's event."""
+        self.online.push(self._embeddings(user_ids))
+
+    def statistics(self) -> Iterator[list[ItemStatistics]]:
+        """Yield the statistics of every item as they are now."""
+        return self._state.all_statistics()
+
+    def close(self) -> None:
+        """Close the log and the state."""
+        self._worker.stop()
+        self._changelog.close()
+        self._state.close()
+        self._log.close()
+
+    def _send(self, topic: str, messages: Sequence[Message]) -> None:
+        self._log.append(topic, messages)
+        left = len(messages)
+        while left > 0:
+            left -= self._worker.step()
+        while changes := self._changelog.poll(BATCH, 0.0):
+            self._follower.apply(changes)
+
+    def _embeddings(self, user_ids: Sequence[str]) -> list[UserEmbedding]:
+        known = self._state.load(0, user_ids, ()).histories
+        histories = [history for history in known.values() if history.events]
+        if not histories:
+            return []
+        encoder = self.holder.current.encoder
+        return [
+            UserEmbedding(
+                history.user_id, vector, encoder.bundle_version, history.events[-1].timestamp
+            )
+            for history, vector in zip(histories, encoder.encode_queries(histories), strict=True)
+        ]
+
+
+@contextmanager
+def closing(*shops: ReplayShop) -> Iterator[None]:
+    """Close the shops in the end."""
+    try:
+        yield
+    finally:
+        for shop in shops:
+            shop.close()

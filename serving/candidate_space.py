@@ -1,0 +1,43 @@
+"""What a bundle says of its candidates as a whole, besides where each of them stands."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.bundle import Bundle
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CandidateSpace:
+    """The scale of one bundle's candidates, and how well training knew each.
+
+    num_tastes: that many first coordinates of an embedding tell items apart; one of popularity
+    may follow. taste_length: the median norm of the candidates' tastes. counts: the events
+    that training saw, by item; an item that is missing was not in training.
+    """
+
+    bundle_version: str
+    num_tastes: int
+    taste_length: float
+    counts: Mapping[str, int]
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> "CandidateSpace":
+        """Measure the candidates of `bundle`."""
+        num_tastes = bundle.manifest.dimension - int(bundle.manifest.popularity_coordinate)
+        norms = np.linalg.norm(bundle.candidate_embeddings[:, :num_tastes], axis=1)
+        counts = dict(zip(bundle.candidate_ids, bundle.candidate_counts.tolist(), strict=True))
+        length = float(np.median(norms)) if len(norms) else 1.0
+        return cls(bundle.version, num_tastes, length, counts)
+
+    def tastes(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the tastes of embeddings float32 [n, dimension] as unit vectors.
+
+        That is all but the coordinate of popularity, where the bundle has one: two items are
+        not alike for both being popular.
+        """
+        kept = embeddings[:, : self.num_tastes]
+        norms = np.linalg.norm(kept, axis=1, keepdims=True)
+        return (kept / np.where(norms > 0, norms, 1)).astype(np.float32)

@@ -1,0 +1,82 @@
+"""What is acted on together with what the user acted on last."""
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from feature_repo.history import HistoryEvent
+from feature_repo.online_features import CoVisitation
+from serving.item_rows import ItemRows, Rows, best
+from serving.settings import ServingSettings
+from serving.sources.candidate_source import NOTHING, Candidates, Context
+
+DAY = 86_400e6
+"""Microseconds."""
+
+Shares = npt.NDArray[np.float32]
+
+
+class CoVisitationSource:
+    """Neighbours of the user's newest events, by how probably they are acted on next.
+
+    An item's neighbours share its weight of 1; the items of the history are weighed by
+    exp(-age / `co_visitation_days`), ages being relative to the user's newest event, so that
+    time passing changes no list.
+    """
+
+    name = "co_visitation"
+
+    def __init__(self, rows: ItemRows, settings: ServingSettings) -> None:
+        self._rows = rows
+        self._days = settings.co_visitation_days
+        self._events = settings.co_visitation_events
+        self._neighbours: dict[str, tuple[Rows, Shares]] = {}
+        self._lock = threading.Lock()
+
+    def update(self, records: Sequence[CoVisitation]) -> None:
+        """Take over the newest neighbours of some items."""
+        with self._lock:
+            for record in records:
+                weights = np.array(record.weights)
+                total = weights.sum()
+                if total > 0:
+                    shares = (weights / total).astype(np.float32)
+                    neighbours = (self._rows.add(record.neighbour_ids), shares)
+                    self._neighbours[record.item_id] = neighbours
+                else:
+                    self._neighbours.pop(record.item_id, None)
+
+    def propose(self, context: Context, count: int) -> Candidates:
+        """Return up to `count` of the allowed rows by their share, at most 1 in all."""
+        found = self.neighbours_of(context.events)
+        # The catalogue's view may be older than the neighbours.
+        shown = found.rows < len(context.allowed)
+        shown[shown] = context.allowed[found.rows[shown]]
+        rows, scores = found.rows[shown], found.scores[shown]
+        order = best(scores, count)
+        return Candidates(rows[order], scores[order])
+
+    def neighbours_of(self, events: Sequence[HistoryEvent]) -> Candidates:
+        """Return all neighbours of a history's newest events, by row, with their shares."""
+        weights = self._weights(events[-self._events :])
+        known = [(*self._neighbours[item_id], weight) for item_id, weight in weights.items()
+                 if item_id in self._neighbours]  # fmt: skip
+        if not known:
+            return NOTHING
+        rows = np.concatenate([rows for rows, _, _ in known])
+        shares = np.concatenate([shares * weight for _, shares, weight in known])
+        rows, place = np.unique(rows, return_inverse=True)
+        total = np.bincount(place, shares, minlength=len(rows))
+        return Candidates(rows, total.astype(np.float32))
+
+    def _weights(self, events: Sequence[HistoryEvent]) -> dict[str, float]:
+        """Return what each item of the history counts for; they sum to 1."""
+        weights: dict[str, float] = {}
+        for event in events:
+            age = events[-1].timestamp - event.timestamp
+            weight = float(np.exp(-age / (self._days * DAY)))
+            weights[event.item_id] = weights.get(event.item_id, 0.0) + weight
+        total = sum(weights.values())
+        return {item_id: weight / total for item_id, weight in weights.items()}

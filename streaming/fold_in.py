@@ -1,0 +1,122 @@
+"""Where the people who act on an item stand: what moves its embedding between two trainings.
+
+A new item starts from its text and attributes. Every event on it adds the direction of its
+user's query embedding, as it was before the event, to a decayed sum; the embedding then moves
+from where it started toward their mean (`moved`). It is the ridge estimate of a vector around
+its prior: a few events move an item that training did not see, and hardly one it knew well.
+
+The sums fade by forward decay, like `streaming.co_visitation`, and add up over partitions. They
+lie in the vector space of one bundle, and begin again with another.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.candidate_space import CandidateSpace
+from streaming.settings import FoldInSettings
+
+DECAY = 30 * 86_400_000_000
+"""An event counts for less by e over this time. No setting: sums of two decays do not add up."""
+
+Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoldIn:
+    """Decayed sums over the events on an item, as of `timestamp`, microseconds since 1970 UTC.
+
+    weight: the sum of the events' weights. vector: float64 [n], the weighted sum of the unit
+    vectors of their users' tastes, in the space of bundle `bundle_version`.
+    """
+
+    item_id: str
+    bundle_version: str
+    timestamp: int
+    weight: float
+    vector: Vector
+
+
+def nothing(item_id: str, bundle_version: str, size: int) -> FoldIn:
+    """Return the sums of an item that nobody has acted on since the bundle was made."""
+    return FoldIn(item_id, bundle_version, 0, 0.0, np.zeros(size))
+
+
+def add(
+    fold_in: FoldIn,
+    taste: npt.NDArray[np.float32],
+    weight: float,
+    timestamp: int,
+) -> FoldIn:
+    """Return `fold_in` with an event of `weight` by a user of unit `taste`, float32 [n]."""
+    fold_in = _at(fold_in, timestamp // DECAY * DECAY)
+    weight *= math.exp((timestamp - fold_in.timestamp) / DECAY)
+    return FoldIn(
+        fold_in.item_id,
+        fold_in.bundle_version,
+        fold_in.timestamp,
+        fold_in.weight + weight,
+        fold_in.vector + weight * taste.astype(np.float64),
+    )
+
+
+def merge(left: FoldIn, right: FoldIn) -> FoldIn:
+    """Return the sums of both, as of the later one's `timestamp`.
+
+    Of two vector spaces the newer bundle's remains. Raises `ValueError` for two items.
+    """
+    if left.item_id != right.item_id:
+        raise ValueError(f"`right` must be of item {left.item_id!r}. Received: {right.item_id!r}.")
+    if left.bundle_version != right.bundle_version:
+        return max(left, right, key=lambda each: each.bundle_version)
+    left, right = _at(left, right.timestamp), _at(right, left.timestamp)
+    return FoldIn(
+        left.item_id,
+        left.bundle_version,
+        left.timestamp,
+        left.weight + right.weight,
+        left.vector + right.vector,
+    )
+
+
+def moved(
+    embeddings: npt.NDArray[np.float32],
+    item_ids: Sequence[str],
+    sums: Mapping[str, FoldIn],
+    space: CandidateSpace,
+    settings: FoldInSettings,
+) -> npt.NDArray[np.float32]:
+    """Return embeddings float32 [len(item_ids), dimension] of `space`, moved by `sums`.
+
+    An item's start counts for `prior` events and those that training saw. Each event since
+    draws it to its user's taste, at the distance where candidates usually are. Only tastes move:
+    how popular an item is now is for trends to say.
+    """
+    result = embeddings.copy()
+    for row, item_id in enumerate(item_ids):
+        own = sums.get(item_id)
+        if own is None or own.bundle_version != space.bundle_version:
+            continue
+        prior = settings.prior + settings.trained_prior * space.counts.get(item_id, 0)
+        start = prior * embeddings[row, : space.num_tastes]
+        end = space.taste_length * own.vector
+        result[row, : space.num_tastes] = (start + end) / (prior + own.weight)
+    return result
+
+
+def _at(fold_in: FoldIn, timestamp: int) -> FoldIn:
+    """Return the sums as of a later `timestamp`; an earlier one changes nothing."""
+    age = timestamp - fold_in.timestamp
+    if age <= 0:
+        return fold_in
+    faded = math.exp(-age / DECAY)
+    return FoldIn(
+        fold_in.item_id,
+        fold_in.bundle_version,
+        timestamp,
+        fold_in.weight * faded,
+        fold_in.vector * faded,
+    )

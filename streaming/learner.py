@@ -1,0 +1,135 @@
+"""What the new events of a batch teach about items, from the state before the batch.
+
+The edge of `streaming.co_visitation` and `streaming.fold_in`: it looks up what they add to.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from feature_repo.history import UserHistory
+from serving.candidate_space import CandidateSpace
+from serving.encoder import Encoder
+from streaming import co_visitation, fold_in
+from streaming.co_visitation import Pair
+from streaming.co_visitation import pairs as pairs_of
+from streaming.fold_in import FoldIn
+from streaming.metrics import StreamMetrics
+from streaming.processor import Act, Updates
+from streaming.settings import StreamingSettings
+from streaming.stream_state import Slice
+
+Vector = npt.NDArray[np.float32]
+
+
+class ItemState(Protocol):
+    """What is asked of the state."""
+
+    def load(self, partition: int, user_ids: Collection[str], item_ids: Collection[str]) -> Slice:
+        """Return the partition's part of the state of these users and items."""
+        ...
+
+
+class Learner:
+    """Adds to `Updates` what their acts teach.
+
+    An encoder that fails holds nothing up: the events of the batch then move no embedding.
+    """
+
+    def __init__(
+        self,
+        state: ItemState,
+        encoder: Callable[[], Encoder | None],
+        space: Callable[[], CandidateSpace | None],
+        settings: StreamingSettings,
+        metrics: StreamMetrics,
+    ) -> None:
+        self._state = state
+        self._encoder = encoder
+        self._space = space
+        self._settings = settings
+        self._metrics = metrics
+        self._logger = structlog.get_logger(__name__)
+
+    def learn(self, partition: int, updates: Updates) -> None:
+        """Set what the acts of `updates` teach of items.
+
+        An item that is new or has changed counts as touched, so that its new embedding is
+        moved like the one before.
+        """
+        pairs = self._pairs(updates.acts)
+        acted_on = {act.event.item_id for act in updates.acts}
+        known = self._state.load(partition, (), pairs.keys() | acted_on | updates.items.keys())
+        settings = self._settings.co_visitation
+        for item_id, made in pairs.items():
+            before = known.co_visitation.get(item_id) or co_visitation.nothing(item_id)
+            updates.co_visitation[item_id] = co_visitation.add(before, made, settings)
+        if self._settings.fold_in.prior:
+            updates.fold_in = self._fold_in(updates, known.fold_in)
+
+    def _pairs(self, acts: Sequence[Act]) -> dict[str, list[Pair]]:
+        by_item: dict[str, list[Pair]] = {}
+        if self._settings.co_visitation.neighbours:
+            for act in acts:
+                for pair in pairs_of(act.history, act.event, self._settings.co_visitation):
+                    by_item.setdefault(pair.item_id, []).append(pair)
+        return by_item
+
+    def _fold_in(self, updates: Updates, known: Mapping[str, FoldIn]) -> dict[str, FoldIn]:
+        encoder, space = self._encoder(), self._space()
+        if encoder is None or space is None or encoder.bundle_version != space.bundle_version:
+            return {}
+        sums: dict[str, FoldIn] = {}
+
+        def sums_of(item_id: str) -> FoldIn:
+            own = sums.get(item_id) or known.get(item_id)
+            if own is not None and own.bundle_version == space.bundle_version:
+                return own
+            return fold_in.nothing(item_id, space.bundle_version, space.num_tastes)
+
+        for item_id, item in updates.items.items():
+            if item is not None:
+                sums[item_id] = sums_of(item_id)
+        settings = self._settings.fold_in
+        earlier = [_earlier(act) for act in updates.acts]
+        tastes = self._tastes(encoder, space, earlier)
+        for (_, event), history in zip(updates.acts, earlier, strict=True):
+            if history in tastes:
+                weight = settings.event_type_weights.get(event.event_type, 1.0)
+                own = sums_of(event.item_id)
+                sums[event.item_id] = fold_in.add(own, tastes[history], weight, event.timestamp)
+        return sums
+
+    def _tastes(
+        self, encoder: Encoder, space: CandidateSpace, earlier: Sequence[UserHistory]
+    ) -> dict[UserHistory, Vector]:
+        """Return the unit taste of each history that says anything.
+
+        Encoded here, though some are in the online store: that one may be of another moment,
+        and a replay would not find it.
+        """
+        histories = list({history: None for history in earlier if history.events})
+        if not histories:
+            return {}
+        try:
+            with self._metrics.stage("encode acts"):
+                tastes = space.tastes(encoder.encode_queries(histories))
+        except Exception as error:  # noqa: BLE001 - as in `Publisher`: the stream goes on
+            self._metrics.failed_encodings.inc(len(histories))
+            self._logger.error("encoder_failed", what="acts", reason=str(error))
+            return {}
+        pairs = zip(histories, tastes, strict=True)
+        return {history: taste for history, taste in pairs if np.isfinite(taste).all()}
+
+
+def _earlier(act: Act) -> UserHistory:
+    """Return the history before the act's moment.
+
+    So a basket says nothing about itself, and the size of a batch does not matter.
+    """
+    moment = act.event.timestamp
+    events = tuple(event for event in act.history.events if event.timestamp < moment)
+    return UserHistory(act.history.user_id, events)

@@ -1,0 +1,174 @@
+"""Ask, then learn: nothing of an answer is known before it was asked for."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from feature_repo.schema import Item
+from riverrun.replay.questions import (
+    Moment,
+    Period,
+    last_events_period,
+    moments,
+    split_period,
+)
+from riverrun.replay.replay import CO_VISITATION, FOLD_IN, FROZEN, HISTORY, VARIANTS, replay
+from riverrun.replay.scoring import ALL, NEW_ITEMS, NOVEL, Scores
+from riverrun.replay.settings import ReplaySettings
+from serving.bundle import Bundle
+from serving.settings import ServingSettings
+from serving.text_embedding_cache import TextEmbeddingCache
+from streaming.settings import CoVisitationSettings, FoldInSettings, StreamingSettings
+from tests.support.tiny_bundle import build_tiny_bundle, tiny_items
+
+START = datetime(2026, 1, 10, tzinfo=UTC)
+ITEMS = [item.model_copy(update={"published_at": None}) for item in tiny_items(40)]
+NEW = Item(item_id="new", title="xylophone")
+SETTINGS = ReplaySettings(
+    StreamingSettings(
+        co_visitation=CoVisitationSettings(window_days=5.0),
+        fold_in=FoldInSettings(prior=0.5),
+    ),
+    ServingSettings(co_visitation_weight=0.6, trending_weight=0.1),
+    length=10,
+)
+
+
+def frame(rows: list[tuple[str, str, float]]) -> pl.DataFrame:
+    """Events (user, item, hour) as an archive has them."""
+    return pl.DataFrame(
+        [
+            {
+                "event_id": f"e{n:03}",
+                "user_id": user,
+                "item_id": item,
+                "event_type": "view",
+                "timestamp": START + timedelta(hours=hour),
+                "value": None,
+            }
+            for n, (user, item, hour) in enumerate(rows)
+        ],
+        schema={
+            "event_id": pl.String,
+            "user_id": pl.String,
+            "item_id": pl.String,
+            "event_type": pl.String,
+            "timestamp": pl.Datetime("us", "UTC"),
+            "value": pl.Float64,
+        },
+    )
+
+
+# i0, i5, ... are shoes, i1, i6, ... are kettles; nobody acted on i39 before.
+PAST = [(f"u{n}", f"i{n + step * 5}", -50.0 + step) for n in range(5) for step in range(3)]
+PAST += [("v", f"i{n}", -60.0) for n in range(39)]
+
+
+def run(folder: Path, rows: list[tuple[str, str, float]], **options: Any) -> Scores:
+    bundle = Bundle.load(build_tiny_bundle(folder / "bundles", ITEMS))
+    period = split_period(frame(PAST + rows), [*ITEMS, NEW], START)
+    texts = TextEmbeddingCache()
+    return replay(period, bundle, SETTINGS, folder / "replay", texts, **options)
+
+
+def means(scores: Scores, slice_: str) -> dict[str, float]:
+    return {row.variant: row.ndcg for row in scores.rows() if row.slice == slice_}
+
+
+def test_moments_hold_what_happened_at_once_and_items_come_with_their_first_event() -> None:
+    rows = [("b", "i1", 1), ("a", "new", 1), ("a", "i2", 1), ("a", "i2", 1), ("a", "new", 2)]
+    first, second = moments(split_period(frame(PAST + rows), [*ITEMS, NEW], START))
+    assert [(q.user_id, set(q.answers)) for q in first.questions] == [
+        ("a", {"new", "i2"}),
+        ("b", {"i1"}),
+    ]
+    assert len(first.events) == 4
+    assert [item.item_id for item in first.items] == ["new"]
+    assert second.items == ()
+
+
+def test_an_item_published_earlier_arrives_earlier() -> None:
+    early = NEW.model_copy(update={"published_at": START + timedelta(hours=1)})
+    rows = [("a", "i1", 0.5), ("a", "i1", 1.5), ("a", "new", 3)]
+    found = list(moments(split_period(frame(PAST + rows), [*ITEMS, early], START)))
+    assert [[item.item_id for item in moment.items] for moment in found] == [[], ["new"], []]
+
+
+def test_the_last_events_of_each_user_are_a_period() -> None:
+    rows = [("a", f"i{n}", n) for n in range(5)] + [("b", "i1", 0)]
+    period = last_events_period(frame(rows), ITEMS, 2)
+    assert period.future["item_id"].to_list() == ["i1", "i3", "i4"]
+    assert period.past["item_id"].to_list() == ["i0", "i1", "i2"]
+    assert {item.item_id for item in period.known_items} == {"i0", "i1", "i2"}
+
+
+def test_a_frozen_shop_learns_nothing_and_the_others_do(tmp_path: Path) -> None:
+    # u0 has seen shoes; now kettles, one after another, always followed by the same lamp.
+    rows = [("u0", f"i{1 + 5 * n}", 24.0 * n) for n in range(3, 7)]
+    rows += [(user, item, 24.0 * n + 0.2 * place) for n, user in enumerate(("u2", "u3", "u4"))
+             for place, item in enumerate(("i26", "i38"))]  # fmt: skip
+    scores = run(tmp_path, rows)
+    novel = means(scores, NOVEL)
+    assert list(novel) == list(VARIANTS)
+    assert novel[HISTORY] > novel[FROZEN]
+    assert novel[CO_VISITATION] > novel[HISTORY]
+    assert {row.questions for row in scores.rows() if row.slice == NOVEL} == {10}
+
+
+def test_an_answer_is_learned_after_it_was_asked_for(tmp_path: Path) -> None:
+    """Whatever comes at a moment, all that was asked until then is answered the same."""
+    rows = [("u0", "i11", 1.0), ("u1", "i22", 2.0)]
+    (tmp_path / "one").mkdir()
+    (tmp_path / "other").mkdir()
+    one = run(tmp_path / "one", [*rows, ("u0", "i16", 3.0), ("u0", "i17", 4.0)])
+    other = run(tmp_path / "other", [*rows, ("u0", "i16", 3.0), ("u0", "i38", 4.0)])
+    last = START + timedelta(hours=4)
+    assert [s for s in one.scores if s.at < last] == [s for s in other.scores if s.at < last]
+    # Both were told the same before the last moment: only what was asked for differs.
+    assert {s.variant for s in one.scores if s.at == last} == set(VARIANTS)
+
+
+def test_all_variants_agree_before_anything_is_learned(tmp_path: Path) -> None:
+    scores = run(tmp_path, [("u0", "i10", 1.0)])
+    first = {s.variant: (s.ndcg, s.recall) for s in scores.scores if s.slice == ALL}
+    assert first[FROZEN] == first[HISTORY]
+    assert first[CO_VISITATION] == first[FOLD_IN]
+
+
+def test_a_new_item_is_asked_for_once_it_is_known_and_moves_to_its_users(tmp_path: Path) -> None:
+    # Those who look at kettles look at the xylophone, whose text says nothing.
+    rows = [("u1", "new", 1.0)]
+    for n in range(6):
+        rows += [(f"n{n}", "i1", 2.0 + n), (f"n{n}", "i6", 2.1 + n), (f"n{n}", "new", 2.2 + n)]
+    scores = run(tmp_path, rows)
+    assert {row.questions for row in scores.rows() if row.slice == NEW_ITEMS} == {6}
+    new = {row.variant: row.recall for row in scores.rows() if row.slice == NEW_ITEMS}
+    assert new[FOLD_IN] >= new[CO_VISITATION] >= new[HISTORY]
+    assert new[FOLD_IN] > new[HISTORY]
+
+
+def test_an_interrupted_replay_has_scores(tmp_path: Path) -> None:
+    scores = Scores()
+
+    def stop(moment: Moment) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, [("u0", "i10", 1.0), ("u0", "i15", 2.0)], on_moment=stop, scores=scores)
+    assert {score.at for score in scores.scores} == {START + timedelta(hours=1)}
+
+
+def test_scores_are_kept_by_span_of_time() -> None:
+    scores = Scores()
+    for day in (0, 1, 20):
+        scores.judge("v", NOVEL, START + timedelta(days=day), ["a", "b"], {"b"})
+    scores.judge("v", NOVEL, START, ["a"], set())
+    assert scores.span().name == "week"
+    assert [(row.span, row.questions) for row in scores.over_time(7)] == [(0, 2), (2, 1)]
+
+
+def test_an_empty_period_has_no_start() -> None:
+    assert Period(frame([]), frame([]), [], []).num_events == 0
