@@ -57,8 +57,8 @@ class Learner:
     def learn(self, partition: int, updates: Updates) -> None:
         """Set what the acts of `updates` teach of items.
 
-        An item that is new or has changed counts as touched, so that its new embedding is
-        moved like the one before.
+        An item that is new or has changed counts as touched, so that its new embedding is moved
+        like the one before.
         """
         pairs = self._pairs(updates.acts)
         acted_on = {act.event.item_id for act in updates.acts}
@@ -90,9 +90,9 @@ class Learner:
                 return own
             return fold_in.nothing(item_id, space.bundle_version, space.num_tastes)
 
-        for item_id, item in updates.items.items():
-            if item is not None:
-                sums[item_id] = sums_of(item_id)
+        # Of a deleted one too: what is kept must not depend on the batch that a record is in.
+        for item_id in updates.items:
+            sums[item_id] = sums_of(item_id)
         settings = self._settings.fold_in
         earlier = [_earlier(act) for act in updates.acts]
         tastes = self._tastes(encoder, space, earlier)
