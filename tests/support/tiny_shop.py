@@ -1,0 +1,18 @@
+"""A whole shop in this process: real model, log and worker; features in memory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from riverrun.embedded import EmbeddedShop, embedded_shop
+from riverrun.settings import load_settings
+from tests.support.tiny_bundle import build_tiny_bundle
+
+
+@contextmanager
+def tiny_shop(home: Path) -> Iterator[EmbeddedShop]:
+    """Open a shop over a tiny bundle; its threads stop in the end."""
+    settings = load_settings(home=home, online_url="memory://")
+    build_tiny_bundle(settings.bundles)
+    with embedded_shop(settings) as shop:
+        yield shop
