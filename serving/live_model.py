@@ -2,19 +2,22 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.history import UserHistory
 from feature_repo.schema import Item
-from serving.bundle import Bundle
+from serving.bundle import SIGNATURES, Bundle
 from serving.candidate_index import CandidateIndex
 from serving.encoder import Encoder
 from serving.exact_index import ExactIndex
 from serving.item_rows import ItemRows
+from serving.micro_batching import MicroBatcher
+from serving.prediction.served_signature import ServedSignature
 from serving.saved_model_encoder import SavedModelEncoder
-from serving.settings import ServingSettings
+from serving.settings import BatchingSettings, ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 
 RECENT_QUERIES = 64
@@ -25,7 +28,8 @@ class LiveModel:
 
     table: every candidate embedding by row number. index: what is searched; the table itself
     below `exact_below` items, ScaNN over it above. recent_queries: float32 [dimension] each, the
-    last that were asked of the index: what its recall is measured on.
+    last that were asked of the index: what its recall is measured on. signatures: those of the
+    SavedModel, by name.
     """
 
     def __init__(
@@ -36,13 +40,20 @@ class LiveModel:
         index: CandidateIndex,
         *,
         popularity_coordinate: bool = False,
+        signatures: Mapping[str, ServedSignature] | None = None,
+        batching: BatchingSettings | None = None,
     ) -> None:
         self.bundle_version = bundle_version
         self.encoder = encoder
         self.table = table
         self.index = index
         self.recent_queries: deque[npt.NDArray[np.float32]] = deque(maxlen=RECENT_QUERIES)
+        self.signatures = dict(signatures or {})
         self._tastes = slice(None, -1) if popularity_coordinate else slice(None)
+        self._encode_query: MicroBatcher[UserHistory, npt.NDArray[np.float32]] = MicroBatcher(
+            lambda histories: list(encoder.encode_queries(histories)),
+            batching or BatchingSettings(),
+        )
 
     @classmethod
     def create(
@@ -63,9 +74,19 @@ class LiveModel:
             index = ScannIndex(table)
         encoder = SavedModelEncoder(bundle, table.embeddings_of, text_cache or TextEmbeddingCache())
         encoder.warm_up()
-        popularity_coordinate = bundle.manifest.popularity_coordinate
+        signatures = {
+            name: ServedSignature(bundle.signatures[name], settings.batching) for name in SIGNATURES
+        }
+        for signature in signatures.values():
+            signature.warm_up()
         return cls(
-            bundle.version, encoder, table, index, popularity_coordinate=popularity_coordinate
+            bundle.version,
+            encoder,
+            table,
+            index,
+            popularity_coordinate=bundle.manifest.popularity_coordinate,
+            signatures=signatures,
+            batching=settings.batching,
         )
 
     def tastes(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -77,6 +98,10 @@ class LiveModel:
         kept = embeddings[:, self._tastes]
         norms = np.linalg.norm(kept, axis=1, keepdims=True)
         return (kept / np.where(norms > 0, norms, 1)).astype(np.float32)
+
+    def encode_query(self, history: UserHistory) -> npt.NDArray[np.float32]:
+        """Return a query embedding, float32 [dimension]; concurrent callers share an encode."""
+        return self._encode_query(history)
 
     def upsert_items(self, items: Sequence[Item], embeddings: npt.NDArray[np.float32]) -> None:
         """Make items retrievable by embeddings float32 [len(items), dimension] of this space."""

@@ -30,7 +30,7 @@ def _now() -> datetime:
 
 def _sent(build: Callable[P, Call[AnswerT]]) -> Callable[Concatenate["Client", P], AnswerT]:
     @wraps(build)
-    def method(self: "Client", *args: P.args, **kwargs: P.kwargs) -> AnswerT:
+    def method(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> AnswerT:
         return self.send(build(*args, **kwargs))
 
     return method
@@ -40,7 +40,7 @@ def _awaited(
     build: Callable[P, Call[AnswerT]],
 ) -> Callable[Concatenate["AsyncClient", P], Coroutine[Any, Any, AnswerT]]:
     @wraps(build)
-    async def method(self: "AsyncClient", *args: P.args, **kwargs: P.kwargs) -> AnswerT:
+    async def method(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> AnswerT:
         return await self.send(build(*args, **kwargs))
 
     return method
