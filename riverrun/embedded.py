@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from feature_repo.archive import Archive
-from riverrun.server import ServingParts, open_serving, services_of
+from riverrun.server import ServingParts, open_grpc, open_serving, services_of
 from riverrun.settings import Settings
 from serving.http.app import create_app
 from serving.live_model import ModelHolder
@@ -87,6 +87,7 @@ def embedded_shop(
             applied=applied,
             not_ready=lambda: _not_ready(serving, worker, archiver),
         )
+        open_grpc(settings, serving.holder, stack)
         yield EmbeddedShop(create_app(services), serving.holder)
 
 
