@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +38,12 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(home: Path, *, ready_within: float = 300.0) -> Iterator[RunningServer]:
+def running_server(
+    home: Path, *, ready_within: float = 300.0, environment: Mapping[str, str] | None = None
+) -> Iterator[RunningServer]:
     """Start `riverrun up` on `home` at a free loopback port; stop it in the end.
+
+    environment: variables beside those of this process, such as settings.
 
     Raises `UserError` with the end of the server's log where it does not become ready.
     """
@@ -50,6 +54,7 @@ def running_server(home: Path, *, ready_within: float = 300.0) -> Iterator[Runni
             [sys.executable, "-m", "riverrun", "up", "--home", str(home), "--port", str(port)],
             stdout=output,
             stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
         )
     url = f"http://127.0.0.1:{port}"
     try:
