@@ -11,15 +11,14 @@ from functools import wraps
 from typing import Any
 
 import grpc
-import structlog
 from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceServicer
 from tensorflow_serving.apis.predict_pb2 import PredictResponse
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceServicer
 
+from serving.bundle import RECOMMEND
 from serving.grpc.tensors import array_of, tensor_of
-from serving.http.tensorflow_json import DEFAULT_SIGNATURE
 from serving.prediction import messages
-from serving.prediction.errors import PredictionError, invalid
+from serving.prediction.errors import PredictionError, failure, invalid
 from serving.prediction.predictor import ModelName, Predictor, predict, signature_of
 
 Method = Callable[[Any, Any, grpc.ServicerContext], Any]
@@ -34,10 +33,9 @@ def _answering(method: Method) -> Method:
             return method(self, request, context)
         except PredictionError as error:
             context.abort(grpc.StatusCode[error.code.name], error.message)
-        except Exception as error:
-            logger = structlog.get_logger(__name__)
-            logger.error("call_failed", method=method.__name__, exc_info=error)
-            context.abort(grpc.StatusCode.INTERNAL, "The server failed; its log says why.")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is answered
+            unexpected = failure(method.__name__, error)
+            context.abort(grpc.StatusCode[unexpected.code.name], unexpected.message)
 
     return answered
 
@@ -55,7 +53,7 @@ class PredictionService(PredictionServiceServicer):
         A call whose deadline passes while others keep the model is given up unanswered.
         """
         model = self._predictor.model(_asked(request.model_spec))
-        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        name = request.model_spec.signature_name or RECOMMEND
         signature = signature_of(model, name)
         inputs = {key: array_of(key, tensor) for key, tensor in request.inputs.items()}
         outputs = predict(

@@ -5,7 +5,7 @@ https://www.tensorflow.org/tfx/serving/api_rest
 A value is a scalar or nested lists of equal lengths; bytes are `{"b64": "..."}`. Row format lists
 `instances`, each a value or an object with a value for every input; column format has `inputs`, a
 value or an object with the whole array of every input. The name of a single input may be left
-out. NaN and Infinity are read as numbers; those in an answer are null. Bytes in an answer are
+out. NaN and Infinity are read as numbers; in an answer they are null. Bytes in an answer are
 text, or `{"b64": "..."}` where the name of the output ends in `_bytes`.
 """
 
@@ -20,14 +20,13 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from serving.bundle import RECOMMEND
 from serving.prediction.errors import PredictionError, invalid
+from serving.prediction.served_signature import Arrays
 
-DEFAULT_SIGNATURE = "serving_default"
 MAX_RANK = 8
 SHOWN = 200
 """Characters of a received value that an error repeats."""
-
-Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,15 +80,13 @@ def read_body(body: bytes) -> PredictBody:
         raise invalid(f"JSON Parse error: {error}") from None
     if not isinstance(document, dict):
         raise invalid(f"the request must be a JSON object. Received: {_shown(document)}.")
-    signature_name = document.get("signature_name", DEFAULT_SIGNATURE)
+    signature_name = document.get("signature_name", RECOMMEND)
     if not isinstance(signature_name, str):
         raise invalid(f"`signature_name` must be a string. Received: {_shown(signature_name)}.")
     formats = [name for name in ("instances", "inputs") if name in document]
     if len(formats) != 1:
         raise invalid(f"the request must have either `instances` or `inputs`. Received: {formats}.")
-    return PredictBody(
-        signature_name or DEFAULT_SIGNATURE, formats == ["instances"], document[formats[0]]
-    )
+    return PredictBody(signature_name or RECOMMEND, formats == ["instances"], document[formats[0]])
 
 
 def write_body(outputs: Arrays, *, by_row: bool) -> bytes:
@@ -242,5 +239,5 @@ def _dumped(document: Any) -> bytes:
 
 def _shown(value: Any) -> str:
     # Written whole it could be as large as the request.
-    text = repr(value if not isinstance(value, list | dict) else type(value).__name__)
+    text = type(value).__name__ if isinstance(value, list | dict) else repr(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

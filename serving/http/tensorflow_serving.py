@@ -13,17 +13,17 @@ from typing import Any
 from fastapi import APIRouter, Request
 from google.protobuf.json_format import MessageToDict
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from serving.http.services import Services
 from serving.http.tensorflow_json import error_body, read_body, write_body
 from serving.live_model import LiveModel
 from serving.prediction import messages
-from serving.prediction.errors import Code, PredictionError, invalid
+from serving.prediction.errors import Code, PredictionError, failure, invalid
 from serving.prediction.predictor import ModelName, Predictor, predict, signature_of
 
 MEDIA_TYPE = "application/json"
-MAX_VERSION = 2**63 - 1
 
 Route = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -73,8 +73,13 @@ def _answering(route: Route) -> Route:
     async def answered(request: Request) -> Response:
         try:
             return await route(request)
+        except ClientDisconnect:
+            raise  # nobody reads an answer
         except PredictionError as error:
-            return Response(error_body(error), error.code.value, media_type=MEDIA_TYPE)
+            refusal = error
+        except Exception as error:  # noqa: BLE001 - its clients read this API's errors alone
+            refusal = failure(request.url.path, error)
+        return Response(error_body(refusal), refusal.code.value, media_type=MEDIA_TYPE)
 
     return answered
 

@@ -2,6 +2,8 @@
 
 from enum import Enum
 
+import structlog
+
 
 class Code(Enum):
     """The part of gRPC's status codes that is answered here; the value is HTTP's."""
@@ -10,7 +12,6 @@ class Code(Enum):
     NOT_FOUND = 404
     RESOURCE_EXHAUSTED = 429
     INTERNAL = 500
-    UNIMPLEMENTED = 501
     DEADLINE_EXCEEDED = 504
 
 
@@ -26,3 +27,9 @@ class PredictionError(Exception):
 def invalid(message: str) -> PredictionError:
     """Return the error of a request that cannot be answered, however often it is sent."""
     return PredictionError(Code.INVALID_ARGUMENT, message)
+
+
+def failure(call: str, error: Exception) -> PredictionError:
+    """Log what nobody expected of a call, and return what its sender is told of it."""
+    structlog.get_logger(__name__).error("call_failed", call=call, exc_info=error)
+    return PredictionError(Code.INTERNAL, "The server failed; its log says why.")

@@ -300,3 +300,24 @@ def test_a_port_that_is_taken_is_named(bundle: Bundle) -> None:
         again = grpc_server(predictor, f"127.0.0.1:{port}", threads=1, max_message_bytes=MAX_BYTES)
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
             again.__enter__()
+
+
+def test_a_failure_is_internal_and_the_next_call_is_answered(bundle: Bundle) -> None:
+    holder = ModelHolder(live_model(bundle, 64))
+    signature = holder.current.signatures["encode_text"]
+    real = signature._function
+    failing = [True]
+
+    def sometimes(**inputs: Any) -> Any:
+        if failing:
+            raise RuntimeError("the model is broken")
+        return real(**inputs)
+
+    signature._function = sometimes
+    with connected(Predictor(holder, "riverrun")) as channel:
+        request = request_of({"texts": ["x"]}, "encode_text")
+        error = refused(channel, request)
+        assert error.code() == grpc.StatusCode.INTERNAL
+        assert error.details() == "The server failed; its log says why."
+        failing.clear()
+        assert predicted(channel, request)

@@ -6,13 +6,19 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from riverrun.embedded import EmbeddedShop
 from tests.support.tiny_shop import tiny_shop
 
 
 @pytest.fixture(scope="session")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedShop]:
     with tiny_shop(tmp_path_factory.mktemp("shop")) as shop:
-        yield shop.app
+        yield shop
+
+
+@pytest.fixture(scope="session")
+def app(shop: EmbeddedShop) -> FastAPI:
+    return shop.app
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from riverrun.embedded import EmbeddedShop
+
 MODEL = "/v1/models/riverrun"
 # 2026-01-02T03:04:05Z in seconds x 65,536, and the token 0000 of the tiny bundle.
 VERSION = 1767323045 * 65536
@@ -179,3 +181,16 @@ def test_what_is_no_request_of_the_api_is_malformed(
 def test_a_body_that_is_too_large_is_refused(client: TestClient) -> None:
     answer = client.post(f"{MODEL}:predict", content=b" " * (128 * 2**20 + 1))
     assert "at most 134217728 bytes" in refused(answer, 429)
+
+
+def test_a_failure_is_an_error_of_this_api_too(
+    client: TestClient, shop: EmbeddedShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(**inputs: Any) -> Any:
+        raise RuntimeError("the model is broken")
+
+    signature = shop.holder.current.signatures["encode_text"]
+    monkeypatch.setattr(signature, "_function", broken)
+    body = {"signature_name": "encode_text", "instances": ["red shoes"]}
+    answer = client.post(f"{MODEL}:predict", json=body)
+    assert refused(answer, 500) == "The server failed; its log says why."
