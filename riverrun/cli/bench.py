@@ -174,7 +174,7 @@ def serving(items: Items = SMALL, seconds: Seconds = 5, home: ShopHome = None) -
     folder = home or _default_home(items)
     prepare_shop(folder, items)
     histories = drawn_histories(folder, users=500, seed=7)
-    table = Table("", "load", "micro-batched", "calls/s", "p50 ms", "p99 ms", "failed")
+    table = Table("", "load", "batch", "calls/s", "p50 ms", "p99 ms", "failed")
     loads = [CallLoad(1), CallLoad(8), CallLoad(64), CallLoad(8, rate=200)]
     for rows in (1, BatchingSettings().max_rows):
         port = free_port()
@@ -188,7 +188,7 @@ def serving(items: Items = SMALL, seconds: Seconds = 5, home: ShopHome = None) -
                 Transport.REST: server.url.removeprefix("http://"),
             }
             for question, transport in product(Question, Transport):
-                what = f"{question.value} over {transport.value}"
+                what = f"{question.name.replace('_', '-').lower()}, {transport.value}"
                 _say(what)
                 bodies = request_bodies(histories, question, transport)
                 address = addresses[transport]
@@ -198,7 +198,7 @@ def serving(items: Items = SMALL, seconds: Seconds = 5, home: ShopHome = None) -
                     table.add_row(
                         what,
                         f"{load.callers} callers" + (f", {load.rate}/s" if load.rate else ""),
-                        "no" if rows == 1 else f"up to {rows}",
+                        f"≤ {rows}",
                         f"{result.per_second:.0f}",
                         f"{result.p50_ms:.1f}",
                         f"{result.p99_ms:.1f}",
