@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from riverrun.server import open_serving, services_of
+from riverrun.server import open_grpc, open_serving, services_of
 from riverrun.settings import Settings
 from riverrun.stream_parts import open_stream
 from serving.http.app import create_app
@@ -58,4 +58,5 @@ def embedded_shop(
             applied=applied,
             not_ready=lambda: [*serving.not_ready(), *stream.not_ready()],
         )
+        open_grpc(settings, serving.holder, stack)
         yield EmbeddedShop(create_app(services), serving.holder)

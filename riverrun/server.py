@@ -20,6 +20,7 @@ from serving.http.services import Applied, Services
 from serving.index_follower import IndexFollower
 from serving.item_rows import ItemRows
 from serving.live_model import ModelHolder
+from serving.prediction.predictor import Predictor
 from serving.recall_monitor import RecallMonitor
 from serving.recommender import Recommender
 from serving.reload import BundleWatcher, open_current
@@ -111,7 +112,30 @@ def services_of(
         registry=registry,
         max_future=timedelta(seconds=settings.streaming.max_future_seconds),
         event_types=frozenset(settings.streaming.event_types),
+        tensorflow_serving=settings.serving.tensorflow_serving,
     )
+
+
+def open_grpc(settings: Settings, holder: ModelHolder, stack: ExitStack) -> None:
+    """Answer TensorFlow Serving's gRPC API where `grpc.port` is set; `stack` stops it.
+
+    Raises `UserError` where the port cannot be listened on.
+    """
+    if settings.grpc.port == 0:
+        return
+    from serving.grpc.server import grpc_server  # Who does not want it need not load it.
+
+    api = settings.serving.tensorflow_serving
+    server = grpc_server(
+        Predictor(holder, api.model_name),
+        f"{settings.grpc.host}:{settings.grpc.port}",
+        threads=settings.grpc.threads,
+        max_message_bytes=api.max_message_bytes,
+    )
+    try:
+        stack.enter_context(server)
+    except OSError as error:
+        raise UserError(str(error)) from error
 
 
 @contextmanager
@@ -127,4 +151,5 @@ def serving_replica(settings: Settings) -> Iterator[FastAPI]:
         services = services_of(
             settings, parts, stack, registry=CollectorRegistry(), not_ready=parts.not_ready
         )
+        open_grpc(settings, parts.holder, stack)
         yield create_app(services)

@@ -37,6 +37,19 @@ class HttpSettings(BaseModel):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
 
 
+class GrpcSettings(BaseModel):
+    """Where TensorFlow Serving's gRPC API listens; port 0 turns it off.
+
+    threads: how many calls are answered at a time; others wait.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    threads: Annotated[int, Field(ge=1, le=1024)] = 64
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Unknown keys are refused.
 
@@ -56,6 +69,7 @@ class Settings(BaseSettings):
     state_url: str = ""
     history_length: Annotated[int, Field(ge=1, le=4096)] = DEFAULT_MAX_LENGTH
     http: HttpSettings = HttpSettings()
+    grpc: GrpcSettings = GrpcSettings()
     training: TrainingSettings = TrainingSettings()
     serving: ServingSettings = ServingSettings()
     streaming: StreamingSettings = StreamingSettings()

@@ -2,20 +2,23 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.history import UserHistory
 from feature_repo.schema import Item
-from serving.bundle import Bundle
+from serving.bundle import SIGNATURES, Bundle
 from serving.candidate_index import CandidateIndex
 from serving.candidate_space import CandidateSpace
 from serving.encoder import Encoder
 from serving.exact_index import ExactIndex
 from serving.item_rows import ItemRows
+from serving.micro_batching import MicroBatcher
+from serving.prediction.served_signature import ServedSignature
 from serving.saved_model_encoder import SavedModelEncoder
-from serving.settings import ServingSettings
+from serving.settings import BatchingSettings, ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 
 RECENT_QUERIES = 64
@@ -27,7 +30,7 @@ class LiveModel:
     space: the scale of its candidates. table: every candidate embedding by row number. index:
     what is searched; the table itself below `exact_below` items, ScaNN over it above.
     recent_queries: float32 [dimension] each, the last that were asked of the index: what its
-    recall is measured on.
+    recall is measured on. signatures: those of the SavedModel, by name.
     """
 
     def __init__(
@@ -36,12 +39,20 @@ class LiveModel:
         encoder: Encoder,
         table: ExactIndex,
         index: CandidateIndex,
+        *,
+        signatures: Mapping[str, ServedSignature] | None = None,
+        batching: BatchingSettings | None = None,
     ) -> None:
         self.space = space
         self.encoder = encoder
         self.table = table
         self.index = index
         self.recent_queries: deque[npt.NDArray[np.float32]] = deque(maxlen=RECENT_QUERIES)
+        self.signatures = dict(signatures or {})
+        self._encode_query: MicroBatcher[UserHistory, npt.NDArray[np.float32]] = MicroBatcher(
+            lambda histories: list(encoder.encode_queries(histories)),
+            batching or BatchingSettings(),
+        )
 
     @property
     def bundle_version(self) -> str:
@@ -67,7 +78,23 @@ class LiveModel:
             index = ScannIndex(table)
         encoder = SavedModelEncoder(bundle, table.embeddings_of, text_cache or TextEmbeddingCache())
         encoder.warm_up()
-        return cls(CandidateSpace.of(bundle), encoder, table, index)
+        signatures = {
+            name: ServedSignature(bundle.signatures[name], settings.batching) for name in SIGNATURES
+        }
+        for signature in signatures.values():
+            signature.warm_up()
+        return cls(
+            CandidateSpace.of(bundle),
+            encoder,
+            table,
+            index,
+            signatures=signatures,
+            batching=settings.batching,
+        )
+
+    def encode_query(self, history: UserHistory) -> npt.NDArray[np.float32]:
+        """Return a query embedding, float32 [dimension]; concurrent callers share an encode."""
+        return self._encode_query(history)
 
     def upsert_items(self, items: Sequence[Item], embeddings: npt.NDArray[np.float32]) -> None:
         """Make items retrievable by embeddings float32 [len(items), dimension] of this space."""

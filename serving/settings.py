@@ -7,6 +7,33 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
+class BatchingSettings(BaseModel):
+    """How concurrent encodes share a call of the model.
+
+    max_rows: a batch is not made larger; 1 runs every call on its own.
+    max_delay_ms: how long the first of a batch waits for others. With 0 a batch is what came
+    while the one before it ran, and a caller who is alone never waits.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_rows: Annotated[int, Field(ge=1, le=4096)] = 64
+    max_delay_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
+
+
+class TensorFlowServingSettings(BaseModel):
+    """TensorFlow Serving's API.
+
+    model_name: what its clients call the model.
+    max_message_bytes: the largest request, over REST and gRPC.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")] = "riverrun"
+    max_message_bytes: Annotated[int, Field(ge=1024, le=2**31 - 1)] = 128 * 2**20
+
+
 class ServingSettings(BaseModel):
     """Frozen; unknown keys are refused.
 
@@ -25,6 +52,8 @@ class ServingSettings(BaseModel):
     new_arrival_days: how long an item counts as new.
     recall_seconds: how often the index is compared with exact search on recent queries; 0 never.
     reload_seconds: how often `CURRENT` is looked at; 0 turns it off.
+    batching: of encodes that are asked for at the same time.
+    tensorflow_serving: its API on the same model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +77,8 @@ class ServingSettings(BaseModel):
     new_arrival_days: Annotated[float, Field(gt=0)] = 14.0
     recall_seconds: Annotated[float, Field(ge=0)] = 60.0
     reload_seconds: Annotated[float, Field(ge=0)] = 1.0
+    batching: BatchingSettings = BatchingSettings()
+    tensorflow_serving: TensorFlowServingSettings = TensorFlowServingSettings()
 
     @model_validator(mode="after")
     def _leave_a_share_to_the_model(self) -> "ServingSettings":

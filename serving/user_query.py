@@ -56,7 +56,7 @@ class UserQueryReader:
         # A tower has an answer for nobody; what trends is a better one.
         if not model.embeddings_of([event.item_id for event in history.events])[1].any():
             return UserQuery(None, history.events)
-        return UserQuery(model.encoder.encode_queries([history])[0], history.events)
+        return UserQuery(model.encode_query(history), history.events)
 
     def _stored_embedding(self, user_id: str | None, model: LiveModel) -> UserEmbedding | None:
         if user_id is None:

@@ -47,7 +47,7 @@ def running_server(
 ) -> Iterator[RunningServer]:
     """Start `riverrun COMMAND` on `home` at a free loopback port; stop it in the end.
 
-    environment: variables besides this process's.
+    environment: variables beside those of this process, such as settings.
 
     Raises `UserError` with the end of the server's log where it does not become ready.
     """

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from feature_repo.history import UserHistory
+
 EVENTS_PER_ITEM = 10
 DAYS = 60
 
@@ -51,11 +53,6 @@ def trained_embeddings(
 
     The embeddings are float32 [num_items, dimension] and [num_users, dimension].
     """
-    import numpy as np
-
-    from feature_repo.archive import Archive
-    from feature_repo.history import HistoryEvent, UserHistory
-    from feature_repo.schema import microseconds
     from serving.bundle import Bundle, current_bundle
     from serving.exact_index import ExactIndex
     from serving.saved_model_encoder import SavedModelEncoder
@@ -68,6 +65,18 @@ def trained_embeddings(
     table = ExactIndex(bundle.manifest.dimension)
     table.upsert(bundle.candidate_ids, bundle.candidate_embeddings)
     encoder = SavedModelEncoder(bundle, table.embeddings_of, TextEmbeddingCache())
+    queries = encoder.encode_queries(drawn_histories(home, users, seed))
+    return list(bundle.candidate_ids), bundle.candidate_embeddings, queries
+
+
+def drawn_histories(home: Path, users: int, seed: int) -> "list[UserHistory]":
+    """Return the histories of drawn users."""
+    import numpy as np
+
+    from feature_repo.archive import Archive
+    from feature_repo.history import HistoryEvent, UserHistory
+    from feature_repo.schema import microseconds
+
     events = Archive(home / "archive").scan_events().sort("timestamp", "event_id").collect()
     known = events["user_id"].unique().sort().to_list()
     drawn = np.random.default_rng(seed).choice(len(known), min(users, len(known)), replace=False)
@@ -77,7 +86,4 @@ def trained_embeddings(
         if user_id in histories:
             event = HistoryEvent(microseconds(timestamp), event_id, item_id, event_type, 0.0)
             histories[user_id].append(event)
-    queries = encoder.encode_queries(
-        [UserHistory(user_id, tuple(history)) for user_id, history in histories.items()]
-    )
-    return list(bundle.candidate_ids), bundle.candidate_embeddings, queries
+    return [UserHistory(user_id, tuple(history)) for user_id, history in histories.items()]

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -214,6 +215,61 @@ def index(
     ):
         table.add_row(what, figure)
     _print(table, len(candidate_ids))
+
+
+@app.command()
+def serving(items: Items = SMALL, seconds: Seconds = 5, home: ShopHome = None) -> None:
+    """TensorFlow Serving's `Predict` over gRPC and REST, with micro-batching and without.
+
+    Query encoding and top-k for users' histories, by 1, 8 and 64 callers, and at 200 calls a
+    second.
+    """
+    from riverrun.bench.server import free_port, running_server
+    from riverrun.bench.serving import (
+        CallLoad,
+        Question,
+        Transport,
+        host_and_port,
+        measure_calls,
+        request_bodies,
+    )
+    from riverrun.bench.shop import drawn_histories, prepare_shop
+    from serving.settings import BatchingSettings
+
+    folder = home or _default_home(items)
+    prepare_shop(folder, items)
+    histories = drawn_histories(folder, users=500, seed=7)
+    table = Table("", "load", "batch", "calls/s", "p50 ms", "p99 ms", "failed")
+    loads = [CallLoad(1), CallLoad(8), CallLoad(64), CallLoad(8, rate=200)]
+    for rows in (1, BatchingSettings().max_rows):
+        port = free_port()
+        environment = {
+            "RIVERRUN_GRPC__PORT": str(port),
+            "RIVERRUN_SERVING__BATCHING__MAX_ROWS": str(rows),
+        }
+        with running_server(folder, environment=environment) as server:
+            addresses = {
+                Transport.GRPC: host_and_port(server.url, port),
+                Transport.REST: server.url.removeprefix("http://"),
+            }
+            for question, transport in product(Question, Transport):
+                what = f"{question.name.replace('_', '-').lower()}, {transport.value}"
+                _say(what)
+                bodies = request_bodies(histories, question, transport)
+                address = addresses[transport]
+                measure_calls(address, transport, bodies, CallLoad(8), 1)  # fills caches
+                for load in loads:
+                    result = measure_calls(address, transport, bodies, load, seconds)
+                    table.add_row(
+                        what,
+                        f"{load.callers} callers" + (f", {load.rate}/s" if load.rate else ""),
+                        f"≤ {rows}",
+                        f"{result.per_second:.0f}",
+                        f"{result.p50_ms:.1f}",
+                        f"{result.p99_ms:.1f}",
+                        str(result.failed),
+                    )
+    _print(table, items)
 
 
 def _say(title: str) -> None:

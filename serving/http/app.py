@@ -16,6 +16,7 @@ from serving.http.models import AliveAnswer, ReadyAnswer
 from serving.http.recommendations import recommendation_routes
 from serving.http.services import Services
 from serving.http.telemetry import RequestMetrics, StateCollector
+from serving.http.tensorflow_serving import tensorflow_serving_routes
 
 STATIC = Path(__file__).with_name("static")
 POLICY = "default-src 'self'"
@@ -56,6 +57,7 @@ def create_app(services: Services) -> FastAPI:
     documentation.install(app)
     app.include_router(ingest_routes(services))
     app.include_router(recommendation_routes(services))
+    app.include_router(tensorflow_serving_routes(services))
     _operations(app, services)
     app.add_middleware(RequestMetrics, registry=services.registry)
     services.registry.register(StateCollector(services))

@@ -14,6 +14,7 @@ from feature_repo.online_features import OnlineFeatures
 from serving.catalogue import Catalogue
 from serving.live_model import ModelHolder
 from serving.recommender import Recommender
+from serving.settings import TensorFlowServingSettings
 
 
 class Applied(Protocol):
@@ -46,3 +47,4 @@ class Services:
     max_future: timedelta = timedelta(days=1)
     event_types: frozenset[str] = frozenset()
     wait_seconds: float = 10.0
+    tensorflow_serving: TensorFlowServingSettings = field(default_factory=TensorFlowServingSettings)

@@ -18,6 +18,8 @@ from serving.bundle import (
     RECOMMEND,
     Bundle,
 )
+from serving.prediction.served_signature import ServedSignature
+from serving.settings import BatchingSettings
 from tests.support import tiny_training as tiny
 from trainer.export import export_bundle
 from trainer.text_tower import embed_texts
@@ -151,3 +153,29 @@ def test_an_unknown_item_counts_as_padding(model: TrainedModel, exported: Bundle
     }
     with_unknown = call(exported, ENCODE_QUERY, **longer, query_text=query_text)
     np.testing.assert_allclose(with_unknown["embeddings"], without["embeddings"], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [ENCODE_QUERY, RECOMMEND])
+def test_calls_run_together_have_the_answers_of_calls_run_alone(
+    model: TrainedModel, exported: Bundle, name: str
+) -> None:
+    signature = ServedSignature(exported.signatures[name], BatchingSettings())
+    columns = histories(model) | {"query_text": np.full(len(USERS), "")}
+    calls = [
+        {
+            key: column[user : user + 1, :length] if column.ndim > 1 else column[user : user + 1]
+            for key, column in columns.items()
+        }
+        for user, length in zip(USERS, (0, 1, 5, 12, 3), strict=True)
+    ]
+    for inputs in calls:
+        for key, spec in signature.inputs.items():
+            inputs[key] = inputs[key].astype(spec.dtype.as_numpy_dtype)
+    together = signature._run_together(calls)
+    for inputs, outputs in zip(calls, together, strict=True):
+        alone = signature.predict(inputs)
+        for key, output in outputs.items():
+            if output.dtype == object:
+                np.testing.assert_array_equal(output, alone[key])
+            else:
+                np.testing.assert_allclose(output, alone[key], atol=1e-5)

@@ -6,18 +6,19 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from riverrun.embedded import embedded_shop
-from riverrun.settings import load_settings
-from tests.support.tiny_bundle import build_tiny_bundle
+from riverrun.embedded import EmbeddedShop
+from tests.support.tiny_shop import tiny_shop
 
 
 @pytest.fixture(scope="session")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
-    home = tmp_path_factory.mktemp("shop")
-    settings = load_settings(home=home, online_url="memory://")
-    build_tiny_bundle(settings.bundles)
-    with embedded_shop(settings) as shop:
-        yield shop.app
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedShop]:
+    with tiny_shop(tmp_path_factory.mktemp("shop")) as shop:
+        yield shop
+
+
+@pytest.fixture(scope="session")
+def app(shop: EmbeddedShop) -> FastAPI:
+    return shop.app
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""The gRPC edge: TensorFlow Serving's services on the model that serves."""

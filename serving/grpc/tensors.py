@@ -1,0 +1,34 @@
+"""Tensors of a request as arrays, and arrays as tensors of an answer."""
+
+from math import prod
+from typing import Any
+
+import numpy.typing as npt
+import tensorflow as tf
+
+from serving.prediction.errors import invalid
+
+_MAX_REPEATED = 2**20
+
+
+def array_of(name: str, tensor: Any) -> npt.NDArray[Any]:
+    """Return a `TensorProto` as an array; strings as `bytes` objects.
+
+    Raises `PredictionError` where its shape and its values contradict each other.
+    """
+    shape = [dimension.size for dimension in tensor.tensor_shape.dim]
+    if tensor.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+        raise invalid(f"`{name}` must have a shape that is known. Received: {shape}.")
+    if max(_MAX_REPEATED, tensor.ByteSize()) < prod(shape):
+        # TensorFlow repeats the last of too few values: a few bytes would take all of the memory.
+        raise invalid(f"`{name}` must have a value for every place of its shape {shape}.")
+    try:
+        array: npt.NDArray[Any] = tf.make_ndarray(tensor)
+    except (TypeError, ValueError) as error:
+        raise invalid(f"`{name}` must be a tensor: {error}") from None
+    return array
+
+
+def tensor_of(array: npt.NDArray[Any]) -> Any:
+    """Return an array as a `TensorProto`, numbers as `tensor_content`."""
+    return tf.make_tensor_proto(array, shape=array.shape)

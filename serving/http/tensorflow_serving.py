@@ -1,0 +1,127 @@
+"""TensorFlow Serving's REST API on the model that serves.
+
+https://www.tensorflow.org/tfx/serving/api_rest
+
+Errors are its `{"error": "..."}` with its status codes, not problem documents: its clients read
+nothing else. The routes are left out of the OpenAPI document, which describes API v1 and its
+problems; TensorFlow documents these, and a signature's arguments come from the bundle.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, Request
+from google.protobuf.json_format import MessageToDict
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+
+from serving.http.services import Services
+from serving.http.tensorflow_json import error_body, read_body, write_body
+from serving.live_model import LiveModel
+from serving.prediction import messages
+from serving.prediction.errors import Code, PredictionError, failure, invalid
+from serving.prediction.predictor import ModelName, Predictor, predict, signature_of
+
+MEDIA_TYPE = "application/json"
+
+Route = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+def tensorflow_serving_routes(services: Services) -> APIRouter:
+    """Return the routes over `services`. What is unknown below /v1/models is their error too."""
+    settings = services.tensorflow_serving
+    predictor = Predictor(services.holder, settings.model_name)
+
+    async def status(request: Request) -> Response:
+        if ":" in request.url.path:  # a verb that is none, or that is not for GET
+            return await malformed(request)
+        return _rendered(messages.model_status(predictor.model(_asked(request))))
+
+    async def metadata(request: Request) -> Response:
+        model = predictor.model(_asked(request))
+        return JSONResponse(
+            {
+                "model_spec": _as_dict(messages.model_spec(settings.model_name, model)),
+                "metadata": {messages.SIGNATURE_DEF: _as_dict(messages.signature_defs(model))},
+            }
+        )
+
+    async def answer(request: Request) -> Response:
+        model = predictor.model(_asked(request))
+        body = await _body(request, settings.max_message_bytes)
+        return Response(await run_in_threadpool(_predicted, model, body), media_type=MEDIA_TYPE)
+
+    async def malformed(request: Request) -> Response:
+        raise invalid(f"Malformed request: {request.method} {request.url.path}")
+
+    router = APIRouter(prefix="/v1/models", include_in_schema=False)
+    # The colon separates the verb, so that a name cannot hold one.
+    for model in ("/{name}", "/{name}/versions/{version}", "/{name}/labels/{label}"):
+        router.add_api_route(f"{model}:predict", _answering(answer), methods=["POST"])
+        router.add_api_route(f"{model}/metadata", _answering(metadata), methods=["GET"])
+        router.add_api_route(model, _answering(status), methods=["GET"])
+    every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+    for rest in ("", "/{rest:path}"):
+        router.add_api_route(rest, _answering(malformed), methods=every)
+    return router
+
+
+def _answering(route: Route) -> Route:
+    """Return `route` with the errors of TensorFlow Serving."""
+
+    async def answered(request: Request) -> Response:
+        try:
+            return await route(request)
+        except ClientDisconnect:
+            raise  # nobody reads an answer
+        except PredictionError as error:
+            refusal = error
+        except Exception as error:  # noqa: BLE001 - its clients read this API's errors alone
+            refusal = failure(request.url.path, error)
+        return Response(error_body(refusal), refusal.code.value, media_type=MEDIA_TYPE)
+
+    return answered
+
+
+def _asked(request: Request) -> ModelName:
+    path = request.path_params
+    version = path.get("version")
+    if version is None:
+        return ModelName(path["name"], label=path.get("label"))
+    # 19 digits hold every int64; int() takes time that grows with more of them.
+    if not (version.isascii() and version.isdigit() and len(version) <= 19):
+        raise invalid(f"Failed to convert version: {version} to numeric.")
+    return ModelName(path["name"], int(version))
+
+
+async def _body(request: Request, max_bytes: int) -> bytes:
+    # Whatever its media type: TensorFlow Serving's own examples send JSON as curl's form.
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > max_bytes:
+            raise PredictionError(
+                Code.RESOURCE_EXHAUSTED, f"the request must have at most {max_bytes} bytes."
+            )
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _predicted(model: LiveModel, content: bytes) -> bytes:
+    body = read_body(content)
+    signature = signature_of(model, body.signature_name)
+    outputs = predict(signature, body.arrays(signature.inputs))
+    return write_body(outputs, by_row=body.by_row)
+
+
+def _rendered(message: Any) -> Response:
+    return JSONResponse(_as_dict(message))
+
+
+def _as_dict(message: Any) -> dict[str, Any]:
+    document: dict[str, Any] = MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return document

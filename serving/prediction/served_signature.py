@@ -1,0 +1,133 @@
+"""One signature of a SavedModel, called by many at once with arrays of NumPy."""
+
+from collections.abc import Mapping, Sequence
+from sys import maxsize
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from serving.micro_batching import MicroBatcher
+from serving.prediction.errors import invalid
+from serving.settings import BatchingSettings
+
+MERGED_LENGTH = 128
+"""A call with a longer history runs alone: the others would be padded to its length."""
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+class ServedSignature:
+    """A function from named arrays to named arrays, whose axis 0 is the batch.
+
+    inputs, outputs: TensorFlow's `TensorSpec` by name. Strings are arrays of `bytes` objects.
+    Concurrent calls share one call of the model. What they leave free besides axis 0 is the
+    length of the history, and padding at its end changes nothing (see `bundle.SIGNATURES`).
+    """
+
+    def __init__(self, function: Any, batching: BatchingSettings) -> None:
+        self.inputs: Mapping[str, Any] = dict(function.structured_input_signature[1])
+        self.outputs: Mapping[str, Any] = dict(function.structured_outputs)
+        self._function = function
+        self._run: MicroBatcher[Arrays, Arrays] = MicroBatcher(
+            self._run_together, batching, rows_of=self._weight
+        )
+
+    def warm_up(self) -> None:
+        """Run once, so that the first request need not wait for what TensorFlow prepares."""
+        self._run_together(
+            [
+                {
+                    name: _blank(spec, [size or 1 for size in spec.shape])
+                    for name, spec in self.inputs.items()
+                }
+            ]
+        )
+
+    def predict(self, inputs: Arrays, timeout: float | None = None) -> Arrays:
+        """Return the outputs for `inputs`, of which there must be one for each name.
+
+        Raises `PredictionError` for inputs that do not fit, and `TimeoutError` where other calls
+        take longer than `timeout` seconds.
+        """
+        self._check(inputs)
+        return self._run(inputs, timeout)
+
+    def _check(self, inputs: Arrays) -> None:
+        if inputs.keys() != self.inputs.keys():
+            raise invalid(f"inputs must be {sorted(self.inputs)}. Received: {sorted(inputs)}.")
+        # The name of the input that has set the size of a free axis.
+        sizes: dict[int, tuple[str, int]] = {}
+        for name, spec in self.inputs.items():
+            array = inputs[name]
+            if array.dtype != spec.dtype.as_numpy_dtype:
+                received = tf.as_dtype(array.dtype).name
+                raise invalid(f"`{name}` must be {spec.dtype.name}. Received: {received}.")
+            expected, shape = spec.shape.as_list(), list(array.shape)
+            fits = len(shape) == len(expected) and all(
+                size in (None, received) for size, received in zip(expected, shape, strict=True)
+            )
+            if not fits:
+                raise invalid(f"`{name}` must have shape {_shown(expected)}. Received: {shape}.")
+            if not len(array):
+                raise invalid(f"`{name}` must have at least one row. Received: {shape}.")
+            for axis, size in enumerate(expected):
+                if size is not None:
+                    continue
+                other, known = sizes.setdefault(axis, (name, shape[axis]))
+                if shape[axis] != known:
+                    raise invalid(
+                        f"`{name}` must have the size of `{other}`, {known}, along axis {axis}. "
+                        f"Received: {shape}."
+                    )
+
+    def _weight(self, inputs: Arrays) -> int:
+        """Return what a call counts for in a batch."""
+        free = (
+            length
+            for name, spec in self.inputs.items()
+            for size, length in zip(spec.shape[1:], inputs[name].shape[1:], strict=True)
+            if size is None
+        )
+        return _num_rows(inputs) if max(free, default=0) <= MERGED_LENGTH else maxsize
+
+    def _run_together(self, calls: Sequence[Arrays]) -> list[Arrays]:
+        merged = {
+            name: tf.constant(_stacked([call[name] for call in calls], spec), spec.dtype)
+            for name, spec in self.inputs.items()
+        }
+        try:
+            results = {name: result.numpy() for name, result in self._function(**merged).items()}
+        except tf.errors.InvalidArgumentError as error:
+            raise invalid(f"the model refuses the inputs: {error.message}") from error
+        ends = np.cumsum([_num_rows(call) for call in calls])[:-1]
+        parts = {name: np.split(result, ends) for name, result in results.items()}
+        return [{name: parts[name][place] for name in parts} for place in range(len(calls))]
+
+
+def _num_rows(inputs: Arrays) -> int:
+    return len(next(iter(inputs.values())))
+
+
+def _stacked(arrays: Sequence[npt.NDArray[Any]], spec: Any) -> npt.NDArray[Any]:
+    """Return the arrays one below the other, padded at the end to the largest of them."""
+    if len(arrays) == 1:
+        return arrays[0]
+    widest = np.max([array.shape[1:] for array in arrays], axis=0).astype(int).tolist()
+    stacked = _blank(spec, [sum(map(len, arrays)), *widest])
+    start = 0
+    for array in arrays:
+        end = start + len(array)
+        stacked[(slice(start, end), *(slice(size) for size in array.shape[1:]))] = array
+        start = end
+    return stacked
+
+
+def _blank(spec: Any, shape: Sequence[int]) -> npt.NDArray[Any]:
+    empty = b"" if spec.dtype == tf.string else 0
+    return np.full(shape, empty, dtype=spec.dtype.as_numpy_dtype)
+
+
+def _shown(shape: Sequence[int | None]) -> str:
+    return f"[{', '.join('?' if size is None else str(size) for size in shape)}]"

@@ -1,0 +1,285 @@
+"""The clients against a whole shop in this process, and against servers that fail."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from hypothesis import given
+from hypothesis import strategies as st
+
+from riverrun.client import (
+    AsyncClient,
+    Client,
+    EventBody,
+    InvalidRequestError,
+    Item,
+    NotFoundError,
+    ProblemError,
+    Retries,
+    ServerFailedError,
+    UnavailableError,
+    UnexpectedAnswerError,
+    UnreachableError,
+    User,
+)
+from riverrun.client.retries import retry_after
+from tests.support.tiny_shop import tiny_shop
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+URL = "http://shop.test"
+
+
+class Blocking:
+    """An `AsyncClient` whose methods are run to their end, so that one test checks both."""
+
+    def __init__(self, client: AsyncClient, runner: asyncio.Runner) -> None:
+        self._client = client
+        self._runner = runner
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._client, name)
+        return lambda *args, **kwargs: self._runner.run(method(*args, **kwargs))
+
+
+class InProcess(httpx.BaseTransport):
+    """Carries the requests of a blocking client to an application in this process."""
+
+    def __init__(self, app: FastAPI, runner: asyncio.Runner) -> None:
+        self._transport = httpx.ASGITransport(app)
+        self._runner = runner
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self._runner.run(self._answer(request))
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._transport.handle_async_request(request)
+        return httpx.Response(
+            answer.status_code, headers=answer.headers, content=await answer.aread()
+        )
+
+
+@pytest.fixture(scope="module")
+def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    home = tmp_path_factory.mktemp("shop")
+    with (
+        tiny_shop(home) as shop,
+        asyncio.Runner() as runner,
+        Client(URL, transport=InProcess(shop.app, runner)) as client,
+    ):
+        asynchronous = AsyncClient(URL, transport=httpx.ASGITransport(shop.app))
+        yield {"sync": client, "async": Blocking(asynchronous, runner)}
+        runner.run(asynchronous.close())
+
+
+@pytest.fixture(params=["sync", "async"])
+def shop(clients: dict[str, Any], request: pytest.FixtureRequest) -> Any:
+    return clients[request.param]
+
+
+def test_every_operation_answers(shop: Any) -> None:
+    user_id, item_id = f"u-{uuid4().hex}", f"café/../{uuid4().hex}"
+    assert shop.healthz().status == "alive"
+    version = shop.readyz().model_version
+    item = Item(item_id=item_id, title="kettles of copper", price=12.5)
+    assert shop.post_items([item], wait="applied").accepted == 1
+    assert shop.item(item_id) == item
+    total = shop.items(limit=1).total
+    assert [item_id] == [item.item_id for item in shop.items(offset=total - 1).items]
+    assert len(shop.similar(item_id, limit=3, filter="price < 50").items) == 3
+    profile = User(user_id=user_id, attributes={"country": "FR"})
+    assert shop.post_users([profile], wait="applied").accepted == 1
+    events = [EventBody(user_id=user_id, item_id="i1", event_type="view", timestamp=NOW)]
+    accepted = shop.post_events(events, wait="applied")
+    (past,) = shop.user(user_id).history
+    assert [past.event_id] == accepted.event_ids
+    assert past.timestamp == NOW
+    answer = shop.recommend(user_id=user_id, limit=3, exclude_seen=["view"], explain=True)
+    assert answer.model_version == version
+    assert "because you viewed" in answer.items[0].reason
+    assert len(shop.trending(category="kettles", limit=2).items) == 2
+    assert "riverrun_http_request_seconds" in shop.metrics()
+    assert shop.delete_user(user_id, wait="applied").accepted == 1
+    assert shop.delete_item(item_id, wait="applied").accepted == 1
+    with pytest.raises(NotFoundError):
+        shop.item(item_id)
+
+
+@pytest.mark.parametrize("item_id", [".", "..", "a/b", "100%", "a?b#c", "späť ☂", "a+b&c=d"])
+def test_any_id_reaches_its_item(shop: Any, item_id: str) -> None:
+    shop.post_items([Item(item_id=item_id)], wait="applied")
+    assert shop.item(item_id).item_id == item_id
+    shop.delete_item(item_id)
+
+
+def test_a_problem_is_an_error_with_its_fields(shop: Any) -> None:
+    with pytest.raises(InvalidRequestError, match="colour_of_the_moon") as caught:
+        shop.recommend(filter="colour_of_the_moon = 1")
+    assert caught.value.status == 422
+    assert caught.value.operation == "POST /v1/recommend"
+    assert [error.field for error in caught.value.errors] == ["filter"]
+
+
+class Answers:
+    """Answers requests in turn, with a response or an error, and remembers what it was asked."""
+
+    def __init__(self, *answers: httpx.Response | Exception) -> None:
+        self._answers = iter(answers)
+        self.requests: list[httpx.Request] = []
+        self.pauses: list[float] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = next(self._answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+    def call(self, kind: str, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of a client of this kind over these answers."""
+        transport = httpx.MockTransport(self)
+        shared: dict[str, Any] = {"random": Random(7), "clock": lambda: NOW}
+        if kind == "sync":
+            client = Client(URL, transport=transport, sleep=self.pauses.append, **shared)
+            with client:
+                return getattr(client, method)(*args, **kwargs)
+
+        async def called() -> Any:
+            async with AsyncClient(URL, transport=transport, sleep=self.pause, **shared) as client:
+                return await getattr(client, method)(*args, **kwargs)
+
+        return asyncio.run(called())
+
+
+ALIVE = {"status": "alive"}
+ACCEPTED = {"accepted": 1, "event_ids": ["given"]}
+both = pytest.mark.parametrize("kind", ["sync", "async"])
+
+
+@both
+def test_a_call_is_sent_again_until_it_is_answered(kind: str) -> None:
+    answers = Answers(
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("late"),
+        httpx.Response(503, headers={"retry-after": "2"}),
+        httpx.Response(200, json=ALIVE),
+    )
+    assert answers.call(kind, "healthz").status == "alive"
+    assert len(answers.requests) == 4
+    first, second, third = answers.pauses
+    assert 0 <= first <= 0.1
+    assert 0 <= second <= 0.2
+    assert third == 2
+
+
+@both
+def test_an_event_keeps_its_id_when_it_is_sent_again(kind: str) -> None:
+    answers = Answers(httpx.ReadError("cut off"), httpx.Response(202, json=ACCEPTED))
+    events = [
+        EventBody(user_id="u", item_id="i", event_type="view"),
+        EventBody(event_id="given", user_id="u", item_id="i", event_type="view"),
+    ]
+    answers.call(kind, "post_events", events)
+    first, second = (request.content for request in answers.requests)
+    assert first == second
+    sent, given_ = httpx.Response(200, content=first).json()
+    assert len(sent["event_id"]) == 32
+    assert given_["event_id"] == "given"
+
+
+@both
+@pytest.mark.parametrize(
+    ("status", "attempts", "kind_of_error"),
+    [
+        (400, 1, InvalidRequestError),
+        (404, 1, NotFoundError),
+        (422, 1, InvalidRequestError),
+        (500, 1, ServerFailedError),
+        (429, 4, UnavailableError),
+        (503, 4, UnavailableError),
+        (504, 4, UnavailableError),
+        (599, 1, ServerFailedError),
+    ],
+)
+def test_what_cannot_help_is_not_sent_again(
+    kind: str, status: int, attempts: int, kind_of_error: type[ProblemError]
+) -> None:
+    answers = Answers(*(httpx.Response(status, text="<html>") for _ in range(attempts)))
+    with pytest.raises(kind_of_error) as caught:
+        answers.call(kind, "trending")
+    assert len(answers.requests) == attempts
+    assert caught.value.status == status
+    assert caught.value.detail == "<html>"
+
+
+@both
+def test_a_server_that_asks_for_long_patience_is_not_asked_again(kind: str) -> None:
+    answers = Answers(httpx.Response(503, headers={"retry-after": "3600"}))
+    with pytest.raises(UnavailableError):
+        answers.call(kind, "trending")
+
+
+@both
+def test_no_answer_at_all_names_the_last_reason(kind: str) -> None:
+    answers = Answers(*(httpx.ConnectError("refused") for _ in range(4)))
+    with pytest.raises(UnreachableError, match="GET /healthz: no answer in 4 attempts: refused"):
+        answers.call(kind, "healthz")
+
+
+@both
+@pytest.mark.parametrize("content", [b"<html>", b"{}", b'{"status":"asleep"}'])
+def test_an_answer_that_does_not_fit_is_refused(kind: str, content: bytes) -> None:
+    answers = Answers(httpx.Response(200, content=content))
+    with pytest.raises(UnexpectedAnswerError, match="GET /healthz"):
+        answers.call(kind, "healthz")
+
+
+@given(attempt=st.integers(1, 20), drawn=st.floats(0, 1, exclude_max=True))
+def test_pauses_grow_up_to_a_bound(attempt: int, drawn: float) -> None:
+    retries = Retries(attempts=10, first_seconds=0.5, longest_seconds=4)
+    pause = retries.pause(attempt, drawn)
+    if attempt >= 10:
+        assert pause is None
+    else:
+        assert pause == drawn * min(4, 0.5 * 2 ** (attempt - 1))
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("120", 120.0),
+        ("Fri, 02 Jan 2026 03:04:15 GMT", 10.0),
+        ("Fri, 02 Jan 2026 03:04:15 -0000", 10.0),
+        ("Fri, 02 Jan 2020 00:00:00 GMT", 0.0),
+        ("soon", None),
+        ("-1", None),
+        ("", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> None:
+    assert retry_after({"retry-after": value}, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    "field", [{"attempts": 0}, {"first_seconds": -1.0}, {"longest_seconds": float("nan")}]
+)
+def test_retries_that_make_no_sense_are_refused(field: dict[str, Any]) -> None:
+    (name,) = field
+    with pytest.raises(ValueError, match=f"`{name}` must be"):
+        Retries(**field)
+
+
+def test_the_client_needs_no_tensorflow() -> None:
+    script = "import sys, riverrun.client; sys.exit(int('tensorflow' in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,323 @@
+"""TensorFlow Serving's gRPC API, called with its published stubs."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.framework.tensor_pb2 import TensorProto
+from tensorflow_serving.apis.classification_pb2 import ClassificationRequest
+from tensorflow_serving.apis.get_model_metadata_pb2 import (
+    GetModelMetadataRequest,
+    SignatureDefMap,
+)
+from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest
+from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
+from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
+
+from serving.bundle import Bundle
+from serving.grpc.server import grpc_server
+from serving.item_rows import ItemRows
+from serving.live_model import LiveModel, ModelHolder
+from serving.prediction.predictor import Predictor, version_number
+from serving.settings import BatchingSettings, ServingSettings, TensorFlowServingSettings
+from tests.support.tiny_bundle import build_tiny_bundle
+
+SECONDS = 60.0
+MAX_BYTES = TensorFlowServingSettings().max_message_bytes
+VERSION = 1767323045 * 65536
+Error = grpc.RpcError
+
+
+def live_model(bundle: Bundle, max_rows: int) -> LiveModel:
+    batching = BatchingSettings(max_rows=max_rows)
+    return LiveModel.create(bundle, ItemRows(), ServingSettings(batching=batching))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return Bundle.load(build_tiny_bundle(tmp_path_factory.mktemp("bundles")))
+
+
+@pytest.fixture(scope="module", params=[1, 64], ids=["alone", "micro-batched"])
+def channel(bundle: Bundle, request: pytest.FixtureRequest) -> Iterator[grpc.Channel]:
+    predictor = Predictor(ModelHolder(live_model(bundle, request.param)), "riverrun")
+    with connected(predictor) as channel:
+        yield channel
+
+
+class connected:  # noqa: N801 - a context manager
+    """A channel to a server of its own."""
+
+    def __init__(self, predictor: Predictor, max_bytes: int = MAX_BYTES) -> None:
+        self._server = grpc_server(
+            predictor, "127.0.0.1:0", threads=64, max_message_bytes=max_bytes
+        )
+
+    def __enter__(self) -> grpc.Channel:
+        port = self._server.__enter__()
+        options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options)
+        return self._channel
+
+    def __exit__(self, *error: Any) -> None:
+        self._channel.close()
+        self._server.__exit__(*error)
+
+
+def request_of(inputs: Mapping[str, Any], signature: str = "", **spec: Any) -> PredictRequest:
+    request = PredictRequest()
+    request.model_spec.name = spec.get("name", "riverrun")
+    request.model_spec.signature_name = signature
+    if "version" in spec:
+        request.model_spec.version.value = spec["version"]
+    if "label" in spec:
+        request.model_spec.version_label = spec["label"]
+    for name, value in inputs.items():
+        tensor = value if isinstance(value, TensorProto) else tf.make_tensor_proto(value)
+        request.inputs[name].CopyFrom(tensor)
+    return request
+
+
+def history(*item_ids: str, rows: int = 1) -> dict[str, Any]:
+    length = len(item_ids)
+    return {
+        "item_ids": np.array([item_ids] * rows, dtype=object).reshape(rows, length),
+        "event_types": np.full((rows, length), "view", dtype=object),
+        "timestamps": np.tile(np.arange(1, length + 1), (rows, 1)),
+        "query_text": np.full(rows, "", dtype=object),
+    }
+
+
+def predicted(channel: grpc.Channel, request: PredictRequest) -> dict[str, Any]:
+    answer = PredictionServiceStub(channel).Predict(request, timeout=SECONDS)
+    assert answer.model_spec.version.value == VERSION
+    return {name: tf.make_ndarray(tensor) for name, tensor in answer.outputs.items()}
+
+
+def refused(channel: grpc.Channel, request: PredictRequest) -> grpc.RpcError:
+    with pytest.raises(Error) as caught:
+        PredictionServiceStub(channel).Predict(request, timeout=SECONDS)
+    return caught.value
+
+
+def test_every_signature_answers_a_batch_as_the_saved_model_does(
+    channel: grpc.Channel, bundle: Bundle
+) -> None:
+    sizes = {0: 3, 1: 5}
+    random = np.random.default_rng(7)
+    for name, function in bundle.signatures.items():
+        inputs: dict[str, Any] = {}
+        for key, spec in function.structured_input_signature[1].items():
+            shape = [size or sizes[axis] for axis, size in enumerate(spec.shape)]
+            if spec.dtype == tf.string:
+                inputs[key] = random.choice(np.array(["i1", "i7", "view", ""], object), shape)
+            elif spec.dtype == tf.int64:
+                inputs[key] = random.integers(1, 100, shape)
+            else:
+                inputs[key] = random.normal(size=shape).astype(np.float32)
+        received = predicted(channel, request_of(inputs, name))
+        expected = function(**{key: tf.constant(value) for key, value in inputs.items()})
+        assert received.keys() == expected.keys()
+        for key, value in expected.items():
+            if value.dtype == tf.string:
+                np.testing.assert_array_equal(received[key], value.numpy())
+            else:
+                np.testing.assert_allclose(received[key], value.numpy(), atol=1e-5)
+
+
+def test_a_history_is_strings_in_and_ranked_ids_out(channel: grpc.Channel) -> None:
+    outputs = predicted(channel, request_of(history("i1", "i6", rows=2)))
+    assert outputs["item_ids"].shape == outputs["scores"].shape == (2, 60)
+    assert {b"i1", b"i6"} <= set(outputs["item_ids"][0][:15])
+    assert (np.diff(outputs["scores"]) <= 0).all()
+    only = request_of(history("i1"))
+    only.output_filter.append("scores")
+    assert predicted(channel, only).keys() == {"scores"}
+
+
+def test_status_and_metadata(channel: grpc.Channel) -> None:
+    status = GetModelStatusRequest()
+    status.model_spec.name = "riverrun"
+    (version,) = ModelServiceStub(channel).GetModelStatus(status).model_version_status
+    assert (version.version, version.state, version.status.error_code) == (VERSION, 30, 0)
+    metadata = GetModelMetadataRequest(metadata_field=["signature_def"])
+    metadata.model_spec.name = "riverrun"
+    answer = PredictionServiceStub(channel).GetModelMetadata(metadata)
+    signatures = SignatureDefMap()
+    assert answer.metadata["signature_def"].Unpack(signatures)
+    prices = signatures.signature_def["encode_candidate"].inputs["price"]
+    assert prices.dtype == tf.float32.as_datatype_enum
+    assert [axis.size for axis in prices.tensor_shape.dim] == [-1]
+    assert signatures.signature_def["serving_default"].outputs.keys() == {"item_ids", "scores"}
+    for fields in ([], ["colour"]):
+        metadata = GetModelMetadataRequest(metadata_field=fields)
+        metadata.model_spec.name = "riverrun"
+        with pytest.raises(Error, match="INVALID_ARGUMENT"):
+            PredictionServiceStub(channel).GetModelMetadata(metadata)
+
+
+TOO_FEW = tf.make_tensor_proto("", shape=[1000, 1000, 1000])
+NO_RANK = tf.make_tensor_proto([""])
+NO_RANK.tensor_shape.unknown_rank = True
+CONTRADICTION = tf.make_tensor_proto([1, 2, 3])
+CONTRADICTION.tensor_shape.dim[0].size = 4
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"timestamps": [[1.0, 2.0]]}, "`timestamps` must be int64. Received: float32."),
+        ({"item_ids": [[1, 2]]}, "`item_ids` must be string. Received: int32."),
+        ({"item_ids": ["i1", "i6"]}, "`item_ids` must have shape [?, ?]. Received: [2]."),
+        ({"item_ids": [["i1"]]}, "along axis 1"),
+        ({"query_text": ["", ""]}, "along axis 0"),
+        ({"item_ids": np.empty((0, 2), object)}, "must have at least one row"),
+        ({"colour": ["red"]}, "inputs must be"),
+        ({"query_text": TOO_FEW}, "must have a value for every place of its shape"),
+        ({"query_text": NO_RANK}, "must have a shape that is known"),
+        ({"query_text": CONTRADICTION}, "`query_text` must be a tensor"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_named(
+    channel: grpc.Channel, changed: dict[str, Any], message: str
+) -> None:
+    error = refused(channel, request_of(history("i1", "i6") | changed))
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert message in error.details()
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "message"),
+    [
+        ({"signature": "dream"}, "INVALID_ARGUMENT", '"dream" not found in signature def'),
+        ({"version": 7}, "NOT_FOUND", "Specific(riverrun, 7)"),
+        ({"name": "other"}, "NOT_FOUND", "Latest(other)"),
+        ({"name": ""}, "INVALID_ARGUMENT", "Missing ModelSpec.name"),
+        ({"label": "canary"}, "INVALID_ARGUMENT", "label: canary"),
+    ],
+)
+def test_a_model_that_does_not_serve_is_named(
+    channel: grpc.Channel, spec: dict[str, Any], code: str, message: str
+) -> None:
+    error = refused(channel, request_of(history("i1"), **spec))
+    assert error.code() == grpc.StatusCode[code]
+    assert message in error.details()
+
+
+def test_version_and_label_name_what_serves(channel: grpc.Channel) -> None:
+    for spec in ({"version": VERSION}, {"label": "stable"}):
+        assert predicted(channel, request_of(history("i1"), **spec))
+
+
+def test_what_is_not_offered_says_so(channel: grpc.Channel) -> None:
+    with pytest.raises(Error) as caught:
+        PredictionServiceStub(channel).Classify(ClassificationRequest())
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_request_of_64_mb(channel: grpc.Channel) -> None:
+    texts = np.full(1000, "x" * 64_000, dtype=object)
+    embeddings = predicted(channel, request_of({"texts": texts}, "encode_text"))["embeddings"]
+    assert embeddings.shape == (1000, 384)
+    assert (embeddings == embeddings[0]).all()
+
+
+def test_a_request_that_is_too_large_is_refused(bundle: Bundle) -> None:
+    predictor = Predictor(ModelHolder(live_model(bundle, 1)), "riverrun")
+    with connected(predictor, max_bytes=2**20) as channel:
+        error = refused(channel, request_of({"texts": ["x" * 2**21]}, "encode_text"))
+        assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert predicted(channel, request_of({"texts": ["x"]}, "encode_text"))
+
+
+def test_64_callers_at_once_get_their_own_answers(channel: grpc.Channel) -> None:
+    histories = [history(*(f"i{n}" for n in range(k, k + 1 + k % 9))) for k in range(48)]
+    alone = [predicted(channel, request_of(each, "encode_query")) for each in histories]
+
+    def call(number: int) -> None:
+        place = number % len(histories)
+        together = predicted(channel, request_of(histories[place], "encode_query"))
+        np.testing.assert_allclose(together["embeddings"], alone[place]["embeddings"], atol=1e-5)
+
+    with ThreadPoolExecutor(64) as pool:
+        list(pool.map(call, range(640)))
+
+
+def test_a_deadline_that_passes_ends_the_call_and_nothing_else(bundle: Bundle) -> None:
+    holder = ModelHolder(live_model(bundle, 64))
+    signature = holder.current.signatures["encode_text"]
+    entered, go_on = threading.Event(), threading.Event()
+    real = signature._function
+    seen: list[int] = []
+
+    def slow(**inputs: Any) -> Any:
+        seen.append(len(inputs["texts"]))
+        entered.set()
+        assert go_on.wait(SECONDS)
+        return real(**inputs)
+
+    signature._function = slow
+    with connected(Predictor(holder, "riverrun")) as channel:
+        stub = PredictionServiceStub(channel)
+        request = request_of({"texts": ["x"]}, "encode_text")
+        first = stub.Predict.future(request, timeout=SECONDS)
+        assert entered.wait(SECONDS)
+        with pytest.raises(Error) as caught:
+            stub.Predict(request, timeout=0.1)
+        assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        while signature._run._queue.first is not None:
+            pass
+        go_on.set()
+        assert first.result(SECONDS)
+        assert predicted(channel, request)
+    assert seen == [1, 1]
+
+
+def test_a_new_model_answers_between_two_calls(tmp_path: Path) -> None:
+    models = [
+        LiveModel.create(Bundle.load(build_tiny_bundle(tmp_path, seed=seed)), ItemRows())
+        for seed in (0, 1)
+    ]
+    holder = ModelHolder(models[0])
+    with connected(Predictor(holder, "riverrun")) as channel:
+        stub = PredictionServiceStub(channel)
+        for model in models:
+            holder.swap(model)
+            answer = stub.Predict(request_of(history("i1")), timeout=SECONDS)
+            assert answer.model_spec.version.value == version_number(model.bundle_version)
+
+
+def test_a_port_that_is_taken_is_named(bundle: Bundle) -> None:
+    predictor = Predictor(ModelHolder(live_model(bundle, 1)), "riverrun")
+    with grpc_server(predictor, "127.0.0.1:0", threads=1, max_message_bytes=MAX_BYTES) as port:
+        again = grpc_server(predictor, f"127.0.0.1:{port}", threads=1, max_message_bytes=MAX_BYTES)
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
+            again.__enter__()
+
+
+def test_a_failure_is_internal_and_the_next_call_is_answered(bundle: Bundle) -> None:
+    holder = ModelHolder(live_model(bundle, 64))
+    signature = holder.current.signatures["encode_text"]
+    real = signature._function
+    failing = [True]
+
+    def sometimes(**inputs: Any) -> Any:
+        if failing:
+            raise RuntimeError("the model is broken")
+        return real(**inputs)
+
+    signature._function = sometimes
+    with connected(Predictor(holder, "riverrun")) as channel:
+        request = request_of({"texts": ["x"]}, "encode_text")
+        error = refused(channel, request)
+        assert error.code() == grpc.StatusCode.INTERNAL
+        assert error.details() == "The server failed; its log says why."
+        failing.clear()
+        assert predicted(channel, request)
