@@ -154,12 +154,18 @@ class ServingModule(tf.Module):
             tf.gather(column, order, batch_dims=1)
             for column in (known, rows, event_types, timestamps)
         )
-        asked = tf.cast(query_text != "", tf.float32)[:, None]
+        # Reading nothing would take most of the time.
+        asked = query_text != ""
+        texts = tf.cond(
+            tf.reduce_any(asked),
+            lambda: tf.cast(self.text_tower(query_text), tf.float32),
+            lambda: tf.zeros([tf.shape(query_text)[0], self.text_tower.dimension]),
+        )
         return self.encode_query_from_embeddings(
             tf.gather(self.candidates, tf.maximum(rows, 0)),
             event_types,
             tf.where(known, timestamps, 0),
-            tf.cast(self.text_tower(query_text), tf.float32) * asked,
+            texts * tf.cast(asked, tf.float32)[:, None],
         )
 
     def encode_query_from_embeddings(

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from serving.candidate_index import Neighbours
+from serving.candidate_space import CandidateSpace
 from serving.encoder import Encoder
 from serving.exact_index import ExactIndex
 from serving.live_model import LiveModel, ModelHolder
@@ -32,10 +33,11 @@ def model_of(index: ExactIndex, count: int) -> LiveModel:
     if count:
         for each in (table, index):
             each.upsert([f"i{number}" for number in range(count)], embeddings)
-    return LiveModel("v1", NO_ENCODER, table, index)
+    return LiveModel(SPACE, NO_ENCODER, table, index)
 
 
 NO_ENCODER = cast(Encoder, object())
+SPACE = CandidateSpace("v1", DIMENSION, 1.0, {})
 
 
 def ask(model: LiveModel, count: int = 5) -> None:
