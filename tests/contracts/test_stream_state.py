@@ -152,10 +152,10 @@ def test_a_conflict_changes_nothing(state: OpenState) -> None:
     version = state.load(0, (), ()).version
     before = contents(state)
     everything = Updates(
-        {"u": history("u", 2), "v": history("v", 1)},
-        {"i": statistics("i", 1)},
-        {"i": Item(item_id="i")},
-        {"u": None},
+        histories={"u": history("u", 2), "v": history("v", 1)},
+        statistics={"i": statistics("i", 1)},
+        items={"i": Item(item_id="i")},
+        users={"u": None},
     )
     for stale in (version - 1, version + 1):
         with pytest.raises(StateConflict, match="partition 0 is not at version"):
