@@ -1,6 +1,7 @@
 """A shop on a Kafka and a Redis, and its workers: processes to be killed by tests."""
 
 import multiprocessing
+import os
 import random
 import time
 from collections.abc import Callable
@@ -35,15 +36,24 @@ SETTINGS = StreamingSettings(
     max_retry_seconds=0.5,
     event_types=("view", "cart", "purchase"),
 )
-MAX_HISTORY = 12
 SETTLE_SECONDS = 90.0
-LOOK_SECONDS = 0.01
+LOOK_SECONDS = 0.03
 
 _PRELOADED = ["feature_repo.feast_online_features", __name__]
 
 
-def work(home: Path, connection: KafkaConnection, redis_url: str, pipe: Connection) -> None:
+def work(
+    home: Path,
+    connection: KafkaConnection,
+    redis_url: str,
+    settings: StreamingSettings,
+    max_history: int,
+    pipe: Connection,
+) -> None:
     """Work until anything comes through the pipe, or the worker fails; say at last why it did."""
+    with (home / "worker.log").open("ab") as output:
+        for number in (1, 2):
+            os.dup2(output.fileno(), number)
     log = KafkaLog(connection)
     online = open_online_features(redis_url, home / "registry.db")
     archive = Archive(home / "archive")
@@ -53,12 +63,12 @@ def work(home: Path, connection: KafkaConnection, redis_url: str, pipe: Connecti
             online,
             state,
             HashEncoder,
-            settings=SETTINGS,
-            max_history=MAX_HISTORY,
+            settings=settings,
+            max_history=max_history,
             clock=lambda: NOW,
         )
         archiver = StandbyArchiver(
-            archive.root, lambda: Archiver(log, archive, settings=SETTINGS, clock=lambda: NOW)
+            archive.root, lambda: Archiver(log, archive, settings=settings, clock=lambda: NOW)
         )
         worker.start()
         archiver.start()
@@ -71,15 +81,14 @@ def work(home: Path, connection: KafkaConnection, redis_url: str, pipe: Connecti
 
 
 class WorkerProcess:
-    """A started worker."""
+    """A started worker; its arguments are those of `work`, without the pipe."""
 
-    def __init__(self, home: Path, connection: KafkaConnection, redis_url: str) -> None:
+    def __init__(self, *shop: Any) -> None:
         # Forked from a process that has imported all this already: restarts take milliseconds.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_PRELOADED)
         self._pipe, theirs = context.Pipe()
-        arguments = (home, connection, redis_url, theirs)
-        self._process: BaseProcess = context.Process(target=work, args=arguments, daemon=True)
+        self._process: BaseProcess = context.Process(target=work, args=(*shop, theirs), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -106,10 +115,21 @@ class WorkerProcess:
 class KafkaShop:
     """Topics, a database and an archive that outlive the workers on them."""
 
-    def __init__(self, home: Path, kafka_address: str, redis_url: str, **kafka: object) -> None:
+    def __init__(
+        self,
+        home: Path,
+        kafka_address: str,
+        redis_url: str,
+        *,
+        max_history: int = 12,
+        **kafka: object,
+    ) -> None:
         home.mkdir(parents=True)
         self.home = home
+        self.settings_file = home / "riverrun.toml"
         self.redis_url = redis_url
+        self.settings = SETTINGS
+        self.max_history = max_history
         settings = {"partitions": 2, "session_timeout_seconds": 1.0, "timeout_seconds": 5.0}
         self.connection = fresh_topics(kafka_address, **{**settings, **kafka})
         self.archive = Archive(home / "archive")
@@ -120,7 +140,9 @@ class KafkaShop:
         open_online_features(redis_url, home / "registry.db").close()
 
     def start(self) -> WorkerProcess:
-        return WorkerProcess(self.home, self.connection, self.redis_url)
+        return WorkerProcess(
+            self.home, self.connection, self.redis_url, self.settings, self.max_history
+        )
 
     def send(self, requests: list[list[Record]]) -> None:
         for request in requests:
@@ -149,6 +171,10 @@ class KafkaShop:
         online = open_online_features(self.redis_url, self.home / "registry.db")
         with closing(online), closing(RedisState(self.redis_url)) as state:
             return final_state(self.log, online, state, self.archive)
+
+    def output(self) -> str:
+        """Return what the workers have printed."""
+        return (self.home / "worker.log").read_text()
 
     def close(self) -> None:
         self.log.close()
