@@ -1,10 +1,8 @@
 """The real commands on a Kafka and a Redis: a replica that is killed, a worker that is stopped."""
 
-import gc
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -29,9 +27,6 @@ pytestmark = [
     pytest.mark.kafka,
     pytest.mark.redis,
     pytest.mark.timeout(600),
-    # kafka-python leaks a socket for every connection that is refused.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 STOP_SECONDS = 10.0
@@ -50,23 +45,18 @@ def broker(tmp_path: Path) -> Iterator[KafkaServer]:
 
 @pytest.fixture
 def shop(tmp_path: Path, broker: KafkaServer, redis_url: str) -> Iterator[KafkaShop]:
-    shop = KafkaShop(tmp_path / "shop", broker.address, database(redis_url, 2))
-    shop.settings_file.write_text(
-        f'home = "{shop.home}"\n'
-        f'log_url = "kafka://{broker.address}/{shop.connection.prefix}"\n'
-        f'online_url = "{shop.redis_url}"\n'
-        "[streaming.kafka]\npartitions = 2\ntimeout_seconds = 2\n"
-    )
+    shop = KafkaShop(
+        tmp_path / "shop", broker.address, database(redis_url, 2),
+        max_history=128, timeout_seconds=2.0,
+    )  # fmt: skip
     yield shop
     shop.close()
-    gc.collect()
 
 
 @contextmanager
 def started(shop: KafkaShop, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
-    command = [sys.executable, "-m", "riverrun", *arguments, "--settings", str(shop.settings_file)]
     with (shop.home / "worker.log").open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
+        process = subprocess.Popen(shop.command(*arguments), stdout=output, stderr=output)
     try:
         yield process
     finally:
@@ -98,14 +88,15 @@ def test_a_replica_that_was_killed_is_ready_once_it_has_caught_up(
     vector = np.full(manifest.dimension, manifest.dimension**-0.5, np.float32)
     change = ItemUpsert(new, vector, manifest.version)
     shop.log.append(ITEM_EMBEDDINGS, [encode_change(change)])
-    broker.stop()
-    with started(shop, "serve", "--port", port):
-        wait_until(lambda: answer(f"{url}/readyz") != 0, "the replica does not answer")
-        assert answer(f"{url}/readyz") == 503
-        broker.start()
-        wait_until(lambda: answer(f"{url}/readyz") == 200, "the replica is not ready again")
-        assert answer(f"{url}/v1/items/i60") == 200
-        assert answer(f"{url}/v1/items/i60/similar") == 200
+    with shop.disconnected():
+        broker.stop()
+        with started(shop, "serve", "--port", port):
+            wait_until(lambda: answer(f"{url}/readyz") != 0, "the replica does not answer")
+            assert answer(f"{url}/readyz") == 503
+            broker.start()
+            wait_until(lambda: answer(f"{url}/readyz") == 200, "the replica is not ready again")
+            assert answer(f"{url}/v1/items/i60") == 200
+            assert answer(f"{url}/v1/items/i60/similar") == 200
 
 
 def test_a_worker_that_is_told_to_stop_stops_in_good_order(shop: KafkaShop) -> None:

@@ -13,8 +13,6 @@ from feature_repo.online_features import UserEmbedding
 from feature_repo.open_online_features import open_online_features
 from feature_repo.schema import Event, User
 from streaming.dead_letters import dead_letters
-from streaming.rebuild import rebuild
-from streaming.redis_state import RedisState
 from tests.support.kafka_stream import KafkaShop, database
 from tests.support.stream import NOW, event, user
 from tests.support.traffic import Record
@@ -70,9 +68,7 @@ def test_an_erased_user_is_gone_and_does_not_come_back(shop: KafkaShop) -> None:
     assert is_forgotten(shop, "u0")
     assert is_known(shop, "u1")
     worker.stop()
-    online = open_online_features(shop.redis_url, shop.home / "registry.db")
-    with closing(online), closing(RedisState(shop.redis_url)) as state:
-        rebuild(shop.archive, state, online, shop.log, max_history=shop.max_history)
+    shop.run("rebuild")
     worker = shop.start()
     shop.settle()
     assert is_forgotten(shop, "u0")

@@ -1,7 +1,5 @@
 """Records that nobody can use, in the middle of good ones: kept with a reason, and put back."""
 
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,20 +67,6 @@ def send(shop: KafkaShop, records: list[tuple[bytes | None, bytes | None]]) -> N
     producer.close()
 
 
-def replay(shop: KafkaShop) -> str:
-    url = f"kafka://{shop.connection.servers[0]}/{shop.connection.prefix}"
-    shop.settings_file.write_text(
-        f'log_url = "{url}"\n[streaming.kafka]\nmax_message_bytes = {12 * 2**20}\n'
-    )
-    command = [sys.executable, "-m", "riverrun", "dead-letters", "replay"]
-    done = subprocess.run(
-        [*command, "--settings", str(shop.settings_file)],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stderr
-
-
 def seen(shop: KafkaShop) -> list[str]:
     """Return the items of the user's history."""
     history = shop.state()["histories"]["u1"]
@@ -103,7 +87,7 @@ def test_poison_stops_nothing_and_can_be_put_back(shop: KafkaShop) -> None:
         assert (None if text is None else text.encode("utf-8", "surrogateescape")) == key
     worker.stop()
 
-    assert f"{len(POISON)} records were put back" in replay(shop)
+    assert f"{len(POISON)} records were put back" in shop.run("dead-letters", "replay")
     # One of the reasons is mended; the others remain.
     shop.settings = shop.settings.model_copy(update={"event_types": ()})
     worker = shop.start()
@@ -112,4 +96,4 @@ def test_poison_stops_nothing_and_can_be_put_back(shop: KafkaShop) -> None:
     assert seen(shop) == ["i1", "i2", "i3"]
     again = Counter(letter.record.value for letter in dead_letters(shop.log))
     assert again == Counter({value: 1 if value == UNKNOWN_TYPE[1] else 2 for _, value in POISON})
-    assert f"{len(POISON) - 1} records were put back" in replay(shop)
+    assert f"{len(POISON) - 1} records were put back" in shop.run("dead-letters", "replay")

@@ -3,9 +3,11 @@
 import multiprocessing
 import os
 import random
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -37,6 +39,7 @@ SETTINGS = StreamingSettings(
     event_types=("view", "cart", "purchase"),
 )
 SETTLE_SECONDS = 90.0
+COMMAND_SECONDS = 120.0
 LOOK_SECONDS = 0.03
 
 _PRELOADED = ["feature_repo.feast_online_features", __name__]
@@ -138,11 +141,36 @@ class KafkaShop:
             client.flushdb()
         # The registry is made once, not by all workers at once.
         open_online_features(redis_url, home / "registry.db").close()
+        chosen = self.connection.settings.model_dump(exclude_defaults=True)
+        lines = [
+            f'home = "{home}"',
+            f'log_url = "kafka://{kafka_address}/{self.connection.prefix}"',
+            f'online_url = "{redis_url}"',
+            f"history_length = {max_history}",
+            "[streaming.kafka]",
+            *(f"{name} = {value}" for name, value in chosen.items()),
+        ]
+        self.settings_file.write_text("\n".join(lines) + "\n")
 
     def start(self) -> WorkerProcess:
         return WorkerProcess(
             self.home, self.connection, self.redis_url, self.settings, self.max_history
         )
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line of a real `riverrun` on this shop."""
+        return [
+            sys.executable, "-m", "riverrun", *arguments, "--settings", str(self.settings_file)
+        ]  # fmt: skip
+
+    def run(self, *arguments: str) -> str:
+        """Run a real `riverrun` and return what it says."""
+        command = self.command(*arguments)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stderr
 
     def send(self, requests: list[list[Record]]) -> None:
         for request in requests:
@@ -161,16 +189,20 @@ class KafkaShop:
 
     def _is_settled(self, state: RedisState) -> bool:
         ends = {source: end for source, end in self.log.ends(TOPICS).items() if end}
-        return (
-            positions_of(state) == ends
-            and state.count_unpushed() == 0
-            and self.archive.positions() == ends
-        )
+        reached = {source: at for source, at in positions_of(state).items() if at}
+        return reached == ends and state.count_unpushed() == 0 and self.archive.positions() == ends
 
     def state(self) -> dict[str, Any]:
         online = open_online_features(self.redis_url, self.home / "registry.db")
         with closing(online), closing(RedisState(self.redis_url)) as state:
             return final_state(self.log, online, state, self.archive)
+
+    @contextmanager
+    def disconnected(self) -> Iterator[None]:
+        """Without connections: kafka-python leaks a socket for every one that is refused."""
+        self.log.close()
+        yield
+        self.log = KafkaLog(self.connection)
 
     def output(self) -> str:
         """Return what the workers have printed."""
