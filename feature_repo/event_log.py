@@ -1,6 +1,6 @@
 """The contract of a durable, ordered, partitioned log (Kafka, or the embedded SQLite log)."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 EVENTS = "events"
@@ -28,8 +28,11 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
-Positions = Callable[[Collection[TopicPartition]], Mapping[TopicPartition, int]]
-"""Gives the offset at which to continue each of some partitions; it may leave some out."""
+Positions = Callable[[Mapping[TopicPartition, int | None]], Mapping[TopicPartition, int]]
+"""Gives the offset at which to continue each of some partitions; it may leave some out.
+
+It is told where the group has committed each of them, None where it has committed nothing.
+"""
 
 
 class Message(NamedTuple):

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from feature_repo.archive import Archive
+from feature_repo.event_log import EventLogError
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from riverrun.errors import UserError
 from riverrun.server import ServingParts
@@ -19,7 +20,7 @@ from streaming.metrics import StreamMetrics
 from streaming.rebuild import require_whole
 from streaming.retention import housekeep
 from streaming.standby_archiver import StandbyArchiver
-from streaming.stream_state import StateLost
+from streaming.stream_state import StateError
 from streaming.worker import Worker
 
 
@@ -56,24 +57,24 @@ def open_stream(
 ) -> StreamParts:
     """Fold what was imported since the last start, then start to follow the log.
 
-    `stack` stops the threads. Raises `UserError` where the state is lost.
+    `stack` stops the threads. Raises `UserError` where the state is lost, or a server is down.
     """
     state = open_state(settings)
     stack.callback(state.close)
     archive = Archive(settings.archive)
     try:
         require_whole(state, archive)
-    except StateLost as error:
+        materialise(
+            archive,
+            state,
+            serving.online,
+            serving.log,
+            settings=settings.streaming.co_visitation,
+            max_history=settings.history_length,
+            progress=progress,
+        )
+    except (StateError, EventLogError) as error:
         raise UserError(str(error)) from error
-    materialise(
-        archive,
-        state,
-        serving.online,
-        serving.log,
-        settings=settings.streaming.co_visitation,
-        max_history=settings.history_length,
-        progress=progress,
-    )
     worker = Worker(
         serving.log,
         serving.online,

@@ -186,20 +186,26 @@ class KafkaLogConsumer:
         if not self._unplaced:
             return
         places = sorted(self._unplaced)
-        given = self._mine(self._stored_positions([self._ours(place) for place in places]))
-        positions = {place: given[place] for place in places if place in given}
         with self._connection.reporting("cannot be read"):
-            rest = [place for place in places if place not in positions]
-            if rest and self._group is not None:
-                for place in rest:
-                    committed = self._consumer.committed(place, timeout_ms=self._milliseconds)
-                    if committed is not None:
-                        positions[place] = committed
+            committed = {place: self._committed(place) for place in places}
+        # Asked after the group: what is stored is then no older than what is committed.
+        given = self._mine(
+            self._stored_positions({self._ours(place): at for place, at in committed.items()})
+        )
+        positions = {place: at for place, at in committed.items() if at is not None}
+        positions |= {place: given[place] for place in places if place in given}
+        with self._connection.reporting("cannot be read"):
             new = [place for place in places if place not in positions]
             positions |= self._consumer.beginning_offsets(new, timeout_ms=self._milliseconds)
         self._move(positions)
         self._consumer.resume(*places)
         self._unplaced.clear()
+
+    def _committed(self, place: Place) -> int | None:
+        if self._group is None:
+            return None
+        offset: int | None = self._consumer.committed(place, timeout_ms=self._milliseconds)
+        return offset
 
     def _move(self, positions: Mapping[Place, int]) -> None:
         if not positions:

@@ -24,7 +24,7 @@ from streaming.processor import Updates
 from streaming.publisher import Publisher
 from streaming.settings import CoVisitationSettings
 from streaming.statistics import DAY, HOUR, WEEK, merge
-from streaming.stream_state import IMPORTED, OpenState, StateContents
+from streaming.stream_state import IMPORTED, OpenState, StateConflict, StateContents
 
 Progress = Callable[[str, int, int], None]
 """Is told what is being done, how many are done, and of how many."""
@@ -70,18 +70,22 @@ def materialise(
 ) -> int:
     """Fold what imports have added since the last time; return the number of events.
 
-    Run it while no worker runs on the state. User embeddings are left to the first request
-    or event of each user. Interrupted at any moment, it ends in the same state when repeated.
+    Run it while no worker follows the log. User embeddings are left to the first request or
+    event of each user. Interrupted at any moment, it ends in the same state when repeated, and so
+    do several at once, as workers that start together are.
     """
-    segments = unfolded_segments(archive, state)
     total = 0
-    for number, segment in enumerate(segments):
-        progress("segments", number, len(segments))
-        scan = archive.scan_segment(segment)
-        total += fold_events(scan, state, max_history, [segment], settings)
-    if segments:
-        progress("segments", len(segments), len(segments))
-        commit_imported(state, Updates(users={user.user_id: user for user in archive.users()}))
+    while segments := unfolded_segments(archive, state):
+        try:
+            # Users first: once the last segment is folded, nobody looks again.
+            commit_imported(state, Updates(users={user.user_id: user for user in archive.users()}))
+            for number, segment in enumerate(segments):
+                progress("segments", number, len(segments))
+                scan = archive.scan_segment(segment)
+                total += fold_events(scan, state, max_history, [segment], settings)
+            progress("segments", len(segments), len(segments))
+        except StateConflict:
+            continue  # Another folds them too: look again at what is left.
     push_unpushed(state, online, log, progress)
     return total
 
@@ -114,7 +118,8 @@ def fold_events(
 ) -> int:
     """Fold events of the archive, none of which is in the state; return their number.
 
-    segments: their names, if they are whole segments.
+    segments: their names, if they are whole segments. Returns 0 where another has folded them
+    meanwhile, and raises `StateConflict` where another folds anything at the same time.
     """
     settings = settings or CoVisitationSettings()
     columns = ["user_id", "timestamp", "event_id", "item_id", "event_type", "value"]
@@ -122,32 +127,36 @@ def fold_events(
     events = events.with_columns(pl.col("timestamp").dt.epoch("us"), pl.col("value").fill_null(0.0))
     earlier: list[UserHistory] = []
     for histories in _newest(events, max_history):
-        known = state.load(IMPORTED, histories, ()).histories
-        earlier += known.values()
+        known = state.load(IMPORTED, histories, ())
+        earlier += known.histories.values()
         updates = Updates()
         for user_id, newest in histories.items():
-            before = known.get(user_id)
+            before = known.histories.get(user_id)
             after = fold(before, newest, max_history) if before else UserHistory(user_id, newest)
             if after is not before:
                 updates.histories[user_id] = after
         # Histories may be folded again after a crash: a known event changes nothing.
-        commit_imported(state, updates)
+        state.commit(IMPORTED, known.version, updates, {})
     counted = count_columns(events)
     paired: dict[str, CoVisitation] = {}
     if settings.neighbours:
         paired = co_visited(events, _event_columns(earlier), settings, max_history)
-    known_items = state.load(IMPORTED, (), counted.keys() | paired.keys())
-    for item_id in counted.keys() & known_items.statistics.keys():
-        counted[item_id] = merge(known_items.statistics[item_id], counted[item_id])
-    for item_id in paired.keys() & known_items.co_visitation.keys():
-        paired[item_id] = merge_pairs(known_items.co_visitation[item_id], paired[item_id])
+    known = state.load(IMPORTED, (), counted.keys() | paired.keys())
+    # Asked after the version was read: who folds them from here on makes the commit a conflict.
+    if not state.folded_segments().isdisjoint(segments):
+        return 0
+    for item_id in counted.keys() & known.statistics.keys():
+        counted[item_id] = merge(known.statistics[item_id], counted[item_id])
+    for item_id in paired.keys() & known.co_visitation.keys():
+        paired[item_id] = merge_pairs(known.co_visitation[item_id], paired[item_id])
     # Counts may not, so they and the segment's name are one transaction.
-    commit_imported(state, Updates(statistics=counted, co_visitation=paired), segments)
+    updates = Updates(statistics=counted, co_visitation=paired)
+    state.commit(IMPORTED, known.version, updates, {}, segments)
     return events.height
 
 
 def commit_imported(state: OpenState, updates: Updates, segments: Sequence[str] = ()) -> None:
-    """Commit what came from the archive. No worker does, so there is nobody to conflict with."""
+    """Commit whole values that came from the archive, over whatever was there."""
     version = state.load(IMPORTED, (), ()).version
     state.commit(IMPORTED, version, updates, {}, segments)
 

@@ -7,7 +7,7 @@ from feature_repo.archive import Archive
 from feature_repo.event_log import EventLog
 from feature_repo.history import DEFAULT_MAX_LENGTH
 from feature_repo.online_features import OnlineFeatures
-from streaming.archiver import LIVE
+from streaming.archiver import LIVE, TOPICS
 from streaming.materialise import Progress, commit_imported, fold_events, push_unpushed
 from streaming.processor import Updates
 from streaming.stream_state import OpenState, StateLost, positions_of
@@ -30,7 +30,7 @@ def rebuild(
     1. Empty the state; say that a rebuild has begun.
     2. Fold the events day by day, for two segments may hold one event, but not two days.
     3. Take up items and users, deleted items too.
-    4. Set the positions of the log that the archive reaches.
+    4. Set the positions of the log that the archive reaches: the start, where it has nothing.
     5. Say that the rebuild has ended, and which imports are in it.
     6. Push everything to the online store.
 
@@ -40,7 +40,7 @@ def rebuild(
     """
     # 1. Empty the state.
     segments = [segment for segment in archive.segments() if not segment.startswith(LIVE)]
-    positions = archive.positions()
+    positions = {**dict.fromkeys(log.ends(TOPICS), 0), **archive.positions()}
     state.reset()
     commit_imported(state, Updates(), [BEGUN])
     # 2. Events.

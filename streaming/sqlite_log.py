@@ -283,12 +283,14 @@ class SqliteConsumer:
         self._connection.close()
 
     def _assign(self) -> None:
-        stored = self._stored_positions([TopicPartition(topic, 0) for topic in self._topics])
-        known = self._known(stored, self._topics)
-        self._positions = {
+        committed = {
             topic: 0 if self._group is None else self._log.committed(self._group, topic)
             for topic in self._topics
-        } | known
+        }
+        stored = self._stored_positions(
+            {TopicPartition(topic, 0): offset or None for topic, offset in committed.items()}
+        )
+        self._positions = committed | self._known(stored, self._topics)
 
     def _known(
         self, positions: Mapping[TopicPartition, int], topics: Collection[str]

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -147,26 +147,33 @@ class Worker:
 
     def recover(self) -> None:
         """Take up the state of the last run: redo its unfinished pushes."""
-        for statistics in self._state.all_statistics():
-            self._on_statistics(statistics)
-        for co_visitation in self._state.all_co_visitation():
-            self._on_co_visitation(co_visitation)
+        self._retrying("load", self._tell_items)
         self._to_push.update(self._retrying("load", self._state.partitions))
         self._push_lists()
         self._ready.set()
 
-    def _assigned(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+    def _tell_items(self) -> None:
+        for statistics in self._state.all_statistics():
+            self._on_statistics(statistics)
+        for co_visitation in self._state.all_co_visitation():
+            self._on_co_visitation(co_visitation)
+
+    def _assigned(
+        self, committed: Mapping[TopicPartition, int | None]
+    ) -> dict[TopicPartition, int]:
         """Return where to continue the partitions that are this worker's from now on.
 
-        The state's positions, not the group's: state and position must be of one moment.
+        The state's positions, not the group's: state and position must be of one moment. But
+        what the group has committed was in the state before, whichever worker put it there.
         """
         stored = positions_of(self._state)
-        for source in partitions:
+        for source, offset in committed.items():
+            before = self._positions.get(source, offset)
             if source in stored:
                 self._positions[source] = stored[source]
-            elif source in self._positions:
-                raise _lost(source, self._positions[source])
-        self._to_push.update({source.partition for source in stored if source in partitions})
+            elif before is not None:
+                raise _lost(source, before)
+        self._to_push.update({source.partition for source in stored if source in committed})
         return stored
 
     def step(self) -> int:

@@ -19,15 +19,18 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
     ends. Stop `riverrun up` and other workers before.
     """
     from feature_repo.archive import Archive
+    from feature_repo.event_log import EventLogError
     from feature_repo.open_online_features import open_online_features
     from riverrun.state import open_state
     from streaming.open_event_log import open_event_log
     from streaming.rebuild import rebuild as rebuild_state
+    from streaming.stream_state import StateError
 
     settings = load_settings(settings_file, home=home)
     archive = Archive(settings.archive)
-    if not archive.days():
-        raise UserError(f"{settings.archive} holds no events to rebuild from.")
+    # One without events is right where a young shop's log still holds all there was.
+    if not archive.root.is_dir():
+        raise UserError(f"there is no archive to rebuild from: {archive.root} is no folder.")
     try:
         log = open_event_log(settings.event_log_url, settings.streaming.kafka)
         online = open_online_features(settings.online_store_url, settings.registry)
@@ -46,7 +49,10 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
                 tasks[what] = bars.add_task(f"Rebuilding: {what}", total=total)
             bars.update(tasks[what], completed=done, total=total)
 
-        events = rebuild_state(
-            archive, state, online, log, max_history=settings.history_length, progress=progress
-        )
+        try:
+            events = rebuild_state(
+                archive, state, online, log, max_history=settings.history_length, progress=progress
+            )
+        except (StateError, EventLogError) as error:
+            raise UserError(str(error)) from error
     err.print(f"{events:,} events of {settings.archive} are in the state again")

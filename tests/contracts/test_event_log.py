@@ -4,7 +4,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -169,8 +169,8 @@ def test_a_consumer_continues_at_the_positions_it_is_given(log: EventLog) -> Non
     records = drain(log.consumer(None, [EVENTS]), 3)
     asked: list[TopicPartition] = []
 
-    def positions(partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        asked.extend(partitions)
+    def positions(committed: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, int]:
+        asked.extend(committed)
         return {records[2].source: records[2].offset}
 
     consumer = log.consumer("g", [EVENTS, ITEMS], positions)
@@ -178,11 +178,29 @@ def test_a_consumer_continues_at_the_positions_it_is_given(log: EventLog) -> Non
     assert {partition.topic for partition in asked} == {EVENTS, ITEMS}
 
 
+def test_who_gives_positions_is_told_what_the_group_has_committed(log: EventLog) -> None:
+    log.append(EVENTS, messages("a", "b"))
+    log.append(ITEMS, messages("x"))
+    first = log.consumer("g", [EVENTS])
+    committed = positions_after(drain(first, 2))
+    first.commit(committed)
+    first.close()
+    told: dict[TopicPartition, int | None] = {}
+
+    def positions(committed: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, int]:
+        told.update(committed)
+        return {}
+
+    assert values(drain(log.consumer("g", [EVENTS, ITEMS], positions), 1)) == ["x"]
+    assert {source: at for source, at in told.items() if at is not None} == committed
+    assert {source.topic for source in told} == {EVENTS, ITEMS}
+
+
 def test_positions_that_cannot_be_given_yet_are_asked_for_again(log: EventLog) -> None:
     log.append(EVENTS, messages("a"))
     errors = [RuntimeError("the state is down")]
 
-    def positions(_: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+    def positions(_: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, int]:
         if errors:
             raise errors.pop()
         return {}
@@ -270,9 +288,11 @@ class Member:
         self._thread.join()
         self._consumer.close()
 
-    def _positions(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        self.given.extend(partitions)
-        return {each: self._store[each] for each in partitions if each in self._store}
+    def _positions(
+        self, committed: Mapping[TopicPartition, int | None]
+    ) -> dict[TopicPartition, int]:
+        self.given.extend(committed)
+        return {each: self._store[each] for each in committed if each in self._store}
 
     def _run(self) -> None:
         while not self._stop.is_set():

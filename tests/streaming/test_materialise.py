@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.worker import Worker
-from tests.support.stream import NOW, HashEncoder, MemoryOnline, event
+from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, user
 
 MAX_HISTORY = 8
 
@@ -57,6 +58,46 @@ def test_import_and_stream_agree(tmp_path: Path) -> None:
         assert left.week == pytest.approx(right.week)
         assert left.hour == pytest.approx(right.hour)
     assert online.get(UserHistory, ["live"]) == [None]
+
+
+@pytest.mark.parametrize("call", range(12))
+def test_two_at_once_fold_each_segment_once(
+    tmp_path: Path, call: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other folds everything in front of one of the first one's calls to the state."""
+    made = events(30)
+    archive = Archive(tmp_path / "archive")
+    archive.write_events("import-1", made[:12])
+    archive.write_events("import-2", made[12:])
+    archive.write_users("import-1", [user(1)])
+    log = SqliteLog(tmp_path / "log.sqlite")
+    alone, online = SqliteState(tmp_path / "alone.sqlite"), MemoryOnline()
+    materialise(archive, alone, online, log, max_history=30)
+    one, other = SqliteState(tmp_path / "both.sqlite"), SqliteState(tmp_path / "both.sqlite")
+    calls = 0
+
+    def intruded(method: Callable[..., Any]) -> Callable[..., Any]:
+        def intrude(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == call + 1:
+                materialise(archive, other, MemoryOnline(), log, max_history=30)
+            return method(*arguments)
+
+        return intrude
+
+    for name in ("load", "commit", "folded_segments"):
+        monkeypatch.setattr(one, name, intruded(getattr(one, name)))
+    materialise(archive, one, MemoryOnline(), log, max_history=30)
+    assert calls > call
+    assert contents(other) == contents(alone)
+    assert other.count_unpushed() == 0
+    log.close()
+
+
+def contents(state: SqliteState) -> Any:
+    histories = {each.user_id: each for some in state.all_histories() for each in some}
+    return histories, {each.item_id: each for some in state.all_statistics() for each in some}
 
 
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ import pytest
 
 from feature_repo.archive import Archive
 from feature_repo.event_log import EVENTS, ITEMS, USERS, Message
+from feature_repo.online_features import ItemStatistics
 from streaming.archiver import Archiver
 from streaming.open_stream_state import open_stream_state
 from streaming.processor import Updates
 from streaming.rebuild import BEGUN, rebuild, require_whole
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
-from streaming.stream_state import IMPORTED, OpenState, StateLost
+from streaming.stream_state import IMPORTED, OpenState, StateError, StateLost
 from streaming.worker import Worker
 from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item, user
 
@@ -137,5 +138,48 @@ def test_a_worker_notices_that_its_state_was_emptied(tmp_path: Path, new_state: 
     send(log, 1)
     with pytest.raises(StateLost, match="`riverrun rebuild`"):
         worker.step()
+    worker.stop()
+    log.close()
+
+
+def test_a_new_worker_notices_that_the_state_was_emptied_before_anything_was_archived(
+    tmp_path: Path, new_state: OpenNew
+) -> None:
+    log, archive = SqliteLog(tmp_path / "log.sqlite"), Archive(tmp_path / "archive")
+    send(log, 20)
+    undisturbed, online = new_state(), MemoryOnline()
+    work(log, online, undisturbed)
+    lost = new_state()
+    with pytest.raises(StateLost, match="`riverrun rebuild`"):
+        work(log, online, lost)
+    rebuild(archive, lost, online, log, max_history=MAX_HISTORY)
+    work(log, online, lost)
+    assert contents(lost) == contents(undisturbed)
+    log.close()
+
+
+def test_a_state_that_is_down_at_the_start_is_waited_for(
+    tmp_path: Path, new_state: OpenNew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, state = SqliteLog(tmp_path / "log.sqlite"), new_state()
+    send(log, 20)
+    work(log, MemoryOnline(), state)
+    all_statistics, down = state.all_statistics, [StateError("down"), StateError("down")]
+
+    def statistics() -> Iterator[list[ItemStatistics]]:
+        yield from all_statistics()
+        if down:
+            raise down.pop()
+
+    monkeypatch.setattr(state, "all_statistics", statistics)
+    told: list[ItemStatistics] = []
+    worker = Worker(
+        log, MemoryOnline(), state, HashEncoder,
+        settings=StreamingSettings(retry_seconds=0.001),
+        on_statistics=told.extend, clock=lambda: NOW,
+    )  # fmt: skip
+    worker.recover()
+    assert worker.ready
+    assert {each.item_id for each in told} == {"i0", "i1", "i2"}
     worker.stop()
     log.close()

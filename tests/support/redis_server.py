@@ -12,6 +12,49 @@ from pathlib import Path
 import redis
 
 START_SECONDS = 20.0
+STOP_SECONDS = 10.0
+
+
+class RedisServer:
+    """One server. Its port outlives `kill`, and its data only with `options` that keep them."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        program = shutil.which("redis-server")
+        if program is None:
+            raise RuntimeError(
+                "`redis-server` must be on the PATH (apt-get install redis-server), "
+                "or RIVERRUN_TEST_REDIS_URL must name a server that tests may empty."
+            )
+        self._port = _free_port()
+        self._log = folder / "redis.log"
+        self._command = [
+            program, "--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(folder),
+            "--save", "", *options,
+        ]  # fmt: skip
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+
+    def start(self) -> None:
+        """Start the server and return once it answers."""
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(self._command, stdout=output, stderr=output)
+        deadline = time.monotonic() + START_SECONDS
+        with redis.Redis(port=self._port) as client:
+            while self._process.poll() is None and time.monotonic() < deadline:
+                try:
+                    client.ping()
+                except redis.ConnectionError:
+                    time.sleep(0.02)
+                else:
+                    return
+        self.kill()
+        raise RuntimeError(f"Redis at {self.url} does not answer:\n{self._log.read_text()}")
+
+    def kill(self) -> None:
+        """End the server as kill -9 does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(STOP_SECONDS)
 
 
 @contextmanager
@@ -24,38 +67,13 @@ def redis_server(folder: Path) -> Iterator[str]:
     if url := os.environ.get("RIVERRUN_TEST_REDIS_URL"):
         yield url
         return
-    program = shutil.which("redis-server")
-    if program is None:
-        raise RuntimeError(
-            "`redis-server` must be on the PATH (apt-get install redis-server), "
-            "or RIVERRUN_TEST_REDIS_URL must name a server that tests may empty."
-        )
-    port = _free_port()
-    log = folder / "redis.log"
-    command = [program, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            [*command, "--save", "", "--appendonly", "no"], stdout=output, stderr=output
-        )
+    server = RedisServer(folder)
     try:
-        _wait_until_it_answers(server, port, log)
-        yield f"redis://127.0.0.1:{port}/0"
+        server.start()
+        yield server.url
     finally:
-        server.terminate()
-        server.wait(10)
-
-
-def _wait_until_it_answers(server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    with redis.Redis(port=port) as client:
-        while server.poll() is None and time.monotonic() < deadline:
-            try:
-                client.ping()
-            except redis.ConnectionError:
-                time.sleep(0.02)
-            else:
-                return
-    raise RuntimeError(f"redis-server on port {port} does not answer:\n{log.read_text()}")
+        # Nothing of it is kept, so it need not take leave of anyone.
+        server.kill()
 
 
 def _free_port() -> int:

@@ -1,0 +1,115 @@
+"""The real commands on a Kafka and a Redis: a replica that is killed, a worker that is stopped."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, Message
+from riverrun.bench.server import free_port
+from riverrun.settings import load_settings
+from serving.bundle import Manifest
+from serving.item_changelog import ItemUpsert, encode_change
+from streaming.redis_state import RedisState
+from tests.support.kafka_server import KafkaServer
+from tests.support.kafka_stream import KafkaShop, database, wait_until
+from tests.support.stream import event
+from tests.support.tiny_bundle import build_tiny_bundle, tiny_items
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.kafka,
+    pytest.mark.redis,
+    pytest.mark.timeout(600),
+]
+
+STOP_SECONDS = 10.0
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[KafkaServer]:
+    """A broker of the test's own, to be stopped."""
+    folder = tmp_path / "kafka"
+    folder.mkdir()
+    server = KafkaServer(folder)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def shop(tmp_path: Path, broker: KafkaServer, redis_url: str) -> Iterator[KafkaShop]:
+    shop = KafkaShop(
+        tmp_path / "shop", broker.address, database(redis_url, 2),
+        max_history=128, timeout_seconds=2.0,
+    )  # fmt: skip
+    yield shop
+    shop.close()
+
+
+@contextmanager
+def started(shop: KafkaShop, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+    with (shop.home / "worker.log").open("ab") as output:
+        process = subprocess.Popen(shop.command(*arguments), stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answer(url: str) -> int:
+    """Return the status of the answer, and 0 where there is none."""
+    try:
+        return httpx.get(url, timeout=30).status_code
+    except httpx.TransportError:
+        return 0
+
+
+def test_a_replica_that_was_killed_is_ready_once_it_has_caught_up(
+    shop: KafkaShop, broker: KafkaServer
+) -> None:
+    bundle = build_tiny_bundle(load_settings(shop.settings_file).bundles)
+    manifest = Manifest.model_validate_json((bundle / "manifest.json").read_bytes())
+    port = str(free_port())
+    url = f"http://127.0.0.1:{port}"
+    with started(shop, "serve", "--port", port) as replica:
+        wait_until(lambda: answer(f"{url}/readyz") == 200, "the replica is not ready")
+        assert answer(f"{url}/v1/items/i60") == 404
+        os.kill(replica.pid, signal.SIGKILL)
+        replica.wait()
+    (new,) = tiny_items(1, start=60)
+    vector = np.full(manifest.dimension, manifest.dimension**-0.5, np.float32)
+    change = ItemUpsert(new, vector, manifest.version)
+    shop.log.append(ITEM_EMBEDDINGS, [encode_change(change)])
+    with shop.disconnected():
+        broker.stop()
+        with started(shop, "serve", "--port", port):
+            wait_until(lambda: answer(f"{url}/readyz") != 0, "the replica does not answer")
+            assert answer(f"{url}/readyz") == 503
+            broker.start()
+            wait_until(lambda: answer(f"{url}/readyz") == 200, "the replica is not ready again")
+            assert answer(f"{url}/v1/items/i60") == 200
+            assert answer(f"{url}/v1/items/i60/similar") == 200
+
+
+def test_a_worker_that_is_told_to_stop_stops_in_good_order(shop: KafkaShop) -> None:
+    build_tiny_bundle(load_settings(shop.settings_file).bundles)
+    events = [event(n, f"u{n % 50}", f"i{n % 60}", n % 600) for n in range(6_000)]
+    shop.log.append(
+        EVENTS, [Message(each.user_id, each.model_dump_json().encode()) for each in events]
+    )
+    with started(shop, "stream") as worker:
+        wait_until(lambda: shop.reached() > 0, "the worker commits nothing")
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(STOP_SECONDS) == 0, shop.output()
+    # What was read is pushed and archived.
+    with closing(RedisState(shop.redis_url)) as state:
+        assert state.count_unpushed() == 0
+    assert sum(shop.archive.positions().values()) > 0

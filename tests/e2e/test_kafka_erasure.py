@@ -1,0 +1,103 @@
+"""Late and future events, and a user who asks to be forgotten, through a Kafka."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from feature_repo.event_log import EVENTS, USERS
+from feature_repo.history import UserHistory
+from feature_repo.online_features import UserEmbedding
+from feature_repo.open_online_features import open_online_features
+from feature_repo.schema import Event, User
+from streaming.dead_letters import dead_letters
+from tests.support.kafka_stream import KafkaShop, database
+from tests.support.stream import NOW, event, user
+from tests.support.traffic import Record
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.kafka,
+    pytest.mark.redis,
+    pytest.mark.timeout(600),
+]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, kafka_address: str, redis_url: str) -> Iterator[KafkaShop]:
+    shop = KafkaShop(tmp_path / "shop", kafka_address, database(redis_url, 2))
+    yield shop
+    shop.close()
+
+
+def record(happened: Event) -> Record:
+    return EVENTS, happened.user_id, happened.model_dump_json().encode()
+
+
+def test_late_events_sort_in_and_future_ones_are_refused(shop: KafkaShop) -> None:
+    worker = shop.start()
+    shop.send([[record(event(n, "u1", f"i{n}", 60 * n)) for n in (3, 1)]])
+    shop.settle()
+    ahead = [
+        event(9, "u1", "i9").model_copy(update={"timestamp": NOW + timedelta(hours=hours)})
+        for hours in (25, 23)
+    ]
+    shop.send([[record(event(2, "u1", "i2", 120)), *map(record, ahead)]])
+    shop.settle()
+    worker.stop()
+    history = shop.state()["histories"]["u1"]
+    assert [each.item_id for each in history.events] == ["i1", "i2", "i3", "i9"]
+    (letter,) = dead_letters(shop.log)
+    assert "`timestamp` must be at most 1 day, 0:00:00 ahead of the clock" in letter.reason
+
+
+def test_an_erased_user_is_gone_and_does_not_come_back(shop: KafkaShop) -> None:
+    events = [event(n, f"u{n % 2}", f"i{n % 3}", n) for n in range(40)]
+    people = [user(number) for number in (0, 1)]
+    profiles: list[Record] = [
+        (USERS, each.user_id, each.model_dump_json().encode()) for each in people
+    ]
+    worker = shop.start()
+    shop.send([[*map(record, events), *profiles]])
+    shop.settle()
+    assert is_known(shop, "u0")
+    shop.send([[(USERS, "u0", None)]])
+    shop.settle()
+    assert is_forgotten(shop, "u0")
+    assert is_known(shop, "u1")
+    worker.stop()
+    shop.run("rebuild")
+    worker = shop.start()
+    shop.settle()
+    assert is_forgotten(shop, "u0")
+    assert is_known(shop, "u1")
+    # One who returns is a new user.
+    shop.send([[record(event(1_000, "u0", "i1", 99))]])
+    shop.settle()
+    worker.stop()
+    assert [each.event_id for each in shop.state()["histories"]["u0"].events] == ["e1000"]
+
+
+def traces(shop: KafkaShop, user_id: str) -> list[bool]:
+    """Say of every place whether the user is in it."""
+    state = shop.state()
+    online = open_online_features(shop.redis_url, shop.home / "registry.db")
+    with closing(online):
+        return [
+            user_id in state["histories"],
+            any(user_id in row for row in state["events"]),
+            user_id in [each.user_id for each in state["users"]],
+            online.get(UserHistory, [user_id]) != [None],
+            online.get(User, [user_id]) != [None],
+            online.get(UserEmbedding, [user_id]) != [None],
+        ]
+
+
+def is_known(shop: KafkaShop, user_id: str) -> bool:
+    return all(traces(shop, user_id))
+
+
+def is_forgotten(shop: KafkaShop, user_id: str) -> bool:
+    return not any(traces(shop, user_id))

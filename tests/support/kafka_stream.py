@@ -1,0 +1,245 @@
+"""A shop on a Kafka and a Redis, and its workers: processes to be killed by tests."""
+
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from feature_repo.archive import Archive
+from feature_repo.event_log import Message
+from feature_repo.open_online_features import open_online_features
+from streaming.archiver import Archiver
+from streaming.kafka_connection import KafkaConnection
+from streaming.kafka_log import KafkaLog
+from streaming.redis_state import RedisState
+from streaming.settings import StreamingSettings
+from streaming.standby_archiver import StandbyArchiver
+from streaming.stream_state import positions_of
+from streaming.worker import TOPICS, Worker
+from tests.support.final_state import final_state
+from tests.support.kafka_server import fresh_topics
+from tests.support.stream import NOW, HashEncoder
+from tests.support.traffic import Record
+
+SETTINGS = StreamingSettings(
+    batch_records=20,
+    statistics_seconds=0.05,
+    archive_seconds=0.1,
+    max_retry_seconds=0.5,
+    event_types=("view", "cart", "purchase"),
+)
+SETTLE_SECONDS = 90.0
+COMMAND_SECONDS = 120.0
+LOOK_SECONDS = 0.03
+
+_PRELOADED = ["feature_repo.feast_online_features", __name__]
+
+
+def work(
+    home: Path,
+    connection: KafkaConnection,
+    redis_url: str,
+    settings: StreamingSettings,
+    max_history: int,
+    pipe: Connection,
+) -> None:
+    """Work until anything comes through the pipe, or the worker fails; say at last why it did."""
+    with (home / "worker.log").open("ab") as output:
+        for number in (1, 2):
+            os.dup2(output.fileno(), number)
+    log = KafkaLog(connection)
+    online = open_online_features(redis_url, home / "registry.db")
+    archive = Archive(home / "archive")
+    with closing(log), closing(online), closing(RedisState(redis_url)) as state:
+        worker = Worker(
+            log,
+            online,
+            state,
+            HashEncoder,
+            settings=settings,
+            max_history=max_history,
+            clock=lambda: NOW,
+        )
+        archiver = StandbyArchiver(
+            archive.root, lambda: Archiver(log, archive, settings=settings, clock=lambda: NOW)
+        )
+        worker.start()
+        archiver.start()
+        while worker.failure is None and archiver.failure is None and not pipe.poll(0.05):
+            pass
+        worker.stop()
+        archiver.stop()
+        failure = worker.failure or archiver.failure
+    pipe.send(None if failure is None else f"{type(failure).__name__}: {failure}")
+
+
+class WorkerProcess:
+    """A started worker; its arguments are those of `work`, without the pipe."""
+
+    def __init__(self, *shop: Any) -> None:
+        # Forked from a process that has imported all this already: restarts take milliseconds.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_PRELOADED)
+        self._pipe, theirs = context.Pipe()
+        self._process: BaseProcess = context.Process(target=work, args=(*shop, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def kill(self) -> None:
+        """End it as kill -9 does."""
+        self._process.kill()
+        self._process.join(30)
+        self._pipe.close()
+
+    def stop(self) -> None:
+        """Let it take leave of the group. It must not have failed."""
+        self._pipe.send("stop")
+        assert self.failure() is None
+
+    def failure(self) -> str | None:
+        """Wait until it ends by itself or as it was told to, and return why it failed."""
+        assert self._pipe.poll(SETTLE_SECONDS), "the worker neither stops nor fails"
+        failure: str | None = self._pipe.recv()
+        self._process.join(30)
+        self._pipe.close()
+        return failure
+
+
+class KafkaShop:
+    """Topics, a database and an archive that outlive the workers on them."""
+
+    def __init__(
+        self,
+        home: Path,
+        kafka_address: str,
+        redis_url: str,
+        *,
+        max_history: int = 12,
+        **kafka: object,
+    ) -> None:
+        home.mkdir(parents=True)
+        self.home = home
+        self.settings_file = home / "riverrun.toml"
+        self.redis_url = redis_url
+        self.settings = SETTINGS
+        self.max_history = max_history
+        settings = {"partitions": 2, "session_timeout_seconds": 1.0, "timeout_seconds": 5.0}
+        self.connection = fresh_topics(kafka_address, **{**settings, **kafka})
+        self.archive = Archive(home / "archive")
+        self.log = KafkaLog(self.connection)
+        with redis.Redis.from_url(redis_url) as client:
+            client.flushdb()
+        # The registry is made once, not by all workers at once.
+        open_online_features(redis_url, home / "registry.db").close()
+        chosen = self.connection.settings.model_dump(exclude_defaults=True)
+        lines = [
+            f'home = "{home}"',
+            f'log_url = "kafka://{kafka_address}/{self.connection.prefix}"',
+            f'online_url = "{redis_url}"',
+            f"history_length = {max_history}",
+            "[streaming.kafka]",
+            *(f"{name} = {value}" for name, value in chosen.items()),
+        ]
+        self.settings_file.write_text("\n".join(lines) + "\n")
+
+    def start(self) -> WorkerProcess:
+        return WorkerProcess(
+            self.home, self.connection, self.redis_url, self.settings, self.max_history
+        )
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line of a real `riverrun` on this shop."""
+        return [
+            sys.executable, "-m", "riverrun", *arguments, "--settings", str(self.settings_file)
+        ]  # fmt: skip
+
+    def run(self, *arguments: str) -> str:
+        """Run a real `riverrun` and return what it says."""
+        command = self.command(*arguments)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    def send(self, requests: list[list[Record]]) -> None:
+        for request in requests:
+            for topic, key, value in request:
+                self.log.append(topic, [Message(key, value)])
+
+    def reached(self) -> int:
+        """Return how many records are in the state."""
+        with closing(RedisState(self.redis_url)) as state:
+            return sum(positions_of(state).values())
+
+    def settle(self) -> None:
+        """Wait until state, online store and archive hold all that was sent."""
+        with closing(RedisState(self.redis_url)) as state:
+            wait_until(lambda: self._is_settled(state), "the stream does not reach its end")
+
+    def _is_settled(self, state: RedisState) -> bool:
+        ends = {source: end for source, end in self.log.ends(TOPICS).items() if end}
+        reached = {source: at for source, at in positions_of(state).items() if at}
+        return reached == ends and state.count_unpushed() == 0 and self.archive.positions() == ends
+
+    def state(self) -> dict[str, Any]:
+        online = open_online_features(self.redis_url, self.home / "registry.db")
+        with closing(online), closing(RedisState(self.redis_url)) as state:
+            return final_state(self.log, online, state, self.archive)
+
+    @contextmanager
+    def disconnected(self) -> Iterator[None]:
+        """Without connections: kafka-python leaks a socket for every one that is refused."""
+        self.log.close()
+        yield
+        self.log = KafkaLog(self.connection)
+
+    def output(self) -> str:
+        """Return what the workers have printed."""
+        return (self.home / "worker.log").read_text()
+
+    def close(self) -> None:
+        self.log.close()
+
+
+def database(redis_url: str, number: int) -> str:
+    """Return the URL of another database of the same server."""
+    return f"{redis_url.rpartition('/')[0]}/{number}"
+
+
+def undisturbed(shop: KafkaShop, requests: list[list[Record]]) -> dict[str, Any]:
+    """Return the state after one worker has read it all in peace."""
+    shop.send(requests)
+    worker = shop.start()
+    shop.settle()
+    worker.stop()
+    state = shop.state()
+    shop.close()
+    assert state["histories"]
+    assert state["events"]
+    return state
+
+
+def wait_until(true: Callable[[], bool], otherwise: str) -> None:
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while not true():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(LOOK_SECONDS)
+
+
+def kill_at_work(shop: KafkaShop, worker: WorkerProcess, draw: random.Random) -> None:
+    """Kill the worker some milliseconds after it has committed something."""
+    before = shop.reached()
+    wait_until(lambda: shop.reached() > before, "the worker commits nothing")
+    time.sleep(draw.uniform(0, 0.06))
+    worker.kill()
