@@ -157,6 +157,17 @@ def test_a_broker_that_is_killed_is_an_error_until_it_is_back(server: KafkaServe
     gc.collect()
 
 
+def test_an_append_that_timed_out_spoils_no_later_one(server: KafkaServer) -> None:
+    log = KafkaLog(fresh_topics(server.address, timeout_seconds=2.0))
+    log.append(EVENTS, [Message("a", b"before")])
+    server.freeze()
+    with pytest.raises(EventLogError, match="kafka 127"):
+        log.append(EVENTS, [Message("a", b"lost?")] * 6)
+    server.thaw()
+    log.append(EVENTS, [Message("a", b"after")])
+    log.close()
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_log_can_be_opened_before_its_broker(server: KafkaServer) -> None:
