@@ -7,7 +7,7 @@ from typing import Any
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata
 from kafka import TopicPartition as Place
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import CommitFailedError
+from kafka.errors import CommitFailedError, RebalanceInProgressError
 
 from feature_repo.event_log import (
     EventLogError,
@@ -257,8 +257,9 @@ class KafkaLogConsumer:
         with self._connection.reporting("cannot commit"):
             try:
                 self._consumer.commit(offsets, timeout_ms=self._milliseconds)
-            except CommitFailedError:
-                # A rebalance: what is still ours after it is committed then.
+            except (CommitFailedError, RebalanceInProgressError):
+                # Only a poll gets on with a rebalance: what is still ours after it is committed
+                # then.
                 return
         self._uncommitted.clear()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer
 from kafka import TopicPartition as Place
+from kafka.errors import KafkaTimeoutError
 
 from feature_repo.event_log import EventLogError, Message, Positions, TopicPartition
 from streaming.kafka_connection import KafkaConnection
@@ -48,8 +49,12 @@ class KafkaLog:
             except ValueError as error:
                 # Both null, or a topic's name that no broker takes.
                 raise EventLogError(f"{self._connection}: {error}.") from error
-            for future in sent:
-                future.get(max(deadline - time.monotonic(), 0.0))
+            try:
+                for future in sent:
+                    future.get(max(deadline - time.monotonic(), 0.0))
+            except KafkaTimeoutError:
+                self._give_up(producer)
+                raise
 
     def consumer(
         self, group: str | None, topics: Sequence[str], positions: Positions | None = None
@@ -92,6 +97,17 @@ class KafkaLog:
             self._watcher.close()
         if self._producer is not None:
             self._producer.close(self._connection.settings.timeout_seconds)
+
+    def _give_up(self, producer: Any) -> None:
+        """Let the next append begin with a new producer.
+
+        An idempotent one of kafka-python whose batch has expired may wait for ever for the
+        sequence numbers that are missing, though the broker is back.
+        """
+        with self._lock:
+            if self._producer is producer:
+                self._producer = None
+        producer.close(0)
 
     def _forget(self, consumer: KafkaLogConsumer) -> None:
         with self._lock:

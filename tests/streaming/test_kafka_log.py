@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from kafka import KafkaProducer
+from kafka.errors import RebalanceInProgressError
 
 from feature_repo.event_log import (
     EVENTS,
@@ -112,6 +113,24 @@ def test_an_empty_poll_means_that_the_end_was_reached(log: KafkaLog) -> None:
     assert count == 1_000
 
 
+def test_a_commit_in_the_middle_of_a_rebalance_is_made_by_a_later_poll(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.append(EVENTS, [Message("a", b"1"), Message("a", b"2")])
+    consumer = log.consumer("g", [EVENTS])
+    (record,) = consumer.poll(1, 10.0)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RebalanceInProgressError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(consumer._consumer, "commit", refuse)
+        consumer.commit({record.source: record.offset + 1})
+    assert len(consumer.poll(1, 10.0)) == 1
+    consumer.close()
+    assert [each.value for each in drain(log.consumer("g", [EVENTS]), 1)] == [b"2"]
+
+
 # kafka-python leaks a socket for every connection that is refused.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -136,6 +155,17 @@ def test_a_broker_that_is_killed_is_an_error_until_it_is_back(server: KafkaServe
     assert values in ([b"after"], [b"lost?", b"after"])
     log.close()
     gc.collect()
+
+
+def test_an_append_that_timed_out_spoils_no_later_one(server: KafkaServer) -> None:
+    log = KafkaLog(fresh_topics(server.address, timeout_seconds=2.0))
+    log.append(EVENTS, [Message("a", b"before")])
+    server.freeze()
+    with pytest.raises(EventLogError, match="kafka 127"):
+        log.append(EVENTS, [Message("a", b"lost?")] * 6)
+    server.thaw()
+    log.append(EVENTS, [Message("a", b"after")])
+    log.close()
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -103,6 +104,16 @@ class KafkaServer:
         if self._process is not None:
             self._process.kill()
             self._process.wait(STOP_SECONDS)
+
+    def freeze(self) -> None:
+        """Let the broker answer nothing, though it takes connections."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """End a `freeze`."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
 
     def _run(self, *arguments: str) -> None:
         command = [*self._java, *arguments, str(self._properties)]

@@ -132,6 +132,7 @@ class KafkaShop:
         self.settings_file = home / "riverrun.toml"
         self.redis_url = redis_url
         self.settings = SETTINGS
+        self._started: list[WorkerProcess] = []
         self.max_history = max_history
         settings = {"partitions": 2, "session_timeout_seconds": 1.0, "timeout_seconds": 5.0}
         self.connection = fresh_topics(kafka_address, **{**settings, **kafka})
@@ -153,9 +154,11 @@ class KafkaShop:
         self.settings_file.write_text("\n".join(lines) + "\n")
 
     def start(self) -> WorkerProcess:
-        return WorkerProcess(
+        worker = WorkerProcess(
             self.home, self.connection, self.redis_url, self.settings, self.max_history
         )
+        self._started.append(worker)
+        return worker
 
     def command(self, *arguments: str) -> list[str]:
         """Return the command line of a real `riverrun` on this shop."""
@@ -209,6 +212,8 @@ class KafkaShop:
         return (self.home / "worker.log").read_text()
 
     def close(self) -> None:
+        for worker in self._started:
+            worker.kill()
         self.log.close()
 
 
