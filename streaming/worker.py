@@ -181,7 +181,7 @@ class Worker:
 
         1. Poll, decode, and group by partition.
         2. Append what cannot be decoded to the dead letters.
-        3. Of each partition, load the state and fold the changes into it.
+        3. Of each partition, load the state, fold the changes into it, and learn from them.
         4. Commit new state, what is unpushed, and positions, atomically. Where another worker
            has written the partition since, forget its batch and continue at its positions.
         5. Embed; append item changes to the changelog; push to the online store.
@@ -248,11 +248,7 @@ class Worker:
         with self.metrics.stage("fold"):
             updates = process(batch.changes, before.histories, before.statistics, self._max_history)
         # A second read: which items go together with those of the batch, the histories say.
-        self._retrying(
-            "learn",
-            lambda: self._learner.learn(partition, updates),
-            (Exception,),
-        )
+        self._retrying("learn", lambda: self._learner.learn(partition, updates))
         # 4. Commit.
         try:
             stamp = self._retrying(
