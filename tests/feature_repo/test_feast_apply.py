@@ -46,7 +46,7 @@ def feast(folder: Path, *arguments: str) -> str:
 def test_apply_registers_every_view(repository: Path) -> None:
     listed = feast(repository, "feature-views", "list")
     views = [view for view in definitions.ALL if hasattr(view, "batch_source")]
-    assert len(views) == 6
+    assert len(views) == 7
     for view in views:
         assert view.name in listed
 
