@@ -51,8 +51,9 @@ class TrainingSettings(BaseModel):
     # A step costs queries times candidates: more labels than these are left to other epochs.
     queries_per_step: Annotated[int, Field(ge=1)] = 2048
     recency_days: Annotated[float, Field(gt=0)] = 45.0
-    # So many positions are also told what was searched for; the others have no query.
-    query_share: Share = 0.1
+    # So many positions are also told what was searched for; the others have no query. With 0 a
+    # search query moves nothing.
+    query_share: Share = 0.0
     event_type_weights: dict[str, Annotated[float, Field(ge=0)]] = {}
 
     # The newest share of the time is held out to choose the number of epochs and to report by;

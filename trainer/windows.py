@@ -208,6 +208,8 @@ def _searched(
     Logs of search queries are rare, texts of what was found are not: a text stands for the query
     that leads to it. Takes the other labels' weights away.
     """
+    if not share:
+        return np.zeros(labels.shape[:2], np.int32)
     asked = (random.random(labels.shape[:2]) < share) & (weights[:, :, 0] > 0)
     weights[asked, 1:] = 0.0
     return np.where(asked, labels[:, :, 0] + 1, 0).astype(np.int32)
