@@ -59,6 +59,7 @@ class StreamingSettings(BaseModel):
     housekeeping_seconds: how often archived records leave the embedded log.
     tombstone_days: how long a deleted item stays in the changelog; longer than the oldest
         bundle that may be served.
+    co_visitation, fold_in: what is learned of items between two trainings; off by default.
     kafka: how to connect to a Kafka and to keep its topics.
     """
 
@@ -69,8 +70,10 @@ class StreamingSettings(BaseModel):
     statistics_seconds: Annotated[float, Field(ge=0, le=3600)] = 1.0
     max_future_seconds: Annotated[float, Field(ge=0)] = 86_400.0
     event_types: tuple[EventType, ...] = ()
-    co_visitation: CoVisitationSettings = CoVisitationSettings()
-    fold_in: FoldInSettings = FoldInSettings()
+    # Off: they cost a worker more than half of its events a second, and what they bring to a shop
+    # is for `riverrun replay` to show.
+    co_visitation: CoVisitationSettings = CoVisitationSettings(neighbours=0)
+    fold_in: FoldInSettings = FoldInSettings(prior=0.0)
     archive_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 20_000
     archive_seconds: Annotated[float, Field(gt=0)] = 60.0
     retry_seconds: Annotated[float, Field(gt=0)] = 0.1

@@ -12,7 +12,7 @@ from serving.recommender import Recommender
 from serving.requests import MAX_IDS, MAX_LIMIT, RecommendRequest
 from serving.sources.trending import TrendingSource
 from serving.text_embedding_cache import TextEmbeddingCache
-from streaming.settings import StreamingSettings
+from streaming.settings import CoVisitationSettings, FoldInSettings, StreamingSettings
 
 FROZEN = "frozen"
 HISTORY = "+ history"
@@ -45,7 +45,15 @@ def replay(
         update={
             "statistics_seconds": 0.0,
             "linger_seconds": 0.0,
-            "fold_in": settings.streaming.fold_in.model_copy(update={"seconds": 0.0}),
+            # What a shop leaves off is shown as it would be by default.
+            "co_visitation": (
+                settings.streaming.co_visitation
+                if settings.streaming.co_visitation.neighbours
+                else CoVisitationSettings()
+            ),
+            "fold_in": (
+                settings.streaming.fold_in if settings.streaming.fold_in.prior else FoldInSettings()
+            ),
         }
     )
     fixed = immediate.model_copy(

@@ -15,7 +15,7 @@ from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, USERS, Messag
 from streaming.additive import ADDITIVE
 from streaming.dead_letters import dead_letters
 from streaming.open_stream_state import open_stream_state
-from streaming.settings import StreamingSettings
+from streaming.settings import CoVisitationSettings, FoldInSettings, StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.stream_state import OpenState
 from streaming.worker import Worker
@@ -100,7 +100,13 @@ class Shop:
             Fused(state, fuse, {"load", "commit", "unpushed", "forget_pushed"}),  # type: ignore[arg-type]
             HashEncoder,
             space=lambda: SPACE,
-            settings=StreamingSettings(batch_records=batch, linger_seconds=0, statistics_seconds=0),
+            settings=StreamingSettings(
+                batch_records=batch,
+                linger_seconds=0,
+                statistics_seconds=0,
+                co_visitation=CoVisitationSettings(),
+                fold_in=FoldInSettings(),
+            ),
             max_history=MAX_HISTORY,
             clock=lambda: NOW,
         )

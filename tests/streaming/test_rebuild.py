@@ -15,7 +15,7 @@ from streaming.archiver import Archiver
 from streaming.open_stream_state import open_stream_state
 from streaming.processor import Updates
 from streaming.rebuild import BEGUN, rebuild, require_whole
-from streaming.settings import StreamingSettings
+from streaming.settings import CoVisitationSettings, StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.stream_state import IMPORTED, OpenState, StateError, StateLost
 from streaming.worker import Worker
@@ -63,7 +63,12 @@ def send(log: SqliteLog, count: int) -> None:
 
 
 def work(log: SqliteLog, online: MemoryOnline, state: OpenState) -> None:
-    settings = StreamingSettings(batch_records=7, linger_seconds=0, statistics_seconds=0)
+    settings = StreamingSettings(
+        batch_records=7,
+        linger_seconds=0,
+        statistics_seconds=0,
+        co_visitation=CoVisitationSettings(),
+    )
     worker = Worker(
         log, online, state, HashEncoder,
         settings=settings, max_history=MAX_HISTORY, clock=lambda: NOW,

@@ -22,7 +22,7 @@ from streaming.archiver import Archiver
 from streaming.kafka_connection import KafkaConnection
 from streaming.kafka_log import KafkaLog
 from streaming.redis_state import RedisState
-from streaming.settings import StreamingSettings
+from streaming.settings import CoVisitationSettings, FoldInSettings, StreamingSettings
 from streaming.standby_archiver import StandbyArchiver
 from streaming.stream_state import positions_of
 from streaming.worker import TOPICS, Worker
@@ -37,6 +37,8 @@ SETTINGS = StreamingSettings(
     archive_seconds=0.1,
     max_retry_seconds=0.5,
     event_types=("view", "cart", "purchase"),
+    co_visitation=CoVisitationSettings(),
+    fold_in=FoldInSettings(),
 )
 SETTLE_SECONDS = 90.0
 COMMAND_SECONDS = 120.0

@@ -12,14 +12,19 @@ from feature_repo.open_online_features import open_online_features
 from streaming.applied import AppliedNotifier
 from streaming.archiver import Archiver
 from streaming.retention import housekeep
-from streaming.settings import StreamingSettings
+from streaming.settings import CoVisitationSettings, FoldInSettings, StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.worker import Worker
 from tests.support.stream import NOW, HashEncoder
 
 SETTINGS = StreamingSettings(
-    batch_records=40, statistics_seconds=0.05, archive_seconds=0.1, housekeeping_seconds=0.2
+    batch_records=40,
+    statistics_seconds=0.05,
+    archive_seconds=0.1,
+    housekeeping_seconds=0.2,
+    co_visitation=CoVisitationSettings(),
+    fold_in=FoldInSettings(),
 )
 MAX_HISTORY = 12
 FINISH = "finish"
