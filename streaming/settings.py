@@ -70,8 +70,8 @@ class StreamingSettings(BaseModel):
     statistics_seconds: Annotated[float, Field(ge=0, le=3600)] = 1.0
     max_future_seconds: Annotated[float, Field(ge=0)] = 86_400.0
     event_types: tuple[EventType, ...] = ()
-    # Off: they cost a worker more than half of its events a second, and what they bring to a shop
-    # is for `riverrun replay` to show.
+    # Off: they cost a worker time for every event, and what they bring to a shop is for
+    # `riverrun replay` to show.
     co_visitation: CoVisitationSettings = CoVisitationSettings(neighbours=0)
     fold_in: FoldInSettings = FoldInSettings(prior=0.0)
     archive_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 20_000

@@ -1,11 +1,8 @@
 """`riverrun rebuild`: the stream's state again, from the archive."""
 
 from contextlib import closing
-from typing import Any
 
-from rich.progress import Progress
-
-from riverrun.cli.console import err
+from riverrun.cli.console import counting, err
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
 from riverrun.settings import load_settings
@@ -40,15 +37,8 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
         closing(log),
         closing(online),
         closing(open_state(settings)) as state,
-        Progress(console=err, transient=True) as bars,
+        counting("Rebuilding") as progress,
     ):
-        tasks: dict[str, Any] = {}
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(f"Rebuilding: {what}", total=total)
-            bars.update(tasks[what], completed=done, total=total)
-
         try:
             events = rebuild_state(
                 archive, state, online, log, max_history=settings.history_length, progress=progress

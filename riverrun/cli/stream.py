@@ -5,13 +5,12 @@ import signal
 import threading
 import time
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress
 from rich.status import Status
 
-from riverrun.cli.console import err
+from riverrun.cli.console import counting, err
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
 from riverrun.settings import load_settings
@@ -46,14 +45,7 @@ def stream(
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    with Progress(console=err, transient=True) as bars:
-        tasks: dict[str, Any] = {}
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(f"Folding imports: {what}", total=total)
-            bars.update(tasks[what], completed=done, total=total)
-
+    with counting("Folding imports") as progress:
         context = stream_worker(settings, progress)
         worker = context.__enter__()
     try:
@@ -69,7 +61,7 @@ def stream(
 def _spare_the_collector() -> None:
     """Let Python look for cycles seldom, and never again among what is there for good.
 
-    Histories are many small tuples: looking through them took a third of a worker's time.
+    Histories are many small tuples: looking through them again and again takes time.
     """
     gc.collect()
     gc.freeze()

@@ -3,12 +3,11 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress
 
-from riverrun.cli.console import err
+from riverrun.cli.console import counting, err
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
 from riverrun.settings import Settings, load_settings
@@ -51,14 +50,7 @@ def opened_shop(settings: Settings) -> "Iterator[EmbeddedShop]":
     from riverrun.logging import configure_logging
 
     configure_logging()
-    with Progress(console=err, transient=True) as bars:
-        tasks: dict[str, Any] = {}
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(f"Folding imports: {what}", total=total)
-            bars.update(tasks[what], completed=done, total=total)
-
+    with counting("Folding imports") as progress:
         context = embedded_shop(settings, progress)
         shop = context.__enter__()
     try:
