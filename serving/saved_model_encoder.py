@@ -26,7 +26,7 @@ TEXT_TOWER_DIGEST = "text_tower_digest"
 """Key of `manifest.model`: equal digests mean equal text embeddings, across retrained bundles."""
 
 # Few lengths of history, so that TensorFlow plans and allocates for few shapes.
-LENGTHS = (8, 32, 128)
+LENGTHS = (8, 16, 32, 64, 128)
 TEXT_BATCH = 64
 QUERY_BATCH = 256
 CANDIDATE_BATCH = 1024

@@ -62,8 +62,18 @@ class QueryTower(keras.layers.Layer):
         self.query_projection = keras.layers.Dense(
             width, use_bias=False, kernel_initializer="zeros"
         )
+        # Of the last block nothing but the asked positions is read.
+        attentions: list[Any] = [
+            *(keras.layers.MultiHeadAttention for _ in range(num_layers - 1)),
+            *(SparseQueryAttention for _ in range(min(num_layers, 1))),
+        ]
         self.blocks = [
-            _TransformerBlock(dimension, num_heads, hidden_dropout) for _ in range(num_layers)
+            _TransformerBlock(
+                dimension,
+                attention(num_heads, dimension // num_heads, dropout=hidden_dropout),
+                hidden_dropout,
+            )
+            for attention in attentions
         ]
         # Zero at first, so that the transformer only ever adds to the weighted sum.
         self.transformer_projection = keras.layers.Dense(width, kernel_initializer="zeros")
@@ -118,35 +128,42 @@ class QueryTower(keras.layers.Layer):
             visible &= uniform >= self.event_dropout
         # The popularity coordinate says nothing about taste.
         tastes = history_embeddings[..., :-1]
-        pooled = self._weighted_sum(tastes, event_types, timestamps, visible, positions)
+        seen = visible[:, None, :] & _causal(positions, timestamps)
+        pooled = self._weighted_sum(tastes, event_types, timestamps, seen, positions)
         taste = pooled + self.correction(self.dropout(self.hidden(pooled), training=training))
         if self.blocks:
             encoded = self._transform(
-                history_embeddings, event_types, timestamps, visible, training
+                history_embeddings, event_types, timestamps, seen, visible, positions, training
             )
-            taste += self.transformer_projection(tf.gather(encoded, positions, batch_dims=1))
+            taste += self.transformer_projection(encoded)
         # Who has done nothing yet has no taste: popularity alone decides.
         taste *= tf.cast(tf.reduce_any(timestamps > 0, axis=1), taste.dtype)[:, None, None]
         taste += self.query_projection(query_text_embedding)
         return tf.concat([taste, tf.ones_like(taste[..., :1])], axis=-1)
 
     def _weighted_sum(
-        self, tastes: Any, event_types: Any, timestamps: Any, visible: Any, positions: Any
+        self, tastes: Any, event_types: Any, timestamps: Any, seen: Any, positions: Any
     ) -> Any:
         now = tf.gather(timestamps, positions, batch_dims=1)
         age = time_bucket(now[:, :, None] - timestamps[:, None, :])
-        causal = tf.range(tf.shape(timestamps)[1])[None, None, :] <= positions[:, :, None]
         logits = tf.gather(tf.convert_to_tensor(self.age_weights), age)
         event_logits = self.item_weight(tastes)[..., 0] + tf.gather(
             tf.convert_to_tensor(self.type_weights), event_types
         )
-        seen = tf.cast(causal & visible[:, None, :], tastes.dtype)
-        weights = tf.exp(tf.cast(logits, tastes.dtype) + event_logits[:, None, :]) * seen
+        weights = tf.exp(tf.cast(logits, tastes.dtype) + event_logits[:, None, :])
+        weights *= tf.cast(seen, tastes.dtype)
         total = tf.reduce_sum(weights, axis=-1, keepdims=True)
         return tf.matmul(weights, tastes) * tf.math.rsqrt(total + 1e-3)
 
     def _transform(
-        self, embeddings: Any, event_types: Any, timestamps: Any, visible: Any, training: bool
+        self,
+        embeddings: Any,
+        event_types: Any,
+        timestamps: Any,
+        seen: Any,
+        visible: Any,
+        positions: Any,
+        training: bool,
     ) -> Any:
         gaps = tf.pad(timestamps[:, 1:] - timestamps[:, :-1], [[0, 0], [1, 0]])
         encoded = (
@@ -154,20 +171,76 @@ class QueryTower(keras.layers.Layer):
             + tf.gather(tf.convert_to_tensor(self.type_embeddings), event_types)
             + tf.gather(tf.convert_to_tensor(self.gap_embeddings), time_bucket(gaps))
         )
-        for block in self.blocks:
-            encoded = block(encoded, visible, training=training)
-        return encoded
+        everywhere = tf.range(tf.shape(timestamps)[1])[None, :]
+        earlier = visible[:, None, :] & _causal(everywhere, timestamps)
+        for block in self.blocks[:-1]:
+            encoded = block(encoded, encoded, earlier, training=training)
+        asked = tf.gather(encoded, positions, batch_dims=1)
+        return self.blocks[-1](asked, encoded, seen, training=training)
+
+
+class SparseQueryAttention(keras.layers.Layer):
+    """Multi-head attention of a few positions to many, as `keras.layers.MultiHeadAttention`.
+
+    The heads' keys and values are never made. A query goes through the key projection instead,
+    q · (W x) = (Wᵀ q) · x, and the weighted mean of the inputs through the value projection, so
+    that the work per input is that of a dot product. A key's bias adds the same to every logit
+    of a query, which softmax cancels: there is none.
+
+    Args:
+        num_heads, key_dim: heads, and the size of each.
+        dropout: share of attention weights dropped in training.
+    """
+
+    def __init__(self, num_heads: int, key_dim: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.key_dim = key_dim
+        self.dropout = keras.layers.Dropout(dropout)
+
+    def build(self, query_shape: Any, value_shape: Any) -> None:
+        """Create the weights: float [dimension, num_heads, key_dim], and [.., dimension] out."""
+        heads = (self.num_heads, self.key_dim)
+        inner = (value_shape[-1], *heads)
+
+        def weight(name: str, shape: tuple[int, ...], initializer: str = "glorot_uniform") -> Any:
+            return self.add_weight(name=name, shape=shape, initializer=initializer)
+
+        self.query_kernel = weight("query", (query_shape[-1], *heads))
+        self.query_bias = weight("query_bias", heads, "zeros")
+        self.key_kernel = weight("key", inner)
+        self.value_kernel = weight("value", inner)
+        self.value_bias = weight("value_bias", heads, "zeros")
+        self.output_kernel = weight("output", (*heads, query_shape[-1]))
+        self.output_bias = weight("output_bias", (query_shape[-1],), "zeros")
+        self.built = True
+
+    def call(self, query: Any, value: Any, attention_mask: Any, training: bool = False) -> Any:
+        """Return float [n, num_queries, dimension].
+
+        query: float [n, num_queries, dimension]; value: float [n, length, dimension];
+        attention_mask: bool [n, num_queries, length], True where a query may look.
+        """
+        queries = tf.einsum("nqd,dhk->nqhk", query, self.query_kernel) + self.query_bias
+        queries = tf.einsum("nqhk,dhk->nqhd", queries, self.key_kernel) * self.key_dim**-0.5
+        logits = tf.einsum("nqhd,nld->nqhl", queries, value)
+        masked = tf.where(attention_mask[:, :, None, :], logits, logits.dtype.min)
+        weights = self.dropout(tf.nn.softmax(masked), training=training)
+        # A query that may look nowhere looks everywhere, and weights that are dropped do not
+        # sum to 1: the value's bias is theirs in proportion.
+        total = tf.reduce_sum(weights, axis=-1)[..., None]
+        means = tf.einsum("nqhl,nld->nqhd", weights, value)
+        means = tf.einsum("nqhd,dhk->nqhk", means, self.value_kernel) + total * self.value_bias
+        return tf.einsum("nqhk,hkd->nqd", means, self.output_kernel) + self.output_bias
 
 
 class _TransformerBlock(keras.layers.Layer):
-    """Pre-norm self-attention and a feed-forward layer, both residual; causal."""
+    """Pre-norm attention and a feed-forward layer, both residual."""
 
-    def __init__(self, dimension: int, num_heads: int, dropout: float) -> None:
+    def __init__(self, dimension: int, attention: keras.layers.Layer, dropout: float) -> None:
         super().__init__()
         self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-5)
-        self.attention = keras.layers.MultiHeadAttention(
-            num_heads, dimension // num_heads, dropout=dropout
-        )
+        self.attention = attention
         self.feed_forward_norm = keras.layers.LayerNormalization(epsilon=1e-5)
         self.expand = keras.layers.Dense(2 * dimension, activation="gelu")
         self.contract = keras.layers.Dense(dimension)
@@ -181,18 +254,26 @@ class _TransformerBlock(keras.layers.Layer):
         self.contract.build((*input_shape[:-1], 2 * input_shape[-1]))
         self.built = True
 
-    def call(self, inputs: Any, visible: Any, training: bool = False) -> Any:
-        normed = self.attention_norm(inputs)
+    def call(self, inputs: Any, events: Any, seen: Any, training: bool = False) -> Any:
+        """Return float [n, num_inputs, dimension].
+
+        `events` is float [n, length, dimension]; `seen`, bool [n, num_inputs, length], says
+        which of them each input attends to.
+        """
         attended = self.attention(
-            normed,
-            normed,
-            attention_mask=visible[:, None, :],
-            use_causal_mask=True,
+            self.attention_norm(inputs),
+            self.attention_norm(events),
+            attention_mask=seen,
             training=training,
         )
         outputs = inputs + self.dropout(attended, training=training)
         expanded = self.expand(self.feed_forward_norm(outputs))
         return outputs + self.dropout(self.contract(expanded), training=training)
+
+
+def _causal(positions: Any, timestamps: Any) -> Any:
+    """Return bool [n, num_positions, length]: whether an event is not after a position."""
+    return tf.range(tf.shape(timestamps)[1])[None, None, :] <= positions[:, :, None]
 
 
 def time_bucket(microseconds: Any) -> Any:

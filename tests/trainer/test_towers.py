@@ -9,7 +9,13 @@ import pytest
 import tensorflow as tf
 
 from trainer.candidate_tower import AGE_BUCKETS, CandidateTower, CandidateVocabulary, age_bucket
-from trainer.query_tower import HOUR, TIME_BUCKETS, QueryTower, time_bucket
+from trainer.query_tower import (
+    HOUR,
+    TIME_BUCKETS,
+    QueryTower,
+    SparseQueryAttention,
+    time_bucket,
+)
 
 DIMENSION, TEXT_DIMENSION, LENGTH = 8, 12, 6
 NO_QUERY = np.zeros(TEXT_DIMENSION)
@@ -101,6 +107,37 @@ def test_a_search_query_moves_the_embedding_with_and_without_a_history(
         assert np.abs(moved[:-1]).max() > 0.1
         # What is popular stays as popular.
         assert moved[-1] == 0.0
+
+
+def test_sparse_query_attention_is_multi_head_attention() -> None:
+    random = np.random.default_rng(0)
+    shape = (None, None, DIMENSION)
+    ours, theirs = SparseQueryAttention(2, 4), keras.layers.MultiHeadAttention(2, 4)
+    ours.build(shape, shape)
+    theirs.build(shape, shape)
+    for weight in theirs.weights:
+        weight.assign(random.normal(size=weight.shape))
+    # In Keras's order, and without the key's bias, which softmax cancels.
+    query, query_bias, key, _, value, value_bias, output, output_bias = theirs.get_weights()
+    ours.set_weights([query, query_bias, key, value, value_bias, output, output_bias])
+    asked = tf.constant(random.normal(size=(3, 2, DIMENSION)), tf.float32)
+    events = tf.constant(random.normal(size=(3, LENGTH, DIMENSION)), tf.float32)
+    seen = random.random((3, 2, LENGTH)) < 0.5
+    seen[0, 0] = False
+    np.testing.assert_allclose(
+        ours(asked, events, tf.constant(seen)),
+        theirs(asked, events, attention_mask=tf.constant(seen)),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("num_layers", [0, 1, 2])
+def test_a_query_tower_may_have_any_number_of_layers(num_layers: int) -> None:
+    tower = QueryTower(DIMENSION, TEXT_DIMENSION, num_event_types=2, num_layers=num_layers)
+    tower.build()
+    vectors, times = history()
+    assert np.isfinite(encode(tower, vectors, times, last=2)).all()
 
 
 def test_time_buckets_grow_with_time_and_are_bounded() -> None:
