@@ -18,8 +18,10 @@ from feast.protos.feast.types.Value_pb2 import Value
 from feature_repo import definitions
 from feature_repo.feast_records import VIEWS, View
 from feature_repo.online_features import FeatureRecord, RecordT
+from feature_repo.sqlite_online_store import TYPE as BULK_SQLITE
 
 PROJECT = "riverrun"
+WAL_PAGES = 8_000
 KEYS_PER_READ = 500
 """SQLite takes a bounded number of arguments in one statement."""
 
@@ -50,11 +52,13 @@ class FeastOnlineFeatures:
         self._views = {view.name: view for view in _apply(self._config)}
         self._reader = get_provider(self._config)
         self._writer = get_provider(self._config)
-        if self._config.online_store.type == "sqlite":
+        if self._config.online_store.type == BULK_SQLITE:
             # No wait for the disk: what a power cut takes is pushed again from the state
-            # (ADR 0003). Feast has no setting for it.
+            # (ADR 0003). Feast has no settings for these.
             connection = self._writer.online_store._get_conn(self._config)
             connection.execute("PRAGMA synchronous = NORMAL")
+            # A record is written again and again: wait until a page is copied for several.
+            connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         self._read_lock = threading.Lock()
         self._write_lock = threading.Lock()
 
@@ -116,7 +120,7 @@ def sqlite_online_store(path: Path) -> dict[str, Any]:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.close()
-    return {"type": "sqlite", "path": str(path.absolute())}
+    return {"type": BULK_SQLITE, "path": str(path.absolute())}
 
 
 def redis_online_store(host: str, port: int, database: int) -> dict[str, Any]:
@@ -143,7 +147,7 @@ def _apply(config: Any) -> list[Any]:
             name not in known or known[name].features != view.features
             for name, view in wanted.items()
         )
-        or config.online_store.type == "sqlite"
+        or config.online_store.type == BULK_SQLITE
     ):
         # For SQLite applying also creates the tables, which another registry may not have.
         store.apply(definitions.ALL)

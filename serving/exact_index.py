@@ -83,7 +83,9 @@ class ExactIndex:
         found = (rows >= 0) & (rows < end)
         safe = np.where(found, rows, 0)
         found &= self._present[safe]
-        return np.where(found[:, None], self._embeddings[safe], np.float32(0)), found
+        embeddings = self._embeddings[safe]
+        embeddings[~found] = 0
+        return embeddings, found
 
     def score(
         self, query_embedding: Embeddings, allowed: Mask, count: int

@@ -1,15 +1,14 @@
 """The towers of a bundle's SavedModel behind the `Encoder` contract."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from feature_repo.candidate_features import candidate_features
-from feature_repo.history import HistoryEvent, UserHistory
+from feature_repo.history import UserHistory
 from feature_repo.schema import Item
 from serving.bundle import (
     ENCODE_CANDIDATE_FROM_TEXT,
@@ -17,10 +16,8 @@ from serving.bundle import (
     ENCODE_TEXT,
     Bundle,
 )
+from serving.history_columns import Embeddings, HistoryColumns, Lookup
 from serving.text_embedding_cache import TextEmbeddingCache
-
-Embeddings = npt.NDArray[np.float32]
-Lookup = Callable[[Iterable[str]], tuple[Embeddings, npt.NDArray[np.bool_]]]
 
 TEXT_TOWER_DIGEST = "text_tower_digest"
 """Key of `manifest.model`: equal digests mean equal text embeddings, across retrained bundles."""
@@ -58,10 +55,12 @@ class SavedModelEncoder:
     def warm_up(self) -> None:
         """Run every tower once per history length, so that the first request need not wait."""
         self.encode_text(["warm"])
+        nowhere = np.zeros(0, dtype=np.int64)
+        nothing = np.zeros((0, self._manifest.dimension), dtype=np.float32)
         for length in self._lengths:
-            vectors = np.zeros((1, length, self._manifest.dimension), dtype=np.float32)
-            types = np.full((1, length), "", dtype=object)
-            self._encode_batch(vectors, types, np.zeros((1, length), dtype=np.int64), None)
+            lengths = np.array([length])
+            blank = HistoryColumns(nowhere, nowhere, nothing, nowhere, ("",), nowhere, lengths)
+            self._encode_batch(blank, None)
 
     def encode_queries(
         self, histories: Sequence[UserHistory], query_texts: Sequence[str] | None = None
@@ -76,25 +75,15 @@ class SavedModelEncoder:
                 f"texts, {len(histories)} histories."
             )
         embeddings = np.empty((len(histories), self._manifest.dimension), dtype=np.float32)
-        events, vectors = self._known_events(histories)
         texts = None if query_texts is None else self._query_texts(query_texts)
         # Short histories are not padded to the length of long ones.
-        order = sorted(range(len(histories)), key=lambda number: len(events[number]))
+        order = sorted(range(len(histories)), key=lambda number: len(histories[number].events))
         for start in range(0, len(order), QUERY_BATCH):
             batch = order[start : start + QUERY_BATCH]
-            chosen = [events[number] for number in batch]
-            length = self._padded_length(len(chosen[-1]))
-            shape = (len(batch), length)
-            history = np.zeros((*shape, self._manifest.dimension), dtype=np.float32)
-            types = np.full(shape, "", dtype=object)
-            timestamps = np.zeros(shape, dtype=np.int64)
-            for row, (number, known) in enumerate(zip(batch, chosen, strict=True)):
-                history[row, : len(known)] = vectors[number]
-                types[row, : len(known)] = [event.event_type for event in known]
-                timestamps[row, : len(known)] = [event.timestamp for event in known]
-            embeddings[batch] = self._encode_batch(
-                history, types, timestamps, None if texts is None else texts[batch]
+            columns = HistoryColumns.of(
+                [histories[number] for number in batch], self._lookup, self._manifest.max_history
             )
+            embeddings[batch] = self._encode_batch(columns, None if texts is None else texts[batch])
         return embeddings
 
     def encode_candidates(self, items: Sequence[Item], at: datetime) -> Embeddings:
@@ -135,23 +124,6 @@ class SavedModelEncoder:
                 embeddings[missing[text]] = embedding
         return embeddings
 
-    def _known_events(
-        self, histories: Sequence[UserHistory]
-    ) -> tuple[list[list[HistoryEvent]], list[Embeddings]]:
-        """Return each history's newest events on items that have an embedding, and those."""
-        flat = [event.item_id for history in histories for event in history.events]
-        vectors, found = self._lookup(flat)
-        events: list[list[HistoryEvent]] = []
-        kept: list[Embeddings] = []
-        start = 0
-        for history in histories:
-            end = start + len(history.events)
-            positions = np.flatnonzero(found[start:end])[-self._manifest.max_history :]
-            events.append([history.events[position] for position in positions])
-            kept.append(vectors[start:end][positions])
-            start = end
-        return events, kept
-
     def _query_texts(self, texts: Sequence[str]) -> Embeddings:
         embeddings = np.zeros((len(texts), self._manifest.text_dimension), dtype=np.float32)
         asked = [row for row, text in enumerate(texts) if text]
@@ -162,19 +134,18 @@ class SavedModelEncoder:
     def _padded_length(self, length: int) -> int:
         return next(padded for padded in self._lengths if padded >= length)
 
-    def _encode_batch(
-        self,
-        history: Embeddings,
-        types: npt.NDArray[np.object_],
-        timestamps: npt.NDArray[np.int64],
-        texts: Embeddings | None,
-    ) -> Embeddings:
+    def _encode_batch(self, columns: HistoryColumns, texts: Embeddings | None) -> Embeddings:
+        length = self._padded_length(int(columns.lengths.max(initial=0)))
         if texts is None:
-            texts = np.zeros((len(history), self._manifest.text_dimension), dtype=np.float32)
+            shape = (len(columns.lengths), self._manifest.text_dimension)
+            texts = np.zeros(shape, dtype=np.float32)
+        # Names by their numbers: to make a tensor of strings, Python is asked for each.
+        names = tf.constant(columns.type_names, tf.string)
+        types = tf.constant(columns.padded(columns.event_types, length))
         result: dict[str, Any] = self._signatures[ENCODE_QUERY_FROM_EMBEDDINGS](
-            history_embeddings=tf.constant(history),
-            event_types=tf.constant(types, tf.string),
-            timestamps=tf.constant(timestamps),
+            history_embeddings=tf.constant(columns.padded(columns.embeddings, length)),
+            event_types=tf.gather(names, types),
+            timestamps=tf.constant(columns.padded(columns.timestamps, length)),
             query_text_embedding=tf.constant(texts),
         )
         embeddings: Embeddings = result["embeddings"].numpy()

@@ -35,6 +35,7 @@ from streaming.stream_state import (
 
 FORMAT = 2
 BUSY_SECONDS = 10.0
+WAL_PAGES = 8_000
 _KEYS_PER_QUERY = 500
 S = TypeVar("S")
 
@@ -91,6 +92,8 @@ class SqliteState:
             )
             self._connection.execute("PRAGMA journal_mode = WAL").fetchall()
             self._connection.execute("PRAGMA synchronous = FULL")
+            # A history is written at each of its events: wait until a page is copied for several.
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
             if version not in (0, FORMAT):
                 raise StateError(

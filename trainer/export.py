@@ -179,8 +179,9 @@ class ServingModule(tf.Module):
         num_events = tf.reduce_sum(tf.cast(timestamps > 0, tf.int32), axis=1)
         last = tf.maximum(num_events - 1, 0)[:, None]
         # A length of 0 would leave no position to encode.
+        missing = tf.cast(tf.shape(timestamps)[1] == 0, tf.int32)
         history_embeddings, event_types, timestamps = (
-            tf.pad(column, [[0, 0], [0, 1], *([[0, 0]] * (column.shape.rank - 2))])
+            tf.pad(column, [[0, 0], [0, missing], *([[0, 0]] * (column.shape.rank - 2))])
             for column in (
                 history_embeddings,
                 self.event_types.lookup(event_types),

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -103,7 +104,9 @@ def freshness(
     with ExitStack() as stack:
         make: Callable[[], Sender]
         if kafka is None:
-            server, users, item_ids = stack.enter_context(_shop(home, items))
+            folder = home or _default_home(items)
+            copy = stack.enter_context(_copied(folder, items))
+            server, users, item_ids = stack.enter_context(_shop(copy, items))
             make, urls = partial(HttpSender, server.url), [server.url]
         else:
             shop, users, item_ids = stack.enter_context(_kafka_shop(home, items, kafka, redis))
@@ -303,6 +306,16 @@ def _shop(home: Path | None, items: int) -> Iterator[tuple["RunningServer", list
     err.print(f"starting riverrun up on {folder} ...")
     with running_server(folder) as server:
         yield server, *_known(folder)
+
+
+@contextmanager
+def _copied(home: Path, items: int) -> Iterator[Path]:
+    """Give a copy of the shop: events would make its histories longer from run to run."""
+    from riverrun.bench.shop import prepare_shop
+
+    prepare_shop(home, items)
+    with TemporaryDirectory(prefix="bench-", dir=home.parent) as folder:
+        yield shutil.copytree(home, Path(folder) / home.name)
 
 
 def _known(home: Path) -> tuple[list[str], list[str]]:

@@ -1,6 +1,5 @@
 """`riverrun stream`: one worker of the group that learns from the log."""
 
-import gc
 import signal
 import threading
 import time
@@ -13,6 +12,7 @@ from rich.status import Status
 from riverrun.cli.console import counting, err
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
+from riverrun.interpreter import settle
 from riverrun.settings import load_settings
 
 if TYPE_CHECKING:
@@ -51,21 +51,11 @@ def stream(
     try:
         if metrics_port is not None:
             start_http_server(metrics_port, settings.http.host, worker.metrics.registry)
-        _spare_the_collector()
+        settle()
         err.print(f"learning from {settings.event_log_url}; Ctrl-C stops it")
         _watch(worker, stopped)
     finally:
         context.__exit__(None, None, None)
-
-
-def _spare_the_collector() -> None:
-    """Let Python look for cycles seldom, and never again among what is there for good.
-
-    Histories are many small tuples: looking through them again and again takes time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def _watch(worker: "StreamWorker", stopped: threading.Event) -> None:

@@ -10,6 +10,7 @@ import typer
 from riverrun.cli.console import counting, err
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
+from riverrun.interpreter import settle
 from riverrun.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -84,4 +85,5 @@ def serve_until_stopped(app: "FastAPI", listening: socket.socket) -> None:
     url = url_of(listening)
     err.print(f"open [bold]{url}[/] (the shop), [bold]{url}/docs[/] (the API)")
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+    settle()
     uvicorn.Server(config).run(sockets=[listening])
