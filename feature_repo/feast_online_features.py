@@ -21,7 +21,7 @@ from feature_repo.online_features import FeatureRecord, RecordT
 from feature_repo.sqlite_online_store import TYPE as BULK_SQLITE
 
 PROJECT = "riverrun"
-WAL_PAGES = 8_000
+WAL_PAGES = 2_000
 KEYS_PER_READ = 500
 """SQLite takes a bounded number of arguments in one statement."""
 

@@ -1,13 +1,11 @@
 """Feast's SQLite online store, with many rows to a statement.
 
-The store's own writes a row per feature, a statement each. Each statement gives up Python's
-global lock, and where the process answers requests too it waits to get the lock back: under load
-that takes longer than all the rest of a write. Table and rows are Feast's own, for any client.
+Feast's own writes a row per feature, a statement each. Table and rows are the same, so that any
+client of Feast reads them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Any, Literal
 
 from feast import FeatureView, RepoConfig
@@ -16,15 +14,14 @@ from feast.infra.online_stores.helpers import compute_table_id, extract_text_and
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 from feast.utils import to_naive_utc
 
+from feature_repo.bulk_sql import execute_rows
+
 TYPE = f"{__name__}.BulkSqliteOnlineStore"
 """The store's name in Feast's configuration."""
 
-ROWS_PER_STATEMENT = 500
-
-_ROW = "(?, ?, ?, ?, ?, ?)"
 _UPSERT = """
 INSERT INTO "{table}" (entity_key, feature_name, value, value_text, event_ts, created_ts)
-VALUES {rows}
+VALUES {{rows}}
 ON CONFLICT (entity_key, feature_name) DO UPDATE SET
     value = excluded.value, value_text = excluded.value_text,
     event_ts = excluded.event_ts, created_ts = excluded.created_ts
@@ -35,11 +32,9 @@ Record = tuple[Any, dict[str, Any], datetime, datetime | None]
 
 
 class BulkSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
-    """That of Feast's store, without the columns that only its vector search reads."""
+    """That of Feast's store; `BulkSqliteOnlineStore` fills no columns of a vector search."""
 
     type: Literal["feature_repo.sqlite_online_store.BulkSqliteOnlineStore"] = TYPE  # type: ignore[assignment]
-    vector_enabled: Literal[False] = False
-    enable_openai_compatible_store: Literal[False] = False
 
 
 class BulkSqliteOnlineStore(SqliteOnlineStore):
@@ -57,9 +52,7 @@ class BulkSqliteOnlineStore(SqliteOnlineStore):
         name = compute_table_id(config.project, table, versioned).replace('"', '""')
         rows = _rows(data, config.entity_key_serialization_version)
         with self._get_conn(config) as connection:
-            while some := list(islice(rows, ROWS_PER_STATEMENT)):
-                statement = _UPSERT.format(table=name, rows=", ".join([_ROW] * len(some)))
-                connection.execute(statement, [value for row in some for value in row])
+            execute_rows(connection, _UPSERT.format(table=name), rows)
         if progress:
             progress(len(data))
 

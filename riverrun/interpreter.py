@@ -1,9 +1,6 @@
 """Python's own settings for processes that live long and hold much."""
 
 import gc
-import sys
-
-SWITCH_SECONDS = 0.0005
 
 
 def settle() -> None:
@@ -11,10 +8,7 @@ def settle() -> None:
 
     Cycles are looked for seldom, and never again among what is there for good: histories are
     many small tuples, and to go through them again and again takes as long as their work does.
-    A thread that waits for the interpreter gets it soon: in 0.5 ms instead of 5, for a request
-    takes the lock a dozen times.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 20, 50)
-    sys.setswitchinterval(SWITCH_SECONDS)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from feature_repo.bulk_sql import execute_rows
 from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from streaming.additive import ADDITIVE, CO_VISITATION, STATISTICS, AdditiveKind
@@ -35,7 +36,7 @@ from streaming.stream_state import (
 
 FORMAT = 2
 BUSY_SECONDS = 10.0
-WAL_PAGES = 8_000
+WAL_PAGES = 2_000
 _KEYS_PER_QUERY = 500
 S = TypeVar("S")
 
@@ -69,6 +70,20 @@ CREATE TABLE IF NOT EXISTS unpushed (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS folded_segments (segment TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS boot (id TEXT NOT NULL);
+"""
+_PUSHED = """
+WITH pushed (partition, kind, key, stamp, newest) AS (VALUES {rows}),
+compared AS (
+    SELECT pushed.*, coalesce(stamps.stamp, unpushed.stamp, newest) AS current
+    FROM pushed LEFT JOIN stamps USING (kind, key) LEFT JOIN unpushed USING (partition, kind, key))
+"""
+_PUT_BACK = f"""{_PUSHED}
+INSERT OR IGNORE INTO unpushed
+SELECT partition, kind, key, newest FROM compared WHERE current <> stamp
+"""
+_TAKE_OFF = f"""{_PUSHED}
+DELETE FROM unpushed WHERE (partition, kind, key) IN (
+    SELECT partition, kind, key FROM compared WHERE current = stamp)
 """
 _CONTENTS = (
     "positions", "histories", "additive", "stamps", "records", "unpushed", "folded_segments"
@@ -134,43 +149,36 @@ class SqliteState:
     ) -> str:
         """Store new values and how far the log, or the archive, is in them: all or nothing."""
         stamp = stamp_of(partition, version + 1)
-        kept = [history for history in updates.histories.values() if history.events]
+        histories = [
+            (history.user_id, partition, encode_history(history))
+            for history in updates.histories.values()
+            if history.events
+        ]
         gone = [(key,) for key, history in updates.histories.items() if not history.events]
         records = [
             *((ITEM, key, partition, encode_record(item)) for key, item in updates.items.items()),
             *((USER, key, partition, encode_record(user)) for key, user in updates.users.items()),
         ]
+        additive = [
+            (kind.name, item_id, partition, kind.encode(state))
+            for kind in ADDITIVE
+            for item_id, state in kind.of(updates).items()
+        ]
         merged = additive_keys(updates)
+        stamps = [(*key, stamp) for key in merged]
+        unpushed = [(partition, *key, stamp) for key in (*whole_keys(updates), *merged)]
+        read = [(partition, topic, offset) for topic, offset in positions.items()]
+        folded = [(segment,) for segment in segments]
         with self._transaction() as connection:
             self._raise_version(partition, version)
-            connection.executemany(
-                "INSERT OR REPLACE INTO histories VALUES (?, ?, ?)",
-                [(history.user_id, partition, encode_history(history)) for history in kept],
-            )
-            connection.executemany("DELETE FROM histories WHERE user_id = ?", gone)
-            connection.executemany(
-                "INSERT OR REPLACE INTO additive VALUES (?, ?, ?, ?)",
-                [
-                    (kind.name, item_id, partition, kind.encode(state))
-                    for kind in ADDITIVE
-                    for item_id, state in kind.of(updates).items()
-                ],
-            )
-            connection.executemany(
-                "INSERT OR REPLACE INTO stamps VALUES (?, ?, ?)", [(*key, stamp) for key in merged]
-            )
-            connection.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", records)
-            connection.executemany(
-                "INSERT OR REPLACE INTO unpushed VALUES (?, ?, ?, ?)",
-                [(partition, *key, stamp) for key in (*whole_keys(updates), *merged)],
-            )
-            connection.executemany(
-                "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)",
-                [(partition, topic, offset) for topic, offset in positions.items()],
-            )
-            connection.executemany(
-                "INSERT OR IGNORE INTO folded_segments VALUES (?)", [(each,) for each in segments]
-            )
+            execute_rows(connection, "INSERT OR REPLACE INTO histories VALUES {rows}", histories)
+            execute_rows(connection, "DELETE FROM histories WHERE user_id IN (VALUES {rows})", gone)
+            execute_rows(connection, "INSERT OR REPLACE INTO additive VALUES {rows}", additive)
+            execute_rows(connection, "INSERT OR REPLACE INTO stamps VALUES {rows}", stamps)
+            execute_rows(connection, "INSERT OR REPLACE INTO records VALUES {rows}", records)
+            execute_rows(connection, "INSERT OR REPLACE INTO unpushed VALUES {rows}", unpushed)
+            execute_rows(connection, "INSERT OR REPLACE INTO positions VALUES {rows}", read)
+            execute_rows(connection, "INSERT OR IGNORE INTO folded_segments VALUES {rows}", folded)
         return stamp
 
     def unpushed(self, partition: int, limit: int = 2_000) -> Unpushed:
@@ -204,22 +212,10 @@ class SqliteState:
         # Without an fsync: if this is lost with the power, the keys are pushed once more.
         with self._transaction("NORMAL") as connection:
             newest = stamp_of(partition, self._version(partition))
-            for (kind, key), stamp in stamps.items():
-                entry = (partition, kind, key)
-                (current,) = connection.execute(
-                    "SELECT coalesce("
-                    "(SELECT stamp FROM stamps WHERE kind = ?2 AND key = ?3), "
-                    "(SELECT stamp FROM unpushed WHERE partition = ?1 AND kind = ?2 AND key = ?3))",
-                    entry,
-                ).fetchone()
-                if (current or newest) == stamp:
-                    connection.execute(
-                        "DELETE FROM unpushed WHERE partition = ? AND kind = ? AND key = ?", entry
-                    )
-                else:
-                    connection.execute(
-                        "INSERT OR IGNORE INTO unpushed VALUES (?, ?, ?, ?)", (*entry, newest)
-                    )
+            rows = [(partition, *key, stamp, newest) for key, stamp in stamps.items()]
+            # In this order: what was put back is not as it was pushed.
+            execute_rows(connection, _PUT_BACK, rows)
+            execute_rows(connection, _TAKE_OFF, rows)
 
     def partitions(self) -> list[int]:
         """Return the partitions that were ever committed."""

@@ -41,6 +41,7 @@ from streaming.stream_state import (
     StateError,
     StateLost,
     Unpushed,
+    additive_keys,
     positions_of,
     whole_values,
 )
@@ -48,8 +49,8 @@ from streaming.stream_state import (
 GROUP = "worker"
 TOPICS = (EVENTS, ITEMS, USERS)
 IDLE_SECONDS = 0.25
-PAGE = 2_000
-"""Keys of a list that are pushed at once."""
+PAGE = 50
+"""Keys of a list that are pushed at once, between two batches: they hold the events up."""
 
 T = TypeVar("T")
 
@@ -104,7 +105,9 @@ class Worker:
         self._consumer = log.consumer(GROUP, TOPICS, self._assigned)
         # The worker's places in the log, where it has any, and the partitions it has lists of.
         self._positions: dict[TopicPartition, int] = {}
-        self._to_push: set[int] = set()
+        # In order, so that none of them waits for ever; and how many keys came since a page.
+        self._to_push: dict[int, None] = {}
+        self._grown = 0
         self._lists_due = 0.0
         self._stop = threading.Event()
         self._ready = threading.Event()
@@ -148,7 +151,7 @@ class Worker:
     def recover(self) -> None:
         """Take up the state of the last run: redo its unfinished pushes."""
         self._retrying("load", self._tell_items)
-        self._to_push.update(self._retrying("load", self._state.partitions))
+        self._to_push |= dict.fromkeys(self._retrying("load", self._state.partitions))
         self._push_lists()
         self._ready.set()
 
@@ -173,7 +176,7 @@ class Worker:
                 self._positions[source] = stored[source]
             elif before is not None:
                 raise _lost(source, before)
-        self._to_push.update({source.partition for source in stored if source in committed})
+        self._to_push |= {source.partition: None for source in stored if source in committed}
         return stored
 
     def step(self) -> int:
@@ -219,13 +222,17 @@ class Worker:
                 self.applied.notify(_id_of(change) for change in each.batch.changes)
                 self._measure(each)
             self.metrics.batches.observe(time.perf_counter() - start)
-        if time.monotonic() >= self._lists_due:
-            self._push_lists()
+        # What is on the lists changes most, and waits a while. Page by page: events go first.
+        if not self._lists_are_due():
+            self._grown = 0
+        elif not self._push_page():
+            self._lists_due = time.monotonic() + self.settings.statistics_seconds
         return len(records)
 
     def _poll(self) -> list[LogRecord]:
         most = self.settings.batch_records
-        records = self._consumer.poll(most, IDLE_SECONDS)
+        # The next page does not wait for events.
+        records = self._consumer.poll(most, 0.0 if self._lists_are_due() else IDLE_SECONDS)
         deadline = time.monotonic() + self.settings.linger_seconds
         while records and len(records) < most and (left := deadline - time.monotonic()) > 0:
             try:
@@ -260,7 +267,8 @@ class Worker:
             self._give_way(batch, batch.sources(again.positions))
             return None
         self._positions |= sources
-        self._to_push.add(partition)
+        self._to_push[partition] = None
+        self._grown += len(additive_keys(updates))
         return Committed(batch, whole_values(updates, stamp))
 
     def _give_way(self, batch: Batch, stored: Mapping[TopicPartition, int]) -> None:
@@ -273,20 +281,29 @@ class Worker:
         self._positions |= stored
         self._consumer.seek({**batch.sources(batch.first), **stored})
 
+    def _lists_are_due(self) -> bool:
+        return bool(self._to_push) and time.monotonic() >= self._lists_due
+
     def _push_lists(self) -> None:
-        """Push what is left on the lists: the additive state, which changes most, now and then."""
-        self._lists_due = time.monotonic() + self.settings.statistics_seconds
-        for partition in sorted(self._to_push):
-            full = True
-            # Not until the list is empty: other workers may keep changing what is on it.
-            while full:
-                unpushed = self._retrying("state", partial(self._state.unpushed, partition, PAGE))
-                full = len(unpushed.stamps) == PAGE
-                self._push([(partition, unpushed)])
-                self._on_statistics(list(unpushed.updates.statistics.values()))
-                self._on_co_visitation(list(unpushed.updates.co_visitation.values()))
-            if not unpushed:
-                self._to_push.discard(partition)
+        """Push all that is on the lists."""
+        while self._push_page():
+            pass
+
+    def _push_page(self) -> bool:
+        """Push what is next on the lists of one partition; return whether there may be more."""
+        if not self._to_push:
+            return False
+        partition = next(iter(self._to_push))
+        most = PAGE + self._grown
+        unpushed = self._retrying("state", partial(self._state.unpushed, partition, most))
+        self._grown = 0
+        self._push([(partition, unpushed)])
+        self._on_statistics(list(unpushed.updates.statistics.values()))
+        self._on_co_visitation(list(unpushed.updates.co_visitation.values()))
+        # Not until the list is empty: other workers may keep changing what is on it.
+        if len(unpushed.stamps) < most:
+            del self._to_push[partition]
+        return bool(self._to_push)
 
     def _push(self, unpushed: Sequence[tuple[int, Unpushed]]) -> None:
         updates = Updates()

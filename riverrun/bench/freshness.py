@@ -12,7 +12,7 @@ import numpy as np
 
 from riverrun.bench.senders import Sender, SteadyLoad, event_of
 
-POLL_SECONDS = 0.005
+POLL_SECONDS = 0.01
 HOPELESS = 10
 """After so many that never show, a measurement ends."""
 
