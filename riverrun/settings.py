@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from croniter import croniter
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,6 +21,7 @@ from feature_repo.history import DEFAULT_MAX_LENGTH
 from riverrun.errors import UserError
 from serving.settings import ServingSettings
 from streaming.settings import StreamingSettings
+from trainer.gate_settings import GateSettings
 from trainer.settings import TrainingSettings
 
 DEFAULT_FILE = Path("riverrun.toml")
@@ -50,6 +52,28 @@ class GrpcSettings(BaseModel):
     threads: Annotated[int, Field(ge=1, le=1024)] = 64
 
 
+class RefreshSettings(BaseModel):
+    """When the model is renewed, and what a new one must reach to serve.
+
+    schedule: a cron expression in UTC, such as `30 3 * * *`; empty renews only when asked to.
+    keep: how many bundles stay, the newest; the one that serves and the one to roll back to are
+        never deleted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schedule: str = ""
+    keep: Annotated[int, Field(ge=1)] = 5
+    gates: GateSettings = GateSettings()
+
+    @field_validator("schedule")
+    @classmethod
+    def _is_cron(cls, schedule: str) -> str:
+        if schedule and not croniter.is_valid(schedule):
+            raise ValueError("must be a cron expression of five fields, or empty")
+        return schedule
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Unknown keys are refused.
 
@@ -71,6 +95,7 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     grpc: GrpcSettings = GrpcSettings()
     training: TrainingSettings = TrainingSettings()
+    refresh: RefreshSettings = RefreshSettings()
     serving: ServingSettings = ServingSettings()
     streaming: StreamingSettings = StreamingSettings()
 
@@ -88,6 +113,11 @@ class Settings(BaseSettings):
     def bundles(self) -> Path:
         """Published models, one folder per version."""
         return self.home / "bundles"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What an interrupted training goes on from."""
+        return self.home / "training"
 
     @property
     def registry(self) -> Path:

@@ -233,9 +233,14 @@ def published_versions(bundles: Path) -> list[str]:
     return sorted(entry.name for entry in bundles.iterdir() if VERSION.fullmatch(entry.name))
 
 
+def is_published(path: Path) -> bool:
+    """Return whether a whole bundle lies at `path`; its files are for `verify` to check."""
+    return VERSION.fullmatch(path.name) is not None and (path / MANIFEST).is_file()
+
+
 def verify(path: Path) -> Manifest:
     """Return the manifest of `path` after checking its format and the hash of every file."""
-    manifest = _read_manifest(path / MANIFEST)
+    manifest = read_manifest(path)
     if manifest.version != path.name:
         raise BundleError(
             path / MANIFEST,
@@ -271,7 +276,9 @@ def file_entry(file: Path) -> FileEntry:
         raise BundleError(file, f"cannot be read: {error}") from error
 
 
-def _read_manifest(file: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
+    """Return what the bundle at `path` says of itself, its files unchecked."""
+    file = path / MANIFEST
     try:
         document = orjson.loads(file.read_bytes())
     except OSError as error:
@@ -383,7 +390,7 @@ def publish(bundles: Path, folder: Path, manifest: Manifest) -> Path:
 
 def set_current(bundles: Path, version: str) -> None:
     """Serve `version` from now on. Raises `BundleError` where it is not published."""
-    if not VERSION.fullmatch(version) or not (bundles / version / MANIFEST).is_file():
+    if not is_published(bundles / version):
         raise BundleError(bundles / version, "is not published.")
     replacement = bundles / f".{CURRENT}-{secrets.token_hex(4)}"
     replacement.write_text(version + "\n", "ascii")

@@ -22,13 +22,17 @@ class BundleScorer:
         histories: the users who are asked about, and the catalogue that is ranked. An item
             that is not in the bundle is embedded as the live service would.
         text_cache: where embeddings of its text are kept.
+        name: in tables.
     """
 
-    name = "bundle"
-
     def __init__(
-        self, bundle: Bundle, histories: Interactions, text_cache: TextEmbeddingCache
+        self,
+        bundle: Bundle,
+        histories: Interactions,
+        text_cache: TextEmbeddingCache,
+        name: str = "bundle",
     ) -> None:
+        self.name = name
         self.encoder = SavedModelEncoder(bundle, self._embeddings_of, text_cache)
         self._histories = histories
         self._max_history = bundle.manifest.max_history
@@ -47,8 +51,11 @@ class BundleScorer:
 
     def score(self, users: npt.NDArray[np.int64]) -> Embeddings:
         """Encode the users' histories; return float32 [len(users), num_items]."""
-        queries = self.encoder.encode_queries([self._history(int(user)) for user in users])
-        return queries @ self._candidates.T
+        return self.queries(users) @ self._candidates.T
+
+    def queries(self, users: npt.NDArray[np.int64]) -> Embeddings:
+        """Return the query embeddings, float32 [len(users), dimension], of the histories."""
+        return self.encoder.encode_queries([self._history(int(user)) for user in users])
 
     def _embeddings_of(self, item_ids: Iterable[str]) -> tuple[Embeddings, npt.NDArray[np.bool_]]:
         rows = np.array([self._row.get(item_id, -1) for item_id in item_ids], dtype=np.int64)

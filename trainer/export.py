@@ -29,6 +29,7 @@ def export_bundle(
     bundles: Path,
     created_at: datetime,
     *,
+    version: str | None = None,
     parent: str | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> Path:
@@ -40,7 +41,7 @@ def export_bundle(
     candidate_ids = [item.item_id for item in items]
     embeddings = model.candidate_embeddings()
     manifest = bundle.Manifest(
-        version=bundle.new_version(created_at),
+        version=version or bundle.new_version(created_at),
         created_at=created_at,
         parent=parent,
         dimension=model.settings.dimension,

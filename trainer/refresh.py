@@ -1,31 +1,54 @@
 """One refresh: from events and items to a published bundle that serves."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import structlog
 
 from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Item
-from serving.bundle import current_bundle, set_current
+from serving.bundle import (
+    Bundle,
+    BundleError,
+    current_bundle,
+    is_published,
+    new_version,
+    set_current,
+)
+from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
-from trainer.baselines import EmbeddingScorer, baselines
+from trainer.baselines import EmbeddingScorer, Scorer, baselines
+from trainer.bundle_checks import check_bundle
+from trainer.bundle_scorer import BundleScorer
 from trainer.evaluate import NDCG_AT, EvaluationRow, evaluate
 from trainer.export import export_bundle
+from trainer.gate_settings import GateSettings
+from trainer.gates import CANDIDATE, CURRENT, refusals
 from trainer.history_examples import joined_windows
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
-from trainer.tasks import EvaluationTask, Split, temporal_split
+from trainer.tasks import EvaluationTask, temporal_split
 from trainer.text_embeddings import catalogue_text_embeddings
 from trainer.text_tower import TextTower, load_text_tower
 from trainer.train import Progress, TrainedModel, train
 
 NDCG = f"ndcg@{NDCG_AT}"
-TWO_TOWER = "two-tower"
+TWO_TOWER = CANDIDATE
+CHOICE, VERSION = "choice", "version"
+"""Names of notes."""
+
+Notes = MutableMapping[str, Any]
+"""What the steps of a refresh have found out, as JSON."""
+
+MakeScorer = Callable[[Interactions], Scorer]
+"""From the histories that are asked about."""
+
 JUDGED_USERS = 2_000
 """So many users tell epochs apart; all of a large shop would take longer than the epoch."""
 
@@ -41,11 +64,15 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """What came of it: the bundle, and how the model did on the newest slice."""
+    """What came of it: the bundle, how the model did on the newest slice, and why not to serve.
+
+    `refusals` is empty where the bundle serves now.
+    """
 
     bundle: Path
     epochs: int
     rows: Sequence[EvaluationRow]
+    refusals: Sequence[str] = ()
 
 
 def refresh(
@@ -59,23 +86,33 @@ def refresh(
     features: OfflineFeatures,
     checkpoints: Path | None = None,
     listener: Listener | None = None,
+    gates: GateSettings | None = None,
+    serving: ServingSettings | None = None,
+    notes: Notes | None = None,
 ) -> Refresh:
-    """Train on `events` and serve the result.
+    """Train on `events` and serve the result, if it passes the gates.
 
     `features` makes the point-in-time join: of no example is more shown than was known then.
 
     1. Embed the catalogue's texts, those that the cache lacks.
     2. Hold out the newest slice; train on what is before it, and keep the number of epochs
-       whose model answers it best.
-    3. Train on everything for so many epochs.
-    4. Export, publish, and make it the current bundle.
+       whose model answers it best. Ask the current bundle and the baselines the same.
+    3. Train on everything for so many epochs, and export: published, but not served.
+    4. Check the bundle as a server would, and hold both against the gates.
+    5. Make it the current bundle.
 
     A failure at any step leaves the current bundle serving.
+
+    `checkpoints` is a folder to resume an interrupted training from. `gates` are what the bundle
+    must reach to serve; without them every bundle serves. `serving` says how the index that is
+    checked is built. `notes` are what earlier tries of this refresh have found out, as JSON: the
+    steps that they finished are not done again.
 
     Raises:
         ValueError: there is nothing to learn from; the message says what is missing.
     """
     listener = listener or Listener()
+    notes = {} if notes is None else notes
     if not items:
         raise ValueError("the catalogue is empty: import items first.")
     # 1.
@@ -87,45 +124,56 @@ def refresh(
     if len(interactions.item) == 0:
         raise ValueError("no event is on an item of the catalogue: import events first.")
     # 2.
-    epochs, rows = settings.epochs, list[EvaluationRow]()
-    split = temporal_split(events, items, cut=newest_slice_cut(interactions, settings))
-    if settings.holdout_share and all(len(task.users) for task in split.tasks):
-        listener.stage("Training, the newest slice held out")
-        epochs, rows = _choose_epochs(
+    if CHOICE not in notes:
+        choice = _choose(
             events,
-            split,
             items,
+            interactions,
             settings,
             tower,
             embeddings,
             features,
+            _current(bundles, text_cache) if gates else None,
             _folder(checkpoints, "held-out"),
             listener,
         )
+        notes[CHOICE] = {"epochs": choice.epochs, "rows": [asdict(row) for row in choice.rows]}
+    epochs = int(notes[CHOICE]["epochs"])
+    rows = [EvaluationRow(**row) for row in notes[CHOICE]["rows"]]
     # 3.
-    listener.stage("Training on everything")
-    model = train(
-        interactions,
-        joined_windows(events, interactions, settings, features),
-        settings,
-        tower,
-        embeddings,
-        checkpoints=_folder(checkpoints, "full"),
-        on_step=listener.step,
-        # The schedule stays that of the validated training: it is stopped where that was best.
-        stop_after=epochs,
-    )
+    version = str(notes.setdefault(VERSION, new_version(now)))
+    bundle = bundles / version
+    if not is_published(bundle):
+        listener.stage("Training on everything")
+        model = train(
+            interactions,
+            joined_windows(events, interactions, settings, features),
+            settings,
+            tower,
+            embeddings,
+            checkpoints=_folder(checkpoints, "full"),
+            on_step=listener.step,
+            # The schedule stays that of the validated training: stopped where that was best.
+            stop_after=epochs,
+        )
+        listener.stage("Exporting")
+        parent = current_bundle(bundles)
+        export_bundle(
+            model,
+            bundles,
+            now,
+            version=version,
+            parent=parent.name if parent else None,
+            metrics=_metrics(rows),
+        )
     # 4.
-    listener.stage("Exporting")
-    parent = current_bundle(bundles)
-    bundle = export_bundle(
-        model,
-        bundles,
-        now,
-        parent=parent.name if parent else None,
-        metrics=_metrics(rows),
-    )
-    set_current(bundles, bundle.name)
+    if gates:
+        listener.stage("Checking the bundle")
+        checks = check_bundle(bundle, interactions, serving or ServingSettings(), text_cache)
+        if reasons := refusals(rows, checks, gates):
+            return Refresh(bundle, epochs, rows, reasons)
+    # 5.
+    set_current(bundles, version)
     return Refresh(bundle, epochs, rows)
 
 
@@ -157,29 +205,43 @@ def embeddings_of(
     return embeddings[[rows[item.item_id] for item in chosen]]
 
 
-def _choose_epochs(
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The number of epochs to train for, and the rows of those who answered the newest slice."""
+
+    epochs: int
+    rows: Sequence[EvaluationRow]
+
+
+def _choose(
     events: pl.DataFrame,
-    split: Split,
     items: Sequence[Item],
+    interactions: Interactions,
     settings: TrainingSettings,
     tower: TextTower,
     embeddings: npt.NDArray[np.float32],
     features: OfflineFeatures,
+    current: MakeScorer | None,
     checkpoints: Path | None,
     listener: Listener,
-) -> tuple[int, list[EvaluationRow]]:
+) -> _Choice:
+    split = temporal_split(events, items, cut=newest_slice_cut(interactions, settings))
+    if not settings.holdout_share or not all(len(task.users) for task in split.tasks):
+        return _Choice(settings.epochs, ())
+    listener.stage("Training, the newest slice held out")
     past_embeddings = embeddings_of(split.past.items, items, embeddings)
     tasks = [_sampled(task, settings.seed) for task in split.tasks]
     every = tasks[1]
-    best: tuple[float, int, list[EvaluationRow]] = (-1.0, settings.epochs, [])
+    best = _Choice(settings.epochs, ())
+    best_value = -1.0
 
     def judge(epoch: int, model: TrainedModel) -> None:
-        nonlocal best
+        nonlocal best, best_value
         scorer = two_tower_scorer(model)
-        row = evaluate(scorer, every)
-        if row.metrics[NDCG] > best[0]:
+        value = evaluate(scorer, every).metrics[NDCG]
+        if value > best_value:
             rows = [evaluate(scorer, task, past_embeddings) for task in tasks]
-            best = (row.metrics[NDCG], epoch, rows)
+            best, best_value = _Choice(epoch, rows), value
 
     train(
         split.past,
@@ -191,12 +253,26 @@ def _choose_epochs(
         on_step=listener.step,
         on_epoch=judge,
     )
-    others = [
-        evaluate(scorer, task, past_embeddings)
-        for scorer in baselines(split.past)
-        for task in tasks
-    ]
-    return best[1], [*others, *best[2]]
+    scorers = [*baselines(split.past), *([current(split.past)] if current else [])]
+    others = [evaluate(scorer, task, past_embeddings) for scorer in scorers for task in tasks]
+    return _Choice(best.epochs, [*others, *best.rows])
+
+
+def _current(bundles: Path, text_cache: TextEmbeddingCache) -> MakeScorer | None:
+    """Return what makes a scorer of the bundle that serves; None where none does.
+
+    It has seen the newest slice as far as its own data reach: it is flattered, if anything. One
+    that cannot be loaded any more has nothing to say.
+    """
+    path = current_bundle(bundles)
+    if path is None:
+        return None
+    try:
+        bundle = Bundle.load(path)
+    except BundleError as error:
+        structlog.get_logger(__name__).warning("current_bundle_not_compared", reason=str(error))
+        return None
+    return lambda histories: BundleScorer(bundle, histories, text_cache, CURRENT)
 
 
 def _sampled(task: EvaluationTask, seed: int) -> EvaluationTask:

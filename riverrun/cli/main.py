@@ -14,9 +14,12 @@ from riverrun.cli import (
     demo,
     evaluate,
     import_,
+    models,
     rebuild,
+    refresh,
     replay,
     sample,
+    scheduler,
     serve,
     stream,
     topics,
@@ -60,6 +63,9 @@ app.command()(demo.demo)
 app.command()(sample.sample)
 app.add_typer(import_.app, name="import")
 app.command()(train.train)
+app.command()(refresh.refresh)
+app.command()(scheduler.scheduler)
+app.add_typer(models.app, name="models")
 app.command()(evaluate.evaluate)
 app.command()(replay.replay)
 app.command()(up.up)

@@ -1,7 +1,8 @@
 """`riverrun train`: from the archive to a bundle that serves."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +10,9 @@ from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
 from riverrun.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from trainer.evaluate import EvaluationRow
 
 
 def train(
@@ -18,7 +22,10 @@ def train(
     home: HomeOption = None,
     settings_file: SettingsOption = None,
 ) -> None:
-    """Train on everything imported or received so far, and serve the result.
+    """Train on everything imported or received so far, and serve the result whatever it is.
+
+    For the first time, and for a cold start; `riverrun refresh` renews a model that serves, and
+    only where the new one is good enough.
 
     A training that is interrupted goes on where it stopped when it is run again. A running
     `riverrun up` notices the new bundle and swaps it in between two requests.
@@ -32,36 +39,26 @@ def train_shop(settings: Settings, *, fresh: bool = False) -> None:
     """Train on the archive of `settings.home`, publish, and print how the model compares."""
     import shutil
 
-    from feature_repo.archive import Archive
-    from feature_repo.offline_features import OfflineFeatures
-    from riverrun.cli.evaluate import metrics_table
     from riverrun.cli.training_progress import refresh_progress
-    from serving.text_embedding_cache import TextEmbeddingCache
-    from trainer.refresh import refresh
+    from riverrun.refreshing import refresh_from_archive
+    from trainer.refresh_runs import RefreshRunning, RefreshRuns
 
-    archive = Archive(settings.archive)
-    cache = TextEmbeddingCache(settings.text_embeddings)
-    checkpoints = settings.home / "training"
     if fresh:
-        shutil.rmtree(checkpoints, ignore_errors=True)
-    with refresh_progress() as listener:
-        try:
-            done = refresh(
-                archive.scan_events().collect(),
-                archive.items(),
-                settings.training,
-                settings.bundles,
-                cache,
-                datetime.now(UTC),
-                features=OfflineFeatures(settings.features),
-                checkpoints=checkpoints,
-                listener=listener,
-            )
-        except ValueError as error:
-            raise UserError(f"{settings.archive}: {error}") from error
-        finally:
-            cache.close()
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    for task in dict.fromkeys(row.task for row in done.rows):
-        out.print(metrics_table(task, [row for row in done.rows if row.task == task]))
+        shutil.rmtree(settings.checkpoints, ignore_errors=True)
+    runs = RefreshRuns(settings.bundles)
+    try:
+        with runs.exclusive(), refresh_progress() as listener:
+            done = refresh_from_archive(settings, listener)
+            runs.promoted(done.bundle.name, datetime.now(UTC), "train")
+    except RefreshRunning as error:
+        raise UserError(str(error)) from error
+    print_rows(done.rows)
     err.print(f"bundle {done.bundle.name}: {done.epochs} epochs, in {done.bundle}")
+
+
+def print_rows(rows: "Sequence[EvaluationRow]") -> None:
+    """Print a table of each task."""
+    from riverrun.cli.evaluate import metrics_table
+
+    for task in dict.fromkeys(row.task for row in rows):
+        out.print(metrics_table(task, [row for row in rows if row.task == task]))

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,7 +42,25 @@ def up(
     listening = listen(settings, host, port)
     with opened_shop(settings) as shop:
         err.print(f"bundle {shop.holder.current.bundle_version} of {settings.home}")
-        serve_until_stopped(shop.app, listening)
+        with refreshes_of(settings, settings_file):
+            serve_until_stopped(shop.app, listening)
+
+
+@contextmanager
+def refreshes_of(settings: Settings, settings_file: Path | None) -> Iterator[None]:
+    """Refresh the model by `refresh.schedule`, where it is set."""
+    from riverrun.scheduling import RefreshScheduler
+
+    if not settings.refresh.schedule:
+        yield
+        return
+    refreshes = RefreshScheduler(settings.refresh.schedule, settings.home, settings_file)
+    refreshes.start()
+    err.print(f"the model is renewed at {refreshes.due:%Y-%m-%d %H:%M} UTC")
+    try:
+        yield
+    finally:
+        refreshes.stop()
 
 
 @contextmanager

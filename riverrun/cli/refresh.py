@@ -1,0 +1,67 @@
+"""`riverrun refresh`: a new model, which serves if it is good enough."""
+
+from typing import Annotated
+
+import typer
+
+from riverrun.cli.console import err, next_command
+from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.cli.train import print_rows
+from riverrun.errors import UserError
+from riverrun.settings import load_settings
+
+REFUSED = 3
+"""The exit code where a new bundle was made and the old one serves on."""
+
+
+def refresh(
+    run_id: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Do this run once, however often it is asked for.  [default: a new run, or the "
+            "one that was interrupted]",
+        ),
+    ] = None,
+    home: HomeOption = None,
+    settings_file: SettingsOption = None,
+) -> None:
+    """Train on everything archived, compare with what serves, and publish what passes the gates.
+
+    The gates are settings (`[refresh.gates]`). A bundle that fails them is kept and does not
+    serve: the command then ends with code 3, and `riverrun models` shows why. Killed at any
+    moment, it goes on where it was when it is run again.
+    """
+    from riverrun.cli.training_progress import refresh_progress
+    from riverrun.logging import configure_logging
+    from riverrun.refreshing import refresh_from_archive
+    from trainer.refresh_run import run_refresh
+    from trainer.refresh_runs import RefreshRunning
+
+    settings = load_settings(settings_file, home=home)
+    configure_logging()
+    gates, keep = settings.refresh.gates, settings.refresh.keep
+    try:
+        with refresh_progress() as listener:
+            run, done = run_refresh(
+                settings.bundles,
+                run_id,
+                lambda notes: refresh_from_archive(settings, listener, gates=gates, notes=notes),
+                keep=keep,
+            )
+    except RefreshRunning as error:
+        raise UserError(str(error)) from error
+    if done is None:
+        err.print(f"run {run.run_id} has ended before: it was {run.status}.")
+    else:
+        print_rows(done.rows)
+    if run.status == "refused":
+        for reason in done.refusals if done else [run.message]:
+            err.print(f"[bold red]refused:[/] {reason}")
+        next_command(
+            f"riverrun models promote {run.version} --home {settings.home}",
+            "serves it all the same",
+        )
+        raise typer.Exit(REFUSED)
+    err.print(f"run {run.run_id}: bundle {run.version} serves")
+    next_command(f"riverrun models --home {settings.home}", "lists what may serve")

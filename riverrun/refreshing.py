@@ -1,0 +1,50 @@
+"""A shop's settings and archive, put into a refresh."""
+
+import shutil
+from datetime import UTC, datetime
+
+from feature_repo.archive import Archive
+from feature_repo.offline_features import OfflineFeatures
+from riverrun.errors import UserError
+from riverrun.settings import Settings
+from serving.text_embedding_cache import TextEmbeddingCache
+from trainer.gate_settings import GateSettings
+from trainer.refresh import Listener, Notes, Refresh, refresh
+
+
+def refresh_from_archive(
+    settings: Settings,
+    listener: Listener,
+    *,
+    gates: GateSettings | None = None,
+    notes: Notes | None = None,
+) -> Refresh:
+    """Train on all that `settings.home` has archived, and serve it if it passes the gates.
+
+    What an interrupted training has reached is taken up, and removed once the refresh is done.
+
+    Raises `UserError` where there is nothing to learn from.
+    """
+    archive = Archive(settings.archive)
+    cache = TextEmbeddingCache(settings.text_embeddings)
+    try:
+        done = refresh(
+            archive.scan_events().collect(),
+            archive.items(),
+            settings.training,
+            settings.bundles,
+            cache,
+            datetime.now(UTC),
+            features=OfflineFeatures(settings.features),
+            checkpoints=settings.checkpoints,
+            listener=listener,
+            gates=gates,
+            serving=settings.serving,
+            notes=notes,
+        )
+    except ValueError as error:
+        raise UserError(f"{settings.archive}: {error}") from error
+    finally:
+        cache.close()
+    shutil.rmtree(settings.checkpoints, ignore_errors=True)
+    return done

@@ -1,0 +1,97 @@
+"""Runs `riverrun refresh` on a schedule, in a process of its own."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from croniter import croniter
+
+LOOK_SECONDS = 5.0
+NICENESS = 10
+"""Requests go before training."""
+
+STOP_SECONDS = 10.0
+
+
+class RefreshScheduler:
+    """Starts a refresh at each time of a cron expression, one after the other.
+
+    The process is its own, so that what it takes goes back to the system and a crash of it takes
+    nothing along. Times that pass while one runs, or while the machine sleeps, count as one. A
+    clock that goes back repeats nothing: a time is only ever the next after the last.
+
+    schedule: a cron expression, in UTC. command: what to run; default: `riverrun refresh`.
+    """
+
+    def __init__(
+        self,
+        schedule: str,
+        home: Path,
+        settings_file: Path | None = None,
+        *,
+        command: Sequence[str] | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        default = [sys.executable, "-m", "riverrun", "refresh", "--home", str(home)]
+        if settings_file is not None:
+            default += ["--settings", str(settings_file)]
+        self._schedule = schedule
+        self._command = list(command or default)
+        self._clock = clock
+        self._due = self._after(clock())
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="refresh-scheduler", daemon=True)
+        self._logger = structlog.get_logger(__name__)
+
+    @property
+    def due(self) -> datetime:
+        """When the next refresh begins."""
+        return self._due
+
+    def start(self) -> None:
+        """Begin to wait."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop waiting. A refresh in progress is stopped; the next one goes on where it was."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def run_if_due(self) -> int | None:
+        """Run a refresh if its time has come; return its exit code, or None."""
+        if self._clock() < self._due:
+            return None
+        self._logger.info("refresh_due", due=self._due.isoformat())
+        code = self._refresh()
+        self._due = self._after(max(self._clock(), self._due))
+        self._logger.info("refresh_ended", code=code, next_due=self._due.isoformat())
+        return code
+
+    def _refresh(self) -> int:
+        process = subprocess.Popen(self._command)
+        os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
+        while process.poll() is None:
+            if self._stop.wait(0.2):
+                process.terminate()
+                try:
+                    process.wait(STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+        return process.wait()
+
+    def _after(self, moment: datetime) -> datetime:
+        following: datetime = croniter(self._schedule, moment).get_next(datetime)
+        return following
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK_SECONDS):
+            try:
+                self.run_if_due()
+            except OSError as error:
+                self._logger.error("refresh_not_started", reason=str(error))

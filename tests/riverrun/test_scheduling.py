@@ -1,0 +1,77 @@
+"""Refreshes by the clock, with commands that end at once in place of a training."""
+
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from riverrun.errors import UserError
+from riverrun.scheduling import RefreshScheduler
+from riverrun.settings import load_settings
+
+START = datetime(2026, 5, 1, 3, 15, tzinfo=UTC)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def scheduler(clock: Clock, home: Path, code: str) -> RefreshScheduler:
+    return RefreshScheduler("30 * * * *", home, command=[sys.executable, "-c", code], clock=clock)
+
+
+def test_a_refresh_begins_at_its_time_and_once(tmp_path: Path) -> None:
+    clock = Clock()
+    refreshes = scheduler(clock, tmp_path, "raise SystemExit(3)")
+    assert refreshes.run_if_due() is None
+    clock.now = START + timedelta(minutes=15)
+    assert refreshes.run_if_due() == 3
+    assert refreshes.run_if_due() is None
+    assert refreshes.due == START + timedelta(minutes=75)
+
+
+def test_times_that_were_missed_count_as_one(tmp_path: Path) -> None:
+    clock = Clock()
+    refreshes = scheduler(clock, tmp_path, "pass")
+    clock.now = START + timedelta(hours=9)
+    assert refreshes.run_if_due() == 0
+    assert refreshes.run_if_due() is None
+
+
+def test_a_clock_that_goes_back_repeats_nothing(tmp_path: Path) -> None:
+    clock = Clock()
+    refreshes = scheduler(clock, tmp_path, "pass")
+    clock.now = START + timedelta(minutes=20)
+    assert refreshes.run_if_due() == 0
+    clock.now = START
+    assert refreshes.run_if_due() is None
+    clock.now = START + timedelta(minutes=20)
+    assert refreshes.run_if_due() is None
+
+
+def test_a_refresh_in_progress_is_stopped_with_the_scheduler(tmp_path: Path) -> None:
+    clock = Clock()
+    started = tmp_path / "started"
+    code = f"import pathlib, time; pathlib.Path({str(started)!r}).touch(); time.sleep(600)"
+    refreshes = scheduler(clock, tmp_path, code)
+    clock.now = START + timedelta(hours=1)
+    thread = threading.Thread(target=refreshes.run_if_due)
+    thread.start()
+    while not started.exists():
+        time.sleep(0.01)
+    refreshes.stop()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_a_schedule_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RIVERRUN_REFRESH__SCHEDULE", "every night")
+    with pytest.raises(UserError, match=r"refresh\.schedule.*cron.*'every night'"):
+        load_settings()

@@ -1,0 +1,64 @@
+"""When a new bundle is refused."""
+
+import pytest
+
+from trainer.bundle_checks import BundleChecks
+from trainer.evaluate import EvaluationRow
+from trainer.gate_settings import GateSettings
+from trainer.gates import CANDIDATE, CURRENT, refusals
+
+GOOD = BundleChecks(index_recall=1.0, latency_ms=2.0)
+OPEN = GateSettings(max_loss={}, min_index_recall=0.0)
+
+
+def row(scorer: str, ndcg: float, users: int = 500, task: str = "all") -> EvaluationRow:
+    return EvaluationRow(scorer, task, users, {"ndcg@10": ndcg})
+
+
+@pytest.mark.parametrize(
+    ("candidate", "current", "settings", "named"),
+    [
+        (0.20, 0.20, GateSettings(), None),
+        (0.19, 0.20, GateSettings(), None),
+        (0.17, 0.20, GateSettings(), "max_loss"),
+        (0.20, 0.20, GateSettings(min_gain={"all/ndcg@10": 0.05}), "min_gain"),
+        (0.22, 0.20, GateSettings(min_gain={"all/ndcg@10": 0.05}), None),
+        (0.20, 0.10, GateSettings(min_value={"all/ndcg@10": 0.3}), "min_value"),
+        (0.20, 0.10, GateSettings(beats=("popularity",)), "popularity"),
+    ],
+)
+def test_a_candidate_is_held_against_the_current_bundle(
+    candidate: float, current: float, settings: GateSettings, named: str | None
+) -> None:
+    rows = [row(CANDIDATE, candidate), row(CURRENT, current), row("popularity", 0.25)]
+    reasons = refusals(rows, GOOD, settings)
+    assert len(reasons) == (named is not None)
+    assert named is None or named in reasons[0]
+    # Numbers to act on, not a verdict.
+    assert named is None or f"{candidate:.4f}" in reasons[0]
+
+
+def test_without_a_current_bundle_nothing_can_be_lost() -> None:
+    assert not refusals([row(CANDIDATE, 0.01)], GOOD, GateSettings())
+
+
+def test_a_slice_with_few_users_decides_nothing() -> None:
+    rows = [row(CANDIDATE, 0.0, users=3), row(CURRENT, 0.5, users=3)]
+    assert not refusals(rows, GOOD, GateSettings(min_users=4))
+    assert refusals(rows, GOOD, GateSettings(min_users=3))
+
+
+@pytest.mark.parametrize(
+    ("checks", "settings", "named"),
+    [
+        (BundleChecks(0.8, 1.0), GateSettings(), "min_index_recall"),
+        (BundleChecks(1.0, 9.0), GateSettings(max_latency_ms=5.0), "max_latency_ms"),
+        (BundleChecks(1.0, 9.0), GateSettings(), None),
+        (BundleChecks(0.0, 9.0), OPEN, None),
+    ],
+)
+def test_what_only_the_bundle_shows_counts_too(
+    checks: BundleChecks, settings: GateSettings, named: str | None
+) -> None:
+    reasons = refusals([], checks, settings)
+    assert [named in reason for reason in reasons if named] == [True] * (named is not None)

@@ -1,0 +1,167 @@
+"""Refreshes as an operator runs them: once, one at a time, and back again."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from serving.bundle import MANIFEST, current_bundle, published_versions, set_current
+from tests.support.tiny_bundle import build_tiny_bundle
+from trainer.bundle_versions import (
+    VersionError,
+    bundle_versions,
+    delete,
+    promote,
+    prune,
+    rollback,
+)
+from trainer.refresh import Notes, Refresh
+from trainer.refresh_run import Work, run_refresh
+from trainer.refresh_runs import RefreshRunning, RefreshRuns, Run
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def bundles(tmp_path: Path) -> Path:
+    return tmp_path / "bundles"
+
+
+def publishing(bundles: Path, day: int, refusals: tuple[str, ...] = ()) -> Work:
+    """Return work that publishes a bundle of that day, as a refresh does."""
+
+    def work(notes: Notes) -> Refresh:
+        created = NOW + timedelta(days=day)
+        path = build_tiny_bundle(bundles, created_at=created, current=not refusals)
+        notes["version"] = path.name
+        return Refresh(path, 1, (), refusals)
+
+    return work
+
+
+def refreshed(bundles: Path, day: int, *refusals: str, keep: int = 10) -> Run:
+    work = publishing(bundles, day, refusals)
+    run, _ = run_refresh(bundles, f"day-{day}", work, keep=keep, clock=lambda: NOW)
+    return run
+
+
+def serving(bundles: Path) -> str:
+    path = current_bundle(bundles)
+    assert path is not None
+    return path.name
+
+
+def test_a_run_of_one_id_is_done_once(bundles: Path) -> None:
+    first = refreshed(bundles, 0)
+    again, done = run_refresh(bundles, "day-0", publishing(bundles, 1), keep=10)
+    assert (again, done) == (first, None)
+    assert published_versions(bundles) == [first.version]
+
+
+def test_an_interrupted_run_goes_on_with_what_it_knew(bundles: Path) -> None:
+    def killed(notes: Notes) -> Refresh:
+        notes["choice"] = {"epochs": 3}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_refresh(bundles, None, killed, keep=10, clock=lambda: NOW)
+    (interrupted,) = RefreshRuns(bundles).all()
+    known: list[dict[str, object]] = []
+
+    def resumed(notes: Notes) -> Refresh:
+        known.append(dict(notes))
+        return publishing(bundles, 0)(notes)
+
+    run, _ = run_refresh(bundles, None, resumed, keep=10)
+    assert known == [{"choice": {"epochs": 3}}]
+    assert (run.run_id, run.status) == (interrupted.run_id, "published")
+
+
+def test_a_failed_run_leaves_the_old_bundle_serving_and_may_be_tried_again(bundles: Path) -> None:
+    first = refreshed(bundles, 0)
+
+    def failing(notes: Notes) -> Refresh:
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        run_refresh(bundles, "day-1", failing, keep=10)
+    failed = RefreshRuns(bundles).all()[0]
+    assert (failed.status, failed.message) == ("failed", "No space left on device")
+    assert serving(bundles) == first.version
+    assert refreshed(bundles, 1).status == "published"
+
+
+def test_a_refused_candidate_is_kept_and_does_not_serve(bundles: Path) -> None:
+    first = refreshed(bundles, 0)
+    refused = refreshed(bundles, 1, "it is much worse")
+    assert refused.status == "refused"
+    assert serving(bundles) == first.version
+    newest = bundle_versions(bundles)[0]
+    assert (newest.version, newest.status) == (refused.version, "refused")
+    assert newest.note == "it is much worse"
+    # A person may know better.
+    promote(bundles, newest.version, NOW)
+    assert serving(bundles) == refused.version
+
+
+def test_two_refreshes_at_once_are_one(bundles: Path) -> None:
+    def second(notes: Notes) -> Refresh:
+        with pytest.raises(RefreshRunning, match="another refresh"):
+            refreshed(bundles, 1)
+        return publishing(bundles, 0)(notes)
+
+    run, _ = run_refresh(bundles, "first", second, keep=10)
+    assert run.status == "published"
+
+
+def test_rollback_goes_back_by_age_and_never_to_what_did_not_serve(bundles: Path) -> None:
+    first, second = refreshed(bundles, 0), refreshed(bundles, 1)
+    refreshed(bundles, 2, "worse")
+    third = refreshed(bundles, 3)
+    assert serving(bundles) == third.version
+    assert rollback(bundles, NOW) == second.version == serving(bundles)
+    assert rollback(bundles, NOW) == first.version == serving(bundles)
+    with pytest.raises(VersionError, match="served before"):
+        rollback(bundles, NOW)
+    assert serving(bundles) == first.version
+
+
+def test_a_corrupt_bundle_is_not_promoted(bundles: Path) -> None:
+    first, second = refreshed(bundles, 0), refreshed(bundles, 1)
+    promote(bundles, str(first.version), NOW)
+    damaged = bundles / str(second.version) / "items.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
+    with pytest.raises(VersionError, match=r"items\.parquet.*SHA-256"):
+        promote(bundles, str(second.version), NOW)
+    assert serving(bundles) == first.version
+
+
+def test_what_serves_cannot_be_deleted(bundles: Path) -> None:
+    first, second = refreshed(bundles, 0), refreshed(bundles, 1)
+    with pytest.raises(VersionError, match="serves"):
+        delete(bundles, str(second.version))
+    delete(bundles, str(first.version))
+    assert published_versions(bundles) == [second.version]
+    with pytest.raises(VersionError, match="not published"):
+        delete(bundles, str(first.version))
+
+
+def test_the_newest_stay_and_what_serves_and_what_served_before(bundles: Path) -> None:
+    versions = [str(refreshed(bundles, day).version) for day in range(5)]
+    promote(bundles, versions[1], NOW)
+    assert prune(bundles, 1) == versions[2:4]
+    assert published_versions(bundles) == [versions[0], versions[1], versions[4]]
+
+
+def test_a_version_whose_manifest_is_broken_is_listed_as_such(bundles: Path) -> None:
+    path = build_tiny_bundle(bundles)
+    (path / MANIFEST).write_text("{")
+    assert [each.status for each in bundle_versions(bundles)] == ["broken"]
+
+
+def test_a_bundle_that_served_before_there_was_a_table_can_be_gone_back_to(bundles: Path) -> None:
+    old = build_tiny_bundle(bundles, created_at=NOW - timedelta(days=9))
+    set_current(bundles, old.name)
+    RefreshRuns(bundles).promoted(old.name, NOW, "train")
+    refreshed(bundles, 0)
+    assert rollback(bundles, NOW) == old.name

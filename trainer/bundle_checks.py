@@ -1,0 +1,53 @@
+"""What only an exported bundle can show: whether its index finds, and how fast it answers."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from serving.bundle import Bundle
+from serving.item_rows import ItemRows
+from serving.live_model import LiveModel
+from serving.settings import ServingSettings
+from serving.text_embedding_cache import TextEmbeddingCache
+from trainer.bundle_scorer import BundleScorer
+from trainer.interactions import Interactions
+
+RECALL_AT = 10
+USERS = 200
+TIMES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class BundleChecks:
+    """index_recall: of the true 10 best, what the index finds. latency_ms: of one query."""
+
+    index_recall: float
+    latency_ms: float
+
+
+def check_bundle(
+    path: Path, histories: Interactions, settings: ServingSettings, text_cache: TextEmbeddingCache
+) -> BundleChecks:
+    """Load the bundle as a server would, and ask it for some of the users in `histories`.
+
+    Raises `BundleError` where a server would refuse it.
+    """
+    bundle = Bundle.load(path)
+    model = LiveModel.create(bundle, ItemRows(), settings, text_cache)
+    scorer = BundleScorer(bundle, histories, text_cache)
+    users = np.arange(min(USERS, len(histories.user_ids)))
+    queries = scorer.queries(users)
+    if not len(queries) or not len(model.table):
+        return BundleChecks(1.0, 0.0)
+    limit = min(RECALL_AT, len(model.table))
+    found, exact = model.index.search(queries, limit), model.table.search(queries, limit)
+    # By score: of two candidates with one score either is right.
+    hits = found.scores >= exact.scores[:, -1:] - 1e-5
+    seconds = []
+    for user in np.resize(users, TIMES):
+        start = time.perf_counter()
+        scorer.queries(np.array([user]))
+        seconds.append(time.perf_counter() - start)
+    return BundleChecks(float(hits.mean()), float(np.median(seconds)) * 1e3)

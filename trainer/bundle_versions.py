@@ -1,0 +1,138 @@
+"""Which bundles there are, which one serves, and going from one to another."""
+
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from serving.bundle import (
+    BundleError,
+    Manifest,
+    current_bundle,
+    published_versions,
+    read_manifest,
+    set_current,
+    verify,
+)
+from trainer.refresh_runs import RefreshRuns, Run
+
+Status = Literal["serving", "served", "refused", "unserved", "broken"]
+
+
+@dataclass(frozen=True, slots=True)
+class BundleVersion:
+    """A published bundle. manifest: None where it cannot be read. note: why it does not serve."""
+
+    version: str
+    status: Status
+    manifest: Manifest | None
+    note: str = ""
+
+
+class VersionError(ValueError):
+    """A version that cannot be promoted or deleted. The message names it and says why."""
+
+
+def bundle_versions(bundles: Path) -> list[BundleVersion]:
+    """Return what is published, the newest first."""
+    runs = RefreshRuns(bundles)
+    by_version = {run.version: run for run in runs.all()}
+    served = set(runs.promotions())
+    current = current_bundle(bundles)
+    serving = current.name if current else None
+    return [
+        _version(bundles / version, serving, served, by_version.get(version))
+        for version in reversed(published_versions(bundles))
+    ]
+
+
+def promote(bundles: Path, version: str, now: datetime, reason: str = "promoted") -> None:
+    """Serve `version` from now on, having checked every file of it.
+
+    Raises `VersionError` where it is not published or must not be served.
+    """
+    if version not in published_versions(bundles):
+        raise VersionError(f"{version!r} is not published in {bundles}.")
+    try:
+        verify(bundles / version)
+        set_current(bundles, version)
+    except BundleError as error:
+        raise VersionError(str(error)) from error
+    RefreshRuns(bundles).promoted(version, now, reason)
+
+
+def rollback(bundles: Path, now: datetime) -> str:
+    """Serve again what served before, and return its version.
+
+    Raises `VersionError` where nothing did, or it is not there any more.
+    """
+    current = current_bundle(bundles)
+    serving = current.name if current else None
+    before = _served_before(bundles, serving)
+    if before is None:
+        raise VersionError(f"no bundle in {bundles} served before {serving}.")
+    promote(bundles, before, now, f"rolled back from {serving}")
+    return before
+
+
+def delete(bundles: Path, version: str) -> None:
+    """Remove a bundle that does not serve. Raises `VersionError`."""
+    if version not in published_versions(bundles):
+        raise VersionError(f"{version!r} is not published in {bundles}.")
+    current = current_bundle(bundles)
+    if current is not None and current.name == version:
+        raise VersionError(f"{version} serves: promote another one before.")
+    # Renamed first: half a bundle must never look like one.
+    doomed = bundles / f".deleted-{version}"
+    (bundles / version).rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def prune(bundles: Path, keep: int) -> list[str]:
+    """Delete all but the newest `keep` bundles, and return their versions.
+
+    The one that serves and the one to roll back to stay in any case.
+    """
+    current = current_bundle(bundles)
+    serving = current.name if current else None
+    stay = {serving, _served_before(bundles, serving), *published_versions(bundles)[-keep:]}
+    gone = [version for version in published_versions(bundles) if version not in stay]
+    for version in gone:
+        delete(bundles, version)
+    return gone
+
+
+def _served_before(bundles: Path, serving: str | None) -> str | None:
+    """Return what to roll back to: of what is older than `serving` and has served, the newest."""
+    if serving is None:
+        return None
+    published = published_versions(bundles)
+    manifests = [_manifest(bundles / version) for version in published]
+    # A parent served when its child was trained, whoever made it serve.
+    served = {*RefreshRuns(bundles).promotions(), *(each.parent for each in manifests if each)}
+    # Names are times: they sort by age.
+    return max((each for each in published if each in served and each < serving), default=None)
+
+
+def _version(
+    path: Path, serving: str | None, served: Collection[str], run: Run | None
+) -> BundleVersion:
+    manifest = _manifest(path)
+    if manifest is None:
+        return BundleVersion(path.name, "broken", None, "its manifest cannot be read")
+    if path.name == serving:
+        return BundleVersion(path.name, "serving", manifest)
+    if path.name in served:
+        return BundleVersion(path.name, "served", manifest)
+    if run is not None and run.status == "refused":
+        return BundleVersion(path.name, "refused", manifest, run.message)
+    return BundleVersion(path.name, "unserved", manifest)
+
+
+def _manifest(path: Path) -> Manifest | None:
+    try:
+        return read_manifest(path)
+    except BundleError:
+        return None

@@ -1,0 +1,74 @@
+"""What a new bundle must reach before it may serve in place of the current one."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from trainer.bundle_checks import BundleChecks
+from trainer.evaluate import EvaluationRow
+from trainer.gate_settings import GateSettings
+
+CANDIDATE, CURRENT = "two-tower", "current bundle"
+"""Names of the rows that are compared."""
+
+
+def refusals(
+    rows: Sequence[EvaluationRow], checks: BundleChecks, settings: GateSettings
+) -> list[str]:
+    """Return why the candidate must not serve; empty where it may.
+
+    rows: the candidate, the current bundle where there is one, and baselines, on one slice.
+    """
+    return [
+        *_by_quality(_metrics(rows, settings.min_users), settings),
+        *_by_checks(checks, settings),
+    ]
+
+
+def _metrics(rows: Sequence[EvaluationRow], min_users: int) -> Mapping[str, Mapping[str, float]]:
+    """Return by scorer what it reached in `task/metric`, on slices that are large enough."""
+    by_scorer: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row.num_users >= min_users:
+            named = {f"{row.task}/{name}": value for name, value in row.metrics.items()}
+            by_scorer.setdefault(row.scorer, {}).update(named)
+    return by_scorer
+
+
+def _by_quality(
+    reached: Mapping[str, Mapping[str, float]], settings: GateSettings
+) -> Iterator[str]:
+    candidate = reached.get(CANDIDATE, {})
+    current = reached.get(CURRENT, {})
+    bounds = [
+        *((name, 1 - loss, "max_loss") for name, loss in settings.max_loss.items()),
+        *((name, 1 + gain, "min_gain") for name, gain in settings.min_gain.items()),
+    ]
+    for name, factor, gate in bounds:
+        if name not in candidate or name not in current:
+            continue
+        least = factor * current[name]
+        if candidate[name] < least:
+            yield (
+                f"{name} is {candidate[name]:.4f}, and {gate} asks for {least:.4f} or more: "
+                f"the current bundle has {current[name]:.4f}."
+            )
+    for name, least in settings.min_value.items():
+        if name in candidate and candidate[name] < least:
+            yield f"{name} is {candidate[name]:.4f}, and min_value asks for {least:.4f} or more."
+    for baseline in settings.beats:
+        for name in settings.max_loss:
+            better = reached.get(baseline, {}).get(name, 0.0)
+            if name in candidate and candidate[name] < better:
+                yield f"{name} is {candidate[name]:.4f}, and {baseline} reaches {better:.4f}."
+
+
+def _by_checks(checks: BundleChecks, settings: GateSettings) -> Iterator[str]:
+    if checks.index_recall < settings.min_index_recall:
+        yield (
+            f"the index finds {checks.index_recall:.3f} of the true best, and min_index_recall "
+            f"asks for {settings.min_index_recall:.3f}."
+        )
+    if settings.max_latency_ms and checks.latency_ms > settings.max_latency_ms:
+        yield (
+            f"a query takes {checks.latency_ms:.1f} ms, and max_latency_ms allows "
+            f"{settings.max_latency_ms:.1f}."
+        )

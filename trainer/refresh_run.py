@@ -1,0 +1,70 @@
+"""A refresh as an operator runs it: one at a time, resumed after a crash, written down."""
+
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from trainer.bundle_versions import promote, prune
+from trainer.refresh import VERSION, Notes, Refresh
+from trainer.refresh_runs import RefreshRuns, Run
+
+Work = Callable[[Notes], Refresh]
+"""Does the refresh with what earlier tries of it have written down."""
+
+
+def run_refresh(
+    bundles: Path,
+    run_id: str | None,
+    work: Work,
+    *,
+    keep: int,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> tuple[Run, Refresh | None]:
+    """Run `work` unless the run of this id has ended already; return the run and what was done.
+
+    Without an id it is the run that was interrupted, if one was, and otherwise a new one. What
+    a refused or failed run leaves is kept, and the bundle that served before serves on.
+
+    Raises `RefreshRunning` where another is at work, and what `work` raises, written down.
+    """
+    runs = RefreshRuns(bundles)
+    logger = structlog.get_logger(__name__)
+    with runs.exclusive():
+        _remove_unfinished(bundles)
+        interrupted = runs.interrupted()
+        now = clock()
+        if run_id is None:
+            run_id = interrupted.run_id if interrupted else f"{now:%Y%m%dT%H%M%SZ}"
+        run = runs.begin(run_id, now)
+        if run.status != "running":
+            return run, None
+        logger.info("refresh_began", run_id=run_id)
+        notes = runs.notes(run_id)
+        try:
+            done = work(notes)
+        except BaseException as error:
+            # One that was interrupted goes on the next time; it has not failed.
+            if isinstance(error, Exception):
+                runs.finish(run_id, "failed", clock(), notes.get(VERSION), str(error))
+                logger.error("refresh_failed", run_id=run_id, reason=str(error))
+            raise
+        version = done.bundle.name
+        if done.refusals:
+            runs.finish(run_id, "refused", clock(), version, " ".join(done.refusals))
+            logger.warning("refresh_refused", run_id=run_id, reasons=list(done.refusals))
+        else:
+            promote(bundles, version, clock(), f"refresh {run_id}")
+            runs.finish(run_id, "published", clock(), version)
+            logger.info("refresh_published", run_id=run_id, bundle_version=version)
+        prune(bundles, keep)
+        return next(each for each in runs.all() if each.run_id == run_id), done
+
+
+def _remove_unfinished(bundles: Path) -> None:
+    """Remove what a killed export or deletion left; nothing reads names that begin with a dot."""
+    for pattern in (".building-*", ".deleted-*"):
+        for folder in bundles.glob(pattern):
+            shutil.rmtree(folder, ignore_errors=True)
