@@ -18,6 +18,7 @@ from serving import bundle
 from serving.saved_model_encoder import TEXT_TOWER_DIGEST
 from trainer.text_tower import text_tower_digest
 from trainer.train import TrainedModel
+from trainer.warmup import write_warmup
 
 TOP_K = 100
 BRUTE_FORCE_BELOW = 20_000
@@ -64,12 +65,14 @@ def export_bundle(
     )
     with bundle.building(bundles, manifest.version) as folder:
         module = ServingModule(model, candidate_ids, embeddings, manifest.top_k)
+        signatures = module.signatures()
         tf.saved_model.save(
             module,
             str(folder / bundle.MODEL),
-            signatures=module.signatures(),
+            signatures=signatures,
             options=tf.saved_model.SaveOptions(namespace_whitelist=["Scann"]),
         )
+        write_warmup(folder / bundle.MODEL, signatures)
         counts = np.bincount(model.interactions.item, minlength=len(items))
         bundle.write_candidates(folder, candidate_ids, embeddings, counts)
         bundle.write_items(folder, items)

@@ -3,8 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,44 +11,9 @@ import httpx
 import pytest
 
 from riverrun.bench.server import RunningServer, running_server
+from tests.support.command import riverrun
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-SETTINGS = """
-[training]
-epochs = 2
-dimension = 32
-history_length = 32
-labels_per_position = 4
-holdout_share = 0.0
-horizon_days = 1.0
-"""
-
-
-def riverrun(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "riverrun", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("shop")
-    settings = home / "riverrun.toml"
-    settings.write_text(SETTINGS)
-    sample = ["--items", "300", "--users", "150", "--events", "4000", "--days", "20"]
-    for arguments in (
-        ["sample", "--out", str(home / "sample"), *sample],
-        ["import", "shop", str(home / "sample"), "--home", str(home)],
-        ["train", "--home", str(home), "--settings", str(settings)],
-    ):
-        done = riverrun(*arguments)
-        assert done.returncode == 0, done.stderr
-    return home
-
-
-@pytest.fixture
-def home(trained: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(trained, tmp_path / "shop"))
 
 
 @pytest.fixture

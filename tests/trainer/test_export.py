@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
 from feature_repo.candidate_features import candidate_features
 from serving.bundle import (
@@ -15,6 +16,7 @@ from serving.bundle import (
     ENCODE_QUERY,
     ENCODE_QUERY_FROM_EMBEDDINGS,
     ENCODE_TEXT,
+    MODEL,
     RECOMMEND,
     Bundle,
 )
@@ -24,6 +26,7 @@ from tests.support import tiny_training as tiny
 from trainer.export import export_bundle
 from trainer.text_tower import embed_texts
 from trainer.train import TrainedModel, train
+from trainer.warmup import FILE
 from trainer.windows import make_windows
 
 pytestmark = pytest.mark.slow
@@ -69,6 +72,18 @@ def test_queries_by_id_are_those_of_training(model: TrainedModel, exported: Bund
     trained = model.query_embeddings(USERS, model.candidate_embeddings())
     served = call(exported, ENCODE_QUERY, **histories(model), query_text=[""] * len(USERS))
     np.testing.assert_allclose(served["embeddings"], trained, atol=1e-5)
+
+
+def test_every_signature_has_warm_up_requests_that_it_answers(exported: Bundle) -> None:
+    file = exported.path / MODEL / FILE
+    asked = set()
+    for record in tf.data.TFRecordDataset(str(file)):
+        log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
+        request = log.predict_log.request
+        inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+        call(exported, request.model_spec.signature_name, **inputs)
+        asked.add(request.model_spec.signature_name)
+    assert asked == exported.signatures.keys()
 
 
 def test_queries_by_embedding_are_those_by_id(model: TrainedModel, exported: Bundle) -> None:

@@ -1,0 +1,98 @@
+"""`riverrun refresh` with real processes: killed at every step, and refused."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from serving.bundle import current_bundle, published_versions, verify
+from tests.support.command import riverrun
+from trainer.bundle_versions import bundle_versions
+from trainer.refresh_runs import RefreshRuns
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SETTINGS = """
+[training]
+epochs = 1
+dimension = 16
+transformer_layers = 0
+history_length = 16
+labels_per_position = 4
+horizon_days = 1.0
+
+[refresh.gates]
+min_users = 0
+max_loss = {}
+"""
+# Each kill is a start of TensorFlow: two in a row at every step is for a patient person.
+KILLS = int(os.environ.get("RIVERRUN_TEST_REFRESH_KILLS", "1"))
+STEPS = (
+    "Embedding texts",
+    "Training, the newest slice held out",
+    "Training on everything",
+    "Exporting",
+    "Checking the bundle",
+)
+
+
+def refresh(home: Path, settings: str = SETTINGS) -> list[str]:
+    file = home / "refresh.toml"
+    file.write_text(settings)
+    return ["refresh", "--home", str(home), "--settings", str(file)]
+
+
+def kill_at(step: str, arguments: list[str]) -> None:
+    """Run the command until it says that the step begins, and kill -9 it there."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "riverrun", *arguments], stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith(f"{step} ..."):
+                process.kill()
+                return
+        pytest.fail(f"ended before {step!r}: {''.join(said)}")
+
+
+def test_killed_at_every_step_a_refresh_goes_on_and_ends(home: Path) -> None:
+    old = current_bundle(home / "bundles")
+    assert old is not None
+    for step in STEPS:
+        for _ in range(KILLS):
+            kill_at(step, refresh(home))
+            assert current_bundle(home / "bundles") == old
+    done = riverrun(*refresh(home))
+    assert done.returncode == 0, done.stderr
+    (run,) = RefreshRuns(home / "bundles").all()[:1]
+    assert run.status == "published"
+    # One run, one bundle; nothing half made is left.
+    assert published_versions(home / "bundles") == [old.name, run.version]
+    assert not list((home / "bundles").glob(".building-*"))
+    new = current_bundle(home / "bundles")
+    assert new is not None
+    assert new.name == run.version
+    assert verify(new).parent == old.name
+
+
+def test_a_refused_refresh_says_why_and_leaves_the_old_bundle_serving(home: Path) -> None:
+    old = current_bundle(home / "bundles")
+    impossible = SETTINGS + 'min_value = { "all/ndcg@10" = 1.0 }\n'
+    done = riverrun(*refresh(home, impossible))
+    assert done.returncode == 3, done.stderr
+    assert "min_value asks for 1.0000" in " ".join(done.stderr.split())
+    assert current_bundle(home / "bundles") == old
+    newest = bundle_versions(home / "bundles")[0]
+    assert newest.status == "refused"
+    listed = riverrun("models", "--home", str(home))
+    assert newest.version in listed.stdout
+    promoted = riverrun("models", "promote", newest.version, "--home", str(home))
+    assert promoted.returncode == 0, promoted.stderr
+    back = riverrun("models", "rollback", "--home", str(home))
+    assert back.returncode == 0, back.stderr
+    assert current_bundle(home / "bundles") == old
