@@ -105,8 +105,9 @@ class Worker:
         self._consumer = log.consumer(GROUP, TOPICS, self._assigned)
         # The worker's places in the log, where it has any, and the partitions it has lists of.
         self._positions: dict[TopicPartition, int] = {}
-        # In order, so that none of them waits for ever; and how many keys came since a page.
-        self._to_push: dict[int, None] = {}
+        self._to_push: set[int] = set()
+        # Those of them that this round of pushing has not reached; keys that came since a page.
+        self._round: list[int] = []
         self._grown = 0
         self._lists_due = 0.0
         self._stop = threading.Event()
@@ -151,7 +152,7 @@ class Worker:
     def recover(self) -> None:
         """Take up the state of the last run: redo its unfinished pushes."""
         self._retrying("load", self._tell_items)
-        self._to_push |= dict.fromkeys(self._retrying("load", self._state.partitions))
+        self._to_push.update(self._retrying("load", self._state.partitions))
         self._push_lists()
         self._ready.set()
 
@@ -176,7 +177,7 @@ class Worker:
                 self._positions[source] = stored[source]
             elif before is not None:
                 raise _lost(source, before)
-        self._to_push |= {source.partition: None for source in stored if source in committed}
+        self._to_push.update({source.partition for source in stored if source in committed})
         return stored
 
     def step(self) -> int:
@@ -267,7 +268,7 @@ class Worker:
             self._give_way(batch, batch.sources(again.positions))
             return None
         self._positions |= sources
-        self._to_push[partition] = None
+        self._to_push.add(partition)
         self._grown += len(additive_keys(updates))
         return Committed(batch, whole_values(updates, stamp))
 
@@ -285,25 +286,29 @@ class Worker:
         return bool(self._to_push) and time.monotonic() >= self._lists_due
 
     def _push_lists(self) -> None:
-        """Push all that is on the lists."""
+        """Push what is on the lists."""
+        self._round = list(self._to_push)
         while self._push_page():
             pass
 
     def _push_page(self) -> bool:
-        """Push what is next on the lists of one partition; return whether there may be more."""
-        if not self._to_push:
+        """Push what is next on the lists; return whether something is left in this round."""
+        self._round = self._round or list(self._to_push)
+        if not self._round:
             return False
-        partition = next(iter(self._to_push))
-        most = PAGE + self._grown
-        unpushed = self._retrying("state", partial(self._state.unpushed, partition, most))
+        partition, most = self._round[0], PAGE + self._grown
         self._grown = 0
+        unpushed = self._retrying("state", partial(self._state.unpushed, partition, most))
         self._push([(partition, unpushed)])
         self._on_statistics(list(unpushed.updates.statistics.values()))
         self._on_co_visitation(list(unpushed.updates.co_visitation.values()))
-        # Not until the list is empty: other workers may keep changing what is on it.
+        # Not until the list is empty: other workers may keep changing what is on it, and put
+        # back what was pushed meanwhile. That is for the next round.
         if len(unpushed.stamps) < most:
-            del self._to_push[partition]
-        return bool(self._to_push)
+            del self._round[0]
+        if not unpushed:
+            self._to_push.discard(partition)
+        return bool(self._round)
 
     def _push(self, unpushed: Sequence[tuple[int, Unpushed]]) -> None:
         updates = Updates()

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, Message
 from feature_repo.history import UserHistory
@@ -95,6 +96,31 @@ def test_a_worker_stopped_before_a_dead_store_leaves_its_work_to_the_next(tmp_pa
     online = MemoryOnline()
     worker_on(tmp_path, online).recover()
     assert len(online.get(UserHistory, ["u"])[0].events) == 1
+
+
+def test_the_lists_are_pushed_in_pages_so_that_events_need_not_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streaming.worker.PAGE", 2)
+    pages: list[int] = []
+    online = MemoryOnline()
+    worker = worker_on(tmp_path, online, on_statistics=lambda some: pages.append(len(some)))
+    worker.recover()
+    pages.clear()
+    worker._lists_due = float("inf")
+    send(worker, *(event(number, item=f"i{number}") for number in range(5)))
+    worker.step()
+    assert not pages
+    worker._lists_due = 0.0
+    # An event between two pages is applied at once, and lets no item wait for ever.
+    for number in range(5, 9):
+        send(worker, event(number, item="i0"))
+        worker.step()
+        assert len(online.get(UserHistory, ["u"])[0].events) == number + 1
+    assert all(pages[:2])
+    assert max(pages) <= 3
+    assert all(online.get(ItemStatistics, [f"i{number}" for number in range(5)]))
+    assert not worker._state.count_unpushed()
 
 
 def test_an_encoder_that_fails_stops_nothing(tmp_path: Path) -> None:
