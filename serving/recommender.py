@@ -190,20 +190,24 @@ class Recommender:
         pool, embeddings = pool[known], embeddings[known]
         shares = [Share(w, shares_of(pool, each.rows, each.scores)) for _, w, each in proposals]
         scores = fused_scores(dot_products(embeddings, context.query), shares)
-        order = np.argsort(-scores, kind="stable")
+        # Names are made for what may be shown, not for the whole pool.
+        order = np.argsort(-scores, kind="stable")[:count]
+        rows, scores = pool[order], scores[order]
         first = set(found.rows[:size].tolist())
-        names = [
-            (
-                *(own if row in first else ()),
-                *(name for (name, _, _), s in zip(proposals, shares, strict=True) if s.shares[n]),
-            )
-            for n, row in enumerate(pool.tolist())
+        proposed = [
+            (name, (share.shares[order] > 0).tolist())
+            for (name, _, _), share in zip(proposals, shares, strict=True)
         ]
-        behind = ~np.isin(found.rows, pool)
+        names = [
+            (*(own if row in first else ()), *(name for name, by in proposed if by[place]))
+            for place, row in enumerate(rows.tolist())
+        ]
+        behind = np.flatnonzero(~np.isin(found.rows, pool))[: max(count - len(rows), 0)]
+        floor = scores[-1] if len(scores) else np.float32(np.inf)
         return _Ranked(
-            np.concatenate([pool[order], found.rows[behind]]),
-            np.concatenate([scores[order], np.minimum(found.scores[behind], scores[order[-1]])]),
-            [names[n] for n in order.tolist()] + [own] * int(behind.sum()),
+            np.concatenate([rows, found.rows[behind]]),
+            np.concatenate([scores, np.minimum(found.scores[behind], floor)]),
+            names + [own] * len(behind),
         )
 
     def _filled(self, ranked: _Ranked, context: Context, needed: int) -> _Ranked:
