@@ -1,4 +1,4 @@
-"""Many rows with one statement of SQLite.
+"""How files of SQLite are written that are written all the time: many rows with one statement.
 
 `executemany` runs a statement per row, and each gives up Python's global lock. Where the process
 answers requests too, it waits each time to get the lock back: under load that takes longer than
@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 ROWS_PER_STATEMENT = 500
+WAL_PAGES = 2_000
+"""For `PRAGMA wal_autocheckpoint`: a page that changes often is copied once for several times."""
 
 
 def execute_rows(

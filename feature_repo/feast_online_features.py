@@ -16,12 +16,12 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
 from feature_repo import definitions
+from feature_repo.bulk_sql import WAL_PAGES
 from feature_repo.feast_records import VIEWS, View
 from feature_repo.online_features import FeatureRecord, RecordT
 from feature_repo.sqlite_online_store import TYPE as BULK_SQLITE
 
 PROJECT = "riverrun"
-WAL_PAGES = 2_000
 KEYS_PER_READ = 500
 """SQLite takes a bounded number of arguments in one statement."""
 
@@ -57,7 +57,6 @@ class FeastOnlineFeatures:
             # (ADR 0003). Feast has no settings for these.
             connection = self._writer.online_store._get_conn(self._config)
             connection.execute("PRAGMA synchronous = NORMAL")
-            # A record is written again and again: wait until a page is copied for several.
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         self._read_lock = threading.Lock()
         self._write_lock = threading.Lock()

@@ -226,6 +226,12 @@ def current_bundle(bundles: Path) -> Path | None:
     return bundles / version
 
 
+def current_version(bundles: Path) -> str | None:
+    """Return the version that `CURRENT` names, or None where nothing was published yet."""
+    path = current_bundle(bundles)
+    return path.name if path else None
+
+
 def published_versions(bundles: Path) -> list[str]:
     """Return the versions in the folder, oldest first."""
     if not bundles.is_dir():

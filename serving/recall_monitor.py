@@ -3,6 +3,7 @@
 import threading
 
 import numpy as np
+import numpy.typing as npt
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -64,11 +65,16 @@ def recall_of(model: LiveModel) -> float:
     if model.index.is_exact:
         return 1.0
     queries = list(model.recent_queries)
-    if not queries:
-        return float("nan")
-    asked = np.stack(queries)
-    found = model.index.search(asked, RECALL_AT)
-    exact = model.table.search(asked, RECALL_AT)
+    return index_recall(model, np.stack(queries)) if queries else float("nan")
+
+
+def index_recall(model: LiveModel, queries: npt.NDArray[np.float32]) -> float:
+    """Return the share of the true best candidates of queries [n, dimension] the index finds.
+
+    NaN where there is no candidate.
+    """
+    found = model.index.search(queries, RECALL_AT)
+    exact = model.table.search(queries, RECALL_AT)
     # By score: of two candidates with one score either is right.
     worst = exact.scores.min(axis=1, where=np.isfinite(exact.scores), initial=np.inf)
     possible = np.isfinite(exact.scores).sum()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from feature_repo.bulk_sql import execute_rows
+from feature_repo.bulk_sql import WAL_PAGES, execute_rows
 from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from streaming.additive import ADDITIVE, CO_VISITATION, STATISTICS, AdditiveKind
@@ -36,7 +36,6 @@ from streaming.stream_state import (
 
 FORMAT = 2
 BUSY_SECONDS = 10.0
-WAL_PAGES = 2_000
 _KEYS_PER_QUERY = 500
 S = TypeVar("S")
 
@@ -107,7 +106,6 @@ class SqliteState:
             )
             self._connection.execute("PRAGMA journal_mode = WAL").fetchall()
             self._connection.execute("PRAGMA synchronous = FULL")
-            # A history is written at each of its events: wait until a page is copied for several.
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
             if version not in (0, FORMAT):

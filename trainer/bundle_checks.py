@@ -9,12 +9,12 @@ import numpy as np
 from serving.bundle import Bundle
 from serving.item_rows import ItemRows
 from serving.live_model import LiveModel
+from serving.recall_monitor import index_recall
 from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.bundle_scorer import BundleScorer
 from trainer.interactions import Interactions
 
-RECALL_AT = 10
 USERS = 200
 TIMES = 20
 
@@ -41,13 +41,9 @@ def check_bundle(
     queries = scorer.queries(users)
     if not len(queries) or not len(model.table):
         return BundleChecks(1.0, 0.0)
-    limit = min(RECALL_AT, len(model.table))
-    found, exact = model.index.search(queries, limit), model.table.search(queries, limit)
-    # By score: of two candidates with one score either is right.
-    hits = found.scores >= exact.scores[:, -1:] - 1e-5
     seconds = []
     for user in np.resize(users, TIMES):
         start = time.perf_counter()
         scorer.queries(np.array([user]))
         seconds.append(time.perf_counter() - start)
-    return BundleChecks(float(hits.mean()), float(np.median(seconds)) * 1e3)
+    return BundleChecks(index_recall(model, queries), float(np.median(seconds)) * 1e3)

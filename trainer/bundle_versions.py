@@ -10,7 +10,7 @@ from typing import Literal
 from serving.bundle import (
     BundleError,
     Manifest,
-    current_bundle,
+    current_version,
     published_versions,
     read_manifest,
     set_current,
@@ -40,8 +40,7 @@ def bundle_versions(bundles: Path) -> list[BundleVersion]:
     runs = RefreshRuns(bundles)
     by_version = {run.version: run for run in runs.all()}
     served = set(runs.promotions())
-    current = current_bundle(bundles)
-    serving = current.name if current else None
+    serving = current_version(bundles)
     return [
         _version(bundles / version, serving, served, by_version.get(version))
         for version in reversed(published_versions(bundles))
@@ -68,8 +67,7 @@ def rollback(bundles: Path, now: datetime) -> str:
 
     Raises `VersionError` where nothing did, or it is not there any more.
     """
-    current = current_bundle(bundles)
-    serving = current.name if current else None
+    serving = current_version(bundles)
     before = _served_before(bundles, serving)
     if before is None:
         raise VersionError(f"no bundle in {bundles} served before {serving}.")
@@ -81,8 +79,7 @@ def delete(bundles: Path, version: str) -> None:
     """Remove a bundle that does not serve. Raises `VersionError`."""
     if version not in published_versions(bundles):
         raise VersionError(f"{version!r} is not published in {bundles}.")
-    current = current_bundle(bundles)
-    if current is not None and current.name == version:
+    if current_version(bundles) == version:
         raise VersionError(f"{version} serves: promote another one before.")
     # Renamed first: half a bundle must never look like one.
     doomed = bundles / f".deleted-{version}"
@@ -95,8 +92,7 @@ def prune(bundles: Path, keep: int) -> list[str]:
 
     The one that serves and the one to roll back to stay in any case.
     """
-    current = current_bundle(bundles)
-    serving = current.name if current else None
+    serving = current_version(bundles)
     stay = {serving, _served_before(bundles, serving), *published_versions(bundles)[-keep:]}
     gone = [version for version in published_versions(bundles) if version not in stay]
     for version in gone:

@@ -25,6 +25,11 @@ class EvaluationRow:
     num_users: int
     metrics: dict[str, float]
 
+    @property
+    def named_metrics(self) -> dict[str, float]:
+        """The metrics as bundles and gates name them: `task/metric`."""
+        return {f"{self.task}/{name}": value for name, value in self.metrics.items()}
+
 
 def evaluate(
     scorer: Scorer, task: EvaluationTask, features: npt.NDArray[np.float32] | None = None

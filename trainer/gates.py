@@ -28,8 +28,7 @@ def _metrics(rows: Sequence[EvaluationRow], min_users: int) -> Mapping[str, Mapp
     by_scorer: dict[str, dict[str, float]] = {}
     for row in rows:
         if row.num_users >= min_users:
-            named = {f"{row.task}/{name}": value for name, value in row.metrics.items()}
-            by_scorer.setdefault(row.scorer, {}).update(named)
+            by_scorer.setdefault(row.scorer, {}).update(row.named_metrics)
     return by_scorer
 
 

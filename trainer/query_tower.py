@@ -63,17 +63,15 @@ class QueryTower(keras.layers.Layer):
             width, use_bias=False, kernel_initializer="zeros"
         )
         # Of the last block nothing but the asked positions is read.
-        attentions: list[Any] = [
-            *(keras.layers.MultiHeadAttention for _ in range(num_layers - 1)),
-            *(SparseQueryAttention for _ in range(min(num_layers, 1))),
-        ]
+        attentions: list[Any] = [keras.layers.MultiHeadAttention] * (num_layers - 1)
+        attentions.append(SparseQueryAttention)
         self.blocks = [
             _TransformerBlock(
                 dimension,
                 attention(num_heads, dimension // num_heads, dropout=hidden_dropout),
                 hidden_dropout,
             )
-            for attention in attentions
+            for attention in attentions[:num_layers]
         ]
         # Zero at first, so that the transformer only ever adds to the weighted sum.
         self.transformer_projection = keras.layers.Dense(width, kernel_initializer="zeros")

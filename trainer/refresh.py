@@ -17,6 +17,7 @@ from serving.bundle import (
     Bundle,
     BundleError,
     current_bundle,
+    current_version,
     is_published,
     new_version,
     set_current,
@@ -157,13 +158,12 @@ def refresh(
             stop_after=epochs,
         )
         listener.stage("Exporting")
-        parent = current_bundle(bundles)
         export_bundle(
             model,
             bundles,
             now,
             version=version,
-            parent=parent.name if parent else None,
+            parent=current_version(bundles),
             metrics=_metrics(rows),
         )
     # 4.
@@ -296,10 +296,10 @@ def newest_slice_cut(interactions: Interactions, settings: TrainingSettings) -> 
 
 def _metrics(rows: Sequence[EvaluationRow]) -> dict[str, float]:
     return {
-        f"{row.task}/{name}": value
+        name: value
         for row in rows
         if row.scorer == TWO_TOWER
-        for name, value in row.metrics.items()
+        for name, value in row.named_metrics.items()
     }
 
 

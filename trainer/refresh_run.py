@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from trainer.bundle_versions import promote, prune
+from trainer.bundle_versions import prune
 from trainer.refresh import VERSION, Notes, Refresh
 from trainer.refresh_runs import RefreshRuns, Run
 
@@ -25,6 +25,7 @@ def run_refresh(
 ) -> tuple[Run, Refresh | None]:
     """Run `work` unless the run of this id has ended already; return the run and what was done.
 
+    `work` makes its bundle the current one, unless it refuses it: here that is written down.
     Without an id it is the run that was interrupted, if one was, and otherwise a new one. What
     a refused or failed run leaves is kept, and the bundle that served before serves on.
 
@@ -56,7 +57,7 @@ def run_refresh(
             runs.finish(run_id, "refused", clock(), version, " ".join(done.refusals))
             logger.warning("refresh_refused", run_id=run_id, reasons=list(done.refusals))
         else:
-            promote(bundles, version, clock(), f"refresh {run_id}")
+            runs.promoted(version, clock(), f"refresh {run_id}")
             runs.finish(run_id, "published", clock(), version)
             logger.info("refresh_published", run_id=run_id, bundle_version=version)
         prune(bundles, keep)
