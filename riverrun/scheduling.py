@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 from croniter import croniter
+
+from serving.background import BackgroundThread
 
 LOOK_SECONDS = 5.0
 NICENESS = 10
@@ -18,12 +19,13 @@ NICENESS = 10
 STOP_SECONDS = 10.0
 
 
-class RefreshScheduler:
+class RefreshScheduler(BackgroundThread):
     """Starts a refresh at each time of a cron expression, one after the other.
 
     The process is its own, so that what it takes goes back to the system and a crash of it takes
     nothing along. Times that pass while one runs, or while the machine sleeps, count as one. A
-    clock that goes back repeats nothing: a time is only ever the next after the last.
+    clock that goes back repeats nothing: a time is only ever the next after the last. `stop` stops
+    a refresh in progress too; the next one goes on where it was.
 
     schedule: a cron expression, in UTC. command: what to run; default: `riverrun refresh`.
     """
@@ -37,6 +39,7 @@ class RefreshScheduler:
         command: Sequence[str] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        super().__init__("refresh-scheduler")
         default = [sys.executable, "-m", "riverrun", "refresh", "--home", str(home)]
         if settings_file is not None:
             default += ["--settings", str(settings_file)]
@@ -44,24 +47,12 @@ class RefreshScheduler:
         self._command = list(command or default)
         self._clock = clock
         self._due = self._after(clock())
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="refresh-scheduler", daemon=True)
         self._logger = structlog.get_logger(__name__)
 
     @property
     def due(self) -> datetime:
         """When the next refresh begins."""
         return self._due
-
-    def start(self) -> None:
-        """Begin to wait."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop waiting. A refresh in progress is stopped; the next one goes on where it was."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def run_if_due(self) -> int | None:
         """Run a refresh if its time has come; return its exit code, or None."""

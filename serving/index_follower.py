@@ -8,6 +8,7 @@ import numpy as np
 import structlog
 
 from feature_repo.event_log import ITEM_EMBEDDINGS, EventLog, LogConsumer, LogRecord
+from serving.background import BackgroundThread
 from serving.catalogue import Catalogue
 from serving.item_changelog import (
     ChangelogError,
@@ -23,7 +24,7 @@ POLL_SECONDS = 0.25
 RETRY_SECONDS = 1.0
 
 
-class IndexFollower:
+class IndexFollower(BackgroundThread):
     """Reads the compacted changelog from its start, then follows it, in a thread of its own.
 
     An embedding of another vector space than the model's is made again here, from the item.
@@ -36,13 +37,12 @@ class IndexFollower:
         catalogue: Catalogue,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        super().__init__("index-follower")
         self._log = log
         self._holder = holder
         self._catalogue = catalogue
         self._clock = clock
-        self._stop = threading.Event()
         self._caught_up = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="index-follower", daemon=True)
         self._logger = structlog.get_logger(__name__)
         self.last_error: str | None = None
 
@@ -54,16 +54,6 @@ class IndexFollower:
     def wait_until_caught_up(self, timeout: float) -> bool:
         """Wait for `caught_up`; return it."""
         return self._caught_up.wait(timeout)
-
-    def start(self) -> None:
-        """Begin to follow."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop following, and wait for the last batch."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def apply(self, records: Sequence[LogRecord]) -> None:
         """Apply records in order; what cannot be read is logged and left out."""

@@ -1,18 +1,17 @@
 """Watches how much the approximate index misses, on the queries that were really asked."""
 
-import threading
-
 import numpy as np
 import numpy.typing as npt
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
+from serving.background import BackgroundThread
 from serving.live_model import LiveModel, ModelHolder
 
 RECALL_AT = 10
 
 
-class RecallMonitor:
+class RecallMonitor(BackgroundThread):
     """Compares the index with exact search every `seconds`, in a thread of its own; 0 is off.
 
     The gauge `riverrun_index_recall` holds the last recall@10; it stays at NaN until a query
@@ -20,6 +19,7 @@ class RecallMonitor:
     """
 
     def __init__(self, holder: ModelHolder, registry: CollectorRegistry, seconds: float) -> None:
+        super().__init__("recall-monitor")
         self._holder = holder
         self._seconds = seconds
         self._recall = Gauge(
@@ -28,20 +28,12 @@ class RecallMonitor:
             registry=registry,
         )
         self._recall.set(np.nan)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="recall-monitor", daemon=True)
         self._logger = structlog.get_logger(__name__)
 
     def start(self) -> None:
         """Begin to watch, unless `seconds` is 0."""
         if self._seconds > 0:
-            self._thread.start()
-
-    def stop(self) -> None:
-        """Stop watching, and wait for a comparison in progress."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+            super().start()
 
     def measure(self) -> float:
         """Compare once; return the recall, NaN where nothing was asked yet."""

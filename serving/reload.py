@@ -1,6 +1,5 @@
 """Follows `bundles/CURRENT`: warms a new bundle, then swaps it in between two requests."""
 
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import structlog
 
 from feature_repo.schema import Item
+from serving.background import BackgroundThread
 from serving.bundle import Bundle, BundleError, current_bundle
 from serving.catalogue import Catalogue
 from serving.live_model import LiveModel, ModelHolder
@@ -15,7 +15,7 @@ from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 
 
-class BundleWatcher:
+class BundleWatcher(BackgroundThread):
     """Serves what `CURRENT` names. A bundle that must not be served leaves the old one serving.
 
     last_error: why the newest bundle was refused, or None. It is tried again only after
@@ -32,6 +32,7 @@ class BundleWatcher:
         on_swap: Callable[[LiveModel], None] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        super().__init__("bundle-watcher")
         self._bundles = bundles
         self._holder = holder
         self._catalogue = catalogue
@@ -40,21 +41,13 @@ class BundleWatcher:
         self._on_swap = on_swap
         self._clock = clock
         self._refused: str | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="bundle-watcher", daemon=True)
         self._logger = structlog.get_logger(__name__)
         self.last_error: str | None = None
 
     def start(self) -> None:
         """Begin to watch, unless `reload_seconds` is 0."""
         if self._settings.reload_seconds > 0:
-            self._thread.start()
-
-    def stop(self) -> None:
-        """Stop watching, and wait for a swap in progress."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+            super().start()
 
     def check(self) -> bool:
         """Look at `CURRENT` once; return whether another bundle serves now."""

@@ -1,10 +1,9 @@
 """Item statistics for a server whose worker runs elsewhere, read from the online store."""
 
-import threading
-
 import structlog
 
 from feature_repo.online_features import CoVisitation, ItemStatistics, OnlineFeatures
+from serving.background import BackgroundThread
 from serving.catalogue import Catalogue
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
@@ -13,7 +12,7 @@ BATCH = 500
 PAUSE_SECONDS = 0.02
 
 
-class StatisticsReader:
+class StatisticsReader(BackgroundThread):
     """Reads what is known of every item into the sources, again and again, in a thread."""
 
     def __init__(
@@ -24,24 +23,13 @@ class StatisticsReader:
         co_visitation: CoVisitationSource,
         every_seconds: float = 30.0,
     ) -> None:
+        super().__init__("statistics-reader")
         self._online = online
         self._catalogue = catalogue
         self._trending = trending
         self._co_visitation = co_visitation
         self._every_seconds = every_seconds
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="statistics-reader", daemon=True)
         self._logger = structlog.get_logger(__name__)
-
-    def start(self) -> None:
-        """Begin to read."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop reading."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def read(self) -> None:
         """Read the statistics and neighbours of the whole catalogue once."""

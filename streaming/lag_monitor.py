@@ -1,37 +1,25 @@
 """Watches how far a worker is behind the end of the log."""
 
-import threading
-
 import structlog
 
 from feature_repo.event_log import EventLog, EventLogError
+from serving.background import BackgroundThread
 from streaming.metrics import StreamMetrics
 from streaming.worker import TOPICS, Worker
 
 LOOK_SECONDS = 2.0
 
 
-class LagMonitor:
+class LagMonitor(BackgroundThread):
     """Measures every two seconds, in a thread of its own."""
 
     def __init__(self, log: EventLog, worker: Worker, metrics: StreamMetrics) -> None:
+        super().__init__("lag-monitor")
         self.total = 0
         self._log = log
         self._worker = worker
         self._metrics = metrics
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lag-monitor", daemon=True)
         self._logger = structlog.get_logger(__name__)
-
-    def start(self) -> None:
-        """Begin to watch."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop watching, and wait for a measurement in progress."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def measure(self) -> int:
         """Return, and export, the offsets that this worker has still to read."""

@@ -1,0 +1,28 @@
+"""Work that goes on beside requests."""
+
+import threading
+from abc import ABC, abstractmethod
+
+
+class BackgroundThread(ABC):
+    """Runs `_run` in a thread of its own from `start` on, until `stop`.
+
+    `_run` looks at `_stop`, and returns soon after it is set.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Begin nothing more, and wait for what is in progress."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @abstractmethod
+    def _run(self) -> None: ...
