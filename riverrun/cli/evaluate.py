@@ -78,8 +78,7 @@ def evaluate(
     else:
         evaluation = _trained(_preset_question(preset, data, validation=validation), settings)
     split, rows = evaluation.split, evaluation.rows
-    for task in split.tasks:
-        out.print(metrics_table(task.name, [row for row in rows if row.task == task.name]))
+    print_tables(rows)
     out.print(
         f"{len(split.past.items):,} items, {len(split.past.user_ids):,} users, "
         f"{len(split.past.item):,} events in the past; {evaluation.model}, "
@@ -252,6 +251,12 @@ def _rows(
 
     scorers = [*baselines(split.past, split.histories), model]
     return [evaluate(scorer, task, features) for task in split.tasks for scorer in scorers]
+
+
+def print_tables(rows: "Sequence[EvaluationRow]") -> None:
+    """Print a table of each task, in the order in which they come."""
+    for task in dict.fromkeys(row.task for row in rows):
+        out.print(metrics_table(task, [row for row in rows if row.task == task]))
 
 
 def metrics_table(task: str, rows: "Sequence[EvaluationRow]") -> Table:

@@ -1,5 +1,7 @@
 """`riverrun models`: what is published, what serves, and going from one to another."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,40 +50,42 @@ def promote(
     version: Version, home: HomeOption = None, settings_file: SettingsOption = None
 ) -> None:
     """Serve this version from now on; running servers swap it in between two requests."""
-    from trainer.bundle_versions import VersionError
     from trainer.bundle_versions import promote as promote_version
 
-    try:
+    with _refusals():
         promote_version(_bundles(settings_file, home), version, datetime.now(UTC))
-    except VersionError as error:
-        raise UserError(str(error)) from error
     err.print(f"{version} serves")
 
 
 @app.command()
 def rollback(home: HomeOption = None, settings_file: SettingsOption = None) -> None:
     """Serve again what served before."""
-    from trainer.bundle_versions import VersionError
     from trainer.bundle_versions import rollback as roll_back
 
-    try:
+    with _refusals():
         version = roll_back(_bundles(settings_file, home), datetime.now(UTC))
-    except VersionError as error:
-        raise UserError(str(error)) from error
     err.print(f"{version} serves again")
 
 
 @app.command()
 def delete(version: Version, home: HomeOption = None, settings_file: SettingsOption = None) -> None:
     """Remove a version that does not serve."""
-    from trainer.bundle_versions import VersionError
     from trainer.bundle_versions import delete as delete_version
 
-    try:
+    with _refusals():
         delete_version(_bundles(settings_file, home), version)
+    err.print(f"{version} is gone")
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Tell a person why a version cannot be promoted or deleted."""
+    from trainer.bundle_versions import VersionError
+
+    try:
+        yield
     except VersionError as error:
         raise UserError(str(error)) from error
-    err.print(f"{version} is gone")
 
 
 def _bundles(settings_file: Path | None, home: Path | None) -> Path:

@@ -6,7 +6,6 @@ import typer
 
 from riverrun.cli.console import err, next_command
 from riverrun.cli.options import HomeOption, SettingsOption
-from riverrun.cli.train import print_rows
 from riverrun.errors import UserError
 from riverrun.settings import load_settings
 
@@ -32,6 +31,7 @@ def refresh(
     serve: the command then ends with code 3, and `riverrun models` shows why. Killed at any
     moment, it goes on where it was when it is run again.
     """
+    from riverrun.cli.evaluate import print_tables
     from riverrun.cli.training_progress import refresh_progress
     from riverrun.logging import configure_logging
     from riverrun.refreshing import refresh_from_archive
@@ -54,7 +54,7 @@ def refresh(
     if done is None:
         err.print(f"run {run.run_id} has ended before: it was {run.status}.")
     else:
-        print_rows(done.rows)
+        print_tables(done.rows)
     if run.status == "refused":
         for reason in done.refusals if done else [run.message]:
             err.print(f"[bold red]refused:[/] {reason}")

@@ -1,10 +1,8 @@
 """`riverrun scheduler`: refreshes by the clock."""
 
-import signal
-import threading
-
 from riverrun.cli.console import err
 from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.cli.signals import stopped_by_signal
 from riverrun.errors import UserError
 from riverrun.settings import load_settings
 
@@ -25,9 +23,7 @@ def scheduler(home: HomeOption = None, settings_file: SettingsOption = None) -> 
             'For example: RIVERRUN_REFRESH__SCHEDULE="30 3 * * *" riverrun scheduler'
         )
     configure_logging()
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+    stopped = stopped_by_signal()
     refreshes = RefreshScheduler(settings.refresh.schedule, settings.home, settings_file)
     refreshes.start()
     err.print(f"the next refresh of {settings.home} begins at {refreshes.due:%Y-%m-%d %H:%M} UTC")

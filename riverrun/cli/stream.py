@@ -1,6 +1,5 @@
 """`riverrun stream`: one worker of the group that learns from the log."""
 
-import signal
 import threading
 import time
 from contextlib import nullcontext
@@ -11,6 +10,7 @@ from rich.status import Status
 
 from riverrun.cli.console import counting, err
 from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.cli.signals import stopped_by_signal
 from riverrun.errors import UserError
 from riverrun.interpreter import settle
 from riverrun.settings import load_settings
@@ -42,9 +42,7 @@ def stream(
 
     settings = load_settings(settings_file, home=home)
     configure_logging()
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+    stopped = stopped_by_signal()
     with counting("Folding imports") as progress:
         context = stream_worker(settings, progress)
         worker = context.__enter__()

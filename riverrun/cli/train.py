@@ -1,18 +1,14 @@
 """`riverrun train`: from the archive to a bundle that serves."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from riverrun.cli.console import err, next_command, out
+from riverrun.cli.console import err, next_command
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
 from riverrun.settings import Settings, load_settings
-
-if TYPE_CHECKING:
-    from trainer.evaluate import EvaluationRow
 
 
 def train(
@@ -39,6 +35,7 @@ def train_shop(settings: Settings, *, fresh: bool = False) -> None:
     """Train on the archive of `settings.home`, publish, and print how the model compares."""
     import shutil
 
+    from riverrun.cli.evaluate import print_tables
     from riverrun.cli.training_progress import refresh_progress
     from riverrun.refreshing import refresh_from_archive
     from trainer.refresh_runs import RefreshRunning, RefreshRuns
@@ -52,13 +49,5 @@ def train_shop(settings: Settings, *, fresh: bool = False) -> None:
             runs.promoted(done.bundle.name, datetime.now(UTC), "train")
     except RefreshRunning as error:
         raise UserError(str(error)) from error
-    print_rows(done.rows)
+    print_tables(done.rows)
     err.print(f"bundle {done.bundle.name}: {done.epochs} epochs, in {done.bundle}")
-
-
-def print_rows(rows: "Sequence[EvaluationRow]") -> None:
-    """Print a table of each task."""
-    from riverrun.cli.evaluate import metrics_table
-
-    for task in dict.fromkeys(row.task for row in rows):
-        out.print(metrics_table(task, [row for row in rows if row.task == task]))
