@@ -43,6 +43,16 @@ class StreamMetrics:
             "Users and items stored without an embedding because the encoder failed.",
             registry=self.registry,
         )
+        self.reencoded = Counter(
+            "riverrun_stream_reencoded_users",
+            "Users embedded again because their embedding was of another bundle, or missing.",
+            registry=self.registry,
+        )
+        self.reencoding = Gauge(
+            "riverrun_stream_reencoding",
+            "1 while users are looked for whose embedding is not of the current bundle.",
+            registry=self.registry,
+        )
         self.position = Gauge(
             "riverrun_stream_position",
             "Next offset to read, by group, topic and partition.",

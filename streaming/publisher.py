@@ -78,6 +78,21 @@ class Publisher:
             if records:
                 self._online.push(records)
 
+    def publish_user_embeddings(self, histories: Sequence[UserHistory]) -> None:
+        """Make the embeddings of these users visible, without their histories.
+
+        An empty history takes its user's embedding away.
+        """
+        embeddings = self._user_embeddings(
+            self._encoder(), [each for each in histories if each.events]
+        )
+        gone = [history.user_id for history in histories if not history.events]
+        with self._metrics.stage("online store"):
+            if embeddings:
+                self._online.push(embeddings)
+            if gone:
+                self._online.delete(UserEmbedding, gone)
+
     def _publish_items(self, encoder: Encoder | None, updates: Updates) -> list[FeatureRecord]:
         items = [item for item in updates.items.values() if item is not None]
         gone = [item_id for item_id, item in updates.items.items() if item is None]

@@ -34,6 +34,7 @@ from streaming.learner import Learner
 from streaming.metrics import StreamMetrics
 from streaming.processor import Updates, process
 from streaming.publisher import Publisher
+from streaming.reencoding import UserReencoder
 from streaming.settings import StreamingSettings
 from streaming.stream_state import (
     OpenState,
@@ -49,6 +50,8 @@ from streaming.stream_state import (
 GROUP = "worker"
 TOPICS = (EVENTS, ITEMS, USERS)
 IDLE_SECONDS = 0.25
+REENCODING_SECONDS = (0.02, 1.0)
+"""The pause between two pages of users to re-encode: while no events come, and while they do."""
 PAGE = 50
 """Keys of a list that are pushed at once, between two batches: they hold the events up."""
 
@@ -94,6 +97,9 @@ class Worker:
         self._log = log
         self._state = state
         self._publisher = Publisher(log, online, encoder, self.metrics, clock, space, self.settings)
+        self._reencoder = UserReencoder(
+            state, online, encoder, self._publisher, self.metrics, self.settings.max_retry_seconds
+        )
         self._learner = Learner(state, encoder, space, self.settings, self.metrics)
         self._max_history = max_history
         self._on_statistics = on_statistics or (lambda _: None)
@@ -110,6 +116,9 @@ class Worker:
         self._round: list[int] = []
         self._grown = 0
         self._lists_due = 0.0
+        # How long an empty poll waits, and since when no user was re-encoded.
+        self._patience = IDLE_SECONDS
+        self._reencoded_at = 0.0
         self._stop = threading.Event()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self.run, name="stream-worker", daemon=True)
@@ -228,12 +237,13 @@ class Worker:
             self._grown = 0
         elif not self._push_page():
             self._lists_due = time.monotonic() + self.settings.statistics_seconds
+        self._reencode(idle=not records)
         return len(records)
 
     def _poll(self) -> list[LogRecord]:
         most = self.settings.batch_records
         # The next page does not wait for events.
-        records = self._consumer.poll(most, 0.0 if self._lists_are_due() else IDLE_SECONDS)
+        records = self._consumer.poll(most, 0.0 if self._lists_are_due() else self._patience)
         deadline = time.monotonic() + self.settings.linger_seconds
         while records and len(records) < most and (left := deadline - time.monotonic()) > 0:
             try:
@@ -284,6 +294,14 @@ class Worker:
 
     def _lists_are_due(self) -> bool:
         return bool(self._to_push) and time.monotonic() >= self._lists_due
+
+    def _reencode(self, *, idle: bool) -> None:
+        """Re-encode a page of users when nothing else is to be done, or nothing was for long."""
+        short, long = REENCODING_SECONDS
+        if not idle and time.monotonic() - self._reencoded_at < long:
+            return
+        self._patience = short if self._reencoder.step() else IDLE_SECONDS
+        self._reencoded_at = time.monotonic()
 
     def _push_lists(self) -> None:
         """Push what is on the lists."""
