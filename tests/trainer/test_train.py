@@ -150,8 +150,9 @@ def test_a_search_query_finds_what_its_text_is_of() -> None:
         nothing,
         texts[:, None, :],
     )
-    found = np.argmax(queries.numpy()[:, 0] @ candidates.T, axis=1)
-    assert np.mean(found == np.arange(tiny.NUM_ITEMS)) > 0.6  # by chance: 0.05
+    scores = queries.numpy()[:, 0] @ candidates.T
+    better = np.sum(scores > np.diag(scores)[:, None], axis=1)
+    assert np.mean(better < 3) >= 0.75  # by chance: 0.15
 
 
 def test_an_item_without_events_is_embedded(baseline: TrainedModel) -> None:
