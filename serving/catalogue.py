@@ -28,6 +28,9 @@ MERGE_FACTOR = 16
 T = TypeVar("T", bound=np.generic)
 K = TypeVar("K")
 
+Codes = npt.NDArray[np.int32]
+"""int32 [num_rows], a number for each label; 0 for none."""
+
 _ROW = "_row"
 _DTYPES = {"text": pl.String, "number": pl.Float64, "truth": pl.Boolean}
 
@@ -47,7 +50,9 @@ class CatalogueView:
     """The catalogue at one moment; later changes make another view.
 
     listed, available: bool [num_rows]; published: int64 [num_rows], microseconds; changed:
-    int64 [num_rows], the version that upserted or deleted the row, 0 for none.
+    int64 [num_rows], the version that upserted or deleted the row, 0 for none. categories,
+    paths, brands: int32 [num_rows], equal where items share the most general category, all of
+    their categories, or the brand; 0 for none.
     """
 
     version: int
@@ -55,6 +60,9 @@ class CatalogueView:
     available: Mask
     published: npt.NDArray[np.int64]
     changed: npt.NDArray[np.int64]
+    categories: Codes
+    paths: Codes
+    brands: Codes
     levels: tuple[_Level, ...]
     attribute_kinds: dict[str, str]
     masks: "OrderedDict[str, Mask]" = field(default_factory=OrderedDict)
@@ -93,10 +101,14 @@ class Catalogue:
     def __init__(self, rows: ItemRows | None = None) -> None:
         self.rows = ItemRows() if rows is None else rows
         self._documents: dict[int, bytes] = {}
+        self._codes: dict[object, int] = {}
         self._lock = threading.Lock()
         nothing = np.zeros(0, dtype=np.bool_)
         numbers = np.zeros(0, dtype=np.int64)
-        self._view = CatalogueView(0, nothing, nothing, numbers, numbers, (), {})
+        codes = np.zeros(0, dtype=np.int32)
+        self._view = CatalogueView(
+            0, nothing, nothing, numbers, numbers, codes, codes, codes, (), {}
+        )
 
     def __len__(self) -> int:
         return len(self._documents)
@@ -190,9 +202,15 @@ class Catalogue:
         view.listed[rows] = True
         view.available[rows] = [item.available for item in items]
         view.published[rows] = [_published(item.published_at) for item in items]
+        view.categories[rows] = [self._code(item.categories[:1]) for item in items]
+        view.paths[rows] = [self._code(item.categories) for item in items]
+        view.brands[rows] = [self._code(item.brand) for item in items]
         levels = _merged((*view.levels, _level(items, rows)))
         kinds = _widened(view.attribute_kinds, items)
         return replace(view, levels=levels, attribute_kinds=kinds)
+
+    def _code(self, label: str | tuple[str, ...]) -> int:
+        return self._codes.setdefault(label, len(self._codes) + 1) if label else 0
 
     def _unlist(self, view: CatalogueView, rows: Rows) -> None:
         view.listed[rows] = False
@@ -209,6 +227,9 @@ class Catalogue:
             available=_copy(old.available, length, False),
             published=_copy(old.published, length, UNPUBLISHED),
             changed=_copy(old.changed, length, 0),
+            categories=_copy(old.categories, length, 0),
+            paths=_copy(old.paths, length, 0),
+            brands=_copy(old.brands, length, 0),
             levels=old.levels,
             attribute_kinds=old.attribute_kinds,
         )

@@ -20,6 +20,7 @@ VERBS = {
 TRENDING = "trending now"
 NEW_ARRIVAL = "new here"
 CATALOGUE = "from the catalogue"
+PICKED = "picked by the shop"
 KNOWN = "you know this"
 
 

@@ -24,7 +24,8 @@ from serving.requests import (
     TrendingRequest,
     UnknownItemError,
 )
-from serving.reranking import explore, maximal_marginal_relevance
+from serving.reranking.placement import EXPLORED, PINNED, PROMOTED
+from serving.reranking.reranker import Reranker
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import CandidateSource, Context
 from serving.sources.co_visitation import CoVisitationSource
@@ -82,6 +83,7 @@ class Recommender:
         self._queries = UserQueryReader(online, max_history, with_events=with_events)
         self._two_tower = TwoTowerSource(self._settings)
         self._new_arrivals = NewArrivalsSource(self._settings)
+        self._reranker = Reranker(self._settings)
         self._fallback: tuple[CandidateSource, ...] = (
             trending,
             self._new_arrivals,
@@ -94,15 +96,13 @@ class Recommender:
         Raises `InvalidArgumentError` for a filter that is none.
         """
         at, model = self._clock(), self._holder.current
+        request = self._reranker.completed(request)
         user = self._queries.read(request, model, microseconds(at))
         hidden = [*request.exclude_item_ids, *request.context_item_ids]
         hidden += seen_items(user.events, request.exclude_seen)
         context = self._context(model, request.filter, hidden, user.embedding, at)
         context = replace(context, events=user.events)
-        ranked = self._rank(context, request)
-        if request.exploration > 0:
-            ranked = self._explored(ranked, context, request)
-        page = ranked.page(request.offset, request.limit)
+        page = self._rank(context, request).page(request.offset, request.limit)
         texts = self._reasons(page, user, model) if request.explain else [None] * len(page.rows)
         return self._answer(request.request_id, model, page, texts)
 
@@ -155,21 +155,29 @@ class Recommender:
         return Context(model, view, allowed, sql is not None, query, at)
 
     def _rank(self, context: Context, request: RecommendRequest) -> _Ranked:
-        needed, reranked = request.offset + request.limit, self._settings.rerank_size
-        proposed = max(needed, reranked) if request.diversity > 0 else needed
-        ranked = self._fused(context, proposed)
-        rows, scores, sources = ranked.rows, ranked.scores, ranked.sources
-        if request.diversity > 0:
-            # A fixed number is re-ordered, so that a later page continues an earlier one.
-            embeddings, _ = context.model.table.embeddings_of_rows(rows[:reranked])
-            order = maximal_marginal_relevance(
-                scores[:reranked], context.model.space.tastes(embeddings), request.diversity, needed
-            )
-            order = np.concatenate([order, np.arange(len(order), len(rows))])
-            order = order[:needed]
-            rows, scores = rows[order], scores[order]
-            sources = [sources[place] for place in order.tolist()]
-        return self._filled(_Ranked(rows, scores, sources), context, needed)
+        def propose(mask: Mask, count: int) -> Rows:
+            allowed = context.allowed & mask
+            return self._scored(replace(context, allowed=allowed, filtered=True), count).rows
+
+        ranked = self._scored(context, self._reranker.num_candidates(request, context.at))
+        # Where nothing is known of the user, scores are counts of events.
+        scores = ranked.scores if context.query is not None else np.log1p(ranked.scores)
+        placed = self._reranker.rerank(ranked.rows, scores, context, request, propose)
+        place_of = {row: place for place, row in enumerate(ranked.rows.tolist())}
+        places = [place_of.get(row, -1) for row in placed.rows.tolist()]
+        outside = np.array(places, dtype=np.int64) < 0
+        new_scores = np.append(ranked.scores, np.float32(0))[places]
+        if context.query is not None and outside.any():
+            embeddings, _ = context.model.table.embeddings_of_rows(placed.rows[outside])
+            new_scores[outside] = dot_products(embeddings, context.query)
+        sources = [ranked.sources[place] if place >= 0 else () for place in places]
+        for place, origin in placed.origins.items():
+            by = sources[place] or ((self._new_arrivals.name,) if origin == EXPLORED else ())
+            sources[place] = (*by, origin)
+        return _Ranked(placed.rows, new_scores, sources)
+
+    def _scored(self, context: Context, count: int) -> _Ranked:
+        return self._filled(self._fused(context, count), context, count)
 
     def _fused(self, context: Context, count: int) -> _Ranked:
         """Return the two-tower's list, its first `pool_size` mixed with the other sources.
@@ -228,21 +236,6 @@ class Recommender:
             )
         return ranked
 
-    def _explored(self, ranked: _Ranked, context: Context, request: RecommendRequest) -> _Ranked:
-        arrivals = self._new_arrivals.arrivals(context)
-        rows, drawn = explore(ranked.rows, arrivals, request.exploration, request.request_id)
-        drawn_rows = set(drawn.tolist())
-        by_row = dict(zip(ranked.rows.tolist(), ranked.sources, strict=True))
-        scores = dict(zip(ranked.rows.tolist(), ranked.scores.tolist(), strict=True))
-        return _Ranked(
-            rows,
-            np.array([scores.get(row, 0.0) for row in rows.tolist()], dtype=np.float32),
-            [
-                (self._new_arrivals.name,) if row in drawn_rows else by_row[row]
-                for row in rows.tolist()
-            ],
-        )
-
     def _item_embedding(
         self, item_id: str, model: LiveModel, at: datetime
     ) -> npt.NDArray[np.float32]:
@@ -263,7 +256,10 @@ class Recommender:
             "catalogue": reasons.CATALOGUE,
         }
         pairs = zip(page.sources, personal, strict=True)
-        return [general.get(source[0], because) for source, because in pairs]
+        return [
+            reasons.PICKED if source[-1] in (PINNED, PROMOTED) else general.get(source[0], because)
+            for source, because in pairs
+        ]
 
     def _answer(
         self, request_id: str, model: LiveModel, page: _Ranked, texts: Iterable[str | None]

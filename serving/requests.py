@@ -37,8 +37,11 @@ class RecommendRequest:
     answer. context_item_ids: what the page shows; they count as viewed after the session.
     filter: SQL boolean expression over catalogue columns. exclude_seen: True leaves out every
     item of the history; a set, only those with an event of these types.
-    diversity: 0 orders by score alone, 1 by difference alone.
-    exploration: the share of places given to new arrivals, drawn by `request_id`.
+    What is None is as `[serving.reranking]` sets it:
+    diversity: 0 orders by score alone, 1 by difference alone. calibration: 1 shows categories as
+    often as the history has them. exploration: the share of places given to new and uncertain
+    items, drawn by `request_id`. category_cap, brand_cap: the most items of one category, or
+    brand, among the next places.
     """
 
     request_id: str
@@ -50,8 +53,11 @@ class RecommendRequest:
     filter: str | None = None
     exclude_item_ids: frozenset[str] = frozenset()
     exclude_seen: bool | frozenset[str] = False
-    diversity: float = 0.0
-    exploration: float = 0.0
+    diversity: float | None = None
+    calibration: float | None = None
+    exploration: float | None = None
+    category_cap: int | None = None
+    brand_cap: int | None = None
     explain: bool = False
 
     def __post_init__(self) -> None:
@@ -60,7 +66,10 @@ class RecommendRequest:
         _check_size("context_item_ids", self.context_item_ids, MAX_SESSION)
         _check_size("exclude_item_ids", self.exclude_item_ids, MAX_IDS)
         _check_share("diversity", self.diversity)
+        _check_share("calibration", self.calibration)
         _check_share("exploration", self.exploration)
+        _check_cap("category_cap", self.category_cap)
+        _check_cap("brand_cap", self.brand_cap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +109,8 @@ class RecommendedItem:
     """One place of the list.
 
     score: comparable within one list only. sources: which of "two_tower", "co_visitation",
-    "trending", "new_arrivals", "catalogue" proposed it. reason: a sentence for people, where
+    "trending", "new_arrivals", "catalogue" proposed it; or what gave it its place, "pinned",
+    "promoted" or "exploration". reason: a sentence for people, where
     asked for.
     """
 
@@ -126,9 +136,14 @@ def _check_page(limit: int, offset: int) -> None:
         raise InvalidArgumentError("offset", f"must be in 0..{MAX_OFFSET}.", offset)
 
 
-def _check_share(argument: str, share: float) -> None:
-    if not 0.0 <= share <= 1.0:
+def _check_share(argument: str, share: float | None) -> None:
+    if share is not None and not 0.0 <= share <= 1.0:
         raise InvalidArgumentError(argument, "must be in 0..1.", share)
+
+
+def _check_cap(argument: str, cap: int | None) -> None:
+    if cap is not None and not 1 <= cap <= MAX_LIMIT:
+        raise InvalidArgumentError(argument, f"must be in 1..{MAX_LIMIT}.", cap)
 
 
 def _check_size(argument: str, values: tuple[Any, ...] | frozenset[str], most: int) -> None:

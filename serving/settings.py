@@ -4,6 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from serving.reranking.settings import RerankingSettings, Rule, check_rules
+
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -39,7 +41,7 @@ class ServingSettings(BaseModel):
 
     exact_below: catalogues smaller than this are searched exactly, others by ScaNN.
     pool_size: candidates taken from the index before filters and re-ranking.
-    rerank_size: how many of the best candidates diversity and `similar` put in another order.
+    rerank_size: how many of the best candidates re-ranking and `similar` put in another order.
     exact_share: a filter that allows a smaller share of the catalogue is scored exactly.
     trending_weights: what one event of a type counts for in `trending`.
     trending_window: over which span trending counts: "hour", "day" or "week".
@@ -52,6 +54,7 @@ class ServingSettings(BaseModel):
     new_arrival_days: how long an item counts as new.
     recall_seconds: how often the index is compared with exact search on recent queries; 0 never.
     reload_seconds: how often `CURRENT` is looked at; 0 turns it off.
+    reranking: what requests are re-ranked by where they do not say. rules: of the business.
     batching: of encodes that are asked for at the same time.
     tensorflow_serving: its API on the same model.
     """
@@ -77,6 +80,8 @@ class ServingSettings(BaseModel):
     new_arrival_days: Annotated[float, Field(gt=0)] = 14.0
     recall_seconds: Annotated[float, Field(ge=0)] = 60.0
     reload_seconds: Annotated[float, Field(ge=0)] = 1.0
+    reranking: RerankingSettings = RerankingSettings()
+    rules: Annotated[tuple[Rule, ...], Field(max_length=100)] = ()
     batching: BatchingSettings = BatchingSettings()
     tensorflow_serving: TensorFlowServingSettings = TensorFlowServingSettings()
 
@@ -88,4 +93,9 @@ class ServingSettings(BaseModel):
                 "`trending_weight` + `co_visitation_weight` must be less than 1. "
                 f"Received: {given}."
             )
+        return self
+
+    @model_validator(mode="after")
+    def _have_rules_that_can_hold(self) -> "ServingSettings":
+        check_rules(self.rules)
         return self

@@ -45,7 +45,8 @@ class UserQueryReader:
         """Return the query of `request` in the space of `model`; `now` is in microseconds."""
         extra = (*request.session, *_context_events(request, now))
         stored = None if extra else self._stored_embedding(request.user_id, model)
-        needs_events = self._with_events or request.exclude_seen or request.explain
+        asks = (request.exclude_seen, request.explain, request.calibration)
+        needs_events = self._with_events or any(asks)
         if stored is not None and not needs_events:
             return UserQuery(stored.vector, ())
         history = self._history(request.user_id)

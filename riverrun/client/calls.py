@@ -124,6 +124,7 @@ def delete_user(user_id: str, *, wait: Wait | None = None) -> Call[AcceptedAnswe
 
 def recommend(
     *,
+    request_id: str | None = None,
     user_id: str | None = None,
     session: Sequence[SessionEvent] = (),
     context_item_ids: Sequence[str] = (),
@@ -132,12 +133,16 @@ def recommend(
     filter: str | None = None,
     exclude_item_ids: Sequence[str] = (),
     exclude_seen: bool | Sequence[str] = False,
-    diversity: float = 0.0,
-    exploration: float = 0.0,
+    diversity: float | None = None,
+    calibration: float | None = None,
+    exploration: float | None = None,
+    category_cap: int | None = None,
+    brand_cap: int | None = None,
     explain: bool = False,
 ) -> Call[ListAnswer]:
     """Return the best items for a user or a session."""
     body = RecommendBody(
+        request_id=request_id,
         user_id=user_id,
         session=list(session),
         context_item_ids=list(context_item_ids),
@@ -147,7 +152,10 @@ def recommend(
         exclude_item_ids=list(exclude_item_ids),
         exclude_seen=exclude_seen if isinstance(exclude_seen, bool) else list(exclude_seen),
         diversity=diversity,
+        calibration=calibration,
         exploration=exploration,
+        category_cap=category_cap,
+        brand_cap=brand_cap,
         explain=explain,
     )
     return Call(

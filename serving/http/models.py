@@ -14,6 +14,7 @@ from serving.requests import MAX_IDS, MAX_LIMIT, MAX_OFFSET, MAX_SESSION
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
 Offset = Annotated[int, Field(ge=0, le=MAX_OFFSET)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Cap = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
 FilterText = Annotated[
     str,
     Field(
@@ -111,8 +112,15 @@ class SessionEvent(_Body):
 
 
 class RecommendBody(_Body):
-    """Whom to recommend to, and what may be shown."""
+    """Whom to recommend to, and what may be shown. What is null is as the server is set."""
 
+    request_id: Annotated[
+        Identifier | None,
+        Field(
+            description="Names the list, and draws what it explores: give the `request_id` of "
+            "an answer to get its next page, or the list again. By default a new one."
+        ),
+    ] = None
     user_id: Identifier | None = None
     session: Annotated[list[SessionEvent], Field(max_length=MAX_SESSION)] = []
     context_item_ids: Annotated[list[Identifier], Field(max_length=MAX_SESSION)] = []
@@ -121,8 +129,27 @@ class RecommendBody(_Body):
     filter: FilterText | None = None
     exclude_item_ids: Annotated[list[Identifier], Field(max_length=MAX_IDS)] = []
     exclude_seen: bool | Annotated[list[EventType], Field(max_length=64)] = False
-    diversity: Share = 0.0
-    exploration: Share = 0.0
+    diversity: Annotated[
+        Share | None, Field(description="0: by score alone; 1: by difference alone.")
+    ] = None
+    calibration: Annotated[
+        Share | None,
+        Field(description="1: categories as often as in the user's history; 0: by score alone."),
+    ] = None
+    exploration: Annotated[
+        Share | None,
+        Field(description="The share of places for items that little is known of."),
+    ] = None
+    category_cap: Annotated[
+        Cap | None,
+        Field(
+            description="The most items with the same categories in a list (among 20 places "
+            "in a row, where not set otherwise), as long as there are others."
+        ),
+    ] = None
+    brand_cap: Annotated[Cap | None, Field(description="The same of one brand.", examples=[3])] = (
+        None
+    )
     explain: bool = False
 
 

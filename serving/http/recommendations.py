@@ -135,7 +135,7 @@ def _recommend_request(services: Services, body: RecommendBody) -> RecommendRequ
     )
     seen = body.exclude_seen
     return RecommendRequest(
-        request_id=uuid4().hex,
+        request_id=body.request_id or uuid4().hex,
         user_id=body.user_id,
         session=session,
         context_item_ids=tuple(body.context_item_ids),
@@ -145,7 +145,10 @@ def _recommend_request(services: Services, body: RecommendBody) -> RecommendRequ
         exclude_item_ids=frozenset(body.exclude_item_ids),
         exclude_seen=seen if isinstance(seen, bool) else frozenset(seen),
         diversity=body.diversity,
+        calibration=body.calibration,
         exploration=body.exploration,
+        category_cap=body.category_cap,
+        brand_cap=body.brand_cap,
         explain=body.explain,
     )
 

@@ -182,3 +182,30 @@ def test_any_text_gives_a_mask_or_a_filter_error(sql: str) -> None:
         return
     assert mask.dtype == np.bool_
     assert mask.shape == (3,)
+
+
+labels = st.text(max_size=3)
+
+
+@given(st.lists(st.tuples(st.lists(labels.filter(bool), max_size=3), labels), max_size=20))
+def test_items_share_a_number_where_they_share_a_category_or_brand(
+    kinds: list[tuple[list[str], str]],
+) -> None:
+    catalogue = Catalogue()
+    items = [
+        item(number, categories=tuple(categories), brand=brand)
+        for number, (categories, brand) in enumerate(kinds)
+    ]
+    # A change of an item changes its numbers.
+    catalogue.upsert([each.model_copy(update={"brand": "old"}) for each in items])
+    catalogue.upsert(items)
+    view = catalogue.view()
+    for one, first in enumerate(items):
+        assert (view.brands[one] == 0) == (not first.brand)
+        assert (view.paths[one] == 0) == (view.categories[one] == 0) == (not first.categories)
+        for other, second in enumerate(items):
+            assert (view.brands[one] == view.brands[other]) == (first.brand == second.brand)
+            assert (view.paths[one] == view.paths[other]) == (first.categories == second.categories)
+            assert (view.categories[one] == view.categories[other]) == (
+                first.categories[:1] == second.categories[:1]
+            )

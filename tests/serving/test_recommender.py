@@ -1,6 +1,7 @@
 """What every list must be, whoever asks and whatever is left out."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
@@ -207,12 +209,17 @@ requests = st.builds(
     exclude_item_ids=st.frozensets(st.integers(0, 30).map("i{}".format), max_size=5),
     exclude_seen=st.sampled_from([False, True, frozenset({"purchase"})]),
     diversity=st.sampled_from([0.0, 0.5, 1.0]),
+    calibration=st.sampled_from([0.0, 0.5, 1.0]),
     exploration=st.sampled_from([0.0, 0.3, 1.0]),
+    category_cap=st.sampled_from([None, 1, 3]),
+    brand_cap=st.sampled_from([None, 1, 5]),
     explain=st.booleans(),
 )
 
 
-def test_every_list_is_full_distinct_and_allowed(shop: Shop) -> None:
+@pytest.mark.parametrize("ruled", [False, True])
+def test_every_list_is_full_distinct_and_allowed(shop: Shop, ruled: bool) -> None:
+    reranking(shop, RULES if ruled else ())
     shop.co_visitation.update([TOGETHER])
 
     @given(requests)
@@ -236,14 +243,25 @@ def test_every_list_is_full_distinct_and_allowed(shop: Shop) -> None:
     check()
 
 
-@pytest.mark.parametrize("diversity", [0.0, 0.4])
+KNOBS: list[dict[str, object]] = [
+    {},
+    {"diversity": 0.4},
+    {"diversity": 0.3, "calibration": 0.4, "category_cap": 3, "brand_cap": 5},
+    {"exploration": 0.3},
+]
+
+
+@pytest.mark.parametrize("ruled", [False, True])
+@pytest.mark.parametrize("knobs", KNOBS)
 @pytest.mark.parametrize("sql", [None, "price < 250", "price < 40"])
 @pytest.mark.parametrize("user_id", ["shopper", "nobody"])
 def test_pages_neither_repeat_nor_miss(
-    shop: Shop, user_id: str, sql: str | None, diversity: float
+    shop: Shop, user_id: str, sql: str | None, knobs: dict[str, object], ruled: bool
 ) -> None:
+    reranking(shop, RULES if ruled else ())
+
     def ids(offset: int, limit: int) -> list[str]:
-        return shop.ids(user_id, offset=offset, limit=limit, filter=sql, diversity=diversity)
+        return shop.ids(user_id, offset=offset, limit=limit, filter=sql, **knobs)
 
     pages = [item_id for offset in range(0, 130, 13) for item_id in ids(offset, 13)]
     assert pages == ids(0, 130)
@@ -267,13 +285,130 @@ def test_diversity_lowers_the_likeness_within_a_list(shop: Shop) -> None:
     assert likeness(0.9) < likeness(0.5) <= likeness(0.0)
 
 
+def reranking(shop: Shop, rules: Sequence[dict[str, object]] = (), **changes: object) -> Shop:
+    """Return the shop with other settings of re-ranking."""
+    settings = SETTINGS.model_dump() | {"reranking": changes, "rules": rules}
+    shop.recommender = shop.recommender_with(ServingSettings.model_validate(settings))
+    return shop
+
+
+def sources(shop: Shop, **changes: object) -> dict[str, tuple[str, ...]]:
+    request = replace(RecommendRequest("seed", "shopper"), **changes)  # type: ignore[arg-type]
+    return {item.item_id: item.sources for item in shop.recommender.recommend(request).items}
+
+
 def test_exploration_gives_a_share_of_places_to_new_arrivals(shop: Shop) -> None:
-    request = RecommendRequest("seed", "shopper", limit=100, exploration=0.1)
-    answer = shop.recommender.recommend(request)
-    new = [item for item in answer.items if item.sources == ("new_arrivals",)]
-    assert 2 <= len(new) <= 14
-    for item in new:
-        assert NOW - ITEMS[item.item_id].published_at <= timedelta(days=14)  # type: ignore[operator]
+    reranking(shop, uncertain_events=0)
+    found = sources(shop, limit=100, exploration=0.1)
+    explored = [item_id for item_id, by in found.items() if by[-1] == "exploration"]
+    assert len(explored) == 10
+    for item_id in explored:
+        published = ITEMS[item_id].published_at
+        assert published is not None
+        assert NOW - published <= timedelta(days=14)
+    assert ("new_arrivals", "exploration") in found.values()
+    # `request_id` draws.
+    assert found == sources(shop, limit=100, exploration=0.1)
+    assert found != sources(shop, limit=100, exploration=0.1, request_id="other")
+
+
+def test_exploration_reaches_what_training_hardly_saw(shop: Shop) -> None:
+    # Training saw no events of any item: the candidates are uncertain, all of them.
+    found = sources(reranking(shop), limit=100, exploration=0.1)
+    assert ("two_tower", "exploration") in found.values()
+
+
+def test_settings_are_what_a_request_leaves_open(shop: Shop) -> None:
+    knobs = {"diversity": 0.5, "calibration": 0.3, "exploration": 0.2, "brand_cap": 2}
+    asked = shop.ids(**knobs)
+    plain = shop.ids()
+    reranking(shop, **knobs)
+    assert shop.ids() == asked != plain
+    off = {"diversity": 0.0, "calibration": 0.0, "exploration": 0.0, "brand_cap": 500}
+    assert shop.ids(**off) == plain
+
+
+def test_no_more_of_one_brand_or_category_than_asked_while_there_are_others(shop: Shop) -> None:
+    shop.recommender = shop.recommender_with(SETTINGS.model_copy(update={"rerank_size": 500}))
+    assert max(Counter(ITEMS[i].brand for i in shop.ids(limit=12)).values()) > 4
+    assert max(Counter(ITEMS[i].brand for i in shop.ids(limit=12, brand_cap=4)).values()) == 4
+    assert max(Counter(ITEMS[i].categories for i in shop.ids(category_cap=2)).values()) == 2
+    # Three brands with one place each: the cap gives way.
+    assert len(shop.ids(limit=20, brand_cap=1)) == 20
+
+
+def test_calibration_brings_back_the_lesser_interest(shop: Shop) -> None:
+    shop.recommender = shop.recommender_with(SETTINGS.model_copy(update={"rerank_size": 500}))
+    session = (*(event(f"i{n}", 90 - n) for n in range(0, 40, 5)), event("i1", 5), event("i6", 4))
+
+    def kettles(calibration: float) -> int:
+        ids = shop.ids(None, session=session, limit=20, calibration=calibration)
+        return sum(ITEMS[item_id].categories[0] == "kettles" for item_id in ids)
+
+    assert kettles(0.0) < kettles(1.0) == 4
+
+
+RULES: list[dict[str, object]] = [
+    {"kind": "pin", "filter": "item_id = 'i3'", "place": 2},
+    {"kind": "pin", "filter": "brand = 'kiwi'", "place": 15},
+    {"kind": "promote", "filter": "'lamps' = ANY(categories)", "share": 0.2},
+    {"kind": "bury", "filter": "'even' = ANY(tags)", "factor": 0.1},
+]
+
+
+def test_rules_have_their_places(shop: Shop) -> None:
+    before = sources(shop, limit=20)
+    found = sources(reranking(shop, RULES), limit=20)
+    ids = list(found)
+    assert (ids[1], found["i3"]) == ("i3", ("pinned",))
+    assert ITEMS[ids[14]].brand == "kiwi"
+    assert found[ids[14]][-1] == "pinned"
+    lamps = [item_id for item_id in ids if ITEMS[item_id].categories[0] == "lamps"]
+    assert len(lamps) == 4
+    assert {found[item_id][-1] for item_id in lamps} <= {"promoted", "pinned"}
+    odd = [item_id for item_id in ids if ITEMS[item_id].tags == ()]
+    assert len(odd) > sum(ITEMS[item_id].tags == () for item_id in before)
+    answer = shop.recommender.recommend(RecommendRequest("r", "shopper", limit=3, explain=True))
+    assert answer.items[1].reason == "picked by the shop"
+
+
+def test_rules_hold_for_people_nothing_is_known_of(shop: Shop) -> None:
+    boost = {"kind": "boost", "filter": "item_id = 'i20'", "factor": 50.0}
+    ids = shop.ids("nobody", limit=20)
+    assert ids[0] != "i20"
+    reranking(shop, [*RULES, boost])
+    ids = shop.ids("nobody", limit=20)
+    assert ids[:2] == ["i20", "i3"]
+    assert sum(ITEMS[item_id].categories[0] == "lamps" for item_id in ids) >= 4
+
+
+def test_a_rule_shows_nothing_that_the_request_forbids(shop: Shop) -> None:
+    reranking(shop, RULES)
+    assert "i3" not in shop.ids(limit=500, exclude_item_ids=frozenset({"i3"}))
+    assert {ITEMS[item_id].brand for item_id in shop.ids(filter="brand = 'acme'")} == {"acme"}
+    assert "i5" not in reranking(
+        shop, [{"kind": "pin", "filter": "item_id = 'i5'", "place": 1}]
+    ).ids(exclude_seen=frozenset({"purchase"}))
+
+
+def test_a_rule_ends_by_the_clock(shop: Shop) -> None:
+    pin = {"kind": "pin", "filter": "item_id = 'i3'", "place": 1}
+    for window, holds in (
+        ({"valid_from": NOW}, True),
+        ({"valid_until": NOW}, False),
+        ({"valid_from": NOW - timedelta(days=1), "valid_until": NOW + timedelta(days=1)}, True),
+        ({"valid_from": NOW + timedelta(seconds=1)}, False),
+    ):
+        assert (reranking(shop, [pin | window]).ids()[0] == "i3") is holds
+
+
+def test_a_rule_about_an_attribute_that_no_item_has_is_left_out(shop: Shop) -> None:
+    plain = shop.ids()
+    rule = {"kind": "promote", "filter": "attributes.sponsor = 'x'", "share": 0.5}
+    with capture_logs() as logs:
+        assert reranking(shop, [rule]).ids() == plain
+        shop.ids()
+    assert [log["event"] for log in logs] == ["rule_not_applied"]
 
 
 def test_a_reason_names_the_nearest_item_of_the_history(shop: Shop) -> None:
@@ -314,6 +449,9 @@ def test_similar_items_are_the_nearest_by_cosine(shop: Shop) -> None:
         ({"offset": 10_001}, "`offset`"),
         ({"diversity": 1.1}, "`diversity`"),
         ({"exploration": float("nan")}, "`exploration`"),
+        ({"calibration": -0.1}, "`calibration`"),
+        ({"category_cap": 0}, r"`category_cap` must be in 1\.\.500\. Received: 0\."),
+        ({"brand_cap": 501}, "`brand_cap`"),
         ({"filter": "drop"}, "`filter`"),
         ({"exclude_item_ids": frozenset(str(n) for n in range(1001))}, "`exclude_item_ids`"),
     ],

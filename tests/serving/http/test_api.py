@@ -159,6 +159,18 @@ def test_trending_follows_what_people_do(client: TestClient) -> None:
     assert recommended(client, user_id="nobody has seen me", limit=1) == ["i17"]
 
 
+def test_a_list_that_explores_can_be_paged_and_had_again(client: TestClient, user_id: str) -> None:
+    post_events(client, view(user_id, "i1"))
+    body: dict[str, Any] = {"user_id": user_id, "exploration": 0.5, "limit": 10}
+    answer = client.post("/v1/recommend", json=body).json()
+    body["request_id"] = answer["request_id"]
+    assert client.post("/v1/recommend", json=body).json() == answer
+    first = [item["item_id"] for item in answer["items"]]
+    assert first + recommended(client, **body, offset=10) == recommended(
+        client, **(body | {"limit": 20})
+    )
+
+
 @pytest.mark.parametrize(
     ("body", "field", "value"),
     [
@@ -166,6 +178,10 @@ def test_trending_follows_what_people_do(client: TestClient) -> None:
         ({"limit": "many"}, "limit", "many"),
         ({"offset": -1}, "offset", -1),
         ({"diversity": 1.5}, "diversity", 1.5),
+        ({"calibration": -0.5}, "calibration", -0.5),
+        ({"category_cap": 0}, "category_cap", 0),
+        ({"brand_cap": 501}, "brand_cap", 501),
+        ({"request_id": ""}, "request_id", None),
         ({"filter": "price <"}, "filter", "price <"),
         ({"filter": "colour_of_the_moon = 1"}, "filter", "colour_of_the_moon = 1"),
         ({"user": "u1"}, "user", "u1"),

@@ -1,0 +1,68 @@
+"""What a candidate adds by being unlike those before it. Embeddings are unit vectors."""
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.exact_index import dot_products
+from serving.reranking.greedy import Floats
+
+Embeddings = npt.NDArray[np.float32]
+
+LEAST_VARIANCE = 1e-5
+"""Below this a candidate is a mixture of those chosen, as far as float32 can tell."""
+
+
+class MarginalRelevance:
+    """Minus the greatest cosine to a chosen one. Carbonell and Goldstein, SIGIR 1998.
+
+    embeddings: float32 [n, dim].
+    """
+
+    def __init__(self, embeddings: Embeddings) -> None:
+        self._embeddings = embeddings
+        self._nearest = np.full(len(embeddings), -1.0, dtype=np.float32)
+
+    def gains(self) -> Floats:
+        """Return float64 [n] in -1..1."""
+        return -self._nearest.astype(np.float64)
+
+    def choose(self, candidate: int) -> None:
+        """Give the next place to a candidate."""
+        cosines = dot_products(self._embeddings, self._embeddings[candidate])
+        np.maximum(self._nearest, cosines, out=self._nearest)
+
+
+class DeterminantalGain:
+    """The logarithm by which a candidate multiplies the determinant of the chosen ones' kernel.
+
+    The kernel is (1 + cosine) / 2: its determinant is the squared volume that the list spans.
+    Greedy MAP inference by an incremental Cholesky factorisation: Chen, Zhang and Zhou, "Fast
+    Greedy MAP Inference for Determinantal Point Process", NeurIPS 2018, algorithm 1.
+
+    embeddings: float32 [n, dim]; count: how many will be chosen at most.
+    """
+
+    def __init__(self, embeddings: Embeddings, count: int) -> None:
+        self._embeddings = embeddings
+        # factor[place, i]: row `place` of the Cholesky factor, continued by candidate i.
+        self._factor = np.empty((min(count, len(embeddings)), len(embeddings)))
+        self._chosen = 0
+        # What of each candidate the chosen ones do not explain; at first its own kernel value.
+        self._variance = np.ones(len(embeddings))
+
+    def gains(self) -> Floats:
+        """Return float64 [n], at most 0."""
+        gains: Floats = np.log(np.maximum(self._variance, LEAST_VARIANCE))
+        return gains
+
+    def choose(self, candidate: int) -> None:
+        """Give the next place to a candidate."""
+        if self._variance[candidate] <= LEAST_VARIANCE:
+            return  # It adds no direction, and so takes nothing from the others.
+        kernel = (1.0 + dot_products(self._embeddings, self._embeddings[candidate])) / 2
+        before = self._factor[: self._chosen]
+        explained = np.einsum("kn,k->n", before, before[:, candidate])
+        row = (kernel - explained) / np.sqrt(self._variance[candidate])
+        self._factor[self._chosen] = row
+        self._chosen += 1
+        self._variance -= row**2

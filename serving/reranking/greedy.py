@@ -1,0 +1,73 @@
+"""One greedy pass that trades relevance for what a list as a whole should be."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.reranking.caps import Cap
+
+Floats = npt.NDArray[np.float64]
+
+OVER_CAP = 1e6
+"""More than any gain can make up for, and little enough to leave the gains their digits."""
+
+
+class Gain(Protocol):
+    """What a candidate adds to the list so far, besides its relevance. Made for one list."""
+
+    def gains(self) -> Floats:
+        """Return float64 [n], finite: what each candidate would add in the next place."""
+        ...
+
+    def choose(self, candidate: int) -> None:
+        """Give the next place to a candidate."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Term:
+    """A gain and the knob that weighs it: 0 leaves relevance alone, 1 the gain alone."""
+
+    weight: float
+    gain: Gain
+
+
+def relevance_of(scores: Floats) -> Floats:
+    """Return scores float64 [n] scaled to 0..1."""
+    if not len(scores):
+        return np.empty(0)
+    relevance: Floats = (scores - scores.min()) / (float(np.ptp(scores)) or 1.0)
+    return relevance
+
+
+def greedy_order(
+    relevance: Floats, terms: Sequence[Term], caps: Sequence[Cap], count: int
+) -> npt.NDArray[np.int64]:
+    """Return the first `count` of n candidates; more of them follow after the same first.
+
+    relevance: float64 [n]. Each place goes to the candidate with the greatest
+    Π (1 - weight) * relevance + Σ weight * gain among those over the fewest caps; the earlier
+    one in a tie. So caps give way before a place stays empty.
+    """
+    count = min(count, len(relevance))
+    if not terms and not caps:
+        return np.argsort(-relevance, kind="stable")[:count]
+    free = math.prod(1.0 - term.weight for term in terms) * relevance
+    order = np.empty(count, dtype=np.int64)
+    for place in range(count):
+        values = free.copy()
+        for term in terms:
+            values += term.weight * term.gain.gains()
+        for cap in caps:
+            values -= OVER_CAP * cap.full
+        order[place] = chosen = int(values.argmax())
+        free[chosen] = -np.inf
+        for term in terms:
+            term.gain.choose(chosen)
+        for cap in caps:
+            cap.choose(chosen)
+    return order

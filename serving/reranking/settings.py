@@ -1,0 +1,142 @@
+"""What can be set about re-ranking: knobs, caps, and the rules of the business."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import combinations
+from typing import Annotated, Literal
+
+import polars as pl
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from feature_repo.schema import Timestamp
+from serving.filters import COLUMNS, MAX_LENGTH, compile_filter
+from serving.requests import MAX_LIMIT
+
+Knob = Annotated[float, Field(ge=0, le=1)]
+CapSize = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
+
+
+def _compiled(sql: str) -> str:
+    filter_ = compile_filter(sql)
+    # Of which type an attribute is, only the items say.
+    if not filter_.attributes:
+        filter_.evaluate(pl.DataFrame(schema=COLUMNS))
+    return sql
+
+
+RuleFilter = Annotated[str, Field(min_length=1, max_length=MAX_LENGTH), AfterValidator(_compiled)]
+
+
+class _Rule(BaseModel):
+    """A rule holds for the items that `filter` is true of, from `valid_from` until `valid_until`.
+
+    filter: as a request has it. The times are RFC 3339, each may be left out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    filter: RuleFilter
+    valid_from: Timestamp | None = None
+    valid_until: Timestamp | None = None
+
+    @model_validator(mode="after")
+    def _begins_before_it_ends(self) -> "_Rule":
+        if self.valid_from and self.valid_until and self.valid_from >= self.valid_until:
+            raise ValueError(
+                f"`valid_until` must be later than `valid_from`. Received: {self.valid_until}."
+            )
+        return self
+
+    def holds(self, at: datetime) -> bool:
+        """Whether the rule is valid at a moment."""
+        begun = self.valid_from is None or self.valid_from <= at
+        return begun and (self.valid_until is None or at < self.valid_until)
+
+    def overlaps(self, other: "_Rule") -> bool:
+        """Whether there is a moment at which both are valid."""
+        starts = [rule.valid_from for rule in (self, other) if rule.valid_from]
+        return not starts or (self.holds(max(starts)) and other.holds(max(starts)))
+
+
+class FactorRule(_Rule):
+    """Its items rank as if they were `factor` times as probable."""
+
+    factor: float
+
+
+class BoostRule(FactorRule):
+    """A factor that lifts."""
+
+    kind: Literal["boost"]
+    factor: Annotated[float, Field(gt=1, le=1e6)]
+
+
+class BuryRule(FactorRule):
+    """A factor that lowers."""
+
+    kind: Literal["bury"]
+    factor: Annotated[float, Field(ge=1e-6, lt=1)]
+
+
+class PinRule(_Rule):
+    """The best of its items has this place of every list; 1 is the first."""
+
+    kind: Literal["pin"]
+    place: Annotated[int, Field(ge=1, le=MAX_LIMIT)]
+
+
+class PromoteRule(_Rule):
+    """Its items have at least this share of the places, as far as there are so many."""
+
+    kind: Literal["promote"]
+    share: Annotated[float, Field(gt=0, le=1)]
+
+
+Rule = Annotated[BoostRule | BuryRule | PinRule | PromoteRule, Field(discriminator="kind")]
+
+
+class RerankingSettings(BaseModel):
+    """What a request that does not say otherwise is re-ranked by.
+
+    diversity_method: "mmr", maximal marginal relevance, which minds the nearest item before; or
+        "dpp", a determinantal point process, which minds all of them together.
+    diversity, calibration, exploration, category_cap, brand_cap: as in a request.
+    cap_window: among how many places in a row caps count.
+    uncertain_events: an item of which training saw fewer events is explored too, where a source
+        proposes it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    diversity_method: Literal["mmr", "dpp"] = "mmr"
+    diversity: Knob = 0.0
+    calibration: Knob = 0.0
+    exploration: Knob = 0.0
+    category_cap: CapSize | None = None
+    brand_cap: CapSize | None = None
+    cap_window: Annotated[int, Field(ge=2, le=MAX_LIMIT)] = 20
+    uncertain_events: Annotated[int, Field(ge=0)] = 5
+
+
+def check_rules(rules: Sequence[Rule]) -> None:
+    """Raise ValueError for rules that cannot all hold at one time."""
+    pins = [rule for rule in rules if isinstance(rule, PinRule)]
+    for one, other in combinations(pins, 2):
+        if one.place == other.place and one.overlaps(other):
+            raise ValueError(
+                f"`rules` must pin one item to a place at a time. Received: place {one.place} "
+                f"for {one.filter!r} and {other.filter!r}."
+            )
+    shares = [rule for rule in rules if isinstance(rule, PromoteRule)]
+    for rule in shares:
+        # The sum is greatest when one of them begins.
+        begin = rule.valid_from
+        together = [
+            each for each in shares if (each.holds(begin) if begin else not each.valid_from)
+        ]
+        total = sum(each.share for each in together)
+        if total > 1 + 1e-9:
+            raise ValueError(
+                "`rules` must promote shares of at most 1 in all at a time. "
+                f"Received: {total:g}, {rule.filter!r} among them."
+            )

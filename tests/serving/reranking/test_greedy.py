@@ -1,0 +1,180 @@
+"""One pass: knobs, caps, and what they promise of every beginning of the list."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.reranking.calibration import PRIOR, CalibrationGain, CategoryMix, category_mix
+from serving.reranking.caps import NO_GROUP, Cap
+from serving.reranking.diversity import DeterminantalGain, MarginalRelevance
+from serving.reranking.greedy import Gain, Term, greedy_order, relevance_of
+
+knobs = st.sampled_from([0.0, 0.2, 0.5, 1.0])
+sizes = st.integers(0, 40)
+seeds = st.integers(0, 2**32 - 1)
+codes = st.lists(st.integers(0, 6), max_size=40).map(lambda values: np.array(values, np.int32))
+
+
+def unit_vectors(size: int, seed: int, dimension: int = 8) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(size, dimension))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def some_scores(size: int, seed: int) -> np.ndarray:
+    """Best first, with ties."""
+    scores = np.random.default_rng(seed).integers(-5, 5, size)
+    return np.sort(scores)[::-1].astype(np.float64)
+
+
+def gain(method: str, embeddings: np.ndarray, count: int) -> Gain:
+    if method == "mmr":
+        return MarginalRelevance(embeddings)
+    return DeterminantalGain(embeddings, count)
+
+
+methods = st.sampled_from(["mmr", "dpp"])
+
+
+@given(sizes, seeds, methods, knobs, knobs, st.integers(1, 5), st.integers(0, 50))
+def test_every_order_is_a_permutation_and_a_shorter_one_its_beginning(
+    size: int, seed: int, method: str, diversity: float, calibration: float, most: int, count: int
+) -> None:
+    embeddings, relevance = unit_vectors(size, seed), relevance_of(some_scores(size, seed))
+    groups = np.random.default_rng(seed).integers(0, 5, size).astype(np.int32)
+
+    def order(count: int) -> list[int]:
+        terms = [
+            Term(diversity, gain(method, embeddings, count)),
+            Term(calibration, CalibrationGain(groups, category_mix(groups[: size // 3]))),
+        ]
+        caps = [Cap(groups, most, 10)]
+        return greedy_order(relevance, terms, caps, count).tolist()
+
+    whole = order(size)
+    assert sorted(whole) == list(range(size))
+    assert order(count) == whole[:count]
+
+
+@given(sizes, seeds, methods)
+def test_knobs_at_0_change_nothing_and_ties_stay_in_order(
+    size: int, seed: int, method: str
+) -> None:
+    embeddings, relevance = unit_vectors(size, seed), relevance_of(some_scores(size, seed))
+    groups = np.random.default_rng(seed).integers(0, 5, size).astype(np.int32)
+    terms = [
+        Term(0.0, gain(method, embeddings, size)),
+        Term(0.0, CalibrationGain(groups, category_mix(groups))),
+    ]
+    assert greedy_order(relevance, terms, [], size).tolist() == list(range(size))
+    assert greedy_order(relevance, [], [], size).tolist() == list(range(size))
+
+
+@pytest.mark.parametrize("method", ["mmr", "dpp"])
+def test_equal_candidates_stay_in_order(method: str) -> None:
+    embeddings = np.repeat(unit_vectors(1, 0), 12, axis=0)
+    terms = [Term(0.7, gain(method, embeddings, 12))]
+    assert greedy_order(np.ones(12), terms, [], 12).tolist() == list(range(12))
+
+
+@given(st.integers(1, 7), seeds, st.sampled_from([0.1, 0.5, 0.9, 1.0]))
+def test_the_determinantal_gain_is_that_of_the_determinant(
+    size: int, seed: int, diversity: float
+) -> None:
+    embeddings, relevance = unit_vectors(size, seed), relevance_of(some_scores(size, seed))
+    kernel = (1 + embeddings.astype(np.float64) @ embeddings.T.astype(np.float64)) / 2
+    found = greedy_order(
+        relevance, [Term(diversity, DeterminantalGain(embeddings, size))], [], size
+    ).tolist()
+
+    def log_determinant(chosen: list[int]) -> float:
+        return float(np.linalg.slogdet(kernel[np.ix_(chosen, chosen)])[1]) if chosen else 0.0
+
+    for place in range(size):
+        before = found[:place]
+        values = {
+            each: (1 - diversity) * relevance[each]
+            + diversity * (log_determinant([*before, each]) - log_determinant(before))
+            for each in range(size)
+            if each not in before
+        }
+        # Seven directions in eight dimensions are rarely so close that float32 cannot tell.
+        assert values[found[place]] >= max(values.values()) - 1e-3
+
+
+@given(st.integers(2, 12), seeds)
+def test_the_marginal_relevance_is_that_of_the_paper(size: int, seed: int) -> None:
+    embeddings, relevance = unit_vectors(size, seed), relevance_of(some_scores(size, seed))
+    found = greedy_order(relevance, [Term(0.4, MarginalRelevance(embeddings))], [], size).tolist()
+    assert found[0] == int(np.argmax(relevance))
+    for place in range(1, size):
+        chosen = embeddings[found[:place]]
+        values = 0.6 * relevance - 0.4 * (embeddings @ chosen.T).max(axis=1)
+        values[found[:place]] = -np.inf
+        assert values[found[place]] == pytest.approx(values.max(), abs=1e-6)
+
+
+@given(codes, st.integers(1, 4), st.integers(2, 12), st.integers(2, 12))
+def test_a_cap_holds_in_every_window_while_another_group_is_left(
+    groups: np.ndarray, most: int, window: int, count: int
+) -> None:
+    relevance = relevance_of(-np.arange(len(groups), dtype=np.float64))
+    order = greedy_order(relevance, [], [Cap(groups, most, window)], len(groups)).tolist()
+    for place, candidate in enumerate(order):
+        before = Counter(groups[order[max(place - window + 1, 0) : place]].tolist())
+
+        def fits(each: int, before: Counter[int] = before) -> bool:
+            return groups[each] == NO_GROUP or before[int(groups[each])] < most
+
+        left = order[place:]
+        if any(fits(each) for each in left):
+            assert fits(candidate)
+            # The best of those that fit.
+            assert candidate == min(each for each in left if fits(each))
+        else:
+            assert candidate == min(left)
+
+
+def test_of_two_caps_the_fewest_are_broken() -> None:
+    brands = np.array([1, 1, 2], np.int32)
+    categories = np.array([1, 1, 1], np.int32)
+    caps = [Cap(brands, 1, 20), Cap(categories, 1, 20)]
+    assert greedy_order(np.array([1.0, 0.9, 0.0]), [], caps, 3).tolist() == [0, 2, 1]
+
+
+def divergence(mix: CategoryMix, categories: np.ndarray) -> float:
+    """Kullback-Leibler, of the user's mix from that of a list with `PRIOR` places of the mix."""
+    counts = np.array([np.count_nonzero(categories == each) for each in mix.categories])
+    shares = (counts + PRIOR * mix.shares) / (len(categories) + PRIOR)
+    return float(np.sum(mix.shares * np.log(mix.shares / shares)))
+
+
+@given(codes, codes, seeds)
+def test_calibration_at_1_never_raises_the_divergence(
+    history: np.ndarray, candidates: np.ndarray, seed: int
+) -> None:
+    mix = category_mix(history)
+    relevance = relevance_of(some_scores(len(candidates), seed))
+    terms = [Term(1.0, CalibrationGain(candidates, mix))]
+    order = greedy_order(relevance, terms, [], len(candidates))
+    shuffled = np.random.default_rng(seed).permutation(len(candidates))
+    for count in range(len(candidates) + 1):
+        least = divergence(mix, candidates[order[:count]])
+        assert least <= divergence(mix, candidates[:count]) + 1e-9
+        assert least <= divergence(mix, candidates[shuffled[:count]]) + 1e-9
+
+
+@given(codes)
+def test_a_mix_is_of_what_has_a_category(history: np.ndarray) -> None:
+    mix = category_mix(history)
+    known = history[history != NO_GROUP]
+    assert mix.shares.sum() == pytest.approx(1.0 if len(known) else 0.0)
+    assert set(mix.categories.tolist()) == set(known.tolist())
+
+
+def test_a_user_without_interests_is_calibrated_to_none() -> None:
+    groups = np.array([1, 2, 0], np.int32)
+    terms = [Term(0.5, CalibrationGain(groups, category_mix(np.empty(0, np.int32))))]
+    assert greedy_order(np.array([1.0, 0.5, 0.0]), terms, [], 3).tolist() == [0, 1, 2]

@@ -1,0 +1,146 @@
+"""Pins at their places, shares within their bounds, and the same beginning for every length."""
+
+from math import ceil, floor
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.reranking.exploration import exploration_order, exploration_places
+from serving.reranking.placement import EXPLORED, PINNED, PROMOTED, Placed, Promotion, place
+
+NONE = np.empty(0, np.int64)
+shares = st.sampled_from([0.0, 0.1, 0.25, 0.3, 0.5, 0.9, 1.0])
+seeds = st.text(max_size=5)
+
+
+@given(shares, st.integers(0, 200), st.integers(0, 200), seeds)
+def test_places_to_explore_are_bounded_in_every_beginning(
+    share: float, count: int, beginning: int, seed: str
+) -> None:
+    places = exploration_places(share, count, seed).tolist()
+    assert places == sorted(set(places))
+    below = [each for each in places if each < beginning]
+    assert len(below) <= ceil(share * beginning)
+    assert exploration_places(share, beginning, seed).tolist() == [
+        each for each in exploration_places(share, count + beginning, seed) if each < beginning
+    ]
+    if share == 1.0:
+        assert places == list(range(count))
+
+
+def test_the_seed_draws() -> None:
+    rows = np.arange(50)
+    assert exploration_order(rows, "a").tolist() == exploration_order(rows, "a").tolist()
+    assert exploration_order(rows, "a").tolist() != exploration_order(rows, "b").tolist()
+    drawn = {tuple(exploration_places(0.2, 50, str(seed)).tolist()) for seed in range(9)}
+    assert len(drawn) == 9
+
+
+NUM_ROWS = 60
+
+
+@st.composite
+def wishes(draw: st.DrawFn) -> dict[str, object]:
+    size = draw(st.integers(0, 40))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    some = random.permutation(NUM_ROWS)
+    pins = dict(
+        zip(draw(st.sets(st.integers(0, 45), max_size=4)), some[-4:].tolist(), strict=False)
+    )
+    share, seed = draw(shares), draw(seeds)
+    halves = draw(st.sampled_from([(), (0.5,), (0.2, 0.3), (1.0,)]))
+    promotions = []
+    for each in halves:
+        matches = random.random(NUM_ROWS) < 0.3
+        promotions.append(Promotion(each, random.permutation(np.flatnonzero(matches)), matches))
+    return {
+        "ranked": some[:size],
+        "pins": pins,
+        "explored_places": exploration_places(share, 100, seed),
+        "explored_rows": random.permutation(NUM_ROWS)[: draw(st.integers(0, 20))],
+        "promotions": promotions,
+    }
+
+
+def placed(wish: dict[str, object], count: int) -> Placed:
+    return place(count=count, **wish)  # type: ignore[arg-type]
+
+
+@given(wishes(), st.integers(0, 70), st.integers(0, 70))
+def test_lists_are_distinct_and_a_longer_one_goes_on(
+    wish: dict[str, object], one: int, other: int
+) -> None:
+    short, long = placed(wish, min(one, other)), placed(wish, max(one, other))
+    assert len(set(long.rows.tolist())) == len(long.rows) <= max(one, other)
+    assert short.rows.tolist() == long.rows.tolist()[: len(short.rows)]
+    assert short.origins.items() <= long.origins.items()
+    # As many as there are.
+    ranked, pins = wish["ranked"], wish["pins"]
+    known = {*ranked.tolist(), *pins.values()}  # type: ignore[attr-defined]
+    assert len(long.rows) >= min(max(one, other), len(known))
+
+
+@given(wishes())
+def test_pins_have_their_places(wish: dict[str, object]) -> None:
+    rows = placed(wish, 70).rows.tolist()
+    pins: dict[int, int] = wish["pins"]  # type: ignore[assignment]
+    late = []
+    for at, row in sorted(pins.items()):
+        # What is pinned beyond the end comes last, in order.
+        if rows.index(row) != at:
+            assert rows.index(row) < at
+            late.append(rows.index(row))
+    assert late == sorted(late)
+
+
+@given(wishes())
+def test_shares_are_bounded_in_every_beginning(wish: dict[str, object]) -> None:
+    found = placed(wish, 70)
+    explored_places = set(wish["explored_places"].tolist())  # type: ignore[attr-defined]
+    assert {at for at, by in found.origins.items() if by == EXPLORED} <= explored_places
+    promotions: list[Promotion] = wish["promotions"]  # type: ignore[assignment]
+    total = sum(promotion.share for promotion in promotions)
+    for end in range(len(found.rows) + 1):
+        given_ = sum(by == PROMOTED for at, by in found.origins.items() if at < end)
+        assert given_ <= floor(total * end + 1e-6)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 1.0])
+def test_a_promotion_has_its_share_of_every_beginning(share: float) -> None:
+    matches = np.arange(200) % 20 == 19
+    matches[100:] = True
+    promotion = Promotion(share, np.flatnonzero(matches), matches)
+    found = place(
+        np.arange(100),
+        80,
+        pins={},
+        explored_places=NONE,
+        explored_rows=NONE,
+        promotions=[promotion],
+    )
+    counts = np.cumsum(matches[found.rows])
+    for end in range(1, 81):
+        assert counts[end - 1] >= floor(share * end + 1e-9)
+    # What is there by rank counts.
+    assert sum(by == PROMOTED for by in found.origins.values()) <= share * 80
+
+
+def test_without_wishes_the_order_stays() -> None:
+    found = place(np.arange(5), 3, pins={}, explored_places=NONE, explored_rows=NONE, promotions=[])
+    assert found.rows.tolist() == [0, 1, 2]
+    assert not found.origins
+
+
+def test_one_candidate_may_be_wished_for_in_every_way() -> None:
+    matches = np.ones(1, np.bool_)
+    found = place(
+        np.array([0]),
+        10,
+        pins={7: 0},
+        explored_places=np.arange(10),
+        explored_rows=np.array([0]),
+        promotions=[Promotion(1.0, np.array([0]), matches)],
+    )
+    assert (found.rows.tolist(), found.origins) == ([0], {0: PINNED})
