@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from riverrun.importing import PresetData
 from riverrun.replay.questions import Period, last_events_period, split_period
 from riverrun.replay.settings import ReplaySettings
+from serving.ranking.settings import RankingSettings
 from serving.settings import ServingSettings
 from trainer.settings import TrainingSettings
 from trainer.tasks import Split, leave_one_out_split, temporal_split
@@ -44,7 +45,9 @@ PROTOCOLS = {
         lambda data: split_period(data.events, data.items, TEST),
         # Few items are bought again and again; what a month of gifts asks for changes by the day.
         replay=ReplaySettings(
-            serving=ServingSettings(trending_weight=0.7, co_visitation_weight=0.1)
+            serving=ServingSettings(
+                ranking=RankingSettings(weights={"trending": 0.7, "co_visitation": 0.1})
+            )
         ),
     ),
     "sequences": EvaluationProtocol(

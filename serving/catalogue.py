@@ -52,7 +52,7 @@ class CatalogueView:
     listed, available: bool [num_rows]; published: int64 [num_rows], microseconds; changed:
     int64 [num_rows], the version that upserted or deleted the row, 0 for none. categories,
     paths, brands: int32 [num_rows], equal where items share the most general category, all of
-    their categories, or the brand; 0 for none.
+    their categories, or the brand; 0 for none. prices: float32 [num_rows], NaN where unknown.
     """
 
     version: int
@@ -63,6 +63,7 @@ class CatalogueView:
     categories: Codes
     paths: Codes
     brands: Codes
+    prices: npt.NDArray[np.float32]
     levels: tuple[_Level, ...]
     attribute_kinds: dict[str, str]
     masks: "OrderedDict[str, Mask]" = field(default_factory=OrderedDict)
@@ -107,7 +108,17 @@ class Catalogue:
         numbers = np.zeros(0, dtype=np.int64)
         codes = np.zeros(0, dtype=np.int32)
         self._view = CatalogueView(
-            0, nothing, nothing, numbers, numbers, codes, codes, codes, (), {}
+            version=0,
+            listed=nothing,
+            available=nothing,
+            published=numbers,
+            changed=numbers,
+            categories=codes,
+            paths=codes,
+            brands=codes,
+            prices=np.zeros(0, dtype=np.float32),
+            levels=(),
+            attribute_kinds={},
         )
 
     def __len__(self) -> int:
@@ -205,6 +216,7 @@ class Catalogue:
         view.categories[rows] = [self._code(item.categories[:1]) for item in items]
         view.paths[rows] = [self._code(item.categories) for item in items]
         view.brands[rows] = [self._code(item.brand) for item in items]
+        view.prices[rows] = [np.nan if item.price is None else item.price for item in items]
         levels = _merged((*view.levels, _level(items, rows)))
         kinds = _widened(view.attribute_kinds, items)
         return replace(view, levels=levels, attribute_kinds=kinds)
@@ -230,6 +242,7 @@ class Catalogue:
             categories=_copy(old.categories, length, 0),
             paths=_copy(old.paths, length, 0),
             brands=_copy(old.brands, length, 0),
+            prices=_copy(old.prices, length, np.nan),
             levels=old.levels,
             attribute_kinds=old.attribute_kinds,
         )
@@ -241,7 +254,7 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
-def _copy(array: "npt.NDArray[T]", length: int, fill: int) -> "npt.NDArray[T]":
+def _copy(array: "npt.NDArray[T]", length: int, fill: float) -> "npt.NDArray[T]":
     copy = np.full(length, fill, dtype=array.dtype)
     copy[: len(array)] = array
     return copy

@@ -87,6 +87,11 @@ class ExactIndex:
         embeddings[~found] = 0
         return embeddings, found
 
+    def has(self, rows: Rows) -> Mask:
+        """Return bool [n], which rows are candidates; none of them is negative."""
+        known: Mask = rows < self._end
+        return known & self._present[np.where(known, rows, 0)]
+
     def score(
         self, query_embedding: Embeddings, allowed: Mask, count: int
     ) -> tuple[Rows, npt.NDArray[np.float32]]:

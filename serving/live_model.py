@@ -17,6 +17,7 @@ from serving.exact_index import ExactIndex
 from serving.item_rows import ItemRows
 from serving.micro_batching import MicroBatcher
 from serving.prediction.served_signature import ServedSignature
+from serving.ranking.ranking import Ranking
 from serving.saved_model_encoder import SavedModelEncoder
 from serving.settings import BatchingSettings, ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
@@ -30,7 +31,8 @@ class LiveModel:
     space: the scale of its candidates. table: every candidate embedding by row number. index:
     what is searched; the table itself below `exact_below` items, ScaNN over it above.
     recent_queries: float32 [dimension] each, the last that were asked of the index: what its
-    recall is measured on. signatures: those of the SavedModel, by name.
+    recall is measured on. ranking: what the bundle has to rank by, or None. signatures: those of
+    the SavedModel, by name.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class LiveModel:
         table: ExactIndex,
         index: CandidateIndex,
         *,
+        ranking: Ranking | None = None,
         signatures: Mapping[str, ServedSignature] | None = None,
         batching: BatchingSettings | None = None,
     ) -> None:
@@ -47,6 +50,7 @@ class LiveModel:
         self.encoder = encoder
         self.table = table
         self.index = index
+        self.ranking = ranking
         self.recent_queries: deque[npt.NDArray[np.float32]] = deque(maxlen=RECENT_QUERIES)
         self.signatures = dict(signatures or {})
         self._encode_query: MicroBatcher[UserHistory, npt.NDArray[np.float32]] = MicroBatcher(

@@ -1,7 +1,7 @@
 """The one object both edges call: from a request to a ranked list."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -13,9 +13,9 @@ from feature_repo.schema import microseconds
 from serving import reasons
 from serving.catalogue import Catalogue
 from serving.exact_index import dot_products
-from serving.fusion import Share, fused_scores, shares_of
 from serving.item_rows import Mask, Rows
 from serving.live_model import LiveModel, ModelHolder
+from serving.ranking.ranking_stage import Ranked, RankingStage
 from serving.requests import (
     Recommendation,
     RecommendedItem,
@@ -31,23 +31,9 @@ from serving.sources.candidate_source import CandidateSource, Context
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.new_arrivals import CatalogueSource, NewArrivalsSource
 from serving.sources.trending import TrendingSource
-from serving.sources.two_tower import TwoTowerSource
 from serving.user_query import UserQuery, UserQueryReader, seen_items
 
 SIMILAR = "similar"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Ranked:
-    """A list before its names are filled in. sources[i] proposed rows[i]."""
-
-    rows: Rows
-    scores: npt.NDArray[np.float32]
-    sources: list[tuple[str, ...]]
-
-    def page(self, offset: int, limit: int) -> "_Ranked":
-        part = slice(offset, offset + limit)
-        return _Ranked(self.rows[part], self.scores[part], self.sources[part])
 
 
 class Recommender:
@@ -72,16 +58,8 @@ class Recommender:
         self._catalogue = catalogue
         self._settings = settings or ServingSettings()
         self._clock = clock
-        weights = (
-            (co_visitation, self._settings.co_visitation_weight),
-            (trending, self._settings.trending_weight),
-        )
-        self._mixed: tuple[tuple[CandidateSource, float], ...] = tuple(
-            (source, weight) for source, weight in weights if weight > 0
-        )
-        with_events = self._settings.co_visitation_weight > 0
-        self._queries = UserQueryReader(online, max_history, with_events=with_events)
-        self._two_tower = TwoTowerSource(self._settings)
+        self._queries = UserQueryReader(online, max_history)
+        self._stage = RankingStage(trending, co_visitation, self._settings)
         self._new_arrivals = NewArrivalsSource(self._settings)
         self._reranker = Reranker(self._settings)
         self._fallback: tuple[CandidateSource, ...] = (
@@ -97,7 +75,9 @@ class Recommender:
         """
         at, model = self._clock(), self._holder.current
         request = self._reranker.completed(request)
-        user = self._queries.read(request, model, microseconds(at))
+        user = self._queries.read(
+            request, model, microseconds(at), with_events=self._stage.reads_events(model)
+        )
         hidden = [*request.exclude_item_ids, *request.context_item_ids]
         hidden += seen_items(user.events, request.exclude_seen)
         context = self._context(model, request.filter, hidden, user.embedding, at)
@@ -115,13 +95,15 @@ class Recommender:
         hidden = [*request.exclude_item_ids, request.item_id]
         context = self._context(model, request.filter, hidden, query, at)
         reranked = self._settings.rerank_size
-        found = self._two_tower.propose(context, max(request.offset + request.limit, reranked))
+        found = self._stage.two_tower.propose(
+            context, max(request.offset + request.limit, reranked)
+        )
         embeddings, _ = model.table.embeddings_of_rows(found.rows)
         cosines = model.space.tastes(embeddings) @ taste
         # A fixed number is re-ordered, so that a later page continues an earlier one.
         order = np.argsort(-cosines[:reranked], kind="stable")
         order = np.concatenate([order, np.arange(len(order), len(cosines))])
-        ranked = _Ranked(found.rows[order], cosines[order], [(SIMILAR,)] * len(order))
+        ranked = Ranked(found.rows[order], cosines[order], [(SIMILAR,)] * len(order))
         page = ranked.page(request.offset, request.limit)
         return self._answer(request.request_id, model, page, [None] * len(page.rows))
 
@@ -133,7 +115,7 @@ class Recommender:
             quoted = request.category.replace("'", "''")
             in_category = context.view.allowed(f"'{quoted}' = ANY(categories)")
             context = replace(context, allowed=context.allowed & in_category)
-        empty = _Ranked(np.empty(0, np.int64), np.empty(0, np.float32), [])
+        empty = Ranked(np.empty(0, np.int64), np.empty(0, np.float32), [])
         ranked = self._filled(empty, context, request.offset + request.limit)
         page = ranked.page(request.offset, request.limit)
         return self._answer(request.request_id, model, page, [None] * len(page.rows))
@@ -154,7 +136,7 @@ class Recommender:
             allowed[rows[rows < len(allowed)]] = False
         return Context(model, view, allowed, sql is not None, query, at)
 
-    def _rank(self, context: Context, request: RecommendRequest) -> _Ranked:
+    def _rank(self, context: Context, request: RecommendRequest) -> Ranked:
         def propose(mask: Mask, count: int) -> Rows:
             allowed = context.allowed & mask
             return self._scored(replace(context, allowed=allowed, filtered=True), count).rows
@@ -174,51 +156,12 @@ class Recommender:
         for place, origin in placed.origins.items():
             by = sources[place] or ((self._new_arrivals.name,) if origin == EXPLORED else ())
             sources[place] = (*by, origin)
-        return _Ranked(placed.rows, new_scores, sources)
+        return Ranked(placed.rows, new_scores, sources)
 
-    def _scored(self, context: Context, count: int) -> _Ranked:
-        return self._filled(self._fused(context, count), context, count)
+    def _scored(self, context: Context, count: int) -> Ranked:
+        return self._filled(self._stage.rank(context, count), context, count)
 
-    def _fused(self, context: Context, count: int) -> _Ranked:
-        """Return the two-tower's list, its first `pool_size` mixed with the other sources.
-
-        The pool is what any source proposes first, whatever `count` is, so that pages neither
-        repeat nor miss. Behind it the two-tower's list goes on.
-        """
-        size = self._settings.pool_size
-        found = self._two_tower.propose(context, max(count, size) if self._mixed else count)
-        own = (self._two_tower.name,)
-        proposals = [
-            (source.name, weight, source.propose(context, size)) for source, weight in self._mixed
-        ]
-        if context.query is None or not any(len(each.rows) for _, _, each in proposals):
-            return _Ranked(found.rows, found.scores, [own] * len(found.rows))
-        pool = np.unique(np.concatenate([found.rows[:size], *(p.rows for _, _, p in proposals)]))
-        embeddings, known = context.model.table.embeddings_of_rows(pool)
-        pool, embeddings = pool[known], embeddings[known]
-        shares = [Share(w, shares_of(pool, each.rows, each.scores)) for _, w, each in proposals]
-        scores = fused_scores(dot_products(embeddings, context.query), shares)
-        # Names are made for what may be shown, not for the whole pool.
-        order = np.argsort(-scores, kind="stable")[:count]
-        rows, scores = pool[order], scores[order]
-        first = set(found.rows[:size].tolist())
-        proposed = [
-            (name, (share.shares[order] > 0).tolist())
-            for (name, _, _), share in zip(proposals, shares, strict=True)
-        ]
-        names = [
-            (*(own if row in first else ()), *(name for name, by in proposed if by[place]))
-            for place, row in enumerate(rows.tolist())
-        ]
-        behind = np.flatnonzero(~np.isin(found.rows, pool))[: max(count - len(rows), 0)]
-        floor = scores[-1] if len(scores) else np.float32(np.inf)
-        return _Ranked(
-            np.concatenate([rows, found.rows[behind]]),
-            np.concatenate([scores, np.minimum(found.scores[behind], floor)]),
-            names + [own] * len(behind),
-        )
-
-    def _filled(self, ranked: _Ranked, context: Context, needed: int) -> _Ranked:
+    def _filled(self, ranked: Ranked, context: Context, needed: int) -> Ranked:
         """Return `ranked` with `needed` rows, as far as the fallback sources have them."""
         for source in self._fallback:
             missing = needed - len(ranked.rows)
@@ -229,7 +172,7 @@ class Recommender:
             found = source.propose(replace(context, allowed=allowed), missing)
             # Scores of different sources do not compare: what follows ranks below.
             floor = float(ranked.scores[-1]) if len(ranked.scores) else np.inf
-            ranked = _Ranked(
+            ranked = Ranked(
                 np.concatenate([ranked.rows, found.rows]),
                 np.concatenate([ranked.scores, np.minimum(found.scores, np.float32(floor))]),
                 ranked.sources + [(source.name,)] * len(found.rows),
@@ -248,7 +191,7 @@ class Recommender:
         embedding: npt.NDArray[np.float32] = embeddings[0]
         return embedding
 
-    def _reasons(self, page: _Ranked, user: UserQuery, model: LiveModel) -> list[str | None]:
+    def _reasons(self, page: Ranked, user: UserQuery, model: LiveModel) -> list[str | None]:
         personal = reasons.personal_reasons(page.rows, user.events, model, self._catalogue)
         general = {
             "trending": reasons.TRENDING,
@@ -262,7 +205,7 @@ class Recommender:
         ]
 
     def _answer(
-        self, request_id: str, model: LiveModel, page: _Ranked, texts: Iterable[str | None]
+        self, request_id: str, model: LiveModel, page: Ranked, texts: Iterable[str | None]
     ) -> Recommendation:
         ids = self._catalogue.rows.ids_of(page.rows).tolist()
         columns = zip(ids, page.scores.tolist(), page.sources, texts, strict=True)

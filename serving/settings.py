@@ -4,9 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from serving.ranking.settings import RankingSettings
 from serving.reranking.settings import RerankingSettings, Rule, check_rules
-
-Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class BatchingSettings(BaseModel):
@@ -45,10 +44,8 @@ class ServingSettings(BaseModel):
     exact_share: a filter that allows a smaller share of the catalogue is scored exactly.
     trending_weights: what one event of a type counts for in `trending`.
     trending_window: over which span trending counts: "hour", "day" or "week".
-    trending_weight: the share of the next events that what trends explains, 0..1; 0 leaves it
-        to fill the lists of people nothing is known of.
-    co_visitation_weight: the same of what goes together with the user's last events; 0 turns
-        it off. The two-tower explains the rest.
+    ranking: which sources propose candidates, and how they become one list.
+    buy_again_days: an event on an item counts less by e for every so many days before the newest.
     co_visitation_events: so many of the newest events count. co_visitation_days: one counts
         less by e for every so many days before the newest.
     new_arrival_days: how long an item counts as new.
@@ -73,8 +70,8 @@ class ServingSettings(BaseModel):
         "rating": 2.0,
     }
     trending_window: Annotated[str, Field(pattern="^(hour|day|week)$")] = "day"
-    trending_weight: Share = 0.1
-    co_visitation_weight: Share = 0.2
+    ranking: RankingSettings = RankingSettings()
+    buy_again_days: Annotated[float, Field(gt=0)] = 90.0
     co_visitation_events: Annotated[int, Field(ge=1, le=1_000)] = 64
     co_visitation_days: Annotated[float, Field(gt=0)] = 30.0
     new_arrival_days: Annotated[float, Field(gt=0)] = 14.0
@@ -84,16 +81,6 @@ class ServingSettings(BaseModel):
     rules: Annotated[tuple[Rule, ...], Field(max_length=100)] = ()
     batching: BatchingSettings = BatchingSettings()
     tensorflow_serving: TensorFlowServingSettings = TensorFlowServingSettings()
-
-    @model_validator(mode="after")
-    def _leave_a_share_to_the_model(self) -> "ServingSettings":
-        given = self.trending_weight + self.co_visitation_weight
-        if given >= 1:
-            raise ValueError(
-                "`trending_weight` + `co_visitation_weight` must be less than 1. "
-                f"Received: {given}."
-            )
-        return self
 
     @model_validator(mode="after")
     def _have_rules_that_can_hold(self) -> "ServingSettings":

@@ -25,28 +25,23 @@ class UserQuery:
 
 
 class UserQueryReader:
-    """Reads as little as a request needs: often one stored embedding.
+    """Reads as little as a request needs: often one stored embedding."""
 
-    with_events: whether every request needs the events too.
-    """
-
-    def __init__(
-        self,
-        online: OnlineFeatures,
-        max_history: int = DEFAULT_MAX_LENGTH,
-        *,
-        with_events: bool = False,
-    ) -> None:
+    def __init__(self, online: OnlineFeatures, max_history: int = DEFAULT_MAX_LENGTH) -> None:
         self._online = online
-        self._with_events = with_events
         self._max_history = max_history
 
-    def read(self, request: RecommendRequest, model: LiveModel, now: int) -> UserQuery:
-        """Return the query of `request` in the space of `model`; `now` is in microseconds."""
+    def read(
+        self, request: RecommendRequest, model: LiveModel, now: int, *, with_events: bool = False
+    ) -> UserQuery:
+        """Return the query of `request` in the space of `model`; `now` is in microseconds.
+
+        with_events: whether the events are needed whatever is stored.
+        """
         extra = (*request.session, *_context_events(request, now))
         stored = None if extra else self._stored_embedding(request.user_id, model)
         asks = (request.exclude_seen, request.explain, request.calibration)
-        needs_events = self._with_events or any(asks)
+        needs_events = with_events or any(asks)
         if stored is not None and not needs_events:
             return UserQuery(stored.vector, ())
         history = self._history(request.user_id)

@@ -8,6 +8,7 @@ from riverrun.replay.scoring import ALL, NEW_ITEMS, NOVEL, RECALL_AT, Scores
 from riverrun.replay.settings import ReplaySettings
 from riverrun.replay.shop import ReplayShop, closing, fold_past
 from serving.bundle import Bundle
+from serving.ranking.settings import RankingSettings
 from serving.recommender import Recommender
 from serving.requests import MAX_IDS, MAX_LIMIT, RecommendRequest
 from serving.sources.trending import TrendingSource
@@ -59,9 +60,7 @@ def replay(
     fixed = immediate.model_copy(
         update={"fold_in": immediate.fold_in.model_copy(update={"prior": 0.0})}
     )
-    alone = settings.serving.model_copy(
-        update={"trending_weight": 0.0, "co_visitation_weight": 0.0}
-    )
+    alone = settings.serving.model_copy(update={"ranking": RankingSettings(sources=("two_tower",))})
     past = folder / "past"
     fold_past(past, period.past, immediate, settings.length)
 

@@ -2,25 +2,21 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from feature_repo.history import HistoryEvent
+from serving.candidates import Candidates
 from serving.catalogue import CatalogueView
-from serving.item_rows import Mask, Rows
+from serving.item_rows import Mask
 from serving.live_model import LiveModel
+from serving.user_acts import UserActs
 
 
-class Candidates(NamedTuple):
-    """Proposed rows, best first, with scores float32 [n] comparable within one source."""
-
-    rows: Rows
-    scores: npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Context:
     """What one request is answered from.
 
@@ -37,6 +33,11 @@ class Context:
     at: datetime
     events: tuple[HistoryEvent, ...] = ()
 
+    @cached_property
+    def acts(self) -> UserActs:
+        """The events by item."""
+        return UserActs.of(self.events, self.model.table.rows)
+
 
 class CandidateSource(Protocol):
     """One way to find candidates. Safe for many threads."""
@@ -49,6 +50,3 @@ class CandidateSource(Protocol):
     def propose(self, context: Context, count: int) -> Candidates:
         """Return up to `count` of the allowed rows; more of them follow after the same first."""
         ...
-
-
-NOTHING = Candidates(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))

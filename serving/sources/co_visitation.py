@@ -8,9 +8,10 @@ import numpy.typing as npt
 
 from feature_repo.history import HistoryEvent
 from feature_repo.online_features import CoVisitation
-from serving.item_rows import ItemRows, Rows, best
+from serving.candidates import Candidates, RowScores
+from serving.item_rows import ItemRows, Rows
 from serving.settings import ServingSettings
-from serving.sources.candidate_source import NOTHING, Candidates, Context
+from serving.sources.candidate_source import Context
 
 DAY = 86_400e6
 """Microseconds."""
@@ -50,26 +51,19 @@ class CoVisitationSource:
 
     def propose(self, context: Context, count: int) -> Candidates:
         """Return up to `count` of the allowed rows by their share, at most 1 in all."""
-        found = self.neighbours_of(context.events)
-        # The catalogue's view may be older than the neighbours.
-        shown = found.rows < len(context.allowed)
-        shown[shown] = context.allowed[found.rows[shown]]
-        rows, scores = found.rows[shown], found.scores[shown]
-        order = best(scores, count)
-        return Candidates(rows[order], scores[order])
+        return self.neighbours_of(context.events).candidates(context.allowed, count)
 
-    def neighbours_of(self, events: Sequence[HistoryEvent]) -> Candidates:
-        """Return all neighbours of a history's newest events, by row, with their shares."""
+    def neighbours_of(self, events: Sequence[HistoryEvent]) -> RowScores:
+        """Return all neighbours of a history's newest events with their shares."""
         weights = self._weights(events[-self._events :])
         known = [(*self._neighbours[item_id], weight) for item_id, weight in weights.items()
                  if item_id in self._neighbours]  # fmt: skip
-        if not known:
-            return NOTHING
-        rows = np.concatenate([rows for rows, _, _ in known])
-        shares = np.concatenate([shares * weight for _, shares, weight in known])
-        rows, place = np.unique(rows, return_inverse=True)
-        total = np.bincount(place, shares, minlength=len(rows))
-        return Candidates(rows, total.astype(np.float32))
+        return RowScores.summed(
+            np.concatenate([np.empty(0, np.int64), *(rows for rows, _, _ in known)]),
+            np.concatenate(
+                [np.empty(0, np.float32), *(each * weight for _, each, weight in known)]
+            ),
+        )
 
     def _weights(self, events: Sequence[HistoryEvent]) -> dict[str, float]:
         """Return what each item of the history counts for; they sum to 1."""

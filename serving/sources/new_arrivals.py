@@ -5,10 +5,11 @@ from datetime import timedelta
 import numpy as np
 
 from feature_repo.schema import microseconds
+from serving.candidates import Candidates
 from serving.catalogue import UNPUBLISHED
 from serving.item_rows import Rows, best
 from serving.settings import ServingSettings
-from serving.sources.candidate_source import Candidates, Context
+from serving.sources.candidate_source import Context
 
 
 class NewArrivalsSource:

@@ -3,20 +3,24 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from feature_repo.online_features import ItemStatistics
 from feature_repo.schema import microseconds
+from serving.candidates import Candidates, Scores
 from serving.item_rows import ItemRows, Rows, best
 from serving.settings import ServingSettings
-from serving.sources.candidate_source import Candidates, Context
+from serving.sources.candidate_source import Context
 
 HEAD = 2_000
 """So many rows are kept in order: a request that they answer looks at no others."""
 
 WINDOW_MICROSECONDS = {"hour": 3_600e6, "day": 86_400e6, "week": 604_800e6}
+_WINDOWS = np.array(list(WINDOW_MICROSECONDS.values()))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,12 +28,11 @@ class _Head:
     """The first rows, best first; `is_all` where no others count for anything."""
 
     rows: Rows
-    keys: npt.NDArray[np.float64]
     is_all: bool
 
 
 class TrendingSource:
-    """Items by exponentially decayed count of weighted events.
+    """Items by exponentially decayed count of weighted events, over one of three windows.
 
     A count c as of time t is worth c * exp(-(now - t) / window) now. Its logarithm plus
     now / window, which is the same for all items, does not depend on now: that is kept, so
@@ -40,10 +43,9 @@ class TrendingSource:
 
     def __init__(self, rows: ItemRows, settings: ServingSettings) -> None:
         self._rows = rows
-        self._window = WINDOW_MICROSECONDS[settings.trending_window]
-        self._window_name = settings.trending_window
+        self._window = list(WINDOW_MICROSECONDS).index(settings.trending_window)
         self._weights = settings.trending_weights
-        self._keys = np.full(1024, -np.inf)
+        self._keys = np.full((1024, len(_WINDOWS)), -np.inf)
         self._head: _Head | None = None
         self._lock = threading.Lock()
 
@@ -53,11 +55,19 @@ class TrendingSource:
             rows = self._rows.add([record.item_id for record in statistics])
             capacity = len(self._keys)
             if len(self._rows) > capacity:
-                grown = np.full(max(2 * capacity, len(self._rows)), -np.inf)
+                grown = np.full((max(2 * capacity, len(self._rows)), len(_WINDOWS)), -np.inf)
                 grown[:capacity] = self._keys
                 self._keys = grown
-            self._keys[rows] = [self._key(record) for record in statistics]
+            if len(rows):
+                self._keys[rows] = [self._keys_of(record) for record in statistics]
             self._head = None
+
+    def worth(self, rows: Rows, at: datetime) -> npt.NDArray[np.float32]:
+        """Return float32 [n, 3], what each row counts for within the hour, day and week."""
+        keys, now = self._keys, microseconds(at)
+        known = rows < len(keys)
+        keys = np.where(known[:, None], keys[np.where(known, rows, 0)], -np.inf)
+        return np.exp(np.minimum(keys - now / _WINDOWS, 80.0)).astype(np.float32)
 
     def propose(self, context: Context, count: int) -> Candidates:
         """Return up to `count` of the allowed rows by what they count for now."""
@@ -65,25 +75,33 @@ class TrendingSource:
         # The catalogue's view may be older than what trends.
         shown = head.rows < len(context.allowed)
         shown[shown] = context.allowed[head.rows[shown]]
-        rows, keys = head.rows[shown][:count], head.keys[shown][:count]
+        rows = head.rows[shown][:count]
         if len(rows) < count and not head.is_all:
-            known = self._keys
-            length = min(len(known), len(context.allowed))
-            rows = np.flatnonzero(context.allowed[:length] & (known[:length] > -np.inf))
-            rows = rows[best(known[rows], count)]
-            keys = known[rows]
-        now = microseconds(context.at) / self._window
-        return Candidates(rows, np.exp(np.minimum(keys - now, 80.0)).astype(np.float32))
+            keys = self._keys[: len(context.allowed), self._window]
+            rows = np.flatnonzero(context.allowed[: len(keys)] & (keys > -np.inf))
+            rows = rows[best(keys[rows], count)]
+        return Candidates(
+            rows, self.score_of(rows, context.at), partial(self.score_of, at=context.at)
+        )
+
+    def head(self) -> Rows:
+        """Return the `HEAD` rows that count most, best first."""
+        return (self._head or self._make_head()).rows
+
+    def score_of(self, rows: Rows, at: datetime) -> Scores:
+        """Return float32 [n], what each row counts for within `trending_window`."""
+        return self.worth(rows, at)[:, self._window]
 
     def _make_head(self) -> _Head:
         with self._lock:
-            counted = np.flatnonzero(self._keys > -np.inf)
-            rows = counted[best(self._keys[counted], HEAD)]
-            self._head = _Head(rows, self._keys[rows], is_all=len(rows) == len(counted))
+            keys = self._keys[:, self._window]
+            counted = np.flatnonzero(keys > -np.inf)
+            rows = counted[best(keys[counted], HEAD)]
+            self._head = _Head(rows, is_all=len(rows) == len(counted))
             return self._head
 
-    def _key(self, record: ItemStatistics) -> float:
-        counts: tuple[float, ...] = getattr(record, self._window_name)
-        pairs = zip(record.event_types, counts, strict=True)
-        worth = sum(self._weights.get(event_type, 0.0) * count for event_type, count in pairs)
-        return float(np.log(worth)) + record.timestamp / self._window if worth > 0 else -np.inf
+    def _keys_of(self, record: ItemStatistics) -> npt.NDArray[np.float64]:
+        weights = np.array([self._weights.get(each, 0.0) for each in record.event_types])
+        worth = np.array([record.hour, record.day, record.week]) @ weights
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(np.maximum(worth, 0)) + record.timestamp / _WINDOWS)

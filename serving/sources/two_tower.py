@@ -1,11 +1,14 @@
 """Candidates by dot product with the query embedding."""
 
-import numpy as np
-import numpy.typing as npt
+from functools import partial
 
+import numpy as np
+
+from serving.candidates import NOTHING, Candidates, Scores, no_scores
+from serving.exact_index import dot_products
 from serving.item_rows import Rows
 from serving.settings import ServingSettings
-from serving.sources.candidate_source import NOTHING, Candidates, Context
+from serving.sources.candidate_source import Context
 
 
 class TwoTowerSource:
@@ -24,16 +27,24 @@ class TwoTowerSource:
         """Return up to `count` of the allowed rows by dot product."""
         if context.query is None:
             return NOTHING
-        table = context.model.table
+        table, score_of = context.model.table, partial(self.score_of, context)
         if context.model.index.is_exact or self._is_selective(context):
-            return Candidates(*table.score(context.query, context.allowed, count))
-        head = self._pool(context, context.query)
-        if len(head.rows) >= count:
-            return Candidates(head.rows[:count], head.scores[:count])
-        rest = context.allowed.copy()
-        rest[head.rows] = False
-        tail = table.score(context.query, rest, count - len(head.rows))
-        return _joined(head, Candidates(*tail))
+            rows, scores = table.score(context.query, context.allowed, count)
+            return Candidates(rows, scores, score_of)
+        rows, scores = self._pool(context, context.query)
+        if len(rows) < count:
+            rest = context.allowed.copy()
+            rest[rows] = False
+            more, their_scores = table.score(context.query, rest, count - len(rows))
+            rows = np.concatenate([rows, more])
+            scores = np.concatenate([scores, their_scores])
+        return Candidates(rows[:count], scores[:count], score_of)
+
+    def score_of(self, context: Context, rows: Rows) -> Scores:
+        """Return dot products float32 [len(rows)]; 0 without a query or an embedding."""
+        if context.query is None:
+            return no_scores(rows)
+        return dot_products(context.model.table.embeddings_of_rows(rows)[0], context.query)
 
     def _is_selective(self, context: Context) -> bool:
         """Whether so little is allowed that the index's pool would hardly hold any of it."""
@@ -42,17 +53,11 @@ class TwoTowerSource:
         allowed = int(np.count_nonzero(context.allowed))
         return allowed < self._settings.exact_share * len(context.model.table)
 
-    def _pool(self, context: Context, query: npt.NDArray[np.float32]) -> Candidates:
+    def _pool(self, context: Context, query: Scores) -> tuple[Rows, Scores]:
         context.model.recent_queries.append(query)
         found = context.model.index.search(query[None], self._settings.pool_size)
         rows: Rows = context.model.table.rows.rows_of(found.candidate_ids[0])
         # The index may know an item that this view of the catalogue does not, or an empty place.
         shown = (rows >= 0) & (rows < len(context.allowed))
         shown[shown] = context.allowed[rows[shown]]
-        return Candidates(rows[shown], found.scores[0][shown])
-
-
-def _joined(head: Candidates, tail: Candidates) -> Candidates:
-    return Candidates(
-        np.concatenate([head.rows, tail.rows]), np.concatenate([head.scores, tail.scores])
-    )
+        return rows[shown], found.scores[0][shown]

@@ -19,6 +19,7 @@ from riverrun.replay.replay import CO_VISITATION, FOLD_IN, FROZEN, HISTORY, VARI
 from riverrun.replay.scoring import ALL, NEW_ITEMS, NOVEL, Scores
 from riverrun.replay.settings import ReplaySettings
 from serving.bundle import Bundle
+from serving.ranking.settings import RankingSettings
 from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 from streaming.settings import CoVisitationSettings, FoldInSettings, StreamingSettings
@@ -32,7 +33,7 @@ SETTINGS = ReplaySettings(
         co_visitation=CoVisitationSettings(window_days=5.0),
         fold_in=FoldInSettings(prior=0.5),
     ),
-    ServingSettings(co_visitation_weight=0.6, trending_weight=0.1),
+    ServingSettings(ranking=RankingSettings(weights={"co_visitation": 0.6, "trending": 0.1})),
     length=10,
 )
 

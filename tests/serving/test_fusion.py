@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from feature_repo.history import HistoryEvent
 from feature_repo.online_features import CoVisitation
-from serving.fusion import Share, fused_scores, shares_of
+from serving.fusion import Share, mixed_scores, shares_of
 from serving.item_rows import ItemRows
+from serving.ranking.settings import RankingSettings
 from serving.settings import ServingSettings
 from serving.sources.co_visitation import CoVisitationSource
 
@@ -27,14 +28,14 @@ def test_the_scores_are_those_of_the_mixture(
     probabilities = np.exp(own - own.max().astype(np.float64))
     probabilities /= probabilities.sum()
     mixed = (1 - weight) * probabilities + weight * shares
-    fused = fused_scores(own, [Share(weight, shares)]).astype(np.float64)
+    fused = mixed_scores(own, [Share(weight, shares)]).astype(np.float64)
     normalised = np.exp(fused - fused.max())
     assert normalised / normalised.sum() == pytest.approx(mixed, rel=1e-3, abs=1e-5)
 
 
 @given(scores)
 def test_without_other_sources_the_scores_stay(own: np.ndarray) -> None:
-    assert fused_scores(own, []) == pytest.approx(own, abs=1e-4)
+    assert mixed_scores(own, []) == pytest.approx(own, abs=1e-4)
 
 
 def test_shares_stand_where_the_pool_has_the_row() -> None:
@@ -45,8 +46,8 @@ def test_shares_stand_where_the_pool_has_the_row() -> None:
 
 
 def test_weights_leave_the_model_a_share() -> None:
-    with pytest.raises(ValueError, match=r"must be less than 1\. Received: 1\.1"):
-        ServingSettings(trending_weight=0.5, co_visitation_weight=0.6)
+    with pytest.raises(ValueError, match=r"must sum to less than 1\. Received: 1\.1"):
+        RankingSettings(weights={"trending": 0.5, "co_visitation": 0.6})
 
 
 def test_neighbours_are_weighed_by_how_new_the_event_is() -> None:

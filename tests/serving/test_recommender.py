@@ -17,6 +17,7 @@ from feature_repo.online_features import CoVisitation, ItemStatistics, UserEmbed
 from feature_repo.schema import microseconds
 from serving.catalogue import Catalogue
 from serving.live_model import LiveModel, ModelHolder
+from serving.ranking.settings import SOURCES, RankingSettings
 from serving.recommender import Recommender
 from serving.reload import open_current
 from serving.requests import (
@@ -99,6 +100,11 @@ def shop(opened: tuple[ModelHolder, Catalogue]) -> Iterator[Shop]:
     catalogue.upsert([item for item in ITEMS.values() if item.item_id not in catalogue])
 
 
+def without(source: str) -> ServingSettings:
+    sources = tuple(name for name in SOURCES if name != source)
+    return SETTINGS.model_copy(update={"ranking": RankingSettings(sources=sources)})
+
+
 def available(shop: Shop) -> set[str]:
     return {item.item_id for item in shop.catalogue.page(0, 10_000) if item.available}
 
@@ -178,7 +184,7 @@ def test_what_goes_together_is_proposed_and_named(shop: Shop) -> None:
     assert not {"i11", "gone"} & {item.item_id for item in after.items}
     hidden = shop.recommender.recommend(replace(request, exclude_item_ids=frozenset({"i8"})))
     assert "i8" not in {item.item_id for item in hidden.items}
-    off = SETTINGS.model_copy(update={"co_visitation_weight": 0.0})
+    off = without("co_visitation")
     assert shop.recommender_with(off).recommend(request) == before
 
 
@@ -188,7 +194,7 @@ def test_what_trends_is_mixed_in_by_its_weight(shop: Shop) -> None:
     request = RecommendRequest("r", "shopper", limit=10)
     (first, *_) = shop.recommender.recommend(request).items
     assert (first.item_id, first.sources[-1]) == ("i9", "trending")
-    off = SETTINGS.model_copy(update={"trending_weight": 0.0})
+    off = without("trending")
     assert "i9" not in {
         item.item_id for item in shop.recommender_with(off).recommend(request).items
     }

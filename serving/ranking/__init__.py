@@ -1,0 +1,1 @@
+"""From the candidates of all sources to one scored list."""

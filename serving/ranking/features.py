@@ -1,0 +1,158 @@
+"""The features that candidates are ranked by: the same code makes them in training and serving.
+
+No feature names an item or a user: what is learned is how to weigh, and holds for items and
+users that come later.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from feature_repo.schema import microseconds
+from serving.candidates import Scores
+from serving.catalogue import UNPUBLISHED
+from serving.item_rows import Rows
+from serving.ranking.item_signals import SIGNALS, ItemSignals
+from serving.ranking.taste import Taste
+from serving.sources.candidate_source import Context
+from serving.sources.trending import TrendingSource
+from serving.user_acts import DAY
+
+OF_A_SOURCE = ("score", "relative", "rank")
+"""The score, less the best one where it is a logarithm; the score scaled to 0..1 over the
+candidates; log(1 + rank) among them, ties sharing the best."""
+
+OF_ITEMS = (
+    "worth_hour",
+    "worth_day",
+    "worth_week",
+    "popularity_month",
+    "popularity_year",
+    "trend",
+    "repeat_share",
+    "repeat_days",
+    "age",
+    "has_age",
+    "price",
+)
+"""Logarithms of 1 + the counts, days and prices; `trend` is the log ratio of the month's popularity
+to what the year's lets expect."""
+
+OF_USERS = ("num_events", "num_items", "items_per_moment", "repeats")
+"""Logarithms of 1 + the counts; `repeats` is the share of items with several events."""
+
+OF_PAIRS = (
+    "acted",
+    "times",
+    "days_since",
+    "days_between",
+    "due",
+    "category_share",
+    "brand_share",
+    "price_difference",
+)
+"""Of the user with the item: whether, how often, and how long ago the user acted on it, in
+logarithms; the log ratio of that time to the item's usual one, where it has one."""
+
+LOGARITHMIC = frozenset({"two_tower"})
+"""Sources whose scores are logarithms up to a constant."""
+
+
+def feature_names(sources: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the columns of `ranking_features`."""
+    of_sources = [f"{source}.{name}" for source in sources for name in OF_A_SOURCE]
+    return (*of_sources, *OF_ITEMS, *OF_USERS, *OF_PAIRS)
+
+
+def ranking_features(
+    rows: Rows,
+    scores: Mapping[str, Scores],
+    context: Context,
+    trending: TrendingSource,
+    signals: ItemSignals,
+) -> npt.NDArray[np.float32]:
+    """Return float32 [n, len(feature_names(scores))] of the candidates `rows`.
+
+    scores: of each source, what it says of every row, float32 [n].
+    """
+    columns = [column for name, each in scores.items() for column in _of_source(name, each)]
+    columns += _of_items(rows, context, trending, signals)
+    columns += _of_users(rows, context)
+    columns += _of_pairs(rows, context, signals)
+    return np.stack(columns, axis=1, dtype=np.float32)
+
+
+def _of_source(name: str, scores: Scores) -> list[Scores]:
+    if not len(scores):
+        return [scores] * len(OF_A_SOURCE)
+    low, high = scores.min(), scores.max()
+    spread = (high - low) or np.float32(1)
+    descending = np.sort(-scores)
+    ranks = np.searchsorted(descending, -scores, side="left")
+    return [
+        scores - high if name in LOGARITHMIC else scores,
+        (scores - low) / spread,
+        np.log1p(ranks),
+    ]
+
+
+def _of_items(
+    rows: Rows, context: Context, trending: TrendingSource, signals: ItemSignals
+) -> list[Scores]:
+    worth = np.log1p(trending.worth(rows, context.at))
+    month, year, repeat_share, repeat_days = signals.of_rows(rows).T
+    published = context.view.published[rows]
+    is_known = published > UNPUBLISHED
+    days = np.where(is_known, microseconds(context.at) - published, 0) / DAY
+    prices = np.nan_to_num(context.view.prices[rows])
+    return [
+        *worth.T,
+        np.log1p(month),
+        np.log1p(year),
+        np.log((month + 1) / (year * (30 / 365) + 1)),
+        repeat_share,
+        np.log1p(repeat_days),
+        np.log1p(np.maximum(days, 0)),
+        is_known.astype(np.float32),
+        np.log1p(prices),
+    ]
+
+
+def _of_users(rows: Rows, context: Context) -> list[Scores]:
+    acts = context.acts
+    values = (
+        np.log1p(acts.num_events),
+        np.log1p(len(acts)),
+        np.log1p(len(acts) / max(acts.num_moments, 1)),
+        np.count_nonzero(acts.counts > 1) / max(len(acts), 1),
+    )
+    return [np.full(len(rows), value, dtype=np.float32) for value in values]
+
+
+def _of_pairs(rows: Rows, context: Context, signals: ItemSignals) -> list[Scores]:
+    acts = context.acts
+    places = acts.places_of(rows)
+    acted = places >= 0
+    times = np.zeros(len(rows))
+    since, between = np.zeros(len(rows)), np.zeros(len(rows))
+    if acted.any():
+        mine = places[acted]
+        times[acted] = acts.counts[mine]
+        # From the newest event: how long the user has been away says nothing of an item.
+        since[acted] = (acts.newest - acts.last[mine]) / DAY
+        spans = (acts.last[mine] - acts.first[mine]) / DAY
+        between[acted] = spans / np.maximum(acts.counts[mine] - 1, 1)
+    usual = signals.of_rows(rows)[:, SIGNALS.index("repeat_days")]
+    due = np.where(acted & (usual > 0), np.log((since + 1) / (usual + 1)), 0)
+    taste = Taste.of(acts, context.view)
+    return [
+        acted.astype(np.float32),
+        np.log1p(times),
+        np.log1p(since),
+        np.log1p(between),
+        due,
+        taste.category_shares(rows),
+        taste.brand_shares(rows),
+        taste.price_differences(rows),
+    ]

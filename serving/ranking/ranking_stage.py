@@ -1,0 +1,170 @@
+"""From what all sources propose to one scored list."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.candidates import Candidates, Scores
+from serving.fusion import Share, mixed_scores, reciprocal_rank_scores, shares_of, votes
+from serving.item_rows import Rows
+from serving.live_model import LiveModel
+from serving.ranking.features import ranking_features
+from serving.ranking.ranking import Ranking
+from serving.settings import ServingSettings
+from serving.sources.buy_again import BuyAgainSource
+from serving.sources.candidate_source import CandidateSource, Context
+from serving.sources.category import CategorySource
+from serving.sources.co_visitation import CoVisitationSource
+from serving.sources.item_neighbours import ItemNeighboursSource
+from serving.sources.trending import TrendingSource
+from serving.sources.two_tower import TwoTowerSource
+
+OF_EVENTS = frozenset({"ease", "text", "buy_again", "category", "co_visitation"})
+"""Sources that read the user's events."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranked:
+    """Rows, best first. sources[i] proposed rows[i]."""
+
+    rows: Rows
+    scores: Scores
+    sources: list[tuple[str, ...]]
+
+    def page(self, offset: int, limit: int) -> "Ranked":
+        """Return the part from `offset` on."""
+        part = slice(offset, offset + limit)
+        return Ranked(self.rows[part], self.scores[part], self.sources[part])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """The candidates of one request: rows ascending, whatever source proposes them.
+
+    scores: what each source says of all of them.
+    """
+
+    rows: Rows
+    proposals: Mapping[str, Candidates]
+    scores: Mapping[str, Scores]
+
+    @classmethod
+    def of(cls, proposals: Mapping[str, Candidates], context: Context) -> "Pool":
+        """Unite what the sources propose; what has no embedding yet cannot be compared."""
+        rows = np.unique(np.concatenate([each.rows for each in proposals.values()]))
+        rows = rows[context.model.table.has(rows)]
+        return cls(rows, proposals, {name: each.score_of(rows) for name, each in proposals.items()})
+
+    def proposers(self, rows: Rows) -> list[tuple[str, ...]]:
+        """Return which sources propose each of the rows."""
+        named = [(name, set(each.rows.tolist())) for name, each in self.proposals.items()]
+        return [tuple(name for name, own in named if row in own) for row in rows.tolist()]
+
+
+class RankingStage:
+    """Asks every source, and orders what any of them proposes. Safe for many threads.
+
+    1. Each source proposes its best, the two-tower's being the most.
+    2. Every source scores all of them.
+    3. The bundle's ranker orders them by these scores and by what is known of item and user;
+       where it has none, or is off, a weighted fusion does.
+    """
+
+    def __init__(
+        self,
+        trending: TrendingSource,
+        co_visitation: CoVisitationSource,
+        settings: ServingSettings,
+    ) -> None:
+        self._settings = settings.ranking
+        self._pool_size = settings.pool_size
+        self._source_size = settings.ranking.source_size
+        self._weights = {str(name): weight for name, weight in settings.ranking.weights.items()}
+        self._trending = trending
+        self.two_tower = TwoTowerSource(settings)
+        self._weights[self.two_tower.name] = 1.0
+        every: tuple[CandidateSource, ...] = (
+            self.two_tower,
+            ItemNeighboursSource("ease"),
+            ItemNeighboursSource("text"),
+            BuyAgainSource(settings),
+            CategorySource(trending),
+            co_visitation,
+            trending,
+        )
+        self._sources = [each for each in every if each.name in self._settings.sources]
+
+    def rank(self, context: Context, count: int) -> Ranked:
+        """Return up to `count` of the allowed rows; more of them follow after the same first.
+
+        The candidates do not depend on `count`, so that pages neither repeat nor miss. Behind
+        them the two-tower's list goes on. Empty where nothing is known of the user.
+        """
+        if context.query is None:
+            return Ranked(np.empty(0, np.int64), np.empty(0, np.float32), [])
+        pool = self.pool(context)
+        scores = self._score(pool, context)
+        order = np.argsort(-scores, kind="stable")[:count]
+        rows, scores = pool.rows[order], scores[order]
+        sources = pool.proposers(rows)
+        if (missing := count - len(rows)) > 0:
+            more = self.two_tower.propose(context, len(pool.rows) + missing)
+            behind = np.flatnonzero(~np.isin(more.rows, pool.rows))[:missing]
+            floor = scores[-1] if len(scores) else np.float32(np.inf)
+            rows = np.concatenate([rows, more.rows[behind]])
+            scores = np.concatenate([scores, np.minimum(more.scores[behind], floor)])
+            sources += [(self.two_tower.name,)] * len(behind)
+        return Ranked(rows, scores, sources)
+
+    def pool(self, context: Context) -> Pool:
+        """Return the candidates of a request by whose user something is known."""
+        sizes = {self.two_tower.name: self._pool_size}
+        return Pool.of(
+            {
+                source.name: source.propose(context, sizes.get(source.name, self._source_size))
+                for source in self._asked(context.model)
+            },
+            context,
+        )
+
+    def reads_events(self, model: LiveModel) -> bool:
+        """Return whether the user's events matter to the list, and not the query alone."""
+        return any(source.name in OF_EVENTS for source in self._asked(model))
+
+    def features(
+        self, pool: Pool, sources: Sequence[str], ranking: Ranking, context: Context
+    ) -> npt.NDArray[np.float32]:
+        """Return the features of the pool; a source that is off says 0 of everything."""
+        nothing = np.zeros(len(pool.rows), dtype=np.float32)
+        scores = {name: pool.scores.get(name, nothing) for name in sources}
+        return ranking_features(pool.rows, scores, context, self._trending, ranking.signals)
+
+    def _asked(self, model: LiveModel) -> list[CandidateSource]:
+        if self._is_learned(model):
+            return self._sources
+        # Without a ranker a source counts by its weight alone.
+        return [each for each in self._sources if self._weights.get(each.name)]
+
+    def _is_learned(self, model: LiveModel) -> bool:
+        has_ranker = model.ranking is not None and model.ranking.ranker is not None
+        return has_ranker and self._settings.learned
+
+    def _score(self, pool: Pool, context: Context) -> Scores:
+        ranking, settings = context.model.ranking, self._settings
+        if ranking and ranking.ranker and self._is_learned(context.model):
+            features = self.features(pool, ranking.ranker.sources, ranking, context)
+            return ranking.ranker.score(features)
+        rows_of = {name: each.rows for name, each in pool.proposals.items()}
+        if settings.fusion == "voting":
+            return votes(pool.rows, rows_of, self._weights)
+        if settings.fusion == "reciprocal_rank":
+            return reciprocal_rank_scores(pool.rows, rows_of, self._weights)
+        own = self.two_tower.score_of(context, pool.rows)
+        shares = [
+            Share(weight, shares_of(pool.rows, each.rows, each.scores))
+            for name, weight in settings.weights.items()
+            if (each := pool.proposals.get(name)) is not None
+        ]
+        return mixed_scores(own, shares)

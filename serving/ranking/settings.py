@@ -1,0 +1,43 @@
+"""What can be set about how the candidates of several sources become one list."""
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Source = Literal["two_tower", "ease", "text", "buy_again", "category", "co_visitation", "trending"]
+SOURCES: tuple[Source, ...] = get_args(Source)
+"""Everything that proposes candidates for a user something is known of."""
+
+Weight = Annotated[float, Field(ge=0, lt=1)]
+
+
+class RankingSettings(BaseModel):
+    """Frozen; unknown keys are refused.
+
+    sources: those that are asked; what is left out is off.
+    source_size: so many candidates each of them proposes; the two-tower, `pool_size`.
+    learned: whether the bundle's ranker orders the candidates, where it has one.
+    fusion: how they are ordered where no ranker does. "mixture" adds up probabilities, weights
+        being the shares of the next events that a source explains, and the two-tower explaining
+        the rest. "reciprocal_rank" adds up 1 / (60 + rank) (Cormack, Clarke and Buettcher,
+        SIGIR 2009), "voting" the weights of those that propose the candidate at all; in both the
+        two-tower weighs 1.
+    weights: of the other sources in the fusion; one that is not named weighs 0.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sources: tuple[Source, ...] = SOURCES
+    source_size: Annotated[int, Field(ge=1, le=10_000)] = 150
+    learned: bool = True
+    fusion: Literal["mixture", "reciprocal_rank", "voting"] = "mixture"
+    weights: dict[Source, Weight] = {"ease": 0.2, "co_visitation": 0.2, "trending": 0.1}
+
+    @model_validator(mode="after")
+    def _leave_a_share_to_the_two_tower(self) -> "RankingSettings":
+        if "two_tower" in self.weights:
+            raise ValueError("`weights` must not name `two_tower`: the others leave it its share.")
+        given = sum(self.weights.values())
+        if self.fusion == "mixture" and given >= 1:
+            raise ValueError(f"`weights` must sum to less than 1. Received: {given:g}.")
+        return self
