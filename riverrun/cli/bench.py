@@ -221,6 +221,41 @@ def index(
 
 
 @app.command()
+def reranking(
+    items: Items = SMALL,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="Places of a list.")] = 20,
+    home: ShopHome = None,
+) -> None:
+    """Time that each part of re-ranking takes a request, for 100, 300 and 500 candidates.
+
+    The candidates are those of the shop's bundle for histories of its users.
+    """
+    from datetime import UTC, datetime
+
+    from riverrun.bench.reranking import measure_reranking
+    from riverrun.bench.shop import drawn_histories, prepare_shop
+    from serving.catalogue import Catalogue
+    from serving.reload import open_current
+
+    folder = home or _default_home(items)
+    prepare_shop(folder, items)
+    catalogue = Catalogue()
+    model = open_current(folder / "bundles", catalogue).current
+    histories = drawn_histories(folder, users=100, seed=7)
+    table = Table("", "candidates", "p50 ms", "p99 ms", title=f"re-ranking, lists of {limit}")
+    for result in measure_reranking(
+        model, catalogue, histories, sizes=(100, 300, 500), limit=limit, at=datetime.now(UTC)
+    ):
+        table.add_row(
+            result.function,
+            str(result.candidates),
+            f"{result.p50_ms:.2f}",
+            f"{result.p99_ms:.2f}",
+        )
+    _print(table, items)
+
+
+@app.command()
 def serving(items: Items = SMALL, seconds: Seconds = 5, home: ShopHome = None) -> None:
     """TensorFlow Serving's `Predict` over gRPC and REST, with micro-batching and without.
 

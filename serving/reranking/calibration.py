@@ -1,5 +1,6 @@
 """Lists that hold each category as often as the user's history does."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -41,7 +42,7 @@ class CalibrationGain:
 
     def __init__(self, categories: Categories, mix: CategoryMix) -> None:
         # One place more for all that the user has no interest in.
-        self._shares = np.append(mix.shares, 0.0)
+        self._shares: list[float] = [*mix.shares.tolist(), 0.0]
         if len(mix.categories):
             places = np.minimum(
                 np.searchsorted(mix.categories, categories), len(mix.categories) - 1
@@ -50,7 +51,7 @@ class CalibrationGain:
         else:
             places, wanted = np.zeros(len(categories), np.int64), np.zeros(len(categories), bool)
         self._places = np.where(wanted, places, len(mix.categories))
-        self._counts = np.zeros(len(self._shares))
+        self._counts = [0] * len(self._shares)
         self._chosen = 0
         self._of_category = np.array([self._gain(place) for place in range(len(self._shares))])
 
@@ -61,7 +62,7 @@ class CalibrationGain:
 
     def choose(self, candidate: int) -> None:
         """Give the next place to a candidate."""
-        place = self._places[candidate]
+        place = int(self._places[candidate])
         self._counts[place] += 1
         self._chosen += 1
         self._of_category[place] = self._gain(place)
@@ -70,4 +71,4 @@ class CalibrationGain:
         share = self._shares[place]
         if share == 0.0:
             return 0.0
-        return float(share * np.log1p(1.0 / (self._counts[place] + PRIOR * share)))
+        return share * math.log1p(1.0 / (self._counts[place] + PRIOR * share))

@@ -20,16 +20,16 @@ class MarginalRelevance:
 
     def __init__(self, embeddings: Embeddings) -> None:
         self._embeddings = embeddings
-        self._nearest = np.full(len(embeddings), -1.0, dtype=np.float32)
+        self._gains = np.ones(len(embeddings), dtype=np.float32)
 
-    def gains(self) -> Floats:
-        """Return float64 [n] in -1..1."""
-        return -self._nearest.astype(np.float64)
+    def gains(self) -> npt.NDArray[np.float32]:
+        """Return float32 [n] in -1..1."""
+        return self._gains
 
     def choose(self, candidate: int) -> None:
         """Give the next place to a candidate."""
         cosines = dot_products(self._embeddings, self._embeddings[candidate])
-        np.maximum(self._nearest, cosines, out=self._nearest)
+        np.minimum(self._gains, -cosines, out=self._gains)
 
 
 class DeterminantalGain:

@@ -12,15 +12,12 @@ from serving.reranking.caps import Cap
 
 Floats = npt.NDArray[np.float64]
 
-OVER_CAP = 1e6
-"""More than any gain can make up for, and little enough to leave the gains their digits."""
-
 
 class Gain(Protocol):
     """What a candidate adds to the list so far, besides its relevance. Made for one list."""
 
-    def gains(self) -> Floats:
-        """Return float64 [n], finite: what each candidate would add in the next place."""
+    def gains(self) -> npt.NDArray[np.floating]:
+        """Return float [n], finite: what each candidate would add in the next place."""
         ...
 
     def choose(self, candidate: int) -> None:
@@ -63,7 +60,8 @@ def greedy_order(
         for term in terms:
             values += term.weight * term.gain.gains()
         for cap in caps:
-            values -= OVER_CAP * cap.full
+            if cap.binds:
+                values -= cap.penalties
         order[place] = chosen = int(values.argmax())
         free[chosen] = -np.inf
         for term in terms:

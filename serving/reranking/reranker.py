@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,8 @@ from serving.requests import RecommendRequest
 from serving.reranking.calibration import CalibrationGain, category_mix
 from serving.reranking.caps import Cap
 from serving.reranking.diversity import DeterminantalGain, MarginalRelevance
-from serving.reranking.exploration import exploration_order, exploration_places
-from serving.reranking.greedy import Term, greedy_order, relevance_of
+from serving.reranking.exploration import explored
+from serving.reranking.greedy import Floats, Term, greedy_order, relevance_of
 from serving.reranking.placement import Placed, Promotion, place
 from serving.reranking.settings import FactorRule, PinRule, PromoteRule, Rule
 from serving.settings import ServingSettings
@@ -56,9 +57,8 @@ class Reranker:
         needed, active = request.offset + request.limit, self._active(at)
         if not active and not _reorders(request) and not request.exploration:
             return needed
-        # A fixed number is re-ordered, so that a later page continues an earlier one. What is
-        # pinned to a later place is missing before it.
-        return max(needed + len(active), self._size)
+        # A fixed number is re-ordered, so that a later page continues an earlier one.
+        return max(needed + _num_pins(active), self._size)
 
     def rerank(
         self,
@@ -78,38 +78,34 @@ class Reranker:
             return Placed(rows[:count], {})
         masks = {rule.filter: self._mask(rule, context) for rule in active}
         head, tail = rows[: self._size], rows[self._size :]
-        needed = count + len(active)
-        order = self._order(head, scores[: self._size], masks, context, request, needed)
+        # What is pinned to a later place is missing before it.
+        needed = count + _num_pins(active)
+        likelihoods = scores[: self._size].astype(np.float64)
+        for rule in active:
+            if isinstance(rule, FactorRule):
+                likelihoods += np.log(rule.factor) * masks[rule.filter][head]
+        order = self._order(head, likelihoods, context, request, needed)
         pins = self._pins(active, masks, propose)
         promotions = [
             Promotion(rule.share, propose(masks[rule.filter], needed), masks[rule.filter])
             for rule in active
             if isinstance(rule, PromoteRule)
         ]
-        explored_places = exploration_places(request.exploration or 0.0, count, request.request_id)
-        explored_rows = self._little_known(head, context) if len(explored_places) else head[:0]
+        share = request.exploration or 0.0
+        little_known = self._little_known(head, context) if share else head[:0]
+        explored_places, explored_rows = explored(little_known, share, count, request.request_id)
         return place(
             np.concatenate([head[order], tail]),
             count,
             pins=pins,
             explored_places=explored_places,
-            explored_rows=exploration_order(explored_rows, request.request_id),
+            explored_rows=explored_rows,
             promotions=promotions,
         )
 
     def _order(
-        self,
-        rows: Rows,
-        scores: npt.NDArray[np.float32],
-        masks: dict[str, Mask],
-        context: Context,
-        request: RecommendRequest,
-        count: int,
+        self, rows: Rows, scores: Floats, context: Context, request: RecommendRequest, count: int
     ) -> npt.NDArray[np.int64]:
-        factors = [rule for rule in self._active(context.at) if isinstance(rule, FactorRule)]
-        likelihoods = scores.astype(np.float64)
-        for rule in factors:
-            likelihoods += np.log(rule.factor) * masks[rule.filter][rows]
         terms, view = [], context.view
         if request.diversity:
             terms.append(Term(request.diversity, self._diversity(rows, context, count)))
@@ -126,9 +122,7 @@ class Reranker:
             )
             if most is not None
         ]
-        if not factors and not terms and not caps:
-            return np.arange(min(count, len(rows)))
-        return greedy_order(relevance_of(likelihoods), terms, caps, count)
+        return greedy_order(relevance_of(scores), terms, caps, count)
 
     def _diversity(
         self, rows: Rows, context: Context, count: int
@@ -156,11 +150,12 @@ class Reranker:
 
     def _little_known(self, rows: Rows, context: Context) -> Rows:
         """Return new arrivals, and those of `rows` that training hardly saw."""
-        arrivals = self._new_arrivals.arrivals(context)
+        little_known = np.zeros_like(context.allowed)
+        little_known[self._new_arrivals.arrivals(context)] = True
         counts, least = context.model.space.counts, self._defaults.uncertain_events
         ids = context.model.table.rows.ids_of(rows).tolist()
-        uncertain = np.array([counts.get(item_id, 0) < least for item_id in ids], dtype=np.bool_)
-        return np.union1d(arrivals, rows[uncertain])
+        little_known[rows] |= np.fromiter(map(counts.get, ids, repeat(0)), np.int64) < least
+        return np.flatnonzero(little_known)
 
     def _active(self, at: datetime) -> tuple[Rule, ...]:
         return tuple(rule for rule in self._rules if rule.holds(at))
@@ -180,3 +175,7 @@ def _reorders(request: RecommendRequest) -> bool:
     """Whether a completed request wants another order than that of the scores."""
     knobs = (request.diversity, request.calibration, request.category_cap, request.brand_cap)
     return any(knobs)
+
+
+def _num_pins(rules: tuple[Rule, ...]) -> int:
+    return sum(isinstance(rule, PinRule) for rule in rules)

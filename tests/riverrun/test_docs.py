@@ -9,6 +9,8 @@ import pytest
 import typer
 
 from riverrun.cli.main import app
+from riverrun.settings import load_settings
+from serving.http.models import RecommendBody
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "infra").rglob("*.md"))]
@@ -46,6 +48,35 @@ def test_every_command_that_the_documents_show_exists(document: str, command: st
     for word in words:
         if word.startswith("--"):
             assert word.split("=")[0] in options, f"{document}: there is no {word} in: {command}"
+
+
+def _blocks(language: str) -> list[tuple[str, str]]:
+    return [
+        (document.name, block)
+        for document in sorted((ROOT / "infra" / "docs").glob("*.md"))
+        for block in re.findall(rf"```{language}\n(.*?)```", document.read_text(), re.DOTALL)
+    ]
+
+
+@pytest.mark.parametrize(("document", "block"), _blocks("toml"))
+def test_every_setting_that_the_documents_show_is_one(
+    document: str, block: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "riverrun.toml"
+    file.write_text(block)
+    load_settings(file)
+
+
+QUESTIONS = [
+    (document, body)
+    for document, block in _blocks("sh")
+    for body in re.findall(r"/v1/recommend .*?-d '(.*?)'", block, re.DOTALL)
+]
+
+
+@pytest.mark.parametrize(("document", "body"), QUESTIONS)
+def test_every_question_that_the_documents_show_is_one(document: str, body: str) -> None:
+    RecommendBody.model_validate_json(body)
 
 
 def test_every_command_says_what_it_does() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.reranking.exploration import exploration_order, exploration_places
+from serving.reranking.exploration import explored
 from serving.reranking.placement import EXPLORED, PINNED, PROMOTED, Placed, Promotion, place
 
 NONE = np.empty(0, np.int64)
@@ -17,25 +17,25 @@ seeds = st.text(max_size=5)
 
 @given(shares, st.integers(0, 200), st.integers(0, 200), seeds)
 def test_places_to_explore_are_bounded_in_every_beginning(
-    share: float, count: int, beginning: int, seed: str
+    share: float, one: int, other: int, seed: str
 ) -> None:
-    places = exploration_places(share, count, seed).tolist()
-    assert places == sorted(set(places))
-    below = [each for each in places if each < beginning]
-    assert len(below) <= ceil(share * beginning)
-    assert exploration_places(share, beginning, seed).tolist() == [
-        each for each in exploration_places(share, count + beginning, seed) if each < beginning
-    ]
+    rows, (beginning, count) = np.arange(9), sorted((one, other))
+    places, order = explored(rows, share, count, seed)
+    assert places.tolist() == sorted(set(places.tolist()))
+    assert np.count_nonzero(places < beginning) <= ceil(share * beginning)
     if share == 1.0:
-        assert places == list(range(count))
+        assert places.tolist() == list(range(count))
+    shorter, same = explored(rows, share, beginning, seed)
+    assert shorter.tolist() == places[places < beginning].tolist()
+    assert same.tolist() == order.tolist()
+    assert sorted(order.tolist()) == rows.tolist()
 
 
 def test_the_seed_draws() -> None:
     rows = np.arange(50)
-    assert exploration_order(rows, "a").tolist() == exploration_order(rows, "a").tolist()
-    assert exploration_order(rows, "a").tolist() != exploration_order(rows, "b").tolist()
-    drawn = {tuple(exploration_places(0.2, 50, str(seed)).tolist()) for seed in range(9)}
-    assert len(drawn) == 9
+    drawn = [explored(rows, 0.2, 50, str(seed)) for seed in range(9)]
+    assert len({tuple(places.tolist()) for places, _ in drawn}) == 9
+    assert len({tuple(order.tolist()) for _, order in drawn}) == 9
 
 
 NUM_ROWS = 60
@@ -58,7 +58,7 @@ def wishes(draw: st.DrawFn) -> dict[str, object]:
     return {
         "ranked": some[:size],
         "pins": pins,
-        "explored_places": exploration_places(share, 100, seed),
+        "explored_places": explored(NONE, share, 100, seed)[0],
         "explored_rows": random.permutation(NUM_ROWS)[: draw(st.integers(0, 20))],
         "promotions": promotions,
     }
