@@ -344,6 +344,11 @@ def new_version(created_at: datetime, token: str | None = None) -> str:
     return f"{created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{token or secrets.token_hex(2)}"
 
 
+def made_at(version: str) -> datetime:
+    """Return the moment that a version is named after."""
+    return datetime.strptime(version[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+
+
 @contextmanager
 def building(bundles: Path, version: str) -> Iterator[Path]:
     """Give a folder to build a bundle in; it is removed where the block does not `publish` it."""

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,14 @@ import polars as pl
 
 from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Item
-from serving.bundle import current_version, is_published, new_version, set_current
+from serving.bundle import (
+    current_version,
+    is_published,
+    made_at,
+    new_version,
+    published_versions,
+    set_current,
+)
 from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.bundle_checks import check_bundle
@@ -54,8 +61,8 @@ class Refresh:
     bundle: Path
     epochs: int
     rows: Sequence[EvaluationRow]
-    start: str = ""
     refusals: Sequence[str] = ()
+    start: str = ""
 
 
 def refresh(
@@ -131,7 +138,7 @@ def refresh(
     epochs = int(notes[CHOICE]["epochs"])
     rows = [EvaluationRow(**row) for row in notes[CHOICE]["rows"]]
     # 3.
-    version = str(notes.setdefault(VERSION, new_version(now)))
+    version = str(notes.setdefault(VERSION, new_version(_after_published(bundles, now))))
     bundle = bundles / version
     if not is_published(bundle):
         listener.stage("Training on everything")
@@ -158,10 +165,19 @@ def refresh(
         listener.stage("Checking the bundle")
         checks = check_bundle(bundle, interactions, serving or ServingSettings(), text_cache)
         if reasons := refusals(rows, checks, gates):
-            return Refresh(bundle, epochs, rows, str(start), reasons)
+            return Refresh(bundle, epochs, rows, reasons, str(start))
     # 5.
     set_current(bundles, version)
-    return Refresh(bundle, epochs, rows, str(start))
+    return Refresh(bundle, epochs, rows, start=str(start))
+
+
+def _after_published(bundles: Path, now: datetime) -> datetime:
+    """Return `now`, or the moment after the newest bundle where the clock went back since.
+
+    Names sort by age, and that is what rolling back and keeping the newest go by.
+    """
+    newest = max(map(made_at, published_versions(bundles)), default=None)
+    return now if newest is None or newest < now else newest + timedelta(seconds=1)
 
 
 def _metrics(rows: Sequence[EvaluationRow]) -> dict[str, float]:

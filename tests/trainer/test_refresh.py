@@ -1,79 +1,22 @@
-"""A refresh in this process, with a BERT of one layer: what it goes on from."""
+"""A refresh in this process: what it goes on from, and what it has kept when it goes on."""
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 
-from feature_repo.archive import events_frame
-from feature_repo.offline_features import OfflineFeatures
-from feature_repo.schema import Event, Item
+from feature_repo.schema import Item
 from serving.bundle import current_version, read_manifest, verify
-from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny
-from trainer.gate_settings import GateSettings
-from trainer.refresh import Listener, Notes, Refresh, refresh
-from trainer.settings import TextSettings, TrainingSettings, WarmStartSettings
+from tests.support.tiny_refresh import GATES, USERS, TinyRefresh, events
+from trainer.refresh import Listener, Notes
+from trainer.settings import WarmStartSettings
 from trainer.train import Progress
 
 pytestmark = pytest.mark.slow
-
-NOW = datetime(2026, 5, 1, tzinfo=UTC)
-GATES = GateSettings(min_users=0, max_loss={})
-USERS = 30
-
-
-def events(first: int, last: int) -> pl.DataFrame:
-    """What everybody does in these hours: whoever views item k views item k + 1 next."""
-    starts = np.random.default_rng(0).integers(tiny.NUM_ITEMS, size=USERS)
-    return events_frame(
-        [
-            Event(
-                event_id=f"e{user}-{hour}",
-                user_id=f"u{user:03}",
-                item_id=f"i{(starts[user] + hour) % tiny.NUM_ITEMS}",
-                event_type="view",
-                timestamp=tiny.START + timedelta(hours=hour),
-            )
-            for user in range(USERS)
-            for hour in range(first, last)
-        ]
-    )
-
-
-class Shop:
-    def __init__(self, folder: Path, preset: Path) -> None:
-        self.bundles = folder / "bundles"
-        self.checkpoints = folder / "training"
-        self.features = OfflineFeatures(folder / "features")
-        self.cache = TextEmbeddingCache()
-        self.settings = tiny.tiny_settings(
-            epochs=2,
-            transformer_layers=0,
-            text=TextSettings(model=str(preset), max_tokens=16),
-            warm_start=WarmStartSettings(epochs=1, min_users=10),
-        )
-        self.day = 0
-
-    def refreshed(self, until: int, items: Sequence[Item] | None = None, **options: Any) -> Refresh:
-        self.day += 1
-        settings: TrainingSettings = options.pop("settings", self.settings)
-        return refresh(
-            options.pop("events", events(0, until)),
-            tiny.tiny_items() if items is None else items,
-            settings,
-            self.bundles,
-            self.cache,
-            NOW + timedelta(days=self.day),
-            features=self.features,
-            checkpoints=self.checkpoints,
-            gates=options.pop("gates", None),
-            **options,
-        )
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +25,13 @@ def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, preset: Path) -> Iterator[Shop]:
-    shop = Shop(tmp_path, preset)
+def shop(tmp_path: Path, preset: Path) -> Iterator[TinyRefresh]:
+    shop = TinyRefresh(tmp_path, preset)
     yield shop
     shop.cache.close()
 
 
-def test_a_refresh_goes_on_from_what_serves(shop: Shop) -> None:
+def test_a_refresh_goes_on_from_what_serves(shop: TinyRefresh) -> None:
     first = shop.refreshed(20)
     assert first.start == "cold start: no bundle serves yet"
     assert read_manifest(first.bundle).parent is None
@@ -105,7 +48,7 @@ def test_a_refresh_goes_on_from_what_serves(shop: Shop) -> None:
     assert current_version(shop.bundles) == second.bundle.name
 
 
-def test_an_incremental_refresh_learns_from_the_newest_days_alone(shop: Shop) -> None:
+def test_an_incremental_refresh_learns_from_the_newest_days_alone(shop: TinyRefresh) -> None:
     shop.refreshed(20)
     steps: list[int] = []
 
@@ -140,7 +83,7 @@ class KilledError(BaseException):
     pass
 
 
-def test_a_refresh_that_was_killed_goes_on_with_what_it_had_judged(shop: Shop) -> None:
+def test_a_refresh_that_was_killed_goes_on_with_what_it_had_judged(shop: TinyRefresh) -> None:
     notes: Notes = {}
 
     def kill(progress: Progress) -> None:
@@ -152,7 +95,7 @@ def test_a_refresh_that_was_killed_goes_on_with_what_it_had_judged(shop: Shop) -
     judged = (shop.checkpoints / "held-out" / "best-epoch.json").read_bytes()
     assert b'"number":1' in judged
     steps: list[Progress] = []
-    whole = Shop(shop.checkpoints.parent / "whole", Path(shop.settings.text.model))
+    whole = TinyRefresh(shop.checkpoints.parent / "whole", Path(shop.settings.text.model))
     expected = whole.refreshed(20)
     done = shop.refreshed(20, notes=notes, listener=Listener(step=steps.append))
     assert steps[0].epoch == 2
@@ -162,7 +105,7 @@ def test_a_refresh_that_was_killed_goes_on_with_what_it_had_judged(shop: Shop) -
         assert row.metrics == pytest.approx(other.metrics, abs=0.05), row.scorer
 
 
-def test_one_that_was_killed_before_its_note_has_judged_all_the_same(shop: Shop) -> None:
+def test_one_that_was_killed_before_its_note_has_judged_all_the_same(shop: TinyRefresh) -> None:
     """Between the last epoch and the note nothing is left to train, and the rows are known."""
 
     class Forgetful(dict[str, Any]):
@@ -178,7 +121,7 @@ def test_one_that_was_killed_before_its_note_has_judged_all_the_same(shop: Shop)
     assert {"two-tower", "popularity"} <= {row.scorer for row in done.rows}
 
 
-def test_a_new_refresh_does_not_go_on_from_the_epochs_of_an_old_one(shop: Shop) -> None:
+def test_a_new_refresh_does_not_go_on_from_the_epochs_of_an_old_one(shop: TinyRefresh) -> None:
     steps: list[Progress] = []
 
     def full_disk(title: str) -> None:
@@ -193,7 +136,9 @@ def test_a_new_refresh_does_not_go_on_from_the_epochs_of_an_old_one(shop: Shop) 
     assert not shop.refreshed(30).refusals
 
 
-def test_a_catalogue_that_grew_meanwhile_does_not_keep_a_refresh_from_going_on(shop: Shop) -> None:
+def test_a_catalogue_that_grew_meanwhile_does_not_keep_a_refresh_from_going_on(
+    shop: TinyRefresh,
+) -> None:
     notes: Notes = {}
 
     def kill(title: str) -> None:
