@@ -3,6 +3,8 @@
 import shutil
 from datetime import UTC, datetime
 
+from tensorflow.errors import OpError
+
 from feature_repo.archive import Archive
 from feature_repo.offline_features import OfflineFeatures
 from riverrun.errors import UserError
@@ -44,6 +46,8 @@ def refresh_from_archive(
         )
     except ValueError as error:
         raise UserError(f"{settings.archive}: {error}") from error
+    except (OSError, OpError) as error:  # A full disk; TensorFlow writes part of a bundle.
+        raise UserError(f"{settings.home}: {error}") from error
     finally:
         cache.close()
     shutil.rmtree(settings.checkpoints, ignore_errors=True)

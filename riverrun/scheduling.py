@@ -10,7 +10,9 @@ from pathlib import Path
 import structlog
 from croniter import croniter
 
+from riverrun.settings import Settings
 from serving.background import BackgroundThread
+from trainer.refresh_runs import RefreshRuns
 
 LOOK_SECONDS = 5.0
 NICENESS = 10
@@ -28,6 +30,8 @@ class RefreshScheduler(BackgroundThread):
     a refresh in progress too; the next one goes on where it was.
 
     schedule: a cron expression, in UTC. command: what to run; default: `riverrun refresh`.
+    begun_since: whether a refresh of the shop has begun since a moment, whoever began it: of
+    several schedulers one is enough.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class RefreshScheduler(BackgroundThread):
         settings_file: Path | None = None,
         *,
         command: Sequence[str] | None = None,
+        begun_since: Callable[[datetime], bool] = lambda due: False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         super().__init__("refresh-scheduler")
@@ -45,6 +50,7 @@ class RefreshScheduler(BackgroundThread):
             default += ["--settings", str(settings_file)]
         self._schedule = schedule
         self._command = list(command or default)
+        self._begun_since = begun_since
         self._clock = clock
         self._due = self._after(clock())
         self._logger = structlog.get_logger(__name__)
@@ -58,11 +64,23 @@ class RefreshScheduler(BackgroundThread):
         """Run a refresh if its time has come; return its exit code, or None."""
         if self._clock() < self._due:
             return None
+        if self._begun_since(self._due):
+            self._logger.info("refresh_begun_by_another", due=self._due.isoformat())
+            self._due = self._after(max(self._clock(), self._due))
+            return None
         self._logger.info("refresh_due", due=self._due.isoformat())
         code = self._refresh()
         self._due = self._after(max(self._clock(), self._due))
         self._logger.info("refresh_ended", code=code, next_due=self._due.isoformat())
         return code
+
+    @classmethod
+    def of(cls, settings: Settings, settings_file: Path | None) -> "RefreshScheduler":
+        """Return the scheduler of a shop whose settings have a schedule."""
+        runs = RefreshRuns(settings.bundles)
+        return cls(
+            settings.refresh.schedule, settings.home, settings_file, begun_since=runs.begun_since
+        )
 
     def _refresh(self) -> int:
         process = subprocess.Popen(self._command)

@@ -13,7 +13,7 @@ from feature_repo.online_features import OnlineFeatures
 from feature_repo.open_online_features import open_online_features
 from riverrun.errors import UserError
 from riverrun.settings import Settings
-from serving.bundle import BundleError
+from serving.bundle import BundleError, published_versions
 from serving.catalogue import Catalogue
 from serving.http.app import create_app
 from serving.http.services import Applied, Services
@@ -68,7 +68,11 @@ def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
     try:
         holder = open_current(settings.bundles, catalogue, settings.serving, texts)
     except BundleError as error:
-        raise UserError(f"{error} To make one: riverrun train --home {settings.home}") from error
+        # Another may have served before this one.
+        hint = "To make one: riverrun train"
+        if len(published_versions(settings.bundles)) > 1:
+            hint = "To serve what served before: riverrun models rollback"
+        raise UserError(f"{error} {hint} --home {settings.home}") from error
     follower = IndexFollower(log, holder, catalogue)
     watcher = BundleWatcher(settings.bundles, holder, catalogue, settings.serving, texts)
     for part in (follower, watcher):

@@ -183,6 +183,14 @@ def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
         raise UserError(f"settings file {toml_file}: {error}.") from None
 
 
+def with_warm_start(settings: Settings, **changes: Any) -> Settings:
+    """Return the settings with others of `training.warm_start`."""
+    training = settings.training
+    warm_start = training.warm_start.model_copy(update=changes)
+    training = training.model_copy(update={"warm_start": warm_start})
+    return settings.model_copy(update={"training": training})
+
+
 def _refuse_unknown_variables() -> None:
     for variable in sorted(os.environ):
         name = variable.upper()

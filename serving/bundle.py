@@ -7,6 +7,7 @@
     bundles/<version>/candidates/embeddings.npy   float32 [num_items, dimension]
     bundles/<version>/candidates/counts.npy       int64 [num_items], events in training
     bundles/<version>/items.parquet          columns item_id, item (JSON of `schema.Item`)
+    bundles/<version>/weights/               what a training goes on from; no server reads it
 
 A reader sees a whole bundle or none: it is built under a name that starts with a dot,
 flushed and renamed. Reading one runs no code stored in it: ids are JSON, vectors `.npy`
@@ -155,7 +156,7 @@ class Bundle:
     def load(cls, path: Path) -> "Bundle":
         """Return the bundle in folder `path`, or raise `BundleError` naming file and reason."""
         manifest = verify(path)
-        candidate_ids = _read_ids(path / CANDIDATE_IDS)
+        candidate_ids = read_ids(path / CANDIDATE_IDS)
         embeddings = _read_array(path / CANDIDATE_EMBEDDINGS, np.dtype(np.float32))
         counts = _read_array(path / CANDIDATE_COUNTS, np.dtype(np.int64))
         if len(candidate_ids) != manifest.num_items:
@@ -302,7 +303,8 @@ def read_manifest(path: Path) -> Manifest:
         raise BundleError(file, f"`{key}`: {first['msg']}. Received: {first['input']!r}.") from None
 
 
-def _read_ids(file: Path) -> list[str]:
+def read_ids(file: Path) -> list[str]:
+    """Return the ids that `write_candidates` wrote, or raise `BundleError`."""
     try:
         ids = orjson.loads(file.read_bytes())
     except ValueError as error:
@@ -340,6 +342,11 @@ def _files(folder: Path) -> Iterator[Path]:
 def new_version(created_at: datetime, token: str | None = None) -> str:
     """Return a version name; `token`, four hex digits, keeps two of one second apart."""
     return f"{created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{token or secrets.token_hex(2)}"
+
+
+def made_at(version: str) -> datetime:
+    """Return the moment that a version is named after."""
+    return datetime.strptime(version[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
 
 
 @contextmanager

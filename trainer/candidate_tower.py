@@ -28,17 +28,25 @@ class CandidateVocabulary:
     price_boundaries: Sequence[float]
 
     @classmethod
-    def of(cls, features: CandidateFeatures) -> "CandidateVocabulary":
-        """Learn the vocabulary of a catalogue."""
-        prices = np.log1p(features.price[~np.isnan(features.price)])
-        quantiles = np.linspace(0, 1, PRICE_BUCKETS)[1:-1]
-        boundaries = np.unique(np.quantile(prices, quantiles)) if len(prices) else np.zeros(0)
+    def of(
+        cls, features: CandidateFeatures, price_boundaries: Sequence[float] | None = None
+    ) -> "CandidateVocabulary":
+        """Learn the vocabulary of a catalogue; `price_boundaries` are kept where given."""
+        if price_boundaries is None:
+            price_boundaries = _price_boundaries(features.price)
         return cls(
             item_ids=features.item_id.tolist(),
             categories=sorted(set(features.category) - {""}),
             brands=sorted(set(features.brand) - {""}),
-            price_boundaries=[float(boundary) for boundary in boundaries],
+            price_boundaries=list(price_boundaries),
         )
+
+
+def _price_boundaries(prices: npt.NDArray[np.float32]) -> list[float]:
+    known = np.log1p(prices[~np.isnan(prices)])
+    quantiles = np.linspace(0, 1, PRICE_BUCKETS)[1:-1]
+    boundaries = np.unique(np.quantile(known, quantiles)) if len(known) else np.zeros(0)
+    return [float(boundary) for boundary in boundaries]
 
 
 def name_index(names: Sequence[str], values: npt.NDArray[np.object_]) -> npt.NDArray[np.int32]:

@@ -18,6 +18,7 @@ from serving import bundle
 from serving.saved_model_encoder import TEXT_TOWER_DIGEST
 from trainer.text_tower import text_tower_digest
 from trainer.train import TrainedModel
+from trainer.warm_start import write_weights
 from trainer.warmup import write_warmup
 
 TOP_K = 100
@@ -32,11 +33,13 @@ def export_bundle(
     *,
     version: str | None = None,
     parent: str | None = None,
+    start: str = "",
     metrics: Mapping[str, float] | None = None,
 ) -> Path:
     """Write the model and its catalogue as a new bundle, and return its folder.
 
-    The bundle is published but not served until `serving.bundle.set_current` names it.
+    The bundle is published but not served until `serving.bundle.set_current` names it. `start`
+    says what the training went on from; `parent` is what served then.
     """
     items = model.interactions.items
     candidate_ids = [item.item_id for item in items]
@@ -60,6 +63,7 @@ def export_bundle(
         metrics=dict(metrics or {}),
         model={
             "settings": orjson.loads(model.settings.model_dump_json()),
+            "start": start,
             TEXT_TOWER_DIGEST: text_tower_digest(model.text_tower, model.settings.text),
         },
     )
@@ -76,6 +80,8 @@ def export_bundle(
         counts = np.bincount(model.interactions.item, minlength=len(items))
         bundle.write_candidates(folder, candidate_ids, embeddings, counts)
         bundle.write_items(folder, items)
+        event_types = model.interactions.event_types
+        write_weights(folder, model.two_tower, event_types, model.settings.text)
         return bundle.publish(bundles, folder, manifest)
 
 

@@ -5,6 +5,7 @@ moment, and Feast, not this package, sees to it that nothing later gets in.
 """
 
 from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +22,11 @@ def joined_windows(
     interactions: Interactions,
     settings: TrainingSettings,
     features: OfflineFeatures,
+    since: datetime | None = None,
 ) -> Windows:
     """Return the windows of `interactions`, the histories being those of `features`.
+
+    With `since`, only events from then on are asked for.
 
     1. The moment of each window's last event is a cut.
     2. Write the users' histories at the cuts to the offline store, from `events`, which may
@@ -31,7 +35,7 @@ def joined_windows(
     4. Of a history take the window: a cut lets all events of its moment in, and a window may
        end between two of them.
     """
-    windows = make_windows(interactions, settings)
+    windows = make_windows(interactions, settings, since)
     if len(windows) == 0:
         return windows
     # 1.

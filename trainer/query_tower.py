@@ -54,13 +54,16 @@ class QueryTower(keras.layers.Layer):
         self.hidden_dropout = hidden_dropout
 
         width = dimension - 1
-        self.item_weight = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
-        self.hidden = keras.layers.Dense(hidden_units, activation="tanh")
+        # Names that stay the same: a bundle's weights are found by their path.
+        self.item_weight = keras.layers.Dense(
+            1, use_bias=False, kernel_initializer="zeros", name="item_weight"
+        )
+        self.hidden = keras.layers.Dense(hidden_units, activation="tanh", name="hidden")
         self.dropout = keras.layers.Dropout(hidden_dropout)
-        self.correction = keras.layers.Dense(width)
+        self.correction = keras.layers.Dense(width, name="correction")
         # Zero at first, like the transformer's: a query adds to what the history says.
         self.query_projection = keras.layers.Dense(
-            width, use_bias=False, kernel_initializer="zeros"
+            width, use_bias=False, kernel_initializer="zeros", name="query_projection"
         )
         # Of the last block nothing but the asked positions is read.
         attentions: list[Any] = [keras.layers.MultiHeadAttention] * (num_layers - 1)
@@ -68,13 +71,18 @@ class QueryTower(keras.layers.Layer):
         self.blocks = [
             _TransformerBlock(
                 dimension,
-                attention(num_heads, dimension // num_heads, dropout=hidden_dropout),
+                attention(
+                    num_heads, dimension // num_heads, dropout=hidden_dropout, name="attention"
+                ),
                 hidden_dropout,
+                name=f"block_{number}",
             )
-            for attention in attentions[:num_layers]
+            for number, attention in enumerate(attentions[:num_layers])
         ]
         # Zero at first, so that the transformer only ever adds to the weighted sum.
-        self.transformer_projection = keras.layers.Dense(width, kernel_initializer="zeros")
+        self.transformer_projection = keras.layers.Dense(
+            width, kernel_initializer="zeros", name="transformer_projection"
+        )
         self._seed_generator = keras.random.SeedGenerator()
 
     def build(self, *_: Any) -> None:
@@ -190,8 +198,8 @@ class SparseQueryAttention(keras.layers.Layer):
         dropout: share of attention weights dropped in training.
     """
 
-    def __init__(self, num_heads: int, key_dim: int, dropout: float = 0.0) -> None:
-        super().__init__()
+    def __init__(self, num_heads: int, key_dim: int, dropout: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.num_heads = num_heads
         self.key_dim = key_dim
         self.dropout = keras.layers.Dropout(dropout)
@@ -235,13 +243,17 @@ class SparseQueryAttention(keras.layers.Layer):
 class _TransformerBlock(keras.layers.Layer):
     """Pre-norm attention and a feed-forward layer, both residual."""
 
-    def __init__(self, dimension: int, attention: keras.layers.Layer, dropout: float) -> None:
-        super().__init__()
-        self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-5)
+    def __init__(
+        self, dimension: int, attention: keras.layers.Layer, dropout: float, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-5, name="attention_norm")
         self.attention = attention
-        self.feed_forward_norm = keras.layers.LayerNormalization(epsilon=1e-5)
-        self.expand = keras.layers.Dense(2 * dimension, activation="gelu")
-        self.contract = keras.layers.Dense(dimension)
+        self.feed_forward_norm = keras.layers.LayerNormalization(
+            epsilon=1e-5, name="feed_forward_norm"
+        )
+        self.expand = keras.layers.Dense(2 * dimension, activation="gelu", name="expand")
+        self.contract = keras.layers.Dense(dimension, name="contract")
         self.dropout = keras.layers.Dropout(dropout)
 
     def build(self, input_shape: Any) -> None:

@@ -86,6 +86,10 @@ class RefreshRuns:
         """Return the newest run that began and did not end; ask under `exclusive`."""
         return next((run for run in self.all() if run.status == "running"), None)
 
+    def begun_since(self, moment: datetime) -> bool:
+        """Return whether any run has begun at `moment` or later."""
+        return any(run.started_at >= moment for run in self.all())
+
     def finish(
         self, run_id: str, status: Status, now: datetime, version: str | None, message: str = ""
     ) -> None:

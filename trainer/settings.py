@@ -24,6 +24,26 @@ class TextSettings(BaseModel):
     lora_rank: Annotated[int, Field(ge=0, le=256)] = 0
 
 
+class WarmStartSettings(BaseModel):
+    """How a training goes on from the bundle that serves, where its settings are the same.
+
+    enabled: whether it does; otherwise each training starts from nothing.
+    epochs, learning_rate: in place of those of a training from nothing.
+    days: learn from the newest so many days of events alone, with the histories before them; 0
+        learns from all.
+    min_users: so many must have acted since the newest event that the bundle learned from. What
+        it has seen it cannot be judged by: where there are fewer, the start is cold.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = True
+    epochs: Annotated[int, Field(ge=1)] = 3
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    days: Annotated[float, Field(ge=0)] = 0.0
+    min_users: Annotated[int, Field(ge=1)] = 100
+
+
 class TrainingSettings(BaseModel):
     """The two-tower model and how it is trained.
 
@@ -33,6 +53,7 @@ class TrainingSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: TextSettings = TextSettings()
+    warm_start: WarmStartSettings = WarmStartSettings()
 
     # The model.
     dimension: Annotated[int, Field(ge=8, le=1024)] = 128

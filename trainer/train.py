@@ -1,5 +1,7 @@
 """From interactions to a trained two-tower model."""
 
+import hashlib
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
+import orjson
 import tensorflow as tf
 
 from feature_repo.candidate_features import CandidateFeatures, candidate_features
@@ -21,6 +24,7 @@ from trainer.settings import TrainingSettings
 from trainer.strategy import open_strategy
 from trainer.text_tower import CachedTexts, TextTower, TunedTexts
 from trainer.two_tower_model import TwoTowerModel
+from trainer.warm_start import WarmStart, carry_over
 from trainer.windows import DAY, Windows
 
 
@@ -105,6 +109,7 @@ def train(
     text_tower: TextTower,
     text_embeddings: npt.NDArray[np.float32],
     *,
+    start: WarmStart | None = None,
     checkpoints: Path | None = None,
     stop_after: int | None = None,
     on_step: Callable[[Progress], None] = lambda progress: None,
@@ -118,20 +123,23 @@ def train(
         settings: the model and its training.
         text_tower: reads text; its LoRA weights are trained where the settings ask for it.
         text_embeddings: float32 [num_items, text_dimension] of the catalogue's texts.
-        checkpoints: a folder to save the state to after every epoch and to resume from.
+        start: the weights to go on from; by default the model begins from nothing.
+        checkpoints: a folder to save the state to after every epoch and to resume from. What
+            lies there of another model or start is removed.
         stop_after: stop after so many epochs of the schedule of `settings.epochs`.
         on_step: called after every step.
         on_epoch: called after every epoch with the number of epochs done and the model.
 
     Raises:
-        ValueError: no user acted at two different moments, so there is nothing to learn.
+        ValueError: no user acted at two different moments, so there is nothing to learn; or
+            `start` does not fit.
     """
     if len(windows) == 0:
         raise ValueError("no user acted at two different moments: there is nothing to learn from.")
     keras.utils.set_random_seed(settings.seed)
     steps = -(-len(windows) // settings.batch_size)
     with _precision(settings), open_strategy(settings).scope():
-        model = _build_model(interactions, settings, text_tower, text_embeddings)
+        model = _build_model(interactions, settings, text_tower, text_embeddings, start)
         schedule = keras.optimizers.schedules.CosineDecay(
             settings.learning_rate, settings.epochs * steps, alpha=0.05
         )
@@ -139,7 +147,10 @@ def train(
         model.optimizer.build(model.trainable_variables)
     epochs_done = tf.Variable(0, dtype=tf.int64)
     losses: list[float] = []
-    manager = _checkpoint_manager(checkpoints, model, epochs_done)
+    manager = None
+    if checkpoints is not None:
+        _remove_others(checkpoints, _fingerprint(model, interactions, settings, start))
+        manager = _checkpoint_manager(checkpoints, model, epochs_done)
     for epoch in range(int(epochs_done), stop_after or settings.epochs):
         callbacks = _callbacks(epoch, steps, settings, on_step)
         history = model.fit(
@@ -154,9 +165,10 @@ def train(
         if not np.isfinite(losses[-1]):
             raise ValueError(f"the loss of epoch {epoch + 1} is {losses[-1]}: lower learning_rate.")
         epochs_done.assign(epoch + 1)
+        on_epoch(epoch + 1, TrainedModel(settings, interactions, text_tower, model, tuple(losses)))
+        # Saved last: an epoch that is not gone through again was heard of.
         if manager is not None:
             manager.save(epoch + 1)
-        on_epoch(epoch + 1, TrainedModel(settings, interactions, text_tower, model, tuple(losses)))
     return TrainedModel(settings, interactions, text_tower, model, tuple(losses))
 
 
@@ -176,9 +188,11 @@ def _build_model(
     settings: TrainingSettings,
     text_tower: TextTower,
     text_embeddings: npt.NDArray[np.float32],
+    start: WarmStart | None,
 ) -> TwoTowerModel:
     features = candidate_features(interactions.items, interactions.end)
-    vocabulary = CandidateVocabulary.of(features)
+    # Other boundaries would give the buckets of the start another meaning.
+    vocabulary = CandidateVocabulary.of(features, start.price_boundaries if start else None)
     age_days = (interactions.timestamp.max() - interactions.timestamp) / DAY
     recent = np.exp(-age_days / settings.recency_days)
     counts = np.bincount(interactions.item, minlength=len(interactions.items))
@@ -210,6 +224,8 @@ def _build_model(
         num_sampled_negatives=settings.num_sampled_negatives,
     )
     model.build()
+    if start is not None:
+        carry_over(start, model, interactions.event_types)
     return model
 
 
@@ -240,9 +256,36 @@ def _text_lookup(
     return CachedTexts(text_embeddings)
 
 
-def _checkpoint_manager(folder: Path | None, model: TwoTowerModel, epochs_done: Any) -> Any:
-    if folder is None:
-        return None
+def _fingerprint(
+    model: TwoTowerModel,
+    interactions: Interactions,
+    settings: TrainingSettings,
+    start: WarmStart | None,
+) -> str:
+    """Return a hash of what a checkpoint must have been made of to be gone on from.
+
+    The catalogue may have grown since a training was interrupted: the tables then have other rows.
+    """
+    names = model.candidate_tower.vocabulary
+    parts = [
+        settings.model_dump(mode="json"),
+        start.version if start else None,
+        interactions.event_types,
+        [names.item_ids, names.categories, names.brands, names.price_boundaries],
+    ]
+    return hashlib.sha256(orjson.dumps(parts)).hexdigest()
+
+
+def _remove_others(folder: Path, fingerprint: str) -> None:
+    """Make `folder` one of checkpoints of `fingerprint`, without any of another."""
+    file = folder / "fingerprint"
+    if not file.exists() or file.read_text() != fingerprint:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        file.write_text(fingerprint)
+
+
+def _checkpoint_manager(folder: Path, model: TwoTowerModel, epochs_done: Any) -> Any:
     checkpoint = tf.train.Checkpoint(
         model=model, optimizer=model.optimizer, epochs_done=epochs_done
     )

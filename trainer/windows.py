@@ -9,10 +9,12 @@ predict each other.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.schema import microseconds
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
 
@@ -55,12 +57,15 @@ class Windows:
         return len(self.start)
 
 
-def make_windows(interactions: Interactions, settings: TrainingSettings) -> Windows:
+def make_windows(
+    interactions: Interactions, settings: TrainingSettings, since: datetime | None = None
+) -> Windows:
     """Cut every user's events into windows of at most `settings.history_length` events.
 
     Windows of a long history overlap by half, and each cut is predicted once, in the window
-    that shows most of what came before it.
+    that shows most of what came before it. With `since`, only events from then on are asked for.
     """
+    earliest = 0 if since is None else microseconds(since)
     starts, ends, counts = [], [], [0]
     cuts, label_starts, label_ends = [], [], []
     length = settings.history_length
@@ -73,6 +78,7 @@ def make_windows(interactions: Interactions, settings: TrainingSettings) -> Wind
         # Whatever the horizon, the next moment belongs to it.
         next_moment = np.searchsorted(times, times[np.minimum(later, len(times) - 1)], side="right")
         is_cut = (later < len(times)) & (later == np.arange(len(times)) + 1)
+        is_cut &= times[np.minimum(later, len(times) - 1)] >= earliest
         for start, end, fresh in _spans(len(times), length):
             selected = np.flatnonzero(is_cut[fresh:end]) + fresh
             if len(selected) == 0:

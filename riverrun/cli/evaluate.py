@@ -143,7 +143,7 @@ def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
     """Split the archive at `cut`, or before its newest slice."""
     from feature_repo.archive import Archive
     from trainer.interactions import Interactions
-    from trainer.refresh import newest_slice_cut
+    from trainer.judging import newest_slice_cut
     from trainer.tasks import temporal_split
 
     archive = Archive(settings.archive)
@@ -172,7 +172,7 @@ def _trained(question: _Question, settings: Settings) -> _Evaluation:
     from feature_repo.offline_features import OfflineFeatures
     from riverrun.cli.training_progress import refresh_progress
     from trainer.history_examples import joined_windows
-    from trainer.refresh import two_tower_scorer
+    from trainer.judging import two_tower_scorer
     from trainer.text_embeddings import catalogue_text_embeddings
     from trainer.text_tower import load_text_tower
     from trainer.train import train

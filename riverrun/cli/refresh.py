@@ -7,7 +7,7 @@ import typer
 from riverrun.cli.console import err, next_command
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
-from riverrun.settings import load_settings
+from riverrun.settings import load_settings, with_warm_start
 
 REFUSED = 3
 """The exit code where a new bundle was made and the old one serves on."""
@@ -22,10 +22,23 @@ def refresh(
             "one that was interrupted]",
         ),
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Start from nothing, whatever serves.")
+    ] = False,
+    days: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Go on from what serves, and learn from the newest so many days alone.  "
+            "[default: training.warm_start.days]",
+        ),
+    ] = None,
     home: HomeOption = None,
     settings_file: SettingsOption = None,
 ) -> None:
-    """Train on everything archived, compare with what serves, and publish what passes the gates.
+    """Train on what is archived, compare with what serves, and publish what passes the gates.
+
+    The training goes on from what serves, where that was trained with the same settings.
 
     The gates are settings (`[refresh.gates]`). A bundle that fails them is kept and does not
     serve: the command then ends with code 3, and `riverrun models` shows why. Killed at any
@@ -39,6 +52,12 @@ def refresh(
     from trainer.refresh_runs import RefreshRunning
 
     settings = load_settings(settings_file, home=home)
+    if full and days:
+        raise UserError(f"--full starts from nothing, and --days {days:g} does not: give one.")
+    if full:
+        settings = with_warm_start(settings, enabled=False)
+    elif days is not None:
+        settings = with_warm_start(settings, days=days)
     configure_logging()
     gates, keep = settings.refresh.gates, settings.refresh.keep
     try:
@@ -55,6 +74,7 @@ def refresh(
         err.print(f"run {run.run_id} has ended before: it was {run.status}.")
     else:
         print_tables(done.rows)
+        err.print(f"{done.epochs} epochs, {done.start}")
     if run.status == "refused":
         for reason in done.refusals if done else [run.message]:
             err.print(f"[bold red]refused:[/] {reason}")

@@ -24,7 +24,7 @@ def scheduler(home: HomeOption = None, settings_file: SettingsOption = None) -> 
         )
     configure_logging()
     stopped = stopped_by_signal()
-    refreshes = RefreshScheduler(settings.refresh.schedule, settings.home, settings_file)
+    refreshes = RefreshScheduler.of(settings, settings_file)
     refreshes.start()
     err.print(f"the next refresh of {settings.home} begins at {refreshes.due:%Y-%m-%d %H:%M} UTC")
     try:

@@ -8,10 +8,14 @@ import typer
 from riverrun.cli.console import err, next_command
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
-from riverrun.settings import Settings, load_settings
+from riverrun.settings import Settings, load_settings, with_warm_start
 
 
 def train(
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Start from nothing, whatever serves."),
+    ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Forget what an interrupted training has reached.")
     ] = False,
@@ -20,13 +24,16 @@ def train(
 ) -> None:
     """Train on everything imported or received so far, and serve the result whatever it is.
 
-    For the first time, and for a cold start; `riverrun refresh` renews a model that serves, and
-    only where the new one is good enough.
+    It goes on from the model that serves, where that was trained with the same settings, unless
+    `--full` is given. `riverrun refresh` renews a model that serves, and only where the new one is
+    good enough.
 
     A training that is interrupted goes on where it stopped when it is run again. A running
     `riverrun up` notices the new bundle and swaps it in between two requests.
     """
     settings = load_settings(settings_file, home=home)
+    if full:
+        settings = with_warm_start(settings, enabled=False)
     train_shop(settings, fresh=fresh)
     next_command(f"riverrun up --home {settings.home}", "serves it and learns from events")
 
@@ -50,4 +57,4 @@ def train_shop(settings: Settings, *, fresh: bool = False) -> None:
     except RefreshRunning as error:
         raise UserError(str(error)) from error
     print_tables(done.rows)
-    err.print(f"bundle {done.bundle.name}: {done.epochs} epochs, in {done.bundle}")
+    err.print(f"bundle {done.bundle.name}: {done.epochs} epochs, {done.start}; in {done.bundle}")

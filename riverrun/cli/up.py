@@ -54,7 +54,7 @@ def refreshes_of(settings: Settings, settings_file: Path | None) -> Iterator[Non
     if not settings.refresh.schedule:
         yield
         return
-    refreshes = RefreshScheduler(settings.refresh.schedule, settings.home, settings_file)
+    refreshes = RefreshScheduler.of(settings, settings_file)
     refreshes.start()
     err.print(f"the model is renewed at {refreshes.due:%Y-%m-%d %H:%M} UTC")
     try:

@@ -11,6 +11,7 @@ import pytest
 from riverrun.errors import UserError
 from riverrun.scheduling import RefreshScheduler
 from riverrun.settings import load_settings
+from trainer.refresh_runs import RefreshRuns
 
 START = datetime(2026, 5, 1, 3, 15, tzinfo=UTC)
 
@@ -54,6 +55,33 @@ def test_a_clock_that_goes_back_repeats_nothing(tmp_path: Path) -> None:
     assert refreshes.run_if_due() is None
     clock.now = START + timedelta(minutes=20)
     assert refreshes.run_if_due() is None
+
+
+def test_two_schedulers_begin_one_refresh(tmp_path: Path) -> None:
+    """However far apart: also where the first has ended before the second looks."""
+    clock = Clock()
+    settings = load_settings(home=tmp_path, refresh={"schedule": "30 * * * *"})
+    runs = RefreshRuns(settings.bundles)
+    code = (
+        "import sys; from datetime import datetime; from pathlib import Path; "
+        "from trainer.refresh_runs import RefreshRuns; "
+        f"RefreshRuns(Path({str(settings.bundles)!r})).begin(sys.argv[1], "
+        f"datetime.fromisoformat({(START + timedelta(minutes=15)).isoformat()!r}))"
+    )
+    both = [
+        RefreshScheduler(
+            "30 * * * *",
+            tmp_path,
+            command=[sys.executable, "-c", code, name],
+            begun_since=runs.begun_since,
+            clock=clock,
+        )
+        for name in ("first", "second")
+    ]
+    clock.now = START + timedelta(minutes=16)
+    assert [each.run_if_due() for each in both] == [0, None]
+    assert [run.run_id for run in runs.all()] == ["first"]
+    assert all(each.due == START + timedelta(minutes=75) for each in both)
 
 
 def test_a_refresh_in_progress_is_stopped_with_the_scheduler(tmp_path: Path) -> None:

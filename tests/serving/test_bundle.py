@@ -121,6 +121,7 @@ def flip(name: str) -> Callable[[Path], None]:
         (lambda path: (path / "manifest.json").write_text("{"), "manifest.json", "is not JSON"),
         (lambda path: (path / "manifest.json").write_text("[]"), "manifest.json", "`format`"),
         (edit(format=1), "manifest.json", "`format` must be 2. Received: 1"),
+        (edit(format=3, of="a newer"), "manifest.json", "`format` must be 2. Received: 3"),
         (flip(bundles.CANDIDATE_COUNTS), "counts.npy", "must have .* SHA-256"),
         (edit(surprise=1), "manifest.json", "`surprise`"),
         (edit(dimension=0), "manifest.json", "`dimension`"),

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -236,6 +237,17 @@ def test_a_bad_bundle_is_refused_while_the_old_one_serves(shop: Shop) -> None:
     bundles.set_current(shop.folder, old.bundle_version)
     assert shop.watcher.check() is False
     assert shop.watcher.last_error is None
+
+
+def test_a_bundle_of_a_newer_schema_is_refused_by_version(shop: Shop) -> None:
+    newest = bundles.published_versions(shop.folder)[-1]
+    manifest = shop.folder / newest / bundles.MANIFEST
+    newer = orjson.loads(manifest.read_bytes()) | {"format": 3, "invented_later": True}
+    manifest.write_bytes(orjson.dumps(newer))
+    bundles.set_current(shop.folder, newest)
+    assert shop.watcher.check() is False
+    assert newest in (shop.watcher.last_error or "")
+    assert "`format` must be 2. Received: 3" in (shop.watcher.last_error or "")
 
 
 def test_every_list_is_of_one_model_while_models_are_swapped(shop: Shop) -> None:

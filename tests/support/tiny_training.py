@@ -7,6 +7,7 @@ makes before its first operation, and writes the losses as JSON.
 import json
 import sys
 import tempfile
+import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,17 @@ def tiny_text_embeddings() -> npt.NDArray[np.float32]:
     vectors = np.random.default_rng(1).normal(size=(NUM_ITEMS, TEXT_DIMENSION))
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / norms, dtype=np.float32)
+
+
+def tiny_preset(folder: Path) -> Path:
+    """Write the tiny BERT as a preset that `load_text_tower` reads; return its folder."""
+    tower = tiny_text_tower()
+    with warnings.catch_warnings():
+        # Keras converts its variables in a way that NumPy has deprecated.
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        tower.backbone.save_to_preset(str(folder))
+    tower.tokenizer.save_to_preset(str(folder))
+    return folder
 
 
 def tiny_text_tower(lora_rank: int = 0) -> TextTower:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
 import pytest
 
 from serving.bundle import MANIFEST, current_bundle, published_versions, set_current
@@ -134,6 +135,18 @@ def test_a_corrupt_bundle_is_not_promoted(bundles: Path) -> None:
     with pytest.raises(VersionError, match=r"items\.parquet.*SHA-256"):
         promote(bundles, str(second.version), NOW)
     assert serving(bundles) == first.version
+
+
+def test_a_bundle_of_a_newer_schema_is_refused_by_version(bundles: Path) -> None:
+    first, second = refreshed(bundles, 0), refreshed(bundles, 1)
+    promote(bundles, str(first.version), NOW)
+    manifest = bundles / str(second.version) / MANIFEST
+    newer = orjson.loads(manifest.read_bytes()) | {"format": 3, "invented_later": True}
+    manifest.write_bytes(orjson.dumps(newer))
+    with pytest.raises(VersionError, match=rf"{second.version}.*`format` must be 2. Received: 3"):
+        promote(bundles, str(second.version), NOW)
+    assert serving(bundles) == first.version
+    assert bundle_versions(bundles)[0].status == "broken"
 
 
 def test_what_serves_cannot_be_deleted(bundles: Path) -> None:

@@ -1,0 +1,71 @@
+"""A shop to refresh in this process: a BERT of one layer, towers of a few weights."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from feature_repo.archive import events_frame
+from feature_repo.offline_features import OfflineFeatures
+from feature_repo.schema import Event, Item
+from serving.text_embedding_cache import TextEmbeddingCache
+from tests.support import tiny_training as tiny
+from trainer.gate_settings import GateSettings
+from trainer.refresh import Refresh, refresh
+from trainer.settings import TextSettings, TrainingSettings, WarmStartSettings
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+GATES = GateSettings(min_users=0, max_loss={})
+USERS = 30
+
+
+def events(first: int, last: int) -> pl.DataFrame:
+    """What everybody does in these hours: whoever views item k views item k + 1 next."""
+    starts = np.random.default_rng(0).integers(tiny.NUM_ITEMS, size=USERS)
+    return events_frame(
+        [
+            Event(
+                event_id=f"e{user}-{hour}",
+                user_id=f"u{user:03}",
+                item_id=f"i{(starts[user] + hour) % tiny.NUM_ITEMS}",
+                event_type="view",
+                timestamp=tiny.START + timedelta(hours=hour),
+            )
+            for user in range(USERS)
+            for hour in range(first, last)
+        ]
+    )
+
+
+class TinyRefresh:
+    def __init__(self, folder: Path, preset: Path) -> None:
+        self.bundles = folder / "bundles"
+        self.checkpoints = folder / "training"
+        self.features = OfflineFeatures(folder / "features")
+        self.cache = TextEmbeddingCache()
+        self.settings = tiny.tiny_settings(
+            epochs=2,
+            transformer_layers=0,
+            text=TextSettings(model=str(preset), max_tokens=16),
+            warm_start=WarmStartSettings(epochs=1, min_users=10),
+        )
+        self.day = 0
+
+    def refreshed(self, until: int, items: Sequence[Item] | None = None, **options: Any) -> Refresh:
+        self.day += 1
+        settings: TrainingSettings = options.pop("settings", self.settings)
+        return refresh(
+            options.pop("events", events(0, until)),
+            tiny.tiny_items() if items is None else items,
+            settings,
+            self.bundles,
+            self.cache,
+            NOW + timedelta(days=self.day),
+            features=self.features,
+            checkpoints=self.checkpoints,
+            gates=options.pop("gates", None),
+            **options,
+        )

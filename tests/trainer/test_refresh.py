@@ -1,0 +1,152 @@
+"""A refresh in this process: what it goes on from, and what it has kept when it goes on."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from feature_repo.schema import Item
+from serving.bundle import current_version, read_manifest, verify
+from tests.support import tiny_training as tiny
+from tests.support.tiny_refresh import GATES, USERS, TinyRefresh, events
+from trainer.refresh import Listener, Notes
+from trainer.settings import WarmStartSettings
+from trainer.train import Progress
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.tiny_preset(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture
+def shop(tmp_path: Path, preset: Path) -> Iterator[TinyRefresh]:
+    shop = TinyRefresh(tmp_path, preset)
+    yield shop
+    shop.cache.close()
+
+
+def test_a_refresh_goes_on_from_what_serves(shop: TinyRefresh) -> None:
+    first = shop.refreshed(20)
+    assert first.start == "cold start: no bundle serves yet"
+    assert read_manifest(first.bundle).parent is None
+    items = [*tiny.tiny_items(), Item(item_id="new", title="lamp 3")]
+    second = shop.refreshed(30, items, gates=GATES)
+    assert second.start == f"warm start from {first.bundle.name}"
+    manifest = verify(second.bundle)
+    assert manifest.parent == first.bundle.name
+    assert manifest.model["start"] == second.start
+    assert manifest.num_items == len(items)
+    # What the start has seen is not what it is judged by.
+    judged = {row.scorer: row.num_users for row in second.rows if row.task == "all"}
+    assert judged["two-tower"] == judged["current bundle"] == USERS
+    assert current_version(shop.bundles) == second.bundle.name
+
+
+def test_an_incremental_refresh_learns_from_the_newest_days_alone(shop: TinyRefresh) -> None:
+    shop.refreshed(20)
+    steps: list[int] = []
+
+    def heard() -> Listener:
+        steps.clear()
+        return Listener(step=lambda progress: steps.append(progress.steps))
+
+    warm = WarmStartSettings(epochs=1, min_users=10, days=0.2)
+    newest = shop.settings.model_copy(update={"warm_start": warm, "batch_size": 1})
+    done = shop.refreshed(30, settings=newest, listener=heard())
+    assert done.start.startswith("warm start")
+    # A window for each user: those of 30 hours are more than two in histories of twelve events.
+    assert steps[-1] == USERS
+    # It knows all items and all events; what it was taught is new.
+    manifest = read_manifest(done.bundle)
+    assert manifest.num_items == tiny.NUM_ITEMS
+    assert manifest.data_window.events == USERS * 30
+    # Nobody has acted since.
+    later = events(0, 30)
+    late = later.tail(1).with_columns(
+        event_id=pl.lit("late"), timestamp=pl.col("timestamp") + timedelta(days=9)
+    )
+    with pytest.raises(ValueError, match="nobody who was known acted since"):
+        shop.refreshed(
+            0,
+            events=pl.concat([later, late.with_columns(user_id=pl.lit("somebody new"))]),
+            settings=newest.model_copy(update={"holdout_share": 0.0}),
+        )
+
+
+class KilledError(BaseException):
+    pass
+
+
+def test_a_refresh_that_was_killed_goes_on_with_what_it_had_judged(shop: TinyRefresh) -> None:
+    notes: Notes = {}
+
+    def kill(progress: Progress) -> None:
+        if progress.epoch == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        shop.refreshed(20, notes=notes, listener=Listener(step=kill))
+    judged = (shop.checkpoints / "held-out" / "best-epoch.json").read_bytes()
+    assert b'"number":1' in judged
+    steps: list[Progress] = []
+    whole = TinyRefresh(shop.checkpoints.parent / "whole", Path(shop.settings.text.model))
+    expected = whole.refreshed(20)
+    done = shop.refreshed(20, notes=notes, listener=Listener(step=steps.append))
+    assert steps[0].epoch == 2
+    assert done.epochs == expected.epochs
+    assert [row.scorer for row in done.rows] == [row.scorer for row in expected.rows]
+    for row, other in zip(done.rows, expected.rows, strict=True):
+        assert row.metrics == pytest.approx(other.metrics, abs=0.05), row.scorer
+
+
+def test_one_that_was_killed_before_its_note_has_judged_all_the_same(shop: TinyRefresh) -> None:
+    """Between the last epoch and the note nothing is left to train, and the rows are known."""
+
+    class Forgetful(dict[str, Any]):
+        def __setitem__(self, name: str, value: Any) -> None:
+            if name == "choice":
+                raise KilledError
+            super().__setitem__(name, value)
+
+    notes = Forgetful()
+    with pytest.raises(KilledError):
+        shop.refreshed(20, notes=notes)
+    done = shop.refreshed(20, notes=dict(notes))
+    assert {"two-tower", "popularity"} <= {row.scorer for row in done.rows}
+
+
+def test_a_new_refresh_does_not_go_on_from_the_epochs_of_an_old_one(shop: TinyRefresh) -> None:
+    steps: list[Progress] = []
+
+    def full_disk(title: str) -> None:
+        if title == "Exporting":
+            raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        shop.refreshed(20, notes={"of": "the first"}, listener=Listener(full_disk))
+    assert (shop.checkpoints / "full").is_dir()
+    shop.refreshed(30, notes={}, listener=Listener(step=steps.append))
+    assert steps[0].epoch == 1
+    assert not shop.refreshed(30).refusals
+
+
+def test_a_catalogue_that_grew_meanwhile_does_not_keep_a_refresh_from_going_on(
+    shop: TinyRefresh,
+) -> None:
+    notes: Notes = {}
+
+    def kill(title: str) -> None:
+        if title == "Exporting":
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        shop.refreshed(20, notes=notes, listener=Listener(kill))
+    grown = [*tiny.tiny_items(), Item(item_id="new", title="lamp 3")]
+    done = shop.refreshed(20, grown, notes=notes)
+    assert read_manifest(done.bundle).num_items == len(grown)

@@ -1,0 +1,169 @@
+"""What goes wrong around a refresh leaves the old bundle serving, and says what it was."""
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from feature_repo.archive import Archive
+from serving.bundle import CANDIDATE_EMBEDDINGS, BundleError, current_version, read_manifest
+from tests.support import tiny_training as tiny
+from tests.support.tiny_refresh import GATES, NOW, USERS, TinyRefresh, events
+from trainer.bundle_versions import bundle_versions, rollback
+from trainer.refresh import Listener, Notes, Refresh
+from trainer.refresh_run import run_refresh
+from trainer.refresh_runs import RefreshRuns, Run
+
+pytestmark = pytest.mark.slow
+
+AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.tiny_preset(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture
+def shop(tmp_path: Path, preset: Path) -> Iterator[TinyRefresh]:
+    shop = TinyRefresh(tmp_path, preset)
+    yield shop
+    shop.cache.close()
+
+
+def run(shop: TinyRefresh, run_id: str, until: int, **options: Any) -> Run:
+    """Refresh as `riverrun refresh` does."""
+
+    def work(notes: Notes) -> Refresh:
+        return shop.refreshed(until, notes=notes, **options)
+
+    run, _ = run_refresh(shop.bundles, run_id, work, keep=5, clock=lambda: NOW)
+    return run
+
+
+def test_a_candidate_that_is_broken_fails_by_name_and_the_old_one_serves(
+    shop: TinyRefresh,
+) -> None:
+    first = shop.refreshed(15)
+
+    def damage(title: str) -> None:
+        if title == "Checking the bundle":
+            (newest,) = set(shop.bundles.glob("2*Z-*")) - {first.bundle}
+            file = newest / CANDIDATE_EMBEDDINGS
+            file.write_bytes(file.read_bytes()[:-1] + b"!")
+
+    with pytest.raises(BundleError, match=r"embeddings\.npy.*SHA-256"):
+        run(shop, "broken", 30, listener=Listener(damage), gates=GATES)
+    assert current_version(shop.bundles) == first.bundle.name
+    failed = RefreshRuns(shop.bundles).all()[0]
+    assert (failed.run_id, failed.status) == ("broken", "failed")
+    assert "embeddings.npy" in failed.message
+    # Where the current bundle is the damaged one, the next is compared with nobody, and cold.
+    damaged = first.bundle / CANDIDATE_EMBEDDINGS
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
+    done = shop.refreshed(40, gates=GATES)
+    assert done.start.startswith(f"cold start: {first.bundle.name} cannot be read: bundle file")
+    assert "current bundle" not in {row.scorer for row in done.rows}
+    assert current_version(shop.bundles) == done.bundle.name
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk of the test's own."""
+    folder = tmp_path / "bundles"
+    folder.mkdir()
+    options = f"size=8m,uid={os.geteuid()}"
+    subprocess.run(
+        [*AS_ROOT, "mount", "-t", "tmpfs", "-o", options, "riverrun-test", str(folder)], check=True
+    )
+    yield folder
+    subprocess.run([*AS_ROOT, "umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_disk_that_is_full_while_exporting_fails_the_run_and_room_lets_it_go_on(
+    disk: Path, shop: TinyRefresh
+) -> None:
+    first = shop.refreshed(15)
+    stages: list[str] = []
+
+    def fill(title: str) -> None:
+        stages.append(title)
+        if title == "Exporting":
+            with (disk / "filler").open("wb", buffering=0) as filler:
+                try:
+                    # Room is left for the table of runs, and not for a bundle.
+                    while os.statvfs(disk).f_bavail > 30:
+                        filler.write(bytes(4_096))
+                except OSError:
+                    pass
+
+    with pytest.raises(Exception, match=r"No space left|Failed to write"):
+        run(shop, "full", 30, listener=Listener(fill))
+    assert current_version(shop.bundles) == first.bundle.name
+    assert [each.version for each in bundle_versions(disk)] == [first.bundle.name]
+    assert not list(disk.glob(".building-*"))
+    failed = RefreshRuns(disk).all()[0]
+    assert (failed.run_id, failed.status) == ("full", "failed")
+    (disk / "filler").unlink()
+    steps: list[object] = []
+    done = run(shop, "full", 30, listener=Listener(step=steps.append))
+    assert (done.status, done.version) == ("published", current_version(disk))
+    assert not steps  # what was trained is not trained again
+
+
+def test_a_gap_in_the_archive_is_trained_over(shop: TinyRefresh) -> None:
+    """A month without events, and the newest slice begins within it."""
+    late = events(15, 25).with_columns(pl.col("timestamp") + timedelta(days=30))
+    done = shop.refreshed(0, events=pl.concat([events(0, 15), late]), gates=GATES)
+    assert not done.refusals
+    assert {row.num_users for row in done.rows if row.task == "all"} == {USERS}
+    manifest = read_manifest(done.bundle)
+    assert manifest.data_window.events == USERS * 25
+
+
+def test_a_clock_that_went_back_orders_bundles_by_their_making(shop: TinyRefresh) -> None:
+    shop.settings = shop.settings.model_copy(update={"holdout_share": 0.0, "epochs": 1})
+    first = shop.refreshed(15)
+    shop.day -= 2
+    second = shop.refreshed(20)
+    assert second.bundle.name > first.bundle.name
+    runs = RefreshRuns(shop.bundles)
+    for each in (first, second):
+        runs.promoted(each.bundle.name, NOW, "refresh")
+    assert rollback(shop.bundles, NOW) == first.bundle.name
+
+
+def test_a_refresh_while_the_stream_is_replayed_counts_each_event_once(
+    shop: TinyRefresh, tmp_path: Path
+) -> None:
+    """The archiver writes the same events again, in segments of other bounds."""
+    archive = Archive(tmp_path / "archive")
+    archive.write_items("items", tiny.tiny_items())
+    everything = events(0, 20)
+    archive.write_events("first-pass", everything)
+    stopped = threading.Event()
+
+    def replay() -> None:
+        size = 50
+        while not stopped.is_set():
+            for start in range(0, everything.height, size):
+                archive.write_events(f"replayed-{start}", everything[start : start + size])
+
+    thread = threading.Thread(target=replay)
+    thread.start()
+    try:
+        for _ in range(20):
+            assert archive.scan_events().collect().height == everything.height
+        done = shop.refreshed(
+            0, events=archive.scan_events().collect(), items=archive.items(), gates=GATES
+        )
+    finally:
+        stopped.set()
+        thread.join()
+    assert read_manifest(done.bundle).data_window.events == everything.height

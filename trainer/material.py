@@ -1,0 +1,63 @@
+"""What a model is trained on, and the training of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from feature_repo.offline_features import OfflineFeatures
+from feature_repo.schema import Item
+from trainer.history_examples import joined_windows
+from trainer.interactions import Interactions
+from trainer.settings import TrainingSettings
+from trainer.start import Start
+from trainer.text_tower import TextTower
+from trainer.train import TrainedModel, train
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Material:
+    """Events and items, and what reads them.
+
+    interactions: of all `events` and `items`. text_embeddings: float32 [len(items), n].
+    features: makes the point-in-time join.
+    """
+
+    events: pl.DataFrame
+    items: Sequence[Item]
+    interactions: Interactions
+    settings: TrainingSettings
+    text_tower: TextTower
+    text_embeddings: npt.NDArray[np.float32]
+    features: OfflineFeatures
+
+    def trained(self, interactions: Interactions, start: Start, **options: Any) -> TrainedModel:
+        """Return a model of `interactions`, all of the material's or the past of it.
+
+        options: keywords of `trainer.train.train`.
+
+        Raises:
+            ValueError: there is nothing to learn from.
+        """
+        settings = start.settings(self.settings)
+        since = start.since(settings, interactions.end)
+        windows = joined_windows(self.events, interactions, settings, self.features, since)
+        if since is not None and len(windows) == 0:
+            raise ValueError(f"nobody who was known acted since {since:%Y-%m-%d %H:%M} UTC.")
+        return train(
+            interactions,
+            windows,
+            settings,
+            self.text_tower,
+            self.text_embeddings_of(interactions.items),
+            start=start.warm,
+            **options,
+        )
+
+    def text_embeddings_of(self, chosen: Sequence[Item]) -> npt.NDArray[np.float32]:
+        """Return the text embeddings, float32 [len(chosen), n], of some of the items."""
+        rows = {item.item_id: row for row, item in enumerate(self.items)}
+        return self.text_embeddings[[rows[item.item_id] for item in chosen]]

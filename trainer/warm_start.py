@@ -1,0 +1,204 @@
+"""Going on from a published bundle: its weights, moved to where they belong now.
+
+A bundle keeps beside its SavedModel what a training needs and a server does not:
+
+    weights/towers.safetensors   every trained weight, float32, by its path in the model
+    weights/vocabulary.json      what the rows of its tables stand for
+
+Neither runs code when it is read (https://huggingface.co/docs/safetensors), and the manifest has
+their checksums.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from serving.bundle import CANDIDATE_IDS, BundleError, Manifest, read_ids, verify
+from trainer.candidate_tower import CandidateVocabulary
+from trainer.settings import TextSettings, TrainingSettings
+from trainer.text_tower import text_model_digest
+from trainer.two_tower_model import TwoTowerModel
+
+WEIGHTS = "weights/towers.safetensors"
+VOCABULARY = "weights/vocabulary.json"
+
+ITEM_TABLES = ("candidate_tower/id",)
+CATEGORY_TABLES = ("candidate_tower/category",)
+BRAND_TABLES = ("candidate_tower/brand",)
+EVENT_TYPE_TABLES = ("query_tower/type", "query_tower/type_embeddings")
+"""Weights whose row i + 1 is that of name i; row 0 stands for what is unknown."""
+
+FREE = frozenset(
+    {
+        "text",
+        "holdout_share",
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "num_sampled_negatives",
+        "queries_per_step",
+        "seed",
+        "precision",
+        "strategy",
+        "tensorboard",
+        "warm_start",
+    }
+)
+"""Settings of how a model is trained. All others say which model it is, and what of."""
+
+
+class ColdStartError(ValueError):
+    """A bundle that no training can go on from. The message says why."""
+
+
+class _Vocabulary(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    text_model: str
+    event_types: tuple[str, ...]
+    categories: tuple[str, ...]
+    brands: tuple[str, ...]
+    price_boundaries: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WarmStart:
+    """What a training goes on from.
+
+    version: of the bundle. end: the newest event that it learned from. weights: float32, by path.
+    """
+
+    version: str
+    end: datetime | None
+    item_ids: Sequence[str]
+    event_types: Sequence[str]
+    categories: Sequence[str]
+    brands: Sequence[str]
+    price_boundaries: Sequence[float]
+    weights: Mapping[str, npt.NDArray[np.float32]]
+
+    @classmethod
+    def read(cls, path: Path, settings: TrainingSettings) -> "WarmStart":
+        """Return what the bundle at `path` has for a training with these settings.
+
+        Raises `ColdStartError` where its settings or text model are others, it has no weights,
+        or it is damaged.
+        """
+        try:
+            manifest = verify(path)
+            if WEIGHTS not in manifest.files or VOCABULARY not in manifest.files:
+                raise ColdStartError(f"{path.name} holds no weights to go on from.")
+            vocabulary = _Vocabulary.model_validate_json((path / VOCABULARY).read_bytes())
+            _check_fit(manifest, vocabulary, settings)
+            return cls(
+                version=path.name,
+                end=manifest.data_window.end,
+                item_ids=read_ids(path / CANDIDATE_IDS),
+                event_types=vocabulary.event_types,
+                categories=vocabulary.categories,
+                brands=vocabulary.brands,
+                price_boundaries=vocabulary.price_boundaries,
+                weights=load_file(path / WEIGHTS),
+            )
+        except (BundleError, ValidationError, SafetensorError, OSError) as error:
+            raise ColdStartError(f"{path.name} cannot be read: {error}") from error
+
+
+def write_weights(
+    folder: Path,
+    model: TwoTowerModel,
+    event_types: Sequence[str],
+    text: TextSettings,
+) -> None:
+    """Write the weights of `model` into the bundle that is built in `folder`."""
+    names = model.candidate_tower.vocabulary
+    vocabulary = _Vocabulary(
+        text_model=text_model_digest(text),
+        event_types=tuple(event_types),
+        categories=tuple(names.categories),
+        brands=tuple(names.brands),
+        price_boundaries=tuple(names.price_boundaries),
+    )
+    (folder / WEIGHTS).parent.mkdir()
+    (folder / VOCABULARY).write_bytes(orjson.dumps(vocabulary.model_dump()))
+    weights = {
+        variable.path: np.asarray(variable.numpy(), np.float32)
+        for variable in model.trainable_variables
+    }
+    save_file(weights, folder / WEIGHTS)
+
+
+def carry_over(start: WarmStart, model: TwoTowerModel, event_types: Sequence[str]) -> int:
+    """Give `model` the weights of `start`; return how many of its items were known.
+
+    Rows of known items, categories, brands and event types move to where these are now. New ones
+    keep what they were initialised to.
+
+    Raises:
+        ColdStartError: the model has weights that `start` has not, or of another shape.
+    """
+    now: CandidateVocabulary = model.candidate_tower.vocabulary
+    moves = {
+        **dict.fromkeys(ITEM_TABLES, (start.item_ids, now.item_ids)),
+        **dict.fromkeys(CATEGORY_TABLES, (start.categories, now.categories)),
+        **dict.fromkeys(BRAND_TABLES, (start.brands, now.brands)),
+        **dict.fromkeys(EVENT_TYPE_TABLES, (start.event_types, event_types)),
+    }
+    for variable in model.trainable_variables:
+        carried = start.weights.get(variable.path)
+        if carried is None:
+            raise ColdStartError(f"{start.version} has no weight {variable.path!r}.")
+        table = variable.path.removeprefix(f"{model.name}/")
+        if table in moves:
+            carried = _moved(carried, *moves[table], variable.numpy())
+        if carried.shape != tuple(variable.shape):
+            raise ColdStartError(
+                f"weight {variable.path!r} must have shape {tuple(variable.shape)}. "
+                f"Received: {carried.shape}, of {start.version}."
+            )
+        variable.assign(carried)
+    return len(set(start.item_ids) & set(now.item_ids))
+
+
+def _moved(
+    table: npt.NDArray[np.float32],
+    before: Sequence[str],
+    after: Sequence[str],
+    initial: npt.NDArray[np.float32],
+) -> npt.NDArray[np.float32]:
+    """Return `initial` with the rows of `table` for those of the names `after` that it has."""
+    place = {name: row for row, name in enumerate(before, 1)}
+    known = [(row, place[name]) for row, name in enumerate(after, 1) if name in place]
+    moved = initial.copy()
+    rows = np.array([(0, 0), *known], dtype=np.int64)
+    moved[rows[:, 0]] = table[rows[:, 1]]
+    return moved
+
+
+def _check_fit(manifest: Manifest, vocabulary: _Vocabulary, settings: TrainingSettings) -> None:
+    stored: Any = manifest.model.get("settings")
+    if not isinstance(stored, dict):
+        raise ColdStartError(f"{manifest.version} does not say what it was trained with.")
+    wanted = orjson.loads(settings.model_dump_json())
+    for name in sorted((stored.keys() | wanted.keys()) - FREE):
+        if stored.get(name) != wanted.get(name):
+            raise ColdStartError(
+                f"{name} is {wanted.get(name)!r} now, and {manifest.version} has "
+                f"{stored.get(name)!r}."
+            )
+    if vocabulary.text_model != text_model_digest(settings.text):
+        raise ColdStartError(f"{manifest.version} has another text model.")
+    rank = stored.get("text", {}).get("lora_rank")
+    if rank != settings.text.lora_rank:
+        raise ColdStartError(
+            f"text.lora_rank is {settings.text.lora_rank} now, and {manifest.version} has {rank}."
+        )
