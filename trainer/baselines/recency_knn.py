@@ -16,8 +16,7 @@ class RecencyKnn:
     Scores are a user's row of `histories`, weighed by the decay `asked`, times
     (transitions + `cosine_weight` * cosines of `ItemKnn`). The transition from item i to j is
     the sum of 1 / distance over the places where j comes `distance` <= `max_distance` events
-    after i in a user's events, divided by the number of users of i to the power 1 - `popularity`
-    and that of j to the power `popularity`: 0 is a probability, .5 a cosine.
+    after i in a user's events, divided by the number of events of i.
 
     Transitions over skipped events are the sequential rules of Ludewig and Jannach (UMUAI 2018,
     arXiv:1803.09587, section 3.1); recency weights those of their V-SkNN.
@@ -36,17 +35,12 @@ class RecencyKnn:
         asked: Decay,
         max_distance: int,
         cosine_weight: float,
-        popularity: float,
     ) -> None:
         histories = histories or past
         self._user_item = largest_weights(histories, asked.weights(histories))
         followers = transitions(past, max_distance)
-        counts = np.maximum(np.bincount(past.item, minlength=len(past.items)), 1.0)
-        scaled = (
-            sparse.diags_array(counts ** (popularity - 1.0))
-            @ followers
-            @ sparse.diags_array(counts**-popularity)
-        )
+        counts = np.bincount(past.item, minlength=len(past.items))
+        scaled = sparse.diags_array(1 / np.maximum(counts, 1)) @ followers
         self._item_weights = (scaled + cosine_weight * cosines(past)).astype(np.float32).tocsr()
 
     def score(self, users: Indices) -> Scores:
