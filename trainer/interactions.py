@@ -1,7 +1,7 @@
 """The events and the catalogue as the columns that training reads."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -70,6 +70,15 @@ class Interactions:
             timestamp=events["timestamp"].dt.epoch("us").to_numpy().astype(np.int64),
             first_event=np.searchsorted(user, np.arange(len(user_ids) + 1)).astype(np.int64),
         )
+
+    def with_users(self, user_ids: Iterable[str]) -> "Interactions":
+        """Return the same events among more users: those of `user_ids` that are new have none."""
+        every = sorted({*self.user_ids, *user_ids})
+        row = {user_id: index for index, user_id in enumerate(every)}
+        moved = np.array([row[user_id] for user_id in self.user_ids], dtype=np.int32)
+        user = moved[self.user]
+        first_event = np.searchsorted(user, np.arange(len(every) + 1)).astype(np.int64)
+        return replace(self, user_ids=every, user=user, first_event=first_event)
 
 
 def _strings(column: pl.Series) -> npt.NDArray[np.object_]:

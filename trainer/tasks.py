@@ -1,7 +1,8 @@
 """What is evaluated: whose future is asked for, after which past.
 
-`temporal_split` is the protocol of the online-retail figures, `leave_one_out_split` the one of
-the sequential recommendation papers (Kang and McAuley, ICDM 2018, arXiv:1808.09781).
+`temporal_split` is the protocol of the online-retail figures, `everyone_split` the same with
+newcomers, `leave_one_out_split` the one of the sequential recommendation papers (Kang and McAuley,
+ICDM 2018, arXiv:1808.09781).
 """
 
 from collections.abc import Sequence
@@ -68,6 +69,30 @@ def temporal_split(
     return Split(
         past, past, (_task("novel", past, novel, seen), _task("all", past, future, nothing))
     )
+
+
+def everyone_split(
+    events: pl.DataFrame, items: Sequence[Item], cut: datetime, end: datetime | None = None
+) -> Split:
+    """Split at `cut` as `temporal_split` does, and ask newcomers too, about new items too.
+
+    One task, 'everyone': what anybody acted on from `cut` until `end`. The catalogue holds all
+    items acted on until `end`, so a shop is taken to know what it will sell; histories hold
+    everybody who is asked. What neither user nor item has a past for can be guessed at only.
+    """
+    until = events if end is None else events.filter(pl.col("timestamp") < end)
+    before, after = (
+        until.filter(pl.col("timestamp") < cut),
+        until.filter(pl.col("timestamp") >= cut),
+    )
+    catalogue = _acted_on(until, items)
+    known = {item.item_id for item in catalogue}
+    past = Interactions.from_frame(before, catalogue)
+    asked = after.filter(pl.col("item_id").is_in(list(known)))["user_id"].unique()
+    histories = past.with_users(asked)
+    future = _future(histories, after)
+    nothing = dict.fromkeys(future, np.zeros(0, dtype=np.int64))
+    return Split(past, histories, (_task("everyone", histories, future, nothing),))
 
 
 def leave_one_out_split(events: pl.DataFrame, items: Sequence[Item], held_out: int = 1) -> Split:

@@ -1,4 +1,4 @@
-"""The simple recommenders, and the table that sets scorers beside each other."""
+"""The table that sets scorers beside each other, and the published figures of the simple ones."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -11,36 +11,11 @@ from riverrun.importing import load_preset
 from riverrun.protocols import PROTOCOLS
 from tests.support.few_events import EVENTS, ITEMS, START, frame
 from trainer import evaluate as evaluation
-from trainer.baselines import EmbeddingScorer, ItemKnn, Popularity, baselines
+from trainer.baselines import EmbeddingScorer, Popularity, baselines
 from trainer.evaluate import EvaluationRow, evaluate
-from trainer.tasks import leave_one_out_split, temporal_split
+from trainer.tasks import temporal_split
 
 CUT = START + timedelta(hours=10)
-
-
-@given(EVENTS)
-def test_item_knn_is_the_cosine_of_columns(events: list[tuple[int, int, int]]) -> None:
-    split = leave_one_out_split(frame(events), ITEMS)
-    past, histories = split.past, split.histories
-    learned = np.zeros((len(past.user_ids), len(ITEMS)))
-    learned[past.user, past.item] = 1
-    asked = np.zeros((len(histories.user_ids), len(ITEMS)))
-    asked[histories.user, histories.item] = 1
-    norms = np.maximum(np.linalg.norm(learned, axis=0), 1)
-    cosine = (learned / norms).T @ (learned / norms)
-    users = np.arange(len(asked))
-    scores = ItemKnn(past, histories).score(users)
-    np.testing.assert_allclose(scores, asked @ cosine, rtol=1e-6)
-
-
-def test_popularity_counts_users_of_its_days() -> None:
-    past = temporal_split(
-        frame([(0, 0, 0), (1, 0, 1), (1, 0, 2), (0, 1, 24 * 20), (2, 2, 24 * 20 + 5)]),
-        ITEMS,
-        START + timedelta(days=30),
-    ).past
-    assert Popularity(past).score(np.array([0, 2])).tolist() == [[2, 1, 1]] * 2
-    assert Popularity(past, days=14).score(np.array([1])).tolist() == [[0, 1, 1]]
 
 
 @given(EVENTS)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.few_events import EVENTS, ITEMS, START, frame
 from trainer.interactions import Interactions
-from trainer.tasks import EvaluationTask, leave_one_out_split, temporal_split
+from trainer.tasks import EvaluationTask, everyone_split, leave_one_out_split, temporal_split
 
 
 def asked(task: EvaluationTask) -> dict[str, tuple[set[str], set[str]]]:
@@ -51,6 +51,30 @@ def test_a_temporal_split_asks_known_users_about_known_items(
         for user, wanted in every.items()
         if wanted - seen[user]
     }
+
+
+@given(EVENTS, st.integers(0, 20), st.none() | st.integers(0, 20))
+def test_everyone_is_asked_about_all_that_is_sold(
+    events: list[tuple[int, int, int]], cut: int, length: int | None
+) -> None:
+    end = 99 if length is None else cut + length
+    moment = START + timedelta(hours=cut)
+    split = everyone_split(
+        frame(events), ITEMS, moment, None if length is None else START + timedelta(hours=end)
+    )
+    sold = [(f"u{u}", f"i{i}", hour) for u, i, hour in events if hour < end and i < 8]
+    (task,) = split.tasks
+    later: dict[str, set[str]] = {}
+    for user, item, hour in sold:
+        if hour >= cut:
+            later.setdefault(user, set()).add(item)
+    assert task.name == "everyone"
+    assert asked(task) == {user: (wanted, set()) for user, wanted in later.items()}
+    assert {item.item_id for item in split.past.items} == {item for _, item, _ in sold}
+    # Nothing but the past is known of anybody.
+    assert (split.histories.timestamp < moment.timestamp() * 1e6).all()
+    known = {user: items for user, items in items_by_user(split.histories).items() if items}
+    assert known == items_by_user(split.past)
 
 
 @given(EVENTS, st.sampled_from([1, 2]))

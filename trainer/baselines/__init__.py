@@ -1,0 +1,48 @@
+"""The simple recommenders that every evaluation prints beside the model.
+
+A baseline is a class that fits in its constructor, `Baseline(past, histories, **parameters)`,
+and then is a `Scorer`. `histories` are what is known of the users when they are asked about;
+without them it is the past.
+"""
+
+from collections.abc import Sequence
+
+from trainer.baselines.buy_again import BuyAgain
+from trainer.baselines.decay import Decay, LastDays, NoDecay, PositionDecay, TimeDecay
+from trainer.baselines.ease import Ease
+from trainer.baselines.embedding_scorer import EmbeddingScorer
+from trainer.baselines.implicit_als import ImplicitAls
+from trainer.baselines.item_knn import ItemKnn
+from trainer.baselines.popularity import Popularity
+from trainer.baselines.recency_knn import RecencyKnn
+from trainer.baselines.scorer import FitScorer, Indices, Scorer, Scores
+from trainer.baselines.weighted_sum import WeightedSum
+from trainer.interactions import Interactions
+
+__all__ = [
+    "BuyAgain",
+    "Decay",
+    "Ease",
+    "EmbeddingScorer",
+    "FitScorer",
+    "ImplicitAls",
+    "Indices",
+    "ItemKnn",
+    "LastDays",
+    "NoDecay",
+    "Popularity",
+    "PositionDecay",
+    "RecencyKnn",
+    "Scorer",
+    "Scores",
+    "TimeDecay",
+    "WeightedSum",
+    "baselines",
+]
+
+RECENT_DAYS = 14
+
+
+def baselines(past: Interactions, histories: Interactions | None = None) -> Sequence[Scorer]:
+    """Return those that cost next to nothing: popularity, recent popularity and item-kNN."""
+    return (Popularity(past), Popularity(past, days=RECENT_DAYS), ItemKnn(past, histories))
