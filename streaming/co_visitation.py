@@ -2,7 +2,7 @@
 
 Two events of one user within a window, a before b, speak for a → b in full and for b → a a
 little; events of one moment (a basket) speak for both in full. The pair weighs less the longer
-the gap between them, and fades with time by forward decay, like `streaming.statistics`.
+the gap between them, and fades with time by forward decay, like `feature_repo.item_statistics`.
 
 The sum runs over the pairs of the *set* of a user's events: an event is paired when it is
 appended, with whatever the history holds then, earlier or later, so each pair is counted once

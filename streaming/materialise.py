@@ -14,7 +14,8 @@ import polars as pl
 
 from feature_repo.event_log import EventLog
 from feature_repo.history import DEFAULT_MAX_LENGTH, HistoryEvent, UserHistory, fold
-from feature_repo.online_features import CoVisitation, ItemStatistics, OnlineFeatures
+from feature_repo.item_statistics import count_columns, merge
+from feature_repo.online_features import CoVisitation, OnlineFeatures
 from feature_repo.schema import User
 from streaming.archiver import LIVE
 from streaming.co_visitation import merge as merge_pairs
@@ -23,7 +24,6 @@ from streaming.metrics import StreamMetrics
 from streaming.processor import Updates
 from streaming.publisher import Publisher
 from streaming.settings import CoVisitationSettings
-from streaming.statistics import DAY, HOUR, WEEK, merge
 from streaming.stream_state import IMPORTED, OpenState, StateConflict, StateContents
 
 Progress = Callable[[str, int, int], None]
@@ -182,26 +182,3 @@ def _event_columns(histories: Sequence[UserHistory]) -> pl.DataFrame:
     ]
     types = (pl.String(), pl.Int64(), pl.String(), pl.String(), pl.String())
     return pl.DataFrame(rows, schema=dict(zip(COLUMNS, types, strict=True)), orient="row")
-
-
-def count_columns(events: pl.DataFrame) -> dict[str, ItemStatistics]:
-    """Return the statistics of every item of a frame with item_id, event_type, timestamp in µs."""
-    age = pl.col("newest") - pl.col("timestamp")
-    rows = (
-        events.with_columns(newest=pl.col("timestamp").max().over("item_id"))
-        .group_by("item_id", "event_type")
-        .agg(
-            pl.col("newest").first(),
-            *(
-                (-age / window).exp().sum().alias(name)
-                for name, window in (("hour", HOUR), ("day", DAY), ("week", WEEK))
-            ),
-        )
-        .sort("item_id", "event_type")
-        .group_by("item_id", maintain_order=True)
-        .agg(pl.col("newest").first(), "event_type", "hour", "day", "week")
-    )
-    return {
-        item_id: ItemStatistics(item_id, newest, *(tuple(column) for column in columns))
-        for item_id, newest, *columns in rows.iter_rows()
-    }

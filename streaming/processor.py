@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from feature_repo.history import HistoryEvent, UserHistory, append
+from feature_repo.item_statistics import count, nothing
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.schema import Event, Item, User
 from streaming.decode import Change, ItemRemoved, UserErased
 from streaming.fold_in import FoldIn
-from streaming.statistics import count, nothing
 
 
 class Act(NamedTuple):

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_repo.history import HistoryEvent, UserHistory
+from feature_repo.item_statistics import HOUR, count, nothing
 from feature_repo.online_features import ItemStatistics
 from feature_repo.schema import Item, User
 from streaming.open_stream_state import open_stream_state
 from streaming.processor import Updates
-from streaming.statistics import HOUR, count, nothing
 from streaming.stream_state import (
     HISTORY,
     IMPORTED,

@@ -10,6 +10,8 @@ what it would have weighed in time, and a replay gives the same counts.
 import math
 from bisect import bisect_left
 
+import polars as pl
+
 from feature_repo.online_features import ItemStatistics
 
 HOUR = 3_600_000_000
@@ -73,3 +75,29 @@ def nothing(item_id: str) -> ItemStatistics:
 def _decayed(counts: tuple[float, ...], windows: float) -> tuple[float, ...]:
     weight = math.exp(-windows)
     return tuple(value * weight for value in counts)
+
+
+def count_columns(events: pl.DataFrame) -> dict[str, ItemStatistics]:
+    """Return the statistics of every item of a frame with item_id, event_type, timestamp in µs.
+
+    They are those of `count`, in one pass over columns.
+    """
+    age = pl.col("newest") - pl.col("timestamp")
+    rows = (
+        events.with_columns(newest=pl.col("timestamp").max().over("item_id"))
+        .group_by("item_id", "event_type")
+        .agg(
+            pl.col("newest").first(),
+            *(
+                (-age / window).exp().sum().alias(name)
+                for name, window in (("hour", HOUR), ("day", DAY), ("week", WEEK))
+            ),
+        )
+        .sort("item_id", "event_type")
+        .group_by("item_id", maintain_order=True)
+        .agg(pl.col("newest").first(), "event_type", "hour", "day", "week")
+    )
+    return {
+        item_id: ItemStatistics(item_id, newest, *(tuple(column) for column in columns))
+        for item_id, newest, *columns in rows.iter_rows()
+    }

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feature_repo.item_statistics import DAY, HOUR, WEEK, at, count, count_columns, merge, nothing
 from feature_repo.online_features import ItemStatistics
-from streaming.materialise import count_columns
-from streaming.statistics import DAY, HOUR, WEEK, at, count, merge, nothing
 
 START = 1_700_000_000_000_000
 events = st.lists(
