@@ -31,6 +31,7 @@ from serving.sources.candidate_source import CandidateSource, Context
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.new_arrivals import CatalogueSource, NewArrivalsSource
 from serving.sources.trending import TrendingSource
+from serving.user_acts import UserActs
 from serving.user_query import UserQuery, UserQueryReader, seen_items
 
 SIMILAR = "similar"
@@ -81,7 +82,8 @@ class Recommender:
         hidden = [*request.exclude_item_ids, *request.context_item_ids]
         hidden += seen_items(user.events, request.exclude_seen)
         context = self._context(model, request.filter, hidden, user.embedding, at)
-        context = replace(context, events=user.events)
+        acts = UserActs.of(user.events, self._catalogue.rows)
+        context = replace(context, events=user.events, acts=acts)
         page = self._rank(context, request).page(request.offset, request.limit)
         texts = self._reasons(page, user, model) if request.explain else [None] * len(page.rows)
         return self._answer(request.request_id, model, page, texts)

@@ -77,3 +77,6 @@ class UserActs:
             return np.full(len(rows), -1, dtype=np.int64)
         places = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
         return np.where(self.rows[places] == rows, places, -1).astype(np.int64)
+
+
+NO_ACTS = UserActs.of_columns(np.empty(0, np.int64), np.empty(0, np.int64))

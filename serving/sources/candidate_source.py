@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -13,16 +12,16 @@ from serving.candidates import Candidates
 from serving.catalogue import CatalogueView
 from serving.item_rows import Mask
 from serving.live_model import LiveModel
-from serving.user_acts import UserActs
+from serving.user_acts import NO_ACTS, UserActs
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Context:
     """What one request is answered from.
 
     allowed: bool [num_rows], what may be shown. filtered: whether a filter narrowed it.
     query: float32 [dimension], or None where nothing is known of the user. events: the user's,
-        oldest first, as far as they were read.
+        oldest first, as far as they were read. acts: the same by item.
     """
 
     model: LiveModel
@@ -32,11 +31,7 @@ class Context:
     query: npt.NDArray[np.float32] | None
     at: datetime
     events: tuple[HistoryEvent, ...] = ()
-
-    @cached_property
-    def acts(self) -> UserActs:
-        """The events by item."""
-        return UserActs.of(self.events, self.model.table.rows)
+    acts: UserActs = NO_ACTS
 
 
 class CandidateSource(Protocol):

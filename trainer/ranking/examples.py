@@ -1,0 +1,100 @@
+"""What the ranker learns from: candidates as the service would have found them, and what came.
+
+The sources know only what was before a slice of the time, and the labels are of the slice, so
+that no source has seen what it is to find. Features come from `serving.ranking.features`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from scipy import sparse
+
+from serving.ranking.features import feature_names
+from serving.ranking.settings import SOURCES
+from trainer.interactions import Interactions
+from trainer.ranking.past_shop import PastShop
+from trainer.ranking.settings import RankerSettings
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """Candidates of many requests.
+
+    features: float32 [n, num_features]. labels: float32 [n] in 0..1, what the user did with the
+    item in the slice, by its event type's weight over the largest. weights: float32 [n], the same
+    for all candidates of a request.
+    """
+
+    features: Floats
+    labels: Floats
+    weights: Floats
+    num_requests: int
+
+    @classmethod
+    def joined(cls, parts: Sequence["Examples"]) -> "Examples":
+        """Return the examples of all parts."""
+        width = len(feature_names(SOURCES))
+        return cls(
+            np.concatenate([np.empty((0, width), np.float32), *(part.features for part in parts)]),
+            np.concatenate([np.empty(0, np.float32), *(part.labels for part in parts)]),
+            np.concatenate([np.empty(0, np.float32), *(part.weights for part in parts)]),
+            sum(part.num_requests for part in parts),
+        )
+
+
+def future_labels(
+    past: Interactions,
+    events: pl.DataFrame,
+    start: datetime,
+    end: datetime,
+    settings: RankerSettings,
+) -> sparse.csr_array:
+    """Return float32 [num_users, num_items] in 0..1 of what known users did from start to end."""
+    weights = settings.event_type_weights
+    most = max([1.0, *weights.values()])
+    later = events.filter((pl.col("timestamp") >= start) & (pl.col("timestamp") < end))
+    users = {user_id: row for row, user_id in enumerate(past.user_ids)}
+    items = {item.item_id: row for row, item in enumerate(past.items)}
+    best: dict[tuple[int, int], float] = {}
+    for user_id, item_id, event_type in (
+        later.select("user_id", "item_id", "event_type").unique().iter_rows()
+    ):
+        if user_id in users and item_id in items:
+            pair = users[user_id], items[item_id]
+            best[pair] = max(best.get(pair, 0.0), weights.get(event_type, 1.0) / most)
+    pairs = np.array(list(best), dtype=np.int64).reshape(-1, 2)
+    values = np.array(list(best.values()), dtype=np.float32)
+    shape = (len(past.user_ids), len(past.items))
+    return sparse.csr_array((values, (pairs[:, 0], pairs[:, 1])), shape=shape)
+
+
+def examples_of(
+    shop: PastShop,
+    labels: sparse.csr_array,
+    users: npt.NDArray[np.int64],
+) -> Examples:
+    """Ask the shop for candidates for each user, and label them.
+
+    A request of which no candidate was acted on tells nothing, and is left out. The others weigh
+    the square root of how many were: who buys much shall count for more, but not for all.
+    """
+    parts = []
+    for user in users.tolist():
+        context = shop.context(user)
+        pool = shop.stage.pool(context)
+        wanted = np.zeros(shop.num_items, dtype=np.float32)
+        row = slice(labels.indptr[user], labels.indptr[user + 1])
+        wanted[labels.indices[row]] = labels.data[row]
+        found = wanted[pool.rows]
+        if not (positives := np.count_nonzero(found)):
+            continue
+        features = shop.stage.features(pool, SOURCES, shop.ranking, context)
+        weights = np.full(len(found), np.sqrt(positives), dtype=np.float32)
+        parts.append(Examples(features, found, weights, 1))
+    return Examples.joined(parts)

@@ -1,0 +1,53 @@
+"""What can be set about what a bundle ranks by."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Days = Annotated[float, Field(gt=0)]
+
+
+class RankerSettings(BaseModel):
+    """The item-to-item tables and the ranker.
+
+    enabled: whether any of it is made.
+    ease_items: EASE is fitted on at most so many of the most acted-on items: its time grows with
+        their cube, its memory with their square.
+    ease_regularisation, ease_days: its regularisation; a user's event on an item counts less by e
+        for every so many days before the newest of all.
+    ease_history_days: the same of the events of whoever asks, before their own newest.
+    neighbours, text_neighbours: so many are kept of each item.
+    text_history_days: as `ease_history_days`, for likeness of texts.
+    slices: the ranker learns from so many slices of the time, each as long as the newest one,
+        which is held out; 0 trains none. From before the newest, the two-tower, which is trained
+        once, has nothing to say.
+    users_per_slice: at most so many users are asked about in each.
+    min_users: with fewer in the newest slice no ranker is trained.
+    event_type_weights: what the ranker shall find, by what a purchase or a view is worth.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = True
+    ease_items: Annotated[int, Field(ge=0, le=50_000)] = 12_500
+    ease_regularisation: Annotated[float, Field(gt=0)] = 100.0
+    ease_days: Days = 60.0
+    ease_history_days: Days = 90.0
+    neighbours: Annotated[int, Field(ge=1, le=10_000)] = 200
+    text_neighbours: Annotated[int, Field(ge=1, le=10_000)] = 50
+    text_history_days: Days = 60.0
+    slices: Annotated[int, Field(ge=0, le=24)] = 3
+    users_per_slice: Annotated[int, Field(ge=1)] = 4_000
+    min_users: Annotated[int, Field(ge=1)] = 100
+    epochs: Annotated[int, Field(ge=1)] = 8
+    batch_size: Annotated[int, Field(ge=1)] = 4_096
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    hidden_units: tuple[Annotated[int, Field(ge=1, le=4_096)], ...] = (64, 32)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    event_type_weights: dict[str, Annotated[float, Field(ge=0)]] = {
+        "view": 1.0,
+        "click": 1.0,
+        "cart": 3.0,
+        "purchase": 5.0,
+        "rating": 2.0,
+    }

@@ -1,0 +1,116 @@
+"""Tables of neighbours and signals of items, from what happened before a moment."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.ranking.item_neighbours import NeighbourTable
+from serving.ranking.item_signals import SIGNALS
+from trainer.baselines.ease import item_weights
+from trainer.baselines.user_item import largest_weights
+from trainer.interactions import Interactions
+from trainer.ranking.settings import RankerSettings
+from trainer.windows import DAY
+
+Floats = npt.NDArray[np.float32]
+WeightsOf = Callable[[slice], Floats]
+"""From a slice of rows to their weights, float32 [len(slice), num_columns]."""
+
+BATCH = 2_048
+"""Rows of likenesses that are held at a time."""
+
+
+def ease_table(past: Interactions, settings: RankerSettings) -> NeighbourTable:
+    """Return the largest weights of EASE on decayed events (Steck, WWW 2019, arXiv:1905.03375).
+
+    Items beyond the `ease_items` most acted-on have no neighbours, and are none.
+    """
+    num_items = len(past.items)
+    counts = np.bincount(past.item, minlength=num_items)
+    kept = np.sort(np.argsort(-counts, kind="stable")[: settings.ease_items])
+    kept = kept[counts[kept] > 0]
+    newest = past.timestamp.max(initial=0)
+    ages = (newest - past.timestamp) / (settings.ease_days * DAY)
+    user_item = largest_weights(past, np.exp(-ages).astype(np.float32))[:, kept]
+    weights = item_weights(user_item, settings.ease_regularisation)
+    return _table(
+        num_items, kept, lambda part: weights[part], settings.neighbours, settings.ease_history_days
+    )
+
+
+def text_table(text_embeddings: Floats, settings: RankerSettings) -> NeighbourTable:
+    """Return the nearest items by cosine of text embeddings, unit vectors [num_items, n]."""
+    num_items = len(text_embeddings)
+    transposed = text_embeddings.T
+
+    def likenesses(part: slice) -> Floats:
+        likenesses: Floats = text_embeddings[part] @ transposed
+        rows = np.arange(len(likenesses))
+        likenesses[rows, rows + part.start] = 0  # nothing is like itself
+        return likenesses
+
+    every = np.arange(num_items)
+    return _table(
+        num_items, every, likenesses, settings.text_neighbours, settings.text_history_days
+    )
+
+
+def item_signals(past: Interactions) -> Floats:
+    """Return `SIGNALS` of the past's items, float32 [num_items, 4]."""
+    num_items = len(past.items)
+    newest = int(past.timestamp.max(initial=0))
+    signals = np.zeros((num_items, len(SIGNALS)), dtype=np.float32)
+    for column, days in enumerate((30, 365)):
+        recent = past.timestamp > newest - days * DAY
+        signals[:, column] = _users_of(past.user[recent], past.item[recent], num_items)
+    # Moments of one user on one item, in order: what is between two of them is a return.
+    moments = np.unique(np.stack([past.user, past.item, past.timestamp], axis=1), axis=0)
+    again = (moments[1:, :2] == moments[:-1, :2]).all(axis=1)
+    items, gaps = moments[1:, 1][again], np.diff(moments[:, 2])[again] / DAY
+    users = _users_of(past.user, past.item, num_items)
+    returned = _users_of(moments[1:, 0][again], items, num_items)
+    signals[:, 2] = returned / np.maximum(users, 1)
+    signals[:, 3] = _medians(items, gaps, num_items)
+    return signals
+
+
+def _users_of(
+    user: npt.NDArray[np.integer], item: npt.NDArray[np.integer], num_items: int
+) -> npt.NDArray[np.int64]:
+    """Return int64 [num_items], how many users there are of each item."""
+    pairs = np.unique(user.astype(np.int64) * num_items + item)
+    return np.bincount(pairs % max(num_items, 1), minlength=num_items)
+
+
+def _medians(
+    items: npt.NDArray[np.int64], values: npt.NDArray[np.float64], num_items: int
+) -> npt.NDArray[np.float64]:
+    medians = np.zeros(num_items)
+    order = np.lexsort((values, items))
+    distinct, starts, counts = np.unique(items[order], return_index=True, return_counts=True)
+    medians[distinct] = values[order][starts + counts // 2]
+    return medians
+
+
+def _table(
+    num_items: int,
+    kept: npt.NDArray[np.int64],
+    weights_of: WeightsOf,
+    neighbours: int,
+    days: float,
+) -> NeighbourTable:
+    """Keep the largest of each row of weights [len(kept), len(kept)], which stand for `kept`."""
+    count = min(neighbours, len(kept))
+    columns = np.zeros((len(kept), count), dtype=np.int32)
+    values = np.zeros((len(kept), count), dtype=np.float32)
+    for start in range(0, len(kept) if count else 0, BATCH):
+        part = slice(start, min(start + BATCH, len(kept)))
+        weights = weights_of(part)
+        places = np.argpartition(-weights, count - 1, axis=1)[:, :count]
+        columns[part] = kept[places]
+        values[part] = np.take_along_axis(weights, places, axis=1)
+    lengths = np.zeros(num_items, dtype=np.int64)
+    lengths[kept] = count
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    return NeighbourTable(starts, columns.ravel(), values.ravel(), days)
