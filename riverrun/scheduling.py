@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,26 @@ NICENESS = 10
 """Requests go before training."""
 
 STOP_SECONDS = 10.0
+
+
+def riverrun_command(name: str, home: Path, settings_file: Path | None) -> list[str]:
+    """Return the command line of `riverrun NAME` on a shop."""
+    command = [sys.executable, "-m", "riverrun", name, "--home", str(home)]
+    return command if settings_file is None else [*command, "--settings", str(settings_file)]
+
+
+def run_politely(command: Sequence[str], stop: threading.Event) -> int:
+    """Run a process at low priority until it ends or `stop` is set; return its exit code."""
+    process = subprocess.Popen(command)
+    os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
+    while process.poll() is None:
+        if stop.wait(0.2):
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+    return process.wait()
 
 
 class RefreshScheduler(BackgroundThread):
@@ -45,11 +66,8 @@ class RefreshScheduler(BackgroundThread):
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         super().__init__("refresh-scheduler")
-        default = [sys.executable, "-m", "riverrun", "refresh", "--home", str(home)]
-        if settings_file is not None:
-            default += ["--settings", str(settings_file)]
         self._schedule = schedule
-        self._command = list(command or default)
+        self._command = command or riverrun_command("refresh", home, settings_file)
         self._begun_since = begun_since
         self._clock = clock
         self._due = self._after(clock())
@@ -69,7 +87,7 @@ class RefreshScheduler(BackgroundThread):
             self._due = self._after(max(self._clock(), self._due))
             return None
         self._logger.info("refresh_due", due=self._due.isoformat())
-        code = self._refresh()
+        code = run_politely(self._command, self._stop)
         self._due = self._after(max(self._clock(), self._due))
         self._logger.info("refresh_ended", code=code, next_due=self._due.isoformat())
         return code
@@ -81,18 +99,6 @@ class RefreshScheduler(BackgroundThread):
         return cls(
             settings.refresh.schedule, settings.home, settings_file, begun_since=runs.begun_since
         )
-
-    def _refresh(self) -> int:
-        process = subprocess.Popen(self._command)
-        os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
-        while process.poll() is None:
-            if self._stop.wait(0.2):
-                process.terminate()
-                try:
-                    process.wait(STOP_SECONDS)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-        return process.wait()
 
     def _after(self, moment: datetime) -> datetime:
         following: datetime = croniter(self._schedule, moment).get_next(datetime)

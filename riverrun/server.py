@@ -29,6 +29,7 @@ from serving.sources.trending import TrendingSource
 from serving.statistics_reader import StatisticsReader
 from serving.text_embedding_cache import TextEmbeddingCache
 from streaming.open_event_log import open_event_log
+from trainer.refresh_metrics import RefreshCollector
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ def services_of(
     monitor = RecallMonitor(parts.holder, registry, settings.serving.recall_seconds)
     monitor.start()
     stack.callback(monitor.stop)
+    registry.register(RefreshCollector(settings.bundles))
     recommender = Recommender(
         parts.holder,
         parts.catalogue,

@@ -21,6 +21,7 @@ from feature_repo.history import DEFAULT_MAX_LENGTH
 from riverrun.errors import UserError
 from serving.settings import ServingSettings
 from streaming.settings import StreamingSettings
+from trainer.drift_settings import DriftSettings
 from trainer.gate_settings import GateSettings
 from trainer.settings import TrainingSettings
 
@@ -58,6 +59,7 @@ class RefreshSettings(BaseModel):
     schedule: a cron expression in UTC, such as `30 3 * * *`; empty renews only when asked to.
     keep: how many bundles stay, the newest; the one that serves and the one to roll back to are
         never deleted.
+    gates: what a new one must reach to serve. drift: when events are too far from the model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +67,7 @@ class RefreshSettings(BaseModel):
     schedule: str = ""
     keep: Annotated[int, Field(ge=1)] = 5
     gates: GateSettings = GateSettings()
+    drift: DriftSettings = DriftSettings()
 
     @field_validator("schedule")
     @classmethod

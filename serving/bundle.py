@@ -157,8 +157,8 @@ class Bundle:
         """Return the bundle in folder `path`, or raise `BundleError` naming file and reason."""
         manifest = verify(path)
         candidate_ids = read_ids(path / CANDIDATE_IDS)
-        embeddings = _read_array(path / CANDIDATE_EMBEDDINGS, np.dtype(np.float32))
-        counts = _read_array(path / CANDIDATE_COUNTS, np.dtype(np.int64))
+        embeddings = read_array(path / CANDIDATE_EMBEDDINGS, np.dtype(np.float32))
+        counts = read_array(path / CANDIDATE_COUNTS, np.dtype(np.int64))
         if len(candidate_ids) != manifest.num_items:
             raise BundleError(
                 path / CANDIDATE_IDS,
@@ -316,7 +316,8 @@ def read_ids(file: Path) -> list[str]:
     return ids
 
 
-def _read_array(file: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+def read_array(file: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return the array that `write_candidates` wrote, or raise `BundleError`."""
     try:
         array = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

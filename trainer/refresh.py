@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, MutableMapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,15 @@ class Listener:
     stage: Callable[[str], None] = lambda title: None
     texts: Callable[[int, int], None] = lambda done, total: None
     step: Callable[[Progress], None] = lambda progress: None
+
+    def also(self, stage: Callable[[str], None]) -> "Listener":
+        """Return a listener that tells `stage` of stages too."""
+
+        def both(title: str) -> None:
+            self.stage(title)
+            stage(title)
+
+        return replace(self, stage=both)
 
 
 @dataclass(frozen=True, slots=True)

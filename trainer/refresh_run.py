@@ -1,6 +1,7 @@
 """A refresh as an operator runs it: one at a time, resumed after a crash, written down."""
 
 import shutil
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,8 +12,8 @@ from trainer.bundle_versions import prune
 from trainer.refresh import VERSION, Notes, Refresh
 from trainer.refresh_runs import RefreshRuns, Run
 
-Work = Callable[[Notes], Refresh]
-"""Does the refresh with what earlier tries of it have written down."""
+Work = Callable[[Notes, Callable[[str], None]], Refresh]
+"""Does the refresh with what earlier tries of it have written down, and says which step begins."""
 
 
 def run_refresh(
@@ -44,9 +45,12 @@ def run_refresh(
             return run, None
         logger.info("refresh_began", run_id=run_id)
         notes = runs.notes(run_id)
+        steps = _Steps(runs, run_id)
         try:
-            done = work(notes)
+            done = work(notes, steps.begin)
+            steps.end("done")
         except BaseException as error:
+            steps.end("failed")
             # One that was interrupted goes on the next time; it has not failed.
             if isinstance(error, Exception):
                 runs.finish(run_id, "failed", clock(), notes.get(VERSION), str(error))
@@ -62,6 +66,33 @@ def run_refresh(
             logger.info("refresh_published", run_id=run_id, bundle_version=version)
         prune(bundles, keep)
         return next(each for each in runs.all() if each.run_id == run_id), done
+
+
+class _Steps:
+    """Writes down how long each step takes: in the table, and as one line of the log."""
+
+    def __init__(self, runs: RefreshRuns, run_id: str) -> None:
+        self._runs = runs
+        self._run_id = run_id
+        self._step: tuple[str, float] | None = None
+        self._logger = structlog.get_logger(__name__)
+
+    def begin(self, step: str) -> None:
+        """End the step before, and begin this one."""
+        self.end("done")
+        self._step = step, time.monotonic()
+
+    def end(self, outcome: str) -> None:
+        if self._step is None:
+            return
+        step, start = self._step
+        self._step = None
+        seconds = round(time.monotonic() - start, 3)
+        self._logger.info(
+            "refresh_step", run_id=self._run_id, step=step, seconds=seconds, outcome=outcome
+        )
+        if outcome == "done":
+            self._runs.stepped(self._run_id, step, seconds)
 
 
 def _remove_unfinished(bundles: Path) -> None:

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +22,14 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE TABLE IF NOT EXISTS notes (
     run_id TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (run_id, name)
 ) WITHOUT ROWID;
+-- How long each step took, the last time it was gone through.
+CREATE TABLE IF NOT EXISTS steps (
+    run_id TEXT NOT NULL, step TEXT NOT NULL, seconds REAL NOT NULL, PRIMARY KEY (run_id, step)
+);
+-- What was last measured of how far events are from what `version` has learned from.
+CREATE TABLE IF NOT EXISTS drift (
+    signal TEXT PRIMARY KEY, value REAL NOT NULL, version TEXT NOT NULL, at TEXT NOT NULL
+);
 -- Which version served from when on, and why.
 CREATE TABLE IF NOT EXISTS promotions (
     number INTEGER PRIMARY KEY, at TEXT NOT NULL, version TEXT NOT NULL, reason TEXT NOT NULL
@@ -131,6 +139,35 @@ class RefreshRuns:
         with self._connected() as connection:
             rows = connection.execute("SELECT version FROM promotions ORDER BY number DESC")
             return [version for (version,) in rows]
+
+    def stepped(self, run_id: str, step: str, seconds: float) -> None:
+        """Write down how long a step of the run took."""
+        with self._connected() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO steps VALUES (?, ?, ?)", (run_id, step, seconds)
+            )
+
+    def steps(self, run_id: str) -> dict[str, float]:
+        """Return the seconds of each step that the run has gone through, in their order."""
+        with self._connected() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT step, seconds FROM steps WHERE run_id = ? ORDER BY rowid", (run_id,)
+                ).fetchall()
+            )
+
+    def write_drift(self, version: str, values: Mapping[str, float], now: datetime) -> None:
+        """Write down signals of drift in place of those before."""
+        rows = [(name, value, version, now.isoformat()) for name, value in values.items()]
+        with self._connected() as connection:
+            connection.execute("DELETE FROM drift")
+            connection.executemany("INSERT INTO drift VALUES (?, ?, ?, ?)", rows)
+
+    def drift(self) -> tuple[str | None, dict[str, float]]:
+        """Return the signals that were measured last, and of which version."""
+        with self._connected() as connection:
+            rows = connection.execute("SELECT signal, value, version FROM drift").fetchall()
+        return (rows[0][2] if rows else None), {signal: value for signal, value, _ in rows}
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:

@@ -36,27 +36,55 @@ class LoadResult:
         return self.requests / self.seconds
 
 
+@dataclass(frozen=True, slots=True)
+class WrkResult:
+    """The totals that recommend.lua prints."""
+
+    requests: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    failed: int
+
+
 def measure(url: str, users: Path, load: Load, seconds: int) -> LoadResult:
     """Load `url` for `seconds` with users drawn from the file `users`, one id a line."""
+    command = wrk_command(url, users, SCRIPT, load.connections, load.rate, seconds)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise UserError(f"wrk failed: {done.stderr.strip() or done.stdout.strip()}")
+    result = parse_result(done.stdout)
+    return LoadResult(
+        load, result.requests, result.seconds, result.p50_ms, result.p99_ms, result.failed
+    )
+
+
+def wrk_command(
+    url: str, users: Path, script: Path, connections: int, rate: int, seconds: int, threads: int = 1
+) -> Sequence[str]:
+    """Return wrk's command line; `script` is told the users' file and a connection's pause."""
     wrk = shutil.which("wrk")
     if wrk is None:
         raise UserError("wrk, the load generator, is not on the PATH: apt-get install wrk.")
-    pause_ms = load.connections / load.rate * 1000 if load.rate else 0
-    command: Sequence[str] = [
+    pause_ms = connections / rate * 1000 if rate else 0
+    return [
         wrk,
-        "--threads=1",
-        f"--connections={load.connections}",
+        f"--threads={threads}",
+        f"--connections={connections}",
         f"--duration={seconds}s",
         "--timeout=10s",
-        f"--script={SCRIPT}",
+        f"--script={script}",
         f"{url}/v1/recommend",
         "--",
         str(users),
         str(pause_ms),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise UserError(f"wrk failed: {done.stderr.strip() or done.stdout.strip()}")
-    line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT "))
+
+
+def parse_result(output: str) -> WrkResult:
+    """Return what the script has printed at the end of wrk's run."""
+    line = next((line for line in output.splitlines() if line.startswith("RESULT ")), None)
+    if line is None:
+        raise UserError(f"wrk failed: {output.strip()}")
     requests, microseconds, p50, p99, failed = (int(field) for field in line.split()[1:])
-    return LoadResult(load, requests, microseconds / 1e6, p50 / 1e3, p99 / 1e3, failed)
+    return WrkResult(requests, microseconds / 1e6, p50 / 1e3, p99 / 1e3, failed)

@@ -51,6 +51,23 @@ def prepare_shop(home: Path, items: int) -> None:
     train_shop(settings.model_copy(update={"training": training}))
 
 
+def prepare_versions(home: Path, items: int) -> list[str]:
+    """Return two published versions of the shop's model, the second trained where it is missing."""
+    from riverrun.cli.train import train_shop
+    from riverrun.settings import load_settings, with_warm_start
+    from serving.bundle import published_versions
+
+    prepare_shop(home, items)
+    settings = load_settings(home=home)
+    if len(published_versions(settings.bundles)) < 2:
+        err.print("training a second model; kept for the next time")
+        settings = with_warm_start(settings, enabled=False)
+        update = {"epochs": 1, "holdout_share": 0.0, "seed": 1}
+        training = settings.training.model_copy(update=update)
+        train_shop(settings.model_copy(update={"training": training}))
+    return published_versions(settings.bundles)[-2:]
+
+
 def trained_embeddings(
     home: Path, users: int, seed: int
 ) -> "tuple[list[str], npt.NDArray[np.float32], npt.NDArray[np.float32]]":

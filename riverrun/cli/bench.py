@@ -163,6 +163,38 @@ def stream(
 
 
 @app.command()
+def swap(
+    items: Items = SMALL,
+    rate: Annotated[int, typer.Option(min=1, help="Requests a second.")] = 200,
+    swaps: Annotated[int, typer.Option(min=1, help="How often another model is promoted.")] = 10,
+    home: ShopHome = None,
+) -> None:
+    """Failed requests and latency while another model begins to serve, beside those outside.
+
+    Two trained models are promoted in turn while wrk (`apt-get install wrk`) asks at a steady rate.
+    A swap lasts from the promotion until the new model answers: its loading, its warming and the
+    items that it catches up with are all in it.
+    """
+    from riverrun.bench.shop import prepare_versions
+    from riverrun.bench.swap import measure_swaps
+
+    folder = home or _default_home(items)
+    versions = prepare_versions(folder, items)
+    with _shop(folder, items) as (server, users, _):
+        file = _write_users(folder, users)
+        result = measure_swaps(server, folder, file, versions, swaps=swaps, rate=rate, stage=_say)
+    title = f"{swaps} swaps at {result.per_second:.0f} requests/s; {result.failed} failed"
+    table = Table("", "requests", "p50 ms", "p99 ms", title=title)
+    for what, answers in (("during swaps", result.during), ("outside", result.outside)):
+        table.add_row(
+            what, f"{answers.requests:,}", f"{answers.p50_ms:.1f}", f"{answers.p99_ms:.1f}"
+        )
+    _print(table, items)
+    seconds = sorted(result.swap_seconds)
+    out.print(f"a swap took {seconds[len(seconds) // 2]:.1f} s, at most {seconds[-1]:.1f} s")
+
+
+@app.command()
 def memory(items: Items = LARGE, home: ShopHome = None) -> None:
     """Resident memory of `riverrun up`, once it is ready and after some requests."""
     import httpx

@@ -12,6 +12,7 @@ from riverrun.cli import (
     bench,
     dead_letters,
     demo,
+    drift,
     evaluate,
     import_,
     models,
@@ -65,6 +66,7 @@ app.add_typer(import_.app, name="import")
 app.command()(train.train)
 app.command()(refresh.refresh)
 app.command()(scheduler.scheduler)
+app.command()(drift.drift)
 app.add_typer(models.app, name="models")
 app.command()(evaluate.evaluate)
 app.command()(replay.replay)

@@ -65,7 +65,9 @@ def refresh(
             run, done = run_refresh(
                 settings.bundles,
                 run_id,
-                lambda notes: refresh_from_archive(settings, listener, gates=gates, notes=notes),
+                lambda notes, begin: refresh_from_archive(
+                    settings, listener.also(begin), gates=gates, notes=notes
+                ),
                 keep=keep,
             )
     except RefreshRunning as error:

@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -19,15 +20,29 @@ from riverrun.bench.machine import describe_machine
 from riverrun.cli.console import err, out
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
+from riverrun.logging import configure_logging
 from riverrun.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from riverrun.replay.questions import Moment, Period
+    from riverrun.replay.refreshed import Refreshes, Trainer
     from riverrun.replay.scoring import Row, Scores
     from riverrun.replay.settings import ReplaySettings
     from serving.bundle import Bundle
     from serving.text_embedding_cache import TextEmbeddingCache
     from trainer.settings import TrainingSettings
+
+
+class Every(StrEnum):
+    """How often a replay renews the model."""
+
+    DAILY = "daily"
+    WEEKLY = "weekly"
+
+    @property
+    def span(self) -> timedelta:
+        """From one refresh to the next."""
+        return timedelta(days=1 if self is Every.DAILY else 7)
 
 
 def replay(
@@ -48,6 +63,18 @@ def replay(
     days: Annotated[
         int, typer.Option(min=1, help="Without --preset: replay the newest days of the archive.")
     ] = 30,
+    refresh: Annotated[
+        Every | None,
+        typer.Option(
+            help="Renew the model so often as well: frozen, refreshed, streaming and both.",
+        ),
+    ] = None,
+    cold: Annotated[
+        bool,
+        typer.Option(
+            "--cold", help="With --refresh: also train from nothing each time, to compare."
+        ),
+    ] = False,
     bundle: Annotated[
         Path | None,
         typer.Option(
@@ -71,7 +98,8 @@ def replay(
 
         riverrun replay --preset online-retail --data online_retail.csv.gz --plot replay.png
 
-    Without, on the archive of this shop. Interrupted, it prints what it has so far.
+    With `--refresh daily` or `weekly`, the model is renewed too, each time from the one before.
+    Without a preset, on the archive of this shop. Interrupted, it prints what it has so far.
     """
     settings = load_settings(settings_file, home=home)
     _check_options(preset, data, plot, json, validation=validation)
@@ -81,9 +109,15 @@ def replay(
         chosen = _preset_period(preset, data, validation=validation)
     from riverrun.replay.scoring import Scores
 
+    if cold and refresh is None:
+        raise UserError("--cold needs --refresh, daily or weekly.")
+    configure_logging()
     scores, start = Scores(), time.monotonic()
-    complete = _run(chosen, bundle, settings, scores)
+    plan = None if refresh is None else _Refreshing(refresh, cold)
+    complete = _run(chosen, bundle, settings, scores, plan)
     _report(scores, plot, json)
+    if plan is not None and plan.done:
+        out.print(_refreshes_table(plan))
     period = chosen.period
     out.print(
         f"{period.num_events:,} events after {period.past.height:,} in the past, "
@@ -100,6 +134,15 @@ class _Chosen:
     period: "Period"
     training: "TrainingSettings"
     replay: "ReplaySettings"
+
+
+@dataclass
+class _Refreshing:
+    """How the model is renewed, and what the renewals took."""
+
+    every: Every
+    cold: bool
+    done: "dict[str, Refreshes]" = field(default_factory=dict)
 
 
 def _check_options(
@@ -146,8 +189,15 @@ def _own_period(settings: Settings, days: int) -> _Chosen:
     return _Chosen(period, settings.training, shop)
 
 
-def _run(chosen: _Chosen, bundle: Path | None, settings: Settings, scores: "Scores") -> bool:
+def _run(
+    chosen: _Chosen,
+    bundle: Path | None,
+    settings: Settings,
+    scores: "Scores",
+    plan: _Refreshing | None,
+) -> bool:
     """Fill `scores`; return whether the whole period was replayed."""
+    from riverrun.replay.refreshed import replay_refreshed
     from riverrun.replay.replay import replay as run
     from serving.text_embedding_cache import TextEmbeddingCache
 
@@ -158,13 +208,43 @@ def _run(chosen: _Chosen, bundle: Path | None, settings: Settings, scores: "Scor
             opened = _bundle(chosen, bundle, Path(folder) / "training", cache)
             with _progress(chosen.period.num_events) as on_moment:
                 place = Path(folder) / "shops"
-                run(chosen.period, opened, chosen.replay, place, cache, on_moment, scores)
+                if plan is None:
+                    run(chosen.period, opened, chosen.replay, place, cache, on_moment, scores)
+                else:
+                    replay_refreshed(
+                        chosen.period,
+                        opened,
+                        chosen.replay,
+                        place,
+                        cache,
+                        every=plan.every.span,
+                        trainers=_trainers(chosen, opened, Path(folder), cache, plan),
+                        refreshes=plan.done,
+                        on_moment=on_moment,
+                        scores=scores,
+                    )
     except KeyboardInterrupt:
         err.print("interrupted: what follows is of the part that was replayed.")
         return False
     finally:
         cache.close()
     return True
+
+
+def _trainers(
+    chosen: _Chosen,
+    bundle: "Bundle",
+    folder: Path,
+    cache: "TextEmbeddingCache",
+    plan: _Refreshing,
+) -> "dict[str, Trainer]":
+    from riverrun.replay.refreshed import COLD, WARM
+    from riverrun.replay.training import RefreshTrainer
+
+    return {
+        name: RefreshTrainer(chosen.training, folder / name, bundle.path, cache, warm=name == WARM)
+        for name in ((WARM, COLD) if plan.cold else (WARM,))
+    }
 
 
 def _bundle(
@@ -256,6 +336,19 @@ def _table(slice_: str, rows: "Sequence[Row]") -> Table:
     for row in rows:
         change = f"{row.ndcg / base - 1:+.1%}" if base > 0 else "-"
         table.add_row(row.variant, f"{row.ndcg:.4f}", f"{row.recall:.4f}", change)
+    return table
+
+
+def _refreshes_table(plan: _Refreshing) -> Table:
+    """Return how often the models were renewed and how long it took, export included."""
+    title = f"refreshed {plan.every}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for name in ("start", "refreshes", "minutes each", "minutes in all"):
+        table.add_column(name, justify="left" if name == "start" else "right")
+    for each in plan.done.values():
+        minutes = sum(each.seconds) / 60
+        mean = minutes / max(len(each.seconds), 1)
+        table.add_row(each.start, str(len(each.seconds)), f"{mean:.1f}", f"{minutes:.1f}")
     return table
 
 

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,19 +48,20 @@ def up(
 
 @contextmanager
 def refreshes_of(settings: Settings, settings_file: Path | None) -> Iterator[None]:
-    """Refresh the model by `refresh.schedule`, where it is set."""
+    """Refresh the model by `refresh.schedule` and by `refresh.drift`, where they are set."""
+    from riverrun.drifting import DriftWatcher
     from riverrun.scheduling import RefreshScheduler
 
-    if not settings.refresh.schedule:
+    with ExitStack() as stack:
+        if settings.refresh.schedule:
+            refreshes = RefreshScheduler.of(settings, settings_file)
+            refreshes.start()
+            stack.callback(refreshes.stop)
+            err.print(f"the model is renewed at {refreshes.due:%Y-%m-%d %H:%M} UTC")
+        watcher = DriftWatcher(settings, settings_file)
+        watcher.start()
+        stack.callback(watcher.stop)
         yield
-        return
-    refreshes = RefreshScheduler.of(settings, settings_file)
-    refreshes.start()
-    err.print(f"the model is renewed at {refreshes.due:%Y-%m-%d %H:%M} UTC")
-    try:
-        yield
-    finally:
-        refreshes.stop()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from serving.bundle import Bundle
 from serving.ranking.settings import RankingSettings
 from serving.recommender import Recommender
 from serving.requests import MAX_IDS, MAX_LIMIT, RecommendRequest
+from serving.settings import ServingSettings
 from serving.sources.trending import TrendingSource
 from serving.text_embedding_cache import TextEmbeddingCache
 from streaming.settings import CoVisitationSettings, FoldInSettings, StreamingSettings
@@ -42,25 +43,8 @@ def replay(
     replay goes on, so that an interrupted one has shown something.
     """
     scores = scores or Scores()
-    immediate = settings.streaming.model_copy(
-        update={
-            "statistics_seconds": 0.0,
-            "linger_seconds": 0.0,
-            # What a shop leaves off is shown as it would be by default.
-            "co_visitation": (
-                settings.streaming.co_visitation
-                if settings.streaming.co_visitation.neighbours
-                else CoVisitationSettings()
-            ),
-            "fold_in": (
-                settings.streaming.fold_in if settings.streaming.fold_in.prior else FoldInSettings()
-            ),
-        }
-    )
-    fixed = immediate.model_copy(
-        update={"fold_in": immediate.fold_in.model_copy(update={"prior": 0.0})}
-    )
-    alone = settings.serving.model_copy(update={"ranking": RankingSettings(sources=("two_tower",))})
+    immediate, fixed = immediate_streaming(settings), fixed_streaming(settings)
+    alone = model_alone(settings)
     past = folder / "past"
     fold_past(past, period.past, immediate, settings.length)
 
@@ -75,9 +59,7 @@ def replay(
         users = period.future["user_id"].unique(maintain_order=True).to_list()
         for each in (fixed_shop, moving_shop):
             each.embed(users)
-        trends = TrendingSource(fixed_shop.catalogue.rows, settings.serving)
-        for statistics in fixed_shop.statistics():
-            trends.update(statistics)
+        trends = frozen_trends(fixed_shop, settings)
         variants = {
             FROZEN: fixed_shop.recommender(alone, online=fixed_shop.frozen(users), trending=trends),
             HISTORY: fixed_shop.recommender(alone, trending=trends),
@@ -95,6 +77,45 @@ def replay(
             asker.remember(moment)
             on_moment(moment)
     return scores
+
+
+def immediate_streaming(settings: ReplaySettings) -> StreamingSettings:
+    """Return the settings of a stream whose every effect is visible to the next question."""
+    streaming = settings.streaming
+    return streaming.model_copy(
+        update={
+            "statistics_seconds": 0.0,
+            "linger_seconds": 0.0,
+            # What a shop leaves off is shown as it would be by default.
+            "co_visitation": (
+                streaming.co_visitation
+                if streaming.co_visitation.neighbours
+                else CoVisitationSettings()
+            ),
+            "fold_in": streaming.fold_in if streaming.fold_in.prior else FoldInSettings(),
+        }
+    )
+
+
+def fixed_streaming(settings: ReplaySettings) -> StreamingSettings:
+    """Return the same without moving any embedding."""
+    immediate = immediate_streaming(settings)
+    return immediate.model_copy(
+        update={"fold_in": immediate.fold_in.model_copy(update={"prior": 0.0})}
+    )
+
+
+def model_alone(settings: ReplaySettings) -> ServingSettings:
+    """Return the settings of lists that the model alone proposes."""
+    return settings.serving.model_copy(update={"ranking": RankingSettings(sources=("two_tower",))})
+
+
+def frozen_trends(shop: ReplayShop, settings: ReplaySettings) -> TrendingSource:
+    """Return what trends now, which learns nothing more."""
+    trends = TrendingSource(shop.catalogue.rows, settings.serving)
+    for statistics in shop.statistics():
+        trends.update(statistics)
+    return trends
 
 
 class Asker:

@@ -93,6 +93,7 @@ class ReplayShop:
     ) -> None:
         folder.mkdir(parents=True)
         shutil.copyfile(past / STATE, folder / STATE)
+        self._serving, self._texts = serving, texts
         self.now = start
         self.length = length
         rows = ItemRows()
@@ -151,6 +152,12 @@ class ReplayShop:
         self._send(
             EVENTS, [Message(e.user_id, e.model_dump_json().encode()) for e in moment.events]
         )
+
+    def swap(self, bundle: Bundle, items: Sequence[Item]) -> None:
+        """Serve another bundle from now on, which was made of all `items` that have arrived."""
+        model = LiveModel.create(bundle, self.catalogue.rows, self._serving, self._texts)
+        self.catalogue.load_snapshot(items)
+        self.holder.swap(model)
 
     def frozen(self, user_ids: Sequence[str]) -> InMemoryOnlineFeatures:
         """Return a copy of what is known of these users now."""

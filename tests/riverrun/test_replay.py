@@ -1,5 +1,6 @@
 """Ask, then learn: nothing of an answer is known before it was asked for."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,14 @@ from riverrun.replay.questions import (
     last_events_period,
     moments,
     split_period,
+)
+from riverrun.replay.refreshed import (
+    BOTH,
+    REFRESHED,
+    STREAMING,
+    WARM,
+    Refreshes,
+    replay_refreshed,
 )
 from riverrun.replay.replay import CO_VISITATION, FOLD_IN, FROZEN, HISTORY, VARIANTS, replay
 from riverrun.replay.scoring import ALL, NEW_ITEMS, NOVEL, Scores
@@ -173,3 +182,44 @@ def test_scores_are_kept_by_span_of_time() -> None:
 
 def test_an_empty_period_has_no_start() -> None:
     assert Period(frame([]), frame([]), [], []).num_events == 0
+
+
+@pytest.mark.parametrize(("days", "expected"), [(7, [7.0, 15.0]), (1, [1.0, 7.0, 15.0])])
+def test_models_are_renewed_on_what_was_known_and_serve_from_then_on(
+    tmp_path: Path, days: int, expected: list[float]
+) -> None:
+    asked: list[tuple[float, set[str], int]] = []
+
+    def retrain(events: pl.DataFrame, items: Sequence[Item], now: datetime) -> Path:
+        at = (now - START) / timedelta(days=1)
+        newest: Any = events["timestamp"].max()
+        assert newest < now
+        asked.append((at, {item.item_id for item in items}, events.height))
+        return build_tiny_bundle(tmp_path / "new", items, seed=len(asked), created_at=now)
+
+    rows = [("u0", "i10", 1.0), ("u1", "new", 24.0), ("u0", "i20", 30.0), ("u0", "i15", 48.5)]
+    rows += [("u0", "i25", 24.0 * 7.05), ("u0", "i30", 24.0 * 15.1), ("u1", "i11", 24.0 * 15.2)]
+    period = split_period(frame(PAST + rows), [*ITEMS, NEW], START)
+    bundle = Bundle.load(build_tiny_bundle(tmp_path / "bundles", ITEMS))
+    refreshes: dict[str, Refreshes] = {}
+    scores = replay_refreshed(
+        period,
+        bundle,
+        SETTINGS,
+        tmp_path / "replay",
+        TextEmbeddingCache(),
+        every=timedelta(days=days),
+        trainers={WARM: retrain},
+        refreshes=refreshes,
+    )
+    assert [int(at) for at, _, _ in asked] == expected
+    # What had happened, and what had arrived, by then.
+    for at, items, height in asked:
+        assert height == len(PAST) + sum(hour < at * 24 - 1e-6 for _, _, hour in rows)
+        assert "new" in items
+    assert len(refreshes[WARM].seconds) == len(asked)
+    variants = (FROZEN, f"{REFRESHED}, {WARM}", STREAMING, f"{BOTH}, {WARM}")
+    first = {s.variant: (s.ndcg, s.recall) for s in scores.scores if s.at < START + timedelta(1)}
+    assert first[FROZEN] == first[f"{REFRESHED}, {WARM}"]
+    assert first[STREAMING] == first[f"{BOTH}, {WARM}"]
+    assert {score.variant for score in scores.scores} == set(variants)

@@ -163,6 +163,7 @@ def build_tiny_bundle(
     created_at: datetime = CREATED_AT,
     current: bool = True,
     embeddings: np.ndarray | None = None,
+    counts: np.ndarray | None = None,
     omit_signature: str | None = None,
 ) -> Path:
     """Publish a bundle of `items` (default: `tiny_items()`) in `folder`; return where it lies."""
@@ -190,7 +191,7 @@ def build_tiny_bundle(
         del signatures[omit_signature]
     with bundles.building(folder, manifest.version) as draft:
         tf.saved_model.save(model, str(draft / bundles.MODEL), signatures=signatures)
-        counts = np.zeros(len(items), np.int64)
+        counts = np.zeros(len(items), np.int64) if counts is None else counts
         bundles.write_candidates(draft, [item.item_id for item in items], embeddings, counts)
         bundles.write_items(draft, items)
         path = bundles.publish(folder, draft, manifest)

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def shop(tmp_path: Path, preset: Path) -> Iterator[TinyRefresh]:
 def run(shop: TinyRefresh, run_id: str, until: int, **options: Any) -> Run:
     """Refresh as `riverrun refresh` does."""
 
-    def work(notes: Notes) -> Refresh:
+    def work(notes: Notes, begin: Callable[[str], None]) -> Refresh:
         return shop.refreshed(until, notes=notes, **options)
 
     run, _ = run_refresh(shop.bundles, run_id, work, keep=5, clock=lambda: NOW)

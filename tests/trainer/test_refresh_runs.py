@@ -1,10 +1,12 @@
 """Refreshes as an operator runs them: once, one at a time, and back again."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from serving.bundle import MANIFEST, current_bundle, published_versions, set_current
 from tests.support.tiny_bundle import build_tiny_bundle
@@ -20,6 +22,7 @@ from trainer.refresh import Notes, Refresh
 from trainer.refresh_run import Work, run_refresh
 from trainer.refresh_runs import RefreshRunning, RefreshRuns, Run
 
+Begin = Callable[[str], None]
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
 
@@ -31,7 +34,7 @@ def bundles(tmp_path: Path) -> Path:
 def publishing(bundles: Path, day: int, refusals: tuple[str, ...] = ()) -> Work:
     """Return work that publishes a bundle of that day, as a refresh does."""
 
-    def work(notes: Notes) -> Refresh:
+    def work(notes: Notes, begin: Begin) -> Refresh:
         created = NOW + timedelta(days=day)
         path = build_tiny_bundle(bundles, created_at=created, current=not refusals)
         notes["version"] = path.name
@@ -60,7 +63,7 @@ def test_a_run_of_one_id_is_done_once(bundles: Path) -> None:
 
 
 def test_an_interrupted_run_goes_on_with_what_it_knew(bundles: Path) -> None:
-    def killed(notes: Notes) -> Refresh:
+    def killed(notes: Notes, begin: Begin) -> Refresh:
         notes["choice"] = {"epochs": 3}
         raise KeyboardInterrupt
 
@@ -69,19 +72,44 @@ def test_an_interrupted_run_goes_on_with_what_it_knew(bundles: Path) -> None:
     (interrupted,) = RefreshRuns(bundles).all()
     known: list[dict[str, object]] = []
 
-    def resumed(notes: Notes) -> Refresh:
+    def resumed(notes: Notes, begin: Begin) -> Refresh:
         known.append(dict(notes))
-        return publishing(bundles, 0)(notes)
+        return publishing(bundles, 0)(notes, begin)
 
     run, _ = run_refresh(bundles, None, resumed, keep=10)
     assert known == [{"choice": {"epochs": 3}}]
     assert (run.run_id, run.status) == (interrupted.run_id, "published")
 
 
+def test_each_step_is_a_row_and_a_line(bundles: Path) -> None:
+    def stepping(notes: Notes, begin: Begin) -> Refresh:
+        begin("Training")
+        begin("Exporting")
+        return publishing(bundles, 0)(notes, begin)
+
+    with capture_logs() as lines:
+        run_refresh(bundles, "day-0", stepping, keep=10)
+    steps = [line for line in lines if line["event"] == "refresh_step"]
+    assert [(line["step"], line["outcome"]) for line in steps] == [
+        ("Training", "done"),
+        ("Exporting", "done"),
+    ]
+    assert {line["run_id"] for line in steps} == {"day-0"}
+    assert list(RefreshRuns(bundles).steps("day-0")) == ["Training", "Exporting"]
+
+    def failing(notes: Notes, begin: Begin) -> Refresh:
+        begin("Training")
+        raise OSError("No space left on device")
+
+    with capture_logs() as lines, pytest.raises(OSError, match="No space"):
+        run_refresh(bundles, "day-1", failing, keep=10)
+    assert [line["outcome"] for line in lines if line["event"] == "refresh_step"] == ["failed"]
+
+
 def test_a_failed_run_leaves_the_old_bundle_serving_and_may_be_tried_again(bundles: Path) -> None:
     first = refreshed(bundles, 0)
 
-    def failing(notes: Notes) -> Refresh:
+    def failing(notes: Notes, begin: Begin) -> Refresh:
         raise OSError("No space left on device")
 
     with pytest.raises(OSError, match="No space"):
@@ -106,10 +134,10 @@ def test_a_refused_candidate_is_kept_and_does_not_serve(bundles: Path) -> None:
 
 
 def test_two_refreshes_at_once_are_one(bundles: Path) -> None:
-    def second(notes: Notes) -> Refresh:
+    def second(notes: Notes, begin: Begin) -> Refresh:
         with pytest.raises(RefreshRunning, match="another refresh"):
             refreshed(bundles, 1)
-        return publishing(bundles, 0)(notes)
+        return publishing(bundles, 0)(notes, begin)
 
     run, _ = run_refresh(bundles, "first", second, keep=10)
     assert run.status == "published"

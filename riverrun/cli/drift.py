@@ -1,0 +1,49 @@
+"""`riverrun drift`: how far events are from what the served model has learned from."""
+
+from datetime import UTC, datetime
+
+import typer
+from rich.table import Table
+
+from riverrun.cli.console import err, next_command, out
+from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.drifting import DRIFTED
+from riverrun.errors import UserError
+from riverrun.settings import load_settings
+
+
+def drift(home: HomeOption = None, settings_file: SettingsOption = None) -> None:
+    """Compare the events since the served model was trained with those that it was trained on.
+
+    Ends with code 4 where a signal is above its threshold (`[refresh.drift.thresholds]`). The
+    signals are kept, and exported as metrics by whatever serves.
+    """
+    from feature_repo.archive import Archive
+    from serving.bundle import BundleError, current_bundle
+    from trainer.drift import measure_drift
+    from trainer.refresh_runs import RefreshRuns
+
+    settings = load_settings(settings_file, home=home)
+    asked = settings.refresh.drift
+    try:
+        path = current_bundle(settings.bundles)
+        if path is None:
+            raise UserError(f"{settings.bundles} serves no bundle: `riverrun train` makes one.")
+        found = measure_drift(path, Archive(settings.archive).scan_events(), asked)
+    except (BundleError, ValueError) as error:
+        raise UserError(str(error)) from error
+    RefreshRuns(settings.bundles).write_drift(
+        found.version, {each.name: each.value for each in found.signals}, datetime.now(UTC)
+    )
+    since = f"{found.events:,} events since {found.since:%Y-%m-%d %H:%M} UTC"
+    if not found.signals:
+        err.print(f"{since}: fewer than refresh.drift.min_events = {asked.min_events:,}")
+        return
+    table = Table("signal", "value", "threshold", "", title=since, title_justify="left")
+    for each in found.signals:
+        verdict = "[red]drifted[/]" if each.drifted else ""
+        table.add_row(each.name, f"{each.value:.3f}", f"{each.threshold:.3f}", verdict)
+    out.print(table)
+    if found.drifted:
+        next_command(f"riverrun refresh --home {settings.home}", "renews the model")
+        raise typer.Exit(DRIFTED)

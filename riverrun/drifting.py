@@ -1,0 +1,65 @@
+"""Looks for drift now and then, and begins a refresh where the settings ask for one."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from riverrun.scheduling import riverrun_command, run_politely
+from riverrun.settings import Settings
+from serving.background import BackgroundThread
+from trainer.refresh_runs import RefreshRuns
+
+DRIFTED = 4
+"""The exit code of `riverrun drift` where a signal is above its threshold."""
+
+
+class DriftWatcher(BackgroundThread):
+    """Runs `riverrun drift` every `check_hours`, in a process of its own, and a refresh after it.
+
+    settings: of the shop. look, renew: what to run; default: `riverrun drift` and `refresh`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        settings_file: Path | None = None,
+        *,
+        look: Sequence[str] | None = None,
+        renew: Sequence[str] | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        super().__init__("drift-watcher")
+        self._settings = settings.refresh.drift
+        self._look = look or riverrun_command("drift", settings.home, settings_file)
+        self._renew = renew or riverrun_command("refresh", settings.home, settings_file)
+        self._runs = RefreshRuns(settings.bundles)
+        self._clock = clock
+        self._logger = structlog.get_logger(__name__)
+
+    def start(self) -> None:
+        """Begin to look, unless `check_hours` is 0."""
+        if self._settings.check_hours > 0:
+            super().start()
+
+    def check(self) -> int | None:
+        """Look once; return the exit code of the refresh that it led to, or None."""
+        code = run_politely(self._look, self._stop)
+        if code != DRIFTED:
+            if code:
+                self._logger.error("drift_not_measured", code=code)
+            return None
+        pause = timedelta(hours=self._settings.pause_hours)
+        if not self._settings.refresh or self._runs.begun_since(self._clock() - pause):
+            self._logger.warning("drifted", refresh=False)
+            return None
+        self._logger.warning("drifted", refresh=True)
+        return run_politely(self._renew, self._stop)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._settings.check_hours * 3600):
+            try:
+                self.check()
+            except OSError as error:
+                self._logger.error("drift_not_measured", reason=str(error))

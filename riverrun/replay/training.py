@@ -1,0 +1,53 @@
+"""The trainings of a replay: each a real refresh, on what was known at its moment."""
+
+import shutil
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+import structlog
+
+from feature_repo.offline_features import OfflineFeatures
+from feature_repo.schema import Item
+from serving.bundle import set_current
+from serving.text_embedding_cache import TextEmbeddingCache
+from trainer.refresh import refresh
+from trainer.settings import TrainingSettings
+
+
+class RefreshTrainer:
+    """Refreshes from the bundle before, or from nothing each time.
+
+    All epochs of the settings are trained, on everything: the replay asks about what follows.
+
+    folder: for bundles and features. first: the bundle that serves when the replay begins.
+    """
+
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        folder: Path,
+        first: Path,
+        texts: TextEmbeddingCache,
+        *,
+        warm: bool,
+    ) -> None:
+        warm_start = settings.warm_start.model_copy(update={"enabled": warm})
+        self._settings = settings.model_copy(
+            update={"holdout_share": 0.0, "warm_start": warm_start}
+        )
+        self._bundles = folder / "bundles"
+        self._features = OfflineFeatures(folder / "features")
+        self._texts = texts
+        self._logger = structlog.get_logger(__name__)
+        shutil.copytree(first, self._bundles / first.name)
+        set_current(self._bundles, first.name)
+
+    def __call__(self, events: pl.DataFrame, items: Sequence[Item], now: datetime) -> Path:
+        """Return the folder of a bundle that was trained on `events` and `items`."""
+        done = refresh(
+            events, items, self._settings, self._bundles, self._texts, now, features=self._features
+        )
+        self._logger.info("replay_refreshed", at=now.isoformat(), start=done.start)
+        return done.bundle

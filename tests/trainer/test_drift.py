@@ -1,0 +1,141 @@
+"""Drift: no change is near nothing, each kind of change moves its own signal."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from serving.bundle import (
+    MANIFEST,
+    DataWindow,
+    read_manifest,
+    set_current,
+)
+from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle, tiny_items
+from trainer.drift import measure_drift, stability_index
+from trainer.drift_settings import DriftSettings
+from trainer.refresh_metrics import RefreshCollector
+from trainer.refresh_runs import RefreshRuns
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+END = START + timedelta(days=10)
+SETTINGS = DriftSettings(min_events=50)
+COUNTS = st.lists(st.integers(0, 1000), min_size=1, max_size=8).filter(any)
+
+
+def draw(
+    at: datetime, seed: int, *, items: tuple[int, int] = (0, 60), views: float = 0.7
+) -> pl.DataFrame:
+    random = np.random.default_rng(seed)
+    chosen = random.integers(*items, size=4_000)
+    return pl.DataFrame(
+        {
+            "item_id": [f"i{number}" for number in chosen],
+            "event_type": np.where(random.random(len(chosen)) < views, "view", "cart"),
+            "timestamp": [at] * len(chosen),
+        },
+        schema_overrides={"timestamp": pl.Datetime("us", "UTC")},
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty items of five categories, all acted on; kettles are twice as long as the others."""
+    items = tiny_items()
+    lengths = np.where(np.arange(60) % 5 == 1, 2.0, 1.0) + np.linspace(0, 0.1, 60)
+    embeddings = np.zeros((60, 16), np.float32)
+    embeddings[:, 0] = lengths
+    path = build_tiny_bundle(
+        tmp_path_factory.mktemp("bundles"), items, embeddings=embeddings, counts=np.full(60, 7)
+    )
+    window = DataWindow(start=START, end=END, events=4_000)
+    manifest = read_manifest(path).model_copy(update={"data_window": window})
+    (path / MANIFEST).write_text(manifest.model_dump_json())
+    return path
+
+
+def values(bundle: Path, now: pl.DataFrame) -> dict[str, float]:
+    events = pl.concat([draw(END, 0), now]).lazy()
+    return {each.name: each.value for each in measure_drift(bundle, events, SETTINGS).signals}
+
+
+LATER = END + timedelta(hours=1)
+
+
+def test_where_nothing_changed_all_signals_are_small(bundle: Path) -> None:
+    assert max(values(bundle, draw(LATER, 1)).values()) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("now", "moved"),
+    [
+        (draw(LATER, 1, views=0.2), {"event_types"}),
+        (draw(LATER, 1).filter(pl.col("item_id").str.slice(1).cast(pl.Int64) % 5 != 1),
+         {"categories", "embedding_norm"}),
+        (draw(LATER, 1, items=(30, 90)), {"unseen_items", "categories"}),
+    ],
+)  # fmt: skip
+def test_each_change_moves_its_own_signals(
+    bundle: Path, now: pl.DataFrame, moved: set[str]
+) -> None:
+    found = measure_drift(bundle, pl.concat([draw(END, 0), now]).lazy(), SETTINGS)
+    assert {signal.name for signal in found.drifted} >= moved
+    assert "event_types" not in {signal.name for signal in found.drifted} - moved
+    assert found.version == bundle.name
+
+
+def test_the_unseen_share_is_that_of_events(bundle: Path) -> None:
+    now = draw(LATER, 1, items=(30, 90))
+    unseen = now["item_id"].is_in([f"i{number}" for number in range(60)]).not_().mean()
+    assert values(bundle, now)["unseen_items"] == pytest.approx(unseen)
+
+
+def test_few_events_tell_nothing(bundle: Path) -> None:
+    events = pl.concat([draw(END, 0), draw(LATER, 1).head(49)]).lazy()
+    found = measure_drift(bundle, events, SETTINGS)
+    assert (found.events, found.signals, found.drifted) == (49, (), [])
+
+
+def test_a_bundle_without_a_window_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="does not say which events"):
+        measure_drift(build_tiny_bundle(tmp_path), draw(LATER, 1).lazy(), SETTINGS)
+
+
+@given(COUNTS, st.data())
+def test_the_index_is_symmetric_and_zero_for_the_same(then: list[int], data: st.DataObject) -> None:
+    now = data.draw(st.lists(st.integers(0, 1000), min_size=len(then), max_size=len(then)))
+    before, after = np.array(then, np.float64), np.array(now, np.float64)
+    assert stability_index(before, before) == pytest.approx(0, abs=1e-12)
+    assert stability_index(before, after) == pytest.approx(stability_index(after, before))
+    assert stability_index(before, after) >= -1e-12
+
+
+def test_the_index_of_a_known_example() -> None:
+    """Shares of .5 and .5 that become .6 and .4: .1 ln 1.2 - .1 ln .8."""
+    index = stability_index(np.array([5e6, 5e6]), np.array([6e6, 4e6]))
+    assert index == pytest.approx(0.1 * np.log(1.2) - 0.1 * np.log(0.8), abs=1e-6)
+
+
+def test_what_is_known_of_refreshes_is_exported(bundle: Path) -> None:
+    set_current(bundle.parent, bundle.name)
+    runs = RefreshRuns(bundle.parent)
+    runs.begin("first", START)
+    runs.stepped("first", "Exporting", 2.5)
+    runs.finish("first", "refused", END, bundle.name, "worse")
+    runs.write_drift(bundle.name, {"categories": 0.3}, END)
+    registry = CollectorRegistry()
+    registry.register(
+        RefreshCollector(bundle.parent, clock=lambda: CREATED_AT + timedelta(hours=1))
+    )
+    for name, labels, value in (
+        ("riverrun_refresh_runs_total", {"outcome": "refused"}, 1),
+        ("riverrun_refresh_step_seconds", {"step": "Exporting"}, 2.5),
+        ("riverrun_drift", {"signal": "categories"}, 0.3),
+        ("riverrun_bundle_age_seconds", {}, 3600),
+    ):
+        assert registry.get_sample_value(name, labels) == value

@@ -1,0 +1,62 @@
+"""Refreshes and the served bundle for Prometheus, read from the bundles' folder when asked for."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from serving.bundle import BundleError, current_bundle, read_manifest
+from trainer.refresh_runs import RefreshRuns
+
+
+class RefreshCollector(Collector):
+    """Gauges of every process that serves, whichever process refreshes."""
+
+    def __init__(
+        self, bundles: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._bundles = bundles
+        self._runs = RefreshRuns(bundles)
+        self._clock = clock
+
+    def collect(self) -> Iterable[Metric]:
+        """Return runs by outcome, the newest run's steps, the served bundle's age, and drift."""
+        runs = self._runs.all()
+        outcomes = CounterMetricFamily("riverrun_refresh_runs", "Refreshes.", labels=["outcome"])
+        for outcome, count in Counter(run.status for run in runs).items():
+            outcomes.add_metric([outcome], count)
+        steps = GaugeMetricFamily(
+            "riverrun_refresh_step_seconds", "Duration by step, last refresh.", labels=["step"]
+        )
+        for step, seconds in (self._runs.steps(runs[0].run_id) if runs else {}).items():
+            steps.add_metric([step], seconds)
+        drift = GaugeMetricFamily(
+            "riverrun_drift", "Drift as last measured, by signal.", labels=["signal"]
+        )
+        for signal, value in self._runs.drift()[1].items():
+            drift.add_metric([signal], value)
+        return [outcomes, steps, drift, *self._ages()]
+
+    def _ages(self) -> Iterable[Metric]:
+        """Yield how old the bundle that `CURRENT` names is; nothing where it cannot be read."""
+        try:
+            path = current_bundle(self._bundles)
+            manifest = None if path is None else read_manifest(path)
+        except BundleError:
+            manifest = None
+        if manifest is None:
+            return
+        for name, help_text, moment in (
+            ("riverrun_bundle_age_seconds", "Since it was made.", manifest.created_at),
+            (
+                "riverrun_bundle_data_age_seconds",
+                "Since the newest event that it learned from.",
+                manifest.data_window.end,
+            ),
+        ):
+            if moment is not None:
+                seconds = (self._clock() - moment).total_seconds()
+                yield GaugeMetricFamily(name, help_text, value=seconds)
