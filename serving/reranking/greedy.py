@@ -63,6 +63,8 @@ def greedy_order(
             if cap.binds:
                 values -= cap.penalties
         order[place] = chosen = int(values.argmax())
+        if place + 1 == count:
+            break  # What the last one changes, nobody asks.
         free[chosen] = -np.inf
         for term in terms:
             term.gain.choose(chosen)
