@@ -210,4 +210,7 @@ def _describe(error: ValidationError, file: Path | None) -> str:
     key = ".".join(str(part) for part in first["loc"])
     source = f"settings ({file})" if file else "settings"
     reason = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
+    # Who checks a value in a function says what was wrong with it.
+    if first["type"] == "value_error" and "Received: " in reason:
+        return f"{source}: {key}: {reason.removeprefix('Value error, ')}"
     return f"{source}: {key}: {reason}. Received: {first['input']!r}."

@@ -40,4 +40,4 @@ class CandidateSpace:
         """
         kept = embeddings[:, : self.num_tastes]
         norms = np.linalg.norm(kept, axis=1, keepdims=True)
-        return (kept / np.where(norms > 0, norms, 1)).astype(np.float32)
+        return (kept / np.where(norms > 0, norms, 1)).astype(np.float32, copy=False)

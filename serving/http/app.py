@@ -26,7 +26,8 @@ POLICY = "default-src 'self'"
 class _IdConvertor(Convertor[str]):
     """The part of a path that is an id: it may hold slashes, but not end in a route's name."""
 
-    regex = "(?:(?!/similar$).)+"
+    # Line breaks too, which no id has: they are refused by name, as other characters are.
+    regex = r"(?:(?!/similar$)[\s\S])+"
 
     def convert(self, value: str) -> str:
         return value

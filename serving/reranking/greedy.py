@@ -33,11 +33,14 @@ class Term:
     gain: Gain
 
 
-def relevance_of(scores: Floats) -> Floats:
-    """Return scores float64 [n] scaled to 0..1."""
+def relevance_of(scores: Floats, boosts: Floats | float = 0.0) -> Floats:
+    """Return scores float64 [n] scaled to 0..1, plus boosts [n] on the same scale.
+
+    What one candidate is boosted by leaves the relevance of the others as it is.
+    """
     if not len(scores):
         return np.empty(0)
-    relevance: Floats = (scores - scores.min()) / (float(np.ptp(scores)) or 1.0)
+    relevance: Floats = (scores - scores.min() + boosts) / (float(np.ptp(scores)) or 1.0)
     return relevance
 
 
@@ -63,6 +66,8 @@ def greedy_order(
             if cap.binds:
                 values -= cap.penalties
         order[place] = chosen = int(values.argmax())
+        if place + 1 == count:
+            break  # What the last one changes, nobody asks.
         free[chosen] = -np.inf
         for term in terms:
             term.gain.choose(chosen)

@@ -80,11 +80,12 @@ class Reranker:
         head, tail = rows[: self._size], rows[self._size :]
         # What is pinned to a later place is missing before it.
         needed = count + _num_pins(active)
-        likelihoods = scores[: self._size].astype(np.float64)
+        boosts = np.zeros(len(head))
         for rule in active:
             if isinstance(rule, FactorRule):
-                likelihoods += np.log(rule.factor) * masks[rule.filter][head]
-        order = self._order(head, likelihoods, context, request, needed)
+                boosts += np.log(rule.factor) * masks[rule.filter][head]
+        relevance = relevance_of(scores[: self._size].astype(np.float64), boosts)
+        order = self._order(head, relevance, context, request, needed)
         pins = self._pins(active, masks, propose)
         promotions = [
             Promotion(rule.share, propose(masks[rule.filter], needed), masks[rule.filter])
@@ -104,7 +105,12 @@ class Reranker:
         )
 
     def _order(
-        self, rows: Rows, scores: Floats, context: Context, request: RecommendRequest, count: int
+        self,
+        rows: Rows,
+        relevance: Floats,
+        context: Context,
+        request: RecommendRequest,
+        count: int,
     ) -> npt.NDArray[np.int64]:
         terms, view = [], context.view
         if request.diversity:
@@ -122,7 +128,7 @@ class Reranker:
             )
             if most is not None
         ]
-        return greedy_order(relevance_of(scores), terms, caps, count)
+        return greedy_order(relevance, terms, caps, count)
 
     def _diversity(
         self, rows: Rows, context: Context, count: int

@@ -264,7 +264,7 @@ KNOBS: list[dict[str, object]] = [
 def test_pages_neither_repeat_nor_miss(
     shop: Shop, user_id: str, sql: str | None, knobs: dict[str, object], ruled: bool
 ) -> None:
-    reranking(shop, RULES if ruled else ())
+    reranking(shop, RULES if ruled else (), diversity_method="dpp" if ruled else "mmr")
 
     def ids(offset: int, limit: int) -> list[str]:
         return shop.ids(user_id, offset=offset, limit=limit, filter=sql, **knobs)
@@ -282,15 +282,6 @@ def test_what_is_deleted_never_appears(shop: Shop) -> None:
     assert shop.ids()[0] == first
 
 
-def test_diversity_lowers_the_likeness_within_a_list(shop: Shop) -> None:
-    def likeness(diversity: float) -> float:
-        model = shop.holder.current
-        vectors, _ = model.embeddings_of(shop.ids(diversity=diversity, limit=10))
-        return float((vectors @ vectors.T).mean())
-
-    assert likeness(0.9) < likeness(0.5) <= likeness(0.0)
-
-
 def reranking(shop: Shop, rules: Sequence[dict[str, object]] = (), **changes: object) -> Shop:
     """Return the shop with other settings of re-ranking."""
     settings = SETTINGS.model_dump() | {"reranking": changes, "rules": rules}
@@ -301,6 +292,18 @@ def reranking(shop: Shop, rules: Sequence[dict[str, object]] = (), **changes: ob
 def sources(shop: Shop, **changes: object) -> dict[str, tuple[str, ...]]:
     request = replace(RecommendRequest("seed", "shopper"), **changes)  # type: ignore[arg-type]
     return {item.item_id: item.sources for item in shop.recommender.recommend(request).items}
+
+
+@pytest.mark.parametrize("method", ["mmr", "dpp"])
+def test_diversity_lowers_the_likeness_within_a_list(shop: Shop, method: str) -> None:
+    reranking(shop, diversity_method=method)
+
+    def likeness(diversity: float) -> float:
+        model = shop.holder.current
+        vectors, _ = model.embeddings_of(shop.ids(diversity=diversity, limit=10))
+        return float((vectors @ vectors.T).mean())
+
+    assert likeness(0.9) < likeness(0.5) <= likeness(0.0)
 
 
 def test_exploration_gives_a_share_of_places_to_new_arrivals(shop: Shop) -> None:
@@ -322,6 +325,14 @@ def test_exploration_reaches_what_training_hardly_saw(shop: Shop) -> None:
     # Training saw no events of any item: the candidates are uncertain, all of them.
     found = sources(reranking(shop), limit=100, exploration=0.1)
     assert ("two_tower", "exploration") in found.values()
+    model = shop.holder.current
+    seen = replace(model.space, counts=dict.fromkeys(ITEMS, 5))
+    shop.holder = ModelHolder(LiveModel(seen, model.encoder, model.table, model.index))
+    found = sources(reranking(shop), limit=100, exploration=0.1)
+    known = [item_id for item_id, by in found.items() if by[-1] == "exploration"]
+    assert known
+    for item_id in known:
+        assert NOW - (ITEMS[item_id].published_at or NOW) <= timedelta(days=14)
 
 
 def test_settings_are_what_a_request_leaves_open(shop: Shop) -> None:

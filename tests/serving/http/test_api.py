@@ -159,16 +159,23 @@ def test_trending_follows_what_people_do(client: TestClient) -> None:
     assert recommended(client, user_id="nobody has seen me", limit=1) == ["i17"]
 
 
-def test_a_list_that_explores_can_be_paged_and_had_again(client: TestClient, user_id: str) -> None:
+def test_a_request_id_draws_the_places_to_explore(client: TestClient, user_id: str) -> None:
     post_events(client, view(user_id, "i1"))
-    body: dict[str, Any] = {"user_id": user_id, "exploration": 0.5, "limit": 10}
-    answer = client.post("/v1/recommend", json=body).json()
-    body["request_id"] = answer["request_id"]
-    assert client.post("/v1/recommend", json=body).json() == answer
-    first = [item["item_id"] for item in answer["items"]]
-    assert first + recommended(client, **body, offset=10) == recommended(
-        client, **(body | {"limit": 20})
-    )
+
+    def explored(**body: Any) -> tuple[str, list[int]]:
+        body |= {"user_id": user_id, "exploration": 0.5}
+        answer = client.post("/v1/recommend", json=body).json()
+        found = [item["sources"][-1] == "exploration" for item in answer["items"]]
+        first = body.get("offset", 0)
+        return answer["request_id"], [first + place for place, is_ in enumerate(found) if is_]
+
+    request_id, places = explored()
+    assert 0 < len(places) <= 10
+    # What trends may change meanwhile, but not where the list explores.
+    assert explored(request_id=request_id) == (request_id, places)
+    _, rest = explored(request_id=request_id, offset=10, limit=10)
+    assert rest == [place for place in places if place >= 10]
+    assert explored()[0] != request_id
 
 
 @pytest.mark.parametrize(
@@ -209,6 +216,7 @@ def test_a_bad_question_is_a_problem_that_names_field_and_value(
         ("GET", "/v1/nothing", 404),
         ("GET", "/v1/items/unheard-of", 404),
         ("GET", "/v1/items/unheard-of/similar", 404),
+        ("DELETE", "/v1/items/with%0Aa-line-break", 422),
         ("DELETE", "/v1/recommend", 405),
     ],
 )

@@ -72,6 +72,21 @@ def test_knobs_at_0_change_nothing_and_ties_stay_in_order(
     assert greedy_order(relevance, [], [], size).tolist() == list(range(size))
 
 
+@given(st.integers(1, 20), seeds, st.sampled_from([-9.0, 0.5, 13.0]))
+def test_a_boost_leaves_the_others_as_relevant_as_they_were(
+    size: int, seed: int, boost: float
+) -> None:
+    scores, boosted = some_scores(size, seed), seed % size
+    boosts = np.where(np.arange(size) == boosted, boost, 0.0)
+    plain, relevance = relevance_of(scores), relevance_of(scores, boosts)
+    assert np.delete(relevance, boosted).tolist() == np.delete(plain, boosted).tolist()
+    # It ranks where a score so much higher would.
+    higher = scores[boosted] + boost
+    assert np.count_nonzero(relevance > relevance[boosted]) == np.count_nonzero(
+        np.delete(scores, boosted) > higher
+    )
+
+
 @pytest.mark.parametrize("method", ["mmr", "dpp"])
 def test_equal_candidates_stay_in_order(method: str) -> None:
     embeddings = np.repeat(unit_vectors(1, 0), 12, axis=0)

@@ -1,0 +1,19 @@
+"""What is wrong in a settings file is named, with its value."""
+
+from pathlib import Path
+
+import pytest
+
+from riverrun.errors import UserError
+from riverrun.settings import load_settings
+
+
+def test_the_settings_file_is_told_which_rule_is_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "riverrun.toml"
+    file.write_text('[[serving.rules]]\nkind = "pin"\nfilter = "price"\nplace = 1\n')
+    with pytest.raises(UserError) as raised:
+        load_settings(file)
+    assert str(raised.value) == (
+        f"settings ({file}): serving.rules.0.pin.filter: `filter` must be true or false, and is "
+        "Float64. Received: 'price'."
+    )
