@@ -31,15 +31,22 @@ class EvaluationRow:
         return {f"{self.task}/{name}": value for name, value in self.metrics.items()}
 
 
-def evaluate(
-    scorer: Scorer, task: EvaluationTask, features: npt.NDArray[np.float32] | None = None
-) -> EvaluationRow:
-    """Rank all items for every user of the task.
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a scorer answers to a task, by user.
 
-    features: float32 [num_items, n] to measure intra-list diversity by, e.g. text embeddings.
+    ranked: where the relevant items stand. lists: int64 [num_users, k], the k <= `NDCG_AT` items
+    that are shown, `metrics.NOBODY` where there are fewer.
     """
+
+    ranked: Sequence[metrics.RankedRelevant]
+    lists: npt.NDArray[np.int64]
+
+
+def answer(scorer: Scorer, task: EvaluationTask) -> Answers:
+    """Rank all items for every user of the task."""
     ranked: list[metrics.RankedRelevant] = []
-    lists = []
+    lists = [np.zeros((0, min(NDCG_AT, len(task.histories.items))), np.int64)]
     batch_size = max(1, SCORES_PER_BATCH // max(1, len(task.histories.items)))
     for start in range(0, len(task.users), batch_size):
         part = slice(start, start + batch_size)
@@ -49,16 +56,27 @@ def evaluate(
             ranked.append(metrics.rank_relevant(row, relevant, excluded))
             row[excluded] = -np.inf
         lists.append(metrics.top_k(scores, NDCG_AT))
-    return EvaluationRow(scorer.name, task.name, len(ranked), _means(ranked, lists, task, features))
+    return Answers(ranked, np.concatenate(lists))
 
 
-def _means(
-    ranked: Sequence[metrics.RankedRelevant],
-    lists: Sequence[npt.NDArray[np.int64]],
+def evaluate(
+    scorer: Scorer, task: EvaluationTask, features: npt.NDArray[np.float32] | None = None
+) -> EvaluationRow:
+    """Rank all items for every user of the task, and sum up.
+
+    features: float32 [num_items, n] to measure intra-list diversity by, e.g. text embeddings.
+    """
+    return summarise(scorer.name, task, answer(scorer, task), features)
+
+
+def summarise(
+    name: str,
     task: EvaluationTask,
-    features: npt.NDArray[np.float32] | None,
-) -> dict[str, float]:
-    at, mean = NDCG_AT, metrics.mean_of
+    answers: Answers,
+    features: npt.NDArray[np.float32] | None = None,
+) -> EvaluationRow:
+    """Return the row of the scorer `name` that gave `answers`; features as in `evaluate`."""
+    at, ranked, mean = NDCG_AT, answers.ranked, metrics.mean_of
     means = {
         f"ndcg@{at}": mean([metrics.ndcg(user, at) for user in ranked]),
         f"recall@{RECALL_AT}": mean([metrics.recall(user, RECALL_AT) for user in ranked]),
@@ -68,11 +86,10 @@ def _means(
         "mrr": mean([metrics.reciprocal_rank(user) for user in ranked]),
         "auc": mean([metrics.auc(user) for user in ranked]),
     }
-    if lists:
-        shown = np.concatenate(lists)
+    if ranked:
         num_items = len(task.histories.items)
-        means[f"coverage@{at}"] = metrics.coverage(shown, num_items)
-        means[f"gini@{at}"] = metrics.gini(shown, num_items)
+        means[f"coverage@{at}"] = metrics.coverage(answers.lists, num_items)
+        means[f"gini@{at}"] = metrics.gini(answers.lists, num_items)
         if features is not None:
-            means[f"diversity@{at}"] = metrics.intra_list_diversity(shown, features)
-    return means
+            means[f"diversity@{at}"] = metrics.intra_list_diversity(answers.lists, features)
+    return EvaluationRow(name, task.name, len(ranked), means)

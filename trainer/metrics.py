@@ -17,9 +17,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
+
+RESAMPLES = 2_000
+"""Of the users, for an interval of confidence."""
 
 NOBODY = -1
 """Fills a list that has fewer than k items to show."""
@@ -164,3 +168,26 @@ def intra_list_diversity(lists: Indices, features: npt.NDArray[np.float32]) -> f
 def mean_of(values: Sequence[float]) -> float:
     """Mean, NaN of nothing."""
     return float(np.mean(values)) if values else float("nan")
+
+
+def mean_interval(
+    values: Sequence[float], random: np.random.Generator, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of the mean (Efron, 1979); NaN of nothing.
+
+    Says how much the mean would move with other users of the same kind, not with another model
+    trained on the same data.
+    """
+    if len(values) < 2:
+        return mean_of(values), mean_of(values)
+    interval = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        # So many values are drawn at once as fit into 64 MB.
+        batch=max(1, 8_000_000 // len(values)),
+        confidence_level=confidence,
+        method="percentile",
+        rng=random,
+    ).confidence_interval
+    return float(interval.low), float(interval.high)

@@ -18,7 +18,8 @@ def user_slices(task: EvaluationTask) -> Sequence[EvaluationTask]:
     counts = np.diff(task.histories.first_event)[task.users]
     slices = []
     for low, high in USER_SLICES:
-        rows = np.flatnonzero((counts >= low) & (counts <= (np.inf if high is None else high)))
+        is_in = (counts >= low) & (counts <= (np.inf if high is None else high))
+        rows = np.flatnonzero(is_in).tolist()
         slices.append(
             replace(
                 task,

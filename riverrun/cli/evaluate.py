@@ -179,7 +179,7 @@ def _trained(question: _Question, settings: Settings) -> _Evaluation:
 
     split, training = question.split, question.training
     with (
-        _text_cache(settings) as cache,
+        text_cache(settings) as cache,
         TemporaryDirectory() as features,
         refresh_progress() as listener,
     ):
@@ -221,7 +221,7 @@ def _served(settings: Settings) -> _Evaluation:
     if end is None:
         raise UserError(f"{path} does not say when the events that it was trained on end.")
     split = _own_question(settings, end + timedelta(microseconds=1)).split
-    with _text_cache(settings) as cache:
+    with text_cache(settings) as cache:
         scorer = BundleScorer(bundle, split.histories, cache)
         embeddings = scorer.encoder.encode_text([item.text for item in split.past.items])
         rows = _rows(split, scorer, embeddings)
@@ -231,7 +231,8 @@ def _served(settings: Settings) -> _Evaluation:
 
 
 @contextmanager
-def _text_cache(settings: Settings) -> "Iterator[TextEmbeddingCache]":
+def text_cache(settings: Settings) -> "Iterator[TextEmbeddingCache]":
+    """Open the shop's cache of text embeddings; its folder is made."""
     from serving.text_embedding_cache import TextEmbeddingCache
 
     settings.home.mkdir(parents=True, exist_ok=True)

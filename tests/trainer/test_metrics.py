@@ -226,3 +226,27 @@ def test_places_that_nobody_fills_do_not_count() -> None:
     empty = np.full((2, 3), metrics.NOBODY)
     assert metrics.gini(empty, 3) == 0
     assert metrics.intra_list_diversity(empty, np.eye(3, dtype=np.float32)) == 0
+
+
+def test_the_interval_of_a_mean_covers_it_as_often_as_it_says() -> None:
+    random = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        low, high = metrics.mean_interval(random.exponential(size=100).tolist(), random)
+        covered += low <= 1 <= high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=20), st.integers(0, 9))
+def test_an_interval_lies_among_the_values_and_is_that_of_its_seed(
+    values: list[float], seed: int
+) -> None:
+    low, high = metrics.mean_interval(values, np.random.default_rng(seed))
+    assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
+    assert (low, high) == metrics.mean_interval(values, np.random.default_rng(seed))
+
+
+def test_one_user_has_no_spread_and_nobody_no_mean() -> None:
+    random = np.random.default_rng(0)
+    assert metrics.mean_interval([0.5], random) == (0.5, 0.5)
+    assert np.isnan(metrics.mean_interval([], random)).all()

@@ -20,6 +20,7 @@ from trainer.baselines.weighted_sum import WeightedSum
 from trainer.interactions import Interactions
 
 __all__ = [
+    "RECENT_DAYS",
     "BuyAgain",
     "Decay",
     "Ease",

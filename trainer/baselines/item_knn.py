@@ -36,5 +36,5 @@ def cosines(past: Interactions) -> sparse.csr_array:
     users = largest_weights(past, NoDecay().weights(past)).astype(np.float64)
     counts = np.asarray(users.sum(axis=0)).ravel()
     normalised = users @ sparse.diags_array(1 / np.sqrt(np.maximum(counts, 1)))
-    similarity: sparse.csr_array = normalised.T @ normalised
+    similarity: sparse.csr_array = (normalised.T @ normalised).tocsr()
     return similarity

@@ -1,0 +1,210 @@
+"""`riverrun bench quality`: recommenders beside each other on a public data set."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from riverrun.bench.machine import describe_machine
+from riverrun.cli.console import err, out
+from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.errors import UserError
+from riverrun.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from feature_repo.schema import Item
+    from riverrun.bench.quality import MethodResult, SliceResults
+    from trainer.settings import TrainingSettings
+
+PRESETS = {"online-retail": "online-retail", "beauty": "sequences", "sequences": "sequences"}
+"""The data sets, by the preset that reads and splits them."""
+
+SEED = 7
+
+
+class Part(StrEnum):
+    """Which part of the future is asked about."""
+
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+def quality(
+    data: Annotated[Path, typer.Option(help="The data set's file or folder.", metavar="PATH")],
+    dataset: Annotated[
+        str, typer.Option(help=f"One of {', '.join(PRESETS)}.", metavar="NAME")
+    ] = "online-retail",
+    split: Annotated[
+        Part,
+        typer.Option(help="Settings may be chosen on validation; test only reports."),
+    ] = Part.VALIDATION,
+    slices: Annotated[
+        bool,
+        typer.Option("--slices", help="Also by how much is known of the user and of the item."),
+    ] = False,
+    json: Annotated[
+        Path | None, typer.Option(help="Write the figures to this file too.", metavar="FILE")
+    ] = None,
+    home: HomeOption = None,
+    settings_file: SettingsOption = None,
+) -> None:
+    """How good the lists of each recommender are, how sure that is, and what they cost.
+
+    By the published protocol of each data set: all items are ranked, ties stand at their mean
+    rank. Below NDCG and recall stands their 95 % interval, by bootstrap over users; beside them
+    the coverage of the catalogue, the Gini index of how often items are shown and the diversity
+    within lists of 10, and what fitting and a list take.
+
+        riverrun bench quality --dataset beauty --data Beauty.txt.gz
+    """
+    if dataset not in PRESETS:
+        raise UserError(f"--dataset {dataset!r} is unknown. Known: {', '.join(PRESETS)}.")
+    if json is not None and (json.is_dir() or not json.absolute().parent.is_dir()):
+        raise UserError(f"--json {json}: must be a file in a folder that exists.")
+    if find_spec("implicit") is None:
+        raise UserError("one baseline is the package `implicit`: `make install` installs it.")
+    from riverrun.bench.quality import compare, compare_slices
+    from riverrun.importing import load_preset
+    from riverrun.protocols import PROTOCOLS
+
+    settings = load_settings(settings_file, home=home)
+    protocol = PROTOCOLS[PRESETS[dataset]]
+    loaded = load_preset(PRESETS[dataset], data)
+    is_test = split is Part.TEST
+    question = (protocol.test if is_test else protocol.validation)(loaded)
+    features, what = _features(question.past.items, protocol.settings, settings)
+    results = compare(question, protocol.baselines, features, SEED, _say)
+    tasks = list(dict.fromkeys(result.row.task for result in results))
+    for task in tasks:
+        out.print(quality_table(task, [result for result in results if result.row.task == task]))
+    sliced: Sequence[SliceResults] = ()
+    if slices:
+        parts = (protocol.sliced_test if is_test else protocol.sliced_validation)(loaded)
+        sliced = compare_slices(parts, protocol.baselines, _say)
+        for each in sliced:
+            out.print(slice_table(each))
+    past = question.past
+    out.print(
+        f"{dataset}, {split}: {len(past.items):,} items, {len(past.user_ids):,} users, "
+        f"{len(past.item):,} events in the past; diversity by {what}"
+    )
+    out.print(describe_machine())
+    if json is not None:
+        document = {
+            "dataset": dataset,
+            "split": split.value,
+            "machine": describe_machine(),
+            "diversity_by": what,
+            "results": [_document(result) for result in results],
+            "slices": [asdict(row) for each in sliced for row in each.rows],
+        }
+        json.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+
+
+def quality_table(task: str, results: "Sequence[MethodResult]") -> Table:
+    """Return one task's table: a row for each method, intervals below the means.
+
+    Beside them coverage, Gini index and diversity within lists of 10, and ms per list.
+    """
+    from riverrun.bench.quality import HIT_RATE, NDCG, RECALL
+
+    users = results[0].row.num_users if results else 0
+    table = Table(
+        title=f"{task} ({users:,} users)", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
+    )
+    table.add_column("", overflow="fold")
+    # Of one relevant item the papers quote the hit rate within 10, of many the recall within 20.
+    second = HIT_RATE if task == "leave-one-out" else RECALL
+    for name in (NDCG, second, "cover", "Gini", "div.", "fit s", "ms"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for result in results:
+        figures = result.row.metrics
+        table.add_row(
+            escape(result.row.scorer),
+            *(
+                f"{_short(figures[name])}\n[dim]{_short(low, 3)}–{_short(high, 3)}[/]"
+                for name in (NDCG, second)
+                for low, high in (result.intervals[name],)
+            ),
+            *(_short(figures.get(f"{name}@10"), 3) for name in ("coverage", "gini", "diversity")),
+            f"{result.fit_seconds:.1f}",
+            f"{result.ms_per_list:.2f}",
+        )
+    return table
+
+
+def slice_table(results: "SliceResults") -> Table:
+    """Return NDCG by slice: a row for each method, a column for each slice."""
+    from riverrun.bench.quality import NDCG
+
+    slices = list(dict.fromkeys(row.task for row in results.rows))
+    users = {row.task: row.num_users for row in results.rows}
+    title = f"{results.task}, {NDCG} by number of events"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", overflow="fold")
+    for name in slices:
+        # "users with 2-5 events": the title says that events are counted.
+        header = name.replace(" with ", "\n").partition(" event")[0]
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_row("users asked", *(f"{users[name]:,}" for name in slices))
+    for start in range(0, len(results.rows), len(slices)):
+        rows = results.rows[start : start + len(slices)]
+        table.add_row(escape(rows[0].scorer), *(_short(row.metrics[NDCG]) for row in rows))
+    return table
+
+
+def _short(value: float | None, digits: int = 4) -> str:
+    """Return a figure of 0..1 without its zero, a dash for none."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.{digits}f}".removeprefix("0")
+
+
+def _document(result: "MethodResult") -> dict[str, Any]:
+    row = result.row
+    return {
+        "task": row.task,
+        "method": row.scorer,
+        "users": row.num_users,
+        **row.metrics,
+        **{f"{name} 95%": list(interval) for name, interval in result.intervals.items()},
+        "fit_seconds": result.fit_seconds,
+        "ms_per_list": result.ms_per_list,
+    }
+
+
+def _say(method: str, seconds: float) -> None:
+    err.print(f"{escape(method)}: fitted in {seconds:.1f} s")
+
+
+def _features(
+    items: "Sequence[Item]", training: "TrainingSettings", settings: Settings
+) -> "tuple[npt.NDArray[np.float32] | None, str]":
+    """Return what tells items apart, [num_items, n], and what it is: texts, else tags."""
+    from riverrun.bench.quality import tag_features
+    from riverrun.cli.evaluate import text_cache
+
+    if any(item.text for item in items):
+        from trainer.text_embeddings import catalogue_text_embeddings
+        from trainer.text_tower import load_text_tower
+
+        err.print("embedding texts ...")
+        tower = load_text_tower(training.text)
+        with text_cache(settings) as cache:
+            texts = [item.text for item in items]
+            return catalogue_text_embeddings(tower, texts, training.text, cache), "text embeddings"
+    if any(item.tags for item in items):
+        return tag_features(items), "tags"
+    return None, "nothing: the items have neither text nor tags"

@@ -1,0 +1,179 @@
+"""`riverrun bench quality`: what it measures, what it refuses, and the shape of its tables."""
+
+import gzip
+import io
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from feature_repo.schema import Item
+from riverrun.bench.quality import (
+    HIT_RATE,
+    NDCG,
+    RECALL,
+    MethodResult,
+    SliceResults,
+    compare,
+    compare_slices,
+    tag_features,
+)
+from riverrun.cli.bench_quality import quality_table, slice_table
+from riverrun.cli.main import main
+from riverrun.protocols import PROTOCOLS
+from tests.support.few_events import ITEMS, START, frame
+from trainer.baselines import FitScorer, ItemKnn, Popularity, Scorer
+from trainer.evaluate import EvaluationRow, evaluate
+from trainer.interactions import Interactions
+from trainer.tasks import leave_one_out_split, temporal_split
+
+EVENTS = [(user, (user * 3 + hour // 2) % 8, hour) for user in range(5) for hour in range(0, 16, 2)]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, home: Path, *arguments: str) -> int:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(
+        "sys.argv", ["riverrun", "bench", "quality", "--home", str(home), *arguments]
+    )
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def printed(table: Table, width: int = 80) -> list[str]:
+    console = Console(width=width, file=io.StringIO())
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def test_a_method_is_fitted_once_for_all_its_tasks_and_scores_what_evaluate_says() -> None:
+    split = temporal_split(frame(EVENTS), ITEMS, START.replace(hour=12))
+    fitted = []
+
+    def fit_knn(past: Interactions, histories: Interactions) -> Scorer:
+        fitted.append(past)
+        return ItemKnn(past, histories)
+
+    methods: dict[str, tuple[FitScorer, ...]] = {"novel": (fit_knn,), "all": (Popularity, fit_knn)}
+    told: list[str] = []
+    results = compare(split, methods, None, 7, lambda name, seconds: told.append(name))
+    assert fitted == [split.past]
+    assert told == ["item-kNN, cosine", "popularity"]
+    novel, every = split.tasks
+    assert [result.row for result in results] == [
+        evaluate(ItemKnn(split.past), novel),
+        evaluate(Popularity(split.past), every),
+        evaluate(ItemKnn(split.past), every),
+    ]
+    for result in results:
+        for name in (NDCG, RECALL, HIT_RATE):
+            low, high = result.intervals[name]
+            assert low <= result.row.metrics[name] <= high
+        assert result.fit_seconds > 0
+        assert result.ms_per_list > 0
+
+
+def test_slices_come_in_one_order_for_every_method() -> None:
+    split = leave_one_out_split(frame(EVENTS), ITEMS)
+    (results,) = compare_slices(split, {"leave-one-out": (Popularity, ItemKnn)})
+    assert results.task == "leave-one-out"
+    names = [row.task for row in results.rows]
+    assert len(names) == 14
+    assert names[:7] == names[7:]
+    assert [row.scorer for row in results.rows] == ["popularity"] * 7 + ["item-kNN, cosine"] * 7
+
+
+def test_tags_tell_items_apart() -> None:
+    items = [Item(item_id="a", tags=("x", "y")), Item(item_id="b", tags=("y",)), Item(item_id="c")]
+    assert tag_features(items).tolist() == [[1, 1], [0, 1], [0, 0]]
+
+
+def test_the_tables_fit_80_columns() -> None:
+    names = ("popularity, last 14 days", "EASE, decayed + last week + own")
+    figures = {NDCG: 0.12345, RECALL: 1.0, "coverage@10": 0.5, "gini@10": 0.25}
+    intervals = {NDCG: (0.1134, 0.1331), RECALL: (1.0, 1.0)}
+    rows = [EvaluationRow(name, "novel", 22_363, figures) for name in names]
+    lines = printed(
+        quality_table("novel", [MethodResult(row, intervals, 123.4, 106.94) for row in rows])
+    )
+    assert lines[0].rstrip() == "novel (22,363 users)"
+    assert not any("…" in line for line in lines)
+    assert sum(".1235" in line and "1.0000" in line and "106.94" in line for line in lines) == 2
+    assert sum(".113–.133" in line for line in lines) == 2
+    split = leave_one_out_split(frame(EVENTS), ITEMS)
+    methods = {"leave-one-out": PROTOCOLS["sequences"].baselines["leave-one-out"]}
+    (slices,) = compare_slices(split, methods)
+    assert isinstance(slices, SliceResults)
+    lines = printed(slice_table(slices))
+    assert lines[0].rstrip() == "leave-one-out, ndcg@10 by number of events"
+    assert not any("…" in line for line in lines)
+    assert ["users", "users", "users", "users", "items", "items", "items"] in map(str.split, lines)
+    assert ["0", "1", "2-5", "6+", "0", "1-5", "6+"] in map(str.split, lines)
+
+
+@pytest.mark.parametrize("preset", PROTOCOLS)
+def test_every_task_of_a_protocol_has_baselines_with_names_of_their_own(preset: str) -> None:
+    events = frame(EVENTS)
+    past = Interactions.from_frame(events, ITEMS)
+    for fits in PROTOCOLS[preset].baselines.values():
+        names = [fit(past, past).name for fit in fits]
+        assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "netflix", "--data", "x"], "--dataset 'netflix' is unknown. Known: online"),
+        (["--data", "absent.csv"], "absent.csv: no such file"),
+        (["--data", "x", "--json", "absent/t.json"], "must be a file in a folder that exists"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    assert run(monkeypatch, tmp_path / "home", *arguments) == 2
+    assert message in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_data_set_of_sequences_is_measured_and_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    lines = [
+        " ".join([str(user), *map(str, random.permutation(30)[:8] + 1)]) for user in range(1, 60)
+    ]
+    data = tmp_path / "Toys.txt.gz"
+    data.write_bytes(gzip.compress("\n".join(lines).encode()))
+    (tmp_path / "Toys_item2attributes.json").write_bytes(
+        orjson.dumps({str(item): [item % 4] for item in range(1, 31)})
+    )
+    arguments = ["--dataset", "beauty", "--data", str(data), "--json", str(tmp_path / "t.json")]
+    assert run(monkeypatch, tmp_path / "home", *arguments, "--slices") == 0
+    out = capsys.readouterr().out
+    assert "leave-one-out (59 users)" in out
+    assert "diversity by tags" in out.replace("\n", " ").replace("  ", " ")
+    document = orjson.loads((tmp_path / "t.json").read_bytes())
+    assert (document["dataset"], document["split"]) == ("beauty", "validation")
+    methods = [result["method"] for result in document["results"]]
+    assert "recency-kNN + skip-Markov" in methods
+    for result in document["results"]:
+        low, high = result[f"{NDCG} 95%"]
+        assert low <= result[NDCG] <= high
+    assert len(document["slices"]) == 7 * len(methods)
+
+
+def test_fits_are_distinct_even_where_they_read_alike() -> None:
+    split = leave_one_out_split(frame(EVENTS), ITEMS)
+    methods = {"leave-one-out": (partial(Popularity), partial(Popularity))}
+    assert len(compare(split, methods, None, 7)) == 2
