@@ -157,7 +157,12 @@ PROTOCOLS = {
         lambda data: last_events_period(data.events, data.items),
         # A click stream: what comes next is the question, and order matters.
         TrainingSettings(
-            horizon_days=0.0, labels_per_position=1, history_length=50, recency_days=36_500.0
+            horizon_days=0.0,
+            labels_per_position=1,
+            history_length=50,
+            recency_days=36_500.0,
+            # Its times are positions: no slice of them is held out.
+            holdout_share=0.0,
         ),
     ),
 }

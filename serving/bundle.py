@@ -7,6 +7,7 @@
     bundles/<version>/candidates/embeddings.npy   float32 [num_items, dimension]
     bundles/<version>/candidates/counts.npy       int64 [num_items], events in training
     bundles/<version>/items.parquet          columns item_id, item (JSON of `schema.Item`)
+    bundles/<version>/ranking/               what candidates are ranked by (`ranking.bundle_files`)
     bundles/<version>/weights/               what a training goes on from; no server reads it
 
 A reader sees a whole bundle or none: it is built under a name that starts with a dot,
@@ -51,6 +52,7 @@ ENCODE_CANDIDATE_FROM_TEXT = "encode_candidate_from_text"
 ENCODE_QUERY = "encode_query"
 ENCODE_QUERY_FROM_EMBEDDINGS = "encode_query_from_embeddings"
 RECOMMEND = "serving_default"
+RANK = "rank"
 
 
 class Signature(NamedTuple):
@@ -86,6 +88,12 @@ SIGNATURES: Mapping[str, Signature] = {
     RECOMMEND: Signature(_QUERY, frozenset({"item_ids", "scores"})),
 }
 
+OPTIONAL_SIGNATURES: Mapping[str, Signature] = {
+    # features float32 [n, num_features], columns as the manifest's `ranking.features`
+    # -> scores float32 [n]. Where there was too little to learn from, a bundle has no ranker.
+    RANK: Signature(frozenset({"features"}), frozenset({"scores"})),
+}
+
 
 class BundleError(ValueError):
     """A bundle that must not be served. The message names the file and the reason."""
@@ -115,6 +123,19 @@ class FileEntry(_Part):
     bytes: Annotated[int, Field(ge=0)]
 
 
+class RankingPart(_Part):
+    """What candidates are ranked by. Empty `sources` and `features`: no ranker was trained.
+
+    tables: of neighbours, with the days over which a history's item fades by e. signals: the
+    columns of `ranking/signals.npy`. sources: whose scores the ranker reads. features: its columns.
+    """
+
+    tables: dict[Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")], Annotated[float, Field(gt=0)]]
+    signals: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+
+
 class Manifest(_Part):
     """What a bundle says of itself."""
 
@@ -133,6 +154,7 @@ class Manifest(_Part):
     data_window: DataWindow
     metrics: dict[str, float] = {}
     model: dict[str, JsonValue] = {}
+    ranking: RankingPart | None = None
     files: dict[str, FileEntry] = {}
 
 
@@ -187,7 +209,10 @@ class Bundle:
 
     @property
     def signatures(self) -> Mapping[str, Any]:
-        """The SavedModel's functions by signature name, called with keyword tensors."""
+        """The SavedModel's functions by signature name, called with keyword tensors.
+
+        Those of `SIGNATURES` are all there.
+        """
         signatures: Mapping[str, Any] = self.model.signatures
         return signatures
 
@@ -317,6 +342,7 @@ def read_ids(file: Path) -> list[str]:
 
 
 def read_array(file: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return the finite array in an `.npy` file, or raise `BundleError`."""
     """Return the array that `write_candidates` wrote, or raise `BundleError`."""
     try:
         array = np.load(file, allow_pickle=False)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from feature_repo.history import UserHistory
 from feature_repo.schema import Item
-from serving.bundle import SIGNATURES, Bundle
+from serving.bundle import OPTIONAL_SIGNATURES, SIGNATURES, Bundle
 from serving.candidate_index import CandidateIndex
 from serving.candidate_space import CandidateSpace
 from serving.encoder import Encoder
@@ -17,6 +17,7 @@ from serving.exact_index import ExactIndex
 from serving.item_rows import ItemRows
 from serving.micro_batching import MicroBatcher
 from serving.prediction.served_signature import ServedSignature
+from serving.ranking.bundle_files import read_ranking
 from serving.ranking.ranking import Ranking
 from serving.saved_model_encoder import SavedModelEncoder
 from serving.settings import BatchingSettings, ServingSettings
@@ -83,7 +84,9 @@ class LiveModel:
         encoder = SavedModelEncoder(bundle, table.embeddings_of, text_cache or TextEmbeddingCache())
         encoder.warm_up()
         signatures = {
-            name: ServedSignature(bundle.signatures[name], settings.batching) for name in SIGNATURES
+            name: ServedSignature(bundle.signatures[name], settings.batching)
+            for name in (*SIGNATURES, *OPTIONAL_SIGNATURES)
+            if name in bundle.signatures
         }
         for signature in signatures.values():
             signature.warm_up()
@@ -92,6 +95,7 @@ class LiveModel:
             encoder,
             table,
             index,
+            ranking=read_ranking(bundle, rows),
             signatures=signatures,
             batching=settings.batching,
         )

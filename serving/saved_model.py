@@ -7,7 +7,15 @@ import tensorflow as tf
 import tensorflow_text  # noqa: F401 - registers the tokeniser's ops
 from scann.scann_ops.py import scann_ops  # noqa: F401 - registers the index's ops
 
-from serving.bundle import ENCODE_TEXT, RECOMMEND, SIGNATURES, BundleError, Manifest
+from serving.bundle import (
+    ENCODE_TEXT,
+    OPTIONAL_SIGNATURES,
+    RANK,
+    RECOMMEND,
+    SIGNATURES,
+    BundleError,
+    Manifest,
+)
 
 
 def load_saved_model(folder: Path, manifest: Manifest) -> Any:
@@ -17,7 +25,8 @@ def load_saved_model(folder: Path, manifest: Manifest) -> Any:
         model = tf.saved_model.load(str(folder))
     except Exception as error:  # TensorFlow raises whatever it met, protobuf's errors included.
         raise BundleError(file, f"cannot be loaded: {type(error).__name__}: {error}") from error
-    for name, signature in SIGNATURES.items():
+    has_ranker = manifest.ranking is not None and bool(manifest.ranking.features)
+    for name, signature in {**SIGNATURES, **(OPTIONAL_SIGNATURES if has_ranker else {})}.items():
         function = model.signatures.get(name)
         if function is None:
             raise BundleError(file, f"has no signature `{name}`.")
@@ -34,4 +43,9 @@ def load_saved_model(folder: Path, manifest: Manifest) -> Any:
         received = model.signatures[name].structured_outputs["embeddings"].shape[-1]
         if received not in (None, width):
             raise BundleError(file, f"`{name}` must return {width} columns. Received: {received}.")
+    if manifest.ranking is not None and manifest.ranking.features:
+        columns = len(manifest.ranking.features)
+        received = model.signatures[RANK].structured_input_signature[1]["features"].shape[-1]
+        if received != columns:
+            raise BundleError(file, f"`{RANK}` must read {columns} columns. Received: {received}.")
     return model

@@ -10,8 +10,9 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import orjson
 
+from feature_repo import item_statistics
 from feature_repo.online_features import CoVisitation, ItemStatistics
-from streaming import co_visitation, fold_in, statistics
+from streaming import co_visitation, fold_in
 from streaming.fold_in import FoldIn
 
 S = TypeVar("S")
@@ -72,7 +73,9 @@ def _decode_fold_in(item_id: str, stored: bytes) -> FoldIn:
     return FoldIn(item_id, bundle_version, timestamp, weight, np.array(vector, np.float64))
 
 
-STATISTICS = AdditiveKind("statistics", _encode_statistics, _decode_statistics, statistics.merge)
+STATISTICS = AdditiveKind(
+    "statistics", _encode_statistics, _decode_statistics, item_statistics.merge
+)
 CO_VISITATION = AdditiveKind(
     "co_visitation", _encode_co_visitation, _decode_co_visitation, co_visitation.merge
 )

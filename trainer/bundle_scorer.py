@@ -7,9 +7,15 @@ import numpy.typing as npt
 
 from feature_repo.history import HistoryEvent, UserHistory
 from serving.bundle import Bundle
+from serving.item_rows import ItemRows
+from serving.ranking.bundle_files import read_ranking
+from serving.ranking.ranking import Ranking
 from serving.saved_model_encoder import SavedModelEncoder
+from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.interactions import Interactions
+from trainer.ranking.past_shop import PastShop
+from trainer.ranking.pipeline_scorer import PipelineScorer
 
 Embeddings = npt.NDArray[np.float32]
 
@@ -53,6 +59,11 @@ class BundleScorer:
         """Encode the users' histories; return float32 [len(users), num_items]."""
         return self.queries(users) @ self._candidates.T
 
+    @property
+    def candidates(self) -> Embeddings:
+        """The candidate embeddings of the histories' items, float32 [num_items, dimension]."""
+        return self._candidates
+
     def queries(self, users: npt.NDArray[np.int64]) -> Embeddings:
         """Return the query embeddings, float32 [len(users), dimension], of the histories."""
         return self.encoder.encode_queries([self._history(int(user)) for user in users])
@@ -75,3 +86,28 @@ class BundleScorer:
             for event in range(max(start, end - self._max_history), end)
         )
         return UserHistory(columns.user_ids[user], events)
+
+
+def bundle_pipeline(
+    name: str,
+    bundle: Bundle,
+    histories: Interactions,
+    text_cache: TextEmbeddingCache,
+    serving: ServingSettings,
+) -> PipelineScorer:
+    """Return the lists that `bundle` would serve to the users of `histories`, as a scorer."""
+    scorer = BundleScorer(bundle, histories, text_cache, name)
+
+    def ranking_over(rows: ItemRows) -> Ranking | None:
+        # Its tables name all of its candidates, also those that are not asked for.
+        rows.add(bundle.candidate_ids)
+        return read_ranking(bundle, rows)
+
+    shop = PastShop(
+        histories,
+        ranking_over,
+        scorer.candidates,
+        serving,
+        max_history=bundle.manifest.max_history,
+    )
+    return PipelineScorer(name, shop, scorer.queries)

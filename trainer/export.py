@@ -4,10 +4,12 @@ The SavedModel's signatures, their arguments and results are those of `serving.b
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 import orjson
@@ -15,6 +17,8 @@ import tensorflow as tf
 from scann.scann_ops.py import scann_ops
 
 from serving import bundle
+from serving.ranking.bundle_files import RankingData, write_ranking
+from serving.ranking.settings import SOURCES
 from serving.saved_model_encoder import TEXT_TOWER_DIGEST
 from trainer.text_tower import text_tower_digest
 from trainer.train import TrainedModel
@@ -35,11 +39,14 @@ def export_bundle(
     parent: str | None = None,
     start: str = "",
     metrics: Mapping[str, float] | None = None,
+    ranking: RankingData | None = None,
+    ranker: keras.Model | None = None,
 ) -> Path:
     """Write the model and its catalogue as a new bundle, and return its folder.
 
     The bundle is published but not served until `serving.bundle.set_current` names it. `start`
-    says what the training went on from; `parent` is what served then.
+    says what the training went on from; `parent` is what served then. `ranking` is what candidates
+    are ranked by, with the trained `ranker` where there is one.
     """
     items = model.interactions.items
     candidate_ids = [item.item_id for item in items]
@@ -67,8 +74,11 @@ def export_bundle(
             TEXT_TOWER_DIGEST: text_tower_digest(model.text_tower, model.settings.text),
         },
     )
+    if ranking is not None and ranker is not None:
+        ranking = replace(ranking, sources=SOURCES)
+    manifest = manifest.model_copy(update={"ranking": ranking.part if ranking else None})
     with bundle.building(bundles, manifest.version) as folder:
-        module = ServingModule(model, candidate_ids, embeddings, manifest.top_k)
+        module = ServingModule(model, candidate_ids, embeddings, manifest.top_k, ranker)
         signatures = module.signatures()
         tf.saved_model.save(
             module,
@@ -80,6 +90,8 @@ def export_bundle(
         counts = np.bincount(model.interactions.item, minlength=len(items))
         bundle.write_candidates(folder, candidate_ids, embeddings, counts)
         bundle.write_items(folder, items)
+        if ranking is not None:
+            write_ranking(folder, ranking)
         event_types = model.interactions.event_types
         write_weights(folder, model.two_tower, event_types, model.settings.text)
         return bundle.publish(bundles, folder, manifest)
@@ -95,6 +107,7 @@ class ServingModule(tf.Module):
         candidate_ids: ids in row order.
         embeddings: float32 [num_items, dimension].
         top_k: how many candidates `serving_default` returns.
+        ranker: what was trained to rank them, if anything.
     """
 
     def __init__(
@@ -103,8 +116,10 @@ class ServingModule(tf.Module):
         candidate_ids: Sequence[str],
         embeddings: npt.NDArray[np.float32],
         top_k: int,
+        ranker: keras.Model | None = None,
     ) -> None:
         super().__init__()
+        self.ranker = ranker
         self.text_tower = model.text_tower
         self.query_tower = model.two_tower.query_tower
         self.candidate_tower = model.two_tower.candidate_tower
@@ -216,6 +231,11 @@ class ServingModule(tf.Module):
             rows, scores = searcher.search_batched(queries)
         return {"item_ids": tf.gather(self.candidate_ids, rows), "scores": scores}
 
+    def rank(self, features: Any) -> dict[str, Any]:
+        """Score candidates by their features."""
+        assert self.ranker is not None, "traced where there is one"
+        return {"scores": self.ranker(features, training=False)}
+
     def signatures(self) -> dict[str, Any]:
         """Trace every signature with named, typed arguments of free batch size and length."""
         strings = tf.TensorSpec([None], tf.string)
@@ -243,7 +263,12 @@ class ServingModule(tf.Module):
             "timestamps": times,
             "query_text_embedding": text,
         }
+        rank = {}
+        if self.ranker is not None:
+            features = tf.TensorSpec([None, self.ranker.input_shape[-1]], tf.float32)
+            rank[bundle.RANK] = _trace(self.rank, {"features": features})
         return {
+            **rank,
             bundle.ENCODE_TEXT: _trace(self.encode_text, {"texts": strings}),
             bundle.ENCODE_CANDIDATE: _trace(self.encode_candidate, {**item, "text": strings}),
             bundle.ENCODE_CANDIDATE_FROM_TEXT: _trace(

@@ -80,6 +80,20 @@ class Interactions:
         first_event = np.searchsorted(user, np.arange(len(every) + 1)).astype(np.int64)
         return replace(self, user_ids=every, user=user, first_event=first_event)
 
+    def frame(self) -> pl.DataFrame:
+        """Return the events as `from_frame` reads them, numbered in their order."""
+        ids = np.array([item.item_id for item in self.items], dtype=object)
+        columns = {
+            "event_id": [f"{number:012}" for number in range(len(self.item))],
+            "user_id": np.array(self.user_ids, dtype=object)[self.user],
+            "item_id": ids[self.item],
+            "event_type": np.array(self.event_types, dtype=object)[self.event_type],
+            "timestamp": self.timestamp,
+        }
+        strings = dict.fromkeys(("event_id", "user_id", "item_id", "event_type"), pl.String())
+        frame = pl.DataFrame(columns, schema={**strings, "timestamp": pl.Int64()})
+        return frame.with_columns(pl.from_epoch("timestamp", "us").dt.replace_time_zone("UTC"))
+
 
 def _strings(column: pl.Series) -> npt.NDArray[np.object_]:
     return np.array(column.to_list(), dtype=object)

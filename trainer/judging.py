@@ -5,26 +5,35 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import keras
 import numpy as np
+import numpy.typing as npt
 import orjson
 import structlog
 
 from serving.bundle import Bundle, BundleError, current_bundle
+from serving.ranking.bundle_files import RankingData
+from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer, baselines
-from trainer.bundle_scorer import BundleScorer
+from trainer.bundle_scorer import bundle_pipeline
 from trainer.evaluate import NDCG_AT, EvaluationRow, evaluate
 from trainer.gates import CANDIDATE, CURRENT
 from trainer.interactions import Interactions
 from trainer.material import Material
+from trainer.ranking.fit import NewestSlice, fit_ranker, fit_tables
+from trainer.ranking.past_shop import PastShop, ranking_of
+from trainer.ranking.pipeline_scorer import PipelineScorer
+from trainer.ranking.ranker import as_ranker
 from trainer.settings import TrainingSettings
 from trainer.start import Start
 from trainer.tasks import EvaluationTask, temporal_split
 from trainer.train import Progress, TrainedModel
 
 NDCG = f"ndcg@{NDCG_AT}"
-TWO_TOWER = CANDIDATE
+TWO_TOWER = "two-tower"
 
+Embeddings = npt.NDArray[np.float32]
 MakeScorer = Callable[[Interactions], Scorer]
 """From the histories that are asked about."""
 
@@ -38,6 +47,7 @@ class Judgement:
 
     epochs: int
     rows: Sequence[EvaluationRow]
+    ranker: keras.Model | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +58,40 @@ class _Epoch:
 
 
 class _BestEpoch:
-    """The best epoch so far, in a file beside the checkpoints, so that both are gone on from."""
+    """The best epoch so far, in files beside the checkpoints, so that both are gone on from."""
 
-    def __init__(self, file: Path | None) -> None:
-        self._file = file
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
         self._best: _Epoch | None = None
+        self._embeddings: dict[str, Embeddings] = {}
 
     def read(self) -> _Epoch | None:
-        if self._file is None:
+        if self._folder is None:
             return self._best
         try:
-            read = orjson.loads(self._file.read_bytes())
+            read = orjson.loads((self._folder / "best-epoch.json").read_bytes())
         except FileNotFoundError:
             return None
         rows = [EvaluationRow(**row) for row in read["rows"]]
         return _Epoch(read["number"], read["value"], rows)
 
-    def write(self, best: _Epoch) -> None:
-        self._best = best
-        if self._file is not None:
-            replacement = self._file.with_suffix(".unfinished")
-            replacement.write_bytes(orjson.dumps(best))
-            replacement.replace(self._file)
+    def embeddings(self, name: str) -> Embeddings:
+        """Return "queries" or "candidates" of the epoch."""
+        if self._folder is None:
+            return self._embeddings[name]
+        embeddings: Embeddings = np.load(self._folder / f"best-{name}.npy", allow_pickle=False)
+        return embeddings
+
+    def write(self, best: _Epoch, **embeddings: Embeddings) -> None:
+        if self._folder is None:
+            self._best, self._embeddings = best, embeddings
+            return
+        # The number last: killed before it, the epoch is done again, and so are these.
+        for name, each in embeddings.items():
+            np.save(self._folder / f"best-{name}.npy", each, allow_pickle=False)
+        replacement = self._folder / "best-epoch.unfinished"
+        replacement.write_bytes(orjson.dumps(best))
+        replacement.replace(self._folder / "best-epoch.json")
 
 
 def judge_epochs(
@@ -78,36 +100,86 @@ def judge_epochs(
     current: MakeScorer | None,
     checkpoints: Path | None,
     on_step: Callable[[Progress], None],
+    serving: ServingSettings,
 ) -> Judgement:
-    """Train on what is before the newest slice, and ask after each epoch about the slice.
+    """Train on what is before the newest slice, ask after each epoch about it, learn to rank it.
 
-    The rows are of the best epoch, of the baselines, and of `current`. Without a slice, because
+    The rows are of the best epoch's two-tower, of the list as a whole, of the baselines, and of
+    `current`, for users from whom the ranker has not learned. Without a slice, because
     none is held out or nobody answers it, no training is done, and all epochs count as best.
     """
     settings = start.settings(material.settings)
-    split = temporal_split(material.events, material.items, _cut(material, start))
-    # Who returns to what they know is asked by one task only.
-    tasks = [_sampled(task, settings.seed) for task in split.tasks if len(task.users)]
-    if not settings.holdout_share or not tasks:
+    cut = _cut(material, start)
+    split = temporal_split(material.events, material.items, cut)
+    if not settings.holdout_share or not len(split.tasks[-1].users):
         return Judgement(settings.epochs, ())
+    judged = _judged(split.tasks[-1], settings)
+    # Who returns to what they know is asked by one task only.
+    tasks = [part for task in split.tasks if len((part := _of_users(task, judged)).users)]
     embeddings = material.text_embeddings_of(split.past.items)
     every = tasks[-1]
-    kept = _BestEpoch(None if checkpoints is None else checkpoints / "best-epoch.json")
+    kept = _BestEpoch(checkpoints)
 
     def judge(epoch: int, model: TrainedModel) -> None:
-        scorer = two_tower_scorer(model)
+        candidates = model.candidate_embeddings()
+        queries = model.query_embeddings(np.arange(len(split.past.user_ids)), candidates)
+        scorer = EmbeddingScorer(TWO_TOWER, queries, candidates)
         value = evaluate(scorer, every).metrics[NDCG]
         best = kept.read()
         if best is None or value > best.value:
             rows = [evaluate(scorer, task, embeddings) for task in tasks]
-            kept.write(_Epoch(epoch, value, rows))
+            kept.write(_Epoch(epoch, value, rows), queries=queries, candidates=candidates)
 
     material.trained(split.past, start, checkpoints=checkpoints, on_step=on_step, on_epoch=judge)
     best = kept.read()
     assert best is not None, "a training has an epoch"
-    scorers = [*baselines(split.past), *([current(split.past)] if current else [])]
-    others = [evaluate(scorer, task, embeddings) for scorer in scorers for task in tasks]
-    return Judgement(best.number, [*others, *best.rows])
+    queries, candidates = kept.embeddings("queries"), kept.embeddings("candidates")
+    ranker, data = None, None
+    if settings.ranking.enabled:
+        judged_ids = {split.past.user_ids[user] for user in judged}
+        end = material.interactions.end + timedelta(microseconds=1)
+        newest = NewestSlice(split.past, cut, end, queries, candidates, judged_ids)
+        ranker = fit_ranker(
+            material.events,
+            newest,
+            material.text_embeddings_of,
+            settings.ranking,
+            serving,
+            max_history=settings.history_length,
+            seed=settings.seed,
+        )
+        data = fit_tables(split.past, embeddings, settings.ranking)
+    pipeline = pipeline_scorer(
+        CANDIDATE, split.past, data, ranker, queries, candidates, serving, settings
+    )
+    scorers = [*baselines(split.past), *([current(split.past)] if current else []), pipeline]
+    rows = [evaluate(scorer, task, embeddings) for scorer in scorers for task in tasks]
+    return Judgement(best.number, [*best.rows, *rows], ranker)
+
+
+def pipeline_scorer(
+    name: str,
+    histories: Interactions,
+    data: RankingData | None,
+    ranker: keras.Model | None,
+    queries: Embeddings,
+    candidates: Embeddings,
+    serving: ServingSettings,
+    settings: TrainingSettings,
+) -> PipelineScorer:
+    """Return the list as the service would make it for users of `histories`, as a scorer.
+
+    queries: float32 [num_users, dimension]; candidates: float32 [num_items, dimension].
+    """
+    function = None if ranker is None else as_ranker(ranker)
+    shop = PastShop(
+        histories,
+        (lambda rows: None) if data is None else ranking_of(data.tables, data.signals, function),
+        candidates,
+        serving,
+        max_history=settings.history_length,
+    )
+    return PipelineScorer(name, shop, lambda users: queries[users])
 
 
 def two_tower_scorer(model: TrainedModel, histories: Interactions | None = None) -> EmbeddingScorer:
@@ -130,7 +202,9 @@ def two_tower_scorer(model: TrainedModel, histories: Interactions | None = None)
     return EmbeddingScorer(TWO_TOWER, model.query_embeddings(users, candidates), candidates)
 
 
-def current_scorer(bundles: Path, text_cache: TextEmbeddingCache) -> MakeScorer | None:
+def current_scorer(
+    bundles: Path, text_cache: TextEmbeddingCache, serving: ServingSettings
+) -> MakeScorer | None:
     """Return what makes a scorer of the bundle that serves; None where none does.
 
     It has seen the newest slice as far as its own data reach: it is flattered, if anything. One
@@ -144,19 +218,29 @@ def current_scorer(bundles: Path, text_cache: TextEmbeddingCache) -> MakeScorer 
     except BundleError as error:
         structlog.get_logger(__name__).warning("current_bundle_not_compared", reason=str(error))
         return None
-    return lambda histories: BundleScorer(bundle, histories, text_cache, CURRENT)
+    return lambda histories: bundle_pipeline(CURRENT, bundle, histories, text_cache, serving)
 
 
-def _sampled(task: EvaluationTask, seed: int) -> EvaluationTask:
-    """Return the task for at most `JUDGED_USERS` of its users, drawn once."""
-    if len(task.users) <= JUDGED_USERS:
-        return task
-    drawn = np.random.default_rng(seed).choice(len(task.users), JUDGED_USERS, replace=False)
+def _judged(task: EvaluationTask, settings: TrainingSettings) -> npt.NDArray[np.int64]:
+    """Return the users by whom a model is judged, drawn once.
+
+    At most `JUDGED_USERS`; where the others are enough for a ranker to learn from, half of all.
+    """
+    users, ranking = task.users, settings.ranking
+    count = min(JUDGED_USERS, len(users))
+    if ranking.enabled and ranking.slices and len(users) >= 2 * ranking.min_users:
+        count = min(count, -(-len(users) // 2))
+    drawn = np.random.default_rng(settings.seed).choice(len(users), count, replace=False)
+    return np.sort(users[drawn])
+
+
+def _of_users(task: EvaluationTask, users: npt.NDArray[np.int64]) -> EvaluationTask:
+    rows = np.flatnonzero(np.isin(task.users, users)).tolist()
     return replace(
         task,
-        users=task.users[drawn],
-        relevant=[task.relevant[row] for row in drawn],
-        excluded=[task.excluded[row] for row in drawn],
+        users=task.users[rows],
+        relevant=[task.relevant[row] for row in rows],
+        excluded=[task.excluded[row] for row in rows],
     )
 
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import keras
 import polars as pl
 
 from feature_repo.offline_features import OfflineFeatures
@@ -29,6 +30,8 @@ from trainer.gates import CANDIDATE, refusals
 from trainer.interactions import Interactions
 from trainer.judging import current_scorer, judge_epochs
 from trainer.material import Material
+from trainer.ranking.fit import fit_tables
+from trainer.ranking.ranker import blank_ranker
 from trainer.settings import TrainingSettings
 from trainer.start import Start, choose_start, start_from
 from trainer.text_embeddings import catalogue_text_embeddings
@@ -37,6 +40,8 @@ from trainer.train import Progress
 
 START, CHOICE, VERSION = "start", "choice", "version"
 """Names of notes."""
+
+RANKER_WEIGHTS = "ranker.weights.h5"
 
 Notes = MutableMapping[str, Any]
 """What the steps of a refresh have found out, as JSON."""
@@ -95,7 +100,8 @@ def refresh(
 
     1. Embed the catalogue's texts, those that the cache lacks, and find what to go on from.
     2. Hold out the newest slice; train on what is before it, and keep the number of epochs
-       whose model answers it best. Ask the current bundle and the baselines the same.
+       whose model answers it best. Learn from it how to rank what all sources propose. Ask the
+       list as a whole, the current bundle and the baselines the same.
     3. Train on everything for so many epochs, and export: published, but not served.
     4. Check the bundle as a server would, and hold both against the gates.
     5. Make it the current bundle.
@@ -115,6 +121,7 @@ def refresh(
     if checkpoints is not None and notes is not None and not notes:
         shutil.rmtree(checkpoints, ignore_errors=True)
     notes = {} if notes is None else notes
+    serving = serving or ServingSettings()
     if not items:
         raise ValueError("the catalogue is empty: import items first.")
     # 1.
@@ -133,17 +140,29 @@ def refresh(
     if version := notes[START]["version"]:
         start = start_from(bundles / version, settings)
     # 2.
+    ranker: keras.Model | None = None
     if CHOICE not in notes:
         if settings.holdout_share:
             listener.stage("Training, the newest slice held out")
         choice = judge_epochs(
             material,
             start,
-            current_scorer(bundles, text_cache) if gates else None,
+            current_scorer(bundles, text_cache, serving) if gates else None,
             _folder(checkpoints, "held-out"),
             listener.step,
+            serving,
         )
-        notes[CHOICE] = {"epochs": choice.epochs, "rows": [asdict(row) for row in choice.rows]}
+        ranker = choice.ranker
+        if ranker is not None and checkpoints is not None:
+            ranker.save_weights(checkpoints / RANKER_WEIGHTS)
+        notes[CHOICE] = {
+            "epochs": choice.epochs,
+            "rows": [asdict(row) for row in choice.rows],
+            "ranker": ranker is not None,
+        }
+    elif notes[CHOICE].get("ranker") and checkpoints is not None:
+        ranker = blank_ranker(settings.ranking)
+        ranker.load_weights(checkpoints / RANKER_WEIGHTS)
     epochs = int(notes[CHOICE]["epochs"])
     rows = [EvaluationRow(**row) for row in notes[CHOICE]["rows"]]
     # 3.
@@ -168,11 +187,17 @@ def refresh(
             parent=start.version or current_version(bundles),
             start=str(start),
             metrics=_metrics(rows),
+            ranking=(
+                fit_tables(interactions, embeddings, settings.ranking)
+                if settings.ranking.enabled
+                else None
+            ),
+            ranker=ranker,
         )
     # 4.
     if gates:
         listener.stage("Checking the bundle")
-        checks = check_bundle(bundle, interactions, serving or ServingSettings(), text_cache)
+        checks = check_bundle(bundle, interactions, serving, text_cache)
         if reasons := refusals(rows, checks, gates):
             return Refresh(bundle, epochs, rows, reasons, str(start))
     # 5.

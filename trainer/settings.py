@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from trainer.ranking.settings import RankerSettings
+
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -80,6 +82,9 @@ class TrainingSettings(BaseModel):
     # The newest share of the time is held out to choose the number of epochs and to report by;
     # 0 trains once, for all epochs.
     holdout_share: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+
+    # What candidates are ranked by.
+    ranking: RankerSettings = RankerSettings()
 
     # The optimisation.
     epochs: Annotated[int, Field(ge=1)] = 10

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from feature_repo.history import UserHistory
+from serving.candidates import Candidates
 from serving.catalogue import Catalogue
 from serving.item_rows import Mask, Rows
 from serving.live_model import LiveModel
 from serving.requests import RecommendRequest
 from serving.reranking.reranker import Reranker
 from serving.settings import ServingSettings
-from serving.sources.candidate_source import Candidates, Context
+from serving.sources.candidate_source import Context
 from serving.sources.two_tower import TwoTowerSource
 
 REPEATS = 1_000

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,6 @@ from riverrun.settings import Settings, load_settings
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    import polars as pl
 
     from serving.text_embedding_cache import TextEmbeddingCache
     from trainer.baselines import Scorer
@@ -95,9 +94,8 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Question:
-    """Events, how they are split into past and future, and what to train with."""
+    """Past and future, and what to train with."""
 
-    events: "pl.DataFrame"
     split: "Split"
     training: "TrainingSettings"
 
@@ -136,7 +134,7 @@ def _preset_question(preset: str, data: Path | None, *, validation: bool) -> _Qu
     protocol = PROTOCOLS[preset]
     loaded = load_preset(preset, data)
     split = (protocol.validation if validation else protocol.test)(loaded)
-    return _Question(loaded.events, split, protocol.settings)
+    return _Question(split, protocol.settings)
 
 
 def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
@@ -164,51 +162,78 @@ def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
             f"{settings.archive}: nobody who acted before {cut:%Y-%m-%d %H:%M} UTC acted on a "
             "known item from then on, so there is nothing to ask about."
         )
-    return _Question(events, split, settings.training)
+    return _Question(split, settings.training)
 
 
 def _trained(question: _Question, settings: Settings) -> _Evaluation:
-    """Train on the split's past, and ask."""
+    """Train on the split's past as a refresh does, and ask."""
+    import numpy as np
+
     from feature_repo.offline_features import OfflineFeatures
     from riverrun.cli.training_progress import refresh_progress
-    from trainer.history_examples import joined_windows
-    from trainer.judging import two_tower_scorer
+    from trainer.judging import judge_epochs, pipeline_scorer, two_tower_scorer
+    from trainer.material import Material
+    from trainer.ranking.fit import fit_tables
+    from trainer.start import Start
     from trainer.text_embeddings import catalogue_text_embeddings
     from trainer.text_tower import load_text_tower
-    from trainer.train import train
 
     split, training = question.split, question.training
+    past = split.past
     with (
         text_cache(settings) as cache,
         TemporaryDirectory() as features,
         refresh_progress() as listener,
     ):
-        start = time.monotonic()
+        start, cold = time.monotonic(), Start(None, "an evaluation begins from nothing")
         listener.stage("Embedding texts")
         tower = load_text_tower(training.text)
-        texts = [item.text for item in split.past.items]
+        texts = [item.text for item in past.items]
         embeddings = catalogue_text_embeddings(tower, texts, training.text, cache, listener.texts)
-        listener.stage("Training")
-        windows = joined_windows(
-            question.events, split.past, training, OfflineFeatures(Path(features))
+        material = Material(
+            past.frame(),
+            past.items,
+            past,
+            training,
+            tower,
+            embeddings,
+            OfflineFeatures(Path(features)),
         )
         try:
-            model = train(split.past, windows, training, tower, embeddings, on_step=listener.step)
+            listener.stage("Training, the newest slice held out")
+            choice = judge_epochs(material, cold, None, None, listener.step, settings.serving)
+            listener.stage("Training")
+            model = material.trained(past, cold, on_step=listener.step, stop_after=choice.epochs)
         except ValueError as error:
             raise UserError(f"cannot train on the past: {error}") from error
+        data = fit_tables(past, embeddings, training.ranking) if training.ranking.enabled else None
         seconds = time.monotonic() - start
         listener.stage("Evaluating")
-        rows = _rows(split, two_tower_scorer(model, split.histories), embeddings)
+        asked = replace(model, interactions=split.histories)
+        candidates = model.candidate_embeddings()
+        queries = asked.query_embeddings(np.arange(len(split.histories.user_ids)), candidates)
+        pipeline = pipeline_scorer(
+            "all together",
+            split.histories,
+            data,
+            choice.ranker,
+            queries,
+            candidates,
+            settings.serving,
+            training,
+        )
+        rows = _rows(split, [two_tower_scorer(model, split.histories), pipeline], embeddings)
     err.print()
+    ranker = "" if choice.ranker is None else ", and a ranker,"
     return _Evaluation(
-        split, rows, f"two-tower trained {training.epochs} epochs in {seconds:.0f} s"
+        split, rows, f"two-tower of {choice.epochs} epochs{ranker} trained in {seconds:.0f} s"
     )
 
 
 def _served(settings: Settings) -> _Evaluation:
     """Ask the bundle that serves about what happened after the last event it was trained on."""
     from serving.bundle import Bundle, BundleError, current_bundle
-    from trainer.bundle_scorer import BundleScorer
+    from trainer.bundle_scorer import BundleScorer, bundle_pipeline
 
     try:
         path = current_bundle(settings.bundles)
@@ -222,9 +247,10 @@ def _served(settings: Settings) -> _Evaluation:
         raise UserError(f"{path} does not say when the events that it was trained on end.")
     split = _own_question(settings, end + timedelta(microseconds=1)).split
     with text_cache(settings) as cache:
-        scorer = BundleScorer(bundle, split.histories, cache)
+        scorer = BundleScorer(bundle, split.histories, cache, "two-tower")
         embeddings = scorer.encoder.encode_text([item.text for item in split.past.items])
-        rows = _rows(split, scorer, embeddings)
+        pipeline = bundle_pipeline("all together", bundle, split.histories, cache, settings.serving)
+        rows = _rows(split, [scorer, pipeline], embeddings)
     return _Evaluation(
         split, rows, f"bundle {path.name} trained on events until {end:%Y-%m-%d %H:%M} UTC"
     )
@@ -244,13 +270,13 @@ def text_cache(settings: Settings) -> "Iterator[TextEmbeddingCache]":
 
 
 def _rows(
-    split: "Split", model: "Scorer", features: "npt.NDArray[np.float32]"
+    split: "Split", models: "Sequence[Scorer]", features: "npt.NDArray[np.float32]"
 ) -> "list[EvaluationRow]":
-    """Return the baselines' and the model's rows for every task."""
+    """Return the baselines' and the models' rows for every task."""
     from trainer.baselines import baselines
     from trainer.evaluate import evaluate
 
-    scorers = [*baselines(split.past, split.histories), model]
+    scorers = [*baselines(split.past, split.histories), *models]
     return [evaluate(scorer, task, features) for task in split.tasks for scorer in scorers]
 
 

@@ -4,7 +4,7 @@ No feature names an item or a user: what is learned is how to weigh, and holds f
 users that come later.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -13,56 +13,12 @@ from feature_repo.schema import microseconds
 from serving.candidates import Scores
 from serving.catalogue import UNPUBLISHED
 from serving.item_rows import Rows
-from serving.ranking.item_signals import SIGNALS, ItemSignals
+from serving.ranking.feature_names import LOGARITHMIC, OF_A_SOURCE
+from serving.ranking.item_signals import NO_SIGNALS, SIGNALS, ItemSignals
 from serving.ranking.taste import Taste
 from serving.sources.candidate_source import Context
 from serving.sources.trending import TrendingSource
 from serving.user_acts import DAY
-
-OF_A_SOURCE = ("score", "relative", "rank")
-"""The score, less the best one where it is a logarithm; the score scaled to 0..1 over the
-candidates; log(1 + rank) among them, ties sharing the best."""
-
-OF_ITEMS = (
-    "worth_hour",
-    "worth_day",
-    "worth_week",
-    "popularity_month",
-    "popularity_year",
-    "trend",
-    "repeat_share",
-    "repeat_days",
-    "age",
-    "has_age",
-    "price",
-)
-"""Logarithms of 1 + the counts, days and prices; `trend` is the log ratio of the month's popularity
-to what the year's lets expect."""
-
-OF_USERS = ("num_events", "num_items", "items_per_moment", "repeats")
-"""Logarithms of 1 + the counts; `repeats` is the share of items with several events."""
-
-OF_PAIRS = (
-    "acted",
-    "times",
-    "days_since",
-    "days_between",
-    "due",
-    "category_share",
-    "brand_share",
-    "price_difference",
-)
-"""Of the user with the item: whether, how often, and how long ago the user acted on it, in
-logarithms; the log ratio of that time to the item's usual one, where it has one."""
-
-LOGARITHMIC = frozenset({"two_tower"})
-"""Sources whose scores are logarithms up to a constant."""
-
-
-def feature_names(sources: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the columns of `ranking_features`."""
-    of_sources = [f"{source}.{name}" for source in sources for name in OF_A_SOURCE]
-    return (*of_sources, *OF_ITEMS, *OF_USERS, *OF_PAIRS)
 
 
 def ranking_features(
@@ -70,12 +26,12 @@ def ranking_features(
     scores: Mapping[str, Scores],
     context: Context,
     trending: TrendingSource,
-    signals: ItemSignals,
 ) -> npt.NDArray[np.float32]:
     """Return float32 [n, len(feature_names(scores))] of the candidates `rows`.
 
     scores: of each source, what it says of every row, float32 [n].
     """
+    signals = context.model.ranking.signals if context.model.ranking else NO_SIGNALS
     columns = [column for name, each in scores.items() for column in _of_source(name, each)]
     columns += _of_items(rows, context, trending, signals)
     columns += _of_users(rows, context)

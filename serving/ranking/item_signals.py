@@ -31,3 +31,7 @@ class ItemSignals:
         """Return float32 [n, 4]."""
         known = rows < len(self.values)
         return np.where(known[:, None], self.values[np.where(known, rows, 0)], np.float32(0))
+
+
+NO_SIGNALS = ItemSignals(np.zeros((1, len(SIGNALS)), dtype=np.float32))
+"""Nothing is known of any item."""

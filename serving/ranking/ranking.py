@@ -13,7 +13,7 @@ from serving.ranking.item_signals import ItemSignals
 
 
 class Ranker:
-    """The bundle's `rank` signature: features float32 [n, num_features] -> scores float32 [n].
+    """The bundle's `rank` signature, called with features float32 [n, num_features].
 
     sources: whose scores are among the features, in their order.
     """
@@ -24,7 +24,7 @@ class Ranker:
 
     def score(self, features: npt.NDArray[np.float32]) -> Scores:
         """Return float32 [n]."""
-        scores: Scores = self._function(features)
+        scores: Scores = np.asarray(self._function(features=features)["scores"], np.float32)
         return scores
 
 

@@ -11,7 +11,6 @@ from serving.fusion import Share, mixed_scores, reciprocal_rank_scores, shares_o
 from serving.item_rows import Rows
 from serving.live_model import LiveModel
 from serving.ranking.features import ranking_features
-from serving.ranking.ranking import Ranking
 from serving.settings import ServingSettings
 from serving.sources.buy_again import BuyAgainSource
 from serving.sources.candidate_source import CandidateSource, Context
@@ -104,8 +103,7 @@ class RankingStage:
         """
         if context.query is None:
             return Ranked(np.empty(0, np.int64), np.empty(0, np.float32), [])
-        pool = self.pool(context)
-        scores = self._score(pool, context)
+        pool, scores = self.scored(context)
         order = np.argsort(-scores, kind="stable")[:count]
         rows, scores = pool.rows[order], scores[order]
         sources = pool.proposers(rows)
@@ -118,13 +116,21 @@ class RankingStage:
             sources += [(self.two_tower.name,)] * len(behind)
         return Ranked(rows, scores, sources)
 
+    def scored(self, context: Context) -> tuple[Pool, Scores]:
+        """Return the candidates for a user something is known of, with their scores."""
+        pool = self._pool(context, self._asked(context.model))
+        return pool, self._score(pool, context)
+
     def pool(self, context: Context) -> Pool:
-        """Return the candidates of a request by whose user something is known."""
+        """Return what all sources propose for a user something is known of."""
+        return self._pool(context, self._sources)
+
+    def _pool(self, context: Context, sources: Sequence[CandidateSource]) -> Pool:
         sizes = {self.two_tower.name: self._pool_size}
         return Pool.of(
             {
                 source.name: source.propose(context, sizes.get(source.name, self._source_size))
-                for source in self._asked(context.model)
+                for source in sources
             },
             context,
         )
@@ -134,12 +140,12 @@ class RankingStage:
         return any(source.name in OF_EVENTS for source in self._asked(model))
 
     def features(
-        self, pool: Pool, sources: Sequence[str], ranking: Ranking, context: Context
+        self, pool: Pool, sources: Sequence[str], context: Context
     ) -> npt.NDArray[np.float32]:
         """Return the features of the pool; a source that is off says 0 of everything."""
         nothing = np.zeros(len(pool.rows), dtype=np.float32)
         scores = {name: pool.scores.get(name, nothing) for name in sources}
-        return ranking_features(pool.rows, scores, context, self._trending, ranking.signals)
+        return ranking_features(pool.rows, scores, context, self._trending)
 
     def _asked(self, model: LiveModel) -> list[CandidateSource]:
         if self._is_learned(model):
@@ -154,7 +160,7 @@ class RankingStage:
     def _score(self, pool: Pool, context: Context) -> Scores:
         ranking, settings = context.model.ranking, self._settings
         if ranking and ranking.ranker and self._is_learned(context.model):
-            features = self.features(pool, ranking.ranker.sources, ranking, context)
+            features = self.features(pool, ranking.ranker.sources, context)
             return ranking.ranker.score(features)
         rows_of = {name: each.rows for name, each in pool.proposals.items()}
         if settings.fusion == "voting":

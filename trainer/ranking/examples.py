@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 from scipy import sparse
 
-from serving.ranking.features import feature_names
+from serving.ranking.feature_names import feature_names
 from serving.ranking.settings import SOURCES
 from trainer.interactions import Interactions
 from trainer.ranking.past_shop import PastShop
@@ -78,15 +78,18 @@ def examples_of(
     shop: PastShop,
     labels: sparse.csr_array,
     users: npt.NDArray[np.int64],
+    queries: Floats | None,
 ) -> Examples:
     """Ask the shop for candidates for each user, and label them.
+
+    queries: float32 [num_users, dimension] of all users of the shop; None asks without.
 
     A request of which no candidate was acted on tells nothing, and is left out. The others weigh
     the square root of how many were: who buys much shall count for more, but not for all.
     """
     parts = []
     for user in users.tolist():
-        context = shop.context(user)
+        context = shop.context(user, None if queries is None else queries[user])
         pool = shop.stage.pool(context)
         wanted = np.zeros(shop.num_items, dtype=np.float32)
         row = slice(labels.indptr[user], labels.indptr[user + 1])
@@ -94,7 +97,7 @@ def examples_of(
         found = wanted[pool.rows]
         if not (positives := np.count_nonzero(found)):
             continue
-        features = shop.stage.features(pool, SOURCES, shop.ranking, context)
+        features = shop.stage.features(pool, SOURCES, context)
         weights = np.full(len(found), np.sqrt(positives), dtype=np.float32)
         parts.append(Examples(features, found, weights, 1))
     return Examples.joined(parts)

@@ -1,8 +1,6 @@
 """A shop as it was at a moment, asked as the service is asked: by the service's own code."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,82 +27,66 @@ from trainer.interactions import Interactions
 Floats = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Embeddings:
-    """A two-tower's: queries float32 [num_users, dimension], candidates [num_items, dimension]."""
-
-    queries: Floats
-    candidates: Floats
-
-
 class PastShop:
     """The ranking stage over the catalogue and the histories of some interactions.
 
     Args:
         histories: what is known of users and items. The moment is that of the newest event.
-        tables: by the source that reads them, of the same items in the same order.
-        signals: float32 [num_items, len(SIGNALS)].
-        embeddings: of these users and items; None asks without the two-tower.
-        ranker: orders the candidates; None leaves them to the fusion.
+        ranking_over: makes what candidates are ranked by over the rows of the items.
+        candidates: float32 [num_items, dimension], the two-tower's; None asks without it.
         max_history: so many of a user's newest events are known, as in the online store.
     """
 
     def __init__(
         self,
         histories: Interactions,
-        tables: Mapping[str, NeighbourTable],
-        signals: Floats,
-        embeddings: Embeddings | None,
+        ranking_over: Callable[[ItemRows], Ranking | None],
+        candidates: Floats | None,
         settings: ServingSettings,
         *,
         max_history: int,
-        ranker: Ranker | None = None,
     ) -> None:
         self._histories = histories
         self._max_history = max_history
         self._at = histories.end
-        self._queries = None if embeddings is None else embeddings.queries
+        self.num_items = len(histories.items)
         rows = ItemRows([item.item_id for item in histories.items])
-        every = np.arange(len(rows))
+        ranking = ranking_over(rows)
         self._catalogue = Catalogue(rows)
         self._catalogue.load_snapshot(histories.items)
         self._trending = TrendingSource(rows, settings)
-        self._trending.update(list(count_columns(_frame(histories)).values()))
-        candidates = (
-            np.zeros((len(rows), 1), np.float32) if embeddings is None else embeddings.candidates
-        )
+        events = histories.frame().with_columns(pl.col("timestamp").dt.epoch("us"))
+        self._trending.update(list(count_columns(events).values()))
+        if candidates is None:
+            candidates = np.zeros((self.num_items, 1), np.float32)
         table = ExactIndex(candidates.shape[1], rows)
         table.upsert([item.item_id for item in histories.items], candidates)
-        self.ranking = Ranking(
-            {name: ItemNeighbours(each, every, rows) for name, each in tables.items()},
-            ItemSignals.of(signals, every, rows),
-            ranker,
-        )
         space = CandidateSpace("", candidates.shape[1], 1.0, {})
         nobody: Any = None  # queries are embedded already
-        self._model = LiveModel(space, nobody, table, table, ranking=self.ranking)
+        self._model = LiveModel(space, nobody, table, table, ranking=ranking)
         self.stage = RankingStage(self._trending, CoVisitationSource(rows, settings), settings)
-        self.num_items = len(rows)
 
-    def context(self, user: int) -> Context:
-        """Return the context of a request by the user of this index, with nothing left out."""
+    def context(self, user: int, query: Floats | None) -> Context:
+        """Return the context of a request by the user of this index, with nothing left out.
+
+        query: float32 [dimension], the user's; None asks without the two-tower.
+        """
         columns = self._histories
         start, end = columns.first_event[user : user + 2]
         kept = slice(max(start, end - self._max_history), end)
         view = self._catalogue.view()
-        query = None if self._queries is None else self._queries[user]
         acts = UserActs.of_columns(columns.item[kept].astype(np.int64), columns.timestamp[kept])
         return Context(self._model, view, view.available, False, query, self._at, acts=acts)
 
 
-def _frame(histories: Interactions) -> pl.DataFrame:
-    ids = np.array([item.item_id for item in histories.items], dtype=object)
-    types = np.array(histories.event_types, dtype=object)
-    return pl.DataFrame(
-        {
-            "item_id": ids[histories.item],
-            "event_type": types[histories.event_type],
-            "timestamp": histories.timestamp,
-        },
-        schema={"item_id": pl.String, "event_type": pl.String, "timestamp": pl.Int64},
-    )
+def ranking_of(
+    tables: Mapping[str, NeighbourTable], signals: Floats, ranker: Ranker | None = None
+) -> Callable[[ItemRows], Ranking]:
+    """Return what places tables and signals, of items in this order, over the rows of a shop."""
+
+    def over(rows: ItemRows) -> Ranking:
+        first = np.arange(len(signals))
+        placed = {name: ItemNeighbours(each, first, rows) for name, each in tables.items()}
+        return Ranking(placed, ItemSignals.of(signals, first, rows), ranker)
+
+    return over

@@ -1,32 +1,23 @@
 """The ranker: a small network from the features of a candidate to a score."""
 
 import keras
-import numpy as np
-import numpy.typing as npt
 
+from serving.ranking.feature_names import feature_names
+from serving.ranking.ranking import Ranker
+from serving.ranking.settings import SOURCES
 from trainer.ranking.examples import Examples
 from trainer.ranking.settings import RankerSettings
 
 
-def train_ranker(
-    examples: Examples, settings: RankerSettings, seed: int = 0
-) -> keras.Model:
+def train_ranker(examples: Examples, settings: RankerSettings, seed: int = 0) -> keras.Model:
     """Return a model from features float32 [n, num_features] to scores float32 [n].
 
     A candidate's score is the logit of how probably it is acted on: cross-entropy on each
     candidate by itself, which on validation was better here than a softmax over each list.
     """
     keras.utils.set_random_seed(seed)
-    num_features = examples.features.shape[1]
-    normalization = keras.layers.Normalization()
-    normalization.adapt(examples.features)
-    inputs = keras.Input((num_features,), name="features")
-    hidden = normalization(inputs)
-    for units in settings.hidden_units:
-        hidden = keras.layers.Dense(units, "relu")(hidden)
-        hidden = keras.layers.Dropout(settings.dropout)(hidden)
-    scores = keras.layers.Reshape(())(keras.layers.Dense(1)(hidden))
-    model = keras.Model(inputs, scores, name="ranker")
+    model = blank_ranker(settings)
+    model.get_layer("normalization").adapt(examples.features)
     steps = settings.epochs * -(-len(examples.labels) // settings.batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
     model.compile(
@@ -45,12 +36,19 @@ def train_ranker(
     return model
 
 
-class RankerFunction:
-    """A trained ranker as the service calls a bundle's."""
+def as_ranker(model: keras.Model) -> Ranker:
+    """Return a trained model as the service calls a bundle's."""
+    return Ranker(SOURCES, lambda features: {"scores": model(features, training=False)})
 
-    def __init__(self, model: keras.Model) -> None:
-        self._model = model
 
-    def __call__(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return float32 [n]."""
-        return np.asarray(self._model(features, training=False), dtype=np.float32)
+def blank_ranker(settings: RankerSettings) -> keras.Model:
+    """Return an untrained model, to load weights into."""
+    normalization = keras.layers.Normalization(name="normalization")
+    num_features = len(feature_names(SOURCES))
+    inputs = keras.Input((num_features,), name="features")
+    hidden = normalization(inputs)
+    for units in settings.hidden_units:
+        hidden = keras.layers.Dense(units, "relu")(hidden)
+        hidden = keras.layers.Dropout(settings.dropout)(hidden)
+    scores = keras.layers.Reshape(())(keras.layers.Dense(1)(hidden))
+    return keras.Model(inputs, scores, name="ranker")

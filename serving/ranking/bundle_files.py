@@ -1,0 +1,120 @@
+"""The part of a bundle that ranking reads.
+
+    ranking/signals.npy                  float32 [num_items, len(SIGNALS)], rows as the candidates
+    ranking/<table>/starts.npy           int64 [num_items + 1]
+    ranking/<table>/neighbours.npy       int32 [num_entries], rows of candidates
+    ranking/<table>/weights.npy          float32 [num_entries]
+
+See `item_neighbours.NeighbourTable` for their meaning. The ranker itself is the SavedModel's
+signature `rank`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.bundle import RANK, Bundle, BundleError, Manifest, RankingPart, read_array
+from serving.item_rows import ItemRows
+from serving.ranking.feature_names import feature_names
+from serving.ranking.item_neighbours import ItemNeighbours, NeighbourTable
+from serving.ranking.item_signals import SIGNALS, ItemSignals
+from serving.ranking.ranking import Ranker, Ranking
+
+FOLDER = "ranking"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RankingData:
+    """Tables by the source that reads them, and signals float32 [num_items, len(SIGNALS)].
+
+    sources: whose scores the ranker reads, in order; empty where there is none.
+    """
+
+    tables: Mapping[str, NeighbourTable]
+    signals: npt.NDArray[np.float32]
+    sources: tuple[str, ...] = ()
+
+    @property
+    def part(self) -> RankingPart:
+        """What the manifest says of it."""
+        return RankingPart(
+            tables={name: table.days for name, table in self.tables.items()},
+            signals=SIGNALS,
+            sources=self.sources,
+            features=feature_names(self.sources) if self.sources else (),
+        )
+
+
+def write_ranking(folder: Path, data: RankingData) -> None:
+    """Write the files into a bundle that is being built in `folder`."""
+    (folder / FOLDER).mkdir()
+    np.save(folder / FOLDER / "signals.npy", data.signals, allow_pickle=False)
+    for name, table in data.tables.items():
+        (folder / FOLDER / name).mkdir()
+        for column in ("starts", "neighbours", "weights"):
+            file = folder / FOLDER / name / f"{column}.npy"
+            np.save(file, getattr(table, column), allow_pickle=False)
+
+
+def read_ranking(bundle: Bundle, rows: ItemRows) -> Ranking | None:
+    """Return what `bundle` ranks by over the live `rows`, which hold its candidates.
+
+    None where it has nothing. Raises `BundleError` naming the file and the reason.
+    """
+    part = bundle.manifest.ranking
+    if part is None:
+        return None
+    folder, manifest = bundle.path / FOLDER, bundle.manifest
+    _check_names(bundle.path, part)
+    signals = read_array(folder / "signals.npy", np.dtype(np.float32))
+    if signals.shape != (manifest.num_items, len(SIGNALS)):
+        raise BundleError(
+            folder / "signals.npy",
+            f"must have shape [{manifest.num_items}, {len(SIGNALS)}]. "
+            f"Received: {list(signals.shape)}.",
+        )
+    candidate_rows = rows.rows_of(bundle.candidate_ids)
+    tables = {
+        name: ItemNeighbours(_read_table(folder / name, days, manifest), candidate_rows, rows)
+        for name, days in part.tables.items()
+    }
+    ranker = Ranker(part.sources, bundle.signatures[RANK]) if part.sources else None
+    return Ranking(tables, ItemSignals.of(signals, candidate_rows, rows), ranker)
+
+
+def _check_names(path: Path, part: RankingPart) -> None:
+    """Refuse what was made for other signals or features: numbers of another meaning."""
+    expected = feature_names(part.sources) if part.sources else ()
+    for name, received, known in (
+        ("signals", part.signals, SIGNALS),
+        ("features", part.features, expected),
+    ):
+        if tuple(received) != known:
+            raise BundleError(
+                path / "manifest.json",
+                f"`ranking.{name}` must be {list(known)}. Received: {list(received)}.",
+            )
+
+
+def _read_table(folder: Path, days: float, manifest: Manifest) -> NeighbourTable:
+    starts = read_array(folder / "starts.npy", np.dtype(np.int64))
+    neighbours = read_array(folder / "neighbours.npy", np.dtype(np.int32))
+    weights = read_array(folder / "weights.npy", np.dtype(np.float32))
+    if starts.shape != (manifest.num_items + 1,) or starts[0] != 0 or (np.diff(starts) < 0).any():
+        raise BundleError(
+            folder / "starts.npy",
+            f"must be {manifest.num_items + 1} ascending numbers from 0. "
+            f"Received: shape {list(starts.shape)}.",
+        )
+    for name, column in (("neighbours", neighbours), ("weights", weights)):
+        if column.shape != (starts[-1],):
+            raise BundleError(
+                folder / f"{name}.npy",
+                f"must have shape [{starts[-1]}]. Received: {list(column.shape)}.",
+            )
+    if len(neighbours) and not 0 <= neighbours.min() <= neighbours.max() < manifest.num_items:
+        raise BundleError(folder / "neighbours.npy", "names a candidate that there is not.")
+    return NeighbourTable(starts, neighbours, weights, days)

@@ -1,0 +1,48 @@
+"""The names of the features that candidates are ranked by."""
+
+from collections.abc import Sequence
+
+OF_A_SOURCE = ("score", "relative", "rank")
+"""The score, less the best one where it is a logarithm; the score scaled to 0..1 over the
+candidates; log(1 + rank) among them, ties sharing the best."""
+
+OF_ITEMS = (
+    "worth_hour",
+    "worth_day",
+    "worth_week",
+    "popularity_month",
+    "popularity_year",
+    "trend",
+    "repeat_share",
+    "repeat_days",
+    "age",
+    "has_age",
+    "price",
+)
+"""Logarithms of 1 + the counts, days and prices; `trend` is the log ratio of the month's popularity
+to what the year's lets expect."""
+
+OF_USERS = ("num_events", "num_items", "items_per_moment", "repeats")
+"""Logarithms of 1 + the counts; `repeats` is the share of items with several events."""
+
+OF_PAIRS = (
+    "acted",
+    "times",
+    "days_since",
+    "days_between",
+    "due",
+    "category_share",
+    "brand_share",
+    "price_difference",
+)
+"""Of the user with the item: whether, how often, and how long ago the user acted on it, in
+logarithms; the log ratio of that time to the item's usual one, where it has one."""
+
+LOGARITHMIC = frozenset({"two_tower"})
+"""Sources whose scores are logarithms up to a constant."""
+
+
+def feature_names(sources: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the columns of `ranking_features`."""
+    of_sources = [f"{source}.{name}" for source in sources for name in OF_A_SOURCE]
+    return (*of_sources, *OF_ITEMS, *OF_USERS, *OF_PAIRS)
