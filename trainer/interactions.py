@@ -92,7 +92,9 @@ class Interactions:
         }
         strings = dict.fromkeys(("event_id", "user_id", "item_id", "event_type"), pl.String())
         frame = pl.DataFrame(columns, schema={**strings, "timestamp": pl.Int64()})
-        return frame.with_columns(pl.from_epoch("timestamp", "us").dt.replace_time_zone("UTC"))
+        return frame.with_columns(
+            pl.from_epoch("timestamp", "us").dt.replace_time_zone("UTC"), value=pl.lit(0.0)
+        )
 
 
 def _strings(column: pl.Series) -> npt.NDArray[np.object_]:

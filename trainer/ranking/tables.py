@@ -47,7 +47,7 @@ def text_table(text_embeddings: Floats, settings: RankerSettings) -> NeighbourTa
     def likenesses(part: slice) -> Floats:
         likenesses: Floats = text_embeddings[part] @ transposed
         rows = np.arange(len(likenesses))
-        likenesses[rows, rows + part.start] = 0  # nothing is like itself
+        likenesses[rows, rows + part.start] = -np.inf  # nothing is like itself
         return likenesses
 
     every = np.arange(num_items)
@@ -109,7 +109,7 @@ def _table(
         weights = weights_of(part)
         places = np.argpartition(-weights, count - 1, axis=1)[:, :count]
         columns[part] = kept[places]
-        values[part] = np.take_along_axis(weights, places, axis=1)
+        values[part] = np.nan_to_num(np.take_along_axis(weights, places, axis=1), neginf=0.0)
     lengths = np.zeros(num_items, dtype=np.int64)
     lengths[kept] = count
     starts = np.concatenate([[0], np.cumsum(lengths)])

@@ -1,0 +1,170 @@
+"""The features of training are those of serving, and nothing later gets into them."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from feature_repo.history import HistoryEvent, UserHistory, fold
+from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
+from feature_repo.item_statistics import count, nothing
+from serving.bundle import set_current
+from serving.catalogue import Catalogue
+from serving.ranking.feature_names import feature_names
+from serving.ranking.ranking import Ranker
+from serving.ranking.settings import SOURCES
+from serving.recommender import Recommender
+from serving.reload import open_current
+from serving.requests import RecommendRequest
+from serving.settings import ServingSettings
+from serving.sources.co_visitation import CoVisitationSource
+from serving.sources.trending import TrendingSource
+from tests.support import tiny_training as tiny
+from trainer.export import export_bundle
+from trainer.interactions import Interactions
+from trainer.ranking.examples import Examples, future_labels
+from trainer.ranking.fit import NewestSlice, fit_ranker, fit_tables
+from trainer.ranking.past_shop import PastShop, ranking_of
+from trainer.ranking.ranker import as_ranker, blank_ranker, train_ranker
+from trainer.ranking.settings import RankerSettings
+from trainer.train import TrainedModel, train
+from trainer.windows import make_windows
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = RankerSettings(ease_regularisation=1.0, epochs=3, min_users=5)
+SERVING = ServingSettings()
+LENGTH = 12
+
+
+@pytest.fixture(scope="module")
+def model() -> TrainedModel:
+    columns, settings = tiny.tiny_interactions(), tiny.tiny_settings(epochs=1)
+    texts = tiny.tiny_text_embeddings()
+    return train(columns, make_windows(columns, settings), settings, tiny.tiny_text_tower(), texts)
+
+
+def test_the_service_sees_what_training_saw(
+    model: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past = model.interactions
+    data = fit_tables(past, tiny.tiny_text_embeddings(), SETTINGS)
+    path = export_bundle(model, tmp_path, past.end, ranking=data, ranker=blank_ranker(SETTINGS))
+    set_current(tmp_path, path.name)
+    catalogue = Catalogue()
+    holder = open_current(tmp_path, catalogue, SERVING)
+    online, trending = InMemoryOnlineFeatures(), TrendingSource(catalogue.rows, SERVING)
+    statistics = {item.item_id: nothing(item.item_id) for item in past.items}
+    for item, event_type, time in zip(past.item, past.event_type, past.timestamp, strict=True):
+        item_id = past.items[item].item_id
+        kind = past.event_types[event_type]
+        statistics[item_id] = count(statistics[item_id], kind, int(time))
+    trending.update([each for each in statistics.values() if each.event_types])
+    for user, user_id in enumerate(past.user_ids):
+        events = range(*past.first_event[user : user + 2])
+        online.push([fold(UserHistory(user_id), [_event(past, event) for event in events], LENGTH)])
+    recommender = Recommender(
+        holder,
+        catalogue,
+        online,
+        trending,
+        CoVisitationSource(catalogue.rows, SERVING),
+        SERVING,
+        clock=lambda: past.end,
+    )
+    seen: list[np.ndarray] = []
+    score = Ranker.score
+    monkeypatch.setattr(
+        Ranker, "score", lambda self, features: seen.append(features) or score(self, features)
+    )
+    candidates = model.candidate_embeddings()
+    queries = model.query_embeddings(np.arange(len(past.user_ids)), candidates)
+    shop = PastShop(
+        past, ranking_of(data.tables, data.signals), candidates, SERVING, max_history=LENGTH
+    )
+    for user in (0, 7, 23):
+        recommender.recommend(RecommendRequest("r", past.user_ids[user]))
+        context = shop.context(user, queries[user])
+        trained = shop.stage.features(shop.stage.pool(context), SOURCES, context)
+        for name, live, past_value in zip(
+            feature_names(SOURCES), seen.pop().T, trained.T, strict=True
+        ):
+            np.testing.assert_allclose(live, past_value, rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+def test_nothing_of_the_slice_is_in_the_features(model: TrainedModel) -> None:
+    """Whatever happens from the slice on changes labels, and labels alone."""
+    cut = tiny.START + timedelta(hours=8)
+    events = tiny.tiny_interactions().frame()
+    shuffled = events.with_columns(
+        pl.when(pl.col("timestamp") >= cut)
+        .then(pl.col("item_id").shuffle(seed=1))
+        .otherwise(pl.col("item_id"))
+        .alias("item_id")
+    )
+    found = []
+    for each in (events, shuffled):
+        past = Interactions.from_frame(each.filter(pl.col("timestamp") < cut), tiny.tiny_items())
+        data = fit_tables(past, tiny.tiny_text_embeddings(), SETTINGS)
+        shop = PastShop(
+            past, ranking_of(data.tables, data.signals), None, SERVING, max_history=LENGTH
+        )
+        labels = future_labels(past, each, cut, cut + timedelta(days=1), SETTINGS)
+        pool = shop.stage.pool(shop.context(3, None))
+        wanted = labels[[3], :].toarray()[0, pool.rows]
+        found.append((shop.stage.features(pool, SOURCES, shop.context(3, None)), wanted))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    assert not np.array_equal(found[0][1], found[1][1])
+
+
+def test_a_ranker_learns_which_source_to_trust() -> None:
+    random = np.random.default_rng(0)
+    features = random.normal(size=(4_000, len(feature_names(SOURCES)))).astype(np.float32)
+    column = feature_names(SOURCES).index("ease.score")
+    labels = (features[:, column] > 1).astype(np.float32)
+    weights = np.ones(len(labels), np.float32)
+    settings = RankerSettings(epochs=8, batch_size=256)
+    ranker = as_ranker(train_ranker(Examples(features, labels, weights, 40), settings))
+    scores = ranker.score(features)
+    assert scores[labels > 0].mean() > scores[labels == 0].mean() + 2
+    again = as_ranker(train_ranker(Examples(features, labels, weights, 40), settings))
+    np.testing.assert_allclose(again.score(features), scores, atol=1e-3)
+
+
+def test_who_is_judged_teaches_nothing_and_too_few_teach_no_ranker(model: TrainedModel) -> None:
+    cut = tiny.START + timedelta(hours=8)
+    events = tiny.tiny_interactions().frame()
+    past = Interactions.from_frame(events.filter(pl.col("timestamp") < cut), tiny.tiny_items())
+    nothing_known = np.zeros((len(past.user_ids), 4), np.float32)
+
+    def fitted(judged: set[str], **changes: Any) -> object:
+        newest = NewestSlice(
+            past,
+            cut,
+            cut + timedelta(hours=4),
+            nothing_known,
+            np.zeros((len(past.items), 4), np.float32),
+            judged,
+        )
+        settings = SETTINGS.model_copy(update={"slices": 1, **changes})
+        texts = tiny.tiny_text_embeddings()
+        return fit_ranker(
+            events, newest, lambda items: texts[: len(items)], settings, SERVING, max_history=LENGTH
+        )
+
+    assert fitted(set()) is not None
+    assert fitted(set(past.user_ids)) is None
+    assert fitted(set(), min_users=1_000) is None
+
+
+def _event(past: Interactions, event: int) -> HistoryEvent:
+    return HistoryEvent(
+        int(past.timestamp[event]),
+        f"{event:06}",
+        past.items[past.item[event]].item_id,
+        past.event_types[past.event_type[event]],
+        0.0,
+    )

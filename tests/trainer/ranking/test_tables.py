@@ -1,0 +1,104 @@
+"""Tables and signals against plain loops."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from feature_repo.schema import Item
+from serving.ranking.item_signals import SIGNALS
+from trainer.baselines.ease import item_weights
+from trainer.baselines.user_item import largest_weights
+from trainer.interactions import Interactions
+from trainer.ranking.settings import RankerSettings
+from trainer.ranking.tables import ease_table, item_signals, text_table
+from trainer.windows import DAY
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+ITEMS = [Item(item_id=f"i{number}") for number in range(8)]
+
+
+def interactions(seed: int = 0, events: int = 120) -> Interactions:
+    random = np.random.default_rng(seed)
+    rows = [
+        {
+            "event_id": f"e{number}",
+            "user_id": f"u{random.integers(10)}",
+            # i7 is never acted on.
+            "item_id": f"i{random.integers(7)}",
+            "event_type": "purchase",
+            "timestamp": START + timedelta(days=int(random.integers(60))),
+        }
+        for number in range(events)
+    ]
+    names = dict.fromkeys(("event_id", "user_id", "item_id", "event_type"), pl.String())
+    frame = pl.DataFrame(rows, schema={**names, "timestamp": pl.Datetime("us", "UTC")})
+    return Interactions.from_frame(frame, ITEMS)
+
+
+def dense(table: object, num_items: int = len(ITEMS)) -> np.ndarray:
+    matrix = np.zeros((num_items, num_items), np.float32)
+    for item in range(num_items):
+        part = slice(table.starts[item], table.starts[item + 1])  # type: ignore[attr-defined]
+        matrix[item, table.neighbours[part]] = table.weights[part]  # type: ignore[attr-defined]
+    return matrix
+
+
+def test_ease_keeps_the_largest_weights() -> None:
+    past, settings = interactions(), RankerSettings(neighbours=3, ease_regularisation=5.0)
+    ages = (past.timestamp.max() - past.timestamp) / (settings.ease_days * DAY)
+    user_item = largest_weights(past, np.exp(-ages).astype(np.float32))[:, :7]
+    weights = item_weights(user_item, 5.0)
+    kept = dense(ease_table(past, settings))
+    assert (np.count_nonzero(kept, axis=1) == [*[3] * 7, 0]).all()
+    for item in range(7):
+        np.testing.assert_allclose(np.sort(kept[item])[-3:], np.sort(weights[item])[-3:], rtol=1e-5)
+
+
+def test_ease_of_a_part_leaves_the_rest_without_neighbours() -> None:
+    past = interactions()
+    popular = np.sort(np.argsort(-np.bincount(past.item, minlength=8), kind="stable")[:4])
+    kept = dense(ease_table(past, RankerSettings(ease_items=4)))
+    rest = np.setdiff1d(np.arange(8), popular)
+    assert kept[popular][:, popular].any()
+    assert not kept[rest].any()
+    assert not kept[:, rest].any()
+
+
+@pytest.mark.parametrize("ease_items", [0, 100])
+def test_nothing_that_happened_gives_empty_tables(ease_items: int) -> None:
+    past = interactions(events=0)
+    table = ease_table(past, RankerSettings(ease_items=ease_items))
+    assert table.starts.tolist() == [0] * 9
+    assert not item_signals(past).any()
+
+
+def test_texts_are_near_by_cosine_and_never_to_themselves() -> None:
+    vectors = np.random.default_rng(0).normal(size=(8, 5)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = vectors @ vectors.T
+    kept = dense(text_table(vectors, RankerSettings(text_neighbours=2)))
+    for item in range(8):
+        others = np.delete(cosines[item], item)
+        assert kept[item, item] == 0
+        np.testing.assert_allclose(np.sort(kept[item])[-2:], np.sort(others)[-2:], rtol=1e-5)
+
+
+def test_signals_count_users_and_returns() -> None:
+    past = interactions()
+    signals = dict(zip(SIGNALS, item_signals(past).T, strict=True))
+    newest = past.timestamp.max()
+    for item in range(8):
+        mine = past.item == item
+        of = {user: sorted(set(past.timestamp[mine & (past.user == user)])) for user in range(10)}
+        of = {user: times for user, times in of.items() if times}
+        recent = {user for user, times in of.items() if times[-1] > newest - 30 * DAY}
+        assert signals["popularity_month"][item] == len(recent)
+        assert signals["popularity_year"][item] == len(of)
+        returned = [times for times in of.values() if len(times) > 1]
+        share = len(returned) / max(len(of), 1)
+        assert signals["repeat_share"][item] == pytest.approx(share)
+        gaps = sorted(gap / DAY for times in returned for gap in np.diff(times))
+        usual = gaps[len(gaps) // 2] if gaps else 0.0
+        assert signals["repeat_days"][item] == pytest.approx(usual)
