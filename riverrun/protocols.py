@@ -34,20 +34,19 @@ from trainer.tasks import Split, everyone_split, leave_one_out_split, temporal_s
 class EvaluationProtocol:
     """Splits of a data set and periods to replay, and the settings to do it with.
 
-    sliced_validation, sliced_test: splits whose tasks are reported by slices of users and items,
-    newcomers among them where the protocol leaves them out. baselines: by the name of the task,
-    simple recommenders to compare with.
+    baselines: by the name of the task, simple recommenders to compare with. everyone_validation,
+    everyone_test: splits that ask newcomers too, where the others leave them out.
     """
 
     validation: Callable[[PresetData], Split]
     test: Callable[[PresetData], Split]
-    sliced_validation: Callable[[PresetData], Split]
-    sliced_test: Callable[[PresetData], Split]
     baselines: Mapping[str, Sequence[FitScorer]]
     replay_validation: Callable[[PresetData], Period]
     replay_test: Callable[[PresetData], Period]
     settings: TrainingSettings = field(default_factory=TrainingSettings)
     replay: ReplaySettings = field(default_factory=ReplaySettings)
+    everyone_validation: Callable[[PresetData], Split] | None = None
+    everyone_test: Callable[[PresetData], Split] | None = None
 
 
 VALIDATION, TEST = datetime(2011, 10, 9, tzinfo=UTC), datetime(2011, 11, 9, tzinfo=UTC)
@@ -134,8 +133,6 @@ PROTOCOLS = {
     "online-retail": EvaluationProtocol(
         lambda data: temporal_split(data.events, data.items, VALIDATION, TEST),
         lambda data: temporal_split(data.events, data.items, TEST),
-        lambda data: everyone_split(data.events, data.items, VALIDATION, TEST),
-        lambda data: everyone_split(data.events, data.items, TEST),
         _online_retail_baselines(),
         lambda data: split_period(data.events, data.items, VALIDATION, TEST),
         lambda data: split_period(data.events, data.items, TEST),
@@ -145,11 +142,10 @@ PROTOCOLS = {
                 ranking=RankingSettings(weights={"trending": 0.7, "co_visitation": 0.1})
             )
         ),
+        everyone_validation=lambda data: everyone_split(data.events, data.items, VALIDATION, TEST),
+        everyone_test=lambda data: everyone_split(data.events, data.items, TEST),
     ),
     "sequences": EvaluationProtocol(
-        lambda data: leave_one_out_split(data.events, data.items, held_out=2),
-        lambda data: leave_one_out_split(data.events, data.items, held_out=1),
-        # Everybody has a history here, and the catalogue is the same.
         lambda data: leave_one_out_split(data.events, data.items, held_out=2),
         lambda data: leave_one_out_split(data.events, data.items, held_out=1),
         _sequence_baselines(),

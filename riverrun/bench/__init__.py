@@ -1,1 +1,1 @@
-"""Benchmarks: each measures a running server from outside and says the machine it ran on."""
+"""Benchmarks: of a running server, measured from outside, and of lists; each says its machine."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,21 +30,15 @@ class MethodResult:
 
     intervals: of NDCG, recall and hit rate, 95 % by bootstrap over the users. fit_seconds: of
     wall clock, with what it takes to look the users up. ms_per_list: the median over users of
-    scoring all items and choosing the list, one user at a time.
+    scoring all items and choosing the list, one user at a time. slices: rows of the parts of the
+    task, users' before items', if asked for.
     """
 
     row: EvaluationRow
     intervals: Mapping[str, tuple[float, float]]
     fit_seconds: float
     ms_per_list: float
-
-
-@dataclass(frozen=True, slots=True)
-class SliceResults:
-    """The rows of every method for every slice of `task`, methods in order, slices in order."""
-
-    task: str
-    rows: Sequence[EvaluationRow]
+    slices: Sequence[EvaluationRow] = ()
 
 
 def compare(
@@ -52,6 +46,8 @@ def compare(
     methods: Methods,
     features: npt.NDArray[np.float32] | None,
     seed: int,
+    *,
+    with_slices: bool = False,
     report: Report = lambda name, seconds: None,
 ) -> list[MethodResult]:
     """Fit each method of a task once and ask it, tasks in the order of the split.
@@ -60,38 +56,20 @@ def compare(
     at several tasks is fitted once for all; only one is held in memory at a time.
     """
     results: dict[tuple[str, FitScorer], MethodResult] = {}
-    for fit in _distinct(split, methods):
+    for fit in dict.fromkeys(fit for task in split.tasks for fit in methods[task.name]):
         start = time.perf_counter()
         scorer = fit(split.past, split.histories)
         seconds = time.perf_counter() - start
         report(scorer.name, seconds)
         for task in split.tasks:
             if fit in methods[task.name]:
-                results[task.name, fit] = _ask(scorer, task, features, seed, seconds)
+                result = _ask(scorer, task, features, seed, seconds)
+                if with_slices:
+                    parts = (*user_slices(task), *item_slices(task, split.past))
+                    result = replace(result, slices=[evaluate(scorer, part) for part in parts])
+                results[task.name, fit] = result
         del scorer
     return [results[task.name, fit] for task in split.tasks for fit in methods[task.name]]
-
-
-def compare_slices(
-    split: Split, methods: Methods, report: Report = lambda name, seconds: None
-) -> list[SliceResults]:
-    """Fit each method of a task once and ask it about every slice of it."""
-    results: dict[tuple[str, FitScorer], list[EvaluationRow]] = {}
-    for fit in _distinct(split, methods):
-        start = time.perf_counter()
-        scorer = fit(split.past, split.histories)
-        report(scorer.name, time.perf_counter() - start)
-        for task in split.tasks:
-            if fit in methods[task.name]:
-                parts = (*user_slices(task), *item_slices(task, split.past))
-                results[task.name, fit] = [evaluate(scorer, part) for part in parts]
-        del scorer
-    return [
-        SliceResults(
-            task.name, [row for fit in methods[task.name] for row in results[task.name, fit]]
-        )
-        for task in split.tasks
-    ]
 
 
 def tag_features(items: Sequence[Item]) -> npt.NDArray[np.float32]:
@@ -101,10 +79,6 @@ def tag_features(items: Sequence[Item]) -> npt.NDArray[np.float32]:
     for row, item in enumerate(items):
         features[row, [column[tag] for tag in item.tags]] = 1
     return features
-
-
-def _distinct(split: Split, methods: Methods) -> list[FitScorer]:
-    return list(dict.fromkeys(fit for task in split.tasks for fit in methods[task.name]))
 
 
 def _ask(

@@ -24,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="""Measure a real `riverrun up` in a process of its own, on a sample shop.
 
-    `quality` measures lists instead, on public data sets, and needs neither.
+    `quality` measures lists instead, on public data sets, and needs no shop.
 
     The shop is made, imported and trained on the first time, and kept in `--home`: with the
     100,000 items of `recommend` and `memory` this takes a quarter of an hour on two cores.

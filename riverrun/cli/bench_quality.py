@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from feature_repo.schema import Item
-    from riverrun.bench.quality import MethodResult, SliceResults
+    from riverrun.bench.quality import MethodResult
     from trainer.settings import TrainingSettings
 
 PRESETS = {"online-retail": "online-retail", "beauty": "sequences", "sequences": "sequences"}
@@ -75,7 +74,7 @@ def quality(
         raise UserError(f"--json {json}: must be a file in a folder that exists.")
     if find_spec("implicit") is None:
         raise UserError("one baseline is the package `implicit`: `make install` installs it.")
-    from riverrun.bench.quality import compare, compare_slices
+    from riverrun.bench.quality import compare
     from riverrun.importing import load_preset
     from riverrun.protocols import PROTOCOLS
 
@@ -84,17 +83,27 @@ def quality(
     loaded = load_preset(PRESETS[dataset], data)
     is_test = split is Part.TEST
     question = (protocol.test if is_test else protocol.validation)(loaded)
+    ask_everyone = protocol.everyone_test if is_test else protocol.everyone_validation
     features, what = _features(question.past.items, protocol.settings, settings)
-    results = compare(question, protocol.baselines, features, SEED, _say)
-    tasks = list(dict.fromkeys(result.row.task for result in results))
-    for task in tasks:
-        out.print(quality_table(task, [result for result in results if result.row.task == task]))
-    sliced: Sequence[SliceResults] = ()
-    if slices:
-        parts = (protocol.sliced_test if is_test else protocol.sliced_validation)(loaded)
-        sliced = compare_slices(parts, protocol.baselines, _say)
-        for each in sliced:
-            out.print(slice_table(each))
+    results = compare(
+        question,
+        protocol.baselines,
+        features,
+        SEED,
+        with_slices=slices and ask_everyone is None,
+        report=_say,
+    )
+    if slices and ask_everyone is not None:
+        everyone = ask_everyone(loaded)
+        features, _ = _features(everyone.past.items, protocol.settings, settings)
+        results += compare(
+            everyone, protocol.baselines, features, SEED, with_slices=True, report=_say
+        )
+    for task in dict.fromkeys(result.row.task for result in results):
+        of_task = [result for result in results if result.row.task == task]
+        out.print(quality_table(task, of_task))
+        if of_task[0].slices:
+            out.print(slice_table(task, of_task))
     past = question.past
     out.print(
         f"{dataset}, {split}: {len(past.items):,} items, {len(past.user_ids):,} users, "
@@ -108,7 +117,6 @@ def quality(
             "machine": describe_machine(),
             "diversity_by": what,
             "results": [_document(result) for result in results],
-            "slices": [asdict(row) for each in sliced for row in each.rows],
         }
         json.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
 
@@ -145,23 +153,22 @@ def quality_table(task: str, results: "Sequence[MethodResult]") -> Table:
     return table
 
 
-def slice_table(results: "SliceResults") -> Table:
+def slice_table(task: str, results: "Sequence[MethodResult]") -> Table:
     """Return NDCG by slice: a row for each method, a column for each slice."""
     from riverrun.bench.quality import NDCG
 
-    slices = list(dict.fromkeys(row.task for row in results.rows))
-    users = {row.task: row.num_users for row in results.rows}
-    title = f"{results.task}, {NDCG} by number of events"
+    title = f"{task}, {NDCG} by number of events"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("", overflow="fold")
-    for name in slices:
+    slices = results[0].slices if results else ()
+    for part in slices:
         # "users with 2-5 events": the title says that events are counted.
-        header = name.replace(" with ", "\n").partition(" event")[0]
+        header = part.task.replace(" with ", "\n").partition(" event")[0]
         table.add_column(header, justify="right", no_wrap=True)
-    table.add_row("users asked", *(f"{users[name]:,}" for name in slices))
-    for start in range(0, len(results.rows), len(slices)):
-        rows = results.rows[start : start + len(slices)]
-        table.add_row(escape(rows[0].scorer), *(_short(row.metrics[NDCG]) for row in rows))
+    table.add_row("users asked", *(f"{part.num_users:,}" for part in slices))
+    for result in results:
+        figures = (_short(part.metrics[NDCG]) for part in result.slices)
+        table.add_row(escape(result.row.scorer), *figures)
     return table
 
 
@@ -182,6 +189,7 @@ def _document(result: "MethodResult") -> dict[str, Any]:
         **{f"{name} 95%": list(interval) for name, interval in result.intervals.items()},
         "fit_seconds": result.fit_seconds,
         "ms_per_list": result.ms_per_list,
+        "slices": {part.task: {"users": part.num_users, **part.metrics} for part in result.slices},
     }
 
 

@@ -17,9 +17,7 @@ from riverrun.bench.quality import (
     NDCG,
     RECALL,
     MethodResult,
-    SliceResults,
     compare,
-    compare_slices,
     tag_features,
 )
 from riverrun.cli.bench_quality import quality_table, slice_table
@@ -63,7 +61,7 @@ def test_a_method_is_fitted_once_for_all_its_tasks_and_scores_what_evaluate_says
 
     methods: dict[str, tuple[FitScorer, ...]] = {"novel": (fit_knn,), "all": (Popularity, fit_knn)}
     told: list[str] = []
-    results = compare(split, methods, None, 7, lambda name, seconds: told.append(name))
+    results = compare(split, methods, None, 7, report=lambda name, seconds: told.append(name))
     assert fitted == [split.past]
     assert told == ["item-kNN, cosine", "popularity"]
     novel, every = split.tasks
@@ -82,12 +80,13 @@ def test_a_method_is_fitted_once_for_all_its_tasks_and_scores_what_evaluate_says
 
 def test_slices_come_in_one_order_for_every_method() -> None:
     split = leave_one_out_split(frame(EVENTS), ITEMS)
-    (results,) = compare_slices(split, {"leave-one-out": (Popularity, ItemKnn)})
-    assert results.task == "leave-one-out"
-    names = [row.task for row in results.rows]
-    assert len(names) == 14
-    assert names[:7] == names[7:]
-    assert [row.scorer for row in results.rows] == ["popularity"] * 7 + ["item-kNN, cosine"] * 7
+    methods = {"leave-one-out": (Popularity, ItemKnn)}
+    first, second = compare(split, methods, None, 7, with_slices=True)
+    names = [part.task for part in first.slices]
+    assert len(names) == 7
+    assert [part.task for part in second.slices] == names
+    assert {part.scorer for part in second.slices} == {"item-kNN, cosine"}
+    assert compare(split, methods, None, 7)[0].slices == ()
 
 
 def test_tags_tell_items_apart() -> None:
@@ -109,9 +108,8 @@ def test_the_tables_fit_80_columns() -> None:
     assert sum(".113–.133" in line for line in lines) == 2
     split = leave_one_out_split(frame(EVENTS), ITEMS)
     methods = {"leave-one-out": PROTOCOLS["sequences"].baselines["leave-one-out"]}
-    (slices,) = compare_slices(split, methods)
-    assert isinstance(slices, SliceResults)
-    lines = printed(slice_table(slices))
+    results = compare(split, methods, None, 7, with_slices=True)
+    lines = printed(slice_table("leave-one-out", results))
     assert lines[0].rstrip() == "leave-one-out, ndcg@10 by number of events"
     assert not any("…" in line for line in lines)
     assert ["users", "users", "users", "users", "items", "items", "items"] in map(str.split, lines)
@@ -170,7 +168,7 @@ def test_a_data_set_of_sequences_is_measured_and_written(
     for result in document["results"]:
         low, high = result[f"{NDCG} 95%"]
         assert low <= result[NDCG] <= high
-    assert len(document["slices"]) == 7 * len(methods)
+        assert len(result["slices"]) == 7
 
 
 def test_fits_are_distinct_even_where_they_read_alike() -> None:
