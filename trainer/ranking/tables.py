@@ -33,7 +33,9 @@ def ease_table(past: Interactions, settings: RankerSettings) -> NeighbourTable:
     newest = past.timestamp.max(initial=0)
     ages = (newest - past.timestamp) / (settings.ease_days * DAY)
     user_item = largest_weights(past, np.exp(-ages).astype(np.float32))[:, kept]
-    weights = item_weights(user_item, settings.ease_regularisation)
+    weights = np.zeros((0, 0), np.float32)
+    if len(kept):
+        weights = item_weights(user_item, settings.ease_regularisation)
     return _table(
         num_items, kept, lambda part: weights[part], settings.neighbours, settings.ease_history_days
     )
