@@ -19,7 +19,7 @@ from feature_repo.event_log import TopicPartition
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.schema import Item, User
-from streaming.additive import ADDITIVE
+from streaming.additive import ADDITIVE, FOLD_IN
 from streaming.fold_in import FoldIn
 from streaming.processor import Updates
 
@@ -169,10 +169,16 @@ def whole_keys(updates: Updates) -> list[Key]:
 
 
 def whole_values(updates: Updates, stamp: str) -> Unpushed:
-    """Return what a commit with this stamp can tell the online store without reading: no sums."""
+    """Return what a commit with this stamp can tell the online store without reading: no sums.
+
+    An item's embedding is moved by its sums, and so is not what it should be yet: their keys come
+    with a stamp that they never had. So they are on the list, or back on it, after the push.
+    """
     nothing: dict[str, Any] = {kind.name: {} for kind in ADDITIVE}
     own = replace(updates, **nothing)
-    return Unpushed(own, dict.fromkeys(whole_keys(own), stamp))
+    unmoved = [(FOLD_IN.name, key) for key in updates.items.keys() & updates.fold_in.keys()]
+    stamps = dict.fromkeys(whole_keys(own), stamp) | dict.fromkeys(unmoved, "")
+    return Unpushed(own, stamps)
 
 
 def additive_keys(updates: Updates) -> list[Key]:
