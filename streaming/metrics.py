@@ -16,7 +16,7 @@ class StreamMetrics:
         self.registry = registry or CollectorRegistry()
         self.records = Counter(
             "riverrun_stream_records",
-            "Records read, by topic and result (applied, repeated, dead).",
+            "Records read, by topic and result (applied, repeated, erased, dead).",
             ["topic", "result"],
             registry=self.registry,
         )

@@ -1,6 +1,5 @@
 """Makes the state of the stream again from the archive, so that the stream continues there."""
 
-from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from feature_repo.archive import Archive
@@ -30,7 +29,8 @@ def rebuild(
     1. Empty the state; say that a rebuild has begun.
     2. Fold the events day by day, for two segments may hold one event, but not two days.
     3. Take up items and users, deleted items too.
-    4. Set the positions of the log that the archive reaches: the start, where it has nothing.
+    4. Set the positions of the log that the archive reaches, the start where it has nothing,
+       and who was erased: the log may still hold what they did before.
     5. Say that the rebuild has ended, and which imports are in it.
     6. Push everything to the online store.
 
@@ -48,9 +48,7 @@ def rebuild(
     total = 0
     for number, day in enumerate(days):
         progress("days", number, len(days))
-        start = datetime.combine(day, time(), UTC)
-        events = archive.scan_events(start, start + timedelta(days=1))
-        total += fold_events(events, state, max_history)
+        total += fold_events(archive.scan_day(day), state, max_history)
     progress("days", len(days), len(days))
     # 3. Items and users.
     items: dict[str, Any] = dict.fromkeys(archive.deleted_items())
@@ -58,9 +56,11 @@ def rebuild(
     users: dict[str, Any] = {user.user_id: user for user in archive.users()}
     commit_imported(state, Updates(items=items, users=users))
     # 4. Positions.
+    erasures = archive.erasures()
     for partition in sorted({source.partition for source in positions}):
         own = {topic: at for (topic, number), at in positions.items() if number == partition}
-        state.commit(partition, state.load(partition, (), ()).version, Updates(), own)
+        marks = Updates(erasures=erasures.get(partition, {}))
+        state.commit(partition, state.load(partition, (), ()).version, marks, own)
     # 5. From here on the state is whole.
     commit_imported(state, Updates(), [*segments, ENDED])
     # 6. Push.

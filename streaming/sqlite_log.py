@@ -315,7 +315,7 @@ class SqliteConsumer:
             if version == self._version:
                 return []
             records = [
-                LogRecord(TopicPartition(topic, 0), offset, key, value)
+                LogRecord(TopicPartition(topic, 0), offset, key, value, moment=offset)
                 for topic, position in self._positions.items()
                 for offset, key, value in self._connection.execute(
                     "SELECT offset, key, value FROM records "

@@ -90,6 +90,15 @@ def test_records_come_back_in_order_with_growing_offsets(log: EventLog) -> None:
     assert offsets == sorted(set(offsets))
 
 
+def test_moments_say_what_came_first_in_all_topics(log: EventLog) -> None:
+    for number in range(6):
+        log.append(EVENTS if number % 3 else ITEMS, messages(str(number)))
+        time.sleep(0.002)  # records of one millisecond may share it
+    records = drain(log.consumer("g", [EVENTS, ITEMS]), 6)
+    assert values(sorted(records, key=lambda each: each.moment)) == list("012345")
+    assert len({record.moment for record in records}) == 6
+
+
 def test_a_consumer_reads_only_its_topics(log: EventLog) -> None:
     log.append(EVENTS, messages("event"))
     log.append(ITEMS, messages("item"))
