@@ -124,3 +124,14 @@ class EventLog(Protocol):
     def close(self) -> None:
         """Release files and connections."""
         ...
+
+
+class GroupedLog(EventLog, Protocol):
+    """A log that says how far a group is without reading as a member of it."""
+
+    def unread(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        """Return for each partition the first offset that the log may hold and `group` not know.
+
+        What the group has not committed counts as not known. Raises `EventLogError`.
+        """
+        ...

@@ -156,13 +156,14 @@ def state_url(request: pytest.FixtureRequest) -> Callable[[Path, int], str]:
     return url
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     records=appends,
     reading=st.tuples(turns, batches),
     archiving=st.tuples(turns, batches),
     restarts=st.lists(st.integers(1, 6), max_size=3),
     lost_after=st.integers(0, 6),
+    online_is_lost=st.booleans(),
 )
 def test_any_interleaving_of_the_topics_ends_in_the_same_state(
     state_url: Callable[[Path, int], str],
@@ -171,6 +172,7 @@ def test_any_interleaving_of_the_topics_ends_in_the_same_state(
     archiving: tuple[list[str], int],
     restarts: list[int],
     lost_after: int,
+    online_is_lost: bool,
 ) -> None:
     with TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
@@ -187,7 +189,8 @@ def test_any_interleaving_of_the_topics_ends_in_the_same_state(
         assert shop.left(one) == expected(records)
         # A state that is lost while the archive is anywhere, and goes on from there.
         shop.archive_some(*archiving, lost_after)
-        shop.online = MemoryOnline()
+        if online_is_lost:
+            shop.online = MemoryOnline()
         rebuild(shop.archive, other, shop.online, shop.log, max_history=MAX_HISTORY)
         shop.work(other, *reading, None)
         assert shop.left(other) == expected(records)
