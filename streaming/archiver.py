@@ -134,7 +134,10 @@ class Archiver:
             self.flush()
         except BaseException as error:
             self.failure = error
-            self._logger.exception("archiver_failed")
+            if self._stop.is_set() and isinstance(error, Exception):
+                self._logger.warning("stopped_while_waiting", error=str(error))
+            else:
+                self._logger.exception("archiver_failed")
             if not isinstance(error, Exception):
                 raise
 

@@ -147,7 +147,10 @@ class Worker:
             self._push_lists()
         except BaseException as error:
             self.failure = error
-            self._logger.exception("stream_worker_failed")
+            if self._stop.is_set() and isinstance(error, Exception):
+                self._logger.warning("stopped_while_waiting", error=str(error))
+            else:
+                self._logger.exception("stream_worker_failed")
             if not isinstance(error, Exception):
                 raise
 
