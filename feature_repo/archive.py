@@ -3,6 +3,7 @@
     archive/events/date=2026-01-02/<segment>.parquet   one row an event, by UTC day
     archive/items/<number>-<segment>.parquet           changes of items; the highest number wins
     archive/users/<number>-<segment>.parquet           changes of users, likewise
+    archive/erasures/<partition>.json                  users erased from the log, and when
     archive/segments/<segment>.json                    event segments that are complete
     archive/positions/<topic>-<partition>.json         how far the log is in the archive
 
@@ -38,6 +39,9 @@ EVENT_SCHEMA = pl.Schema(
         "context": pl.String(),
     }
 )
+MOMENT = "moment"
+"""The column of files written from the log that says when the log took each event (ADR 0013)."""
+_LOGGED_SCHEMA = pl.Schema({**EVENT_SCHEMA, MOMENT: pl.Int64()})
 _CHANGE_SCHEMA = {"key": pl.String(), "record": pl.String()}
 _SEGMENT = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 
@@ -52,17 +56,26 @@ class Archive:
         self._users = root / "users"
         self._segments = root / "segments"
         self._positions = root / "positions"
+        self._erasures = root / "erasures"
 
     # Events.
 
-    def write_events(self, segment: str, events: Sequence[Event] | pl.DataFrame) -> int:
+    def write_events(
+        self,
+        segment: str,
+        events: Sequence[Event] | pl.DataFrame,
+        moments: Sequence[int] | None = None,
+    ) -> int:
         """Write a segment and return its number of events.
 
-        A frame has the columns of `EVENT_SCHEMA`; `context` is JSON text or null.
+        A frame has the columns of `EVENT_SCHEMA`; `context` is JSON text or null. moments: when
+        the log took each event; None for events that come from no log.
         """
         _check(segment)
         frame = events if isinstance(events, pl.DataFrame) else events_frame(events)
         frame = frame.select(EVENT_SCHEMA.names()).cast(EVENT_SCHEMA)
+        if moments is not None:
+            frame = frame.with_columns(pl.Series(MOMENT, moments, pl.Int64()))
         by_day = frame.with_columns(_day=pl.col("timestamp").dt.date()).partition_by(
             "_day", as_dict=True, include_key=False
         )
@@ -83,14 +96,19 @@ class Archive:
     ) -> pl.LazyFrame:
         """Return the events of start <= timestamp < end, each once, in no particular order."""
         files = [file for day in self._days(start, end) for file in _parquet_files(day)]
-        if not files:
-            return pl.LazyFrame(schema=EVENT_SCHEMA)
-        events = pl.scan_parquet(files, hive_partitioning=False)
+        events = _scan(files).select(EVENT_SCHEMA.names())
         if start is not None:
             events = events.filter(pl.col("timestamp") >= start)
         if end is not None:
             events = events.filter(pl.col("timestamp") < end)
         return events.unique("event_id", keep="any")
+
+    def scan_day(self, day: date) -> pl.LazyFrame:
+        """Return what was written of one UTC day, with the column `MOMENT`.
+
+        An event that was written repeatedly comes repeatedly. Imported ones have no moment.
+        """
+        return _scan(_parquet_files(self._day_folder(day)))
 
     def days(self) -> list[date]:
         """Return the UTC days that have events, in order."""
@@ -117,9 +135,7 @@ class Archive:
     def scan_segment(self, segment: str) -> pl.LazyFrame:
         """Return the events of one segment."""
         files = sorted(self._events.glob(f"date=*/{_check(segment)}.parquet"))
-        if not files:
-            return pl.LazyFrame(schema=EVENT_SCHEMA)
-        return pl.scan_parquet(files, hive_partitioning=False)
+        return _scan(files).select(EVENT_SCHEMA.names())
 
     # Items and users.
 
@@ -145,12 +161,16 @@ class Archive:
         """Return the newest state of every user, by id."""
         return [decode_record(User, record) for record in _latest(self._users)]
 
-    def erase_user(self, user_id: str) -> int:
-        """Remove a user and all their events for good; return the number of events removed."""
+    def erase_user(self, user_id: str, moment: int) -> int:
+        """Remove a user and their events for good; return the number of events removed.
+
+        Events that the log took after `moment` stay.
+        """
         removed = 0
         for file in self._events.glob("date=*/[!.]*.parquet"):
             frame = pl.read_parquet(file, hive_partitioning=False)
-            kept = frame.filter(pl.col("user_id") != user_id)
+            later = pl.col(MOMENT) > moment if MOMENT in frame.columns else pl.lit(value=False)
+            kept = frame.filter((pl.col("user_id") != user_id) | later)
             if kept.height < frame.height:
                 removed += frame.height - kept.height
                 with _replacing(file) as replacement:
@@ -162,6 +182,18 @@ class Archive:
                 with _replacing(file) as replacement:
                     kept.write_parquet(replacement)
         return removed
+
+    def write_erasures(self, partition: int, moments: Mapping[str, int]) -> None:
+        """Remember the users that were erased, and when, in place of those remembered before.
+
+        What the log still holds of a user until then must not be written any more.
+        """
+        with _replacing(self._erasures / f"{partition:05d}.json") as file:
+            file.write_bytes(orjson.dumps([partition, moments]))
+
+    def erasures(self) -> dict[int, dict[str, int]]:
+        """Return the remembered users of each partition, and when they were erased."""
+        return dict(orjson.loads(file.read_bytes()) for file in self._erasures.glob("[!.]*.json"))
 
     # Positions.
 
@@ -214,6 +246,14 @@ def _context(event: Event) -> str | None:
     # Fields of a newer version have no column of their own: the context keeps them.
     context = {**(event.model_extra or {}), **event.context}
     return orjson.dumps(context).decode() if context else None
+
+
+def _scan(files: list[Path]) -> pl.LazyFrame:
+    if not files:
+        return pl.LazyFrame(schema=_LOGGED_SCHEMA)
+    return pl.scan_parquet(
+        files, schema=_LOGGED_SCHEMA, missing_columns="insert", hive_partitioning=False
+    )
 
 
 def _write_changes(folder: Path, segment: str, records: dict[str, str | None]) -> int:

@@ -49,12 +49,17 @@ class LogRecord(NamedTuple):
     """What is polled. `offset` grows by at least one from record to record of a partition.
 
     Key bytes that are no UTF-8 are in `key` as Python's surrogate escapes.
+
+    moment: when it was appended, by a clock that all topics share and no producer sets: what was
+    appended earlier has no larger one. A broker's are milliseconds, which records can have in
+    common; the embedded log's are its offsets.
     """
 
     source: TopicPartition
     offset: int
     key: str | None
     value: bytes | None
+    moment: int = 0
 
 
 class LogConsumer(Protocol):
@@ -118,4 +123,15 @@ class EventLog(Protocol):
 
     def close(self) -> None:
         """Release files and connections."""
+        ...
+
+
+class GroupedLog(EventLog, Protocol):
+    """A log that says how far a group is without reading as a member of it."""
+
+    def unread(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        """Return for each partition the first offset that the log may hold and `group` not know.
+
+        What the group has not committed counts as not known. Raises `EventLogError`.
+        """
         ...

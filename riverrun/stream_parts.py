@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -31,6 +32,13 @@ class StreamParts:
     worker: Worker
     archiver: StandbyArchiver
     lag: LagMonitor
+
+    def stop(self) -> None:
+        """Stop all of them at once: one that waits for a server must not keep the others."""
+        with ThreadPoolExecutor(3) as pool:
+            stops = [pool.submit(part.stop) for part in (self.worker, self.archiver, self.lag)]
+        for stop in stops:
+            stop.result()
 
     def not_ready(self) -> Sequence[str]:
         """Say why what happens would not count yet."""
@@ -99,7 +107,8 @@ def open_stream(
         ),
     )
     lag = LagMonitor(serving.log, worker, metrics)
+    parts = StreamParts(worker, archiver, lag)
+    stack.callback(parts.stop)
     for part in (worker, archiver, lag):
         part.start()
-        stack.callback(part.stop)
-    return StreamParts(worker, archiver, lag)
+    return parts

@@ -27,7 +27,7 @@ class StreamWorker:
 
 @contextmanager
 def stream_worker(
-    settings: Settings, progress: Progress = lambda *_: None
+    settings: Settings, metrics: StreamMetrics, progress: Progress = lambda *_: None
 ) -> Iterator[StreamWorker]:
     """Open a worker beside any number of others; its threads stop in the end.
 
@@ -39,7 +39,6 @@ def stream_worker(
     """
     # Nobody searches here: an approximate index would be built for nothing.
     exact = settings.serving.model_copy(update={"exact_below": sys.maxsize})
-    metrics = StreamMetrics()
     with ExitStack() as stack:
         serving = open_serving(settings.model_copy(update={"serving": exact}), stack)
         stream = open_stream(settings, serving, stack, metrics, progress=progress)

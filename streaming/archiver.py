@@ -20,6 +20,7 @@ from feature_repo.event_log import (
 )
 from feature_repo.schema import Event, Item, User
 from streaming.decode import DecodeError, Decoder, ItemRemoved, UserErased
+from streaming.erasures import keep_marks
 from streaming.metrics import StreamMetrics
 from streaming.settings import StreamingSettings
 
@@ -35,8 +36,10 @@ _POLL_RECORDS = 1_000
 class SegmentArchive(Protocol):
     """What the archiver asks of the archive. Writing a segment again replaces it."""
 
-    def write_events(self, segment: str, events: Sequence[Event]) -> int:
-        """Write events."""
+    def write_events(
+        self, segment: str, events: Sequence[Event], moments: Sequence[int] | None = None
+    ) -> int:
+        """Write events, and when the log took them."""
         ...
 
     def write_items(self, segment: str, items: Sequence[Item], deleted: Sequence[str]) -> int:
@@ -47,8 +50,8 @@ class SegmentArchive(Protocol):
         """Write changes of users."""
         ...
 
-    def erase_user(self, user_id: str) -> int:
-        """Remove a user and their events for good."""
+    def erase_user(self, user_id: str, moment: int) -> int:
+        """Remove a user, and their events until `moment`, for good."""
         ...
 
 
@@ -60,7 +63,19 @@ class PositionArchive(Protocol):
         ...
 
 
-class LogArchive(SegmentArchive, PositionArchive, Protocol):
+class ErasureArchive(Protocol):
+    """Keeps who was erased when, for what the log still holds of them."""
+
+    def write_erasures(self, partition: int, moments: Mapping[str, int]) -> None:
+        """Remember these users of a partition in place of those remembered before."""
+        ...
+
+    def erasures(self) -> dict[int, dict[str, int]]:
+        """Return the remembered users of each partition."""
+        ...
+
+
+class LogArchive(SegmentArchive, PositionArchive, ErasureArchive, Protocol):
     """What the archiver writes to."""
 
 
@@ -92,6 +107,8 @@ class Archiver:
             self.settings.event_types, timedelta(seconds=self.settings.max_future_seconds)
         )
         self._consumer = log.consumer(GROUP, TOPICS)
+        self._keep_marks = keep_marks(log, self.settings)
+        self._marks = archive.erasures()
         self._clear()
         self._housekeeping_due = time.monotonic() + self.settings.housekeeping_seconds
         self._stop = threading.Event()
@@ -117,7 +134,10 @@ class Archiver:
             self.flush()
         except BaseException as error:
             self.failure = error
-            self._logger.exception("archiver_failed")
+            if self._stop.is_set() and isinstance(error, Exception):
+                self._logger.warning("stopped_while_waiting", error=str(error))
+            else:
+                self._logger.exception("archiver_failed")
             if not isinstance(error, Exception):
                 raise
 
@@ -175,7 +195,7 @@ class Archiver:
         except DecodeError:
             return
         if isinstance(change, Event):
-            self._events.append(change)
+            self._add(change, record)
         elif isinstance(change, Item):
             self._items[change.item_id] = change
         elif isinstance(change, ItemRemoved):
@@ -183,27 +203,39 @@ class Archiver:
         elif isinstance(change, User):
             self._users[change.user_id] = change
         else:
-            self._erase(change)
+            self._erase(change, record)
 
-    def _erase(self, erased: UserErased) -> None:
-        # Everything the log says of the user before this must be in the archive to be removed.
+    def _add(self, event: Event, record: LogRecord) -> None:
+        partition = record.source.partition
+        newest = self._newest.get(partition, 0)
+        self._newest[partition] = max(newest, record.moment)
+        if record.moment > self._marks.get(partition, {}).get(event.user_id, -1):
+            self._events.append(event)
+            self._moments.append(record.moment)
+
+    def _erase(self, erased: UserErased, record: LogRecord) -> None:
+        # What the log says of the user before this is removed with what is in the archive, and
+        # what it says in topics that are not read so far yet, is left out by the mark.
         self._users.pop(erased.user_id, None)
-        self._erased.append(erased.user_id)
+        self._erased[erased.user_id] = record.moment
+        marks = self._marks.setdefault(record.source.partition, {})
+        marks[erased.user_id] = max(record.moment, marks.get(erased.user_id, -1))
         self.flush()
 
     def _write(self) -> None:
         segment = self._segment_name()
         with self.metrics.stage("archive"):
             if self._events:
-                self._archive.write_events(segment, self._events)
+                self._archive.write_events(segment, self._events, self._moments)
             if self._items:
                 items = [item for item in self._items.values() if item is not None]
                 gone = [item_id for item_id, item in self._items.items() if item is None]
                 self._archive.write_items(segment, items, gone)
             if self._users:
                 self._archive.write_users(segment, list(self._users.values()))
-            for user_id in self._erased:
-                self._archive.erase_user(user_id)
+            for user_id, moment in self._erased.items():
+                self._archive.erase_user(user_id, moment)
+            self._write_marks()
             # Last: what is before them is in the archive whatever happens.
             self._archive.write_positions(self._positions)
         # Commit after the rename: a repeated segment is harmless, a lost one is not.
@@ -215,6 +247,14 @@ class Archiver:
         for (topic, partition), offset in self._positions.items():
             self.metrics.position.labels(GROUP, topic, partition).set(offset)
 
+    def _write_marks(self) -> None:
+        for partition, marks in self._marks.items():
+            needed_from = self._newest.get(partition, 0) - self._keep_marks
+            kept = {user_id: moment for user_id, moment in marks.items() if moment >= needed_from}
+            if self._erased or kept != marks:
+                self._archive.write_erasures(partition, kept)
+                self._marks[partition] = kept
+
     def _segment_name(self) -> str:
         source, first = self._first
         # The end too: one who lost the partition must not replace what its new owner wrote.
@@ -224,8 +264,10 @@ class Archiver:
     def _clear(self) -> None:
         self._first = (TopicPartition("", 0), 0)
         self._events: list[Event] = []
+        self._moments: list[int] = []
         self._items: dict[str, Item | None] = {}
         self._users: dict[str, User] = {}
-        self._erased: list[str] = []
+        self._erased: dict[str, int] = {}
+        self._newest: dict[int, int] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._flush_due = 0.0

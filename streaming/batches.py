@@ -9,7 +9,8 @@ import structlog
 from feature_repo.event_log import LogRecord, TopicPartition
 from feature_repo.schema import Event
 from streaming.dead_letters import DeadLetter
-from streaming.decode import Change, DecodeError, Decoder
+from streaming.decode import DecodeError, Decoder, UserErased
+from streaming.processor import Appended
 
 
 @dataclass(slots=True)
@@ -20,7 +21,7 @@ class Batch:
     """
 
     partition: int
-    changes: list[Change] = field(default_factory=list)
+    changes: list[Appended] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     first: dict[str, int] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
@@ -28,12 +29,14 @@ class Batch:
     @property
     def user_ids(self) -> set[str]:
         """The users whose histories the batch needs."""
-        return {change.user_id for change in self.changes if isinstance(change, Event)}
+        changes = (each.change for each in self.changes)
+        return {each.user_id for each in changes if isinstance(each, Event | UserErased)}
 
     @property
     def item_ids(self) -> set[str]:
         """The items whose statistics the batch needs."""
-        return {change.item_id for change in self.changes if isinstance(change, Event)}
+        changes = (each.change for each in self.changes)
+        return {each.item_id for each in changes if isinstance(each, Event)}
 
     def sources(self, positions: dict[str, int]) -> dict[TopicPartition, int]:
         """Return `positions` by topic as positions in the log."""
@@ -50,7 +53,7 @@ def decode_batches(records: Sequence[LogRecord], decoder: Decoder, now: datetime
         batch.first.setdefault(topic, record.offset)
         batch.positions[topic] = record.offset + 1
         try:
-            batch.changes.append(decoder.decode(record, now))
+            batch.changes.append(Appended(decoder.decode(record, now), record.moment))
         except DecodeError as error:
             batch.dead.append(DeadLetter(record, str(error)))
             logger.warning("record_refused", topic=topic, offset=record.offset, reason=str(error))

@@ -33,12 +33,13 @@ class DeadLetter:
 
 def encode_dead_letter(letter: DeadLetter) -> Message:
     """Return the message that `decode_dead_letter` reads back."""
-    (topic, partition), offset, key, value = letter.record
+    (topic, partition), offset, key, value, moment = letter.record
     document = {
         "reason": letter.reason,
         "topic": topic,
         "partition": partition,
         "offset": offset,
+        "moment": moment,
         "key": key,
         "value": None if value is None else base64.b64encode(value).decode(),
     }
@@ -57,6 +58,8 @@ def decode_dead_letter(record: LogRecord) -> DeadLetter:
             int(document["offset"]),
             document["key"],
             None if value is None else base64.b64decode(value, validate=True),
+            # Letters of before there were moments have none.
+            int(document.get("moment", 0)),
         )
         return DeadLetter(original, str(document["reason"]))
     except (KeyError, TypeError, ValueError, binascii.Error) as error:

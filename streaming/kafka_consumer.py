@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata
 from kafka import TopicPartition as Place
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
@@ -17,6 +18,7 @@ from feature_repo.event_log import (
     TopicPartition,
 )
 from streaming.kafka_connection import KafkaConnection
+from streaming.kafka_topics import APPEND_TIME, CO_PARTITIONED
 
 # A broker holds a fetch back for so long while there is nothing new; until then what a seek
 # or an assignment added is not asked for.
@@ -25,6 +27,8 @@ FETCH_WAIT_MILLISECONDS = 100
 SLICE_SECONDS = 0.1
 # A silent log is asked whether it is still there.
 PROBE_SECONDS = 5.0
+# The type of a record's timestamp where the broker set it: the protocol's number.
+LOG_APPEND_TIME = 1
 
 
 class KafkaLogConsumer:
@@ -54,7 +58,9 @@ class KafkaLogConsumer:
         self._ends: dict[Place, int] = {}
         self._uncommitted: dict[Place, int] = {}
         self._heard = 0.0
+        self._warned: set[str] = set()
         self._closed = False
+        self._logger = structlog.get_logger(__name__)
 
     def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
         """Return up to `max_records` next records; wait up to `timeout` seconds for the first.
@@ -279,7 +285,14 @@ class KafkaLogConsumer:
     def _record(self, record: Any) -> LogRecord:
         key = None if record.key is None else record.key.decode("utf-8", "surrogateescape")
         source = TopicPartition(self._topics[record.topic], record.partition)
-        return LogRecord(source, record.offset, key, record.value)
+        if record.timestamp_type != LOG_APPEND_TIME:
+            self._warn_of_clock(source.topic)
+        return LogRecord(source, record.offset, key, record.value, record.timestamp)
+
+    def _warn_of_clock(self, topic: str) -> None:
+        if topic in CO_PARTITIONED and topic not in self._warned:
+            self._warned.add(topic)
+            self._logger.warning("moments_are_the_producers", topic=topic, wanted=APPEND_TIME)
 
 
 class _Listener(ConsumerRebalanceListener):

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer
@@ -24,6 +25,7 @@ class KafkaLog:
 
     def __init__(self, connection: KafkaConnection) -> None:
         self._connection = connection
+        self._milliseconds = int(connection.settings.timeout_seconds * 1_000)
         self._lock = threading.Lock()
         self._producer: Any = None
         self._watching = threading.Lock()
@@ -69,21 +71,22 @@ class KafkaLog:
 
     def ends(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
         """Return for each partition the offset after its newest record."""
-        names = {self._connection.topic(topic): topic for topic in topics}
-        milliseconds = int(self._connection.settings.timeout_seconds * 1_000)
-        with self._connection.reporting("cannot be read"), self._watching:
-            if self._watcher is None:
-                self._watcher = KafkaConsumer(
-                    **self._connection.client_options(), metrics_enabled=False
-                )
-            places = [
-                Place(name, partition)
-                for name in names
-                for partition in self._watcher.partitions_for_topic(name) or ()
-            ]
-            ends = self._watcher.end_offsets(places, timeout_ms=milliseconds)
+        with self._watched() as watcher:
+            places = self._places(watcher, topics)
+            ends = watcher.end_offsets(list(places), timeout_ms=self._milliseconds)
+        return {places[place]: end for place, end in ends.items()}
+
+    def unread(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        """Return for each partition where the group is, or where it starts if that is later."""
+        name = self._connection.group(group)
+        with self._connection.admin(f"cannot say where {name!r} is") as admin:
+            committed = admin.list_group_offsets(name)[name]
+        with self._watched() as watcher:
+            places = self._places(watcher, topics)
+            starts = watcher.beginning_offsets(list(places), timeout_ms=self._milliseconds)
         return {
-            TopicPartition(names[place.topic], place.partition): end for place, end in ends.items()
+            places[place]: max(start, committed[place].offset if place in committed else 0)
+            for place, start in starts.items()
         }
 
     def close(self) -> None:
@@ -97,6 +100,24 @@ class KafkaLog:
             self._watcher.close()
         if self._producer is not None:
             self._producer.close(self._connection.settings.timeout_seconds)
+
+    @contextmanager
+    def _watched(self) -> Iterator[Any]:
+        """Give a consumer that reads nothing, to one thread at a time."""
+        with self._connection.reporting("cannot be read"), self._watching:
+            if self._watcher is None:
+                self._watcher = KafkaConsumer(
+                    **self._connection.client_options(), metrics_enabled=False
+                )
+            yield self._watcher
+
+    def _places(self, watcher: Any, topics: Sequence[str]) -> dict[Place, TopicPartition]:
+        return {
+            Place(name, partition): TopicPartition(topic, partition)
+            for topic in topics
+            for name in [self._connection.topic(topic)]
+            for partition in watcher.partitions_for_topic(name) or ()
+        }
 
     def _give_up(self, producer: Any) -> None:
         """Let the next append begin with a new producer.

@@ -20,6 +20,8 @@ from streaming.kafka_connection import KafkaConnection
 TOPICS = (EVENTS, ITEMS, USERS, ITEM_EMBEDDINGS, DEAD_LETTERS)
 CO_PARTITIONED = (EVENTS, ITEMS, USERS)
 """A worker owns one partition number of all of these at once."""
+TIMESTAMP_TYPE, APPEND_TIME = "message.timestamp.type", "LogAppendTime"
+"""Of these, so that a record's moment is the broker's, and not its producer's (ADR 0013)."""
 
 _DAY_MILLISECONDS = 86_400_000
 
@@ -66,6 +68,8 @@ def plan_topics(connection: KafkaConnection, tombstone_days: float) -> list[Topi
         derived = topic not in CO_PARTITIONED
         largest = connection.largest_request if derived else settings.max_message_bytes
         config = {"max.message.bytes": str(largest)}
+        if not derived:
+            config[TIMESTAMP_TYPE] = APPEND_TIME
         if topic == ITEM_EMBEDDINGS:
             config["cleanup.policy"] = "compact"
             config["delete.retention.ms"] = str(int(tombstone_days * _DAY_MILLISECONDS))
@@ -107,6 +111,14 @@ def check_topics(plans: list[TopicPlan], found: Mapping[str, TopicState]) -> Non
                 f"topic {state.name!r} has {state.partitions} partitions, but the setting "
                 f"streaming.kafka.partitions is {plan.partitions}, and events, items and users "
                 f"need equally many. Set it to {state.partitions}, or use another topic prefix."
+            )
+        timestamps = state.config[TIMESTAMP_TYPE]
+        if plan.topic in CO_PARTITIONED and timestamps != APPEND_TIME:
+            setting = f"{TIMESTAMP_TYPE}={APPEND_TIME}"
+            raise TopicMismatchError(
+                f"topic {state.name!r} must have {setting}, or a producer's clock decides which "
+                f"events an erasure reaches. Received: {timestamps!r}. To change it: "
+                f"kafka-configs.sh --alter --topic {state.name} --add-config {setting}"
             )
         policy = state.config["cleanup.policy"]
         if plan.topic == ITEM_EMBEDDINGS and policy != plan.config["cleanup.policy"]:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import polars as pl
 
+from feature_repo.archive import MOMENT
 from feature_repo.event_log import EventLog
 from feature_repo.history import DEFAULT_MAX_LENGTH, HistoryEvent, UserHistory, fold
 from feature_repo.item_statistics import count_columns, merge
@@ -20,6 +21,7 @@ from feature_repo.schema import User
 from streaming.archiver import LIVE
 from streaming.co_visitation import merge as merge_pairs
 from streaming.co_visited_columns import COLUMNS, co_visited
+from streaming.erasures import Moments, moments_among
 from streaming.metrics import StreamMetrics
 from streaming.processor import Updates
 from streaming.publisher import Publisher
@@ -118,23 +120,34 @@ def fold_events(
 ) -> int:
     """Fold events of the archive, none of which is in the state; return their number.
 
+    scan: may hold an event repeatedly. Its last `MOMENT` counts, if it has that column.
+
     segments: their names, if they are whole segments. Returns 0 where another has folded them
     meanwhile, and raises `StateConflict` where another folds anything at the same time.
     """
     settings = settings or CoVisitationSettings()
-    columns = ["user_id", "timestamp", "event_id", "item_id", "event_type", "value"]
-    events = scan.select(columns).unique("event_id", keep="any").collect()
-    events = events.with_columns(pl.col("timestamp").dt.epoch("us"), pl.col("value").fill_null(0.0))
+    is_logged = MOMENT in scan.collect_schema()
+    scan = scan.sort(MOMENT) if is_logged else scan.with_columns(pl.lit(0).alias(MOMENT))
+    columns = ["user_id", "timestamp", "event_id", "item_id", "event_type", "value", MOMENT]
+    events = scan.select(columns).unique("event_id", keep="last" if is_logged else "any").collect()
+    events = events.with_columns(
+        pl.col("timestamp").dt.epoch("us"), pl.col("value", MOMENT).fill_null(0)
+    )
     earlier: list[UserHistory] = []
     for histories in _newest(events, max_history):
         known = state.load(IMPORTED, histories, ())
         earlier += known.histories.values()
         updates = Updates()
-        for user_id, newest in histories.items():
+        for user_id, (newest, moments) in histories.items():
             before = known.histories.get(user_id)
-            after = fold(before, newest, max_history) if before else UserHistory(user_id, newest)
+            if before is None:
+                updates.histories[user_id], updates.moments[user_id] = newest, moments
+                continue
+            after = fold(before, newest.events, max_history)
             if after is not before:
+                both = (newest, moments), (before, known.moments[user_id])
                 updates.histories[user_id] = after
+                updates.moments[user_id] = moments_among(after, *both)
         # Histories may be folded again after a crash: a known event changes nothing.
         state.commit(IMPORTED, known.version, updates, {})
     counted = count_columns(events)
@@ -163,14 +176,15 @@ def commit_imported(state: OpenState, updates: Updates, segments: Sequence[str] 
 
 def _newest(
     events: pl.DataFrame, max_history: int
-) -> Iterator[dict[str, tuple[HistoryEvent, ...]]]:
-    """Yield every user's newest events in order, some users at a time."""
+) -> Iterator[dict[str, tuple[UserHistory, Moments]]]:
+    """Yield every user's newest events in order, and their moments, some users at a time."""
     kept = events.sort("user_id", "timestamp", "event_id").group_by(
         "user_id", maintain_order=True
     ).agg(pl.exclude("user_id").tail(max_history))  # fmt: skip
     for some in kept.iter_slices(_USERS_PER_STEP):
         yield {
-            user_id: tuple(map(HistoryEvent, *columns)) for user_id, *columns in some.iter_rows()
+            user_id: (UserHistory(user_id, tuple(map(HistoryEvent, *columns))), tuple(moments))
+            for user_id, *columns, moments in some.iter_rows()
         }
 
 

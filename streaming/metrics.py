@@ -1,5 +1,6 @@
 """What the stream counts for Prometheus."""
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +11,17 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 1
 
 
 class StreamMetrics:
-    """Counters of one worker and its archiver, in `registry` (a new one by default)."""
+    """Counters of one worker and its archiver, in `registry` (a new one by default).
+
+    doing: the stage that each thread is at, by the thread's name; None between two.
+    """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
+        self.doing: dict[str, str | None] = {}
         self.records = Counter(
             "riverrun_stream_records",
-            "Records read, by topic and result (applied, repeated, dead).",
+            "Records read, by topic and result (applied, repeated, erased, dead).",
             ["topic", "result"],
             registry=self.registry,
         )
@@ -74,9 +79,13 @@ class StreamMetrics:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to the stage's."""
+        """Add the time spent inside to the stage's, and say meanwhile what the thread is at."""
+        thread = threading.current_thread().name
+        before = self.doing.get(thread)
+        self.doing[thread] = name
         start = time.perf_counter()
         try:
             yield
         finally:
             self.stages.labels(name).inc(time.perf_counter() - start)
+            self.doing[thread] = before

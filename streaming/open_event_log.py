@@ -3,14 +3,14 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from feature_repo.event_log import EventLog
+from feature_repo.event_log import GroupedLog
 from streaming.kafka_connection import parse_kafka_url
 from streaming.kafka_log import KafkaLog
 from streaming.kafka_settings import KafkaSettings
 from streaming.sqlite_log import SqliteLog
 
 
-def open_event_log(url: str, kafka: KafkaSettings | None = None) -> EventLog:
+def open_event_log(url: str, kafka: KafkaSettings | None = None) -> GroupedLog:
     """Open the log at `url`.
 
     `log:///FILE` is the embedded log; `kafka://HOST:PORT[,HOST:PORT...][/PREFIX]` is a Kafka,

@@ -6,14 +6,46 @@ whatever batches they arrive.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from feature_repo.history import HistoryEvent, UserHistory, append
 from feature_repo.item_statistics import count, nothing
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.schema import Event, Item, User
 from streaming.decode import Change, ItemRemoved, UserErased
+from streaming.erasures import Moments, later, placed, seen_again
 from streaming.fold_in import FoldIn
+
+
+class Appended(NamedTuple):
+    """A change, and the moment at which the log took it."""
+
+    change: Change
+    moment: int
+
+
+class Before(Protocol):
+    """The state of the users and items that a batch names; one that is missing is new."""
+
+    @property
+    def histories(self) -> Mapping[str, UserHistory]:
+        """Return the users' histories."""
+        ...
+
+    @property
+    def moments(self) -> Mapping[str, Moments]:
+        """Return when each event of those histories was appended."""
+        ...
+
+    @property
+    def erasures(self) -> Mapping[str, int]:
+        """Return the moments of the users' last erasures, where they are still remembered."""
+        ...
+
+    @property
+    def statistics(self) -> Mapping[str, ItemStatistics]:
+        """Return the items' statistics."""
+        ...
 
 
 class Act(NamedTuple):
@@ -27,11 +59,16 @@ class Act(NamedTuple):
 class Updates:
     """The new values of everything a batch touched; None where something was deleted.
 
-    A history without events is one that was erased. acts: the events that were new, in their
-    order; repeated: how many changed nothing.
+    A history without events is one that was erased. moments: of the events of each history; a
+    history without them was imported. erasures: the marks that are set; outdated: marks of an
+    earlier moment are needed no more. acts: the events that were new, in their order; repeated:
+    how many changed nothing; erased: how many came before their user's erasure.
     """
 
     histories: dict[str, UserHistory] = field(default_factory=dict)
+    moments: dict[str, Moments] = field(default_factory=dict)
+    erasures: dict[str, int] = field(default_factory=dict)
+    outdated: int = 0
     statistics: dict[str, ItemStatistics] = field(default_factory=dict)
     co_visitation: dict[str, CoVisitation] = field(default_factory=dict)
     fold_in: dict[str, FoldIn] = field(default_factory=dict)
@@ -39,6 +76,7 @@ class Updates:
     users: dict[str, User | None] = field(default_factory=dict)
     acts: list[Act] = field(default_factory=list)
     repeated: int = 0
+    erased: int = 0
 
     def add(self, newer: "Updates") -> None:
         """Put `newer` values over these; what they were made of is not kept."""
@@ -61,47 +99,65 @@ class Updates:
 
 
 def process(
-    changes: Sequence[Change],
-    histories: Mapping[str, UserHistory],
-    statistics: Mapping[str, ItemStatistics],
-    max_length: int,
+    changes: Sequence[Appended], before: Before, max_length: int, keep_marks: int = 0
 ) -> Updates:
     """Return what `changes` do, in their order, to the state before them.
 
-    histories, statistics: the state of the users and items named by `changes`; one that is
-    missing is new. max_length: events kept per user.
+    max_length: events kept per user. keep_marks: how long an erasure is remembered, counted in
+    moments from it to the newest event.
     """
     updates = Updates()
-    for change in changes:
+    for change, moment in changes:
         if isinstance(change, Event):
-            _count(updates, change, histories, statistics, max_length)
+            updates.outdated = max(updates.outdated, moment - keep_marks)
+            _count(updates, change, moment, before, max_length)
         elif isinstance(change, Item):
             updates.items[change.item_id] = change
         elif isinstance(change, ItemRemoved):
             updates.items[change.item_id] = None
         elif isinstance(change, UserErased):
-            updates.users[change.user_id] = None
-            updates.histories[change.user_id] = UserHistory(change.user_id)
+            _erase(updates, change.user_id, moment, before)
         else:
             updates.users[change.user_id] = change
     return updates
 
 
-def _count(
-    updates: Updates,
-    event: Event,
-    histories: Mapping[str, UserHistory],
-    statistics: Mapping[str, ItemStatistics],
-    max_length: int,
-) -> None:
+def _count(updates: Updates, event: Event, moment: int, before: Before, max_length: int) -> None:
     user, item = event.user_id, event.item_id
-    before = updates.histories.get(user) or histories.get(user) or UserHistory(user)
-    entry = HistoryEvent.of(event)
-    after = append(before, entry, max_length)
-    if after is before:
-        updates.repeated += 1
+    if moment <= _erased(updates, user, before):
+        updates.erased += 1
         return
-    known = updates.statistics.get(item) or statistics.get(item) or nothing(item)
+    history, moments = _history(updates, user, before)
+    entry = HistoryEvent.of(event)
+    after = append(history, entry, max_length)
+    if after is history:
+        updates.repeated += 1
+        again = seen_again(history, moments, entry.event_id, moment)
+        if again != moments:
+            updates.histories[user], updates.moments[user] = history, again
+        return
+    known = updates.statistics.get(item) or before.statistics.get(item) or nothing(item)
     updates.histories[user] = after
+    updates.moments[user] = placed(history, moments, after, entry, moment)
     updates.statistics[item] = count(known, entry.event_type, entry.timestamp)
     updates.acts.append(Act(after, entry))
+
+
+def _erase(updates: Updates, user: str, moment: int, before: Before) -> None:
+    erased = max(moment, _erased(updates, user, before))
+    updates.erasures[user] = erased
+    updates.users[user] = None
+    history, moments = _history(updates, user, before)
+    updates.histories[user], updates.moments[user] = later(history, moments, erased)
+
+
+def _erased(updates: Updates, user: str, before: Before) -> int:
+    """Return the moment of the user's last erasure, and -1 where none is remembered."""
+    return updates.erasures.get(user, before.erasures.get(user, -1))
+
+
+def _history(updates: Updates, user: str, before: Before) -> tuple[UserHistory, Moments]:
+    for known in (updates, before):
+        if user in known.histories:
+            return known.histories[user], known.moments[user]
+    return UserHistory(user), ()

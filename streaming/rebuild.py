@@ -1,16 +1,16 @@
 """Makes the state of the stream again from the archive, so that the stream continues there."""
 
-from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from feature_repo.archive import Archive
-from feature_repo.event_log import EventLog
-from feature_repo.history import DEFAULT_MAX_LENGTH
+from feature_repo.event_log import GroupedLog
+from feature_repo.history import DEFAULT_MAX_LENGTH, UserHistory
 from feature_repo.online_features import OnlineFeatures
 from streaming.archiver import LIVE, TOPICS
 from streaming.materialise import Progress, commit_imported, fold_events, push_unpushed
 from streaming.processor import Updates
-from streaming.stream_state import OpenState, StateLost, positions_of
+from streaming.stream_state import IMPORTED, OpenState, StateLost, positions_of
+from streaming.worker import GROUP
 
 BEGUN, ENDED = "rebuild.begun", "rebuild.ended"
 """Stand among the folded segments, so that an interrupted rebuild is noticed."""
@@ -20,7 +20,7 @@ def rebuild(
     archive: Archive,
     state: OpenState,
     online: OnlineFeatures,
-    log: EventLog,
+    log: GroupedLog,
     *,
     max_history: int = DEFAULT_MAX_LENGTH,
     progress: Progress = lambda *_: None,
@@ -29,18 +29,22 @@ def rebuild(
 
     1. Empty the state; say that a rebuild has begun.
     2. Fold the events day by day, for two segments may hold one event, but not two days.
-    3. Take up items and users, deleted items too.
-    4. Set the positions of the log that the archive reaches: the start, where it has nothing.
+    3. Take up items and users, and those that were deleted: the online store may hold them still.
+    4. Set the positions of the log that both the archive and the worker's group have reached,
+       and who was erased: the log may still hold what they did before.
     5. Say that the rebuild has ended, and which imports are in it.
     6. Push everything to the online store.
 
     Run it while no worker, archiver or import runs. Interrupted, it must be repeated, which
-    `require_whole` says. A record of the log that the archive has beyond its positions is read
-    again by the worker, and changes nothing: its user's history knows it, or is newer.
+    `require_whole` says. An event that the archive has beyond the positions is read again by the
+    worker, and changes nothing: its user's history knows it, or is newer. A record that nobody can
+    use, and that only the archiver has passed, so gets its dead letter.
     """
     # 1. Empty the state.
     segments = [segment for segment in archive.segments() if not segment.startswith(LIVE)]
-    positions = {**dict.fromkeys(log.ends(TOPICS), 0), **archive.positions()}
+    archived, unread = archive.positions(), log.unread(GROUP, TOPICS)
+    # The start of the log, where the archive has nothing: what it does not hold, it has lost.
+    positions = {source: min(archived.get(source, 0), at) for source, at in unread.items()}
     state.reset()
     commit_imported(state, Updates(), [BEGUN])
     # 2. Events.
@@ -48,19 +52,23 @@ def rebuild(
     total = 0
     for number, day in enumerate(days):
         progress("days", number, len(days))
-        start = datetime.combine(day, time(), UTC)
-        events = archive.scan_events(start, start + timedelta(days=1))
-        total += fold_events(events, state, max_history)
+        total += fold_events(archive.scan_day(day), state, max_history)
     progress("days", len(days), len(days))
     # 3. Items and users.
     items: dict[str, Any] = dict.fromkeys(archive.deleted_items())
     items.update((item.item_id, item) for item in archive.items())
-    users: dict[str, Any] = {user.user_id: user for user in archive.users()}
-    commit_imported(state, Updates(items=items, users=users))
+    erasures = archive.erasures()
+    erased = [user_id for marks in erasures.values() for user_id in marks]
+    users: dict[str, Any] = dict.fromkeys(erased)
+    users.update((user.user_id, user) for user in archive.users())
+    come_back = state.load(IMPORTED, erased, ()).histories
+    gone = {user_id: UserHistory(user_id) for user_id in erased if user_id not in come_back}
+    commit_imported(state, Updates(items=items, users=users, histories=gone))
     # 4. Positions.
     for partition in sorted({source.partition for source in positions}):
         own = {topic: at for (topic, number), at in positions.items() if number == partition}
-        state.commit(partition, state.load(partition, (), ()).version, Updates(), own)
+        marks = Updates(erasures=erasures.get(partition, {}))
+        state.commit(partition, state.load(partition, (), ()).version, marks, own)
     # 5. From here on the state is whole.
     commit_imported(state, Updates(), [*segments, ENDED])
     # 6. Push.

@@ -6,6 +6,7 @@
     <prefix>additive:<kind>:<p>     hash: item id → the partition's part
     <prefix>stamps                  hash: "<kind> <item id>" → the last commit that touched it
     <prefix>unpushed:<p>            hash: "<kind> <key>" → the commit that put it on the list
+    <prefix>erasures:<p>            sorted set: user id by the moment of the user's erasure
     <prefix>records                 hash: "<kind> <key>" → item or user, empty if deleted
     <prefix>segments                set of folded archive segments
 
@@ -24,6 +25,7 @@ from redis.retry import Retry
 from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from streaming.additive import ADDITIVE, CO_VISITATION, STATISTICS, AdditiveKind
+from streaming.erasures import Moments
 from streaming.processor import Updates
 from streaming.stream_state import (
     HISTORY,
@@ -88,6 +90,7 @@ class RedisState:
             pipe.hgetall(_partition(partition))
             if users:
                 pipe.hmget(_HISTORIES, users)
+                pipe.zmscore(_erasures(partition), users)  # type: ignore[no-untyped-call]
             if items:
                 for kind in ADDITIVE:
                     pipe.hmget(_additive(kind, partition), items)
@@ -97,7 +100,11 @@ class RedisState:
             {topic.decode(): int(offset) for topic, offset in stored.items()},
         )
         if users:
-            slice_.histories.update(_histories(users, columns.pop(0)))
+            for history, moments in _histories(users, columns.pop(0)):
+                slice_.histories[history.user_id] = history
+                slice_.moments[history.user_id] = moments
+            marks = _found(users, columns.pop(0))
+            slice_.erasures.update((user_id, int(moment)) for user_id, moment in marks)
         for kind, parts in zip(ADDITIVE, columns, strict=False):
             kind.of(slice_).update(
                 (item_id, kind.decode(item_id, part)) for item_id, part in _found(items, parts)
@@ -114,7 +121,11 @@ class RedisState:
     ) -> str:
         """Store new values and how far the log, or the archive, is in them: all or nothing."""
         stamp = stamp_of(partition, version + 1)
-        kept = {key: encode_history(each) for key, each in updates.histories.items() if each.events}
+        kept = {
+            key: encode_history(history, updates.moments.get(key))
+            for key, history in updates.histories.items()
+            if history.events
+        }
         gone = [key for key, history in updates.histories.items() if not history.events]
         stamps = {_field(key): stamp for key in additive_keys(updates)}
         records = {
@@ -144,6 +155,11 @@ class RedisState:
                     pipe.hset(name, mapping=values)
             if gone:
                 pipe.hdel(_HISTORIES, *gone)
+            if updates.erasures:
+                marks: dict[Any, Any] = {**updates.erasures}
+                pipe.zadd(_erasures(partition), marks)
+            if updates.outdated:
+                pipe.zremrangebyscore(_erasures(partition), "-inf", f"({updates.outdated}")
             if segments:
                 pipe.sadd(_SEGMENTS, *segments)
             pipe.sadd(_PARTITIONS, partition)
@@ -205,7 +221,7 @@ class RedisState:
     def all_histories(self, batch: int = 1_000) -> Iterator[list[UserHistory]]:
         """Yield every history, in batches; one that changes meanwhile may come twice."""
         for rows in self._scanned(_HISTORIES, batch):
-            yield [decode_history(user_id.decode(), events) for user_id, events in rows]
+            yield [decode_history(user_id.decode(), events)[0] for user_id, events in rows]
 
     def folded_segments(self) -> set[str]:
         """Return the archive segments that are in the state."""
@@ -231,6 +247,7 @@ class RedisState:
                     pipe.delete(
                         _partition(partition),
                         _unpushed(partition),
+                        _erasures(partition),
                         *(_additive(kind, partition) for kind in ADDITIVE),
                     )
                     pipe.hset(_partition(partition), _VERSION, version + 1)
@@ -251,7 +268,7 @@ class RedisState:
 
     def _histories_of(self, user_ids: list[str]) -> dict[str, UserHistory]:
         stored = self._redis.hmget(_HISTORIES, user_ids) if user_ids else []
-        return _histories(user_ids, stored)
+        return {history.user_id: history for history, _ in _histories(user_ids, stored)}
 
     def _parts(
         self, kind: AdditiveKind[Any], partitions: Iterable[int], item_ids: list[str]
@@ -312,6 +329,10 @@ def _unpushed(partition: int) -> str:
     return f"{PREFIX}unpushed:{partition}"
 
 
+def _erasures(partition: int) -> str:
+    return f"{PREFIX}erasures:{partition}"
+
+
 def _field(key: Key) -> str:
     return f"{key[0]} {key[1]}"
 
@@ -325,12 +346,12 @@ def _encoded(kind: AdditiveKind[Any], updates: Updates) -> dict[str, bytes]:
     return {item_id: kind.encode(state) for item_id, state in kind.of(updates).items()}
 
 
-def _found(keys: list[str], stored: Iterable[bytes | None]) -> list[tuple[str, bytes]]:
+def _found(keys: list[str], stored: Iterable[S | None]) -> list[tuple[str, S]]:
     pairs = zip(keys, stored, strict=True)
     return [(key, value) for key, value in pairs if value is not None]
 
 
-def _histories(user_ids: list[str], stored: Iterable[bytes | None]) -> dict[str, UserHistory]:
-    return {
-        user_id: decode_history(user_id, events) for user_id, events in _found(user_ids, stored)
-    }
+def _histories(
+    user_ids: list[str], stored: Iterable[bytes | None]
+) -> list[tuple[UserHistory, Moments]]:
+    return [decode_history(user_id, events) for user_id, events in _found(user_ids, stored)]

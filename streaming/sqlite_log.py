@@ -129,6 +129,13 @@ class SqliteLog:
             raise EventLogError(f"log {self._path}: cannot be read: {error}.") from error
         return {TopicPartition(topic, 0): (at or 0) + 1 for topic, at in newest.items()}
 
+    def unread(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        """Return for each topic the first offset that the group has not committed."""
+        try:
+            return {TopicPartition(topic, 0): self.committed(group, topic) for topic in topics}
+        except sqlite3.Error as error:
+            raise EventLogError(f"log {self._path}: cannot be read: {error}.") from error
+
     def committed(self, group: str, topic: str) -> int:
         """Return the next offset the group reads of `topic`; 0 where it committed nothing."""
         query = "SELECT next_offset FROM committed WHERE consumer_group = ? AND topic = ?"
@@ -315,7 +322,7 @@ class SqliteConsumer:
             if version == self._version:
                 return []
             records = [
-                LogRecord(TopicPartition(topic, 0), offset, key, value)
+                LogRecord(TopicPartition(topic, 0), offset, key, value, moment=offset)
                 for topic, position in self._positions.items()
                 for offset, key, value in self._connection.execute(
                     "SELECT offset, key, value FROM records "

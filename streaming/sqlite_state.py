@@ -15,6 +15,7 @@ from feature_repo.bulk_sql import WAL_PAGES, execute_rows
 from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from streaming.additive import ADDITIVE, CO_VISITATION, STATISTICS, AdditiveKind
+from streaming.erasures import Moments
 from streaming.processor import Updates
 from streaming.stream_state import (
     HISTORY,
@@ -67,6 +68,11 @@ CREATE TABLE IF NOT EXISTS unpushed (
     partition INTEGER NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, stamp TEXT NOT NULL,
     PRIMARY KEY (partition, kind, key)
 ) WITHOUT ROWID;
+-- The moments of the erasures that events which are not read yet may precede.
+CREATE TABLE IF NOT EXISTS erasures (
+    partition INTEGER NOT NULL, user_id TEXT NOT NULL, moment INTEGER NOT NULL,
+    PRIMARY KEY (partition, user_id)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS folded_segments (segment TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS boot (id TEXT NOT NULL);
 """
@@ -84,8 +90,10 @@ _TAKE_OFF = f"""{_PUSHED}
 DELETE FROM unpushed WHERE (partition, kind, key) IN (
     SELECT partition, kind, key FROM compared WHERE current = stamp)
 """
+_OUTDATED = "DELETE FROM erasures WHERE partition = ? AND moment < ?"
 _CONTENTS = (
-    "positions", "histories", "additive", "stamps", "records", "unpushed", "folded_segments"
+    "positions", "histories", "additive", "stamps", "records", "unpushed", "erasures",
+    "folded_segments",
 )  # fmt: skip
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -127,7 +135,11 @@ class SqliteState:
             "SELECT topic, next_offset FROM positions WHERE partition = ?", (partition,)
         )
         slice_ = Slice(version, dict(positions))
-        slice_.histories.update(self._histories(user_ids))
+        for history, moments in self._histories(user_ids):
+            slice_.histories[history.user_id] = history
+            slice_.moments[history.user_id] = moments
+        query = "SELECT user_id, moment FROM erasures WHERE partition = ? AND user_id"
+        slice_.erasures.update(self._of_keys(query, (partition,), user_ids))
         for kind in ADDITIVE:
             rows = self._of_keys(
                 "SELECT item_id, state FROM additive WHERE kind = ? AND partition = ? AND item_id",
@@ -148,8 +160,8 @@ class SqliteState:
         """Store new values and how far the log, or the archive, is in them: all or nothing."""
         stamp = stamp_of(partition, version + 1)
         histories = [
-            (history.user_id, partition, encode_history(history))
-            for history in updates.histories.values()
+            (user_id, partition, encode_history(history, updates.moments.get(user_id)))
+            for user_id, history in updates.histories.items()
             if history.events
         ]
         gone = [(key,) for key, history in updates.histories.items() if not history.events]
@@ -166,6 +178,7 @@ class SqliteState:
         stamps = [(*key, stamp) for key in merged]
         unpushed = [(partition, *key, stamp) for key in (*whole_keys(updates), *merged)]
         read = [(partition, topic, offset) for topic, offset in positions.items()]
+        erasures = [(partition, user_id, at) for user_id, at in updates.erasures.items()]
         folded = [(segment,) for segment in segments]
         with self._transaction() as connection:
             self._raise_version(partition, version)
@@ -176,6 +189,9 @@ class SqliteState:
             execute_rows(connection, "INSERT OR REPLACE INTO records VALUES {rows}", records)
             execute_rows(connection, "INSERT OR REPLACE INTO unpushed VALUES {rows}", unpushed)
             execute_rows(connection, "INSERT OR REPLACE INTO positions VALUES {rows}", read)
+            execute_rows(connection, "INSERT OR REPLACE INTO erasures VALUES {rows}", erasures)
+            if updates.outdated:
+                connection.execute(_OUTDATED, (partition, updates.outdated))
             execute_rows(connection, "INSERT OR IGNORE INTO folded_segments VALUES {rows}", folded)
         return stamp
 
@@ -192,7 +208,7 @@ class SqliteState:
         ):
             unpushed.stamps[kind, key] = stamp
             keys.setdefault(kind, []).append(key)
-        histories = self._histories(keys.get(HISTORY, ()))
+        histories = {each.user_id: each for each, _ in self._histories(keys.get(HISTORY, ()))}
         for user_id in keys.get(HISTORY, ()):
             updates.histories[user_id] = histories.get(user_id, UserHistory(user_id))
         for kind in (ITEM, USER):
@@ -233,7 +249,7 @@ class SqliteState:
         query = "SELECT user_id, events FROM histories WHERE user_id > ? ORDER BY user_id LIMIT ?"
         while rows := self._query(query, (last, batch)):
             last = rows[-1][0]
-            yield [decode_history(*row) for row in rows]
+            yield [decode_history(*row)[0] for row in rows]
 
     def folded_segments(self) -> set[str]:
         """Return the archive segments that are in the state."""
@@ -329,9 +345,9 @@ class SqliteState:
             )
             yield list(kind.merged(parts).values())
 
-    def _histories(self, user_ids: Collection[str]) -> dict[str, UserHistory]:
+    def _histories(self, user_ids: Collection[str]) -> list[tuple[UserHistory, Moments]]:
         rows = self._of_keys("SELECT user_id, events FROM histories WHERE user_id", (), user_ids)
-        return {user_id: decode_history(user_id, events) for user_id, events in rows}
+        return [decode_history(user_id, events) for user_id, events in rows]
 
     def _of_keys(
         self, query: str, arguments: Sequence[object], keys: Collection[str]

@@ -19,7 +19,8 @@ from feature_repo.event_log import TopicPartition
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.schema import Item, User
-from streaming.additive import ADDITIVE
+from streaming.additive import ADDITIVE, FOLD_IN
+from streaming.erasures import Moments
 from streaming.fold_in import FoldIn
 from streaming.processor import Updates
 
@@ -49,12 +50,15 @@ class Slice:
     """What one partition's batch is folded into: the keys that exist of those asked for.
 
     version: how often the partition was committed. positions: the next offset by topic.
+    moments: when each event of a history was appended. erasures: the partition's marks.
     statistics, co_visitation, fold_in: this partition's part.
     """
 
     version: int
     positions: dict[str, int]
     histories: dict[str, UserHistory] = field(default_factory=dict)
+    moments: dict[str, Moments] = field(default_factory=dict)
+    erasures: dict[str, int] = field(default_factory=dict)
     statistics: dict[str, ItemStatistics] = field(default_factory=dict)
     co_visitation: dict[str, CoVisitation] = field(default_factory=dict)
     fold_in: dict[str, FoldIn] = field(default_factory=dict)
@@ -169,10 +173,16 @@ def whole_keys(updates: Updates) -> list[Key]:
 
 
 def whole_values(updates: Updates, stamp: str) -> Unpushed:
-    """Return what a commit with this stamp can tell the online store without reading: no sums."""
+    """Return what a commit with this stamp can tell the online store without reading: no sums.
+
+    An item's embedding is moved by its sums, and so is not what it should be yet: their keys come
+    with a stamp that they never had. So they are on the list, or back on it, after the push.
+    """
     nothing: dict[str, Any] = {kind.name: {} for kind in ADDITIVE}
     own = replace(updates, **nothing)
-    return Unpushed(own, dict.fromkeys(whole_keys(own), stamp))
+    unmoved = [(FOLD_IN.name, key) for key in updates.items.keys() & updates.fold_in.keys()]
+    stamps = dict.fromkeys(whole_keys(own), stamp) | dict.fromkeys(unmoved, "")
+    return Unpushed(own, stamps)
 
 
 def additive_keys(updates: Updates) -> list[Key]:
@@ -201,15 +211,24 @@ def decode_record(updates: Updates, kind: str, key: str, stored: bytes) -> None:
         updates.users[key] = User.model_validate_json(stored) if stored else None
 
 
-def encode_history(history: UserHistory) -> bytes:
-    """Return the events as JSON columns: half the time of rows of objects, both ways."""
-    return orjson.dumps([*zip(*history.events, strict=True)])
+def encode_history(history: UserHistory, moments: Moments | None) -> bytes:
+    """Return the events, and their moments, as JSON columns.
+
+    Columns take half the time of rows of objects, both ways. moments: None says that the events
+    were imported.
+    """
+    placed = (0,) * len(history.events) if moments is None else moments
+    return orjson.dumps([*zip(*history.events, strict=True), placed])
 
 
-def decode_history(user_id: str, stored: bytes) -> UserHistory:
-    """Return the history of `encode_history`."""
-    return UserHistory(user_id, tuple(map(_EVENT, zip(*orjson.loads(stored), strict=True))))
+def decode_history(user_id: str, stored: bytes) -> tuple[UserHistory, Moments]:
+    """Return what `encode_history` was given; moments of 0 where there were none yet."""
+    columns = orjson.loads(stored)
+    *events, moments = columns if len(columns) == _COLUMNS else (*columns, [0] * len(columns[0]))
+    return UserHistory(user_id, tuple(map(_EVENT, zip(*events, strict=True)))), tuple(moments)
 
+
+_COLUMNS = len(HistoryEvent._fields) + 1
 
 # HistoryEvent._make without its Python frame: histories are most of what is read.
 _EVENT: Callable[[Iterable[Any]], HistoryEvent] = partial(tuple.__new__, HistoryEvent)

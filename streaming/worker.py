@@ -30,6 +30,7 @@ from streaming.applied import AppliedNotifier, RecordId
 from streaming.batches import Batch, decode_batches
 from streaming.dead_letters import encode_dead_letter
 from streaming.decode import Change, Decoder, ItemRemoved
+from streaming.erasures import keep_marks
 from streaming.learner import Learner
 from streaming.metrics import StreamMetrics
 from streaming.processor import Updates, process
@@ -102,6 +103,7 @@ class Worker:
         )
         self._learner = Learner(state, encoder, space, self.settings, self.metrics)
         self._max_history = max_history
+        self._keep_marks = keep_marks(log, self.settings)
         self._on_statistics = on_statistics or (lambda _: None)
         self._on_co_visitation = on_co_visitation or (lambda _: None)
         self._clock = clock
@@ -154,7 +156,10 @@ class Worker:
             self._push_lists()
         except BaseException as error:
             self.failure = error
-            self._logger.exception("stream_worker_failed")
+            if self._stop.is_set() and isinstance(error, Exception):
+                self._logger.warning("stopped_while_waiting", error=str(error))
+            else:
+                self._logger.exception("stream_worker_failed")
             if not isinstance(error, Exception):
                 raise
 
@@ -229,7 +234,7 @@ class Worker:
             self._retrying("commit", lambda: self._consumer.commit(positions))
             # 8. Tell those who wait.
             for each in committed:
-                self.applied.notify(_id_of(change) for change in each.batch.changes)
+                self.applied.notify(_id_of(change) for change, _ in each.batch.changes)
                 self._measure(each)
             self.metrics.batches.observe(time.perf_counter() - start)
         # What is on the lists changes most, and waits a while. Page by page: events go first.
@@ -264,7 +269,7 @@ class Worker:
             self._give_way(batch, stored)
             return None
         with self.metrics.stage("fold"):
-            updates = process(batch.changes, before.histories, before.statistics, self._max_history)
+            updates = process(batch.changes, before, self._max_history, self._keep_marks)
         # A second read: which items go together with those of the batch, the histories say.
         self._retrying("learn", lambda: self._learner.learn(partition, updates))
         # 4. Commit.
@@ -369,7 +374,8 @@ class Worker:
         results = self.metrics.records.labels
         results(EVENTS, "applied").inc(len(updates.acts))
         results(EVENTS, "repeated").inc(updates.repeated)
-        others = len(batch.changes) - len(updates.acts) - updates.repeated
+        results(EVENTS, "erased").inc(updates.erased)
+        others = len(batch.changes) - len(updates.acts) - updates.repeated - updates.erased
         results("items and users", "applied").inc(others)
         results(EVENTS, "dead").inc(len(batch.dead))
         for topic, offset in batch.positions.items():

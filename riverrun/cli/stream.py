@@ -6,19 +6,26 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.status import Status
 
 from riverrun.cli.console import counting, err
 from riverrun.cli.options import HomeOption, SettingsOption
-from riverrun.cli.signals import stopped_by_signal
+from riverrun.cli.signals import end_in_time, stopped_by_signal
 from riverrun.errors import UserError
 from riverrun.interpreter import settle
 from riverrun.settings import load_settings
 
 if TYPE_CHECKING:
     from riverrun.stream_worker import StreamWorker
+    from streaming.metrics import StreamMetrics
 
 LINE_SECONDS = 1.0
+STOP_SECONDS = 8.5
+"""Of the ten that a service manager gives, some are for the interpreter's own end."""
+LEARNING, FOLLOWING = ("stream-worker", "archiver", "lag-monitor"), ("index-follower",)
+"""The threads that wait for a server, in the order in which they are stopped."""
+_LATER = "Nothing is lost: the next start continues from what was committed."
 
 
 def stream(
@@ -33,18 +40,22 @@ def stream(
 
     Start as many as you like: they share the partitions of a Kafka (`log_url`), and the state and
     online features of a Redis (`online_url`). `riverrun serve` answers requests beside them.
-    Stops within ten seconds of SIGTERM or Ctrl-C; nothing that was read is lost.
+    Stops within ten seconds of SIGTERM or Ctrl-C; nothing that was read is lost. Where a server
+    does not answer it says what it could not finish, which the next start does, and returns 1.
     """
     from prometheus_client import start_http_server
 
     from riverrun.logging import configure_logging
     from riverrun.stream_worker import stream_worker
+    from streaming.metrics import StreamMetrics
 
     settings = load_settings(settings_file, home=home)
     configure_logging()
     stopped = stopped_by_signal()
+    metrics = StreamMetrics()
+    end_in_time(stopped, STOP_SECONDS, lambda: _unfinished(metrics))
     with counting("Folding imports") as progress:
-        context = stream_worker(settings, progress)
+        context = stream_worker(settings, metrics, progress)
         worker = context.__enter__()
     try:
         if metrics_port is not None:
@@ -54,6 +65,20 @@ def stream(
         _watch(worker, stopped)
     finally:
         context.__exit__(None, None, None)
+    failure = worker.stream.worker.failure or worker.stream.archiver.failure
+    if failure is not None:
+        why = f"stopped while waiting: {failure} {_LATER}"
+        err.print(f"[bold red]riverrun:[/] {escape(why)}", soft_wrap=True)
+        raise typer.Exit(1)
+
+
+def _unfinished(metrics: "StreamMetrics") -> str:
+    """Say which threads of the stream still run, and what they are at."""
+    running = {each.name for each in threading.enumerate()}
+    waiting = running.intersection(LEARNING) or running.intersection(FOLLOWING)
+    doing = [f"{name} ({metrics.doing.get(name) or 'the log'})" for name in sorted(waiting)]
+    what = ", ".join(doing) or "the connections to close"
+    return f"stopped after waiting {STOP_SECONDS:g} s in vain for: {what}. {_LATER}"
 
 
 def _watch(worker: "StreamWorker", stopped: threading.Event) -> None:

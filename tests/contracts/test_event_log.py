@@ -14,6 +14,7 @@ from feature_repo.event_log import (
     ITEMS,
     EventLog,
     EventLogError,
+    GroupedLog,
     LogConsumer,
     LogRecord,
     Message,
@@ -88,6 +89,15 @@ def test_records_come_back_in_order_with_growing_offsets(log: EventLog) -> None:
     ]  # fmt: skip
     offsets = [record.offset for record in records]
     assert offsets == sorted(set(offsets))
+
+
+def test_moments_say_what_came_first_in_all_topics(log: EventLog) -> None:
+    for number in range(6):
+        log.append(EVENTS if number % 3 else ITEMS, messages(str(number)))
+        time.sleep(0.002)  # records of one millisecond may share it
+    records = drain(log.consumer("g", [EVENTS, ITEMS]), 6)
+    assert values(sorted(records, key=lambda each: each.moment)) == list("012345")
+    assert len({record.moment for record in records}) == 6
 
 
 def test_a_consumer_reads_only_its_topics(log: EventLog) -> None:
@@ -176,6 +186,22 @@ def test_a_consumer_continues_at_the_positions_it_is_given(log: EventLog) -> Non
     consumer = log.consumer("g", [EVENTS, ITEMS], positions)
     assert sorted(values(drain(consumer, 3))) == ["c", "x", "y"]
     assert {partition.topic for partition in asked} == {EVENTS, ITEMS}
+
+
+def test_what_a_group_has_not_committed_is_unread(log: GroupedLog) -> None:
+    log.append(EVENTS, messages("a", "b"))
+    log.append(ITEMS, messages("x"))
+    everything = log.unread("g", [EVENTS, ITEMS])
+    assert set(everything) == set(log.ends([EVENTS, ITEMS]))
+    assert values(drain(log.consumer(None, [EVENTS, ITEMS], lambda _: everything), 3)) == [
+        "a", "b", "x"
+    ]  # fmt: skip
+    consumer = log.consumer("g", [EVENTS])
+    committed = positions_after(drain(consumer, 2)[:1])
+    consumer.commit(committed)
+    consumer.close()
+    assert log.unread("g", [EVENTS, ITEMS]) == {**everything, **committed}
+    assert log.unread("another", [EVENTS, ITEMS]) == everything
 
 
 def test_who_gives_positions_is_told_what_the_group_has_committed(log: EventLog) -> None:

@@ -91,7 +91,7 @@ def contents(state: OpenState) -> Any:
         sorted((each for some in state.all_statistics() for each in some), key=lambda s: s.item_id),
         state.folded_segments(),
         {p: state.unpushed(p) for p in partitions},
-        {p: state.load(p, (), ()) for p in partitions},
+        {p: state.load(p, ["u", "v"], ()) for p in partitions},
     )
 
 
@@ -147,7 +147,8 @@ def test_the_next_process_finds_it(state: OpenState, open_state: Callable[[], Op
 
 
 def test_a_conflict_changes_nothing(state: OpenState) -> None:
-    commit(state, 0, Updates(histories={"u": history("u", 1)}), {"events": 5})
+    first = Updates(histories={"u": history("u", 1)}, erasures={"v": 1})
+    commit(state, 0, first, {"events": 5})
     state.commit(IMPORTED, state.load(IMPORTED, (), ()).version, Updates(), {}, ["a"])
     version = state.load(0, (), ()).version
     before = contents(state)
@@ -156,6 +157,8 @@ def test_a_conflict_changes_nothing(state: OpenState) -> None:
         statistics={"i": statistics("i", 1)},
         items={"i": Item(item_id="i")},
         users={"u": None},
+        erasures={"u": 3},
+        outdated=2,
     )
     for stale in (version - 1, version + 1):
         with pytest.raises(StateConflict, match="partition 0 is not at version"):
@@ -184,6 +187,31 @@ def test_an_erased_history_is_gone_and_pushed_as_empty(state: OpenState) -> None
     assert state.unpushed(0).updates.histories == {"u": UserHistory("u")}
     state.forget_pushed(0, {(HISTORY, "u"): stamp})
     assert not state.unpushed(0)
+
+
+def test_the_moments_of_a_history_stay_with_it(state: OpenState) -> None:
+    moments = {"u": (7, 2**53), "v": (3,)}
+    histories = {"u": history("u", 1, 2), "v": history("v", 1), "imported": history("imported", 1)}
+    commit(state, 0, Updates(histories=histories, moments=moments))
+    loaded = state.load(0, [*histories, "nobody"], ())
+    assert loaded.histories == histories
+    assert loaded.moments == {**moments, "imported": (0,)}
+
+
+def test_an_erasure_is_remembered_until_it_is_outdated(state: OpenState) -> None:
+    users = ["ü", "v", "w"]
+    commit(state, 0, Updates(erasures={"ü": 2**53, "v": 5}))
+    commit(state, 1, Updates(erasures={"v": 4, "w": 1}))
+    assert state.load(0, users, ()).erasures == {"ü": 2**53, "v": 5}
+    assert state.load(1, users, ()).erasures == {"v": 4, "w": 1}
+    assert state.load(0, (), ()).erasures == {}
+    commit(state, 0, Updates(erasures={"v": 9}, outdated=5))
+    assert state.load(0, users, ()).erasures == {"ü": 2**53, "v": 9}
+    commit(state, 0, Updates(outdated=10))
+    assert state.load(0, users, ()).erasures == {"ü": 2**53}
+    assert state.load(1, users, ()).erasures == {"v": 4, "w": 1}
+    state.reset()
+    assert [state.load(number, users, ()).erasures for number in (0, 1)] == [{}, {}]
 
 
 def test_a_deleted_item_is_pushed_as_none(state: OpenState) -> None:

@@ -1,13 +1,15 @@
 """Late and future events, and a user who asks to be forgotten, through a Kafka."""
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from kafka import KafkaProducer
 
-from feature_repo.event_log import EVENTS, USERS
+from feature_repo.event_log import EVENTS, USERS, Message
 from feature_repo.history import UserHistory
 from feature_repo.online_features import UserEmbedding
 from feature_repo.open_online_features import open_online_features
@@ -78,6 +80,51 @@ def test_an_erased_user_is_gone_and_does_not_come_back(shop: KafkaShop) -> None:
     shop.settle()
     worker.stop()
     assert [each.event_id for each in shop.state()["histories"]["u0"].events] == ["e1000"]
+
+
+def test_an_erasure_reaches_events_that_are_read_after_it(shop: KafkaShop) -> None:
+    """A backlog in `events` hides what the erased user did; their return lies behind it."""
+    worker = shop.start()
+    shop.send([[record(event(0, "u0", "i0"))], [(USERS, "u0", user(0).model_dump_json().encode())]])
+    shop.settle()
+    worker.stop()
+    backlog = [event(n, f"u{1 + n % 8}", f"i{n % 5}", n % 600) for n in range(1, 3_001)]
+    messages = [Message(each.user_id, each.model_dump_json().encode()) for each in backlog]
+    shop.log.append(EVENTS, messages)
+    shop.send([[record(event(3_001 + n, "u0", f"i{n}", n)) for n in range(3)]])
+    forged = event(3_004, "u0", "i3", 9)
+    producer = KafkaProducer(bootstrap_servers=list(shop.connection.servers))
+    producer.send(
+        shop.connection.topic(EVENTS), forged.model_dump_json().encode(), b"u0",
+        timestamp_ms=int((NOW + timedelta(days=9_000)).timestamp() * 1_000),
+    ).get(30)  # fmt: skip
+    producer.close()
+    time.sleep(0.01)  # what a broker takes in the erasure's own millisecond goes too
+    shop.send([[(USERS, "u0", None)]])
+    time.sleep(0.01)
+    shop.send([[record(event(3_005, "u0", "i4", 5))]])
+
+    worker = shop.start()
+    shop.settle()
+    worker.stop()
+    assert of_user(shop, "u0") == ["e3005"]
+    shop.run("rebuild")
+    worker = shop.start()
+    shop.settle()
+    worker.stop()
+    assert of_user(shop, "u0") == ["e3005"]
+    assert len(shop.state()["events"]) == 3_001
+
+
+def of_user(shop: KafkaShop, user_id: str) -> list[str]:
+    """Return the user's events, which must be the same everywhere; no profile may be left."""
+    state = shop.state()
+    (online,) = [each for each in state["UserHistory"] if each and each.user_id == user_id]
+    assert state["histories"][user_id] == online
+    assert user_id not in [each.user_id for each in state["users"]]
+    archived = sorted(row[0] for row in state["events"] if row[1] == user_id)
+    assert archived == sorted(each.event_id for each in online.events)
+    return archived
 
 
 def traces(shop: KafkaShop, user_id: str) -> list[bool]:

@@ -210,10 +210,10 @@ def test_an_erased_user_is_gone_and_nobody_else(tmp_path: Path) -> None:
     archive.write_events("s", [event("a"), event("b", 24, "v"), event("c", 48)])
     archive.write_events("t", [event("d", 0, "v"), event("e", 0)])
     archive.write_users("s", [User(user_id="u"), User(user_id="v")])
-    assert archive.erase_user("u") == 3
+    assert archive.erase_user("u", 0) == 3
     assert [one.event_id for one in read(archive.scan_events())] == ["d", "b"]
     assert [user.user_id for user in archive.users()] == ["v"]
-    assert archive.erase_user("u") == 0
+    assert archive.erase_user("u", 0) == 0
     assert archive.segments() == ["s", "t"]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS
+from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, USERS
 from riverrun.cli.main import app
 from riverrun.errors import UserError
 from streaming.kafka_connection import KafkaConnection, parse_kafka_url
@@ -74,6 +74,16 @@ def test_a_changelog_that_is_not_compacted_is_refused(url: str) -> None:
     with pytest.raises(UserError, match=r"cleanup.policy=compact.*Received: 'delete'"):
         run("create", RIVERRUN_LOG_URL=url, **{f"{KAFKA}PARTITIONS": "1"})
     assert EVENTS not in find_topics(connection)
+
+
+@pytest.mark.kafka
+def test_a_topic_whose_producers_say_the_time_is_refused(url: str) -> None:
+    connection = parse_kafka_url(url, settings(partitions=1))
+    with connection.admin("test") as admin:
+        admin.create_topics({connection.topic(USERS): {"num_partitions": 1}})
+    wanted = "message.timestamp.type=LogAppendTime"
+    with pytest.raises(UserError, match=rf"{wanted}.*'CreateTime'.*kafka-configs.sh .*{wanted}"):
+        run("create", RIVERRUN_LOG_URL=url, **{f"{KAFKA}PARTITIONS": "1"})
 
 
 def test_a_broker_that_is_not_there_is_named() -> None:

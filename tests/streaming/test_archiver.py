@@ -93,10 +93,10 @@ def test_a_full_disk_delays_and_loses_nothing(log: SqliteLog, archive: Archive) 
         def __getattr__(self, name: str) -> Any:
             return getattr(archive, name)
 
-        def write_events(self, segment: str, events: Any) -> int:
+        def write_events(self, *arguments: Any) -> int:
             if failures:
                 raise failures.pop()
-            return archive.write_events(segment, events)
+            return archive.write_events(*arguments)
 
     send(log, EVENTS, "u", event(0))
     writer = archiver(log, Full())

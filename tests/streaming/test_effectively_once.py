@@ -323,6 +323,25 @@ def test_every_single_crash_point(
     assert kinds == {"statistics", "co_visitation", "fold_in"}
 
 
+def test_every_single_switch_between_two_workers(
+    tmp_path: Path, new_shop: Callable[[Path, list[Append]], Shop]
+) -> None:
+    # A new item whose embedding is moved by an event of its own batch.
+    records = [_event(0, 0, 0, 0), _event(1, 0, 1, 1), _item(1, "kettle")]
+    (tmp_path / "undisturbed").mkdir()
+    undisturbed = new_shop(tmp_path / "undisturbed", records)
+    assert not undisturbed.work(3, None)
+    expected = undisturbed.state()
+    undisturbed.log.close()
+    for call in range(1, 30):
+        folder = tmp_path / str(call)
+        folder.mkdir()
+        shop = new_shop(folder, records)
+        shop.work_by_two((3, 1), [call])
+        assert shop.state() == expected, f"switch at call {call}"
+        shop.log.close()
+
+
 def test_the_state_is_that_of_the_events_as_a_set(tmp_path: Path) -> None:
     records = [_event(n % 7, 0, 0, 60 * (n % 7)) for n in (3, 1, 3, 0, 6, 1, 5, 3)]
     shop = Shop(tmp_path, records, f"sqlite://{tmp_path / 'state.sqlite'}")

@@ -12,6 +12,7 @@ from feature_repo.archive import Archive
 from feature_repo.event_log import EVENTS, ITEMS, USERS, Message
 from feature_repo.online_features import ItemStatistics
 from streaming.archiver import Archiver
+from streaming.dead_letters import dead_letters
 from streaming.open_stream_state import open_stream_state
 from streaming.processor import Updates
 from streaming.rebuild import BEGUN, rebuild, require_whole
@@ -121,6 +122,32 @@ def test_rebuilt_and_continued_it_is_the_undisturbed_state(
     assert {key: each for key, each in new_online.state().items() if key[0] in kinds} == {
         key: each for key, each in online.state().items() if key[0] in kinds
     }
+    log.close()
+
+
+def test_what_only_the_archiver_refused_gets_its_dead_letter(
+    tmp_path: Path, new_state: OpenNew
+) -> None:
+    log, archive = SqliteLog(tmp_path / "log.sqlite"), Archive(tmp_path / "archive")
+    bad = [b"\xff", b"{}", b"[]"]
+    log.append(EVENTS, [Message("u1", bad[0])])
+    send(log, 20)
+    state, online = new_state(), MemoryOnline()
+    work(log, online, state)
+    log.append(EVENTS, [Message("u1", bad[1])])
+    send(log, 40)
+    archiver = Archiver(log, archive, clock=lambda: NOW)
+    archiver.step()
+    archiver.flush()
+    archiver.stop()
+    log.append(EVENTS, [Message("u1", bad[2])])
+
+    lost = new_state()
+    rebuild(archive, lost, online, log, max_history=MAX_HISTORY)
+    work(log, online, lost)
+    assert [letter.record.value for letter in dead_letters(log)] == bad
+    work(log, online, state)
+    assert contents(lost) == contents(state)
     log.close()
 
 

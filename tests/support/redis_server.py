@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -55,6 +56,16 @@ class RedisServer:
         if self._process is not None:
             self._process.kill()
             self._process.wait(STOP_SECONDS)
+
+    def freeze(self) -> None:
+        """Let the server answer nothing, though it takes connections."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """End a `freeze`."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
 
 
 @contextmanager

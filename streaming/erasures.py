@@ -1,0 +1,64 @@
+"""What an erasure reaches: everything of its user that was appended before it (ADR 0013).
+
+The topics of a log have no order among each other, so an event may be read before an erasure that
+it came after, and the other way round. Both carry their moment in the log (`LogRecord.moment`).
+An event of a history is therefore kept with its moment, and an erasure leaves a mark.
+"""
+
+from feature_repo.event_log import EventLog
+from feature_repo.history import HistoryEvent, UserHistory
+from streaming.settings import StreamingSettings
+from streaming.sqlite_log import SqliteLog
+
+Moments = tuple[int, ...]
+"""When each event of a history was appended to the log; 0 for what was imported."""
+
+_DAY_MILLISECONDS = 86_400_000
+
+
+def placed(
+    before: UserHistory, moments: Moments, after: UserHistory, event: HistoryEvent, moment: int
+) -> Moments:
+    """Return the moments of `after`, which `append` made of `before` and `event`."""
+    # A full history has let go of its oldest.
+    kept = moments[len(before.events) + 1 - len(after.events) :]
+    at = after.events.index(event)
+    return (*kept[:at], moment, *kept[at:])
+
+
+def seen_again(history: UserHistory, moments: Moments, event_id: str, moment: int) -> Moments:
+    """Return the moments after a repetition of an event: the last one counts.
+
+    So the order of a repetition and an erasure does not matter. An event that is not in the
+    history changes nothing.
+    """
+    return tuple(
+        max(known, moment) if event.event_id == event_id else known
+        for event, known in zip(history.events, moments, strict=True)
+    )
+
+
+def moments_among(history: UserHistory, *parts: tuple[UserHistory, Moments]) -> Moments:
+    """Return the moments of a history whose events all come from `parts`; the last part counts."""
+    known: dict[str, int] = {}
+    for part, moments in parts:
+        known |= zip((event.event_id for event in part.events), moments, strict=True)
+    return tuple(known[event.event_id] for event in history.events)
+
+
+def later(history: UserHistory, moments: Moments, erased: int) -> tuple[UserHistory, Moments]:
+    """Return what an erasure of the moment `erased` leaves of a history."""
+    left = [pair for pair in zip(history.events, moments, strict=True) if pair[1] > erased]
+    events = tuple(event for event, _ in left)
+    return UserHistory(history.user_id, events), tuple(moment for _, moment in left)
+
+
+def keep_marks(log: EventLog, settings: StreamingSettings) -> int:
+    """Return how much later an event must be for a mark to be needed no more, in moments.
+
+    The embedded log is read in its one order, so nothing older comes after anything newer. Of a
+    broker, what is older than the retention of `events` is not in the topic any more.
+    """
+    if isinstance(log, SqliteLog):
+        return 0
+    return int(settings.kafka.events_retention_days * _DAY_MILLISECONDS)

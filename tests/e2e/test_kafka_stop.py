@@ -1,0 +1,102 @@
+"""SIGTERM to a real `riverrun stream` while a server is gone, or answers nothing."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from feature_repo.event_log import EVENTS, Message
+from riverrun.settings import load_settings
+from streaming.kafka_log import KafkaLog
+from tests.support.kafka_server import KafkaServer
+from tests.support.kafka_stream import KafkaShop, wait_until
+from tests.support.redis_server import RedisServer
+from tests.support.stream import event
+from tests.support.tiny_bundle import build_tiny_bundle
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.kafka,
+    pytest.mark.redis,
+    pytest.mark.timeout(600),
+]
+
+STOP_SECONDS = 10.0
+NUMBER_OF_EVENTS = 600
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[dict[str, KafkaServer | RedisServer]]:
+    """A broker and a Redis of the test's own; both keep their data."""
+    for name in ("kafka", "redis"):
+        (tmp_path / name).mkdir()
+    started: dict[str, KafkaServer | RedisServer] = {
+        "kafka": KafkaServer(tmp_path / "kafka"),
+        "redis": RedisServer(tmp_path / "redis", "--appendonly", "yes", "--appendfsync", "always"),
+    }
+    try:
+        for server in started.values():
+            server.start()
+        yield started
+    finally:
+        for server in started.values():
+            server.kill()
+
+
+@pytest.fixture
+def shop(tmp_path: Path, servers: dict[str, KafkaServer | RedisServer]) -> Iterator[KafkaShop]:
+    kafka, redis = servers["kafka"], servers["redis"]
+    assert isinstance(kafka, KafkaServer)
+    assert isinstance(redis, RedisServer)
+    shop = KafkaShop(tmp_path / "shop", kafka.address, redis.url, max_history=1_000)
+    build_tiny_bundle(load_settings(shop.settings_file).bundles)
+    yield shop
+    shop.close()
+
+
+def send(shop: KafkaShop, numbers: range) -> None:
+    made = [event(n, f"u{n % 8}", f"i{n % 10}", n) for n in numbers]
+    messages = [Message(each.user_id, each.model_dump_json().encode()) for each in made]
+    shop.log.append(EVENTS, messages)
+
+
+@pytest.mark.parametrize("name", ["kafka", "redis"])
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_a_worker_whose_server_is_gone_stops_in_time_and_loses_nothing(
+    shop: KafkaShop, servers: dict[str, KafkaServer | RedisServer], name: str, how: str
+) -> None:
+    server = servers[name]
+    send(shop, range(NUMBER_OF_EVENTS // 2))
+    with (shop.home / "stream.log").open("wb") as output:
+        worker = subprocess.Popen(shop.command("stream"), stdout=output, stderr=output)
+    try:
+        wait_until(lambda: shop.reached() >= NUMBER_OF_EVENTS // 2, "the worker commits nothing")
+        send(shop, range(NUMBER_OF_EVENTS // 2, NUMBER_OF_EVENTS))
+        if name == "kafka":
+            shop.log.close()
+        server.kill() if how == "killed" else server.freeze()
+        time.sleep(1.0)
+        worker.send_signal(signal.SIGTERM)
+        status = worker.wait(STOP_SECONDS)
+    finally:
+        worker.kill()
+        worker.wait()
+    said = (shop.home / "stream.log").read_text()
+    server.start() if how == "killed" else server.thaw()
+    assert status == 1, said
+    assert "Nothing is lost" in said
+    assert "Traceback" not in said
+    if name == "kafka":
+        shop.log = KafkaLog(shop.connection)
+    last = shop.start()
+    shop.settle()
+    last.stop()
+    state = shop.state()
+    happened = {f"e{n}" for n in range(NUMBER_OF_EVENTS)}
+    assert {e.event_id for each in state["histories"].values() for e in each.events} == happened
+    assert {row[0] for row in state["events"]} == happened
+    counted = sum(sum(each.week) for each in state["statistics"].values())
+    assert 0.9 * NUMBER_OF_EVENTS < counted <= NUMBER_OF_EVENTS

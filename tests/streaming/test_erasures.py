@@ -1,0 +1,251 @@
+"""An erasure reaches what came before it, in whatever order the topics are read."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from feature_repo.archive import Archive
+from feature_repo.event_log import EVENTS, ITEMS, USERS, Message
+from feature_repo.history import HistoryEvent, UserHistory
+from feature_repo.online_features import UserEmbedding
+from feature_repo.schema import User
+from streaming.archiver import Archiver
+from streaming.decode import UserErased
+from streaming.open_stream_state import open_stream_state
+from streaming.processor import Appended, process
+from streaming.rebuild import rebuild
+from streaming.settings import StreamingSettings
+from streaming.sqlite_log import SqliteLog
+from streaming.stream_state import OpenState, Slice, decode_history, encode_history
+from streaming.worker import Worker
+from tests.support.interleaved_log import InterleavedLog
+from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, user
+
+SCHEMES = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
+PEOPLE = ("u0", "u1")
+MAX_HISTORY = 100
+
+Append = tuple[str, Message]
+
+
+def _event(number: int) -> Append:
+    # The number decides all of it, so that a number drawn twice is a repetition.
+    made = event(number, PEOPLE[number % 2], f"i{number % 3}", number)
+    return EVENTS, Message(made.user_id, made.model_dump_json().encode())
+
+
+def _profile(number: int, age: int) -> Append:
+    made = user(number, age)
+    return USERS, Message(made.user_id, made.model_dump_json().encode())
+
+
+def _erasure(number: int) -> Append:
+    return USERS, Message(PEOPLE[number], None)
+
+
+appends = st.lists(
+    st.one_of(
+        st.builds(_event, st.integers(0, 12)),
+        st.builds(_profile, st.integers(0, 1), st.integers(1, 3)),
+        st.builds(_erasure, st.integers(0, 1)),
+    ),
+    max_size=20,
+)
+turns = st.lists(st.sampled_from([EVENTS, USERS]), min_size=1, max_size=12)
+batches = st.integers(1, 8)
+
+
+def expected(records: Sequence[Append]) -> dict[str, tuple[set[str], User | None]]:
+    """Return each person's events and profile after their last erasure, read off the appends."""
+    left: dict[str, tuple[set[str], User | None]] = {}
+    for person in PEOPLE:
+        own = [(topic, message) for topic, message in records if message.key == person]
+        erased = [at for at, (_, message) in enumerate(own) if message.value is None]
+        kept = [(topic, m.value or b"") for topic, m in own[max(erased, default=-1) + 1 :]]
+        events = {f"e{_number(value)}" for topic, value in kept if topic == EVENTS}
+        profiles = [User.model_validate_json(value) for topic, value in kept if topic == USERS]
+        left[person] = events, profiles[-1] if profiles else None
+    return left
+
+
+def _number(value: bytes) -> int:
+    return next(n for n in range(13) if _event(n)[1].value == value)
+
+
+class Shop:
+    """A log, an archive, an online store, and states one after the other."""
+
+    def __init__(self, folder: Path, records: Sequence[Append]) -> None:
+        self.log = SqliteLog(folder / "log.sqlite")
+        self.archive = Archive(folder / "archive")
+        self.online = MemoryOnline()
+        for topic, message in records:
+            self.log.append(topic, [message])
+
+    def work(self, state: OpenState, turns: Sequence[str], batch: int, steps: int | None) -> None:
+        """Let a new worker take so many steps, None: all there are."""
+        worker = Worker(
+            InterleavedLog(self.log, itertools.cycle(turns)), self.online, state, HashEncoder,
+            settings=StreamingSettings(batch_records=batch, linger_seconds=0, statistics_seconds=0),
+            max_history=MAX_HISTORY, clock=lambda: NOW,
+        )  # fmt: skip
+        worker.recover()
+        _step(worker, steps)
+        worker.stop()
+
+    def archive_some(self, turns: Sequence[str], batch: int, steps: int | None) -> None:
+        """Let a new archiver take so many steps, None: all there are."""
+        archiver = Archiver(
+            InterleavedLog(self.log, itertools.cycle(turns)), self.archive,
+            settings=StreamingSettings(archive_rows=3), clock=lambda: NOW,
+        )  # fmt: skip
+        poll = archiver._consumer.poll
+        archiver._consumer.poll = lambda _, wait: poll(batch, wait)  # type: ignore[method-assign]
+        _step(archiver, steps)
+        archiver.flush()
+        archiver.stop()
+
+    def left(self, state: OpenState) -> dict[str, Any]:
+        """Return of each person what the state and the online store hold, which must agree."""
+        histories = {each.user_id: each for some in state.all_histories() for each in some}
+        left = {}
+        for person in PEOPLE:
+            history = histories.get(person)
+            assert self.online.get(UserHistory, [person]) == [history]
+            (embedding,) = self.online.get(UserEmbedding, [person])
+            # A rebuild leaves embeddings to the first request.
+            assert embedding is None or history is not None
+            (profile,) = self.online.get(User, [person])
+            left[person] = {e.event_id for e in history.events} if history else set(), profile
+        return left
+
+    def archived(self) -> dict[str, Any]:
+        """Return of each person what the archive holds."""
+        events = self.archive.scan_events().collect()
+        users = {each.user_id: each for each in self.archive.users()}
+        return {
+            person: (set(events.filter(user_id=person)["event_id"]), users.get(person))
+            for person in PEOPLE
+        }
+
+
+def _step(part: Worker | Archiver, steps: int | None) -> None:
+    taken = 0
+    while (steps is None or taken < steps) and part.step():
+        taken += 1
+
+
+@pytest.fixture(params=SCHEMES)
+def state_url(request: pytest.FixtureRequest) -> Callable[[Path, int], str]:
+    """Gives the URL of a state, by number, in a folder or in the one Redis."""
+
+    def url(folder: Path, number: int) -> str:
+        if request.param == "sqlite":
+            return f"sqlite://{folder / f'{number}.sqlite'}"
+        server = request.getfixturevalue("redis_url").rpartition("/")[0]
+        return f"{server}/{number}"
+
+    return url
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    records=appends,
+    reading=st.tuples(turns, batches),
+    archiving=st.tuples(turns, batches),
+    restarts=st.lists(st.integers(1, 6), max_size=3),
+    lost_after=st.integers(0, 6),
+    online_is_lost=st.booleans(),
+)
+def test_any_interleaving_of_the_topics_ends_in_the_same_state(
+    state_url: Callable[[Path, int], str],
+    records: list[Append],
+    reading: tuple[list[str], int],
+    archiving: tuple[list[str], int],
+    restarts: list[int],
+    lost_after: int,
+    online_is_lost: bool,
+) -> None:
+    with TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        shop = Shop(folder, records)
+        stack.callback(shop.log.close)
+        one, other = (
+            stack.enter_context(closing(open_stream_state(state_url(folder, number))))
+            for number in (1, 2)
+        )
+        for state in (one, other):
+            state.reset()
+        for steps in (*restarts, None):
+            shop.work(one, *reading, steps)
+        assert shop.left(one) == expected(records)
+        # A state that is lost while the archive is anywhere, and goes on from there.
+        shop.archive_some(*archiving, lost_after)
+        if online_is_lost:
+            shop.online = MemoryOnline()
+        rebuild(shop.archive, other, shop.online, shop.log, max_history=MAX_HISTORY)
+        shop.work(other, *reading, None)
+        assert shop.left(other) == expected(records)
+        shop.archive_some(*archiving, None)
+        assert shop.archived() == expected(records)
+
+
+def test_an_event_of_the_erasures_own_moment_came_before_it() -> None:
+    before = Slice(1, {}, erasures={"u": 7})
+    made = [Appended(event(number, "u"), moment) for number, moment in ((1, 6), (2, 7), (3, 8))]
+    updates = process(made, before, MAX_HISTORY)
+    assert [each.event_id for each in updates.histories["u"].events] == ["e3"]
+    assert (updates.erased, len(updates.acts)) == (2, 1)
+
+
+def test_an_older_erasure_that_is_read_again_changes_nothing() -> None:
+    history = UserHistory("u", (HistoryEvent.of(event(1, "u")),))
+    before = Slice(1, {}, {"u": history}, {"u": (9,)}, {"u": 7})
+    updates = process([Appended(UserErased("u"), 3)], before, MAX_HISTORY)
+    assert updates.histories == {"u": history}
+    assert updates.erasures == {"u": 7}
+
+
+def test_of_a_full_history_the_oldest_moment_goes_too() -> None:
+    changes = [Appended(event(n, "u", minutes=n % 4), 10 + n) for n in range(9)]
+    updates = process(changes, Slice(1, {}), 3)
+    history, moments = updates.histories["u"], updates.moments["u"]
+    assert len(history.events) == len(moments) == 3
+    assert [f"e{moment - 10}" for moment in moments] == [e.event_id for e in history.events]
+
+
+def test_a_history_that_was_stored_without_moments_is_reached_by_any_erasure() -> None:
+    history = UserHistory("u", tuple(HistoryEvent.of(event(n, "u")) for n in range(2)))
+    *columns, _ = orjson.loads(encode_history(history, (8, 9)))
+    assert decode_history("u", orjson.dumps(columns)) == (history, (0, 0))
+
+
+def test_marks_are_outdated_by_newer_events_alone() -> None:
+    changes = [Appended(event(1, "u"), 50), Appended(user(1), 90), Appended(event(2, "u"), 40)]
+    assert process(changes, Slice(1, {}), MAX_HISTORY, keep_marks=20).outdated == 30
+
+
+def test_the_archive_forgets_marks_that_nothing_unread_can_precede(tmp_path: Path) -> None:
+    log, archive = SqliteLog(tmp_path / "log.sqlite"), Archive(tmp_path / "archive")
+    archiver = Archiver(log, archive, clock=lambda: NOW)
+    for topic, message in (_event(0), _erasure(0)):
+        log.append(topic, [message])
+    while archiver.step():
+        pass
+    assert archive.erasures() == {0: {"u0": 2}}
+    for topic, message in (_event(2), (ITEMS, Message("i1", None))):
+        log.append(topic, [message])
+    while archiver.step():
+        pass
+    archiver.flush()
+    assert archive.erasures() == {0: {}}
+    archiver.stop()
+    log.close()
