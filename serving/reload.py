@@ -1,5 +1,6 @@
 """Follows `bundles/CURRENT`: warms a new bundle, then swaps it in between two requests."""
 
+import gc
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +42,7 @@ class BundleWatcher(BackgroundThread):
         self._on_swap = on_swap
         self._clock = clock
         self._refused: str | None = None
+        self._swapped = False
         self._logger = structlog.get_logger(__name__)
         self.last_error: str | None = None
 
@@ -63,6 +65,7 @@ class BundleWatcher(BackgroundThread):
             self._refuse(error, error.path.name)
             return False
         self._swap(model, snapshot, prepared)
+        self._swapped = True
         self._refused = self.last_error = None
         self._logger.info("bundle_swapped", bundle_version=model.bundle_version)
         if self._on_swap is not None:
@@ -101,9 +104,20 @@ class BundleWatcher(BackgroundThread):
             self._logger.error("bundle_refused", file=file, reason=message)
         self.last_error = message
 
+    def release(self) -> None:
+        """Free the model that served before the last swap, once no request holds it any more.
+
+        A model is a knot of cycles, hundreds of megabytes, and a process that has settled looks
+        for cycles too seldom to find it before the next ones come.
+        """
+        if self._swapped:
+            self._swapped = False
+            gc.collect()
+
     def _run(self) -> None:
         while not self._stop.wait(self._settings.reload_seconds):
             try:
+                self.release()
                 self.check()
             except Exception as error:  # noqa: BLE001 - whatever is wrong, the old one serves
                 self._refuse(error, "")

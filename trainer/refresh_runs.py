@@ -95,8 +95,8 @@ class RefreshRuns:
         return next((run for run in self.all() if run.status == "running"), None)
 
     def begun_since(self, moment: datetime) -> bool:
-        """Return whether any run has begun at `moment` or later."""
-        return any(run.started_at >= moment for run in self.all())
+        """Return whether any run has begun at `moment` or later, or was gone on with and ended."""
+        return any((run.finished_at or run.started_at) >= moment for run in self.all())
 
     def finish(
         self, run_id: str, status: Status, now: datetime, version: str | None, message: str = ""

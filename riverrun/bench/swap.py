@@ -45,12 +45,16 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class SwapResult:
-    """During a swap is from the promotion until the new model answers: loading and warming too."""
+    """During a swap is from the promotion until the new model answers: loading and warming too.
+
+    resident_bytes: of the server, before the first swap and some seconds after each.
+    """
 
     during: Answers
     outside: Answers
     failed: int
     swap_seconds: Sequence[float]
+    resident_bytes: Sequence[int]
     per_second: float
 
 
@@ -69,12 +73,14 @@ def measure_swaps(
     users: a file with one user id a line. Raises `UserError` where a model never begins to serve.
     """
     intervals: list[tuple[float, float]] = []
+    resident: list[int] = []
     with (
         TemporaryDirectory(prefix="swap-", dir=home) as folder,
         httpx.Client(base_url=server.url, timeout=30) as client,
         _load(server.url, users, Path(folder) / "answers", rate) as process,
     ):
         time.sleep(REST_SECONDS)
+        resident.append(server.resident_bytes)
         for number in range(swaps):
             serving = _serving(client)
             version = next(each for each in versions if each != serving)
@@ -84,6 +90,7 @@ def measure_swaps(
             _wait(client, version, home / "server.log")
             intervals.append((start, time.monotonic()))
             time.sleep(REST_SECONDS)
+            resident.append(server.resident_bytes)
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
         asked, answered = _answers(Path(folder) / "answers")
@@ -97,6 +104,7 @@ def measure_swaps(
         Answers.of(seconds[~during]),
         result.failed,
         [end - start for start, end in intervals],
+        resident,
         result.requests / result.seconds,
     )
 

@@ -197,6 +197,8 @@ def swap(
     _print(table, items)
     seconds = sorted(result.swap_seconds)
     out.print(f"a swap took {seconds[len(seconds) // 2]:.1f} s, at most {seconds[-1]:.1f} s")
+    memory = [f"{each / 2**20:,.0f}" for each in result.resident_bytes]
+    out.print(f"memory of the server in MiB, before and after each swap: {', '.join(memory)}")
 
 
 @app.command()

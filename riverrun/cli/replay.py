@@ -103,14 +103,14 @@ def replay(
     """
     settings = load_settings(settings_file, home=home)
     _check_options(preset, data, plot, json, validation=validation)
+    if cold and refresh is None:
+        raise UserError("--cold needs --refresh, daily or weekly.")
     if preset is None:
         chosen = _own_period(settings, days)
     else:
         chosen = _preset_period(preset, data, validation=validation)
     from riverrun.replay.scoring import Scores
 
-    if cold and refresh is None:
-        raise UserError("--cold needs --refresh, daily or weekly.")
     configure_logging()
     scores, start = Scores(), time.monotonic()
     plan = None if refresh is None else _Refreshing(refresh, cold)

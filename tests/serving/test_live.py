@@ -1,8 +1,10 @@
 """Items and bundles that change while the shop is open."""
 
+import gc
 import shutil
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -217,6 +219,19 @@ def test_a_new_bundle_takes_over_and_keeps_what_changed_since(shop: Shop) -> Non
     assert shop.catalogue.get("i6") is None
     assert not shop.is_retrievable("i6")
     assert shop.watcher.last_error is None
+
+
+def test_the_model_before_is_freed_after_a_swap(shop: Shop) -> None:
+    gc.disable()  # As seldom as in a server that has settled.
+    try:
+        before = weakref.ref(shop.holder.current.signatures["encode_query"])
+        bundles.set_current(shop.folder, bundles.published_versions(shop.folder)[-1])
+        assert shop.watcher.check()
+        assert before() is not None
+        shop.watcher.release()
+        assert before() is None
+    finally:
+        gc.enable()
 
 
 def test_a_bad_bundle_is_refused_while_the_old_one_serves(shop: Shop) -> None:
