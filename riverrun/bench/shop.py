@@ -21,7 +21,7 @@ LARGE = 20_000
 def prepare_shop(home: Path, items: int) -> None:
     """Make, import and train on a sample shop of `items` items and as many users.
 
-    One short training, and of the texts of a large catalogue their beginnings: benchmarks measure
+    Short trainings, and of the texts of a large catalogue their beginnings: benchmarks measure
     a model's speed, not its quality, and what has been embedded is served as fast.
     """
     from riverrun.cli.import_ import shop as import_shop
@@ -44,7 +44,7 @@ def prepare_shop(home: Path, items: int) -> None:
     write_sample(sample, home / "sample")
     import_shop(home / "sample", home=home)
     settings = load_settings(home=home)
-    training = settings.training.model_copy(update={"epochs": 1, "holdout_share": 0.0})
+    training = settings.training.model_copy(update={"epochs": 1})
     if items > LARGE:
         text = training.text.model_copy(update={"max_tokens": 16})
         training = training.model_copy(update={"text": text})
