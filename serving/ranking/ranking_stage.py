@@ -52,7 +52,8 @@ class Pool:
     @classmethod
     def of(cls, proposals: Mapping[str, Candidates], context: Context) -> "Pool":
         """Unite what the sources propose; what has no embedding yet cannot be compared."""
-        rows = np.unique(np.concatenate([each.rows for each in proposals.values()]))
+        nothing = np.empty(0, dtype=np.int64)
+        rows = np.unique(np.concatenate([nothing, *(each.rows for each in proposals.values())]))
         rows = rows[context.model.table.has(rows)]
         return cls(rows, proposals, {name: each.score_of(rows) for name, each in proposals.items()})
 
