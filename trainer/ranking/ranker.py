@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import keras
+import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from serving.ranking.feature_names import feature_names
@@ -60,7 +61,8 @@ def blank_ranker(settings: RankerSettings) -> keras.Model:
 def write_ranker(model: keras.Model, file: Path) -> None:
     """Write the weights of `model`, as a whole."""
     unfinished = file.with_suffix(".unfinished")
-    save_file({str(n): weight for n, weight in enumerate(model.get_weights())}, unfinished)
+    weights = enumerate(model.get_weights())
+    save_file({str(number): np.asarray(weight) for number, weight in weights}, unfinished)
     unfinished.replace(file)
 
 
@@ -68,4 +70,6 @@ def read_ranker(file: Path, settings: RankerSettings) -> keras.Model:
     """Return the model that `write_ranker` wrote, whose settings were these."""
     model, weights = blank_ranker(settings), load_file(file)
     model.set_weights([weights[str(number)] for number in range(len(weights))])
+    # It keeps what it computes by beside its weights.
+    model.get_layer("normalization").finalize_state()
     return model
