@@ -17,6 +17,7 @@ from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreCo
 from feast.protos.feast.types.Value_pb2 import ValueType
 from feast.utils import make_tzaware
 from google.protobuf.timestamp_pb2 import Timestamp
+from redis import ConnectionError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -70,13 +71,14 @@ class BulkRedisOnlineStore(RedisOnlineStore):
             progress(len(written))
 
     def _get_client(self, online_store_config: Any) -> Any:
-        """Return the client, which tries again once, at once.
+        """Return the client, which tries again once, at once, where a connection is broken.
 
-        That opens a connection anew which a restarted server has closed. Waiting is for those who
-        know whether they were told to stop.
+        A server that was restarted has closed it. Waiting is for those who know whether they were
+        told to stop.
         """
         if self._client is None:
-            super()._get_client(online_store_config).set_retry(Retry(NoBackoff(), 1))
+            retry = Retry(NoBackoff(), 1, supported_errors=(ConnectionError,))
+            super()._get_client(online_store_config).set_retry(retry)
         return self._client
 
 

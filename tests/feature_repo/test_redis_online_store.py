@@ -1,5 +1,6 @@
 """What is stored in Redis is what Feast's own store would have stored, and the other way round."""
 
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from feature_repo import feast_online_features
 from feature_repo.feast_online_features import PROJECT, FeastOnlineFeatures, redis_online_store
 from feature_repo.feast_records import VIEWS
 from feature_repo.history import HistoryEvent, UserHistory
@@ -193,3 +195,20 @@ def test_an_unreachable_redis_is_said_at_once(tmp_path: Path) -> None:
     store = FeastOnlineFeatures(redis_online_store("127.0.0.1", 1, 0), tmp_path / "registry.db")
     with pytest.raises(redis.ConnectionError):
         store.get(UserEmbedding, ["u"])
+    store.close()
+
+
+def test_a_redis_that_does_not_answer_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feast_online_features, "REDIS_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = redis_online_store("127.0.0.1", silent.getsockname()[1], 0)
+        store = FeastOnlineFeatures(where, tmp_path / "registry.db")
+        with pytest.raises(redis.TimeoutError):
+            store.get(UserEmbedding, ["u"])
+        silent.settimeout(0)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+    store.close()
