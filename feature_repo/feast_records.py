@@ -172,23 +172,25 @@ def _decode_item(item_id: str, values: Mapping[str, Any]) -> Item:
     )
 
 
-# A list as a dictionary is filled in place; as a message of its own it would be copied.
-
-
 def _strings(values: Any) -> Any:
-    return Value(string_list_val={"val": values})
+    return Value(string_list_val=_list(values))
 
 
 def _int64s(values: Any) -> Any:
-    return Value(int64_list_val={"val": values})
+    return Value(int64_list_val=_list(values))
 
 
 def _doubles(values: Any) -> Any:
-    return Value(double_list_val={"val": values})
+    return Value(double_list_val=_list(values))
 
 
 def _floats(values: Any) -> Any:
-    return Value(float_list_val={"val": values.tolist()})
+    return Value(float_list_val=_list(values.tolist()))
+
+
+def _list(values: Any) -> Any:
+    """Return what a list is filled from in place; as a message of its own it would be copied."""
+    return {"val": values}
 
 
 def _json(document: Mapping[str, Any]) -> Any:

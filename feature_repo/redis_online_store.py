@@ -88,16 +88,17 @@ _STRING = Struct("<II")
 
 def _keys(join_keys: Sequence[str], config: RepoConfig) -> Callable[[Any], bytes]:
     """Return what makes the keys of a view's rows: Feast's `_redis_key`."""
-    version, project = config.entity_key_serialization_version, config.project.encode()
+    version = config.entity_key_serialization_version
+    project: bytes = config.project.encode()
     if len(join_keys) != 1:
         return lambda key: bytes(serialize_entity_key(key, version)) + project
-    start = serialize_entity_key_prefix(list(join_keys), version)
+    start: bytes = serialize_entity_key_prefix(list(join_keys), version)
 
     def stored_key(entity_key: Any) -> bytes:
         [value] = entity_key.entity_values
         if not value.HasField("string_val"):
             return bytes(serialize_entity_key(entity_key, version)) + project
-        name = value.string_val.encode()
+        name: bytes = value.string_val.encode()
         return b"".join((start, _STRING.pack(ValueType.STRING, len(name)), name, project))
 
     return stored_key
@@ -112,4 +113,4 @@ def _field(view: str, feature: str) -> bytes:
 def _stamp(moment: datetime) -> bytes:
     stamp = Timestamp()
     stamp.FromDatetime(make_tzaware(moment))
-    return stamp.SerializeToString()
+    return bytes(stamp.SerializeToString())
