@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,16 @@ from feast.protos.feast.types.Value_pb2 import Value
 
 from feature_repo import definitions
 from feature_repo.bulk_sql import WAL_PAGES
-from feature_repo.feast_records import VIEWS, View
+from feature_repo.feast_records import VIEWS, Values, View
 from feature_repo.online_features import FeatureRecord, RecordT
+from feature_repo.redis_online_store import TYPE as BULK_REDIS
 from feature_repo.sqlite_online_store import TYPE as BULK_SQLITE
 
 PROJECT = "riverrun"
 KEYS_PER_READ = 500
 """SQLite takes a bounded number of arguments in one statement."""
+REDIS_SECONDS = 5.0
+"""A Redis that has not answered for so long is an error."""
 
 
 class FeastOnlineFeatures:
@@ -79,34 +82,37 @@ class FeastOnlineFeatures:
 
     def push(self, records: Sequence[FeatureRecord]) -> None:
         """Store each record, replacing the key's older one."""
-        by_view: dict[type[FeatureRecord], dict[str, dict[str, Any]]] = {}
+        by_view: dict[type[FeatureRecord], dict[str, FeatureRecord]] = {}
         for record in records:
-            stored = VIEWS[type(record)]
-            rows = by_view.setdefault(type(record), {})
-            rows[stored.key(record)] = stored.encode(record)
-        for view, rows in by_view.items():
-            self._write(VIEWS[view], rows)
+            view = type(record)
+            by_view.setdefault(view, {})[VIEWS[view].key(record)] = record
+        for view, newest in by_view.items():
+            self._write(VIEWS[view], newest, VIEWS[view].encode)
 
     def delete(self, view: type[FeatureRecord], keys: Sequence[str]) -> None:
         """Overwrite the records of the keys with nulls: Feast's stores delete no single row."""
         stored = VIEWS[view]
         nulls = {field.name: Value() for field in self._views[stored.name].features}
-        self._write(stored, dict.fromkeys(keys, nulls))
+        self._write(stored, dict.fromkeys(keys), lambda _: nulls)
 
     def close(self) -> None:
         """Close the connections of the stores that hold any."""
         for provider in (self._reader, self._writer):
-            connection = getattr(provider.online_store, "_conn", None)
-            if connection is not None:
-                connection.close()
+            for name in ("_conn", "_client"):  # SQLite's and Redis's.
+                connection = getattr(provider.online_store, name, None)
+                if connection is not None:
+                    connection.close()
 
-    def _write(self, stored: View, rows: Mapping[str, Mapping[str, Any]]) -> None:
+    def _write(
+        self, stored: View, records: Mapping[str, Any], encode: Callable[[Any], Values]
+    ) -> None:
         now = datetime.now(UTC)
-        data = [(_entity_key(stored, key), dict(values), now, now) for key, values in rows.items()]
-        if data:
+        # Encoded as they are written: what few records hold stays in the processor's caches.
+        rows = ((_entity_key(stored, key), encode(each), now, now) for key, each in records.items())
+        if records:
             with self._write_lock:
                 self._writer.online_write_batch(
-                    self._config, self._views[stored.name], data, progress=None
+                    self._config, self._views[stored.name], rows, progress=None
                 )
 
 
@@ -125,11 +131,11 @@ def sqlite_online_store(path: Path) -> dict[str, Any]:
 def redis_online_store(host: str, port: int, database: int) -> dict[str, Any]:
     """Return Feast's configuration of a Redis server."""
     return {
-        "type": "redis",
-        "connection_string": f"{host}:{port},db={database}",
-        # Feast would drop a record whose timestamp is not newer than the stored one; the worker
-        # is each key's one writer, and writes whole records in order.
-        "skip_dedup": True,
+        "type": BULK_REDIS,
+        "connection_string": (
+            f"{host}:{port},db={database},"
+            f"socket_timeout={REDIS_SECONDS},socket_connect_timeout={REDIS_SECONDS}"
+        ),
     }
 
 

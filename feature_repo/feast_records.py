@@ -7,13 +7,7 @@ from typing import Any
 
 import numpy as np
 import orjson
-from feast.protos.feast.types.Value_pb2 import (
-    DoubleList,
-    FloatList,
-    Int64List,
-    StringList,
-    Value,
-)
+from feast.protos.feast.types.Value_pb2 import Value
 
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.online_features import (
@@ -27,6 +21,7 @@ from feature_repo.schema import Item, User, microseconds
 
 Values = dict[str, Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_EVENTS: tuple[tuple[Any, ...], ...] = ((),) * len(HistoryEvent._fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +36,14 @@ class View:
 
 
 def _encode_history(history: UserHistory) -> Values:
-    events = history.events
+    columns = tuple(zip(*history.events, strict=True)) or _NO_EVENTS
+    timestamps, event_ids, item_ids, event_types, values = columns
     return {
-        "timestamps": _int64s([event.timestamp for event in events]),
-        "event_ids": _strings([event.event_id for event in events]),
-        "item_ids": _strings([event.item_id for event in events]),
-        "event_types": _strings([event.event_type for event in events]),
-        "values": _doubles([event.value for event in events]),
+        "timestamps": _int64s(timestamps),
+        "event_ids": _strings(event_ids),
+        "item_ids": _strings(item_ids),
+        "event_types": _strings(event_types),
+        "values": _doubles(values),
     }
 
 
@@ -177,19 +173,24 @@ def _decode_item(item_id: str, values: Mapping[str, Any]) -> Item:
 
 
 def _strings(values: Any) -> Any:
-    return Value(string_list_val=StringList(val=values))
+    return Value(string_list_val=_list(values))
 
 
 def _int64s(values: Any) -> Any:
-    return Value(int64_list_val=Int64List(val=values))
+    return Value(int64_list_val=_list(values))
 
 
 def _doubles(values: Any) -> Any:
-    return Value(double_list_val=DoubleList(val=values))
+    return Value(double_list_val=_list(values))
 
 
 def _floats(values: Any) -> Any:
-    return Value(float_list_val=FloatList(val=values.tolist()))
+    return Value(float_list_val=_list(values.tolist()))
+
+
+def _list(values: Any) -> Any:
+    """Return what a list is filled from in place; as a message of its own it would be copied."""
+    return {"val": values}
 
 
 def _json(document: Mapping[str, Any]) -> Any:

@@ -4,7 +4,7 @@ Feast's own writes a row per feature, a statement each. Table and rows are the s
 client of Feast reads them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Literal
 
@@ -44,23 +44,25 @@ class BulkSqliteOnlineStore(SqliteOnlineStore):
         self,
         config: RepoConfig,
         table: FeatureView,
-        data: Sequence[Record],
+        data: Iterable[Record],
         progress: Callable[[int], Any] | None,
     ) -> None:
         """Store every record's values, all or none of them."""
         versioned = config.registry.enable_online_feature_view_versioning
         name = compute_table_id(config.project, table, versioned).replace('"', '""')
-        rows = _rows(data, config.entity_key_serialization_version)
+        rows = _rows(data, config.entity_key_serialization_version, progress)
         with self._get_conn(config) as connection:
             execute_rows(connection, _UPSERT.format(table=name), rows)
-        if progress:
-            progress(len(data))
 
 
-def _rows(data: Sequence[Record], key_version: int) -> Iterator[tuple[Any, ...]]:
+def _rows(
+    data: Iterable[Record], key_version: int, progress: Callable[[int], Any] | None
+) -> Iterator[tuple[Any, ...]]:
     for key, values, timestamp, created in data:
         stored_key = serialize_entity_key(key, entity_key_serialization_version=key_version)
         times = (to_naive_utc(timestamp), None if created is None else to_naive_utc(created))
         for feature, value in values.items():
             text, _ = extract_text_and_num(value, False)
             yield (stored_key, feature, value.SerializeToString(), text, *times)
+        if progress:
+            progress(1)

@@ -42,4 +42,8 @@ def stream_worker(
     with ExitStack() as stack:
         serving = open_serving(settings.model_copy(update={"serving": exact}), stack)
         stream = open_stream(settings, serving, stack, metrics, progress=progress)
-        yield StreamWorker(serving, stream, metrics)
+        try:
+            yield StreamWorker(serving, stream, metrics)
+        finally:
+            # Now, for it may wait for the same server as those that are stopped before it.
+            serving.follower.end()

@@ -18,9 +18,13 @@ class BackgroundThread(ABC):
         """Begin."""
         self._thread.start()
 
+    def end(self) -> None:
+        """Begin nothing more. For what should end while others are waited for."""
+        self._stop.set()
+
     def stop(self) -> None:
         """Begin nothing more, and wait for what is in progress."""
-        self._stop.set()
+        self.end()
         if self._thread.is_alive():
             self._thread.join()
 

@@ -61,6 +61,8 @@ class Learner:
         like the one before.
         """
         pairs = self._pairs(updates.acts)
+        if not pairs and not self._settings.fold_in.prior:
+            return
         acted_on = {act.event.item_id for act in updates.acts}
         known = self._state.load(partition, (), pairs.keys() | acted_on | updates.items.keys())
         settings = self._settings.co_visitation

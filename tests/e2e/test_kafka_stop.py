@@ -1,4 +1,4 @@
-"""SIGTERM to a real `riverrun stream` while a server is gone, or answers nothing."""
+"""SIGTERM to a real `riverrun stream` while one server is gone and the other answers nothing."""
 
 import signal
 import subprocess
@@ -28,14 +28,15 @@ STOP_SECONDS = 10.0
 NUMBER_OF_EVENTS = 600
 
 
-@pytest.fixture
-def servers(tmp_path: Path) -> Iterator[dict[str, KafkaServer | RedisServer]]:
-    """A broker and a Redis of the test's own; both keep their data."""
-    for name in ("kafka", "redis"):
-        (tmp_path / name).mkdir()
+@pytest.fixture(scope="module")
+def servers(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[str, KafkaServer | RedisServer]]:
+    """A broker and a Redis of the module's own; both keep their data."""
+    kafka, redis = (tmp_path_factory.mktemp(name) for name in ("kafka", "redis"))
     started: dict[str, KafkaServer | RedisServer] = {
-        "kafka": KafkaServer(tmp_path / "kafka"),
-        "redis": RedisServer(tmp_path / "redis", "--appendonly", "yes", "--appendfsync", "always"),
+        "kafka": KafkaServer(kafka),
+        "redis": RedisServer(redis, "--appendonly", "yes", "--appendfsync", "always"),
     }
     try:
         for server in started.values():
@@ -63,21 +64,23 @@ def send(shop: KafkaShop, numbers: range) -> None:
     shop.log.append(EVENTS, messages)
 
 
-@pytest.mark.parametrize("name", ["kafka", "redis"])
-@pytest.mark.parametrize("how", ["killed", "frozen"])
-def test_a_worker_whose_server_is_gone_stops_in_time_and_loses_nothing(
-    shop: KafkaShop, servers: dict[str, KafkaServer | RedisServer], name: str, how: str
+@pytest.mark.parametrize(
+    "done",
+    [{"kafka": "killed", "redis": "frozen"}, {"kafka": "frozen", "redis": "killed"}],
+    ids=str,
+)
+def test_a_worker_whose_servers_are_gone_stops_in_time_and_loses_nothing(
+    shop: KafkaShop, servers: dict[str, KafkaServer | RedisServer], done: dict[str, str]
 ) -> None:
-    server = servers[name]
     send(shop, range(NUMBER_OF_EVENTS // 2))
     with (shop.home / "stream.log").open("wb") as output:
         worker = subprocess.Popen(shop.command("stream"), stdout=output, stderr=output)
     try:
         wait_until(lambda: shop.reached() >= NUMBER_OF_EVENTS // 2, "the worker commits nothing")
         send(shop, range(NUMBER_OF_EVENTS // 2, NUMBER_OF_EVENTS))
-        if name == "kafka":
-            shop.log.close()
-        server.kill() if how == "killed" else server.freeze()
+        shop.log.close()
+        for name, how in done.items():
+            servers[name].kill() if how == "killed" else servers[name].freeze()
         time.sleep(1.0)
         worker.send_signal(signal.SIGTERM)
         status = worker.wait(STOP_SECONDS)
@@ -85,12 +88,12 @@ def test_a_worker_whose_server_is_gone_stops_in_time_and_loses_nothing(
         worker.kill()
         worker.wait()
     said = (shop.home / "stream.log").read_text()
-    server.start() if how == "killed" else server.thaw()
+    for name, how in done.items():
+        servers[name].start() if how == "killed" else servers[name].thaw()
     assert status == 1, said
     assert "Nothing is lost" in said
     assert "Traceback" not in said
-    if name == "kafka":
-        shop.log = KafkaLog(shop.connection)
+    shop.log = KafkaLog(shop.connection)
     last = shop.start()
     shop.settle()
     last.stop()

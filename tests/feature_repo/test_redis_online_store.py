@@ -1,0 +1,214 @@
+"""What is stored in Redis is what Feast's own store would have stored, and the other way round."""
+
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from feast import FeatureStore, FeatureView, Field, FileSource, RepoConfig
+from feast.infra.online_stores.redis import RedisOnlineStore
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+from feast.types import Int64, String
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from feature_repo import feast_online_features
+from feature_repo.feast_online_features import PROJECT, FeastOnlineFeatures, redis_online_store
+from feature_repo.feast_records import VIEWS
+from feature_repo.history import HistoryEvent, UserHistory
+from feature_repo.online_features import FeatureRecord, UserEmbedding
+from feature_repo.redis_online_store import BulkRedisOnlineStore, BulkRedisOnlineStoreConfig
+from tests.support.kafka_stream import database
+from tests.support.records import RECORDS, comparable
+
+pytestmark = pytest.mark.redis
+
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, 6, UTC)
+
+Hashes = dict[bytes, dict[bytes, bytes]]
+
+
+class Stores:
+    """Ours and Feast's own, on two empty databases of one server."""
+
+    def __init__(self, redis_url: str, folder: Path) -> None:
+        self.clients = {
+            name: redis.Redis.from_url(database(redis_url, number))
+            for name, number in (("ours", 8), ("feast", 9))
+        }
+        where = self.clients["ours"].connection_pool.connection_kwargs
+        self.configs = {
+            "ours": redis_online_store(where["host"], where["port"], 8),
+            "feast": {
+                "type": "redis",
+                "connection_string": f"{where['host']}:{where['port']},db=9",
+                "skip_dedup": True,
+            },
+        }
+        self.folder = folder
+        self.stores = {name: self.open(name, name) for name in self.configs}
+
+    def open(self, kind: str, data: str) -> FeastOnlineFeatures:
+        """Open a store of a kind on the other's database, or its own."""
+        connection = self.configs[data]["connection_string"]
+        config = {**self.configs[kind], "connection_string": connection}
+        return FeastOnlineFeatures(config, self.folder / "registry.db")
+
+    def hashes(self, name: str) -> Hashes:
+        """Return all that is stored, but for when."""
+        client = self.clients[name]
+        found = {key: client.hgetall(key) for key in client.keys("*")}
+        return {
+            key: {name: b"" if name.startswith(b"_ts:") else value for name, value in each.items()}
+            for key, each in found.items()
+        }
+
+    def clear(self) -> None:
+        for client in self.clients.values():
+            client.flushdb()
+
+
+@pytest.fixture(scope="module")
+def stores(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    stores = Stores(redis_url, tmp_path_factory.mktemp("registry"))
+    yield stores
+    stores.clear()
+    for store in stores.stores.values():
+        store.close()
+    for client in stores.clients.values():
+        client.close()
+
+
+@settings(max_examples=50)
+@given(records=st.lists(RECORDS, min_size=1, max_size=6))
+def test_both_store_the_same_bytes(stores: Stores, records: list[FeatureRecord]) -> None:
+    stores.clear()
+    for store in stores.stores.values():
+        store.push(records)
+        store.delete(type(records[0]), [VIEWS[type(records[0])].key(records[0]), "unknown"])
+    assert stores.hashes("ours") == stores.hashes("feast")
+
+
+@settings(max_examples=20)
+@given(record=RECORDS)
+@pytest.mark.parametrize(("writer", "reader"), [("ours", "feast"), ("feast", "ours")])
+def test_each_reads_what_the_other_wrote(
+    stores: Stores, writer: str, reader: str, record: FeatureRecord
+) -> None:
+    stores.stores[writer].push([record])
+    other = stores.open(reader, writer)
+    view: Any = type(record)
+    [found] = other.get(view, [VIEWS[view].key(record)])
+    other.close()
+    assert comparable(found) == comparable(record)
+
+
+def test_feasts_own_client_reads_features_and_their_time(stores: Stores) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    events = tuple(HistoryEvent(n, f"e{n}", f"i{n}", "view", n / 2) for n in range(128))
+    stores.stores["ours"].push([UserHistory("u", events)])
+    store = FeatureStore(
+        config=RepoConfig(
+            project=PROJECT,
+            provider="local",
+            registry=str(stores.folder / "registry.db"),
+            online_store={
+                **stores.configs["feast"],
+                "connection_string": stores.configs["ours"]["connection_string"],
+            },
+            offline_store={"type": "duckdb"},
+            entity_key_serialization_version=3,
+        )
+    )
+    answer = store.get_online_features(
+        ["user_history:item_ids", "user_history:values"], [{"user_id": "u"}]
+    )
+    found = answer.to_dict(include_event_timestamps=True)
+    assert found["item_ids"] == [[event.item_id for event in events]]
+    assert found["values"] == [[event.value for event in events]]
+    [written] = found["item_ids__ts"]
+    assert before <= datetime.fromtimestamp(int(written), UTC) <= datetime.now(UTC)
+
+
+def _row(*key: tuple[str, Any], moment: datetime) -> Any:
+    names, values = zip(*key, strict=True)
+    entity_key = EntityKey(join_keys=names, entity_values=values)
+    return entity_key, {"n": Value(int64_val=7)}, moment, None
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        [("shop", Value(int64_val=3))],
+        [("shop", Value(string_val="Käthe 🫖"))],
+        [("user", Value(string_val="u")), ("shop", Value(string_val="s"))],
+    ],
+    ids=["a number", "a string", "two"],
+)
+@pytest.mark.parametrize(
+    "moment",
+    [MOMENT, MOMENT.replace(tzinfo=None), MOMENT.astimezone(timezone(timedelta(hours=2)))],
+    ids=["in UTC", "naive", "elsewhere"],
+)
+def test_keys_and_times_of_any_view_are_feasts(
+    stores: Stores, key: list[tuple[str, Any]], moment: datetime, tmp_path: Path
+) -> None:
+    view = FeatureView(
+        name="any",
+        schema=[Field(name="n", dtype=Int64)],
+        source=FileSource(path=str(tmp_path / "none.parquet"), timestamp_field="t"),
+    )
+    # As a registry gives it back: entities resolved to their columns.
+    view.entity_columns = [Field(name=name, dtype=String) for name, _ in key]
+    stores.clear()
+    told: list[int] = []
+    for name, store in (("ours", BulkRedisOnlineStore()), ("feast", RedisOnlineStore())):
+        config = RepoConfig(
+            project=PROJECT,
+            provider="local",
+            registry=str(stores.folder / "registry.db"),
+            online_store={**stores.configs[name], "key_ttl_seconds": 60},
+            entity_key_serialization_version=3,
+        )
+        store.online_write_batch(config, view, [_row(*key, moment=moment)], told.append)
+    written = {
+        name: {key: client.hgetall(key) for key in client.keys("*")}
+        for name, client in stores.clients.items()
+    }
+    assert written["ours"] == written["feast"]
+    [stored] = written["ours"]
+    assert 0 < stores.clients["ours"].ttl(stored) <= 60
+    assert told[0] == told[1]
+
+
+def test_a_store_that_should_drop_late_rows_is_refused() -> None:
+    with pytest.raises(ValidationError, match="skip_dedup"):
+        BulkRedisOnlineStoreConfig(skip_dedup=False)
+
+
+def test_an_unreachable_redis_is_said_at_once(tmp_path: Path) -> None:
+    store = FeastOnlineFeatures(redis_online_store("127.0.0.1", 1, 0), tmp_path / "registry.db")
+    with pytest.raises(redis.ConnectionError):
+        store.get(UserEmbedding, ["u"])
+    store.close()
+
+
+def test_a_redis_that_does_not_answer_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feast_online_features, "REDIS_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = redis_online_store("127.0.0.1", silent.getsockname()[1], 0)
+        store = FeastOnlineFeatures(where, tmp_path / "registry.db")
+        with pytest.raises(redis.TimeoutError):
+            store.get(UserEmbedding, ["u"])
+        silent.settimeout(0)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+    store.close()
