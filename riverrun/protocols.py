@@ -157,8 +157,8 @@ PROTOCOLS = {
             labels_per_position=1,
             history_length=50,
             recency_days=36_500.0,
-            # Its times are positions: no slice of them is held out.
-            holdout_share=0.0,
+            # Its times are positions: a slice of them is not what comes last.
+            holdout="last_events",
         ),
     ),
 }

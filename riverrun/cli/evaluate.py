@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -138,29 +139,28 @@ def _preset_question(preset: str, data: Path | None, *, validation: bool) -> _Qu
 
 
 def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
-    """Split the archive at `cut`, or before its newest slice."""
+    """Split the archive at `cut`, or before what a training would hold out."""
     from feature_repo.archive import Archive
-    from trainer.interactions import Interactions
-    from trainer.judging import newest_slice_cut
+    from trainer.held_out import held_out_splits
     from trainer.tasks import temporal_split
 
     archive = Archive(settings.archive)
     events, items = archive.scan_events().collect(), archive.items()
-    if cut is None:
-        if not settings.training.holdout_share:
-            raise UserError("training.holdout_share is 0, so no slice is held out to ask about.")
-        interactions = Interactions.from_frame(events, items)
-        if len(interactions.item) == 0:
-            raise UserError(
-                f"{settings.archive} holds no event on a known item: "
-                "`riverrun import` brings them in."
-            )
-        cut = newest_slice_cut(interactions, settings.training)
-    split = temporal_split(events, items, cut)
+    if cut is not None:
+        split = temporal_split(events, items, cut)
+    elif not settings.training.holdout_share:
+        raise UserError("training.holdout_share is 0, so nothing is held out to ask about.")
+    elif not (splits := list(islice(held_out_splits(events, items, settings.training), 1))):
+        raise UserError(
+            f"{settings.archive} holds no event on a known item that another follows: "
+            "`riverrun import` brings them in."
+        )
+    else:
+        split = splits[0]
     if not any(len(task.users) for task in split.tasks):
         raise UserError(
-            f"{settings.archive}: nobody who acted before {cut:%Y-%m-%d %H:%M} UTC acted on a "
-            "known item from then on, so there is nothing to ask about."
+            f"{settings.archive}: nobody who acted until {split.past.end:%Y-%m-%d %H:%M} UTC acted "
+            "on a known item afterwards, so there is nothing to ask about."
         )
     return _Question(split, settings.training)
 
@@ -200,7 +200,7 @@ def _trained(question: _Question, settings: Settings) -> _Evaluation:
             OfflineFeatures(Path(features)),
         )
         try:
-            listener.stage("Training, the newest slice held out")
+            listener.stage("Training, the newest events held out")
             choice = judge_epochs(material, cold, None, None, listener.step, settings.serving)
             listener.stage("Training")
             model = material.trained(past, cold, on_step=listener.step, stop_after=choice.epochs)

@@ -19,10 +19,10 @@ class RankerSettings(BaseModel):
     neighbours, text_neighbours: so many are kept of each item.
     text_history_days: as `ease_history_days`, for likeness of texts.
     slices: the ranker learns from so many slices of the time, each as long as the newest one,
-        which is held out; 0 trains none. From before the newest, the two-tower, which is trained
-        once, has nothing to say.
+        which is held out, or from so many last events of each user; 0 trains none. From before
+        the newest, the two-tower, which is trained once, has nothing to say.
     users_per_slice: at most so many users are asked about in each.
-    min_users: with fewer in the newest slice no ranker is trained.
+    min_users: with fewer who tell anything no ranker is trained.
     event_type_weights: what the ranker shall find, by what a purchase or a view is worth.
     """
 
