@@ -17,7 +17,7 @@ from trainer.ranking.examples import Examples, examples_of, future_labels
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.ranker import train_ranker
 from trainer.ranking.settings import RankerSettings
-from trainer.ranking.tables import ease_table, item_signals, text_table
+from trainer.ranking.tables import ease_table, item_signals, text_table, transitions_table
 from trainer.tasks import Split
 
 Floats = npt.NDArray[np.float32]
@@ -47,6 +47,8 @@ def fit_tables(
         "ease": ease_table(past, settings),
         "text": text_table(text_embeddings, settings),
     }
+    if settings.transition_distance:
+        tables["transitions"] = transitions_table(past, settings)
     return RankingData(tables, item_signals(past))
 
 

@@ -36,7 +36,7 @@ from trainer.windows import make_windows
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = RankerSettings(ease_regularisation=1.0, epochs=3, min_users=5)
+SETTINGS = RankerSettings(ease_regularisation=1.0, transition_distance=3, epochs=3, min_users=5)
 SERVING = ServingSettings()
 LENGTH = 12
 
