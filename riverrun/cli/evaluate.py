@@ -3,11 +3,10 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
@@ -167,66 +166,20 @@ def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
 
 def _trained(question: _Question, settings: Settings) -> _Evaluation:
     """Train on the split's past as a refresh does, and ask."""
-    import numpy as np
-
-    from feature_repo.offline_features import OfflineFeatures
     from riverrun.cli.training_progress import refresh_progress
-    from trainer.judging import judge_epochs, pipeline_scorer, two_tower_scorer
-    from trainer.material import Material
-    from trainer.ranking.fit import fit_tables
-    from trainer.start import Start
-    from trainer.text_embeddings import catalogue_text_embeddings
-    from trainer.text_tower import load_text_tower
+    from riverrun.fitted_pipeline import fit_pipeline
 
-    split, training = question.split, question.training
-    past = split.past
-    with (
-        text_cache(settings) as cache,
-        TemporaryDirectory() as features,
-        refresh_progress() as listener,
-    ):
-        start, cold = time.monotonic(), Start(None, "an evaluation begins from nothing")
-        listener.stage("Embedding texts")
-        tower = load_text_tower(training.text)
-        texts = [item.text for item in past.items]
-        embeddings = catalogue_text_embeddings(tower, texts, training.text, cache, listener.texts)
-        material = Material(
-            past.frame(),
-            past.items,
-            past,
-            training,
-            tower,
-            embeddings,
-            OfflineFeatures(Path(features)),
-        )
-        try:
-            listener.stage("Training, the newest events held out")
-            choice = judge_epochs(material, cold, None, None, listener.step, settings.serving)
-            listener.stage("Training")
-            model = material.trained(past, cold, on_step=listener.step, stop_after=choice.epochs)
-        except ValueError as error:
-            raise UserError(f"cannot train on the past: {error}") from error
-        data = fit_tables(past, embeddings, training.ranking) if training.ranking.enabled else None
-        seconds = time.monotonic() - start
+    split = question.split
+    with text_cache(settings) as cache, refresh_progress() as listener:
+        fitted = fit_pipeline(split, question.training, settings.serving, cache, listener)
         listener.stage("Evaluating")
-        asked = replace(model, interactions=split.histories)
-        candidates = model.candidate_embeddings()
-        queries = asked.query_embeddings(np.arange(len(split.histories.user_ids)), candidates)
-        pipeline = pipeline_scorer(
-            "all together",
-            split.histories,
-            data,
-            choice.ranker,
-            queries,
-            candidates,
-            settings.serving,
-            training,
-        )
-        rows = _rows(split, [two_tower_scorer(model, split.histories), pipeline], embeddings)
+        rows = _rows(split, [fitted.two_tower, fitted.pipeline], fitted.text_embeddings)
     err.print()
-    ranker = "" if choice.ranker is None else ", and a ranker,"
+    ranker = "" if fitted.ranker is None else ", and a ranker,"
     return _Evaluation(
-        split, rows, f"two-tower of {choice.epochs} epochs{ranker} trained in {seconds:.0f} s"
+        split,
+        rows,
+        f"two-tower of {fitted.epochs} epochs{ranker} trained in {fitted.seconds:.0f} s",
     )
 
 
