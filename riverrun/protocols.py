@@ -26,6 +26,7 @@ from trainer.baselines import (
     TimeDecay,
     WeightedSum,
 )
+from trainer.ranking.settings import RankerSettings
 from trainer.settings import TrainingSettings
 from trainer.tasks import Split, everyone_split, leave_one_out_split, temporal_split
 
@@ -157,8 +158,15 @@ PROTOCOLS = {
             labels_per_position=1,
             history_length=50,
             recency_days=36_500.0,
-            # Its times are positions: no slice of them is held out.
-            holdout_share=0.0,
+            # Its times are positions: a slice of them is not what comes last.
+            holdout="last_events",
+            ranking=RankerSettings(
+                ease_regularisation=50.0,
+                ease_days=36_500.0,
+                ease_history_days=2.9,
+                transition_distance=10,
+                transition_history_days=1.44,
+            ),
         ),
     ),
 }

@@ -10,6 +10,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class GateSettings(BaseModel):
     """When a candidate is refused. A metric is named `task/metric`, as in `all/ndcg@10`.
 
+    The tasks are `novel` and `all` of a slice of time that is held out, `leave-one-out` of last
+    events; what was not asked decides nothing.
+
     max_loss: how much a metric may be below the current bundle's, as a share of it.
     min_gain: how much it must be above the current bundle's, as a share of it.
     min_value: what it must reach in any case, with or without a current bundle.
@@ -21,7 +24,7 @@ class GateSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_loss: dict[str, Share] = {"all/ndcg@10": 0.1}
+    max_loss: dict[str, Share] = {"all/ndcg@10": 0.1, "leave-one-out/ndcg@10": 0.1}
     min_gain: dict[str, Annotated[float, Field(ge=0)]] = {}
     min_value: dict[str, float] = {}
     beats: tuple[str, ...] = ()

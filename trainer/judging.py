@@ -1,8 +1,8 @@
-"""How many epochs to train for, judged by the newest slice of the events, held out."""
+"""How many epochs to train for, judged by what is held out of the events."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 import keras
@@ -19,15 +19,16 @@ from trainer.baselines import EmbeddingScorer, Scorer, baselines
 from trainer.bundle_scorer import bundle_pipeline
 from trainer.evaluate import NDCG_AT, EvaluationRow, evaluate
 from trainer.gates import CANDIDATE, CURRENT
+from trainer.held_out import MOMENT, held_out_splits
 from trainer.interactions import Interactions
 from trainer.material import Material
-from trainer.ranking.fit import NewestSlice, fit_ranker, fit_tables
+from trainer.ranking.fit import Newest, fit_ranker, fit_tables
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.pipeline_scorer import PipelineScorer
 from trainer.ranking.ranker import as_ranker
 from trainer.settings import TrainingSettings
 from trainer.start import Start
-from trainer.tasks import EvaluationTask, temporal_split
+from trainer.tasks import EvaluationTask
 from trainer.train import Progress, TrainedModel
 
 NDCG = f"ndcg@{NDCG_AT}"
@@ -43,7 +44,7 @@ JUDGED_USERS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The number of epochs to train for, and the rows of those who answered the newest slice."""
+    """The number of epochs to train for, and the rows of those who answered what was held out."""
 
     epochs: int
     rows: Sequence[EvaluationRow]
@@ -102,16 +103,19 @@ def judge_epochs(
     on_step: Callable[[Progress], None],
     serving: ServingSettings,
 ) -> Judgement:
-    """Train on what is before the newest slice, ask after each epoch about it, learn to rank it.
+    """Train on what comes before what is held out, ask for it after each epoch, learn to rank it.
 
     The rows are of the best epoch's two-tower, of the list as a whole, of the baselines, and of
-    `current`, for users from whom the ranker has not learned. Without a slice, because
-    none is held out or nobody answers it, no training is done, and all epochs count as best.
+    `current`, for users from whom the ranker has not learned. Where nothing is held out, or
+    nobody can be asked for it, no training is done, and all epochs count as best.
     """
     settings = start.settings(material.settings)
-    cut = _cut(material, start)
-    split = temporal_split(material.events, material.items, cut)
-    if not settings.holdout_share or not len(split.tasks[-1].users):
+    # After all that the start has seen.
+    seen = start.warm.end if start.warm else None
+    since = None if seen is None else seen + MOMENT
+    splits = held_out_splits(material.events, material.items, settings, since)
+    split = next(splits, None)
+    if split is None or not len(split.tasks[-1].users):
         return Judgement(settings.epochs, ())
     judged = _judged(split.tasks[-1], settings)
     # Who returns to what they know is asked by one task only.
@@ -137,11 +141,9 @@ def judge_epochs(
     ranker, data = None, None
     if settings.ranking.enabled:
         judged_ids = {split.past.user_ids[user] for user in judged}
-        end = material.interactions.end + timedelta(microseconds=1)
-        newest = NewestSlice(split.past, cut, end, queries, candidates, judged_ids)
         ranker = fit_ranker(
-            material.events,
-            newest,
+            chain([split], splits),
+            Newest(queries, candidates, judged_ids),
             material.text_embeddings_of,
             settings.ranking,
             serving,
@@ -242,17 +244,3 @@ def _of_users(task: EvaluationTask, users: npt.NDArray[np.int64]) -> EvaluationT
         relevant=[task.relevant[row] for row in rows],
         excluded=[task.excluded[row] for row in rows],
     )
-
-
-def _cut(material: Material, start: Start) -> datetime:
-    """Return the moment from which events are held out: after all that the start has seen."""
-    cut = newest_slice_cut(material.interactions, material.settings)
-    if start.warm is None or start.warm.end is None:
-        return cut
-    return max(cut, start.warm.end + timedelta(microseconds=1))
-
-
-def newest_slice_cut(interactions: Interactions, settings: TrainingSettings) -> datetime:
-    """Return the moment after which events are held out: `holdout_share`, at most 30 days."""
-    span = interactions.end - interactions.start
-    return interactions.end - min(span * settings.holdout_share, timedelta(days=30))

@@ -67,7 +67,7 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """What came of it: the bundle, how the model did on the newest slice, and why not to serve.
+    """What came of it: the bundle, how the model did on what was held out, and why not to serve.
 
     `start` says what the training went on from. `refusals` is empty where the bundle serves now.
     """
@@ -99,8 +99,8 @@ def refresh(
     `features` makes the point-in-time join: of no example is more shown than was known then.
 
     1. Embed the catalogue's texts, those that the cache lacks, and find what to go on from.
-    2. Hold out the newest slice; train on what is before it, and keep the number of epochs
-       whose model answers it best. Learn from it how to rank what all sources propose. Ask the
+    2. Hold out the newest events; train on what is before them, and keep the number of epochs
+       whose model answers them best. Learn from it how to rank what all sources propose. Ask the
        list as a whole, the current bundle and the baselines the same.
     3. Train on everything for so many epochs, and export: published, but not served.
     4. Check the bundle as a server would, and hold both against the gates.
@@ -143,7 +143,7 @@ def refresh(
     ranker: keras.Model | None = None
     if CHOICE not in notes:
         if settings.holdout_share:
-            listener.stage("Training, the newest slice held out")
+            listener.stage("Training, the newest events held out")
         choice = judge_epochs(
             material,
             start,

@@ -79,8 +79,11 @@ class TrainingSettings(BaseModel):
     query_share: Share = 0.0
     event_type_weights: dict[str, Annotated[float, Field(ge=0)]] = {}
 
-    # The newest share of the time is held out to choose the number of epochs and to report by;
-    # 0 trains once, for all epochs.
+    # What is held out to choose the number of epochs, to learn to rank from and to report by: the
+    # newest share of the time, at most 30 days; or, where the order of a user's events is known
+    # but times mean nothing, each user's last event. A share of 0 holds nothing out: it trains
+    # once, for all epochs.
+    holdout: Literal["newest", "last_events"] = "newest"
     holdout_share: Annotated[float, Field(ge=0, le=0.5)] = 0.1
 
     # What candidates are ranked by.

@@ -55,6 +55,8 @@ def choose_start(bundles: Path, settings: TrainingSettings, interactions: Intera
         return Start(None, "no bundle serves yet")
     start = start_from(path, settings)
     if start.warm is not None and settings.holdout_share:
+        if settings.holdout == "last_events":
+            return Start(None, f"{path.name} has seen the last events that it would be judged by")
         acted = _acted_since(start.warm.end, interactions)
         if acted < settings.warm_start.min_users:
             return Start(

@@ -40,12 +40,14 @@ class Split:
     """The past, and the tasks that ask about its future.
 
     past: what models are fitted on. histories: what is known when users are asked about, over
-    the same catalogue; it is the past itself, or the past and what came since.
+    the same catalogue; it is the past itself, or the past and what came since. future: the events
+    that the tasks are made of, columns of `feature_repo.schema.Event`.
     """
 
     past: Interactions
     histories: Interactions
     tasks: Sequence[EvaluationTask]
+    future: pl.DataFrame
 
 
 def temporal_split(
@@ -66,9 +68,8 @@ def temporal_split(
     seen = {user: np.unique(_items_of(past, user)) for user in future}
     novel = {user: np.setdiff1d(wanted, seen[user]) for user, wanted in future.items()}
     nothing = dict.fromkeys(future, np.zeros(0, dtype=np.int64))
-    return Split(
-        past, past, (_task("novel", past, novel, seen), _task("all", past, future, nothing))
-    )
+    tasks = _task("novel", past, novel, seen), _task("all", past, future, nothing)
+    return Split(past, past, tasks, after)
 
 
 def everyone_split(
@@ -92,31 +93,35 @@ def everyone_split(
     histories = past.with_users(asked)
     future = _future(histories, after)
     nothing = dict.fromkeys(future, np.zeros(0, dtype=np.int64))
-    return Split(past, histories, (_task("everyone", histories, future, nothing),))
+    return Split(past, histories, (_task("everyone", histories, future, nothing),), after)
 
 
-def leave_one_out_split(events: pl.DataFrame, items: Sequence[Item], held_out: int = 1) -> Split:
-    """Ask for each user's last event but `held_out` - 1: 1 is the test, 2 the validation.
+def leave_one_out_split(
+    events: pl.DataFrame, items: Sequence[Item], held_out: int = 1, unseen: int = 2
+) -> Split:
+    """Ask for each user's last event but `held_out` - 1.
 
-    Models are fitted on all but the last two events of each user in both cases; what comes
-    before the event that is asked for is the user's history, and is never shown. All of
-    `items` are ranked. Users without a history, and those who return to it, are left out.
+    Models are fitted on all but the last `unseen` events of each user: of two, 1 is the test and
+    2 the validation. What comes before the event that is asked for is the user's history, and is
+    never shown. All of `items` are ranked. Users without a history, and those who return to it,
+    are left out.
 
     Raises:
-        ValueError: `held_out` is neither 1 nor 2.
+        ValueError: `held_out` is not in 1..`unseen`.
     """
-    if held_out not in (1, 2):
-        raise ValueError(f"`held_out` must be 1 (test) or 2 (validation). Received: {held_out}.")
+    if not 1 <= held_out <= unseen:
+        raise ValueError(f"`held_out` must be in 1..{unseen}. Received: {held_out}.")
     ordered = events.unique("event_id", keep="first").sort("user_id", "timestamp", "event_id")
     from_end = pl.int_range(pl.len(), 0, -1, dtype=pl.Int64).over("user_id")
     ordered = ordered.with_columns(_from_end=from_end)
-    past = Interactions.from_frame(ordered.filter(pl.col("_from_end") > 2), items)
+    past = Interactions.from_frame(ordered.filter(pl.col("_from_end") > unseen), items)
     known = ordered.filter(pl.col("_from_end") > held_out)
-    histories = past if held_out == 2 else Interactions.from_frame(known, items)
-    future = _future(histories, ordered.filter(pl.col("_from_end") == held_out))
+    histories = past if held_out == unseen else Interactions.from_frame(known, items)
+    asked = ordered.filter(pl.col("_from_end") == held_out).drop("_from_end")
+    future = _future(histories, asked)
     seen = {user: np.unique(_items_of(histories, user)) for user in future}
     new = {user: np.setdiff1d(wanted, seen[user]) for user, wanted in future.items()}
-    return Split(past, histories, (_task("leave-one-out", histories, new, seen),))
+    return Split(past, histories, (_task("leave-one-out", histories, new, seen),), asked)
 
 
 def _acted_on(events: pl.DataFrame, items: Sequence[Item]) -> list[Item]:

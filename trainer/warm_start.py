@@ -40,6 +40,7 @@ EVENT_TYPE_TABLES = ("query_tower/type", "query_tower/type_embeddings")
 FREE = frozenset(
     {
         "text",
+        "holdout",
         "holdout_share",
         "epochs",
         "batch_size",

@@ -1,7 +1,7 @@
 """Methods beside each other on one split: how good, how sure, how varied, how fast."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -61,15 +61,30 @@ def compare(
         scorer = fit(split.past, split.histories)
         seconds = time.perf_counter() - start
         report(scorer.name, seconds)
-        for task in split.tasks:
-            if fit in methods[task.name]:
-                result = _ask(scorer, task, features, seed, seconds)
-                if with_slices:
-                    parts = (*user_slices(task), *item_slices(task, split.past))
-                    result = replace(result, slices=[evaluate(scorer, part) for part in parts])
-                results[task.name, fit] = result
+        asked = [task for task in split.tasks if fit in methods[task.name]]
+        for result in ask(scorer, split, asked, features, seed, seconds, with_slices=with_slices):
+            results[result.row.task, fit] = result
         del scorer
     return [results[task.name, fit] for task in split.tasks for fit in methods[task.name]]
+
+
+def ask(
+    scorer: Scorer,
+    split: Split,
+    tasks: Sequence[EvaluationTask],
+    features: npt.NDArray[np.float32] | None,
+    seed: int,
+    fit_seconds: float,
+    *,
+    with_slices: bool = False,
+) -> Iterator[MethodResult]:
+    """Ask what was fitted in `fit_seconds` on the split's past; yield a result for each task."""
+    for task in tasks:
+        result = _ask(scorer, task, features, seed, fit_seconds)
+        if with_slices:
+            parts = (*user_slices(task), *item_slices(task, split.past))
+            result = replace(result, slices=[evaluate(scorer, part) for part in parts])
+        yield result
 
 
 def tag_features(items: Sequence[Item]) -> npt.NDArray[np.float32]:

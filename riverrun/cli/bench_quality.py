@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from feature_repo.schema import Item
     from riverrun.bench.quality import MethodResult
     from trainer.settings import TrainingSettings
+    from trainer.tasks import Split
 
 PRESETS = {"online-retail": "online-retail", "beauty": "sequences", "sequences": "sequences"}
 """The data sets, by the preset that reads and splits them."""
@@ -53,6 +54,10 @@ def quality(
         bool,
         typer.Option("--slices", help="Also by how much is known of the user and of the item."),
     ] = False,
+    baselines_only: Annotated[
+        bool,
+        typer.Option("--baselines-only", help="Without Riverrun's own, which take minutes to fit."),
+    ] = False,
     json: Annotated[
         Path | None, typer.Option(help="Write the figures to this file too.", metavar="FILE")
     ] = None,
@@ -64,7 +69,8 @@ def quality(
     By the published protocol of each data set: all items are ranked, ties stand at their mean
     rank. Below NDCG and recall stands their 95 % interval, by bootstrap over users; beside them
     the coverage of the catalogue, the Gini index of how often items are shown and the diversity
-    within lists of 10, and what fitting and a list take.
+    within lists of 10, and what fitting and a list take. Riverrun's own are fitted together, once:
+    each candidate source alone, the two-tower, all of them without and with the ranker.
 
         riverrun bench quality --dataset beauty --data Beauty.txt.gz
     """
@@ -93,6 +99,14 @@ def quality(
         with_slices=slices and ask_everyone is None,
         report=_say,
     )
+    if not baselines_only:
+        results += _own(
+            question,
+            protocol.settings,
+            settings,
+            features,
+            with_slices=slices and ask_everyone is None,
+        )
     if slices and ask_everyone is not None:
         everyone = ask_everyone(loaded)
         features, _ = _features(everyone.past.items, protocol.settings, settings)
@@ -119,6 +133,33 @@ def quality(
             "results": [_document(result) for result in results],
         }
         json.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+
+
+def _own(
+    split: "Split",
+    training: "TrainingSettings",
+    settings: Settings,
+    features: "npt.NDArray[np.float32] | None",
+    *,
+    with_slices: bool,
+) -> "list[MethodResult]":
+    """Fit Riverrun's pipeline once, and ask its parts and the whole."""
+    from riverrun.bench.quality import ask
+    from riverrun.cli.evaluate import text_cache
+    from riverrun.cli.training_progress import refresh_progress
+    from riverrun.fitted_pipeline import fit_pipeline
+
+    with text_cache(settings) as cache, refresh_progress() as listener:
+        fitted = fit_pipeline(split, training, settings.serving, cache, listener)
+    _say(f"Riverrun, {fitted.epochs} epochs", fitted.seconds)
+    scorers = (*fitted.parts, fitted.two_tower, fitted.pipeline)
+    return [
+        result
+        for scorer in scorers
+        for result in ask(
+            scorer, split, split.tasks, features, SEED, fitted.seconds, with_slices=with_slices
+        )
+    ]
 
 
 def quality_table(task: str, results: "Sequence[MethodResult]") -> Table:

@@ -3,10 +3,10 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
@@ -138,96 +138,48 @@ def _preset_question(preset: str, data: Path | None, *, validation: bool) -> _Qu
 
 
 def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
-    """Split the archive at `cut`, or before its newest slice."""
+    """Split the archive at `cut`, or before what a training would hold out."""
     from feature_repo.archive import Archive
-    from trainer.interactions import Interactions
-    from trainer.judging import newest_slice_cut
+    from trainer.held_out import held_out_splits
     from trainer.tasks import temporal_split
 
     archive = Archive(settings.archive)
     events, items = archive.scan_events().collect(), archive.items()
-    if cut is None:
-        if not settings.training.holdout_share:
-            raise UserError("training.holdout_share is 0, so no slice is held out to ask about.")
-        interactions = Interactions.from_frame(events, items)
-        if len(interactions.item) == 0:
-            raise UserError(
-                f"{settings.archive} holds no event on a known item: "
-                "`riverrun import` brings them in."
-            )
-        cut = newest_slice_cut(interactions, settings.training)
-    split = temporal_split(events, items, cut)
+    if cut is not None:
+        split = temporal_split(events, items, cut)
+    elif not settings.training.holdout_share:
+        raise UserError("training.holdout_share is 0, so nothing is held out to ask about.")
+    elif not (splits := list(islice(held_out_splits(events, items, settings.training), 1))):
+        raise UserError(
+            f"{settings.archive} holds no event on a known item that another follows: "
+            "`riverrun import` brings them in."
+        )
+    else:
+        split = splits[0]
     if not any(len(task.users) for task in split.tasks):
         raise UserError(
-            f"{settings.archive}: nobody who acted before {cut:%Y-%m-%d %H:%M} UTC acted on a "
-            "known item from then on, so there is nothing to ask about."
+            f"{settings.archive}: nobody who acted until {split.past.end:%Y-%m-%d %H:%M} UTC acted "
+            "on a known item afterwards, so there is nothing to ask about."
         )
     return _Question(split, settings.training)
 
 
 def _trained(question: _Question, settings: Settings) -> _Evaluation:
     """Train on the split's past as a refresh does, and ask."""
-    import numpy as np
-
-    from feature_repo.offline_features import OfflineFeatures
     from riverrun.cli.training_progress import refresh_progress
-    from trainer.gates import CANDIDATE
-    from trainer.judging import judge_epochs, pipeline_scorer, two_tower_scorer
-    from trainer.material import Material
-    from trainer.ranking.fit import fit_tables
-    from trainer.start import Start
-    from trainer.text_embeddings import catalogue_text_embeddings
-    from trainer.text_tower import load_text_tower
+    from riverrun.fitted_pipeline import fit_pipeline
 
-    split, training = question.split, question.training
-    past = split.past
-    with (
-        text_cache(settings) as cache,
-        TemporaryDirectory() as features,
-        refresh_progress() as listener,
-    ):
-        start, cold = time.monotonic(), Start(None, "an evaluation begins from nothing")
-        listener.stage("Embedding texts")
-        tower = load_text_tower(training.text)
-        texts = [item.text for item in past.items]
-        embeddings = catalogue_text_embeddings(tower, texts, training.text, cache, listener.texts)
-        material = Material(
-            past.frame(),
-            past.items,
-            past,
-            training,
-            tower,
-            embeddings,
-            OfflineFeatures(Path(features)),
-        )
-        try:
-            listener.stage("Training, the newest slice held out")
-            choice = judge_epochs(material, cold, None, None, listener.step, settings.serving)
-            listener.stage("Training")
-            model = material.trained(past, cold, on_step=listener.step, stop_after=choice.epochs)
-        except ValueError as error:
-            raise UserError(f"cannot train on the past: {error}") from error
-        data = fit_tables(past, embeddings, training.ranking) if training.ranking.enabled else None
-        seconds = time.monotonic() - start
+    split = question.split
+    with text_cache(settings) as cache, refresh_progress() as listener:
+        fitted = fit_pipeline(split, question.training, settings.serving, cache, listener)
         listener.stage("Evaluating")
-        asked = replace(model, interactions=split.histories)
-        candidates = model.candidate_embeddings()
-        queries = asked.query_embeddings(np.arange(len(split.histories.user_ids)), candidates)
-        pipeline = pipeline_scorer(
-            CANDIDATE,
-            split.histories,
-            data,
-            choice.ranker,
-            queries,
-            candidates,
-            settings.serving,
-            training,
-        )
-        rows = _rows(split, [two_tower_scorer(model, split.histories), pipeline], embeddings)
+        rows = _rows(split, [fitted.two_tower, fitted.pipeline], fitted.text_embeddings)
     err.print()
-    ranker = "" if choice.ranker is None else ", and a ranker,"
+    ranker = "" if fitted.ranker is None else ", and a ranker,"
     return _Evaluation(
-        split, rows, f"two-tower of {choice.epochs} epochs{ranker} trained in {seconds:.0f} s"
+        split,
+        rows,
+        f"two-tower of {fitted.epochs} epochs{ranker} trained in {fitted.seconds:.0f} s",
     )
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from serving.ranking.item_signals import POPULARITY_DAYS
+
 OF_A_SOURCE = ("score", "relative", "rank")
 """The score, less the best one where it is a logarithm; the score scaled to 0..1 over the
 candidates; log(1 + rank) among them, ties sharing the best."""
@@ -10,8 +12,7 @@ OF_ITEMS = (
     "worth_hour",
     "worth_day",
     "worth_week",
-    "popularity_month",
-    "popularity_year",
+    *(f"popularity_{days}_days" for days in POPULARITY_DAYS),
     "trend",
     "repeat_share",
     "repeat_days",

@@ -14,7 +14,7 @@ from serving.candidates import Scores
 from serving.catalogue import UNPUBLISHED
 from serving.item_rows import Rows
 from serving.ranking.feature_names import LOGARITHMIC, OF_A_SOURCE
-from serving.ranking.item_signals import NO_SIGNALS, SIGNALS, ItemSignals
+from serving.ranking.item_signals import NO_SIGNALS, POPULARITY_DAYS, SIGNALS, ItemSignals
 from serving.ranking.taste import Taste
 from serving.sources.candidate_source import Context
 from serving.sources.trending import TrendingSource
@@ -57,15 +57,15 @@ def _of_items(
     rows: Rows, context: Context, trending: TrendingSource, signals: ItemSignals
 ) -> list[Scores]:
     worth = np.log1p(trending.worth(rows, context.at))
-    month, year, repeat_share, repeat_days = signals.of_rows(rows).T
+    *popularity, repeat_share, repeat_days = signals.of_rows(rows).T
+    month, year = (popularity[POPULARITY_DAYS.index(days)] for days in (30, 365))
     published = context.view.published[rows]
     is_known = published > UNPUBLISHED
     days = np.where(is_known, microseconds(context.at) - published, 0) / DAY
     prices = np.nan_to_num(context.view.prices[rows])
     return [
         *worth.T,
-        np.log1p(month),
-        np.log1p(year),
+        *np.log1p(popularity),
         np.log((month + 1) / (year * (30 / 365) + 1)),
         repeat_share,
         np.log1p(repeat_days),

@@ -20,7 +20,7 @@ from serving.sources.item_neighbours import ItemNeighboursSource
 from serving.sources.trending import TrendingSource
 from serving.sources.two_tower import TwoTowerSource
 
-OF_EVENTS = frozenset({"ease", "text", "buy_again", "category", "co_visitation"})
+OF_EVENTS = frozenset({"ease", "transitions", "text", "buy_again", "category", "co_visitation"})
 """Sources that read the user's events."""
 
 
@@ -70,6 +70,8 @@ class RankingStage:
     2. Every source scores all of them.
     3. The bundle's ranker orders them by these scores and by what is known of item and user;
        where it has none, or is off, a weighted fusion does.
+
+    sources: those that are on.
     """
 
     def __init__(
@@ -88,13 +90,14 @@ class RankingStage:
         every: tuple[CandidateSource, ...] = (
             self.two_tower,
             ItemNeighboursSource("ease"),
+            ItemNeighboursSource("transitions"),
             ItemNeighboursSource("text"),
             BuyAgainSource(settings),
             CategorySource(trending),
             co_visitation,
             trending,
         )
-        self._sources = [each for each in every if each.name in self._settings.sources]
+        self.sources = [each for each in every if each.name in self._settings.sources]
 
     def rank(self, context: Context, count: int) -> Ranked:
         """Return up to `count` of the allowed rows; more of them follow after the same first.
@@ -124,7 +127,7 @@ class RankingStage:
 
     def pool(self, context: Context) -> Pool:
         """Return what all sources propose for a user something is known of."""
-        return self._pool(context, self._sources)
+        return self._pool(context, self.sources)
 
     def _pool(self, context: Context, sources: Sequence[CandidateSource]) -> Pool:
         sizes = {self.two_tower.name: self._pool_size}
@@ -150,9 +153,9 @@ class RankingStage:
 
     def _asked(self, model: LiveModel) -> list[CandidateSource]:
         if self._is_learned(model):
-            return self._sources
+            return self.sources
         # Without a ranker a source counts by its weight alone.
-        return [each for each in self._sources if self._weights.get(each.name)]
+        return [each for each in self.sources if self._weights.get(each.name)]
 
     def _is_learned(self, model: LiveModel) -> bool:
         has_ranker = model.ranking is not None and model.ranking.ranker is not None

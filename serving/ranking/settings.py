@@ -4,7 +4,16 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Source = Literal["two_tower", "ease", "text", "buy_again", "category", "co_visitation", "trending"]
+Source = Literal[
+    "two_tower",
+    "ease",
+    "transitions",
+    "text",
+    "buy_again",
+    "category",
+    "co_visitation",
+    "trending",
+]
 SOURCES: tuple[Source, ...] = get_args(Source)
 """Everything that proposes candidates for a user something is known of."""
 

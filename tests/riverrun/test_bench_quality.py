@@ -2,6 +2,7 @@
 
 import gzip
 import io
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,11 +23,16 @@ from riverrun.bench.quality import (
 )
 from riverrun.cli.bench_quality import quality_table, slice_table
 from riverrun.cli.main import main
+from riverrun.fitted_pipeline import ALL_TOGETHER, FUSION
 from riverrun.protocols import PROTOCOLS
+from serving.ranking.settings import SOURCES
+from tests.support import tiny_training as tiny
 from tests.support.few_events import ITEMS, START, frame
 from trainer.baselines import FitScorer, ItemKnn, Popularity, Scorer
 from trainer.evaluate import EvaluationRow, evaluate
 from trainer.interactions import Interactions
+from trainer.ranking.settings import RankerSettings
+from trainer.settings import TextSettings
 from trainer.tasks import leave_one_out_split, temporal_split
 
 EVENTS = [(user, (user * 3 + hour // 2) % 8, hour) for user in range(5) for hour in range(0, 16, 2)]
@@ -147,17 +153,8 @@ def test_what_cannot_be_measured_is_one_line_and_exit_code_2(
 def test_a_data_set_of_sequences_is_measured_and_written(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    random = np.random.default_rng(0)
-    lines = [
-        " ".join([str(user), *map(str, random.permutation(30)[:8] + 1)]) for user in range(1, 60)
-    ]
-    data = tmp_path / "Toys.txt.gz"
-    data.write_bytes(gzip.compress("\n".join(lines).encode()))
-    (tmp_path / "Toys_item2attributes.json").write_bytes(
-        orjson.dumps({str(item): [item % 4] for item in range(1, 31)})
-    )
-    arguments = ["--dataset", "beauty", "--data", str(data), "--json", str(tmp_path / "t.json")]
-    assert run(monkeypatch, tmp_path / "home", *arguments, "--slices") == 0
+    arguments = [*toys(tmp_path), "--json", str(tmp_path / "t.json"), "--slices"]
+    assert run(monkeypatch, tmp_path / "home", *arguments, "--baselines-only") == 0
     out = capsys.readouterr().out
     assert "leave-one-out (59 users)" in out
     assert "diversity by tags" in out.replace("\n", " ").replace("  ", " ")
@@ -169,6 +166,43 @@ def test_a_data_set_of_sequences_is_measured_and_written(
         low, high = result[f"{NDCG} 95%"]
         assert low <= result[NDCG] <= high
         assert len(result["slices"]) == 7
+    assert not {"two-tower", ALL_TOGETHER} & set(methods)
+
+
+@pytest.mark.slow
+def test_the_parts_of_the_pipeline_are_measured_beside_the_whole(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    training = tiny.tiny_settings(
+        epochs=1,
+        holdout="last_events",
+        text=TextSettings(model=str(tiny.tiny_preset(tmp_path / "bert")), max_tokens=16),
+        ranking=RankerSettings(transition_distance=3, min_users=5, epochs=1),
+    )
+    protocol = replace(PROTOCOLS["sequences"], settings=training)
+    monkeypatch.setitem(PROTOCOLS, "sequences", protocol)
+    arguments = [*toys(tmp_path), "--json", str(tmp_path / "t.json")]
+    assert run(monkeypatch, tmp_path / "home", *arguments) == 0
+    results = orjson.loads((tmp_path / "t.json").read_bytes())["results"]
+    found = {result["method"]: result for result in results}
+    own = set(SOURCES) - {"two_tower", "co_visitation"} | {"two-tower", FUSION, ALL_TOGETHER}
+    assert own <= set(found)
+    assert len({found[name]["fit_seconds"] for name in own}) == 1
+    assert found["transitions"][NDCG] > 0
+
+
+def toys(folder: Path) -> list[str]:
+    """Write sequences of 59 users over 30 items, with tags; return the options that name them."""
+    random = np.random.default_rng(0)
+    lines = [
+        " ".join([str(user), *map(str, random.permutation(30)[:8] + 1)]) for user in range(1, 60)
+    ]
+    data = folder / "Toys.txt.gz"
+    data.write_bytes(gzip.compress("\n".join(lines).encode()))
+    (folder / "Toys_item2attributes.json").write_bytes(
+        orjson.dumps({str(item): [item % 4] for item in range(1, 31)})
+    )
+    return ["--dataset", "beauty", "--data", str(data)]
 
 
 def test_fits_are_distinct_even_where_they_read_alike() -> None:

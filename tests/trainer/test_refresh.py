@@ -48,6 +48,16 @@ def test_a_refresh_goes_on_from_what_serves(shop: TinyRefresh) -> None:
     assert current_version(shop.bundles) == second.bundle.name
 
 
+def test_where_times_mean_nothing_last_events_are_held_out(shop: TinyRefresh) -> None:
+    ordered = shop.settings.model_copy(update={"holdout": "last_events"})
+    first = shop.refreshed(12, settings=ordered)
+    assert {(row.task, row.num_users) for row in first.rows} == {("leave-one-out", USERS)}
+    assert {"two-tower", "popularity"} <= {row.scorer for row in first.rows}
+    assert read_manifest(first.bundle).data_window.events == USERS * 12
+    second = shop.refreshed(14, settings=ordered)
+    assert second.start.startswith(f"cold start: {first.bundle.name} has seen the last events")
+
+
 def test_an_incremental_refresh_learns_from_the_newest_days_alone(shop: TinyRefresh) -> None:
     shop.refreshed(20)
     steps: list[int] = []

@@ -12,9 +12,9 @@ class EmbeddingScorer:
 
     def __init__(self, name: str, query_embeddings: Scores, candidate_embeddings: Scores) -> None:
         self.name = name
-        self._queries = query_embeddings
-        self._candidates = candidate_embeddings
+        self.queries = query_embeddings
+        self.candidates = candidate_embeddings
 
     def score(self, users: Indices) -> Scores:
         """Return the users' dot products with all candidates."""
-        return self._queries[users] @ self._candidates.T
+        return self.queries[users] @ self.candidates.T

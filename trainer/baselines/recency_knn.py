@@ -38,15 +38,22 @@ class RecencyKnn:
     ) -> None:
         histories = histories or past
         self._user_item = largest_weights(histories, asked.weights(histories))
-        followers = transitions(past, max_distance)
-        counts = np.bincount(past.item, minlength=len(past.items))
-        scaled = sparse.diags_array(1 / np.maximum(counts, 1)) @ followers
-        self._item_weights = (scaled + cosine_weight * cosines(past)).astype(np.float32).tocsr()
+        weights = transition_shares(past, max_distance) + cosine_weight * cosines(past)
+        self._item_weights = weights.astype(np.float32).tocsr()
 
     def score(self, users: Indices) -> Scores:
         """Return the users' rows times transitions and cosines."""
         scores: Scores = (self._user_item[users] @ self._item_weights).toarray()
         return scores
+
+
+def transition_shares(past: Interactions, max_distance: int) -> sparse.csr_array:
+    """Return float64 [num_items, num_items], `transitions` by the number of events of the row."""
+    counts = np.bincount(past.item, minlength=len(past.items))
+    shares: sparse.csr_array = sparse.diags_array(1 / np.maximum(counts, 1)) @ transitions(
+        past, max_distance
+    )
+    return shares
 
 
 def transitions(past: Interactions, max_distance: int) -> sparse.csr_array:

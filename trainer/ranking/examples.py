@@ -1,12 +1,11 @@
 """What the ranker learns from: candidates as the service would have found them, and what came.
 
-The sources know only what was before a slice of the time, and the labels are of the slice, so
-that no source has seen what it is to find. Features come from `serving.ranking.features`.
+The sources know only the past of a split, and the labels are of its future, so that no source has
+seen what it is to find. Features come from `serving.ranking.features`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +26,7 @@ class Examples:
     """Candidates of many requests.
 
     features: float32 [n, num_features]. labels: float32 [n] in 0..1, what the user did with the
-    item in the slice, by its event type's weight over the largest. weights: float32 [n], the same
+    item in the future, by its event type's weight over the largest. weights: float32 [n], the same
     for all candidates of a request.
     """
 
@@ -49,21 +48,16 @@ class Examples:
 
 
 def future_labels(
-    past: Interactions,
-    events: pl.DataFrame,
-    start: datetime,
-    end: datetime,
-    settings: RankerSettings,
+    past: Interactions, future: pl.DataFrame, settings: RankerSettings
 ) -> sparse.csr_array:
-    """Return float32 [num_users, num_items] in 0..1 of what known users did from start to end."""
+    """Return float32 [num_users, num_items] in 0..1 of what known users did in `future`."""
     weights = settings.event_type_weights
     most = max([1.0, *weights.values()])
-    later = events.filter((pl.col("timestamp") >= start) & (pl.col("timestamp") < end))
     users = {user_id: row for row, user_id in enumerate(past.user_ids)}
     items = {item.item_id: row for row, item in enumerate(past.items)}
     best: dict[tuple[int, int], float] = {}
     for user_id, item_id, event_type in (
-        later.select("user_id", "item_id", "event_type").unique().iter_rows()
+        future.select("user_id", "item_id", "event_type").unique().iter_rows()
     ):
         if user_id in users and item_id in items:
             pair = users[user_id], items[item_id]

@@ -1,13 +1,12 @@
 """What a bundle ranks by, fitted on what happened before a moment."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from itertools import islice
 
 import keras
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from feature_repo.schema import Item
 from serving.ranking.bundle_files import RankingData
@@ -18,7 +17,8 @@ from trainer.ranking.examples import Examples, examples_of, future_labels
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.ranker import train_ranker
 from trainer.ranking.settings import RankerSettings
-from trainer.ranking.tables import ease_table, item_signals, text_table
+from trainer.ranking.tables import ease_table, item_signals, text_table, transitions_table
+from trainer.tasks import Split
 
 Floats = npt.NDArray[np.float32]
 TextEmbeddingsOf = Callable[[Sequence[Item]], Floats]
@@ -26,17 +26,14 @@ TextEmbeddingsOf = Callable[[Sequence[Item]], Floats]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class NewestSlice:
-    """The slice of the time that the two-tower has not seen.
+class Newest:
+    """What is known of the newest split, whose future the two-tower has not seen.
 
-    past: what is before `start`. queries: float32 [num_users, dimension], candidates: float32
-    [num_items, dimension], the two-tower's, of the past's users and items. judged: users by whom
-    the result is judged, and from whom nothing is learned.
+    queries: float32 [num_users, dimension], candidates: float32 [num_items, dimension], the
+    two-tower's, of the past's users and items. judged: users by whom the result is judged, and
+    from whom nothing is learned.
     """
 
-    past: Interactions
-    start: datetime
-    end: datetime
     queries: Floats
     candidates: Floats
     judged: Collection[str]
@@ -50,12 +47,14 @@ def fit_tables(
         "ease": ease_table(past, settings),
         "text": text_table(text_embeddings, settings),
     }
+    if settings.transition_distance:
+        tables["transitions"] = transitions_table(past, settings)
     return RankingData(tables, item_signals(past))
 
 
 def fit_ranker(
-    events: pl.DataFrame,
-    newest: NewestSlice,
+    splits: Iterable[Split],
+    newest: Newest,
     text_embeddings_of: TextEmbeddingsOf,
     settings: RankerSettings,
     serving: ServingSettings,
@@ -63,23 +62,19 @@ def fit_ranker(
     max_history: int,
     seed: int = 0,
 ) -> keras.Model | None:
-    """Learn to rank from the newest slice, and from older ones of the same length.
+    """Learn to rank from the first `slices` of the splits, the newest first.
 
-    For each slice, tables, signals and statistics are of what was before it, and the labels of
-    what came in it. Only in the newest does the two-tower, which is trained once, have a say: in
-    the others it says 0 of everything, as where it is switched off. Returns None where
-    fewer than `min_users` requests tell anything.
+    In each, tables, signals and statistics are of its past, and the labels of its future. Only
+    in the newest does the two-tower, which is trained once, have a say: in the others it says 0
+    of everything, as where it is switched off. Returns None where fewer than `min_users` requests
+    tell anything.
     """
     every = serving.ranking.model_copy(update={"sources": SOURCES})
     serving = serving.model_copy(update={"ranking": every})
     random = np.random.default_rng(seed)
     parts: list[Examples] = []
-    length = newest.end - newest.start
-    for number in range(settings.slices):
-        start = newest.start - number * length
-        past = newest.past if number == 0 else _before(events, newest.past.items, start)
-        if not len(past.item):
-            break
+    for number, split in enumerate(islice(splits, settings.slices)):
+        past = split.past
         data = fit_tables(past, text_embeddings_of(past.items), settings)
         shop = PastShop(
             past,
@@ -88,7 +83,7 @@ def fit_ranker(
             serving,
             max_history=max_history,
         )
-        labels = future_labels(past, events, start, start + length, settings)
+        labels = future_labels(past, split.future, settings)
         users = np.flatnonzero(np.diff(labels.indptr))
         if number == 0:
             judged = [user_id in newest.judged for user_id in past.user_ids]
@@ -101,9 +96,3 @@ def fit_ranker(
     if examples.num_requests < settings.min_users:
         return None
     return train_ranker(examples, settings, seed)
-
-
-def _before(events: pl.DataFrame, items: Sequence[Item], moment: datetime) -> Interactions:
-    earlier = events.filter(pl.col("timestamp") < moment)
-    known = set(earlier["item_id"].unique())
-    return Interactions.from_frame(earlier, [item for item in items if item.item_id in known])

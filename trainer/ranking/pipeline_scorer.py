@@ -17,7 +17,7 @@ class PipelineScorer:
 
     def __init__(self, name: str, shop: PastShop, queries: Callable[[Indices], Scores]) -> None:
         self.name = name
-        self._shop = shop
+        self.shop = shop
         self._queries = queries
 
     def score(self, users: Indices) -> Scores:
@@ -27,9 +27,9 @@ class PipelineScorer:
         return np.stack([self._scores_of(user, query) for user, query in pairs])
 
     def _scores_of(self, user: int, query: Scores) -> Scores:
-        context, stage = self._shop.context(user, query), self._shop.stage
+        context, stage = self.shop.context(user, query), self.shop.stage
         pool, scores = stage.scored(context)
-        every = stage.two_tower.score_of(context, np.arange(self._shop.num_items))
+        every = stage.two_tower.score_of(context, np.arange(self.shop.num_items))
         every -= every.max(initial=0) + 1 - scores.min(initial=0)
         every[pool.rows] = scores
         return every

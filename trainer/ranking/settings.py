@@ -16,13 +16,15 @@ class RankerSettings(BaseModel):
     ease_regularisation, ease_days: its regularisation; a user's event on an item counts less by e
         for every so many days before the newest of all.
     ease_history_days: the same of the events of whoever asks, before their own newest.
+    transition_distance: what follows an item within so many of a user's events counts 1 / distance;
+        0 makes no such table. transition_cosine_weight: of the cosine of their users beside it.
     neighbours, text_neighbours: so many are kept of each item.
-    text_history_days: as `ease_history_days`, for likeness of texts.
+    transition_history_days, text_history_days: as `ease_history_days`, for these tables.
     slices: the ranker learns from so many slices of the time, each as long as the newest one,
-        which is held out; 0 trains none. From before the newest, the two-tower, which is trained
-        once, has nothing to say.
+        which is held out, or from so many last events of each user; 0 trains none. From before
+        the newest, the two-tower, which is trained once, has nothing to say.
     users_per_slice: at most so many users are asked about in each.
-    min_users: with fewer in the newest slice no ranker is trained.
+    min_users: with fewer who tell anything no ranker is trained.
     event_type_weights: what the ranker shall find, by what a purchase or a view is worth.
     """
 
@@ -33,6 +35,9 @@ class RankerSettings(BaseModel):
     ease_regularisation: Annotated[float, Field(gt=0)] = 100.0
     ease_days: Days = 60.0
     ease_history_days: Days = 90.0
+    transition_distance: Annotated[int, Field(ge=0, le=100)] = 0
+    transition_cosine_weight: Annotated[float, Field(ge=0)] = 0.3
+    transition_history_days: Days = 60.0
     neighbours: Annotated[int, Field(ge=1, le=10_000)] = 200
     text_neighbours: Annotated[int, Field(ge=1, le=10_000)] = 50
     text_history_days: Days = 60.0

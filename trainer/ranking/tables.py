@@ -7,8 +7,10 @@ import numpy.typing as npt
 from scann.scann_ops.py import scann_ops_pybind
 
 from serving.ranking.item_neighbours import NeighbourTable
-from serving.ranking.item_signals import SIGNALS
+from serving.ranking.item_signals import POPULARITY_DAYS, SIGNALS
 from trainer.baselines.ease import item_weights
+from trainer.baselines.item_knn import cosines
+from trainer.baselines.recency_knn import transition_shares
 from trainer.baselines.user_item import largest_weights
 from trainer.interactions import Interactions
 from trainer.ranking.settings import RankerSettings
@@ -87,12 +89,26 @@ def _approximate_table(text_embeddings: Floats, settings: RankerSettings) -> Nei
     return NeighbourTable(starts, columns.ravel(), values.ravel(), settings.text_history_days)
 
 
+def transitions_table(past: Interactions, settings: RankerSettings) -> NeighbourTable:
+    """Return what follows each item, and its neighbours by cosine, as `RecencyKnn` adds them up."""
+    num_items = len(past.items)
+    weights = transition_shares(past, settings.transition_distance)
+    weights = (weights + settings.transition_cosine_weight * cosines(past)).tocsr()
+    return _table(
+        num_items,
+        np.arange(num_items),
+        lambda part: weights[part].toarray().astype(np.float32),
+        settings.neighbours,
+        settings.transition_history_days,
+    )
+
+
 def item_signals(past: Interactions) -> Floats:
-    """Return `SIGNALS` of the past's items, float32 [num_items, 4]."""
+    """Return `SIGNALS` of the past's items, float32 [num_items, len(SIGNALS)]."""
     num_items = len(past.items)
     newest = int(past.timestamp.max(initial=0))
     signals = np.zeros((num_items, len(SIGNALS)), dtype=np.float32)
-    for column, days in enumerate((30, 365)):
+    for column, days in enumerate(POPULARITY_DAYS):
         recent = past.timestamp > newest - days * DAY
         signals[:, column] = _users_of(past.user[recent], past.item[recent], num_items)
     # Moments of one user on one item, in order: what is between two of them is a return.
@@ -101,8 +117,8 @@ def item_signals(past: Interactions) -> Floats:
     items, gaps = moments[1:, 1][again], np.diff(moments[:, 2])[again] / DAY
     users = _users_of(past.user, past.item, num_items)
     returned = _users_of(moments[1:, 0][again], items, num_items)
-    signals[:, 2] = returned / np.maximum(users, 1)
-    signals[:, 3] = _medians(items, gaps, num_items)
+    signals[:, SIGNALS.index("repeat_share")] = returned / np.maximum(users, 1)
+    signals[:, SIGNALS.index("repeat_days")] = _medians(items, gaps, num_items)
     return signals
 
 

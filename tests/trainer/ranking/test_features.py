@@ -26,7 +26,7 @@ from tests.support import tiny_training as tiny
 from trainer.export import export_bundle
 from trainer.interactions import Interactions
 from trainer.ranking.examples import Examples, future_labels
-from trainer.ranking.fit import NewestSlice, fit_ranker, fit_tables
+from trainer.ranking.fit import Newest, fit_ranker, fit_tables
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.ranker import (
     as_ranker,
@@ -36,12 +36,13 @@ from trainer.ranking.ranker import (
     write_ranker,
 )
 from trainer.ranking.settings import RankerSettings
+from trainer.tasks import temporal_split
 from trainer.train import TrainedModel, train
 from trainer.windows import make_windows
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = RankerSettings(ease_regularisation=1.0, epochs=3, min_users=5)
+SETTINGS = RankerSettings(ease_regularisation=1.0, transition_distance=3, epochs=3, min_users=5)
 SERVING = ServingSettings()
 LENGTH = 12
 
@@ -118,7 +119,7 @@ def test_nothing_of_the_slice_is_in_the_features(model: TrainedModel) -> None:
         shop = PastShop(
             past, ranking_of(data.tables, data.signals), None, SERVING, max_history=LENGTH
         )
-        labels = future_labels(past, each, cut, cut + timedelta(days=1), SETTINGS)
+        labels = future_labels(past, each.filter(pl.col("timestamp") >= cut), SETTINGS)
         pool = shop.stage.pool(shop.context(3, None))
         wanted = labels[[3], :].toarray()[0, pool.rows]
         found.append((shop.stage.features(pool, SOURCES, shop.context(3, None)), wanted))
@@ -146,22 +147,21 @@ def test_a_ranker_learns_which_source_to_trust(tmp_path: Path) -> None:
 def test_who_is_judged_teaches_nothing_and_too_few_teach_no_ranker(model: TrainedModel) -> None:
     cut = tiny.START + timedelta(hours=8)
     events = tiny.tiny_interactions().frame()
-    past = Interactions.from_frame(events.filter(pl.col("timestamp") < cut), tiny.tiny_items())
+    split = temporal_split(events, tiny.tiny_items(), cut)
+    past = split.past
     nothing_known = np.zeros((len(past.user_ids), 4), np.float32)
 
     def fitted(judged: set[str], **changes: Any) -> object:
-        newest = NewestSlice(
-            past,
-            cut,
-            cut + timedelta(hours=4),
-            nothing_known,
-            np.zeros((len(past.items), 4), np.float32),
-            judged,
-        )
-        settings = SETTINGS.model_copy(update={"slices": 1, **changes})
+        newest = Newest(nothing_known, np.zeros((len(past.items), 4), np.float32), judged)
+        settings = SETTINGS.model_copy(update=changes)
         texts = tiny.tiny_text_embeddings()
         return fit_ranker(
-            events, newest, lambda items: texts[: len(items)], settings, SERVING, max_history=LENGTH
+            [split],
+            newest,
+            lambda items: texts[: len(items)],
+            settings,
+            SERVING,
+            max_history=LENGTH,
         )
 
     assert fitted(set()) is not None

@@ -9,11 +9,12 @@ import pytest
 from feature_repo.schema import Item
 from serving.ranking.item_signals import SIGNALS
 from trainer.baselines.ease import item_weights
+from trainer.baselines.item_knn import cosines
 from trainer.baselines.user_item import largest_weights
 from trainer.interactions import Interactions
 from trainer.ranking import tables
 from trainer.ranking.settings import RankerSettings
-from trainer.ranking.tables import ease_table, item_signals, text_table
+from trainer.ranking.tables import ease_table, item_signals, text_table, transitions_table
 from trainer.windows import DAY
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -101,6 +102,20 @@ def test_scann_finds_nearly_the_same_texts(monkeypatch: pytest.MonkeyPatch) -> N
     assert np.mean((found != 0)[exact != 0]) > 0.8
 
 
+def test_transitions_are_what_follows_by_distance_and_the_cosines() -> None:
+    past = interactions()
+    expected = np.zeros((8, 8))
+    for user in range(len(past.user_ids)):
+        items = past.item[slice(*past.first_event[user : user + 2])].tolist()
+        for place, item in enumerate(items):
+            for distance, other in enumerate(items[place + 1 : place + 4], start=1):
+                expected[item, other] += 1 / distance
+    expected /= np.maximum(np.bincount(past.item, minlength=8), 1)[:, None]
+    expected += 0.5 * cosines(past).toarray()
+    settings = RankerSettings(transition_distance=3, transition_cosine_weight=0.5)
+    np.testing.assert_allclose(dense(transitions_table(past, settings)), expected, rtol=1e-5)
+
+
 def test_signals_count_users_and_returns() -> None:
     past = interactions()
     signals = dict(zip(SIGNALS, item_signals(past).T, strict=True))
@@ -110,8 +125,8 @@ def test_signals_count_users_and_returns() -> None:
         of = {user: sorted(set(past.timestamp[mine & (past.user == user)])) for user in range(10)}
         of = {user: times for user, times in of.items() if times}
         recent = {user for user, times in of.items() if times[-1] > newest - 30 * DAY}
-        assert signals["popularity_month"][item] == len(recent)
-        assert signals["popularity_year"][item] == len(of)
+        assert signals["popularity_30_days"][item] == len(recent)
+        assert signals["popularity_365_days"][item] == len(of)
         returned = [times for times in of.values() if len(times) > 1]
         share = len(returned) / max(len(of), 1)
         assert signals["repeat_share"][item] == pytest.approx(share)
