@@ -70,9 +70,10 @@ class ShopTuning:
             return Found((), 0, True)
         self.listener.stage("Searching the settings of ranking")
         objective = self.objectives.of_ranking(*embeddings)
-        return self._found(
-            "ranking", RANKING, present, objective, bounds, self.listener.texts, pruned=False
-        )
+        begins = self.listener.texts
+        found = self._found("ranking", RANKING, present, objective, bounds, begins, pruned=False)
+        begins(len(found.results) + found.pruned, bounds.trials)
+        return found
 
     def model(self, base: TrainingSettings, bounds: Bounds) -> Found:
         """Search the settings of the model, all others being those of `base`."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from riverrun.tuning import Found
     from trainer.tuning.search import Tried
 
-SHOWN = 4
+SHOWN = 3
 """So many of the best trials stand beside the settings at present."""
 
 NOT_WRITTEN = 3
@@ -127,12 +127,12 @@ def _table(
     base = "at present" if present in first else "with the above"
     title = f"{name} ({ended} trials, {part.pruned} of them given up early)"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for tried in shown:
         table.add_column(f"trial {tried.number}" if tried.number else base, justify="right")
     answers = present.answers
     table.add_row(
-        f"NDCG@10, {len(answers.choosing):,} choosing", *(f"{each.value:.4f}" for each in shown)
+        f"NDCG@10, {len(answers.choosing):,} users", *(f"{each.value:.4f}" for each in shown)
     )
     gains = [each.gain(present, seed) for each in shown]
     table.add_row(
@@ -141,5 +141,8 @@ def _table(
     table.add_row("95 % interval", *(f"{low:+.4f} {high:+.4f}" for _, low, high in gains))
     table.add_section()
     for setting in space:
-        table.add_row(setting, *(str(value_of(each.settings, setting)) for each in shown))
+        table.add_row(
+            setting.removeprefix(f"{name}."),
+            *(str(value_of(each.settings, setting)) for each in shown),
+        )
     return table

@@ -78,8 +78,8 @@ def test_both_parts_are_searched_and_a_second_run_has_nothing_left_to_try(
     assert "ranking (2 trials, 0 of them given up early)" in first.out
     assert "model (2 trials, 0 of them given up early)" in first.out
     # Half of those who can be asked teach the ranker; of the others, half choose.
-    assert f"NDCG@10, {USERS // 2 - USERS // 4} choosing" in first.out
-    assert "ranking.ease_regularisation" in first.out
+    assert f"NDCG@10, {USERS // 2 - USERS // 4} users" in first.out
+    assert "ease_regularisation" in first.out
     assert file.read_text() == before
 
     def asked_again(*parts: Any) -> Answers:
