@@ -123,6 +123,11 @@ class Settings(BaseSettings):
         return self.home / "training"
 
     @property
+    def tuning(self) -> Path:
+        """What searches for settings have tried."""
+        return self.home / "tuning"
+
+    @property
     def registry(self) -> Path:
         """Feast's registry."""
         return self.home / "registry.db"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from datetime import datetime
 from pathlib import Path
 
 import keras
@@ -28,7 +28,7 @@ from trainer.ranking.pipeline_scorer import PipelineScorer
 from trainer.ranking.ranker import as_ranker
 from trainer.settings import TrainingSettings
 from trainer.start import Start
-from trainer.tasks import EvaluationTask
+from trainer.tasks import EvaluationTask, Split
 from trainer.train import Progress, TrainedModel
 
 NDCG = f"ndcg@{NDCG_AT}"
@@ -58,7 +58,7 @@ class _Epoch:
     rows: Sequence[EvaluationRow]
 
 
-class _BestEpoch:
+class BestEpoch:
     """The best epoch so far, in files beside the checkpoints, so that both are gone on from."""
 
     def __init__(self, folder: Path | None) -> None:
@@ -67,6 +67,7 @@ class _BestEpoch:
         self._embeddings: dict[str, Embeddings] = {}
 
     def read(self) -> _Epoch | None:
+        """Return the best epoch; None before the first."""
         if self._folder is None:
             return self._best
         try:
@@ -84,6 +85,7 @@ class _BestEpoch:
         return embeddings
 
     def write(self, best: _Epoch, **embeddings: Embeddings) -> None:
+        """Keep the epoch, the best from now on, with its embeddings."""
         if self._folder is None:
             self._best, self._embeddings = best, embeddings
             return
@@ -93,6 +95,101 @@ class _BestEpoch:
         replacement = self._folder / "best-epoch.unfinished"
         replacement.write_bytes(orjson.dumps(best))
         replacement.replace(self._folder / "best-epoch.json")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOut:
+    """What is held out, and what is asked about it.
+
+    since: nothing older is asked for. judged: int64, the users of the split's past by whom a model
+    is judged. tasks: the split's, of these users alone; the last is 'all', or the only one.
+    """
+
+    split: Split
+    since: datetime | None
+    judged: npt.NDArray[np.int64]
+    tasks: Sequence[EvaluationTask]
+
+
+def hold_out(material: Material, start: Start) -> HeldOut | None:
+    """Return what is held out of a training that begins so; None where nobody can be asked."""
+    settings = start.settings(material.settings)
+    # After all that the start has seen.
+    seen = start.warm.end if start.warm else None
+    since = None if seen is None else seen + MOMENT
+    split = next(held_out_splits(material.events, material.items, settings, since), None)
+    if split is None or not len(split.tasks[-1].users):
+        return None
+    judged = _judged(split.tasks[-1], settings)
+    # Who returns to what they know is asked by one task only.
+    tasks = [part for task in split.tasks if len((part := _of_users(task, judged)).users)]
+    return HeldOut(split, since, judged, tasks)
+
+
+def best_epoch(
+    material: Material,
+    start: Start,
+    held_out: HeldOut,
+    checkpoints: Path | None,
+    on_step: Callable[[Progress], None],
+    on_value: Callable[[int, float], None] = lambda epoch, value: None,
+) -> BestEpoch:
+    """Train the two-tower on the past, and return the epoch that answers what is held out best.
+
+    on_value: called after every epoch with the number of epochs done and NDCG@10 of 'all'.
+    """
+    split, tasks = held_out.split, held_out.tasks
+    embeddings = material.text_embeddings_of(split.past.items)
+    every = tasks[-1]
+    kept = BestEpoch(checkpoints)
+
+    def judge(epoch: int, model: TrainedModel) -> None:
+        candidates = model.candidate_embeddings()
+        queries = model.query_embeddings(np.arange(len(split.past.user_ids)), candidates)
+        scorer = EmbeddingScorer(TWO_TOWER, queries, candidates)
+        value = evaluate(scorer, every).metrics[NDCG]
+        best = kept.read()
+        if best is None or value > best.value:
+            rows = [evaluate(scorer, task, embeddings) for task in tasks]
+            kept.write(_Epoch(epoch, value, rows), queries=queries, candidates=candidates)
+        on_value(epoch, value)
+
+    material.trained(split.past, start, checkpoints=checkpoints, on_step=on_step, on_epoch=judge)
+    return kept
+
+
+def fit_list(
+    material: Material,
+    held_out: HeldOut,
+    queries: Embeddings,
+    candidates: Embeddings,
+    settings: TrainingSettings,
+    serving: ServingSettings,
+) -> tuple[keras.Model | None, PipelineScorer]:
+    """Learn to rank what is held out; return the ranker, and the list as a whole as a scorer.
+
+    queries: float32 [num_users, dimension], candidates: float32 [num_items, dimension], a
+    two-tower's, of the past's users and items.
+    """
+    split, judged = held_out.split, held_out.judged
+    embeddings = material.text_embeddings_of(split.past.items)
+    ranker, data = None, None
+    if settings.ranking.enabled:
+        judged_ids = {split.past.user_ids[user] for user in judged}
+        ranker = fit_ranker(
+            held_out_splits(material.events, material.items, settings, held_out.since),
+            Newest(queries, candidates, judged_ids),
+            material.text_embeddings_of,
+            settings.ranking,
+            serving,
+            max_history=settings.history_length,
+            seed=settings.seed,
+        )
+        data = fit_tables(split.past, embeddings, settings.ranking)
+    pipeline = pipeline_scorer(
+        CANDIDATE, split.past, data, ranker, queries, candidates, serving, settings
+    )
+    return ranker, pipeline
 
 
 def judge_epochs(
@@ -110,52 +207,18 @@ def judge_epochs(
     nobody can be asked for it, no training is done, and all epochs count as best.
     """
     settings = start.settings(material.settings)
-    # After all that the start has seen.
-    seen = start.warm.end if start.warm else None
-    since = None if seen is None else seen + MOMENT
-    splits = held_out_splits(material.events, material.items, settings, since)
-    split = next(splits, None)
-    if split is None or not len(split.tasks[-1].users):
+    held_out = hold_out(material, start)
+    if held_out is None:
         return Judgement(settings.epochs, ())
-    judged = _judged(split.tasks[-1], settings)
-    # Who returns to what they know is asked by one task only.
-    tasks = [part for task in split.tasks if len((part := _of_users(task, judged)).users)]
-    embeddings = material.text_embeddings_of(split.past.items)
-    every = tasks[-1]
-    kept = _BestEpoch(checkpoints)
-
-    def judge(epoch: int, model: TrainedModel) -> None:
-        candidates = model.candidate_embeddings()
-        queries = model.query_embeddings(np.arange(len(split.past.user_ids)), candidates)
-        scorer = EmbeddingScorer(TWO_TOWER, queries, candidates)
-        value = evaluate(scorer, every).metrics[NDCG]
-        best = kept.read()
-        if best is None or value > best.value:
-            rows = [evaluate(scorer, task, embeddings) for task in tasks]
-            kept.write(_Epoch(epoch, value, rows), queries=queries, candidates=candidates)
-
-    material.trained(split.past, start, checkpoints=checkpoints, on_step=on_step, on_epoch=judge)
+    kept = best_epoch(material, start, held_out, checkpoints, on_step)
     best = kept.read()
     assert best is not None, "a training has an epoch"
     queries, candidates = kept.embeddings("queries"), kept.embeddings("candidates")
-    ranker, data = None, None
-    if settings.ranking.enabled:
-        judged_ids = {split.past.user_ids[user] for user in judged}
-        ranker = fit_ranker(
-            chain([split], splits),
-            Newest(queries, candidates, judged_ids),
-            material.text_embeddings_of,
-            settings.ranking,
-            serving,
-            max_history=settings.history_length,
-            seed=settings.seed,
-        )
-        data = fit_tables(split.past, embeddings, settings.ranking)
-    pipeline = pipeline_scorer(
-        CANDIDATE, split.past, data, ranker, queries, candidates, serving, settings
-    )
-    scorers = [*baselines(split.past), *([current(split.past)] if current else []), pipeline]
-    rows = [evaluate(scorer, task, embeddings) for scorer in scorers for task in tasks]
+    ranker, pipeline = fit_list(material, held_out, queries, candidates, settings, serving)
+    past = held_out.split.past
+    embeddings = material.text_embeddings_of(past.items)
+    scorers = [*baselines(past), *([current(past)] if current else []), pipeline]
+    rows = [evaluate(scorer, task, embeddings) for scorer in scorers for task in held_out.tasks]
     return Judgement(best.number, [*best.rows, *rows], ranker)
 
 

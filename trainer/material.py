@@ -1,6 +1,6 @@
 """What a model is trained on, and the training of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,13 @@ import polars as pl
 
 from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Item
+from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.history_examples import joined_windows
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
 from trainer.start import Start
-from trainer.text_tower import TextTower
+from trainer.text_embeddings import catalogue_text_embeddings
+from trainer.text_tower import TextTower, load_text_tower
 from trainer.train import TrainedModel, train
 
 
@@ -61,3 +63,29 @@ class Material:
         """Return the text embeddings, float32 [len(chosen), n], of some of the items."""
         rows = {item.item_id: row for row, item in enumerate(self.items)}
         return self.text_embeddings[[rows[item.item_id] for item in chosen]]
+
+
+def read_material(
+    events: pl.DataFrame,
+    items: Sequence[Item],
+    settings: TrainingSettings,
+    features: OfflineFeatures,
+    text_cache: TextEmbeddingCache,
+    on_texts: Callable[[int, int], None] = lambda done, total: None,
+) -> Material:
+    """Return the material of a shop, texts embedded where the cache lacks them.
+
+    on_texts: called with how many of how many texts are embedded.
+
+    Raises:
+        ValueError: there are no items, or no events on them; the message says which.
+    """
+    if not items:
+        raise ValueError("the catalogue is empty: import items first.")
+    tower = load_text_tower(settings.text)
+    texts = [item.text for item in items]
+    embeddings = catalogue_text_embeddings(tower, texts, settings.text, text_cache, on_texts)
+    interactions = Interactions.from_frame(events, items)
+    if len(interactions.item) == 0:
+        raise ValueError("no event is on an item of the catalogue: import events first.")
+    return Material(events, items, interactions, settings, tower, embeddings, features)

@@ -27,15 +27,12 @@ from trainer.evaluate import EvaluationRow
 from trainer.export import export_bundle
 from trainer.gate_settings import GateSettings
 from trainer.gates import CANDIDATE, refusals
-from trainer.interactions import Interactions
 from trainer.judging import current_scorer, judge_epochs
-from trainer.material import Material
+from trainer.material import read_material
 from trainer.ranking.fit import fit_tables
 from trainer.ranking.ranker import read_ranker, write_ranker
 from trainer.settings import TrainingSettings
 from trainer.start import Start, choose_start, start_from
-from trainer.text_embeddings import catalogue_text_embeddings
-from trainer.text_tower import load_text_tower
 from trainer.train import Progress
 
 START, CHOICE, VERSION = "start", "choice", "version"
@@ -122,17 +119,10 @@ def refresh(
         shutil.rmtree(checkpoints, ignore_errors=True)
     notes = {} if notes is None else notes
     serving = serving or ServingSettings()
-    if not items:
-        raise ValueError("the catalogue is empty: import items first.")
     # 1.
     listener.stage("Embedding texts")
-    tower = load_text_tower(settings.text)
-    texts = [item.text for item in items]
-    embeddings = catalogue_text_embeddings(tower, texts, settings.text, text_cache, listener.texts)
-    interactions = Interactions.from_frame(events, items)
-    if len(interactions.item) == 0:
-        raise ValueError("no event is on an item of the catalogue: import events first.")
-    material = Material(events, items, interactions, settings, tower, embeddings, features)
+    material = read_material(events, items, settings, features, text_cache, listener.texts)
+    interactions, embeddings = material.interactions, material.text_embeddings
     if START not in notes:
         chosen = choose_start(bundles, settings, interactions)
         notes[START] = {"version": chosen.version, "reason": chosen.reason}

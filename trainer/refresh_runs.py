@@ -1,8 +1,6 @@
 """The table of refresh runs: one at a time, resumed by its id, kept for questions afterwards."""
 
-import fcntl
 import json
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import closing, contextmanager
@@ -10,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
+
+from trainer.exclusive_lock import LockHeldError, exclusive
 
 Status = Literal["running", "published", "refused", "failed"]
 
@@ -69,15 +69,11 @@ class RefreshRuns:
 
         Raises `RefreshRunning` where another is.
         """
-        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RefreshRunning(f"another refresh is at work: {self._lock} is held.") from None
-            yield
-        finally:
-            os.close(descriptor)
+            with exclusive(self._lock):
+                yield
+        except LockHeldError as error:
+            raise RefreshRunning(f"another refresh is at work: {error}") from None
 
     def begin(self, run_id: str, now: datetime) -> Run:
         """Return the run of this id, begun now or before; one that failed is tried again."""

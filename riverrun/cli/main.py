@@ -25,6 +25,7 @@ from riverrun.cli import (
     stream,
     topics,
     train,
+    tune,
     up,
 )
 from riverrun.cli.console import err
@@ -65,6 +66,7 @@ app.command()(sample.sample)
 app.add_typer(import_.app, name="import")
 app.command()(train.train)
 app.command()(refresh.refresh)
+app.command()(tune.tune)
 app.command()(scheduler.scheduler)
 app.command()(drift.drift)
 app.add_typer(models.app, name="models")

@@ -1,0 +1,148 @@
+"""`riverrun tune`: choose settings by what the shop holds out of its own events."""
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from riverrun.cli.console import err, next_command, out
+from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.errors import UserError
+from riverrun.settings import DEFAULT_FILE, load_settings
+from riverrun.settings_file import settings_toml, write_settings
+
+if TYPE_CHECKING:
+    from riverrun.tuning import Found
+    from trainer.tuning.search import Tried
+
+SHOWN = 3
+"""So many of the best trials stand beside the settings at present."""
+
+NOT_WRITTEN = 3
+
+
+def tune(
+    trials: Annotated[
+        int,
+        typer.Option(min=2, help="Try so many settings of each part, those at present among them."),
+    ] = 40,
+    minutes: Annotated[
+        float, typer.Option(help="Begin no other trial after so many minutes.")
+    ] = 60.0,
+    model: Annotated[
+        bool,
+        typer.Option("--model", help="Then search the two-tower's too: each trial trains one."),
+    ] = False,
+    write: Annotated[
+        bool,
+        typer.Option("--write", help="Put what is better into the settings file."),
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget what earlier searches have tried.")
+    ] = False,
+    home: HomeOption = None,
+    settings_file: SettingsOption = None,
+) -> None:
+    """Search settings that rank what the newest slice of the events holds better.
+
+    Settings are chosen by NDCG@10 of the list as a whole for half of the users who can be asked
+    about that slice, and confirmed by the other half. The search goes on where it was interrupted,
+    as long as events, items and settings are the same; Ctrl-C ends it and keeps what was found.
+
+    With `--write`, ends with code 3 where nothing is better and the file stays as it is.
+    """
+    if trials < 2:
+        raise UserError(f"--trials must be at least 2. Received: {trials}.")
+    if not minutes > 0:
+        raise UserError(f"--minutes must be above 0. Received: {minutes}.")
+    settings = load_settings(settings_file, home=home)
+    deadline = time.monotonic() + 60 * minutes
+    from riverrun.cli.training_progress import refresh_progress
+    from riverrun.tuning import Bounds, shop_tuning
+    from trainer.tuning.space import MODEL, RANKING, changes
+
+    bounds = Bounds(trials, lambda: time.monotonic() < deadline)
+    parts: list[Found] = []
+    with refresh_progress() as listener, shop_tuning(settings, listener) as tuning:
+        if fresh:
+            tuning.forget()
+        parts.append(tuning.ranking(bounds))
+        if model and not parts[-1].interrupted:
+            parts.append(tuning.model(parts[-1].results[0].settings, bounds))
+    if parts[-1].interrupted:
+        err.print("interrupted: the same command goes on from here.")
+    present = next((tried for tried in parts[0].results if tried.number == 0), None)
+    if present is None:
+        err.print("nothing was tried to the end.")
+        raise typer.Exit(NOT_WRITTEN if write else 0)
+    seed = settings.training.seed
+    for name, part in zip(("ranking", "model"), parts, strict=False):
+        if part.results:
+            out.print(_table(name, part, present, RANKING if name == "ranking" else MODEL, seed))
+    best = max((part.results[0] for part in parts if part.results), key=lambda each: each.value)
+    values = changes(settings.training, best.settings, {**RANKING, **MODEL})
+    values = {f"training.{name}": value for name, value in values.items()}
+    is_better = False
+    if not values:
+        out.print("Nothing that was tried is better than the settings at present.")
+    elif is_better := _judge(best, present, seed):
+        out.print(f"\n{escape(settings_toml(values))}", soft_wrap=True)
+    if write and not is_better:
+        err.print("nothing is written.")
+        raise typer.Exit(NOT_WRITTEN)
+    if write:
+        file = settings_file or DEFAULT_FILE
+        write_settings(file, values)
+        err.print(f"written to {file}.")
+        next_command(f"riverrun train --full --home {settings.home}", "trains with it")
+
+
+def _judge(best: "Tried", present: "Tried", seed: int) -> bool:
+    """Say what the confirming users make of the best settings; return whether it is a gain."""
+    gain, low, high = best.gain(present, seed)
+    users = f"the {len(best.answers.confirming):,} users who had no part in the choice"
+    measured = f"{gain:+.4f} NDCG@10, 95 % interval {low:+.4f} to {high:+.4f}, for {users}"
+    if gain <= 0:
+        out.print(f"No gain: {measured}. Keep the settings at present.")
+    elif low <= 0:
+        out.print(f"Perhaps a gain: {measured}. It may be noise.")
+    else:
+        out.print(f"A gain: {measured}.")
+    return gain > 0
+
+
+def _table(
+    name: str, part: "Found", present: "Tried", space: Mapping[str, Any], seed: int
+) -> Table:
+    """Return the best trials beside the one of the settings at present."""
+    from trainer.tuning.space import value_of
+
+    first = [tried for tried in part.results if tried.number == 0]
+    shown = [*first, *[tried for tried in part.results if tried.number][:SHOWN]]
+    ended = len(part.results) + part.pruned
+    base = "at present" if present in first else "with the above"
+    title = f"{name} ({ended} trials, {part.pruned} of them given up early)"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
+    for tried in shown:
+        table.add_column(f"trial {tried.number}" if tried.number else base, justify="right")
+    answers = present.answers
+    table.add_row(
+        f"NDCG@10, {len(answers.choosing):,} users", *(f"{each.value:.4f}" for each in shown)
+    )
+    gains = [each.gain(present, seed) for each in shown]
+    table.add_row(
+        f"gain, {len(answers.confirming):,} others", *(f"{gain:+.4f}" for gain, _, _ in gains)
+    )
+    table.add_row("95 % interval", *(f"{low:+.4f} {high:+.4f}" for _, low, high in gains))
+    table.add_section()
+    for setting in space:
+        table.add_row(
+            setting.removeprefix(f"{name}."),
+            *(str(value_of(each.settings, setting)) for each in shown),
+        )
+    return table

@@ -1,0 +1,61 @@
+"""Settings put into a TOML file, the rest of which stays as a person has written it."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from riverrun.errors import UserError
+from riverrun.settings import PREFIX, Settings, load_settings
+
+
+def settings_toml(values: Mapping[str, Any], before: str = "") -> str:
+    """Return the TOML `before` with these values by name, dots before names within a table."""
+    document = tomlkit.parse(before)
+    # A table's own values stand before the tables in it.
+    for name, value in sorted(values.items(), key=lambda pair: pair[0].count(".")):
+        *parts, last = name.split(".")
+        table: Any = document
+        for part in parts:
+            if part not in table:
+                table[part] = tomlkit.table()
+            table = table[part]
+        table[last] = value
+    return tomlkit.dumps(document)
+
+
+def write_settings(file: Path, values: Mapping[str, Any]) -> None:
+    """Put the values into the settings file, which is made if there is none, whole or not at all.
+
+    Raises `UserError` where the file then would not say so: it cannot be read or written, or the
+    environment has another value, which goes before a file's.
+    """
+    unfinished = file.with_name(f"{file.name}.unfinished")
+    try:
+        before = file.read_text() if file.exists() else ""
+        unfinished.write_text(settings_toml(values, before))
+        if file.exists():
+            shutil.copymode(file, unfinished)
+        _check(load_settings(unfinished), values)
+        unfinished.replace(file)
+    except (OSError, TOMLKitError) as error:
+        raise UserError(f"settings file {file}: {error}.") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _check(loaded: Settings, values: Mapping[str, Any]) -> None:
+    every = loaded.model_dump(mode="json")
+    for name, value in values.items():
+        found: Any = every
+        for part in name.split("."):
+            found = found[part]
+        if found != (list(value) if isinstance(value, tuple) else value):
+            variable = PREFIX + name.upper().replace(".", "__")
+            raise UserError(
+                f"{name} = {value} cannot be written: the environment, where {variable} would "
+                f"be set, says {found}, and goes before a file."
+            )

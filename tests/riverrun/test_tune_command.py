@@ -1,0 +1,177 @@
+"""`riverrun tune` on a tiny shop: what it asks, prints, writes, keeps and refuses."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from feature_repo.archive import Archive
+from riverrun.cli.console import err, out
+from riverrun.cli.tune import NOT_WRITTEN, tune
+from riverrun.errors import UserError
+from riverrun.settings import load_settings
+from riverrun.tuning import Bounds, shop_tuning
+from tests.support import tiny_training as tiny
+from tests.support.tiny_refresh import USERS, events
+from trainer.gates import CANDIDATE
+from trainer.judging import judge_epochs
+from trainer.refresh import Listener
+from trainer.tuning.objectives import START, NewestSliceObjectives
+from trainer.tuning.search import Answers
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = """\
+home = "{home}"
+
+[training]
+dimension = 16
+hidden_units = 16
+transformer_layers = 0
+history_length = 12
+horizon_days = 0.0
+epochs = 2
+batch_size = 16
+num_sampled_negatives = 100
+text = {{ model = "{preset}", max_tokens = 16 }}
+
+[training.ranking]
+min_users = 5
+slices = 1
+epochs = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.tiny_preset(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture
+def file(tmp_path: Path, preset: Path) -> Path:
+    file = tmp_path / "riverrun.toml"
+    file.write_text(SETTINGS.format(home=tmp_path / "shop", preset=preset))
+    archive = Archive(load_settings(file).archive)
+    archive.write_events("tiny", events(0, 30))
+    archive.write_items("tiny", tiny.tiny_items())
+    return file
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    for console in (out, err):
+        monkeypatch.setattr(console, "width", 200)
+
+
+def bounds(trials: int) -> Bounds:
+    return Bounds(trials, lambda: True)
+
+
+def test_both_parts_are_searched_and_a_second_run_has_nothing_left_to_try(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = file.read_text()
+    tune(trials=2, model=True, settings_file=file)
+    first = capsys.readouterr()
+    assert "ranking (2 trials, 0 of them given up early)" in first.out
+    assert "model (2 trials, 0 of them given up early)" in first.out
+    # Half of those who can be asked teach the ranker; of the others, half choose.
+    assert f"NDCG@10, {USERS // 2 - USERS // 4} users" in first.out
+    assert "ease_regularisation" in first.out
+    assert file.read_text() == before
+
+    def asked_again(*parts: Any) -> Answers:
+        raise AssertionError
+
+    monkeypatch.setattr(NewestSliceObjectives, "_answers", asked_again)
+    tune(trials=2, model=True, settings_file=file)
+    assert capsys.readouterr().out == first.out
+    # Of other events it says nothing.
+    Archive(load_settings(file).archive).write_events("later", events(30, 31))
+    with pytest.raises(AssertionError):
+        tune(trials=2, settings_file=file)
+
+
+def test_the_objective_is_the_list_as_a_whole_as_a_refresh_judges_it(file: Path) -> None:
+    """The first trial is of the settings at present: its mean is the candidate's row."""
+    settings = load_settings(file)
+    with shop_tuning(settings, Listener()) as tuning:
+        found = tuning.ranking(bounds(1))
+        material = tuning.objectives.material
+        judged = judge_epochs(material, START, None, None, lambda step: None, settings.serving)
+    row = next(row for row in judged.rows if (row.scorer, row.task) == (CANDIDATE, "all"))
+    (present,) = found.results
+    values = [*present.answers.choosing, *present.answers.confirming]
+    assert row.num_users == len(values)
+    # Training on several threads does not add up to the same bits.
+    assert sum(values) / len(values) == pytest.approx(row.metrics["ndcg@10"], abs=0.05)
+
+
+def planted(better: float, confirmed: float) -> Any:
+    def answers(self: Any, settings: Any, queries: Any, candidates: Any) -> Answers:
+        gains = settings.ranking.ease_days != 60.0
+        return Answers([0.1 + better * gains] * 8, [0.1 + confirmed * gains] * 8)
+
+    return answers
+
+
+def test_what_is_better_is_written_and_what_only_flatters_is_not(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = file.read_text()
+    monkeypatch.setattr(NewestSliceObjectives, "_answers", planted(0.1, -0.1))
+    with pytest.raises(typer.Exit) as ended:
+        tune(trials=2, write=True, settings_file=file)
+    assert ended.value.exit_code == NOT_WRITTEN
+    refused = capsys.readouterr().out
+    assert "No gain: -0.1000 NDCG@10" in refused
+    assert "[training" not in refused
+    assert file.read_text() == before
+    monkeypatch.setattr(NewestSliceObjectives, "_answers", planted(0.1, 0.1))
+    tune(trials=2, write=True, fresh=True, settings_file=file)
+    captured = capsys.readouterr()
+    assert "A gain: +0.1000 NDCG@10, 95 % interval +0.1000 to +0.1000" in captured.out
+    printed = tomllib.loads(captured.out[captured.out.index("\n[training") :])
+    written = load_settings(file).training
+    assert written.ranking.ease_days == printed["training"]["ranking"]["ease_days"] != 60.0
+    assert written.ranking.min_users == 5
+
+
+def test_an_interrupt_keeps_what_was_found(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, calls = planted(0.1, 0.1), []
+
+    def interrupted(*parts: Any) -> Answers:
+        calls.append(parts)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return answers(*parts)
+
+    monkeypatch.setattr(NewestSliceObjectives, "_answers", interrupted)
+    tune(trials=9, model=True, settings_file=file)
+    captured = capsys.readouterr()
+    assert "ranking (2 trials" in captured.out
+    assert "model (" not in captured.out
+    assert "A gain: +0.1000" in captured.out
+    assert "interrupted" in captured.err
+    tune(trials=4, settings_file=file)
+    assert "ranking (4 trials" in capsys.readouterr().out
+    assert len(calls) == 5
+
+
+def test_what_cannot_be_searched_is_refused_by_name(file: Path) -> None:
+    settings = load_settings(file)
+    with shop_tuning(settings, Listener()), pytest.raises(UserError, match="another search"):
+        tune(settings_file=file)
+    file.write_text(file.read_text().replace("[training]\n", "[training]\nholdout_share = 0.0\n"))
+    with pytest.raises(UserError, match=r"`holdout_share` must be above 0\. Received: 0\.0\."):
+        tune(settings_file=file)
+    with pytest.raises(UserError, match="the catalogue is empty"):
+        tune(home=file.parent / "nobody")
+    with pytest.raises(UserError, match=r"--trials must be at least 2\. Received: 1\."):
+        tune(trials=1)
+    with pytest.raises(UserError, match=r"--minutes must be above 0\. Received: 0\."):
+        tune(minutes=0)

@@ -1,0 +1,170 @@
+"""A search finds what is planted, ends where it is told to, and is the same however it is run."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.settings import TrainingSettings
+from trainer.tuning.search import Answers, Report, Search
+from trainer.tuning.space import MODEL, RANKING, changes, value_of, with_values
+
+PRESENT = TrainingSettings()
+SPACE = {
+    name: RANKING[name]
+    for name in ("ranking.ease_regularisation", "ranking.epochs", "ranking.hidden_units")
+}
+USERS = 40
+
+
+def planted(settings: TrainingSettings, report: Report) -> Answers:
+    """Best with a regularisation of 30, 6 epochs and units of (32, 16)."""
+    ranking = settings.ranking
+    value = 0.6 - 0.1 * abs(np.log(ranking.ease_regularisation / 30.0))
+    value -= 0.05 * abs(np.log(ranking.epochs / 6))
+    value -= 0.0 if ranking.hidden_units == (32, 16) else 0.1
+    noise = np.random.default_rng(0).normal(0, 0.01, USERS)
+    return Answers((value + noise).tolist(), (value - noise).tolist())
+
+
+@contextmanager
+def opened(folder: Path, *, name: str = "ranking", pruned: bool = False) -> Iterator[Search]:
+    with Search(folder / "searches", name, SPACE, PRESENT, seed=0, pruned=pruned) as search:
+        yield search
+
+
+def always() -> bool:
+    return True
+
+
+def test_what_is_planted_is_found(tmp_path: Path) -> None:
+    with opened(tmp_path) as search:
+        search.run(planted, 30, always)
+        best, *others = search.results()
+    assert len(others) == 29
+    present = next(tried for tried in others if tried.number == 0)
+    assert present.settings is PRESENT
+    ranking = best.settings.ranking
+    assert ranking.hidden_units == (32, 16)
+    assert ranking.ease_regularisation == pytest.approx(30, rel=0.5)
+    gain, low, high = best.gain(present, seed=0)
+    assert 0 < low <= gain <= high
+    assert gain == pytest.approx(best.value - present.value, abs=0.01)
+    # What is not searched stays as it is.
+    assert with_values(best.settings, {name: value_of(PRESENT, name) for name in SPACE}) == PRESENT
+
+
+def test_a_search_that_was_interrupted_finds_what_it_would_have_found(tmp_path: Path) -> None:
+    with opened(tmp_path, name="whole") as search:
+        search.run(planted, 13, always)
+        expected = search.results()
+    calls = 0
+
+    def interrupted(settings: TrainingSettings, report: Report) -> Answers:
+        nonlocal calls
+        calls += 1
+        if calls in (1, 5, 12):
+            raise KeyboardInterrupt
+        return planted(settings, report)
+
+    for _ in range(3):
+        with opened(tmp_path) as search, pytest.raises(KeyboardInterrupt):
+            search.run(interrupted, 13, always)
+    with opened(tmp_path) as search:
+        search.run(interrupted, 13, always)
+        assert search.results() == expected
+    # Nothing that was known was asked again.
+    assert calls == 13 + 3
+
+
+def test_a_search_is_bounded_by_trials_and_by_time(tmp_path: Path) -> None:
+    heard: list[int] = []
+    with opened(tmp_path) as search:
+        search.run(planted, 3, always, heard.append)
+        assert search.count == 3
+        search.run(planted, 3, always, heard.append)
+        assert heard == [0, 1, 2]
+        search.run(planted, 5, lambda: search.count < 4)
+        assert search.count == 4
+    with opened(tmp_path, name="no time") as search:
+        search.run(planted, 5, lambda: False)
+        # The settings at present, which all others are compared with, are tried all the same.
+        assert [tried.number for tried in search.results()] == [0]
+
+
+def test_what_does_worse_than_most_is_given_up(tmp_path: Path) -> None:
+    epochs: list[int] = []
+
+    def in_epochs(settings: TrainingSettings, report: Report) -> Answers:
+        value = float(np.mean(planted(settings, report).choosing))
+        epochs.append(0)
+        for epoch in range(1, 6):
+            epochs[-1] = epoch
+            report(epoch, value * epoch / 5)
+        return Answers([value], [value])
+
+    with opened(tmp_path, pruned=True) as search:
+        search.run(in_epochs, 20, always)
+        assert search.count == 20
+        assert search.pruned == sum(each < 5 for each in epochs) > 0
+        assert len(search.results()) == 20 - search.pruned
+        assert max(epochs[:4]) == min(epochs[:4]) == 5
+
+
+def test_settings_of_which_nothing_comes_are_one_trial_less_unless_they_are_those_at_present(
+    tmp_path: Path,
+) -> None:
+    def fails_above(limit: float) -> Callable[[TrainingSettings, Report], Answers]:
+        def ask(settings: TrainingSettings, report: Report) -> Answers:
+            if settings.ranking.ease_regularisation > limit:
+                raise ValueError("the loss is nan: lower learning_rate.")
+            return planted(settings, report)
+
+        return ask
+
+    with opened(tmp_path) as search:
+        search.run(fails_above(100), 12, always)
+        assert search.count == 12
+        assert search.pruned > 0
+        assert max(t.settings.ranking.ease_regularisation for t in search.results()) <= 100
+    with (
+        opened(tmp_path, name="nothing") as search,
+        pytest.raises(ValueError, match="lower learning_rate"),
+    ):
+        search.run(fails_above(50), 12, always)
+
+
+@given(
+    neighbours=st.integers(1, 10_000),
+    regularisation=st.floats(1e-3, 1e6),
+    units=st.lists(st.integers(1, 4_096), max_size=4),
+    horizon=st.floats(0, 1_000),
+)
+def test_whatever_is_set_at_present_can_be_searched_from(
+    neighbours: int, regularisation: float, units: list[int], horizon: float
+) -> None:
+    values = {
+        "ranking.neighbours": neighbours,
+        "ranking.ease_regularisation": regularisation,
+        "ranking.hidden_units": tuple(units),
+        "horizon_days": horizon,
+    }
+    present = with_values(PRESENT, values)
+    every = {**RANKING, **MODEL}
+    assert changes(PRESENT, present, every).items() <= values.items()
+    space = {name: every[name].including(value_of(present, name)) for name in values}
+    for name, parameter in space.items():
+        assert parameter.including(value_of(present, name)) == parameter
+
+
+def test_every_setting_that_is_searched_is_one_and_starts_within_its_range(tmp_path: Path) -> None:
+    for space in (RANKING, MODEL):
+        for name, parameter in space.items():
+            assert parameter.including(value_of(PRESENT, name)) == parameter, name
+        with Search(tmp_path / "searches", repr(space), space, PRESENT, seed=1) as search:
+            search.run(lambda settings, report: Answers([0.5], [0.5]), 12, always)
+            assert search.pruned == 0

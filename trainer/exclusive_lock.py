@@ -1,0 +1,28 @@
+"""At most one process at something, by a lock that the system ends with the process."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class LockHeldError(RuntimeError):
+    """Another process is at it."""
+
+
+@contextmanager
+def exclusive(file: Path) -> Iterator[None]:
+    """Be the one to hold `file`, which is made if there is none.
+
+    Raises `LockHeldError` where another is.
+    """
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockHeldError(f"{file} is held.") from None
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Choosing settings by what a shop holds out of its own events."""

@@ -1,0 +1,99 @@
+"""What is asked about settings: how good the list as a whole is on the newest slice."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from serving.settings import ServingSettings
+from trainer import metrics
+from trainer.evaluate import NDCG_AT, answer
+from trainer.judging import BestEpoch, Embeddings, HeldOut, best_epoch, fit_list, hold_out
+from trainer.material import Material
+from trainer.settings import TrainingSettings
+from trainer.start import Start
+from trainer.text_tower import load_text_tower
+from trainer.train import Progress
+from trainer.tuning.search import Answers, Objective, Report
+
+START = Start(None, "a search begins from nothing")
+
+OnStep = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewestSliceObjectives:
+    """Asks the users who are judged about the newest slice, as a refresh does.
+
+    Half of them, drawn once, choose; the others confirm.
+    """
+
+    material: Material
+    held_out: HeldOut
+    serving: ServingSettings
+
+    @classmethod
+    def of(cls, material: Material, serving: ServingSettings) -> "NewestSliceObjectives":
+        """Return the objectives of a shop.
+
+        Raises:
+            ValueError: there is no slice, or fewer than two users can be asked about it.
+        """
+        share = material.settings.holdout_share
+        if not share:
+            raise ValueError(f"`holdout_share` must be above 0. Received: {share}.")
+        held_out = hold_out(material, START)
+        if held_out is None or len(held_out.judged) < 2:
+            raise ValueError(
+                "fewer than two users who were known before the newest slice of the events acted "
+                "in it: there is nobody to ask."
+            )
+        return cls(material, held_out, serving)
+
+    def trained(self, checkpoints: Path, on_step: OnStep) -> tuple[Embeddings, Embeddings]:
+        """Return query and candidate embeddings of a two-tower of the material's settings.
+
+        One that was trained into `checkpoints` before is taken from there.
+        """
+        return _embeddings(best_epoch(self.material, START, self.held_out, checkpoints, on_step))
+
+    def of_ranking(self, queries: Embeddings, candidates: Embeddings) -> Objective:
+        """Return the objective of the settings of ranking, given a two-tower's embeddings.
+
+        queries: float32 [num_users, dimension], candidates: float32 [num_items, dimension], of
+        the past's users and items.
+        """
+        return lambda settings, report: self._answers(settings, queries, candidates)
+
+    def of_model(self, on_step: OnStep) -> Objective:
+        """Return the objective of all settings: a two-tower is trained for each.
+
+        A report is of the two-tower after each epoch: what the list as a whole takes from it.
+        """
+
+        def ask(settings: TrainingSettings, report: Report) -> Answers:
+            material = replace(self.material, settings=settings)
+            if settings.text.lora_rank:
+                # What one trial has taught it, the next must not know.
+                material = replace(material, text_tower=load_text_tower(settings.text))
+            best = best_epoch(material, START, self.held_out, None, on_step, report)
+            return self._answers(settings, *_embeddings(best))
+
+        return ask
+
+    def _answers(
+        self, settings: TrainingSettings, queries: Embeddings, candidates: Embeddings
+    ) -> Answers:
+        _, pipeline = fit_list(
+            self.material, self.held_out, queries, candidates, settings, self.serving
+        )
+        ranked = answer(pipeline, self.held_out.tasks[-1]).ranked
+        values = np.array([metrics.ndcg(user, NDCG_AT) for user in ranked])
+        order = np.random.default_rng(self.material.settings.seed).permutation(len(values))
+        half = len(values) // 2
+        return Answers(values[order[half:]].tolist(), values[order[:half]].tolist())
+
+
+def _embeddings(best: BestEpoch) -> tuple[Embeddings, Embeddings]:
+    return best.embeddings("queries"), best.embeddings("candidates")
