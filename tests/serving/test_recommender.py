@@ -11,14 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from feature_repo.history import HistoryEvent, UserHistory
-from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
+from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics, UserEmbedding
 from feature_repo.schema import microseconds
 from serving.catalogue import Catalogue
 from serving.live_model import LiveModel, ModelHolder
 from serving.ranking.settings import SOURCES, RankingSettings
-from serving.recommender import Recommender
 from serving.reload import open_current
 from serving.requests import (
     InvalidArgumentError,
@@ -29,50 +27,14 @@ from serving.requests import (
 )
 from serving.scann_index import ScannIndex
 from serving.settings import ServingSettings
-from serving.sources.co_visitation import CoVisitationSource
-from serving.sources.trending import TrendingSource
-from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle, tiny_items
+from tests.support.tiny_bundle import build_tiny_bundle, tiny_items
+from tests.support.tiny_recommender import NOW, SHOPPER, Shop, event
 
-NOW = CREATED_AT + timedelta(hours=1)
 ITEMS = {item.item_id: item for item in tiny_items(600)}
 SETTINGS = ServingSettings(pool_size=40, rerank_size=30)
 
-
-def event(item_id: str, age: int = 60, event_type: str = "view") -> HistoryEvent:
-    moment = microseconds(NOW - timedelta(seconds=age))
-    return HistoryEvent(moment, f"{item_id}-{age}", item_id, event_type, 0.0)
-
-
-# i0, i5, ... are shoes; i1, i6, ... are kettles.
-SHOPPER = UserHistory("shopper", (event("i0", 90), event("i5", 60, "purchase")))
 # i8 is a lamp, i11 is sold out.
 TOGETHER = CoVisitation("i5", microseconds(NOW), ("i8", "i11", "gone"), (9.0, 2.0, 1.0))
-LOST = UserHistory("lost", (event("gone"),))
-
-
-class Shop:
-    def __init__(self, holder: ModelHolder, catalogue: Catalogue) -> None:
-        self.holder, self.catalogue = holder, catalogue
-        self.online = InMemoryOnlineFeatures()
-        self.online.push([SHOPPER, LOST])
-        self.trending = TrendingSource(catalogue.rows, SETTINGS)
-        self.co_visitation = CoVisitationSource(catalogue.rows, SETTINGS)
-        self.recommender = self.recommender_with(SETTINGS)
-
-    def recommender_with(self, settings: ServingSettings) -> Recommender:
-        return Recommender(
-            self.holder,
-            self.catalogue,
-            self.online,
-            self.trending,
-            self.co_visitation,
-            settings,
-            lambda: NOW,
-        )
-
-    def ids(self, user_id: str | None = "shopper", **changes: object) -> list[str]:
-        request = replace(RecommendRequest("r", user_id), **changes)  # type: ignore[arg-type]
-        return [item.item_id for item in self.recommender.recommend(request).items]
 
 
 @pytest.fixture(scope="module", params=["exact", "scann"])
@@ -96,7 +58,7 @@ def opened(
 @pytest.fixture
 def shop(opened: tuple[ModelHolder, Catalogue]) -> Iterator[Shop]:
     holder, catalogue = opened
-    yield Shop(holder, catalogue)
+    yield Shop(holder, catalogue, SETTINGS)
     catalogue.upsert([item for item in ITEMS.values() if item.item_id not in catalogue])
 
 
