@@ -1,6 +1,6 @@
 """The one object both edges call: from a request to a ranked list."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -10,13 +10,14 @@ import numpy.typing as npt
 from feature_repo.history import DEFAULT_MAX_LENGTH
 from feature_repo.online_features import OnlineFeatures
 from feature_repo.schema import microseconds
-from serving import reasons
 from serving.catalogue import Catalogue
 from serving.exact_index import dot_products
+from serving.explaining import Explainer
 from serving.item_rows import Mask, Rows
 from serving.live_model import LiveModel, ModelHolder
 from serving.ranking.ranking_stage import Ranked, RankingStage
 from serving.requests import (
+    Explanation,
     Recommendation,
     RecommendedItem,
     RecommendRequest,
@@ -24,7 +25,7 @@ from serving.requests import (
     TrendingRequest,
     UnknownItemError,
 )
-from serving.reranking.placement import EXPLORED, PINNED, PROMOTED
+from serving.reranking.placement import EXPLORED
 from serving.reranking.reranker import Reranker
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import CandidateSource, Context
@@ -32,7 +33,7 @@ from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.new_arrivals import CatalogueSource, NewArrivalsSource
 from serving.sources.trending import TrendingSource
 from serving.user_acts import UserActs
-from serving.user_query import UserQuery, UserQueryReader, seen_items
+from serving.user_query import UserQueryReader, seen_items
 
 SIMILAR = "similar"
 
@@ -63,6 +64,7 @@ class Recommender:
         self._stage = RankingStage(trending, co_visitation, self._settings)
         self._new_arrivals = NewArrivalsSource(self._settings)
         self._reranker = Reranker(self._settings)
+        self._explainer = Explainer(self._stage, catalogue)
         self._fallback: tuple[CandidateSource, ...] = (
             trending,
             self._new_arrivals,
@@ -77,16 +79,19 @@ class Recommender:
         at, model = self._clock(), self._holder.current
         request = self._reranker.completed(request)
         user = self._queries.read(
-            request, model, microseconds(at), with_events=self._stage.reads_events(model)
+            request,
+            model,
+            microseconds(at),
+            with_events=self._stage.reads_events(model, request.sources),
         )
         hidden = [*request.exclude_item_ids, *request.context_item_ids]
         hidden += seen_items(user.events, request.exclude_seen)
         context = self._context(model, request.filter, hidden, user.embedding, at)
         acts = UserActs.of(user.events, self._catalogue.rows)
-        context = replace(context, events=user.events, acts=acts)
+        context = replace(context, events=user.events, acts=acts, sources=request.sources)
         page = self._rank(context, request).page(request.offset, request.limit)
-        texts = self._reasons(page, user, model) if request.explain else [None] * len(page.rows)
-        return self._answer(request.request_id, model, page, texts)
+        explained = self._explainer.explain(page, context) if request.explain else None
+        return self._answer(request.request_id, model, page, explained)
 
     def similar(self, request: SimilarRequest) -> Recommendation:
         """Return the items nearest to one by cosine. Raises `UnknownItemError`."""
@@ -107,7 +112,7 @@ class Recommender:
         order = np.concatenate([order, np.arange(len(order), len(cosines))])
         ranked = Ranked(found.rows[order], cosines[order], [(SIMILAR,)] * len(order))
         page = ranked.page(request.offset, request.limit)
-        return self._answer(request.request_id, model, page, [None] * len(page.rows))
+        return self._answer(request.request_id, model, page)
 
     def trending(self, request: TrendingRequest) -> Recommendation:
         """Return what is acted on most at present, filled up with the newest items."""
@@ -120,7 +125,7 @@ class Recommender:
         empty = Ranked(np.empty(0, np.int64), np.empty(0, np.float32), [])
         ranked = self._filled(empty, context, request.offset + request.limit)
         page = ranked.page(request.offset, request.limit)
-        return self._answer(request.request_id, model, page, [None] * len(page.rows))
+        return self._answer(request.request_id, model, page)
 
     def _context(
         self,
@@ -166,6 +171,8 @@ class Recommender:
     def _filled(self, ranked: Ranked, context: Context, needed: int) -> Ranked:
         """Return `ranked` with `needed` rows, as far as the fallback sources have them."""
         for source in self._fallback:
+            if context.sources is not None and source.name not in context.sources:
+                continue
             missing = needed - len(ranked.rows)
             if missing <= 0:
                 break
@@ -193,29 +200,21 @@ class Recommender:
         embedding: npt.NDArray[np.float32] = embeddings[0]
         return embedding
 
-    def _reasons(self, page: Ranked, user: UserQuery, model: LiveModel) -> list[str | None]:
-        personal = reasons.personal_reasons(page.rows, user.events, model, self._catalogue)
-        general = {
-            "trending": reasons.TRENDING,
-            self._new_arrivals.name: reasons.NEW_ARRIVAL,
-            "catalogue": reasons.CATALOGUE,
-        }
-        pairs = zip(page.sources, personal, strict=True)
-        return [
-            reasons.PICKED if source[-1] in (PINNED, PROMOTED) else general.get(source[0], because)
-            for source, because in pairs
-        ]
-
     def _answer(
-        self, request_id: str, model: LiveModel, page: Ranked, texts: Iterable[str | None]
+        self,
+        request_id: str,
+        model: LiveModel,
+        page: Ranked,
+        explained: Sequence[tuple[str | None, Explanation | None]] | None = None,
     ) -> Recommendation:
         ids = self._catalogue.rows.ids_of(page.rows).tolist()
-        columns = zip(ids, page.scores.tolist(), page.sources, texts, strict=True)
+        why = explained or [(None, None)] * len(ids)
+        columns = zip(ids, page.scores.tolist(), page.sources, why, strict=True)
         return Recommendation(
             request_id,
             model.bundle_version,
             tuple(
-                RecommendedItem(item_id, score, sources, text)
-                for item_id, score, sources, text in columns
+                RecommendedItem(item_id, score, sources, reason, explanation)
+                for item_id, score, sources, (reason, explanation) in columns
             ),
         )

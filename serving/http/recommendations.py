@@ -29,6 +29,7 @@ from serving.http.problems import Problem, shown
 from serving.http.services import Services
 from serving.requests import (
     Recommendation,
+    RecommendedItem,
     RecommendRequest,
     SimilarRequest,
     TrendingRequest,
@@ -149,23 +150,32 @@ def _recommend_request(services: Services, body: RecommendBody) -> RecommendRequ
         exploration=body.exploration,
         category_cap=body.category_cap,
         brand_cap=body.brand_cap,
+        sources=None if body.sources is None else frozenset(body.sources),
         explain=body.explain,
     )
 
 
 def _list(recommendation: Recommendation) -> Response:
-    items = [
-        {"item_id": item.item_id, "score": item.score, "sources": item.sources}
-        | ({} if item.reason is None else {"reason": item.reason})
-        for item in recommendation.items
-    ]
     return _json(
         {
             "request_id": recommendation.request_id,
             "model_version": recommendation.model_version,
-            "items": items,
+            "items": [_place(item) for item in recommendation.items],
         }
     )
+
+
+def _place(item: RecommendedItem) -> dict[str, object]:
+    place: dict[str, object] = {
+        "item_id": item.item_id,
+        "score": item.score,
+        "sources": item.sources,
+    }
+    if item.reason is not None:
+        place["reason"] = item.reason
+    if item.explanation is not None:
+        place["explanation"] = item.explanation
+    return place
 
 
 def _item(item: Item) -> orjson.Fragment:

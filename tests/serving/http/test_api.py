@@ -118,6 +118,24 @@ def test_an_answer_explains_itself(client: TestClient, user_id: str) -> None:
     )
     assert all(item["sources"] for item in answer["items"])
     assert "because you viewed" in answer["items"][0]["reason"]
+    explanation = answer["items"][0]["explanation"]
+    assert [each["item_id"] for each in explanation["history"]] == ["i1"]
+    assert explanation["history"][0]["event_type"] == "view"
+    # The bundle has no ranker.
+    assert explanation["features"] == []
+    plain = client.post("/v1/recommend", json=body | {"explain": False}).json()
+    assert all(item.keys() == {"item_id", "score", "sources"} for item in plain["items"])
+
+
+def test_a_source_can_be_asked_alone(client: TestClient, user_id: str) -> None:
+    post_events(client, view(user_id, "i1"))
+    body = {"user_id": user_id, "sources": ["buy_again"]}
+    items = client.post("/v1/recommend", json=body).json()["items"]
+    assert [(item["item_id"], item["sources"]) for item in items] == [("i1", ["buy_again"])]
+    refused = client.post("/v1/recommend", json=body | {"sources": ["ease", "easy"]})
+    assert refused.status_code == 422
+    (error,) = refused.json()["errors"]
+    assert (error["field"], error["value"]) == ("sources.1", "easy")
 
 
 def test_an_item_comes_is_changed_and_goes(client: TestClient) -> None:
