@@ -54,8 +54,8 @@ class Pool:
     @classmethod
     def of(cls, proposals: Mapping[str, Candidates], context: Context) -> "Pool":
         """Unite what the sources propose; what has no embedding yet cannot be compared."""
-        proposed = [each.rows for each in proposals.values()]
-        rows = np.unique(np.concatenate([np.empty(0, np.int64), *proposed]))
+        nothing = np.empty(0, dtype=np.int64)
+        rows = np.unique(np.concatenate([nothing, *(each.rows for each in proposals.values())]))
         rows = rows[context.model.table.has(rows)]
         return cls(rows, proposals, {name: each.score_of(rows) for name, each in proposals.items()})
 
