@@ -419,6 +419,45 @@ def test_similar_items_are_the_nearest_by_cosine(shop: Shop) -> None:
         shop.recommender.similar(SimilarRequest("r", "i9999"))
 
 
+EVERYWHERE = [rule | {"lists": ["recommend", "similar", "trending"]} for rule in RULES]
+
+
+@pytest.mark.parametrize("name", ["similar", "trending"])
+def test_rules_hold_for_the_lists_that_they_are_about(shop: Shop, name: str) -> None:
+    moment = microseconds(NOW)
+    shop.trending.update(
+        [ItemStatistics(f"i{n}", moment, ("view",), (1.0,), (n,), (1.0,)) for n in range(100)]
+    )
+
+    def answered(offset: int, limit: int) -> dict[str, tuple[str, ...]]:
+        page = {"limit": limit, "offset": offset}
+        if name == "similar":
+            answer = shop.recommender.similar(SimilarRequest("r", "i2", **page))
+        else:
+            answer = shop.recommender.trending(TrendingRequest("r", **page))
+        return {item.item_id: item.sources for item in answer.items}
+
+    plain = answered(0, 20)
+    assert answered(0, 20) == plain
+    reranking(shop, RULES)  # about `recommend`
+    assert answered(0, 20) == plain
+    reranking(shop, EVERYWHERE)
+    found = answered(0, 20)
+    ids = list(found)
+    assert (ids[1], found["i3"][-1]) == ("i3", "pinned")
+    assert (ITEMS[ids[14]].brand, found[ids[14]][-1]) == ("kiwi", "pinned")
+    assert sum(ITEMS[item_id].categories[0] == "lamps" for item_id in ids) >= 4
+    odd = sum(ITEMS[item_id].tags == () for item_id in ids)
+    assert odd > sum(ITEMS[item_id].tags == () for item_id in plain)
+    pages = [item_id for offset in range(0, 130, 13) for item_id in answered(offset, 13)]
+    assert pages == list(answered(0, 130))
+    assert len(set(pages)) == len(pages)
+    sixth = list(plain)[5]
+    boost = {"kind": "boost", "filter": f"item_id = '{sixth}'", "factor": 1e6, "lists": [name]}
+    reranking(shop, [boost])
+    assert next(iter(answered(0, 5))) == sixth
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
