@@ -55,8 +55,8 @@ check: install ## Formatting, lint, types and the direction of imports
 	$(BIN)/lint-imports --no-cache
 
 .PHONY: pytest
-pytest: install ## Every test, warnings being errors
-	$(BIN)/pytest
+pytest: install ## Every test, warnings being errors, on every core
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 .PHONY: quick
 quick: install ## The tests that neither train a model nor start servers

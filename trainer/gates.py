@@ -6,7 +6,7 @@ from trainer.bundle_checks import BundleChecks
 from trainer.evaluate import EvaluationRow
 from trainer.gate_settings import GateSettings
 
-CANDIDATE, CURRENT = "two-tower", "current bundle"
+CANDIDATE, CURRENT = "all together", "current bundle"
 """Names of the rows that are compared."""
 
 

@@ -31,7 +31,7 @@ from trainer.interactions import Interactions
 from trainer.judging import current_scorer, judge_epochs
 from trainer.material import Material
 from trainer.ranking.fit import fit_tables
-from trainer.ranking.ranker import blank_ranker
+from trainer.ranking.ranker import read_ranker, write_ranker
 from trainer.settings import TrainingSettings
 from trainer.start import Start, choose_start, start_from
 from trainer.text_embeddings import catalogue_text_embeddings
@@ -41,7 +41,7 @@ from trainer.train import Progress
 START, CHOICE, VERSION = "start", "choice", "version"
 """Names of notes."""
 
-RANKER_WEIGHTS = "ranker.weights.h5"
+RANKER_WEIGHTS = "ranker.safetensors"
 
 Notes = MutableMapping[str, Any]
 """What the steps of a refresh have found out, as JSON."""
@@ -154,15 +154,14 @@ def refresh(
         )
         ranker = choice.ranker
         if ranker is not None and checkpoints is not None:
-            ranker.save_weights(checkpoints / RANKER_WEIGHTS)
+            write_ranker(ranker, checkpoints / RANKER_WEIGHTS)
         notes[CHOICE] = {
             "epochs": choice.epochs,
             "rows": [asdict(row) for row in choice.rows],
             "ranker": ranker is not None,
         }
     elif notes[CHOICE].get("ranker") and checkpoints is not None:
-        ranker = blank_ranker(settings.ranking)
-        ranker.load_weights(checkpoints / RANKER_WEIGHTS)
+        ranker = read_ranker(checkpoints / RANKER_WEIGHTS, settings.ranking)
     epochs = int(notes[CHOICE]["epochs"])
     rows = [EvaluationRow(**row) for row in notes[CHOICE]["rows"]]
     # 3.

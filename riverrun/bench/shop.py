@@ -21,8 +21,8 @@ LARGE = 20_000
 def prepare_shop(home: Path, items: int) -> None:
     """Make, import and train on a sample shop of `items` items and as many users.
 
-    One short training, and of the texts of a large catalogue their beginnings: benchmarks measure
-    a model's speed, not its quality, and what has been embedded is served as fast.
+    One epoch; and for a large catalogue few negatives, the beginnings of texts, and nothing held
+    out, so that no ranker is trained and lists are fused: benchmarks measure speed, not quality.
     """
     from riverrun.cli.import_ import shop as import_shop
     from riverrun.cli.train import train_shop
@@ -44,10 +44,16 @@ def prepare_shop(home: Path, items: int) -> None:
     write_sample(sample, home / "sample")
     import_shop(home / "sample", home=home)
     settings = load_settings(home=home)
-    training = settings.training.model_copy(update={"epochs": 1, "holdout_share": 0.0})
+    training = settings.training.model_copy(update={"epochs": 1})
     if items > LARGE:
         text = training.text.model_copy(update={"max_tokens": 16})
-        training = training.model_copy(update={"text": text})
+        update = {
+            "text": text,
+            "holdout_share": 0.0,
+            "queries_per_step": 256,
+            "num_sampled_negatives": 512,
+        }
+        training = training.model_copy(update=update)
     train_shop(settings.model_copy(update={"training": training}))
 
 

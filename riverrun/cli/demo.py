@@ -162,7 +162,7 @@ def _show_three_clicks(client: httpx.Client, user_id: str) -> None:
 
 
 def _recommended(client: httpx.Client, user_id: str) -> list[dict[str, Any]]:
-    body = {"user_id": user_id, "limit": SHOWN, "explain": True}
+    body = {"user_id": user_id, "limit": SHOWN, "exclude_seen": True, "explain": True}
     answer = client.post("/v1/recommend", json=body).raise_for_status().json()
     return [
         _item(client, place["item_id"]) | {"reason": place.get("reason", "")}

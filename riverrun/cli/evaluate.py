@@ -171,6 +171,7 @@ def _trained(question: _Question, settings: Settings) -> _Evaluation:
 
     from feature_repo.offline_features import OfflineFeatures
     from riverrun.cli.training_progress import refresh_progress
+    from trainer.gates import CANDIDATE
     from trainer.judging import judge_epochs, pipeline_scorer, two_tower_scorer
     from trainer.material import Material
     from trainer.ranking.fit import fit_tables
@@ -213,7 +214,7 @@ def _trained(question: _Question, settings: Settings) -> _Evaluation:
         candidates = model.candidate_embeddings()
         queries = asked.query_embeddings(np.arange(len(split.histories.user_ids)), candidates)
         pipeline = pipeline_scorer(
-            "all together",
+            CANDIDATE,
             split.histories,
             data,
             choice.ranker,
@@ -234,6 +235,8 @@ def _served(settings: Settings) -> _Evaluation:
     """Ask the bundle that serves about what happened after the last event it was trained on."""
     from serving.bundle import Bundle, BundleError, current_bundle
     from trainer.bundle_scorer import BundleScorer, bundle_pipeline
+    from trainer.gates import CANDIDATE
+    from trainer.judging import TWO_TOWER
 
     try:
         path = current_bundle(settings.bundles)
@@ -247,9 +250,9 @@ def _served(settings: Settings) -> _Evaluation:
         raise UserError(f"{path} does not say when the events that it was trained on end.")
     split = _own_question(settings, end + timedelta(microseconds=1)).split
     with text_cache(settings) as cache:
-        scorer = BundleScorer(bundle, split.histories, cache, "two-tower")
+        scorer = BundleScorer(bundle, split.histories, cache, TWO_TOWER)
         embeddings = scorer.encoder.encode_text([item.text for item in split.past.items])
-        pipeline = bundle_pipeline("all together", bundle, split.histories, cache, settings.serving)
+        pipeline = bundle_pipeline(CANDIDATE, bundle, split.histories, cache, settings.serving)
         rows = _rows(split, [scorer, pipeline], embeddings)
     return _Evaluation(
         split, rows, f"bundle {path.name} trained on events until {end:%Y-%m-%d %H:%M} UTC"

@@ -27,8 +27,7 @@ class CategorySource:
 
         rows = self._trending.head()
         rows = rows[rows < len(context.allowed)]
-        rows = rows[context.allowed[rows]]
+        rows = rows[context.allowed[rows] & (taste.category_shares(rows) > 0)]
         scores = score_of(rows)
-        rows, scores = rows[scores > 0], scores[scores > 0]
         order = best(scores, count)
         return Candidates(rows[order], scores[order], score_of)

@@ -90,7 +90,10 @@ class TrendingSource:
 
     def score_of(self, rows: Rows, at: datetime) -> Scores:
         """Return float32 [n], what each row counts for within `trending_window`."""
-        return self.worth(rows, at)[:, self._window]
+        keys, now = self._keys, microseconds(at) / _WINDOWS[self._window]
+        known = rows < len(keys)
+        kept = np.where(known, keys[np.where(known, rows, 0), self._window], -np.inf)
+        return np.asarray(np.exp(np.minimum(kept - now, 80.0)), dtype=np.float32)
 
     def _make_head(self) -> _Head:
         with self._lock:

@@ -1,8 +1,11 @@
 """The ranker: a small network from the features of a candidate to a score."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import numpy.typing as npt
+from safetensors.numpy import load_file, save_file
 
 from serving.ranking.feature_names import feature_names
 from serving.ranking.ranking import Ranker
@@ -70,3 +73,20 @@ def blank_ranker(settings: RankerSettings) -> keras.Model:
         hidden = keras.layers.Dropout(settings.dropout)(hidden)
     scores = keras.layers.Reshape(())(keras.layers.Dense(1)(hidden))
     return keras.Model(inputs, scores, name="ranker")
+
+
+def write_ranker(model: keras.Model, file: Path) -> None:
+    """Write the weights of `model`, as a whole."""
+    unfinished = file.with_suffix(".unfinished")
+    weights = enumerate(model.get_weights())
+    save_file({str(number): np.asarray(weight) for number, weight in weights}, unfinished)
+    unfinished.replace(file)
+
+
+def read_ranker(file: Path, settings: RankerSettings) -> keras.Model:
+    """Return the model that `write_ranker` wrote, whose settings were these."""
+    model, weights = blank_ranker(settings), load_file(file)
+    model.set_weights([weights[str(number)] for number in range(len(weights))])
+    # It keeps what it computes by beside its weights.
+    model.get_layer("normalization").finalize_state()
+    return model

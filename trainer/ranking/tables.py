@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+from scann.scann_ops.py import scann_ops_pybind
 
 from serving.ranking.item_neighbours import NeighbourTable
 from serving.ranking.item_signals import SIGNALS
@@ -16,6 +17,9 @@ from trainer.windows import DAY
 Floats = npt.NDArray[np.float32]
 WeightsOf = Callable[[slice], Floats]
 """From a slice of rows to their weights, float32 [len(slice), num_columns]."""
+
+EXACT_ITEMS = 20_000
+"""Up to so many items every pair of texts is compared."""
 
 BATCH = 2_048
 """Rows of likenesses that are held at a time."""
@@ -44,6 +48,8 @@ def ease_table(past: Interactions, settings: RankerSettings) -> NeighbourTable:
 def text_table(text_embeddings: Floats, settings: RankerSettings) -> NeighbourTable:
     """Return the nearest items by cosine of text embeddings, unit vectors [num_items, n]."""
     num_items = len(text_embeddings)
+    if num_items > EXACT_ITEMS:
+        return _approximate_table(text_embeddings, settings)
     transposed = text_embeddings.T
 
     def likenesses(part: slice) -> Floats:
@@ -56,6 +62,29 @@ def text_table(text_embeddings: Floats, settings: RankerSettings) -> NeighbourTa
     return _table(
         num_items, every, likenesses, settings.text_neighbours, settings.text_history_days
     )
+
+
+def _approximate_table(text_embeddings: Floats, settings: RankerSettings) -> NeighbourTable:
+    """Return the neighbours that ScaNN finds: all pairs of a large catalogue are too many."""
+    num_items, count = len(text_embeddings), settings.text_neighbours
+    leaves = round(num_items**0.5)
+    builder = scann_ops_pybind.builder(text_embeddings, count + 1, "dot_product")
+    builder = builder.tree(leaves, max(leaves // 10, 10), training_sample_size=EXACT_ITEMS)
+    builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2)
+    searcher = builder.reorder(4 * count).build()
+    columns = np.zeros((num_items, count), dtype=np.int32)
+    values = np.zeros((num_items, count), dtype=np.float32)
+    for start in range(0, num_items, BATCH):
+        part = slice(start, min(start + BATCH, num_items))
+        rows = np.arange(part.start, part.stop)
+        found, likenesses = searcher.search_batched_parallel(text_embeddings[part])
+        # Mostly the item finds itself first; a twin of its text may come before it.
+        likenesses = np.where(found == rows[:, None], -np.inf, np.nan_to_num(likenesses))
+        order = np.argsort(-likenesses, axis=1)[:, :count]
+        columns[part] = np.take_along_axis(found, order, axis=1)
+        values[part] = np.take_along_axis(likenesses, order, axis=1)
+    starts = np.arange(num_items + 1, dtype=np.int64) * count
+    return NeighbourTable(starts, columns.ravel(), values.ravel(), settings.text_history_days)
 
 
 def item_signals(past: Interactions) -> Floats:

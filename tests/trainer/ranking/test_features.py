@@ -28,7 +28,13 @@ from trainer.interactions import Interactions
 from trainer.ranking.examples import Examples, future_labels
 from trainer.ranking.fit import NewestSlice, fit_ranker, fit_tables
 from trainer.ranking.past_shop import PastShop, ranking_of
-from trainer.ranking.ranker import as_ranker, blank_ranker, train_ranker
+from trainer.ranking.ranker import (
+    as_ranker,
+    blank_ranker,
+    read_ranker,
+    train_ranker,
+    write_ranker,
+)
 from trainer.ranking.settings import RankerSettings
 from trainer.train import TrainedModel, train
 from trainer.windows import make_windows
@@ -120,22 +126,23 @@ def test_nothing_of_the_slice_is_in_the_features(model: TrainedModel) -> None:
     assert not np.array_equal(found[0][1], found[1][1])
 
 
-def test_a_ranker_learns_which_source_to_trust() -> None:
+def test_a_ranker_learns_which_source_to_trust(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     features = random.normal(size=(4_000, len(feature_names(SOURCES)))).astype(np.float32)
     column = feature_names(SOURCES).index("ease.score")
     labels = (features[:, column] > 1).astype(np.float32)
     weights = np.ones(len(labels), np.float32)
     settings = RankerSettings(epochs=8, batch_size=256)
-    ranker = as_ranker(train_ranker(Examples(features, labels, weights, 40), settings))
-    scores = ranker.score(features)
+    model = train_ranker(Examples(features, labels, weights, 40), settings)
+    scores = as_ranker(model).score(features)
     assert scores[labels > 0].mean() > scores[labels == 0].mean() + 2
     again = as_ranker(train_ranker(Examples(features, labels, weights, 40), settings))
     np.testing.assert_allclose(again.score(features), scores, atol=1e-3)
+    write_ranker(model, tmp_path / "ranker.safetensors")
+    read = as_ranker(read_ranker(tmp_path / "ranker.safetensors", settings))
+    np.testing.assert_array_equal(read.score(features), scores)
 
 
-# Keras copies variables so when it saves them.
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_a_feature_that_never_varied_says_nothing(tmp_path: Path) -> None:
     """Such as co-visitation, which is learned from the stream and has no past."""
     random = np.random.default_rng(0)
@@ -151,9 +158,8 @@ def test_a_feature_that_never_varied_says_nothing(tmp_path: Path) -> None:
     features[:, silent] = random.normal(size=(1_000, len(silent)))
     np.testing.assert_allclose(as_ranker(model).score(features), expected, atol=1e-5)
     # Gone on from its files too.
-    model.save_weights(tmp_path / "ranker.weights.h5")
-    loaded = blank_ranker(settings)
-    loaded.load_weights(tmp_path / "ranker.weights.h5")
+    write_ranker(model, tmp_path / "ranker.safetensors")
+    loaded = read_ranker(tmp_path / "ranker.safetensors", settings)
     np.testing.assert_allclose(as_ranker(loaded).score(features), expected, atol=1e-5)
 
 

@@ -11,6 +11,7 @@ from serving.ranking.item_signals import SIGNALS
 from trainer.baselines.ease import item_weights
 from trainer.baselines.user_item import largest_weights
 from trainer.interactions import Interactions
+from trainer.ranking import tables
 from trainer.ranking.settings import RankerSettings
 from trainer.ranking.tables import ease_table, item_signals, text_table
 from trainer.windows import DAY
@@ -84,6 +85,20 @@ def test_texts_are_near_by_cosine_and_never_to_themselves() -> None:
         assert kept[item, item] == 0
         found = np.sort(kept[item][kept[item] != 0])
         np.testing.assert_allclose(found, np.sort(others)[-2:], rtol=1e-5)
+
+
+def test_scann_finds_nearly_the_same_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(600, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[7] = vectors[3]  # a twin
+    settings = RankerSettings(text_neighbours=5)
+    exact = dense(text_table(vectors, settings), 600)
+    monkeypatch.setattr(tables, "EXACT_ITEMS", 500)
+    found = dense(text_table(vectors, settings), 600)
+    assert not np.diag(found).any()
+    assert found[3, 7] == pytest.approx(1.0, abs=1e-4)
+    assert np.mean((found != 0)[exact != 0]) > 0.8
 
 
 def test_signals_count_users_and_returns() -> None:
