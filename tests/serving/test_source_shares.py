@@ -1,17 +1,27 @@
 """Counts by source add up to what was shown and done, and what is remembered has a bound."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
+from prometheus_client.values import MutexValue
 
 from serving.requests import Recommendation, RecommendedItem
 from serving.source_shares import MOST_PLACES, SourceShares
 
 TYPES = ("view", "purchase")
 SOURCES = ("two_tower", "ease", "trending")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _values_of_their_own() -> Iterator[None]:
+    # Where Feast was imported first, registries of one process share what is of one name.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("prometheus_client.values.ValueClass", MutexValue)
+        yield
 
 
 def answer(request_id: str, *places: tuple[str, tuple[str, ...]]) -> Recommendation:
