@@ -118,6 +118,7 @@ def services_of(
         registry=registry,
         max_future=timedelta(seconds=settings.streaming.max_future_seconds),
         event_types=frozenset(settings.streaming.event_types),
+        attributed_places=settings.serving.attributed_places,
         tensorflow_serving=settings.serving.tensorflow_serving,
     )
 

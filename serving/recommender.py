@@ -1,8 +1,9 @@
 """The one object both edges call: from a request to a ranked list."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +11,14 @@ import numpy.typing as npt
 from feature_repo.history import DEFAULT_MAX_LENGTH
 from feature_repo.online_features import OnlineFeatures
 from feature_repo.schema import microseconds
-from serving import reasons
+from serving.candidates import Scores
 from serving.catalogue import Catalogue
-from serving.exact_index import dot_products
+from serving.explaining import Explainer
 from serving.item_rows import Mask, Rows
 from serving.live_model import LiveModel, ModelHolder
 from serving.ranking.ranking_stage import Ranked, RankingStage
 from serving.requests import (
+    Explanation,
     Recommendation,
     RecommendedItem,
     RecommendRequest,
@@ -24,7 +26,7 @@ from serving.requests import (
     TrendingRequest,
     UnknownItemError,
 )
-from serving.reranking.placement import EXPLORED, PINNED, PROMOTED
+from serving.reranking.placement import EXPLORED
 from serving.reranking.reranker import Reranker
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import CandidateSource, Context
@@ -32,9 +34,12 @@ from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.new_arrivals import CatalogueSource, NewArrivalsSource
 from serving.sources.trending import TrendingSource
 from serving.user_acts import UserActs
-from serving.user_query import UserQuery, UserQueryReader, seen_items
+from serving.user_query import UserQueryReader, seen_items
 
 SIMILAR = "similar"
+
+LEAST_COSINE = np.float32(1e-6)
+"""What is less alike than this is not told apart by a factor."""
 
 
 class Recommender:
@@ -62,7 +67,11 @@ class Recommender:
         self._queries = UserQueryReader(online, max_history)
         self._stage = RankingStage(trending, co_visitation, self._settings)
         self._new_arrivals = NewArrivalsSource(self._settings)
-        self._reranker = Reranker(self._settings)
+        self._reranker = Reranker(self._settings, "recommend")
+        self._similar_reranker = Reranker(self._settings, "similar")
+        self._trending_reranker = Reranker(self._settings, "trending")
+        self._trending = trending
+        self._explainer = Explainer(self._stage, catalogue)
         self._fallback: tuple[CandidateSource, ...] = (
             trending,
             self._new_arrivals,
@@ -77,16 +86,28 @@ class Recommender:
         at, model = self._clock(), self._holder.current
         request = self._reranker.completed(request)
         user = self._queries.read(
-            request, model, microseconds(at), with_events=self._stage.reads_events(model)
+            request,
+            model,
+            microseconds(at),
+            with_events=self._stage.reads_events(model, request.sources),
         )
         hidden = [*request.exclude_item_ids, *request.context_item_ids]
         hidden += seen_items(user.events, request.exclude_seen)
         context = self._context(model, request.filter, hidden, user.embedding, at)
         acts = UserActs.of(user.events, self._catalogue.rows)
-        context = replace(context, events=user.events, acts=acts)
-        page = self._rank(context, request).page(request.offset, request.limit)
-        texts = self._reasons(page, user, model) if request.explain else [None] * len(page.rows)
-        return self._answer(request.request_id, model, page, texts)
+        context = replace(context, events=user.events, acts=acts, sources=request.sources)
+        ranked = self._reranked(
+            self._reranker,
+            context,
+            request,
+            rank=self._scored,
+            # Where nothing is known of the user, scores are counts of events.
+            to_logarithms=_unchanged if context.query is not None else np.log1p,
+            score_of=partial(self._stage.two_tower.score_of, context),
+        )
+        page = ranked.page(request.offset, request.limit)
+        explained = self._explainer.explain(page, context) if request.explain else None
+        return self._answer(request.request_id, model, page, explained)
 
     def similar(self, request: SimilarRequest) -> Recommendation:
         """Return the items nearest to one by cosine. Raises `UnknownItemError`."""
@@ -96,18 +117,31 @@ class Recommender:
         query = np.pad(taste, (0, model.table.dimension - len(taste)))
         hidden = [*request.exclude_item_ids, request.item_id]
         context = self._context(model, request.filter, hidden, query, at)
-        reranked = self._settings.rerank_size
-        found = self._stage.two_tower.propose(
-            context, max(request.offset + request.limit, reranked)
+
+        def cosines(rows: Rows) -> Scores:
+            embeddings, _ = model.table.embeddings_of_rows(rows)
+            return np.asarray(model.space.tastes(embeddings) @ taste, dtype=np.float32)
+
+        def nearest(context: Context, count: int) -> Ranked:
+            reordered = self._settings.rerank_size
+            found = self._stage.two_tower.propose(context, max(count, reordered))
+            scores = cosines(found.rows)
+            # A fixed number is re-ordered, so that a later page continues an earlier one.
+            order = np.argsort(-scores[:reordered], kind="stable")
+            order = np.concatenate([order, np.arange(len(order), len(scores))])[:count]
+            return Ranked(found.rows[order], scores[order], [(SIMILAR,)] * len(order))
+
+        ranked = self._reranked(
+            self._similar_reranker,
+            context,
+            RecommendRequest(request.request_id, limit=request.limit, offset=request.offset),
+            rank=nearest,
+            # A factor makes an item so many times as near.
+            to_logarithms=lambda scores: np.log(np.maximum(scores, LEAST_COSINE)),
+            score_of=cosines,
         )
-        embeddings, _ = model.table.embeddings_of_rows(found.rows)
-        cosines = model.space.tastes(embeddings) @ taste
-        # A fixed number is re-ordered, so that a later page continues an earlier one.
-        order = np.argsort(-cosines[:reranked], kind="stable")
-        order = np.concatenate([order, np.arange(len(order), len(cosines))])
-        ranked = Ranked(found.rows[order], cosines[order], [(SIMILAR,)] * len(order))
         page = ranked.page(request.offset, request.limit)
-        return self._answer(request.request_id, model, page, [None] * len(page.rows))
+        return self._answer(request.request_id, model, page)
 
     def trending(self, request: TrendingRequest) -> Recommendation:
         """Return what is acted on most at present, filled up with the newest items."""
@@ -118,9 +152,16 @@ class Recommender:
             in_category = context.view.allowed(f"'{quoted}' = ANY(categories)")
             context = replace(context, allowed=context.allowed & in_category)
         empty = Ranked(np.empty(0, np.int64), np.empty(0, np.float32), [])
-        ranked = self._filled(empty, context, request.offset + request.limit)
+        ranked = self._reranked(
+            self._trending_reranker,
+            context,
+            RecommendRequest(request.request_id, limit=request.limit, offset=request.offset),
+            rank=partial(self._filled, empty),
+            to_logarithms=np.log1p,
+            score_of=partial(self._trending.score_of, at=at),
+        )
         page = ranked.page(request.offset, request.limit)
-        return self._answer(request.request_id, model, page, [None] * len(page.rows))
+        return self._answer(request.request_id, model, page)
 
     def _context(
         self,
@@ -138,22 +179,36 @@ class Recommender:
             allowed[rows[rows < len(allowed)]] = False
         return Context(model, view, allowed, sql is not None, query, at)
 
-    def _rank(self, context: Context, request: RecommendRequest) -> Ranked:
+    def _reranked(
+        self,
+        reranker: Reranker,
+        context: Context,
+        request: RecommendRequest,
+        *,
+        rank: Callable[[Context, int], Ranked],
+        to_logarithms: Callable[[Scores], Scores],
+        score_of: Callable[[Rows], Scores],
+    ) -> Ranked:
+        """Return the list of a request, from its first place to the end of its page.
+
+        rank: the best so many of what a context allows; more of them follow after the same first.
+        to_logarithms: makes its scores what a boost adds to. score_of: the scores of rows that are
+        not in it.
+        """
+
         def propose(mask: Mask, count: int) -> Rows:
             allowed = context.allowed & mask
-            return self._scored(replace(context, allowed=allowed, filtered=True), count).rows
+            return rank(replace(context, allowed=allowed, filtered=True), count).rows
 
-        ranked = self._scored(context, self._reranker.num_candidates(request, context.at))
-        # Where nothing is known of the user, scores are counts of events.
-        scores = ranked.scores if context.query is not None else np.log1p(ranked.scores)
-        placed = self._reranker.rerank(ranked.rows, scores, context, request, propose)
+        ranked = rank(context, reranker.num_candidates(request, context.at))
+        scores = to_logarithms(ranked.scores)
+        placed = reranker.rerank(ranked.rows, scores, context, request, propose)
         place_of = {row: place for place, row in enumerate(ranked.rows.tolist())}
         places = [place_of.get(row, -1) for row in placed.rows.tolist()]
         outside = np.array(places, dtype=np.int64) < 0
         new_scores = np.append(ranked.scores, np.float32(0))[places]
-        if context.query is not None and outside.any():
-            embeddings, _ = context.model.table.embeddings_of_rows(placed.rows[outside])
-            new_scores[outside] = dot_products(embeddings, context.query)
+        if outside.any():
+            new_scores[outside] = score_of(placed.rows[outside])
         sources = [ranked.sources[place] if place >= 0 else () for place in places]
         for place, origin in placed.origins.items():
             by = sources[place] or ((self._new_arrivals.name,) if origin == EXPLORED else ())
@@ -166,6 +221,8 @@ class Recommender:
     def _filled(self, ranked: Ranked, context: Context, needed: int) -> Ranked:
         """Return `ranked` with `needed` rows, as far as the fallback sources have them."""
         for source in self._fallback:
+            if context.sources is not None and source.name not in context.sources:
+                continue
             missing = needed - len(ranked.rows)
             if missing <= 0:
                 break
@@ -193,29 +250,25 @@ class Recommender:
         embedding: npt.NDArray[np.float32] = embeddings[0]
         return embedding
 
-    def _reasons(self, page: Ranked, user: UserQuery, model: LiveModel) -> list[str | None]:
-        personal = reasons.personal_reasons(page.rows, user.events, model, self._catalogue)
-        general = {
-            "trending": reasons.TRENDING,
-            self._new_arrivals.name: reasons.NEW_ARRIVAL,
-            "catalogue": reasons.CATALOGUE,
-        }
-        pairs = zip(page.sources, personal, strict=True)
-        return [
-            reasons.PICKED if source[-1] in (PINNED, PROMOTED) else general.get(source[0], because)
-            for source, because in pairs
-        ]
-
     def _answer(
-        self, request_id: str, model: LiveModel, page: Ranked, texts: Iterable[str | None]
+        self,
+        request_id: str,
+        model: LiveModel,
+        page: Ranked,
+        explained: Sequence[tuple[str | None, Explanation | None]] | None = None,
     ) -> Recommendation:
         ids = self._catalogue.rows.ids_of(page.rows).tolist()
-        columns = zip(ids, page.scores.tolist(), page.sources, texts, strict=True)
+        why = explained or [(None, None)] * len(ids)
+        columns = zip(ids, page.scores.tolist(), page.sources, why, strict=True)
         return Recommendation(
             request_id,
             model.bundle_version,
             tuple(
-                RecommendedItem(item_id, score, sources, text)
-                for item_id, score, sources, text in columns
+                RecommendedItem(item_id, score, sources, reason, explanation)
+                for item_id, score, sources, (reason, explanation) in columns
             ),
         )
+
+
+def _unchanged(scores: Scores) -> Scores:
+    return scores

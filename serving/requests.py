@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from feature_repo.history import HistoryEvent
+from serving.ranking.attribution import FeatureEffect
+from serving.ranking.settings import ASKED_SOURCES
 
 MAX_LIMIT = 500
 MAX_OFFSET = 10_000
@@ -42,6 +44,9 @@ class RecommendRequest:
     often as the history has them. exploration: the share of places given to new and uncertain
     items, drawn by `request_id`. category_cap, brand_cap: the most items of one category, or
     brand, among the next places.
+    sources: where given, only these of `ASKED_SOURCES` are asked, whatever the settings say, and
+    only what they propose is shown: one in its own order, several in that of the ranking. explain:
+    whether places have reasons and explanations.
     """
 
     request_id: str
@@ -58,6 +63,7 @@ class RecommendRequest:
     exploration: float | None = None
     category_cap: int | None = None
     brand_cap: int | None = None
+    sources: frozenset[str] | None = None
     explain: bool = False
 
     def __post_init__(self) -> None:
@@ -70,6 +76,9 @@ class RecommendRequest:
         _check_share("exploration", self.exploration)
         _check_cap("category_cap", self.category_cap)
         _check_cap("brand_cap", self.brand_cap)
+        if unknown := (self.sources or frozenset()) - set(ASKED_SOURCES):
+            known = ", ".join(ASKED_SOURCES)
+            raise InvalidArgumentError("sources", f"must be of {known}.", min(unknown))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +114,43 @@ class TrendingRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryShare:
+    """An item of the user's history, what was last done with it, and its share in 0..1.
+
+    Of what the sources that proposed the place add up over the history, averaged over them; where
+    none of them adds up anything, of the nearness of embeddings.
+    """
+
+    item_id: str
+    event_type: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why an item has its place: the history and the ranker's features, the strongest first.
+
+    features: none where no ranker has scored the item.
+    """
+
+    history: tuple[HistoryShare, ...]
+    features: tuple[FeatureEffect, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RecommendedItem:
     """One place of the list.
 
-    score: comparable within one list only. sources: which of "two_tower", "co_visitation",
-    "trending", "new_arrivals", "catalogue" proposed it; or what gave it its place, "pinned",
-    "promoted" or "exploration". reason: a sentence for people, where
-    asked for.
+    score: comparable within one list only. sources: which of `ASKED_SOURCES` proposed it, or
+    "similar"; the last may be what gave it its place, "pinned", "promoted" or "exploration".
+    reason: a sentence for people, and explanation: what it stands on, where asked for.
     """
 
     item_id: str
     score: float
     sources: tuple[str, ...]
     reason: str | None = None
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, slots=True)

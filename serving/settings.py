@@ -51,6 +51,8 @@ class ServingSettings(BaseModel):
     new_arrival_days: how long an item counts as new.
     recall_seconds: how often the index is compared with exact search on recent queries; 0 never.
     reload_seconds: how often `CURRENT` is looked at; 0 turns it off.
+    attributed_places: events that name a list by its `request_id` are counted for the sources of
+        their place while the list is among those with the newest so many places.
     reranking: what requests are re-ranked by where they do not say. rules: of the business.
     batching: of encodes that are asked for at the same time.
     tensorflow_serving: its API on the same model.
@@ -77,6 +79,7 @@ class ServingSettings(BaseModel):
     new_arrival_days: Annotated[float, Field(gt=0)] = 14.0
     recall_seconds: Annotated[float, Field(ge=0)] = 60.0
     reload_seconds: Annotated[float, Field(ge=0)] = 1.0
+    attributed_places: Annotated[int, Field(ge=0, le=100_000_000)] = 1_000_000
     reranking: RerankingSettings = RerankingSettings()
     rules: Annotated[tuple[Rule, ...], Field(max_length=100)] = ()
     batching: BatchingSettings = BatchingSettings()

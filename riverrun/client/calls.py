@@ -36,6 +36,7 @@ from serving.http.models import (
     UserAnswer,
 )
 from serving.http.problems import ProblemDocument
+from serving.ranking.settings import AskedSource
 
 AnswerT = TypeVar("AnswerT")
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -138,6 +139,7 @@ def recommend(
     exploration: float | None = None,
     category_cap: int | None = None,
     brand_cap: int | None = None,
+    sources: Sequence[AskedSource] | None = None,
     explain: bool = False,
 ) -> Call[ListAnswer]:
     """Return the best items for a user or a session."""
@@ -156,6 +158,7 @@ def recommend(
         exploration=exploration,
         category_cap=category_cap,
         brand_cap=brand_cap,
+        sources=None if sources is None else list(sources),
         explain=explain,
     )
     return Call(

@@ -10,6 +10,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from serving import reasons
 from serving.http import documentation, problems
 from serving.http.ingest import ingest_routes
 from serving.http.models import AliveAnswer, ReadyAnswer
@@ -17,6 +18,7 @@ from serving.http.recommendations import recommendation_routes
 from serving.http.services import Services
 from serving.http.telemetry import RequestMetrics, StateCollector
 from serving.http.tensorflow_serving import tensorflow_serving_routes
+from serving.source_shares import SourceShares
 
 STATIC = Path(__file__).with_name("static")
 POLICY = "default-src 'self'"
@@ -56,8 +58,11 @@ def create_app(services: Services) -> FastAPI:
     )
     problems.install(app)
     documentation.install(app)
-    app.include_router(ingest_routes(services))
-    app.include_router(recommendation_routes(services))
+    shares = SourceShares(
+        services.registry, services.attributed_places, services.event_types or reasons.VERBS
+    )
+    app.include_router(ingest_routes(services, shares))
+    app.include_router(recommendation_routes(services, shares))
     app.include_router(tensorflow_serving_routes(services))
     _operations(app, services)
     app.add_middleware(RequestMetrics, registry=services.registry)
@@ -86,8 +91,8 @@ def _operations(app: FastAPI, services: Services) -> None:
     )
     async def readyz() -> Response:
         """Whether lists can be had that are up to date; if not, why."""
-        if reasons := services.not_ready():
-            raise problems.Problem(503, f"Not ready: {'; '.join(reasons)}.")
+        if missing := services.not_ready():
+            raise problems.Problem(503, f"Not ready: {'; '.join(missing)}.")
         version = services.holder.current.bundle_version
         answer = orjson.dumps({"status": "ready", "model_version": version})
         return Response(answer, media_type="application/json")

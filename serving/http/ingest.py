@@ -33,6 +33,7 @@ from serving.http.models import (
 )
 from serving.http.problems import FieldError, Problem, unprocessable
 from serving.http.services import Services
+from serving.source_shares import SourceShares
 
 Wait = Annotated[WaitQuery, Query()]
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -40,8 +41,8 @@ LOOK_SECONDS = 0.002
 MICROSECOND = timedelta(microseconds=1)
 
 
-def ingest_routes(services: Services) -> APIRouter:
-    """Return the routes over `services`."""
+def ingest_routes(services: Services, shares: SourceShares) -> APIRouter:
+    """Return the routes over `services`; events that name a list count in `shares`."""
     router = APIRouter(prefix="/v1")
 
     def accepting(*statuses: int) -> dict[str, Any]:
@@ -78,6 +79,9 @@ def ingest_routes(services: Services) -> APIRouter:
         _refuse_if_nothing_is_good(accepted, rejected)
         messages = [Message(event.user_id, encode_record(event)) for event in unique.values()]
         await _append(services, EVENTS, messages, list(unique), query)
+        for event in unique.values():
+            if event.request_id is not None:
+                shares.acted(event.request_id, event.item_id, event.event_type)
         return _accepted(len(unique), accepted - len(unique), rejected, list(unique))
 
     @router.post("/items", tags=["items"], openapi_extra=body_of(ItemBody, ITEM), **posted)

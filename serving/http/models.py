@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from feature_repo.schema import EventType, Identifier, Item, Timestamp, User
 from serving.filters import MAX_LENGTH as MAX_FILTER
 from serving.http.problems import FieldError
+from serving.ranking.settings import ASKED_SOURCES, AskedSource
 from serving.requests import MAX_IDS, MAX_LIMIT, MAX_OFFSET, MAX_SESSION
 
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
@@ -62,8 +63,12 @@ _LIST = {
         {
             "item_id": "i7",
             "score": 0.83,
-            "sources": ["two_tower"],
+            "sources": ["two_tower", "ease"],
             "reason": "because you viewed Green ceramic teapot",
+            "explanation": {
+                "history": [{"item_id": "i3", "event_type": "view", "share": 0.71}],
+                "features": [{"name": "ease.score", "value": 0.42, "effect": 1.3}],
+            },
         }
     ],
 }
@@ -150,7 +155,19 @@ class RecommendBody(_Body):
     brand_cap: Annotated[Cap | None, Field(description="The same of one brand.", examples=[3])] = (
         None
     )
-    explain: bool = False
+    sources: Annotated[
+        list[AskedSource] | None,
+        Field(
+            min_length=1,
+            max_length=len(ASKED_SOURCES),
+            description="For debugging: asks these alone, and shows only what they propose; one "
+            "of them in its own order.",
+            examples=[["ease"]],
+        ),
+    ] = None
+    explain: Annotated[
+        bool, Field(description="Whether places have a `reason` and an `explanation`.")
+    ] = False
 
 
 class WaitQuery(_Body):
@@ -210,6 +227,36 @@ class AcceptedAnswer(BaseModel):
     event_ids: list[str] | None = Field(None, description="Of the accepted events, in order.")
 
 
+class HistoryShareAnswer(BaseModel):
+    """An item of the user's history, what was last done with it, and how much it weighs."""
+
+    item_id: str
+    event_type: str
+    share: float = Field(
+        description="In 0..1: of what the sources that proposed the place add up over the "
+        "history, or of the nearness to it where none of them adds up anything."
+    )
+
+
+class FeatureEffectAnswer(BaseModel):
+    """A feature of the ranker."""
+
+    name: str
+    value: float
+    effect: float = Field(
+        description="The score less what it would be with the mean of the candidates for `value`."
+    )
+
+
+class ExplanationAnswer(BaseModel):
+    """Why an item has its place: history and features, those that weigh most first."""
+
+    history: list[HistoryShareAnswer]
+    features: list[FeatureEffectAnswer] = Field(
+        description="Empty where no ranker has scored the item."
+    )
+
+
 class AnsweredItem(BaseModel):
     """One place of a list."""
 
@@ -217,6 +264,7 @@ class AnsweredItem(BaseModel):
     score: float
     sources: list[str]
     reason: str | None = None
+    explanation: ExplanationAnswer | None = None
 
 
 class ListAnswer(BaseModel):

@@ -29,18 +29,24 @@ from serving.http.problems import Problem, shown
 from serving.http.services import Services
 from serving.requests import (
     Recommendation,
+    RecommendedItem,
     RecommendRequest,
     SimilarRequest,
     TrendingRequest,
 )
+from serving.source_shares import SourceShares
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 
-def recommendation_routes(services: Services) -> APIRouter:
-    """Return the routes over `services`."""
+def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter:
+    """Return the routes over `services`; what they answer counts in `shares`."""
     router = APIRouter(prefix="/v1")
+
+    def answered(recommendation: Recommendation) -> Response:
+        shares.served(recommendation)
+        return _list(recommendation)
 
     @router.post(
         "/recommend",
@@ -58,7 +64,7 @@ def recommendation_routes(services: Services) -> APIRouter:
         refuse_query(request)
         body = parse(RecommendBody, await read_body(request))
         asked = _recommend_request(services, body)
-        return _list(await run_in_threadpool(services.recommender.recommend, asked))
+        return answered(await run_in_threadpool(services.recommender.recommend, asked))
 
     @router.get(
         "/items/{item_id:id}/similar",
@@ -69,7 +75,7 @@ def recommendation_routes(services: Services) -> APIRouter:
     async def similar(item_id: ItemId, query: Annotated[ListQuery, Query()]) -> Response:
         """Return the items most like one item, by behaviour and text."""
         asked = SimilarRequest(uuid4().hex, item_id, query.limit, query.offset, query.filter)
-        return _list(await run_in_threadpool(services.recommender.similar, asked))
+        return answered(await run_in_threadpool(services.recommender.similar, asked))
 
     @router.get(
         "/trending", tags=["lists"], response_model=ListAnswer, responses=problems(422, 500)
@@ -79,7 +85,7 @@ def recommendation_routes(services: Services) -> APIRouter:
         asked = TrendingRequest(
             uuid4().hex, query.category, query.limit, query.offset, query.filter
         )
-        return _list(await run_in_threadpool(services.recommender.trending, asked))
+        return answered(await run_in_threadpool(services.recommender.trending, asked))
 
     @router.get(
         "/items", tags=["items"], response_model=CatalogueAnswer, responses=problems(422, 500)
@@ -149,23 +155,32 @@ def _recommend_request(services: Services, body: RecommendBody) -> RecommendRequ
         exploration=body.exploration,
         category_cap=body.category_cap,
         brand_cap=body.brand_cap,
+        sources=None if body.sources is None else frozenset(body.sources),
         explain=body.explain,
     )
 
 
 def _list(recommendation: Recommendation) -> Response:
-    items = [
-        {"item_id": item.item_id, "score": item.score, "sources": item.sources}
-        | ({} if item.reason is None else {"reason": item.reason})
-        for item in recommendation.items
-    ]
     return _json(
         {
             "request_id": recommendation.request_id,
             "model_version": recommendation.model_version,
-            "items": items,
+            "items": [_place(item) for item in recommendation.items],
         }
     )
+
+
+def _place(item: RecommendedItem) -> dict[str, object]:
+    place: dict[str, object] = {
+        "item_id": item.item_id,
+        "score": item.score,
+        "sources": item.sources,
+    }
+    if item.reason is not None:
+        place["reason"] = item.reason
+    if item.explanation is not None:
+        place["explanation"] = item.explanation
+    return place
 
 
 def _item(item: Item) -> orjson.Fragment:

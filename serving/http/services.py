@@ -33,6 +33,7 @@ class Services:
     not_ready: says why requests cannot be answered yet; empty where they can.
     max_future: an event further ahead of the clock is rejected.
     event_types: the types that are accepted; empty accepts every type.
+    attributed_places: as in `ServingSettings`.
     """
 
     recommender: Recommender
@@ -46,5 +47,6 @@ class Services:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     max_future: timedelta = timedelta(days=1)
     event_types: frozenset[str] = frozenset()
+    attributed_places: int = 1_000_000
     wait_seconds: float = 10.0
     tensorflow_serving: TensorFlowServingSettings = field(default_factory=TensorFlowServingSettings)

@@ -8,6 +8,10 @@ import numpy.typing as npt
 from serving.candidates import RowScores, Scores
 from serving.item_rows import UNKNOWN, ItemRows, Rows
 
+Places = npt.NDArray[np.int64]
+Contributions = npt.NDArray[np.float32]
+"""float32 [num_history_items, num_rows]: what each item of a history adds to a row's score."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NeighbourTable:
@@ -39,15 +43,40 @@ class ItemNeighbours:
 
     def scores(self, rows: Rows, weights: Scores) -> RowScores:
         """Return the sum of weights[i] times the neighbours of rows[i], for every row."""
-        known = (rows >= 0) & (rows < len(self._candidates))
-        candidates = self._candidates[rows[known]]
-        weights = weights[known][candidates >= 0]
+        _, neighbours, scores = self._entries(rows, weights)
+        return RowScores.summed(neighbours, scores)
+
+    def contributions(self, rows: Rows, weights: Scores, to: Rows) -> Contributions:
+        """Return float32 [len(rows), len(to)]: what each of `rows` adds to the score of `to`."""
+        places, neighbours, scores = self._entries(rows, weights)
+        return placed_contributions(places, neighbours, scores, len(rows), to)
+
+    def _entries(self, rows: Rows, weights: Scores) -> tuple[Places, Rows, Scores]:
+        """Return all entries of `rows`: the place in `rows`, the neighbour, and what it gets."""
+        places = np.flatnonzero((rows >= 0) & (rows < len(self._candidates)))
+        candidates = self._candidates[rows[places]]
+        places = places[candidates >= 0]
         candidates = candidates[candidates >= 0]
         starts, ends = self._starts[candidates], self._starts[candidates + 1]
         lengths = ends - starts
         # Positions of all the entries, one slice after the other.
         offsets = np.cumsum(lengths) - lengths
         entries = np.arange(lengths.sum()) + np.repeat(starts - offsets, lengths)
-        return RowScores.summed(
-            self._rows[entries], self._weights[entries] * np.repeat(weights, lengths)
-        )
+        scores = self._weights[entries] * np.repeat(weights[places], lengths)
+        return np.repeat(places, lengths), self._rows[entries], scores
+
+
+def placed_contributions(
+    places: Places, neighbours: Rows, scores: Scores, num_rows: int, to: Rows
+) -> Contributions:
+    """Return float32 [num_rows, len(to)], the sum of scores[i] at places[i] and neighbours[i].
+
+    to: distinct rows. Neighbours that are not among them are left out, and so is a place of -1.
+    """
+    found = np.zeros((num_rows, len(to)), dtype=np.float32)
+    if len(to):
+        order = np.argsort(to)
+        at = np.minimum(np.searchsorted(to, neighbours, sorter=order), len(to) - 1)
+        named = (to[order[at]] == neighbours) & (places >= 0)
+        np.add.at(found, (places[named], order[at[named]]), scores[named])
+    return found

@@ -1,19 +1,21 @@
 """From what all sources propose to one scored list."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from serving.candidates import Candidates, Scores
+from serving.candidates import Candidates, Scores, no_scores
 from serving.fusion import Share, mixed_scores, reciprocal_rank_scores, shares_of, votes
 from serving.item_rows import Rows
 from serving.live_model import LiveModel
+from serving.ranking.attribution import FeatureEffect, feature_effects
 from serving.ranking.features import ranking_features
+from serving.ranking.ranking import Ranker
 from serving.settings import ServingSettings
 from serving.sources.buy_again import BuyAgainSource
-from serving.sources.candidate_source import CandidateSource, Context
+from serving.sources.candidate_source import CandidateSource, Context, HistorySource
 from serving.sources.category import CategorySource
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.item_neighbours import ItemNeighboursSource
@@ -87,31 +89,47 @@ class RankingStage:
         self._trending = trending
         self.two_tower = TwoTowerSource(settings)
         self._weights[self.two_tower.name] = 1.0
-        every: tuple[CandidateSource, ...] = (
+        ease, text = ItemNeighboursSource("ease"), ItemNeighboursSource("text")
+        transitions = ItemNeighboursSource("transitions")
+        buy_again, category = BuyAgainSource(settings), CategorySource(trending)
+        self.of_history: tuple[HistorySource, ...] = (
+            ease,
+            transitions,
+            text,
+            buy_again,
+            co_visitation,
+        )
+        self._every: tuple[CandidateSource, ...] = (
             self.two_tower,
-            ItemNeighboursSource("ease"),
-            ItemNeighboursSource("transitions"),
-            ItemNeighboursSource("text"),
-            BuyAgainSource(settings),
-            CategorySource(trending),
+            ease,
+            transitions,
+            text,
+            buy_again,
+            category,
             co_visitation,
             trending,
         )
-        self.sources = [each for each in every if each.name in self._settings.sources]
+        self.sources = [each for each in self._every if each.name in self._settings.sources]
 
     def rank(self, context: Context, count: int) -> Ranked:
         """Return up to `count` of the allowed rows; more of them follow after the same first.
 
         The candidates do not depend on `count`, so that pages neither repeat nor miss. Behind
-        them the two-tower's list goes on. Empty where nothing is known of the user.
+        them the two-tower's list goes on, where it is asked. Empty where nothing is known of the
+        user. A source that the context asks alone answers with its own list.
         """
+        asked = self._asked(context.model, context.sources)
+        if context.sources is not None and len(asked) == 1:
+            (source,) = asked
+            found = source.propose(context, count)
+            return Ranked(found.rows, found.scores, [(source.name,)] * len(found))
         if context.query is None:
             return Ranked(np.empty(0, np.int64), np.empty(0, np.float32), [])
         pool, scores = self.scored(context)
         order = np.argsort(-scores, kind="stable")[:count]
         rows, scores = pool.rows[order], scores[order]
         sources = pool.proposers(rows)
-        if (missing := count - len(rows)) > 0:
+        if (missing := count - len(rows)) > 0 and self.two_tower in asked:
             more = self.two_tower.propose(context, len(pool.rows) + missing)
             behind = np.flatnonzero(~np.isin(more.rows, pool.rows))[:missing]
             floor = scores[-1] if len(scores) else np.float32(np.inf)
@@ -122,12 +140,27 @@ class RankingStage:
 
     def scored(self, context: Context) -> tuple[Pool, Scores]:
         """Return the candidates for a user something is known of, with their scores."""
-        pool = self._pool(context, self._asked(context.model))
+        pool = self._pool(context, self._asked(context.model, context.sources))
         return pool, self._score(pool, context)
 
     def pool(self, context: Context) -> Pool:
         """Return what all sources propose for a user something is known of."""
         return self._pool(context, self.sources)
+
+    def effects(self, context: Context, rows: Rows) -> dict[int, list[FeatureEffect]]:
+        """Return the `feature_effects` on each of `rows` that the ranker has scored.
+
+        Empty where no ranker orders the list.
+        """
+        asked = self._asked(context.model, context.sources)
+        ranker = self._ranker(context.model)
+        if ranker is None or context.query is None or (context.sources and len(asked) == 1):
+            return {}
+        pool = self._pool(context, asked)
+        features = self.features(pool, ranker.sources, context)
+        rows = rows[np.isin(rows, pool.rows)]
+        found = feature_effects(ranker, features, np.searchsorted(pool.rows, rows))
+        return dict(zip(rows.tolist(), found, strict=True))
 
     def _pool(self, context: Context, sources: Sequence[CandidateSource]) -> Pool:
         sizes = {self.two_tower.name: self._pool_size}
@@ -139,39 +172,43 @@ class RankingStage:
             context,
         )
 
-    def reads_events(self, model: LiveModel) -> bool:
-        """Return whether the user's events matter to the list, and not the query alone."""
-        return any(source.name in OF_EVENTS for source in self._asked(model))
+    def reads_events(self, model: LiveModel, sources: Collection[str] | None = None) -> bool:
+        """Return whether the user's events matter to the list, and not the query alone.
+
+        sources: the only ones to ask; None asks those of the settings.
+        """
+        return any(source.name in OF_EVENTS for source in self._asked(model, sources))
 
     def features(
         self, pool: Pool, sources: Sequence[str], context: Context
     ) -> npt.NDArray[np.float32]:
         """Return the features of the pool; a source that is off says 0 of everything."""
-        nothing = np.zeros(len(pool.rows), dtype=np.float32)
-        scores = {name: pool.scores.get(name, nothing) for name in sources}
+        scores = {name: pool.scores.get(name, no_scores(pool.rows)) for name in sources}
         return ranking_features(pool.rows, scores, context, self._trending)
 
-    def _asked(self, model: LiveModel) -> list[CandidateSource]:
-        if self._is_learned(model):
+    def _asked(
+        self, model: LiveModel, sources: Collection[str] | None
+    ) -> Sequence[CandidateSource]:
+        if sources is not None:
+            return [each for each in self._every if each.name in sources]
+        if self._ranker(model) is not None:
             return self.sources
         # Without a ranker a source counts by its weight alone.
         return [each for each in self.sources if self._weights.get(each.name)]
 
-    def _is_learned(self, model: LiveModel) -> bool:
-        has_ranker = model.ranking is not None and model.ranking.ranker is not None
-        return has_ranker and self._settings.learned
+    def _ranker(self, model: LiveModel) -> Ranker | None:
+        return model.ranking.ranker if model.ranking and self._settings.learned else None
 
     def _score(self, pool: Pool, context: Context) -> Scores:
-        ranking, settings = context.model.ranking, self._settings
-        if ranking and ranking.ranker and self._is_learned(context.model):
-            features = self.features(pool, ranking.ranker.sources, context)
-            return ranking.ranker.score(features)
+        settings, ranker = self._settings, self._ranker(context.model)
+        if ranker is not None:
+            return ranker.score(self.features(pool, ranker.sources, context))
         rows_of = {name: each.rows for name, each in pool.proposals.items()}
         if settings.fusion == "voting":
             return votes(pool.rows, rows_of, self._weights)
         if settings.fusion == "reciprocal_rank":
             return reciprocal_rank_scores(pool.rows, rows_of, self._weights)
-        own = self.two_tower.score_of(context, pool.rows)
+        own = pool.scores.get(self.two_tower.name, no_scores(pool.rows))
         shares = [
             Share(weight, shares_of(pool.rows, each.rows, each.scores))
             for name, weight in settings.weights.items()

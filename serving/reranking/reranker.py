@@ -18,7 +18,7 @@ from serving.reranking.diversity import DeterminantalGain, MarginalRelevance
 from serving.reranking.exploration import explored
 from serving.reranking.greedy import Floats, Term, greedy_order, relevance_of
 from serving.reranking.placement import Placed, Promotion, place
-from serving.reranking.settings import FactorRule, PinRule, PromoteRule, Rule
+from serving.reranking.settings import FactorRule, ListName, PinRule, PromoteRule, Rule
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
 from serving.sources.new_arrivals import NewArrivalsSource
@@ -36,12 +36,14 @@ class Reranker:
 
     Nothing is shown that the context does not allow. Every step gives a longer list the same
     beginning, so that pages neither repeat nor miss. Safe for many threads.
+
+    list_name: the list whose rules are applied.
     """
 
-    def __init__(self, settings: ServingSettings) -> None:
+    def __init__(self, settings: ServingSettings, list_name: ListName = "recommend") -> None:
         self._defaults = settings.reranking
         self._size = settings.rerank_size
-        self._rules = settings.rules
+        self._rules = tuple(rule for rule in settings.rules if list_name in rule.lists)
         self._new_arrivals = NewArrivalsSource(settings)
         self._refused: set[str] = set()
         self._logger = structlog.get_logger(__name__)

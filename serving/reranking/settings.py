@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import combinations
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import polars as pl
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -14,6 +14,8 @@ from serving.requests import MAX_LIMIT
 
 Knob = Annotated[float, Field(ge=0, le=1)]
 CapSize = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
+
+ListName = Literal["recommend", "similar", "trending"]
 
 
 def _compiled(sql: str) -> str:
@@ -30,7 +32,8 @@ RuleFilter = Annotated[str, Field(min_length=1, max_length=MAX_LENGTH), AfterVal
 class _Rule(BaseModel):
     """A rule holds for the items that `filter` is true of, from `valid_from` until `valid_until`.
 
-    filter: as a request has it. The times are RFC 3339, each may be left out.
+    filter: as a request has it. The times are RFC 3339, each may be left out. lists: which it is
+    about.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -38,6 +41,7 @@ class _Rule(BaseModel):
     filter: RuleFilter
     valid_from: Timestamp | None = None
     valid_until: Timestamp | None = None
+    lists: Annotated[tuple[ListName, ...], Field(min_length=1)] = ("recommend",)
 
     @model_validator(mode="after")
     def _begins_before_it_ends(self) -> "_Rule":
@@ -119,7 +123,12 @@ class RerankingSettings(BaseModel):
 
 
 def check_rules(rules: Sequence[Rule]) -> None:
-    """Raise ValueError for rules that cannot all hold at one time."""
+    """Raise ValueError for rules that cannot all hold at one time, for any list."""
+    for name in get_args(ListName):
+        _check_list([rule for rule in rules if name in rule.lists])
+
+
+def _check_list(rules: Sequence[Rule]) -> None:
     pins = [rule for rule in rules if isinstance(rule, PinRule)]
     for one, other in combinations(pins, 2):
         if one.place == other.place and one.overlaps(other):

@@ -2,9 +2,12 @@
 
 import numpy as np
 
-from serving.candidates import NOTHING, Candidates, RowScores
+from serving.candidates import NOTHING, Candidates, RowScores, Scores
+from serving.item_rows import Rows
+from serving.ranking.item_neighbours import Contributions
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
+from serving.user_acts import UserActs
 
 
 class BuyAgainSource:
@@ -17,8 +20,16 @@ class BuyAgainSource:
 
     def propose(self, context: Context, count: int) -> Candidates:
         """Return up to `count` of the allowed rows by events times exp(-age / `buy_again_days`)."""
-        acts = context.acts
-        if not len(acts):
+        if not len(context.acts):
             return NOTHING
-        scores = (acts.counts * acts.decayed(self._days)).astype(np.float32)
-        return RowScores(acts.rows, scores).candidates(context.allowed, count)
+        found = RowScores(context.acts.rows, self._scores(context.acts))
+        return found.candidates(context.allowed, count)
+
+    def contributions(self, context: Context, rows: Rows) -> Contributions:
+        """Return the score of each row at its own place in the history."""
+        acts = context.acts
+        is_itself = acts.rows[:, None] == rows
+        return np.where(is_itself, self._scores(acts)[:, None], np.float32(0))
+
+    def _scores(self, acts: UserActs) -> Scores:
+        return acts.counts * acts.decayed(self._days)

@@ -10,8 +10,9 @@ import numpy.typing as npt
 from feature_repo.history import HistoryEvent
 from serving.candidates import Candidates
 from serving.catalogue import CatalogueView
-from serving.item_rows import Mask
+from serving.item_rows import Mask, Rows
 from serving.live_model import LiveModel
+from serving.ranking.item_neighbours import Contributions
 from serving.user_acts import NO_ACTS, UserActs
 
 
@@ -21,7 +22,8 @@ class Context:
 
     allowed: bool [num_rows], what may be shown. filtered: whether a filter narrowed it.
     query: float32 [dimension], or None where nothing is known of the user. events: the user's,
-        oldest first, as far as they were read. acts: the same by item.
+        oldest first, as far as they were read. acts: the same by item. sources: the only ones
+        to ask; None asks those of the settings.
     """
 
     model: LiveModel
@@ -32,6 +34,7 @@ class Context:
     at: datetime
     events: tuple[HistoryEvent, ...] = ()
     acts: UserActs = NO_ACTS
+    sources: frozenset[str] | None = None
 
 
 class CandidateSource(Protocol):
@@ -44,4 +47,15 @@ class CandidateSource(Protocol):
 
     def propose(self, context: Context, count: int) -> Candidates:
         """Return up to `count` of the allowed rows; more of them follow after the same first."""
+        ...
+
+
+class HistorySource(CandidateSource, Protocol):
+    """A source whose scores are sums over the items of the history."""
+
+    def contributions(self, context: Context, rows: Rows) -> Contributions:
+        """Return float32 [len(context.acts), len(rows)]; summed over axis 0, the scores of `rows`.
+
+        rows: distinct.
+        """
         ...

@@ -10,6 +10,7 @@ from feature_repo.history import HistoryEvent
 from feature_repo.online_features import CoVisitation
 from serving.candidates import Candidates, RowScores
 from serving.item_rows import ItemRows, Rows
+from serving.ranking.item_neighbours import Contributions, placed_contributions
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
 
@@ -55,15 +56,34 @@ class CoVisitationSource:
 
     def neighbours_of(self, events: Sequence[HistoryEvent]) -> RowScores:
         """Return all neighbours of a history's newest events with their shares."""
-        weights = self._weights(events[-self._events :])
-        known = [(*self._neighbours[item_id], weight) for item_id, weight in weights.items()
-                 if item_id in self._neighbours]  # fmt: skip
+        known = self._known(events)
         return RowScores.summed(
-            np.concatenate([np.empty(0, np.int64), *(rows for rows, _, _ in known)]),
-            np.concatenate(
-                [np.empty(0, np.float32), *(each * weight for _, each, weight in known)]
-            ),
+            np.concatenate([np.empty(0, np.int64), *(rows for _, rows, _ in known)]),
+            np.concatenate([np.empty(0, np.float32), *(shares for _, _, shares in known)]),
         )
+
+    def contributions(self, context: Context, rows: Rows) -> Contributions:
+        """Return the summands of the scores of `rows`, by item of `context.acts`."""
+        known = self._known(context.events)
+        places = context.acts.places_of(self._rows.rows_of(item_id for item_id, _, _ in known))
+        lengths = [len(neighbours) for _, neighbours, _ in known]
+        return placed_contributions(
+            np.repeat(places, lengths),
+            np.concatenate([np.empty(0, np.int64), *(rows for _, rows, _ in known)]),
+            np.concatenate([np.empty(0, np.float32), *(shares for _, _, shares in known)]),
+            len(context.acts),
+            rows,
+        )
+
+    def _known(self, events: Sequence[HistoryEvent]) -> list[tuple[str, Rows, Shares]]:
+        """Return the items of the newest events that have neighbours, with their weighed shares."""
+        weights = self._weights(events[-self._events :])
+        found = [(item_id, self._neighbours.get(item_id)) for item_id in weights]
+        return [
+            (item_id, each[0], each[1] * np.float32(weights[item_id]))
+            for item_id, each in found
+            if each is not None
+        ]
 
     def _weights(self, events: Sequence[HistoryEvent]) -> dict[str, float]:
         """Return what each item of the history counts for; they sum to 1."""

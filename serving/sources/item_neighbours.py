@@ -1,6 +1,10 @@
 """What goes with the items of the user's history, as a bundle has learned it."""
 
+import numpy as np
+
 from serving.candidates import NOTHING, Candidates
+from serving.item_rows import Rows
+from serving.ranking.item_neighbours import Contributions, ItemNeighbours
 from serving.sources.candidate_source import Context
 
 
@@ -12,9 +16,19 @@ class ItemNeighboursSource:
 
     def propose(self, context: Context, count: int) -> Candidates:
         """Return up to `count` of the allowed rows by their positive sums."""
-        ranking = context.model.ranking
-        table = ranking.neighbours.get(self.name) if ranking else None
+        table = self._table(context)
         if table is None or not len(context.acts):
             return NOTHING
         found = table.scores(context.acts.rows, context.acts.decayed(table.days))
         return found.candidates(context.allowed, count)
+
+    def contributions(self, context: Context, rows: Rows) -> Contributions:
+        """Return the summands of the scores of `rows`, by item of `context.acts`."""
+        acts, table = context.acts, self._table(context)
+        if table is None:
+            return np.zeros((len(acts), len(rows)), dtype=np.float32)
+        return table.contributions(acts.rows, acts.decayed(table.days), rows)
+
+    def _table(self, context: Context) -> ItemNeighbours | None:
+        ranking = context.model.ranking
+        return ranking.neighbours.get(self.name) if ranking else None

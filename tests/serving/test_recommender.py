@@ -11,14 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from feature_repo.history import HistoryEvent, UserHistory
-from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
+from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics, UserEmbedding
 from feature_repo.schema import microseconds
 from serving.catalogue import Catalogue
 from serving.live_model import LiveModel, ModelHolder
 from serving.ranking.settings import SOURCES, RankingSettings
-from serving.recommender import Recommender
 from serving.reload import open_current
 from serving.requests import (
     InvalidArgumentError,
@@ -29,50 +27,14 @@ from serving.requests import (
 )
 from serving.scann_index import ScannIndex
 from serving.settings import ServingSettings
-from serving.sources.co_visitation import CoVisitationSource
-from serving.sources.trending import TrendingSource
-from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle, tiny_items
+from tests.support.tiny_bundle import build_tiny_bundle, tiny_items
+from tests.support.tiny_recommender import NOW, SHOPPER, Shop, event
 
-NOW = CREATED_AT + timedelta(hours=1)
 ITEMS = {item.item_id: item for item in tiny_items(600)}
 SETTINGS = ServingSettings(pool_size=40, rerank_size=30)
 
-
-def event(item_id: str, age: int = 60, event_type: str = "view") -> HistoryEvent:
-    moment = microseconds(NOW - timedelta(seconds=age))
-    return HistoryEvent(moment, f"{item_id}-{age}", item_id, event_type, 0.0)
-
-
-# i0, i5, ... are shoes; i1, i6, ... are kettles.
-SHOPPER = UserHistory("shopper", (event("i0", 90), event("i5", 60, "purchase")))
 # i8 is a lamp, i11 is sold out.
 TOGETHER = CoVisitation("i5", microseconds(NOW), ("i8", "i11", "gone"), (9.0, 2.0, 1.0))
-LOST = UserHistory("lost", (event("gone"),))
-
-
-class Shop:
-    def __init__(self, holder: ModelHolder, catalogue: Catalogue) -> None:
-        self.holder, self.catalogue = holder, catalogue
-        self.online = InMemoryOnlineFeatures()
-        self.online.push([SHOPPER, LOST])
-        self.trending = TrendingSource(catalogue.rows, SETTINGS)
-        self.co_visitation = CoVisitationSource(catalogue.rows, SETTINGS)
-        self.recommender = self.recommender_with(SETTINGS)
-
-    def recommender_with(self, settings: ServingSettings) -> Recommender:
-        return Recommender(
-            self.holder,
-            self.catalogue,
-            self.online,
-            self.trending,
-            self.co_visitation,
-            settings,
-            lambda: NOW,
-        )
-
-    def ids(self, user_id: str | None = "shopper", **changes: object) -> list[str]:
-        request = replace(RecommendRequest("r", user_id), **changes)  # type: ignore[arg-type]
-        return [item.item_id for item in self.recommender.recommend(request).items]
 
 
 @pytest.fixture(scope="module", params=["exact", "scann"])
@@ -96,7 +58,7 @@ def opened(
 @pytest.fixture
 def shop(opened: tuple[ModelHolder, Catalogue]) -> Iterator[Shop]:
     holder, catalogue = opened
-    yield Shop(holder, catalogue)
+    yield Shop(holder, catalogue, SETTINGS)
     catalogue.upsert([item for item in ITEMS.values() if item.item_id not in catalogue])
 
 
@@ -455,6 +417,45 @@ def test_similar_items_are_the_nearest_by_cosine(shop: Shop) -> None:
     )
     with pytest.raises(UnknownItemError, match="Received: 'i9999'"):
         shop.recommender.similar(SimilarRequest("r", "i9999"))
+
+
+EVERYWHERE = [rule | {"lists": ["recommend", "similar", "trending"]} for rule in RULES]
+
+
+@pytest.mark.parametrize("name", ["similar", "trending"])
+def test_rules_hold_for_the_lists_that_they_are_about(shop: Shop, name: str) -> None:
+    moment = microseconds(NOW)
+    shop.trending.update(
+        [ItemStatistics(f"i{n}", moment, ("view",), (1.0,), (n,), (1.0,)) for n in range(100)]
+    )
+
+    def answered(offset: int, limit: int) -> dict[str, tuple[str, ...]]:
+        page = {"limit": limit, "offset": offset}
+        if name == "similar":
+            answer = shop.recommender.similar(SimilarRequest("r", "i2", **page))
+        else:
+            answer = shop.recommender.trending(TrendingRequest("r", **page))
+        return {item.item_id: item.sources for item in answer.items}
+
+    plain = answered(0, 20)
+    assert answered(0, 20) == plain
+    reranking(shop, RULES)  # about `recommend`
+    assert answered(0, 20) == plain
+    reranking(shop, EVERYWHERE)
+    found = answered(0, 20)
+    ids = list(found)
+    assert (ids[1], found["i3"][-1]) == ("i3", "pinned")
+    assert (ITEMS[ids[14]].brand, found[ids[14]][-1]) == ("kiwi", "pinned")
+    assert sum(ITEMS[item_id].categories[0] == "lamps" for item_id in ids) >= 4
+    odd = sum(ITEMS[item_id].tags == () for item_id in ids)
+    assert odd > sum(ITEMS[item_id].tags == () for item_id in plain)
+    pages = [item_id for offset in range(0, 130, 13) for item_id in answered(offset, 13)]
+    assert pages == list(answered(0, 130))
+    assert len(set(pages)) == len(pages)
+    sixth = list(plain)[5]
+    boost = {"kind": "boost", "filter": f"item_id = '{sixth}'", "factor": 1e6, "lists": [name]}
+    reranking(shop, [boost])
+    assert next(iter(answered(0, 5))) == sixth
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,11 @@ import tensorflow as tf
 from feature_repo.candidate_features import candidate_features
 from feature_repo.schema import Item
 from serving import bundle as bundles
+from serving.ranking.bundle_files import RankingData, write_ranking
+from serving.ranking.feature_names import feature_names
+from serving.ranking.item_neighbours import NeighbourTable
+from serving.ranking.item_signals import SIGNALS
+from serving.ranking.settings import SOURCES
 
 TEXT_DIMENSION = 384
 BUCKETS = 512
@@ -39,6 +44,26 @@ def tiny_items(count: int = 60, start: int = 0) -> list[Item]:
     ]
 
 
+def tiny_ranking(num_items: int, *, has_ranker: bool = True) -> RankingData:
+    """Tables in which "ease" leads from each item to the next two, "text" to those 5 and 10 on."""
+    numbers = np.arange(num_items)
+
+    def table(steps: tuple[int, int], days: float) -> NeighbourTable:
+        neighbours = (numbers[:, None] + steps).astype(np.int32) % num_items
+        weights = np.tile(np.array([1.0, 0.25], np.float32), num_items)
+        return NeighbourTable(2 * np.arange(num_items + 1), neighbours.ravel(), weights, days)
+
+    signals = np.random.default_rng(0).random((num_items, len(SIGNALS))).astype(np.float32)
+    tables = {"ease": table((1, 2), 30.0), "text": table((5, 10), 60.0)}
+    return RankingData(tables, signals, SOURCES if has_ranker else ())
+
+
+def tiny_rank_weights(seed: int = 0) -> np.ndarray:
+    """What the ranker of the tiny bundle weighs each feature by: float32 [num_features]."""
+    random = np.random.default_rng(seed + 1)
+    return random.normal(size=len(feature_names(SOURCES))).astype(np.float32)
+
+
 class TinyModel(tf.Module):
     """The signatures of a bundle, without training. Two seeds give two vector spaces."""
 
@@ -50,6 +75,7 @@ class TinyModel(tf.Module):
         self.words = tf.Variable(words, trainable=False)
         self.projection = tf.Variable(projection, trainable=False)
         self.nobody = tf.Variable(projection[0] / np.linalg.norm(projection[0]), trainable=False)
+        self.rank_weights = tf.Variable(tiny_rank_weights(seed), trainable=False)
         self.top_k = top_k
 
     def hold(self, item_ids: Sequence[str], embeddings: np.ndarray) -> None:
@@ -130,6 +156,10 @@ class TinyModel(tf.Module):
             best = tf.math.top_k(scores, k=self.top_k)
             return {"item_ids": tf.gather(self.item_ids, best.indices), "scores": best.values}
 
+        @tf.function
+        def rank(features: Any) -> Any:
+            return {"scores": tf.linalg.matvec(features, self.rank_weights)}
+
         def concrete(function: Any, **specs: Any) -> Any:
             named = {name: spec(given, name) for name, given in specs.items()}
             return function.get_concrete_function(**named)
@@ -151,6 +181,9 @@ class TinyModel(tf.Module):
                 query_text_embedding=text_embeddings,
             ),
             bundles.RECOMMEND: concrete(recommend, **asked, query_text=texts),
+            bundles.RANK: concrete(
+                rank, features=tf.TensorSpec([None, *self.rank_weights.shape], tf.float32)
+            ),
         }
 
 
@@ -165,8 +198,12 @@ def build_tiny_bundle(
     embeddings: np.ndarray | None = None,
     counts: np.ndarray | None = None,
     omit_signature: str | None = None,
+    ranking: RankingData | None = None,
 ) -> Path:
-    """Publish a bundle of `items` (default: `tiny_items()`) in `folder`; return where it lies."""
+    """Publish a bundle of `items` (default: `tiny_items()`) in `folder`; return where it lies.
+
+    ranking: as `tiny_ranking` makes it; by default the bundle has nothing to rank by.
+    """
     items = tiny_items() if items is None else list(items)
     model = TinyModel(dimension, seed, min(TOP_K, len(items)))
     if embeddings is None:
@@ -185,8 +222,11 @@ def build_tiny_bundle(
         data_window=bundles.DataWindow(start=None, end=None, events=0),
         metrics={"ndcg@10": 0.5},
         model={"name": "tiny"},
+        ranking=ranking.part if ranking else None,
     )
     signatures = model.signatures()
+    if ranking is None or not ranking.sources:
+        del signatures[bundles.RANK]
     if omit_signature is not None:
         del signatures[omit_signature]
     with bundles.building(folder, manifest.version) as draft:
@@ -194,6 +234,8 @@ def build_tiny_bundle(
         counts = np.zeros(len(items), np.int64) if counts is None else counts
         bundles.write_candidates(draft, [item.item_id for item in items], embeddings, counts)
         bundles.write_items(draft, items)
+        if ranking is not None:
+            write_ranking(draft, ranking)
         path = bundles.publish(folder, draft, manifest)
     if current:
         bundles.set_current(folder, path.name)

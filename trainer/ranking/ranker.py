@@ -4,6 +4,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
 from serving.ranking.feature_names import feature_names
@@ -11,6 +12,11 @@ from serving.ranking.ranking import Ranker
 from serving.ranking.settings import SOURCES
 from trainer.ranking.examples import Examples
 from trainer.ranking.settings import RankerSettings
+
+Floats = npt.NDArray[np.float32]
+
+BOUNDLESS = np.float32(1e30)
+"""A variance beside which every value is 0."""
 
 
 def train_ranker(examples: Examples, settings: RankerSettings, seed: int = 0) -> keras.Model:
@@ -21,7 +27,7 @@ def train_ranker(examples: Examples, settings: RankerSettings, seed: int = 0) ->
     """
     keras.utils.set_random_seed(seed)
     model = blank_ranker(settings)
-    model.get_layer("normalization").adapt(examples.features)
+    _adapt(model.get_layer("normalization"), examples.features)
     steps = settings.epochs * -(-len(examples.labels) // settings.batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
     model.compile(
@@ -38,6 +44,17 @@ def train_ranker(examples: Examples, settings: RankerSettings, seed: int = 0) ->
         verbose=0,
     )
     return model
+
+
+def _adapt(normalization: keras.layers.Normalization, features: Floats) -> None:
+    """Scale features by their spread; one that is the same in all examples says nothing.
+
+    It has taught nothing. Divided by a spread of 0, its first other value would drown all others.
+    """
+    normalization.adapt(features)
+    constant = features.min(axis=0) == features.max(axis=0)
+    normalization.adapt_variance.assign(np.where(constant, BOUNDLESS, features.var(axis=0)))
+    normalization.finalize_state()
 
 
 def as_ranker(model: keras.Model) -> Ranker:

@@ -1,5 +1,6 @@
 """API v1 as a client sees it, over a whole shop in this process."""
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -118,6 +119,45 @@ def test_an_answer_explains_itself(client: TestClient, user_id: str) -> None:
     )
     assert all(item["sources"] for item in answer["items"])
     assert "because you viewed" in answer["items"][0]["reason"]
+    explanation = answer["items"][0]["explanation"]
+    assert [each["item_id"] for each in explanation["history"]] == ["i1"]
+    assert explanation["history"][0]["event_type"] == "view"
+    # The bundle has no ranker.
+    assert explanation["features"] == []
+    plain = client.post("/v1/recommend", json=body | {"explain": False}).json()
+    assert all(item.keys() == {"item_id", "score", "sources"} for item in plain["items"])
+
+
+def test_a_source_can_be_asked_alone(client: TestClient, user_id: str) -> None:
+    post_events(client, view(user_id, "i1"))
+    body = {"user_id": user_id, "sources": ["buy_again"]}
+    items = client.post("/v1/recommend", json=body).json()["items"]
+    assert [(item["item_id"], item["sources"]) for item in items] == [("i1", ["buy_again"])]
+    refused = client.post("/v1/recommend", json=body | {"sources": ["ease", "easy"]})
+    assert refused.status_code == 422
+    (error,) = refused.json()["errors"]
+    assert (error["field"], error["value"]) == ("sources.1", "easy")
+
+
+def test_what_people_do_with_a_list_is_counted_for_its_sources(
+    client: TestClient, user_id: str
+) -> None:
+    def total(series: str) -> float:
+        lines = re.findall(rf"^riverrun_source_{series}.* (.*)$", metrics(), re.MULTILINE)
+        return sum(map(float, lines))
+
+    def metrics() -> str:
+        return client.get("/metrics").text
+
+    post_events(client, view(user_id, "i1"))
+    places, acts = total("places_total"), total("acts_total")
+    answer = client.post("/v1/recommend", json={"user_id": user_id, "limit": 7}).json()
+    assert total("places_total") == pytest.approx(places + 7)
+    shown, request_id = answer["items"][0]["item_id"], answer["request_id"]
+    for _ in range(2):
+        post_events(client, view(user_id, shown, request_id=request_id))
+    post_events(client, view(user_id, "not-shown", request_id=request_id))
+    assert total("acts_total") == pytest.approx(acts + 1)
 
 
 def test_an_item_comes_is_changed_and_goes(client: TestClient) -> None:

@@ -38,6 +38,9 @@ MAY, JUNE = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
         ),
         ([PROMOTE, PROMOTE], r"at most 1 in all at a time\. Received: 1\.2"),
         ([PROMOTE | {"valid_from": MAY}, PROMOTE], "Received: 1.2"),
+        ([PIN | {"lists": ["search"]}], r"(?s)pin\.lists"),
+        ([PIN | {"lists": []}], r"(?s)pin\.lists"),
+        ([PIN, PIN | {"lists": ["similar", "recommend"]}], "one item to a place at a time"),
     ],
 )
 def test_a_rule_that_cannot_hold_is_refused(rules: list[dict[str, Any]], message: str) -> None:
@@ -52,6 +55,8 @@ def test_a_rule_that_cannot_hold_is_refused(rules: list[dict[str, Any]], message
         [PIN | {"valid_until": MAY}, PIN | {"valid_from": MAY}],
         [PROMOTE | {"valid_until": MAY}, PROMOTE | {"valid_from": MAY}],
         [PROMOTE, PROMOTE | {"share": 0.4}],
+        [PIN, PIN | {"lists": ["similar"]}, PIN | {"lists": ["trending"]}],
+        [PROMOTE, PROMOTE | {"lists": ["similar"]}],
         [PROMOTE | {"filter": "attributes.sponsored"}],
         [PIN | {"filter": "title = 'Thé à la menthe — 薄荷茶'"}],
     ],

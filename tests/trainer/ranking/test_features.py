@@ -144,6 +144,26 @@ def test_a_ranker_learns_which_source_to_trust(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.score(features), scores)
 
 
+def test_a_feature_that_never_varied_says_nothing(tmp_path: Path) -> None:
+    """Such as co-visitation, which is learned from the stream and has no past."""
+    random = np.random.default_rng(0)
+    names = feature_names(SOURCES)
+    silent = [number for number, name in enumerate(names) if name.startswith("co_visitation.")]
+    features = random.normal(size=(1_000, len(names))).astype(np.float32)
+    features[:, silent] = 0.3
+    labels = (features[:, names.index("ease.score")] > 1).astype(np.float32)
+    examples = Examples(features, labels, np.ones(len(labels), np.float32), 10)
+    settings = RankerSettings(epochs=1, batch_size=256)
+    model = train_ranker(examples, settings)
+    expected = as_ranker(model).score(features)
+    features[:, silent] = random.normal(size=(1_000, len(silent)))
+    np.testing.assert_allclose(as_ranker(model).score(features), expected, atol=1e-5)
+    # Gone on from its files too.
+    write_ranker(model, tmp_path / "ranker.safetensors")
+    loaded = read_ranker(tmp_path / "ranker.safetensors", settings)
+    np.testing.assert_allclose(as_ranker(loaded).score(features), expected, atol=1e-5)
+
+
 def test_who_is_judged_teaches_nothing_and_too_few_teach_no_ranker(model: TrainedModel) -> None:
     cut = tiny.START + timedelta(hours=8)
     events = tiny.tiny_interactions().frame()

@@ -1,0 +1,131 @@
+"""Why an item is in a list: the history and the features behind it, and the words for a shop."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from feature_repo.history import HistoryEvent
+from serving import reasons
+from serving.catalogue import Catalogue
+from serving.item_rows import Rows
+from serving.ranking.ranking_stage import Ranked, RankingStage
+from serving.requests import Explanation, HistoryShare
+from serving.reranking.placement import PINNED, PROMOTED
+from serving.sources.candidate_source import Context
+
+SHOWN = 3
+"""So many items of the history are named, those that weigh most first."""
+
+OFTEN = 3
+"""From so many events of one type on an item on, people do it often."""
+
+Shares = npt.NDArray[np.float32]
+
+
+class Explainer:
+    """Explains places of a list by the sources that proposed them. Safe for many threads."""
+
+    def __init__(self, stage: RankingStage, catalogue: Catalogue) -> None:
+        self._stage = stage
+        self._catalogue = catalogue
+
+    def explain(self, page: Ranked, context: Context) -> list[tuple[str | None, Explanation]]:
+        """Return words, None where there are none, and the numbers behind them for each place.
+
+        context: as the list was made from, with the user's events.
+        """
+        effects = self._stage.effects(context, page.rows)
+        ids = self._catalogue.rows.ids_of(page.rows).tolist()
+        history = self._history(page, context)
+        first = {shares[0].item_id for shares in history if shares}
+        acts = _Acts.of(
+            context.events, dict(zip(first, self._catalogue.titles(first), strict=True))
+        )
+        columns = zip(page.rows.tolist(), ids, page.sources, history, strict=True)
+        return [
+            (
+                self._words(item_id, sources, shares, acts),
+                Explanation(shares, tuple(effects.get(row, ()))),
+            )
+            for row, item_id, sources, shares in columns
+        ]
+
+    def _history(self, page: Ranked, context: Context) -> list[tuple[HistoryShare, ...]]:
+        newest = {event.item_id: event.event_type for event in context.events}
+        ids = self._catalogue.rows.ids_of(context.acts.rows).tolist()
+        return [
+            tuple(
+                HistoryShare(ids[place], newest[ids[place]], float(column[place]))
+                for place in np.argsort(-column, kind="stable")[:SHOWN].tolist()
+                if column[place] > 0
+            )
+            for column in self._shares(page, context).T
+        ]
+
+    def _shares(self, page: Ranked, context: Context) -> Shares:
+        """Return float32 [len(acts), len(page)], what share each item of the history has.
+
+        Of what a source adds up over the history, averaged over those that proposed the row;
+        where the two-tower alone did, which adds up nothing, of the cosines that are positive.
+        """
+        shares = np.zeros((len(context.acts), len(page.rows)), dtype=np.float32)
+        for source in self._stage.of_history:
+            proposed = np.flatnonzero([source.name in by for by in page.sources])
+            if len(proposed):
+                found = source.contributions(context, page.rows[proposed])
+                shares[:, proposed] += _normalised(np.maximum(found, 0))
+        tower = self._stage.two_tower.name
+        rest = np.flatnonzero(
+            [
+                tower in by and not total
+                for by, total in zip(page.sources, shares.sum(axis=0), strict=True)
+            ]
+        )
+        if len(rest):
+            shares[:, rest] = np.maximum(_cosines(context, page.rows[rest]), 0)
+        return _normalised(shares)
+
+    def _words(
+        self, item_id: str, sources: Sequence[str], shares: Sequence[HistoryShare], acts: "_Acts"
+    ) -> str | None:
+        if sources[-1] in (PINNED, PROMOTED):
+            return reasons.PICKED
+        if newest := acts.newest.get(item_id):
+            return reasons.again(newest, often=acts.counts[item_id, newest] >= OFTEN)
+        if shares:
+            return f"because {reasons.did(shares[0].event_type, acts.titles[shares[0].item_id])}"
+        if "category" in sources and (item := self._catalogue.get(item_id)) and item.categories:
+            return reasons.POPULAR_IN.format(item.categories[0])
+        return next((reasons.GENERAL[each] for each in sources if each in reasons.GENERAL), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Acts:
+    """What a user last did with each item, how often, and what the items to be named are called."""
+
+    newest: Mapping[str, str]
+    counts: Counter[tuple[str, str]]
+    titles: Mapping[str, str]
+
+    @classmethod
+    def of(cls, events: Sequence[HistoryEvent], titles: Mapping[str, str]) -> "_Acts":
+        acts = [(event.item_id, event.event_type) for event in events]
+        return cls(dict(acts), Counter(acts), titles)
+
+
+def _cosines(context: Context, rows: Rows) -> Shares:
+    """Return float32 [len(acts), len(rows)]; 0 where there is no embedding."""
+    table, space = context.model.table, context.model.space
+    acted, _ = table.embeddings_of_rows(context.acts.rows)
+    candidates, _ = table.embeddings_of_rows(rows)
+    cosines: Shares = space.tastes(acted) @ space.tastes(candidates).T
+    return cosines
+
+
+def _normalised(shares: Shares) -> Shares:
+    totals = shares.sum(axis=0)
+    normalised: Shares = np.divide(shares, totals, out=np.zeros_like(shares), where=totals > 0)
+    return normalised

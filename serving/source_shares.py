@@ -1,0 +1,105 @@
+"""What each source brings: places of lists, and what people then do with them."""
+
+import threading
+from collections import Counter as Sums
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Counter
+
+from serving.requests import MAX_LIMIT, MAX_OFFSET, Recommendation
+from serving.reranking.placement import EXPLORED, PINNED, PROMOTED
+
+OTHER = "other"
+"""The label of all event types but those that are named: people may send any."""
+
+MOST_PLACES = MAX_OFFSET + MAX_LIMIT
+"""No list has more; whoever gives one `request_id` to everything has its newest kept."""
+
+
+@dataclass(slots=True)
+class _Served:
+    """The places of a list, page after page, and what has been counted of it."""
+
+    item_ids: list[str] = field(default_factory=list)
+    sources: list[tuple[str, ...]] = field(default_factory=list)
+    counted: set[tuple[str, str]] = field(default_factory=set)
+
+
+class SourceShares:
+    """Counts places and acts by source; what several propose is split evenly between them.
+
+    So the counts of all sources add up to the places, and one's part of the sum is its share. A
+    place given by a pin, a promotion or exploration is theirs alone. An act is counted where it
+    comes with the `request_id` of a list that was answered here and shows the item: once for each
+    event type, however often it is sent. Safe for many threads.
+
+    places: the lists with the newest so many places are remembered; 0 attributes no acts.
+    event_types: those with a label of their own.
+    """
+
+    def __init__(
+        self, registry: CollectorRegistry, places: int, event_types: Collection[str]
+    ) -> None:
+        self._places = Counter(
+            "riverrun_source_places",
+            "Places of answered lists, by source; one that several propose is split evenly.",
+            ["source"],
+            registry=registry,
+        )
+        self._acts = Counter(
+            "riverrun_source_acts",
+            "Events on places of answered lists, named by their request_id, split alike.",
+            ["source", "event_type"],
+            registry=registry,
+        )
+        self._most = places
+        self._event_types = frozenset(event_types)
+        self._lists: OrderedDict[str, _Served] = OrderedDict()
+        self._remembered = 0
+        # A list holds one tuple for each combination, not for each place.
+        self._combinations: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._lock = threading.Lock()
+
+    def served(self, answer: Recommendation) -> None:
+        """Count the places of an answer, and remember them for the acts that follow."""
+        sums: Sums[str] = Sums()
+        for item in answer.items:
+            sums.update(_credits(item.sources))
+        for source, credit in sums.items():
+            self._places.labels(source).inc(credit)
+        if not self._most or not answer.items:
+            return
+        with self._lock:
+            known = self._lists.pop(answer.request_id, None)
+            if known and len(known.item_ids) + len(answer.items) > MOST_PLACES:
+                self._remembered -= len(known.item_ids)
+                known = None
+            known = self._lists[answer.request_id] = known or _Served()
+            known.item_ids += [item.item_id for item in answer.items]
+            known.sources += [
+                self._combinations.setdefault(item.sources, item.sources) for item in answer.items
+            ]
+            self._remembered += len(answer.items)
+            while self._remembered > self._most:
+                _, oldest = self._lists.popitem(last=False)
+                self._remembered -= len(oldest.item_ids)
+
+    def acted(self, request_id: str, item_id: str, event_type: str) -> None:
+        """Count an event that names a list; one that is not remembered is no error."""
+        label = event_type if event_type in self._event_types else OTHER
+        with self._lock:
+            known = self._lists.get(request_id)
+            if known is None or item_id not in known.item_ids or (item_id, label) in known.counted:
+                return
+            known.counted.add((item_id, label))
+            sources = known.sources[known.item_ids.index(item_id)]
+        for source, credit in _credits(sources).items():
+            self._acts.labels(source, label).inc(credit)
+
+
+def _credits(sources: Sequence[str]) -> dict[str, float]:
+    if sources[-1] in (PINNED, PROMOTED, EXPLORED):
+        return {sources[-1]: 1.0}
+    return dict.fromkeys(sources, 1 / len(sources))

@@ -1,0 +1,151 @@
+"""A ranking part is read as it was written, or refused by the name of the file and the reason."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.bundle import RANK, Bundle, BundleError, RankingPart
+from serving.item_rows import ItemRows
+from serving.ranking.bundle_files import RankingData, read_ranking
+from serving.ranking.feature_names import feature_names
+from serving.ranking.settings import SOURCES
+from tests.support.tiny_bundle import (
+    build_tiny_bundle,
+    tiny_items,
+    tiny_rank_weights,
+    tiny_ranking,
+)
+
+NUM_ITEMS = 12
+ITEMS = tiny_items(NUM_ITEMS)
+DATA = tiny_ranking(NUM_ITEMS)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("bundles")
+    return Bundle.load(build_tiny_bundle(folder, ITEMS, ranking=DATA))
+
+
+def test_what_was_written_is_read(published: Bundle) -> None:
+    # The catalogue's rows are others than the bundle's.
+    rows = ItemRows(["new", *(item.item_id for item in reversed(ITEMS))])
+    ranking = read_ranking(published, rows)
+    assert ranking is not None
+    places = rows.rows_of(published.candidate_ids)
+    np.testing.assert_array_equal(ranking.signals.of_rows(places), DATA.signals)
+    assert ranking.neighbours.keys() == DATA.tables.keys()
+    for name, table in DATA.tables.items():
+        read = ranking.neighbours[name]
+        assert read.days == table.days
+        for item, row in enumerate(places.tolist()):
+            entries = slice(*table.starts[item : item + 2])
+            expected = np.zeros(NUM_ITEMS, np.float32)
+            expected[table.neighbours[entries]] = table.weights[entries]
+            found = read.scores(np.array([row]), np.ones(1, np.float32))
+            np.testing.assert_array_equal(found.of(places), expected)
+    assert ranking.ranker is not None
+    assert ranking.ranker.sources == SOURCES
+    features = np.random.default_rng(0).random((5, len(feature_names(SOURCES)))).astype(np.float32)
+    np.testing.assert_allclose(
+        ranking.ranker.score(features), features @ tiny_rank_weights(), rtol=1e-5
+    )
+
+
+def test_a_bundle_may_have_no_ranker_or_nothing_to_rank_by(tmp_path: Path) -> None:
+    tables_alone = tiny_ranking(NUM_ITEMS, has_ranker=False)
+    bundle = Bundle.load(build_tiny_bundle(tmp_path / "1", ITEMS, ranking=tables_alone))
+    ranking = read_ranking(bundle, ItemRows(bundle.candidate_ids))
+    assert ranking is not None
+    assert ranking.ranker is None
+    assert ranking.neighbours.keys() == DATA.tables.keys()
+    bundle = Bundle.load(build_tiny_bundle(tmp_path / "2", ITEMS))
+    assert read_ranking(bundle, ItemRows(bundle.candidate_ids)) is None
+
+
+def test_a_ranker_that_the_model_lacks_is_named(tmp_path: Path) -> None:
+    path = build_tiny_bundle(tmp_path, ITEMS, ranking=DATA, omit_signature=RANK)
+    with pytest.raises(BundleError, match="has no signature `rank`"):
+        Bundle.load(path)
+
+
+def test_a_ranker_that_reads_another_number_of_features_is_named(
+    published: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fewer = DATA.part.model_copy(update={"features": DATA.part.features[1:]})
+    monkeypatch.setattr(RankingData, "part", fewer)
+    path = build_tiny_bundle(tmp_path, ITEMS, ranking=DATA)
+    number = len(fewer.features)
+    with pytest.raises(BundleError, match=f"`rank` must read {number} columns. Received: "):
+        Bundle.load(path)
+
+
+Change = Callable[[np.ndarray], np.ndarray]
+
+WRONG: list[tuple[str, Change, str]] = [
+    ("signals", lambda array: array[1:], "must have shape [12, 4]. Received: [11, 4]."),
+    ("signals", lambda array: array[:, 1:], "must have shape [12, 4]. Received: [12, 3]."),
+    ("signals", lambda array: array.astype(np.float64), "must be one float32 array."),
+    ("signals", lambda array: array * np.nan, "holds a value that is not finite."),
+    ("ease/starts", lambda array: array[:-1], "must be 13 ascending numbers from 0."),
+    ("ease/starts", lambda array: array + 1, "must be 13 ascending numbers from 0."),
+    ("ease/starts", lambda array: array[::-1].copy(), "must be 13 ascending numbers from 0."),
+    ("ease/neighbours", lambda array: array[1:], "must have shape [24]. Received: [23]."),
+    ("text/weights", lambda array: array[1:], "must have shape [24]. Received: [23]."),
+    ("text/weights", lambda array: array * np.inf, "holds a value that is not finite."),
+    ("text/neighbours", lambda array: array + 1, "names a candidate that there is not."),
+    ("text/neighbours", lambda array: array - 1, "names a candidate that there is not."),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "message"), WRONG)
+def test_an_array_that_does_not_fit_is_named(
+    published: Bundle, tmp_path: Path, name: str, change: Change, message: str
+) -> None:
+    folder = tmp_path / "ranking"
+    for source in published.path.glob("ranking/**/*.npy"):
+        target = tmp_path / source.relative_to(published.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        array = np.load(source, allow_pickle=False)
+        is_changed = target == folder / f"{name}.npy"
+        np.save(target, change(array) if is_changed else array, allow_pickle=False)
+    bundle = replace(published, path=tmp_path)
+    expected = re.escape(f"bundle file {folder / name}.npy: {message}")
+    with pytest.raises(BundleError, match=expected):
+        read_ranking(bundle, ItemRows(bundle.candidate_ids))
+
+
+@pytest.mark.parametrize("name", ["signals", "text/starts", "ease/weights"])
+def test_an_array_that_is_missing_is_named(published: Bundle, tmp_path: Path, name: str) -> None:
+    for source in published.path.glob("ranking/**/*.npy"):
+        target = tmp_path / source.relative_to(published.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
+    (tmp_path / "ranking" / f"{name}.npy").unlink()
+    bundle = replace(published, path=tmp_path)
+    with pytest.raises(BundleError, match=re.escape(f"{name}.npy: is no array")):
+        read_ranking(bundle, ItemRows(bundle.candidate_ids))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"signals": ("popularity_decade",)}, "`ranking.signals` must be "),
+        ({"signals": ()}, "`ranking.signals` must be "),
+        ({"features": ("ease.score", "luck")}, "`ranking.features` must be "),
+        # A source that there is no longer is one whose features there are no longer.
+        ({"sources": ("ease", "astrology")}, "`ranking.features` must be "),
+        ({"sources": ()}, r"`ranking.features` must be \[\]. Received: \['two_tower.score', "),
+    ],
+)
+def test_numbers_of_another_meaning_are_refused(
+    published: Bundle, changes: dict[str, object], message: str
+) -> None:
+    part = RankingPart.model_validate(DATA.part.model_dump() | changes)
+    manifest = published.manifest.model_copy(update={"ranking": part})
+    with pytest.raises(BundleError, match=f"manifest.json: {message}"):
+        read_ranking(replace(published, manifest=manifest), ItemRows(published.candidate_ids))

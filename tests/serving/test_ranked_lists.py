@@ -1,0 +1,313 @@
+"""Lists of a bundle that ranks: what switches parts off, what asks them alone, what explains."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from feature_repo.history import UserHistory
+from feature_repo.online_features import CoVisitation, ItemStatistics
+from feature_repo.schema import microseconds
+from serving.catalogue import Catalogue
+from serving.ranking.attribution import feature_effects
+from serving.ranking.feature_names import feature_names
+from serving.ranking.ranking import Ranker
+from serving.ranking.ranking_stage import RankingStage
+from serving.ranking.settings import ASKED_SOURCES, SOURCES
+from serving.reload import open_current
+from serving.requests import InvalidArgumentError, RecommendedItem, RecommendRequest
+from serving.settings import ServingSettings
+from serving.sources.candidate_source import Context
+from serving.user_acts import UserActs
+from tests.support.tiny_bundle import (
+    build_tiny_bundle,
+    tiny_items,
+    tiny_rank_weights,
+    tiny_ranking,
+)
+from tests.support.tiny_recommender import NOW, Shop, event
+
+NUM_ITEMS = 200
+ITEMS = {item.item_id: item for item in tiny_items(NUM_ITEMS)}
+SETTINGS = ServingSettings.model_validate(
+    {"pool_size": 40, "rerank_size": 30, "ranking": {"source_size": 20}}
+)
+KINDS = ("none", "tables", "ranker")
+# i10 a shoe, i21 and i22 a kettle and a novel.
+REGULAR = UserHistory(
+    "regular",
+    (
+        *(event("i10", 900 - 100 * number, "purchase") for number in range(3)),
+        event("i21", 500),
+        event("i22", 400, "purchase"),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def shops(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shop]:
+    """Bundles with nothing to rank by, with tables alone, and with a ranker too."""
+    return {kind: _shop(tmp_path_factory.mktemp(kind), kind) for kind in KINDS}
+
+
+@pytest.fixture
+def shop(shops: dict[str, Shop]) -> Shop:
+    return shops["ranker"]
+
+
+def _shop(folder: Path, kind: str) -> Shop:
+    ranking = None if kind == "none" else tiny_ranking(NUM_ITEMS, has_ranker=kind == "ranker")
+    build_tiny_bundle(folder, list(ITEMS.values()), ranking=ranking)
+    catalogue = Catalogue()
+    shop = Shop(open_current(folder, catalogue, SETTINGS), catalogue, SETTINGS)
+    moment = microseconds(NOW)
+    shop.online.push([REGULAR])
+    # All that trends; i60 and i65 are shoes.
+    shop.trending.update(
+        [
+            ItemStatistics(f"i{n}", moment, ("view",), (1.0,), (n / 10,), (n / 10,))
+            for n in (9, 24, 60, 65)
+        ]
+    )
+    shop.co_visitation.update([CoVisitation("i21", moment, ("i33", "i34"), (3.0, 1.0))])
+    return shop
+
+
+def settings(**ranking: object) -> ServingSettings:
+    return ServingSettings.model_validate(
+        SETTINGS.model_dump() | {"ranking": SETTINGS.ranking.model_dump() | ranking}
+    )
+
+
+def items(
+    shop: Shop, changed: ServingSettings = SETTINGS, **changes: object
+) -> tuple[RecommendedItem, ...]:
+    request = replace(RecommendRequest("r", "regular"), **changes)  # type: ignore[arg-type]
+    return shop.recommender_with(changed).recommend(request).items
+
+
+def proposers(answered: tuple[RecommendedItem, ...]) -> set[str]:
+    return {source for item in answered for source in item.sources}
+
+
+def test_every_source_has_a_say(shop: Shop) -> None:
+    assert proposers(items(shop, limit=100)) >= set(SOURCES)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_source_is_off_by_one_setting(shops: dict[str, Shop], kind: str, source: str) -> None:
+    rest = [name for name in SOURCES if name != source]
+    answered = items(shops[kind], settings(sources=rest), limit=NUM_ITEMS)
+    named = {item.sources for item in answered if source in item.sources}
+    # What trends fills a list up in the end, as for people nothing is known of.
+    assert named == ({("trending",)} if named and source == "trending" else set())
+    assert len(answered) == NUM_ITEMS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_sources_may_be_off(shops: dict[str, Shop], kind: str) -> None:
+    answered = items(shops[kind], settings(sources=[]), limit=NUM_ITEMS)
+    assert proposers(answered) == {"trending", "new_arrivals"}
+    assert len(answered) == NUM_ITEMS
+
+
+def test_the_ranker_is_off_by_one_setting(shops: dict[str, Shop]) -> None:
+    learned = items(shops["ranker"], limit=50)
+    fused = items(shops["ranker"], settings(learned=False), limit=50)
+    assert [item.item_id for item in fused] != [item.item_id for item in learned]
+    # The tables are the same: so is the fusion of what they say.
+    assert fused == items(shops["tables"], limit=50)
+
+
+def test_a_bundle_with_nothing_to_rank_by_serves_by_the_other_sources(
+    shops: dict[str, Shop],
+) -> None:
+    answered = items(shops["none"], limit=50)
+    assert proposers(answered) <= {"two_tower", "co_visitation", "trending"}
+    tables_off = settings(sources=["two_tower", "co_visitation", "trending"])
+    assert answered == items(shops["tables"], tables_off, limit=50)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fusion"),
+    [
+        ("none", "mixture"),
+        ("tables", "mixture"),
+        ("tables", "reciprocal_rank"),
+        ("tables", "voting"),
+        ("ranker", "mixture"),
+    ],
+)
+@pytest.mark.parametrize("sql", [None, "price < 60"])
+@pytest.mark.parametrize("diversity", [None, 0.4])
+def test_pages_neither_repeat_nor_miss(
+    shops: dict[str, Shop], kind: str, fusion: str, sql: str | None, diversity: float | None
+) -> None:
+    def ids(offset: int, limit: int) -> list[str]:
+        changes = {"filter": sql, "diversity": diversity}
+        page = items(shops[kind], settings(fusion=fusion), offset=offset, limit=limit, **changes)
+        return [item.item_id for item in page]
+
+    pages = [item_id for offset in range(0, 117, 13) for item_id in ids(offset, 13)]
+    assert pages == ids(0, 117)
+    assert len(set(pages)) == len(pages)
+
+
+asked = st.frozensets(st.sampled_from(ASKED_SOURCES), min_size=1)
+users = st.sampled_from([None, "regular", "shopper", "lost", "nobody"])
+filters = st.sampled_from([None, "price < 60", "'shoes' = ANY(categories)", "brand = 'none'"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_who_is_asked_answers(shops: dict[str, Shop], kind: str) -> None:
+    @hypothesis_settings(max_examples=40)
+    @given(asked, users, filters, st.integers(0, 40))
+    def check(sources: frozenset[str], user: str | None, sql: str | None, cut: int) -> None:
+        answered = items(shops[kind], user_id=user, filter=sql, sources=sources, limit=50)
+        assert proposers(answered) <= sources
+        ids = [item.item_id for item in answered]
+        assert len(set(ids)) == len(ids)
+        view = shops[kind].catalogue.view()
+        assert view.allowed(sql)[shops[kind].catalogue.rows.rows_of(ids)].all()
+        pages = [
+            items(
+                shops[kind],
+                user_id=user,
+                filter=sql,
+                sources=sources,
+                offset=offset,
+                limit=limit,
+                explain=True,
+            )
+            for offset, limit in ((0, cut), (cut, 50 - cut))
+            if limit
+        ]
+        assert [item.item_id for page in pages for item in page] == ids
+
+    check()
+
+
+def test_a_source_alone_answers_in_its_own_order(shop: Shop) -> None:
+    def ids(source: str, **changes: object) -> list[str]:
+        answered = items(shop, sources=frozenset({source}), **changes)
+        assert all(item.sources == (source,) for item in answered)
+        scores = [item.score for item in answered]
+        assert scores == sorted(scores, reverse=True)
+        return [item.item_id for item in answered]
+
+    assert ids("trending") == ids("trending", user_id="nobody") == ["i65", "i60", "i24", "i9"]
+    assert ids("co_visitation") == ["i33", "i34"]
+    # i22 is the last; from each item on the next counts 1, the one after a quarter.
+    assert ids("ease") == ["i23", "i22", "i11", "i24", "i12"]
+    assert set(ids("buy_again")) == {"i10", "i21", "i22"}
+    assert ids("buy_again")[0] == "i10"
+    # Both are shoes; i60 is nearer to what the user pays.
+    assert ids("category") == ["i60", "i65"]
+    assert ids("new_arrivals", limit=2) == ["i0", "i1"]
+    # Off by the settings, and asked all the same.
+    off = settings(sources=["two_tower"])
+    assert [i.item_id for i in items(shop, off, sources=frozenset({"ease"}))] == ids("ease")
+
+
+def test_an_unknown_source_is_refused_by_name() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"`sources` must be of .* Received: 'easy'"):
+        RecommendRequest("r", sources=frozenset({"ease", "easy"}))
+
+
+def test_the_history_that_weighs_most_is_named(shop: Shop) -> None:
+    answered = {item.item_id: item for item in items(shop, limit=100, explain=True)}
+
+    def history(item_id: str) -> list[tuple[str, str, float]]:
+        explanation = answered[item_id].explanation
+        assert explanation is not None
+        return [(each.item_id, each.event_type, each.share) for each in explanation.history]
+
+    # Proposed by "ease" alone, as the next but one of i22, and by what trends.
+    assert "ease" in answered["i24"].sources
+    assert history("i24") == [("i22", "purchase", pytest.approx(1.0))]
+    assert answered["i24"].reason == "because you bought novels novels model 22"
+    # The next of i22, and the next but one of i21: 1 to a quarter, both of the same day.
+    assert history("i23") == [
+        ("i22", "purchase", pytest.approx(0.8, abs=1e-3)),
+        ("i21", "view", pytest.approx(0.2, abs=1e-3)),
+    ]
+    assert history("i33") == [("i21", "view", pytest.approx(1.0))]
+    assert answered["i33"].reason == "because you viewed kettles kettles model 21"
+    assert answered["i10"].reason == "you often buy this again"
+    assert answered["i22"].reason == "you bought this"
+    for item in answered.values():
+        shares = [share for _, _, share in history(item.item_id)]
+        assert shares == sorted(shares, reverse=True)
+        assert sum(shares) <= 1.0001
+
+
+def test_what_only_trends_is_explained_by_that(shop: Shop) -> None:
+    trends = settings(sources=["trending", "category"])
+    answered = {item.item_id: item for item in items(shop, trends, limit=4, explain=True)}
+    assert answered["i65"].sources == ("category", "trending")
+    assert answered["i65"].reason == "popular in shoes now"
+    # Lamps are in nobody's history here.
+    assert answered["i24"].reason == "trending now"
+    explanation = answered["i24"].explanation
+    assert explanation is not None
+    assert explanation.history == ()
+
+
+def test_nothing_is_explained_unasked(shop: Shop) -> None:
+    plain = items(shop)
+    assert all(item.reason is None and item.explanation is None for item in plain)
+    explained = items(shop, explain=True)
+    assert [replace(item, reason=None, explanation=None) for item in explained] == list(plain)
+
+
+def test_the_strongest_features_are_those_that_move_the_score(shop: Shop) -> None:
+    for item in items(shop, explain=True):
+        assert item.explanation is not None
+        features = item.explanation.features
+        assert 0 < len(features) <= 5
+        assert {each.name for each in features} <= set(feature_names(SOURCES))
+        sizes = [abs(each.effect) for each in features]
+        assert sizes == sorted(sizes, reverse=True)
+        # What is the same for all candidates tells none of them apart.
+        assert "num_events" not in {each.name for each in features}
+    for changed in (settings(learned=False), settings(sources=[])):
+        for item in items(shop, changed, explain=True):
+            assert item.explanation is not None
+            assert not item.explanation.features or changed.ranking.learned
+
+
+def test_the_effects_of_a_linear_ranker_are_its_summands() -> None:
+    names, weights = feature_names(SOURCES), tiny_rank_weights()
+    ranker = Ranker(SOURCES, lambda features: {"scores": features @ weights})
+    features = np.random.default_rng(0).normal(size=(30, len(names))).astype(np.float32)
+    summands = weights * (features - features.mean(axis=0))
+    places = np.array([4, 29, 0])
+    for place, found in zip(places, feature_effects(ranker, features, places), strict=True):
+        strongest = np.argsort(-np.abs(summands[place]))[:5]
+        assert [each.name for each in found] == [names[column] for column in strongest]
+        assert [each.value for each in found] == features[place, strongest].tolist()
+        np.testing.assert_allclose(
+            [each.effect for each in found], summands[place, strongest], atol=1e-4
+        )
+    assert feature_effects(ranker, features, places[:0]) == []
+
+
+def test_contributions_add_up_to_the_scores(shop: Shop) -> None:
+    """Shares are of what a source says, and of nothing else."""
+    stage = RankingStage(shop.trending, shop.co_visitation, SETTINGS)
+    view, acts = shop.catalogue.view(), UserActs.of(REGULAR.events, shop.catalogue.rows)
+    context = Context(
+        shop.holder.current, view, view.available, False, None, NOW, REGULAR.events, acts
+    )
+    every = np.arange(NUM_ITEMS)[::-1]
+    for source in stage.of_history:
+        found = source.contributions(context, every)
+        assert found.shape == (len(acts), NUM_ITEMS)
+        expected = source.propose(context, NUM_ITEMS).score_of(every)
+        np.testing.assert_allclose(found.sum(axis=0), expected, rtol=1e-5, atol=1e-6)
+        assert expected.any()
