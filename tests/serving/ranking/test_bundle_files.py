@@ -12,6 +12,7 @@ from serving.bundle import RANK, Bundle, BundleError, RankingPart
 from serving.item_rows import ItemRows
 from serving.ranking.bundle_files import RankingData, read_ranking
 from serving.ranking.feature_names import feature_names
+from serving.ranking.item_signals import SIGNALS
 from serving.ranking.settings import SOURCES
 from tests.support.tiny_bundle import (
     build_tiny_bundle,
@@ -86,9 +87,18 @@ def test_a_ranker_that_reads_another_number_of_features_is_named(
 
 Change = Callable[[np.ndarray], np.ndarray]
 
+WIDTH = len(SIGNALS)
 WRONG: list[tuple[str, Change, str]] = [
-    ("signals", lambda array: array[1:], "must have shape [12, 4]. Received: [11, 4]."),
-    ("signals", lambda array: array[:, 1:], "must have shape [12, 4]. Received: [12, 3]."),
+    (
+        "signals",
+        lambda array: array[1:],
+        f"must have shape [12, {WIDTH}]. Received: [11, {WIDTH}].",
+    ),
+    (
+        "signals",
+        lambda array: array[:, 1:],
+        f"must have shape [12, {WIDTH}]. Received: [12, {WIDTH - 1}].",
+    ),
     ("signals", lambda array: array.astype(np.float64), "must be one float32 array."),
     ("signals", lambda array: array * np.nan, "holds a value that is not finite."),
     ("ease/starts", lambda array: array[:-1], "must be 13 ascending numbers from 0."),
