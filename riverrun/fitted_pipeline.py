@@ -14,6 +14,7 @@ from feature_repo.offline_features import OfflineFeatures
 from riverrun.errors import UserError
 from serving.ranking.bundle_files import RankingData
 from serving.settings import ServingSettings
+from serving.sources.item_neighbours import ItemNeighboursSource
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer
 from trainer.interactions import Interactions
@@ -59,13 +60,17 @@ class FittedPipeline:
     def parts(self) -> Sequence[Scorer]:
         """Each other source alone, and all in the fusion that needs no ranker.
 
-        What is together in a stream is counted from a stream, and there is none here.
+        Left out is what has nothing to say: tables that are not made, and co-visitation, which
+        is counted from a stream, and there is none here.
         """
+        silent = {"two_tower", "co_visitation"}
+        tables = self.data.tables if self.data else {}
         fusion = self._pipeline(FUSION, None)
         alone: list[Scorer] = [
             SourceScorer(source, fusion.shop)
             for source in fusion.shop.stage.sources
-            if source.name not in ("two_tower", "co_visitation")
+            if source.name not in silent
+            and (source.name in tables or not isinstance(source, ItemNeighboursSource))
         ]
         return [*alone, fusion]
 
