@@ -43,9 +43,11 @@ def fit_tables(
     past: Interactions, text_embeddings: Floats, settings: RankerSettings
 ) -> RankingData:
     """Return tables and signals of the past's items. text_embeddings: float32 [num_items, n]."""
+    # Having no text is nothing that two items have in common.
+    told = np.array([bool(item.text) for item in past.items])
     tables = {
         "ease": ease_table(past, settings),
-        "text": text_table(text_embeddings, settings),
+        "text": text_table(text_embeddings * told[:, None], settings),
     }
     if settings.transition_distance:
         tables["transitions"] = transitions_table(past, settings)
