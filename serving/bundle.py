@@ -19,9 +19,7 @@ import hashlib
 import os
 import re
 import secrets
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -278,7 +276,7 @@ def verify(path: Path) -> Manifest:
             path / MANIFEST,
             f"`version` must be the folder's name {path.name!r}. Received: {manifest.version!r}.",
         )
-    found = {str(file.relative_to(path)) for file in _files(path)} - {MANIFEST}
+    found = {str(file.relative_to(path)) for file in plain_files(path)} - {MANIFEST}
     required = (CANDIDATE_IDS, CANDIDATE_EMBEDDINGS, CANDIDATE_COUNTS, ITEMS)
     for name in (*required, f"{MODEL}/saved_model.pb"):
         if name not in manifest.files:
@@ -355,7 +353,8 @@ def read_array(file: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     return array
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def plain_files(folder: Path) -> Iterator[Path]:
+    """Yield the files in `folder` in order; raise `BundleError` for a link or a device."""
     for entry in sorted(folder.rglob("*")):
         if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
             raise BundleError(entry, "must be a plain file.")
@@ -376,70 +375,19 @@ def made_at(version: str) -> datetime:
     return datetime.strptime(version[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
 
 
-@contextmanager
-def building(bundles: Path, version: str) -> Iterator[Path]:
-    """Give a folder to build a bundle in; it is removed where the block does not `publish` it."""
-    folder = bundles / f".building-{version}"
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "candidates").mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_candidates(
-    folder: Path,
-    candidate_ids: Sequence[str],
-    embeddings: npt.NDArray[np.float32],
-    counts: npt.NDArray[np.int64],
-) -> None:
-    """Write ids, float32 [n, dimension] embeddings and int64 [n] counts, in one row order."""
-    (folder / CANDIDATE_IDS).write_bytes(orjson.dumps(list(candidate_ids)))
-    np.save(folder / CANDIDATE_EMBEDDINGS, embeddings.astype(np.float32), allow_pickle=False)
-    np.save(folder / CANDIDATE_COUNTS, counts.astype(np.int64), allow_pickle=False)
-
-
-def write_items(folder: Path, items: Sequence[Item]) -> None:
-    """Write the catalogue snapshot."""
-    pl.DataFrame(
-        {
-            "item_id": [item.item_id for item in items],
-            "item": [item.model_dump_json() for item in items],
-        },
-        schema={"item_id": pl.String, "item": pl.String},
-    ).write_parquet(folder / ITEMS)
-
-
-def publish(bundles: Path, folder: Path, manifest: Manifest) -> Path:
-    """Hash, flush and rename `folder` to its version, and return where it now lies.
-
-    `manifest.files` is filled in here. `CURRENT` is not touched: see `set_current`.
-    """
-    files = {str(file.relative_to(folder)): file_entry(file) for file in _files(folder)}
-    document = manifest.model_copy(update={"files": files}).model_dump_json(indent=1)
-    (folder / MANIFEST).write_text(document + "\n", "utf-8")
-    for entry in folder.rglob("*"):
-        _flush(entry)
-    _flush(folder)
-    published = bundles / manifest.version
-    folder.rename(published)
-    _flush(bundles)
-    return published
-
-
 def set_current(bundles: Path, version: str) -> None:
     """Serve `version` from now on. Raises `BundleError` where it is not published."""
     if not is_published(bundles / version):
         raise BundleError(bundles / version, "is not published.")
     replacement = bundles / f".{CURRENT}-{secrets.token_hex(4)}"
     replacement.write_text(version + "\n", "ascii")
-    _flush(replacement)
+    flush(replacement)
     replacement.replace(bundles / CURRENT)
-    _flush(bundles)
+    flush(bundles)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file, or a folder's entries, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

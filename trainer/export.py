@@ -16,7 +16,7 @@ import orjson
 import tensorflow as tf
 from scann.scann_ops.py import scann_ops
 
-from serving import bundle
+from serving import bundle, bundle_writing
 from serving.ranking.bundle_files import RankingData, write_ranking
 from serving.ranking.settings import SOURCES
 from serving.saved_model_encoder import TEXT_TOWER_DIGEST
@@ -77,7 +77,7 @@ def export_bundle(
     if ranking is not None and ranker is not None:
         ranking = replace(ranking, sources=SOURCES)
     manifest = manifest.model_copy(update={"ranking": ranking.part if ranking else None})
-    with bundle.building(bundles, manifest.version) as folder:
+    with bundle_writing.building(bundles, manifest.version) as folder:
         module = ServingModule(model, candidate_ids, embeddings, manifest.top_k, ranker)
         signatures = module.signatures()
         tf.saved_model.save(
@@ -88,13 +88,13 @@ def export_bundle(
         )
         write_warmup(folder / bundle.MODEL, signatures)
         counts = np.bincount(model.interactions.item, minlength=len(items))
-        bundle.write_candidates(folder, candidate_ids, embeddings, counts)
-        bundle.write_items(folder, items)
+        bundle_writing.write_candidates(folder, candidate_ids, embeddings, counts)
+        bundle_writing.write_items(folder, items)
         if ranking is not None:
             write_ranking(folder, ranking)
         event_types = model.interactions.event_types
         write_weights(folder, model.two_tower, event_types, model.settings.text)
-        return bundle.publish(bundles, folder, manifest)
+        return bundle_writing.publish(bundles, folder, manifest)
 
 
 class ServingModule(tf.Module):

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from serving import bundle as bundles
+from serving import bundle_writing
 from serving.bundle import Bundle, BundleError
 from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle, tiny_items
 
@@ -53,7 +54,7 @@ def test_current_names_a_version_and_no_path(tmp_path: Path, version: str) -> No
 
 def test_what_is_not_published_leaves_nothing(tmp_path: Path) -> None:
     def fail() -> None:
-        with bundles.building(tmp_path, "20260102T030405Z-0000") as folder:
+        with bundle_writing.building(tmp_path, "20260102T030405Z-0000") as folder:
             assert folder.name.startswith(".")
             raise RuntimeError("training stopped")
 

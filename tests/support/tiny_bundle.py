@@ -11,6 +11,7 @@ import tensorflow as tf
 from feature_repo.candidate_features import candidate_features
 from feature_repo.schema import Item
 from serving import bundle as bundles
+from serving import bundle_writing
 from serving.ranking.bundle_files import RankingData, write_ranking
 from serving.ranking.feature_names import feature_names
 from serving.ranking.item_neighbours import NeighbourTable
@@ -229,14 +230,14 @@ def build_tiny_bundle(
         del signatures[bundles.RANK]
     if omit_signature is not None:
         del signatures[omit_signature]
-    with bundles.building(folder, manifest.version) as draft:
+    with bundle_writing.building(folder, manifest.version) as draft:
         tf.saved_model.save(model, str(draft / bundles.MODEL), signatures=signatures)
         counts = np.zeros(len(items), np.int64) if counts is None else counts
-        bundles.write_candidates(draft, [item.item_id for item in items], embeddings, counts)
-        bundles.write_items(draft, items)
+        bundle_writing.write_candidates(draft, [item.item_id for item in items], embeddings, counts)
+        bundle_writing.write_items(draft, items)
         if ranking is not None:
             write_ranking(draft, ranking)
-        path = bundles.publish(folder, draft, manifest)
+        path = bundle_writing.publish(folder, draft, manifest)
     if current:
         bundles.set_current(folder, path.name)
     return path
