@@ -1,12 +1,10 @@
 """`riverrun bench`: figures about a running server, measured from another process, and lists."""
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,11 +12,17 @@ from rich.table import Table
 
 from riverrun.bench.machine import describe_machine
 from riverrun.cli.bench_quality import quality
+from riverrun.cli.bench_shops import (
+    copied_shop,
+    default_home,
+    trained_kafka_shop,
+    trained_shop,
+    write_users,
+)
 from riverrun.cli.console import err, out
 
 if TYPE_CHECKING:
-    from riverrun.bench.kafka_shop import KafkaShop
-    from riverrun.bench.server import RunningServer
+    pass
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -63,8 +67,8 @@ def recommend(
 
     table = Table("load", "requests/s", "p50 ms", "p99 ms", "failed", title="/v1/recommend")
     loads = [Load(1), Load(8), Load(32), Load(32, rate)]
-    with _shop(home, items) as (server, users, _):
-        file = _write_users(home or _default_home(items), users)
+    with trained_shop(home, items) as (server, users, _):
+        file = write_users(home or default_home(items), users)
         measure(server.url, file, Load(8), 5)  # the first requests compile and fill caches
         for load in loads:
             result = measure(server.url, file, load, seconds)
@@ -109,12 +113,14 @@ def freshness(
     with ExitStack() as stack:
         make: Callable[[], Sender]
         if kafka is None:
-            folder = home or _default_home(items)
-            copy = stack.enter_context(_copied(folder, items))
-            server, users, item_ids = stack.enter_context(_shop(copy, items))
+            folder = home or default_home(items)
+            copy = stack.enter_context(copied_shop(folder, items))
+            server, users, item_ids = stack.enter_context(trained_shop(copy, items))
             make, urls = partial(HttpSender, server.url), [server.url]
         else:
-            shop, users, item_ids = stack.enter_context(_kafka_shop(home, items, kafka, redis))
+            shop, users, item_ids = stack.enter_context(
+                trained_kafka_shop(home, items, kafka, redis)
+            )
             stack.enter_context(running_worker(shop))
             servers = stack.enter_context(running_replicas(shop, replicas))
             make, urls = partial(KafkaSender, shop.connection), [each.url for each in servers]
@@ -153,7 +159,7 @@ def stream(
     """
     from riverrun.bench.stream import measure_stream
 
-    with _kafka_shop(home, items, kafka, redis, partitions) as (shop, _, item_ids):
+    with trained_kafka_shop(home, items, kafka, redis, partitions) as (shop, _, item_ids):
         people = [f"bench-{number}" for number in range(users)]
         result = measure_stream(shop, people, item_ids, events=events, seed=7)
     table = Table("", "events/s", title=f"{events:,} events of {users:,} users")
@@ -183,10 +189,10 @@ def swap(
     from riverrun.bench.shop import prepare_versions
     from riverrun.bench.swap import measure_swaps
 
-    folder = home or _default_home(items)
+    folder = home or default_home(items)
     versions = prepare_versions(folder, items)
-    with _shop(folder, items) as (server, users, _):
-        file = _write_users(folder, users)
+    with trained_shop(folder, items) as (server, users, _):
+        file = write_users(folder, users)
         result = measure_swaps(server, folder, file, versions, swaps=swaps, rate=rate, stage=_say)
     title = f"{swaps} swaps at {result.per_second:.0f} requests/s; {result.failed} failed"
     table = Table("", "requests", "p50 ms", "p99 ms", title=title)
@@ -207,7 +213,7 @@ def memory(items: Items = LARGE, home: ShopHome = None) -> None:
     import httpx
 
     table = Table("", "MiB", title="memory of riverrun up")
-    with _shop(home, items) as (server, users, _):
+    with trained_shop(home, items) as (server, users, _):
         table.add_row("ready", f"{server.resident_bytes / 2**20:,.0f}")
         with httpx.Client(base_url=server.url, timeout=30) as client:
             for user in users[:1000]:
@@ -231,7 +237,7 @@ def index(
     from riverrun.bench.shop import prepare_shop, trained_embeddings
     from serving.settings import ServingSettings
 
-    folder = home or _default_home(items)
+    folder = home or default_home(items)
     prepare_shop(folder, items)
     candidate_ids, candidates, queries = trained_embeddings(folder, users=1_000, seed=7)
     pool = ServingSettings().pool_size
@@ -276,7 +282,7 @@ def reranking(
     from serving.catalogue import Catalogue
     from serving.reload import open_current
 
-    folder = home or _default_home(items)
+    folder = home or default_home(items)
     prepare_shop(folder, items)
     catalogue = Catalogue()
     model = open_current(folder / "bundles", catalogue).current
@@ -313,7 +319,7 @@ def serving(items: Items = SMALL, seconds: Seconds = 5, home: ShopHome = None) -
     from riverrun.bench.shop import drawn_histories, prepare_shop
     from serving.settings import BatchingSettings
 
-    folder = home or _default_home(items)
+    folder = home or default_home(items)
     prepare_shop(folder, items)
     histories = drawn_histories(folder, users=500, seed=7)
     table = Table("", "load", "batch", "calls/s", "p50 ms", "p99 ms", "failed")
@@ -351,64 +357,6 @@ def serving(items: Items = SMALL, seconds: Seconds = 5, home: ShopHome = None) -
 
 def _say(title: str) -> None:
     err.print(f"{title} ...")
-
-
-@contextmanager
-def _kafka_shop(
-    home: Path | None, items: int, kafka: str, redis: str, partitions: int = 4
-) -> Iterator[tuple["KafkaShop", list[str], list[str]]]:
-    """Make topics for a trained sample shop; give it with user ids and item ids."""
-    from riverrun.bench.kafka_shop import kafka_shop
-    from riverrun.bench.shop import prepare_shop
-
-    folder = home or Path(f".riverrun/bench-kafka-{items}")
-    prepare_shop(folder, items)
-    # What an earlier run has archived is not in this run's topics.
-    shutil.rmtree(folder / "archive" / "positions", ignore_errors=True)
-    with kafka_shop(folder, kafka, redis, partitions) as shop:
-        yield shop, *_known(folder)
-
-
-@contextmanager
-def _shop(home: Path | None, items: int) -> Iterator[tuple["RunningServer", list[str], list[str]]]:
-    """Start a server on a trained sample shop; give it with user ids and item ids."""
-    from riverrun.bench.server import running_server
-    from riverrun.bench.shop import prepare_shop
-
-    folder = home or _default_home(items)
-    prepare_shop(folder, items)
-    err.print(f"starting riverrun up on {folder} ...")
-    with running_server(folder) as server:
-        yield server, *_known(folder)
-
-
-@contextmanager
-def _copied(home: Path, items: int) -> Iterator[Path]:
-    """Give a copy of the shop: events would make its histories longer from run to run."""
-    from riverrun.bench.shop import prepare_shop
-
-    prepare_shop(home, items)
-    with TemporaryDirectory(prefix="bench-", dir=home.parent) as folder:
-        yield shutil.copytree(home, Path(folder) / home.name)
-
-
-def _known(home: Path) -> tuple[list[str], list[str]]:
-    """Return the shop's user ids and item ids."""
-    from feature_repo.archive import Archive
-
-    archive = Archive(home / "archive")
-    users = archive.scan_events().select("user_id").unique().sort("user_id").collect()
-    return users["user_id"].to_list(), [item.item_id for item in archive.items()]
-
-
-def _default_home(items: int) -> Path:
-    return Path(f".riverrun/bench-{items}")
-
-
-def _write_users(home: Path, users: list[str]) -> Path:
-    file = home / "bench-users.txt"
-    file.write_text("\n".join(users))
-    return file
 
 
 def _print(table: Table, items: int) -> None:
