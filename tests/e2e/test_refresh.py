@@ -31,7 +31,7 @@ max_loss = {}
 KILLS = int(os.environ.get("RIVERRUN_TEST_REFRESH_KILLS", "1"))
 STEPS = (
     "Embedding texts",
-    "Training, the newest slice held out",
+    "Training, the newest events held out",
     "Training on everything",
     "Exporting",
     "Checking the bundle",

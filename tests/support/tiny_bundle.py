@@ -46,7 +46,7 @@ def tiny_items(count: int = 60, start: int = 0) -> list[Item]:
 
 
 def tiny_ranking(num_items: int, *, has_ranker: bool = True) -> RankingData:
-    """Tables in which "ease" leads from each item to the next two, "text" to those 5 and 10 on."""
+    """Tables that lead from each item to two others: the next, and by text those 5 and 10 on."""
     numbers = np.arange(num_items)
 
     def table(steps: tuple[int, int], days: float) -> NeighbourTable:
@@ -55,7 +55,11 @@ def tiny_ranking(num_items: int, *, has_ranker: bool = True) -> RankingData:
         return NeighbourTable(2 * np.arange(num_items + 1), neighbours.ravel(), weights, days)
 
     signals = np.random.default_rng(0).random((num_items, len(SIGNALS))).astype(np.float32)
-    tables = {"ease": table((1, 2), 30.0), "text": table((5, 10), 60.0)}
+    tables = {
+        "ease": table((1, 2), 30.0),
+        "transitions": table((1, 2), 30.0),
+        "text": table((5, 10), 60.0),
+    }
     return RankingData(tables, signals, SOURCES if has_ranker else ())
 
 
