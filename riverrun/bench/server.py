@@ -68,6 +68,22 @@ def running_server(
         stop_process(process)
 
 
+def wait_until_embedded(url: str, within: float = 900.0) -> None:
+    """Wait until every user has an embedding of the bundle that serves.
+
+    Raises `UserError` where they have not within so many seconds.
+    """
+    # The worker begins once nothing else is to be done.
+    time.sleep(3)
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        metrics = httpx.get(f"{url}/metrics", timeout=10).raise_for_status().text
+        if "riverrun_stream_reencoding 0.0" in metrics:
+            return
+        time.sleep(1)
+    raise UserError(f"users were not embedded within {within:.0f} s.")
+
+
 def stop_process(process: subprocess.Popen[bytes]) -> None:
     """Ask the process to stop, and kill it where it does not within half a minute."""
     process.send_signal(signal.SIGTERM)

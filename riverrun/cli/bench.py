@@ -64,11 +64,14 @@ def recommend(
     The load comes from wrk (`apt-get install wrk`), each request for a random known user.
     """
     from riverrun.bench.recommend import Load, measure
+    from riverrun.bench.server import wait_until_embedded
 
     table = Table("load", "requests/s", "p50 ms", "p99 ms", "failed", title="/v1/recommend")
     loads = [Load(1), Load(8), Load(32), Load(32, rate)]
     with trained_shop(home, items) as (server, users, _):
         file = write_users(home or default_home(items), users)
+        _say("waiting until the users of the import are embedded")
+        wait_until_embedded(server.url)
         measure(server.url, file, Load(8), 5)  # the first requests compile and fill caches
         for load in loads:
             result = measure(server.url, file, load, seconds)
