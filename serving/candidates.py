@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from serving.item_rows import Mask, Rows, best
+from serving.item_rows import Mask, Rows, best, places_among
 
 Scores = npt.NDArray[np.float32]
 
@@ -60,8 +60,8 @@ class RowScores:
         """Return float32 [len(rows)]."""
         if not len(self.rows):
             return no_scores(rows)
-        places = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
-        return np.where(self.rows[places] == rows, self.scores[places], np.float32(0))
+        places = places_among(self.rows, rows)
+        return np.where(places >= 0, self.scores[places], np.float32(0))
 
     def candidates(self, allowed: Mask, count: int) -> Candidates:
         """Return the `count` best of the allowed rows whose score is positive."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from serving.item_rows import Rows
+from serving.item_rows import Rows, places_among
 
 Floats = npt.NDArray[np.float64]
 
@@ -94,8 +94,7 @@ def votes(
 def _at(pool: Rows, rows: Rows, values: Floats) -> Floats:
     """Return float64 [len(pool)], the value of each row of `pool`, 0 where it has none."""
     placed = np.zeros(len(pool))
-    if len(pool):
-        places = np.minimum(np.searchsorted(pool, rows), len(pool) - 1)
-        found = pool[places] == rows
-        placed[places[found]] = values[found]
+    places = places_among(pool, rows)
+    found = places >= 0
+    placed[places[found]] = values[found]
     return placed

@@ -74,3 +74,11 @@ def best(scores: npt.NDArray[np.floating], count: int) -> npt.NDArray[np.int64]:
     else:
         positions = np.arange(len(scores))
     return positions[np.argsort(-scores[positions], kind="stable")]
+
+
+def places_among(rows: Rows, asked: Rows) -> npt.NDArray[np.int64]:
+    """Return the place of each asked row among `rows`, distinct and ascending; -1 for none."""
+    if not len(rows):
+        return np.full(len(asked), UNKNOWN, dtype=np.int64)
+    places = np.minimum(np.searchsorted(rows, asked), len(rows) - 1)
+    return np.where(rows[places] == asked, places, UNKNOWN).astype(np.int64)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.history import HistoryEvent
-from serving.item_rows import ItemRows, Rows
+from serving.item_rows import ItemRows, Rows, places_among
 
 DAY = 86_400e6
 """Microseconds."""
@@ -73,10 +73,7 @@ class UserActs:
 
     def places_of(self, rows: Rows) -> npt.NDArray[np.int64]:
         """Return the place of each row among `self.rows`, -1 where the user did not act on it."""
-        if not len(self.rows):
-            return np.full(len(rows), -1, dtype=np.int64)
-        places = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
-        return np.where(self.rows[places] == rows, places, -1).astype(np.int64)
+        return places_among(self.rows, rows)
 
 
 NO_ACTS = UserActs.of_columns(np.empty(0, np.int64), np.empty(0, np.int64))

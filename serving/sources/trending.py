@@ -64,10 +64,7 @@ class TrendingSource:
 
     def worth(self, rows: Rows, at: datetime) -> npt.NDArray[np.float32]:
         """Return float32 [n, 3], what each row counts for within the hour, day and week."""
-        keys, now = self._keys, microseconds(at)
-        known = rows < len(keys)
-        keys = np.where(known[:, None], keys[np.where(known, rows, 0)], -np.inf)
-        return np.exp(np.minimum(keys - now / _WINDOWS, 80.0)).astype(np.float32)
+        return self._worth(rows, at, slice(None))
 
     def propose(self, context: Context, count: int) -> Candidates:
         """Return up to `count` of the allowed rows by what they count for now."""
@@ -90,10 +87,14 @@ class TrendingSource:
 
     def score_of(self, rows: Rows, at: datetime) -> Scores:
         """Return float32 [n], what each row counts for within `trending_window`."""
-        keys, now = self._keys, microseconds(at) / _WINDOWS[self._window]
+        return self._worth(rows, at, slice(self._window, self._window + 1))[:, 0]
+
+    def _worth(self, rows: Rows, at: datetime, windows: slice) -> npt.NDArray[np.float32]:
+        """Return float32 [n, len(windows)]."""
+        keys, now = self._keys[:, windows], microseconds(at) / _WINDOWS[windows]
         known = rows < len(keys)
-        kept = np.where(known, keys[np.where(known, rows, 0), self._window], -np.inf)
-        return np.asarray(np.exp(np.minimum(kept - now, 80.0)), dtype=np.float32)
+        kept = np.where(known[:, None], keys[np.where(known, rows, 0)], -np.inf)
+        return np.exp(np.minimum(kept - now, 80.0)).astype(np.float32)
 
     def _make_head(self) -> _Head:
         with self._lock:
