@@ -20,6 +20,9 @@ from feature_repo.online_features import (
 from feature_repo.schema import Item, User, microseconds
 
 Values = dict[str, Any]
+Record = tuple[Any, Values, datetime, datetime | None]
+"""Entity key, values by feature, event time and creation time, as Feast hands them over."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_EVENTS: tuple[tuple[Any, ...], ...] = ((),) * len(HistoryEvent._fields)
 

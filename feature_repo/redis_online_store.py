@@ -21,11 +21,10 @@ from redis import ConnectionError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from feature_repo.feast_records import Record
+
 TYPE = f"{__name__}.BulkRedisOnlineStore"
 """The store's name in Feast's configuration."""
-
-Record = tuple[Any, dict[str, Any], datetime, datetime | None]
-"""Entity key, values by feature, event time and creation time, as Feast hands them over."""
 
 
 class BulkRedisOnlineStoreConfig(RedisOnlineStoreConfig):

@@ -5,7 +5,6 @@ client of Feast reads them.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from typing import Any, Literal
 
 from feast import FeatureView, RepoConfig
@@ -15,6 +14,7 @@ from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStor
 from feast.utils import to_naive_utc
 
 from feature_repo.bulk_sql import execute_rows
+from feature_repo.feast_records import Record
 
 TYPE = f"{__name__}.BulkSqliteOnlineStore"
 """The store's name in Feast's configuration."""
@@ -26,9 +26,6 @@ ON CONFLICT (entity_key, feature_name) DO UPDATE SET
     value = excluded.value, value_text = excluded.value_text,
     event_ts = excluded.event_ts, created_ts = excluded.created_ts
 """
-
-Record = tuple[Any, dict[str, Any], datetime, datetime | None]
-"""Entity key, values by feature, event time and creation time, as Feast hands them over."""
 
 
 class BulkSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):

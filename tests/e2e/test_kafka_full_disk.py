@@ -1,7 +1,5 @@
 """The archive's disk is full: the stream goes on, and is archived once there is room."""
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import pytest
 
 from streaming.worker import TOPICS
 from tests.support.kafka_stream import KafkaShop, database, undisturbed, wait_until
+from tests.support.small_disk import small_disk
 from tests.support.traffic import make_requests
 
 pytestmark = [
@@ -21,20 +20,12 @@ pytestmark = [
 SEED = 20260405
 REQUESTS = 60
 DISK = "2m"
-AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small disk of the test's own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    options = f"size={DISK},uid={os.geteuid()}"
-    subprocess.run(
-        [*AS_ROOT, "mount", "-t", "tmpfs", "-o", options, "riverrun-test", str(folder)], check=True
-    )
-    yield folder
-    subprocess.run([*AS_ROOT, "umount", "--lazy", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", DISK) as folder:
+        yield folder
 
 
 def fill(file: Path) -> None:

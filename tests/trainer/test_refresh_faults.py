@@ -1,7 +1,6 @@
 """What goes wrong around a refresh leaves the old bundle serving, and says what it was."""
 
 import os
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -14,6 +13,7 @@ import pytest
 from feature_repo.archive import Archive
 from serving.bundle import CANDIDATE_EMBEDDINGS, BundleError, current_version, read_manifest
 from tests.support import tiny_training as tiny
+from tests.support.small_disk import small_disk
 from tests.support.tiny_refresh import GATES, NOW, USERS, TinyRefresh, events
 from trainer.bundle_versions import bundle_versions, rollback
 from trainer.refresh import Listener, Notes, Refresh
@@ -21,8 +21,6 @@ from trainer.refresh_run import run_refresh
 from trainer.refresh_runs import RefreshRuns, Run
 
 pytestmark = pytest.mark.slow
-
-AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +73,8 @@ def test_a_candidate_that_is_broken_fails_by_name_and_the_old_one_serves(
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small disk of the test's own."""
-    folder = tmp_path / "bundles"
-    folder.mkdir()
-    options = f"size=8m,uid={os.geteuid()}"
-    subprocess.run(
-        [*AS_ROOT, "mount", "-t", "tmpfs", "-o", options, "riverrun-test", str(folder)], check=True
-    )
-    yield folder
-    subprocess.run([*AS_ROOT, "umount", "--lazy", str(folder)], check=True)
+    with small_disk(tmp_path / "bundles", "8m") as folder:
+        yield folder
 
 
 def test_a_disk_that_is_full_while_exporting_fails_the_run_and_room_lets_it_go_on(
