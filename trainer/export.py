@@ -20,6 +20,7 @@ from serving import bundle, bundle_writing
 from serving.ranking.bundle_files import RankingData, write_ranking
 from serving.ranking.settings import SOURCES
 from serving.saved_model_encoder import TEXT_TOWER_DIGEST
+from trainer.ranking.ranker import dense_layers
 from trainer.text_tower import text_tower_digest
 from trainer.train import TrainedModel
 from trainer.warm_start import write_weights
@@ -75,7 +76,7 @@ def export_bundle(
         },
     )
     if ranking is not None and ranker is not None:
-        ranking = replace(ranking, sources=SOURCES)
+        ranking = replace(ranking, sources=SOURCES, layers=dense_layers(ranker))
     manifest = manifest.model_copy(update={"ranking": ranking.part if ranking else None})
     with bundle_writing.building(bundles, manifest.version) as folder:
         module = ServingModule(model, candidate_ids, embeddings, manifest.top_k, ranker)

@@ -4,9 +4,10 @@
     ranking/<table>/starts.npy           int64 [num_items + 1]
     ranking/<table>/neighbours.npy       int32 [num_entries], rows of candidates
     ranking/<table>/weights.npy          float32 [num_entries]
+    ranking/ranker.safetensors           float32 "<i>.kernel" and "<i>.bias" of its layers
 
-See `item_neighbours.NeighbourTable` for their meaning. The ranker itself is the SavedModel's
-signature `rank`.
+See `item_neighbours.NeighbourTable` and `ranking.Ranker` for their meaning. The SavedModel has the
+ranker too, as its signature `rank`.
 """
 
 from collections.abc import Mapping
@@ -15,27 +16,32 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
-from serving.bundle import RANK, Bundle, BundleError, Manifest, RankingPart, read_array
+from serving.bundle import Bundle, BundleError, Manifest, RankingPart, read_array
 from serving.item_rows import ItemRows
 from serving.ranking.feature_names import feature_names
 from serving.ranking.item_neighbours import ItemNeighbours, NeighbourTable
 from serving.ranking.item_signals import SIGNALS, ItemSignals
-from serving.ranking.ranking import Ranker, Ranking
+from serving.ranking.ranking import DenseLayer, Ranker, Ranking
 
 FOLDER = "ranking"
+RANKER = "ranker.safetensors"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RankingData:
     """Tables by the source that reads them, and signals float32 [num_items, len(SIGNALS)].
 
-    sources: whose scores the ranker reads, in order; empty where there is none.
+    sources, layers: whose scores the ranker reads, in order, and its network; empty where there is
+    none.
     """
 
     tables: Mapping[str, NeighbourTable]
     signals: npt.NDArray[np.float32]
     sources: tuple[str, ...] = ()
+    layers: tuple[DenseLayer, ...] = ()
 
     @property
     def part(self) -> RankingPart:
@@ -57,6 +63,13 @@ def write_ranking(folder: Path, data: RankingData) -> None:
         for column in ("starts", "neighbours", "weights"):
             file = folder / FOLDER / name / f"{column}.npy"
             np.save(file, getattr(table, column), allow_pickle=False)
+    if data.layers:
+        arrays = {
+            f"{number}.{name}": np.ascontiguousarray(getattr(layer, name), dtype=np.float32)
+            for number, layer in enumerate(data.layers)
+            for name in ("kernel", "bias")
+        }
+        save_file(arrays, folder / FOLDER / RANKER)
 
 
 def read_ranking(bundle: Bundle, rows: ItemRows) -> Ranking | None:
@@ -81,7 +94,9 @@ def read_ranking(bundle: Bundle, rows: ItemRows) -> Ranking | None:
         name: ItemNeighbours(_read_table(folder / name, days, manifest), candidate_rows, rows)
         for name, days in part.tables.items()
     }
-    ranker = Ranker(part.sources, bundle.signatures[RANK]) if part.sources else None
+    ranker = None
+    if part.sources:
+        ranker = Ranker(part.sources, _read_layers(folder / RANKER, len(part.features)))
     return Ranking(tables, ItemSignals.of(signals, candidate_rows, rows), ranker)
 
 
@@ -97,6 +112,27 @@ def _check_names(path: Path, part: RankingPart) -> None:
                 path / "manifest.json",
                 f"`ranking.{name}` must be {list(known)}. Received: {list(received)}.",
             )
+
+
+def _read_layers(file: Path, num_features: int) -> list[DenseLayer]:
+    try:
+        arrays = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise BundleError(file, f"cannot be read: {error}.") from error
+    for name, array in arrays.items():
+        if array.dtype != np.float32 or not np.isfinite(array).all():
+            raise BundleError(file, f"`{name}` must be finite float32 numbers.")
+    layers: list[DenseLayer] = []
+    num_inputs = num_features
+    while f"{len(layers)}.kernel" in arrays:
+        kernel, bias = (arrays.get(f"{len(layers)}.{name}") for name in ("kernel", "bias"))
+        if kernel is None or bias is None or kernel.shape != (num_inputs, *bias.shape):
+            raise BundleError(file, f"layer {len(layers)} must take {num_inputs} numbers.")
+        num_inputs = len(bias)
+        layers.append(DenseLayer(kernel, bias))
+    if not layers or num_inputs != 1:
+        raise BundleError(file, f"must end in one number. Received: {num_inputs}.")
+    return layers
 
 
 def _read_table(folder: Path, days: float, manifest: Manifest) -> NeighbourTable:

@@ -27,6 +27,7 @@ from tests.support.tiny_bundle import (
     build_tiny_bundle,
     tiny_items,
     tiny_rank_weights,
+    tiny_ranker_layer,
     tiny_ranking,
 )
 from tests.support.tiny_recommender import NOW, Shop, event
@@ -283,7 +284,7 @@ def test_the_strongest_features_are_those_that_move_the_score(shop: Shop) -> Non
 
 def test_the_effects_of_a_linear_ranker_are_its_summands() -> None:
     names, weights = feature_names(SOURCES), tiny_rank_weights()
-    ranker = Ranker(SOURCES, lambda features: {"scores": features @ weights})
+    ranker = Ranker(SOURCES, [tiny_ranker_layer()])
     features = np.random.default_rng(0).normal(size=(30, len(names))).astype(np.float32)
     summands = weights * (features - features.mean(axis=0))
     places = np.array([4, 29, 0])

@@ -1,6 +1,7 @@
 """A valid bundle in a second: text is hashed words, an item is its text, a user the mean item."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from serving.ranking.bundle_files import RankingData, write_ranking
 from serving.ranking.feature_names import feature_names
 from serving.ranking.item_neighbours import NeighbourTable
 from serving.ranking.item_signals import SIGNALS
+from serving.ranking.ranking import DenseLayer
 from serving.ranking.settings import SOURCES
 
 TEXT_DIMENSION = 384
@@ -60,7 +62,14 @@ def tiny_ranking(num_items: int, *, has_ranker: bool = True) -> RankingData:
         "transitions": table((1, 2), 30.0),
         "text": table((5, 10), 60.0),
     }
-    return RankingData(tables, signals, SOURCES if has_ranker else ())
+    if not has_ranker:
+        return RankingData(tables, signals)
+    return RankingData(tables, signals, SOURCES, (tiny_ranker_layer(),))
+
+
+def tiny_ranker_layer(seed: int = 0) -> DenseLayer:
+    """The ranker of the tiny bundle, which is linear."""
+    return DenseLayer(tiny_rank_weights(seed)[:, None], np.zeros(1, np.float32))
 
 
 def tiny_rank_weights(seed: int = 0) -> np.ndarray:
@@ -240,6 +249,8 @@ def build_tiny_bundle(
         bundle_writing.write_candidates(draft, [item.item_id for item in items], embeddings, counts)
         bundle_writing.write_items(draft, items)
         if ranking is not None:
+            if ranking.sources:
+                ranking = replace(ranking, layers=(tiny_ranker_layer(seed),))
             write_ranking(draft, ranking)
         path = bundle_writing.publish(folder, draft, manifest)
     if current:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
 from serving.ranking.feature_names import feature_names
-from serving.ranking.ranking import Ranker
+from serving.ranking.ranking import DenseLayer, Ranker
 from serving.ranking.settings import SOURCES
 from trainer.ranking.examples import Examples
 from trainer.ranking.settings import RankerSettings
@@ -59,7 +59,30 @@ def _adapt(normalization: keras.layers.Normalization, features: Floats) -> None:
 
 def as_ranker(model: keras.Model) -> Ranker:
     """Return a trained model as the service calls a bundle's."""
-    return Ranker(SOURCES, lambda features: {"scores": model(features, training=False)})
+    return Ranker(SOURCES, dense_layers(model))
+
+
+def dense_layers(model: keras.Model) -> tuple[DenseLayer, ...]:
+    """Return a trained model's matrices. The first takes features as they are.
+
+    What normalises them is linear too, and is multiplied into it.
+    """
+    normalization = model.get_layer("normalization")
+    mean, variance = (
+        np.ravel(np.asarray(each, np.float64))
+        for each in (normalization.mean, normalization.variance)
+    )
+    scale = 1 / np.maximum(np.sqrt(variance), keras.backend.epsilon())
+    first, *others = [
+        [np.asarray(weight, np.float64) for weight in layer.get_weights()]
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Dense)
+    ]
+    kernel = first[0] * scale[:, None]
+    layers = [(kernel, first[1] - mean @ kernel), *others]
+    return tuple(
+        DenseLayer(kernel.astype(np.float32), bias.astype(np.float32)) for kernel, bias in layers
+    )
 
 
 def blank_ranker(settings: RankerSettings) -> keras.Model:

@@ -1,12 +1,14 @@
 """A ranking part is read as it was written, or refused by the name of the file and the reason."""
 
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from serving.bundle import RANK, Bundle, BundleError, RankingPart
 from serving.item_rows import ItemRows
@@ -127,6 +129,61 @@ def test_an_array_that_does_not_fit_is_named(
     expected = re.escape(f"bundle file {folder / name}.npy: {message}")
     with pytest.raises(BundleError, match=expected):
         read_ranking(bundle, ItemRows(bundle.candidate_ids))
+
+
+Layers = dict[str, np.ndarray]
+
+NUM_FEATURES = len(feature_names(SOURCES))
+WRONG_LAYERS: list[tuple[Callable[[Layers], Layers], str]] = [
+    (
+        lambda layers: {**layers, "0.kernel": layers["0.kernel"][1:]},
+        f"layer 0 must take {NUM_FEATURES} numbers.",
+    ),
+    (
+        lambda layers: {**layers, "0.bias": np.zeros(2, np.float32)},
+        f"layer 0 must take {NUM_FEATURES} numbers.",
+    ),
+    (
+        lambda layers: {"0.kernel": layers["0.kernel"]},
+        f"layer 0 must take {NUM_FEATURES} numbers.",
+    ),
+    (
+        lambda layers: {
+            "0.kernel": np.ones((NUM_FEATURES, 3), np.float32),
+            "0.bias": np.ones(3, np.float32),
+        },
+        "must end in one number. Received: 3.",
+    ),
+    (lambda layers: {}, f"must end in one number. Received: {NUM_FEATURES}."),
+    (
+        lambda layers: {**layers, "0.bias": layers["0.bias"].astype(np.float64)},
+        "`0.bias` must be finite float32 numbers.",
+    ),
+    (
+        lambda layers: {**layers, "0.kernel": layers["0.kernel"] * np.nan},
+        "`0.kernel` must be finite float32 numbers.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG_LAYERS)
+def test_a_ranker_that_does_not_fit_is_named(
+    published: Bundle, tmp_path: Path, change: Callable[[Layers], Layers], message: str
+) -> None:
+    folder = shutil.copytree(published.path / "ranking", tmp_path / "ranking")
+    file = folder / "ranker.safetensors"
+    save_file(change(load_file(file)), file)
+    with pytest.raises(BundleError, match=re.escape(f"bundle file {file}: {message}")):
+        read_ranking(replace(published, path=tmp_path), ItemRows(published.candidate_ids))
+
+
+def test_a_ranker_that_cannot_be_read_is_named(published: Bundle, tmp_path: Path) -> None:
+    folder = shutil.copytree(published.path / "ranking", tmp_path / "ranking")
+    file = folder / "ranker.safetensors"
+    for damage in (lambda: file.write_bytes(b"no tensors"), file.unlink):
+        damage()
+        with pytest.raises(BundleError, match=re.escape(f"bundle file {file}: cannot be read: ")):
+            read_ranking(replace(published, path=tmp_path), ItemRows(published.candidate_ids))
 
 
 @pytest.mark.parametrize("name", ["signals", "text/starts", "ease/weights"])

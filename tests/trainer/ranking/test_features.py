@@ -136,6 +136,7 @@ def test_a_ranker_learns_which_source_to_trust(tmp_path: Path) -> None:
     settings = RankerSettings(epochs=8, batch_size=256)
     model = train_ranker(Examples(features, labels, weights, 40), settings)
     scores = as_ranker(model).score(features)
+    np.testing.assert_allclose(scores, model(features, training=False), atol=1e-4)
     assert scores[labels > 0].mean() > scores[labels == 0].mean() + 2
     again = as_ranker(train_ranker(Examples(features, labels, weights, 40), settings))
     np.testing.assert_allclose(again.score(features), scores, atol=1e-3)
