@@ -13,15 +13,14 @@ import numpy.typing as npt
 from feature_repo.offline_features import OfflineFeatures
 from riverrun.errors import UserError
 from serving.ranking.bundle_files import RankingData
-from serving.settings import ServingSettings
 from serving.sources.item_neighbours import ItemNeighboursSource
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer
-from trainer.interactions import Interactions
 from trainer.judging import judge_epochs, pipeline_scorer, two_tower_scorer
 from trainer.material import Material
 from trainer.ranking.fit import fit_tables
 from trainer.ranking.pipeline_scorer import PipelineScorer
+from trainer.ranking.service import Service
 from trainer.ranking.source_scorer import SourceScorer
 from trainer.refresh import Listener
 from trainer.settings import TrainingSettings
@@ -35,15 +34,15 @@ ALL_TOGETHER, FUSION = "all together", "fusion, no ranker"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedPipeline:
-    """What was fitted on a past, with the queries of `histories`.
+    """What was fitted on the past of a split, with the queries of its histories.
 
     two_tower: it alone. data: None where `training.ranking` is off. ranker: None where too few
     told anything. text_embeddings: float32 [num_items, n]. seconds: that fitting took.
     """
 
-    histories: Interactions
+    split: Split
     training: TrainingSettings
-    serving: ServingSettings
+    service: Service
     epochs: int
     two_tower: EmbeddingScorer
     data: RankingData | None
@@ -60,10 +59,12 @@ class FittedPipeline:
     def parts(self) -> Sequence[Scorer]:
         """Each other source alone, and all in the fusion that needs no ranker.
 
-        Left out is what has nothing to say: tables that are not made, and co-visitation, which
-        is counted from a stream, and there is none here.
+        Left out is what has nothing to say: tables that are not made, and co-visitation where the
+        stream does not learn it.
         """
-        silent = {"two_tower", "co_visitation"}
+        silent = {"two_tower"}
+        if not self.service.co_visitation.neighbours:
+            silent.add("co_visitation")
         tables = self.data.tables if self.data else {}
         fusion = self._pipeline(FUSION, None)
         alone: list[Scorer] = [
@@ -77,12 +78,12 @@ class FittedPipeline:
     def _pipeline(self, name: str, ranker: keras.Model | None) -> PipelineScorer:
         return pipeline_scorer(
             name,
-            self.histories,
+            self.split,
             self.data,
             ranker,
             self.two_tower.queries,
             self.two_tower.candidates,
-            self.serving,
+            self.service,
             self.training,
         )
 
@@ -90,7 +91,7 @@ class FittedPipeline:
 def fit_pipeline(
     split: Split,
     training: TrainingSettings,
-    serving: ServingSettings,
+    service: Service,
     text_cache: TextEmbeddingCache,
     listener: Listener,
 ) -> FittedPipeline:
@@ -117,7 +118,7 @@ def fit_pipeline(
         )
         try:
             listener.stage("Training, the newest events held out")
-            choice = judge_epochs(material, cold, None, None, listener.step, serving)
+            choice = judge_epochs(material, cold, None, None, listener.step, service)
             listener.stage("Training")
             model = material.trained(past, cold, on_step=listener.step, stop_after=choice.epochs)
         except ValueError as error:
@@ -125,9 +126,9 @@ def fit_pipeline(
     data = fit_tables(past, embeddings, training.ranking) if training.ranking.enabled else None
     seconds = time.monotonic() - start
     return FittedPipeline(
-        split.histories,
+        split,
         training,
-        serving,
+        service,
         choice.epochs,
         two_tower_scorer(model, split.histories),
         data,

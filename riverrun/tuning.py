@@ -145,8 +145,8 @@ def shop_tuning(settings: Settings, listener: Listener) -> Iterator[ShopTuning]:
                 cache,
                 listener.texts,
             )
-            objectives = NewestSliceObjectives.of(material, settings.serving)
-            data = _digest(_of_data(material), settings.serving)
+            objectives = NewestSliceObjectives.of(material, settings.service)
+            data = _digest(_of_data(material), settings.service)
             yield ShopTuning(settings.tuning, objectives, data, listener)
     except LockHeldError as error:
         raise UserError(f"another search is at work: {error}") from error

@@ -13,7 +13,6 @@ import structlog
 
 from serving.bundle import Bundle, BundleError, current_bundle
 from serving.ranking.bundle_files import RankingData
-from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer, baselines
 from trainer.bundle_scorer import bundle_pipeline
@@ -26,6 +25,7 @@ from trainer.ranking.fit import Newest, fit_ranker, fit_tables
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.pipeline_scorer import PipelineScorer
 from trainer.ranking.ranker import as_ranker
+from trainer.ranking.service import Service
 from trainer.settings import TrainingSettings
 from trainer.start import Start
 from trainer.tasks import EvaluationTask, Split
@@ -35,8 +35,8 @@ NDCG = f"ndcg@{NDCG_AT}"
 TWO_TOWER = "two-tower"
 
 Embeddings = npt.NDArray[np.float32]
-MakeScorer = Callable[[Interactions], Scorer]
-"""From the histories that are asked about."""
+MakeScorer = Callable[[Split], Scorer]
+"""From the split whose users are asked about."""
 
 JUDGED_USERS = 2_000
 """So many users tell epochs apart; all of a large shop would take longer than the epoch."""
@@ -164,7 +164,7 @@ def fit_list(
     queries: Embeddings,
     candidates: Embeddings,
     settings: TrainingSettings,
-    serving: ServingSettings,
+    service: Service,
 ) -> tuple[keras.Model | None, PipelineScorer]:
     """Learn to rank what is held out; return the ranker, and the list as a whole as a scorer.
 
@@ -181,13 +181,13 @@ def fit_list(
             Newest(queries, candidates, judged_ids),
             material.text_embeddings_of,
             settings.ranking,
-            serving,
+            service,
             max_history=settings.history_length,
             seed=settings.seed,
         )
         data = fit_tables(split.past, embeddings, settings.ranking)
     pipeline = pipeline_scorer(
-        CANDIDATE, split.past, data, ranker, queries, candidates, serving, settings
+        CANDIDATE, split, data, ranker, queries, candidates, service, settings
     )
     return ranker, pipeline
 
@@ -198,7 +198,7 @@ def judge_epochs(
     current: MakeScorer | None,
     checkpoints: Path | None,
     on_step: Callable[[Progress], None],
-    serving: ServingSettings,
+    service: Service,
 ) -> Judgement:
     """Train on what comes before what is held out, ask for it after each epoch, learn to rank it.
 
@@ -214,35 +214,36 @@ def judge_epochs(
     best = kept.read()
     assert best is not None, "a training has an epoch"
     queries, candidates = kept.embeddings("queries"), kept.embeddings("candidates")
-    ranker, pipeline = fit_list(material, held_out, queries, candidates, settings, serving)
+    ranker, pipeline = fit_list(material, held_out, queries, candidates, settings, service)
     past = held_out.split.past
     embeddings = material.text_embeddings_of(past.items)
-    scorers = [*baselines(past), *([current(past)] if current else []), pipeline]
+    scorers = [*baselines(past), *([current(held_out.split)] if current else []), pipeline]
     rows = [evaluate(scorer, task, embeddings) for scorer in scorers for task in held_out.tasks]
     return Judgement(best.number, [*best.rows, *rows], ranker)
 
 
 def pipeline_scorer(
     name: str,
-    histories: Interactions,
+    split: Split,
     data: RankingData | None,
     ranker: keras.Model | None,
     queries: Embeddings,
     candidates: Embeddings,
-    serving: ServingSettings,
+    service: Service,
     settings: TrainingSettings,
 ) -> PipelineScorer:
-    """Return the list as the service would make it for users of `histories`, as a scorer.
+    """Return the list as the service would make it for users of the split, as a scorer.
 
     queries: float32 [num_users, dimension]; candidates: float32 [num_items, dimension].
     """
     function = None if ranker is None else as_ranker(ranker)
     shop = PastShop(
-        histories,
+        split.histories,
         (lambda rows: None) if data is None else ranking_of(data.tables, data.signals, function),
         candidates,
-        serving,
+        service,
         max_history=settings.history_length,
+        moments=split.moments,
     )
     return PipelineScorer(name, shop, lambda users: queries[users])
 
@@ -268,7 +269,7 @@ def two_tower_scorer(model: TrainedModel, histories: Interactions | None = None)
 
 
 def current_scorer(
-    bundles: Path, text_cache: TextEmbeddingCache, serving: ServingSettings
+    bundles: Path, text_cache: TextEmbeddingCache, service: Service
 ) -> MakeScorer | None:
     """Return what makes a scorer of the bundle that serves; None where none does.
 
@@ -283,7 +284,7 @@ def current_scorer(
     except BundleError as error:
         structlog.get_logger(__name__).warning("current_bundle_not_compared", reason=str(error))
         return None
-    return lambda histories: bundle_pipeline(CURRENT, bundle, histories, text_cache, serving)
+    return lambda split: bundle_pipeline(CURRENT, bundle, split, text_cache, service)
 
 
 def _judged(task: EvaluationTask, settings: TrainingSettings) -> npt.NDArray[np.int64]:

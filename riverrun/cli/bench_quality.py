@@ -150,7 +150,7 @@ def _own(
     from riverrun.fitted_pipeline import fit_pipeline
 
     with text_cache(settings) as cache, refresh_progress() as listener:
-        fitted = fit_pipeline(split, training, settings.serving, cache, listener)
+        fitted = fit_pipeline(split, training, settings.service, cache, listener)
     _say(f"Riverrun, {fitted.epochs} epochs", fitted.seconds)
     scorers = (*fitted.parts, fitted.two_tower, fitted.pipeline)
     return [

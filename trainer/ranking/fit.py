@@ -1,7 +1,7 @@
 """What a bundle ranks by, fitted on what happened before a moment."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import keras
@@ -11,11 +11,11 @@ import numpy.typing as npt
 from feature_repo.schema import Item
 from serving.ranking.bundle_files import RankingData
 from serving.ranking.settings import SOURCES
-from serving.settings import ServingSettings
 from trainer.interactions import Interactions
 from trainer.ranking.examples import Examples, examples_of, future_labels
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.ranker import train_ranker
+from trainer.ranking.service import Service
 from trainer.ranking.settings import RankerSettings
 from trainer.ranking.tables import ease_table, item_signals, text_table, transitions_table
 from trainer.tasks import Split
@@ -59,7 +59,7 @@ def fit_ranker(
     newest: Newest,
     text_embeddings_of: TextEmbeddingsOf,
     settings: RankerSettings,
-    serving: ServingSettings,
+    service: Service,
     *,
     max_history: int,
     seed: int = 0,
@@ -71,8 +71,8 @@ def fit_ranker(
     of everything, as where it is switched off. Returns None where fewer than `min_users` requests
     tell anything.
     """
-    every = serving.ranking.model_copy(update={"sources": SOURCES})
-    serving = serving.model_copy(update={"ranking": every})
+    every = service.serving.ranking.model_copy(update={"sources": SOURCES})
+    service = replace(service, serving=service.serving.model_copy(update={"ranking": every}))
     random = np.random.default_rng(seed)
     parts: list[Examples] = []
     for number, split in enumerate(islice(splits, settings.slices)):
@@ -82,8 +82,9 @@ def fit_ranker(
             past,
             ranking_of(data.tables, data.signals),
             newest.candidates if number == 0 else None,
-            serving,
+            service,
             max_history=max_history,
+            moments=split.moments,
         )
         labels = future_labels(past, split.future, settings)
         users = np.flatnonzero(np.diff(labels.indptr))

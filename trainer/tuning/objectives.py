@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.settings import ServingSettings
 from trainer import metrics
 from trainer.evaluate import NDCG_AT, answer
 from trainer.judging import BestEpoch, Embeddings, HeldOut, best_epoch, fit_list, hold_out
 from trainer.material import Material
+from trainer.ranking.service import Service
 from trainer.settings import TrainingSettings
 from trainer.start import Start
 from trainer.text_tower import load_text_tower
@@ -31,10 +31,10 @@ class NewestSliceObjectives:
 
     material: Material
     held_out: HeldOut
-    serving: ServingSettings
+    service: Service
 
     @classmethod
-    def of(cls, material: Material, serving: ServingSettings) -> "NewestSliceObjectives":
+    def of(cls, material: Material, service: Service) -> "NewestSliceObjectives":
         """Return the objectives of a shop.
 
         Raises:
@@ -49,7 +49,7 @@ class NewestSliceObjectives:
                 "fewer than two users who were known before the newest slice of the events acted "
                 "in it: there is nobody to ask."
             )
-        return cls(material, held_out, serving)
+        return cls(material, held_out, service)
 
     def trained(self, checkpoints: Path, on_step: OnStep) -> tuple[Embeddings, Embeddings]:
         """Return query and candidate embeddings of a two-tower of the material's settings.
@@ -86,7 +86,7 @@ class NewestSliceObjectives:
         self, settings: TrainingSettings, queries: Embeddings, candidates: Embeddings
     ) -> Answers:
         _, pipeline = fit_list(
-            self.material, self.held_out, queries, candidates, settings, self.serving
+            self.material, self.held_out, queries, candidates, settings, self.service
         )
         ranked = answer(pipeline, self.held_out.tasks[-1]).ranked
         values = np.array([metrics.ndcg(user, NDCG_AT) for user in ranked])
