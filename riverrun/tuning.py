@@ -65,11 +65,11 @@ class ShopTuning:
         checkpoints = self.folder / f"two-tower-{_digest(self.data, present)}"
         self._forget_two_towers(but=checkpoints)
         try:
-            embeddings = self.objectives.trained(checkpoints, self.listener.step)
+            newest = self.objectives.trained(checkpoints, self.listener.step)
         except KeyboardInterrupt:
             return Found((), 0, True)
         self.listener.stage("Searching the settings of ranking")
-        objective = self.objectives.of_ranking(*embeddings)
+        objective = self.objectives.of_ranking(newest)
         begins = self.listener.texts
         found = self._found("ranking", RANKING, present, objective, bounds, begins, pruned=False)
         begins(len(found.results) + found.pruned, bounds.trials)

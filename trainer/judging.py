@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 import keras
@@ -13,6 +13,7 @@ import structlog
 
 from serving.bundle import Bundle, BundleError, current_bundle
 from serving.ranking.bundle_files import RankingData
+from serving.ranking.settings import SOURCES, Source
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer, baselines
 from trainer.bundle_scorer import bundle_pipeline
@@ -21,7 +22,7 @@ from trainer.gates import CANDIDATE, CURRENT
 from trainer.held_out import MOMENT, held_out_splits
 from trainer.interactions import Interactions
 from trainer.material import Material
-from trainer.ranking.fit import Newest, fit_ranker, fit_tables
+from trainer.ranking.fit import FittedTables, Newest, fit_ranker
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.pipeline_scorer import PipelineScorer
 from trainer.ranking.ranker import as_ranker
@@ -44,11 +45,16 @@ JUDGED_USERS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The number of epochs to train for, and the rows of those who answered what was held out."""
+    """The number of epochs to train for, and the rows of those who answered what was held out.
+
+    newest, held_out: what the ranker learned from; None where nothing was held out.
+    """
 
     epochs: int
     rows: Sequence[EvaluationRow]
     ranker: keras.Model | None = None
+    newest: Newest | None = None
+    held_out: "HeldOut | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +107,20 @@ class BestEpoch:
 class HeldOut:
     """What is held out, and what is asked about it.
 
-    since: nothing older is asked for. judged: int64, the users of the split's past by whom a model
-    is judged. tasks: the split's, of these users alone; the last is 'all', or the only one.
+    splits: those that the ranker may learn from, the newest first. judged: int64, the users of the
+    newest one's past by whom a model is judged. tasks: its tasks, of these users alone; the last is
+    'all', or the only one. tables: what was fitted on the pasts, for whoever asks again.
     """
 
-    split: Split
-    since: datetime | None
+    splits: Sequence[Split]
     judged: npt.NDArray[np.int64]
     tasks: Sequence[EvaluationTask]
+    tables: FittedTables
+
+    @property
+    def split(self) -> Split:
+        """The newest one, which models are judged by."""
+        return self.splits[0]
 
 
 def hold_out(material: Material, start: Start) -> HeldOut | None:
@@ -117,13 +129,14 @@ def hold_out(material: Material, start: Start) -> HeldOut | None:
     # After all that the start has seen.
     seen = start.warm.end if start.warm else None
     since = None if seen is None else seen + MOMENT
-    split = next(held_out_splits(material.events, material.items, settings, since), None)
-    if split is None or not len(split.tasks[-1].users):
+    every = held_out_splits(material.events, material.items, settings, since)
+    splits = list(islice(every, max(settings.ranking.slices, 1)))
+    if not splits or not len(splits[0].tasks[-1].users):
         return None
-    judged = _judged(split.tasks[-1], settings)
+    judged = _judged(splits[0].tasks[-1], settings)
     # Who returns to what they know is asked by one task only.
-    tasks = [part for task in split.tasks if len((part := _of_users(task, judged)).users)]
-    return HeldOut(split, since, judged, tasks)
+    tasks = [part for task in splits[0].tasks if len((part := _of_users(task, judged)).users)]
+    return HeldOut(splits, judged, tasks, FittedTables(material.text_embeddings_of))
 
 
 def best_epoch(
@@ -159,37 +172,50 @@ def best_epoch(
 
 
 def fit_list(
-    material: Material,
-    held_out: HeldOut,
-    queries: Embeddings,
-    candidates: Embeddings,
-    settings: TrainingSettings,
-    service: Service,
+    held_out: HeldOut, newest: Newest, settings: TrainingSettings, service: Service
 ) -> tuple[keras.Model | None, PipelineScorer]:
-    """Learn to rank what is held out; return the ranker, and the list as a whole as a scorer.
-
-    queries: float32 [num_users, dimension], candidates: float32 [num_items, dimension], a
-    two-tower's, of the past's users and items.
-    """
-    split, judged = held_out.split, held_out.judged
-    embeddings = material.text_embeddings_of(split.past.items)
+    """Learn to rank what is held out; return the ranker, and the list as a whole as a scorer."""
     ranker, data = None, None
     if settings.ranking.enabled:
-        judged_ids = {split.past.user_ids[user] for user in judged}
-        ranker = fit_ranker(
-            held_out_splits(material.events, material.items, settings, held_out.since),
-            Newest(queries, candidates, judged_ids),
-            material.text_embeddings_of,
-            settings.ranking,
-            service,
-            max_history=settings.history_length,
-            seed=settings.seed,
-        )
-        data = fit_tables(split.past, embeddings, settings.ranking)
+        ranker = learn_to_rank(held_out, newest, settings, service)
+        data = held_out.tables.of(held_out.split.past, settings.ranking)
     pipeline = pipeline_scorer(
-        CANDIDATE, split, data, ranker, queries, candidates, service, settings
+        CANDIDATE,
+        held_out.split,
+        data,
+        ranker,
+        newest.queries,
+        newest.candidates,
+        service,
+        settings,
     )
     return ranker, pipeline
+
+
+def learn_to_rank(
+    held_out: HeldOut,
+    newest: Newest,
+    settings: TrainingSettings,
+    service: Service,
+    sources: Sequence[Source] = SOURCES,
+) -> keras.Model | None:
+    """Return a ranker of what these sources propose, as `fit_ranker` does."""
+    return fit_ranker(
+        held_out.splits,
+        newest,
+        held_out.tables,
+        settings.ranking,
+        service,
+        max_history=settings.history_length,
+        seed=settings.seed,
+        sources=sources,
+    )
+
+
+def newest_of(held_out: HeldOut, best: BestEpoch) -> Newest:
+    """Return what the best epoch's two-tower says of the newest split."""
+    judged = {held_out.split.past.user_ids[user] for user in held_out.judged}
+    return Newest(best.embeddings("queries"), best.embeddings("candidates"), judged)
 
 
 def judge_epochs(
@@ -213,13 +239,13 @@ def judge_epochs(
     kept = best_epoch(material, start, held_out, checkpoints, on_step)
     best = kept.read()
     assert best is not None, "a training has an epoch"
-    queries, candidates = kept.embeddings("queries"), kept.embeddings("candidates")
-    ranker, pipeline = fit_list(material, held_out, queries, candidates, settings, service)
+    newest = newest_of(held_out, kept)
+    ranker, pipeline = fit_list(held_out, newest, settings, service)
     past = held_out.split.past
     embeddings = material.text_embeddings_of(past.items)
     scorers = [*baselines(past), *([current(held_out.split)] if current else []), pipeline]
     rows = [evaluate(scorer, task, embeddings) for scorer in scorers for task in held_out.tasks]
-    return Judgement(best.number, [*best.rows, *rows], ranker)
+    return Judgement(best.number, [*best.rows, *rows], ranker, newest, held_out)
 
 
 def pipeline_scorer(

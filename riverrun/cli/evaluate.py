@@ -175,11 +175,11 @@ def _trained(question: _Question, settings: Settings) -> _Evaluation:
         listener.stage("Evaluating")
         rows = _rows(split, [fitted.two_tower, fitted.pipeline], fitted.text_embeddings)
     err.print()
-    ranker = "" if fitted.ranker is None else ", and a ranker,"
+    ranker = "" if fitted.choice.ranker is None else ", and a ranker,"
     return _Evaluation(
         split,
         rows,
-        f"two-tower of {fitted.epochs} epochs{ranker} trained in {fitted.seconds:.0f} s",
+        f"two-tower of {fitted.choice.epochs} epochs{ranker} trained in {fitted.seconds:.0f} s",
     )
 
 

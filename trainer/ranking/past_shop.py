@@ -20,8 +20,9 @@ from serving.ranking.item_neighbours import ItemNeighbours, NeighbourTable
 from serving.ranking.item_signals import ItemSignals
 from serving.ranking.ranking import Ranker, Ranking
 from serving.ranking.ranking_stage import RankingStage
-from serving.sources.candidate_source import Context
+from serving.sources.candidate_source import CandidateSource, Context
 from serving.sources.co_visitation import CoVisitationSource
+from serving.sources.new_arrivals import NewArrivalsSource
 from serving.sources.trending import TrendingSource
 from serving.user_acts import UserActs
 from trainer.interactions import Interactions
@@ -74,10 +75,16 @@ class PastShop:
             candidates = np.zeros((self.num_items, 1), np.float32)
         table = ExactIndex(candidates.shape[1], rows)
         table.upsert([item.item_id for item in histories.items], candidates)
-        space = CandidateSpace("", candidates.shape[1], 1.0, {})
+        # The last coordinate is that of popularity, as in every bundle.
+        space = CandidateSpace("", candidates.shape[1] - 1, 1.0, {})
         nobody: Any = None  # queries are embedded already
         self._model = LiveModel(space, nobody, table, table, ranking=ranking)
         self.stage = RankingStage(self._trending, co_visitation, settings)
+        self.fallback: tuple[CandidateSource, ...] = (
+            self._trending,
+            NewArrivalsSource(settings),
+        )
+        """What strangers get, one after the other."""
 
     def context(self, user: int, query: Floats | None) -> Context:
         """Return the context of a request by the user of this index, with nothing left out.

@@ -31,7 +31,7 @@ from tests.support import tiny_training as tiny
 from trainer.export import export_bundle
 from trainer.interactions import Interactions
 from trainer.ranking.examples import Examples, future_labels
-from trainer.ranking.fit import Newest, fit_ranker, fit_tables
+from trainer.ranking.fit import FittedTables, Newest, fit_ranker, fit_tables
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.ranker import (
     as_ranker,
@@ -226,7 +226,7 @@ def test_who_is_judged_teaches_nothing_and_too_few_teach_no_ranker(model: Traine
         return fit_ranker(
             [split],
             newest,
-            lambda items: texts[: len(items)],
+            FittedTables(lambda items: texts[: len(items)]),
             settings,
             SERVICE,
             max_history=LENGTH,
