@@ -1,8 +1,9 @@
 """All that makes a list, fitted on the past of a split as a refresh does, and asked in parts."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,76 +14,124 @@ import numpy.typing as npt
 from feature_repo.offline_features import OfflineFeatures
 from riverrun.errors import UserError
 from serving.ranking.bundle_files import RankingData
-from serving.settings import ServingSettings
+from serving.ranking.settings import SOURCES
+from serving.sources.candidate_source import CandidateSource
+from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.item_neighbours import ItemNeighboursSource
+from serving.sources.two_tower import TwoTowerSource
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer
-from trainer.interactions import Interactions
-from trainer.judging import judge_epochs, pipeline_scorer, two_tower_scorer
+from trainer.judging import (
+    Judgement,
+    judge_epochs,
+    learn_to_rank,
+    pipeline_scorer,
+    two_tower_scorer,
+)
 from trainer.material import Material
 from trainer.ranking.fit import fit_tables
-from trainer.ranking.pipeline_scorer import PipelineScorer
+from trainer.ranking.pipeline_scorer import PipelineScorer, RerankedScorer
+from trainer.ranking.service import Service
 from trainer.ranking.source_scorer import SourceScorer
 from trainer.refresh import Listener
 from trainer.settings import TrainingSettings
 from trainer.start import Start
-from trainer.tasks import Split
+from trainer.tasks import EvaluationTask, Split
 from trainer.text_embeddings import catalogue_text_embeddings
 from trainer.text_tower import load_text_tower
 
 ALL_TOGETHER, FUSION = "all together", "fusion, no ranker"
+DIVERSE = 0.3
+"""The knob of diversity at which the list is asked beside the one without."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class FittedPipeline:
-    """What was fitted on a past, with the queries of `histories`.
+    """What was fitted on the past of a split, with the queries of its histories.
 
-    two_tower: it alone. data: None where `training.ranking` is off. ranker: None where too few
-    told anything. text_embeddings: float32 [num_items, n]. seconds: that fitting took.
+    two_tower: it alone. data: None where `training.ranking` is off. choice: how many epochs, and
+    the ranker, None where too few told anything. text_embeddings: float32 [num_items, n]. seconds:
+    that fitting took.
     """
 
-    histories: Interactions
+    split: Split
     training: TrainingSettings
-    serving: ServingSettings
-    epochs: int
+    service: Service
+    choice: Judgement
     two_tower: EmbeddingScorer
     data: RankingData | None
-    ranker: keras.Model | None
     text_embeddings: npt.NDArray[np.float32]
     seconds: float
 
-    @property
-    def pipeline(self) -> Scorer:
+    @cached_property
+    def pipeline(self) -> PipelineScorer:
         """The list as the service makes it."""
-        return self._pipeline(ALL_TOGETHER, self.ranker)
+        return self._pipeline(ALL_TOGETHER, self.choice.ranker, self.service)
 
     @property
     def parts(self) -> Sequence[Scorer]:
-        """Each other source alone, and all in the fusion that needs no ranker.
-
-        Left out is what has nothing to say: tables that are not made, and co-visitation, which
-        is counted from a stream, and there is none here.
-        """
-        silent = {"two_tower", "co_visitation"}
-        tables = self.data.tables if self.data else {}
-        fusion = self._pipeline(FUSION, None)
+        """Each other source alone, and all in the fusion that needs no ranker."""
+        fusion = self._pipeline(FUSION, None, self.service)
         alone: list[Scorer] = [
             SourceScorer(source, fusion.shop)
-            for source in fusion.shop.stage.sources
-            if source.name not in silent
-            and (source.name in tables or not isinstance(source, ItemNeighboursSource))
+            for source in self._speaking(fusion)
+            if source.name != TwoTowerSource.name
         ]
         return [*alone, fusion]
 
-    def _pipeline(self, name: str, ranker: keras.Model | None) -> PipelineScorer:
+    def diverse(self, task: EvaluationTask) -> Scorer:
+        """Return the list as the service makes it at the knob `DIVERSE`, for the task's users."""
+        knobs = self.service.serving.reranking.model_copy(update={"diversity": DIVERSE})
+        serving = self.service.serving.model_copy(update={"reranking": knobs})
+        excluded = dict(zip(task.users.tolist(), task.excluded, strict=True))
+        name = f"{ALL_TOGETHER}, diversity {DIVERSE:g}"
+        return RerankedScorer(name, self.pipeline, serving, excluded)
+
+    def ablations(self) -> Iterator[Scorer]:
+        """Yield the list without each part: each source in turn, then the ranker.
+
+        Where there is a ranker, it is learned anew without the source.
+        """
+        for source in self._speaking(self.pipeline):
+            yield self._without(source.name)
+        if self.choice.ranker is not None:
+            yield self._pipeline("without the ranker", None, self.service)
+
+    def _speaking(self, pipeline: PipelineScorer) -> Sequence[CandidateSource]:
+        """Return the sources that have something to say.
+
+        Tables that are not made have not, nor has co-visitation where no stream learns it.
+        """
+        tables = self.data.tables if self.data else {}
+        silent = set() if self.service.co_visitation.neighbours else {CoVisitationSource.name}
+        return [
+            source
+            for source in pipeline.shop.stage.sources
+            if source.name not in silent
+            and (source.name in tables or not isinstance(source, ItemNeighboursSource))
+        ]
+
+    def _without(self, name: str) -> PipelineScorer:
+        choice, ranking = self.choice, self.service.serving.ranking
+        sources = tuple(each for each in ranking.sources if each != name)
+        ranking = ranking.model_copy(update={"sources": sources})
+        serving = self.service.serving.model_copy(update={"ranking": ranking})
+        service = replace(self.service, serving=serving)
+        ranker = choice.ranker
+        if ranker is not None and choice.held_out is not None and choice.newest is not None:
+            learned = tuple(each for each in SOURCES if each != name)
+            ranker = learn_to_rank(choice.held_out, choice.newest, self.training, service, learned)
+        return self._pipeline(f"without {name}", ranker, service)
+
+    def _pipeline(self, name: str, ranker: keras.Model | None, service: Service) -> PipelineScorer:
         return pipeline_scorer(
             name,
-            self.histories,
+            self.split,
             self.data,
             ranker,
             self.two_tower.queries,
             self.two_tower.candidates,
-            self.serving,
+            service,
             self.training,
         )
 
@@ -90,7 +139,7 @@ class FittedPipeline:
 def fit_pipeline(
     split: Split,
     training: TrainingSettings,
-    serving: ServingSettings,
+    service: Service,
     text_cache: TextEmbeddingCache,
     listener: Listener,
 ) -> FittedPipeline:
@@ -117,7 +166,7 @@ def fit_pipeline(
         )
         try:
             listener.stage("Training, the newest events held out")
-            choice = judge_epochs(material, cold, None, None, listener.step, serving)
+            choice = judge_epochs(material, cold, None, None, listener.step, service)
             listener.stage("Training")
             model = material.trained(past, cold, on_step=listener.step, stop_after=choice.epochs)
         except ValueError as error:
@@ -125,13 +174,12 @@ def fit_pipeline(
     data = fit_tables(past, embeddings, training.ranking) if training.ranking.enabled else None
     seconds = time.monotonic() - start
     return FittedPipeline(
-        split.histories,
+        split,
         training,
-        serving,
-        choice.epochs,
+        service,
+        choice,
         two_tower_scorer(model, split.histories),
         data,
-        choice.ranker,
         embeddings,
         seconds,
     )

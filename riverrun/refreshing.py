@@ -41,7 +41,7 @@ def refresh_from_archive(
             checkpoints=settings.checkpoints,
             listener=listener,
             gates=gates,
-            serving=settings.serving,
+            service=settings.service,
             notes=notes,
         )
     except ValueError as error:

@@ -23,6 +23,7 @@ from serving.settings import ServingSettings
 from streaming.settings import StreamingSettings
 from trainer.drift_settings import DriftSettings
 from trainer.gate_settings import GateSettings
+from trainer.ranking.service import Service
 from trainer.settings import TrainingSettings
 
 DEFAULT_FILE = Path("riverrun.toml")
@@ -101,6 +102,11 @@ class Settings(BaseSettings):
     refresh: RefreshSettings = RefreshSettings()
     serving: ServingSettings = ServingSettings()
     streaming: StreamingSettings = StreamingSettings()
+
+    @property
+    def service(self) -> Service:
+        """What a training is told of the service that will make lists of its bundle."""
+        return Service(self.serving, self.streaming.co_visitation)
 
     @property
     def archive(self) -> Path:

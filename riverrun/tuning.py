@@ -65,11 +65,11 @@ class ShopTuning:
         checkpoints = self.folder / f"two-tower-{_digest(self.data, present)}"
         self._forget_two_towers(but=checkpoints)
         try:
-            embeddings = self.objectives.trained(checkpoints, self.listener.step)
+            newest = self.objectives.trained(checkpoints, self.listener.step)
         except KeyboardInterrupt:
             return Found((), 0, True)
         self.listener.stage("Searching the settings of ranking")
-        objective = self.objectives.of_ranking(*embeddings)
+        objective = self.objectives.of_ranking(newest)
         begins = self.listener.texts
         found = self._found("ranking", RANKING, present, objective, bounds, begins, pruned=False)
         begins(len(found.results) + found.pruned, bounds.trials)
@@ -145,8 +145,8 @@ def shop_tuning(settings: Settings, listener: Listener) -> Iterator[ShopTuning]:
                 cache,
                 listener.texts,
             )
-            objectives = NewestSliceObjectives.of(material, settings.serving)
-            data = _digest(_of_data(material), settings.serving)
+            objectives = NewestSliceObjectives.of(material, settings.service)
+            data = _digest(_of_data(material), settings.service)
             yield ShopTuning(settings.tuning, objectives, data, listener)
     except LockHeldError as error:
         raise UserError(f"another search is at work: {error}") from error

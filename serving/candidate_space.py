@@ -39,5 +39,6 @@ class CandidateSpace:
         not alike for both being popular.
         """
         kept = embeddings[:, : self.num_tastes]
-        norms = np.linalg.norm(kept, axis=1, keepdims=True)
-        return (kept / np.where(norms > 0, norms, 1)).astype(np.float32, copy=False)
+        # `np.linalg.norm` takes twice as long for a few hundred rows.
+        norms = np.sqrt(np.einsum("ij,ij->i", kept, kept))
+        return (kept / np.where(norms > 0, norms, 1)[:, None]).astype(np.float32, copy=False)

@@ -83,8 +83,9 @@ class ExactIndex:
         found = (rows >= 0) & (rows < end)
         safe = np.where(found, rows, 0)
         found &= self._present[safe]
-        embeddings = self._embeddings[safe]
-        embeddings[~found] = 0
+        embeddings = self._embeddings.take(safe, axis=0)
+        if not found.all():
+            embeddings[~found] = 0
         return embeddings, found
 
     def has(self, rows: Rows) -> Mask:
@@ -128,9 +129,10 @@ class ExactIndex:
 def dot_products(embeddings: Embeddings, query_embedding: Embeddings) -> npt.NDArray[np.float32]:
     """Return float32 [n] of embeddings float32 [n, dim] with a query float32 [dim].
 
-    Not by BLAS: its threads wait for each other, which on a busy machine turns .1 ms into 8.
+    Not by a matrix product: the threads of BLAS wait for each other, which on a busy machine turns
+    .1 ms into 8. Row by row it uses none, and gives equal rows equal products wherever they stand.
     """
-    products: npt.NDArray[np.float32] = np.einsum("ij,j->i", embeddings, query_embedding)
+    products: npt.NDArray[np.float32] = np.vecdot(embeddings, query_embedding)
     return products
 
 

@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import orjson
 
-from feature_repo import item_statistics
+from feature_repo import co_visitation, item_statistics
 from feature_repo.online_features import CoVisitation, ItemStatistics
-from streaming import co_visitation, fold_in
+from streaming import fold_in
 from streaming.fold_in import FoldIn
 
 S = TypeVar("S")

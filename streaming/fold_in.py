@@ -5,7 +5,7 @@ user's query embedding, as it was before the event, to a decayed sum; the embedd
 from where it started toward their mean (`moved`). It is the ridge estimate of a vector around
 its prior: a few events move an item that training did not see, and hardly one it knew well.
 
-The sums fade by forward decay, like `streaming.co_visitation`, and add up over partitions. They
+The sums fade by forward decay, like `feature_repo.co_visitation`, and add up over partitions. They
 lie in the vector space of one bundle, and begin again with another.
 """
 

@@ -1,6 +1,6 @@
 """What the new events of a batch teach about items, from the state before the batch.
 
-The edge of `streaming.co_visitation` and `streaming.fold_in`: it looks up what they add to.
+The edge of `feature_repo.co_visitation` and `streaming.fold_in`: it looks up what they add to.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
+from feature_repo import co_visitation
+from feature_repo.co_visitation import Pair
+from feature_repo.co_visitation import pairs as pairs_of
 from feature_repo.history import UserHistory
 from serving.candidate_space import CandidateSpace
 from serving.encoder import Encoder
-from streaming import co_visitation, fold_in
-from streaming.co_visitation import Pair
-from streaming.co_visitation import pairs as pairs_of
+from streaming import fold_in
 from streaming.fold_in import FoldIn
 from streaming.metrics import StreamMetrics
 from streaming.processor import Act, Updates

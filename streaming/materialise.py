@@ -13,19 +13,19 @@ from typing import Protocol
 import polars as pl
 
 from feature_repo.archive import MOMENT
+from feature_repo.co_visitation import merge as merge_pairs
+from feature_repo.co_visitation_settings import CoVisitationSettings
+from feature_repo.co_visited_columns import COLUMNS, co_visited
 from feature_repo.event_log import EventLog
 from feature_repo.history import DEFAULT_MAX_LENGTH, HistoryEvent, UserHistory, fold
 from feature_repo.item_statistics import count_columns, merge
 from feature_repo.online_features import CoVisitation, OnlineFeatures
 from feature_repo.schema import User
 from streaming.archiver import LIVE
-from streaming.co_visitation import merge as merge_pairs
-from streaming.co_visited_columns import COLUMNS, co_visited
 from streaming.erasures import Moments, moments_among
 from streaming.metrics import StreamMetrics
 from streaming.processor import Updates
 from streaming.publisher import Publisher
-from streaming.settings import CoVisitationSettings
 from streaming.stream_state import IMPORTED, OpenState, StateConflict, StateContents
 
 Progress = Callable[[str, int, int], None]

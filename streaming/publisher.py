@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
+from feature_repo.co_visitation import heaviest
 from feature_repo.event_log import ITEM_EMBEDDINGS, EventLog
 from feature_repo.history import UserHistory
 from feature_repo.online_features import (
@@ -23,7 +24,6 @@ from feature_repo.schema import Item, User
 from serving.candidate_space import CandidateSpace
 from serving.encoder import Encoder
 from serving.item_changelog import ItemChange, ItemDeletion, ItemUpsert, encode_change
-from streaming.co_visitation import heaviest
 from streaming.fold_in import FoldIn, moved
 from streaming.metrics import StreamMetrics
 from streaming.processor import Updates

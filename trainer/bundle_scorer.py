@@ -11,11 +11,12 @@ from serving.item_rows import ItemRows
 from serving.ranking.bundle_files import read_ranking
 from serving.ranking.ranking import Ranking
 from serving.saved_model_encoder import SavedModelEncoder
-from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.interactions import Interactions
 from trainer.ranking.past_shop import PastShop
 from trainer.ranking.pipeline_scorer import PipelineScorer
+from trainer.ranking.service import Service
+from trainer.tasks import Split
 
 Embeddings = npt.NDArray[np.float32]
 
@@ -91,12 +92,12 @@ class BundleScorer:
 def bundle_pipeline(
     name: str,
     bundle: Bundle,
-    histories: Interactions,
+    split: Split,
     text_cache: TextEmbeddingCache,
-    serving: ServingSettings,
+    service: Service,
 ) -> PipelineScorer:
-    """Return the lists that `bundle` would serve to the users of `histories`, as a scorer."""
-    scorer = BundleScorer(bundle, histories, text_cache, name)
+    """Return the lists that `bundle` would serve to the users of the split, as a scorer."""
+    scorer = BundleScorer(bundle, split.histories, text_cache, name)
 
     def ranking_over(rows: ItemRows) -> Ranking | None:
         # Its tables name all of its candidates, also those that are not asked for.
@@ -104,10 +105,11 @@ def bundle_pipeline(
         return read_ranking(bundle, rows)
 
     shop = PastShop(
-        histories,
+        split.histories,
         ranking_over,
         scorer.candidates,
-        serving,
+        service,
         max_history=bundle.manifest.max_history,
+        moments=split.moments,
     )
     return PipelineScorer(name, shop, scorer.queries)

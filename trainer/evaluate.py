@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from trainer import metrics
 from trainer.baselines import Scorer
@@ -74,8 +75,12 @@ def summarise(
     task: EvaluationTask,
     answers: Answers,
     features: npt.NDArray[np.float32] | None = None,
+    labels: sparse.csr_array | None = None,
 ) -> EvaluationRow:
-    """Return the row of the scorer `name` that gave `answers`; features as in `evaluate`."""
+    """Return the row of the scorer `name` that gave `answers`; features as in `evaluate`.
+
+    labels: [num_items, num_labels], to count the distinct ones of a list.
+    """
     at, ranked, mean = NDCG_AT, answers.ranked, metrics.mean_of
     means = {
         f"ndcg@{at}": mean([metrics.ndcg(user, at) for user in ranked]),
@@ -92,4 +97,6 @@ def summarise(
         means[f"gini@{at}"] = metrics.gini(answers.lists, num_items)
         if features is not None:
             means[f"diversity@{at}"] = metrics.intra_list_diversity(answers.lists, features)
+        if labels is not None:
+            means[f"categories@{at}"] = metrics.labels_per_list(answers.lists, labels)
     return EvaluationRow(name, task.name, len(ranked), means)

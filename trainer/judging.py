@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 import keras
@@ -13,7 +13,7 @@ import structlog
 
 from serving.bundle import Bundle, BundleError, current_bundle
 from serving.ranking.bundle_files import RankingData
-from serving.settings import ServingSettings
+from serving.ranking.settings import SOURCES, Source
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer, baselines
 from trainer.bundle_scorer import bundle_pipeline
@@ -22,10 +22,11 @@ from trainer.gates import CANDIDATE, CURRENT
 from trainer.held_out import MOMENT, held_out_splits
 from trainer.interactions import Interactions
 from trainer.material import Material
-from trainer.ranking.fit import Newest, fit_ranker, fit_tables
+from trainer.ranking.fit import FittedTables, Newest, fit_ranker
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.pipeline_scorer import PipelineScorer
 from trainer.ranking.ranker import as_ranker
+from trainer.ranking.service import Service
 from trainer.settings import TrainingSettings
 from trainer.start import Start
 from trainer.tasks import EvaluationTask, Split
@@ -35,8 +36,8 @@ NDCG = f"ndcg@{NDCG_AT}"
 TWO_TOWER = "two-tower"
 
 Embeddings = npt.NDArray[np.float32]
-MakeScorer = Callable[[Interactions], Scorer]
-"""From the histories that are asked about."""
+MakeScorer = Callable[[Split], Scorer]
+"""From the split whose users are asked about."""
 
 JUDGED_USERS = 2_000
 """So many users tell epochs apart; all of a large shop would take longer than the epoch."""
@@ -44,11 +45,16 @@ JUDGED_USERS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The number of epochs to train for, and the rows of those who answered what was held out."""
+    """The number of epochs to train for, and the rows of those who answered what was held out.
+
+    newest, held_out: what the ranker learned from; None where nothing was held out.
+    """
 
     epochs: int
     rows: Sequence[EvaluationRow]
     ranker: keras.Model | None = None
+    newest: Newest | None = None
+    held_out: "HeldOut | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +107,20 @@ class BestEpoch:
 class HeldOut:
     """What is held out, and what is asked about it.
 
-    since: nothing older is asked for. judged: int64, the users of the split's past by whom a model
-    is judged. tasks: the split's, of these users alone; the last is 'all', or the only one.
+    splits: those that the ranker may learn from, the newest first. judged: int64, the users of the
+    newest one's past by whom a model is judged. tasks: its tasks, of these users alone; the last is
+    'all', or the only one. tables: what was fitted on the pasts, for whoever asks again.
     """
 
-    split: Split
-    since: datetime | None
+    splits: Sequence[Split]
     judged: npt.NDArray[np.int64]
     tasks: Sequence[EvaluationTask]
+    tables: FittedTables
+
+    @property
+    def split(self) -> Split:
+        """The newest one, which models are judged by."""
+        return self.splits[0]
 
 
 def hold_out(material: Material, start: Start) -> HeldOut | None:
@@ -117,13 +129,14 @@ def hold_out(material: Material, start: Start) -> HeldOut | None:
     # After all that the start has seen.
     seen = start.warm.end if start.warm else None
     since = None if seen is None else seen + MOMENT
-    split = next(held_out_splits(material.events, material.items, settings, since), None)
-    if split is None or not len(split.tasks[-1].users):
+    every = held_out_splits(material.events, material.items, settings, since)
+    splits = list(islice(every, max(settings.ranking.slices, 1)))
+    if not splits or not len(splits[0].tasks[-1].users):
         return None
-    judged = _judged(split.tasks[-1], settings)
+    judged = _judged(splits[0].tasks[-1], settings)
     # Who returns to what they know is asked by one task only.
-    tasks = [part for task in split.tasks if len((part := _of_users(task, judged)).users)]
-    return HeldOut(split, since, judged, tasks)
+    tasks = [part for task in splits[0].tasks if len((part := _of_users(task, judged)).users)]
+    return HeldOut(splits, judged, tasks, FittedTables(material.text_embeddings_of))
 
 
 def best_epoch(
@@ -159,37 +172,50 @@ def best_epoch(
 
 
 def fit_list(
-    material: Material,
-    held_out: HeldOut,
-    queries: Embeddings,
-    candidates: Embeddings,
-    settings: TrainingSettings,
-    serving: ServingSettings,
+    held_out: HeldOut, newest: Newest, settings: TrainingSettings, service: Service
 ) -> tuple[keras.Model | None, PipelineScorer]:
-    """Learn to rank what is held out; return the ranker, and the list as a whole as a scorer.
-
-    queries: float32 [num_users, dimension], candidates: float32 [num_items, dimension], a
-    two-tower's, of the past's users and items.
-    """
-    split, judged = held_out.split, held_out.judged
-    embeddings = material.text_embeddings_of(split.past.items)
+    """Learn to rank what is held out; return the ranker, and the list as a whole as a scorer."""
     ranker, data = None, None
     if settings.ranking.enabled:
-        judged_ids = {split.past.user_ids[user] for user in judged}
-        ranker = fit_ranker(
-            held_out_splits(material.events, material.items, settings, held_out.since),
-            Newest(queries, candidates, judged_ids),
-            material.text_embeddings_of,
-            settings.ranking,
-            serving,
-            max_history=settings.history_length,
-            seed=settings.seed,
-        )
-        data = fit_tables(split.past, embeddings, settings.ranking)
+        ranker = learn_to_rank(held_out, newest, settings, service)
+        data = held_out.tables.of(held_out.split.past, settings.ranking)
     pipeline = pipeline_scorer(
-        CANDIDATE, split.past, data, ranker, queries, candidates, serving, settings
+        CANDIDATE,
+        held_out.split,
+        data,
+        ranker,
+        newest.queries,
+        newest.candidates,
+        service,
+        settings,
     )
     return ranker, pipeline
+
+
+def learn_to_rank(
+    held_out: HeldOut,
+    newest: Newest,
+    settings: TrainingSettings,
+    service: Service,
+    sources: Sequence[Source] = SOURCES,
+) -> keras.Model | None:
+    """Return a ranker of what these sources propose, as `fit_ranker` does."""
+    return fit_ranker(
+        held_out.splits,
+        newest,
+        held_out.tables,
+        settings.ranking,
+        service,
+        max_history=settings.history_length,
+        seed=settings.seed,
+        sources=sources,
+    )
+
+
+def newest_of(held_out: HeldOut, best: BestEpoch) -> Newest:
+    """Return what the best epoch's two-tower says of the newest split."""
+    judged = {held_out.split.past.user_ids[user] for user in held_out.judged}
+    return Newest(best.embeddings("queries"), best.embeddings("candidates"), judged)
 
 
 def judge_epochs(
@@ -198,7 +224,7 @@ def judge_epochs(
     current: MakeScorer | None,
     checkpoints: Path | None,
     on_step: Callable[[Progress], None],
-    serving: ServingSettings,
+    service: Service,
 ) -> Judgement:
     """Train on what comes before what is held out, ask for it after each epoch, learn to rank it.
 
@@ -213,36 +239,37 @@ def judge_epochs(
     kept = best_epoch(material, start, held_out, checkpoints, on_step)
     best = kept.read()
     assert best is not None, "a training has an epoch"
-    queries, candidates = kept.embeddings("queries"), kept.embeddings("candidates")
-    ranker, pipeline = fit_list(material, held_out, queries, candidates, settings, serving)
+    newest = newest_of(held_out, kept)
+    ranker, pipeline = fit_list(held_out, newest, settings, service)
     past = held_out.split.past
     embeddings = material.text_embeddings_of(past.items)
-    scorers = [*baselines(past), *([current(past)] if current else []), pipeline]
+    scorers = [*baselines(past), *([current(held_out.split)] if current else []), pipeline]
     rows = [evaluate(scorer, task, embeddings) for scorer in scorers for task in held_out.tasks]
-    return Judgement(best.number, [*best.rows, *rows], ranker)
+    return Judgement(best.number, [*best.rows, *rows], ranker, newest, held_out)
 
 
 def pipeline_scorer(
     name: str,
-    histories: Interactions,
+    split: Split,
     data: RankingData | None,
     ranker: keras.Model | None,
     queries: Embeddings,
     candidates: Embeddings,
-    serving: ServingSettings,
+    service: Service,
     settings: TrainingSettings,
 ) -> PipelineScorer:
-    """Return the list as the service would make it for users of `histories`, as a scorer.
+    """Return the list as the service would make it for users of the split, as a scorer.
 
     queries: float32 [num_users, dimension]; candidates: float32 [num_items, dimension].
     """
     function = None if ranker is None else as_ranker(ranker)
     shop = PastShop(
-        histories,
+        split.histories,
         (lambda rows: None) if data is None else ranking_of(data.tables, data.signals, function),
         candidates,
-        serving,
+        service,
         max_history=settings.history_length,
+        moments=split.moments,
     )
     return PipelineScorer(name, shop, lambda users: queries[users])
 
@@ -268,7 +295,7 @@ def two_tower_scorer(model: TrainedModel, histories: Interactions | None = None)
 
 
 def current_scorer(
-    bundles: Path, text_cache: TextEmbeddingCache, serving: ServingSettings
+    bundles: Path, text_cache: TextEmbeddingCache, service: Service
 ) -> MakeScorer | None:
     """Return what makes a scorer of the bundle that serves; None where none does.
 
@@ -283,7 +310,7 @@ def current_scorer(
     except BundleError as error:
         structlog.get_logger(__name__).warning("current_bundle_not_compared", reason=str(error))
         return None
-    return lambda histories: bundle_pipeline(CURRENT, bundle, histories, text_cache, serving)
+    return lambda split: bundle_pipeline(CURRENT, bundle, split, text_cache, service)
 
 
 def _judged(task: EvaluationTask, settings: TrainingSettings) -> npt.NDArray[np.int64]:

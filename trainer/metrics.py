@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import sparse, stats
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -163,6 +163,21 @@ def intra_list_diversity(lists: Indices, features: npt.NDArray[np.float32]) -> f
     sums = np.array([directions[row].sum(axis=0) for row in lists])
     own = np.array([(directions[row] ** 2).sum() for row in lists])
     return float(1 - (((sums**2).sum(axis=1) - own) / pairs).mean())
+
+
+def labels_per_list(lists: Indices, labels: sparse.csr_array) -> float:
+    """Mean over lists of how many distinct labels their items have; 0 without lists.
+
+    labels: [num_items, num_labels], above 0 where the item has the label.
+    """
+    if len(lists) == 0:
+        return 0.0
+    users, places = np.nonzero(lists != NOBODY)
+    shown = sparse.csr_array(
+        (np.ones(len(users), np.float32), (users, lists[users, places])),
+        shape=(len(lists), labels.shape[0]),
+    )
+    return float(np.diff((shown @ labels).indptr).mean())
 
 
 def mean_of(values: Sequence[float]) -> float:

@@ -20,7 +20,6 @@ from serving.bundle import (
     published_versions,
     set_current,
 )
-from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.bundle_checks import check_bundle
 from trainer.evaluate import EvaluationRow
@@ -31,6 +30,7 @@ from trainer.judging import current_scorer, judge_epochs
 from trainer.material import read_material
 from trainer.ranking.fit import fit_tables
 from trainer.ranking.ranker import read_ranker, write_ranker
+from trainer.ranking.service import Service
 from trainer.settings import TrainingSettings
 from trainer.start import Start, choose_start, start_from
 from trainer.train import Progress
@@ -88,7 +88,7 @@ def refresh(
     checkpoints: Path | None = None,
     listener: Listener | None = None,
     gates: GateSettings | None = None,
-    serving: ServingSettings | None = None,
+    service: Service | None = None,
     notes: Notes | None = None,
 ) -> Refresh:
     """Train on `events` and serve the result, if it passes the gates.
@@ -107,9 +107,9 @@ def refresh(
 
     `checkpoints` is a folder to resume an interrupted training from; a refresh whose `notes` are
     empty is a new one, and does not go on from an older one's. `gates` are what the bundle
-    must reach to serve; without them every bundle serves. `serving` says how the index that is
-    checked is built. `notes` are what earlier tries of this refresh have found out, as JSON: the
-    steps that they finished are not done again.
+    must reach to serve; without them every bundle serves. `service` says how lists
+    are made, and how the index that is checked is built. `notes` are what earlier tries of this
+    refresh have found out, as JSON: the steps that they finished are not done again.
 
     Raises:
         ValueError: there is nothing to learn from; the message says what is missing.
@@ -118,7 +118,7 @@ def refresh(
     if checkpoints is not None and notes is not None and not notes:
         shutil.rmtree(checkpoints, ignore_errors=True)
     notes = {} if notes is None else notes
-    serving = serving or ServingSettings()
+    service = service or Service()
     # 1.
     listener.stage("Embedding texts")
     material = read_material(events, items, settings, features, text_cache, listener.texts)
@@ -137,10 +137,10 @@ def refresh(
         choice = judge_epochs(
             material,
             start,
-            current_scorer(bundles, text_cache, serving) if gates else None,
+            current_scorer(bundles, text_cache, service) if gates else None,
             _folder(checkpoints, "held-out"),
             listener.step,
-            serving,
+            service,
         )
         ranker = choice.ranker
         if ranker is not None and checkpoints is not None:
@@ -186,7 +186,7 @@ def refresh(
     # 4.
     if gates:
         listener.stage("Checking the bundle")
-        checks = check_bundle(bundle, interactions, serving, text_cache)
+        checks = check_bundle(bundle, interactions, service.serving, text_cache)
         if reasons := refusals(rows, checks, gates):
             return Refresh(bundle, epochs, rows, reasons, str(start))
     # 5.

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from feature_repo.schema import Item
+from feature_repo.schema import Item, microseconds
 from trainer.interactions import Interactions
 
 Indices = npt.NDArray[np.int64]
@@ -41,13 +41,15 @@ class Split:
 
     past: what models are fitted on. histories: what is known when users are asked about, over
     the same catalogue; it is the past itself, or the past and what came since. future: the events
-    that the tasks are made of, columns of `feature_repo.schema.Event`.
+    that the tasks are made of, columns of `feature_repo.schema.Event`. moments: int64 [num_users of
+    histories], microseconds, when each user is asked; None where times mean nothing.
     """
 
     past: Interactions
     histories: Interactions
     tasks: Sequence[EvaluationTask]
     future: pl.DataFrame
+    moments: npt.NDArray[np.int64] | None = None
 
 
 def temporal_split(
@@ -69,7 +71,7 @@ def temporal_split(
     novel = {user: np.setdiff1d(wanted, seen[user]) for user, wanted in future.items()}
     nothing = dict.fromkeys(future, np.zeros(0, dtype=np.int64))
     tasks = _task("novel", past, novel, seen), _task("all", past, future, nothing)
-    return Split(past, past, tasks, after)
+    return Split(past, past, tasks, after, _moments(past, after))
 
 
 def everyone_split(
@@ -93,7 +95,8 @@ def everyone_split(
     histories = past.with_users(asked)
     future = _future(histories, after)
     nothing = dict.fromkeys(future, np.zeros(0, dtype=np.int64))
-    return Split(past, histories, (_task("everyone", histories, future, nothing),), after)
+    task = _task("everyone", histories, future, nothing)
+    return Split(past, histories, (task,), after, _moments(histories, after))
 
 
 def leave_one_out_split(
@@ -127,6 +130,18 @@ def leave_one_out_split(
 def _acted_on(events: pl.DataFrame, items: Sequence[Item]) -> list[Item]:
     known = set(events["item_id"].unique())
     return [item for item in items if item.item_id in known]
+
+
+def _moments(histories: Interactions, after: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """Return int64 [num_users], when each user came first in `after`, else when histories end.
+
+    A list is asked for at a moment, and of that moment no more than the clock is told here: what
+    anybody did since the histories end stays unknown.
+    """
+    first = after.group_by("user_id").agg(pl.col("timestamp").min().dt.epoch("us"))
+    came = dict(first.iter_rows())
+    end = microseconds(histories.end)
+    return np.array([came.get(user_id, end) for user_id in histories.user_ids], dtype=np.int64)
 
 
 def _items_of(histories: Interactions, user: int) -> Indices:

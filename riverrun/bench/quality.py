@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
+from scipy.cluster.vq import kmeans2
 
 from feature_repo.schema import Item
 from trainer import metrics
@@ -47,13 +49,15 @@ def compare(
     features: npt.NDArray[np.float32] | None,
     seed: int,
     *,
+    labels: sparse.csr_array | None = None,
     with_slices: bool = False,
     report: Report = lambda name, seconds: None,
 ) -> list[MethodResult]:
     """Fit each method of a task once and ask it, tasks in the order of the split.
 
-    features: float32 [num_items, n] to measure intra-list diversity by. A method that stands
-    at several tasks is fitted once for all; only one is held in memory at a time.
+    features: float32 [num_items, n] to measure intra-list diversity by. labels: the categories,
+    [num_items, num_labels], to count those of a list. A method that stands at several tasks is
+    fitted once for all; only one is held in memory at a time.
     """
     results: dict[tuple[str, FitScorer], MethodResult] = {}
     for fit in dict.fromkeys(fit for task in split.tasks for fit in methods[task.name]):
@@ -62,7 +66,16 @@ def compare(
         seconds = time.perf_counter() - start
         report(scorer.name, seconds)
         asked = [task for task in split.tasks if fit in methods[task.name]]
-        for result in ask(scorer, split, asked, features, seed, seconds, with_slices=with_slices):
+        for result in ask(
+            scorer,
+            split,
+            asked,
+            features,
+            seed,
+            seconds,
+            labels=labels,
+            with_slices=with_slices,
+        ):
             results[result.row.task, fit] = result
         del scorer
     return [results[task.name, fit] for task in split.tasks for fit in methods[task.name]]
@@ -76,11 +89,12 @@ def ask(
     seed: int,
     fit_seconds: float,
     *,
+    labels: sparse.csr_array | None = None,
     with_slices: bool = False,
 ) -> Iterator[MethodResult]:
     """Ask what was fitted in `fit_seconds` on the split's past; yield a result for each task."""
     for task in tasks:
-        result = _ask(scorer, task, features, seed, fit_seconds)
+        result = _ask(scorer, task, features, labels, seed, fit_seconds)
         if with_slices:
             parts = (*user_slices(task), *item_slices(task, split.past))
             result = replace(result, slices=[evaluate(scorer, part) for part in parts])
@@ -89,17 +103,42 @@ def ask(
 
 def tag_features(items: Sequence[Item]) -> npt.NDArray[np.float32]:
     """Return float32 [num_items, num_tags], 1 where the item has the tag."""
-    column = {tag: index for index, tag in enumerate(sorted({t for i in items for t in i.tags}))}
-    features = np.zeros((len(items), len(column)), np.float32)
-    for row, item in enumerate(items):
-        features[row, [column[tag] for tag in item.tags]] = 1
-    return features
+    return np.asarray(_labelled([item.tags for item in items]).toarray())
+
+
+def item_labels(
+    items: Sequence[Item], features: npt.NDArray[np.float32] | None, seed: int
+) -> tuple[sparse.csr_array, str]:
+    """Return [num_items, num_labels], 1 where the item has the label, and what labels are.
+
+    Categories, of a path each level; else tags; else, of items that have nothing but a text,
+    groups of like ones by k-means over features [num_items, n], the root of the number of items
+    being the number of groups.
+    """
+    if any(item.categories for item in items):
+        return _labelled([item.categories for item in items]), "categories"
+    if any(item.tags for item in items) or features is None:
+        return _labelled([item.tags for item in items]), "tags"
+    count = max(round(len(items) ** 0.5), 1)
+    _, groups = kmeans2(features.astype(np.float64), count, minit="++", seed=seed)
+    return _labelled([(f"{group:06}",) for group in groups.tolist()]), "groups of like texts"
+
+
+def _labelled(labels: Sequence[Sequence[str]]) -> sparse.csr_array:
+    """Return float32 [len(labels), number of distinct ones]."""
+    names = sorted({name for own in labels for name in own})
+    column = {name: number for number, name in enumerate(names)}
+    columns = [column[name] for own in labels for name in set(own)]
+    rows = np.repeat(np.arange(len(labels)), [len(set(own)) for own in labels])
+    ones = np.ones(len(columns), np.float32)
+    return sparse.csr_array((ones, (rows, columns)), shape=(len(labels), len(column)))
 
 
 def _ask(
     scorer: Scorer,
     task: EvaluationTask,
     features: npt.NDArray[np.float32] | None,
+    labels: sparse.csr_array | None,
     seed: int,
     fit_seconds: float,
 ) -> MethodResult:
@@ -115,7 +154,7 @@ def _ask(
         for name, values in by_user.items()
     }
     return MethodResult(
-        summarise(scorer.name, task, answers, features),
+        summarise(scorer.name, task, answers, features, labels),
         intervals,
         fit_seconds,
         _ms_per_list(scorer, task, np.random.default_rng(seed)),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,11 +23,14 @@ from riverrun.settings import Settings, load_settings
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from scipy import sparse
 
     from feature_repo.schema import Item
     from riverrun.bench.quality import MethodResult
+    from riverrun.protocols import EvaluationProtocol
+    from trainer.baselines import Scorer
     from trainer.settings import TrainingSettings
-    from trainer.tasks import Split
+    from trainer.tasks import EvaluationTask, Split
 
 PRESETS = {"online-retail": "online-retail", "beauty": "sequences", "sequences": "sequences"}
 """The data sets, by the preset that reads and splits them."""
@@ -58,6 +62,10 @@ def quality(
         bool,
         typer.Option("--baselines-only", help="Without Riverrun's own, which take minutes to fit."),
     ] = False,
+    ablation: Annotated[
+        bool,
+        typer.Option("--ablation", help="Also Riverrun's list without each of its parts in turn."),
+    ] = False,
     json: Annotated[
         Path | None, typer.Option(help="Write the figures to this file too.", metavar="FILE")
     ] = None,
@@ -68,9 +76,10 @@ def quality(
 
     By the published protocol of each data set: all items are ranked, ties stand at their mean
     rank. Below NDCG and recall stands their 95 % interval, by bootstrap over users; beside them
-    the coverage of the catalogue, the Gini index of how often items are shown and the diversity
-    within lists of 10, and what fitting and a list take. Riverrun's own are fitted together, once:
-    each candidate source alone, the two-tower, all of them without and with the ranker.
+    the coverage of the catalogue, the Gini index of how often items are shown, the diversity and
+    the number of categories within lists of 10, and what fitting and a list take. Riverrun's own
+    are fitted together, once: each candidate source alone, the two-tower, all of them without and
+    with the ranker, and the last at a diversity of .3.
 
         riverrun bench quality --dataset beauty --data Beauty.txt.gz
     """
@@ -78,9 +87,10 @@ def quality(
         raise UserError(f"--dataset {dataset!r} is unknown. Known: {', '.join(PRESETS)}.")
     if json is not None and (json.is_dir() or not json.absolute().parent.is_dir()):
         raise UserError(f"--json {json}: must be a file in a folder that exists.")
+    if ablation and baselines_only:
+        raise UserError("--ablation is of Riverrun's own list: leave out --baselines-only.")
     if find_spec("implicit") is None:
         raise UserError("one baseline is the package `implicit`: `make install` installs it.")
-    from riverrun.bench.quality import compare
     from riverrun.importing import load_preset
     from riverrun.protocols import PROTOCOLS
 
@@ -90,29 +100,12 @@ def quality(
     is_test = split is Part.TEST
     question = (protocol.test if is_test else protocol.validation)(loaded)
     ask_everyone = protocol.everyone_test if is_test else protocol.everyone_validation
-    features, what = _features(question.past.items, protocol.settings, settings)
-    results = compare(
-        question,
-        protocol.baselines,
-        features,
-        SEED,
-        with_slices=slices and ask_everyone is None,
-        report=_say,
+    asking = _Asking(protocol, settings, own=not baselines_only)
+    results, what = asking.ask(
+        question, with_slices=slices and ask_everyone is None, with_ablation=ablation
     )
-    if not baselines_only:
-        results += _own(
-            question,
-            protocol.settings,
-            settings,
-            features,
-            with_slices=slices and ask_everyone is None,
-        )
     if slices and ask_everyone is not None:
-        everyone = ask_everyone(loaded)
-        features, _ = _features(everyone.past.items, protocol.settings, settings)
-        results += compare(
-            everyone, protocol.baselines, features, SEED, with_slices=True, report=_say
-        )
+        results += asking.ask(ask_everyone(loaded), with_slices=True)[0]
     for task in dict.fromkeys(result.row.task for result in results):
         of_task = [result for result in results if result.row.task == task]
         out.print(quality_table(task, of_task))
@@ -121,7 +114,7 @@ def quality(
     past = question.past
     out.print(
         f"{dataset}, {split}: {len(past.items):,} items, {len(past.user_ids):,} users, "
-        f"{len(past.item):,} events in the past; diversity by {what}"
+        f"{len(past.item):,} events in the past; {what}"
     )
     out.print(describe_machine())
     if json is not None:
@@ -129,43 +122,91 @@ def quality(
             "dataset": dataset,
             "split": split.value,
             "machine": describe_machine(),
-            "diversity_by": what,
+            "items_told_apart": what,
             "results": [_document(result) for result in results],
         }
         json.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
 
 
-def _own(
-    split: "Split",
-    training: "TrainingSettings",
-    settings: Settings,
-    features: "npt.NDArray[np.float32] | None",
-    *,
-    with_slices: bool,
-) -> "list[MethodResult]":
-    """Fit Riverrun's pipeline once, and ask its parts and the whole."""
-    from riverrun.bench.quality import ask
-    from riverrun.cli.evaluate import text_cache
-    from riverrun.cli.training_progress import refresh_progress
-    from riverrun.fitted_pipeline import fit_pipeline
+@dataclass(frozen=True)
+class _Asking:
+    """Methods that are fitted and asked. own: Riverrun's beside the simple ones."""
 
-    with text_cache(settings) as cache, refresh_progress() as listener:
-        fitted = fit_pipeline(split, training, settings.serving, cache, listener)
-    _say(f"Riverrun, {fitted.epochs} epochs", fitted.seconds)
-    scorers = (*fitted.parts, fitted.two_tower, fitted.pipeline)
-    return [
-        result
-        for scorer in scorers
-        for result in ask(
-            scorer, split, split.tasks, features, SEED, fitted.seconds, with_slices=with_slices
+    protocol: "EvaluationProtocol"
+    settings: Settings
+    own: bool
+
+    def ask(
+        self, split: "Split", *, with_slices: bool, with_ablation: bool = False
+    ) -> "tuple[list[MethodResult], str]":
+        """Return the results for all tasks of the split, and by what items are told apart."""
+        from riverrun.bench.quality import compare, item_labels
+
+        features, by = _features(split.past.items, self.protocol.settings, self.settings)
+        labels, kind = item_labels(split.past.items, features, SEED)
+        results = compare(
+            split,
+            self.protocol.baselines,
+            features,
+            SEED,
+            labels=labels,
+            with_slices=with_slices,
+            report=_say,
         )
-    ]
+        if self.own:
+            results += self._own(
+                split, features, labels, with_slices=with_slices, with_ablation=with_ablation
+            )
+        return results, f"diversity by {by}, categories are {kind}"
+
+    def _own(
+        self,
+        split: "Split",
+        features: "npt.NDArray[np.float32] | None",
+        labels: "sparse.csr_array",
+        *,
+        with_slices: bool,
+        with_ablation: bool,
+    ) -> "list[MethodResult]":
+        """Fit Riverrun's pipeline once, and ask its parts and the whole."""
+        from riverrun.bench.quality import ask
+        from riverrun.cli.evaluate import text_cache
+        from riverrun.cli.training_progress import refresh_progress
+        from riverrun.fitted_pipeline import fit_pipeline
+
+        training = self.protocol.settings
+        with text_cache(self.settings) as cache, refresh_progress() as listener:
+            fitted = fit_pipeline(split, training, self.settings.service, cache, listener)
+        _say(f"Riverrun, {fitted.choice.epochs} epochs", fitted.seconds)
+
+        def asked(scorer: "Scorer", tasks: "Sequence[EvaluationTask]") -> "list[MethodResult]":
+            return list(
+                ask(
+                    scorer,
+                    split,
+                    tasks,
+                    features,
+                    SEED,
+                    fitted.seconds,
+                    labels=labels,
+                    with_slices=with_slices,
+                )
+            )
+
+        results: list[MethodResult] = []
+        for scorer in (*fitted.parts, fitted.two_tower, fitted.pipeline):
+            results += asked(scorer, split.tasks)
+        for task in split.tasks:
+            results += asked(fitted.diverse(task), [task])
+        for scorer in fitted.ablations() if with_ablation else ():
+            results += asked(scorer, split.tasks)
+        return results
 
 
 def quality_table(task: str, results: "Sequence[MethodResult]") -> Table:
     """Return one task's table: a row for each method, intervals below the means.
 
-    Beside them coverage, Gini index and diversity within lists of 10, and ms per list.
+    Beside them coverage, Gini index, diversity and categories within lists of 10, and ms per list.
     """
     from riverrun.bench.quality import HIT_RATE, NDCG, RECALL
 
@@ -176,7 +217,7 @@ def quality_table(task: str, results: "Sequence[MethodResult]") -> Table:
     table.add_column("", overflow="fold")
     # Of one relevant item the papers quote the hit rate within 10, of many the recall within 20.
     second = HIT_RATE if task == "leave-one-out" else RECALL
-    for name in (NDCG, second, "cover", "Gini", "div.", "fit s", "ms"):
+    for name in (NDCG, second, "cover", "Gini", "div.", "cat.", "fit s", "ms"):
         table.add_column(name, justify="right", no_wrap=True)
     for result in results:
         figures = result.row.metrics
@@ -188,8 +229,9 @@ def quality_table(task: str, results: "Sequence[MethodResult]") -> Table:
                 for low, high in (result.intervals[name],)
             ),
             *(_short(figures.get(f"{name}@10"), 3) for name in ("coverage", "gini", "diversity")),
-            f"{result.fit_seconds:.1f}",
-            f"{result.ms_per_list:.2f}",
+            _number(figures.get("categories@10")),
+            f"{result.fit_seconds:.0f}",
+            f"{result.ms_per_list:.1f}",
         )
     return table
 
@@ -218,6 +260,10 @@ def _short(value: float | None, digits: int = 4) -> str:
     if value is None or math.isnan(value):
         return "–"
     return f"{value:.{digits}f}".removeprefix("0")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _document(result: "MethodResult") -> dict[str, Any]:

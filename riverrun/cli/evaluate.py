@@ -171,15 +171,15 @@ def _trained(question: _Question, settings: Settings) -> _Evaluation:
 
     split = question.split
     with text_cache(settings) as cache, refresh_progress() as listener:
-        fitted = fit_pipeline(split, question.training, settings.serving, cache, listener)
+        fitted = fit_pipeline(split, question.training, settings.service, cache, listener)
         listener.stage("Evaluating")
         rows = _rows(split, [fitted.two_tower, fitted.pipeline], fitted.text_embeddings)
     err.print()
-    ranker = "" if fitted.ranker is None else ", and a ranker,"
+    ranker = "" if fitted.choice.ranker is None else ", and a ranker,"
     return _Evaluation(
         split,
         rows,
-        f"two-tower of {fitted.epochs} epochs{ranker} trained in {fitted.seconds:.0f} s",
+        f"two-tower of {fitted.choice.epochs} epochs{ranker} trained in {fitted.seconds:.0f} s",
     )
 
 
@@ -204,7 +204,7 @@ def _served(settings: Settings) -> _Evaluation:
     with text_cache(settings) as cache:
         scorer = BundleScorer(bundle, split.histories, cache, TWO_TOWER)
         embeddings = scorer.encoder.encode_text([item.text for item in split.past.items])
-        pipeline = bundle_pipeline(CANDIDATE, bundle, split.histories, cache, settings.serving)
+        pipeline = bundle_pipeline(CANDIDATE, bundle, split, cache, settings.service)
         rows = _rows(split, [scorer, pipeline], embeddings)
     return _Evaluation(
         split, rows, f"bundle {path.name} trained on events until {end:%Y-%m-%d %H:%M} UTC"

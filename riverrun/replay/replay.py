@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from feature_repo.co_visitation_settings import CoVisitationSettings
 from riverrun.replay.questions import Moment, Period, moments
 from riverrun.replay.scoring import ALL, NEW_ITEMS, NOVEL, RECALL_AT, Scores
 from riverrun.replay.settings import ReplaySettings
@@ -14,7 +15,7 @@ from serving.requests import MAX_IDS, MAX_LIMIT, RecommendRequest
 from serving.settings import ServingSettings
 from serving.sources.trending import TrendingSource
 from serving.text_embedding_cache import TextEmbeddingCache
-from streaming.settings import CoVisitationSettings, FoldInSettings, StreamingSettings
+from streaming.settings import FoldInSettings, StreamingSettings
 
 FROZEN = "frozen"
 HISTORY = "+ history"

@@ -19,9 +19,15 @@ OF_ITEMS = (
     "age",
     "has_age",
     "price",
+    "day_fit",
+    "week_fit",
 )
 """Logarithms of 1 + the counts, days and prices; `trend` is the log ratio of the month's popularity
-to what the year's lets expect."""
+to what the year's lets expect. `day_fit` and `week_fit` say how much more than other items this one
+is acted on at the time of day and of the week of the request, see `item_signals.RHYTHMS`."""
+
+OF_REQUESTS = ("day_sin", "day_cos", "week_sin", "week_cos")
+"""Where in its day and in its week, both of UTC, the moment of the request is, on a circle."""
 
 OF_USERS = ("num_events", "num_items", "items_per_moment", "repeats")
 """Logarithms of 1 + the counts; `repeats` is the share of items with several events."""
@@ -46,4 +52,4 @@ LOGARITHMIC = frozenset({"two_tower"})
 def feature_names(sources: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the columns of `ranking_features`."""
     of_sources = [f"{source}.{name}" for source in sources for name in OF_A_SOURCE]
-    return (*of_sources, *OF_ITEMS, *OF_USERS, *OF_PAIRS)
+    return (*of_sources, *OF_ITEMS, *OF_REQUESTS, *OF_USERS, *OF_PAIRS)

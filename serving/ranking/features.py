@@ -14,7 +14,14 @@ from serving.candidates import Scores
 from serving.catalogue import UNPUBLISHED
 from serving.item_rows import Rows
 from serving.ranking.feature_names import LOGARITHMIC, OF_A_SOURCE
-from serving.ranking.item_signals import NO_SIGNALS, POPULARITY_DAYS, SIGNALS, ItemSignals
+from serving.ranking.item_signals import (
+    NO_SIGNALS,
+    POPULARITY_DAYS,
+    RHYTHMS,
+    SIGNALS,
+    ItemSignals,
+    on_the_circles,
+)
 from serving.ranking.taste import Taste
 from serving.sources.candidate_source import Context
 from serving.sources.trending import TrendingSource
@@ -33,7 +40,9 @@ def ranking_features(
     """
     signals = context.model.ranking.signals if context.model.ranking else NO_SIGNALS
     columns = [column for name, each in scores.items() for column in _of_source(name, each)]
-    columns += _of_items(rows, context, trending, signals)
+    moment = on_the_circles(np.int64(microseconds(context.moment or context.at)))
+    columns += _of_items(rows, context, trending, signals, moment)
+    columns += [np.full(len(rows), each, dtype=np.float32) for each in moment]
     columns += _of_users(rows, context)
     columns += _of_pairs(rows, context, signals)
     return np.stack(columns, axis=1, dtype=np.float32)
@@ -54,10 +63,16 @@ def _of_source(name: str, scores: Scores) -> list[Scores]:
 
 
 def _of_items(
-    rows: Rows, context: Context, trending: TrendingSource, signals: ItemSignals
+    rows: Rows,
+    context: Context,
+    trending: TrendingSource,
+    signals: ItemSignals,
+    moment: npt.NDArray[np.float64],
 ) -> list[Scores]:
     worth = np.log1p(trending.worth(rows, context.at))
-    *popularity, repeat_share, repeat_days = signals.of_rows(rows).T
+    known = signals.of_rows(rows)
+    *popularity, repeat_share, repeat_days = known[:, : -len(RHYTHMS)].T
+    fits = known[:, -len(RHYTHMS) :] * moment
     month, year = (popularity[POPULARITY_DAYS.index(days)] for days in (30, 365))
     published = context.view.published[rows]
     is_known = published > UNPUBLISHED
@@ -72,6 +87,8 @@ def _of_items(
         np.log1p(np.maximum(days, 0)),
         is_known.astype(np.float32),
         np.log1p(prices),
+        fits[:, :2].sum(axis=1),
+        fits[:, 2:].sum(axis=1),
     ]
 
 

@@ -9,9 +9,32 @@ from serving.item_rows import ItemRows, Rows
 
 POPULARITY_DAYS = (3, 7, 14, 30, 60, 365)
 
-SIGNALS = (*(f"popularity_{days}_days" for days in POPULARITY_DAYS), "repeat_share", "repeat_days")
+RHYTHMS = ("day_sin", "day_cos", "week_sin", "week_cos")
+"""When an item is acted on, beside all others: the mean place of its events on the circle of the
+day and on that of the week, less that of all events, drawn to 0 where there are few."""
+
+SIGNALS = (
+    *(f"popularity_{days}_days" for days in POPULARITY_DAYS),
+    "repeat_share",
+    "repeat_days",
+    *RHYTHMS,
+)
 """Users who acted on the item within so many days before the bundle's data end; the share of its
 users who came back to it; the median days between two of one user's moments on it, or 0."""
+
+_DAY, _WEEK = 86_400e6, 7 * 86_400e6
+"""Microseconds."""
+
+
+def on_the_circles(
+    timestamps: npt.NDArray[np.int64] | np.int64,
+) -> npt.NDArray[np.float64]:
+    """Return float64 [..., len(RHYTHMS)], where in their day and week, of UTC, the moments are.
+
+    timestamps: int64 [...], microseconds since 1970 UTC.
+    """
+    day, week = (2 * np.pi * (timestamps / length) for length in (_DAY, _WEEK))
+    return np.stack([np.sin(day), np.cos(day), np.sin(week), np.cos(week)], axis=-1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

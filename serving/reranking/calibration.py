@@ -57,7 +57,8 @@ class CalibrationGain:
 
     def gains(self) -> Floats:
         """Return float64 [n], at least 0."""
-        gains: Floats = (self._chosen + PRIOR) * self._of_category[self._places]
+        gains: Floats = self._of_category.take(self._places)
+        gains *= self._chosen + PRIOR
         return gains
 
     def choose(self, candidate: int) -> None:

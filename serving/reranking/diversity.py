@@ -4,7 +4,6 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.exact_index import dot_products
-from serving.reranking.greedy import Floats
 
 Embeddings = npt.NDArray[np.float32]
 
@@ -45,24 +44,26 @@ class DeterminantalGain:
     def __init__(self, embeddings: Embeddings, count: int) -> None:
         self._embeddings = embeddings
         # factor[place, i]: row `place` of the Cholesky factor, continued by candidate i.
-        self._factor = np.empty((min(count, len(embeddings)), len(embeddings)))
+        self._factor = np.empty((min(count, len(embeddings)), len(embeddings)), np.float32)
         self._chosen = 0
         # What of each candidate the chosen ones do not explain; at first its own kernel value.
-        self._variance = np.ones(len(embeddings))
+        self._variance = np.ones(len(embeddings), np.float32)
 
-    def gains(self) -> Floats:
-        """Return float64 [n], at most 0."""
-        gains: Floats = np.log(np.maximum(self._variance, LEAST_VARIANCE))
+    def gains(self) -> npt.NDArray[np.float32]:
+        """Return float32 [n], at most 0."""
+        gains: npt.NDArray[np.float32] = np.log(np.maximum(self._variance, LEAST_VARIANCE))
         return gains
 
     def choose(self, candidate: int) -> None:
         """Give the next place to a candidate."""
         if self._variance[candidate] <= LEAST_VARIANCE:
             return  # It adds no direction, and so takes nothing from the others.
-        kernel = (1.0 + dot_products(self._embeddings, self._embeddings[candidate])) / 2
+        row = self._factor[self._chosen]
+        # In place: a list of 20 does this 20 times, and has a millisecond for all.
+        np.add(dot_products(self._embeddings, self._embeddings[candidate]), 1.0, out=row)
+        row *= 0.5
         before = self._factor[: self._chosen]
-        explained = np.einsum("kn,k->n", before, before[:, candidate])
-        row = (kernel - explained) / np.sqrt(self._variance[candidate])
-        self._factor[self._chosen] = row
+        row -= np.einsum("kn,k->n", before, before[:, candidate])
+        row /= np.sqrt(self._variance[candidate])
         self._chosen += 1
-        self._variance -= row**2
+        self._variance -= row * row

@@ -23,7 +23,8 @@ class Context:
     allowed: bool [num_rows], what may be shown. filtered: whether a filter narrowed it.
     query: float32 [dimension], or None where nothing is known of the user. events: the user's,
         oldest first, as far as they were read. acts: the same by item. sources: the only ones
-        to ask; None asks those of the settings.
+        to ask; None asks those of the settings. moment: whose time of day and of the week counts,
+        where the shop is asked as it was at another, `at`; None means `at`.
     """
 
     model: LiveModel
@@ -35,6 +36,7 @@ class Context:
     events: tuple[HistoryEvent, ...] = ()
     acts: UserActs = NO_ACTS
     sources: frozenset[str] | None = None
+    moment: datetime | None = None
 
 
 class CandidateSource(Protocol):

@@ -19,6 +19,7 @@ from riverrun.bench.quality import (
     RECALL,
     MethodResult,
     compare,
+    item_labels,
     tag_features,
 )
 from riverrun.cli.bench_quality import quality_table, slice_table
@@ -100,9 +101,21 @@ def test_tags_tell_items_apart() -> None:
     assert tag_features(items).tolist() == [[1, 1], [0, 1], [0, 0]]
 
 
+def test_items_are_labelled_by_categories_else_tags_else_groups_of_texts() -> None:
+    items = [Item(item_id="a", categories=("x", "y"), tags=("t",)), Item(item_id="b")]
+    labels, kind = item_labels(items, None, 7)
+    assert (labels.toarray().tolist(), kind) == ([[1, 1], [0, 0]], "categories")
+    untold = [Item(item_id=str(number)) for number in range(4)]
+    features = np.repeat(np.eye(2, dtype=np.float32), 2, axis=0)
+    labels, kind = item_labels(untold, features, 7)
+    assert kind == "groups of like texts"
+    assert (labels.toarray() @ labels.toarray().T == features @ features.T).all()
+
+
 def test_the_tables_fit_80_columns() -> None:
     names = ("popularity, last 14 days", "EASE, decayed + last week + own")
     figures = {NDCG: 0.12345, RECALL: 1.0, "coverage@10": 0.5, "gini@10": 0.25}
+    figures |= {"diversity@10": 0.75, "categories@10": 12.3456}
     intervals = {NDCG: (0.1134, 0.1331), RECALL: (1.0, 1.0)}
     rows = [EvaluationRow(name, "novel", 22_363, figures) for name in names]
     lines = printed(
@@ -110,8 +123,18 @@ def test_the_tables_fit_80_columns() -> None:
     )
     assert lines[0].rstrip() == "novel (22,363 users)"
     assert not any("…" in line for line in lines)
-    assert sum(".1235" in line and "1.0000" in line and "106.94" in line for line in lines) == 2
-    assert sum(".113–.133" in line for line in lines) == 2
+    assert (
+        sum(
+            ".1235" in line
+            and "1.0000" in line
+            and "12.35" in line
+            and "123 106.9" in " ".join(line.split())
+            for line in lines
+        )
+        == 2
+    )
+    rows_of = [" ".join(line.split()) for line in lines]
+    assert sum(".1235 1.0000" in row and "12.35 123 106.9" in row for row in rows_of) == 2
     split = leave_one_out_split(frame(EVENTS), ITEMS)
     methods = {"leave-one-out": PROTOCOLS["sequences"].baselines["leave-one-out"]}
     results = compare(split, methods, None, 7, with_slices=True)
@@ -137,6 +160,7 @@ def test_every_task_of_a_protocol_has_baselines_with_names_of_their_own(preset: 
         (["--dataset", "netflix", "--data", "x"], "--dataset 'netflix' is unknown. Known: online"),
         (["--data", "absent.csv"], "absent.csv: no such file"),
         (["--data", "x", "--json", "absent/t.json"], "must be a file in a folder that exists"),
+        (["--data", "x", "--ablation", "--baselines-only"], "leave out --baselines-only"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line_and_exit_code_2(
@@ -166,6 +190,7 @@ def test_a_data_set_of_sequences_is_measured_and_written(
         low, high = result[f"{NDCG} 95%"]
         assert low <= result[NDCG] <= high
         assert len(result["slices"]) == 7
+        assert 1 <= result["categories@10"] <= 4
     assert not {"two-tower", ALL_TOGETHER} & set(methods)
 
 
@@ -181,13 +206,19 @@ def test_the_parts_of_the_pipeline_are_measured_beside_the_whole(
     )
     protocol = replace(PROTOCOLS["sequences"], settings=training)
     monkeypatch.setitem(PROTOCOLS, "sequences", protocol)
-    arguments = [*toys(tmp_path), "--json", str(tmp_path / "t.json")]
+    arguments = [*toys(tmp_path), "--json", str(tmp_path / "t.json"), "--ablation"]
     assert run(monkeypatch, tmp_path / "home", *arguments) == 0
     results = orjson.loads((tmp_path / "t.json").read_bytes())["results"]
     found = {result["method"]: result for result in results}
     own = set(SOURCES) - {"two_tower", "co_visitation"} | {"two-tower", FUSION, ALL_TOGETHER}
+    own |= {f"without {name}" for name in set(SOURCES) - {"co_visitation"}}
+    own |= {"without the ranker", f"{ALL_TOGETHER}, diversity 0.3"}
     assert own <= set(found)
     assert len({found[name]["fit_seconds"] for name in own}) == 1
+    # The ranker off, or no ranker, is the same.
+    assert found["without the ranker"][NDCG] == found[FUSION][NDCG]
+    varied, plain = found[f"{ALL_TOGETHER}, diversity 0.3"], found[ALL_TOGETHER]
+    assert varied["diversity@10"] != plain["diversity@10"]
     assert found["transitions"][NDCG] > 0
 
 

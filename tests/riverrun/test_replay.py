@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.schema import Item
 from riverrun.replay.questions import (
     Moment,
@@ -31,7 +32,7 @@ from serving.bundle import Bundle
 from serving.ranking.settings import RankingSettings
 from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
-from streaming.settings import CoVisitationSettings, FoldInSettings, StreamingSettings
+from streaming.settings import FoldInSettings, StreamingSettings
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_items
 
 START = datetime(2026, 1, 10, tzinfo=UTC)

@@ -100,7 +100,7 @@ def test_the_objective_is_the_list_as_a_whole_as_a_refresh_judges_it(file: Path)
     with shop_tuning(settings, Listener()) as tuning:
         found = tuning.ranking(bounds(1))
         material = tuning.objectives.material
-        judged = judge_epochs(material, START, None, None, lambda step: None, settings.serving)
+        judged = judge_epochs(material, START, None, None, lambda step: None, settings.service)
     row = next(row for row in judged.rows if (row.scorer, row.task) == (CANDIDATE, "all"))
     (present,) = found.results
     values = [*present.answers.choosing, *present.answers.confirming]

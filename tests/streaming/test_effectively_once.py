@@ -11,11 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, USERS, Message
 from streaming.additive import ADDITIVE
 from streaming.dead_letters import dead_letters
 from streaming.open_stream_state import open_stream_state
-from streaming.settings import CoVisitationSettings, FoldInSettings, StreamingSettings
+from streaming.settings import FoldInSettings, StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.stream_state import OpenState
 from streaming.worker import Worker

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from feature_repo.archive import Archive
+from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.event_log import EVENTS, ITEMS, USERS, Message
 from feature_repo.online_features import ItemStatistics
 from streaming.archiver import Archiver
@@ -16,7 +17,7 @@ from streaming.dead_letters import dead_letters
 from streaming.open_stream_state import open_stream_state
 from streaming.processor import Updates
 from streaming.rebuild import BEGUN, rebuild, require_whole
-from streaming.settings import CoVisitationSettings, StreamingSettings
+from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.stream_state import IMPORTED, OpenState, StateError, StateLost
 from streaming.worker import Worker

@@ -16,13 +16,14 @@ from typing import Any
 import redis
 
 from feature_repo.archive import Archive
+from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.event_log import Message
 from feature_repo.open_online_features import open_online_features
 from streaming.archiver import Archiver
 from streaming.kafka_connection import KafkaConnection
 from streaming.kafka_log import KafkaLog
 from streaming.redis_state import RedisState
-from streaming.settings import CoVisitationSettings, FoldInSettings, StreamingSettings
+from streaming.settings import FoldInSettings, StreamingSettings
 from streaming.standby_archiver import StandbyArchiver
 from streaming.stream_state import positions_of
 from streaming.worker import TOPICS, Worker

@@ -7,12 +7,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from feature_repo.archive import Archive
+from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.event_log import EVENTS, Message
 from feature_repo.open_online_features import open_online_features
 from streaming.applied import AppliedNotifier
 from streaming.archiver import Archiver
 from streaming.retention import housekeep
-from streaming.settings import CoVisitationSettings, FoldInSettings, StreamingSettings
+from streaming.settings import FoldInSettings, StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.worker import Worker

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from ir_measures import RR, P, R, Success, nDCG
+from scipy import sparse
 from scipy.stats import mannwhitneyu
 
 from trainer import metrics
@@ -250,3 +251,10 @@ def test_one_user_has_no_spread_and_nobody_no_mean() -> None:
     random = np.random.default_rng(0)
     assert metrics.mean_interval([0.5], random) == (0.5, 0.5)
     assert np.isnan(metrics.mean_interval([], random)).all()
+
+
+def test_the_labels_of_a_list_are_counted_once() -> None:
+    labels = sparse.csr_array(np.array([[1, 0, 1], [1, 0, 0], [0, 1, 0]], np.float32))
+    assert metrics.labels_per_list(np.array([[0, 1], [1, metrics.NOBODY]]), labels) == 1.5
+    assert metrics.labels_per_list(np.array([[0, 1, 2]]), labels) == 3
+    assert metrics.labels_per_list(np.empty((0, 3), np.int64), labels) == 0

@@ -1,7 +1,7 @@
 """What a bundle ranks by, fitted on what happened before a moment."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import keras
@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from feature_repo.schema import Item
 from serving.ranking.bundle_files import RankingData
-from serving.ranking.settings import SOURCES
-from serving.settings import ServingSettings
+from serving.ranking.settings import SOURCES, Source
 from trainer.interactions import Interactions
 from trainer.ranking.examples import Examples, examples_of, future_labels
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.ranker import train_ranker
+from trainer.ranking.service import Service
 from trainer.ranking.settings import RankerSettings
 from trainer.ranking.tables import ease_table, item_signals, text_table, transitions_table
 from trainer.tasks import Split
@@ -54,15 +54,52 @@ def fit_tables(
     return RankingData(tables, item_signals(past))
 
 
+_OF_THE_RANKER = {
+    "enabled",
+    "slices",
+    "users_per_slice",
+    "min_users",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "hidden_units",
+    "dropout",
+    "event_type_weights",
+}
+"""Settings that no table depends on."""
+
+
+class FittedTables:
+    """Tables and signals of pasts. What is asked again as it was asked last is not fitted again.
+
+    text_embeddings_of: of the items of a past.
+    """
+
+    def __init__(self, text_embeddings_of: TextEmbeddingsOf) -> None:
+        self._text_embeddings_of = text_embeddings_of
+        # The past is kept with what was fitted on it, so that no other takes its identity.
+        self._fitted: dict[int, tuple[Interactions, str, RankingData]] = {}
+
+    def of(self, past: Interactions, settings: RankerSettings) -> RankingData:
+        """Return tables and signals of the past's items."""
+        key = settings.model_dump_json(exclude=_OF_THE_RANKER)
+        kept = self._fitted.get(id(past))
+        if kept is None or kept[1] != key:
+            data = fit_tables(past, self._text_embeddings_of(past.items), settings)
+            kept = self._fitted[id(past)] = past, key, data
+        return kept[2]
+
+
 def fit_ranker(
     splits: Iterable[Split],
     newest: Newest,
-    text_embeddings_of: TextEmbeddingsOf,
+    tables: FittedTables,
     settings: RankerSettings,
-    serving: ServingSettings,
+    service: Service,
     *,
     max_history: int,
     seed: int = 0,
+    sources: Sequence[Source] = SOURCES,
 ) -> keras.Model | None:
     """Learn to rank from the first `slices` of the splits, the newest first.
 
@@ -70,20 +107,23 @@ def fit_ranker(
     in the newest does the two-tower, which is trained once, have a say: in the others it says 0
     of everything, as where it is switched off. Returns None where fewer than `min_users` requests
     tell anything.
+
+    sources: those that propose and score; by default all, so that each may be switched off later.
     """
-    every = serving.ranking.model_copy(update={"sources": SOURCES})
-    serving = serving.model_copy(update={"ranking": every})
+    every = service.serving.ranking.model_copy(update={"sources": tuple(sources)})
+    service = replace(service, serving=service.serving.model_copy(update={"ranking": every}))
     random = np.random.default_rng(seed)
     parts: list[Examples] = []
     for number, split in enumerate(islice(splits, settings.slices)):
         past = split.past
-        data = fit_tables(past, text_embeddings_of(past.items), settings)
+        data = tables.of(past, settings)
         shop = PastShop(
             past,
             ranking_of(data.tables, data.signals),
             newest.candidates if number == 0 else None,
-            serving,
+            service,
             max_history=max_history,
+            moments=split.moments,
         )
         labels = future_labels(past, split.future, settings)
         users = np.flatnonzero(np.diff(labels.indptr))

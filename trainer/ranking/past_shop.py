@@ -1,12 +1,15 @@
 """A shop as it was at a moment, asked as the service is asked: by the service's own code."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from feature_repo.co_visited_columns import co_visited
+from feature_repo.history import HistoryEvent
 from feature_repo.item_statistics import count_columns
 from serving.candidate_space import CandidateSpace
 from serving.catalogue import Catalogue
@@ -17,12 +20,13 @@ from serving.ranking.item_neighbours import ItemNeighbours, NeighbourTable
 from serving.ranking.item_signals import ItemSignals
 from serving.ranking.ranking import Ranker, Ranking
 from serving.ranking.ranking_stage import RankingStage
-from serving.settings import ServingSettings
-from serving.sources.candidate_source import Context
+from serving.sources.candidate_source import CandidateSource, Context
 from serving.sources.co_visitation import CoVisitationSource
+from serving.sources.new_arrivals import NewArrivalsSource
 from serving.sources.trending import TrendingSource
 from serving.user_acts import UserActs
 from trainer.interactions import Interactions
+from trainer.ranking.service import Service
 
 Floats = npt.NDArray[np.float32]
 
@@ -31,10 +35,13 @@ class PastShop:
     """The ranking stage over the catalogue and the histories of some interactions.
 
     Args:
-        histories: what is known of users and items. The moment is that of the newest event.
+        histories: what is known of users and items. What trends and what goes together is as of
+            the newest event, however much later a user comes.
         ranking_over: makes what candidates are ranked by over the rows of the items.
         candidates: float32 [num_items, dimension], the two-tower's; None asks without it.
         max_history: so many of a user's newest events are known, as in the online store.
+        moments: int64 [num_users], microseconds, at what time of day and of the week each user
+            comes; None means that of the newest event.
     """
 
     def __init__(
@@ -42,12 +49,15 @@ class PastShop:
         histories: Interactions,
         ranking_over: Callable[[ItemRows], Ranking | None],
         candidates: Floats | None,
-        settings: ServingSettings,
+        service: Service,
         *,
         max_history: int,
+        moments: npt.NDArray[np.int64] | None = None,
     ) -> None:
+        settings = service.serving
         self._histories = histories
         self._max_history = max_history
+        self._moments = moments
         self._at = histories.end
         self.num_items = len(histories.items)
         rows = ItemRows([item.item_id for item in histories.items])
@@ -57,14 +67,24 @@ class PastShop:
         self._trending = TrendingSource(rows, settings)
         events = histories.frame().with_columns(pl.col("timestamp").dt.epoch("us"))
         self._trending.update(list(count_columns(events).values()))
+        co_visitation = CoVisitationSource(rows, settings)
+        if service.co_visitation.neighbours:
+            together = co_visited(events, events.clear(), service.co_visitation, max_history)
+            co_visitation.update(list(together.values()))
         if candidates is None:
             candidates = np.zeros((self.num_items, 1), np.float32)
         table = ExactIndex(candidates.shape[1], rows)
         table.upsert([item.item_id for item in histories.items], candidates)
-        space = CandidateSpace("", candidates.shape[1], 1.0, {})
+        # The last coordinate is that of popularity, as in every bundle.
+        space = CandidateSpace("", candidates.shape[1] - 1, 1.0, {})
         nobody: Any = None  # queries are embedded already
         self._model = LiveModel(space, nobody, table, table, ranking=ranking)
-        self.stage = RankingStage(self._trending, CoVisitationSource(rows, settings), settings)
+        self.stage = RankingStage(self._trending, co_visitation, settings)
+        self.fallback: tuple[CandidateSource, ...] = (
+            self._trending,
+            NewArrivalsSource(settings),
+        )
+        """What strangers get, one after the other."""
 
     def context(self, user: int, query: Floats | None) -> Context:
         """Return the context of a request by the user of this index, with nothing left out.
@@ -75,8 +95,35 @@ class PastShop:
         start, end = columns.first_event[user : user + 2]
         kept = slice(max(start, end - self._max_history), end)
         view = self._catalogue.view()
-        acts = UserActs.of_columns(columns.item[kept].astype(np.int64), columns.timestamp[kept])
-        return Context(self._model, view, view.available, False, query, self._at, acts=acts)
+        return Context(
+            self._model,
+            view,
+            view.available,
+            False,
+            query,
+            self._at,
+            self._events(kept),
+            UserActs.of_columns(columns.item[kept].astype(np.int64), columns.timestamp[kept]),
+            moment=None if self._moments is None else _moment(self._moments[user]),
+        )
+
+    def _events(self, kept: slice) -> tuple[HistoryEvent, ...]:
+        columns = self._histories
+        rows = zip(
+            columns.timestamp[kept].tolist(),
+            columns.item[kept].tolist(),
+            columns.event_type[kept].tolist(),
+            strict=True,
+        )
+        items, types = columns.items, columns.event_types
+        return tuple(
+            HistoryEvent(at, "", items[item].item_id, types[event_type], 0.0)
+            for at, item, event_type in rows
+        )
+
+
+def _moment(timestamp: np.int64) -> datetime:
+    return datetime.fromtimestamp(int(timestamp) / 1e6, tz=UTC)
 
 
 def ranking_of(

@@ -1,18 +1,26 @@
 """The whole list as the service would make it, as a scorer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from serving.requests import RecommendRequest
+from serving.reranking.reranker import Reranker
+from serving.settings import ServingSettings
+from serving.sources.candidate_source import Context
 from trainer.baselines import Indices, Scores
 from trainer.ranking.past_shop import PastShop
+
+PLACES = 20
+"""So many places are re-ranked: metrics look no further."""
 
 
 class PipelineScorer:
     """Candidates of all sources in the order of the ranking stage; all other items behind them.
 
-    The others keep the order that the two-tower gives them. queries: gives the query embeddings,
-    float32 [len(users), dimension], of users.
+    The others keep the order that the two-tower gives them. Users without events get what the
+    service shows to strangers. queries: gives the query embeddings, float32 [len(users),
+    dimension], of users.
     """
 
     def __init__(self, name: str, shop: PastShop, queries: Callable[[Indices], Scores]) -> None:
@@ -22,14 +30,67 @@ class PipelineScorer:
 
     def score(self, users: Indices) -> Scores:
         """Return float32 [len(users), num_items]."""
-        queries = self._queries(users)
-        pairs = zip(users.tolist(), queries, strict=True)
-        return np.stack([self._scores_of(user, query) for user, query in pairs])
+        return np.stack([scores for _, scores in self.answers(users)])
 
-    def _scores_of(self, user: int, query: Scores) -> Scores:
-        context, stage = self.shop.context(user, query), self.shop.stage
+    def answers(self, users: Indices) -> list[tuple[Context, Scores]]:
+        """Return for each user the context of the request, and float32 [num_items]."""
+        queries = self._queries(users)
+        contexts = map(self.shop.context, users.tolist(), queries)
+        return [(context, self._scores_of(context)) for context in contexts]
+
+    def _scores_of(self, context: Context) -> Scores:
+        if not len(context.acts):
+            return self._for_a_stranger(context)
+        stage = self.shop.stage
         pool, scores = stage.scored(context)
         every = stage.two_tower.score_of(context, np.arange(self.shop.num_items))
         every -= every.max(initial=0) + 1 - scores.min(initial=0)
         every[pool.rows] = scores
         return every
+
+    def _for_a_stranger(self, context: Context) -> Scores:
+        count = self.shop.num_items
+        found = [source.propose(context, count).rows for source in self.shop.fallback]
+        # Minus the first place at which any of them has the row.
+        rows, first = np.unique(np.concatenate(found), return_index=True)
+        scores = np.full(count, -3.0 * count, dtype=np.float32)
+        scores[rows] = -first
+        return scores
+
+
+class RerankedScorer:
+    """The first `PLACES` of a pipeline's list as the service re-ranks them, the others behind.
+
+    excluded: per user the rows that may not be shown.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pipeline: PipelineScorer,
+        settings: ServingSettings,
+        excluded: Mapping[int, Indices],
+    ) -> None:
+        self.name = name
+        self._pipeline = pipeline
+        # A shop's rules are no part of how good its lists are.
+        self._reranker = Reranker(settings.model_copy(update={"rules": ()}))
+        self._excluded = excluded
+
+    def score(self, users: Indices) -> Scores:
+        """Return float32 [len(users), num_items]."""
+        answers = zip(users.tolist(), self._pipeline.answers(users), strict=True)
+        return np.stack([self._reranked(user, *answer) for user, answer in answers])
+
+    def _reranked(self, user: int, context: Context, scores: Scores) -> Scores:
+        excluded = self._excluded[user]
+        request = self._reranker.completed(RecommendRequest("", limit=PLACES))
+        count = self._reranker.num_candidates(request, context.at)
+        order = np.argsort(-scores, kind="stable")
+        rows = order[~np.isin(order, excluded)][:count]
+        placed = self._reranker.rerank(
+            rows, scores[rows], context, request, lambda mask, count: rows[mask[rows]][:count]
+        ).rows
+        scores = scores.copy()
+        scores[placed] = scores.max() + np.arange(len(placed), 0, -1, dtype=np.float32)
+        return scores

@@ -7,12 +7,13 @@ import numpy.typing as npt
 from scann.scann_ops.py import scann_ops_pybind
 
 from serving.ranking.item_neighbours import NeighbourTable
-from serving.ranking.item_signals import POPULARITY_DAYS, SIGNALS
+from serving.ranking.item_signals import POPULARITY_DAYS, RHYTHMS, SIGNALS
 from trainer.baselines.ease import item_weights
 from trainer.baselines.item_knn import cosines
 from trainer.baselines.recency_knn import transition_shares
 from trainer.baselines.user_item import largest_weights
 from trainer.interactions import Interactions
+from trainer.ranking.rhythms import rhythms
 from trainer.ranking.settings import RankerSettings
 from trainer.windows import DAY
 
@@ -119,6 +120,7 @@ def item_signals(past: Interactions) -> Floats:
     returned = _users_of(moments[1:, 0][again], items, num_items)
     signals[:, SIGNALS.index("repeat_share")] = returned / np.maximum(users, 1)
     signals[:, SIGNALS.index("repeat_days")] = _medians(items, gaps, num_items)
+    signals[:, -len(RHYTHMS) :] = rhythms(past)
     return signals
 
 

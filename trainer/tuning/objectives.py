@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.settings import ServingSettings
 from trainer import metrics
 from trainer.evaluate import NDCG_AT, answer
-from trainer.judging import BestEpoch, Embeddings, HeldOut, best_epoch, fit_list, hold_out
+from trainer.judging import HeldOut, best_epoch, fit_list, hold_out, newest_of
 from trainer.material import Material
+from trainer.ranking.fit import Newest
+from trainer.ranking.service import Service
 from trainer.settings import TrainingSettings
 from trainer.start import Start
 from trainer.text_tower import load_text_tower
@@ -31,10 +32,10 @@ class NewestSliceObjectives:
 
     material: Material
     held_out: HeldOut
-    serving: ServingSettings
+    service: Service
 
     @classmethod
-    def of(cls, material: Material, serving: ServingSettings) -> "NewestSliceObjectives":
+    def of(cls, material: Material, service: Service) -> "NewestSliceObjectives":
         """Return the objectives of a shop.
 
         Raises:
@@ -49,22 +50,19 @@ class NewestSliceObjectives:
                 "fewer than two users who were known before the newest slice of the events acted "
                 "in it: there is nobody to ask."
             )
-        return cls(material, held_out, serving)
+        return cls(material, held_out, service)
 
-    def trained(self, checkpoints: Path, on_step: OnStep) -> tuple[Embeddings, Embeddings]:
-        """Return query and candidate embeddings of a two-tower of the material's settings.
+    def trained(self, checkpoints: Path, on_step: OnStep) -> Newest:
+        """Return what a two-tower of the material's settings says of the newest slice.
 
         One that was trained into `checkpoints` before is taken from there.
         """
-        return _embeddings(best_epoch(self.material, START, self.held_out, checkpoints, on_step))
+        best = best_epoch(self.material, START, self.held_out, checkpoints, on_step)
+        return newest_of(self.held_out, best)
 
-    def of_ranking(self, queries: Embeddings, candidates: Embeddings) -> Objective:
-        """Return the objective of the settings of ranking, given a two-tower's embeddings.
-
-        queries: float32 [num_users, dimension], candidates: float32 [num_items, dimension], of
-        the past's users and items.
-        """
-        return lambda settings, report: self._answers(settings, queries, candidates)
+    def of_ranking(self, newest: Newest) -> Objective:
+        """Return the objective of the settings of ranking, given what a two-tower says."""
+        return lambda settings, report: self._answers(settings, newest)
 
     def of_model(self, on_step: OnStep) -> Objective:
         """Return the objective of all settings: a two-tower is trained for each.
@@ -78,22 +76,14 @@ class NewestSliceObjectives:
                 # What one trial has taught it, the next must not know.
                 material = replace(material, text_tower=load_text_tower(settings.text))
             best = best_epoch(material, START, self.held_out, None, on_step, report)
-            return self._answers(settings, *_embeddings(best))
+            return self._answers(settings, newest_of(self.held_out, best))
 
         return ask
 
-    def _answers(
-        self, settings: TrainingSettings, queries: Embeddings, candidates: Embeddings
-    ) -> Answers:
-        _, pipeline = fit_list(
-            self.material, self.held_out, queries, candidates, settings, self.serving
-        )
+    def _answers(self, settings: TrainingSettings, newest: Newest) -> Answers:
+        _, pipeline = fit_list(self.held_out, newest, settings, self.service)
         ranked = answer(pipeline, self.held_out.tasks[-1]).ranked
         values = np.array([metrics.ndcg(user, NDCG_AT) for user in ranked])
         order = np.random.default_rng(self.material.settings.seed).permutation(len(values))
         half = len(values) // 2
         return Answers(values[order[half:]].tolist(), values[order[:half]].tolist())
-
-
-def _embeddings(best: BestEpoch) -> tuple[Embeddings, Embeddings]:
-    return best.embeddings("queries"), best.embeddings("candidates")

@@ -8,12 +8,17 @@ import numpy as np
 import polars as pl
 import pytest
 
-from feature_repo.history import HistoryEvent, UserHistory, fold
+from feature_repo.co_visitation import Pair, add
+from feature_repo.co_visitation import nothing as nobody
+from feature_repo.co_visitation import pairs as pairs_of
+from feature_repo.co_visitation_settings import CoVisitationSettings
+from feature_repo.history import HistoryEvent, UserHistory, append
 from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
 from feature_repo.item_statistics import count, nothing
+from feature_repo.schema import microseconds
 from serving.bundle import set_current
 from serving.catalogue import Catalogue
-from serving.ranking.feature_names import feature_names
+from serving.ranking.feature_names import OF_REQUESTS, feature_names
 from serving.ranking.ranking import Ranker
 from serving.ranking.settings import SOURCES
 from serving.recommender import Recommender
@@ -26,7 +31,7 @@ from tests.support import tiny_training as tiny
 from trainer.export import export_bundle
 from trainer.interactions import Interactions
 from trainer.ranking.examples import Examples, future_labels
-from trainer.ranking.fit import Newest, fit_ranker, fit_tables
+from trainer.ranking.fit import FittedTables, Newest, fit_ranker, fit_tables
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.ranker import (
     as_ranker,
@@ -35,6 +40,7 @@ from trainer.ranking.ranker import (
     train_ranker,
     write_ranker,
 )
+from trainer.ranking.service import Service
 from trainer.ranking.settings import RankerSettings
 from trainer.tasks import temporal_split
 from trainer.train import TrainedModel, train
@@ -44,6 +50,8 @@ pytestmark = pytest.mark.slow
 
 SETTINGS = RankerSettings(ease_regularisation=1.0, transition_distance=3, epochs=3, min_users=5)
 SERVING = ServingSettings()
+TOGETHER = CoVisitationSettings()
+SERVICE = Service(SERVING, TOGETHER)
 LENGTH = 12
 
 
@@ -64,21 +72,29 @@ def test_the_service_sees_what_training_saw(
     catalogue = Catalogue()
     holder = open_current(tmp_path, catalogue, SERVING)
     online, trending = InMemoryOnlineFeatures(), TrendingSource(catalogue.rows, SERVING)
+    together = CoVisitationSource(catalogue.rows, SERVING)
     statistics = {item.item_id: nothing(item.item_id) for item in past.items}
     for item, event_type, time in zip(past.item, past.event_type, past.timestamp, strict=True):
         item_id = past.items[item].item_id
         kind = past.event_types[event_type]
         statistics[item_id] = count(statistics[item_id], kind, int(time))
     trending.update([each for each in statistics.values() if each.event_types])
+    pairs: dict[str, list[Pair]] = {}
     for user, user_id in enumerate(past.user_ids):
-        events = range(*past.first_event[user : user + 2])
-        online.push([fold(UserHistory(user_id), [_event(past, event) for event in events], LENGTH)])
+        history = UserHistory(user_id)
+        for event in range(*past.first_event[user : user + 2]):
+            # As the stream learns: one event after another.
+            history = append(history, _event(past, event), LENGTH)
+            for pair in pairs_of(history, history.events[-1], TOGETHER):
+                pairs.setdefault(pair.item_id, []).append(pair)
+        online.push([history])
+    together.update([add(nobody(each), made, TOGETHER) for each, made in pairs.items()])
     recommender = Recommender(
         holder,
         catalogue,
         online,
         trending,
-        CoVisitationSource(catalogue.rows, SERVING),
+        together,
         SERVING,
         clock=lambda: past.end,
     )
@@ -90,8 +106,9 @@ def test_the_service_sees_what_training_saw(
     candidates = model.candidate_embeddings()
     queries = model.query_embeddings(np.arange(len(past.user_ids)), candidates)
     shop = PastShop(
-        past, ranking_of(data.tables, data.signals), candidates, SERVING, max_history=LENGTH
+        past, ranking_of(data.tables, data.signals), candidates, SERVICE, max_history=LENGTH
     )
+    said = []
     for user in (0, 7, 23):
         recommender.recommend(RecommendRequest("r", past.user_ids[user]))
         context = shop.context(user, queries[user])
@@ -100,6 +117,37 @@ def test_the_service_sees_what_training_saw(
             feature_names(SOURCES), seen.pop().T, trained.T, strict=True
         ):
             np.testing.assert_allclose(live, past_value, rtol=1e-4, atol=1e-4, err_msg=name)
+        said.append(trained)
+    values = dict(zip(feature_names(SOURCES), np.concatenate(said).T, strict=True))
+    for name in ("co_visitation.score", "ease.score", "text.score", "day_fit", "worth_day"):
+        assert np.ptp(values[name]) > 0, name
+
+
+def test_when_a_user_comes_changes_the_features_of_time_alone(model: TrainedModel) -> None:
+    past = model.interactions
+    data = fit_tables(past, tiny.tiny_text_embeddings(), SETTINGS)
+    end = microseconds(past.end)
+
+    def features(later: timedelta | None) -> np.ndarray:
+        moments = None
+        if later is not None:
+            moments = np.full(
+                len(past.user_ids), end + later // timedelta(microseconds=1), np.int64
+            )
+        ranking = ranking_of(data.tables, data.signals)
+        shop = PastShop(past, ranking, None, SERVICE, max_history=LENGTH, moments=moments)
+        context = shop.context(3, None)
+        return shop.stage.features(shop.stage.pool(context), SOURCES, context)
+
+    now, then = features(None), features(timedelta(hours=9))
+    changed = {
+        name
+        for name, one, other in zip(feature_names(SOURCES), now.T, then.T, strict=True)
+        if not np.array_equal(one, other)
+    }
+    assert changed == {*OF_REQUESTS, "day_fit", "week_fit"}
+    np.testing.assert_array_equal(features(timedelta(0)), now)
+    np.testing.assert_allclose(features(timedelta(days=7)), now, atol=1e-6)
 
 
 def test_nothing_of_the_slice_is_in_the_features(model: TrainedModel) -> None:
@@ -117,7 +165,7 @@ def test_nothing_of_the_slice_is_in_the_features(model: TrainedModel) -> None:
         past = Interactions.from_frame(each.filter(pl.col("timestamp") < cut), tiny.tiny_items())
         data = fit_tables(past, tiny.tiny_text_embeddings(), SETTINGS)
         shop = PastShop(
-            past, ranking_of(data.tables, data.signals), None, SERVING, max_history=LENGTH
+            past, ranking_of(data.tables, data.signals), None, SERVICE, max_history=LENGTH
         )
         labels = future_labels(past, each.filter(pl.col("timestamp") >= cut), SETTINGS)
         pool = shop.stage.pool(shop.context(3, None))
@@ -146,7 +194,7 @@ def test_a_ranker_learns_which_source_to_trust(tmp_path: Path) -> None:
 
 
 def test_a_feature_that_never_varied_says_nothing(tmp_path: Path) -> None:
-    """Such as co-visitation, which is learned from the stream and has no past."""
+    """Such as co-visitation, where no stream learns it."""
     random = np.random.default_rng(0)
     names = feature_names(SOURCES)
     silent = [number for number, name in enumerate(names) if name.startswith("co_visitation.")]
@@ -179,9 +227,9 @@ def test_who_is_judged_teaches_nothing_and_too_few_teach_no_ranker(model: Traine
         return fit_ranker(
             [split],
             newest,
-            lambda items: texts[: len(items)],
+            FittedTables(lambda items: texts[: len(items)]),
             settings,
-            SERVING,
+            SERVICE,
             max_history=LENGTH,
         )
 

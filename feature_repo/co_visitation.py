@@ -14,9 +14,9 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.online_features import CoVisitation
-from streaming.settings import CoVisitationSettings
 
 DAY = 86_400_000_000
 DECAY = 60 * DAY

@@ -1,12 +1,12 @@
-"""Co-visitation of many events at once, over columns: the sums of `streaming.co_visitation`."""
+"""Co-visitation of many events at once, over columns: the sums of `feature_repo.co_visitation`."""
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from feature_repo.co_visitation import DAY, DECAY
+from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.online_features import CoVisitation
-from streaming.co_visitation import DAY, DECAY
-from streaming.settings import CoVisitationSettings
 
 COLUMNS = ("user_id", "timestamp", "event_id", "item_id", "event_type")
 _ROWS_PER_SUM = 4_000_000

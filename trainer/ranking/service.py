@@ -1,0 +1,19 @@
+"""What the service makes lists by, as training imitates it."""
+
+from dataclasses import dataclass, field
+
+from feature_repo.co_visitation_settings import CoVisitationSettings
+from serving.settings import ServingSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Settings of whoever serves the bundle.
+
+    co_visitation: what its stream learns of what goes together; nothing, of 0 neighbours.
+    """
+
+    serving: ServingSettings = field(default_factory=ServingSettings)
+    co_visitation: CoVisitationSettings = field(
+        default_factory=lambda: CoVisitationSettings(neighbours=0)
+    )
