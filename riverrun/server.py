@@ -119,6 +119,7 @@ def services_of(
         max_future=timedelta(seconds=settings.streaming.max_future_seconds),
         event_types=frozenset(settings.streaming.event_types),
         attributed_places=settings.serving.attributed_places,
+        list_threads=settings.http.list_threads,
         tensorflow_serving=settings.serving.tensorflow_serving,
     )
 

@@ -95,7 +95,7 @@ class Recommender:
         hidden += seen_items(user.events, request.exclude_seen)
         context = self._context(model, request.filter, hidden, user.embedding, at)
         acts = UserActs.of(user.events, self._catalogue.rows)
-        context = replace(context, events=user.events, acts=acts, sources=request.sources)
+        context = replace(context.of_user(user.events, acts), sources=request.sources)
         ranked = self._reranked(
             self._reranker,
             context,

@@ -1,7 +1,7 @@
 """What each source brings: places of lists, and what people then do with them."""
 
 import threading
-from collections import Counter as Sums
+from collections import Counter as Counts
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -64,9 +64,10 @@ class SourceShares:
 
     def served(self, answer: Recommendation) -> None:
         """Count the places of an answer, and remember them for the acts that follow."""
-        sums: Sums[str] = Sums()
-        for item in answer.items:
-            sums.update(_credits(item.sources))
+        sums: dict[str, float] = {}
+        for sources, times in Counts(item.sources for item in answer.items).items():
+            for source, credit in _credits(sources).items():
+                sums[source] = sums.get(source, 0.0) + times * credit
         for source, credit in sums.items():
             self._places.labels(source).inc(credit)
         if not self._most or not answer.items:

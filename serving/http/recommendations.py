@@ -1,12 +1,14 @@
 """Routes that answer with lists, and with what is known of items and users."""
 
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, TypeVar
 from uuid import uuid4
 
 import orjson
 from fastapi import APIRouter, Query, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from feature_repo.history import HistoryEvent, UserHistory
@@ -39,10 +41,17 @@ from serving.source_shares import SourceShares
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
+AnswerT = TypeVar("AnswerT")
+
 
 def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter:
     """Return the routes over `services`; what they answer counts in `shares`."""
     router = APIRouter(prefix="/v1")
+    # Lists are made under Python's lock: more threads would only wait for it longer.
+    threads = ThreadPoolExecutor(services.list_threads, thread_name_prefix="lists")
+
+    async def in_thread(function: Callable[..., AnswerT], *arguments: object) -> AnswerT:
+        return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
 
     def answered(recommendation: Recommendation) -> Response:
         shares.served(recommendation)
@@ -64,7 +73,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
         refuse_query(request)
         body = parse(RecommendBody, await read_body(request))
         asked = _recommend_request(services, body)
-        return answered(await run_in_threadpool(services.recommender.recommend, asked))
+        return answered(await in_thread(services.recommender.recommend, asked))
 
     @router.get(
         "/items/{item_id:id}/similar",
@@ -75,7 +84,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
     async def similar(item_id: ItemId, query: Annotated[ListQuery, Query()]) -> Response:
         """Return the items most like one item, by behaviour and text."""
         asked = SimilarRequest(uuid4().hex, item_id, query.limit, query.offset, query.filter)
-        return answered(await run_in_threadpool(services.recommender.similar, asked))
+        return answered(await in_thread(services.recommender.similar, asked))
 
     @router.get(
         "/trending", tags=["lists"], response_model=ListAnswer, responses=problems(422, 500)
@@ -85,14 +94,14 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
         asked = TrendingRequest(
             uuid4().hex, query.category, query.limit, query.offset, query.filter
         )
-        return answered(await run_in_threadpool(services.recommender.trending, asked))
+        return answered(await in_thread(services.recommender.trending, asked))
 
     @router.get(
         "/items", tags=["items"], response_model=CatalogueAnswer, responses=problems(422, 500)
     )
     async def items(query: Annotated[PageQuery, Query()]) -> Response:
         """Return a part of the catalogue."""
-        page = await run_in_threadpool(services.catalogue.page, query.offset, query.limit)
+        page = await in_thread(services.catalogue.page, query.offset, query.limit)
         answer = {"total": len(services.catalogue), "items": [_item(item) for item in page]}
         return _json(answer)
 
@@ -119,7 +128,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
     async def user(request: Request, user_id: UserId) -> Response:
         """Return what is known of a user."""
         refuse_query(request)
-        return _json(await run_in_threadpool(_user, services, user_id))
+        return _json(await in_thread(_user, services, user_id))
 
     return router
 

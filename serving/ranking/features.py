@@ -19,10 +19,8 @@ from serving.ranking.item_signals import (
     POPULARITY_DAYS,
     RHYTHMS,
     SIGNALS,
-    ItemSignals,
     on_the_circles,
 )
-from serving.ranking.taste import Taste
 from serving.sources.candidate_source import Context
 from serving.sources.trending import TrendingSource
 from serving.user_acts import DAY
@@ -39,13 +37,15 @@ def ranking_features(
     scores: of each source, what it says of every row, float32 [n].
     """
     signals = context.model.ranking.signals if context.model.ranking else NO_SIGNALS
+    known = signals.of_rows(rows)
     columns = [column for name, each in scores.items() for column in _of_source(name, each)]
     moment = on_the_circles(np.int64(microseconds(context.moment or context.at)))
-    columns += _of_items(rows, context, trending, signals, moment)
+    columns += _of_items(rows, context, trending, known, moment)
     columns += [np.full(len(rows), each, dtype=np.float32) for each in moment]
     columns += _of_users(rows, context)
-    columns += _of_pairs(rows, context, signals)
-    return np.stack(columns, axis=1, dtype=np.float32)
+    columns += _of_pairs(rows, context, known)
+    # Column by column in memory too, as they were made.
+    return np.stack(columns, dtype=np.float32).T
 
 
 def _of_source(name: str, scores: Scores) -> list[Scores]:
@@ -66,11 +66,10 @@ def _of_items(
     rows: Rows,
     context: Context,
     trending: TrendingSource,
-    signals: ItemSignals,
+    known: npt.NDArray[np.float32],
     moment: npt.NDArray[np.float64],
 ) -> list[Scores]:
     worth = np.log1p(trending.worth(rows, context.at))
-    known = signals.of_rows(rows)
     *popularity, repeat_share, repeat_days = known[:, : -len(RHYTHMS)].T
     fits = known[:, -len(RHYTHMS) :] * moment
     month, year = (popularity[POPULARITY_DAYS.index(days)] for days in (30, 365))
@@ -103,7 +102,7 @@ def _of_users(rows: Rows, context: Context) -> list[Scores]:
     return [np.full(len(rows), value, dtype=np.float32) for value in values]
 
 
-def _of_pairs(rows: Rows, context: Context, signals: ItemSignals) -> list[Scores]:
+def _of_pairs(rows: Rows, context: Context, known: npt.NDArray[np.float32]) -> list[Scores]:
     acts = context.acts
     places = acts.places_of(rows)
     acted = places >= 0
@@ -116,16 +115,16 @@ def _of_pairs(rows: Rows, context: Context, signals: ItemSignals) -> list[Scores
         since[acted] = (acts.newest - acts.last[mine]) / DAY
         spans = (acts.last[mine] - acts.first[mine]) / DAY
         between[acted] = spans / np.maximum(acts.counts[mine] - 1, 1)
-    usual = signals.of_rows(rows)[:, SIGNALS.index("repeat_days")]
+    usual = known[:, SIGNALS.index("repeat_days")]
     due = np.where(acted & (usual > 0), np.log((since + 1) / (usual + 1)), 0)
-    taste = Taste.of(acts, context.view)
+    taste, view = context.taste, context.view
     return [
         acted.astype(np.float32),
         np.log1p(times),
         np.log1p(since),
         np.log1p(between),
         due,
-        taste.category_shares(rows),
-        taste.brand_shares(rows),
-        taste.price_differences(rows),
+        taste.category_shares(view, rows),
+        taste.brand_shares(view, rows),
+        taste.price_differences(view, rows),
     ]

@@ -17,10 +17,14 @@ MIN_SPREAD = 0.3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Taste:
-    """Shares of a history's events by label, and mean and spread of log(1 + price)."""
+    """Shares of a history's events by label, and mean and spread of log(1 + price).
 
-    view: CatalogueView
-    acts: UserActs
+    shares_of_categories, shares_of_brands: float32, by the view's codes, with a 0 in the end for
+    all codes that are larger. mean_price: NaN where none is known.
+    """
+
+    shares_of_categories: Floats
+    shares_of_brands: Floats
     mean_price: float
     price_spread: float
 
@@ -28,37 +32,48 @@ class Taste:
     def of(cls, acts: UserActs, view: CatalogueView) -> "Taste":
         """Measure the history `acts`; its rows that `view` does not know yet do not count."""
         shown = acts.rows < len(view.prices)
-        prices = np.log1p(view.prices[acts.rows[shown]])
-        counts = acts.counts[shown][~np.isnan(prices)]
-        prices = prices[~np.isnan(prices)]
-        if not len(prices):
-            return cls(view, acts, np.nan, MIN_SPREAD)
+        rows, counts = acts.rows[shown], acts.counts[shown]
+        categories, brands = (
+            _shares(codes[rows], counts) for codes in (view.categories, view.brands)
+        )
+        prices = np.log1p(view.prices[rows])
+        is_known = ~np.isnan(prices)
+        if not is_known.any():
+            return cls(categories, brands, np.nan, MIN_SPREAD)
+        prices, counts = prices[is_known], counts[is_known]
         mean = float(np.average(prices, weights=counts))
         spread = float(np.sqrt(np.average((prices - mean) ** 2, weights=counts)))
-        return cls(view, acts, mean, max(spread, MIN_SPREAD))
+        return cls(categories, brands, mean, max(spread, MIN_SPREAD))
 
-    def category_shares(self, rows: Rows) -> Floats:
+    def category_shares(self, view: CatalogueView, rows: Rows) -> Floats:
         """Return float32 [n], what share of the events was in each row's category."""
-        return self._shares(self.view.categories, rows)
+        return _at(self.shares_of_categories, view.categories[rows])
 
-    def brand_shares(self, rows: Rows) -> Floats:
+    def brand_shares(self, view: CatalogueView, rows: Rows) -> Floats:
         """Return float32 [n], what share of the events was on each row's brand."""
-        return self._shares(self.view.brands, rows)
+        return _at(self.shares_of_brands, view.brands[rows])
 
-    def price_differences(self, rows: Rows) -> Floats:
+    def price_differences(self, view: CatalogueView, rows: Rows) -> Floats:
         """Return float32 [n], log(1 + price) less the user's mean; 0 where either is unknown."""
-        differences = np.log1p(self.view.prices[rows]) - self.mean_price
-        return np.asarray(np.nan_to_num(differences), dtype=np.float32)
+        differences = np.log1p(view.prices[rows]) - self.mean_price
+        differences[np.isnan(differences)] = 0
+        return differences.astype(np.float32)
 
-    def price_fits(self, rows: Rows) -> Floats:
+    def price_fits(self, view: CatalogueView, rows: Rows) -> Floats:
         """Return float32 [n] in 0..1, 1 at the user's mean price and where it is unknown."""
-        spreads = self.price_differences(rows) / self.price_spread
+        spreads = self.price_differences(view, rows) / self.price_spread
         return np.asarray(np.exp(-0.5 * spreads**2), dtype=np.float32)
 
-    def _shares(self, codes: Codes, rows: Rows) -> Floats:
-        shown = self.acts.rows < len(codes)
-        totals = np.zeros(int(codes.max(initial=0)) + 1, dtype=np.float32)
-        np.add.at(totals, codes[self.acts.rows[shown]], self.acts.counts[shown])
-        totals /= max(float(totals.sum()), 1.0)
-        totals[0] = 0  # no label is no likeness
-        return np.asarray(totals[codes[rows]], dtype=np.float32)
+
+NO_TASTE = Taste(np.zeros(1, np.float32), np.zeros(1, np.float32), np.nan, MIN_SPREAD)
+
+
+def _shares(codes: Codes, counts: Floats) -> Floats:
+    totals = np.append(np.bincount(codes, counts), 0)
+    totals /= max(float(totals.sum()), 1.0)
+    totals[0] = 0  # no label is no likeness
+    return totals.astype(np.float32)
+
+
+def _at(shares: Floats, codes: Codes) -> Floats:
+    return shares[np.minimum(codes, len(shares) - 1)]

@@ -1,6 +1,6 @@
 """The contract of what proposes candidates for one request."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from serving.catalogue import CatalogueView
 from serving.item_rows import Mask, Rows
 from serving.live_model import LiveModel
 from serving.ranking.item_neighbours import Contributions
+from serving.ranking.taste import NO_TASTE, Taste
 from serving.user_acts import NO_ACTS, UserActs
 
 
@@ -22,9 +23,9 @@ class Context:
 
     allowed: bool [num_rows], what may be shown. filtered: whether a filter narrowed it.
     query: float32 [dimension], or None where nothing is known of the user. events: the user's,
-        oldest first, as far as they were read. acts: the same by item. sources: the only ones
-        to ask; None asks those of the settings. moment: whose time of day and of the week counts,
-        where the shop is asked as it was at another, `at`; None means `at`.
+        oldest first, as far as they were read. acts, taste: what they say of items. sources: the
+        only ones to ask; None asks those of the settings. moment: whose time of day and of the
+        week counts, where the shop is asked as it was at another, `at`; None means `at`.
     """
 
     model: LiveModel
@@ -35,8 +36,13 @@ class Context:
     at: datetime
     events: tuple[HistoryEvent, ...] = ()
     acts: UserActs = NO_ACTS
+    taste: Taste = NO_TASTE
     sources: frozenset[str] | None = None
     moment: datetime | None = None
+
+    def of_user(self, events: tuple[HistoryEvent, ...], acts: UserActs) -> "Context":
+        """Return the context of a user of whom this is known."""
+        return replace(self, events=events, acts=acts, taste=Taste.of(acts, self.view))
 
 
 class CandidateSource(Protocol):

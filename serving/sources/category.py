@@ -2,7 +2,6 @@
 
 from serving.candidates import NOTHING, Candidates, Scores
 from serving.item_rows import Rows, best
-from serving.ranking.taste import Taste
 from serving.sources.candidate_source import Context
 from serving.sources.trending import TrendingSource
 
@@ -19,15 +18,15 @@ class CategorySource:
         """Return up to `count` of the allowed rows among those that trend most."""
         if not len(context.acts):
             return NOTHING
-        taste = Taste.of(context.acts, context.view)
+        taste, view = context.taste, context.view
 
         def score_of(rows: Rows) -> Scores:
             worth = self._trending.score_of(rows, context.at)
-            return worth * taste.category_shares(rows) * taste.price_fits(rows)
+            return worth * taste.category_shares(view, rows) * taste.price_fits(view, rows)
 
         rows = self._trending.head()
         rows = rows[rows < len(context.allowed)]
-        rows = rows[context.allowed[rows] & (taste.category_shares(rows) > 0)]
+        rows = rows[context.allowed[rows] & (taste.category_shares(view, rows) > 0)]
         scores = score_of(rows)
         order = best(scores, count)
         return Candidates(rows[order], scores[order], score_of)

@@ -95,17 +95,10 @@ class PastShop:
         start, end = columns.first_event[user : user + 2]
         kept = slice(max(start, end - self._max_history), end)
         view = self._catalogue.view()
-        return Context(
-            self._model,
-            view,
-            view.available,
-            False,
-            query,
-            self._at,
-            self._events(kept),
-            UserActs.of_columns(columns.item[kept].astype(np.int64), columns.timestamp[kept]),
-            moment=None if self._moments is None else _moment(self._moments[user]),
-        )
+        moment = None if self._moments is None else _moment(self._moments[user])
+        acts = UserActs.of_columns(columns.item[kept].astype(np.int64), columns.timestamp[kept])
+        context = Context(self._model, view, view.available, False, query, self._at, moment=moment)
+        return context.of_user(self._events(kept), acts)
 
     def _events(self, kept: slice) -> tuple[HistoryEvent, ...]:
         columns = self._histories
