@@ -1,8 +1,20 @@
 -- wrk's part of `riverrun bench recommend`: POST /v1/recommend for a random known user each time.
 -- Arguments after "--": the file with one user id a line, and the pause in milliseconds that a
--- connection makes between two requests (0: none, closed loop).
+-- connection makes between two requests (0: none, closed loop). RIVERRUN_BENCH_PORTS holds the port
+-- of each thread's server, so that several share the load.
 local users = {}
 local pause = 0
+
+local threads = 0
+
+function setup(thread)
+  threads = threads + 1
+  local number = 0
+  for port in string.gmatch(os.getenv("RIVERRUN_BENCH_PORTS"), "%d+") do
+    number = number + 1
+    if number == threads then thread.addr = wrk.lookup("127.0.0.1", port)[1] end
+  end
+end
 
 function init(arguments)
   for line in io.lines(arguments[1]) do users[#users + 1] = line end

@@ -1,5 +1,6 @@
 """Latency and throughput of `/v1/recommend`, loaded by wrk from another process."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -47,10 +48,18 @@ class WrkResult:
     failed: int
 
 
-def measure(url: str, users: Path, load: Load, seconds: int) -> LoadResult:
-    """Load `url` for `seconds` with users drawn from the file `users`, one id a line."""
-    command = wrk_command(url, users, SCRIPT, load.connections, load.rate, seconds)
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def measure(urls: Sequence[str], users: Path, load: Load, seconds: int) -> LoadResult:
+    """Load servers for `seconds` with users drawn from the file `users`, one id a line.
+
+    urls: `http://127.0.0.1:PORT`; each has its share of the connections.
+    """
+    urls = urls[: load.connections]
+    command = wrk_command(
+        urls[0], users, SCRIPT, load.connections, load.rate, seconds, threads=len(urls)
+    )
+    ports = ",".join(url.rpartition(":")[2] for url in urls)
+    environment = {**os.environ, "RIVERRUN_BENCH_PORTS": ports}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         raise UserError(f"wrk failed: {done.stderr.strip() or done.stdout.strip()}")
     result = parse_result(done.stdout)

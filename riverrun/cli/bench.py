@@ -57,24 +57,35 @@ Seconds = Annotated[int, typer.Option(min=1, help="How long each load lasts.")]
 
 @app.command()
 def recommend(
-    items: Items = LARGE, seconds: Seconds = 20, rate: int = 300, home: ShopHome = None
+    items: Items = LARGE,
+    seconds: Seconds = 20,
+    rate: Annotated[int, typer.Option(min=1, help="Requests a second, in the last row.")] = 300,
+    replicas: Annotated[
+        int, typer.Option(min=0, help="So many `riverrun serve` answer beside `riverrun up`.")
+    ] = 0,
+    home: ShopHome = None,
 ) -> None:
     """Latency and throughput of /v1/recommend at 1, 8 and 32 connections, and at a steady rate.
 
-    The load comes from wrk (`apt-get install wrk`), each request for a random known user.
+    All processes run on this machine. The load comes from wrk (`apt-get install wrk`), each
+    request for a random known user.
     """
     from riverrun.bench.recommend import Load, measure
-    from riverrun.bench.server import wait_until_embedded
+    from riverrun.bench.server import running_server, wait_until_embedded
 
     table = Table("load", "requests/s", "p50 ms", "p99 ms", "failed", title="/v1/recommend")
     loads = [Load(1), Load(8), Load(32), Load(32, rate)]
-    with trained_shop(home, items) as (server, users, _):
-        file = write_users(home or default_home(items), users)
+    folder = home or default_home(items)
+    with ExitStack() as stack:
+        server, users, _ = stack.enter_context(trained_shop(home, items))
+        file = write_users(folder, users)
         _say("waiting until the users of the import are embedded")
         wait_until_embedded(server.url)
-        measure(server.url, file, Load(8), 5)  # the first requests compile and fill caches
+        servers = [running_server(folder, "serve") for _ in range(replicas)]
+        urls = [server.url, *(stack.enter_context(each).url for each in servers)]
+        measure(urls, file, Load(8), 5)  # the first requests compile and fill caches
         for load in loads:
-            result = measure(server.url, file, load, seconds)
+            result = measure(urls, file, load, seconds)
             pace = f"{load.rate} requests/s asked" if load.rate else "as fast as answered"
             table.add_row(
                 f"{load.connections} connections, {pace}",
