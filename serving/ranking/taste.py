@@ -69,7 +69,8 @@ NO_TASTE = Taste(np.zeros(1, np.float32), np.zeros(1, np.float32), np.nan, MIN_S
 
 
 def _shares(codes: Codes, counts: Floats) -> Floats:
-    totals = np.append(np.bincount(codes, counts), 0)
+    # Of no codes numpy makes integers.
+    totals = np.append(np.bincount(codes, counts), 0.0)
     totals /= max(float(totals.sum()), 1.0)
     totals[0] = 0  # no label is no likeness
     return totals.astype(np.float32)
