@@ -44,6 +44,9 @@ class ServingSettings(BaseModel):
     exact_share: a filter that allows a smaller share of the catalogue is scored exactly.
     trending_weights: what one event of a type counts for in `trending`.
     trending_window: over which span trending counts: "hour", "day" or "week".
+    trending_lift: how much counts that are more than usual count for more, 0 to 1: the power of the
+        ratio of what happens within the window to what the next longer one lets expect ("week" has
+        none). 0 orders by counts alone, which on UCI Online Retail was best.
     ranking: which sources propose candidates, and how they become one list.
     buy_again_days: an event on an item counts less by e for every so many days before the newest.
     co_visitation_events: so many of the newest events count. co_visitation_days: one counts
@@ -72,6 +75,7 @@ class ServingSettings(BaseModel):
         "rating": 2.0,
     }
     trending_window: Annotated[str, Field(pattern="^(hour|day|week)$")] = "day"
+    trending_lift: Annotated[float, Field(ge=0, le=1)] = 0.0
     ranking: RankingSettings = RankingSettings()
     buy_again_days: Annotated[float, Field(gt=0)] = 90.0
     co_visitation_events: Annotated[int, Field(ge=1, le=1_000)] = 64

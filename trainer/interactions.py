@@ -57,16 +57,16 @@ class Interactions:
             .unique("event_id", keep="first")
             .sort("user_id", "timestamp", "event_id")
         )
-        user_ids, user = np.unique(_strings(events["user_id"]), return_inverse=True)
-        event_types, event_type = np.unique(_strings(events["event_type"]), return_inverse=True)
+        user_ids, user = _numbered(events["user_id"])
+        event_types, event_type = _numbered(events["event_type"])
         indices = [item_index[item_id] for item_id in events["item_id"]]
         return cls(
-            user_ids=user_ids.tolist(),
+            user_ids=user_ids,
             items=items,
-            event_types=event_types.tolist(),
-            user=user.astype(np.int32),
+            event_types=event_types,
+            user=user,
             item=np.array(indices, dtype=np.int32),
-            event_type=event_type.astype(np.int32),
+            event_type=event_type,
             timestamp=events["timestamp"].dt.epoch("us").to_numpy().astype(np.int64),
             first_event=np.searchsorted(user, np.arange(len(user_ids) + 1)).astype(np.int64),
         )
@@ -82,20 +82,24 @@ class Interactions:
 
     def frame(self) -> pl.DataFrame:
         """Return the events as `from_frame` reads them, numbered in their order."""
-        ids = np.array([item.item_id for item in self.items], dtype=object)
+        numbers = pl.int_range(len(self.item), eager=True)
         columns = {
-            "event_id": [f"{number:012}" for number in range(len(self.item))],
-            "user_id": np.array(self.user_ids, dtype=object)[self.user],
-            "item_id": ids[self.item],
-            "event_type": np.array(self.event_types, dtype=object)[self.event_type],
+            "event_id": numbers.cast(pl.String).str.zfill(12),
+            "user_id": _strings(self.user_ids).gather(self.user),
+            "item_id": _strings([item.item_id for item in self.items]).gather(self.item),
+            "event_type": _strings(self.event_types).gather(self.event_type),
             "timestamp": self.timestamp,
         }
-        strings = dict.fromkeys(("event_id", "user_id", "item_id", "event_type"), pl.String())
-        frame = pl.DataFrame(columns, schema={**strings, "timestamp": pl.Int64()})
-        return frame.with_columns(
+        return pl.DataFrame(columns).with_columns(
             pl.from_epoch("timestamp", "us").dt.replace_time_zone("UTC"), value=pl.lit(0.0)
         )
 
 
-def _strings(column: pl.Series) -> npt.NDArray[np.object_]:
-    return np.array(column.to_list(), dtype=object)
+def _strings(values: Sequence[str]) -> pl.Series:
+    return pl.Series(values, dtype=pl.String)
+
+
+def _numbered(column: pl.Series) -> tuple[list[str], npt.NDArray[np.int32]]:
+    """Return the distinct strings, in order, and the place of each row's among them."""
+    names = column.unique().sort()
+    return names.to_list(), column.cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int32)

@@ -150,6 +150,7 @@ def refresh(
             "rows": [asdict(row) for row in choice.rows],
             "ranker": ranker is not None,
         }
+        del choice  # It holds what was learned from: memory that the next training has use for.
     elif notes[CHOICE].get("ranker") and checkpoints is not None:
         ranker = read_ranker(checkpoints / RANKER_WEIGHTS, settings.ranking)
     epochs = int(notes[CHOICE]["epochs"])

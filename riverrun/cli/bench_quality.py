@@ -32,7 +32,12 @@ if TYPE_CHECKING:
     from trainer.settings import TrainingSettings
     from trainer.tasks import EvaluationTask, Split
 
-PRESETS = {"online-retail": "online-retail", "beauty": "sequences", "sequences": "sequences"}
+PRESETS = {
+    "online-retail": "online-retail",
+    "beauty": "sequences",
+    "sequences": "sequences",
+    "movielens": "movielens",
+}
 """The data sets, by the preset that reads and splits them."""
 
 SEED = 7

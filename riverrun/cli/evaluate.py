@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def evaluate(
     preset: Annotated[
         str | None,
-        typer.Option(help="A public data set: online-retail or sequences.", metavar="NAME"),
+        typer.Option(help="Data: online-retail, sequences or movielens.", metavar="NAME"),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="The data set's file or folder.", metavar="PATH")

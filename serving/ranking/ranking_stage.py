@@ -205,9 +205,9 @@ class RankingStage:
             return ranker.score(self.features(pool, ranker.sources, context))
         rows_of = {name: each.rows for name, each in pool.proposals.items()}
         if settings.fusion == "voting":
-            return votes(pool.rows, rows_of, self._weights)
+            return _logarithms(votes(pool.rows, rows_of, self._weights))
         if settings.fusion == "reciprocal_rank":
-            return reciprocal_rank_scores(pool.rows, rows_of, self._weights)
+            return _logarithms(reciprocal_rank_scores(pool.rows, rows_of, self._weights))
         own = pool.scores.get(self.two_tower.name, no_scores(pool.rows))
         shares = [
             Share(weight, shares_of(pool.rows, each.rows, each.scores))
@@ -215,3 +215,8 @@ class RankingStage:
             if (each := pool.proposals.get(name)) is not None
         ]
         return mixed_scores(own, shares)
+
+
+def _logarithms(scores: Scores) -> Scores:
+    """Return what re-ranking takes scores to be, of sums that are not negative."""
+    return np.log(np.maximum(scores, np.finfo(np.float32).tiny))

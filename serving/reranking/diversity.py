@@ -1,48 +1,71 @@
-"""What a candidate adds by being unlike those before it. Embeddings are unit vectors."""
+"""What a candidate adds by being unlike those before it. Embeddings are unit vectors.
+
+Candidates of one category are more alike than their embeddings say. By how much, and what the
+determinant counts beside relevance, was chosen on the validation month of UCI Online Retail, with
+groups of like texts for categories: at a knob of .3 lists of 10 were to hold 15 % more categories
+for at most 2 % of NDCG.
+"""
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.exact_index import dot_products
+from serving.reranking.caps import NO_GROUP
 
 Embeddings = npt.NDArray[np.float32]
+Categories = npt.NDArray[np.int32]
+
+SAME_CATEGORY = 0.1
+"""What a common category adds to a cosine."""
+
+OTHER_CATEGORY = 0.8
+"""What the kernel of two candidates is multiplied by where their categories differ."""
+
+VOLUME_WEIGHT = 0.6
+"""Of the logarithm of the determinant."""
 
 LEAST_VARIANCE = 1e-5
 """Below this a candidate is a mixture of those chosen, as far as float32 can tell."""
 
 
 class MarginalRelevance:
-    """Minus the greatest cosine to a chosen one. Carbonell and Goldstein, SIGIR 1998.
+    """Minus the greatest likeness to a chosen one. Carbonell and Goldstein, SIGIR 1998.
 
-    embeddings: float32 [n, dim].
+    embeddings: float32 [n, dim]. categories: int32 [n], `NO_GROUP` for none.
     """
 
-    def __init__(self, embeddings: Embeddings) -> None:
+    def __init__(self, embeddings: Embeddings, categories: Categories) -> None:
         self._embeddings = embeddings
+        self._categories = categories
         self._gains = np.ones(len(embeddings), dtype=np.float32)
 
     def gains(self) -> npt.NDArray[np.float32]:
-        """Return float32 [n] in -1..1."""
+        """Return float32 [n], at most 1."""
         return self._gains
 
     def choose(self, candidate: int) -> None:
         """Give the next place to a candidate."""
-        cosines = dot_products(self._embeddings, self._embeddings[candidate])
-        np.minimum(self._gains, -cosines, out=self._gains)
+        likeness = dot_products(self._embeddings, self._embeddings[candidate])
+        category = self._categories[candidate]
+        if category != NO_GROUP:
+            likeness[self._categories == category] += SAME_CATEGORY
+        np.minimum(self._gains, -likeness, out=self._gains)
 
 
 class DeterminantalGain:
     """The logarithm by which a candidate multiplies the determinant of the chosen ones' kernel.
 
-    The kernel is (1 + cosine) / 2: its determinant is the squared volume that the list spans.
+    The kernel is (1 + cosine) / 2, less where categories differ: its determinant is the squared
+    volume that the list spans. What has no category shares one, the kernel's cosine being all.
     Greedy MAP inference by an incremental Cholesky factorisation: Chen, Zhang and Zhou, "Fast
     Greedy MAP Inference for Determinantal Point Process", NeurIPS 2018, algorithm 1.
 
-    embeddings: float32 [n, dim]; count: how many will be chosen at most.
+    embeddings: float32 [n, dim]; categories: int32 [n]; count: how many will be chosen at most.
     """
 
-    def __init__(self, embeddings: Embeddings, count: int) -> None:
+    def __init__(self, embeddings: Embeddings, categories: Categories, count: int) -> None:
         self._embeddings = embeddings
+        self._categories = categories
         # factor[place, i]: row `place` of the Cholesky factor, continued by candidate i.
         self._factor = np.empty((min(count, len(embeddings)), len(embeddings)), np.float32)
         self._chosen = 0
@@ -52,6 +75,7 @@ class DeterminantalGain:
     def gains(self) -> npt.NDArray[np.float32]:
         """Return float32 [n], at most 0."""
         gains: npt.NDArray[np.float32] = np.log(np.maximum(self._variance, LEAST_VARIANCE))
+        gains *= VOLUME_WEIGHT
         return gains
 
     def choose(self, candidate: int) -> None:
@@ -62,6 +86,7 @@ class DeterminantalGain:
         # In place: a list of 20 does this 20 times, and has a millisecond for all.
         np.add(dot_products(self._embeddings, self._embeddings[candidate]), 1.0, out=row)
         row *= 0.5
+        row[self._categories != self._categories[candidate]] *= OTHER_CATEGORY
         before = self._factor[: self._chosen]
         row -= np.einsum("kn,k->n", before, before[:, candidate])
         row /= np.sqrt(self._variance[candidate])

@@ -34,13 +34,16 @@ class Term:
 
 
 def relevance_of(scores: Floats, boosts: Floats | float = 0.0) -> Floats:
-    """Return scores float64 [n] scaled to 0..1, plus boosts [n] on the same scale.
+    """Return how probable each candidate is beside the best one, 0..1; above 1 by boosts alone.
 
-    What one candidate is boosted by leaves the relevance of the others as it is.
+    scores, boosts: float64 [n], logarithms of probabilities, and what is added to them. What one
+    candidate is boosted by leaves the relevance of the others as it is. A boost beyond the best
+    score adds no more than its logarithm, so that no cap gives way to it.
     """
     if not len(scores):
         return np.empty(0)
-    relevance: Floats = (scores - scores.min() + boosts) / (float(np.ptp(scores)) or 1.0)
+    beside_best = scores - scores.max() + boosts
+    relevance: Floats = np.exp(np.minimum(beside_best, 0)) + np.maximum(beside_best, 0)
     return relevance
 
 

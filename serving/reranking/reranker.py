@@ -137,9 +137,10 @@ class Reranker:
     ) -> MarginalRelevance | DeterminantalGain:
         embeddings, _ = context.model.table.embeddings_of_rows(rows)
         tastes = context.model.space.tastes(embeddings)
+        categories = context.view.paths[rows]
         if self._defaults.diversity_method == "mmr":
-            return MarginalRelevance(tastes)
-        return DeterminantalGain(tastes, count)
+            return MarginalRelevance(tastes, categories)
+        return DeterminantalGain(tastes, categories, count)
 
     def _pins(
         self, active: tuple[Rule, ...], masks: dict[str, Mask], propose: Propose

@@ -2,16 +2,25 @@
 
 import numpy as np
 
+from feature_repo.schema import microseconds
 from serving.candidates import NOTHING, Candidates, RowScores, Scores
 from serving.item_rows import Rows
 from serving.ranking.item_neighbours import Contributions
+from serving.ranking.item_signals import SIGNALS
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
-from serving.user_acts import UserActs
+from serving.user_acts import DAY
+
+NOT_DUE = 0.5
+"""An item that was acted on a moment ago counts less by so much than one that is long due."""
 
 
 class BuyAgainSource:
-    """Items of the history, by how often and how lately the user acted on them."""
+    """Items of the history, by how often and how lately the user acted on them, and what is due.
+
+    An item that people come back to after some days, as the bundle has counted, is less probable
+    before: by `NOT_DUE` * exp(-days since / usual days).
+    """
 
     name = "buy_again"
 
@@ -19,17 +28,24 @@ class BuyAgainSource:
         self._days = settings.buy_again_days
 
     def propose(self, context: Context, count: int) -> Candidates:
-        """Return up to `count` of the allowed rows by events times exp(-age / `buy_again_days`)."""
+        """Return up to `count` of the allowed rows by events, exp(-age / `buy_again_days`), due."""
         if not len(context.acts):
             return NOTHING
-        found = RowScores(context.acts.rows, self._scores(context.acts))
+        found = RowScores(context.acts.rows, self._scores(context))
         return found.candidates(context.allowed, count)
 
     def contributions(self, context: Context, rows: Rows) -> Contributions:
         """Return the score of each row at its own place in the history."""
-        acts = context.acts
-        is_itself = acts.rows[:, None] == rows
-        return np.where(is_itself, self._scores(acts)[:, None], np.float32(0))
+        is_itself = context.acts.rows[:, None] == rows
+        return np.where(is_itself, self._scores(context)[:, None], np.float32(0))
 
-    def _scores(self, acts: UserActs) -> Scores:
-        return acts.counts * acts.decayed(self._days)
+    def _scores(self, context: Context) -> Scores:
+        acts, ranking = context.acts, context.model.ranking
+        scores = acts.counts * acts.decayed(self._days)
+        if ranking is None:
+            return scores
+        usual = ranking.signals.of_rows(acts.rows)[:, SIGNALS.index("repeat_days")]
+        known = usual > 0
+        since = np.maximum(microseconds(context.at) - acts.last[known], 0) / DAY
+        scores[known] *= 1 - NOT_DUE * np.exp(-(since + 1) / usual[known])
+        return scores

@@ -37,6 +37,9 @@ class TrendingSource:
     A count c as of time t is worth c * exp(-(now - t) / window) now. Its logarithm plus
     now / window, which is the same for all items, does not depend on now: that is kept, so
     that time passing changes no order and costs nothing.
+
+    With a `trending_lift` above 0 a count is multiplied by that power of its ratio to what the next
+    longer window lets expect of the shorter one. This is a sum of such logarithms too.
     """
 
     name = "trending"
@@ -44,6 +47,9 @@ class TrendingSource:
     def __init__(self, rows: ItemRows, settings: ServingSettings) -> None:
         self._rows = rows
         self._window = list(WINDOW_MICROSECONDS).index(settings.trending_window)
+        # The last window has no longer one: what is usual over a week nobody has counted.
+        self._baseline = min(self._window + 1, len(_WINDOWS) - 1)
+        self._lift = settings.trending_lift
         self._weights = settings.trending_weights
         self._keys = np.full((1024, len(_WINDOWS)), -np.inf)
         self._head: _Head | None = None
@@ -62,10 +68,6 @@ class TrendingSource:
                 self._keys[rows] = [self._keys_of(record) for record in statistics]
             self._head = None
 
-    def worth(self, rows: Rows, at: datetime) -> npt.NDArray[np.float32]:
-        """Return float32 [n, 3], what each row counts for within the hour, day and week."""
-        return self._worth(rows, at, slice(None))
-
     def propose(self, context: Context, count: int) -> Candidates:
         """Return up to `count` of the allowed rows by what they count for now."""
         head = self._head or self._make_head()
@@ -74,7 +76,7 @@ class TrendingSource:
         shown[shown] = context.allowed[head.rows[shown]]
         rows = head.rows[shown][:count]
         if len(rows) < count and not head.is_all:
-            keys = self._keys[: len(context.allowed), self._window]
+            keys = self._order(self._keys[: len(context.allowed)])
             rows = np.flatnonzero(context.allowed[: len(keys)] & (keys > -np.inf))
             rows = rows[best(keys[rows], count)]
         return Candidates(
@@ -86,19 +88,33 @@ class TrendingSource:
         return (self._head or self._make_head()).rows
 
     def score_of(self, rows: Rows, at: datetime) -> Scores:
-        """Return float32 [n], what each row counts for within `trending_window`."""
-        return self._worth(rows, at, slice(self._window, self._window + 1))[:, 0]
+        """Return float32 [n], what each row counts for within `trending_window`, lifted."""
+        window, baseline = _WINDOWS[[self._window, self._baseline]]
+        now = microseconds(at) * (1 / window + self._lift * (1 / window - 1 / baseline))
+        usual = self._lift * np.log(baseline / window)
+        return _exponential(self._order(self._keys_of_rows(rows)) - now + usual)
 
-    def _worth(self, rows: Rows, at: datetime, windows: slice) -> npt.NDArray[np.float32]:
-        """Return float32 [n, len(windows)]."""
-        keys, now = self._keys[:, windows], microseconds(at) / _WINDOWS[windows]
+    def worth(self, rows: Rows, at: datetime) -> npt.NDArray[np.float32]:
+        """Return float32 [n, 3], what each row counts for within the hour, day and week."""
+        return _exponential(self._keys_of_rows(rows) - microseconds(at) / _WINDOWS)
+
+    def _keys_of_rows(self, rows: Rows) -> npt.NDArray[np.float64]:
+        keys = self._keys
         known = rows < len(keys)
-        kept = np.where(known[:, None], keys[np.where(known, rows, 0)], -np.inf)
-        return np.exp(np.minimum(kept - now, 80.0)).astype(np.float32)
+        return np.where(known[:, None], keys[np.where(known, rows, 0)], -np.inf)
+
+    def _order(self, keys: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return float64 [n], by what rows with these keys [n, 3] are ordered."""
+        own = keys[:, self._window]
+        if not self._lift:
+            return own
+        # -inf less itself is no number: nothing has happened to the row.
+        rise = np.subtract(own, keys[:, self._baseline], where=own > -np.inf, out=own.copy())
+        return np.asarray(own + self._lift * rise)
 
     def _make_head(self) -> _Head:
         with self._lock:
-            keys = self._keys[:, self._window]
+            keys = self._order(self._keys)
             counted = np.flatnonzero(keys > -np.inf)
             rows = counted[best(keys[counted], HEAD)]
             self._head = _Head(rows, is_all=len(rows) == len(counted))
@@ -109,3 +125,8 @@ class TrendingSource:
         worth = np.array([record.hour, record.day, record.week]) @ weights
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(np.maximum(worth, 0)) + record.timestamp / _WINDOWS)
+
+
+def _exponential(logarithms: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Return the numbers of logarithms, none of them beyond float32."""
+    return np.exp(np.minimum(logarithms, 80.0)).astype(np.float32)

@@ -25,6 +25,7 @@ from serving.requests import (
     TrendingRequest,
     UnknownItemError,
 )
+from serving.reranking.diversity import OTHER_CATEGORY
 from serving.scann_index import ScannIndex
 from serving.settings import ServingSettings
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_items
@@ -261,9 +262,15 @@ def test_diversity_lowers_the_likeness_within_a_list(shop: Shop, method: str) ->
     reranking(shop, diversity_method=method)
 
     def likeness(diversity: float) -> float:
-        model = shop.holder.current
-        vectors, _ = model.embeddings_of(shop.ids(diversity=diversity, limit=10))
-        return float((vectors @ vectors.T).mean())
+        ids = shop.ids(diversity=diversity, limit=10)
+        vectors, _ = shop.holder.current.embeddings_of(ids)
+        paths = np.array([" > ".join(ITEMS[item_id].categories) for item_id in ids])
+        cosines = vectors @ vectors.T
+        if method == "mmr":
+            return float(cosines.mean())
+        # The kernel, in which categories weigh more than the cosines of this tiny bundle.
+        kernel = (1 + cosines) / 2 * np.where(paths[:, None] == paths, 1.0, OTHER_CATEGORY)
+        return float(kernel.mean())
 
     assert likeness(0.9) < likeness(0.5) <= likeness(0.0)
 

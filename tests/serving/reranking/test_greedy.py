@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from serving.reranking.calibration import PRIOR, CalibrationGain, CategoryMix, category_mix
 from serving.reranking.caps import NO_GROUP, Cap
-from serving.reranking.diversity import DeterminantalGain, MarginalRelevance
+from serving.reranking.diversity import (
+    OTHER_CATEGORY,
+    SAME_CATEGORY,
+    VOLUME_WEIGHT,
+    DeterminantalGain,
+    MarginalRelevance,
+)
 from serving.reranking.greedy import Gain, Term, greedy_order, relevance_of
 
 knobs = st.sampled_from([0.0, 0.2, 0.5, 1.0])
@@ -29,10 +35,14 @@ def some_scores(size: int, seed: int) -> np.ndarray:
     return np.sort(scores)[::-1].astype(np.float64)
 
 
-def gain(method: str, embeddings: np.ndarray, count: int) -> Gain:
+def gain(
+    method: str, embeddings: np.ndarray, count: int, categories: np.ndarray | None = None
+) -> Gain:
+    if categories is None:
+        categories = np.zeros(len(embeddings), np.int32)
     if method == "mmr":
-        return MarginalRelevance(embeddings)
-    return DeterminantalGain(embeddings, count)
+        return MarginalRelevance(embeddings, categories)
+    return DeterminantalGain(embeddings, categories, count)
 
 
 methods = st.sampled_from(["mmr", "dpp"])
@@ -47,7 +57,7 @@ def test_every_order_is_a_permutation_and_a_shorter_one_its_beginning(
 
     def order(count: int) -> list[int]:
         terms = [
-            Term(diversity, gain(method, embeddings, count)),
+            Term(diversity, gain(method, embeddings, count, groups)),
             Term(calibration, CalibrationGain(groups, category_mix(groups[: size // 3]))),
         ]
         caps = [Cap(groups, most, 10)]
@@ -99,9 +109,11 @@ def test_the_determinantal_gain_is_that_of_the_determinant(
     size: int, seed: int, diversity: float
 ) -> None:
     embeddings, relevance = unit_vectors(size, seed), relevance_of(some_scores(size, seed))
+    categories = np.random.default_rng(seed).integers(0, 3, size).astype(np.int32)
     kernel = (1 + embeddings.astype(np.float64) @ embeddings.T.astype(np.float64)) / 2
+    kernel *= np.where(categories[:, None] == categories, 1.0, OTHER_CATEGORY)
     found = greedy_order(
-        relevance, [Term(diversity, DeterminantalGain(embeddings, size))], [], size
+        relevance, [Term(diversity, DeterminantalGain(embeddings, categories, size))], [], size
     ).tolist()
 
     def log_determinant(chosen: list[int]) -> float:
@@ -111,7 +123,9 @@ def test_the_determinantal_gain_is_that_of_the_determinant(
         before = found[:place]
         values = {
             each: (1 - diversity) * relevance[each]
-            + diversity * (log_determinant([*before, each]) - log_determinant(before))
+            + diversity
+            * VOLUME_WEIGHT
+            * (log_determinant([*before, each]) - log_determinant(before))
             for each in range(size)
             if each not in before
         }
@@ -122,11 +136,14 @@ def test_the_determinantal_gain_is_that_of_the_determinant(
 @given(st.integers(2, 12), seeds)
 def test_the_marginal_relevance_is_that_of_the_paper(size: int, seed: int) -> None:
     embeddings, relevance = unit_vectors(size, seed), relevance_of(some_scores(size, seed))
-    found = greedy_order(relevance, [Term(0.4, MarginalRelevance(embeddings))], [], size).tolist()
+    categories = np.random.default_rng(seed).integers(0, 3, size).astype(np.int32)
+    likeness = embeddings @ embeddings.T
+    likeness += SAME_CATEGORY * ((categories[:, None] == categories) & (categories > NO_GROUP))
+    terms = [Term(0.4, MarginalRelevance(embeddings, categories))]
+    found = greedy_order(relevance, terms, [], size).tolist()
     assert found[0] == int(np.argmax(relevance))
     for place in range(1, size):
-        chosen = embeddings[found[:place]]
-        values = 0.6 * relevance - 0.4 * (embeddings @ chosen.T).max(axis=1)
+        values = 0.6 * relevance - 0.4 * likeness[:, found[:place]].max(axis=1)
         values[found[:place]] = -np.inf
         assert values[found[place]] == pytest.approx(values.max(), abs=1e-6)
 

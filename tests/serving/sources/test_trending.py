@@ -51,3 +51,28 @@ def test_the_head_answers_as_all_rows_do(
     assert shown == sorted((after[row] for row in rows), reverse=True)[:count]
     decayed = np.exp(-1 / 24)  # an hour of the window of a day
     np.testing.assert_allclose(found.scores, np.array(shown) * decayed, rtol=1e-5)
+
+
+def test_what_is_more_than_usual_counts_for_more_by_the_lift() -> None:
+    """i0 is as popular as ever; i1 has had all of its few events today."""
+    moment, hour = microseconds(NOW), (0.0,)
+    usual = ItemStatistics("i0", moment, ("view",), hour, (10.0,), (70.0,))
+    risen = ItemStatistics("i1", moment, ("view",), hour, (4.0,), (4.0,))
+
+    def scores(lift: float) -> list[float]:
+        source = TrendingSource(ItemRows(), ServingSettings(trending_lift=lift))
+        source.update([usual, risen])
+        found = source.propose(context([True] * 3), 3)
+        by_row = dict(zip(found.rows.tolist(), found.scores.tolist(), strict=True))
+        assert found.rows.tolist() == sorted(by_row, key=lambda row: -by_row[row])
+        assert source.score_of(np.array([2]), NOW).tolist() == [0.0]
+        return [by_row[0], by_row[1]]
+
+    assert scores(0.0) == pytest.approx([10.0, 4.0])
+    assert scores(0.5) == pytest.approx([10.0, 4.0 * 7**0.5])
+    assert scores(1.0) == pytest.approx([10.0, 28.0])
+    later = TrendingSource(ItemRows(), ServingSettings(trending_lift=1.0))
+    later.update([usual, risen])
+    # The order stays while nothing happens, and so does what it says of them beside each other.
+    now, then = (later.score_of(np.array([0, 1]), NOW + timedelta(days=n)) for n in (0, 3))
+    assert then[1] / then[0] == pytest.approx(now[1] / now[0], rel=1e-4)
