@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,11 @@ os.environ.setdefault("FEAST_USAGE", "False")
 
 from feast import FeatureStore, RepoConfig
 from feast.infra.provider import get_provider
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
 from feature_repo import definitions
 from feature_repo.bulk_sql import WAL_PAGES
-from feature_repo.feast_records import VIEWS, Values, View
+from feature_repo.feast_records import VIEWS, Values, View, entity_key
 from feature_repo.online_features import FeatureRecord, RecordT
 from feature_repo.redis_online_store import TYPE as BULK_REDIS
 from feature_repo.sqlite_online_store import TYPE as BULK_SQLITE
@@ -71,7 +70,7 @@ class FeastOnlineFeatures:
         records: list[RecordT | None] = []
         for start in range(0, len(keys), KEYS_PER_READ):
             part = keys[start : start + KEYS_PER_READ]
-            entity_keys = [_entity_key(stored, key) for key in part]
+            entity_keys = [entity_key(stored.join_key, key) for key in part]
             with self._read_lock:
                 rows = self._reader.online_read(
                     self._config, table, entity_keys, [field.name for field in table.features]
@@ -86,14 +85,13 @@ class FeastOnlineFeatures:
         for record in records:
             view = type(record)
             by_view.setdefault(view, {})[VIEWS[view].key(record)] = record
-        for view, newest in by_view.items():
-            self._write(VIEWS[view], newest, VIEWS[view].encode)
+        self._write((VIEWS[view], newest, VIEWS[view].encode) for view, newest in by_view.items())
 
     def delete(self, view: type[FeatureRecord], keys: Sequence[str]) -> None:
         """Overwrite the records of the keys with nulls: Feast's stores delete no single row."""
         stored = VIEWS[view]
         nulls = {field.name: Value() for field in self._views[stored.name].features}
-        self._write(stored, dict.fromkeys(keys), lambda _: nulls)
+        self._write([(stored, dict.fromkeys(keys), lambda _: nulls)])
 
     def close(self) -> None:
         """Close the connections of the stores that hold any."""
@@ -104,16 +102,17 @@ class FeastOnlineFeatures:
                     connection.close()
 
     def _write(
-        self, stored: View, records: Mapping[str, Any], encode: Callable[[Any], Values]
+        self, views: Iterable[tuple[View, Mapping[str, Any], Callable[[Any], Values]]]
     ) -> None:
-        now = datetime.now(UTC)
-        # Encoded as they are written: what few records hold stays in the processor's caches.
-        rows = ((_entity_key(stored, key), encode(each), now, now) for key, each in records.items())
-        if records:
+        """Store records of several views, by key, as `encode` makes them."""
+        rows = [
+            (self._views[stored.name], _encoded(records, encode))
+            for stored, records, encode in views
+            if records
+        ]
+        if rows:
             with self._write_lock:
-                self._writer.online_write_batch(
-                    self._config, self._views[stored.name], rows, progress=None
-                )
+                self._writer.online_store.write_views(self._config, rows, datetime.now(UTC))
 
 
 def sqlite_online_store(path: Path) -> dict[str, Any]:
@@ -159,8 +158,12 @@ def _apply(config: Any) -> list[Any]:
     return list(store.list_feature_views())
 
 
-def _entity_key(stored: View, key: str) -> Any:
-    return EntityKey(join_keys=[stored.join_key], entity_values=[Value(string_val=key)])
+def _encoded(
+    records: Mapping[str, Any], encode: Callable[[Any], Values]
+) -> Iterator[tuple[str, Values]]:
+    # Encoded as they are written: what few records hold stays in the processor's caches.
+    for key, record in records.items():
+        yield key, encode(record)
 
 
 def _is_null(values: Mapping[str, Any] | None) -> bool:

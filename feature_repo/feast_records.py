@@ -1,12 +1,13 @@
 """Feature records as Feast's protobuf values, and back, exactly."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import orjson
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
 from feature_repo.history import HistoryEvent, UserHistory
@@ -20,8 +21,10 @@ from feature_repo.online_features import (
 from feature_repo.schema import Item, User, microseconds
 
 Values = dict[str, Any]
-Record = tuple[Any, Values, datetime, datetime | None]
-"""Entity key, values by feature, event time and creation time, as Feast hands them over."""
+"""Feast's protobuf values by feature."""
+
+ViewRows = tuple[Any, Iterable[tuple[str, Values]]]
+"""A feature view whose entity is one string, and rows of it: the string and the values."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_EVENTS: tuple[tuple[Any, ...], ...] = ((),) * len(HistoryEvent._fields)
@@ -36,6 +39,11 @@ class View:
     key: Callable[[Any], str]
     encode: Callable[[Any], Values]
     decode: Callable[[str, Mapping[str, Any]], Any]
+
+
+def entity_key(join_key: str, key: str) -> Any:
+    """Return the entity that is one string as Feast's message."""
+    return EntityKey(join_keys=[join_key], entity_values=[Value(string_val=key)])
 
 
 def _encode_history(history: UserHistory) -> Values:

@@ -20,9 +20,32 @@ WEEK = 7 * DAY
 
 
 def count(statistics: ItemStatistics, event_type: str, timestamp: int) -> ItemStatistics:
-    """Return `statistics` with one more event at `timestamp`, microseconds since 1970 UTC."""
-    one = ItemStatistics(statistics.item_id, timestamp, (event_type,), (1.0,), (1.0,), (1.0,))
-    return merge(statistics, one)
+    """Return `statistics` with one more event at `timestamp`, microseconds since 1970 UTC.
+
+    It is the merge with the statistics of that event alone, spelled out: this is done for every
+    event of the stream.
+    """
+    before = at(statistics, timestamp)
+    late = max(before.timestamp - timestamp, 0)
+    place = bisect_left(before.event_types, event_type)
+    known = place < len(before.event_types) and before.event_types[place] == event_type
+    behind = place + 1 if known else place
+
+    def with_one(counts: tuple[float, ...], window: int) -> tuple[float, ...]:
+        weight = math.exp(-late / window) if late else 1.0
+        own = counts[place] + weight if known else weight
+        return (*counts[:place], own, *counts[behind:])
+
+    return ItemStatistics(
+        before.item_id,
+        max(before.timestamp, timestamp),
+        before.event_types
+        if known
+        else (*before.event_types[:place], event_type, *before.event_types[place:]),
+        with_one(before.hour, HOUR),
+        with_one(before.day, DAY),
+        with_one(before.week, WEEK),
+    )
 
 
 def merge(left: ItemStatistics, right: ItemStatistics) -> ItemStatistics:
@@ -74,7 +97,7 @@ def nothing(item_id: str) -> ItemStatistics:
 
 def _decayed(counts: tuple[float, ...], windows: float) -> tuple[float, ...]:
     weight = math.exp(-windows)
-    return tuple(value * weight for value in counts)
+    return tuple([value * weight for value in counts])
 
 
 def count_columns(events: pl.DataFrame) -> dict[str, ItemStatistics]:

@@ -1,27 +1,27 @@
-"""Feast's Redis online store, with what many rows share worked out once.
+"""Feast's Redis online store, and a way to write many rows of several views at once.
 
-Feast's own hashes every feature's name, and serialises time and key, anew for each row. Keys and
-hashes are the same, so that any client of Feast reads them.
+Feast's own hashes every feature's name, and serialises time and key, anew for each row, and sends
+a command for each view. Keys, hashes and values are the same, so that any client of Feast reads
+them.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from struct import Struct
 from typing import Any, Literal
 
-from feast import FeatureView, RepoConfig
-from feast.infra.key_encoding_utils import serialize_entity_key, serialize_entity_key_prefix
+from feast import RepoConfig
+from feast.infra.key_encoding_utils import serialize_entity_key_prefix
 from feast.infra.online_stores.helpers import _mmh3, compute_versioned_name
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from feast.protos.feast.types.Value_pb2 import ValueType
-from feast.utils import make_tzaware
 from google.protobuf.timestamp_pb2 import Timestamp
 from redis import ConnectionError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from feature_repo.feast_records import Record
+from feature_repo.feast_records import ViewRows
 
 TYPE = f"{__name__}.BulkRedisOnlineStore"
 """The store's name in Feast's configuration."""
@@ -39,35 +39,30 @@ class BulkRedisOnlineStoreConfig(RedisOnlineStoreConfig):
 
 
 class BulkRedisOnlineStore(RedisOnlineStore):
-    """Feast's store with another `online_write_batch`, and without pauses between attempts."""
+    """Feast's store with `write_views`, and without pauses between attempts."""
 
-    def online_write_batch(
-        self,
-        config: RepoConfig,
-        table: FeatureView,
-        data: Iterable[Record],
-        progress: Callable[[int], Any] | None,
-    ) -> None:
-        """Store every record's values, each record as a whole, in one pipeline."""
+    def write_views(self, config: RepoConfig, views: Sequence[ViewRows], moment: datetime) -> None:
+        """Store every row's values, as of `moment`, in one pipeline.
+
+        A command takes all that the views know of one entity.
+        """
         versioned = config.registry.enable_online_feature_view_versioning
-        name = compute_versioned_name(table, versioned)
-        stored_key = _keys(table.join_keys, config)
-        stamps: dict[datetime, bytes] = {}
-        ttl = config.online_store.key_ttl_seconds
-        with self._get_client(config.online_store).pipeline(transaction=False) as pipe:
-            for entity_key, values, moment, _ in data:
-                key = stored_key(entity_key)
-                if moment not in stamps:
-                    stamps[moment] = _stamp(moment)
-                pairs = [f"_ts:{name}", stamps[moment]]
+        stamp = _stamp(moment)
+        commands: dict[tuple[str, str], list[str | bytes]] = {}
+        for table, rows in views:
+            name = compute_versioned_name(table, versioned)
+            [join_key] = table.join_keys
+            time = f"_ts:{name}"
+            for key, values in rows:
+                pairs = commands.setdefault((join_key, key), [])
+                pairs += (time, stamp)
                 for feature, value in values.items():
                     pairs += (_field(name, feature), value.SerializeToString())
-                pipe.hset(key, items=pairs)
-                if ttl:
-                    pipe.expire(key, ttl)
-            written = pipe.execute()
-        if progress:
-            progress(len(written))
+        with self._get_client(config.online_store).pipeline(transaction=False) as pipe:
+            for (join_key, key), pairs in commands.items():
+                # `hset` would look at every pair once more.
+                pipe.execute_command("HSET", _stored_key(config, join_key, key), *pairs)
+            pipe.execute()
 
     def _get_client(self, online_store_config: Any) -> Any:
         """Return the client, which tries again once, at once, where a connection is broken.
@@ -85,22 +80,18 @@ _STRING = Struct("<II")
 """What precedes a string in a stored key: its type and its length in bytes."""
 
 
-def _keys(join_keys: Sequence[str], config: RepoConfig) -> Callable[[Any], bytes]:
-    """Return what makes the keys of a view's rows: Feast's `_redis_key`."""
-    version = config.entity_key_serialization_version
-    project: bytes = config.project.encode()
-    if len(join_keys) != 1:
-        return lambda key: bytes(serialize_entity_key(key, version)) + project
-    start: bytes = serialize_entity_key_prefix(list(join_keys), version)
+def _stored_key(config: RepoConfig, join_key: str, key: str) -> bytes:
+    """Return the key of an entity that is one string: Feast's `_redis_key`."""
+    name = key.encode()
+    start = _key_start(join_key, config.entity_key_serialization_version)
+    return b"".join(
+        (start, _STRING.pack(ValueType.STRING, len(name)), name, config.project.encode())
+    )
 
-    def stored_key(entity_key: Any) -> bytes:
-        [value] = entity_key.entity_values
-        if not value.HasField("string_val"):
-            return bytes(serialize_entity_key(entity_key, version)) + project
-        name: bytes = value.string_val.encode()
-        return b"".join((start, _STRING.pack(ValueType.STRING, len(name)), name, project))
 
-    return stored_key
+@cache
+def _key_start(join_key: str, version: int) -> bytes:
+    return bytes(serialize_entity_key_prefix([join_key], version))
 
 
 @cache
@@ -111,5 +102,5 @@ def _field(view: str, feature: str) -> bytes:
 
 def _stamp(moment: datetime) -> bytes:
     stamp = Timestamp()
-    stamp.FromDatetime(make_tzaware(moment))
+    stamp.FromDatetime(moment)
     return bytes(stamp.SerializeToString())

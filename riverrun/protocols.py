@@ -11,8 +11,6 @@ from functools import partial
 from riverrun.importing import PresetData
 from riverrun.replay.questions import Period, last_events_period, split_period
 from riverrun.replay.settings import ReplaySettings
-from serving.ranking.settings import RankingSettings
-from serving.settings import ServingSettings
 from trainer.baselines import (
     RECENT_DAYS,
     BuyAgain,
@@ -137,12 +135,6 @@ PROTOCOLS = {
         _online_retail_baselines(),
         lambda data: split_period(data.events, data.items, VALIDATION, TEST),
         lambda data: split_period(data.events, data.items, TEST),
-        # Few items are bought again and again; what a month of gifts asks for changes by the day.
-        replay=ReplaySettings(
-            serving=ServingSettings(
-                ranking=RankingSettings(weights={"trending": 0.7, "co_visitation": 0.1})
-            )
-        ),
         everyone_validation=lambda data: everyone_split(data.events, data.items, VALIDATION, TEST),
         everyone_test=lambda data: everyone_split(data.events, data.items, TEST),
     ),

@@ -53,6 +53,10 @@ class KafkaLogConsumer:
         self._on_close = on_close
         self._milliseconds = int(connection.settings.timeout_seconds * 1_000)
         self._consumer: Any = None
+        # Its `generation` is that of the last assignment: joined is one who has been given one.
+        self._assignor = CooperativeStickyAssignor()
+        # What has been given to this consumer, and what of it is not placed yet.
+        self._taken: set[Place] = set()
         self._unplaced: set[Place] = set()
         # Where each partition ended when it was placed, until that end is reached.
         self._ends: dict[Place, int] = {}
@@ -120,10 +124,12 @@ class KafkaLogConsumer:
             # A position of any kind keeps kafka-python from choosing one.
             self._consumer.seek(place, 0)
             self._consumer.pause(place)
+        self._taken.update(places)
         self._unplaced.update(places)
 
     def release(self, places: Collection[Place]) -> None:
         """Forget partitions that are another consumer's now."""
+        self._taken.difference_update(places)
         self._unplaced.difference_update(places)
         for place in places:
             self._ends.pop(place, None)
@@ -138,7 +144,7 @@ class KafkaLogConsumer:
         if self._group is not None:
             options = {
                 "group_id": self._connection.group(self._group),
-                "partition_assignment_strategy": [CooperativeStickyAssignor],
+                "partition_assignment_strategy": [self._assignor],
                 "session_timeout_ms": int(settings.session_timeout_seconds * 1_000),
                 "heartbeat_interval_ms": int(settings.session_timeout_seconds * 1_000 / 3),
                 "max_poll_interval_ms": int(settings.max_poll_seconds * 1_000),
@@ -237,10 +243,18 @@ class KafkaLogConsumer:
         for place, end in list(self._ends.items()):
             if self._consumer.position(place, timeout_ms=0) >= end:
                 del self._ends[place]
-        return bool(self._unplaced or self._ends)
+        # kafka-python assigns first, and tells its listener after.
+        return bool(self._unplaced or self._ends or self._consumer.assignment() - self._taken)
 
     def _is_member(self) -> bool:
-        return self._group is None or self._consumer.group_metadata().generation_id >= 0
+        """Whether there is no group to join, or this consumer has its share of it, even if none.
+
+        A member of a generation is not that yet: its assignment comes after.
+        """
+        if self._group is None:
+            return True
+        assigned: bool = self._assignor.generation >= 0
+        return assigned and self._consumer.group_metadata().generation_id >= 0
 
     def _waits_for(self) -> str:
         if self._is_member():

@@ -48,16 +48,27 @@ from streaming.stream_state import (
 PREFIX = "riverrun:state:"
 TIMEOUT_SECONDS = 10.0
 
-# KEYS: stamps, unpushed, partition. ARGV: the partition, then a key and the stamp of its pushed
-# value, and so on.
+# KEYS: stamps, unpushed, partition, the other partitions' unpushed. ARGV: the partition, then a key
+# and the stamp of its pushed value, and so on. What was pushed of an item is the sum over all
+# partitions, so it is news for none of them.
 _FORGET = """
 local newest = ARGV[1] .. ':' .. (redis.call('HGET', KEYS[3], 'version') or '0')
+local sums = {}
 for i = 2, #ARGV, 2 do
-    local current = redis.call('HGET', KEYS[1], ARGV[i]) or redis.call('HGET', KEYS[2], ARGV[i])
+    local sum = redis.call('HGET', KEYS[1], ARGV[i])
+    local current = sum or redis.call('HGET', KEYS[2], ARGV[i])
     if (current or newest) == ARGV[i + 1] then
         redis.call('HDEL', KEYS[2], ARGV[i])
+        if sum then
+            sums[#sums + 1] = ARGV[i]
+        end
     else
         redis.call('HSETNX', KEYS[2], ARGV[i], newest)
+    end
+end
+for key = 4, #KEYS do
+    for first = 1, #sums, 1000 do
+        redis.call('HDEL', KEYS[key], unpack(sums, first, math.min(first + 999, #sums)))
     end
 end
 """
@@ -81,6 +92,8 @@ class RedisState:
             socket_connect_timeout=TIMEOUT_SECONDS,
         )
         self._forget = self._redis.register_script(_FORGET)
+        # Those that are known to have a list of what is unpushed.
+        self._partitions: frozenset[int] = frozenset()
 
     def load(self, partition: int, user_ids: Collection[str], item_ids: Collection[str]) -> Slice:
         """Return the partition's part of the state of these users and items."""
@@ -185,10 +198,11 @@ class RedisState:
                 pipe.hmget(_STAMPS, fields)
                 pipe.hmget(_RECORDS, fields)
                 pipe.smembers(_PARTITIONS)
-                stamps, records, partitions = pipe.execute()
+                stamps, records, members = pipe.execute()
+            self._partitions = partitions = frozenset(map(int, members))
             histories = self._histories_of(wanted.get(HISTORY, []))
             for additive in ADDITIVE:
-                parts = self._parts(additive, map(int, partitions), wanted.get(additive.name, []))
+                parts = self._parts(additive, partitions, wanted.get(additive.name, []))
                 additive.of(unpushed.updates).update(additive.merged(parts))
         for user_id in wanted.get(HISTORY, ()):
             unpushed.updates.histories[user_id] = histories.get(user_id, UserHistory(user_id))
@@ -199,8 +213,12 @@ class RedisState:
         return unpushed
 
     def forget_pushed(self, partition: int, stamps: Mapping[Key, str]) -> None:
-        """Take keys off the partition's list where the online store has their newest values."""
-        names = [_STAMPS, _unpushed(partition), _partition(partition)]
+        """Take keys off the partition's list where the online store has their newest values.
+
+        Sums are taken off the lists of all partitions that are known here.
+        """
+        others = sorted(self._partitions - {partition})
+        names = [_STAMPS, _unpushed(partition), _partition(partition), *map(_unpushed, others)]
         arguments = [each for key, stamp in stamps.items() for each in (_field(key), stamp)]
         with self._errors():
             self._forget(names, [partition, *arguments])

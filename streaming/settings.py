@@ -29,7 +29,7 @@ class FoldInSettings(BaseModel):
 class StreamingSettings(BaseModel):
     """Frozen; unknown keys are refused.
 
-    batch_records: most records of one micro-batch.
+    batch_records: most records of one micro-batch; after a full one, four times as many.
     linger_seconds: how long a batch that is not full waits for more records.
     statistics_seconds: how often what is learned of items is published: statistics and
         co-visitation to the online store, moved embeddings to the changelog.

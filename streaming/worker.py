@@ -53,6 +53,10 @@ TOPICS = (EVENTS, ITEMS, USERS)
 IDLE_SECONDS = 0.25
 REENCODING_SECONDS = (0.02, 1.0)
 """The pause between two pages of users to re-encode: while no events come, and while they do."""
+COMMIT_SECONDS = 1.0
+"""How long the log may be told nothing of where the worker is: only retention and lag go by it."""
+BEHIND = 4
+"""A worker that finds a full batch takes so many at once: it shares what each costs by itself."""
 PAGE = 50
 """Keys of a list that are pushed at once, between two batches: they hold the events up."""
 
@@ -118,6 +122,10 @@ class Worker:
         self._round: list[int] = []
         self._grown = 0
         self._lists_due = 0.0
+        # What the log is to be told, and when; whether the last batch was full.
+        self._uncommitted: dict[TopicPartition, int] = {}
+        self._commit_due = 0.0
+        self._full = False
         # How long an empty poll waits, and since when no user was re-encoded.
         self._patience = IDLE_SECONDS
         self._reencoded_at = 0.0
@@ -154,6 +162,7 @@ class Worker:
             while not self._stop.is_set():
                 self.step()
             self._push_lists()
+            self._commit_positions()
         except BaseException as error:
             self.failure = error
             if self._stop.is_set() and isinstance(error, Exception):
@@ -204,7 +213,7 @@ class Worker:
            has written the partition since, forget its batch and continue at its positions.
         5. Embed; append item changes to the changelog; push to the online store.
         6. Forget what was pushed.
-        7. Commit the positions to the log.
+        7. Commit the positions to the log, once a second.
         8. Tell those who wait.
 
         A crash before 4 repeats the batch from a state that has not seen it. A crash after 4
@@ -228,15 +237,15 @@ class Worker:
             # 5. and 6.
             self._push([(each.batch.partition, each.unpushed) for each in committed])
             # 7. Commit after push: replay is harmless, loss is not.
-            positions: dict[TopicPartition, int] = {}
             for each in committed:
-                positions |= each.batch.sources(each.batch.positions)
-            self._retrying("commit", lambda: self._consumer.commit(positions))
+                self._uncommitted |= each.batch.sources(each.batch.positions)
             # 8. Tell those who wait.
             for each in committed:
                 self.applied.notify(_id_of(change) for change, _ in each.batch.changes)
                 self._measure(each)
             self.metrics.batches.observe(time.perf_counter() - start)
+        if not records or time.monotonic() >= self._commit_due:
+            self._commit_positions()
         # What is on the lists changes most, and waits a while. Page by page: events go first.
         if not self._lists_are_due():
             self._grown = 0
@@ -246,7 +255,7 @@ class Worker:
         return len(records)
 
     def _poll(self) -> list[LogRecord]:
-        most = self.settings.batch_records
+        most = self.settings.batch_records * (BEHIND if self._full else 1)
         # The next page does not wait for events.
         records = self._consumer.poll(most, 0.0 if self._lists_are_due() else self._patience)
         deadline = time.monotonic() + self.settings.linger_seconds
@@ -255,7 +264,14 @@ class Worker:
                 records += self._consumer.poll(most - len(records), left)
             except EventLogError:
                 break  # What is polled already must not be lost; the next poll says it again.
+        self._full = len(records) >= self.settings.batch_records
         return records
+
+    def _commit_positions(self) -> None:
+        if self._uncommitted:
+            self._retrying("commit", lambda: self._consumer.commit(self._uncommitted))
+            self._uncommitted = {}
+        self._commit_due = time.monotonic() + COMMIT_SECONDS
 
     def _fold(self, batch: Batch) -> Committed | None:
         """Fold the batch into its partition's state; return None where that has moved on."""

@@ -11,22 +11,48 @@ import httpx
 import numpy as np
 
 from riverrun.bench.senders import Sender, SteadyLoad, event_of
+from riverrun.bench.server import records_behind
 
 POLL_SECONDS = 0.01
+REACHED = 0.95
+"""A load that reaches less of what was asked for is another load."""
+BEHIND_SECONDS = 1.0
+"""A worker with more than the events of so long before it does not keep up."""
 HOPELESS = 10
 """After so many that never show, a measurement ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class FreshnessResult:
-    """Milliseconds from an acknowledgement to its visible effect; `rate` is what ran beside."""
+    """Milliseconds from an acknowledgement to its visible effect.
+
+    asked: events a second that were to run beside; rate: those that did; behind: how many the
+    worker had still to read in the end.
+    """
 
     what: str
+    asked: int
     rate: float
     samples: int
     p50_ms: float
     p99_ms: float
     lost: int
+    behind: float = 0.0
+
+    @property
+    def shortfall(self) -> str | None:
+        """What to say where the load was not the one that was asked for, or was too much."""
+        if self.rate < REACHED * self.asked:
+            return (
+                f"{self.asked:,} events a second were asked for and {self.rate:,.0f} reached: the "
+                "sender could not send more on this machine."
+            )
+        if self.behind > BEHIND_SECONDS * self.asked:
+            return (
+                f"at {self.asked:,} events a second the worker fell behind: "
+                f"{self.behind:,.0f} were unread in the end."
+            )
+        return None
 
 
 def event_freshness(
@@ -38,12 +64,13 @@ def event_freshness(
     rate: int,
     samples: int,
     seed: int,
+    learner: str,
 ) -> FreshnessResult:
     """From the acknowledgement of an event to the first `/v1/recommend` that reflects it.
 
     Each sample clicks the first item of a user's list and asks again, leaving out what the
     user has seen, until that item is gone. make: opens the way in; called here and in the
-    process that sends `rate` events a second beside.
+    process that sends `rate` events a second beside. learner: the URL of who learns from them.
     """
     random = np.random.default_rng(seed)
     delays: list[float] = []
@@ -64,7 +91,8 @@ def event_freshness(
                 lost += 1
             if lost == HOPELESS:
                 break
-    return _result("event → changed list", load.achieved_rate, delays, lost)
+        unread = records_behind(learner) if rate else 0.0
+    return _result("event → changed list", rate, load.achieved_rate, delays, lost, unread)
 
 
 def item_freshness(
@@ -86,7 +114,7 @@ def item_freshness(
                 lost += 1
             sender.delete_item(item_id)
     where = "" if len(urls) == 1 else f" on {len(urls)} replicas"
-    return _result(f"new item → retrievable{where}", 0, delays, lost)
+    return _result(f"new item → retrievable{where}", 0, 0, delays, lost)
 
 
 def _recommend(client: httpx.Client, user_id: str) -> list[str]:
@@ -112,6 +140,8 @@ def _until(condition: Callable[[], bool], within: float = 10.0) -> bool:
     return False
 
 
-def _result(what: str, rate: float, delays: Sequence[float], lost: int) -> FreshnessResult:
+def _result(
+    what: str, asked: int, rate: float, delays: Sequence[float], lost: int, behind: float = 0.0
+) -> FreshnessResult:
     p50, p99 = np.percentile(delays, [50, 99]) * 1e3 if delays else (np.nan, np.nan)
-    return FreshnessResult(what, rate, len(delays), float(p50), float(p99), lost)
+    return FreshnessResult(what, asked, rate, len(delays), float(p50), float(p99), lost, behind)

@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import httpx
 import redis
-from prometheus_client.parser import text_string_to_metric_families
 
 from riverrun.bench.server import RunningServer, free_port, running_server, stop_process, tail
 from riverrun.errors import UserError
@@ -65,19 +64,17 @@ class RunningWorker:
     """A `riverrun stream` process, seen through its metrics."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+        self.url = f"http://127.0.0.1:{port}"
         self._process = process
-        self._url = f"http://127.0.0.1:{port}/metrics"
         self._log = log
 
-    def totals(self, metric: str, label: str) -> dict[str, float]:
-        """Return the values of a counter by one of its labels, added up over the others."""
-        totals: dict[str, float] = {}
-        for family in text_string_to_metric_families(httpx.get(self._url, timeout=10).text):
-            for sample in family.samples:
-                if sample.name == metric:
-                    name = sample.labels[label]
-                    totals[name] = totals.get(name, 0.0) + sample.value
-        return totals
+    @property
+    def cpu_seconds(self) -> float:
+        """The processor time that the process has taken, all its threads together."""
+        # After the command in parentheses, which may hold spaces: state is the third field.
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        user, system = fields[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def wait_until_it_answers(self) -> None:
         """Return once metrics are served: the worker has begun."""
@@ -86,7 +83,7 @@ class RunningWorker:
             if self._process.poll() is not None:
                 raise UserError(f"the worker stopped:\n{tail(self._log)}")
             try:
-                httpx.get(self._url, timeout=5).raise_for_status()
+                httpx.get(f"{self.url}/metrics", timeout=5).raise_for_status()
             except httpx.TransportError:
                 time.sleep(0.1)
             else:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 from riverrun.errors import UserError
 
@@ -82,6 +83,23 @@ def wait_until_embedded(url: str, within: float = 900.0) -> None:
             return
         time.sleep(1)
     raise UserError(f"users were not embedded within {within:.0f} s.")
+
+
+def metric_totals(url: str, metric: str, label: str) -> dict[str, float]:
+    """Return the values of a metric by one of its labels, added up over the others."""
+    totals: dict[str, float] = {}
+    text = httpx.get(f"{url}/metrics", timeout=10).raise_for_status().text
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == metric:
+                name = sample.labels[label]
+                totals[name] = totals.get(name, 0.0) + sample.value
+    return totals
+
+
+def records_behind(url: str) -> float:
+    """Return how many records of the log were still to be read, two seconds ago at most."""
+    return sum(metric_totals(url, "riverrun_stream_lag", "topic").values())
 
 
 def stop_process(process: subprocess.Popen[bytes]) -> None:

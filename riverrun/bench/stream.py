@@ -1,7 +1,7 @@
 """Events a second through the whole path: Kafka, state, embeddings, Redis, commit."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -10,8 +10,9 @@ import numpy as np
 import orjson
 from kafka import KafkaConsumer, KafkaProducer
 
-from riverrun.bench.kafka_shop import KafkaShop, running_worker
+from riverrun.bench.kafka_shop import KafkaShop, RunningWorker, running_worker
 from riverrun.bench.senders import event_of
+from riverrun.bench.server import metric_totals
 from riverrun.errors import UserError
 
 LOOK_SECONDS = 0.25
@@ -26,12 +27,15 @@ class StreamResult:
     """Events a second, and the shares of the worker's time by stage, largest first.
 
     produced, consumed: what kafka-python alone does with the same records, in one thread.
+    cpu_seconds: of the worker's process for 10,000 events, which other work on the machine
+        changes little.
     """
 
     events: int
     produced_per_second: float
     consumed_per_second: float
     applied_per_second: float
+    cpu_seconds: float
     stages: Sequence[tuple[str, float]]
 
 
@@ -48,13 +52,13 @@ def measure_stream(
     produced = _produce(shop, topic, records)
     consumed = _consume(shop, topic, events)
     with running_worker(shop) as worker:
-        applied = _watch(lambda: worker.totals(RECORDS, "result").get("applied", 0.0), events)
-        seconds = worker.totals(STAGES, "stage")
+        applied = _watch(worker, events)
+        seconds = metric_totals(worker.url, STAGES, "stage")
     # Publishing is timed as a whole and by its parts.
     seconds["push"] -= sum(seconds.get(part, 0.0) for part in PARTS_OF_PUSH)
     total = sum(seconds.values())
     shares = sorted(((stage, s / total) for stage, s in seconds.items()), key=lambda each: -each[1])
-    return StreamResult(events, produced, consumed, applied, shares)
+    return StreamResult(events, produced, consumed, *applied, shares)
 
 
 def _produce(shop: KafkaShop, topic: str, records: Sequence[tuple[bytes, bytes]]) -> float:
@@ -86,21 +90,22 @@ def _records(
     return records
 
 
-def _watch(applied: Callable[[], float], events: int) -> float:
-    """Return the rate between a tenth and nine tenths of the events."""
-    marks: list[tuple[float, float]] = []
-    deadline = time.monotonic() + WAIT_SECONDS
+def _watch(worker: RunningWorker, events: int) -> tuple[float, float]:
+    """Return the rate between a tenth and nine tenths, and CPU seconds for 10,000 events."""
+    start: tuple[float, float, float] | None = None
+    done, deadline = 0.0, time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
-        done = applied()
-        if done >= 0.1 * events:
-            marks.append((time.perf_counter(), done))
-        if done >= 0.9 * events:
-            (first, before), (last, after) = marks[0], marks[-1]
-            return (after - before) / max(last - first, 1e-9)
+        done = metric_totals(worker.url, RECORDS, "result").get("applied", 0.0)
+        now = time.perf_counter(), done, worker.cpu_seconds
+        if start is None and done >= 0.1 * events:
+            start = now
+        if start is not None and done >= 0.9 * events:
+            seconds, applied, cpu = (
+                after - before for before, after in zip(start, now, strict=True)
+            )
+            return applied / max(seconds, 1e-9), cpu / max(applied, 1.0) * 10_000
         time.sleep(LOOK_SECONDS)
-    raise UserError(
-        f"the worker applied {applied():,.0f} of {events:,} events in {WAIT_SECONDS:.0f} s."
-    )
+    raise UserError(f"the worker applied {done:,.0f} of {events:,} events in {WAIT_SECONDS:.0f} s.")
 
 
 def _consume(shop: KafkaShop, topic: str, events: int) -> float:

@@ -131,15 +131,19 @@ def freshness(
             copy = stack.enter_context(copied_shop(folder, items))
             server, users, item_ids = stack.enter_context(trained_shop(copy, items))
             make, urls = partial(HttpSender, server.url), [server.url]
+            learner = server.url
         else:
             shop, users, item_ids = stack.enter_context(
                 trained_kafka_shop(home, items, kafka, redis)
             )
-            stack.enter_context(running_worker(shop))
+            worker = stack.enter_context(running_worker(shop))
+            learner = worker.url
             servers = stack.enter_context(running_replicas(shop, replicas))
             make, urls = partial(KafkaSender, shop.connection), [each.url for each in servers]
         results = [
-            event_freshness(make, urls[0], users, item_ids, rate=each, samples=samples, seed=7)
+            event_freshness(
+                make, urls[0], users, item_ids, rate=each, samples=samples, seed=7, learner=learner
+            )
             for each in rate or ([0, 500] if kafka is None else [0, 1_000, 5_000])
         ]
         results.append(item_freshness(make, urls, samples=samples))
@@ -153,6 +157,8 @@ def freshness(
             str(result.lost),
         )
     _print(table, items)
+    for shortfall in filter(None, (result.shortfall for result in results)):
+        out.print(shortfall)
 
 
 @app.command()
@@ -181,6 +187,7 @@ def stream(
     table.add_row("kafka-python alone, consumed", f"{result.consumed_per_second:,.0f}")
     table.add_row("riverrun stream, the whole path", f"{result.applied_per_second:,.0f}")
     _print(table, items)
+    out.print(f"CPU of the worker: {result.cpu_seconds:.2f} s for 10,000 events")
     shares = Table("stage", "share of time", title="where the worker's threads spend it")
     for stage, share in result.stages:
         shares.add_row(stage, f"{share:.0%}")

@@ -263,13 +263,13 @@ def _bundle(
                 path = refresh(
                     period.past,
                     period.known_items,
-                    # As `riverrun evaluate` trains: all epochs, on all of the past.
-                    chosen.training.model_copy(update={"holdout_share": 0.0}),
+                    chosen.training,
                     folder / "bundles",
                     cache,
                     period.start,
                     features=OfflineFeatures(folder / "features"),
                     listener=listener,
+                    serving=chosen.replay.serving,
                 ).bundle
             except ValueError as error:
                 raise UserError(f"cannot train on the past: {error}") from error

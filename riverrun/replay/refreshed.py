@@ -11,7 +11,7 @@ import polars as pl
 
 from feature_repo.schema import Item
 from riverrun.replay.questions import Moment, Period, moments
-from riverrun.replay.replay import FROZEN, Asker, fixed_streaming, frozen_trends, model_alone
+from riverrun.replay.replay import FROZEN, Asker, fixed_streaming
 from riverrun.replay.scoring import Scores
 from riverrun.replay.settings import ReplaySettings
 from riverrun.replay.shop import ReplayShop, closing, fold_past
@@ -65,7 +65,7 @@ def replay_refreshed(
     that is added to their variants. refreshes: filled as the replay goes on, like `scores`.
     """
     scores = scores or Scores()
-    streaming, alone = fixed_streaming(settings), model_alone(settings)
+    streaming = fixed_streaming(settings)
     past = folder / "past"
     fold_past(past, period.past, streaming, settings.length)
     users = period.future["user_id"].unique(maintain_order=True).to_list()
@@ -79,17 +79,16 @@ def replay_refreshed(
         return opened
 
     def as_of_now(opened: ReplayShop) -> Recommender:
-        trends = frozen_trends(opened, settings)
-        return opened.recommender(alone, online=opened.frozen(users), trending=trends)
+        return opened.recommender(opened.frozen_items(), online=opened.frozen(users))
 
     first = shop("first")
     renewed = {name: shop(name) for name in trainers}
     with closing(first, *renewed.values()):
         variants = {FROZEN: as_of_now(first)}
         variants |= {f"{REFRESHED}, {name}": as_of_now(each) for name, each in renewed.items()}
-        variants[STREAMING] = first.recommender(settings.serving)
+        variants[STREAMING] = first.recommender()
         for name, each in renewed.items():
-            variants[f"{BOTH}, {name}"] = each.recommender(settings.serving)
+            variants[f"{BOTH}, {name}"] = each.recommender()
             refreshes[name] = Refreshes(name)
         asker = Asker(variants, period, {item.item_id for item in period.known_items})
         items, due = list(period.known_items), period.start + every

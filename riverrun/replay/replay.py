@@ -9,11 +9,8 @@ from riverrun.replay.scoring import ALL, NEW_ITEMS, NOVEL, RECALL_AT, Scores
 from riverrun.replay.settings import ReplaySettings
 from riverrun.replay.shop import ReplayShop, closing, fold_past
 from serving.bundle import Bundle
-from serving.ranking.settings import RankingSettings
 from serving.recommender import Recommender
 from serving.requests import MAX_IDS, MAX_LIMIT, RecommendRequest
-from serving.settings import ServingSettings
-from serving.sources.trending import TrendingSource
 from serving.text_embedding_cache import TextEmbeddingCache
 from streaming.settings import FoldInSettings, StreamingSettings
 
@@ -35,17 +32,16 @@ def replay(
 ) -> Scores:
     """Return the scores of the four variants, each of which learns more than the one before.
 
-    `FROZEN` knows what was known when the period began, and the items that arrive, which are
-    no feedback. `HISTORY` learns the users' histories as well; then what goes together and what
-    trends; then `FOLD_IN` moves embeddings. Who is not known gets what trends, as of the
-    beginning for the first two.
+    All of them ask the same sources and order what these propose by the bundle's ranker, where it
+    has one. `FROZEN` knows what was known when the period began, and the items that arrive, which
+    are no feedback. `HISTORY` learns the users' histories as well; then what goes together and
+    what trends; then `FOLD_IN` moves embeddings.
 
     bundle: trained before the period. folder: for logs and states. scores: filled as the
     replay goes on, so that an interrupted one has shown something.
     """
     scores = scores or Scores()
     immediate, fixed = immediate_streaming(settings), fixed_streaming(settings)
-    alone = model_alone(settings)
     past = folder / "past"
     fold_past(past, period.past, immediate, settings.length)
 
@@ -60,12 +56,12 @@ def replay(
         users = period.future["user_id"].unique(maintain_order=True).to_list()
         for each in (fixed_shop, moving_shop):
             each.embed(users)
-        trends = frozen_trends(fixed_shop, settings)
+        items = fixed_shop.frozen_items()
         variants = {
-            FROZEN: fixed_shop.recommender(alone, online=fixed_shop.frozen(users), trending=trends),
-            HISTORY: fixed_shop.recommender(alone, trending=trends),
-            CO_VISITATION: fixed_shop.recommender(settings.serving),
-            FOLD_IN: moving_shop.recommender(settings.serving),
+            FROZEN: fixed_shop.recommender(items, online=fixed_shop.frozen(users)),
+            HISTORY: fixed_shop.recommender(items),
+            CO_VISITATION: fixed_shop.recommender(),
+            FOLD_IN: moving_shop.recommender(),
         }
         known = {item.item_id for item in period.known_items}
         asker = Asker(variants, period, known)
@@ -104,19 +100,6 @@ def fixed_streaming(settings: ReplaySettings) -> StreamingSettings:
     return immediate.model_copy(
         update={"fold_in": immediate.fold_in.model_copy(update={"prior": 0.0})}
     )
-
-
-def model_alone(settings: ReplaySettings) -> ServingSettings:
-    """Return the settings of lists that the model alone proposes."""
-    return settings.serving.model_copy(update={"ranking": RankingSettings(sources=("two_tower",))})
-
-
-def frozen_trends(shop: ReplayShop, settings: ReplaySettings) -> TrendingSource:
-    """Return what trends now, which learns nothing more."""
-    trends = TrendingSource(shop.catalogue.rows, settings.serving)
-    for statistics in shop.statistics():
-        trends.update(statistics)
-    return trends
 
 
 class Asker:

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 import polars as pl
 
 from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, EventLog, Message
 from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
-from feature_repo.online_features import ItemStatistics, OnlineFeatures, UserEmbedding
+from feature_repo.online_features import OnlineFeatures, UserEmbedding
 from feature_repo.schema import Item, User
 from riverrun.replay.questions import Moment
 from serving.bundle import Bundle
@@ -72,6 +73,19 @@ def fold_past(folder: Path, past: pl.DataFrame, settings: StreamingSettings, len
         state.close()
 
 
+@dataclass(frozen=True, slots=True)
+class LearnedOfItems:
+    """The sources that are told what the stream learns of items."""
+
+    trending: TrendingSource
+    co_visitation: CoVisitationSource
+
+    @classmethod
+    def none(cls, rows: ItemRows, settings: ServingSettings) -> Self:
+        """Return sources that were told nothing."""
+        return cls(TrendingSource(rows, settings), CoVisitationSource(rows, settings))
+
+
 class ReplayShop:
     """The real log, worker, changelog, index and catalogue, stepped by hand.
 
@@ -101,8 +115,7 @@ class ReplayShop:
         self.catalogue.load_snapshot(items)
         self.holder = ModelHolder(LiveModel.create(bundle, rows, serving, texts))
         self.online = InMemoryOnlineFeatures()
-        self.trending = TrendingSource(rows, serving)
-        self.co_visitation = CoVisitationSource(rows, serving)
+        self.items = LearnedOfItems.none(rows, serving)
         self._log: EventLog = SqliteLog(folder / "log.sqlite")
         self._state = SqliteState(folder / STATE)
         self.online.push(items)
@@ -117,8 +130,8 @@ class ReplayShop:
             # Everything learned is visible to the next question.
             settings=streaming,
             max_history=length,
-            on_statistics=self.trending.update,
-            on_co_visitation=self.co_visitation.update,
+            on_statistics=self.items.trending.update,
+            on_co_visitation=self.items.co_visitation.update,
             clock=lambda: self.now,
         )
         self._follower = IndexFollower(self._log, self.holder, self.catalogue, lambda: self.now)
@@ -126,20 +139,17 @@ class ReplayShop:
         self._worker.recover()
 
     def recommender(
-        self,
-        settings: ServingSettings,
-        *,
-        online: OnlineFeatures | None = None,
-        trending: TrendingSource | None = None,
+        self, items: LearnedOfItems | None = None, *, online: OnlineFeatures | None = None
     ) -> Recommender:
         """Return what answers from this shop, or with some of its parts replaced."""
+        items = items or self.items
         return Recommender(
             self.holder,
             self.catalogue,
             online or self.online,
-            trending or self.trending,
-            self.co_visitation,
-            settings,
+            items.trending,
+            items.co_visitation,
+            self._serving,
             clock=lambda: self.now,
             max_history=self.length,
         )
@@ -171,9 +181,14 @@ class ReplayShop:
         """Store the embeddings of these users, as a worker does after each user's event."""
         self.online.push(self._embeddings(user_ids))
 
-    def statistics(self) -> Iterator[list[ItemStatistics]]:
-        """Yield the statistics of every item as they are now."""
-        return self._state.all_statistics()
+    def frozen_items(self) -> LearnedOfItems:
+        """Return a copy of what is learned of items now, whose counts only fade."""
+        items = LearnedOfItems.none(self.catalogue.rows, self._serving)
+        for statistics in self._state.all_statistics():
+            items.trending.update(statistics)
+        for co_visitation in self._state.all_co_visitation():
+            items.co_visitation.update(co_visitation)
+        return items
 
     def close(self) -> None:
         """Close the log and the state."""

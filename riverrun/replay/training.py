@@ -19,8 +19,6 @@ from trainer.settings import TrainingSettings
 class RefreshTrainer:
     """Refreshes from the bundle before, or from nothing each time.
 
-    All epochs of the settings are trained, on everything: the replay asks about what follows.
-
     folder: for bundles and features. first: the bundle that serves when the replay begins.
     """
 
@@ -34,9 +32,7 @@ class RefreshTrainer:
         warm: bool,
     ) -> None:
         warm_start = settings.warm_start.model_copy(update={"enabled": warm})
-        self._settings = settings.model_copy(
-            update={"holdout_share": 0.0, "warm_start": warm_start}
-        )
+        self._settings = settings.model_copy(update={"warm_start": warm_start})
         self._bundles = folder / "bundles"
         self._features = OfflineFeatures(folder / "features")
         self._texts = texts

@@ -271,6 +271,28 @@ def test_merged_over_partitions_it_is_the_fold_of_all_events(
         assert merged.hour == pytest.approx(expected.hour)
 
 
+@pytest.mark.redis
+def test_a_sum_that_is_pushed_is_news_for_no_other_partition(redis_url: str) -> None:
+    state = open_stream_state(redis_url)
+    state.reset()
+    for partition in (0, 1, 2):
+        commit(state, partition, Updates(statistics={"i": statistics("i", partition)}))
+    pushed = state.unpushed(0)
+    # What comes meanwhile is on its own partition's list alone: the others' is the older sum.
+    commit(state, 2, Updates(statistics={"j": statistics("j", 7)}))
+    state.forget_pushed(0, pushed.stamps)
+    assert [list(state.unpushed(each).stamps) for each in (0, 1, 2)] == [
+        [],
+        [],
+        [("statistics", "j")],
+    ]
+    late = state.unpushed(2)
+    commit(state, 1, Updates(statistics={"j": statistics("j", 8)}))
+    state.forget_pushed(2, late.stamps)
+    assert all(state.unpushed(each).stamps for each in (1, 2))
+    state.close()
+
+
 def values_of(updates: Updates) -> list[tuple[str, dict[str, Any]]]:
     return [
         (HISTORY, updates.histories),

@@ -83,3 +83,11 @@ def test_an_earlier_moment_changes_nothing() -> None:
 def test_two_items_do_not_merge() -> None:
     with pytest.raises(ValueError, match=r"must describe item 'i'\. Received: 'j'"):
         merge(nothing("i"), nothing("j"))
+
+
+@given(events, st.sampled_from(["cart", "other", "view"]), st.integers(0, 3 * WEEK))
+def test_counting_is_merging_one_event(
+    pairs: list[tuple[str, int]], kind: str, offset: int
+) -> None:
+    one = ItemStatistics("i", START + offset, (kind,), (1.0,), (1.0,), (1.0,))
+    assert count(counted(pairs), kind, START + offset) == merge(counted(pairs), one)

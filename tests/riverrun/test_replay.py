@@ -43,7 +43,7 @@ SETTINGS = ReplaySettings(
         co_visitation=CoVisitationSettings(window_days=5.0),
         fold_in=FoldInSettings(prior=0.5),
     ),
-    ServingSettings(ranking=RankingSettings(weights={"co_visitation": 0.6, "trending": 0.1})),
+    ServingSettings(ranking=RankingSettings(weights={"co_visitation": 0.1, "trending": 0.1})),
     length=10,
 )
 
