@@ -1,4 +1,4 @@
-"""`riverrun models`: what is published, what serves, and going from one to another."""
+"""`riverrun models`: what is published, what serves, going from one to another, and export."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,6 +75,51 @@ def delete(version: Version, home: HomeOption = None, settings_file: SettingsOpt
     with _refusals():
         delete_version(_bundles(settings_file, home), version)
     err.print(f"{version} is gone")
+
+
+@app.command()
+def export(
+    to: Annotated[
+        Path, typer.Option("--to", metavar="DIR", help="What TensorFlow Serving reads models from.")
+    ],
+    version: Annotated[
+        str | None, typer.Argument(metavar="VERSION", help="[default: what serves]")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="[default: serving.tensorflow_serving.model_name]"),
+    ] = None,
+    without_custom_ops: Annotated[
+        bool,
+        typer.Option(
+            "--without-custom-ops",
+            help="Score every item instead of searching by ScaNN's ops, which TensorFlow Serving's "
+            "own binary has not.",
+        ),
+    ] = False,
+    home: HomeOption = None,
+    settings_file: SettingsOption = None,
+) -> None:
+    """Write a version's SavedModel for a TensorFlow Serving: DIR/NAME/<version's integer>/."""
+    from serving.bundle import BundleError, current_version
+    from trainer.model_export import custom_ops_of, export_model
+
+    settings = load_settings(settings_file, home=home)
+    version = version or current_version(settings.bundles)
+    if version is None:
+        raise UserError(f"{settings.bundles} holds no bundle. To make one: riverrun train")
+    try:
+        path = export_model(
+            settings.bundles / version,
+            to,
+            name or settings.serving.tensorflow_serving.model_name,
+            custom_ops=not without_custom_ops,
+        )
+    except (BundleError, FileExistsError) as error:
+        raise UserError(str(error)) from error
+    custom_ops = custom_ops_of(path)
+    needs = f"TensorFlow Serving with {', '.join(custom_ops)}" if custom_ops else "no custom op"
+    err.print(f"{version} lies at {path}, and needs {needs}", soft_wrap=True)
 
 
 @contextmanager
