@@ -150,6 +150,11 @@ class ServingModule(tf.Module):
             model.text_tower, two_tower.query_tower, two_tower.candidate_tower, ranker
         )
         self.weights = self._layers.weights()
+        # Functions of their own: the graph then holds what they compute once, whichever signatures
+        # call them, and a server loads it the sooner.
+        strings = tf.TensorSpec([None], tf.string)
+        self._embed_texts = _shared(self._texts, strings)
+        self._embed_histories = _shared(self._histories, *self._history_specs().values())
         self.top_k = top_k
         vocabulary = two_tower.candidate_tower.vocabulary
         self.ids = _name_table(vocabulary.item_ids)
@@ -164,14 +169,14 @@ class ServingModule(tf.Module):
 
     def encode_text(self, texts: Any) -> dict[str, Any]:
         """Embed texts."""
-        return {"embeddings": tf.cast(self._layers.text_tower(texts), tf.float32)}
+        return {"embeddings": self._embed_texts(texts)}
 
     def encode_candidate(
         self, item_id: Any, text: Any, category: Any, brand: Any, price: Any, age_days: Any
     ) -> dict[str, Any]:
         """Embed items, text included."""
         return self.encode_candidate_from_text(
-            item_id, self._layers.text_tower(text), category, brand, price, age_days
+            item_id, self._embed_texts(text), category, brand, price, age_days
         )
 
     def encode_candidate_from_text(
@@ -210,7 +215,7 @@ class ServingModule(tf.Module):
         asked = query_text != ""
         texts = tf.cond(
             tf.reduce_any(asked),
-            lambda: tf.cast(self._layers.text_tower(query_text), tf.float32),
+            lambda: self._embed_texts(query_text),
             lambda: tf.zeros([tf.shape(query_text)[0], self._layers.text_tower.dimension]),
         )
         return self.encode_query_from_embeddings(
@@ -228,6 +233,21 @@ class ServingModule(tf.Module):
         query_text_embedding: Any,
     ) -> dict[str, Any]:
         """Embed histories given by candidate embeddings."""
+        embeddings = self._embed_histories(
+            history_embeddings, event_types, timestamps, query_text_embedding
+        )
+        return {"embeddings": embeddings}
+
+    def _texts(self, texts: Any) -> Any:
+        return tf.cast(self._layers.text_tower(texts), tf.float32)
+
+    def _histories(
+        self,
+        history_embeddings: Any,
+        event_types: Any,
+        timestamps: Any,
+        query_text_embedding: Any,
+    ) -> Any:
         num_events = tf.reduce_sum(tf.cast(timestamps > 0, tf.int32), axis=1)
         last = tf.maximum(num_events - 1, 0)[:, None]
         # A length of 0 would leave no position to encode.
@@ -243,7 +263,7 @@ class ServingModule(tf.Module):
         embeddings = self._layers.query_tower(
             history_embeddings, event_types, timestamps, last, query_text_embedding[:, None, :]
         )
-        return {"embeddings": tf.cast(embeddings[:, 0], tf.float32)}
+        return tf.cast(embeddings[:, 0], tf.float32)
 
     def recommend(
         self, item_ids: Any, event_types: Any, timestamps: Any, query_text: Any
@@ -265,14 +285,24 @@ class ServingModule(tf.Module):
         assert self._layers.ranker is not None, "traced where there is one"
         return {"scores": self._layers.ranker(features, training=False)}
 
+    def _history_specs(self) -> dict[str, Any]:
+        """Return the arguments of `encode_query_from_embeddings`, in their order."""
+        dimension = self._layers.candidate_tower.dimension
+        return {
+            "history_embeddings": tf.TensorSpec([None, None, dimension], tf.float32),
+            "event_types": tf.TensorSpec([None, None], tf.string),
+            "timestamps": tf.TensorSpec([None, None], tf.int64),
+            "query_text_embedding": tf.TensorSpec(
+                [None, self._layers.text_tower.dimension], tf.float32
+            ),
+        }
+
     def signatures(self) -> dict[str, Any]:
         """Trace every signature with named, typed arguments of free batch size and length."""
         strings = tf.TensorSpec([None], tf.string)
         floats = tf.TensorSpec([None], tf.float32)
-        events = tf.TensorSpec([None, None], tf.string)
-        times = tf.TensorSpec([None, None], tf.int64)
-        text = tf.TensorSpec([None, self._layers.text_tower.dimension], tf.float32)
-        vectors = tf.TensorSpec([None, None, self.candidates.shape[1]], tf.float32)
+        history = self._history_specs()
+        text = history["query_text_embedding"]
         item = {
             "item_id": strings,
             "category": strings,
@@ -281,16 +311,10 @@ class ServingModule(tf.Module):
             "age_days": floats,
         }
         query = {
-            "item_ids": events,
-            "event_types": events,
-            "timestamps": times,
+            "item_ids": history["event_types"],
+            "event_types": history["event_types"],
+            "timestamps": history["timestamps"],
             "query_text": strings,
-        }
-        history = {
-            "history_embeddings": vectors,
-            "event_types": events,
-            "timestamps": times,
-            "query_text_embedding": text,
         }
         rank = {}
         if self._layers.ranker is not None:
@@ -320,6 +344,10 @@ def trace(method: Any, specs: Mapping[str, Any]) -> Any:
     """Return the concrete function of `method` for arguments of these names and `TensorSpec`s."""
     named = {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in specs.items()}
     return tf.function(method, autograph=False).get_concrete_function(**named)
+
+
+def _shared(method: Any, *specs: Any) -> Any:
+    return tf.function(method, input_signature=specs, autograph=False)
 
 
 def _name_table(names: Sequence[str]) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from riverrun.cli.console import err, next_command, out
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from trainer.bundle_versions import BundleVersion
 
 app = typer.Typer(help="List the published models; serve another one of them.")
+
+TABLE_WIDTH = 110
+"""Columns of a terminal that hold the list of versions whole."""
 
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="As `riverrun models` lists it.")]
 
@@ -35,10 +39,13 @@ def models(
     versions = bundle_versions(bundles)
     if not versions:
         raise UserError(f"{bundles} holds no bundle. To make one: riverrun train")
-    table = Table("version", "status", "items", "events until", "NDCG@10", "parent")
+    table = Table(box=None, pad_edge=False)
+    for name in ("version", "status", "items", "events", "NDCG@10", "parent"):
+        table.add_column(name, no_wrap=True)
     for each in versions:
         table.add_row(*_row(each))
-    out.print(table)
+    # A version that is cut off where the terminal is narrow could not be copied.
+    Console(highlight=False, width=max(out.width, TABLE_WIDTH)).print(table)
     for each in versions:
         if each.note:
             out.print(f"{each.version}: {each.note}")
@@ -142,13 +149,16 @@ def _row(each: "BundleVersion") -> tuple[str, ...]:
     if manifest is None:
         return each.version, f"[red]{each.status}[/]", "", "", "", ""
     status = f"[bold green]{each.status}[/]" if each.status == "serving" else each.status
-    end = manifest.data_window.end
+    window = manifest.data_window
+    events = ""
+    if window.start and window.end:
+        events = f"{window.start:%Y-%m-%d} to {window.end:%Y-%m-%d %H:%M}"
     ndcg = manifest.metrics.get("all/ndcg@10")
     return (
         each.version,
         status,
         f"{manifest.num_items:,}",
-        f"{end:%Y-%m-%d %H:%M}" if end else "",
+        events,
         "" if ndcg is None else f"{ndcg:.4f}",
         manifest.parent or "",
     )
