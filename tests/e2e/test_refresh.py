@@ -90,7 +90,8 @@ def test_a_refused_refresh_says_why_and_leaves_the_old_bundle_serving(home: Path
     assert newest.status == "refused"
     listed = riverrun("models", "--home", str(home))
     # Whole, on a terminal of 80 columns too.
-    (row,) = (line for line in listed.stdout.splitlines() if line.startswith(newest.version))
+    lines = listed.stdout.splitlines()
+    (row,) = (line for line in lines if line.startswith(f"{newest.version} "))
     assert newest.manifest is not None
     assert f"{newest.manifest.data_window.start:%Y-%m-%d}" in row
     assert str(newest.manifest.parent) in row
