@@ -24,6 +24,7 @@ from serving.prediction.predictor import Predictor
 from serving.recall_monitor import RecallMonitor
 from serving.recommender import Recommender
 from serving.reload import BundleWatcher, open_current
+from serving.saved_model import optimise_little
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 from serving.statistics_reader import StatisticsReader
@@ -55,6 +56,7 @@ def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
     Raises `UserError` where there is no bundle, it must not be served, or a URL is none.
     """
     settings.home.mkdir(parents=True, exist_ok=True)
+    optimise_little()
     try:
         log = open_event_log(settings.event_log_url, settings.streaming.kafka)
         stack.callback(log.close)

@@ -1,7 +1,10 @@
 """Follows `bundles/CURRENT`: warms a new bundle, then swaps it in between two requests."""
 
 import gc
+import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +17,9 @@ from serving.catalogue import Catalogue
 from serving.live_model import LiveModel, ModelHolder
 from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
+
+NICENESS = 10
+"""Of the thread that loads: requests go before it, as they go before training."""
 
 
 class BundleWatcher(BackgroundThread):
@@ -60,7 +66,8 @@ class BundleWatcher(BackgroundThread):
                 self._refused = self.last_error = None
             if path is None or version in (self._holder.current.bundle_version, self._refused):
                 return False
-            model, snapshot, prepared = self._prepare(path)
+            with ThreadPoolExecutor(1, "bundle-loader", _give_way) as loader:
+                model, snapshot, prepared = loader.submit(self._prepare, path).result()
         except BundleError as error:
             self._refuse(error, error.path.name)
             return False
@@ -121,6 +128,14 @@ class BundleWatcher(BackgroundThread):
                 self.check()
             except Exception as error:  # noqa: BLE001 - whatever is wrong, the old one serves
                 self._refuse(error, "")
+
+
+def _give_way() -> None:
+    """Lower the priority of the calling thread, which Linux keeps apart from that of others."""
+    thread = threading.get_native_id()
+    niceness = os.getpriority(os.PRIO_PROCESS, thread) + NICENESS
+    # Not for good in a thread that goes on: without privileges nobody gets a priority back.
+    os.setpriority(os.PRIO_PROCESS, thread, niceness)
 
 
 def open_current(

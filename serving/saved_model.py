@@ -18,6 +18,15 @@ from serving.bundle import (
 )
 
 
+def optimise_little() -> None:
+    """Let TensorFlow run the graphs of this process as they are. For processes that only serve.
+
+    Grappler rewrites a graph before its first call, which takes as long as loading it and, for
+    those of a bundle, makes no call faster.
+    """
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 def load_saved_model(folder: Path, manifest: Manifest) -> Any:
     """Return the model in `folder`; raise `BundleError` where a signature is not the contract's."""
     file = folder / "saved_model.pb"

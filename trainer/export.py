@@ -4,7 +4,7 @@ The SavedModel's signatures, their arguments and results are those of `serving.b
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,17 @@ from serving import bundle, bundle_writing
 from serving.ranking.bundle_files import RankingData, write_ranking
 from serving.ranking.settings import SOURCES
 from serving.saved_model_encoder import TEXT_TOWER_DIGEST
+from trainer.candidate_tower import CandidateTower
+from trainer.query_tower import QueryTower
 from trainer.ranking.ranker import dense_layers
-from trainer.text_tower import text_tower_digest
+from trainer.text_tower import TextTower, text_tower_digest
 from trainer.train import TrainedModel
 from trainer.warm_start import write_weights
 from trainer.warmup import write_warmup
 
 TOP_K = 100
+PARTS = ("weights", "ids", "categories", "brands", "event_types", "candidate_ids", "candidates")
+"""Attributes of `ServingModule` that its functions read, ScaNN's searcher apart."""
 BRUTE_FORCE_BELOW = 20_000
 """Up to so many candidates the SavedModel scores all of them; above, ScaNN's op searches."""
 
@@ -98,6 +102,28 @@ def export_bundle(
         return bundle_writing.publish(bundles, folder, manifest)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layers:
+    """What Keras has made, out of sight of `tf.saved_model.save`.
+
+    Of a Keras variable that it finds it saves a copy, which is what TensorFlow Serving restores,
+    while the functions read the variable itself, which nothing then sets: `keras.export` tracks
+    TensorFlow's variables alone for the same reason.
+    """
+
+    text_tower: TextTower
+    query_tower: QueryTower
+    candidate_tower: CandidateTower
+    ranker: keras.Model | None
+
+    def weights(self) -> list[Any]:
+        """Return TensorFlow's variables of all layers."""
+        layers = (self.text_tower, self.query_tower, self.candidate_tower, self.ranker)
+        return [
+            variable.value for layer in layers if layer is not None for variable in layer.variables
+        ]
+
+
 class ServingModule(tf.Module):
     """The towers behind string inputs, with the candidates they retrieve from.
 
@@ -120,12 +146,18 @@ class ServingModule(tf.Module):
         ranker: keras.Model | None = None,
     ) -> None:
         super().__init__()
-        self.ranker = ranker
-        self.text_tower = model.text_tower
-        self.query_tower = model.two_tower.query_tower
-        self.candidate_tower = model.two_tower.candidate_tower
+        two_tower = model.two_tower
+        self._layers = _Layers(
+            model.text_tower, two_tower.query_tower, two_tower.candidate_tower, ranker
+        )
+        self.weights = self._layers.weights()
+        # Functions of their own: the graph then holds what they compute once, whichever signatures
+        # call them, and a server loads it the sooner.
+        strings = tf.TensorSpec([None], tf.string)
+        self._embed_texts = _shared(self._texts, strings)
+        self._embed_histories = _shared(self._histories, *self._history_specs().values())
         self.top_k = top_k
-        vocabulary = self.candidate_tower.vocabulary
+        vocabulary = two_tower.candidate_tower.vocabulary
         self.ids = _name_table(vocabulary.item_ids)
         self.categories = _name_table(vocabulary.categories)
         self.brands = _name_table(vocabulary.brands)
@@ -138,14 +170,14 @@ class ServingModule(tf.Module):
 
     def encode_text(self, texts: Any) -> dict[str, Any]:
         """Embed texts."""
-        return {"embeddings": tf.cast(self.text_tower(texts), tf.float32)}
+        return {"embeddings": self._embed_texts(texts)}
 
     def encode_candidate(
         self, item_id: Any, text: Any, category: Any, brand: Any, price: Any, age_days: Any
     ) -> dict[str, Any]:
         """Embed items, text included."""
         return self.encode_candidate_from_text(
-            item_id, self.text_tower(text), category, brand, price, age_days
+            item_id, self._embed_texts(text), category, brand, price, age_days
         )
 
     def encode_candidate_from_text(
@@ -166,7 +198,7 @@ class ServingModule(tf.Module):
             "price": price,
             "age_days": age_days,
         }
-        return {"embeddings": tf.cast(self.candidate_tower(features), tf.float32)}
+        return {"embeddings": tf.cast(self._layers.candidate_tower(features), tf.float32)}
 
     def encode_query(
         self, item_ids: Any, event_types: Any, timestamps: Any, query_text: Any
@@ -184,8 +216,8 @@ class ServingModule(tf.Module):
         asked = query_text != ""
         texts = tf.cond(
             tf.reduce_any(asked),
-            lambda: tf.cast(self.text_tower(query_text), tf.float32),
-            lambda: tf.zeros([tf.shape(query_text)[0], self.text_tower.dimension]),
+            lambda: self._embed_texts(query_text),
+            lambda: tf.zeros([tf.shape(query_text)[0], self._layers.text_tower.dimension]),
         )
         return self.encode_query_from_embeddings(
             tf.gather(self.candidates, tf.maximum(rows, 0)),
@@ -202,6 +234,21 @@ class ServingModule(tf.Module):
         query_text_embedding: Any,
     ) -> dict[str, Any]:
         """Embed histories given by candidate embeddings."""
+        embeddings = self._embed_histories(
+            history_embeddings, event_types, timestamps, query_text_embedding
+        )
+        return {"embeddings": embeddings}
+
+    def _texts(self, texts: Any) -> Any:
+        return tf.cast(self._layers.text_tower(texts), tf.float32)
+
+    def _histories(
+        self,
+        history_embeddings: Any,
+        event_types: Any,
+        timestamps: Any,
+        query_text_embedding: Any,
+    ) -> Any:
         num_events = tf.reduce_sum(tf.cast(timestamps > 0, tf.int32), axis=1)
         last = tf.maximum(num_events - 1, 0)[:, None]
         # A length of 0 would leave no position to encode.
@@ -214,10 +261,10 @@ class ServingModule(tf.Module):
                 timestamps,
             )
         )
-        embeddings = self.query_tower(
+        embeddings = self._layers.query_tower(
             history_embeddings, event_types, timestamps, last, query_text_embedding[:, None, :]
         )
-        return {"embeddings": tf.cast(embeddings[:, 0], tf.float32)}
+        return tf.cast(embeddings[:, 0], tf.float32)
 
     def recommend(
         self, item_ids: Any, event_types: Any, timestamps: Any, query_text: Any
@@ -225,26 +272,38 @@ class ServingModule(tf.Module):
         """Return the best candidates of histories."""
         queries = self.encode_query(item_ids, event_types, timestamps, query_text)["embeddings"]
         if self.searcher is None:
-            scores = tf.matmul(queries, self.candidates, transpose_b=True)
-            scores, rows = tf.math.top_k(scores, k=self.top_k)
-        else:
-            searcher = scann_ops.searcher_from_module(self.searcher)
-            rows, scores = searcher.search_batched(queries)
+            return best_of_all(queries, self.candidates, self.candidate_ids, self.top_k)
+        searcher = scann_ops.searcher_from_module(self.searcher)
+        # ScaNN's op does not say what shape its results have; the signature does. Where a search
+        # reaches fewer than `top_k` candidates there are fewer columns.
+        rows, scores = (
+            tf.ensure_shape(found, [None, None]) for found in searcher.search_batched(queries)
+        )
         return {"item_ids": tf.gather(self.candidate_ids, rows), "scores": scores}
 
     def rank(self, features: Any) -> dict[str, Any]:
         """Score candidates by their features."""
-        assert self.ranker is not None, "traced where there is one"
-        return {"scores": self.ranker(features, training=False)}
+        assert self._layers.ranker is not None, "traced where there is one"
+        return {"scores": self._layers.ranker(features, training=False)}
+
+    def _history_specs(self) -> dict[str, Any]:
+        """Return the arguments of `encode_query_from_embeddings`, in their order."""
+        dimension = self._layers.candidate_tower.dimension
+        return {
+            "history_embeddings": tf.TensorSpec([None, None, dimension], tf.float32),
+            "event_types": tf.TensorSpec([None, None], tf.string),
+            "timestamps": tf.TensorSpec([None, None], tf.int64),
+            "query_text_embedding": tf.TensorSpec(
+                [None, self._layers.text_tower.dimension], tf.float32
+            ),
+        }
 
     def signatures(self) -> dict[str, Any]:
         """Trace every signature with named, typed arguments of free batch size and length."""
         strings = tf.TensorSpec([None], tf.string)
         floats = tf.TensorSpec([None], tf.float32)
-        events = tf.TensorSpec([None, None], tf.string)
-        times = tf.TensorSpec([None, None], tf.int64)
-        text = tf.TensorSpec([None, self.text_tower.dimension], tf.float32)
-        vectors = tf.TensorSpec([None, None, self.candidates.shape[1]], tf.float32)
+        history = self._history_specs()
+        text = history["query_text_embedding"]
         item = {
             "item_id": strings,
             "category": strings,
@@ -253,37 +312,43 @@ class ServingModule(tf.Module):
             "age_days": floats,
         }
         query = {
-            "item_ids": events,
-            "event_types": events,
-            "timestamps": times,
+            "item_ids": history["event_types"],
+            "event_types": history["event_types"],
+            "timestamps": history["timestamps"],
             "query_text": strings,
         }
-        history = {
-            "history_embeddings": vectors,
-            "event_types": events,
-            "timestamps": times,
-            "query_text_embedding": text,
-        }
         rank = {}
-        if self.ranker is not None:
-            features = tf.TensorSpec([None, self.ranker.input_shape[-1]], tf.float32)
-            rank[bundle.RANK] = _trace(self.rank, {"features": features})
+        if self._layers.ranker is not None:
+            features = tf.TensorSpec([None, self._layers.ranker.input_shape[-1]], tf.float32)
+            rank[bundle.RANK] = trace(self.rank, {"features": features})
         return {
             **rank,
-            bundle.ENCODE_TEXT: _trace(self.encode_text, {"texts": strings}),
-            bundle.ENCODE_CANDIDATE: _trace(self.encode_candidate, {**item, "text": strings}),
-            bundle.ENCODE_CANDIDATE_FROM_TEXT: _trace(
+            bundle.ENCODE_TEXT: trace(self.encode_text, {"texts": strings}),
+            bundle.ENCODE_CANDIDATE: trace(self.encode_candidate, {**item, "text": strings}),
+            bundle.ENCODE_CANDIDATE_FROM_TEXT: trace(
                 self.encode_candidate_from_text, {**item, "text_embedding": text}
             ),
-            bundle.ENCODE_QUERY: _trace(self.encode_query, query),
-            bundle.ENCODE_QUERY_FROM_EMBEDDINGS: _trace(self.encode_query_from_embeddings, history),
-            bundle.RECOMMEND: _trace(self.recommend, query),
+            bundle.ENCODE_QUERY: trace(self.encode_query, query),
+            bundle.ENCODE_QUERY_FROM_EMBEDDINGS: trace(self.encode_query_from_embeddings, history),
+            bundle.RECOMMEND: trace(self.recommend, query),
         }
 
 
-def _trace(method: Any, specs: Mapping[str, Any]) -> Any:
+def best_of_all(queries: Any, candidates: Any, candidate_ids: Any, top_k: int) -> dict[str, Any]:
+    """Return ids and scores, [n, top_k] each, best first, having scored every candidate."""
+    scores = tf.matmul(queries, candidates, transpose_b=True)
+    scores, rows = tf.math.top_k(scores, k=top_k)
+    return {"item_ids": tf.gather(candidate_ids, rows), "scores": scores}
+
+
+def trace(method: Any, specs: Mapping[str, Any]) -> Any:
+    """Return the concrete function of `method` for arguments of these names and `TensorSpec`s."""
     named = {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in specs.items()}
     return tf.function(method, autograph=False).get_concrete_function(**named)
+
+
+def _shared(method: Any, *specs: Any) -> Any:
+    return tf.function(method, input_signature=specs, autograph=False)
 
 
 def _name_table(names: Sequence[str]) -> Any:

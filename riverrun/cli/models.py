@@ -1,4 +1,4 @@
-"""`riverrun models`: what is published, what serves, and going from one to another."""
+"""`riverrun models`: what is published, what serves, going from one to another, and export."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from riverrun.cli.console import err, next_command, out
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from trainer.bundle_versions import BundleVersion
 
 app = typer.Typer(help="List the published models; serve another one of them.")
+
+TABLE_WIDTH = 110
+"""Columns of a terminal that hold the list of versions whole."""
 
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="As `riverrun models` lists it.")]
 
@@ -35,10 +39,13 @@ def models(
     versions = bundle_versions(bundles)
     if not versions:
         raise UserError(f"{bundles} holds no bundle. To make one: riverrun train")
-    table = Table("version", "status", "items", "events until", "NDCG@10", "parent")
+    table = Table(box=None, pad_edge=False)
+    for name in ("version", "status", "items", "events", "NDCG@10", "parent"):
+        table.add_column(name, no_wrap=True)
     for each in versions:
         table.add_row(*_row(each))
-    out.print(table)
+    # A version that is cut off where the terminal is narrow could not be copied.
+    Console(highlight=False, width=max(out.width, TABLE_WIDTH)).print(table)
     for each in versions:
         if each.note:
             out.print(f"{each.version}: {each.note}")
@@ -77,6 +84,51 @@ def delete(version: Version, home: HomeOption = None, settings_file: SettingsOpt
     err.print(f"{version} is gone")
 
 
+@app.command()
+def export(
+    to: Annotated[
+        Path, typer.Option("--to", metavar="DIR", help="What TensorFlow Serving reads models from.")
+    ],
+    version: Annotated[
+        str | None, typer.Argument(metavar="VERSION", help="[default: what serves]")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="[default: serving.tensorflow_serving.model_name]"),
+    ] = None,
+    without_custom_ops: Annotated[
+        bool,
+        typer.Option(
+            "--without-custom-ops",
+            help="Score every item instead of searching by ScaNN's ops, which TensorFlow Serving's "
+            "own binary has not.",
+        ),
+    ] = False,
+    home: HomeOption = None,
+    settings_file: SettingsOption = None,
+) -> None:
+    """Write a version's SavedModel for a TensorFlow Serving: DIR/NAME/<version's integer>/."""
+    from serving.bundle import BundleError, current_version
+    from trainer.model_export import custom_ops_of, export_model
+
+    settings = load_settings(settings_file, home=home)
+    version = version or current_version(settings.bundles)
+    if version is None:
+        raise UserError(f"{settings.bundles} holds no bundle. To make one: riverrun train")
+    try:
+        path = export_model(
+            settings.bundles / version,
+            to,
+            name or settings.serving.tensorflow_serving.model_name,
+            custom_ops=not without_custom_ops,
+        )
+    except (BundleError, FileExistsError) as error:
+        raise UserError(str(error)) from error
+    custom_ops = custom_ops_of(path)
+    needs = f"TensorFlow Serving with {', '.join(custom_ops)}" if custom_ops else "no custom op"
+    err.print(f"{version} lies at {path}, and needs {needs}", soft_wrap=True)
+
+
 @contextmanager
 def _refusals() -> Iterator[None]:
     """Tell a person why a version cannot be promoted or deleted."""
@@ -97,13 +149,16 @@ def _row(each: "BundleVersion") -> tuple[str, ...]:
     if manifest is None:
         return each.version, f"[red]{each.status}[/]", "", "", "", ""
     status = f"[bold green]{each.status}[/]" if each.status == "serving" else each.status
-    end = manifest.data_window.end
+    window = manifest.data_window
+    events = ""
+    if window.start and window.end:
+        events = f"{window.start:%Y-%m-%d} to {window.end:%Y-%m-%d %H:%M}"
     ndcg = manifest.metrics.get("all/ndcg@10")
     return (
         each.version,
         status,
         f"{manifest.num_items:,}",
-        f"{end:%Y-%m-%d %H:%M}" if end else "",
+        events,
         "" if ndcg is None else f"{ndcg:.4f}",
         manifest.parent or "",
     )

@@ -117,7 +117,7 @@ def replay(
     complete = _run(chosen, bundle, settings, scores, plan)
     _report(scores, plot, json)
     if plan is not None and plan.done:
-        out.print(_refreshes_table(plan))
+        out.print(_refreshes_table(plan, scores))
     period = chosen.period
     out.print(
         f"{period.num_events:,} events after {period.past.height:,} in the past, "
@@ -339,16 +339,26 @@ def _table(slice_: str, rows: "Sequence[Row]") -> Table:
     return table
 
 
-def _refreshes_table(plan: _Refreshing) -> Table:
-    """Return how often the models were renewed and how long it took, export included."""
+def _refreshes_table(plan: _Refreshing, scores: "Scores") -> Table:
+    """Return how often the models were renewed, how long it took and what it brought.
+
+    Minutes include the export; the metrics are those of the refreshed model alone, as above.
+    """
+    from riverrun.replay.refreshed import REFRESHED
+    from riverrun.replay.scoring import ALL, NDCG_AT, NOVEL
+
     title = f"refreshed {plan.every}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    for name in ("start", "refreshes", "minutes each", "minutes in all"):
+    slices = (NOVEL, ALL)
+    names = [f"{slice_} ndcg@{NDCG_AT}" for slice_ in slices]
+    for name in ("start", "refreshes", "minutes each", "minutes in all", *names):
         table.add_column(name, justify="left" if name == "start" else "right")
+    reached = {(row.variant, row.slice): f"{row.ndcg:.4f}" for row in scores.rows()}
     for each in plan.done.values():
         minutes = sum(each.seconds) / 60
         mean = minutes / max(len(each.seconds), 1)
-        table.add_row(each.start, str(len(each.seconds)), f"{mean:.1f}", f"{minutes:.1f}")
+        ndcgs = [reached.get((f"{REFRESHED}, {each.start}", slice_), "-") for slice_ in slices]
+        table.add_row(each.start, str(len(each.seconds)), f"{mean:.1f}", f"{minutes:.1f}", *ndcgs)
     return table
 
 

@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.schema import Item
+from riverrun.cli.replay import Every, _refreshes_table, _Refreshing
 from riverrun.replay.questions import (
     Moment,
     Period,
@@ -19,6 +21,7 @@ from riverrun.replay.questions import (
 )
 from riverrun.replay.refreshed import (
     BOTH,
+    COLD,
     REFRESHED,
     STREAMING,
     WARM,
@@ -224,3 +227,17 @@ def test_models_are_renewed_on_what_was_known_and_serve_from_then_on(
     assert first[FROZEN] == first[f"{REFRESHED}, {WARM}"]
     assert first[STREAMING] == first[f"{BOTH}, {WARM}"]
     assert {score.variant for score in scores.scores} == set(variants)
+
+
+def test_warm_and_cold_starts_are_told_apart_by_minutes_and_ndcg() -> None:
+    scores = Scores()
+    for start, place in ((WARM, 1), (COLD, 2)):
+        shown = ["x"] * (place - 1) + ["right"]
+        for slice_ in (NOVEL, ALL):
+            scores.judge(f"{REFRESHED}, {start}", slice_, START, shown, {"right"})
+    plan = _Refreshing(Every.WEEKLY, cold=True)
+    plan.done = {WARM: Refreshes(WARM, [60.0, 120.0]), COLD: Refreshes(COLD, [600.0])}
+    table = _refreshes_table(plan, scores)
+    columns = [list(column.cells) for column in table.columns]
+    assert columns[:4] == [[WARM, COLD], ["2", "1"], ["1.5", "10.0"], ["3.0", "10.0"]]
+    assert columns[4] == columns[5] == ["1.0000", f"{1 / np.log2(3):.4f}"]

@@ -1,6 +1,7 @@
 """Items and bundles that change while the shop is open."""
 
 import gc
+import os
 import shutil
 import threading
 import time
@@ -31,7 +32,7 @@ from serving.item_changelog import (
 )
 from serving.live_model import LiveModel, ModelHolder
 from serving.recommender import Recommender
-from serving.reload import BundleWatcher, open_current
+from serving.reload import NICENESS, BundleWatcher, open_current
 from serving.requests import Recommendation, RecommendRequest
 from serving.settings import ServingSettings
 from serving.sources.co_visitation import CoVisitationSource
@@ -232,6 +233,26 @@ def test_the_model_before_is_freed_after_a_swap(shop: Shop) -> None:
         assert before() is None
     finally:
         gc.enable()
+
+
+def test_a_bundle_is_loaded_at_low_priority_and_swapped_at_the_usual(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    usual, loading = niceness(), list[int]()
+    load = Bundle.load
+
+    def observed(path: Path) -> Bundle:
+        loading.append(niceness())
+        return load(path)
+
+    monkeypatch.setattr(Bundle, "load", observed)
+    bundles.set_current(shop.folder, bundles.published_versions(shop.folder)[-1])
+    assert shop.watcher.check()
+    assert loading == [min(usual + NICENESS, 19)]
+    assert niceness() == usual
 
 
 def test_a_bad_bundle_is_refused_while_the_old_one_serves(shop: Shop) -> None:

@@ -16,6 +16,7 @@ from tests.support import tiny_training as tiny
 from tests.support.small_disk import small_disk
 from tests.support.tiny_refresh import GATES, NOW, USERS, TinyRefresh, events
 from trainer.bundle_versions import bundle_versions, rollback
+from trainer.gate_settings import GateSettings
 from trainer.refresh import Listener, Notes, Refresh
 from trainer.refresh_run import run_refresh
 from trainer.refresh_runs import RefreshRuns, Run
@@ -69,6 +70,24 @@ def test_a_candidate_that_is_broken_fails_by_name_and_the_old_one_serves(
     assert done.start.startswith(f"cold start: {first.bundle.name} cannot be read: bundle file")
     assert "current bundle" not in {row.scorer for row in done.rows}
     assert current_version(shop.bundles) == done.bundle.name
+
+
+def test_a_candidate_that_is_much_worse_is_refused_and_kept(shop: TinyRefresh) -> None:
+    good = shop.settings.model_copy(update={"epochs": 8, "learning_rate": 1e-2})
+    first = shop.refreshed(15, settings=good)
+    # As good as untrained, and of another seed: what the first has learned it has not.
+    cold = good.warm_start.model_copy(update={"enabled": False})
+    update = {"epochs": 1, "learning_rate": 1e-9, "seed": 1, "warm_start": cold}
+    bad = good.model_copy(update=update)
+    done = run(shop, "worse", 30, settings=bad, gates=GateSettings(min_users=0))
+    assert (done.status, current_version(shop.bundles)) == ("refused", first.bundle.name)
+    assert "max_loss asks for" in done.message
+    refused = bundle_versions(shop.bundles)[0]
+    assert (refused.version, refused.status, refused.note) == (
+        done.version,
+        "refused",
+        done.message,
+    )
 
 
 @pytest.fixture

@@ -81,6 +81,34 @@ def test_an_interrupted_run_goes_on_with_what_it_knew(bundles: Path) -> None:
     assert (run.run_id, run.status) == (interrupted.run_id, "published")
 
 
+def test_killed_twice_between_publishing_and_writing_it_down_a_run_goes_on(
+    bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = refreshed(bundles, 0)
+
+    def publish(notes: Notes, begin: Begin) -> Refresh:
+        if "version" not in notes:
+            return publishing(bundles, 1)(notes, begin)
+        set_current(bundles, notes["version"])
+        return Refresh(bundles / notes["version"], 1, (), ())
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(RefreshRuns, "promoted", killed)
+            with pytest.raises(KeyboardInterrupt):
+                run_refresh(bundles, None, publish, keep=10, clock=lambda: NOW)
+        # Whole, and what serves already.
+        assert serving(bundles) == published_versions(bundles)[-1] != before.version
+    run, _ = run_refresh(bundles, None, publish, keep=10, clock=lambda: NOW)
+    assert (run.status, run.version) == ("published", serving(bundles))
+    assert published_versions(bundles) == [before.version, run.version]
+    assert len(RefreshRuns(bundles).all()) == 2
+    assert rollback(bundles, NOW) == before.version
+
+
 def test_each_step_is_a_row_and_a_line(bundles: Path) -> None:
     def stepping(notes: Notes, begin: Begin) -> Refresh:
         begin("Training")
