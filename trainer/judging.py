@@ -176,16 +176,16 @@ def fit_list(
     ranker, data = None, None
     if settings.ranking.enabled:
         judged_ids = {split.past.user_ids[user] for user in judged}
+        data = fit_tables(split.past, embeddings, settings.ranking)
         ranker = fit_ranker(
             held_out_splits(material.events, material.items, settings, held_out.since),
-            Newest(queries, candidates, judged_ids),
+            Newest(queries, candidates, data, judged_ids),
             material.text_embeddings_of,
             settings.ranking,
             serving,
             max_history=settings.history_length,
             seed=settings.seed,
         )
-        data = fit_tables(split.past, embeddings, settings.ranking)
     pipeline = pipeline_scorer(
         CANDIDATE, split.past, data, ranker, queries, candidates, serving, settings
     )

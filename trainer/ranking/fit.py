@@ -30,12 +30,13 @@ class Newest:
     """What is known of the newest split, whose future the two-tower has not seen.
 
     queries: float32 [num_users, dimension], candidates: float32 [num_items, dimension], the
-    two-tower's, of the past's users and items. judged: users by whom the result is judged, and
-    from whom nothing is learned.
+    two-tower's, of the past's users and items. data: what `fit_tables` makes of the past. judged:
+    users by whom the result is judged, and from whom nothing is learned.
     """
 
     queries: Floats
     candidates: Floats
+    data: RankingData
     judged: Collection[str]
 
 
@@ -77,7 +78,9 @@ def fit_ranker(
     parts: list[Examples] = []
     for number, split in enumerate(islice(splits, settings.slices)):
         past = split.past
-        data = fit_tables(past, text_embeddings_of(past.items), settings)
+        data = newest.data
+        if number:
+            data = fit_tables(past, text_embeddings_of(past.items), settings)
         shop = PastShop(
             past,
             ranking_of(data.tables, data.signals),
@@ -93,7 +96,7 @@ def fit_ranker(
         if len(users) > settings.users_per_slice:
             users = random.choice(users, settings.users_per_slice, replace=False)
         queries = newest.queries if number == 0 else None
-        parts.append(examples_of(shop, labels, users, queries))
+        parts.append(examples_of(shop, labels, users, queries, settings.negatives, random))
     examples = Examples.joined(parts)
     if examples.num_requests < settings.min_users:
         return None
