@@ -61,14 +61,14 @@ class Signature(NamedTuple):
 
 
 _QUERY = frozenset({"item_ids", "event_types", "timestamps", "query_text"})
-_ITEM = frozenset({"item_id", "category", "brand", "price", "age_days"})
+_ITEM = frozenset({"item_id", "category", "brand", "tags", "price", "age_days"})
 _EMBEDDINGS = frozenset({"embeddings"})
 
 SIGNATURES: Mapping[str, Signature] = {
     # texts string [n] -> embeddings float32 [n, text_dimension], L2-normalised.
     ENCODE_TEXT: Signature(frozenset({"texts"}), _EMBEDDINGS),
-    # item_id, text, category, brand string [n]; price (NaN unknown), age_days (-1 unknown)
-    # float32 [n] -> embeddings float32 [n, dimension].
+    # item_id, text, category, brand string [n]; tags string [n, k], "" is padding; price (NaN
+    # unknown), age_days (-1 unknown) float32 [n] -> embeddings float32 [n, dimension].
     ENCODE_CANDIDATE: Signature(_ITEM | {"text"}, _EMBEDDINGS),
     # The same with text_embedding float32 [n, text_dimension] instead of text.
     ENCODE_CANDIDATE_FROM_TEXT: Signature(_ITEM | {"text_embedding"}, _EMBEDDINGS),

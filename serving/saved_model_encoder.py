@@ -97,6 +97,7 @@ class SavedModelEncoder:
                 text_embedding=tf.constant(self.encode_text(columns.text.tolist())),
                 category=tf.constant(columns.category, tf.string),
                 brand=tf.constant(columns.brand, tf.string),
+                tags=tf.constant(columns.tags, tf.string, columns.tags.shape),
                 price=tf.constant(columns.price),
                 age_days=tf.constant(columns.age_days),
             )

@@ -1,5 +1,6 @@
 """The candidate tower: an item's text, id and attributes to its candidate embedding."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +20,14 @@ AGE_BUCKETS = 16
 class CandidateVocabulary:
     """What the candidate tower knows by name. Index 0 of everything is "unknown".
 
-    `price_boundaries` are ascending quantiles of log(1 + price).
+    `price_boundaries` are ascending quantiles of log(1 + price). A tag that one item alone has is
+    left out: it says no more than the id.
     """
 
     item_ids: Sequence[str]
     categories: Sequence[str]
     brands: Sequence[str]
+    tags: Sequence[str]
     price_boundaries: Sequence[float]
 
     @classmethod
@@ -38,8 +41,14 @@ class CandidateVocabulary:
             item_ids=features.item_id.tolist(),
             categories=sorted(set(features.category) - {""}),
             brands=sorted(set(features.brand) - {""}),
+            tags=_shared(features.tags),
             price_boundaries=list(price_boundaries),
         )
+
+
+def _shared(tags: npt.NDArray[np.object_]) -> list[str]:
+    items = Counter(tag for own in tags for tag in set(own.tolist()) - {""})
+    return sorted(tag for tag, count in items.items() if count > 1)
 
 
 def _price_boundaries(prices: npt.NDArray[np.float32]) -> list[float]:
@@ -50,9 +59,10 @@ def _price_boundaries(prices: npt.NDArray[np.float32]) -> list[float]:
 
 
 def name_index(names: Sequence[str], values: npt.NDArray[np.object_]) -> npt.NDArray[np.int32]:
-    """Return int32 indices of `values` in `names`, from 1 on; 0 where unknown."""
+    """Return int32 indices of `values` in `names`, from 1 on, in their shape; 0 where unknown."""
     index = {name: position + 1 for position, name in enumerate(names)}
-    return np.array([index.get(value, 0) for value in values], dtype=np.int32)
+    indices = np.array([index.get(value, 0) for value in values.ravel()], dtype=np.int32)
+    return indices.reshape(values.shape)
 
 
 class CandidateTower(keras.layers.Layer):
@@ -97,6 +107,7 @@ class CandidateTower(keras.layers.Layer):
         self.id_embeddings = self._table("id", len(names.item_ids), self._initial_ids)
         self.category_embeddings = self._table("category", len(names.categories))
         self.brand_embeddings = self._table("brand", len(names.brands))
+        self.tag_embeddings = self._table("tag", len(names.tags))
         self.price_embeddings = self._table("price", len(names.price_boundaries) + 1)
         self.age_embeddings = self._table("age", AGE_BUCKETS)
         self.text_projection.build((None, self.text_dimension))
@@ -118,9 +129,9 @@ class CandidateTower(keras.layers.Layer):
         """Return candidate embeddings, float [n, dimension].
 
         Args:
-            features: `id`, `category`, `brand`: int32 [n], 0 where unknown; `text_embedding`:
-                float [n, text_dimension]; `price`: float [n], NaN where unknown; `age_days`:
-                float [n], negative where unknown.
+            features: `id`, `category`, `brand`: int32 [n], 0 where unknown; `tags`: int32 [n, k],
+                0 where unknown or none; `text_embedding`: float [n, text_dimension]; `price`:
+                float [n], NaN where unknown; `age_days`: float [n], negative where unknown.
             training: whether to drop ids.
         """
         ids = features["id"]
@@ -132,9 +143,16 @@ class CandidateTower(keras.layers.Layer):
             + self.text_projection(features["text_embedding"])
             + _lookup(self.category_embeddings, features["category"])
             + _lookup(self.brand_embeddings, features["brand"])
+            + self._sum_of_tags(features["tags"])
             + _lookup(self.price_embeddings, self._price_bucket(features["price"]))
             + _lookup(self.age_embeddings, age_bucket(features["age_days"]))
         )
+
+    def _sum_of_tags(self, tags: Any) -> Any:
+        total = tf.reduce_sum(_lookup(self.tag_embeddings, tags), axis=1)
+        # By the square root: an item of many tags is said more of, but not so many times more.
+        count = tf.math.count_nonzero(tags, axis=1, keepdims=True, dtype=total.dtype)
+        return total * tf.math.rsqrt(tf.maximum(count, 1))
 
     def _price_bucket(self, price: Any) -> Any:
         logarithm = tf.math.log1p(tf.maximum(tf.cast(price, tf.float32), 0.0))

@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from trainer.interactions import Interactions
@@ -23,22 +24,54 @@ def epoch_dataset(
 
     def batches() -> Iterator[dict[str, Any]]:
         random = np.random.default_rng([settings.seed, epoch])
-        order = random.permutation(len(windows))
-        for start in range(0, len(order), settings.batch_size):
-            chosen = order[start : start + settings.batch_size]
+        for chosen in batches_of_like_length(windows, settings, random):
             yield _columns(sample_batch(interactions, windows, chosen, settings, random))
 
     signature = {
-        name: tf.TensorSpec([None, *column.shape[1:]], column.dtype)
+        name: tf.TensorSpec([None] * column.ndim, column.dtype)
         for name, column in _columns(_empty_batch(settings)).items()
     }
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
     options = tf.data.Options()
     # Nothing to shard by file: every worker draws its own windows.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    steps = -(-len(windows) // settings.batch_size)
+    steps = num_steps(windows, settings)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
     return dataset.with_options(options).prefetch(2)
+
+
+def batches_of_like_length(
+    windows: Windows, settings: TrainingSettings, random: np.random.Generator
+) -> list[npt.NDArray[np.int64]]:
+    """Return the windows of each step, in random order; every window is in one step.
+
+    Most histories are short and a few are long: beside a long one, a short one would be mostly
+    padding. So the windows of a step are about equally long, and a step asks about as many
+    positions as any other, of few long windows or of many short ones.
+    """
+    lengths = windows.end - windows.start
+    order = np.lexsort((random.random(len(windows)), lengths))
+    asked = np.minimum(np.diff(windows.first_cut), settings.positions_per_window)[order]
+    # Replicas share a step alike where it is a multiple of their number.
+    unit = next(size for size in (8, 4, 2, 1) if size <= settings.batch_size)
+    blocks = np.add.reduceat(asked, np.arange(0, len(asked), unit))
+    steps, before = num_steps(windows, settings), np.cumsum(blocks) - blocks
+    number = np.arange(1, steps)
+    starts = np.searchsorted(before, number * asked.sum() / steps)
+    # However much one block asks, no step is left without any.
+    starts = np.maximum.accumulate(np.maximum(starts - number, 0)) + number
+    starts = np.minimum(starts, len(blocks) - steps + number)
+    parts = np.split(order, starts * unit)
+    shuffled = random.permutation(steps)
+    # The last part alone may be no multiple, and Keras builds the model on the first step.
+    if shuffled[0] == steps - 1:
+        shuffled = shuffled[::-1]
+    return [parts[number] for number in shuffled]
+
+
+def num_steps(windows: Windows, settings: TrainingSettings) -> int:
+    """Return the number of steps of an epoch: of `batch_size` windows each, on average."""
+    return -(-len(windows) // settings.batch_size)
 
 
 def _columns(batch: Batch) -> dict[str, Any]:

@@ -161,6 +161,7 @@ class ServingModule(tf.Module):
         self.ids = _name_table(vocabulary.item_ids)
         self.categories = _name_table(vocabulary.categories)
         self.brands = _name_table(vocabulary.brands)
+        self.tags = _name_table(vocabulary.tags)
         self.event_types = _name_table(model.interactions.event_types)
         self.candidate_ids = tf.Variable(list(candidate_ids), trainable=False)
         self.candidates = tf.Variable(embeddings, trainable=False)
@@ -173,11 +174,18 @@ class ServingModule(tf.Module):
         return {"embeddings": self._embed_texts(texts)}
 
     def encode_candidate(
-        self, item_id: Any, text: Any, category: Any, brand: Any, price: Any, age_days: Any
+        self,
+        item_id: Any,
+        text: Any,
+        category: Any,
+        brand: Any,
+        tags: Any,
+        price: Any,
+        age_days: Any,
     ) -> dict[str, Any]:
         """Embed items, text included."""
         return self.encode_candidate_from_text(
-            item_id, self._embed_texts(text), category, brand, price, age_days
+            item_id, self._embed_texts(text), category, brand, tags, price, age_days
         )
 
     def encode_candidate_from_text(
@@ -186,6 +194,7 @@ class ServingModule(tf.Module):
         text_embedding: Any,
         category: Any,
         brand: Any,
+        tags: Any,
         price: Any,
         age_days: Any,
     ) -> dict[str, Any]:
@@ -195,6 +204,7 @@ class ServingModule(tf.Module):
             "text_embedding": text_embedding,
             "category": self.categories.lookup(category),
             "brand": self.brands.lookup(brand),
+            "tags": self.tags.lookup(tags),
             "price": price,
             "age_days": age_days,
         }
@@ -308,6 +318,7 @@ class ServingModule(tf.Module):
             "item_id": strings,
             "category": strings,
             "brand": strings,
+            "tags": tf.TensorSpec([None, None], tf.string),
             "price": floats,
             "age_days": floats,
         }

@@ -17,7 +17,7 @@ import tensorflow as tf
 from feature_repo.candidate_features import CandidateFeatures, candidate_features
 from feature_repo.schema import microseconds
 from trainer.candidate_tower import CandidateTower, CandidateVocabulary, name_index
-from trainer.dataset import epoch_dataset
+from trainer.dataset import epoch_dataset, num_steps
 from trainer.interactions import Interactions
 from trainer.query_tower import QueryTower
 from trainer.settings import TrainingSettings
@@ -137,7 +137,7 @@ def train(
     if len(windows) == 0:
         raise ValueError("no user acted at two different moments: there is nothing to learn from.")
     keras.utils.set_random_seed(settings.seed)
-    steps = -(-len(windows) // settings.batch_size)
+    steps = num_steps(windows, settings)
     with _precision(settings), open_strategy(settings).scope():
         model = _build_model(interactions, settings, text_tower, text_embeddings, start)
         schedule = keras.optimizers.schedules.CosineDecay(
@@ -240,6 +240,7 @@ def _catalogue_columns(
         "id": np.arange(1, len(interactions.items) + 1, dtype=np.int32),
         "category": name_index(vocabulary.categories, features.category),
         "brand": name_index(vocabulary.brands, features.brand),
+        "tags": name_index(vocabulary.tags, features.tags),
         "price": features.price,
         "published_at": np.array(published, dtype=np.int64),
     }

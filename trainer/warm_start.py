@@ -34,6 +34,7 @@ VOCABULARY = "weights/vocabulary.json"
 ITEM_TABLES = ("candidate_tower/id",)
 CATEGORY_TABLES = ("candidate_tower/category",)
 BRAND_TABLES = ("candidate_tower/brand",)
+TAG_TABLES = ("candidate_tower/tag",)
 EVENT_TYPE_TABLES = ("query_tower/type", "query_tower/type_embeddings")
 """Weights whose row i + 1 is that of name i; row 0 stands for what is unknown."""
 
@@ -68,6 +69,7 @@ class _Vocabulary(BaseModel):
     event_types: tuple[str, ...]
     categories: tuple[str, ...]
     brands: tuple[str, ...]
+    tags: tuple[str, ...]
     price_boundaries: tuple[float, ...]
 
 
@@ -84,6 +86,7 @@ class WarmStart:
     event_types: Sequence[str]
     categories: Sequence[str]
     brands: Sequence[str]
+    tags: Sequence[str]
     price_boundaries: Sequence[float]
     weights: Mapping[str, npt.NDArray[np.float32]]
 
@@ -107,6 +110,7 @@ class WarmStart:
                 event_types=vocabulary.event_types,
                 categories=vocabulary.categories,
                 brands=vocabulary.brands,
+                tags=vocabulary.tags,
                 price_boundaries=vocabulary.price_boundaries,
                 weights=load_file(path / WEIGHTS),
             )
@@ -127,6 +131,7 @@ def write_weights(
         event_types=tuple(event_types),
         categories=tuple(names.categories),
         brands=tuple(names.brands),
+        tags=tuple(names.tags),
         price_boundaries=tuple(names.price_boundaries),
     )
     (folder / WEIGHTS).parent.mkdir()
@@ -141,8 +146,8 @@ def write_weights(
 def carry_over(start: WarmStart, model: TwoTowerModel, event_types: Sequence[str]) -> int:
     """Give `model` the weights of `start`; return how many of its items were known.
 
-    Rows of known items, categories, brands and event types move to where these are now. New ones
-    keep what they were initialised to.
+    Rows of known items, categories, brands, tags and event types move to where these are now. New
+    ones keep what they were initialised to.
 
     Raises:
         ColdStartError: the model has weights that `start` has not, or of another shape.
@@ -152,6 +157,7 @@ def carry_over(start: WarmStart, model: TwoTowerModel, event_types: Sequence[str
         **dict.fromkeys(ITEM_TABLES, (start.item_ids, now.item_ids)),
         **dict.fromkeys(CATEGORY_TABLES, (start.categories, now.categories)),
         **dict.fromkeys(BRAND_TABLES, (start.brands, now.brands)),
+        **dict.fromkeys(TAG_TABLES, (start.tags, now.tags)),
         **dict.fromkeys(EVENT_TYPE_TABLES, (start.event_types, event_types)),
     }
     for variable in model.trainable_variables:

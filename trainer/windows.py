@@ -151,9 +151,13 @@ def sample_batch(
     settings: TrainingSettings,
     random: np.random.Generator,
 ) -> Batch:
-    """Draw positions and labels for the windows `chosen`; a fresh draw every epoch."""
-    num, length = len(chosen), settings.history_length
-    shape = (num, settings.positions_per_window, settings.labels_per_position)
+    """Draw positions and labels for the windows `chosen`; a fresh draw every epoch.
+
+    The columns are as wide as the longest of these windows needs.
+    """
+    num, length = len(chosen), int((windows.end - windows.start)[chosen].max(initial=0))
+    asked = int(np.diff(windows.first_cut)[chosen].max(initial=0))
+    shape = (num, min(asked, settings.positions_per_window), settings.labels_per_position)
     items = np.zeros((num, length), np.int32)
     event_types = np.zeros((num, length), np.int32)
     timestamps = np.zeros((num, length), np.int64)
@@ -199,7 +203,7 @@ def sample_batch(
         labels=labels,
         weights=weights,
         searched=searched,
-        reference_time=timestamps.max(axis=1),
+        reference_time=timestamps.max(axis=1, initial=0),
     )
 
 

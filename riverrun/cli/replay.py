@@ -254,6 +254,7 @@ def _bundle(
     from feature_repo.offline_features import OfflineFeatures
     from riverrun.cli.training_progress import refresh_progress
     from serving.bundle import Bundle, BundleError
+    from trainer.ranking.service import Service
     from trainer.refresh import refresh
 
     period = chosen.period
@@ -269,7 +270,7 @@ def _bundle(
                     period.start,
                     features=OfflineFeatures(folder / "features"),
                     listener=listener,
-                    serving=chosen.replay.serving,
+                    service=Service(chosen.replay.serving, chosen.replay.streaming.co_visitation),
                 ).bundle
             except ValueError as error:
                 raise UserError(f"cannot train on the past: {error}") from error

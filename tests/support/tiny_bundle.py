@@ -142,13 +142,19 @@ class TinyModel(tf.Module):
 
         @tf.function
         def encode_candidate(
-            item_id: Any, text: Any, category: Any, brand: Any, price: Any, age_days: Any
+            item_id: Any, text: Any, category: Any, brand: Any, tags: Any, price: Any, age_days: Any
         ) -> Any:
             return {"embeddings": self.candidate(self.text(text))}
 
         @tf.function
         def encode_candidate_from_text(
-            item_id: Any, text_embedding: Any, category: Any, brand: Any, price: Any, age_days: Any
+            item_id: Any,
+            text_embedding: Any,
+            category: Any,
+            brand: Any,
+            tags: Any,
+            price: Any,
+            age_days: Any,
         ) -> Any:
             return {"embeddings": self.candidate(text_embedding)}
 
@@ -178,7 +184,8 @@ class TinyModel(tf.Module):
             named = {name: spec(given, name) for name, given in specs.items()}
             return function.get_concrete_function(**named)
 
-        item = {"category": texts, "brand": texts, "price": numbers, "age_days": numbers}
+        item = {"category": texts, "brand": texts, "tags": events}
+        item |= {"price": numbers, "age_days": numbers}
         asked = {"item_ids": events, "event_types": events, "timestamps": times}
         return {
             bundles.ENCODE_TEXT: concrete(encode_text, texts=texts),

@@ -104,7 +104,8 @@ def test_candidates_are_those_of_training(model: TrainedModel, exported: Bundle)
     features = candidate_features(tiny.tiny_items(), model.interactions.end)
     strings = {name: getattr(features, name).astype(str) for name in ("item_id", "category")}
     given = {**strings, "brand": features.brand.astype(str)}
-    given |= {"price": features.price, "age_days": features.age_days}
+    given |= {"tags": features.tags.astype(str), "price": features.price}
+    given |= {"age_days": features.age_days}
     texts = features.text.astype(str)
     of_text = call(exported, ENCODE_CANDIDATE, **given, text=texts)["embeddings"]
     np.testing.assert_allclose(of_text, model.candidate_embeddings(), atol=1e-4)
@@ -119,6 +120,7 @@ def test_an_unseen_item_is_embedded_from_its_text(exported: Bundle) -> None:
         "item_id": ["never-seen"] * 2,
         "category": ["unheard-of"] * 2,
         "brand": [""] * 2,
+        "tags": [["unheard-of"]] * 2,
         "price": np.full(2, np.nan, np.float32),
         "age_days": np.full(2, -1.0, np.float32),
     }

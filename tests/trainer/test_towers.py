@@ -1,5 +1,7 @@
 """What the towers may see, and what they do with what they do not know."""
 
+from datetime import UTC, datetime
+
 import trainer  # noqa: F401  (sets what TensorFlow reads when it is first imported)
 
 # isort: split
@@ -8,7 +10,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.candidate_tower import AGE_BUCKETS, CandidateTower, CandidateVocabulary, age_bucket
+from feature_repo.candidate_features import candidate_features
+from feature_repo.schema import Item
+from trainer.candidate_tower import (
+    AGE_BUCKETS,
+    CandidateTower,
+    CandidateVocabulary,
+    age_bucket,
+    name_index,
+)
 from trainer.query_tower import (
     HOUR,
     TIME_BUCKETS,
@@ -160,7 +170,7 @@ def test_age_buckets_grow_with_age_and_0_is_unknown() -> None:
 
 @pytest.fixture
 def candidate_tower() -> CandidateTower:
-    vocabulary = CandidateVocabulary(["a", "b"], ["shoes"], ["acme"], [1.0, 2.0, 3.0])
+    vocabulary = CandidateVocabulary(["a", "b"], ["shoes"], ["acme"], ["red"], [1.0, 2.0, 3.0])
     keras.utils.set_random_seed(0)
     tower = CandidateTower(vocabulary, DIMENSION, text_dimension=4, id_dropout=0.999)
     tower.build()
@@ -168,15 +178,14 @@ def candidate_tower() -> CandidateTower:
 
 
 def item(**changes: float) -> dict[str, tf.Tensor]:
-    known = {"id": 0, "category": 0, "brand": 0, "price": np.nan, "age_days": -1.0, **changes}
-    integers = ("id", "category", "brand")
-    return {
-        "text_embedding": tf.constant([[0.5] * 4]),
-        **{
-            name: tf.constant([value], tf.int32 if name in integers else tf.float32)
-            for name, value in known.items()
-        },
+    known = {"id": 0, "category": 0, "brand": 0, "tags": 0, "price": np.nan, "age_days": -1.0}
+    integers = ("id", "category", "brand", "tags")
+    columns = {
+        name: tf.constant([value], tf.int32 if name in integers else tf.float32)
+        for name, value in (known | changes).items()
     }
+    columns["tags"] = columns["tags"][:, None]
+    return {"text_embedding": tf.constant([[0.5] * 4]), **columns}
 
 
 def test_what_is_unknown_adds_nothing(candidate_tower: CandidateTower) -> None:
@@ -184,9 +193,32 @@ def test_what_is_unknown_adds_nothing(candidate_tower: CandidateTower) -> None:
     np.testing.assert_allclose(candidate_tower(item()), text_alone, rtol=1e-6)
 
 
-@pytest.mark.parametrize("known", ["id", "category", "brand", "price", "age_days"])
+@pytest.mark.parametrize("known", ["id", "category", "brand", "tags", "price", "age_days"])
 def test_what_is_known_adds_something(candidate_tower: CandidateTower, known: str) -> None:
     assert not np.allclose(candidate_tower(item(**{known: 1})), candidate_tower(item()))
+
+
+def test_a_tag_that_one_item_alone_has_is_not_learned() -> None:
+    items = [
+        Item(item_id="a", tags=("red", "rare", "rare")),
+        Item(item_id="b", tags=("red", "round")),
+        Item(item_id="c", tags=("round",)),
+    ]
+    features = candidate_features(items, datetime(2025, 1, 1, tzinfo=UTC))
+    vocabulary = CandidateVocabulary.of(features)
+    assert vocabulary.tags == ["red", "round"]
+    np.testing.assert_array_equal(
+        name_index(vocabulary.tags, features.tags), [[1, 0, 0], [1, 2, 0], [2, 0, 0]]
+    )
+
+
+def test_the_order_of_tags_and_padding_change_nothing(candidate_tower: CandidateTower) -> None:
+    candidate_tower.tag_embeddings.assign(
+        np.random.default_rng(0).normal(size=candidate_tower.tag_embeddings.shape)
+    )
+    one, padded = item(tags=1), item()
+    padded["tags"] = tf.constant([[0, 1, 0]])
+    np.testing.assert_allclose(candidate_tower(one), candidate_tower(padded), rtol=1e-6)
 
 
 def test_ids_are_dropped_in_training_alone(candidate_tower: CandidateTower) -> None:

@@ -131,6 +131,7 @@ def test_rows_move_to_where_their_names_are_now(published: Path) -> None:
     rows_of("candidate_tower/id", list(names.item_ids), list(start.item_ids))
     rows_of("candidate_tower/category", list(names.categories), list(start.categories))
     rows_of("candidate_tower/brand", list(names.brands), list(start.brands))
+    rows_of("candidate_tower/tag", list(names.tags), list(start.tags))
     rows_of("query_tower/type", list(columns.event_types), list(start.event_types))
     rows_of("query_tower/type_embeddings", list(columns.event_types), list(start.event_types))
     assert list(columns.event_types) == ["cart", "view"]

@@ -77,7 +77,9 @@ def test_a_position_lies_in_its_window_and_a_label_was_acted_on(
     windows = make_windows(columns, settings)
     chosen = np.arange(len(windows))
     batch = sample_batch(columns, windows, chosen, settings, np.random.default_rng(0))
-    assert batch.items.shape == (len(windows), settings.history_length)
+    longest = (windows.end - windows.start).max(initial=0)
+    assert batch.items.shape == (len(windows), longest)
+    assert longest <= settings.history_length
     for window in chosen:
         user = columns.user[windows.start[window]]
         start, end = columns.first_event[user : user + 2]

@@ -26,14 +26,20 @@ class Examples:
     """Candidates of many requests.
 
     features: float32 [n, num_features]. labels: float32 [n] in 0..1, what the user did with the
-    item in the future, by its event type's weight over the largest. weights: float32 [n], the same
-    for all candidates of a request.
+    item in the future, by its event type's weight over the largest. weights: float32 [n], of its
+    request, times how many candidates it stands for. sizes: int64 [num_requests], candidates of
+    each, in order.
     """
 
     features: Floats
     labels: Floats
     weights: Floats
-    num_requests: int
+    sizes: npt.NDArray[np.int64]
+
+    @property
+    def num_requests(self) -> int:
+        """How many requests there are candidates of."""
+        return len(self.sizes)
 
     @classmethod
     def joined(cls, parts: Sequence["Examples"]) -> "Examples":
@@ -43,7 +49,7 @@ class Examples:
             np.concatenate([np.empty((0, width), np.float32), *(part.features for part in parts)]),
             np.concatenate([np.empty(0, np.float32), *(part.labels for part in parts)]),
             np.concatenate([np.empty(0, np.float32), *(part.weights for part in parts)]),
-            sum(part.num_requests for part in parts),
+            np.concatenate([np.empty(0, np.int64), *(part.sizes for part in parts)]),
         )
 
 
@@ -73,10 +79,14 @@ def examples_of(
     labels: sparse.csr_array,
     users: npt.NDArray[np.int64],
     queries: Floats | None,
+    negatives: int,
+    random: np.random.Generator,
 ) -> Examples:
     """Ask the shop for candidates for each user, and label them.
 
     queries: float32 [num_users, dimension] of all users of the shop; None asks without.
+    negatives: of candidates that were not acted on, at most so many a request are kept; 0 keeps
+    all. The kept ones weigh as much as all would.
 
     A request of which no candidate was acted on tells nothing, and is left out. The others weigh
     the square root of how many were: who buys much shall count for more, but not for all.
@@ -93,5 +103,12 @@ def examples_of(
             continue
         features = shop.stage.features(pool, SOURCES, context)
         weights = np.full(len(found), np.sqrt(positives), dtype=np.float32)
-        parts.append(Examples(features, found, weights, 1))
+        others = np.flatnonzero(found == 0)
+        if negatives and len(others) > negatives:
+            kept = random.choice(others, negatives, replace=False)
+            weights[kept] *= len(others) / negatives
+            rows = np.sort(np.concatenate([np.flatnonzero(found), kept]))
+            features, found, weights = features[rows], found[rows], weights[rows]
+        sizes = np.array([len(found)])
+        parts.append(Examples(features, found, weights, sizes))
     return Examples.joined(parts)

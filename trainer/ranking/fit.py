@@ -59,6 +59,8 @@ _OF_THE_RANKER = {
     "slices",
     "users_per_slice",
     "min_users",
+    "loss",
+    "negatives",
     "epochs",
     "batch_size",
     "learning_rate",
@@ -133,7 +135,7 @@ def fit_ranker(
         if len(users) > settings.users_per_slice:
             users = random.choice(users, settings.users_per_slice, replace=False)
         queries = newest.queries if number == 0 else None
-        parts.append(examples_of(shop, labels, users, queries))
+        parts.append(examples_of(shop, labels, users, queries, settings.negatives, random))
     examples = Examples.joined(parts)
     if examples.num_requests < settings.min_users:
         return None

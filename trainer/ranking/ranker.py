@@ -11,6 +11,7 @@ from serving.ranking.feature_names import feature_names
 from serving.ranking.ranking import DenseLayer, Ranker
 from serving.ranking.settings import SOURCES
 from trainer.ranking.examples import Examples
+from trainer.ranking.listwise import fit_lists
 from trainer.ranking.settings import RankerSettings
 
 Floats = npt.NDArray[np.float32]
@@ -22,18 +23,19 @@ BOUNDLESS = np.float32(1e30)
 def train_ranker(examples: Examples, settings: RankerSettings, seed: int = 0) -> keras.Model:
     """Return a model from features float32 [n, num_features] to scores float32 [n].
 
-    A candidate's score is the logit of how probably it is acted on: cross-entropy on each
-    candidate by itself, which on validation was better here than a softmax over each list.
+    A candidate's score is the logarithm of how probably it is acted on: learned of each candidate
+    by itself, where the loss is "pointwise"; up to a constant of the list, where it is "listwise".
     """
     keras.utils.set_random_seed(seed)
     model = blank_ranker(settings)
     _adapt(model.get_layer("normalization"), examples.features)
     steps = settings.epochs * -(-len(examples.labels) // settings.batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
-    model.compile(
-        keras.optimizers.AdamW(schedule, weight_decay=1e-4),
-        keras.losses.BinaryCrossentropy(from_logits=True),
-    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-4)
+    if settings.loss == "listwise":
+        fit_lists(model, optimizer, examples, settings, np.random.default_rng(seed))
+        return model
+    model.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True))
     weights = examples.weights / examples.weights.mean()
     model.fit(
         examples.features,

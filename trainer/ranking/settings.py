@@ -1,6 +1,6 @@
 """What can be set about what a bundle ranks by."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,6 +25,10 @@ class RankerSettings(BaseModel):
         the newest, the two-tower, which is trained once, has nothing to say.
     users_per_slice: at most so many users are asked about in each.
     min_users: with fewer who tell anything no ranker is trained.
+    loss: "pointwise" asks of each candidate how probably it is acted on, "listwise" which of a
+        request's candidates is, by a softmax over them.
+    negatives: of the candidates that were not acted on, at most so many a request are learned
+        from, drawn once; 0 takes all.
     event_type_weights: what the ranker shall find, by what a purchase or a view is worth.
     """
 
@@ -44,6 +48,8 @@ class RankerSettings(BaseModel):
     slices: Annotated[int, Field(ge=0, le=24)] = 3
     users_per_slice: Annotated[int, Field(ge=1)] = 4_000
     min_users: Annotated[int, Field(ge=1)] = 100
+    loss: Literal["pointwise", "listwise"] = "pointwise"
+    negatives: Annotated[int, Field(ge=0)] = 0
     epochs: Annotated[int, Field(ge=1)] = 8
     batch_size: Annotated[int, Field(ge=1)] = 4_096
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3

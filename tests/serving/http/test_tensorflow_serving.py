@@ -94,7 +94,8 @@ def test_a_single_input_and_a_single_output_need_no_names(client: TestClient) ->
 
 
 def test_an_unknown_price_is_nan_as_tensorflow_serving_writes_it(client: TestClient) -> None:
-    item = {"item_id": "new", "text": "kettle", "category": "", "brand": "", "age_days": -1}
+    names = {"item_id": "new", "text": "kettle", "category": "", "brand": "", "tags": ["new"]}
+    item = names | {"age_days": -1}
     body = {"signature_name": "encode_candidate", "instances": [item | {"price": float("nan")}]}
     (embedding,) = predicted(client, body)["predictions"]
     assert np.shape(embedding) == (16,)

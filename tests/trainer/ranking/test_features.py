@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -175,18 +175,21 @@ def test_nothing_of_the_slice_is_in_the_features(model: TrainedModel) -> None:
     assert not np.array_equal(found[0][1], found[1][1])
 
 
-def test_a_ranker_learns_which_source_to_trust(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loss", ["pointwise", "listwise"])
+def test_a_ranker_learns_which_source_to_trust(
+    tmp_path: Path, loss: Literal["pointwise", "listwise"]
+) -> None:
     random = np.random.default_rng(0)
     features = random.normal(size=(4_000, len(feature_names(SOURCES)))).astype(np.float32)
     column = feature_names(SOURCES).index("ease.score")
     labels = (features[:, column] > 1).astype(np.float32)
-    weights = np.ones(len(labels), np.float32)
-    settings = RankerSettings(epochs=8, batch_size=256)
-    model = train_ranker(Examples(features, labels, weights, 40), settings)
+    examples = Examples(features, labels, np.ones_like(labels), np.full(40, len(labels) // 40))
+    settings = RankerSettings(epochs=8, batch_size=256, loss=loss)
+    model = train_ranker(examples, settings)
     scores = as_ranker(model).score(features)
     np.testing.assert_allclose(scores, model(features, training=False), atol=1e-4)
     assert scores[labels > 0].mean() > scores[labels == 0].mean() + 2
-    again = as_ranker(train_ranker(Examples(features, labels, weights, 40), settings))
+    again = as_ranker(train_ranker(examples, settings))
     np.testing.assert_allclose(again.score(features), scores, atol=1e-3)
     write_ranker(model, tmp_path / "ranker.safetensors")
     read = as_ranker(read_ranker(tmp_path / "ranker.safetensors", settings))
@@ -201,7 +204,9 @@ def test_a_feature_that_never_varied_says_nothing(tmp_path: Path) -> None:
     features = random.normal(size=(1_000, len(names))).astype(np.float32)
     features[:, silent] = 0.3
     labels = (features[:, names.index("ease.score")] > 1).astype(np.float32)
-    examples = Examples(features, labels, np.ones(len(labels), np.float32), 10)
+    examples = Examples(
+        features, labels, np.ones(len(labels), np.float32), np.full(10, len(labels) // 10)
+    )
     settings = RankerSettings(epochs=1, batch_size=256)
     model = train_ranker(examples, settings)
     expected = as_ranker(model).score(features)
@@ -221,9 +226,9 @@ def test_who_is_judged_teaches_nothing_and_too_few_teach_no_ranker(model: Traine
     nothing_known = np.zeros((len(past.user_ids), 4), np.float32)
 
     def fitted(judged: set[str], **changes: Any) -> object:
-        newest = Newest(nothing_known, np.zeros((len(past.items), 4), np.float32), judged)
         settings = SETTINGS.model_copy(update=changes)
         texts = tiny.tiny_text_embeddings()
+        newest = Newest(nothing_known, np.zeros((len(past.items), 4), np.float32), judged)
         return fit_ranker(
             [split],
             newest,
