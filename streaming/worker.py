@@ -196,6 +196,8 @@ class Worker:
         stored = positions_of(self._state)
         for source, offset in committed.items():
             before = self._positions.get(source, offset)
+            # What another worker may have committed since must not go back.
+            self._uncommitted.pop(source, None)
             if source in stored:
                 self._positions[source] = stored[source]
             elif before is not None:

@@ -103,3 +103,28 @@ def test_a_worker_whose_servers_are_gone_stops_in_time_and_loses_nothing(
     assert {row[0] for row in state["events"]} == happened
     counted = sum(sum(each.week) for each in state["statistics"].values())
     assert 0.9 * NUMBER_OF_EVENTS < counted <= NUMBER_OF_EVENTS
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_a_worker_without_a_broker_stops_in_time(
+    shop: KafkaShop, servers: dict[str, KafkaServer | RedisServer], how: str
+) -> None:
+    send(shop, range(NUMBER_OF_EVENTS))
+    with (shop.home / "stream.log").open("wb") as output:
+        worker = subprocess.Popen(shop.command("stream"), stdout=output, stderr=output)
+    kafka = servers["kafka"]
+    try:
+        wait_until(lambda: shop.reached() >= NUMBER_OF_EVENTS, "the worker commits nothing")
+        shop.log.close()
+        kafka.kill() if how == "killed" else kafka.freeze()
+        time.sleep(1.0)
+        worker.send_signal(signal.SIGTERM)
+        status = worker.wait(STOP_SECONDS)
+    finally:
+        worker.kill()
+        worker.wait()
+        kafka.start() if how == "killed" else kafka.thaw()
+    said = (shop.home / "stream.log").read_text()
+    # Nothing was left to be done, but who reads the log may still wait for it.
+    assert status in (0, 1), said
+    assert "Traceback" not in said
