@@ -110,7 +110,7 @@ def test_the_objective_is_the_list_as_a_whole_as_a_refresh_judges_it(file: Path)
 
 
 def planted(better: float, confirmed: float) -> Any:
-    def answers(self: Any, settings: Any, queries: Any, candidates: Any) -> Answers:
+    def answers(self: Any, settings: Any, newest: Any) -> Answers:
         gains = settings.ranking.ease_days != 60.0
         return Answers([0.1 + better * gains] * 8, [0.1 + confirmed * gains] * 8)
 
