@@ -75,7 +75,8 @@ def _check_restored(saved_model: Path) -> None:
     """
     for graph in _meta_graphs(saved_model):
         nodes = {node.name: node for node in graph.graph_def.node}
-        restored = set(nodes[graph.saver_def.restore_op_name].input)
+        restore = nodes.get(graph.saver_def.restore_op_name)
+        restored = set() if restore is None else set(restore.input)
         for node in nodes.values():
             if node.op == "VarHandleOp" and node.name not in restored:
                 raise BundleError(
