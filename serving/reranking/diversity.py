@@ -48,7 +48,7 @@ class MarginalRelevance:
         likeness = dot_products(self._embeddings, self._embeddings[candidate])
         category = self._categories[candidate]
         if category != NO_GROUP:
-            likeness[self._categories == category] += SAME_CATEGORY
+            likeness += (self._categories == category) * np.float32(SAME_CATEGORY)
         np.minimum(self._gains, -likeness, out=self._gains)
 
 
@@ -86,7 +86,8 @@ class DeterminantalGain:
         # In place: a list of 20 does this 20 times, and has a millisecond for all.
         np.add(dot_products(self._embeddings, self._embeddings[candidate]), 1.0, out=row)
         row *= 0.5
-        row[self._categories != self._categories[candidate]] *= OTHER_CATEGORY
+        same = self._categories == self._categories[candidate]
+        row *= np.where(same, np.float32(1), np.float32(OTHER_CATEGORY))
         before = self._factor[: self._chosen]
         row -= np.einsum("kn,k->n", before, before[:, candidate])
         row /= np.sqrt(self._variance[candidate])
