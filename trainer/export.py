@@ -29,7 +29,16 @@ from trainer.warm_start import write_weights
 from trainer.warmup import write_warmup
 
 TOP_K = 100
-PARTS = ("weights", "ids", "categories", "brands", "event_types", "candidate_ids", "candidates")
+PARTS = (
+    "weights",
+    "ids",
+    "categories",
+    "brands",
+    "tags",
+    "event_types",
+    "candidate_ids",
+    "candidates",
+)
 """Attributes of `ServingModule` that its functions read, ScaNN's searcher apart."""
 BRUTE_FORCE_BELOW = 20_000
 """Up to so many candidates the SavedModel scores all of them; above, ScaNN's op searches."""

@@ -272,7 +272,7 @@ def _fingerprint(
         settings.model_dump(mode="json"),
         start.version if start else None,
         interactions.event_types,
-        [names.item_ids, names.categories, names.brands, names.price_boundaries],
+        [names.item_ids, names.categories, names.brands, names.tags, names.price_boundaries],
     ]
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()
 
