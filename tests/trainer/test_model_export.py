@@ -87,7 +87,8 @@ def inputs(model: TrainedModel, ranker: keras.Model) -> Arrays:
     query = {"item_ids": names[columns.item[rows]], "query_text": np.full(len(USERS), "")}
     features = candidate_features(items, columns.end)
     item = {
-        name: getattr(features, name).astype(str) for name in ("item_id", "category", "brand", "tags")
+        name: getattr(features, name).astype(str)
+        for name in ("item_id", "category", "brand", "tags")
     } | {"price": features.price, "age_days": features.age_days}
     texts = features.text.astype(str)
     columns_of_features = ranker.input_shape[-1]
