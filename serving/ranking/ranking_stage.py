@@ -83,7 +83,6 @@ class RankingStage:
         settings: ServingSettings,
     ) -> None:
         self._settings = settings.ranking
-        self._pool_size = settings.pool_size
         self._source_size = settings.ranking.source_size
         self._weights = {str(name): weight for name, weight in settings.ranking.weights.items()}
         self._trending = trending
@@ -163,10 +162,11 @@ class RankingStage:
         return dict(zip(rows.tolist(), found, strict=True))
 
     def _pool(self, context: Context, sources: Sequence[CandidateSource]) -> Pool:
-        sizes = {self.two_tower.name: self._pool_size}
         return Pool.of(
             {
-                source.name: source.propose(context, sizes.get(source.name, self._source_size))
+                source.name: self.two_tower.nearest(context)
+                if source is self.two_tower
+                else source.propose(context, self._source_size)
                 for source in sources
             },
             context,
