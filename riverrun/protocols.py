@@ -128,6 +128,18 @@ def _sequence_baselines() -> dict[str, Sequence[FitScorer]]:
     }
 
 
+def _leave_one_out(settings: TrainingSettings) -> EvaluationProtocol:
+    """Return the protocol of the sequential papers: each user's last event is asked for."""
+    return EvaluationProtocol(
+        lambda data: leave_one_out_split(data.events, data.items, held_out=2),
+        lambda data: leave_one_out_split(data.events, data.items, held_out=1),
+        _sequence_baselines(),
+        _earlier_last_events,
+        lambda data: last_events_period(data.events, data.items),
+        settings,
+    )
+
+
 PROTOCOLS = {
     "online-retail": EvaluationProtocol(
         lambda data: temporal_split(data.events, data.items, VALIDATION, TEST),
@@ -138,12 +150,7 @@ PROTOCOLS = {
         everyone_validation=lambda data: everyone_split(data.events, data.items, VALIDATION, TEST),
         everyone_test=lambda data: everyone_split(data.events, data.items, TEST),
     ),
-    "sequences": EvaluationProtocol(
-        lambda data: leave_one_out_split(data.events, data.items, held_out=2),
-        lambda data: leave_one_out_split(data.events, data.items, held_out=1),
-        _sequence_baselines(),
-        _earlier_last_events,
-        lambda data: last_events_period(data.events, data.items),
+    "sequences": _leave_one_out(
         # A click stream: what comes next is the question, and order matters.
         TrainingSettings(
             horizon_days=0.0,
@@ -178,12 +185,7 @@ PROTOCOLS = {
     # The protocol of the sequential papers. Times are those at which somebody rated many films in
     # a row: minutes apart, they say nothing of how dated a rating is. Settings are those of the
     # sequences above where they mean the same; no film was rated to choose them.
-    "movielens": EvaluationProtocol(
-        lambda data: leave_one_out_split(data.events, data.items, held_out=2),
-        lambda data: leave_one_out_split(data.events, data.items, held_out=1),
-        _sequence_baselines(),
-        _earlier_last_events,
-        lambda data: last_events_period(data.events, data.items),
+    "movielens": _leave_one_out(
         TrainingSettings(
             horizon_days=0.0,
             labels_per_position=1,

@@ -4,11 +4,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from feature_repo.co_visitation_settings import CoVisitationSettings
+from feature_repo.co_visitation_settings import CoVisitationSettings, Weight
 from feature_repo.schema import EventType
 from streaming.kafka_settings import KafkaSettings
-
-Weight = Annotated[float, Field(ge=0)]
 
 
 class FoldInSettings(BaseModel):

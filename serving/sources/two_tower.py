@@ -25,12 +25,7 @@ class TwoTowerSource:
 
     def propose(self, context: Context, count: int) -> Candidates:
         """Return up to `count` of the allowed rows by dot product."""
-        if context.query is None:
-            return NOTHING
-        if context.model.index.is_exact or self._is_selective(context):
-            return self._exact(context, context.query, count)
-        rows, scores = self._pool(context, context.query)
-        return self._with_rest(context, context.query, rows, scores, count)
+        return self._candidates(context, count, enough=count)
 
     def nearest(self, context: Context) -> Candidates:
         """Return the index's first `pool_size`, as far as they are allowed.
@@ -40,14 +35,7 @@ class TwoTowerSource:
         done.
         """
         size = self._settings.pool_size
-        if context.query is None:
-            return NOTHING
-        if context.model.index.is_exact or self._is_selective(context):
-            return self._exact(context, context.query, size)
-        rows, scores = self._pool(context, context.query)
-        if 2 * len(rows) < size:
-            return self._with_rest(context, context.query, rows, scores, size)
-        return Candidates(rows, scores, partial(self.score_of, context))
+        return self._candidates(context, size, enough=size / 2)
 
     def score_of(self, context: Context, rows: Rows) -> Scores:
         """Return dot products float32 [len(rows)]; 0 without a query or an embedding."""
@@ -55,20 +43,21 @@ class TwoTowerSource:
             return no_scores(rows)
         return dot_products(context.model.table.embeddings_of_rows(rows)[0], context.query)
 
-    def _exact(self, context: Context, query: Scores, count: int) -> Candidates:
-        rows, scores = context.model.table.score(query, context.allowed, count)
-        return Candidates(rows, scores, partial(self.score_of, context))
-
-    def _with_rest(
-        self, context: Context, query: Scores, rows: Rows, scores: Scores, count: int
-    ) -> Candidates:
-        """Return `rows` and behind them the best of all others, `count` in all."""
-        if len(rows) < count:
-            rest = context.allowed.copy()
-            rest[rows] = False
-            more, their_scores = context.model.table.score(query, rest, count - len(rows))
-            rows = np.concatenate([rows, more])
-            scores = np.concatenate([scores, their_scores])
+    def _candidates(self, context: Context, count: int, enough: float) -> Candidates:
+        """Return up to `count`; those that the index has alone, where they are `enough`."""
+        if context.query is None:
+            return NOTHING
+        table = context.model.table
+        if context.model.index.is_exact or self._is_selective(context):
+            rows, scores = table.score(context.query, context.allowed, count)
+        else:
+            rows, scores = self._pool(context, context.query)
+            if len(rows) < enough:
+                rest = context.allowed.copy()
+                rest[rows] = False
+                more, their_scores = table.score(context.query, rest, count - len(rows))
+                rows = np.concatenate([rows, more])
+                scores = np.concatenate([scores, their_scores])
         return Candidates(rows[:count], scores[:count], partial(self.score_of, context))
 
     def _is_selective(self, context: Context) -> bool:
