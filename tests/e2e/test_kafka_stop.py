@@ -64,20 +64,25 @@ def send(shop: KafkaShop, numbers: range) -> None:
     shop.log.append(EVENTS, messages)
 
 
-@pytest.mark.parametrize(
-    "done",
-    [{"kafka": "killed", "redis": "frozen"}, {"kafka": "frozen", "redis": "killed"}],
-    ids=str,
-)
-def test_a_worker_whose_servers_are_gone_stops_in_time_and_loses_nothing(
-    shop: KafkaShop, servers: dict[str, KafkaServer | RedisServer], done: dict[str, str]
-) -> None:
-    send(shop, range(NUMBER_OF_EVENTS // 2))
+def stopped(
+    shop: KafkaShop,
+    servers: dict[str, KafkaServer | RedisServer],
+    done: dict[str, str],
+    *,
+    seen: range,
+    unseen: range,
+) -> tuple[int, str]:
+    """Stop a worker after `done` was done to servers; return its status and what it has said.
+
+    seen: events that it has committed before; unseen: those that came just before the stop.
+    """
+    send(shop, seen)
     with (shop.home / "stream.log").open("wb") as output:
         worker = subprocess.Popen(shop.command("stream"), stdout=output, stderr=output)
     try:
-        wait_until(lambda: shop.reached() >= NUMBER_OF_EVENTS // 2, "the worker commits nothing")
-        send(shop, range(NUMBER_OF_EVENTS // 2, NUMBER_OF_EVENTS))
+        wait_until(lambda: shop.reached() >= len(seen), "the worker commits nothing")
+        if unseen:
+            send(shop, unseen)
         shop.log.close()
         for name, how in done.items():
             servers[name].kill() if how == "killed" else servers[name].freeze()
@@ -87,9 +92,21 @@ def test_a_worker_whose_servers_are_gone_stops_in_time_and_loses_nothing(
     finally:
         worker.kill()
         worker.wait()
-    said = (shop.home / "stream.log").read_text()
-    for name, how in done.items():
-        servers[name].start() if how == "killed" else servers[name].thaw()
+        for name, how in done.items():
+            servers[name].start() if how == "killed" else servers[name].thaw()
+    return status, (shop.home / "stream.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "done",
+    [{"kafka": "killed", "redis": "frozen"}, {"kafka": "frozen", "redis": "killed"}],
+    ids=str,
+)
+def test_a_worker_whose_servers_are_gone_stops_in_time_and_loses_nothing(
+    shop: KafkaShop, servers: dict[str, KafkaServer | RedisServer], done: dict[str, str]
+) -> None:
+    half = NUMBER_OF_EVENTS // 2
+    status, said = stopped(shop, servers, done, seen=range(half), unseen=range(half, 2 * half))
     assert status == 1, said
     assert "Nothing is lost" in said
     assert "Traceback" not in said
@@ -109,22 +126,8 @@ def test_a_worker_whose_servers_are_gone_stops_in_time_and_loses_nothing(
 def test_a_worker_without_a_broker_stops_in_time(
     shop: KafkaShop, servers: dict[str, KafkaServer | RedisServer], how: str
 ) -> None:
-    send(shop, range(NUMBER_OF_EVENTS))
-    with (shop.home / "stream.log").open("wb") as output:
-        worker = subprocess.Popen(shop.command("stream"), stdout=output, stderr=output)
-    kafka = servers["kafka"]
-    try:
-        wait_until(lambda: shop.reached() >= NUMBER_OF_EVENTS, "the worker commits nothing")
-        shop.log.close()
-        kafka.kill() if how == "killed" else kafka.freeze()
-        time.sleep(1.0)
-        worker.send_signal(signal.SIGTERM)
-        status = worker.wait(STOP_SECONDS)
-    finally:
-        worker.kill()
-        worker.wait()
-        kafka.start() if how == "killed" else kafka.thaw()
-    said = (shop.home / "stream.log").read_text()
+    every = range(NUMBER_OF_EVENTS)
+    status, said = stopped(shop, servers, {"kafka": how}, seen=every, unseen=range(0))
     # Nothing was left to be done, but who reads the log may still wait for it.
     assert status in (0, 1), said
     assert "Traceback" not in said

@@ -25,7 +25,9 @@ import tensorflow as tf
 from feature_repo.schema import Item
 from trainer.interactions import Interactions
 from trainer.settings import TextSettings, TrainingSettings
-from trainer.text_tower import TextTower
+from trainer.text_tower import TextTower, embed_texts
+from trainer.train import TrainedModel, train
+from trainer.windows import make_windows
 
 NUM_ITEMS = 20
 # Not that of all-MiniLM-L6-v2: any BERT will do.
@@ -121,10 +123,15 @@ def tiny_text_tower(lora_rank: int = 0) -> TextTower:
     return TextTower(backbone, tokenizer, 16, name="text_tower")
 
 
-def main(strategy: str, losses: Path) -> None:
-    from trainer.train import train
-    from trainer.windows import make_windows
+def tiny_model(**changes: Any) -> TrainedModel:
+    """Return a model of `tiny_interactions`; changes: of `tiny_settings`."""
+    tower, settings = tiny_text_tower(), tiny_settings(**changes)
+    texts = embed_texts(tower, [item.text for item in tiny_items()], 8)
+    columns = tiny_interactions()
+    return train(columns, make_windows(columns, settings), settings, tower, texts)
 
+
+def main(strategy: str, losses: Path) -> None:
     devices = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
     settings = tiny_settings(strategy=strategy)

@@ -14,18 +14,12 @@ from tests.support import tiny_training as tiny
 from trainer.bundle_scorer import BundleScorer
 from trainer.export import export_bundle
 from trainer.judging import two_tower_scorer
-from trainer.text_tower import embed_texts
-from trainer.train import train
-from trainer.windows import make_windows
 
 pytestmark = pytest.mark.slow
 
 
 def test_a_bundle_scores_as_the_model_it_was_made_of(tmp_path: Path) -> None:
-    tower, items = tiny.tiny_text_tower(), tiny.tiny_items()
-    texts = embed_texts(tower, [item.text for item in items], 8)
-    columns, settings = tiny.tiny_interactions(), tiny.tiny_settings(epochs=1)
-    model = train(columns, make_windows(columns, settings), settings, tower, texts)
+    model = tiny.tiny_model(epochs=1)
     bundle = Bundle.load(export_bundle(model, tmp_path, datetime(2026, 1, 2, tzinfo=UTC)))
     users = np.array([3, 0, 7])
     expected = two_tower_scorer(model).score(users)
@@ -34,7 +28,7 @@ def test_a_bundle_scores_as_the_model_it_was_made_of(tmp_path: Path) -> None:
 
     # An item that came after the bundle is ranked too, and moves nobody else.
     newcomer = Item(item_id="new", title="lamp 3", price=2.0)
-    later = replace(model.interactions, items=[*items, newcomer])
+    later = replace(model.interactions, items=[*tiny.tiny_items(), newcomer])
     scores = BundleScorer(bundle, later, TextEmbeddingCache()).score(users)
     np.testing.assert_allclose(scores[:, :-1], expected, rtol=1e-4, atol=1e-5)
     assert np.isfinite(scores[:, -1]).all()

@@ -1,36 +1,25 @@
 """Every window is asked once an epoch, beside others of about its length."""
 
 import itertools
-from datetime import timedelta
 
 import numpy as np
-import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.tiny_bundle import CREATED_AT, tiny_items
+from tests.support.few_events import ITEMS, frame
 from trainer.dataset import batches_of_like_length, num_steps
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
 from trainer.windows import Windows, make_windows
 
-ITEMS = tiny_items(5)
-
 
 def windows_of(lengths: list[int], settings: TrainingSettings) -> Windows:
-    rows = [
-        {
-            "event_id": f"e{user}-{number}",
-            "user_id": f"u{user:03}",
-            "item_id": f"i{number % 5}",
-            "event_type": "view",
-            "timestamp": CREATED_AT + timedelta(days=number),
-        }
+    events = [
+        (user, number % len(ITEMS), 24 * number)
         for user, length in enumerate(lengths)
         for number in range(length)
     ]
-    frame = pl.DataFrame(rows, schema_overrides={"timestamp": pl.Datetime("us", "UTC")})
-    return make_windows(Interactions.from_frame(frame, ITEMS), settings)
+    return make_windows(Interactions.from_frame(frame(events), ITEMS), settings)
 
 
 @given(

@@ -24,10 +24,8 @@ from serving.prediction.served_signature import ServedSignature
 from serving.settings import BatchingSettings
 from tests.support import tiny_training as tiny
 from trainer.export import export_bundle
-from trainer.text_tower import embed_texts
-from trainer.train import TrainedModel, train
+from trainer.train import TrainedModel
 from trainer.warmup import FILE
-from trainer.windows import make_windows
 
 pytestmark = pytest.mark.slow
 
@@ -36,11 +34,7 @@ USERS = np.arange(5)
 
 @pytest.fixture(scope="module")
 def model() -> TrainedModel:
-    tower, items = tiny.tiny_text_tower(), tiny.tiny_items()
-    texts = embed_texts(tower, [item.text for item in items], 8)
-    settings = tiny.tiny_settings(epochs=4, learning_rate=1e-2)
-    columns = tiny.tiny_interactions()
-    return train(columns, make_windows(columns, settings), settings, tower, texts)
+    return tiny.tiny_model(epochs=4, learning_rate=1e-2)
 
 
 @pytest.fixture(scope="module")

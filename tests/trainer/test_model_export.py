@@ -36,9 +36,8 @@ from trainer.model_export import _check_restored, custom_ops_of, export_model, o
 from trainer.ranking.ranker import blank_ranker
 from trainer.ranking.settings import RankerSettings
 from trainer.text_tower import embed_texts
-from trainer.train import TrainedModel, train
+from trainer.train import TrainedModel
 from trainer.warmup import FILE
-from trainer.windows import make_windows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -50,11 +49,7 @@ Arrays = Mapping[str, np.ndarray]
 
 @pytest.fixture(scope="module")
 def model() -> TrainedModel:
-    tower, items = tiny.tiny_text_tower(), tiny.tiny_items()
-    texts = embed_texts(tower, [item.text for item in items], 8)
-    settings = tiny.tiny_settings(epochs=2, learning_rate=1e-2)
-    columns = tiny.tiny_interactions()
-    return train(columns, make_windows(columns, settings), settings, tower, texts)
+    return tiny.tiny_model(epochs=2, learning_rate=1e-2)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.schema import Item
+from tests.support.few_events import frame
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
 from trainer.windows import DAY, make_windows, sample_batch
@@ -29,18 +30,7 @@ SETTINGS = st.builds(
 
 
 def interactions_of(history: list[tuple[int, int, int]]) -> Interactions:
-    rows = [
-        {
-            "event_id": f"e{number}",
-            "user_id": f"u{user}",
-            "item_id": f"i{item}",
-            "event_type": "view",
-            "timestamp": START + timedelta(hours=hour),
-        }
-        for number, (user, item, hour) in enumerate(history)
-    ]
-    frame = pl.DataFrame(rows, schema_overrides={"timestamp": pl.Datetime("us", "UTC")})
-    return Interactions.from_frame(frame, ITEMS)
+    return Interactions.from_frame(frame(history), ITEMS)
 
 
 @given(HISTORIES, SETTINGS)
