@@ -34,7 +34,8 @@ class WarmStartSettings(BaseModel):
     days: learn from the newest so many days of events alone, with the histories before them; 0
         learns from all.
     min_users: so many must have acted since the newest event that the bundle learned from. What
-        it has seen it cannot be judged by: where there are fewer, the start is cold.
+        it has seen it cannot be judged by: where there are fewer, the start is cold. Half of them
+        judge, and `ranking.min_users` of the others are to teach the ranker.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,7 +44,7 @@ class WarmStartSettings(BaseModel):
     epochs: Annotated[int, Field(ge=1)] = 3
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     days: Annotated[float, Field(ge=0)] = 0.0
-    min_users: Annotated[int, Field(ge=1)] = 100
+    min_users: Annotated[int, Field(ge=1)] = 250
 
 
 class TrainingSettings(BaseModel):

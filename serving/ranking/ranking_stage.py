@@ -200,9 +200,14 @@ class RankingStage:
         return model.ranking.ranker if model.ranking and self._settings.learned else None
 
     def _score(self, pool: Pool, context: Context) -> Scores:
-        settings, ranker = self._settings, self._ranker(context.model)
+        ranker = self._ranker(context.model)
         if ranker is not None:
             return ranker.score(self.features(pool, ranker.sources, context))
+        return self.fused(pool)
+
+    def fused(self, pool: Pool) -> Scores:
+        """Return the scores of the pool, float32 [n], by the fusion, which needs no ranker."""
+        settings = self._settings
         rows_of = {name: each.rows for name, each in pool.proposals.items()}
         if settings.fusion == "voting":
             return _logarithms(votes(pool.rows, rows_of, self._weights))

@@ -27,19 +27,32 @@ class Examples:
 
     features: float32 [n, num_features]. labels: float32 [n] in 0..1, what the user did with the
     item in the future, by its event type's weight over the largest. weights: float32 [n], of its
-    request, times how many candidates it stands for. sizes: int64 [num_requests], candidates of
-    each, in order.
+    request, times how many candidates it stands for. fused: float32 [n], the score that the
+    fusion, which needs no ranker, gives it. sizes: int64 [num_requests], candidates of each, in
+    order.
     """
 
     features: Floats
     labels: Floats
     weights: Floats
+    fused: Floats
     sizes: npt.NDArray[np.int64]
 
     @property
     def num_requests(self) -> int:
         """How many requests there are candidates of."""
         return len(self.sizes)
+
+    def of(self, requests: npt.NDArray[np.int64]) -> "Examples":
+        """Return the candidates of these requests, int64 [m], ascending."""
+        kept = np.isin(np.repeat(np.arange(self.num_requests), self.sizes), requests)
+        return Examples(
+            self.features[kept],
+            self.labels[kept],
+            self.weights[kept],
+            self.fused[kept],
+            self.sizes[requests],
+        )
 
     @classmethod
     def joined(cls, parts: Sequence["Examples"]) -> "Examples":
@@ -49,6 +62,7 @@ class Examples:
             np.concatenate([np.empty((0, width), np.float32), *(part.features for part in parts)]),
             np.concatenate([np.empty(0, np.float32), *(part.labels for part in parts)]),
             np.concatenate([np.empty(0, np.float32), *(part.weights for part in parts)]),
+            np.concatenate([np.empty(0, np.float32), *(part.fused for part in parts)]),
             np.concatenate([np.empty(0, np.int64), *(part.sizes for part in parts)]),
         )
 
@@ -102,13 +116,14 @@ def examples_of(
         if not (positives := np.count_nonzero(found)):
             continue
         features = shop.stage.features(pool, SOURCES, context)
+        fused = shop.stage.fused(pool)
         weights = np.full(len(found), np.sqrt(positives), dtype=np.float32)
         others = np.flatnonzero(found == 0)
         if negatives and len(others) > negatives:
             kept = random.choice(others, negatives, replace=False)
             weights[kept] *= len(others) / negatives
             rows = np.sort(np.concatenate([np.flatnonzero(found), kept]))
-            features, found, weights = features[rows], found[rows], weights[rows]
-        sizes = np.array([len(found)])
-        parts.append(Examples(features, found, weights, sizes))
+            features, found = features[rows], found[rows]
+            weights, fused = weights[rows], fused[rows]
+        parts.append(Examples(features, found, weights, fused, np.array([len(found)])))
     return Examples.joined(parts)

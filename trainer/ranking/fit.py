@@ -18,11 +18,15 @@ from trainer.ranking.ranker import train_ranker
 from trainer.ranking.service import Service
 from trainer.ranking.settings import RankerSettings
 from trainer.ranking.tables import ease_table, item_signals, text_table, transitions_table
+from trainer.ranking.trial import ranks_better_than_fusion
 from trainer.tasks import Split
 
 Floats = npt.NDArray[np.float32]
 TextEmbeddingsOf = Callable[[Sequence[Item]], Floats]
 """From items to the embeddings of their texts, float32 [len(items), n]."""
+
+TRIED_BELOW = 400
+"""With fewer requests of the newest slice a ranker is tried first: to learn costs little then."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +112,8 @@ def fit_ranker(
     In each, tables, signals and statistics are of its past, and the labels of its future. Only
     in the newest does the two-tower, which is trained once, have a say: in the others it says 0
     of everything, as where it is switched off. Returns None where fewer than `min_users` requests
-    tell anything.
+    of the newest tell anything: a ranker that has hardly heard the two-tower would not hear it.
+    Where hardly more do, it must also rank better than the fusion that serves without it.
 
     sources: those that propose and score; by default all, so that each may be switched off later.
     """
@@ -136,7 +141,12 @@ def fit_ranker(
             users = random.choice(users, settings.users_per_slice, replace=False)
         queries = newest.queries if number == 0 else None
         parts.append(examples_of(shop, labels, users, queries, settings.negatives, random))
-    examples = Examples.joined(parts)
-    if examples.num_requests < settings.min_users:
+        if parts[0].num_requests < settings.min_users:
+            return None
+    if not parts:
         return None
-    return train_ranker(examples, settings, seed)
+    if parts[0].num_requests < TRIED_BELOW and not ranks_better_than_fusion(
+        parts[0], parts[1:], settings, seed
+    ):
+        return None
+    return train_ranker(Examples.joined(parts), settings, seed)

@@ -24,7 +24,7 @@ class RankerSettings(BaseModel):
         which is held out, or from so many last events of each user; 0 trains none. From before
         the newest, the two-tower, which is trained once, has nothing to say.
     users_per_slice: at most so many users are asked about in each.
-    min_users: with fewer who tell anything no ranker is trained.
+    min_users: with fewer of whom the newest slice tells anything no ranker is trained.
     loss: "pointwise" asks of each candidate how probably it is acted on, "listwise" which of a
         request's candidates is, by a softmax over them.
     negatives: of the candidates that were not acted on, at most so many a request are learned

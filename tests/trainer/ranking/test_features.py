@@ -1,5 +1,6 @@
 """The features of training are those of serving, and nothing later gets into them."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +43,7 @@ from trainer.ranking.ranker import (
 )
 from trainer.ranking.service import Service
 from trainer.ranking.settings import RankerSettings
+from trainer.ranking.trial import ranks_better_than_fusion
 from trainer.tasks import temporal_split
 from trainer.train import TrainedModel, train
 from trainer.windows import make_windows
@@ -183,7 +185,7 @@ def test_a_ranker_learns_which_source_to_trust(
     features = random.normal(size=(4_000, len(feature_names(SOURCES)))).astype(np.float32)
     column = feature_names(SOURCES).index("ease.score")
     labels = (features[:, column] > 1).astype(np.float32)
-    examples = Examples(features, labels, np.ones_like(labels), np.full(40, len(labels) // 40))
+    examples = _examples(features, labels, 40)
     settings = RankerSettings(epochs=8, batch_size=256, loss=loss)
     model = train_ranker(examples, settings)
     scores = as_ranker(model).score(features)
@@ -204,9 +206,7 @@ def test_a_feature_that_never_varied_says_nothing(tmp_path: Path) -> None:
     features = random.normal(size=(1_000, len(names))).astype(np.float32)
     features[:, silent] = 0.3
     labels = (features[:, names.index("ease.score")] > 1).astype(np.float32)
-    examples = Examples(
-        features, labels, np.ones(len(labels), np.float32), np.full(10, len(labels) // 10)
-    )
+    examples = _examples(features, labels, 10)
     settings = RankerSettings(epochs=1, batch_size=256)
     model = train_ranker(examples, settings)
     expected = as_ranker(model).score(features)
@@ -226,11 +226,11 @@ def test_who_is_judged_teaches_nothing_and_too_few_teach_no_ranker(model: Traine
     nothing_known = np.zeros((len(past.user_ids), 4), np.float32)
 
     def fitted(judged: set[str], **changes: Any) -> object:
-        settings = SETTINGS.model_copy(update=changes)
+        settings = SETTINGS.model_copy(update={"slices": 1, **changes})
         texts = tiny.tiny_text_embeddings()
         newest = Newest(nothing_known, np.zeros((len(past.items), 4), np.float32), judged)
         return fit_ranker(
-            [split],
+            [split] * settings.slices,
             newest,
             FittedTables(lambda items: texts[: len(items)]),
             settings,
@@ -241,6 +241,41 @@ def test_who_is_judged_teaches_nothing_and_too_few_teach_no_ranker(model: Traine
     assert fitted(set()) is not None
     assert fitted(set(past.user_ids)) is None
     assert fitted(set(), min_users=1_000) is None
+    # Slices before the newest never heard the two-tower: alone they teach no ranker.
+    assert fitted(set(past.user_ids), slices=2) is None
+
+
+def _examples(features: np.ndarray, labels: np.ndarray, num_requests: int) -> Examples:
+    """Return examples of requests of one size, all of one weight, that the fusion cannot order."""
+    ones = np.ones(len(labels), np.float32)
+    sizes = np.full(num_requests, len(labels) // num_requests)
+    return Examples(features, labels, ones, np.zeros_like(ones), sizes)
+
+
+def test_a_ranker_that_orders_no_better_than_the_fusion_is_not_taken() -> None:
+    random = np.random.default_rng(0)
+    features = random.normal(size=(3_000, len(feature_names(SOURCES)))).astype(np.float32)
+    labels = (features[:, feature_names(SOURCES).index("ease.score")] > 1.5).astype(np.float32)
+    learnable = _examples(features, labels, 60)
+    settings = RankerSettings(epochs=8, batch_size=256)
+    assert ranks_better_than_fusion(learnable, [], settings, 0)
+    # What decides is in no feature, and the fusion knows it.
+    hidden = random.permutation(labels)
+    known = replace(learnable, labels=hidden, fused=hidden)
+    assert not ranks_better_than_fusion(known, [], settings, 0)
+    older = _examples(features, labels, 60)
+    assert not ranks_better_than_fusion(known, [older], settings, 0)
+
+
+def test_some_requests_of_examples_are_all_of_theirs() -> None:
+    sizes = np.array([2, 1, 3])
+    column = np.arange(6, dtype=np.float32)
+    width = len(feature_names(SOURCES))
+    every = Examples(np.tile(column[:, None], width), column, column, column, sizes)
+    some = every.of(np.array([0, 2]))
+    assert some.sizes.tolist() == [2, 3]
+    assert some.labels.tolist() == some.fused.tolist() == some.weights.tolist() == [0, 1, 3, 4, 5]
+    assert some.features[:, 0].tolist() == [0, 1, 3, 4, 5]
 
 
 def _event(past: Interactions, event: int) -> HistoryEvent:

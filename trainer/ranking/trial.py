@@ -1,0 +1,49 @@
+"""Whether a ranker that learned from little ranks better than the fusion, which need not learn."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from trainer import metrics
+from trainer.evaluate import NDCG_AT
+from trainer.ranking.examples import Examples
+from trainer.ranking.ranker import as_ranker, train_ranker
+from trainer.ranking.settings import RankerSettings
+
+NOTHING = np.empty(0, dtype=np.int64)
+
+
+def ranks_better_than_fusion(
+    newest: Examples, older: Sequence[Examples], settings: RankerSettings, seed: int
+) -> bool:
+    """Return whether a ranker orders requests that it has not seen better than the fusion does.
+
+    Twofold cross-validation over the newest slice's requests, by the mean NDCG of their candidates:
+    a ranker that learned from one half, and from all older examples, is asked about the other.
+    """
+    order = np.random.default_rng(seed).permutation(newest.num_requests)
+    halves = np.array_split(order, 2)
+    by_ranker, by_fusion = [], []
+    for taught, asked in (halves, reversed(halves)):
+        examples = Examples.joined([newest.of(np.sort(taught)), *older])
+        held_out = newest.of(np.sort(asked))
+        ranker = as_ranker(train_ranker(examples, settings, seed))
+        by_ranker += _ndcgs(ranker.score(held_out.features), held_out)
+        by_fusion += _ndcgs(held_out.fused, held_out)
+    learned, fused = metrics.mean_of(by_ranker), metrics.mean_of(by_fusion)
+    structlog.get_logger(__name__).info(
+        "ranker_tried", requests=len(by_ranker), ndcg=learned, ndcg_of_fusion=fused
+    )
+    return learned > fused
+
+
+def _ndcgs(scores: npt.NDArray[np.float32], examples: Examples) -> list[float]:
+    ends = np.cumsum(examples.sizes)[:-1]
+    return [
+        metrics.ndcg(metrics.rank_relevant(score, np.flatnonzero(label), NOTHING), NDCG_AT)
+        for score, label in zip(
+            np.split(scores, ends), np.split(examples.labels, ends), strict=True
+        )
+    ]
