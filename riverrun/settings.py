@@ -90,7 +90,8 @@ class Settings(BaseSettings):
     `home` holds one shop. `online_url` is `sqlite:///FILE` or `redis://HOST:PORT/DB`,
     `log_url` is `log:///FILE` or `kafka://HOST:PORT[,HOST:PORT...][/PREFIX]`; unset, both are
     files in `home`. `state_url` is like `online_url`; unset, it is a file in `home`, or the online
-    store's Redis where a broker is the log.
+    store's Redis where a broker is the log. `history_length`: so many of a user's newest events
+    are kept.
     """
 
     model_config = SettingsConfigDict(

@@ -36,7 +36,7 @@ class TensorFlowServingSettings(BaseModel):
 
 
 class ServingSettings(BaseModel):
-    """Frozen; unknown keys are refused.
+    """How candidates are found, and what is made of them.
 
     exact_below: catalogues smaller than this are searched exactly, others by ScaNN.
     pool_size: candidates taken from the index before filters and re-ranking.

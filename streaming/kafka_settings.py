@@ -9,7 +9,7 @@ Days = Annotated[float, Field(gt=0)]
 
 
 class KafkaSettings(BaseModel):
-    """Frozen; unknown keys are refused. Servers and topic prefix are in the log's URL.
+    """How a Kafka is talked to. Servers and topic prefix are in the log's URL.
 
     security_protocol, sasl_*, ssl_*: passed to kafka-python as they are. Unset files mean the
         system's certificate authorities and no client certificate.

@@ -25,7 +25,7 @@ class FoldInSettings(BaseModel):
 
 
 class StreamingSettings(BaseModel):
-    """Frozen; unknown keys are refused.
+    """How events are learned from.
 
     batch_records: most records of one micro-batch; after a full one, four times as many.
     linger_seconds: how long a batch that is not full waits for more records.

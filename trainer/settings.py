@@ -15,7 +15,8 @@ class TextSettings(BaseModel):
 
     `model` is a folder in the Hugging Face or KerasHub layout, or the name of a KerasHub preset
     that is already on this machine; unset, it is all-MiniLM-L6-v2 as installed with Riverrun.
-    `lora_rank` 0 keeps BERT frozen, so that each text is embedded once and cached.
+    `lora_rank` 0 keeps BERT frozen, so that each text is embedded once and cached. Of a text it
+    reads the first `max_tokens`, and `batch_size` texts at a time.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +52,30 @@ class TrainingSettings(BaseModel):
     """The two-tower model and how it is trained.
 
     The defaults were chosen on the validation month of UCI Online Retail (ADR 0007).
+
+    dimension: of query and candidate embeddings.
+    transformer_layers, transformer_heads: of the query tower. hidden_units: of its layer that
+        corrects the weighted sum of a user's events.
+    history_length: so many of a user's newest events are read.
+    id_dropout, event_dropout, hidden_dropout: the share of item ids, of events of a history and
+        of hidden units that a step goes without.
+    horizon_days: what a user did within so many days of an event is to be found from it; 0 asks
+        for the next event alone.
+    positions_per_window, labels_per_position: at most so many positions of a history are asked
+        about in an epoch, and so many events of the future of each.
+    queries_per_step: a step costs queries times candidates; more labels are left to other epochs.
+    recency_days: an example counts less by e for every so many days before the newest.
+    query_share: so many positions are also told what was searched for. With 0, a search query
+        moves nothing.
+    event_type_weights: what a label counts; a type that is not named, 1.
+    holdout: what is held out to choose the number of epochs, to learn to rank from and to report
+        by: the "newest" share of the time, at most 30 days; or each user's "last_events", where
+        the order of a user's events is known but times mean nothing.
+    holdout_share: of the time; 0 holds nothing out: it trains once, for all epochs.
+    epochs: at most; the held-out slice chooses. batch_size: histories a step. learning_rate: of
+        the first step; it falls to 0. seed: of all that is drawn.
+    num_sampled_negatives: beside the other candidates of the step.
+    precision: of Keras. strategy: of tf.distribute. tensorboard: a folder to log to.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,7 +83,6 @@ class TrainingSettings(BaseModel):
     text: TextSettings = TextSettings()
     warm_start: WarmStartSettings = WarmStartSettings()
 
-    # The model.
     dimension: Annotated[int, Field(ge=8, le=1024)] = 128
     hidden_units: Annotated[int, Field(ge=8, le=4096)] = 64
     transformer_layers: Annotated[int, Field(ge=0, le=12)] = 1
@@ -68,29 +92,19 @@ class TrainingSettings(BaseModel):
     event_dropout: Share = 0.3
     hidden_dropout: Share = 0.2
 
-    # The examples.
     horizon_days: Annotated[float, Field(ge=0)] = 30.0
     positions_per_window: Annotated[int, Field(ge=1)] = 16
     labels_per_position: Annotated[int, Field(ge=1)] = 16
-    # A step costs queries times candidates: more labels than these are left to other epochs.
     queries_per_step: Annotated[int, Field(ge=1)] = 2048
     recency_days: Annotated[float, Field(gt=0)] = 45.0
-    # So many positions are also told what was searched for; the others have no query. With 0 a
-    # search query moves nothing.
     query_share: Share = 0.0
     event_type_weights: dict[str, Annotated[float, Field(ge=0)]] = {}
 
-    # What is held out to choose the number of epochs, to learn to rank from and to report by: the
-    # newest share of the time, at most 30 days; or, where the order of a user's events is known
-    # but times mean nothing, each user's last event. A share of 0 holds nothing out: it trains
-    # once, for all epochs.
     holdout: Literal["newest", "last_events"] = "newest"
     holdout_share: Annotated[float, Field(ge=0, le=0.5)] = 0.1
 
-    # What candidates are ranked by.
     ranking: RankerSettings = RankerSettings()
 
-    # The optimisation.
     epochs: Annotated[int, Field(ge=1)] = 10
     batch_size: Annotated[int, Field(ge=1)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3

@@ -22,6 +22,7 @@ from riverrun.cli import (
     sample,
     scheduler,
     serve,
+    settings,
     stream,
     topics,
     train,
@@ -72,6 +73,7 @@ app.command()(drift.drift)
 app.add_typer(models.app, name="models")
 app.command()(evaluate.evaluate)
 app.command()(replay.replay)
+app.command()(settings.settings)
 app.command()(up.up)
 app.command()(serve.serve)
 app.command()(stream.stream)

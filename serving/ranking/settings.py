@@ -25,7 +25,7 @@ Weight = Annotated[float, Field(ge=0, lt=1)]
 
 
 class RankingSettings(BaseModel):
-    """Frozen; unknown keys are refused.
+    """Who proposes candidates, and how they become one list.
 
     sources: those that are asked; what is left out is off.
     source_size: so many candidates each of them proposes; the two-tower, `pool_size`.
