@@ -9,19 +9,19 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from trainer.ranking.examples import Examples
-from trainer.ranking.settings import RankerSettings
 
 
 def fit_lists(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
     examples: Examples,
-    settings: RankerSettings,
+    epochs: int,
+    batch_size: int,
     random: np.random.Generator,
 ) -> None:
     """Fit `model`, from features float32 [n, num_features] to scores float32 [n].
 
-    A step takes requests of about `settings.batch_size` candidates together, in random order.
+    A step takes requests of about `batch_size` candidates together, in random order.
     """
     optimizer.build(model.trainable_variables)
 
@@ -41,8 +41,8 @@ def fit_lists(
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
 
-    for _ in range(settings.epochs):
-        for rows, requests in _batches(examples.sizes, settings.batch_size, random):
+    for _ in range(epochs):
+        for rows, requests in _batches(examples.sizes, batch_size, random):
             step(
                 tf.constant(examples.features[rows]),
                 tf.constant(examples.labels[rows]),

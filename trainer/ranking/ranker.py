@@ -16,6 +16,13 @@ from trainer.ranking.settings import RankerSettings
 
 Floats = npt.NDArray[np.float32]
 
+ENOUGH_CANDIDATES, MOST_EPOCHS = 8_000_000, 40
+"""Where there are fewer to learn from, epochs are added until it has seen so many, up to a limit.
+
+On a sample shop of 848 users eight epochs, 3.8 million candidates, left the list worse than the
+two-tower alone; forty made it better than any other. UCI Online Retail has a million candidates.
+"""
+
 BOUNDLESS = np.float32(1e30)
 """A variance beside which every value is 0."""
 
@@ -29,11 +36,14 @@ def train_ranker(examples: Examples, settings: RankerSettings, seed: int = 0) ->
     keras.utils.set_random_seed(seed)
     model = blank_ranker(settings)
     _adapt(model.get_layer("normalization"), examples.features)
-    steps = settings.epochs * -(-len(examples.labels) // settings.batch_size)
+    enough = min(-(-ENOUGH_CANDIDATES // max(1, len(examples.labels))), MOST_EPOCHS)
+    epochs = max(settings.epochs, enough)
+    steps = epochs * -(-len(examples.labels) // settings.batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-4)
     if settings.loss == "listwise":
-        fit_lists(model, optimizer, examples, settings, np.random.default_rng(seed))
+        random = np.random.default_rng(seed)
+        fit_lists(model, optimizer, examples, epochs, settings.batch_size, random)
         return model
     model.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True))
     weights = examples.weights / examples.weights.mean()
@@ -42,7 +52,7 @@ def train_ranker(examples: Examples, settings: RankerSettings, seed: int = 0) ->
         examples.labels,
         sample_weight=weights,
         batch_size=settings.batch_size,
-        epochs=settings.epochs,
+        epochs=epochs,
         verbose=0,
     )
     return model

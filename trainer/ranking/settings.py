@@ -30,7 +30,7 @@ class RankerSettings(BaseModel):
     negatives: of the candidates that were not acted on, at most so many a request are learned
         from, drawn once; 0 takes all.
     epochs, batch_size, learning_rate, hidden_units, dropout: of the ranker's network; a batch is
-        of candidates.
+        of candidates. Of few candidates it learns for more epochs.
     event_type_weights: what the ranker shall find, by what a purchase or a view is worth.
     """
 
