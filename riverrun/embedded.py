@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from riverrun.server import open_grpc, open_serving, services_of
 from riverrun.settings import Settings
-from riverrun.stream_parts import open_stream
+from riverrun.stream_parts import StreamParts, open_stream
 from serving.http.app import create_app
 from serving.live_model import ModelHolder
 from streaming.applied import AppliedNotifier
@@ -19,10 +19,11 @@ from streaming.metrics import StreamMetrics
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedShop:
-    """A running shop: its application, and the model that serves."""
+    """A running shop: its application, the model that serves, and what learns."""
 
     app: FastAPI
     holder: ModelHolder
+    stream: StreamParts
 
 
 @contextmanager
@@ -59,4 +60,4 @@ def embedded_shop(
             not_ready=lambda: [*serving.not_ready(), *stream.not_ready()],
         )
         open_grpc(settings, serving.holder, stack)
-        yield EmbeddedShop(create_app(services), serving.holder)
+        yield EmbeddedShop(create_app(services), serving.holder, stream)

@@ -33,6 +33,11 @@ class StreamParts:
     archiver: StandbyArchiver
     lag: LagMonitor
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the worker or the archiver, or None."""
+        return self.worker.failure or self.archiver.failure
+
     def stop(self) -> None:
         """Stop all of them at once: one that waits for a server must not keep the others."""
         with ThreadPoolExecutor(3) as pool:

@@ -1,12 +1,9 @@
 """Writes what the log holds to the archive, as a second consumer group beside the worker."""
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
-
-import structlog
 
 from feature_repo.event_log import (
     EVENTS,
@@ -22,13 +19,16 @@ from feature_repo.schema import Event, Item, User
 from streaming.decode import DecodeError, Decoder, ItemRemoved, UserErased
 from streaming.erasures import keep_marks
 from streaming.metrics import StreamMetrics
+from streaming.retrying import Retrying
 from streaming.settings import StreamingSettings
+from streaming.stream_thread import StreamThread
 
 GROUP = "archive"
 TOPICS = (EVENTS, ITEMS, USERS)
 LIVE = "log-"
 """How the names of segments begin that were written from the log and not by an import."""
 
+STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.5
 _POLL_RECORDS = 1_000
 
@@ -79,7 +79,7 @@ class LogArchive(SegmentArchive, PositionArchive, ErasureArchive, Protocol):
     """What the archiver writes to."""
 
 
-class Archiver:
+class Archiver(StreamThread):
     """Collects decoded records and writes them as segments named by their place in the log.
 
     A crash between writing and committing repeats the segment, under the same name or beside
@@ -97,9 +97,9 @@ class Archiver:
         housekeeping: Callable[[], object] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        super().__init__("archiver", STOP_SECONDS)
         self.settings = settings or StreamingSettings()
         self.metrics = metrics or StreamMetrics()
-        self.failure: BaseException | None = None
         self._archive = archive
         self._housekeeping = housekeeping or (lambda: None)
         self._clock = clock
@@ -111,35 +111,12 @@ class Archiver:
         self._marks = archive.erasures()
         self._clear()
         self._housekeeping_due = time.monotonic() + self.settings.housekeeping_seconds
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self.run, name="archiver", daemon=True)
-        self._logger = structlog.get_logger(__name__)
+        self._retrying = Retrying(self.settings, self.metrics, self._stop)
 
-    def start(self) -> None:
-        """Begin to work."""
-        self._thread.start()
-
-    def stop(self, timeout: float = 30.0) -> None:
-        """Write what is collected and return once the thread has ended."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout)
-        self._consumer.close()
-
-    def run(self) -> None:
-        """Archive until `stop`."""
-        try:
-            while not self._stop.is_set():
-                self.step()
-            self.flush()
-        except BaseException as error:
-            self.failure = error
-            if self._stop.is_set() and isinstance(error, Exception):
-                self._logger.warning("stopped_while_waiting", error=str(error))
-            else:
-                self._logger.exception("archiver_failed")
-            if not isinstance(error, Exception):
-                raise
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            self.step()
+        self.flush()
 
     def step(self) -> int:
         """Collect some records, write them if there are enough or they have waited long enough.
@@ -171,18 +148,7 @@ class Archiver:
         """Write what is collected, then commit. Repeats until the archive takes it."""
         if not self._positions:
             return
-        pause = self.settings.retry_seconds
-        while True:
-            try:
-                self._write()
-                break
-            except Exception as error:
-                if self._stop.is_set():
-                    raise
-                self.metrics.retries.labels("archive").inc()
-                self._logger.warning("archive_failed", error=str(error), retry_in=pause)
-                self._stop.wait(pause)
-                pause = min(pause * 2, self.settings.max_retry_seconds)
+        self._retrying("archive", self._write, (Exception,))
         self._clear()
 
     def _collect(self, record: LogRecord) -> None:
@@ -224,20 +190,19 @@ class Archiver:
 
     def _write(self) -> None:
         segment = self._segment_name()
-        with self.metrics.stage("archive"):
-            if self._events:
-                self._archive.write_events(segment, self._events, self._moments)
-            if self._items:
-                items = [item for item in self._items.values() if item is not None]
-                gone = [item_id for item_id, item in self._items.items() if item is None]
-                self._archive.write_items(segment, items, gone)
-            if self._users:
-                self._archive.write_users(segment, list(self._users.values()))
-            for user_id, moment in self._erased.items():
-                self._archive.erase_user(user_id, moment)
-            self._write_marks()
-            # Last: what is before them is in the archive whatever happens.
-            self._archive.write_positions(self._positions)
+        if self._events:
+            self._archive.write_events(segment, self._events, self._moments)
+        if self._items:
+            items = [item for item in self._items.values() if item is not None]
+            gone = [item_id for item_id, item in self._items.items() if item is None]
+            self._archive.write_items(segment, items, gone)
+        if self._users:
+            self._archive.write_users(segment, list(self._users.values()))
+        for user_id, moment in self._erased.items():
+            self._archive.erase_user(user_id, moment)
+        self._write_marks()
+        # Last: what is before them is in the archive whatever happens.
+        self._archive.write_positions(self._positions)
         # Commit after the rename: a repeated segment is harmless, a lost one is not.
         self._consumer.commit(self._positions)
         for topic, rows in (

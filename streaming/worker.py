@@ -5,10 +5,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import TypeVar
-
-import structlog
 
 from feature_repo.event_log import (
     DEAD_LETTERS,
@@ -18,7 +14,6 @@ from feature_repo.event_log import (
     EventLog,
     EventLogError,
     LogRecord,
-    LostPositionError,
     TopicPartition,
 )
 from feature_repo.history import DEFAULT_MAX_LENGTH
@@ -33,23 +28,26 @@ from streaming.decode import Change, Decoder, ItemRemoved
 from streaming.erasures import keep_marks
 from streaming.learner import Learner
 from streaming.metrics import StreamMetrics
-from streaming.processor import Updates, process
+from streaming.outbox_relay import OutboxRelay
+from streaming.processor import process
 from streaming.publisher import Publisher
 from streaming.reencoding import UserReencoder
+from streaming.retrying import Retrying
 from streaming.settings import StreamingSettings
 from streaming.stream_state import (
     OpenState,
     StateConflict,
-    StateError,
     StateLost,
     Unpushed,
     additive_keys,
     positions_of,
     whole_values,
 )
+from streaming.stream_thread import StreamThread
 
 GROUP = "worker"
 TOPICS = (EVENTS, ITEMS, USERS)
+STOP_SECONDS = 10.0
 IDLE_SECONDS = 0.25
 REENCODING_SECONDS = (0.02, 1.0)
 """The pause between two pages of users to re-encode: while no events come, and while they do."""
@@ -57,10 +55,6 @@ COMMIT_SECONDS = 1.0
 """How long the log may be told nothing of where the worker is: only retention and lag go by it."""
 BEHIND = 4
 """A worker that finds a full batch takes so many at once: it shares what each costs by itself."""
-PAGE = 50
-"""Keys of a list that are pushed at once, between two batches: they hold the events up."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +65,7 @@ class Committed:
     unpushed: Unpushed
 
 
-class Worker:
+class Worker(StreamThread):
     """Reads the topics events, items and users in one thread of its own.
 
     encoder: gives the current bundle's encoder, or None while there is none.
@@ -95,33 +89,37 @@ class Worker:
         metrics: StreamMetrics | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        super().__init__("stream-worker", STOP_SECONDS)
         self.settings = settings or StreamingSettings()
         self.applied = applied or AppliedNotifier()
         self.metrics = metrics or StreamMetrics()
-        self.failure: BaseException | None = None
         self._log = log
         self._state = state
-        self._publisher = Publisher(log, online, encoder, self.metrics, clock, space, self.settings)
+        self._retrying = Retrying(self.settings, self.metrics, self._stop)
+        publisher = Publisher(log, online, encoder, self.metrics, clock, space, self.settings)
+        self._on_statistics = on_statistics or (lambda _: None)
+        self._on_co_visitation = on_co_visitation or (lambda _: None)
+        self._relay = OutboxRelay(
+            state,
+            publisher,
+            self._retrying,
+            self.settings.statistics_seconds,
+            self._on_statistics,
+            self._on_co_visitation,
+        )
         self._reencoder = UserReencoder(
-            state, online, encoder, self._publisher, self.metrics, self.settings.max_retry_seconds
+            state, online, encoder, publisher, self.metrics, self.settings.max_retry_seconds
         )
         self._learner = Learner(state, encoder, space, self.settings, self.metrics)
         self._max_history = max_history
         self._keep_marks = keep_marks(log, self.settings)
-        self._on_statistics = on_statistics or (lambda _: None)
-        self._on_co_visitation = on_co_visitation or (lambda _: None)
         self._clock = clock
         self._decoder = Decoder(
             self.settings.event_types, timedelta(seconds=self.settings.max_future_seconds)
         )
         self._consumer = log.consumer(GROUP, TOPICS, self._assigned)
-        # The worker's places in the log, where it has any, and the partitions it has lists of.
+        # The worker's places in the log, where it has any.
         self._positions: dict[TopicPartition, int] = {}
-        self._to_push: set[int] = set()
-        # Those of them that this round of pushing has not reached; keys that came since a page.
-        self._round: list[int] = []
-        self._grown = 0
-        self._lists_due = 0.0
         # What the log is to be told, and when; whether the last batch was full.
         self._uncommitted: dict[TopicPartition, int] = {}
         self._commit_due = 0.0
@@ -129,10 +127,7 @@ class Worker:
         # How long an empty poll waits, and since when no user was re-encoded.
         self._patience = IDLE_SECONDS
         self._reencoded_at = 0.0
-        self._stop = threading.Event()
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self.run, name="stream-worker", daemon=True)
-        self._logger = structlog.get_logger(__name__)
 
     @property
     def ready(self) -> bool:
@@ -144,39 +139,18 @@ class Worker:
         """The next offset to read of each partition that this worker has read from."""
         return dict(self._positions)
 
-    def start(self) -> None:
-        """Begin to work."""
-        self._thread.start()
-
-    def stop(self, timeout: float = 10.0) -> None:
-        """Finish the batch in hand, push what is left, and return once the thread has ended."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout)
-        self._consumer.close()
-
-    def run(self) -> None:
-        """Recover, then carry batch after batch through until `stop`."""
-        try:
-            self.recover()
-            while not self._stop.is_set():
-                self.step()
-            self._push_lists()
-            self._commit_positions()
-        except BaseException as error:
-            self.failure = error
-            if self._stop.is_set() and isinstance(error, Exception):
-                self._logger.warning("stopped_while_waiting", error=str(error))
-            else:
-                self._logger.exception("stream_worker_failed")
-            if not isinstance(error, Exception):
-                raise
+    def _follow(self) -> None:
+        self.recover()
+        while not self._stop.is_set():
+            self.step()
+        self._relay.push_lists()
+        self._commit_positions()
 
     def recover(self) -> None:
         """Take up the state of the last run: redo its unfinished pushes."""
         self._retrying("load", self._tell_items)
-        self._to_push.update(self._retrying("load", self._state.partitions))
-        self._push_lists()
+        self._relay.add(self._retrying("load", self._state.partitions))
+        self._relay.push_lists()
         self._ready.set()
 
     def _tell_items(self) -> None:
@@ -202,7 +176,7 @@ class Worker:
                 self._positions[source] = stored[source]
             elif before is not None:
                 raise _lost(source, before)
-        self._to_push.update({source.partition for source in stored if source in committed})
+        self._relay.add(source.partition for source in stored if source in committed)
         return stored
 
     def step(self) -> int:
@@ -237,7 +211,7 @@ class Worker:
             attempted = [self._fold(batch) for batch in batches]
             committed = [each for each in attempted if each is not None]
             # 5. and 6.
-            self._push([(each.batch.partition, each.unpushed) for each in committed])
+            self._relay.push([(each.batch.partition, each.unpushed) for each in committed])
             # 7. Commit after push: replay is harmless, loss is not.
             for each in committed:
                 self._uncommitted |= each.batch.sources(each.batch.positions)
@@ -249,17 +223,14 @@ class Worker:
         if not records or time.monotonic() >= self._commit_due:
             self._commit_positions()
         # What is on the lists changes most, and waits a while. Page by page: events go first.
-        if not self._lists_are_due():
-            self._grown = 0
-        elif not self._push_page():
-            self._lists_due = time.monotonic() + self.settings.statistics_seconds
+        self._relay.step()
         self._reencode(idle=not records)
         return len(records)
 
     def _poll(self) -> list[LogRecord]:
         most = self.settings.batch_records * (BEHIND if self._full else 1)
         # The next page does not wait for events.
-        records = self._consumer.poll(most, 0.0 if self._lists_are_due() else self._patience)
+        records = self._consumer.poll(most, 0.0 if self._relay.is_due else self._patience)
         deadline = time.monotonic() + self.settings.linger_seconds
         while records and len(records) < most and (left := deadline - time.monotonic()) > 0:
             try:
@@ -301,8 +272,7 @@ class Worker:
             self._give_way(batch, batch.sources(again.positions))
             return None
         self._positions |= sources
-        self._to_push.add(partition)
-        self._grown += len(additive_keys(updates))
+        self._relay.add([partition], len(additive_keys(updates)))
         return Committed(batch, whole_values(updates, stamp))
 
     def _give_way(self, batch: Batch, stored: Mapping[TopicPartition, int]) -> None:
@@ -315,9 +285,6 @@ class Worker:
         self._positions |= stored
         self._consumer.seek({**batch.sources(batch.first), **stored})
 
-    def _lists_are_due(self) -> bool:
-        return bool(self._to_push) and time.monotonic() >= self._lists_due
-
     def _reencode(self, *, idle: bool) -> None:
         """Re-encode a page of users when nothing else is to be done, or nothing was for long."""
         short, long = REENCODING_SECONDS
@@ -325,67 +292,6 @@ class Worker:
             return
         self._patience = short if self._reencoder.step() else IDLE_SECONDS
         self._reencoded_at = time.monotonic()
-
-    def _push_lists(self) -> None:
-        """Push what is on the lists."""
-        self._round = list(self._to_push)
-        while self._push_page():
-            pass
-
-    def _push_page(self) -> bool:
-        """Push what is next on the lists; return whether something is left in this round."""
-        self._round = self._round or list(self._to_push)
-        if not self._round:
-            return False
-        partition, most = self._round[0], PAGE + self._grown
-        self._grown = 0
-        unpushed = self._retrying("state", partial(self._state.unpushed, partition, most))
-        self._push([(partition, unpushed)])
-        self._on_statistics(list(unpushed.updates.statistics.values()))
-        self._on_co_visitation(list(unpushed.updates.co_visitation.values()))
-        # Not until the list is empty: other workers may keep changing what is on it, and put
-        # back what was pushed meanwhile. That is for the next round.
-        if len(unpushed.stamps) < most:
-            del self._round[0]
-        if not unpushed:
-            self._to_push.discard(partition)
-        return bool(self._round)
-
-    def _push(self, unpushed: Sequence[tuple[int, Unpushed]]) -> None:
-        updates = Updates()
-        for _, each in unpushed:
-            updates.add(each.updates)
-        if updates:
-            # What a store raises when it is down is its own affair.
-            self._retrying("push", lambda: self._publisher.publish(updates), (Exception,))
-        for partition, each in unpushed:
-            if each:
-                self._retrying("state", partial(self._state.forget_pushed, partition, each.stamps))
-
-    def _retrying(
-        self,
-        stage: str,
-        action: Callable[[], T],
-        errors: tuple[type[Exception], ...] = (EventLogError, StateError),
-    ) -> T:
-        """Return what `action` returns, however often it has to be tried.
-
-        A store that is down holds the stream up; it loses nothing. Raises the last error once
-        the worker is told to stop, and at once where trying again is no help.
-        """
-        pause = self.settings.retry_seconds
-        while True:
-            try:
-                with self.metrics.stage(stage):
-                    return action()
-            except errors as error:
-                hopeless = isinstance(error, StateConflict | StateLost | LostPositionError)
-                if hopeless or self._stop.is_set():
-                    raise
-                self.metrics.retries.labels(stage).inc()
-                self._logger.warning("step_failed", stage=stage, error=str(error), retry_in=pause)
-                self._stop.wait(pause)
-                pause = min(pause * 2, self.settings.max_retry_seconds)
 
     def _measure(self, committed: Committed) -> None:
         batch, updates = committed.batch, committed.unpushed.updates

@@ -22,7 +22,12 @@ class RunningServer:
     """Where the server listens, and its process."""
 
     url: str
-    process_id: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def process_id(self) -> int:
+        """The process's id."""
+        return self.process.pid
 
     @property
     def resident_bytes(self) -> int:
@@ -64,7 +69,7 @@ def running_server(
     url = f"http://127.0.0.1:{port}"
     try:
         _wait_until_ready(url, process, log, ready_within)
-        yield RunningServer(url, process.pid)
+        yield RunningServer(url, process)
     finally:
         stop_process(process)
 

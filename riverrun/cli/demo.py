@@ -13,11 +13,12 @@ from rich.table import Table
 
 from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.cli.signals import end, end_in_time, stopped_by_signal
 from riverrun.cli.up import PortOption, listen, opened_shop, url_of
 from riverrun.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    import uvicorn
+    from riverrun.http_server import HttpServer
 
 ITEMS, USERS, EVENTS, DAYS = 2_000, 2_000, 60_000, 60
 SHOWN = 8
@@ -51,17 +52,17 @@ def demo(
     else:
         err.print(f"The shop in {settings.home} is trained already; remove it to start anew.")
     with opened_shop(settings) as shop:
-        import uvicorn
+        from riverrun.http_server import HttpServer
 
-        config = uvicorn.Config(
-            shop.app, log_level="warning", access_log=False, timeout_graceful_shutdown=5
-        )
-        server = uvicorn.Server(config)
+        stopped = stopped_by_signal()
+        end_in_time(stopped, shop.stream.worker.metrics.doing)
+        server = HttpServer(shop.app, stopped)
         visitor = threading.Thread(
             target=_visit, args=(server, url_of(listening), settings, started, once), daemon=True
         )
         visitor.start()
         server.run(sockets=[listening])
+    end(shop.stream.failure)
 
 
 def _make_shop(settings: Settings) -> None:
@@ -81,9 +82,7 @@ def _make_shop(settings: Settings) -> None:
     train_shop(settings)
 
 
-def _visit(
-    server: "uvicorn.Server", url: str, settings: Settings, started: float, once: bool
-) -> None:
+def _visit(server: "HttpServer", url: str, settings: Settings, started: float, once: bool) -> None:
     try:
         while not server.started:
             time.sleep(0.02)
@@ -93,10 +92,10 @@ def _visit(
             _show_three_clicks(client, _someone(settings))
         _show_what_next(url, time.monotonic() - started)
     except Exception:
-        server.should_exit = True
+        server.stopped.set()
         raise
     if once:
-        server.should_exit = True
+        server.stopped.set()
 
 
 def _wait_until_ready(client: httpx.Client) -> None:

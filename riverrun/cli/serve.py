@@ -1,6 +1,7 @@
 """`riverrun serve`: a replica that answers, beside a worker that learns."""
 
 from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.cli.signals import end, end_in_time, stopped_by_signal
 from riverrun.cli.up import HostOption, PortOption, listen, serve_until_stopped
 from riverrun.settings import load_settings
 
@@ -14,6 +15,7 @@ def serve(
     """Answer requests from the current bundle, the item changelog and the online store.
 
     Events are accepted into the log; a worker in another process (`riverrun up`) applies them.
+    SIGTERM or Ctrl-C closes all it holds within ten seconds; a second one ends it at once.
     """
     from riverrun.logging import configure_logging
     from riverrun.server import serving_replica
@@ -22,4 +24,7 @@ def serve(
     listening = listen(settings, host, port)
     configure_logging()
     with serving_replica(settings) as app:
-        serve_until_stopped(app, listening)
+        stopped = stopped_by_signal()
+        end_in_time(stopped, {})
+        serve_until_stopped(app, listening, stopped)
+    end(None)

@@ -6,26 +6,19 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.status import Status
 
 from riverrun.cli.console import counting, err
 from riverrun.cli.options import HomeOption, SettingsOption
-from riverrun.cli.signals import end_in_time, stopped_by_signal
+from riverrun.cli.signals import end, end_in_time, stopped_by_signal
 from riverrun.errors import UserError
 from riverrun.interpreter import settle
 from riverrun.settings import load_settings
 
 if TYPE_CHECKING:
     from riverrun.stream_worker import StreamWorker
-    from streaming.metrics import StreamMetrics
 
 LINE_SECONDS = 1.0
-STOP_SECONDS = 8.5
-"""Of the ten that a service manager gives, some are for the interpreter's own end."""
-LEARNING, FOLLOWING = ("stream-worker", "archiver", "lag-monitor"), ("index-follower",)
-"""The threads that wait for a server, in the order in which they are stopped."""
-_LATER = "Nothing is lost: the next start continues from what was committed."
 
 
 def stream(
@@ -53,7 +46,7 @@ def stream(
     configure_logging()
     stopped = stopped_by_signal()
     metrics = StreamMetrics()
-    end_in_time(stopped, STOP_SECONDS, lambda: _unfinished(metrics))
+    end_in_time(stopped, metrics.doing)
     with counting("Folding imports") as progress:
         context = stream_worker(settings, metrics, progress)
         worker = context.__enter__()
@@ -65,20 +58,7 @@ def stream(
         _watch(worker, stopped)
     finally:
         context.__exit__(None, None, None)
-    failure = worker.stream.worker.failure or worker.stream.archiver.failure
-    if failure is not None:
-        why = f"stopped while waiting: {failure} {_LATER}"
-        err.print(f"[bold red]riverrun:[/] {escape(why)}", soft_wrap=True)
-        raise typer.Exit(1)
-
-
-def _unfinished(metrics: "StreamMetrics") -> str:
-    """Say which threads of the stream still run, and what they are at."""
-    running = {each.name for each in threading.enumerate()}
-    waiting = running.intersection(LEARNING) or running.intersection(FOLLOWING)
-    doing = [f"{name} ({metrics.doing.get(name) or 'the log'})" for name in sorted(waiting)]
-    what = ", ".join(doing) or "the connections to close"
-    return f"stopped after waiting {STOP_SECONDS:g} s in vain for: {what}. {_LATER}"
+    end(worker.stream.failure)
 
 
 def _watch(worker: "StreamWorker", stopped: threading.Event) -> None:
@@ -87,9 +67,8 @@ def _watch(worker: "StreamWorker", stopped: threading.Event) -> None:
     before, since = _applied(worker), time.monotonic()
     with live as line:
         while not stopped.wait(LINE_SECONDS):
-            failure = worker.stream.worker.failure or worker.stream.archiver.failure
-            if failure is not None:
-                raise UserError(f"the stream stopped: {failure}")
+            if worker.stream.failure is not None:
+                raise UserError(f"the stream stopped: {worker.stream.failure}")
             applied, now = _applied(worker), time.monotonic()
             if isinstance(line, Status):
                 line.update(_line(worker, (applied - before) / (now - since)))

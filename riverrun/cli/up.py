@@ -1,6 +1,7 @@
 """`riverrun up`: the whole shop in one process."""
 
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import typer
 
 from riverrun.cli.console import counting, err
 from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.cli.signals import end, end_in_time, stopped_by_signal
 from riverrun.errors import UserError
 from riverrun.interpreter import settle
 from riverrun.settings import Settings, load_settings
@@ -37,13 +39,17 @@ def up(
     """Serve the shop and learn from its events: API, log, worker and stores in one process.
 
     What is accepted is on disk before it is answered: stop it as you like, and start it again.
+    SIGTERM or Ctrl-C closes all it holds within ten seconds; a second one ends it at once.
     """
     settings = load_settings(settings_file, home=home)
     listening = listen(settings, host, port)
     with opened_shop(settings) as shop:
         err.print(f"bundle {shop.holder.current.bundle_version} of {settings.home}")
         with refreshes_of(settings, settings_file):
-            serve_until_stopped(shop.app, listening)
+            stopped = stopped_by_signal()
+            end_in_time(stopped, shop.stream.worker.metrics.doing)
+            serve_until_stopped(shop.app, listening, stopped)
+    end(shop.stream.failure)
 
 
 @contextmanager
@@ -98,12 +104,11 @@ def url_of(listening: socket.socket) -> str:
     return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
 
 
-def serve_until_stopped(app: "FastAPI", listening: socket.socket) -> None:
-    """Answer requests until SIGINT or SIGTERM; requests in flight are answered first."""
-    import uvicorn
+def serve_until_stopped(app: "FastAPI", listening: socket.socket, stopped: threading.Event) -> None:
+    """Answer requests until `stopped` is set; requests in flight are answered first."""
+    from riverrun.http_server import HttpServer
 
     url = url_of(listening)
     err.print(f"open [bold]{url}[/] (the shop), [bold]{url}/docs[/] (the API)")
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
     settle()
-    uvicorn.Server(config).run(sockets=[listening])
+    HttpServer(app, stopped).run(sockets=[listening])

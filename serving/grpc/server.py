@@ -13,7 +13,7 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
 from serving.grpc.services import ModelService, PredictionService
 from serving.prediction.predictor import Predictor
 
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 3.0
 """How long calls in flight may take after the server has been told to stop."""
 
 

@@ -101,17 +101,17 @@ def test_a_worker_stopped_before_a_dead_store_leaves_its_work_to_the_next(tmp_pa
 def test_the_lists_are_pushed_in_pages_so_that_events_need_not_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streaming.worker.PAGE", 2)
+    monkeypatch.setattr("streaming.outbox_relay.PAGE", 2)
     pages: list[int] = []
     online = MemoryOnline()
     worker = worker_on(tmp_path, online, on_statistics=lambda some: pages.append(len(some)))
     worker.recover()
     pages.clear()
-    worker._lists_due = float("inf")
+    worker._relay._due = float("inf")
     send(worker, *(event(number, item=f"i{number}") for number in range(5)))
     worker.step()
     assert not pages
-    worker._lists_due = 0.0
+    worker._relay._due = 0.0
     # An event between two pages is applied at once, and lets no item wait for ever.
     for number in range(5, 9):
         send(worker, event(number, item="i0"))

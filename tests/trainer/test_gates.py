@@ -1,11 +1,17 @@
 """When a new bundle is refused."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
+from tests.support.few_events import ITEMS, START, frame
+from trainer.baselines import Popularity
 from trainer.bundle_checks import BundleChecks
-from trainer.evaluate import EvaluationRow
+from trainer.evaluate import EvaluationRow, evaluate
 from trainer.gate_settings import GateSettings
 from trainer.gates import CANDIDATE, CURRENT, refusals
+from trainer.tasks import temporal_split
 
 GOOD = BundleChecks(index_recall=1.0, latency_ms=2.0)
 OPEN = GateSettings(max_loss={}, min_index_recall=0.0)
@@ -36,6 +42,31 @@ def test_a_candidate_is_held_against_the_current_bundle(
     assert named is None or named in reasons[0]
     # Numbers to act on, not a verdict.
     assert named is None or f"{candidate:.4f}" in reasons[0]
+
+
+def test_a_list_that_shows_too_few_of_the_items_is_refused() -> None:
+    events = frame([(user, user % 2, hour) for user in range(5) for hour in range(20)])
+    split = temporal_split(events, ITEMS, START + timedelta(hours=10))
+    task = split.tasks[1]
+    shown = evaluate(Popularity(split.past), task)
+    reached = shown.metrics["coverage@10"]
+    rows = [replace(shown, scorer=CANDIDATE)]
+
+    def reasons(**settings: object) -> list[str]:
+        return refusals(rows, GOOD, GateSettings.model_validate({"min_users": 0} | settings))
+
+    assert not reasons(min_value={"all/coverage@10": reached})
+    assert reasons(min_value={"all/coverage@10": reached + 0.01}) == [
+        f"all/coverage@10 is {reached:.4f}, and min_value asks for {reached + 0.01:.4f} or more."
+    ]
+    # Switched off, or of another task.
+    assert not reasons(min_value={})
+    assert not reasons(min_value={"leave-one-out/coverage@10": 1.0})
+    # And it may lose as little of it as of any other metric, where that is asked.
+    rows.append(EvaluationRow(CURRENT, "all", 500, {"coverage@10": 2 * reached}))
+    (reason,) = reasons(max_loss={"all/coverage@10": 0.4})
+    assert f"all/coverage@10 is {reached:.4f}, and max_loss asks for" in reason
+    assert not reasons(max_loss={"all/coverage@10": 0.6})
 
 
 def test_without_a_current_bundle_nothing_can_be_lost() -> None:

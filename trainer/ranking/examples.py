@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import structlog
 from scipy import sparse
 
 from serving.ranking.feature_names import feature_names
@@ -19,6 +20,9 @@ from trainer.ranking.past_shop import PastShop
 from trainer.ranking.settings import RankerSettings
 
 Floats = npt.NDArray[np.float32]
+
+MOST_NEGATIVES = 2_000_000
+"""Of one slice: their features take half a gigabyte, and as much again while they are joined."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,11 +104,14 @@ def examples_of(
 
     queries: float32 [num_users, dimension] of all users of the shop; None asks without.
     negatives: of candidates that were not acted on, at most so many a request are kept; 0 keeps
-    all. The kept ones weigh as much as all would.
+    as many as `MOST_NEGATIVES` allows of all. The kept ones weigh as much as all would.
 
     A request of which no candidate was acted on tells nothing, and is left out. The others weigh
     the square root of how many were: who buys much shall count for more, but not for all.
     """
+    allowed = max(1, MOST_NEGATIVES // max(1, len(users)))
+    negatives, asked = min(negatives or allowed, allowed), negatives
+    most_found = 0
     parts = []
     for user in users.tolist():
         context = shop.context(user, None if queries is None else queries[user])
@@ -119,11 +126,16 @@ def examples_of(
         fused = shop.stage.fused(pool)
         weights = np.full(len(found), np.sqrt(positives), dtype=np.float32)
         others = np.flatnonzero(found == 0)
-        if negatives and len(others) > negatives:
+        most_found = max(most_found, len(others))
+        if len(others) > negatives:
             kept = random.choice(others, negatives, replace=False)
             weights[kept] *= len(others) / negatives
             rows = np.sort(np.concatenate([np.flatnonzero(found), kept]))
             features, found = features[rows], found[rows]
             weights, fused = weights[rows], fused[rows]
         parts.append(Examples(features, found, weights, fused, np.array([len(found)])))
+    if negatives < min(asked or most_found, most_found):
+        structlog.get_logger(__name__).info(
+            "negatives_sampled", requests=len(users), of_each=negatives, most_found=most_found
+        )
     return Examples.joined(parts)

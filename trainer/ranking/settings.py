@@ -28,7 +28,7 @@ class RankerSettings(BaseModel):
     loss: "pointwise" asks of each candidate how probably it is acted on, "listwise" which of a
         request's candidates is, by a softmax over them.
     negatives: of the candidates that were not acted on, at most so many a request are learned
-        from, drawn once; 0 takes all.
+        from, drawn once; 0 takes all, or as many as memory is meant for: two million a slice.
     epochs, batch_size, learning_rate, hidden_units, dropout: of the ranker's network; a batch is
         of candidates. Of few candidates it learns for more epochs.
     event_type_weights: what the ranker shall find, by what a purchase or a view is worth.

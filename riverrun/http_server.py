@@ -1,0 +1,46 @@
+"""The HTTP server of a shop, under signals that are not its own."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+DRAIN_SECONDS = 4
+"""How long requests in flight may take once the server is stopped."""
+
+
+class HttpServer(uvicorn.Server):
+    """Answers until `stopped` is set; requests in flight are answered first.
+
+    Uvicorn raises the signal that stopped it again once it has shut down. That would end the
+    process before the worker, the log and the stores are closed.
+    """
+
+    def __init__(self, app: FastAPI, stopped: threading.Event) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=DRAIN_SECONDS,
+            )
+        )
+        self.stopped = stopped
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to who made `stopped`."""
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Say, ten times a second, whether to end."""
+        return await super().on_tick(counter) or self.stopped.is_set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nothing more, and answer what is in flight."""
+        structlog.get_logger(__name__).info("stopping")
+        await super().shutdown(sockets)

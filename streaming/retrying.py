@@ -1,0 +1,55 @@
+"""Trying again while a store or the log is down."""
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
+
+from feature_repo.event_log import EventLogError, LostPositionError
+from streaming.metrics import StreamMetrics
+from streaming.settings import StreamingSettings
+from streaming.stream_state import StateConflict, StateError, StateLost
+
+T = TypeVar("T")
+
+HOPELESS = (StateConflict, StateLost, LostPositionError)
+
+
+class Retrying:
+    """Repeats what fails for a while, with growing pauses, until `stop` is set.
+
+    A store that is down holds the stream up; it loses nothing.
+    """
+
+    def __init__(
+        self, settings: StreamingSettings, metrics: StreamMetrics, stop: threading.Event
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._stop = stop
+        self._logger = structlog.get_logger(__name__)
+
+    def __call__(
+        self,
+        stage: str,
+        action: Callable[[], T],
+        errors: tuple[type[Exception], ...] = (EventLogError, StateError),
+    ) -> T:
+        """Return what `action` returns, however often it has to be tried.
+
+        stage: what it is called in metrics and logs. Raises the last error once `stop` is set,
+        and at once where trying again is no help.
+        """
+        pause = self._settings.retry_seconds
+        while True:
+            try:
+                with self._metrics.stage(stage):
+                    return action()
+            except errors as error:
+                if self._stop.is_set() or isinstance(error, HOPELESS):
+                    raise
+                self._metrics.retries.labels(stage).inc()
+                self._logger.warning("step_failed", stage=stage, error=str(error), retry_in=pause)
+                self._stop.wait(pause)
+                pause = min(pause * 2, self._settings.max_retry_seconds)

@@ -1,0 +1,68 @@
+"""SIGTERM and Ctrl-C to a real `riverrun up` or `serve`."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from riverrun.bench.server import RunningServer, running_server
+from riverrun.settings import load_settings
+from tests.support.tiny_bundle import build_tiny_bundle
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+STOP_SECONDS = 10.0
+ITEM_IDS = [f"i{number}" for number in range(30)]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    build_tiny_bundle(load_settings(home=tmp_path).bundles)
+    return tmp_path
+
+
+def events() -> list[dict[str, str]]:
+    return [
+        {"event_id": f"k{item_id}", "user_id": "u", "item_id": item_id, "event_type": "view"}
+        for item_id in ITEM_IDS
+    ]
+
+
+def stopped(server: RunningServer, number: signal.Signals) -> int:
+    server.process.send_signal(number)
+    return server.process.wait(STOP_SECONDS)
+
+
+def logged(home: Path) -> list[str]:
+    """Return the names of what was logged; no line may be anything but what is meant for people."""
+    lines = (home / "server.log").read_text()
+    assert "Traceback" not in lines
+    return [json.loads(line)["event"] for line in lines.splitlines() if line.startswith("{")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_closes_all_and_what_was_accepted_is_there_again(
+    home: Path, number: signal.Signals
+) -> None:
+    with running_server(home) as first:
+        for event in events():
+            httpx.post(f"{first.url}/v1/events", json=event).raise_for_status()
+        # Right after the last answer, whatever the worker is doing.
+        assert stopped(first, number) == 0
+    assert logged(home)[-2:] == ["stopping", "stopped"]
+    with running_server(home) as second:
+        deadline = time.monotonic() + 20
+        history: list[str] = []
+        while len(history) < len(ITEM_IDS) and time.monotonic() < deadline:
+            user = httpx.get(f"{second.url}/v1/users/u")
+            history = [event["item_id"] for event in user.json().get("history", [])]
+        assert history == ITEM_IDS
+
+
+def test_a_replica_closes_all(home: Path) -> None:
+    with running_server(home, "serve") as server:
+        assert stopped(server, signal.SIGTERM) == 0
+    assert logged(home)[-2:] == ["stopping", "stopped"]

@@ -1,0 +1,112 @@
+"""The HTTP server and signals, in a process that has nothing else."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.timeout(120)
+
+STOP_SECONDS = 10.0
+PROGRAM = """
+import socket, time
+from fastapi import FastAPI
+from riverrun.cli.signals import end, end_in_time, stopped_by_signal
+from riverrun.http_server import HttpServer
+
+app = FastAPI()
+
+@app.get("/")
+def slowly(seconds: float = 0.0) -> str:
+    if seconds:
+        print("asked", flush=True)
+        time.sleep(seconds)
+    return "done"
+
+listening = socket.create_server(("127.0.0.1", 0))
+stopped = stopped_by_signal()
+end_in_time(stopped, {})
+print(listening.getsockname()[1], flush=True)
+try:
+    HttpServer(app, stopped).run(sockets=[listening])
+finally:
+    print("closed", flush=True)
+CLOSING
+end(None)
+"""
+
+
+class Program:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.url = f"http://127.0.0.1:{self.line()}"
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def ends(self) -> tuple[int, str]:
+        """Return the exit status, and what was said."""
+        said, _ = self.process.communicate(timeout=2 * STOP_SECONDS)
+        return self.process.returncode, said
+
+
+@contextmanager
+def program(closing: str = "") -> Iterator[Program]:
+    text = PROGRAM.replace("CLOSING", closing)
+    command = [sys.executable, "-c", text]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            running = Program(process)
+            assert httpx.get(running.url, timeout=30).is_success
+            yield running
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_in_flight_is_answered_before_all_is_closed(number: signal.Signals) -> None:
+    with program() as running, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(httpx.get, running.url, params={"seconds": 2.0}, timeout=30)
+        assert running.line() == "asked"
+        running.process.send_signal(number)
+        assert answer.result().json() == "done"
+        status, said = running.ends()
+    assert status == 0, said
+    assert said.index("stopping") < said.index("closed") < said.index("stopped")
+    assert "Traceback" not in said
+
+
+def test_a_signal_that_comes_twice_at_once_is_one() -> None:
+    # As `timeout` sends it: to the process, and to its group.
+    with program("time.sleep(1)") as running:
+        running.process.send_signal(signal.SIGTERM)
+        running.process.send_signal(signal.SIGTERM)
+        assert running.ends()[0] == 0
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    with program("time.sleep(60)") as running:
+        running.process.send_signal(signal.SIGTERM)
+        time.sleep(2.0)
+        assert running.process.poll() is None
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(2.0) == -signal.SIGINT
+
+
+def test_what_takes_too_long_to_close_is_cut_off() -> None:
+    with program("time.sleep(60)") as running:
+        start = time.monotonic()
+        running.process.send_signal(signal.SIGTERM)
+        status, said = running.ends()
+        assert time.monotonic() - start < STOP_SECONDS
+    assert status == 1
+    assert "in vain for: the connections to close. Nothing is lost" in said

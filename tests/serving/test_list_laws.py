@@ -1,0 +1,85 @@
+"""What every list must be, whoever asks and whatever is left out."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.requests import (
+    RecommendRequest,
+)
+from tests.support.tiny_lists import RULES, TOGETHER, reranking
+from tests.support.tiny_recommender import SHOPPER, Shop, event
+
+requests = st.builds(
+    RecommendRequest,
+    request_id=st.sampled_from(["r1", "r2"]),
+    user_id=st.sampled_from([None, "shopper", "lost", "nobody"]),
+    session=st.lists(st.integers(0, 620), max_size=3).map(
+        lambda numbers: tuple(event(f"i{number}", 1 + age) for age, number in enumerate(numbers))
+    ),
+    limit=st.integers(1, 500),
+    offset=st.sampled_from([0, 0, 1, 30, 300, 700]),
+    filter=st.sampled_from(
+        [None, "price < 100", "price < 3", "'lamps' = ANY(categories)", "brand = 'none'"]
+    ),
+    exclude_item_ids=st.frozensets(st.integers(0, 30).map("i{}".format), max_size=5),
+    exclude_seen=st.sampled_from([False, True, frozenset({"purchase"})]),
+    diversity=st.sampled_from([0.0, 0.5, 1.0]),
+    calibration=st.sampled_from([0.0, 0.5, 1.0]),
+    exploration=st.sampled_from([0.0, 0.3, 1.0]),
+    category_cap=st.sampled_from([None, 1, 3]),
+    brand_cap=st.sampled_from([None, 1, 5]),
+    explain=st.booleans(),
+)
+
+
+@pytest.mark.parametrize("ruled", [False, True])
+def test_every_list_is_full_distinct_and_allowed(shop: Shop, ruled: bool) -> None:
+    reranking(shop, RULES if ruled else ())
+    shop.co_visitation.update([TOGETHER])
+
+    @given(requests)
+    def check(request: RecommendRequest) -> None:
+        allowed = np.flatnonzero(shop.catalogue.view().allowed(request.filter))
+        expected = set(shop.catalogue.rows.ids_of(allowed).tolist()) - request.exclude_item_ids
+        known = SHOPPER.events if request.user_id == "shopper" else ()
+        for seen in (*known, *request.session):
+            types = request.exclude_seen
+            if types is True or (not isinstance(types, bool) and seen.event_type in types):
+                expected.discard(seen.item_id)
+        answer = shop.recommender.recommend(request)
+        ids = [item.item_id for item in answer.items]
+        assert len(ids) == len(set(ids))
+        assert set(ids) <= expected
+        assert len(ids) == max(0, min(request.limit, len(expected) - request.offset))
+        assert answer == shop.recommender.recommend(request)
+        assert all(np.isfinite(item.score) for item in answer.items)
+        assert all((item.reason is not None) <= request.explain for item in answer.items)
+
+    check()
+
+
+KNOBS: list[dict[str, object]] = [
+    {},
+    {"diversity": 0.4},
+    {"diversity": 0.3, "calibration": 0.4, "category_cap": 3, "brand_cap": 5},
+    {"exploration": 0.3},
+]
+
+
+@pytest.mark.parametrize("ruled", [False, True])
+@pytest.mark.parametrize("knobs", KNOBS)
+@pytest.mark.parametrize("sql", [None, "price < 250", "price < 40"])
+@pytest.mark.parametrize("user_id", ["shopper", "nobody"])
+def test_pages_neither_repeat_nor_miss(
+    shop: Shop, user_id: str, sql: str | None, knobs: dict[str, object], ruled: bool
+) -> None:
+    reranking(shop, RULES if ruled else (), diversity_method="dpp" if ruled else "mmr")
+
+    def ids(offset: int, limit: int) -> list[str]:
+        return shop.ids(user_id, offset=offset, limit=limit, filter=sql, **knobs)
+
+    pages = [item_id for offset in range(0, 130, 13) for item_id in ids(offset, 13)]
+    assert pages == ids(0, 130)
+    assert len(set(pages)) == len(pages)

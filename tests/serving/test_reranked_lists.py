@@ -1,0 +1,90 @@
+"""What diversity, calibration, exploration and caps do to a list."""
+
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from serving.live_model import LiveModel, ModelHolder
+from serving.reranking.diversity import OTHER_CATEGORY
+from tests.support.tiny_lists import ITEMS, SETTINGS, reranking, sources
+from tests.support.tiny_recommender import NOW, Shop, event
+
+
+@pytest.mark.parametrize("method", ["mmr", "dpp"])
+def test_diversity_lowers_the_likeness_within_a_list(shop: Shop, method: str) -> None:
+    reranking(shop, diversity_method=method)
+
+    def likeness(diversity: float) -> float:
+        ids = shop.ids(diversity=diversity, limit=10)
+        vectors, _ = shop.holder.current.embeddings_of(ids)
+        paths = np.array([" > ".join(ITEMS[item_id].categories) for item_id in ids])
+        cosines = vectors @ vectors.T
+        if method == "mmr":
+            return float(cosines.mean())
+        # The kernel, in which categories weigh more than the cosines of this tiny bundle.
+        kernel = (1 + cosines) / 2 * np.where(paths[:, None] == paths, 1.0, OTHER_CATEGORY)
+        return float(kernel.mean())
+
+    assert likeness(0.9) < likeness(0.5) <= likeness(0.0)
+
+
+def test_exploration_gives_a_share_of_places_to_new_arrivals(shop: Shop) -> None:
+    reranking(shop, uncertain_events=0)
+    found = sources(shop, limit=100, exploration=0.1)
+    explored = [item_id for item_id, by in found.items() if by[-1] == "exploration"]
+    assert len(explored) == 10
+    for item_id in explored:
+        published = ITEMS[item_id].published_at
+        assert published is not None
+        assert NOW - published <= timedelta(days=14)
+    assert ("new_arrivals", "exploration") in found.values()
+    # `request_id` draws.
+    assert found == sources(shop, limit=100, exploration=0.1)
+    assert found != sources(shop, limit=100, exploration=0.1, request_id="other")
+
+
+def test_exploration_reaches_what_training_hardly_saw(shop: Shop) -> None:
+    # Training saw no events of any item: the candidates are uncertain, all of them.
+    found = sources(reranking(shop), limit=100, exploration=0.1)
+    assert ("two_tower", "exploration") in found.values()
+    model = shop.holder.current
+    seen = replace(model.space, counts=dict.fromkeys(ITEMS, 5))
+    shop.holder = ModelHolder(LiveModel(seen, model.encoder, model.table, model.index))
+    found = sources(reranking(shop), limit=100, exploration=0.1)
+    known = [item_id for item_id, by in found.items() if by[-1] == "exploration"]
+    assert known
+    for item_id in known:
+        assert NOW - (ITEMS[item_id].published_at or NOW) <= timedelta(days=14)
+
+
+def test_settings_are_what_a_request_leaves_open(shop: Shop) -> None:
+    knobs = {"diversity": 0.5, "calibration": 0.3, "exploration": 0.2, "brand_cap": 2}
+    asked = shop.ids(**knobs)
+    plain = shop.ids()
+    reranking(shop, **knobs)
+    assert shop.ids() == asked != plain
+    off = {"diversity": 0.0, "calibration": 0.0, "exploration": 0.0, "brand_cap": 500}
+    assert shop.ids(**off) == plain
+
+
+def test_no_more_of_one_brand_or_category_than_asked_while_there_are_others(shop: Shop) -> None:
+    shop.recommender = shop.recommender_with(SETTINGS.model_copy(update={"rerank_size": 500}))
+    assert max(Counter(ITEMS[i].brand for i in shop.ids(limit=12)).values()) > 4
+    assert max(Counter(ITEMS[i].brand for i in shop.ids(limit=12, brand_cap=4)).values()) == 4
+    assert max(Counter(ITEMS[i].categories for i in shop.ids(category_cap=2)).values()) == 2
+    # Three brands with one place each: the cap gives way.
+    assert len(shop.ids(limit=20, brand_cap=1)) == 20
+
+
+def test_calibration_brings_back_the_lesser_interest(shop: Shop) -> None:
+    shop.recommender = shop.recommender_with(SETTINGS.model_copy(update={"rerank_size": 500}))
+    session = (*(event(f"i{n}", 90 - n) for n in range(0, 40, 5)), event("i1", 5), event("i6", 4))
+
+    def kettles(calibration: float) -> int:
+        ids = shop.ids(None, session=session, limit=20, calibration=calibration)
+        return sum(ITEMS[item_id].categories[0] == "kettles" for item_id in ids)
+
+    assert kettles(0.0) < kettles(1.0) == 4

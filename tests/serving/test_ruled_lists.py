@@ -1,0 +1,110 @@
+"""What business rules do to a list."""
+
+from datetime import timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from feature_repo.online_features import ItemStatistics
+from feature_repo.schema import microseconds
+from serving.requests import (
+    RecommendRequest,
+    SimilarRequest,
+    TrendingRequest,
+)
+from tests.support.tiny_lists import ITEMS, RULES, reranking, sources
+from tests.support.tiny_recommender import NOW, Shop
+
+
+def test_rules_have_their_places(shop: Shop) -> None:
+    before = sources(shop, limit=20)
+    found = sources(reranking(shop, RULES), limit=20)
+    ids = list(found)
+    assert (ids[1], found["i3"]) == ("i3", ("pinned",))
+    assert ITEMS[ids[14]].brand == "kiwi"
+    assert found[ids[14]][-1] == "pinned"
+    lamps = [item_id for item_id in ids if ITEMS[item_id].categories[0] == "lamps"]
+    assert len(lamps) == 4
+    assert {found[item_id][-1] for item_id in lamps} <= {"promoted", "pinned"}
+    odd = [item_id for item_id in ids if ITEMS[item_id].tags == ()]
+    assert len(odd) > sum(ITEMS[item_id].tags == () for item_id in before)
+    answer = shop.recommender.recommend(RecommendRequest("r", "shopper", limit=3, explain=True))
+    assert answer.items[1].reason == "picked by the shop"
+
+
+def test_rules_hold_for_people_nothing_is_known_of(shop: Shop) -> None:
+    boost = {"kind": "boost", "filter": "item_id = 'i20'", "factor": 50.0}
+    ids = shop.ids("nobody", limit=20)
+    assert ids[0] != "i20"
+    reranking(shop, [*RULES, boost])
+    ids = shop.ids("nobody", limit=20)
+    assert ids[:2] == ["i20", "i3"]
+    assert sum(ITEMS[item_id].categories[0] == "lamps" for item_id in ids) >= 4
+
+
+def test_a_rule_shows_nothing_that_the_request_forbids(shop: Shop) -> None:
+    reranking(shop, RULES)
+    assert "i3" not in shop.ids(limit=500, exclude_item_ids=frozenset({"i3"}))
+    assert {ITEMS[item_id].brand for item_id in shop.ids(filter="brand = 'acme'")} == {"acme"}
+    assert "i5" not in reranking(
+        shop, [{"kind": "pin", "filter": "item_id = 'i5'", "place": 1}]
+    ).ids(exclude_seen=frozenset({"purchase"}))
+
+
+def test_a_rule_ends_by_the_clock(shop: Shop) -> None:
+    pin = {"kind": "pin", "filter": "item_id = 'i3'", "place": 1}
+    for window, holds in (
+        ({"valid_from": NOW}, True),
+        ({"valid_until": NOW}, False),
+        ({"valid_from": NOW - timedelta(days=1), "valid_until": NOW + timedelta(days=1)}, True),
+        ({"valid_from": NOW + timedelta(seconds=1)}, False),
+    ):
+        assert (reranking(shop, [pin | window]).ids()[0] == "i3") is holds
+
+
+def test_a_rule_about_an_attribute_that_no_item_has_is_left_out(shop: Shop) -> None:
+    plain = shop.ids()
+    rule = {"kind": "promote", "filter": "attributes.sponsor = 'x'", "share": 0.5}
+    with capture_logs() as logs:
+        assert reranking(shop, [rule]).ids() == plain
+        shop.ids()
+    assert [log["event"] for log in logs] == ["rule_not_applied"]
+
+
+EVERYWHERE = [rule | {"lists": ["recommend", "similar", "trending"]} for rule in RULES]
+
+
+@pytest.mark.parametrize("name", ["similar", "trending"])
+def test_rules_hold_for_the_lists_that_they_are_about(shop: Shop, name: str) -> None:
+    moment = microseconds(NOW)
+    shop.trending.update(
+        [ItemStatistics(f"i{n}", moment, ("view",), (1.0,), (n,), (1.0,)) for n in range(100)]
+    )
+
+    def answered(offset: int, limit: int) -> dict[str, tuple[str, ...]]:
+        page = {"limit": limit, "offset": offset}
+        if name == "similar":
+            answer = shop.recommender.similar(SimilarRequest("r", "i2", **page))
+        else:
+            answer = shop.recommender.trending(TrendingRequest("r", **page))
+        return {item.item_id: item.sources for item in answer.items}
+
+    plain = answered(0, 20)
+    assert answered(0, 20) == plain
+    reranking(shop, RULES)  # about `recommend`
+    assert answered(0, 20) == plain
+    reranking(shop, EVERYWHERE)
+    found = answered(0, 20)
+    ids = list(found)
+    assert (ids[1], found["i3"][-1]) == ("i3", "pinned")
+    assert (ITEMS[ids[14]].brand, found[ids[14]][-1]) == ("kiwi", "pinned")
+    assert sum(ITEMS[item_id].categories[0] == "lamps" for item_id in ids) >= 4
+    odd = sum(ITEMS[item_id].tags == () for item_id in ids)
+    assert odd > sum(ITEMS[item_id].tags == () for item_id in plain)
+    pages = [item_id for offset in range(0, 130, 13) for item_id in answered(offset, 13)]
+    assert pages == list(answered(0, 130))
+    assert len(set(pages)) == len(pages)
+    sixth = list(plain)[5]
+    boost = {"kind": "boost", "filter": f"item_id = '{sixth}'", "factor": 1e6, "lists": [name]}
+    reranking(shop, [boost])
+    assert next(iter(answered(0, 5))) == sixth

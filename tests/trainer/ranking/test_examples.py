@@ -1,0 +1,89 @@
+"""Which candidates the ranker learns from."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+from structlog.testing import capture_logs
+
+from serving.ranking.feature_names import feature_names
+from serving.ranking.settings import SOURCES
+from trainer.ranking import examples
+from trainer.ranking.examples import Examples, examples_of
+
+NUM_ITEMS, WIDTH = 40, len(feature_names(SOURCES))
+
+
+class Proposals:
+    """A shop that proposes given rows to each user; a candidate's first feature is its row."""
+
+    num_items = NUM_ITEMS
+
+    def __init__(self, rows: list[list[int]]) -> None:
+        self.stage = SimpleNamespace(
+            pool=lambda user: SimpleNamespace(rows=np.array(sorted(rows[user]), np.int64)),
+            features=lambda pool, *_: np.tile(pool.rows[:, None], WIDTH).astype(np.float32),
+            fused=lambda pool: pool.rows.astype(np.float32),
+        )
+
+    def context(self, user: int, _: object) -> int:
+        return user
+
+
+def asked(rows: list[list[int]], acts: list[set[int]], negatives: int, most: int) -> Examples:
+    labels = np.zeros((len(rows), NUM_ITEMS), np.float32)
+    for user, items in enumerate(acts):
+        labels[user, list(items)] = 1.0
+    shop: Any = Proposals(rows)
+    users, random = np.arange(len(rows)), np.random.default_rng(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(examples, "MOST_NEGATIVES", most)
+        return examples_of(shop, sparse.csr_array(labels), users, None, negatives, random)
+
+
+LISTS = st.lists(
+    st.tuples(
+        st.lists(st.integers(0, NUM_ITEMS - 1), unique=True, max_size=NUM_ITEMS),
+        st.sets(st.integers(0, NUM_ITEMS - 1), max_size=5),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(LISTS, st.integers(0, 12), st.integers(1, 200))
+def test_negatives_are_bounded_and_weigh_as_much_as_all(
+    lists: list[tuple[list[int], set[int]]], negatives: int, most: int
+) -> None:
+    rows, acts = [list(each) for each, _ in lists], [each for _, each in lists]
+    some, every = asked(rows, acts, negatives, most), asked(rows, acts, 0, 10**9)
+    assert np.count_nonzero(some.labels == 0) <= max(most, len(rows))
+    assert some.num_requests == every.num_requests
+    # What was acted on is kept, with its features.
+    for each in (some, every):
+        assert len(each.features) == len(each.labels) == len(each.weights) == each.sizes.sum()
+        assert each.fused.tolist() == each.features[:, 0].tolist()
+    positive = [each.features[each.labels > 0, 0].tolist() for each in (some, every)]
+    assert positive[0] == positive[1]
+    starts = [np.repeat(np.arange(each.num_requests), each.sizes) for each in (some, every)]
+    weights = [
+        np.bincount(start, each.weights, each.num_requests)
+        for start, each in zip(starts, (some, every), strict=True)
+    ]
+    np.testing.assert_allclose(*weights, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("negatives", "most", "kept", "said"),
+    [(0, 10**9, 29, False), (0, 60, 20, True), (10, 60, 10, False), (25, 60, 20, True)],
+)
+def test_who_bounds_it_is_said(negatives: int, most: int, kept: int, said: bool) -> None:
+    with capture_logs() as logs:
+        found = asked([list(range(30))] * 3, [{1}] * 3, negatives, most)
+    assert found.sizes.tolist() == [kept + 1] * 3
+    assert [log["event"] for log in logs] == ["negatives_sampled"] * said
+    assert not said or (logs[0]["of_each"], logs[0]["most_found"]) == (20, 29)
