@@ -31,6 +31,7 @@ from serving.sources.trending import TrendingSource
 from tests.support import tiny_training as tiny
 from trainer.export import export_bundle
 from trainer.interactions import Interactions
+from trainer.ranking import ranker
 from trainer.ranking.examples import Examples, future_labels
 from trainer.ranking.fit import FittedTables, Newest, fit_ranker, fit_tables
 from trainer.ranking.past_shop import PastShop, ranking_of
@@ -252,19 +253,23 @@ def _examples(features: np.ndarray, labels: np.ndarray, num_requests: int) -> Ex
     return Examples(features, labels, ones, np.zeros_like(ones), sizes)
 
 
-def test_a_ranker_that_orders_no_better_than_the_fusion_is_not_taken() -> None:
+def test_a_ranker_that_orders_no_better_than_the_fusion_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ranker, "MOST_EPOCHS", 8)
     random = np.random.default_rng(0)
     features = random.normal(size=(3_000, len(feature_names(SOURCES)))).astype(np.float32)
-    labels = (features[:, feature_names(SOURCES).index("ease.score")] > 1.5).astype(np.float32)
-    learnable = _examples(features, labels, 60)
+    # Of each request the three that EASE scores highest, as its labels.
+    scores = features[:, feature_names(SOURCES).index("ease.score")].reshape(60, 50)
+    labels = (scores >= np.sort(scores)[:, [-3]]).astype(np.float32)
+    learnable = _examples(features, labels.ravel(), 60)
     settings = RankerSettings(epochs=8, batch_size=256)
     assert ranks_better_than_fusion(learnable, [], settings, 0)
     # What decides is in no feature, and the fusion knows it.
-    hidden = random.permutation(labels)
+    hidden = random.permuted(labels, axis=1).ravel()
     known = replace(learnable, labels=hidden, fused=hidden)
     assert not ranks_better_than_fusion(known, [], settings, 0)
-    older = _examples(features, labels, 60)
-    assert not ranks_better_than_fusion(known, [older], settings, 0)
+    assert not ranks_better_than_fusion(known, [learnable], settings, 0)
 
 
 def test_some_requests_of_examples_are_all_of_theirs() -> None:
