@@ -341,7 +341,6 @@ def read_ids(file: Path) -> list[str]:
 
 def read_array(file: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """Return the finite array in an `.npy` file, or raise `BundleError`."""
-    """Return the array that `write_candidates` wrote, or raise `BundleError`."""
     try:
         array = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -17,7 +17,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from serving.bundle import ENCODE_QUERY, MODEL, RECOMMEND, BundleError, Manifest, verify
 from serving.prediction.predictor import version_number
 from serving.saved_model import load_saved_model
-from trainer.export import PARTS, best_of_all, trace
+from trainer.serving_module import PARTS, best_of_all, trace
 from trainer.warmup import write_warmup
 
 CUSTOM_OPS = "Scann>"

@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from itertools import product
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from riverrun.bench.machine import describe_machine
+from riverrun.cli.bench_figures import print_figures, say
+from riverrun.cli.bench_options import LARGE, SMALL, Items, Seconds, ShopHome
 from riverrun.cli.bench_quality import quality
+from riverrun.cli.bench_serving import serving
 from riverrun.cli.bench_shops import (
     copied_shop,
     default_home,
@@ -19,7 +19,7 @@ from riverrun.cli.bench_shops import (
     trained_shop,
     write_users,
 )
-from riverrun.cli.console import err, out
+from riverrun.cli.console import out
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,13 +34,6 @@ app = typer.Typer(
 
 app.command()(quality)
 
-LARGE = 100_000
-SMALL = 2_000
-
-ShopHome = Annotated[
-    Path | None, typer.Option("--home", metavar="DIR", help="Where the shop is kept.")
-]
-Items = Annotated[int, typer.Option(min=100, help="Items, and as many users.")]
 KafkaUrl = Annotated[
     str | None,
     typer.Option(metavar="URL", help="Measure the deployment on a Kafka: kafka://HOST:PORT."),
@@ -49,7 +42,6 @@ RedisUrl = Annotated[
     str, typer.Option(metavar="URL", help="An empty Redis database, with --kafka; emptied after.")
 ]
 DEFAULT_REDIS = "redis://127.0.0.1:6379/0"
-Seconds = Annotated[int, typer.Option(min=1, help="How long each load lasts.")]
 
 
 @app.command()
@@ -76,7 +68,7 @@ def recommend(
     with ExitStack() as stack:
         server, users, _ = stack.enter_context(trained_shop(home, items))
         file = write_users(folder, users)
-        _say("waiting until the users of the import are embedded")
+        say("waiting until the users of the import are embedded")
         wait_until_embedded(server.url)
         servers = [running_server(folder, "serve") for _ in range(replicas)]
         urls = [server.url, *(stack.enter_context(each).url for each in servers)]
@@ -91,7 +83,7 @@ def recommend(
                 f"{result.p99_ms:.1f}",
                 str(result.failed),
             )
-    _print(table, items)
+    print_figures(table, items)
 
 
 @app.command()
@@ -153,7 +145,7 @@ def freshness(
             f"{result.p99_ms:.0f}",
             str(result.lost),
         )
-    _print(table, items)
+    print_figures(table, items)
     for shortfall in filter(None, (result.shortfall for result in results)):
         out.print(shortfall)
 
@@ -183,7 +175,7 @@ def stream(
     table.add_row("kafka-python alone, produced", f"{result.produced_per_second:,.0f}")
     table.add_row("kafka-python alone, consumed", f"{result.consumed_per_second:,.0f}")
     table.add_row("riverrun stream, the whole path", f"{result.applied_per_second:,.0f}")
-    _print(table, items)
+    print_figures(table, items)
     out.print(f"CPU of the worker: {result.cpu_seconds:.2f} s for 10,000 events")
     shares = Table("stage", "share of time", title="where the worker's threads spend it")
     for stage, share in result.stages:
@@ -211,14 +203,14 @@ def swap(
     versions = prepare_versions(folder, items)
     with trained_shop(folder, items) as (server, users, _):
         file = write_users(folder, users)
-        result = measure_swaps(server, folder, file, versions, swaps=swaps, rate=rate, stage=_say)
+        result = measure_swaps(server, folder, file, versions, swaps=swaps, rate=rate, stage=say)
     title = f"{swaps} swaps at {result.per_second:.0f} requests/s; {result.failed} failed"
     table = Table("", "requests", "p50 ms", "p99 ms", title=title)
     for what, answers in (("during swaps", result.during), ("outside", result.outside)):
         table.add_row(
             what, f"{answers.requests:,}", f"{answers.p50_ms:.1f}", f"{answers.p99_ms:.1f}"
         )
-    _print(table, items)
+    print_figures(table, items)
     seconds = sorted(result.swap_seconds)
     out.print(f"a swap took {seconds[len(seconds) // 2]:.1f} s, at most {seconds[-1]:.1f} s")
     memory = [f"{each / 2**20:,.0f}" for each in result.resident_bytes]
@@ -238,7 +230,7 @@ def memory(items: Items = LARGE, home: ShopHome = None) -> None:
                 client.post("/v1/recommend", json={"user_id": user}).raise_for_status()
         table.add_row("after 1,000 requests", f"{server.resident_bytes / 2**20:,.0f}")
         table.add_row("peak, start included", f"{server.peak_resident_bytes / 2**20:,.0f}")
-    _print(table, items)
+    print_figures(table, items)
 
 
 @app.command()
@@ -260,7 +252,7 @@ def index(
     candidate_ids, candidates, queries = trained_embeddings(folder, users=1_000, seed=7)
     pool = ServingSettings().pool_size
     result = measure_index(
-        candidate_ids, candidates, queries, pool=pool, churn=churn, seed=7, stage=_say
+        candidate_ids, candidates, queries, pool=pool, churn=churn, seed=7, stage=say
     )
     table = Table("", "", title="the live index")
     for what, figure in (
@@ -280,7 +272,7 @@ def index(
         (f"recall@{RECALL_AT} after it", f"{result.recall_after_rebuild:.4f}"),
     ):
         table.add_row(what, figure)
-    _print(table, len(candidate_ids))
+    print_figures(table, len(candidate_ids))
 
 
 @app.command()
@@ -315,68 +307,7 @@ def reranking(
             f"{result.p50_ms:.2f}",
             f"{result.p99_ms:.2f}",
         )
-    _print(table, items)
+    print_figures(table, items)
 
 
-@app.command()
-def serving(items: Items = SMALL, seconds: Seconds = 5, home: ShopHome = None) -> None:
-    """TensorFlow Serving's `Predict` over gRPC and REST, with micro-batching and without.
-
-    Query encoding and top-k for users' histories, by 1, 8 and 64 callers, and at 200 calls a
-    second.
-    """
-    from riverrun.bench.server import free_port, running_server
-    from riverrun.bench.serving import (
-        CallLoad,
-        Question,
-        Transport,
-        host_and_port,
-        measure_calls,
-        request_bodies,
-    )
-    from riverrun.bench.shop import drawn_histories, prepare_shop
-    from serving.settings import BatchingSettings
-
-    folder = home or default_home(items)
-    prepare_shop(folder, items)
-    histories = drawn_histories(folder, users=500, seed=7)
-    table = Table("", "load", "batch", "calls/s", "p50 ms", "p99 ms", "failed")
-    loads = [CallLoad(1), CallLoad(8), CallLoad(64), CallLoad(8, rate=200)]
-    for rows in (1, BatchingSettings().max_rows):
-        port = free_port()
-        environment = {
-            "RIVERRUN_GRPC__PORT": str(port),
-            "RIVERRUN_SERVING__BATCHING__MAX_ROWS": str(rows),
-        }
-        with running_server(folder, environment=environment) as server:
-            addresses = {
-                Transport.GRPC: host_and_port(server.url, port),
-                Transport.REST: server.url.removeprefix("http://"),
-            }
-            for question, transport in product(Question, Transport):
-                what = f"{question.name.replace('_', '-').lower()}, {transport.value}"
-                _say(what)
-                bodies = request_bodies(histories, question, transport)
-                address = addresses[transport]
-                measure_calls(address, transport, bodies, CallLoad(8), 1)  # fills caches
-                for load in loads:
-                    result = measure_calls(address, transport, bodies, load, seconds)
-                    table.add_row(
-                        what,
-                        f"{load.callers} callers" + (f", {load.rate}/s" if load.rate else ""),
-                        f"≤ {rows}",
-                        f"{result.per_second:.0f}",
-                        f"{result.p50_ms:.1f}",
-                        f"{result.p99_ms:.1f}",
-                        str(result.failed),
-                    )
-    _print(table, items)
-
-
-def _say(title: str) -> None:
-    err.print(f"{title} ...")
-
-
-def _print(table: Table, items: int) -> None:
-    out.print(table)
-    out.print(f"{items:,} items; {describe_machine()}; load and server on the same machine")
+app.command()(serving)

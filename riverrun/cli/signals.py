@@ -53,14 +53,14 @@ def end_in_time(stopped: threading.Event, doing: Mapping[str, str | None]) -> No
         stopped.wait()
         # Nobody sets this: a daemon thread ends with the process that does not need it.
         threading.Event().wait(STOP_SECONDS)
-        why = f"stopped after waiting {STOP_SECONDS:g} s in vain for: {_unfinished(doing)}. {LATER}"
+        why = f"stopped after waiting {STOP_SECONDS:g} s in vain for: {unfinished(doing)}. {LATER}"
         err.print(f"[bold red]riverrun:[/] {escape(why)}", soft_wrap=True)
         os._exit(1)
 
     threading.Thread(target=watch, name="end-in-time", daemon=True).start()
 
 
-def _unfinished(doing: Mapping[str, str | None]) -> str:
+def unfinished(doing: Mapping[str, str | None]) -> str:
     """Name the threads that still run of those that are stopped at once, and what they are at."""
     running = {each.name for each in threading.enumerate()}
     for turn in STOPPED_IN_TURN:

@@ -1,6 +1,6 @@
 """What every `OpenState` does. A new implementation adds its URL to `open_state`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_repo.history import HistoryEvent, UserHistory
+from feature_repo.history import UserHistory
 from feature_repo.item_statistics import HOUR, count, nothing
-from feature_repo.online_features import ItemStatistics
 from feature_repo.schema import Item, User
 from streaming.open_stream_state import open_stream_state
 from streaming.processor import Updates
@@ -19,69 +18,13 @@ from streaming.stream_state import (
     IMPORTED,
     ITEM,
     USER,
-    Key,
     OpenState,
     StateConflict,
     StateError,
-    Unpushed,
-    whole_values,
 )
 from tests.support.records import HISTORIES, IDENTIFIERS, ITEMS, USERS, comparable
 from tests.support.redis_server import redis_server
-
-SCHEMES = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
-
-
-@pytest.fixture(scope="module", params=SCHEMES)
-def open_state(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[Callable[[], OpenState]]:
-    """Opens the one state of a scheme, as one process after another would."""
-    opened: list[OpenState] = []
-    if request.param == "sqlite":
-        url = f"sqlite://{tmp_path_factory.mktemp('state') / 'state.sqlite'}"
-    else:
-        url = request.getfixturevalue("redis_url")
-
-    def open_it() -> OpenState:
-        opened.append(open_stream_state(url))
-        return opened[-1]
-
-    yield open_it
-    for state in opened:
-        state.close()
-
-
-@pytest.fixture(scope="module")
-def shared(open_state: Callable[[], OpenState]) -> OpenState:
-    return open_state()
-
-
-@pytest.fixture
-def state(shared: OpenState) -> OpenState:
-    """An empty state."""
-    shared.reset()
-    return shared
-
-
-def commit(
-    state: OpenState, partition: int, updates: Updates, positions: dict[str, int] | None = None
-) -> str:
-    version = state.load(partition, (), ()).version
-    return state.commit(partition, version, updates, positions or {})
-
-
-def history(user_id: str, *timestamps: int) -> UserHistory:
-    return UserHistory(
-        user_id, tuple(HistoryEvent(time, f"e{time}", "i", "view", 0.5) for time in timestamps)
-    )
-
-
-def statistics(item_id: str, *timestamps: int) -> ItemStatistics:
-    made = nothing(item_id)
-    for time in timestamps:
-        made = count(made, "view", time)
-    return made
+from tests.support.stream_states import commit, history, statistics
 
 
 def contents(state: OpenState) -> Any:
@@ -222,21 +165,6 @@ def test_a_deleted_item_is_pushed_as_none(state: OpenState) -> None:
     assert unpushed.stamps == {(ITEM, "i"): stamp, (USER, "u"): stamp}
 
 
-def test_a_list_is_read_in_pages(state: OpenState) -> None:
-    users = {f"ü{number}": history(f"ü{number}", number) for number in range(3_000)}
-    items = {f"物 {number}": statistics(f"物 {number}", number) for number in range(3_000)}
-    commit(state, 0, Updates(histories=users, statistics=items))
-    assert state.count_unpushed() == 6_000
-    assert len(state.load(0, users, items).statistics) == 3_000
-    told = Updates()
-    while unpushed := state.unpushed(0, 2_500):
-        assert len(unpushed.stamps) <= 2_500
-        told.add(unpushed.updates)
-        state.forget_pushed(0, unpushed.stamps)
-    assert (told.histories, told.statistics) == (users, items)
-    assert {each.item_id for some in state.all_statistics(500) for each in some} == set(items)
-
-
 def test_folded_segments_are_remembered(state: OpenState) -> None:
     version = state.load(IMPORTED, (), ()).version
     state.commit(IMPORTED, version, Updates(), {}, ["a", "b"])
@@ -269,125 +197,6 @@ def test_merged_over_partitions_it_is_the_fold_of_all_events(
         assert merged.timestamp == expected.timestamp
         assert merged.week == pytest.approx(expected.week)
         assert merged.hour == pytest.approx(expected.hour)
-
-
-@pytest.mark.redis
-def test_a_sum_that_is_pushed_is_news_for_no_other_partition(redis_url: str) -> None:
-    state = open_stream_state(redis_url)
-    state.reset()
-    for partition in (0, 1, 2):
-        commit(state, partition, Updates(statistics={"i": statistics("i", partition)}))
-    pushed = state.unpushed(0)
-    # What comes meanwhile is on its own partition's list alone: the others' is the older sum.
-    commit(state, 2, Updates(statistics={"j": statistics("j", 7)}))
-    state.forget_pushed(0, pushed.stamps)
-    assert [list(state.unpushed(each).stamps) for each in (0, 1, 2)] == [
-        [],
-        [],
-        [("statistics", "j")],
-    ]
-    late = state.unpushed(2)
-    commit(state, 1, Updates(statistics={"j": statistics("j", 8)}))
-    state.forget_pushed(2, late.stamps)
-    assert all(state.unpushed(each).stamps for each in (1, 2))
-    state.close()
-
-
-def values_of(updates: Updates) -> list[tuple[str, dict[str, Any]]]:
-    return [
-        (HISTORY, updates.histories),
-        (ITEM, updates.items),
-        ("statistics", updates.statistics),
-    ]
-
-
-class Pusher:
-    """Reads a list, pushes to the store, and takes the keys off: one call a time."""
-
-    def __init__(self, state: OpenState, online: dict[Key, Any], committed: dict[Key, Any]) -> None:
-        self.state, self.online, self.committed = state, online, committed
-        self.pending: list[tuple[int, Unpushed]] = []
-        self.pushed: list[tuple[int, Unpushed]] = []
-
-    def read(self, partition: int) -> None:
-        if unpushed := self.state.unpushed(partition):
-            self.pending.append((partition, unpushed))
-
-    def fold(self, partition: int, time: int) -> None:
-        before = self.state.load(partition, (), ["i"])
-        known = before.statistics.get("i", nothing("i"))
-        updates = Updates(
-            histories={f"u{partition}": history(f"u{partition}", time)},
-            items={
-                f"i{partition}": None
-                if time % 3 == 0
-                else Item(item_id=f"i{partition}", title=str(time))
-            },
-            statistics={"i": count(known, "view", time)},
-        )
-        stamp = self.state.commit(partition, before.version, updates, {})
-        self.committed |= {(ITEM, key): item for key, item in updates.items.items()}
-        self.pending.append((partition, whole_values(updates, stamp)))
-
-    def push(self) -> None:
-        if self.pending:
-            partition, unpushed = self.pending.pop(0)
-            for kind, values in values_of(unpushed.updates):
-                self.online.update({(kind, key): value for key, value in values.items()})
-            self.pushed.append((partition, unpushed))
-
-    def forget(self) -> None:
-        if self.pushed:
-            partition, unpushed = self.pushed.pop(0)
-            self.state.forget_pushed(partition, unpushed.stamps)
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.lists(
-        st.tuples(
-            st.integers(0, 1),
-            st.sampled_from(["fold 0", "fold 1", "read 0", "read 1", "push", "forget"]),
-        ),
-        max_size=30,
-    )
-)
-def test_what_is_pushed_last_is_the_newest(
-    shared: OpenState, actions: list[tuple[int, str]]
-) -> None:
-    """Two pushers, each of them perhaps a zombie of the other, in any order of their calls."""
-    shared.reset()
-    online: dict[Key, Any] = {}
-    items: dict[Key, Any] = {}
-    pushers = Pusher(shared, online, items), Pusher(shared, online, items)
-    for time, (which, action) in enumerate(actions):
-        pusher = pushers[which]
-        match action.split():
-            case ["fold", partition]:
-                pusher.fold(0 if partition == "0" else 1, time)
-            case ["read", partition]:
-                pusher.read(int(partition))
-            case ["push"]:
-                pusher.push()
-            case ["forget"]:
-                pusher.forget()
-    for _ in range(20):
-        for pusher in pushers:
-            while pusher.pending or pusher.pushed:
-                pusher.push()
-                pusher.forget()
-            for partition in (0, 1):
-                pusher.read(partition)
-        if not shared.count_unpushed():
-            break
-    assert shared.count_unpushed() == 0
-    histories = {each.user_id: each for some in shared.all_histories() for each in some}
-    merged = {each.item_id: each for some in shared.all_statistics() for each in some}
-    assert online == {
-        **items,
-        **{(HISTORY, key): each for key, each in histories.items()},
-        **{("statistics", key): each for key, each in merged.items()},
-    }
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "redis://localhost/x", "http://h/1", "state.sqlite"])

@@ -1,7 +1,9 @@
 """What the documentation tells people to type exists."""
 
+import ast
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,8 @@ import pytest
 import typer
 
 from riverrun.cli.main import app
-from riverrun.settings import load_settings
+from riverrun.importing.mapping import load_mapping
+from riverrun.settings import Settings, load_settings
 from serving.http.models import RecommendBody
 
 ROOT = Path(__file__).parents[2]
@@ -17,10 +20,16 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "infra")
 
 
 def _commands(text: str) -> list[str]:
+    """Return each command, of those that a line has after another too, without its variables."""
     blocks = re.findall(r"```(?:sh|console|bash)\n(.*?)```", text, flags=re.DOTALL)
-    lines = [line.removeprefix("$ ").strip() for block in blocks for line in block.splitlines()]
-    inline = re.findall(r"`(riverrun [a-z][^`]*)`", text)
-    return [line for line in (*lines, *inline) if line.startswith(("riverrun ", "make "))]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    inline = re.findall(r"`((?:[A-Z_]+=\S+ )*(?:riverrun|make) [a-z][^`]*)`", text)
+    commands = [
+        re.sub(r"^(\$ )?([A-Z_]+=\S+ )*", "", command.strip())
+        for line in (*lines, *inline)
+        for command in line.split(" #")[0].split(" && ")
+    ]
+    return [each for each in commands if each.startswith(("riverrun ", "make "))]
 
 
 def _shown() -> list[tuple[str, str]]:
@@ -33,7 +42,7 @@ def _shown() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("document", "command"), _shown())
 def test_every_command_that_the_documents_show_exists(document: str, command: str) -> None:
-    words = shlex.split(command.split(" && ")[0].split(" #")[0])
+    words = shlex.split(command)
     if words[0] == "make":
         makefile = (ROOT / "Makefile").read_text()
         for target in words[1:]:
@@ -53,7 +62,7 @@ def test_every_command_that_the_documents_show_exists(document: str, command: st
 def _blocks(language: str) -> list[tuple[str, str]]:
     return [
         (document.name, block)
-        for document in sorted((ROOT / "infra" / "docs").glob("*.md"))
+        for document in (ROOT / "README.md", *sorted((ROOT / "infra" / "docs").glob("*.md")))
         for block in re.findall(rf"```{language}\n(.*?)```", document.read_text(), re.DOTALL)
     ]
 
@@ -64,7 +73,39 @@ def test_every_setting_that_the_documents_show_is_one(
 ) -> None:
     file = tmp_path / "riverrun.toml"
     file.write_text(block)
-    load_settings(file)
+    if block.startswith("# map.toml"):
+        load_mapping(file)
+    else:
+        load_settings(file)
+
+
+VARIABLES = [
+    (document.name, name)
+    for document in DOCUMENTS
+    for name in sorted(set(re.findall(r"\bRIVERRUN_[A-Z_]+[A-Z]\b", document.read_text())))
+]
+
+
+@pytest.mark.parametrize(("document", "name"), VARIABLES)
+def test_every_variable_that_the_documents_show_is_a_setting(document: str, name: str) -> None:
+    model: Any = Settings
+    for key in name.removeprefix("RIVERRUN_").lower().split("__"):
+        assert key in getattr(model, "model_fields", {}), f"{document}: {name} sets nothing"
+        model = model.model_fields[key].annotation
+
+
+@pytest.mark.parametrize(("document", "block"), _blocks("python"))
+def test_every_program_that_the_documents_show_finds_what_it_imports(
+    document: str, block: str
+) -> None:
+    for statement in ast.walk(ast.parse(block)):
+        if isinstance(statement, ast.Import):
+            for name in statement.names:
+                import_module(name.name)
+        elif isinstance(statement, ast.ImportFrom):
+            module = import_module(statement.module or "")
+            for name in statement.names:
+                assert hasattr(module, name.name), f"{document}: no {name.name} in {module}"
 
 
 QUESTIONS = [

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+
+from riverrun.cli.signals import unfinished
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -110,3 +113,21 @@ def test_what_takes_too_long_to_close_is_cut_off() -> None:
         assert time.monotonic() - start < STOP_SECONDS
     assert status == 1
     assert "in vain for: the connections to close. Nothing is lost" in said
+
+
+def test_what_is_waited_for_is_named_with_what_it_is_at() -> None:
+    let_go = {name: threading.Event() for name in ("archiver", "index-follower")}
+    threads = [
+        threading.Thread(target=event.wait, name=name, daemon=True)
+        for name, event in let_go.items()
+    ]
+    for thread in threads:
+        thread.start()
+    doing = {"archiver": "archive", "index-follower": None}
+    for thread, said in zip(
+        threads, ("archiver (archive)", "index-follower (the log)"), strict=True
+    ):
+        assert unfinished(doing) == said
+        let_go[thread.name].set()
+        thread.join()
+    assert unfinished(doing) == "the connections to close"

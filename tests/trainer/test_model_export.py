@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 from typer.testing import CliRunner
 
-import trainer.export
+import trainer.serving_module
 from feature_repo.candidate_features import candidate_features
 from riverrun.cli.main import app
 from riverrun.errors import UserError
@@ -64,7 +64,7 @@ def bundle(
 ) -> Path:
     """A bundle whose SavedModel searches by ScaNN, as that of many items does."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer.export, "BRUTE_FORCE_BELOW", 0)
+        patch.setattr(trainer.serving_module, "BRUTE_FORCE_BELOW", 0)
         folder = tmp_path_factory.mktemp("bundles")
         return export_bundle(model, folder, datetime(2026, 1, 2, tzinfo=UTC), ranker=ranker)
 
