@@ -2,9 +2,44 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+TASKS = ("novel", "all", "leave-one-out")
+METRICS = (
+    "ndcg@10",
+    "recall@20",
+    "precision@10",
+    "f1@10",
+    "hit@10",
+    "mrr",
+    "auc",
+    "coverage@10",
+    "gini@10",
+    "diversity@10",
+)
+BASELINES = ("popularity", "popularity, last 14 days", "item-kNN, cosine")
+"""What a gate may name: all that a refresh measures. One that named anything else would be open."""
+
+
+def _is_measured(name: str) -> str:
+    task, _, metric = name.partition("/")
+    if task not in TASKS or metric not in METRICS:
+        raise ValueError(
+            f"must be one of {', '.join(TASKS)}, a slash, and one of {', '.join(METRICS)}. "
+            f"Received: {name!r}."
+        )
+    return name
+
+
+def _is_baseline(name: str) -> str:
+    if name not in BASELINES:
+        raise ValueError(f"must be one of {list(BASELINES)}. Received: {name!r}.")
+    return name
+
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Metric = Annotated[str, AfterValidator(_is_measured)]
+Baseline = Annotated[str, AfterValidator(_is_baseline)]
 
 
 class GateSettings(BaseModel):
@@ -24,10 +59,10 @@ class GateSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_loss: dict[str, Share] = {"all/ndcg@10": 0.1, "leave-one-out/ndcg@10": 0.1}
-    min_gain: dict[str, Annotated[float, Field(ge=0)]] = {}
-    min_value: dict[str, float] = {}
-    beats: tuple[str, ...] = ()
+    max_loss: dict[Metric, Share] = {"all/ndcg@10": 0.1, "leave-one-out/ndcg@10": 0.1}
+    min_gain: dict[Metric, Annotated[float, Field(ge=0)]] = {}
+    min_value: dict[Metric, float] = {}
+    beats: tuple[Baseline, ...] = ()
     min_users: Annotated[int, Field(ge=0)] = 100
     min_index_recall: Share = 0.9
     max_latency_ms: Annotated[float, Field(ge=0)] = 0.0

@@ -3,15 +3,17 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from tests.support.few_events import ITEMS, START, frame
-from trainer.baselines import Popularity
+from trainer.baselines import Popularity, baselines
 from trainer.bundle_checks import BundleChecks
 from trainer.evaluate import EvaluationRow, evaluate
-from trainer.gate_settings import GateSettings
+from trainer.gate_settings import BASELINES, METRICS, TASKS, GateSettings
 from trainer.gates import CANDIDATE, CURRENT, refusals
-from trainer.tasks import temporal_split
+from trainer.tasks import leave_one_out_split, temporal_split
 
 GOOD = BundleChecks(index_recall=1.0, latency_ms=2.0)
 OPEN = GateSettings(max_loss={}, min_index_recall=0.0)
@@ -93,3 +95,30 @@ def test_what_only_the_bundle_shows_counts_too(
 ) -> None:
     reasons = refusals([], checks, settings)
     assert [named in reason for reason in reasons if named] == [True] * (named is not None)
+
+
+def test_gates_may_name_all_that_a_refresh_measures_and_nothing_else() -> None:
+    events = frame([(user, user % 2, hour) for user in range(5) for hour in range(20)])
+    split = temporal_split(events, ITEMS, START + timedelta(hours=10))
+    scorers = baselines(split.past)
+    assert tuple(scorer.name for scorer in scorers) == BASELINES
+    features = np.eye(len(split.past.items), dtype=np.float32)
+    assert tuple(evaluate(scorers[0], split.tasks[1], features).metrics) == METRICS
+    last = leave_one_out_split(events, ITEMS, held_out=1)
+    assert {task.name for each in (split, last) for task in each.tasks} == set(TASKS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"max_loss": {"all/ndgc@10": 0.1}}, "all/ndgc@10"),
+        ({"min_gain": {"ndcg@10": 0.1}}, "ndcg@10"),
+        ({"min_value": {"old/ndcg@10": 0.1}}, "old/ndcg@10"),
+        ({"beats": ["popularty"]}, "popularty"),
+    ],
+)
+def test_a_gate_that_names_what_is_not_measured_is_refused(
+    settings: dict[str, object], named: str
+) -> None:
+    with pytest.raises(ValidationError, match=f"Received: '{named}'"):
+        GateSettings.model_validate(settings)
