@@ -6,5 +6,7 @@ import os
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 # TensorFlow reports at level 2 that a machine has no GPU. What fails is raised as an exception.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# By default TensorFlow takes all of a GPU's memory: a training could not start beside a server.
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 __version__ = "0.1.0"

@@ -51,7 +51,8 @@ class FittedPipeline:
 
     two_tower: it alone. data: None where `training.ranking` is off. choice: how many epochs, and
     the ranker, None where too few told anything. text_embeddings: float32 [num_items, n]. seconds:
-    that fitting took.
+    that fitting took; text_seconds: that embedding texts took of these; epoch_seconds: that an
+    epoch took, in the middle of the epochs on all of the past.
     """
 
     split: Split
@@ -62,6 +63,8 @@ class FittedPipeline:
     data: RankingData | None
     text_embeddings: npt.NDArray[np.float32]
     seconds: float
+    text_seconds: float
+    epoch_seconds: float
 
     @cached_property
     def pipeline(self) -> PipelineScorer:
@@ -154,6 +157,7 @@ def fit_pipeline(
     tower = load_text_tower(training.text)
     texts = [item.text for item in past.items]
     embeddings = catalogue_text_embeddings(tower, texts, training.text, text_cache, listener.texts)
+    text_seconds = time.monotonic() - start
     with TemporaryDirectory() as features:
         material = Material(
             past.frame(),
@@ -182,4 +186,6 @@ def fit_pipeline(
         data,
         embeddings,
         seconds,
+        text_seconds,
+        float(np.median(model.seconds)),
     )

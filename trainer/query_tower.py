@@ -283,7 +283,9 @@ class _TransformerBlock(keras.layers.Layer):
 
 def _causal(positions: Any, timestamps: Any) -> Any:
     """Return bool [n, num_positions, length]: whether an event is not after a position."""
-    return tf.range(tf.shape(timestamps)[1])[None, None, :] <= positions[:, :, None]
+    # In int64: TensorFlow compares int32 on the CPU, whatever the device.
+    events = tf.range(tf.shape(timestamps, tf.int64)[1])
+    return events[None, None, :] <= tf.cast(positions, tf.int64)[:, :, None]
 
 
 def time_bucket(microseconds: Any) -> Any:
@@ -291,6 +293,7 @@ def time_bucket(microseconds: Any) -> Any:
     days = tf.cast(tf.maximum(microseconds, 0), tf.float32) / (24.0 * HOUR)
     doublings = 2.0 * tf.math.log(1.0 + days) / tf.math.log(2.0)
     # Within the first day the hour matters too: views of this visit against this morning's.
-    minutes = tf.cast(days * 24.0 * 60.0 > 30.0, tf.int32)
-    bucket = tf.cast(doublings, tf.int32) + minutes
-    return tf.minimum(bucket, TIME_BUCKETS - 1)
+    minutes = tf.cast(days * 24.0 * 60.0 > 30.0, tf.float32)
+    bucket = tf.floor(doublings) + minutes
+    # Counted in float32: TensorFlow computes int32 on the CPU, whatever the device.
+    return tf.cast(tf.minimum(bucket, TIME_BUCKETS - 1.0), tf.int32)

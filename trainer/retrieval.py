@@ -50,7 +50,9 @@ class RetrievalLoss:
             candidate_embeddings,
             sample_weight=sample_weight,
             candidate_sampling_probability=probability,
-            candidate_ids=candidate_ids,
+            # Every query's is compared with every candidate's. TensorFlow compares int32 on the CPU
+            # whatever the device, and would copy the matrix to the GPU at every step.
+            candidate_ids=tf.cast(candidate_ids, tf.int64),
             compute_metrics=False,
             compute_batch_metrics=False,
         )

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,13 +42,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainedModel:
-    """The towers with what they were trained on."""
+    """The towers with what they were trained on. seconds: that each epoch took, as `losses`."""
 
     settings: TrainingSettings
     interactions: Interactions
     text_tower: TextTower
     two_tower: TwoTowerModel
     losses: tuple[float, ...]
+    seconds: tuple[float, ...]
 
     def candidate_embeddings(self, batch_size: int = 4096) -> npt.NDArray[np.float32]:
         """Return float32 [num_items, dimension], ages taken at the newest event."""
@@ -143,16 +145,25 @@ def train(
         schedule = keras.optimizers.schedules.CosineDecay(
             settings.learning_rate, settings.epochs * steps, alpha=0.05
         )
-        model.compile(optimizer=keras.optimizers.Adam(schedule, clipnorm=5.0))
+        # Where there is a GPU, Keras would let XLA compile every shape that a batch may have.
+        model.compile(keras.optimizers.Adam(schedule, clipnorm=5.0), jit_compile=False)
         model.optimizer.build(model.trainable_variables)
     epochs_done = tf.Variable(0, dtype=tf.int64)
     losses: list[float] = []
+    seconds: list[float] = []
     manager = None
     if checkpoints is not None:
         _remove_others(checkpoints, _fingerprint(model, interactions, settings, start))
         manager = _checkpoint_manager(checkpoints, model, epochs_done)
+
+    def trained() -> TrainedModel:
+        return TrainedModel(
+            settings, interactions, text_tower, model, tuple(losses), tuple(seconds)
+        )
+
     for epoch in range(int(epochs_done), stop_after or settings.epochs):
         callbacks = _callbacks(epoch, steps, settings, on_step)
+        started = time.monotonic()
         history = model.fit(
             epoch_dataset(interactions, windows, settings, epoch),
             initial_epoch=epoch,
@@ -161,15 +172,16 @@ def train(
             verbose=0,
             shuffle=False,
         )
+        seconds.append(time.monotonic() - started)
         losses.append(float(history.history["loss"][-1]))
         if not np.isfinite(losses[-1]):
             raise ValueError(f"the loss of epoch {epoch + 1} is {losses[-1]}: lower learning_rate.")
         epochs_done.assign(epoch + 1)
-        on_epoch(epoch + 1, TrainedModel(settings, interactions, text_tower, model, tuple(losses)))
+        on_epoch(epoch + 1, trained())
         # Saved last: an epoch that is not gone through again was heard of.
         if manager is not None:
             manager.save(epoch + 1)
-    return TrainedModel(settings, interactions, text_tower, model, tuple(losses))
+    return trained()
 
 
 @contextmanager

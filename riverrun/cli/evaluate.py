@@ -61,7 +61,8 @@ def evaluate(
 ) -> None:
     """Train on the past, ask about the future, and print the model beside simple recommenders.
 
-    With `--preset`, on a public data set by its published protocol:
+    With `--preset`, on a public data set by its published protocol, with the settings chosen for it
+    (but for `training.precision` and `training.strategy`):
 
         riverrun evaluate --preset online-retail --data online_retail.csv.gz
 
@@ -75,7 +76,9 @@ def evaluate(
     elif preset is None:
         evaluation = _trained(_own_question(settings), settings)
     else:
-        evaluation = _trained(_preset_question(preset, data, validation=validation), settings)
+        evaluation = _trained(
+            _preset_question(preset, data, settings, validation=validation), settings
+        )
     split, rows = evaluation.split, evaluation.rows
     print_tables(rows)
     out.print(
@@ -83,7 +86,7 @@ def evaluate(
         f"{len(split.past.item):,} events in the past; {evaluation.model}, "
         f"all in {time.monotonic() - start:.0f} s"
     )
-    out.print(describe_machine())
+    out.print(describe_machine(with_gpus=True))
     if json is not None:
         document = [
             {"task": row.task, "scorer": row.scorer, "users": row.num_users, **row.metrics}
@@ -124,7 +127,9 @@ def _check_options(
         raise UserError(f"--json {json}: must be a file in a folder that exists.")
 
 
-def _preset_question(preset: str, data: Path | None, *, validation: bool) -> _Question:
+def _preset_question(
+    preset: str, data: Path | None, settings: Settings, *, validation: bool
+) -> _Question:
     from riverrun.importing import load_preset
     from riverrun.protocols import PROTOCOLS
 
@@ -134,7 +139,9 @@ def _preset_question(preset: str, data: Path | None, *, validation: bool) -> _Qu
     protocol = PROTOCOLS[preset]
     loaded = load_preset(preset, data)
     split = (protocol.validation if validation else protocol.test)(loaded)
-    return _Question(split, protocol.settings)
+    # The protocol says what is trained; this machine's settings, on what it is computed.
+    device = settings.training.model_dump(include={"precision", "strategy"})
+    return _Question(split, protocol.settings.model_copy(update=device))
 
 
 def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
@@ -175,11 +182,12 @@ def _trained(question: _Question, settings: Settings) -> _Evaluation:
         listener.stage("Evaluating")
         rows = _rows(split, [fitted.two_tower, fitted.pipeline], fitted.text_embeddings)
     err.print()
-    ranker = "" if fitted.choice.ranker is None else ", and a ranker,"
+    ranker = "" if fitted.choice.ranker is None else ", and a ranker"
     return _Evaluation(
         split,
         rows,
-        f"two-tower of {fitted.choice.epochs} epochs{ranker} trained in {fitted.seconds:.0f} s",
+        f"two-tower of {fitted.choice.epochs} epochs of {fitted.epoch_seconds:.2f} s{ranker} "
+        f"trained in {fitted.seconds:.0f} s, {fitted.text_seconds:.1f} s of them to embed texts",
     )
 
 

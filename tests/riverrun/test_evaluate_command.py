@@ -1,14 +1,20 @@
 """What `riverrun evaluate` refuses before it spends minutes, and the shape of its table."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 from rich.console import Console
 
-from riverrun.cli.evaluate import metrics_table
+from riverrun.bench.machine import describe_machine
+from riverrun.cli.evaluate import _preset_question, metrics_table
 from riverrun.cli.main import main
+from riverrun.protocols import PROTOCOLS
+from riverrun.settings import Settings
 from trainer.evaluate import EvaluationRow
+from trainer.settings import TrainingSettings
 
 
 def run(monkeypatch: pytest.MonkeyPatch, home: Path, *arguments: str) -> int:
@@ -55,6 +61,28 @@ def test_a_bundle_that_is_broken_is_named(
     (tmp_path / "bundles" / "CURRENT").write_text("../elsewhere")
     assert run(monkeypatch, tmp_path, "--served") == 2
     assert "must name a bundle version" in capsys.readouterr().err
+
+
+def test_a_preset_is_computed_as_this_machine_is_set_and_trained_as_its_protocol_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("riverrun.importing.load_preset", lambda preset, data: data)
+    protocol = replace(PROTOCOLS["sequences"], validation=lambda data: data)
+    monkeypatch.setitem(PROTOCOLS, "sequences", protocol)
+    training = TrainingSettings(precision="mixed_bfloat16", strategy="mirrored", epochs=99)
+    settings = Settings(training=training)
+    asked = _preset_question("sequences", Path("file"), settings, validation=True)
+    changed = {"precision": "mixed_bfloat16", "strategy": "mirrored"}
+    assert asked.training == protocol.settings.model_copy(update=changed)
+    assert asked.training.epochs == protocol.settings.epochs
+
+
+def test_gpus_are_named_beside_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["first", "second"])
+    details = {"first": {"device_name": "One"}, "second": {"device_name": "Two"}}
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", details.get)
+    assert " GiB, One, Two, Python " in describe_machine(with_gpus=True)
+    assert "One" not in describe_machine()
 
 
 def test_the_table_of_four_scorers_fits_80_columns() -> None:

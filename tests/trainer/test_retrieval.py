@@ -6,6 +6,7 @@ import trainer  # noqa: F401  (sets what TensorFlow reads when it is first impor
 import numpy as np
 import tensorflow as tf
 
+from tests.support.host_memory import computed_on_the_host
 from trainer.retrieval import RetrievalLoss
 
 
@@ -56,3 +57,11 @@ def test_a_negative_that_is_the_positive_is_removed() -> None:
     np.testing.assert_allclose(
         loss(queries[:1], again, ids, np.ones(11), np.ones(1)), without, rtol=1e-5
     )
+
+
+def test_no_matrix_of_queries_by_candidates_is_computed_beside_a_gpu() -> None:
+    vectors = tf.TensorSpec([None, 8], tf.float32)
+    ids, counts = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)
+    retrieval = RetrievalLoss()
+    traced = retrieval.__call__.get_concrete_function(vectors, vectors, ids, counts, counts)
+    assert computed_on_the_host(traced.graph, rank=2) == []

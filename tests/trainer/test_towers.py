@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from feature_repo.candidate_features import candidate_features
 from feature_repo.schema import Item
+from tests.support.host_memory import computed_on_the_host
 from trainer.candidate_tower import (
     AGE_BUCKETS,
     CandidateTower,
@@ -148,6 +149,18 @@ def test_a_query_tower_may_have_any_number_of_layers(num_layers: int) -> None:
     tower.build()
     vectors, times = history()
     assert np.isfinite(encode(tower, vectors, times, last=2)).all()
+
+
+def test_nothing_of_positions_by_events_is_computed_beside_a_gpu(query_tower: QueryTower) -> None:
+    traced = tf.function(query_tower, autograph=False).get_concrete_function(
+        tf.TensorSpec([None, None, DIMENSION], tf.float32),
+        tf.TensorSpec([None, None], tf.int32),
+        tf.TensorSpec([None, None], tf.int64),
+        tf.TensorSpec([None, None], tf.int32),
+        tf.TensorSpec([None, None, TEXT_DIMENSION], tf.float32),
+        training=True,
+    )
+    assert computed_on_the_host(traced.graph, rank=3) == []
 
 
 def test_time_buckets_grow_with_time_and_are_bounded() -> None:

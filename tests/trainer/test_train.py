@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -81,6 +82,21 @@ def test_mixed_precision_reaches_the_same_loss(baseline: TrainedModel, precision
     np.testing.assert_allclose(model.losses, baseline.losses, rtol=0.01)
     assert model.candidate_embeddings().dtype == np.float32
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_no_shape_of_a_batch_is_compiled_where_there_is_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Keras compiles by XLA where TensorFlow lists any device beside CPUs.
+    gpu = SimpleNamespace(device_type="GPU")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda *kind: [gpu])
+    model = train_tiny(tiny.tiny_settings(epochs=1))
+    assert model.two_tower.jit_compile is False
+
+
+def test_the_seconds_of_each_epoch_are_told(baseline: TrainedModel) -> None:
+    assert len(baseline.seconds) == len(baseline.losses)
+    assert min(baseline.seconds) > 0
 
 
 def test_an_interrupted_training_ends_as_one_without(

@@ -45,7 +45,9 @@ def train_ranker(examples: Examples, settings: RankerSettings, seed: int = 0) ->
         random = np.random.default_rng(seed)
         fit_lists(model, optimizer, examples, epochs, settings.batch_size, random)
         return model
-    model.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True))
+    # Nor is XLA asked for where there is a GPU, as in the two-tower's training.
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, jit_compile=False)
     weights = examples.weights / examples.weights.mean()
     model.fit(
         examples.features,

@@ -3,11 +3,13 @@
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 import pytest
+import tensorflow as tf
 
 from feature_repo.co_visitation import Pair, add
 from feature_repo.co_visitation import nothing as nobody
@@ -197,6 +199,16 @@ def test_a_ranker_learns_which_source_to_trust(
     write_ranker(model, tmp_path / "ranker.safetensors")
     read = as_ranker(read_ranker(tmp_path / "ranker.safetensors", settings))
     np.testing.assert_array_equal(read.score(features), scores)
+
+
+def test_a_ranker_is_not_compiled_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = SimpleNamespace(device_type="GPU")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda *kind: [gpu])
+    features = np.zeros((10, len(feature_names(SOURCES))), np.float32)
+    labels = np.eye(10, dtype=np.float32)[0]
+    examples = Examples(features, labels, np.ones_like(labels), np.array([10]))
+    model = train_ranker(examples, RankerSettings(epochs=1, loss="pointwise"))
+    assert model.jit_compile is False
 
 
 def test_a_feature_that_never_varied_says_nothing(tmp_path: Path) -> None:
