@@ -5,12 +5,14 @@ Machine Learning 90, 2013): predict, then learn.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import polars as pl
 
 from feature_repo.schema import Event, Item, microseconds
+
+_QUESTION = ("timestamp", "user_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +42,15 @@ class Period:
     """A past that is known, and what came after it.
 
     past: events with the columns of `feature_repo.schema.Event`; known_items: those that the
-    past acted on; new_items: all others, which the period brings.
+    past acted on; new_items: all others, which the period brings. asked: the questions that are
+    put, by columns timestamp and user_id; None means all of them.
     """
 
     past: pl.DataFrame
     future: pl.DataFrame
     known_items: Sequence[Item]
     new_items: Sequence[Item]
+    asked: pl.DataFrame | None = None
 
     @property
     def start(self) -> datetime:
@@ -58,6 +62,21 @@ class Period:
     def num_events(self) -> int:
         """How many events are replayed."""
         return self.future.height
+
+    @property
+    def questions(self) -> pl.DataFrame:
+        """All questions there are: columns timestamp and user_id, and `len`, the events of each."""
+        return self.future.group_by("timestamp", "user_id", maintain_order=True).len()
+
+    def sampled(self, count: int, seed: int = 0) -> "Period":
+        """Return the period with `count` of its questions, drawn at random; all where it has fewer.
+
+        What is not asked before is learned from all the same.
+        """
+        questions = self.questions
+        if count >= questions.height:
+            return replace(self, asked=None)
+        return replace(self, asked=questions.sample(count, seed=seed))
 
 
 def split_period(
@@ -101,6 +120,7 @@ def moments(period: Period) -> Iterator[Moment]:
         for item in period.new_items
         if item.published_at is not None
     )
+    asked = None if period.asked is None else set(period.asked.select(_QUESTION).iter_rows())
     place = 0
     for (at,), rows in period.future.group_by("timestamp", maintain_order=True):
         events = [_event(row) for row in rows.iter_rows(named=True)]
@@ -114,7 +134,11 @@ def moments(period: Period) -> Iterator[Moment]:
         answers: dict[str, dict[str, None]] = {}
         for event in events:
             answers.setdefault(event.user_id, {})[event.item_id] = None
-        questions = tuple(Question(user, tuple(items)) for user, items in answers.items())
+        questions = tuple(
+            Question(user, tuple(items))
+            for user, items in answers.items()
+            if asked is None or (at, user) in asked
+        )
         yield Moment(at, questions, items, tuple(events))
 
 
