@@ -252,7 +252,14 @@ def _trainers(
     from riverrun.replay.training import RefreshTrainer
 
     return {
-        name: RefreshTrainer(chosen.training, folder / name, bundle.path, cache, warm=name == WARM)
+        name: RefreshTrainer(
+            chosen.training,
+            folder / name,
+            bundle.path,
+            cache,
+            chosen.replay.service,
+            warm=name == WARM,
+        )
         for name in ((WARM, COLD) if plan.cold else (WARM,))
     }
 
@@ -264,7 +271,6 @@ def _bundle(
     from feature_repo.offline_features import OfflineFeatures
     from riverrun.cli.training_progress import refresh_progress
     from serving.bundle import Bundle, BundleError
-    from trainer.ranking.service import Service
     from trainer.refresh import refresh
 
     period = chosen.period
@@ -280,7 +286,7 @@ def _bundle(
                     period.start,
                     features=OfflineFeatures(folder / "features"),
                     listener=listener,
-                    service=Service(chosen.replay.serving, chosen.replay.streaming.co_visitation),
+                    service=chosen.replay.service,
                 ).bundle
             except ValueError as error:
                 raise UserError(f"cannot train on the past: {error}") from error
