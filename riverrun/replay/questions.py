@@ -25,16 +25,28 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Everything that happened at one time.
+    """Everything that happened at one time, and until the next question is asked.
 
-    Its questions are asked before its events and items are learned. items: those that arrive,
-    with the first event on them or at their time of publication if that is earlier.
+    Its questions are asked before its events and items are learned. until: when the newest of its
+    events happened. items: those that arrive, with the first event on them or at their time of
+    publication if that is earlier.
     """
 
     at: datetime
+    until: datetime
     questions: tuple[Question, ...]
     items: tuple[Item, ...]
     events: tuple[Event, ...]
+
+    def followed_by(self, later: "Moment") -> "Moment":
+        """Return both as one: nobody is asked anything at `later`."""
+        return Moment(
+            self.at,
+            later.until,
+            self.questions,
+            self.items + later.items,
+            self.events + later.events,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +125,24 @@ def period_of(past: pl.DataFrame, future: pl.DataFrame, items: Sequence[Item]) -
 
 
 def moments(period: Period) -> Iterator[Moment]:
-    """Yield the period's moments, oldest first."""
+    """Yield the period's moments, oldest first; those at which nobody is asked as part of others.
+
+    What is learned does not depend on how many events are learned at a time (ADR 0008), and fewer
+    steps take less time.
+    """
+    merged: Moment | None = None
+    for moment in _every_moment(period):
+        if merged is not None and not moment.questions:
+            merged = merged.followed_by(moment)
+            continue
+        if merged is not None:
+            yield merged
+        merged = moment
+    if merged is not None:
+        yield merged
+
+
+def _every_moment(period: Period) -> Iterator[Moment]:
     waiting = {item.item_id: item for item in period.new_items}
     by_publication = sorted(
         (microseconds(item.published_at), item.item_id)
@@ -139,7 +168,7 @@ def moments(period: Period) -> Iterator[Moment]:
             for user, items in answers.items()
             if asked is None or (at, user) in asked
         )
-        yield Moment(at, questions, items, tuple(events))
+        yield Moment(at, at, questions, items, tuple(events))
 
 
 def _event(row: dict[str, object]) -> Event:
