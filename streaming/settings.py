@@ -19,7 +19,7 @@ class FoldInSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    prior: Annotated[float, Field(ge=0)] = 2.0
+    prior: Annotated[float, Field(ge=0)] = 5.0
     trained_prior: Annotated[float, Field(ge=0)] = 1.0
     event_type_weights: dict[EventType, Weight] = {}
 

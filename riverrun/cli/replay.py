@@ -1,9 +1,9 @@
 """`riverrun replay`: what learning from the stream brings, on a period of real events."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from riverrun.bench.machine import describe_machine
 from riverrun.cli.console import err, out
 from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.cli.replay_tables import asked_of, refreshes_table, slice_table, table_over_time
 from riverrun.errors import UserError
 from riverrun.logging import configure_logging
 from riverrun.settings import Settings, load_settings
@@ -26,7 +25,7 @@ from riverrun.settings import Settings, load_settings
 if TYPE_CHECKING:
     from riverrun.replay.questions import Moment, Period
     from riverrun.replay.refreshed import Refreshes, Trainer
-    from riverrun.replay.scoring import Row, Scores
+    from riverrun.replay.scoring import Scores
     from riverrun.replay.settings import ReplaySettings
     from serving.bundle import Bundle
     from serving.text_embedding_cache import TextEmbeddingCache
@@ -63,6 +62,14 @@ def replay(
     days: Annotated[
         int, typer.Option(min=1, help="Without --preset: replay the newest days of the archive.")
     ] = 30,
+    ask: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Ask N of the questions, drawn once, and learn from all events.  [default: all]",
+        ),
+    ] = None,
     refresh: Annotated[
         Every | None,
         typer.Option(
@@ -99,7 +106,8 @@ def replay(
         riverrun replay --preset online-retail --data online_retail.csv.gz --plot replay.png
 
     With `--refresh daily` or `weekly`, the model is renewed too, each time from the one before.
-    Without a preset, on the archive of this shop. Interrupted, it prints what it has so far.
+    Without a preset, on the archive of this shop. With `--ask 500` it takes minutes: a question is
+    what one user did at one moment. Interrupted, it prints what it has so far.
     """
     settings = load_settings(settings_file, home=home)
     _check_options(preset, data, plot, json, validation=validation)
@@ -109,6 +117,8 @@ def replay(
         chosen = _own_period(settings, days)
     else:
         chosen = _preset_period(preset, data, validation=validation)
+    if ask is not None:
+        chosen = replace(chosen, period=chosen.period.sampled(ask))
     from riverrun.replay.scoring import Scores
 
     configure_logging()
@@ -117,12 +127,12 @@ def replay(
     complete = _run(chosen, bundle, settings, scores, plan)
     _report(scores, plot, json)
     if plan is not None and plan.done:
-        out.print(_refreshes_table(plan, scores))
+        out.print(refreshes_table(plan.done, scores, plan.every))
     period = chosen.period
     out.print(
         f"{period.num_events:,} events after {period.past.height:,} in the past, "
         f"{len(period.known_items):,} known and {len(period.new_items):,} other items; "
-        f"{'' if complete else 'interrupted, '}{time.monotonic() - start:.0f} s"
+        f"{asked_of(period)}; {'' if complete else 'interrupted, '}{time.monotonic() - start:.0f} s"
     )
     out.print(describe_machine())
 
@@ -242,7 +252,14 @@ def _trainers(
     from riverrun.replay.training import RefreshTrainer
 
     return {
-        name: RefreshTrainer(chosen.training, folder / name, bundle.path, cache, warm=name == WARM)
+        name: RefreshTrainer(
+            chosen.training,
+            folder / name,
+            bundle.path,
+            cache,
+            chosen.replay.service,
+            warm=name == WARM,
+        )
         for name in ((WARM, COLD) if plan.cold else (WARM,))
     }
 
@@ -254,7 +271,6 @@ def _bundle(
     from feature_repo.offline_features import OfflineFeatures
     from riverrun.cli.training_progress import refresh_progress
     from serving.bundle import Bundle, BundleError
-    from trainer.ranking.service import Service
     from trainer.refresh import refresh
 
     period = chosen.period
@@ -270,7 +286,7 @@ def _bundle(
                     period.start,
                     features=OfflineFeatures(folder / "features"),
                     listener=listener,
-                    service=Service(chosen.replay.serving, chosen.replay.streaming.co_visitation),
+                    service=chosen.replay.service,
                 ).bundle
             except ValueError as error:
                 raise UserError(f"cannot train on the past: {error}") from error
@@ -310,71 +326,14 @@ def _report(scores: "Scores", plot: Path | None, json: Path | None) -> None:
     for slice_ in SLICES:
         own = [row for row in rows if row.slice == slice_]
         if own:
-            out.print(_table(slice_, own))
+            out.print(slice_table(slice_, own))
     span = scores.span()
     over_time = scores.over_time(span.days)
     novel = [row for row in over_time if row.slice == NOVEL]
     if novel:
-        out.print(_table_over_time(span.name, novel))
+        out.print(table_over_time(span.name, novel))
     if plot is not None and novel:
         plot_over_time(over_time, NOVEL, span.name, plot)
     if json is not None:
         document = {"overall": rows, f"by {span.name}": over_time}
         json.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
-
-
-def _table(slice_: str, rows: "Sequence[Row]") -> Table:
-    """Return a row for each variant, with what it adds to the first."""
-    from riverrun.replay.scoring import NDCG_AT, RECALL_AT
-
-    noun = "question" if rows[0].questions == 1 else "questions"
-    title = f"{slice_} ({rows[0].questions:,} {noun})"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("")
-    for name in (f"ndcg@{NDCG_AT}", f"recall@{RECALL_AT}", "ndcg to frozen"):
-        table.add_column(name, justify="right")
-    base = rows[0].ndcg
-    for row in rows:
-        change = f"{row.ndcg / base - 1:+.1%}" if base > 0 else "-"
-        table.add_row(row.variant, f"{row.ndcg:.4f}", f"{row.recall:.4f}", change)
-    return table
-
-
-def _refreshes_table(plan: _Refreshing, scores: "Scores") -> Table:
-    """Return how often the models were renewed, how long it took and what it brought.
-
-    Minutes include the export; the metrics are those of the refreshed model alone, as above.
-    """
-    from riverrun.replay.refreshed import REFRESHED
-    from riverrun.replay.scoring import ALL, NDCG_AT, NOVEL
-
-    title = f"refreshed {plan.every}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    slices = (NOVEL, ALL)
-    names = [f"{slice_} ndcg@{NDCG_AT}" for slice_ in slices]
-    for name in ("start", "refreshes", "minutes each", "minutes in all", *names):
-        table.add_column(name, justify="left" if name == "start" else "right")
-    reached = {(row.variant, row.slice): f"{row.ndcg:.4f}" for row in scores.rows()}
-    for each in plan.done.values():
-        minutes = sum(each.seconds) / 60
-        mean = minutes / max(len(each.seconds), 1)
-        ndcgs = [reached.get((f"{REFRESHED}, {each.start}", slice_), "-") for slice_ in slices]
-        table.add_row(each.start, str(len(each.seconds)), f"{mean:.1f}", f"{minutes:.1f}", *ndcgs)
-    return table
-
-
-def _table_over_time(span: str, rows: "Sequence[Row]") -> Table:
-    """Return a row for each span of time, a column for each variant."""
-    from riverrun.replay.scoring import NDCG_AT
-
-    variants = list(dict.fromkeys(row.variant for row in rows))
-    title = f"{rows[0].slice}, ndcg@{NDCG_AT} by {span}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    for name in (span, "questions", *variants):
-        table.add_column(name, justify="right")
-    values = {(row.span, row.variant): row for row in rows}
-    for place in sorted({row.span for row in rows if row.span is not None}):
-        of_span = [values[place, variant] for variant in variants]
-        ndcgs = (f"{row.ndcg:.4f}" for row in of_span)
-        table.add_row(str(place + 1), f"{of_span[0].questions:,}", *ndcgs)
-    return table

@@ -5,12 +5,14 @@ Machine Learning 90, 2013): predict, then learn.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import polars as pl
 
 from feature_repo.schema import Event, Item, microseconds
+
+_QUESTION = ("timestamp", "user_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +25,28 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Everything that happened at one time.
+    """Everything that happened at one time, and until the next question is asked.
 
-    Its questions are asked before its events and items are learned. items: those that arrive,
-    with the first event on them or at their time of publication if that is earlier.
+    Its questions are asked before its events and items are learned. until: when the newest of its
+    events happened. items: those that arrive, with the first event on them or at their time of
+    publication if that is earlier.
     """
 
     at: datetime
+    until: datetime
     questions: tuple[Question, ...]
     items: tuple[Item, ...]
     events: tuple[Event, ...]
+
+    def followed_by(self, later: "Moment") -> "Moment":
+        """Return both as one: nobody is asked anything at `later`."""
+        return Moment(
+            self.at,
+            later.until,
+            self.questions,
+            self.items + later.items,
+            self.events + later.events,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,13 +54,15 @@ class Period:
     """A past that is known, and what came after it.
 
     past: events with the columns of `feature_repo.schema.Event`; known_items: those that the
-    past acted on; new_items: all others, which the period brings.
+    past acted on; new_items: all others, which the period brings. asked: the questions that are
+    put, by columns timestamp and user_id; None means all of them.
     """
 
     past: pl.DataFrame
     future: pl.DataFrame
     known_items: Sequence[Item]
     new_items: Sequence[Item]
+    asked: pl.DataFrame | None = None
 
     @property
     def start(self) -> datetime:
@@ -58,6 +74,21 @@ class Period:
     def num_events(self) -> int:
         """How many events are replayed."""
         return self.future.height
+
+    @property
+    def questions(self) -> pl.DataFrame:
+        """All questions there are: columns timestamp and user_id, and `len`, the events of each."""
+        return self.future.group_by("timestamp", "user_id", maintain_order=True).len()
+
+    def sampled(self, count: int, seed: int = 0) -> "Period":
+        """Return the period with `count` of its questions, drawn at random; all where it has fewer.
+
+        What is not asked before is learned from all the same.
+        """
+        questions = self.questions
+        if count >= questions.height:
+            return replace(self, asked=None)
+        return replace(self, asked=questions.sample(count, seed=seed))
 
 
 def split_period(
@@ -94,13 +125,31 @@ def period_of(past: pl.DataFrame, future: pl.DataFrame, items: Sequence[Item]) -
 
 
 def moments(period: Period) -> Iterator[Moment]:
-    """Yield the period's moments, oldest first."""
+    """Yield the period's moments, oldest first; those at which nobody is asked as part of others.
+
+    What is learned does not depend on how many events are learned at a time (ADR 0008), and fewer
+    steps take less time.
+    """
+    merged: Moment | None = None
+    for moment in _every_moment(period):
+        if merged is not None and not moment.questions:
+            merged = merged.followed_by(moment)
+            continue
+        if merged is not None:
+            yield merged
+        merged = moment
+    if merged is not None:
+        yield merged
+
+
+def _every_moment(period: Period) -> Iterator[Moment]:
     waiting = {item.item_id: item for item in period.new_items}
     by_publication = sorted(
         (microseconds(item.published_at), item.item_id)
         for item in period.new_items
         if item.published_at is not None
     )
+    asked = None if period.asked is None else set(period.asked.select(_QUESTION).iter_rows())
     place = 0
     for (at,), rows in period.future.group_by("timestamp", maintain_order=True):
         events = [_event(row) for row in rows.iter_rows(named=True)]
@@ -114,8 +163,12 @@ def moments(period: Period) -> Iterator[Moment]:
         answers: dict[str, dict[str, None]] = {}
         for event in events:
             answers.setdefault(event.user_id, {})[event.item_id] = None
-        questions = tuple(Question(user, tuple(items)) for user, items in answers.items())
-        yield Moment(at, questions, items, tuple(events))
+        questions = tuple(
+            Question(user, tuple(items))
+            for user, items in answers.items()
+            if asked is None or (at, user) in asked
+        )
+        yield Moment(at, at, questions, items, tuple(events))
 
 
 def _event(row: dict[str, object]) -> Event:

@@ -11,7 +11,7 @@ import polars as pl
 
 from feature_repo.schema import Item
 from riverrun.replay.questions import Moment, Period, moments
-from riverrun.replay.replay import FROZEN, Asker, fixed_streaming
+from riverrun.replay.replay import FROZEN, Asker
 from riverrun.replay.scoring import Scores
 from riverrun.replay.settings import ReplaySettings
 from riverrun.replay.shop import ReplayShop, closing, fold_past
@@ -65,7 +65,7 @@ def replay_refreshed(
     that is added to their variants. refreshes: filled as the replay goes on, like `scores`.
     """
     scores = scores or Scores()
-    streaming = fixed_streaming(settings)
+    streaming = settings.fixed
     past = folder / "past"
     fold_past(past, period.past, streaming, settings.length)
     users = period.future["user_id"].unique(maintain_order=True).to_list()

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from feature_repo.co_visitation_settings import CoVisitationSettings
 from riverrun.replay.questions import Moment, Period, moments
 from riverrun.replay.scoring import ALL, NEW_ITEMS, NOVEL, RECALL_AT, Scores
 from riverrun.replay.settings import ReplaySettings
@@ -12,7 +11,7 @@ from serving.bundle import Bundle
 from serving.recommender import Recommender
 from serving.requests import MAX_IDS, MAX_LIMIT, RecommendRequest
 from serving.text_embedding_cache import TextEmbeddingCache
-from streaming.settings import FoldInSettings, StreamingSettings
+from streaming.settings import StreamingSettings
 
 FROZEN = "frozen"
 HISTORY = "+ history"
@@ -41,7 +40,7 @@ def replay(
     replay goes on, so that an interrupted one has shown something.
     """
     scores = scores or Scores()
-    immediate, fixed = immediate_streaming(settings), fixed_streaming(settings)
+    immediate, fixed = settings.immediate, settings.fixed
     past = folder / "past"
     fold_past(past, period.past, immediate, settings.length)
 
@@ -74,32 +73,6 @@ def replay(
             asker.remember(moment)
             on_moment(moment)
     return scores
-
-
-def immediate_streaming(settings: ReplaySettings) -> StreamingSettings:
-    """Return the settings of a stream whose every effect is visible to the next question."""
-    streaming = settings.streaming
-    return streaming.model_copy(
-        update={
-            "statistics_seconds": 0.0,
-            "linger_seconds": 0.0,
-            # What a shop leaves off is shown as it would be by default.
-            "co_visitation": (
-                streaming.co_visitation
-                if streaming.co_visitation.neighbours
-                else CoVisitationSettings()
-            ),
-            "fold_in": streaming.fold_in if streaming.fold_in.prior else FoldInSettings(),
-        }
-    )
-
-
-def fixed_streaming(settings: ReplaySettings) -> StreamingSettings:
-    """Return the same without moving any embedding."""
-    immediate = immediate_streaming(settings)
-    return immediate.model_copy(
-        update={"fold_in": immediate.fold_in.model_copy(update={"prior": 0.0})}
-    )
 
 
 class Asker:

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 
+from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.history import DEFAULT_MAX_LENGTH
 from serving.settings import ServingSettings
-from streaming.settings import StreamingSettings
+from streaming.settings import FoldInSettings, StreamingSettings
+from trainer.ranking.service import Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,3 +16,30 @@ class ReplaySettings:
     streaming: StreamingSettings = field(default_factory=StreamingSettings)
     serving: ServingSettings = field(default_factory=ServingSettings)
     length: int = DEFAULT_MAX_LENGTH
+
+    @property
+    def immediate(self) -> StreamingSettings:
+        """Those of a stream whose every effect is visible to the next question.
+
+        What a shop leaves off is shown as it would be by default.
+        """
+        together, fold_in = self.streaming.co_visitation, self.streaming.fold_in
+        return self.streaming.model_copy(
+            update={
+                "statistics_seconds": 0.0,
+                "linger_seconds": 0.0,
+                "co_visitation": together if together.neighbours else CoVisitationSettings(),
+                "fold_in": fold_in if fold_in.prior else FoldInSettings(),
+            }
+        )
+
+    @property
+    def fixed(self) -> StreamingSettings:
+        """`immediate`, but no embedding moves."""
+        fold_in = self.immediate.fold_in.model_copy(update={"prior": 0.0})
+        return self.immediate.model_copy(update={"fold_in": fold_in})
+
+    @property
+    def service(self) -> Service:
+        """What a ranker learns of how lists are made, and of what the stream learns."""
+        return Service(self.serving, self.immediate.co_visitation)

@@ -156,7 +156,7 @@ class ReplayShop:
 
     def learn(self, moment: Moment) -> None:
         """Carry the moment's items and events through log, worker, changelog and index."""
-        self.now = moment.at
+        self.now = moment.until
         # A new item is in the index before the first event on it, as in a shop that sells it.
         self._send(ITEMS, [Message(i.item_id, i.model_dump_json().encode()) for i in moment.items])
         self._send(

@@ -12,6 +12,7 @@ from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Item
 from serving.bundle import set_current
 from serving.text_embedding_cache import TextEmbeddingCache
+from trainer.ranking.service import Service
 from trainer.refresh import refresh
 from trainer.settings import TrainingSettings
 
@@ -20,6 +21,7 @@ class RefreshTrainer:
     """Refreshes from the bundle before, or from nothing each time.
 
     folder: for bundles and features. first: the bundle that serves when the replay begins.
+    service: what lists are made by in the replay.
     """
 
     def __init__(
@@ -28,6 +30,7 @@ class RefreshTrainer:
         folder: Path,
         first: Path,
         texts: TextEmbeddingCache,
+        service: Service,
         *,
         warm: bool,
     ) -> None:
@@ -36,6 +39,7 @@ class RefreshTrainer:
         self._bundles = folder / "bundles"
         self._features = OfflineFeatures(folder / "features")
         self._texts = texts
+        self._service = service
         self._logger = structlog.get_logger(__name__)
         shutil.copytree(first, self._bundles / first.name)
         set_current(self._bundles, first.name)
@@ -43,7 +47,14 @@ class RefreshTrainer:
     def __call__(self, events: pl.DataFrame, items: Sequence[Item], now: datetime) -> Path:
         """Return the folder of a bundle that was trained on `events` and `items`."""
         done = refresh(
-            events, items, self._settings, self._bundles, self._texts, now, features=self._features
+            events,
+            items,
+            self._settings,
+            self._bundles,
+            self._texts,
+            now,
+            features=self._features,
+            service=self._service,
         )
         self._logger.info("replay_refreshed", at=now.isoformat(), start=done.start)
         return done.bundle

@@ -11,7 +11,7 @@ import pytest
 
 from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.schema import Item
-from riverrun.cli.replay import Every, _refreshes_table, _Refreshing
+from riverrun.cli.replay_tables import asked_of, refreshes_table
 from riverrun.replay.questions import (
     Moment,
     Period,
@@ -184,6 +184,23 @@ def test_scores_are_kept_by_span_of_time() -> None:
     assert [(row.span, row.questions) for row in scores.over_time(7)] == [(0, 2), (2, 1)]
 
 
+def test_some_of_the_questions_may_be_asked_and_everything_is_learned() -> None:
+    rows = [(f"u{n % 7}", f"i{n}", n // 3) for n in range(60)] + [("u0", "i1", 5)] * 3
+    period = split_period(frame(PAST + rows), [*ITEMS, NEW], START)
+    questions = [(m.at, q) for m in moments(period) for q in m.questions]
+    some = period.sampled(9)
+    asked = [(m.at, q) for m in moments(some) for q in m.questions]
+    assert len(asked) == 9
+    assert set(asked) < set(questions)
+    assert asked == [(m.at, q) for m in moments(period.sampled(9)) for q in m.questions]
+    assert asked != [(m.at, q) for m in moments(period.sampled(9, seed=1)) for q in m.questions]
+    assert sum(len(m.events) for m in moments(some)) == len(rows)
+    every = period.sampled(1_000)
+    assert [(m.at, q) for m in moments(every) for q in m.questions] == questions
+    assert asked_of(every) == f"all {len(questions)} questions asked"
+    assert asked_of(some).startswith(f"9 of {len(questions)} questions asked")
+
+
 def test_an_empty_period_has_no_start() -> None:
     assert Period(frame([]), frame([]), [], []).num_events == 0
 
@@ -235,9 +252,8 @@ def test_warm_and_cold_starts_are_told_apart_by_minutes_and_ndcg() -> None:
         shown = ["x"] * (place - 1) + ["right"]
         for slice_ in (NOVEL, ALL):
             scores.judge(f"{REFRESHED}, {start}", slice_, START, shown, {"right"})
-    plan = _Refreshing(Every.WEEKLY, cold=True)
-    plan.done = {WARM: Refreshes(WARM, [60.0, 120.0]), COLD: Refreshes(COLD, [600.0])}
-    table = _refreshes_table(plan, scores)
+    refreshes = {WARM: Refreshes(WARM, [60.0, 120.0]), COLD: Refreshes(COLD, [600.0])}
+    table = refreshes_table(refreshes, scores, "weekly")
     columns = [list(column.cells) for column in table.columns]
     assert columns[:4] == [[WARM, COLD], ["2", "1"], ["1.5", "10.0"], ["3.0", "10.0"]]
     assert columns[4] == columns[5] == ["1.0000", f"{1 / np.log2(3):.4f}"]
