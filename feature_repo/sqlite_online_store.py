@@ -1,17 +1,19 @@
-"""Feast's SQLite online store, and a way to write many rows with a statement.
+"""Feast's SQLite online store, with less to do for a read, and many rows in one statement.
 
-Feast's own writes a row per feature, a statement each. Table and rows are the same, so that any
-client of Feast reads them.
+Feast's own writes a row per feature, a statement each, and makes a `datetime` of each that it
+reads. Table and rows are the same, so that any client of Feast reads them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
-from feast import RepoConfig
+from feast import FeatureView, RepoConfig
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.helpers import compute_table_id, extract_text_and_num
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
 from feast.utils import to_naive_utc
 
 from feature_repo.bulk_sql import execute_rows
@@ -36,20 +38,61 @@ class BulkSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
 
 
 class BulkSqliteOnlineStore(SqliteOnlineStore):
-    """Feast's store with `write_views`."""
+    """Feast's store with `write_views`, and a shorter `online_read`."""
+
+    def online_read(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKey],
+        requested_features: list[str] | None = None,
+    ) -> list[tuple[datetime | None, dict[str, Any] | None]]:
+        """Return the moment and the values of each entity, or None twice, as Feast's store does.
+
+        All features are returned, whichever are requested.
+        """
+        name = _table_name(config, table)
+        key_version = config.entity_key_serialization_version
+        keys = [serialize_entity_key(each, key_version) for each in entity_keys]
+        marks = ",".join("?" * len(keys))
+        found: dict[bytes, dict[str, Any]] = {}
+        moments: dict[bytes, int] = {}
+        # `+` takes the column's type away: what turns times into objects is called for every row.
+        rows = self._get_conn(config).execute(
+            f"SELECT entity_key, feature_name, value, +event_ts "
+            f'FROM "{name}" WHERE entity_key IN ({marks})',
+            keys,
+        )
+        for key, feature, value, moment in rows:
+            found.setdefault(key, {})[feature] = Value.FromString(value)
+            moments[key] = moment
+        return [
+            (_moment(moments[key]), found[key]) if key in found else (None, None) for key in keys
+        ]
 
     def write_views(self, config: RepoConfig, views: Sequence[ViewRows], moment: datetime) -> None:
         """Store every row's values, as of `moment`, all of them or none."""
-        versioned = config.registry.enable_online_feature_view_versioning
         at = to_naive_utc(moment)
         with self._get_conn(config) as connection:
             for table, rows in views:
-                name = compute_table_id(config.project, table, versioned).replace('"', '""')
+                name = _table_name(config, table)
                 [join_key] = table.join_keys
                 key_version = config.entity_key_serialization_version
                 execute_rows(
                     connection, _UPSERT.format(table=name), _rows(rows, join_key, key_version, at)
                 )
+
+
+def _moment(stored: int) -> datetime:
+    """Return when a row was written: Feast stores UTC as if it were the machine's local time."""
+    return datetime.fromtimestamp(stored).replace(tzinfo=UTC)  # noqa: DTZ006
+
+
+def _table_name(config: RepoConfig, table: FeatureView) -> str:
+    """Return what stands between quotes in a statement."""
+    versioned = config.registry.enable_online_feature_view_versioning
+    name: str = compute_table_id(config.project, table, versioned)
+    return name.replace('"', '""')
 
 
 def _rows(

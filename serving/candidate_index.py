@@ -6,15 +6,18 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from serving.item_rows import Rows
+
 
 class Neighbours(NamedTuple):
     """Candidates per query, best first.
 
-    candidate_ids: object [num_queries, k] of str; scores: float32 [num_queries, k], the dot
-    products. Where fewer than k were found the rest is "" and -inf.
+    rows: int64 [num_queries, k], the candidates' numbers among the `ItemRows` that the index was
+    made over; scores: float32 [num_queries, k], the dot products. Where fewer than k were found
+    the rest is -1 and -inf.
     """
 
-    candidate_ids: npt.NDArray[np.object_]
+    rows: Rows
     scores: npt.NDArray[np.float32]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.candidate_index import Neighbours
-from serving.item_rows import ItemRows, Mask, Rows, best
+from serving.item_rows import UNKNOWN, ItemRows, Mask, Rows, best
 
 Embeddings = npt.NDArray[np.float32]
 
@@ -43,14 +43,14 @@ class ExactIndex:
         end = self._end
         scores = query_embeddings @ self._embeddings[:end].T
         scores[:, ~self._present[:end]] = -np.inf
-        candidate_ids = np.full((len(scores), limit), "", dtype=object)
+        rows = np.full((len(scores), limit), UNKNOWN, dtype=np.int64)
         best_scores = np.full((len(scores), limit), -np.inf, dtype=np.float32)
-        for query, row in enumerate(scores):
-            found = best(row, min(limit, self._size))
-            found = found[np.isfinite(row[found])]
-            candidate_ids[query, : len(found)] = self.rows.ids_of(found)
-            best_scores[query, : len(found)] = row[found]
-        return Neighbours(candidate_ids, best_scores)
+        for query, products in enumerate(scores):
+            found = best(products, min(limit, self._size))
+            found = found[np.isfinite(products[found])]
+            rows[query, : len(found)] = found
+            best_scores[query, : len(found)] = products[found]
+        return Neighbours(rows, best_scores)
 
     def upsert(self, candidate_ids: Sequence[str], candidate_embeddings: Embeddings) -> None:
         """Insert or replace candidates; embeddings are float32 [n, dimension]."""

@@ -76,6 +76,18 @@ def best(scores: npt.NDArray[np.floating], count: int) -> npt.NDArray[np.int64]:
     return positions[np.argsort(-scores[positions], kind="stable")]
 
 
+def grouped(rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return an order in which `rows` ascend, and where in it each distinct one begins.
+
+    So `rows[order[starts]]` are distinct, and `ufunc.reduceat(values[order], starts)` is by row.
+    """
+    order = np.argsort(rows)
+    ordered = rows[order]
+    begins = np.ones(len(rows), dtype=np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=begins[1:])
+    return order, np.flatnonzero(begins)
+
+
 def places_among(rows: Rows, asked: Rows) -> npt.NDArray[np.int64]:
     """Return the place of each asked row among `rows`, distinct and ascending; -1 for none."""
     if not len(rows):

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.history import HistoryEvent
-from serving.item_rows import ItemRows, Rows, places_among
+from serving.item_rows import ItemRows, Rows, grouped, places_among
 
 DAY = 86_400e6
 """Microseconds."""
@@ -45,19 +45,19 @@ class UserActs:
         """Group columns: rows int64 [num_events], -1 being unknown."""
         known = rows >= 0
         rows, timestamps = rows[known], timestamps[known]
-        distinct, place, counts = np.unique(rows, return_inverse=True, return_counts=True)
-        first = np.full(len(distinct), np.iinfo(np.int64).max)
-        last = np.full(len(distinct), np.iinfo(np.int64).min)
-        np.minimum.at(first, place, timestamps)
-        np.maximum.at(last, place, timestamps)
+        if not len(rows):
+            return NO_ACTS
+        order, starts = grouped(rows)
+        ordered = timestamps[order]
+        moments = np.sort(timestamps)
         return cls(
-            distinct,
-            counts.astype(np.float32),
-            first,
-            last,
-            int(timestamps.max()) if len(timestamps) else 0,
+            rows[order[starts]],
+            np.diff(starts, append=len(rows)).astype(np.float32),
+            np.minimum.reduceat(ordered, starts),
+            np.maximum.reduceat(ordered, starts),
+            int(moments[-1]),
             len(timestamps),
-            len(np.unique(timestamps)),
+            1 + int(np.count_nonzero(moments[1:] != moments[:-1])),
         )
 
     def __len__(self) -> int:
@@ -76,4 +76,13 @@ class UserActs:
         return places_among(self.rows, rows)
 
 
-NO_ACTS = UserActs.of_columns(np.empty(0, np.int64), np.empty(0, np.int64))
+NO_ACTS = UserActs(
+    rows=np.empty(0, np.int64),
+    counts=np.empty(0, np.float32),
+    first=np.empty(0, np.int64),
+    last=np.empty(0, np.int64),
+    newest=0,
+    num_events=0,
+    num_moments=0,
+)
+"""Of whom nothing is known."""

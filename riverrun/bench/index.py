@@ -107,9 +107,9 @@ def measure_index(
 
 
 def _recall(index: ScannIndex, table: ExactIndex, queries: Embeddings, pool: int) -> float:
-    found = index.search(queries, pool).candidate_ids[:, :RECALL_AT]
-    exact = table.search(queries, RECALL_AT).candidate_ids
-    hits = [len(set(left) & set(right)) for left, right in zip(found, exact, strict=True)]
+    found = index.search(queries, pool).rows[:, :RECALL_AT]
+    exact = table.search(queries, RECALL_AT).rows
+    hits = [np.isin(right, left).sum() for left, right in zip(found, exact, strict=True)]
     return float(np.mean(hits)) / RECALL_AT
 
 

@@ -10,16 +10,18 @@ local threads = 0
 function setup(thread)
   threads = threads + 1
   local number = 0
-  for port in string.gmatch(os.getenv("RIVERRUN_BENCH_PORTS"), "%d+") do
+  for port in string.gmatch(os.getenv("RIVERRUN_BENCH_PORTS") or "", "%d+") do
     number = number + 1
     if number == threads then thread.addr = wrk.lookup("127.0.0.1", port)[1] end
   end
+  thread:set("number", threads)
 end
 
 function init(arguments)
   for line in io.lines(arguments[1]) do users[#users + 1] = line end
   pause = tonumber(arguments[2])
-  math.randomseed(os.time())
+  -- By thread: with one seed all would pause for as long, and ask in the same moment.
+  math.randomseed(os.time() + 7919 * number)
   wrk.method = "POST"
   wrk.headers["Content-Type"] = "application/json"
 end

@@ -12,17 +12,11 @@ int clock_gettime(int clock, riverrun_time *time);
 local MONOTONIC = 1
 local time = ffi.new("riverrun_time")
 local begin, ask = init, request
-local threads = 0
 local file, asked_at
 
 local function now()
   ffi.C.clock_gettime(MONOTONIC, time)
   return tonumber(time.seconds) + tonumber(time.nanoseconds) / 1e9
-end
-
-function setup(thread)
-  threads = threads + 1
-  thread:set("number", threads)
 end
 
 function init(arguments)

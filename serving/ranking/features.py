@@ -38,28 +38,50 @@ def ranking_features(
     """
     signals = context.model.ranking.signals if context.model.ranking else NO_SIGNALS
     known = signals.of_rows(rows)
-    columns = [column for name, each in scores.items() for column in _of_source(name, each)]
     moment = on_the_circles(np.int64(microseconds(context.moment or context.at)))
-    columns += _of_items(rows, context, trending, known, moment)
-    columns += [np.full(len(rows), each, dtype=np.float32) for each in moment]
-    columns += _of_users(rows, context)
-    columns += _of_pairs(rows, context, known)
-    # Column by column in memory too, as they were made.
-    return np.stack(columns, dtype=np.float32).T
+    columns = (
+        *of_sources(scores, len(rows)),
+        *_of_items(rows, context, trending, known, moment),
+        *moment,
+        *_of_users(context),
+        *_of_pairs(rows, context, known),
+    )
+    # Column by column in memory too, as they are made.
+    features = np.empty((len(columns), len(rows)), dtype=np.float32)
+    for row, column in zip(features, columns, strict=True):
+        row[...] = column
+    return features.T
 
 
-def _of_source(name: str, scores: Scores) -> list[Scores]:
-    if not len(scores):
-        return [scores] * len(OF_A_SOURCE)
-    low, high = scores.min(), scores.max()
-    spread = (high - low) or np.float32(1)
-    descending = np.sort(-scores)
-    ranks = np.searchsorted(descending, -scores, side="left")
-    return [
-        scores - high if name in LOGARITHMIC else scores,
-        (scores - low) / spread,
-        np.log1p(ranks),
-    ]
+def of_sources(scores: Mapping[str, Scores], num_rows: int) -> npt.NDArray[np.float32]:
+    """Return float32 [len(scores) * len(OF_A_SOURCE), num_rows], one source after the other."""
+    found = np.zeros((len(scores), len(OF_A_SOURCE), num_rows), dtype=np.float32)
+    columns = found.reshape(len(scores) * len(OF_A_SOURCE), num_rows)
+    if not num_rows:
+        return columns
+    said, relative, ranks = found[:, 0], found[:, 1], found[:, 2]
+    for place, each in enumerate(scores.values()):
+        said[place] = each
+    low, high = said.min(axis=1, keepdims=True), said.max(axis=1, keepdims=True)
+    spread = high - low
+    np.divide(said - low, spread, out=relative, where=spread != 0)
+    ranks[...] = _logarithms_of_ranks(said)
+    for place, name in enumerate(scores):
+        if name in LOGARITHMIC:
+            said[place] -= high[place]
+    return columns
+
+
+def _logarithms_of_ranks(scores: Scores) -> npt.NDArray[np.float64]:
+    """Return log(1 + rank) [k, n] among each row of scores [k, n], ties sharing the best."""
+    order = np.argsort(-scores, axis=1)
+    ordered = np.take_along_axis(scores, order, axis=1)
+    ranks = np.tile(np.arange(scores.shape[1]), (len(scores), 1))
+    ranks[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = 0
+    np.maximum.accumulate(ranks, axis=1, out=ranks)
+    logarithms = np.empty(scores.shape)
+    np.put_along_axis(logarithms, order, np.log1p(np.arange(scores.shape[1]))[ranks], axis=1)
+    return logarithms
 
 
 def _of_items(
@@ -91,15 +113,14 @@ def _of_items(
     ]
 
 
-def _of_users(rows: Rows, context: Context) -> list[Scores]:
+def _of_users(context: Context) -> tuple[float, ...]:
     acts = context.acts
-    values = (
+    return (
         np.log1p(acts.num_events),
         np.log1p(len(acts)),
         np.log1p(len(acts) / max(acts.num_moments, 1)),
         np.count_nonzero(acts.counts > 1) / max(len(acts), 1),
     )
-    return [np.full(len(rows), value, dtype=np.float32) for value in values]
 
 
 def _of_pairs(rows: Rows, context: Context, known: npt.NDArray[np.float32]) -> list[Scores]:

@@ -55,7 +55,9 @@ class ItemSignals:
     def of_rows(self, rows: Rows) -> npt.NDArray[np.float32]:
         """Return float32 [n, len(SIGNALS)]."""
         known = rows < len(self.values)
-        return np.where(known[:, None], self.values[np.where(known, rows, 0)], np.float32(0))
+        values = self.values.take(np.where(known, rows, 0), axis=0)
+        values[~known] = 0
+        return values
 
 
 NO_SIGNALS = ItemSignals(np.zeros((1, len(SIGNALS)), dtype=np.float32))

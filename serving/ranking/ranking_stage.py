@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from serving.candidates import Candidates, Scores, no_scores
 from serving.fusion import Share, mixed_scores, reciprocal_rank_scores, shares_of, votes
-from serving.item_rows import Rows
+from serving.item_rows import Rows, grouped
 from serving.live_model import LiveModel
 from serving.ranking.attribution import FeatureEffect, feature_effects
 from serving.ranking.features import ranking_features
@@ -44,25 +44,39 @@ class Ranked:
 class Pool:
     """The candidates of one request: rows ascending, whatever source proposes them.
 
-    scores: what each source says of all of them.
+    scores: what each source says of all of them. proposed_by: int64 [n], bit i is set where the
+    i-th of `proposals` proposes the row.
     """
 
     rows: Rows
     proposals: Mapping[str, Candidates]
     scores: Mapping[str, Scores]
+    proposed_by: npt.NDArray[np.int64]
 
     @classmethod
     def of(cls, proposals: Mapping[str, Candidates], context: Context) -> "Pool":
         """Unite what the sources propose; what has no embedding yet cannot be compared."""
-        nothing = np.empty(0, dtype=np.int64)
-        rows = np.unique(np.concatenate([nothing, *(each.rows for each in proposals.values())]))
-        rows = rows[context.model.table.has(rows)]
-        return cls(rows, proposals, {name: each.score_of(rows) for name, each in proposals.items()})
+        rows = np.concatenate([np.empty(0, np.int64), *(each.rows for each in proposals.values())])
+        bits = np.repeat(
+            np.left_shift(1, np.arange(len(proposals))), [len(each) for each in proposals.values()]
+        )
+        known = context.model.table.has(rows)
+        order, starts = grouped(rows[known])
+        proposed_by = np.empty(0, np.int64)
+        if len(starts):
+            proposed_by = np.bitwise_or.reduceat(bits[known][order], starts)
+        rows = rows[known][order[starts]]
+        scores = {name: each.score_of(rows) for name, each in proposals.items()}
+        return cls(rows, proposals, scores, proposed_by)
 
-    def proposers(self, rows: Rows) -> list[tuple[str, ...]]:
-        """Return which sources propose each of the rows."""
-        named = [(name, set(each.rows.tolist())) for name, each in self.proposals.items()]
-        return [tuple(name for name, own in named if row in own) for row in rows.tolist()]
+    def proposers(self, places: Rows) -> list[tuple[str, ...]]:
+        """Return which sources propose each of the rows at `places` of the pool."""
+        bits_of = self.proposed_by[places].tolist()
+        names = {
+            bits: tuple(name for bit, name in enumerate(self.proposals) if bits >> bit & 1)
+            for bits in set(bits_of)
+        }
+        return [names[bits] for bits in bits_of]
 
 
 class RankingStage:
@@ -127,7 +141,7 @@ class RankingStage:
         pool, scores = self.scored(context)
         order = np.argsort(-scores, kind="stable")[:count]
         rows, scores = pool.rows[order], scores[order]
-        sources = pool.proposers(rows)
+        sources = pool.proposers(order)
         if (missing := count - len(rows)) > 0 and self.two_tower in asked:
             more = self.two_tower.propose(context, len(pool.rows) + missing)
             behind = np.flatnonzero(~np.isin(more.rows, pool.rows))[:missing]

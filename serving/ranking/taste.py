@@ -41,8 +41,9 @@ class Taste:
         if not is_known.any():
             return cls(categories, brands, np.nan, MIN_SPREAD)
         prices, counts = prices[is_known], counts[is_known]
-        mean = float(np.average(prices, weights=counts))
-        spread = float(np.sqrt(np.average((prices - mean) ** 2, weights=counts)))
+        total = counts.sum()
+        mean = float((prices * counts).sum() / total)
+        spread = float(np.sqrt(((prices - mean) ** 2 * counts).sum() / total))
         return cls(categories, brands, mean, max(spread, MIN_SPREAD))
 
     def category_shares(self, view: CatalogueView, rows: Rows) -> Floats:

@@ -1,5 +1,7 @@
 """What everybody acts on now."""
 
+import math
+import operator
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,9 +66,12 @@ class TrendingSource:
                 grown = np.full((max(2 * capacity, len(self._rows)), len(_WINDOWS)), -np.inf)
                 grown[:capacity] = self._keys
                 self._keys = grown
-            if len(rows):
-                self._keys[rows] = [self._keys_of(record) for record in statistics]
-            self._head = None
+            keys = [self._keys_of(record) for record in statistics]
+            # What is read again and has not changed, such as by a replica, costs no request a look
+            # at all rows.
+            if len(rows) and not np.array_equal(self._keys[rows], keys):
+                self._keys[rows] = keys
+                self._head = None
 
     def propose(self, context: Context, count: int) -> Candidates:
         """Return up to `count` of the allowed rows by what they count for now."""
@@ -101,7 +106,9 @@ class TrendingSource:
     def _keys_of_rows(self, rows: Rows) -> npt.NDArray[np.float64]:
         keys = self._keys
         known = rows < len(keys)
-        return np.where(known[:, None], keys[np.where(known, rows, 0)], -np.inf)
+        found = keys.take(np.where(known, rows, 0), axis=0)
+        found[~known] = -np.inf
+        return found
 
     def _order(self, keys: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return float64 [n], by what rows with these keys [n, 3] are ordered."""
@@ -120,11 +127,17 @@ class TrendingSource:
             self._head = _Head(rows, is_all=len(rows) == len(counted))
             return self._head
 
-    def _keys_of(self, record: ItemStatistics) -> npt.NDArray[np.float64]:
-        weights = np.array([self._weights.get(each, 0.0) for each in record.event_types])
-        worth = np.array([record.hour, record.day, record.week]) @ weights
-        with np.errstate(divide="ignore"):
-            return np.asarray(np.log(np.maximum(worth, 0)) + record.timestamp / _WINDOWS)
+    def _keys_of(self, record: ItemStatistics) -> list[float]:
+        weights = [self._weights.get(each, 0.0) for each in record.event_types]
+        # Of two or three numbers a sum is faster than an array's.
+        worth = (
+            sum(map(operator.mul, weights, counts))
+            for counts in (record.hour, record.day, record.week)
+        )
+        return [
+            math.log(each) + record.timestamp / window if each > 0 else -math.inf
+            for each, window in zip(worth, WINDOW_MICROSECONDS.values(), strict=True)
+        ]
 
 
 def _exponential(logarithms: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

@@ -70,7 +70,7 @@ class TwoTowerSource:
     def _pool(self, context: Context, query: Scores) -> tuple[Rows, Scores]:
         context.model.recent_queries.append(query)
         found = context.model.index.search(query[None], self._settings.pool_size)
-        rows: Rows = context.model.table.rows.rows_of(found.candidate_ids[0])
+        rows = found.rows[0]
         # The index may know an item that this view of the catalogue does not, or an empty place.
         shown = (rows >= 0) & (rows < len(context.allowed))
         shown[shown] = context.allowed[rows[shown]]

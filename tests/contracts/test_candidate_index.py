@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,20 +11,23 @@ from hypothesis import strategies as st
 
 from serving.candidate_index import CandidateIndex
 from serving.exact_index import ExactIndex
+from serving.item_rows import ItemRows
 from serving.scann_index import ScannIndex
 
 DIMENSION = 8
+ROWS = ItemRows()
+"""One for all: a number never changes its meaning."""
 
 Make = Callable[[], CandidateIndex]
 
 
 def exact() -> CandidateIndex:
-    return ExactIndex(DIMENSION)
+    return ExactIndex(DIMENSION, ROWS)
 
 
 def scann() -> CandidateIndex:
     # A low bound, so that small examples reach the tree and leave it again.
-    return ScannIndex(ExactIndex(DIMENSION), tree_from=200)
+    return ScannIndex(ExactIndex(DIMENSION, ROWS), tree_from=200)
 
 
 @pytest.fixture(params=[exact, scann])
@@ -39,10 +43,17 @@ def vectors(count: int, seed: int = 0) -> np.ndarray:
     return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
 
 
+def search(index: CandidateIndex, queries: np.ndarray, limit: int) -> tuple[Any, np.ndarray]:
+    """Return ids, "" for none, and scores."""
+    rows, scores = index.search(queries, limit)
+    assert rows.dtype == np.int64
+    return np.where(rows < 0, "", ROWS.ids_of(rows)), scores
+
+
 def agree(index: CandidateIndex, oracle: dict[str, np.ndarray], limit: int, seed: int) -> None:
     """Every answer is true, sorted, distinct, padded; an exact index finds the best."""
     query = vectors(1, seed)
-    ids, scores = index.search(query, limit)
+    ids, scores = search(index, query, limit)
     assert ids.shape == scores.shape == (1, limit)
     assert scores.dtype == np.float32
     found = min(limit, len(oracle))
@@ -97,7 +108,7 @@ def test_any_changes_leave_what_a_dictionary_holds(
 
 
 def test_an_empty_index_answers_with_padding(make: Make) -> None:
-    ids, scores = make().search(vectors(3), 5)
+    ids, scores = search(make(), vectors(3), 5)
     assert (ids == "").all()
     assert np.isneginf(scores).all()
     assert ids.shape == (3, 5)
@@ -116,7 +127,7 @@ def test_everything_can_be_deleted_and_come_back(make: Make) -> None:
 def test_equal_embeddings_are_all_found(make: Make) -> None:
     index = make()
     index.upsert([f"i{n}" for n in range(300)], np.repeat(vectors(1), 300, axis=0))
-    ids, scores = index.search(vectors(1), 300)
+    ids, scores = search(index, vectors(1), 300)
     assert set(ids[0]) == {f"i{n}" for n in range(300)}
     assert scores == pytest.approx(np.ones((1, 300)), abs=1e-5)
 
@@ -147,7 +158,7 @@ def test_a_wrong_upsert_is_refused_and_changes_nothing(
     index = make()
     with pytest.raises(ValueError, match=message):
         index.upsert(ids, embeddings)
-    assert (index.search(vectors(1), 2).candidate_ids == "").all()
+    assert (index.search(vectors(1), 2).rows == -1).all()
 
 
 def test_a_wrong_search_is_refused(make: Make) -> None:
@@ -177,7 +188,7 @@ def test_searches_beside_a_writer_see_only_what_was_there(make: Make) -> None:
     writer.start()
     try:
         for number in range(200):
-            ids, scores = index.search(embeddings[number : number + 1], 5)
+            ids, scores = search(index, embeddings[number : number + 1], 5)
             # Its own vector is there all the time.
             assert scores[0, 0] == pytest.approx(1.0, abs=1e-4)
             expected = [embeddings[int(item_id[1:])] @ embeddings[number] for item_id in ids[0]]
@@ -205,7 +216,7 @@ def test_scann_finds_what_exact_search_finds(count: int) -> None:
     index.upsert([f"n{n}" for n in range(count // 3)], points(count // 3))
     index.delete([f"i{n}" for n in range(0, count, 5)])
     queries = points(200)
-    truth = table.search(queries, 10).candidate_ids
-    found = index.search(queries, 10).candidate_ids
+    truth = table.search(queries, 10).rows
+    found = index.search(queries, 10).rows
     recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(truth, found, strict=True)])
     assert recall >= 0.99

@@ -68,7 +68,7 @@ class Shop:
 
     def is_retrievable(self, item_id: str) -> bool:
         everything = self.holder.current.index.search(np.ones((1, 16), np.float32), 200)
-        return item_id in everything.candidate_ids[0]
+        return self.catalogue.rows.rows_of([item_id])[0] in everything.rows[0]
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ class Forgetful(ExactIndex):
 
     def search(self, query_embeddings: npt.NDArray[np.float32], limit: int) -> Neighbours:
         found = super().search(query_embeddings, 2 * limit)
-        return Neighbours(found.candidate_ids[:, ::2], found.scores[:, ::2])
+        return Neighbours(found.rows[:, ::2], found.scores[:, ::2])
 
 
 def model_of(index: ExactIndex, count: int) -> LiveModel:

@@ -1,0 +1,58 @@
+"""What is read from SQLite is what Feast's own store reads."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from feast import FeatureStore, RepoConfig
+from feast.infra.online_stores.sqlite import SqliteOnlineStore
+
+from feature_repo.feast_online_features import PROJECT, FeastOnlineFeatures, sqlite_online_store
+from feature_repo.feast_records import VIEWS, entity_key
+from feature_repo.history import HistoryEvent, UserHistory
+from feature_repo.online_features import FeatureRecord, ItemStatistics, UserEmbedding
+from feature_repo.sqlite_online_store import BulkSqliteOnlineStore
+
+RECORDS: list[FeatureRecord] = [
+    UserHistory("u1", (HistoryEvent(5, "e1", "i1", "view", 0.0),)),
+    UserHistory("u2"),
+    UserEmbedding("u1", np.ones(3, np.float32), "20260102T030405Z-3f0f", 5),
+    ItemStatistics("i1", 5, ("view", "cart"), (1.0, 0.5), (2.0, 0.5), (3.0, 0.5)),
+]
+
+
+@pytest.fixture(params=["UTC", "Asia/Tokyo"])
+def _zone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Feast stores times as the machine's local ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", request.param)
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_zone")
+def test_a_read_is_that_of_feasts_own_store(tmp_path: Path) -> None:
+    online_store = sqlite_online_store(tmp_path / "online.sqlite")
+    features = FeastOnlineFeatures(online_store, tmp_path / "registry.db")
+    features.push(RECORDS)
+    features.close()
+    config = RepoConfig(
+        project=PROJECT,
+        provider="local",
+        registry=str(tmp_path / "registry.db"),
+        online_store=online_store,
+        entity_key_serialization_version=3,
+    )
+    views = {view.name: view for view in FeatureStore(config=config).list_feature_views()}
+    for record in RECORDS:
+        view = VIEWS[type(record)]
+        keys = [entity_key(view.join_key, key) for key in (view.key(record), "nobody")]
+        ours, feasts = (
+            store.online_read(config, views[view.name], [*keys, keys[0]])
+            for store in (BulkSqliteOnlineStore(), SqliteOnlineStore())
+        )
+        assert ours == feasts
+        assert ours[1] == (None, None)

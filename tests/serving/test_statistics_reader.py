@@ -1,0 +1,64 @@
+"""A replica learns from the store what its worker elsewhere has counted."""
+
+import numpy as np
+import pytest
+
+from feature_repo.history import HistoryEvent
+from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
+from feature_repo.online_features import CoVisitation, ItemStatistics
+from feature_repo.schema import Item, microseconds
+from serving import statistics_reader
+from serving.catalogue import Catalogue
+from serving.settings import ServingSettings
+from serving.sources.co_visitation import CoVisitationSource
+from serving.sources.trending import TrendingSource
+from serving.statistics_reader import StatisticsReader
+from tests.support.stream import NOW
+
+ITEMS = [f"i{number}" for number in range(7)]
+
+
+def statistics(item_id: str, views: float) -> ItemStatistics:
+    counts = (views,)
+    return ItemStatistics(item_id, microseconds(NOW), ("view",), counts, counts, counts)
+
+
+class Replica:
+    """Its sources, and the store that a worker elsewhere writes to."""
+
+    def __init__(self) -> None:
+        catalogue, settings = Catalogue(), ServingSettings()
+        catalogue.upsert([Item(item_id=item_id) for item_id in ITEMS])
+        catalogue.delete(["i2"])
+        self.online = InMemoryOnlineFeatures()
+        self.trending = TrendingSource(catalogue.rows, settings)
+        self.co_visitation = CoVisitationSource(catalogue.rows, settings)
+        self.reader = StatisticsReader(self.online, catalogue, self.trending, self.co_visitation)
+
+
+@pytest.fixture
+def replica(monkeypatch: pytest.MonkeyPatch) -> Replica:
+    monkeypatch.setattr(statistics_reader, "BATCH", 3)
+    return Replica()
+
+
+def test_all_listed_items_are_read(replica: Replica) -> None:
+    replica.online.push([statistics(item_id, n + 1) for n, item_id in enumerate(ITEMS)])
+    replica.online.push([CoVisitation("i6", 0, ("i0", "i5"), (1.0, 3.0))])
+    replica.reader.read()
+    scores = replica.trending.score_of(np.arange(len(ITEMS)), NOW)
+    np.testing.assert_allclose(scores, [1, 2, 0, 4, 5, 6, 7], rtol=1e-5)
+    neighbours = replica.co_visitation.neighbours_of([HistoryEvent(0, "e", "i6", "view", 0.0)])
+    assert neighbours.rows.tolist() == [0, 5]
+
+
+def test_what_has_not_changed_leaves_the_head_of_the_trends(replica: Replica) -> None:
+    """Or each batch of each reading would cost the next request a look at all rows."""
+    replica.online.push([statistics(item_id, 1) for item_id in ITEMS])
+    replica.reader.read()
+    head = replica.trending.head()
+    replica.reader.read()
+    assert replica.trending.head() is head
+    replica.online.push([statistics("i6", 9)])
+    replica.reader.read()
+    assert ITEMS[replica.trending.head()[0]] == "i6"
