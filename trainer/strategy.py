@@ -17,10 +17,14 @@ def open_strategy(settings: TrainingSettings) -> Any:
         case "default":
             return tf.distribute.get_strategy()
         case "mirrored":
-            # Every GPU; on a machine without one, every logical CPU device.
-            gpus = tf.config.list_logical_devices("GPU")
-            devices = gpus or tf.config.list_logical_devices("CPU")
-            return tf.distribute.MirroredStrategy([device.name for device in devices])
+            if gpus := tf.config.list_logical_devices("GPU"):
+                return tf.distribute.MirroredStrategy([device.name for device in gpus])
+            # Between CPU devices of one process TensorFlow 2.20's collective operations have been
+            # seen to crash, copying to a buffer that was gone (CollectiveRemoteAccessLocal).
+            return tf.distribute.MirroredStrategy(
+                [device.name for device in tf.config.list_logical_devices("CPU")],
+                cross_device_ops=tf.distribute.ReductionToOneDevice(),
+            )
         case "multi_worker_mirrored":
             return tf.distribute.MultiWorkerMirroredStrategy()
         case "tpu":
