@@ -10,7 +10,7 @@ UV := $(or $(shell command -v uv),.tools/bin/uv)
 
 # What a command line says, else what the environment says.
 HOME_DIR ?= .riverrun
-FUZZ_EXAMPLES ?= 3000
+FUZZ_EXAMPLES ?= 1500
 
 .PHONY: help
 help: ## List the targets
@@ -64,7 +64,7 @@ quick: install ## The tests that neither train a model nor start servers
 
 .PHONY: fuzz
 fuzz: install ## Throw generated requests at the HTTP API for about ten minutes
-	RIVERRUN_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest --timeout 1800 tests/serving/http -k fuzz
+	RIVERRUN_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest --timeout 5400 tests/serving/http -k fuzz
 
 .PHONY: format
 format: install ## Format the code and fix what can be fixed
