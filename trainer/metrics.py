@@ -205,4 +205,6 @@ def mean_interval(
         method="percentile",
         rng=random,
     ).confidence_interval
-    return float(interval.low), float(interval.high)
+    # Of values that are all but one, rounding may turn the ends round.
+    low, high = sorted((float(interval.low), float(interval.high)))
+    return low, high

@@ -31,6 +31,7 @@ from riverrun.cli import (
 )
 from riverrun.cli.console import err
 from riverrun.errors import UserError
+from riverrun.logging import configure_logging
 
 app = typer.Typer(
     name="riverrun",
@@ -88,6 +89,7 @@ def main() -> None:
     # Libraries warn about themselves; what concerns the person is said by the commands. Not by a
     # filter: Feast sets its own for everybody when it is imported.
     warnings.showwarning = lambda *_, **__: None
+    configure_logging()
     try:
         app()
     except UserError as error:

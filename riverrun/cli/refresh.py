@@ -46,7 +46,6 @@ def refresh(
     """
     from riverrun.cli.evaluate import print_tables
     from riverrun.cli.training_progress import refresh_progress
-    from riverrun.logging import configure_logging
     from riverrun.refreshing import refresh_from_archive
     from trainer.refresh_run import run_refresh
     from trainer.refresh_runs import RefreshRunning
@@ -58,7 +57,6 @@ def refresh(
         settings = with_warm_start(settings, enabled=False)
     elif days is not None:
         settings = with_warm_start(settings, days=days)
-    configure_logging()
     gates, keep = settings.refresh.gates, settings.refresh.keep
     try:
         with refresh_progress() as listener:

@@ -19,7 +19,6 @@ from riverrun.cli.console import err, out
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.replay_tables import asked_of, refreshes_table, slice_table, table_over_time
 from riverrun.errors import UserError
-from riverrun.logging import configure_logging
 from riverrun.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -121,7 +120,6 @@ def replay(
         chosen = replace(chosen, period=chosen.period.sampled(ask))
     from riverrun.replay.scoring import Scores
 
-    configure_logging()
     scores, start = Scores(), time.monotonic()
     plan = None if refresh is None else _Refreshing(refresh, cold)
     complete = _run(chosen, bundle, settings, scores, plan)

@@ -15,7 +15,6 @@ def scheduler(home: HomeOption = None, settings_file: SettingsOption = None) -> 
     well: infra/kubernetes has a CronJob. Two at once do no harm: one refresh runs at a time.
     """
     from riverrun.cli.up import refreshes_of
-    from riverrun.logging import configure_logging
 
     settings = load_settings(settings_file, home=home)
     if not settings.refresh.schedule and not settings.refresh.drift.check_hours:
@@ -23,7 +22,6 @@ def scheduler(home: HomeOption = None, settings_file: SettingsOption = None) -> 
             "settings: refresh.schedule: must be a cron expression. Received: ''. "
             'For example: RIVERRUN_REFRESH__SCHEDULE="30 3 * * *" riverrun scheduler'
         )
-    configure_logging()
     stopped = stopped_by_signal()
     with refreshes_of(settings, settings_file):
         stopped.wait()

@@ -17,12 +17,10 @@ def serve(
     Events are accepted into the log; a worker in another process (`riverrun up`) applies them.
     SIGTERM or Ctrl-C closes all it holds within ten seconds; a second one ends it at once.
     """
-    from riverrun.logging import configure_logging
     from riverrun.server import serving_replica
 
     settings = load_settings(settings_file, home=home)
     listening = listen(settings, host, port)
-    configure_logging()
     with serving_replica(settings) as app:
         stopped = stopped_by_signal()
         end_in_time(stopped, {})

@@ -38,12 +38,10 @@ def stream(
     """
     from prometheus_client import start_http_server
 
-    from riverrun.logging import configure_logging
     from riverrun.stream_worker import stream_worker
     from streaming.metrics import StreamMetrics
 
     settings = load_settings(settings_file, home=home)
-    configure_logging()
     stopped = stopped_by_signal()
     metrics = StreamMetrics()
     end_in_time(stopped, metrics.doing)

@@ -74,9 +74,7 @@ def refreshes_of(settings: Settings, settings_file: Path | None) -> Iterator[Non
 def opened_shop(settings: Settings) -> "Iterator[EmbeddedShop]":
     """Open the embedded shop, showing how its state is brought up to date."""
     from riverrun.embedded import embedded_shop
-    from riverrun.logging import configure_logging
 
-    configure_logging()
     with counting("Folding imports") as progress:
         context = embedded_shop(settings, progress)
         shop = context.__enter__()

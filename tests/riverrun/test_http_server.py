@@ -115,7 +115,7 @@ def test_what_takes_too_long_to_close_is_cut_off() -> None:
     assert "in vain for: the connections to close. Nothing is lost" in said
 
 
-def test_what_is_waited_for_is_named_with_what_it_is_at() -> None:
+def test_what_is_waited_for_is_named_with_what_it_is_at(monkeypatch: pytest.MonkeyPatch) -> None:
     let_go = {name: threading.Event() for name in ("archiver", "index-follower")}
     threads = [
         threading.Thread(target=event.wait, name=name, daemon=True)
@@ -123,6 +123,7 @@ def test_what_is_waited_for_is_named_with_what_it_is_at() -> None:
     ]
     for thread in threads:
         thread.start()
+    monkeypatch.setattr(threading, "enumerate", lambda: [t for t in threads if t.is_alive()])
     doing = {"archiver": "archive", "index-follower": None}
     for thread, said in zip(
         threads, ("archiver (archive)", "index-follower (the log)"), strict=True

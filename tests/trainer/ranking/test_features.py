@@ -206,7 +206,7 @@ def test_a_ranker_is_not_compiled_where_there_is_a_gpu(monkeypatch: pytest.Monke
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda *kind: [gpu])
     features = np.zeros((10, len(feature_names(SOURCES))), np.float32)
     labels = np.eye(10, dtype=np.float32)[0]
-    examples = Examples(features, labels, np.ones_like(labels), np.array([10]))
+    examples = _examples(features, labels, 1)
     model = train_ranker(examples, RankerSettings(epochs=1, loss="pointwise"))
     assert model.jit_compile is False
 
