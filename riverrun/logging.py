@@ -22,5 +22,7 @@ def configure_logging() -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Standard error as it is when a line is written: whoever has put another in its place,
+        # such as a progress bar or a test, gets the line.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
