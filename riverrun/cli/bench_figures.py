@@ -1,6 +1,6 @@
 """How `riverrun bench` shows what it measures."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import typer
@@ -75,7 +75,7 @@ def rows_as_measured(
             out.print(where_measured(items))
 
 
-def _line(columns: Mapping[str, int], cells: "tuple[str, ...] | list[str]") -> Table:
+def _line(columns: Mapping[str, int], cells: Sequence[str]) -> Table:
     line = Table.grid(padding=(0, 2))
     for number, width in enumerate(columns.values()):
         line.add_column(width=width, justify="right" if number else "left")

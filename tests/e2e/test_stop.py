@@ -2,15 +2,14 @@
 
 import json
 import signal
-import time
 from pathlib import Path
 
-import httpx
 import pytest
 
 from riverrun.bench.server import RunningServer, running_server
 from riverrun.settings import load_settings
 from tests.support.tiny_bundle import build_tiny_bundle
+from tests.support.views import view_each, viewed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -22,13 +21,6 @@ ITEM_IDS = [f"i{number}" for number in range(30)]
 def home(tmp_path: Path) -> Path:
     build_tiny_bundle(load_settings(home=tmp_path).bundles)
     return tmp_path
-
-
-def events() -> list[dict[str, str]]:
-    return [
-        {"event_id": f"k{item_id}", "user_id": "u", "item_id": item_id, "event_type": "view"}
-        for item_id in ITEM_IDS
-    ]
 
 
 def stopped(server: RunningServer, number: signal.Signals) -> int:
@@ -48,18 +40,12 @@ def test_a_signal_closes_all_and_what_was_accepted_is_there_again(
     home: Path, number: signal.Signals
 ) -> None:
     with running_server(home) as first:
-        for event in events():
-            httpx.post(f"{first.url}/v1/events", json=event).raise_for_status()
+        view_each(first.url, "u", ITEM_IDS)
         # Right after the last answer, whatever the worker is doing.
         assert stopped(first, number) == 0
     assert logged(home)[-2:] == ["stopping", "stopped"]
     with running_server(home) as second:
-        deadline = time.monotonic() + 20
-        history: list[str] = []
-        while len(history) < len(ITEM_IDS) and time.monotonic() < deadline:
-            user = httpx.get(f"{second.url}/v1/users/u")
-            history = [event["item_id"] for event in user.json().get("history", [])]
-        assert history == ITEM_IDS
+        assert viewed(second.url, "u", len(ITEM_IDS)) == ITEM_IDS
 
 
 def test_a_replica_closes_all(home: Path) -> None:

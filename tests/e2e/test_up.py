@@ -12,6 +12,7 @@ import pytest
 
 from riverrun.bench.server import RunningServer, running_server
 from tests.support.command import riverrun
+from tests.support.views import view_each, viewed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -57,23 +58,11 @@ def test_what_was_acknowledged_survives_a_kill(home: Path) -> None:
     with running_server(home) as first:
         page = httpx.get(f"{first.url}/v1/items", params={"limit": 50}).json()
         item_ids = [item["item_id"] for item in page["items"]]
-        for number, item_id in enumerate(item_ids):
-            event = {
-                "event_id": f"k{number}",
-                "user_id": "survivor",
-                "item_id": item_id,
-                "event_type": "view",
-            }
-            httpx.post(f"{first.url}/v1/events", json=event).raise_for_status()
+        view_each(first.url, "survivor", item_ids)
         # Right after the last acknowledgement, whatever the worker is doing.
         os.kill(first.process_id, signal.SIGKILL)
     with running_server(home) as second:
-        deadline = time.monotonic() + 20
-        history: list[str] = []
-        while len(history) < len(item_ids) and time.monotonic() < deadline:
-            user = httpx.get(f"{second.url}/v1/users/survivor")
-            history = [event["item_id"] for event in user.json().get("history", [])]
-        assert history == item_ids
+        assert viewed(second.url, "survivor", len(item_ids)) == item_ids
         assert not set(listed(second.url, user_id="survivor", exclude_seen=True)) & set(item_ids)
 
 

@@ -110,7 +110,7 @@ def examples_of(
     the square root of how many were: who buys much shall count for more, but not for all.
     """
     allowed = max(1, MOST_NEGATIVES // max(1, len(users)))
-    negatives, asked = min(negatives or allowed, allowed), negatives
+    most = min(negatives or allowed, allowed)
     most_found = 0
     parts = []
     for user in users.tolist():
@@ -127,15 +127,15 @@ def examples_of(
         weights = np.full(len(found), np.sqrt(positives), dtype=np.float32)
         others = np.flatnonzero(found == 0)
         most_found = max(most_found, len(others))
-        if len(others) > negatives:
-            kept = random.choice(others, negatives, replace=False)
-            weights[kept] *= len(others) / negatives
+        if len(others) > most:
+            kept = random.choice(others, most, replace=False)
+            weights[kept] *= len(others) / most
             rows = np.sort(np.concatenate([np.flatnonzero(found), kept]))
             features, found = features[rows], found[rows]
             weights, fused = weights[rows], fused[rows]
         parts.append(Examples(features, found, weights, fused, np.array([len(found)])))
-    if negatives < min(asked or most_found, most_found):
+    if most < min(negatives or most_found, most_found):
         structlog.get_logger(__name__).info(
-            "negatives_sampled", requests=len(users), of_each=negatives, most_found=most_found
+            "negatives_sampled", requests=len(users), of_each=most, most_found=most_found
         )
     return Examples.joined(parts)
