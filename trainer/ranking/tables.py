@@ -72,7 +72,7 @@ def _approximate_table(text_embeddings: Floats, settings: RankerSettings) -> Nei
     num_items, count = len(text_embeddings), settings.text_neighbours
     leaves = round(num_items**0.5)
     builder = scann_ops_pybind.builder(text_embeddings, count + 1, "dot_product")
-    builder = builder.tree(leaves, max(leaves // 10, 10), training_sample_size=EXACT_ITEMS)
+    builder = builder.tree(leaves, leaves // 4, training_sample_size=EXACT_ITEMS)
     builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2)
     searcher = builder.reorder(4 * count).build()
     columns = np.zeros((num_items, count), dtype=np.int32)

@@ -90,7 +90,9 @@ def test_texts_are_near_by_cosine_and_never_to_themselves() -> None:
 
 def test_scann_finds_nearly_the_same_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(0)
-    vectors = random.normal(size=(600, 16)).astype(np.float32)
+    topics = random.normal(size=(20, 16))
+    vectors = topics[random.integers(20, size=600)] + 0.5 * random.normal(size=(600, 16))
+    vectors = vectors.astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors[7] = vectors[3]  # a twin
     settings = RankerSettings(text_neighbours=5)
