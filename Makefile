@@ -56,7 +56,7 @@ check: install ## Formatting, lint, types and the direction of imports
 
 .PHONY: pytest
 pytest: install ## Every test, warnings being errors, on every core
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: quick
 quick: install ## The tests that neither train a model nor start servers
