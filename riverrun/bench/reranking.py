@@ -31,18 +31,18 @@ _PLACES = [
 ]
 _KNOBS = {"diversity": 0.3, "calibration": 0.3, "exploration": 0.1}
 _CAPS = {"category_cap": 4, "brand_cap": 4}
-_DPP = {"diversity_method": "dpp"}
+_MMR, _DPP = {"diversity_method": "mmr"}, {"diversity_method": "dpp"}
 
 FUNCTIONS: Mapping[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "nothing": ({}, []),
     "boost and bury": ({}, _FACTORS),
-    "diversity, MMR": ({"diversity": 0.3}, []),
+    "diversity, MMR": ({"diversity": 0.3} | _MMR, []),
     "diversity, DPP": ({"diversity": 0.3} | _DPP, []),
     "calibration": ({"calibration": 0.3}, []),
     "category and brand caps": (_CAPS, []),
     "exploration": ({"exploration": 0.1}, []),
     "pin and promote": ({}, _PLACES),
-    "everything, MMR": (_KNOBS | _CAPS, _FACTORS + _PLACES),
+    "everything, MMR": (_KNOBS | _CAPS | _MMR, _FACTORS + _PLACES),
     "everything, DPP": (_KNOBS | _CAPS | _DPP, _FACTORS + _PLACES),
 }
 """Settings of re-ranking, and rules, by what is measured."""

@@ -41,6 +41,14 @@ class ItemNeighbours:
         self._candidates = np.full(len(rows), UNKNOWN, dtype=np.int64)
         self._candidates[candidate_rows] = np.arange(len(candidate_rows))
 
+    def of(self, row: int) -> tuple[Rows, Scores]:
+        """Return the neighbours of one row, distinct, and their weights; none of an unknown one."""
+        candidate = self._candidates[row] if 0 <= row < len(self._candidates) else UNKNOWN
+        if candidate < 0:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        entries = slice(self._starts[candidate], self._starts[candidate + 1])
+        return self._rows[entries], self._weights[entries]
+
     def scores(self, rows: Rows, weights: Scores) -> RowScores:
         """Return the sum of weights[i] times the neighbours of rows[i], for every row."""
         _, neighbours, scores = self._entries(rows, weights)

@@ -27,10 +27,24 @@ class Gain(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Term:
-    """A gain and the knob that weighs it: 0 leaves relevance alone, 1 the gain alone."""
+    """A gain, and what it weighs: 0 leaves relevance alone, 1 the gain alone.
 
-    weight: float
+    weights: the same for every place, or float64 [count], of the first places in order.
+    """
+
+    weights: float | Floats
     gain: Gain
+
+
+def growing(knob: float, count: int) -> Floats:
+    """Return float64 [count] in 0..1, the weights of a knob that spares the first places.
+
+    A place further down is seen less, and costs less where it goes to another candidate. So the
+    weight grows from 0, is the knob in the eighth place, and stays from the tenth on.
+    """
+    places = np.minimum(np.arange(count), 9)
+    weights: Floats = 1.0 - (1.0 - knob) ** ((places / 7) ** 3)
+    return weights
 
 
 def relevance_of(scores: Floats, boosts: Floats | float = 0.0) -> Floats:
@@ -53,25 +67,28 @@ def greedy_order(
     """Return the first `count` of n candidates; more of them follow after the same first.
 
     relevance: float64 [n]. Each place goes to the candidate with the greatest
-    Π (1 - weight) * relevance + Σ weight * gain among those over the fewest caps; the earlier
-    one in a tie. So caps give way before a place stays empty.
+    Π (1 - weight) * relevance + Σ weight * gain among those over the fewest caps, the weights
+    being those of the place; the earlier one in a tie. So caps give way before a place stays
+    empty.
     """
     count = min(count, len(relevance))
     if not terms and not caps:
         return np.argsort(-relevance, kind="stable")[:count]
-    free = math.prod(1.0 - term.weight for term in terms) * relevance
+    weights = [np.broadcast_to(np.atleast_1d(term.weights)[:count], count) for term in terms]
     order = np.empty(count, dtype=np.int64)
     for place in range(count):
-        values = free.copy()
-        for term in terms:
-            values += term.weight * term.gain.gains()
+        at = [float(each[place]) for each in weights]
+        values = math.prod(1.0 - weight for weight in at) * relevance
+        for weight, term in zip(at, terms, strict=True):
+            if weight:
+                values += weight * term.gain.gains()
         for cap in caps:
             if cap.binds:
                 values -= cap.penalties
+        values[order[:place]] = -np.inf
         order[place] = chosen = int(values.argmax())
         if place + 1 == count:
             break  # What the last one changes, nobody asks.
-        free[chosen] = -np.inf
         for term in terms:
             term.gain.choose(chosen)
         for cap in caps:

@@ -16,7 +16,8 @@ from serving.reranking.calibration import CalibrationGain, category_mix
 from serving.reranking.caps import Cap
 from serving.reranking.diversity import DeterminantalGain, MarginalRelevance
 from serving.reranking.exploration import explored
-from serving.reranking.greedy import Floats, Term, greedy_order, relevance_of
+from serving.reranking.greedy import Floats, Term, greedy_order, growing, relevance_of
+from serving.reranking.likeness import Likeness
 from serving.reranking.placement import Placed, Promotion, place
 from serving.reranking.settings import FactorRule, ListName, PinRule, PromoteRule, Rule
 from serving.settings import ServingSettings
@@ -116,7 +117,8 @@ class Reranker:
     ) -> npt.NDArray[np.int64]:
         terms, view = [], context.view
         if request.diversity:
-            terms.append(Term(request.diversity, self._diversity(rows, context, count)))
+            weights = growing(request.diversity, count)
+            terms.append(Term(weights, self._diversity(rows, context, count)))
         if request.calibration:
             history = context.model.table.rows.rows_of(event.item_id for event in context.events)
             history = history[(history >= 0) & (history < len(view.categories))]
@@ -135,12 +137,13 @@ class Reranker:
     def _diversity(
         self, rows: Rows, context: Context, count: int
     ) -> MarginalRelevance | DeterminantalGain:
-        embeddings, _ = context.model.table.embeddings_of_rows(rows)
-        tastes = context.model.space.tastes(embeddings)
-        categories = context.view.paths[rows]
+        model, categories = context.model, context.view.paths[rows]
+        embeddings, _ = model.table.embeddings_of_rows(rows)
+        texts = model.ranking.neighbours.get("text") if model.ranking else None
+        likeness = Likeness(model.space.tastes(embeddings), rows, texts)
         if self._defaults.diversity_method == "mmr":
-            return MarginalRelevance(tastes, categories)
-        return DeterminantalGain(tastes, categories, count)
+            return MarginalRelevance(likeness, categories)
+        return DeterminantalGain(likeness, categories, count)
 
     def _pins(
         self, active: tuple[Rule, ...], masks: dict[str, Mask], propose: Propose

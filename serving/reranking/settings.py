@@ -102,8 +102,8 @@ Rule = Annotated[BoostRule | BuryRule | PinRule | PromoteRule, Field(discriminat
 class RerankingSettings(BaseModel):
     """What a request that does not say otherwise is re-ranked by.
 
-    diversity_method: "mmr", maximal marginal relevance, which minds the nearest item before; or
-        "dpp", a determinantal point process, which minds all of them together.
+    diversity_method: "dpp", a determinantal point process, which minds all items before together;
+        or "mmr", maximal marginal relevance, which minds the nearest of them and is faster.
     diversity, calibration, exploration, category_cap, brand_cap: as in a request.
     cap_window: among how many places in a row caps count.
     uncertain_events: an item of which training saw fewer events is explored too, where a source
@@ -112,7 +112,7 @@ class RerankingSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    diversity_method: Literal["mmr", "dpp"] = "mmr"
+    diversity_method: Literal["mmr", "dpp"] = "dpp"
     diversity: Knob = 0.0
     calibration: Knob = 0.0
     exploration: Knob = 0.0

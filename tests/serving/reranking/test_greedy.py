@@ -16,7 +16,8 @@ from serving.reranking.diversity import (
     DeterminantalGain,
     MarginalRelevance,
 )
-from serving.reranking.greedy import Gain, Term, greedy_order, relevance_of
+from serving.reranking.greedy import Gain, Term, greedy_order, growing, relevance_of
+from serving.reranking.likeness import Likeness
 
 knobs = st.sampled_from([0.0, 0.2, 0.5, 1.0])
 sizes = st.integers(0, 40)
@@ -41,8 +42,12 @@ def gain(
     if categories is None:
         categories = np.zeros(len(embeddings), np.int32)
     if method == "mmr":
-        return MarginalRelevance(embeddings, categories)
-    return DeterminantalGain(embeddings, categories, count)
+        return MarginalRelevance(of_taste(embeddings), categories)
+    return DeterminantalGain(of_taste(embeddings), categories, count)
+
+
+def of_taste(embeddings: np.ndarray) -> Likeness:
+    return Likeness(embeddings, np.arange(len(embeddings)))
 
 
 methods = st.sampled_from(["mmr", "dpp"])
@@ -57,7 +62,7 @@ def test_every_order_is_a_permutation_and_a_shorter_one_its_beginning(
 
     def order(count: int) -> list[int]:
         terms = [
-            Term(diversity, gain(method, embeddings, count, groups)),
+            Term(growing(diversity, count), gain(method, embeddings, count, groups)),
             Term(calibration, CalibrationGain(groups, category_mix(groups[: size // 3]))),
         ]
         caps = [Cap(groups, most, 10)]
@@ -66,6 +71,19 @@ def test_every_order_is_a_permutation_and_a_shorter_one_its_beginning(
     whole = order(size)
     assert sorted(whole) == list(range(size))
     assert order(count) == whole[:count]
+
+
+@given(st.floats(0, 1), st.integers(0, 60), st.integers(0, 60))
+def test_a_growing_weight_spares_the_first_and_is_the_knob_in_the_eighth_place(
+    knob: float, count: int, more: int
+) -> None:
+    weights = growing(knob, count)
+    assert ((weights >= 0) & (weights <= 1)).all()
+    assert (np.diff(weights) >= 0).all()
+    assert weights[:1].tolist() == [0.0] * min(count, 1)
+    assert growing(knob, 8)[7] == pytest.approx(knob)
+    assert growing(knob, count + more)[:count].tolist() == weights.tolist()
+    assert len(set(growing(knob, 10 + more)[9:].tolist())) == 1
 
 
 @given(sizes, seeds, methods)
@@ -113,7 +131,7 @@ def test_the_determinantal_gain_is_that_of_the_determinant(
     kernel = (1 + embeddings.astype(np.float64) @ embeddings.T.astype(np.float64)) / 2
     kernel *= np.where(categories[:, None] == categories, 1.0, OTHER_CATEGORY)
     found = greedy_order(
-        relevance, [Term(diversity, DeterminantalGain(embeddings, categories, size))], [], size
+        relevance, [Term(diversity, gain("dpp", embeddings, size, categories))], [], size
     ).tolist()
 
     def log_determinant(chosen: list[int]) -> float:
@@ -139,7 +157,7 @@ def test_the_marginal_relevance_is_that_of_the_paper(size: int, seed: int) -> No
     categories = np.random.default_rng(seed).integers(0, 3, size).astype(np.int32)
     likeness = embeddings @ embeddings.T
     likeness += SAME_CATEGORY * ((categories[:, None] == categories) & (categories > NO_GROUP))
-    terms = [Term(0.4, MarginalRelevance(embeddings, categories))]
+    terms = [Term(0.4, gain("mmr", embeddings, size, categories))]
     found = greedy_order(relevance, terms, [], size).tolist()
     assert found[0] == int(np.argmax(relevance))
     for place in range(1, size):
