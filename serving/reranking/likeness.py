@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.exact_index import dot_products
-from serving.item_rows import Rows, places_among
+from serving.item_rows import UNKNOWN, Rows
 from serving.ranking.item_neighbours import ItemNeighbours
 
 TEXT_SHARE = 0.3
@@ -25,7 +25,8 @@ class Likeness:
         self._rows = rows
         self._texts = texts
         self._order = np.argsort(rows)
-        self._ascending = rows[self._order]
+        # Behind the last stands what is no row, so that every place there is can be looked at.
+        self._ascending = np.append(rows[self._order], UNKNOWN)
 
     def to(self, candidate: int) -> npt.NDArray[np.float32]:
         """Return float32 [n], a new array."""
@@ -34,8 +35,9 @@ class Likeness:
             return likeness
         likeness *= np.float32(1 - TEXT_SHARE)
         neighbours, cosines = self._texts.of(int(self._rows[candidate]))
-        places = places_among(self._ascending, neighbours)
-        found = places >= 0
+        # Without `places_among`: a list of 20 does this 20 times, and has a millisecond for all.
+        places = self._ascending[:-1].searchsorted(neighbours)
+        found = (self._ascending[places] == neighbours).nonzero()[0]
         likeness[self._order[places[found]]] += np.float32(TEXT_SHARE) * cosines[found]
         likeness[candidate] += np.float32(TEXT_SHARE)  # No item is its own neighbour.
         return likeness
