@@ -123,7 +123,9 @@ class FittedPipeline:
         ranker = choice.ranker
         if ranker is not None and choice.held_out is not None and choice.newest is not None:
             learned = tuple(each for each in SOURCES if each != name)
-            ranker = learn_to_rank(choice.held_out, choice.newest, self.training, service, learned)
+            ranker = learn_to_rank(
+                choice.held_out, choice.newest, self.training, service, learned
+            ).ranker
         return self._pipeline(f"without {name}", ranker, service)
 
     def _pipeline(self, name: str, ranker: keras.Model | None, service: Service) -> PipelineScorer:
@@ -175,7 +177,9 @@ def fit_pipeline(
             model = material.trained(past, cold, on_step=listener.step, stop_after=choice.epochs)
         except ValueError as error:
             raise UserError(f"cannot train on the past: {error}") from error
-    data = fit_tables(past, embeddings, training.ranking) if training.ranking.enabled else None
+    data = None
+    if training.ranking.enabled:
+        data = replace(fit_tables(past, embeddings, training.ranking), weights=choice.weights)
     seconds = time.monotonic() - start
     return FittedPipeline(
         split,

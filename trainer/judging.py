@@ -13,7 +13,7 @@ import structlog
 
 from serving.bundle import Bundle, BundleError, current_bundle
 from serving.ranking.bundle_files import RankingData
-from serving.ranking.settings import SOURCES, Source
+from serving.ranking.settings import SOURCES, Source, Weights
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer, baselines
 from trainer.bundle_scorer import bundle_pipeline
@@ -22,9 +22,9 @@ from trainer.gates import CANDIDATE, CURRENT
 from trainer.held_out import MOMENT, held_out_splits
 from trainer.interactions import Interactions
 from trainer.material import Material
-from trainer.ranking.fit import FittedTables, Newest, fit_ranker
+from trainer.ranking.fit import FittedTables, Learned, Newest, learn_to_order
 from trainer.ranking.past_shop import PastShop, ranking_of
-from trainer.ranking.pipeline_scorer import PipelineScorer
+from trainer.ranking.pipeline_scorer import CrossFittedScorer, PipelineScorer
 from trainer.ranking.ranker import as_ranker
 from trainer.ranking.service import Service
 from trainer.settings import TrainingSettings
@@ -47,12 +47,14 @@ JUDGED_USERS = 2_000
 class Judgement:
     """The number of epochs to train for, and the rows of those who answered what was held out.
 
-    newest, held_out: what the ranker learned from; None where nothing was held out.
+    weights: of the fusion, None where nobody told anything of them. newest, held_out: what both
+    were learned from; None where nothing was held out.
     """
 
     epochs: int
     rows: Sequence[EvaluationRow]
     ranker: keras.Model | None = None
+    weights: Weights | None = None
     newest: Newest | None = None
     held_out: "HeldOut | None" = None
 
@@ -173,23 +175,29 @@ def best_epoch(
 
 def fit_list(
     held_out: HeldOut, newest: Newest, settings: TrainingSettings, service: Service
-) -> tuple[keras.Model | None, PipelineScorer]:
-    """Learn to rank what is held out; return the ranker, and the list as a whole as a scorer."""
-    ranker, data = None, None
+) -> tuple[Learned, Scorer]:
+    """Learn to order what is held out; return what was learned, and the list as a whole."""
+    learned, data = Learned(), None
     if settings.ranking.enabled:
-        ranker = learn_to_rank(held_out, newest, settings, service)
+        learned = learn_to_rank(held_out, newest, settings, service)
         data = held_out.tables.of(held_out.split.past, settings.ranking)
-    pipeline = pipeline_scorer(
-        CANDIDATE,
-        held_out.split,
-        data,
-        ranker,
-        newest.queries,
-        newest.candidates,
-        service,
-        settings,
-    )
-    return ranker, pipeline
+
+    def pipeline(weights: Weights | None) -> PipelineScorer:
+        return pipeline_scorer(
+            CANDIDATE,
+            held_out.split,
+            None if data is None else replace(data, weights=weights),
+            learned.ranker,
+            newest.queries,
+            newest.candidates,
+            service,
+            settings,
+        )
+
+    if not learned.halves:
+        return learned, pipeline(learned.weights)
+    (first, of_first), (_, of_others) = learned.halves
+    return learned, CrossFittedScorer(CANDIDATE, first, pipeline(of_first), pipeline(of_others))
 
 
 def learn_to_rank(
@@ -198,9 +206,9 @@ def learn_to_rank(
     settings: TrainingSettings,
     service: Service,
     sources: Sequence[Source] = SOURCES,
-) -> keras.Model | None:
-    """Return a ranker of what these sources propose, as `fit_ranker` does."""
-    return fit_ranker(
+) -> Learned:
+    """Return what is learned of what these sources propose, as `learn_to_order` does."""
+    return learn_to_order(
         held_out.splits,
         newest,
         held_out.tables,
@@ -229,8 +237,9 @@ def judge_epochs(
     """Train on what comes before what is held out, ask for it after each epoch, learn to rank it.
 
     The rows are of the best epoch's two-tower, of the list as a whole, of the baselines, and of
-    `current`, for users from whom the ranker has not learned. Where nothing is held out, or
-    nobody can be asked for it, no training is done, and all epochs count as best.
+    `current`, for users who have not taught the ranker or the weights that they are asked by. Where
+    nothing is held out, or nobody can be asked for it, no training is done, and all epochs count as
+    best.
     """
     settings = start.settings(material.settings)
     held_out = hold_out(material, start)
@@ -240,12 +249,14 @@ def judge_epochs(
     best = kept.read()
     assert best is not None, "a training has an epoch"
     newest = newest_of(held_out, kept)
-    ranker, pipeline = fit_list(held_out, newest, settings, service)
+    learned, pipeline = fit_list(held_out, newest, settings, service)
     past = held_out.split.past
     embeddings = material.text_embeddings_of(past.items)
     scorers = [*baselines(past), *([current(held_out.split)] if current else []), pipeline]
     rows = [evaluate(scorer, task, embeddings) for scorer in scorers for task in held_out.tasks]
-    return Judgement(best.number, [*best.rows, *rows], ranker, newest, held_out)
+    return Judgement(
+        best.number, [*best.rows, *rows], learned.ranker, learned.weights, newest, held_out
+    )
 
 
 def pipeline_scorer(
@@ -265,7 +276,7 @@ def pipeline_scorer(
     function = None if ranker is None else as_ranker(ranker)
     shop = PastShop(
         split.histories,
-        (lambda rows: None) if data is None else ranking_of(data.tables, data.signals, function),
+        (lambda rows: None) if data is None else ranking_of(data, function),
         candidates,
         service,
         max_history=settings.history_length,

@@ -5,9 +5,11 @@
     ranking/<table>/neighbours.npy       int32 [num_entries], rows of candidates
     ranking/<table>/weights.npy          float32 [num_entries]
     ranking/ranker.safetensors           float32 "<i>.kernel" and "<i>.bias" of its layers
+    ranking/weights.json                 what each source but the two-tower weighs in the fusion
 
-See `item_neighbours.NeighbourTable` and `ranking.Ranker` for their meaning. The SavedModel has the
-ranker too, as its signature `rank`.
+The last two may be missing: no ranker was trained, no weights were calibrated. See
+`item_neighbours.NeighbourTable` and `ranking.Ranker` for the meaning of the others. The SavedModel
+has the ranker too, as its signature `rank`.
 """
 
 from collections.abc import Mapping
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -25,9 +28,11 @@ from serving.ranking.feature_names import feature_names
 from serving.ranking.item_neighbours import ItemNeighbours, NeighbourTable
 from serving.ranking.item_signals import SIGNALS, ItemSignals
 from serving.ranking.ranking import DenseLayer, Ranker, Ranking
+from serving.ranking.settings import RankingSettings, Weights
 
 FOLDER = "ranking"
 RANKER = "ranker.safetensors"
+WEIGHTS = "weights.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,13 +40,14 @@ class RankingData:
     """Tables by the source that reads them, and signals float32 [num_items, len(SIGNALS)].
 
     sources, layers: whose scores the ranker reads, in order, and its network; empty where there is
-    none.
+    none. weights: of the sources but the two-tower in the fusion; None where none were calibrated.
     """
 
     tables: Mapping[str, NeighbourTable]
     signals: npt.NDArray[np.float32]
     sources: tuple[str, ...] = ()
     layers: tuple[DenseLayer, ...] = ()
+    weights: Weights | None = None
 
     @property
     def part(self) -> RankingPart:
@@ -70,6 +76,9 @@ def write_ranking(folder: Path, data: RankingData) -> None:
             for name in ("kernel", "bias")
         }
         save_file(arrays, folder / FOLDER / RANKER)
+    if data.weights is not None:
+        document = orjson.dumps(dict(data.weights), option=orjson.OPT_INDENT_2)
+        (folder / FOLDER / WEIGHTS).write_bytes(document + b"\n")
 
 
 def read_ranking(bundle: Bundle, rows: ItemRows) -> Ranking | None:
@@ -97,7 +106,23 @@ def read_ranking(bundle: Bundle, rows: ItemRows) -> Ranking | None:
     ranker = None
     if part.sources:
         ranker = Ranker(part.sources, _read_layers(folder / RANKER, len(part.features)))
-    return Ranking(tables, ItemSignals.of(signals, candidate_rows, rows), ranker)
+    weights = read_weights(bundle.path, manifest)
+    return Ranking(tables, ItemSignals.of(signals, candidate_rows, rows), ranker, weights)
+
+
+def read_weights(path: Path, manifest: Manifest) -> Weights | None:
+    """Return what sources weigh in the fusion by the bundle at `path`, None if it does not say.
+
+    Raises `BundleError` naming the file and the reason.
+    """
+    file = path / FOLDER / WEIGHTS
+    if f"{FOLDER}/{WEIGHTS}" not in manifest.files:
+        return None
+    try:
+        settings = RankingSettings(weights=orjson.loads(file.read_bytes()), fusion="mixture")
+    except (OSError, ValueError) as error:
+        raise BundleError(file, f"holds no weights: {error}") from error
+    return settings.weights
 
 
 def _check_names(path: Path, part: RankingPart) -> None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from serving.candidates import Scores
 from serving.ranking.item_neighbours import ItemNeighbours
 from serving.ranking.item_signals import ItemSignals
+from serving.ranking.settings import Weights
 
 Floats = npt.NDArray[np.float32]
 
@@ -50,8 +51,12 @@ class Ranker:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranking:
-    """Tables of neighbours by the source that reads them, signals, and the ranker if it has one."""
+    """Tables of neighbours by the source that reads them, signals, and the ranker if it has one.
+
+    weights: of the sources but the two-tower in the fusion, as calibrated; None where none were.
+    """
 
     neighbours: Mapping[str, ItemNeighbours]
     signals: ItemSignals
     ranker: Ranker | None = None
+    weights: Weights | None = None

@@ -7,12 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.candidates import Candidates, Scores, no_scores
-from serving.fusion import Share, mixed_scores, reciprocal_rank_scores, shares_of, votes
+from serving.fusion import logarithms, mixed_scores, opinions, reciprocal_ranks, votes
 from serving.item_rows import Rows, grouped
 from serving.live_model import LiveModel
 from serving.ranking.attribution import FeatureEffect, feature_effects
 from serving.ranking.features import ranking_features
+from serving.ranking.fusion_weights import fusion_weights
 from serving.ranking.ranking import Ranker
+from serving.ranking.settings import SOURCES
 from serving.settings import ServingSettings
 from serving.sources.buy_again import BuyAgainSource
 from serving.sources.candidate_source import CandidateSource, Context, HistorySource
@@ -98,10 +100,8 @@ class RankingStage:
     ) -> None:
         self._settings = settings.ranking
         self._source_size = settings.ranking.source_size
-        self._weights = {str(name): weight for name, weight in settings.ranking.weights.items()}
         self._trending = trending
         self.two_tower = TwoTowerSource(settings)
-        self._weights[self.two_tower.name] = 1.0
         ease, text = ItemNeighboursSource("ease"), ItemNeighboursSource("text")
         transitions = ItemNeighboursSource("transitions")
         buy_again, category = BuyAgainSource(settings), CategorySource(trending)
@@ -208,7 +208,11 @@ class RankingStage:
         if self._ranker(model) is not None:
             return self.sources
         # Without a ranker a source counts by its weight alone.
-        return [each for each in self.sources if self._weights.get(each.name)]
+        weights = dict(zip(SOURCES, self._weights(model).tolist(), strict=True))
+        return [each for each in self.sources if weights[each.name]]
+
+    def _weights(self, model: LiveModel) -> npt.NDArray[np.float64]:
+        return fusion_weights(self._settings, model.ranking.weights if model.ranking else None)
 
     def _ranker(self, model: LiveModel) -> Ranker | None:
         return model.ranking.ranker if model.ranking and self._settings.learned else None
@@ -217,25 +221,22 @@ class RankingStage:
         ranker = self._ranker(context.model)
         if ranker is not None:
             return ranker.score(self.features(pool, ranker.sources, context))
-        return self.fused(pool)
+        columns, weights = self.fusible(pool), self._weights(context.model)
+        if self._settings.fusion == "mixture":
+            return mixed_scores(columns, weights, self._own(pool))
+        return logarithms(columns @ weights).astype(np.float32)
 
-    def fused(self, pool: Pool) -> Scores:
-        """Return the scores of the pool, float32 [n], by the fusion, which needs no ranker."""
-        settings = self._settings
-        rows_of = {name: each.rows for name, each in pool.proposals.items()}
-        if settings.fusion == "voting":
-            return _logarithms(votes(pool.rows, rows_of, self._weights))
-        if settings.fusion == "reciprocal_rank":
-            return _logarithms(reciprocal_rank_scores(pool.rows, rows_of, self._weights))
-        own = pool.scores.get(self.two_tower.name, no_scores(pool.rows))
-        shares = [
-            Share(weight, shares_of(pool.rows, each.rows, each.scores))
-            for name, weight in settings.weights.items()
-            if (each := pool.proposals.get(name)) is not None
-        ]
-        return mixed_scores(own, shares)
+    def opinions(self, pool: Pool) -> npt.NDArray[np.float64]:
+        """Return float64 [n, len(SOURCES)], how probable each source holds each candidate."""
+        return opinions(pool.rows, self._own(pool), pool.proposals, SOURCES)
 
+    def fusible(self, pool: Pool) -> npt.NDArray[np.float64]:
+        """Return float64 [n, len(SOURCES)], whose sums by weight the fusion orders by."""
+        if self._settings.fusion == "voting":
+            return votes(pool.rows, pool.proposals, SOURCES)
+        if self._settings.fusion == "reciprocal_rank":
+            return reciprocal_ranks(pool.rows, pool.proposals, SOURCES)
+        return self.opinions(pool)
 
-def _logarithms(scores: Scores) -> Scores:
-    """Return what re-ranking takes scores to be, of sums that are not negative."""
-    return np.log(np.maximum(scores, np.finfo(np.float32).tiny))
+    def _own(self, pool: Pool) -> Scores:
+        return pool.scores.get(self.two_tower.name, no_scores(pool.rows))

@@ -22,6 +22,11 @@ ASKED_SOURCES: tuple[AskedSource, ...] = get_args(AskedSource)
 """Everything that a request may ask alone: `SOURCES`, and what else fills a list up."""
 
 Weight = Annotated[float, Field(ge=0, lt=1)]
+Weights = dict[Source, Weight]
+"""Of the sources in the fusion but the two-tower, to which they leave the rest; they sum to < 1."""
+
+BUILT_IN_WEIGHTS: Weights = {"ease": 0.2, "co_visitation": 0.2, "trending": 0.1}
+"""Careful guesses, where a shop has set none and its bundle has learned none."""
 
 
 class RankingSettings(BaseModel):
@@ -34,8 +39,10 @@ class RankingSettings(BaseModel):
         being the shares of the next events that a source explains, and the two-tower explaining
         the rest. "reciprocal_rank" adds up 1 / (60 + rank) (Cormack, Clarke and Buettcher,
         SIGIR 2009), "voting" the weights of those that propose the candidate at all; in both the
-        two-tower weighs 1.
-    weights: of the other sources in the fusion; one that is not named weighs 0.
+        two-tower weighs 1 beside `weights` that are set.
+    weights: of the other sources in the fusion; one that is not named weighs 0. Unset, they are
+        those that the bundle has learned, by mixtures, from the shop's newest events; where it has
+        none, { ease = 0.2, co_visitation = 0.2, trending = 0.1 }.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,10 +51,12 @@ class RankingSettings(BaseModel):
     source_size: Annotated[int, Field(ge=1, le=10_000)] = 150
     learned: bool = True
     fusion: Literal["mixture", "reciprocal_rank", "voting"] = "mixture"
-    weights: dict[Source, Weight] = {"ease": 0.2, "co_visitation": 0.2, "trending": 0.1}
+    weights: Weights | None = None
 
     @model_validator(mode="after")
     def _leave_a_share_to_the_two_tower(self) -> "RankingSettings":
+        if self.weights is None:
+            return self
         if "two_tower" in self.weights:
             raise ValueError("`weights` must not name `two_tower`: the others leave it its share.")
         given = sum(self.weights.values())

@@ -31,15 +31,17 @@ class Examples:
 
     features: float32 [n, num_features]. labels: float32 [n] in 0..1, what the user did with the
     item in the future, by its event type's weight over the largest. weights: float32 [n], of its
-    request, times how many candidates it stands for. fused: float32 [n], the score that the
-    fusion, which needs no ranker, gives it. sizes: int64 [num_requests], candidates of each, in
+    request, times how many candidates it stands for. opinions: float32 [n, len(SOURCES)], how
+    probable each source holds it. fusible: float32 [n, len(SOURCES)], whose sum by weight the
+    fusion orders by, which needs no ranker. sizes: int64 [num_requests], candidates of each, in
     order.
     """
 
     features: Floats
     labels: Floats
     weights: Floats
-    fused: Floats
+    opinions: Floats
+    fusible: Floats
     sizes: npt.NDArray[np.int64]
 
     @property
@@ -54,19 +56,23 @@ class Examples:
             self.features[kept],
             self.labels[kept],
             self.weights[kept],
-            self.fused[kept],
+            self.opinions[kept],
+            self.fusible[kept],
             self.sizes[requests],
         )
 
     @classmethod
     def joined(cls, parts: Sequence["Examples"]) -> "Examples":
         """Return the examples of all parts."""
-        width = len(feature_names(SOURCES))
+        nothing = np.empty(0, np.float32)
+        of_features = np.empty((0, len(feature_names(SOURCES))), np.float32)
+        of_sources = np.empty((0, len(SOURCES)), np.float32)
         return cls(
-            np.concatenate([np.empty((0, width), np.float32), *(part.features for part in parts)]),
-            np.concatenate([np.empty(0, np.float32), *(part.labels for part in parts)]),
-            np.concatenate([np.empty(0, np.float32), *(part.weights for part in parts)]),
-            np.concatenate([np.empty(0, np.float32), *(part.fused for part in parts)]),
+            np.concatenate([of_features, *(part.features for part in parts)]),
+            np.concatenate([nothing, *(part.labels for part in parts)]),
+            np.concatenate([nothing, *(part.weights for part in parts)]),
+            np.concatenate([of_sources, *(part.opinions for part in parts)]),
+            np.concatenate([of_sources, *(part.fusible for part in parts)]),
             np.concatenate([np.empty(0, np.int64), *(part.sizes for part in parts)]),
         )
 
@@ -123,7 +129,8 @@ def examples_of(
         if not (positives := np.count_nonzero(found)):
             continue
         features = shop.stage.features(pool, SOURCES, context)
-        fused = shop.stage.fused(pool)
+        opinions = shop.stage.opinions(pool).astype(np.float32)
+        fusible = shop.stage.fusible(pool).astype(np.float32)
         weights = np.full(len(found), np.sqrt(positives), dtype=np.float32)
         others = np.flatnonzero(found == 0)
         most_found = max(most_found, len(others))
@@ -132,8 +139,8 @@ def examples_of(
             weights[kept] *= len(others) / most
             rows = np.sort(np.concatenate([np.flatnonzero(found), kept]))
             features, found = features[rows], found[rows]
-            weights, fused = weights[rows], fused[rows]
-        parts.append(Examples(features, found, weights, fused, np.array([len(found)])))
+            weights, opinions, fusible = weights[rows], opinions[rows], fusible[rows]
+        parts.append(Examples(features, found, weights, opinions, fusible, np.array([len(found)])))
     if most < min(negatives or most_found, most_found):
         structlog.get_logger(__name__).info(
             "negatives_sampled", requests=len(users), of_each=most, most_found=most_found

@@ -7,11 +7,13 @@ from itertools import islice
 import keras
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from feature_repo.schema import Item
 from serving.ranking.bundle_files import RankingData
-from serving.ranking.settings import SOURCES, Source
+from serving.ranking.settings import SOURCES, Source, Weights
 from trainer.interactions import Interactions
+from trainer.ranking.calibration import calibrated_weights
 from trainer.ranking.examples import Examples, examples_of, future_labels
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.ranker import train_ranker
@@ -96,7 +98,22 @@ class FittedTables:
         return kept[2]
 
 
-def fit_ranker(
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """What was learned of ordering lists.
+
+    ranker: None where there was too little to learn from, or the fusion ordered better. weights: of
+    the fusion, None where nobody told anything of them. halves: where whoever is judged had to
+    teach these weights too, what each half of the users teaches: int64, users of the past, and
+    weights.
+    """
+
+    ranker: keras.Model | None = None
+    weights: Weights | None = None
+    halves: Sequence[tuple[npt.NDArray[np.int64], Weights | None]] = ()
+
+
+def learn_to_order(
     splits: Iterable[Split],
     newest: Newest,
     tables: FittedTables,
@@ -106,14 +123,17 @@ def fit_ranker(
     max_history: int,
     seed: int = 0,
     sources: Sequence[Source] = SOURCES,
-) -> keras.Model | None:
-    """Learn to rank from the first `slices` of the splits, the newest first.
+) -> Learned:
+    """Learn to rank from the first `slices` of the splits, the newest first, and to fuse.
 
     In each, tables, signals and statistics are of its past, and the labels of its future. Only
     in the newest does the two-tower, which is trained once, have a say: in the others it says 0
-    of everything, as where it is switched off. Returns None where fewer than `min_users` requests
-    of the newest tell anything: a ranker that has hardly heard the two-tower would not hear it.
+    of everything, as where it is switched off. There is no ranker where fewer than `min_users`
+    requests of the newest tell anything: one that has hardly heard the two-tower would not hear it.
     Where hardly more do, it must also rank better than the fusion that serves without it.
+
+    The weights of that fusion are of the newest split alone. Whoever is judged teaches none of it,
+    unless too few are left: then half of all teach the weights by which the others are judged.
 
     sources: those that propose and score; by default all, so that each may be switched off later.
     """
@@ -121,32 +141,67 @@ def fit_ranker(
     service = replace(service, serving=service.serving.model_copy(update={"ranking": every}))
     random = np.random.default_rng(seed)
     parts: list[Examples] = []
-    for number, split in enumerate(islice(splits, settings.slices)):
+    weights: Weights | None = None
+    for number, split in enumerate(islice(splits, max(settings.slices, 1))):
         past = split.past
-        data = tables.of(past, settings)
         shop = PastShop(
             past,
-            ranking_of(data.tables, data.signals),
+            ranking_of(tables.of(past, settings)),
             newest.candidates if number == 0 else None,
             service,
             max_history=max_history,
             moments=split.moments,
         )
-        labels = future_labels(past, split.future, settings)
-        users = np.flatnonzero(np.diff(labels.indptr))
+        queries = newest.queries if number == 0 else None
+        asked = _Asked(shop, future_labels(past, split.future, settings), queries, random)
+        users = asked.users
         if number == 0:
             judged = [user_id in newest.judged for user_id in past.user_ids]
             users = users[~np.array(judged, dtype=np.bool_)[users]]
-        if len(users) > settings.users_per_slice:
-            users = random.choice(users, settings.users_per_slice, replace=False)
-        queries = newest.queries if number == 0 else None
-        parts.append(examples_of(shop, labels, users, queries, settings.negatives, random))
-        if parts[0].num_requests < settings.min_users:
-            return None
+            if len(users) < settings.min_users:
+                return _cross_fitted(asked, settings)
+        parts.append(asked.examples(users, settings, settings.negatives))
+        if number == 0:
+            weights = calibrated_weights(parts[0])
+            if not settings.slices or parts[0].num_requests < settings.min_users:
+                return Learned(weights=weights)
     if not parts:
-        return None
+        return Learned()
     if parts[0].num_requests < TRIED_BELOW and not ranks_better_than_fusion(
-        parts[0], parts[1:], settings, seed
+        parts[0], parts[1:], settings, seed, service.serving.ranking
     ):
-        return None
-    return train_ranker(Examples.joined(parts), settings, seed)
+        return Learned(weights=weights)
+    return Learned(train_ranker(Examples.joined(parts), settings, seed), weights)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """A shop, and what came of whom. queries: as `examples_of` takes them."""
+
+    shop: PastShop
+    labels: sparse.csr_array
+    queries: Floats | None
+    random: np.random.Generator
+
+    @property
+    def users(self) -> npt.NDArray[np.int64]:
+        """Those of whom anything came, ascending."""
+        return np.flatnonzero(np.diff(self.labels.indptr))
+
+    def examples(
+        self, users: npt.NDArray[np.int64], settings: RankerSettings, negatives: int
+    ) -> Examples:
+        """Return the examples of at most `users_per_slice` of these users."""
+        if len(users) > settings.users_per_slice:
+            users = self.random.choice(users, settings.users_per_slice, replace=False)
+        return examples_of(self.shop, self.labels, users, self.queries, negatives, self.random)
+
+
+def _cross_fitted(asked: _Asked, settings: RankerSettings) -> Learned:
+    """Return the weights that all users teach, and those of each half."""
+    halves = np.array_split(asked.random.permutation(asked.users), 2)
+    # What was not acted on teaches no weights.
+    parts = [asked.examples(half, settings, negatives=1) for half in halves]
+    taught = [calibrated_weights(part) for part in parts]
+    weights = calibrated_weights(Examples.joined(parts))
+    return Learned(None, weights, list(zip(halves, taught, strict=True)))

@@ -1,6 +1,6 @@
 """A shop as it was at a moment, asked as the service is asked: by the service's own code."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,8 @@ from serving.catalogue import Catalogue
 from serving.exact_index import ExactIndex
 from serving.item_rows import ItemRows
 from serving.live_model import LiveModel
-from serving.ranking.item_neighbours import ItemNeighbours, NeighbourTable
+from serving.ranking.bundle_files import RankingData
+from serving.ranking.item_neighbours import ItemNeighbours
 from serving.ranking.item_signals import ItemSignals
 from serving.ranking.ranking import Ranker, Ranking
 from serving.ranking.ranking_stage import RankingStage
@@ -119,14 +120,15 @@ def _moment(timestamp: np.int64) -> datetime:
     return datetime.fromtimestamp(int(timestamp) / 1e6, tz=UTC)
 
 
-def ranking_of(
-    tables: Mapping[str, NeighbourTable], signals: Floats, ranker: Ranker | None = None
-) -> Callable[[ItemRows], Ranking]:
-    """Return what places tables and signals, of items in this order, over the rows of a shop."""
+def ranking_of(data: RankingData, ranker: Ranker | None = None) -> Callable[[ItemRows], Ranking]:
+    """Return what places tables and signals, of items in this order, over the rows of a shop.
+
+    ranker: in place of the layers of `data`.
+    """
 
     def over(rows: ItemRows) -> Ranking:
-        first = np.arange(len(signals))
-        placed = {name: ItemNeighbours(each, first, rows) for name, each in tables.items()}
-        return Ranking(placed, ItemSignals.of(signals, first, rows), ranker)
+        first = np.arange(len(data.signals))
+        placed = {name: ItemNeighbours(each, first, rows) for name, each in data.tables.items()}
+        return Ranking(placed, ItemSignals.of(data.signals, first, rows), ranker, data.weights)
 
     return over

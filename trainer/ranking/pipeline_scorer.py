@@ -58,6 +58,29 @@ class PipelineScorer:
         return scores
 
 
+class CrossFittedScorer:
+    """Two pipelines, so that nobody is asked by the one that the user has taught.
+
+    first: int64, the users who taught `by_first`; the others taught `by_others`.
+    """
+
+    def __init__(
+        self, name: str, first: Indices, by_first: PipelineScorer, by_others: PipelineScorer
+    ) -> None:
+        self.name = name
+        self._first = first
+        self._by_first, self._by_others = by_first, by_others
+
+    def score(self, users: Indices) -> Scores:
+        """Return float32 [len(users), num_items]."""
+        scores = np.empty((len(users), self._by_first.shop.num_items), np.float32)
+        is_first = np.isin(users, self._first)
+        for asked, pipeline in ((is_first, self._by_others), (~is_first, self._by_first)):
+            if asked.any():
+                scores[asked] = pipeline.score(users[asked])
+        return scores
+
+
 class RerankedScorer:
     """The first `PLACES` of a pipeline's list as the service re-ranks them, the others behind.
 

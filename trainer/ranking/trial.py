@@ -6,8 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
+from serving.ranking.fusion_weights import fusion_weights
+from serving.ranking.settings import RankingSettings
 from trainer import metrics
 from trainer.evaluate import NDCG_AT
+from trainer.ranking.calibration import calibrated_weights
 from trainer.ranking.examples import Examples
 from trainer.ranking.ranker import as_ranker, train_ranker
 from trainer.ranking.settings import RankerSettings
@@ -16,22 +19,31 @@ NOTHING = np.empty(0, dtype=np.int64)
 
 
 def ranks_better_than_fusion(
-    newest: Examples, older: Sequence[Examples], settings: RankerSettings, seed: int
+    newest: Examples,
+    older: Sequence[Examples],
+    settings: RankerSettings,
+    seed: int,
+    serving: RankingSettings | None = None,
 ) -> bool:
     """Return whether a ranker orders requests that it has not seen better than the fusion does.
 
     Twofold cross-validation over the newest slice's requests, by the mean NDCG of their candidates:
-    a ranker that learned from one half, and from all older examples, is asked about the other.
+    a ranker that learned from one half, and from all older examples, is asked about the other, and
+    so is the fusion, calibrated on the same half.
+
+    serving: how the fusion is set.
     """
+    serving = serving or RankingSettings()
     order = np.random.default_rng(seed).permutation(newest.num_requests)
     halves = np.array_split(order, 2)
     by_ranker, by_fusion = [], []
     for taught, asked in (halves, reversed(halves)):
-        examples = Examples.joined([newest.of(np.sort(taught)), *older])
-        held_out = newest.of(np.sort(asked))
+        lesson, held_out = newest.of(np.sort(taught)), newest.of(np.sort(asked))
+        examples = Examples.joined([lesson, *older])
         ranker = as_ranker(train_ranker(examples, settings, seed))
         by_ranker += _ndcgs(ranker.score(held_out.features), held_out)
-        by_fusion += _ndcgs(held_out.fused, held_out)
+        weights = fusion_weights(serving, calibrated_weights(lesson)).astype(np.float32)
+        by_fusion += _ndcgs(held_out.fusible @ weights, held_out)
     learned, fused = metrics.mean_of(by_ranker), metrics.mean_of(by_fusion)
     structlog.get_logger(__name__).info(
         "ranker_tried", requests=len(by_ranker), ndcg=learned, ndcg_of_fusion=fused

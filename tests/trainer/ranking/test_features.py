@@ -110,9 +110,7 @@ def test_the_service_sees_what_training_saw(
     )
     candidates = model.candidate_embeddings()
     queries = model.query_embeddings(np.arange(len(past.user_ids)), candidates)
-    shop = PastShop(
-        past, ranking_of(data.tables, data.signals), candidates, SERVICE, max_history=LENGTH
-    )
+    shop = PastShop(past, ranking_of(data), candidates, SERVICE, max_history=LENGTH)
     said = []
     for user in (0, 7, 23):
         recommender.recommend(RecommendRequest("r", past.user_ids[user]))
@@ -139,7 +137,7 @@ def test_when_a_user_comes_changes_the_features_of_time_alone(model: TrainedMode
             moments = np.full(
                 len(past.user_ids), end + later // timedelta(microseconds=1), np.int64
             )
-        ranking = ranking_of(data.tables, data.signals)
+        ranking = ranking_of(data)
         shop = PastShop(past, ranking, None, SERVICE, max_history=LENGTH, moments=moments)
         context = shop.context(3, None)
         return shop.stage.features(shop.stage.pool(context), SOURCES, context)
@@ -169,9 +167,7 @@ def test_nothing_of_the_slice_is_in_the_features(model: TrainedModel) -> None:
     for each in (events, shuffled):
         past = Interactions.from_frame(each.filter(pl.col("timestamp") < cut), tiny.tiny_items())
         data = fit_tables(past, tiny.tiny_text_embeddings(), SETTINGS)
-        shop = PastShop(
-            past, ranking_of(data.tables, data.signals), None, SERVICE, max_history=LENGTH
-        )
+        shop = PastShop(past, ranking_of(data), None, SERVICE, max_history=LENGTH)
         labels = future_labels(past, each.filter(pl.col("timestamp") >= cut), SETTINGS)
         pool = shop.stage.pool(shop.context(3, None))
         wanted = labels[[3], :].toarray()[0, pool.rows]
