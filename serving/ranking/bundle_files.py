@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import orjson
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -119,10 +120,18 @@ def read_weights(path: Path, manifest: Manifest) -> Weights | None:
     if f"{FOLDER}/{WEIGHTS}" not in manifest.files:
         return None
     try:
-        settings = RankingSettings(weights=orjson.loads(file.read_bytes()), fusion="mixture")
-    except (OSError, ValueError) as error:
-        raise BundleError(file, f"holds no weights: {error}") from error
-    return settings.weights
+        weights = orjson.loads(file.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise BundleError(file, f"is not JSON: {error}.") from error
+    if weights is None:
+        raise BundleError(file, "must say what each source weighs. Received: None.")
+    try:
+        # They may be whatever a person may set.
+        return RankingSettings(weights=weights).weights
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"][1:])
+        raise BundleError(file, f"`{key}`: {first['msg']}. Received: {first['input']!r}.") from None
 
 
 def _check_names(path: Path, part: RankingPart) -> None:

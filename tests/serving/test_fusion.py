@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from feature_repo.history import HistoryEvent
 from feature_repo.online_features import CoVisitation
-from serving.fusion import Share, mixed_scores, shares_of
+from serving.candidates import Candidates
+from serving.fusion import logarithms, mixed_scores, opinions, reciprocal_ranks, votes
 from serving.item_rows import ItemRows
 from serving.ranking.settings import RankingSettings
 from serving.settings import ServingSettings
@@ -28,21 +29,49 @@ def test_the_scores_are_those_of_the_mixture(
     probabilities = np.exp(own - own.max().astype(np.float64))
     probabilities /= probabilities.sum()
     mixed = (1 - weight) * probabilities + weight * shares
-    fused = mixed_scores(own, [Share(weight, shares)]).astype(np.float64)
+    rows = np.arange(len(own))
+    proposals = {"ease": Candidates(rows, 7 * shares.astype(np.float32))}
+    columns = opinions(rows, own, proposals, ("two_tower", "ease"))
+    assert columns.sum(axis=0) == pytest.approx(1.0)
+    fused = mixed_scores(columns, np.array([1 - weight, weight]), own).astype(np.float64)
     normalised = np.exp(fused - fused.max())
     assert normalised / normalised.sum() == pytest.approx(mixed, rel=1e-3, abs=1e-5)
 
 
 @given(scores)
 def test_without_other_sources_the_scores_stay(own: np.ndarray) -> None:
-    assert mixed_scores(own, []) == pytest.approx(own, abs=1e-4)
+    """Whatever weights those have that say nothing, or are not asked."""
+    rows, sources = np.arange(len(own)), ("two_tower", "ease", "text")
+    columns = opinions(rows, own, {"ease": Candidates(rows[:0], own[:0])}, sources)
+    scores = mixed_scores(columns, np.array([0.2, 0.5, 0.3]), own)
+    assert scores == pytest.approx(own, abs=1e-4)
 
 
 def test_shares_stand_where_the_pool_has_the_row() -> None:
-    pool = np.array([2, 5, 7])
-    shares = shares_of(pool, np.array([7, 9, 2]), np.array([3.0, 5.0, 1.0], np.float32))
-    assert shares.tolist() == [0.25, 0.0, 0.75]
-    assert not shares_of(pool, np.array([1]), np.array([1.0], np.float32)).any()
+    pool, own = np.array([2, 5, 7]), np.zeros(3, np.float32)
+    proposals = {
+        "ease": Candidates(np.array([7, 9, 2]), np.array([3.0, 5.0, 1.0], np.float32)),
+        "text": Candidates(np.array([1]), np.ones(1, np.float32)),
+    }
+    columns = opinions(pool, own, proposals, ("ease", "two_tower", "text"))
+    assert columns[:, 0].tolist() == [0.25, 0.0, 0.75]
+    # Of what "text" proposes the pool has nothing.
+    assert columns[:, 1] == pytest.approx(1 / 3)
+    assert columns[:, 2] == pytest.approx(1 / 3)
+
+
+def test_ranks_and_votes_are_summed_by_weight() -> None:
+    pool, ones = np.array([2, 5, 7]), np.ones(2, np.float32)
+    proposals = {
+        "two_tower": Candidates(np.array([5, 2]), ones),
+        "ease": Candidates(np.array([7, 5]), ones),
+    }
+    sources, weights = ("two_tower", "ease", "text"), np.array([1.0, 0.5, 0.9])
+    by_rank = reciprocal_ranks(pool, proposals, sources) @ weights
+    assert by_rank == pytest.approx([1 / 62, 1 / 61 + 0.5 / 62, 0.5 / 61])
+    by_votes = votes(pool, proposals, sources) @ weights
+    assert by_votes == pytest.approx([1.0, 1.5, 0.5], abs=1e-4)
+    assert np.isfinite(logarithms(np.zeros(1))).all()
 
 
 def test_weights_leave_the_model_a_share() -> None:

@@ -14,10 +14,11 @@ from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.schema import microseconds
 from serving.catalogue import Catalogue
 from serving.ranking.attribution import feature_effects
+from serving.ranking.bundle_files import RankingData
 from serving.ranking.feature_names import feature_names
 from serving.ranking.ranking import Ranker
 from serving.ranking.ranking_stage import RankingStage
-from serving.ranking.settings import ASKED_SOURCES, SOURCES
+from serving.ranking.settings import ASKED_SOURCES, BUILT_IN_WEIGHTS, SOURCES
 from serving.reload import open_current
 from serving.requests import InvalidArgumentError, RecommendedItem, RecommendRequest
 from serving.settings import ServingSettings
@@ -60,8 +61,9 @@ def shop(shops: dict[str, Shop]) -> Shop:
     return shops["ranker"]
 
 
-def _shop(folder: Path, kind: str) -> Shop:
-    ranking = None if kind == "none" else tiny_ranking(NUM_ITEMS, has_ranker=kind == "ranker")
+def _shop(folder: Path, kind: str, ranking: RankingData | None = None) -> Shop:
+    if ranking is None and kind != "none":
+        ranking = tiny_ranking(NUM_ITEMS, has_ranker=kind == "ranker")
     build_tiny_bundle(folder, list(ITEMS.values()), ranking=ranking)
     catalogue = Catalogue()
     shop = Shop(open_current(folder, catalogue, SETTINGS), catalogue, SETTINGS)
@@ -123,6 +125,24 @@ def test_the_ranker_is_off_by_one_setting(shops: dict[str, Shop]) -> None:
     assert [item.item_id for item in fused] != [item.item_id for item in learned]
     # The tables are the same: so is the fusion of what they say.
     assert fused == items(shops["tables"], limit=50)
+
+
+def test_the_fusion_weighs_by_setting_else_as_the_bundle_says_else_as_built_in(
+    shops: dict[str, Shop], tmp_path: Path
+) -> None:
+    learned = {"text": 0.4, "buy_again": 0.2}
+    data = replace(tiny_ranking(NUM_ITEMS, has_ranker=False), weights=learned)
+    shop = _shop(tmp_path, "tables", data)
+
+    def scored(of: Shop, changed: ServingSettings = SETTINGS) -> list[tuple[str, float]]:
+        return [(item.item_id, item.score) for item in items(of, changed, limit=50)]
+
+    calibrated, built_in = scored(shop), scored(shops["tables"])
+    assert calibrated != built_in
+    assert scored(shops["tables"], settings(weights=learned)) == calibrated
+    assert scored(shop, settings(weights=BUILT_IN_WEIGHTS)) == built_in
+    # Only who weighs anything is asked.
+    assert proposers(items(shop, limit=50)) == {"two_tower", *learned}
 
 
 def test_a_bundle_with_nothing_to_rank_by_serves_by_the_other_sources(

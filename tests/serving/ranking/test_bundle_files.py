@@ -70,6 +70,43 @@ def test_a_bundle_may_have_no_ranker_or_nothing_to_rank_by(tmp_path: Path) -> No
     assert read_ranking(bundle, ItemRows(bundle.candidate_ids)) is None
 
 
+def test_weights_of_the_fusion_are_read_as_they_were_written(tmp_path: Path) -> None:
+    assert tiny_ranking(NUM_ITEMS).weights is None
+    for number, weights in enumerate(({"ease": 0.345, "text": 0.2}, {}, None)):
+        data = replace(DATA, weights=weights)
+        bundle = Bundle.load(build_tiny_bundle(tmp_path / str(number), ITEMS, ranking=data))
+        ranking = read_ranking(bundle, ItemRows(bundle.candidate_ids))
+        assert ranking is not None
+        assert ranking.weights == weights
+        file = bundle.path / "ranking" / "weights.json"
+        assert file.exists() == (weights is not None)
+    file = tmp_path / "0" / bundle.path.name / "ranking" / "weights.json"
+    file.write_text(file.read_text().replace("0.345", "0.435"))
+    with pytest.raises(BundleError, match=r"must have .* bytes and SHA-256"):
+        Bundle.load(tmp_path / "0" / bundle.path.name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not JSON"),
+        ("null", "must say what each source weighs. Received: None."),
+        ('{"ease": 1.5}', "`ease`: Input should be less than 1. Received: 1.5."),
+        ('{"luck": 0.5}', "`luck"),
+        ('{"two_tower": 0.5}', "must not name `two_tower`"),
+        ('{"ease": 0.6, "text": 0.5}', "must sum to less than 1. Received: 1.1."),
+    ],
+)
+def test_weights_that_are_none_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    data = replace(DATA, weights={"ease": 0.3})
+    bundle = Bundle.load(build_tiny_bundle(tmp_path, ITEMS, ranking=data))
+    file = bundle.path / "ranking" / "weights.json"
+    file.write_text(text)
+    with pytest.raises(BundleError, match=re.escape(f"bundle file {file}: ")) as error:
+        read_ranking(bundle, ItemRows(bundle.candidate_ids))
+    assert message in str(error.value)
+
+
 def test_a_ranker_that_the_model_lacks_is_named(tmp_path: Path) -> None:
     path = build_tiny_bundle(tmp_path, ITEMS, ranking=DATA, omit_signature=RANK)
     with pytest.raises(BundleError, match="has no signature `rank`"):

@@ -27,7 +27,8 @@ class Proposals:
         self.stage = SimpleNamespace(
             pool=lambda user: SimpleNamespace(rows=np.array(sorted(rows[user]), np.int64)),
             features=lambda pool, *_: np.tile(pool.rows[:, None], WIDTH).astype(np.float32),
-            fused=lambda pool: pool.rows.astype(np.float32),
+            opinions=lambda pool: np.tile(pool.rows[:, None], len(SOURCES)) / NUM_ITEMS,
+            fusible=lambda pool: np.tile(pool.rows[:, None], len(SOURCES)),
         )
 
     def context(self, user: int, _: object) -> int:
@@ -66,7 +67,9 @@ def test_negatives_are_bounded_and_weigh_as_much_as_all(
     # What was acted on is kept, with its features.
     for each in (some, every):
         assert len(each.features) == len(each.labels) == len(each.weights) == each.sizes.sum()
-        assert each.fused.tolist() == each.features[:, 0].tolist()
+        for of_sources, scale in ((each.fusible, 1), (each.opinions, NUM_ITEMS)):
+            assert of_sources.shape == (len(each.labels), len(SOURCES))
+            np.testing.assert_allclose(of_sources[:, -1] * scale, each.features[:, 0], rtol=1e-6)
     positive = [each.features[each.labels > 0, 0].tolist() for each in (some, every)]
     assert positive[0] == positive[1]
     starts = [np.repeat(np.arange(each.num_requests), each.sizes) for each in (some, every)]

@@ -35,7 +35,7 @@ from trainer.export import export_bundle
 from trainer.interactions import Interactions
 from trainer.ranking import ranker
 from trainer.ranking.examples import Examples, future_labels
-from trainer.ranking.fit import FittedTables, Newest, fit_ranker, fit_tables
+from trainer.ranking.fit import FittedTables, Learned, Newest, fit_tables, learn_to_order
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.ranker import (
     as_ranker,
@@ -227,38 +227,76 @@ def test_a_feature_that_never_varied_says_nothing(tmp_path: Path) -> None:
     np.testing.assert_allclose(as_ranker(loaded).score(features), expected, atol=1e-5)
 
 
-def test_who_is_judged_teaches_nothing_and_too_few_teach_no_ranker(model: TrainedModel) -> None:
-    cut = tiny.START + timedelta(hours=8)
-    events = tiny.tiny_interactions().frame()
-    split = temporal_split(events, tiny.tiny_items(), cut)
-    past = split.past
-    nothing_known = np.zeros((len(past.user_ids), 4), np.float32)
+CUT = tiny.START + timedelta(hours=8)
 
-    def fitted(judged: set[str], **changes: Any) -> object:
-        settings = SETTINGS.model_copy(update={"slices": 1, **changes})
-        texts = tiny.tiny_text_embeddings()
-        newest = Newest(nothing_known, np.zeros((len(past.items), 4), np.float32), judged)
-        return fit_ranker(
-            [split] * settings.slices,
-            newest,
-            FittedTables(lambda items: texts[: len(items)]),
-            settings,
-            SERVICE,
-            max_history=LENGTH,
-        )
 
-    assert fitted(set()) is not None
-    assert fitted(set(past.user_ids)) is None
-    assert fitted(set(), min_users=1_000) is None
+def fitted(judged: set[str], events: pl.DataFrame | None = None, **changes: Any) -> Learned:
+    events = tiny.tiny_interactions().frame() if events is None else events
+    split = temporal_split(events, tiny.tiny_items(), CUT)
+    settings = SETTINGS.model_copy(update={"slices": 1, **changes})
+    texts = tiny.tiny_text_embeddings()
+    newest = Newest(
+        np.zeros((len(split.past.user_ids), 4), np.float32),
+        np.zeros((len(split.past.items), 4), np.float32),
+        judged,
+    )
+    return learn_to_order(
+        [split] * max(settings.slices, 1),
+        newest,
+        FittedTables(lambda items: texts[: len(items)]),
+        settings,
+        SERVICE,
+        max_history=LENGTH,
+    )
+
+
+def everybody() -> set[str]:
+    return set(tiny.tiny_interactions().user_ids)
+
+
+def test_who_is_judged_teaches_nothing_and_too_few_teach_no_ranker() -> None:
+    assert fitted(set()).ranker is not None
+    assert fitted(everybody()).ranker is None
+    assert fitted(set(), min_users=1_000).ranker is None
     # Slices before the newest never heard the two-tower: alone they teach no ranker.
-    assert fitted(set(past.user_ids), slices=2) is None
+    assert fitted(everybody(), slices=2).ranker is None
+
+
+def test_weights_are_learned_without_a_ranker_too() -> None:
+    with_ranker = fitted(set())
+    assert with_ranker.weights
+    assert not with_ranker.halves
+    without = fitted(set(), slices=0)
+    assert (without.ranker, without.weights) == (None, with_ranker.weights)
+
+
+def test_who_is_judged_teaches_no_weights_unless_too_few_are_left() -> None:
+    """Then each half teaches those that the other is judged by."""
+    events, users = tiny.tiny_interactions().frame(), sorted(everybody())
+    judged = set(users[::2])
+
+    def shuffled(user_ids: set[str]) -> pl.DataFrame:
+        theirs = (pl.col("timestamp") >= CUT) & pl.col("user_id").is_in(list(user_ids))
+        other = pl.when(theirs).then(pl.lit("i3")).otherwise(pl.col("item_id"))
+        return events.with_columns(other.alias("item_id"))
+
+    expected = fitted(judged)
+    assert fitted(judged, shuffled(judged)).weights == expected.weights
+    assert fitted(judged, shuffled(set(users) - judged)).weights != expected.weights
+    learned = fitted(set(users))
+    (first, of_first), (others, of_others) = learned.halves
+    assert sorted([*first, *others]) == list(range(len(users)))
+    assert abs(len(first) - len(others)) <= 1
+    (_, again), (_, changed) = fitted(set(users), shuffled({users[u] for u in others})).halves
+    assert (again, changed != of_others) == (of_first, True)
 
 
 def _examples(features: np.ndarray, labels: np.ndarray, num_requests: int) -> Examples:
     """Return examples of requests of one size, all of one weight, that the fusion cannot order."""
     ones = np.ones(len(labels), np.float32)
     sizes = np.full(num_requests, len(labels) // num_requests)
-    return Examples(features, labels, ones, np.zeros_like(ones), sizes)
+    same = np.full((len(labels), len(SOURCES)), num_requests / len(labels), np.float32)
+    return Examples(features, labels, ones, same, same, sizes)
 
 
 def test_a_ranker_that_orders_no_better_than_the_fusion_is_not_taken(
@@ -275,20 +313,26 @@ def test_a_ranker_that_orders_no_better_than_the_fusion_is_not_taken(
     assert ranks_better_than_fusion(learnable, [], settings, 0)
     # What decides is in no feature, and the fusion knows it.
     hidden = random.permuted(labels, axis=1).ravel()
-    known = replace(learnable, labels=hidden, fused=hidden)
+    known = replace(learnable, labels=hidden, fusible=np.tile(hidden[:, None], len(SOURCES)))
     assert not ranks_better_than_fusion(known, [], settings, 0)
-    assert not ranks_better_than_fusion(known, [learnable], settings, 0)
+    # Or one source knows it that nothing is built in for: the fusion is calibrated too.
+    opinions = learnable.opinions.copy()
+    opinions[:, SOURCES.index("text")] = hidden / 3
+    told = replace(learnable, labels=hidden, opinions=opinions, fusible=opinions)
+    assert not ranks_better_than_fusion(told, [], settings, 0)
 
 
 def test_some_requests_of_examples_are_all_of_theirs() -> None:
     sizes = np.array([2, 1, 3])
     column = np.arange(6, dtype=np.float32)
     width = len(feature_names(SOURCES))
-    every = Examples(np.tile(column[:, None], width), column, column, column, sizes)
+    of_sources = np.tile(column[:, None], len(SOURCES))
+    features = np.tile(column[:, None], width)
+    every = Examples(features, column, column, of_sources, of_sources, sizes)
     some = every.of(np.array([0, 2]))
     assert some.sizes.tolist() == [2, 3]
-    assert some.labels.tolist() == some.fused.tolist() == some.weights.tolist() == [0, 1, 3, 4, 5]
-    assert some.features[:, 0].tolist() == [0, 1, 3, 4, 5]
+    for kept in (some.labels, some.weights, *some.opinions.T, *some.fusible.T, some.features[:, 0]):
+        assert kept.tolist() == [0, 1, 3, 4, 5]
 
 
 def _event(past: Interactions, event: int) -> HistoryEvent:
