@@ -49,6 +49,8 @@ def models(
     for each in versions:
         if each.note:
             out.print(f"{each.version}: {each.note}")
+        if each.status == "serving" and (weights := _fusion(bundles, each)):
+            out.print(f"{each.version}: the fusion weighs {weights}", soft_wrap=True)
     next_command("riverrun models rollback", "serves again what served before")
 
 
@@ -142,6 +144,24 @@ def _refusals() -> Iterator[None]:
 
 def _bundles(settings_file: Path | None, home: Path | None) -> Path:
     return load_settings(settings_file, home=home).bundles
+
+
+def _fusion(bundles: Path, each: "BundleVersion") -> str:
+    """Return what each source weighs where no ranker orders; "" where it was not calibrated."""
+    from serving.bundle import BundleError
+    from serving.ranking.bundle_files import read_weights
+
+    if each.manifest is None:
+        return ""
+    try:
+        weights = read_weights(bundles / each.version, each.manifest)
+    except BundleError as error:
+        raise UserError(str(error)) from error
+    if weights is None:
+        return ""
+    shares = {"two_tower": 1 - sum(weights.values()), **weights}
+    ordered = sorted(shares.items(), key=lambda share: -share[1])
+    return ", ".join(f"{name} {weight:.3f}" for name, weight in ordered)
 
 
 def _row(each: "BundleVersion") -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from itertools import islice
 import keras
 import numpy as np
 import numpy.typing as npt
+import structlog
 from scipy import sparse
 
 from feature_repo.schema import Item
@@ -163,6 +164,7 @@ def learn_to_order(
         parts.append(asked.examples(users, settings, settings.negatives))
         if number == 0:
             weights = calibrated_weights(parts[0])
+            _say(weights, parts[0].num_requests)
             if not settings.slices or parts[0].num_requests < settings.min_users:
                 return Learned(weights=weights)
     if not parts:
@@ -203,5 +205,10 @@ def _cross_fitted(asked: _Asked, settings: RankerSettings) -> Learned:
     # What was not acted on teaches no weights.
     parts = [asked.examples(half, settings, negatives=1) for half in halves]
     taught = [calibrated_weights(part) for part in parts]
-    weights = calibrated_weights(Examples.joined(parts))
+    weights = calibrated_weights(every := Examples.joined(parts))
+    _say(weights, every.num_requests)
     return Learned(None, weights, list(zip(halves, taught, strict=True)))
+
+
+def _say(weights: Weights | None, requests: int) -> None:
+    structlog.get_logger(__name__).info("fusion_calibrated", requests=requests, weights=weights)
