@@ -179,7 +179,7 @@ def fit_pipeline(
             raise UserError(f"cannot train on the past: {error}") from error
     data = None
     if training.ranking.enabled:
-        data = replace(fit_tables(past, embeddings, training.ranking), weights=choice.weights)
+        data = replace(fit_tables(past, embeddings, training.ranking), fusion=choice.fusion)
     seconds = time.monotonic() - start
     return FittedPipeline(
         split,

@@ -23,35 +23,42 @@ Proposals = Mapping[str, Candidates]
 """What each source proposes, best first, no score being negative but the two-tower's."""
 
 
-def opinions(pool: Rows, own: Scores, proposals: Proposals, sources: Sequence[str]) -> Floats:
+def shares(pool: Rows, proposals: Proposals, sources: Sequence[str]) -> Floats:
     """Return float64 [len(pool), len(sources)], how probable each source holds each candidate.
 
-    pool: distinct rows, ascending. own: the two-tower's scores of them. A column sums to 1. That of
-    the two-tower, and of any source that proposes nothing of the pool, is the softmax of `own`.
+    pool: distinct rows, ascending. A column sums to 1, or to 0 where the source proposes nothing of
+    the pool. So does that of the two-tower, whose scores are no shares.
     """
-    columns = np.empty((len(pool), len(sources)))
-    columns[:] = _softmax(own)[:, None]
+    columns = np.zeros((len(pool), len(sources)))
     for column, name in enumerate(sources):
-        if name != "two_tower":
-            found = proposals.get(name, NOTHING)
-            shares = _at(pool, found.rows, found.scores.astype(np.float64))
-            if (total := shares.sum()) > 0:
-                columns[:, column] = shares / total
-    return columns
+        found = proposals.get(name)
+        if found is not None and name != "two_tower":
+            columns[:, column] = _at(pool, found.rows, found.scores.astype(np.float64))
+    totals = columns.sum(axis=0)
+    return columns / np.where(totals > 0, totals, 1.0)
 
 
-def mixed_scores(columns: Floats, weights: Floats, own: Scores) -> Scores:
+def mixed_scores(columns: Floats, weights: Floats, own: Scores, temperature: float) -> Scores:
     """Return the two-tower's scores, float32 [n], at which the mixture would be what it is.
 
-    columns: `opinions` [n, num_sources]. weights: float64 [num_sources], of sum 1. own: the
-    two-tower's scores; where it has all the weight, they stay as they are.
+    columns: `shares` [n, num_sources]. weights: float64 [num_sources], of sum 1. own: the
+    two-tower's scores, which are divided by the `temperature`; where no other source says anything,
+    or has any weight, they stay so.
     """
     if not len(own):
         return own
-    top = float(own.max())
-    total = np.log(np.exp(own.astype(np.float64) - top).sum())
-    scores: Scores = (logarithms(columns @ weights) + total + top).astype(np.float32)
+    scaled = own.astype(np.float64) / temperature
+    total = log_total(scaled)
+    left = weights[~columns.any(axis=0)].sum()
+    mixed = columns @ weights + left * np.exp(scaled - total)
+    scores: Scores = (logarithms(mixed) + total).astype(np.float32)
     return scores
+
+
+def log_total(scores: Floats) -> float:
+    """Return the logarithm of the sum of exponentials: subtracted, it makes a softmax of them."""
+    top = float(scores.max(initial=-np.inf))
+    return top + float(np.log(np.exp(scores - top).sum())) if len(scores) else top
 
 
 RANK_CONSTANT = 60.0
@@ -82,11 +89,6 @@ def votes(pool: Rows, proposals: Proposals, sources: Sequence[str]) -> Floats:
 def logarithms(sums: Floats) -> Floats:
     """Return what re-ranking takes scores to be, of sums that are not negative."""
     return np.log(np.maximum(sums, np.finfo(np.float64).tiny))
-
-
-def _softmax(scores: Scores) -> Floats:
-    probabilities = np.exp(scores.astype(np.float64) - scores.max(initial=-np.inf))
-    return np.asarray(probabilities / probabilities.sum())
 
 
 def _at(pool: Rows, rows: Rows, values: Floats) -> Floats:

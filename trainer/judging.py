@@ -13,7 +13,8 @@ import structlog
 
 from serving.bundle import Bundle, BundleError, current_bundle
 from serving.ranking.bundle_files import RankingData
-from serving.ranking.settings import SOURCES, Source, Weights
+from serving.ranking.calibrated_fusion import CalibratedFusion
+from serving.ranking.settings import SOURCES, Source
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer, baselines
 from trainer.bundle_scorer import bundle_pipeline
@@ -47,14 +48,14 @@ JUDGED_USERS = 2_000
 class Judgement:
     """The number of epochs to train for, and the rows of those who answered what was held out.
 
-    weights: of the fusion, None where nobody told anything of them. newest, held_out: what both
-    were learned from; None where nothing was held out.
+    fusion: None where nobody told anything of it. newest, held_out: what both were learned from;
+    None where nothing was held out.
     """
 
     epochs: int
     rows: Sequence[EvaluationRow]
     ranker: keras.Model | None = None
-    weights: Weights | None = None
+    fusion: CalibratedFusion | None = None
     newest: Newest | None = None
     held_out: "HeldOut | None" = None
 
@@ -182,11 +183,11 @@ def fit_list(
         learned = learn_to_rank(held_out, newest, settings, service)
         data = held_out.tables.of(held_out.split.past, settings.ranking)
 
-    def pipeline(weights: Weights | None) -> PipelineScorer:
+    def pipeline(fusion: CalibratedFusion | None) -> PipelineScorer:
         return pipeline_scorer(
             CANDIDATE,
             held_out.split,
-            None if data is None else replace(data, weights=weights),
+            None if data is None else replace(data, fusion=fusion),
             learned.ranker,
             newest.queries,
             newest.candidates,
@@ -195,7 +196,7 @@ def fit_list(
         )
 
     if not learned.halves:
-        return learned, pipeline(learned.weights)
+        return learned, pipeline(learned.fusion)
     (first, of_first), (_, of_others) = learned.halves
     return learned, CrossFittedScorer(CANDIDATE, first, pipeline(of_first), pipeline(of_others))
 
@@ -237,7 +238,7 @@ def judge_epochs(
     """Train on what comes before what is held out, ask for it after each epoch, learn to rank it.
 
     The rows are of the best epoch's two-tower, of the list as a whole, of the baselines, and of
-    `current`, for users who have not taught the ranker or the weights that they are asked by. Where
+    `current`, for users who have not taught the ranker or the fusion that they are asked by. Where
     nothing is held out, or nobody can be asked for it, no training is done, and all epochs count as
     best.
     """
@@ -255,7 +256,7 @@ def judge_epochs(
     scorers = [*baselines(past), *([current(held_out.split)] if current else []), pipeline]
     rows = [evaluate(scorer, task, embeddings) for scorer in scorers for task in held_out.tasks]
     return Judgement(
-        best.number, [*best.rows, *rows], learned.ranker, learned.weights, newest, held_out
+        best.number, [*best.rows, *rows], learned.ranker, learned.fusion, newest, held_out
     )
 
 

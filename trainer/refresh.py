@@ -20,6 +20,7 @@ from serving.bundle import (
     published_versions,
     set_current,
 )
+from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.bundle_checks import check_bundle
 from trainer.evaluate import EvaluationRow
@@ -97,9 +98,9 @@ def refresh(
 
     1. Embed the catalogue's texts, those that the cache lacks, and find what to go on from.
     2. Hold out the newest events; train on what is before them, and keep the number of epochs
-       whose model answers them best. Learn from it how to rank what all sources propose, and what
-       each source weighs where no ranker does. Ask the list as a whole, the current bundle and the
-       baselines the same.
+       whose model answers them best. Learn from it how to rank what all sources propose, and
+       calibrate the fusion that orders where no ranker does. Ask the list as a whole, the current
+       bundle and the baselines the same.
     3. Train on everything for so many epochs, and export: published, but not served.
     4. Check the bundle as a server would, and hold both against the gates.
     5. Make it the current bundle.
@@ -150,15 +151,16 @@ def refresh(
             "epochs": choice.epochs,
             "rows": [asdict(row) for row in choice.rows],
             "ranker": ranker is not None,
-            "weights": choice.weights,
+            "fusion": choice.fusion and choice.fusion.model_dump(),
         }
         del choice  # It holds what was learned from: memory that the next training has use for.
     elif notes[CHOICE].get("ranker") and checkpoints is not None:
         ranker = read_ranker(checkpoints / RANKER_WEIGHTS, settings.ranking)
     epochs = int(notes[CHOICE]["epochs"])
     rows = [EvaluationRow(**row) for row in notes[CHOICE]["rows"]]
-    # One that was interrupted before they were calibrated has none.
-    weights = notes[CHOICE].get("weights")
+    # Notes of before it was calibrated have none.
+    calibrated = notes[CHOICE].get("fusion")
+    fusion = calibrated and CalibratedFusion.model_validate(calibrated)
     # 3.
     version = str(notes.setdefault(VERSION, new_version(_after_published(bundles, now))))
     bundle = bundles / version
@@ -182,7 +184,7 @@ def refresh(
             start=str(start),
             metrics=_metrics(rows),
             ranking=(
-                replace(fit_tables(interactions, embeddings, settings.ranking), weights=weights)
+                replace(fit_tables(interactions, embeddings, settings.ranking), fusion=fusion)
                 if settings.ranking.enabled
                 else None
             ),

@@ -49,8 +49,8 @@ def models(
     for each in versions:
         if each.note:
             out.print(f"{each.version}: {each.note}")
-        if each.status == "serving" and (weights := _fusion(bundles, each)):
-            out.print(f"{each.version}: the fusion weighs {weights}", soft_wrap=True)
+        if each.status == "serving" and (fusion := _fusion(bundles, each)):
+            out.print(f"{each.version}: the fusion weighs {fusion}", soft_wrap=True)
     next_command("riverrun models rollback", "serves again what served before")
 
 
@@ -147,21 +147,22 @@ def _bundles(settings_file: Path | None, home: Path | None) -> Path:
 
 
 def _fusion(bundles: Path, each: "BundleVersion") -> str:
-    """Return what each source weighs where no ranker orders; "" where it was not calibrated."""
+    """Return what was calibrated for lists that no ranker orders; "" where nothing was."""
     from serving.bundle import BundleError
-    from serving.ranking.bundle_files import read_weights
+    from serving.ranking.bundle_files import read_fusion
 
     if each.manifest is None:
         return ""
     try:
-        weights = read_weights(bundles / each.version, each.manifest)
+        fusion = read_fusion(bundles / each.version, each.manifest)
     except BundleError as error:
         raise UserError(str(error)) from error
-    if weights is None:
+    if fusion is None:
         return ""
-    shares = {"two_tower": 1 - sum(weights.values()), **weights}
+    shares = {"two_tower": 1 - sum(fusion.weights.values()), **fusion.weights}
     ordered = sorted(shares.items(), key=lambda share: -share[1])
-    return ", ".join(f"{name} {weight:.3f}" for name, weight in ordered)
+    weights = ", ".join(f"{name} {weight:.3f}" for name, weight in ordered)
+    return f"{weights}; temperature {fusion.temperature:g}"
 
 
 def _row(each: "BundleVersion") -> tuple[str, ...]:

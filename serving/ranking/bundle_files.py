@@ -5,9 +5,9 @@
     ranking/<table>/neighbours.npy       int32 [num_entries], rows of candidates
     ranking/<table>/weights.npy          float32 [num_entries]
     ranking/ranker.safetensors           float32 "<i>.kernel" and "<i>.bias" of its layers
-    ranking/weights.json                 what each source but the two-tower weighs in the fusion
+    ranking/fusion.json                  a `CalibratedFusion`
 
-The last two may be missing: no ranker was trained, no weights were calibrated. See
+The last two may be missing: no ranker was trained, the fusion was not calibrated. See
 `item_neighbours.NeighbourTable` and `ranking.Ranker` for the meaning of the others. The SavedModel
 has the ranker too, as its signature `rank`.
 """
@@ -18,22 +18,21 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from serving.bundle import Bundle, BundleError, Manifest, RankingPart, read_array
 from serving.item_rows import ItemRows
+from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.feature_names import feature_names
 from serving.ranking.item_neighbours import ItemNeighbours, NeighbourTable
 from serving.ranking.item_signals import SIGNALS, ItemSignals
 from serving.ranking.ranking import DenseLayer, Ranker, Ranking
-from serving.ranking.settings import RankingSettings, Weights
 
 FOLDER = "ranking"
 RANKER = "ranker.safetensors"
-WEIGHTS = "weights.json"
+FUSION = "fusion.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,14 +40,14 @@ class RankingData:
     """Tables by the source that reads them, and signals float32 [num_items, len(SIGNALS)].
 
     sources, layers: whose scores the ranker reads, in order, and its network; empty where there is
-    none. weights: of the sources but the two-tower in the fusion; None where none were calibrated.
+    none. fusion: what is learned of it; None where nothing is.
     """
 
     tables: Mapping[str, NeighbourTable]
     signals: npt.NDArray[np.float32]
     sources: tuple[str, ...] = ()
     layers: tuple[DenseLayer, ...] = ()
-    weights: Weights | None = None
+    fusion: CalibratedFusion | None = None
 
     @property
     def part(self) -> RankingPart:
@@ -77,9 +76,9 @@ def write_ranking(folder: Path, data: RankingData) -> None:
             for name in ("kernel", "bias")
         }
         save_file(arrays, folder / FOLDER / RANKER)
-    if data.weights is not None:
-        document = orjson.dumps(dict(data.weights), option=orjson.OPT_INDENT_2)
-        (folder / FOLDER / WEIGHTS).write_bytes(document + b"\n")
+    if data.fusion is not None:
+        document = data.fusion.model_dump_json(indent=1) + "\n"
+        (folder / FOLDER / FUSION).write_text(document, "utf-8")
 
 
 def read_ranking(bundle: Bundle, rows: ItemRows) -> Ranking | None:
@@ -107,30 +106,25 @@ def read_ranking(bundle: Bundle, rows: ItemRows) -> Ranking | None:
     ranker = None
     if part.sources:
         ranker = Ranker(part.sources, _read_layers(folder / RANKER, len(part.features)))
-    weights = read_weights(bundle.path, manifest)
-    return Ranking(tables, ItemSignals.of(signals, candidate_rows, rows), ranker, weights)
+    fusion = read_fusion(bundle.path, manifest)
+    return Ranking(tables, ItemSignals.of(signals, candidate_rows, rows), ranker, fusion)
 
 
-def read_weights(path: Path, manifest: Manifest) -> Weights | None:
-    """Return what sources weigh in the fusion by the bundle at `path`, None if it does not say.
+def read_fusion(path: Path, manifest: Manifest) -> CalibratedFusion | None:
+    """Return what the bundle at `path` has learned of the fusion; None of one that has not.
 
     Raises `BundleError` naming the file and the reason.
     """
-    file = path / FOLDER / WEIGHTS
-    if f"{FOLDER}/{WEIGHTS}" not in manifest.files:
+    file = path / FOLDER / FUSION
+    if f"{FOLDER}/{FUSION}" not in manifest.files:
         return None
     try:
-        weights = orjson.loads(file.read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise BundleError(file, f"is not JSON: {error}.") from error
-    if weights is None:
-        raise BundleError(file, "must say what each source weighs. Received: None.")
-    try:
-        # They may be whatever a person may set.
-        return RankingSettings(weights=weights).weights
+        return CalibratedFusion.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise BundleError(file, f"cannot be read: {error.strerror}.") from error
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"][1:])
+        key = ".".join(str(part) for part in first["loc"])
         raise BundleError(file, f"`{key}`: {first['msg']}. Received: {first['input']!r}.") from None
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.candidates import Scores
+from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.item_neighbours import ItemNeighbours
 from serving.ranking.item_signals import ItemSignals
-from serving.ranking.settings import Weights
 
 Floats = npt.NDArray[np.float32]
 
@@ -53,10 +53,10 @@ class Ranker:
 class Ranking:
     """Tables of neighbours by the source that reads them, signals, and the ranker if it has one.
 
-    weights: of the sources but the two-tower in the fusion, as calibrated; None where none were.
+    fusion: what a training has learned of it; None where it has not.
     """
 
     neighbours: Mapping[str, ItemNeighbours]
     signals: ItemSignals
     ranker: Ranker | None = None
-    weights: Weights | None = None
+    fusion: CalibratedFusion | None = None

@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.candidates import Candidates, Scores, no_scores
-from serving.fusion import logarithms, mixed_scores, opinions, reciprocal_ranks, votes
+from serving.fusion import logarithms, mixed_scores, reciprocal_ranks, shares, votes
 from serving.item_rows import Rows, grouped
 from serving.live_model import LiveModel
 from serving.ranking.attribution import FeatureEffect, feature_effects
+from serving.ranking.calibrated_fusion import Fusion, fusion_of
 from serving.ranking.features import ranking_features
-from serving.ranking.fusion_weights import fusion_weights
 from serving.ranking.ranking import Ranker
 from serving.ranking.settings import SOURCES
 from serving.settings import ServingSettings
@@ -208,11 +208,11 @@ class RankingStage:
         if self._ranker(model) is not None:
             return self.sources
         # Without a ranker a source counts by its weight alone.
-        weights = dict(zip(SOURCES, self._weights(model).tolist(), strict=True))
+        weights = dict(zip(SOURCES, self._fusion(model).weights.tolist(), strict=True))
         return [each for each in self.sources if weights[each.name]]
 
-    def _weights(self, model: LiveModel) -> npt.NDArray[np.float64]:
-        return fusion_weights(self._settings, model.ranking.weights if model.ranking else None)
+    def _fusion(self, model: LiveModel) -> Fusion:
+        return fusion_of(self._settings, model.ranking.fusion if model.ranking else None)
 
     def _ranker(self, model: LiveModel) -> Ranker | None:
         return model.ranking.ranker if model.ranking and self._settings.learned else None
@@ -221,22 +221,27 @@ class RankingStage:
         ranker = self._ranker(context.model)
         if ranker is not None:
             return ranker.score(self.features(pool, ranker.sources, context))
-        columns, weights = self.fusible(pool), self._weights(context.model)
-        if self._settings.fusion == "mixture":
-            return mixed_scores(columns, weights, self._own(pool))
+        weights, temperature = self._fusion(context.model)
+        columns = self.fusible(pool)
+        if columns is None:
+            return mixed_scores(self.shares(pool), weights, self.own(pool), temperature)
         return logarithms(columns @ weights).astype(np.float32)
 
-    def opinions(self, pool: Pool) -> npt.NDArray[np.float64]:
-        """Return float64 [n, len(SOURCES)], how probable each source holds each candidate."""
-        return opinions(pool.rows, self._own(pool), pool.proposals, SOURCES)
+    def shares(self, pool: Pool) -> npt.NDArray[np.float64]:
+        """Return `fusion.shares` of the pool, float64 [n, len(SOURCES)]."""
+        return shares(pool.rows, pool.proposals, SOURCES)
 
-    def fusible(self, pool: Pool) -> npt.NDArray[np.float64]:
-        """Return float64 [n, len(SOURCES)], whose sums by weight the fusion orders by."""
+    def fusible(self, pool: Pool) -> npt.NDArray[np.float64] | None:
+        """Return float64 [n, len(SOURCES)], whose sums by weight the fusion orders by.
+
+        None of a mixture, which is of the shares and of what the two-tower says.
+        """
         if self._settings.fusion == "voting":
             return votes(pool.rows, pool.proposals, SOURCES)
         if self._settings.fusion == "reciprocal_rank":
             return reciprocal_ranks(pool.rows, pool.proposals, SOURCES)
-        return self.opinions(pool)
+        return None
 
-    def _own(self, pool: Pool) -> Scores:
+    def own(self, pool: Pool) -> Scores:
+        """Return the two-tower's scores of the pool, float32 [n]; 0 where it is off."""
         return pool.scores.get(self.two_tower.name, no_scores(pool.rows))

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from riverrun.cli.main import app
 from serving.bundle import set_current
+from serving.ranking.calibrated_fusion import CalibratedFusion
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_items, tiny_ranking
 
 
@@ -14,14 +15,14 @@ def test_it_prints_what_the_fusion_weighs_where_it_was_calibrated(tmp_path: Path
     items, bundles = tiny_items(12), tmp_path / "bundles"
     data = tiny_ranking(12, has_ranker=False)
     older = build_tiny_bundle(bundles, items, seed=1, ranking=data)
-    weights = {"ease": 0.25, "text": 0.5}
-    newer = build_tiny_bundle(bundles, items, seed=2, ranking=replace(data, weights=weights))
+    fusion = CalibratedFusion(weights={"ease": 0.25, "text": 0.5}, temperature=1.4)
+    newer = build_tiny_bundle(bundles, items, seed=2, ranking=replace(data, fusion=fusion))
 
     def printed() -> str:
         command = ["models", "--home", str(tmp_path)]
         return CliRunner().invoke(app, command, catch_exceptions=False).output
 
-    expected = f"{newer.name}: the fusion weighs text 0.500, two_tower 0.250, ease 0.250"
-    assert expected in printed().splitlines()
+    weighs = "text 0.500, two_tower 0.250, ease 0.250; temperature 1.4"
+    assert f"{newer.name}: the fusion weighs {weighs}" in printed().splitlines()
     set_current(bundles, older.name)
     assert "the fusion weighs" not in printed()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from feature_repo.history import HistoryEvent
 from feature_repo.online_features import CoVisitation
 from serving.candidates import Candidates
-from serving.fusion import logarithms, mixed_scores, opinions, reciprocal_ranks, votes
+from serving.fusion import logarithms, mixed_scores, reciprocal_ranks, shares, votes
 from serving.item_rows import ItemRows
 from serving.ranking.settings import RankingSettings
 from serving.settings import ServingSettings
@@ -20,20 +20,21 @@ scores = st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=8).map(
 )
 
 
-@given(scores, st.floats(0, 0.9), st.data())
+@given(scores, st.floats(0, 0.9), st.floats(0.5, 4), st.data())
 def test_the_scores_are_those_of_the_mixture(
-    own: np.ndarray, weight: float, data: st.DataObject
+    own: np.ndarray, weight: float, temperature: float, data: st.DataObject
 ) -> None:
     drawn = data.draw(st.lists(st.floats(0.01, 1), min_size=len(own), max_size=len(own)))
-    shares = np.array(drawn) / sum(drawn)
-    probabilities = np.exp(own - own.max().astype(np.float64))
+    said = np.array(drawn) / sum(drawn)
+    probabilities = np.exp((own - own.max().astype(np.float64)) / temperature)
     probabilities /= probabilities.sum()
-    mixed = (1 - weight) * probabilities + weight * shares
+    mixed = (1 - weight) * probabilities + weight * said
     rows = np.arange(len(own))
-    proposals = {"ease": Candidates(rows, 7 * shares.astype(np.float32))}
-    columns = opinions(rows, own, proposals, ("two_tower", "ease"))
-    assert columns.sum(axis=0) == pytest.approx(1.0)
-    fused = mixed_scores(columns, np.array([1 - weight, weight]), own).astype(np.float64)
+    proposals = {"ease": Candidates(rows, 7 * said.astype(np.float32))}
+    columns = shares(rows, proposals, ("two_tower", "ease"))
+    assert columns.sum(axis=0).tolist() == pytest.approx([0.0, 1.0])
+    weights = np.array([1 - weight, weight])
+    fused = mixed_scores(columns, weights, own, temperature).astype(np.float64)
     normalised = np.exp(fused - fused.max())
     assert normalised / normalised.sum() == pytest.approx(mixed, rel=1e-3, abs=1e-5)
 
@@ -42,22 +43,22 @@ def test_the_scores_are_those_of_the_mixture(
 def test_without_other_sources_the_scores_stay(own: np.ndarray) -> None:
     """Whatever weights those have that say nothing, or are not asked."""
     rows, sources = np.arange(len(own)), ("two_tower", "ease", "text")
-    columns = opinions(rows, own, {"ease": Candidates(rows[:0], own[:0])}, sources)
-    scores = mixed_scores(columns, np.array([0.2, 0.5, 0.3]), own)
-    assert scores == pytest.approx(own, abs=1e-4)
+    columns = shares(rows, {"ease": Candidates(rows[:0], own[:0])}, sources)
+    weights = np.array([0.2, 0.5, 0.3])
+    assert mixed_scores(columns, weights, own, 1.0) == pytest.approx(own, abs=1e-4)
+    assert mixed_scores(columns, weights, own, 2.0) == pytest.approx(own / 2, abs=1e-4)
 
 
 def test_shares_stand_where_the_pool_has_the_row() -> None:
-    pool, own = np.array([2, 5, 7]), np.zeros(3, np.float32)
+    pool = np.array([2, 5, 7])
     proposals = {
         "ease": Candidates(np.array([7, 9, 2]), np.array([3.0, 5.0, 1.0], np.float32)),
         "text": Candidates(np.array([1]), np.ones(1, np.float32)),
     }
-    columns = opinions(pool, own, proposals, ("ease", "two_tower", "text"))
+    columns = shares(pool, proposals, ("ease", "two_tower", "text"))
     assert columns[:, 0].tolist() == [0.25, 0.0, 0.75]
     # Of what "text" proposes the pool has nothing.
-    assert columns[:, 1] == pytest.approx(1 / 3)
-    assert columns[:, 2] == pytest.approx(1 / 3)
+    assert not columns[:, 1:].any()
 
 
 def test_ranks_and_votes_are_summed_by_weight() -> None:

@@ -15,10 +15,11 @@ from feature_repo.schema import microseconds
 from serving.catalogue import Catalogue
 from serving.ranking.attribution import feature_effects
 from serving.ranking.bundle_files import RankingData
+from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.feature_names import feature_names
 from serving.ranking.ranking import Ranker
 from serving.ranking.ranking_stage import RankingStage
-from serving.ranking.settings import ASKED_SOURCES, BUILT_IN_WEIGHTS, SOURCES
+from serving.ranking.settings import ASKED_SOURCES, BUILT_IN_WEIGHTS, SOURCES, Weights
 from serving.reload import open_current
 from serving.requests import InvalidArgumentError, RecommendedItem, RecommendRequest
 from serving.settings import ServingSettings
@@ -130,8 +131,9 @@ def test_the_ranker_is_off_by_one_setting(shops: dict[str, Shop]) -> None:
 def test_the_fusion_weighs_by_setting_else_as_the_bundle_says_else_as_built_in(
     shops: dict[str, Shop], tmp_path: Path
 ) -> None:
-    learned = {"text": 0.4, "buy_again": 0.2}
-    data = replace(tiny_ranking(NUM_ITEMS, has_ranker=False), weights=learned)
+    learned: Weights = {"text": 0.4, "buy_again": 0.2}
+    tables = tiny_ranking(NUM_ITEMS, has_ranker=False)
+    data = replace(tables, fusion=CalibratedFusion(weights=learned))
     shop = _shop(tmp_path, "tables", data)
 
     def scored(of: Shop, changed: ServingSettings = SETTINGS) -> list[tuple[str, float]]:
@@ -141,6 +143,8 @@ def test_the_fusion_weighs_by_setting_else_as_the_bundle_says_else_as_built_in(
     assert calibrated != built_in
     assert scored(shops["tables"], settings(weights=learned)) == calibrated
     assert scored(shop, settings(weights=BUILT_IN_WEIGHTS)) == built_in
+    other = CalibratedFusion(weights=learned, temperature=3.0)
+    assert scored(_shop(tmp_path / "other", "tables", replace(tables, fusion=other))) != calibrated
     # Only who weighs anything is asked.
     assert proposers(items(shop, limit=50)) == {"two_tower", *learned}
 

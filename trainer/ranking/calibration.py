@@ -1,19 +1,23 @@
-"""How much of what people do next each source explains: the weights of the fusion."""
+"""How much of what people do next each source explains: the fusion, calibrated."""
 
 import numpy as np
 import numpy.typing as npt
 
-from serving.ranking.fusion_weights import weight_vector
+from serving.ranking.calibrated_fusion import CalibratedFusion, weight_vector
 from serving.ranking.settings import BUILT_IN_WEIGHTS, SOURCES, Weights
 from trainer.ranking.examples import Examples
+from trainer.ranking.opinions import TEMPERATURES
 
 Floats = npt.NDArray[np.float64]
 
 PRIOR_REQUESTS = 50.0
-"""The built-in weights count for as much as so many requests."""
+"""The built-in weights count for as much as so many requests that found one thing each."""
 
-SMALLEST = 1e-3
-"""Weights are whole multiples of this, rounded down: what weighs less is not worth asking."""
+PRIOR_SPREAD = np.log(2.0)
+"""Standard deviation of the logarithm of the temperature, before anything is known of it."""
+
+DECIMALS = 3
+"""Of a weight, rounded down: what weighs less is not worth asking."""
 
 STEPS = 500
 """EM goes on for at most so many."""
@@ -22,25 +26,47 @@ ENOUGH = 1e-7
 """Less of a change of any weight ends it."""
 
 
-def calibrated_weights(examples: Examples) -> Weights | None:
-    """Return the weights at which the mixture makes what was acted on most probable.
+def calibrated_fusion(examples: Examples) -> CalibratedFusion | None:
+    """Return weights and temperature at which the mixture makes what was acted on most probable.
 
-    A request counts once, what was found in it by its labels. None without any: nothing is known.
+    What was found counts by its labels, and a request in all the square root of how many things
+    that were, as for the ranker. None where there is nothing: then nothing is known.
+
+    examples: of requests in which the two-tower has a say.
     """
-    acts = examples.labels > 0
-    if not acts.any():
+    acts = np.flatnonzero(examples.labels > 0)
+    if not len(acts) or examples.opinions is None:
         return None
     requests = np.repeat(np.arange(examples.num_requests), examples.sizes)[acts]
     labels = examples.labels[acts].astype(np.float64)
-    counts = labels / np.bincount(requests, labels)[requests]
+    found = np.bincount(requests)[requests]
+    counts = np.sqrt(found) * labels / np.bincount(requests, labels)[requests]
     prior = PRIOR_REQUESTS * weight_vector(BUILT_IN_WEIGHTS)
-    found = mixture_weights(examples.opinions[acts].astype(np.float64), counts, prior)
-    whole = np.floor(found / SMALLEST) * SMALLEST
+    best, chosen = -np.inf, CalibratedFusion(weights=BUILT_IN_WEIGHTS)
+    for temperature in TEMPERATURES:
+        opinions = examples.opinions.probabilities(temperature, acts)
+        weights = mixture_weights(opinions, counts, prior)
+        value = log_posterior(opinions, counts, prior, weights)
+        value -= 0.5 * (np.log(temperature) / PRIOR_SPREAD) ** 2
+        if value > best:
+            best = value
+            chosen = CalibratedFusion(weights=_rounded(weights), temperature=temperature)
+    return chosen
+
+
+def _rounded(weights: Floats) -> Weights:
+    whole = np.floor(weights * 10**DECIMALS) / 10**DECIMALS
     return {
-        name: round(weight, 3)
+        name: weight
         for name, weight in zip(SOURCES, whole.tolist(), strict=True)
         if weight and name != "two_tower"
     }
+
+
+def log_posterior(opinions: Floats, counts: Floats, prior: Floats, weights: Floats) -> float:
+    """Return the logarithm, up to a constant, of what `mixture_weights` makes largest."""
+    known = prior > 0
+    return float(counts @ np.log(opinions @ weights) + prior[known] @ np.log(weights[known]))
 
 
 def mixture_weights(opinions: Floats, counts: Floats, prior: Floats) -> Floats:

@@ -16,6 +16,7 @@ from scipy import sparse
 from serving.ranking.feature_names import feature_names
 from serving.ranking.settings import SOURCES
 from trainer.interactions import Interactions
+from trainer.ranking.opinions import Opinions
 from trainer.ranking.past_shop import PastShop
 from trainer.ranking.settings import RankerSettings
 
@@ -31,18 +32,16 @@ class Examples:
 
     features: float32 [n, num_features]. labels: float32 [n] in 0..1, what the user did with the
     item in the future, by its event type's weight over the largest. weights: float32 [n], of its
-    request, times how many candidates it stands for. opinions: float32 [n, len(SOURCES)], how
-    probable each source holds it. fusible: float32 [n, len(SOURCES)], whose sum by weight the
-    fusion orders by, which needs no ranker. sizes: int64 [num_requests], candidates of each, in
-    order.
+    request, times how many candidates it stands for. sizes: int64 [num_requests], candidates of
+    each, in order. opinions: what the fusion, which needs no ranker, orders them by; None where the
+    two-tower says nothing.
     """
 
     features: Floats
     labels: Floats
     weights: Floats
-    opinions: Floats
-    fusible: Floats
     sizes: npt.NDArray[np.int64]
+    opinions: Opinions | None = None
 
     @property
     def num_requests(self) -> int:
@@ -56,24 +55,21 @@ class Examples:
             self.features[kept],
             self.labels[kept],
             self.weights[kept],
-            self.opinions[kept],
-            self.fusible[kept],
             self.sizes[requests],
+            self.opinions and self.opinions.of(requests),
         )
 
     @classmethod
     def joined(cls, parts: Sequence["Examples"]) -> "Examples":
-        """Return the examples of all parts."""
-        nothing = np.empty(0, np.float32)
-        of_features = np.empty((0, len(feature_names(SOURCES))), np.float32)
-        of_sources = np.empty((0, len(SOURCES)), np.float32)
+        """Return the examples of all parts, with opinions where all of them have some."""
+        width = len(feature_names(SOURCES))
+        opinions = [part.opinions for part in parts if part.opinions is not None]
         return cls(
-            np.concatenate([of_features, *(part.features for part in parts)]),
-            np.concatenate([nothing, *(part.labels for part in parts)]),
-            np.concatenate([nothing, *(part.weights for part in parts)]),
-            np.concatenate([of_sources, *(part.opinions for part in parts)]),
-            np.concatenate([of_sources, *(part.fusible for part in parts)]),
+            np.concatenate([np.empty((0, width), np.float32), *(part.features for part in parts)]),
+            np.concatenate([np.empty(0, np.float32), *(part.labels for part in parts)]),
+            np.concatenate([np.empty(0, np.float32), *(part.weights for part in parts)]),
             np.concatenate([np.empty(0, np.int64), *(part.sizes for part in parts)]),
+            Opinions.joined(opinions) if opinions and len(opinions) == len(parts) else None,
         )
 
 
@@ -129,18 +125,17 @@ def examples_of(
         if not (positives := np.count_nonzero(found)):
             continue
         features = shop.stage.features(pool, SOURCES, context)
-        opinions = shop.stage.opinions(pool).astype(np.float32)
-        fusible = shop.stage.fusible(pool).astype(np.float32)
         weights = np.full(len(found), np.sqrt(positives), dtype=np.float32)
-        others = np.flatnonzero(found == 0)
+        rows, others = np.arange(len(found)), np.flatnonzero(found == 0)
         most_found = max(most_found, len(others))
         if len(others) > most:
             kept = random.choice(others, most, replace=False)
             weights[kept] *= len(others) / most
             rows = np.sort(np.concatenate([np.flatnonzero(found), kept]))
             features, found = features[rows], found[rows]
-            weights, opinions, fusible = weights[rows], opinions[rows], fusible[rows]
-        parts.append(Examples(features, found, weights, opinions, fusible, np.array([len(found)])))
+            weights = weights[rows]
+        opinions = None if queries is None else Opinions.of_pool(shop.stage, pool, rows)
+        parts.append(Examples(features, found, weights, np.array([len(found)]), opinions))
     if most < min(negatives or most_found, most_found):
         structlog.get_logger(__name__).info(
             "negatives_sampled", requests=len(users), of_each=most, most_found=most_found

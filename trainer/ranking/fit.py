@@ -12,9 +12,10 @@ from scipy import sparse
 
 from feature_repo.schema import Item
 from serving.ranking.bundle_files import RankingData
-from serving.ranking.settings import SOURCES, Source, Weights
+from serving.ranking.calibrated_fusion import CalibratedFusion
+from serving.ranking.settings import SOURCES, Source
 from trainer.interactions import Interactions
-from trainer.ranking.calibration import calibrated_weights
+from trainer.ranking.calibration import calibrated_fusion
 from trainer.ranking.examples import Examples, examples_of, future_labels
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.ranker import train_ranker
@@ -103,15 +104,14 @@ class FittedTables:
 class Learned:
     """What was learned of ordering lists.
 
-    ranker: None where there was too little to learn from, or the fusion ordered better. weights: of
-    the fusion, None where nobody told anything of them. halves: where whoever is judged had to
-    teach these weights too, what each half of the users teaches: int64, users of the past, and
-    weights.
+    ranker: None where there was too little to learn from, or the fusion ordered better. fusion:
+    None where nobody told anything of it. halves: where whoever is judged had to teach the fusion
+    too, what each half of the users teaches: int64, users of the past, and the fusion.
     """
 
     ranker: keras.Model | None = None
-    weights: Weights | None = None
-    halves: Sequence[tuple[npt.NDArray[np.int64], Weights | None]] = ()
+    fusion: CalibratedFusion | None = None
+    halves: Sequence[tuple[npt.NDArray[np.int64], CalibratedFusion | None]] = ()
 
 
 def learn_to_order(
@@ -133,8 +133,8 @@ def learn_to_order(
     requests of the newest tell anything: one that has hardly heard the two-tower would not hear it.
     Where hardly more do, it must also rank better than the fusion that serves without it.
 
-    The weights of that fusion are of the newest split alone. Whoever is judged teaches none of it,
-    unless too few are left: then half of all teach the weights by which the others are judged.
+    That fusion is calibrated on the newest split alone. Whoever is judged teaches none of it,
+    unless too few are left: then half of all teach the fusion by which the others are judged.
 
     sources: those that propose and score; by default all, so that each may be switched off later.
     """
@@ -142,7 +142,7 @@ def learn_to_order(
     service = replace(service, serving=service.serving.model_copy(update={"ranking": every}))
     random = np.random.default_rng(seed)
     parts: list[Examples] = []
-    weights: Weights | None = None
+    fusion: CalibratedFusion | None = None
     for number, split in enumerate(islice(splits, max(settings.slices, 1))):
         past = split.past
         shop = PastShop(
@@ -163,17 +163,17 @@ def learn_to_order(
                 return _cross_fitted(asked, settings)
         parts.append(asked.examples(users, settings, settings.negatives))
         if number == 0:
-            weights = calibrated_weights(parts[0])
-            _say(weights, parts[0].num_requests)
+            fusion = calibrated_fusion(parts[0])
+            _say(fusion, parts[0].num_requests)
             if not settings.slices or parts[0].num_requests < settings.min_users:
-                return Learned(weights=weights)
+                return Learned(fusion=fusion)
     if not parts:
         return Learned()
     if parts[0].num_requests < TRIED_BELOW and not ranks_better_than_fusion(
         parts[0], parts[1:], settings, seed, service.serving.ranking
     ):
-        return Learned(weights=weights)
-    return Learned(train_ranker(Examples.joined(parts), settings, seed), weights)
+        return Learned(fusion=fusion)
+    return Learned(train_ranker(Examples.joined(parts), settings, seed), fusion)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,15 +200,18 @@ class _Asked:
 
 
 def _cross_fitted(asked: _Asked, settings: RankerSettings) -> Learned:
-    """Return the weights that all users teach, and those of each half."""
+    """Return the fusion that all users teach, and those of each half."""
     halves = np.array_split(asked.random.permutation(asked.users), 2)
-    # What was not acted on teaches no weights.
+    # Of what was not acted on no more is needed than its part in the softmax, which is kept.
     parts = [asked.examples(half, settings, negatives=1) for half in halves]
-    taught = [calibrated_weights(part) for part in parts]
-    weights = calibrated_weights(every := Examples.joined(parts))
-    _say(weights, every.num_requests)
-    return Learned(None, weights, list(zip(halves, taught, strict=True)))
+    taught = [calibrated_fusion(part) for part in parts]
+    # A part of which nothing is known has no opinions.
+    every = Examples.joined([part for part in parts if part.num_requests])
+    fusion = calibrated_fusion(every)
+    _say(fusion, every.num_requests)
+    return Learned(None, fusion, list(zip(halves, taught, strict=True)))
 
 
-def _say(weights: Weights | None, requests: int) -> None:
-    structlog.get_logger(__name__).info("fusion_calibrated", requests=requests, weights=weights)
+def _say(fusion: CalibratedFusion | None, requests: int) -> None:
+    found = {} if fusion is None else fusion.model_dump()
+    structlog.get_logger(__name__).info("fusion_calibrated", requests=requests, **found)

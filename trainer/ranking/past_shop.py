@@ -129,6 +129,6 @@ def ranking_of(data: RankingData, ranker: Ranker | None = None) -> Callable[[Ite
     def over(rows: ItemRows) -> Ranking:
         first = np.arange(len(data.signals))
         placed = {name: ItemNeighbours(each, first, rows) for name, each in data.tables.items()}
-        return Ranking(placed, ItemSignals.of(data.signals, first, rows), ranker, data.weights)
+        return Ranking(placed, ItemSignals.of(data.signals, first, rows), ranker, data.fusion)
 
     return over

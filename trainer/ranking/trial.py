@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from serving.ranking.fusion_weights import fusion_weights
+from serving.ranking.calibrated_fusion import fusion_of
 from serving.ranking.settings import RankingSettings
 from trainer import metrics
 from trainer.evaluate import NDCG_AT
-from trainer.ranking.calibration import calibrated_weights
+from trainer.ranking.calibration import calibrated_fusion
 from trainer.ranking.examples import Examples
 from trainer.ranking.ranker import as_ranker, train_ranker
 from trainer.ranking.settings import RankerSettings
@@ -42,8 +42,9 @@ def ranks_better_than_fusion(
         examples = Examples.joined([lesson, *older])
         ranker = as_ranker(train_ranker(examples, settings, seed))
         by_ranker += _ndcgs(ranker.score(held_out.features), held_out)
-        weights = fusion_weights(serving, calibrated_weights(lesson)).astype(np.float32)
-        by_fusion += _ndcgs(held_out.fusible @ weights, held_out)
+        assert held_out.opinions is not None, "the two-tower speaks in the newest slice"
+        fusion = fusion_of(serving, calibrated_fusion(lesson))
+        by_fusion += _ndcgs(held_out.opinions.fused(fusion), held_out)
     learned, fused = metrics.mean_of(by_ranker), metrics.mean_of(by_fusion)
     structlog.get_logger(__name__).info(
         "ranker_tried", requests=len(by_ranker), ndcg=learned, ndcg_of_fusion=fused

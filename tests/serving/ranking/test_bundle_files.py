@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from serving.bundle import RANK, Bundle, BundleError, RankingPart
 from serving.item_rows import ItemRows
 from serving.ranking.bundle_files import RankingData, read_ranking
+from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.feature_names import feature_names
 from serving.ranking.item_signals import SIGNALS
 from serving.ranking.settings import SOURCES
@@ -70,17 +71,18 @@ def test_a_bundle_may_have_no_ranker_or_nothing_to_rank_by(tmp_path: Path) -> No
     assert read_ranking(bundle, ItemRows(bundle.candidate_ids)) is None
 
 
-def test_weights_of_the_fusion_are_read_as_they_were_written(tmp_path: Path) -> None:
-    assert tiny_ranking(NUM_ITEMS).weights is None
-    for number, weights in enumerate(({"ease": 0.345, "text": 0.2}, {}, None)):
-        data = replace(DATA, weights=weights)
+def test_what_is_learned_of_the_fusion_is_read_as_it_was_written(tmp_path: Path) -> None:
+    assert DATA.fusion is None
+    learned = CalibratedFusion(weights={"ease": 0.345, "text": 0.2}, temperature=1.4)
+    for number, fusion in enumerate((learned, CalibratedFusion(weights={}), None)):
+        data = replace(DATA, fusion=fusion)
         bundle = Bundle.load(build_tiny_bundle(tmp_path / str(number), ITEMS, ranking=data))
         ranking = read_ranking(bundle, ItemRows(bundle.candidate_ids))
         assert ranking is not None
-        assert ranking.weights == weights
-        file = bundle.path / "ranking" / "weights.json"
-        assert file.exists() == (weights is not None)
-    file = tmp_path / "0" / bundle.path.name / "ranking" / "weights.json"
+        assert ranking.fusion == fusion
+        file = bundle.path / "ranking" / "fusion.json"
+        assert file.exists() == (fusion is not None)
+    file = tmp_path / "0" / bundle.path.name / "ranking" / "fusion.json"
     file.write_text(file.read_text().replace("0.345", "0.435"))
     with pytest.raises(BundleError, match=r"must have .* bytes and SHA-256"):
         Bundle.load(tmp_path / "0" / bundle.path.name)
@@ -89,18 +91,21 @@ def test_weights_of_the_fusion_are_read_as_they_were_written(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is not JSON"),
-        ("null", "must say what each source weighs. Received: None."),
-        ('{"ease": 1.5}', "`ease`: Input should be less than 1. Received: 1.5."),
-        ('{"luck": 0.5}', "`luck"),
-        ('{"two_tower": 0.5}', "must not name `two_tower`"),
-        ('{"ease": 0.6, "text": 0.5}', "must sum to less than 1. Received: 1.1."),
+        ("{", "Invalid JSON"),
+        ("null", "Received: None."),
+        ('{"temperature": 2.0}', "`weights`: Field required."),
+        ('{"weights": {"ease": 1.5}}', "`weights.ease`: Input should be less than 1"),
+        ('{"weights": {"luck": 0.5}}', "`weights.luck"),
+        ('{"weights": {"two_tower": 0.5}}', "must not name `two_tower`"),
+        ('{"weights": {"ease": 0.6, "text": 0.5}}', "must sum to less than 1. Received: 1.1."),
+        ('{"weights": {}, "temperature": 0}', "`temperature`: Input should be greater than 0"),
+        ('{"weights": {}, "luck": 1}', "`luck`: Extra inputs are not permitted"),
     ],
 )
-def test_weights_that_are_none_are_refused(tmp_path: Path, text: str, message: str) -> None:
-    data = replace(DATA, weights={"ease": 0.3})
+def test_a_fusion_that_is_none_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    data = replace(DATA, fusion=CalibratedFusion(weights={"ease": 0.3}))
     bundle = Bundle.load(build_tiny_bundle(tmp_path, ITEMS, ranking=data))
-    file = bundle.path / "ranking" / "weights.json"
+    file = bundle.path / "ranking" / "fusion.json"
     file.write_text(text)
     with pytest.raises(BundleError, match=re.escape(f"bundle file {file}: ")) as error:
         read_ranking(bundle, ItemRows(bundle.candidate_ids))

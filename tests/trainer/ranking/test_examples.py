@@ -27,8 +27,9 @@ class Proposals:
         self.stage = SimpleNamespace(
             pool=lambda user: SimpleNamespace(rows=np.array(sorted(rows[user]), np.int64)),
             features=lambda pool, *_: np.tile(pool.rows[:, None], WIDTH).astype(np.float32),
-            opinions=lambda pool: np.tile(pool.rows[:, None], len(SOURCES)) / NUM_ITEMS,
-            fusible=lambda pool: np.tile(pool.rows[:, None], len(SOURCES)),
+            shares=lambda pool: np.tile(pool.rows[:, None], len(SOURCES)) / NUM_ITEMS,
+            own=lambda pool: pool.rows.astype(np.float32),
+            fusible=lambda pool: np.tile(pool.rows[:, None], len(SOURCES)) * 2,
         )
 
     def context(self, user: int, _: object) -> int:
@@ -43,7 +44,8 @@ def asked(rows: list[list[int]], acts: list[set[int]], negatives: int, most: int
     users, random = np.arange(len(rows)), np.random.default_rng(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(examples, "MOST_NEGATIVES", most)
-        return examples_of(shop, sparse.csr_array(labels), users, None, negatives, random)
+        queries = np.zeros((len(rows), 1), np.float32)
+        return examples_of(shop, sparse.csr_array(labels), users, queries, negatives, random)
 
 
 LISTS = st.lists(
@@ -67,9 +69,16 @@ def test_negatives_are_bounded_and_weigh_as_much_as_all(
     # What was acted on is kept, with its features.
     for each in (some, every):
         assert len(each.features) == len(each.labels) == len(each.weights) == each.sizes.sum()
-        for of_sources, scale in ((each.fusible, 1), (each.opinions, NUM_ITEMS)):
-            assert of_sources.shape == (len(each.labels), len(SOURCES))
-            np.testing.assert_allclose(of_sources[:, -1] * scale, each.features[:, 0], rtol=1e-6)
+        if each.num_requests:
+            assert each.opinions is not None
+            assert each.opinions.sizes.tolist() == each.sizes.tolist()
+            np.testing.assert_array_equal(each.opinions.own, each.features[:, 0])
+            for column, scale in ((each.opinions.shares, NUM_ITEMS), (each.opinions.fusible, 0.5)):
+                np.testing.assert_allclose(column[:, 3] * scale, each.opinions.own, rtol=1e-6)
+    # What makes a softmax of scores is of all candidates, also where some are kept.
+    if some.opinions and every.opinions:
+        np.testing.assert_array_equal(some.opinions.totals, every.opinions.totals)
+        np.testing.assert_array_equal(some.opinions.silent, every.opinions.silent)
     positive = [each.features[each.labels > 0, 0].tolist() for each in (some, every)]
     assert positive[0] == positive[1]
     starts = [np.repeat(np.arange(each.num_requests), each.sizes) for each in (some, every)]

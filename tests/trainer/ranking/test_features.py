@@ -36,6 +36,7 @@ from trainer.interactions import Interactions
 from trainer.ranking import ranker
 from trainer.ranking.examples import Examples, future_labels
 from trainer.ranking.fit import FittedTables, Learned, Newest, fit_tables, learn_to_order
+from trainer.ranking.opinions import TEMPERATURES, Opinions
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.ranker import (
     as_ranker,
@@ -262,16 +263,16 @@ def test_who_is_judged_teaches_nothing_and_too_few_teach_no_ranker() -> None:
     assert fitted(everybody(), slices=2).ranker is None
 
 
-def test_weights_are_learned_without_a_ranker_too() -> None:
+def test_the_fusion_is_calibrated_without_a_ranker_too() -> None:
     with_ranker = fitted(set())
-    assert with_ranker.weights
+    assert with_ranker.fusion
     assert not with_ranker.halves
     without = fitted(set(), slices=0)
-    assert (without.ranker, without.weights) == (None, with_ranker.weights)
+    assert (without.ranker, without.fusion) == (None, with_ranker.fusion)
 
 
-def test_who_is_judged_teaches_no_weights_unless_too_few_are_left() -> None:
-    """Then each half teaches those that the other is judged by."""
+def test_who_is_judged_teaches_no_fusion_unless_too_few_are_left() -> None:
+    """Then each half teaches the one that the other is judged by."""
     events, users = tiny.tiny_interactions().frame(), sorted(everybody())
     judged = set(users[::2])
 
@@ -281,8 +282,8 @@ def test_who_is_judged_teaches_no_weights_unless_too_few_are_left() -> None:
         return events.with_columns(other.alias("item_id"))
 
     expected = fitted(judged)
-    assert fitted(judged, shuffled(judged)).weights == expected.weights
-    assert fitted(judged, shuffled(set(users) - judged)).weights != expected.weights
+    assert fitted(judged, shuffled(judged)).fusion == expected.fusion
+    assert fitted(judged, shuffled(set(users) - judged)).fusion != expected.fusion
     learned = fitted(set(users))
     (first, of_first), (others, of_others) = learned.halves
     assert sorted([*first, *others]) == list(range(len(users)))
@@ -296,7 +297,15 @@ def _examples(features: np.ndarray, labels: np.ndarray, num_requests: int) -> Ex
     ones = np.ones(len(labels), np.float32)
     sizes = np.full(num_requests, len(labels) // num_requests)
     same = np.full((len(labels), len(SOURCES)), num_requests / len(labels), np.float32)
-    return Examples(features, labels, ones, same, same, sizes)
+    return Examples(features, labels, ones, sizes, _opinions(same, sizes))
+
+
+def _opinions(shares: np.ndarray, sizes: np.ndarray) -> Opinions:
+    """Return what sources say where the two-tower says the same of all."""
+    silent = np.tile([name == "two_tower" for name in SOURCES], (len(sizes), 1))
+    totals = np.tile(np.log(sizes)[:, None], len(TEMPERATURES))
+    own = np.zeros(len(shares), np.float32)
+    return Opinions(shares.astype(np.float32), own, None, sizes, silent, totals)
 
 
 def test_a_ranker_that_orders_no_better_than_the_fusion_is_not_taken(
@@ -313,25 +322,27 @@ def test_a_ranker_that_orders_no_better_than_the_fusion_is_not_taken(
     assert ranks_better_than_fusion(learnable, [], settings, 0)
     # What decides is in no feature, and the fusion knows it.
     hidden = random.permuted(labels, axis=1).ravel()
-    known = replace(learnable, labels=hidden, fusible=np.tile(hidden[:, None], len(SOURCES)))
+    shares = np.tile(hidden[:, None] / 3, len(SOURCES))
+    known = replace(learnable, labels=hidden, opinions=_opinions(shares, learnable.sizes))
     assert not ranks_better_than_fusion(known, [], settings, 0)
-    # Or one source knows it that nothing is built in for: the fusion is calibrated too.
-    opinions = learnable.opinions.copy()
-    opinions[:, SOURCES.index("text")] = hidden / 3
-    told = replace(learnable, labels=hidden, opinions=opinions, fusible=opinions)
-    assert not ranks_better_than_fusion(told, [], settings, 0)
+    # Or one source knows it that weighs nothing by itself: the fusion is calibrated too.
+    shares[:, [name != "text" for name in SOURCES]] = 1 / 50
+    told = replace(learnable, labels=hidden, opinions=_opinions(shares, learnable.sizes))
+    assert not ranks_better_than_fusion(told, [learnable], settings, 0)
 
 
 def test_some_requests_of_examples_are_all_of_theirs() -> None:
     sizes = np.array([2, 1, 3])
     column = np.arange(6, dtype=np.float32)
     width = len(feature_names(SOURCES))
-    of_sources = np.tile(column[:, None], len(SOURCES))
-    features = np.tile(column[:, None], width)
-    every = Examples(features, column, column, of_sources, of_sources, sizes)
+    opinions = _opinions(np.tile(column[:, None], len(SOURCES)), sizes)
+    every = Examples(np.tile(column[:, None], width), column, column, sizes, opinions)
     some = every.of(np.array([0, 2]))
     assert some.sizes.tolist() == [2, 3]
-    for kept in (some.labels, some.weights, *some.opinions.T, *some.fusible.T, some.features[:, 0]):
+    assert some.opinions is not None
+    assert some.opinions.sizes.tolist() == [2, 3]
+    assert some.opinions.totals.tolist() == opinions.totals[[0, 2]].tolist()
+    for kept in (some.labels, some.weights, *some.opinions.shares.T, some.features[:, 0]):
         assert kept.tolist() == [0, 1, 3, 4, 5]
 
 

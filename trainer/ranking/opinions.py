@@ -1,0 +1,96 @@
+"""What the sources say of the candidates of many requests, as the fusion reads it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.fusion import log_total
+from serving.ranking.calibrated_fusion import Fusion
+from serving.ranking.ranking_stage import Pool, RankingStage
+
+Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
+
+TEMPERATURES = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
+"""Of the two-tower's scores, from which one is chosen."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opinions:
+    """Of some candidates of each request; what is said of them is of the whole pool.
+
+    shares: float32 [n, len(SOURCES)], as `fusion.shares`. own: float32 [n], the two-tower's scores.
+    fusible: float32 [n, len(SOURCES)], of a fusion by ranks or votes, what it adds up by weight;
+    None of a mixture. sizes: int64 [num_requests], candidates of each, in order. silent: bool
+    [num_requests, len(SOURCES)], whose share is the two-tower's, its own among them. totals:
+    float64 [num_requests, len(TEMPERATURES)], what makes a softmax of `own` by each temperature.
+    """
+
+    shares: Floats
+    own: Floats
+    fusible: Floats | None
+    sizes: Indices
+    silent: npt.NDArray[np.bool_]
+    totals: npt.NDArray[np.float64]
+
+    @classmethod
+    def of_pool(cls, stage: RankingStage, pool: Pool, kept: Indices) -> "Opinions":
+        """Return what is said of the candidates at the places `kept` of the pool of one request."""
+        shares, own, fusible = stage.shares(pool), stage.own(pool), stage.fusible(pool)
+        return cls(
+            shares[kept].astype(np.float32),
+            own[kept],
+            None if fusible is None else fusible[kept].astype(np.float32),
+            np.array([len(kept)]),
+            (shares == 0).all(axis=0, keepdims=True),
+            np.array([[log_total(own.astype(np.float64) / each) for each in TEMPERATURES]]),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Opinions"]) -> "Opinions":
+        """Return the opinions of all parts, at least one."""
+        fusible = [part.fusible for part in parts if part.fusible is not None]
+        return cls(
+            np.concatenate([part.shares for part in parts]),
+            np.concatenate([part.own for part in parts]),
+            np.concatenate(fusible) if fusible else None,
+            np.concatenate([part.sizes for part in parts]),
+            np.concatenate([part.silent for part in parts]),
+            np.concatenate([part.totals for part in parts]),
+        )
+
+    def of(self, requests: Indices) -> "Opinions":
+        """Return those on the candidates of these requests, ascending."""
+        kept = np.isin(self.requests, requests)
+        return Opinions(
+            self.shares[kept],
+            self.own[kept],
+            None if self.fusible is None else self.fusible[kept],
+            self.sizes[requests],
+            self.silent[requests],
+            self.totals[requests],
+        )
+
+    @property
+    def requests(self) -> Indices:
+        """The request of each candidate, int64 [n]."""
+        return np.repeat(np.arange(len(self.sizes)), self.sizes)
+
+    def probabilities(self, temperature: float, rows: Indices) -> npt.NDArray[np.float64]:
+        """Return float64 [len(rows), len(SOURCES)], how probable each source holds candidates.
+
+        Where it is silent, how probable the two-tower holds them. temperature: of `TEMPERATURES`.
+        """
+        requests = self.requests[rows]
+        totals = self.totals[requests, TEMPERATURES.index(temperature)]
+        own = np.exp(self.own[rows].astype(np.float64) / temperature - totals)
+        return np.where(self.silent[requests], own[:, None], self.shares[rows])
+
+    def fused(self, fusion: Fusion) -> Floats:
+        """Return float32 [n], by what the fusion orders candidates."""
+        if self.fusible is not None:
+            return (self.fusible @ fusion.weights).astype(np.float32)
+        every = np.arange(len(self.own))
+        return (self.probabilities(fusion.temperature, every) @ fusion.weights).astype(np.float32)
