@@ -41,8 +41,8 @@ class RankingSettings(BaseModel):
         SIGIR 2009), "voting" the weights of those that propose the candidate at all; in both the
         two-tower weighs 1 beside `weights` that are set.
     weights: of the other sources in the fusion; one that is not named weighs 0. Unset, they are
-        those that the bundle has learned, by mixtures, from the shop's newest events; where it has
-        none, { ease = 0.2, co_visitation = 0.2, trending = 0.1 }.
+        those that the training has learned of mixtures, from the newest slice; where the bundle
+        has none, { ease = 0.2, co_visitation = 0.2, trending = 0.1 }.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
