@@ -251,6 +251,8 @@ def judge_epochs(
     assert best is not None, "a training has an epoch"
     newest = newest_of(held_out, kept)
     learned, pipeline = fit_list(held_out, newest, settings, service)
+    if learned.fusion is not None:
+        structlog.get_logger(__name__).info("fusion_calibrated", **learned.fusion.model_dump())
     past = held_out.split.past
     embeddings = material.text_embeddings_of(past.items)
     scorers = [*baselines(past), *([current(held_out.split)] if current else []), pipeline]

@@ -7,7 +7,6 @@ from itertools import islice
 import keras
 import numpy as np
 import numpy.typing as npt
-import structlog
 from scipy import sparse
 
 from feature_repo.schema import Item
@@ -164,7 +163,6 @@ def learn_to_order(
         parts.append(asked.examples(users, settings, settings.negatives))
         if number == 0:
             fusion = calibrated_fusion(parts[0])
-            _say(fusion, parts[0].num_requests)
             if not settings.slices or parts[0].num_requests < settings.min_users:
                 return Learned(fusion=fusion)
     if not parts:
@@ -206,12 +204,5 @@ def _cross_fitted(asked: _Asked, settings: RankerSettings) -> Learned:
     parts = [asked.examples(half, settings, negatives=1) for half in halves]
     taught = [calibrated_fusion(part) for part in parts]
     # A part of which nothing is known has no opinions.
-    every = Examples.joined([part for part in parts if part.num_requests])
-    fusion = calibrated_fusion(every)
-    _say(fusion, every.num_requests)
+    fusion = calibrated_fusion(Examples.joined([part for part in parts if part.num_requests]))
     return Learned(None, fusion, list(zip(halves, taught, strict=True)))
-
-
-def _say(fusion: CalibratedFusion | None, requests: int) -> None:
-    found = {} if fusion is None else fusion.model_dump()
-    structlog.get_logger(__name__).info("fusion_calibrated", requests=requests, **found)
