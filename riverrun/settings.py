@@ -35,16 +35,16 @@ NOT_SETTINGS = ("RIVERRUN_TEST_", "RIVERRUN_FUZZ_", "RIVERRUN_SETTINGS")
 class HttpSettings(BaseModel):
     """Where the HTTP API listens.
 
-    list_threads: how many lists are made at a time; others wait. They are made under Python's
-        lock, and more threads make all of them slower; but one that waits for a far-away Redis
-        lets another go on.
+    list_threads: how many requests for lists are worked on at a time; others wait. One list is
+        computed at a time, whatever this says: while it is, others read features and encode
+        histories.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
-    list_threads: Annotated[int, Field(ge=1, le=1024)] = 2
+    list_threads: Annotated[int, Field(ge=1, le=1024)] = 4
 
 
 class GrpcSettings(BaseModel):

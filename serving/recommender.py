@@ -1,5 +1,6 @@
 """The one object both edges call: from a request to a ranked list."""
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -71,6 +72,9 @@ class Recommender:
         self._similar_reranker = Reranker(self._settings, "similar")
         self._trending_reranker = Reranker(self._settings, "trending")
         self._trending = trending
+        # Lists that are computed at once take longer, and in all no less: every operation of NumPy
+        # on many numbers lets go of Python's lock, and waits until it has it back.
+        self._computing = threading.Lock()
         self._explainer = Explainer(self._stage, catalogue)
         self._fallback: tuple[CandidateSource, ...] = (
             trending,
@@ -200,9 +204,10 @@ class Recommender:
             allowed = context.allowed & mask
             return rank(replace(context, allowed=allowed, filtered=True), count).rows
 
-        ranked = rank(context, reranker.num_candidates(request, context.at))
-        scores = to_logarithms(ranked.scores)
-        placed = reranker.rerank(ranked.rows, scores, context, request, propose)
+        with self._computing:
+            ranked = rank(context, reranker.num_candidates(request, context.at))
+            scores = to_logarithms(ranked.scores)
+            placed = reranker.rerank(ranked.rows, scores, context, request, propose)
         place_of = {row: place for place, row in enumerate(ranked.rows.tolist())}
         places = [place_of.get(row, -1) for row in placed.rows.tolist()]
         outside = np.array(places, dtype=np.int64) < 0

@@ -47,7 +47,7 @@ AnswerT = TypeVar("AnswerT")
 def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter:
     """Return the routes over `services`; what they answer counts in `shares`."""
     router = APIRouter(prefix="/v1")
-    # Lists are made under Python's lock: more threads would only wait for it longer.
+    # Lists are made under Python's lock: many threads would only wait for it longer.
     threads = ThreadPoolExecutor(services.list_threads, thread_name_prefix="lists")
 
     async def in_thread(function: Callable[..., AnswerT], *arguments: object) -> AnswerT:

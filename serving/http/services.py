@@ -34,7 +34,7 @@ class Services:
     max_future: an event further ahead of the clock is rejected.
     event_types: the types that are accepted; empty accepts every type.
     attributed_places: as in `ServingSettings`.
-    list_threads: how many lists are made at a time; others wait.
+    list_threads: how many requests for lists are worked on at a time; others wait.
     """
 
     recommender: Recommender
@@ -50,5 +50,5 @@ class Services:
     event_types: frozenset[str] = frozenset()
     attributed_places: int = 1_000_000
     wait_seconds: float = 10.0
-    list_threads: int = 2
+    list_threads: int = 4
     tensorflow_serving: TensorFlowServingSettings = field(default_factory=TensorFlowServingSettings)
