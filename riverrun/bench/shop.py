@@ -67,7 +67,7 @@ def prepare_versions(home: Path, items: int) -> list[str]:
     if len(published_versions(settings.bundles)) < 2:
         err.print("training a second model; kept for the next time")
         settings = with_warm_start(settings, enabled=False)
-        update = {"epochs": 1, "holdout_share": 0.0, "seed": 1}
+        update = {"epochs": 1, "seed": 1}
         training = settings.training.model_copy(update=update)
         train_shop(settings.model_copy(update={"training": training}))
     return published_versions(settings.bundles)[-2:]
