@@ -15,7 +15,7 @@ class Likeness:
     """Cosines of n candidates to one of them, -1..1.
 
     tastes: float32 [n, dim], unit vectors. rows: int64 [n], distinct. texts: the bundle's table of
-    like texts, None where it has none; whose text is not near enough to be in it is unlike.
+    like texts, None where it has none; what is not on a candidate's list there has another text.
     """
 
     def __init__(
