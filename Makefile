@@ -10,7 +10,7 @@ UV := $(or $(shell command -v uv),.tools/bin/uv)
 
 # What a command line says, else what the environment says.
 HOME_DIR ?= .riverrun
-FUZZ_EXAMPLES ?= 1500
+FUZZ_SECONDS ?= 600
 
 .PHONY: help
 help: ## List the targets
@@ -63,8 +63,8 @@ quick: install ## The tests that neither train a model nor start servers
 	$(BIN)/pytest -m 'not slow and not redis and not kafka and not realdata'
 
 .PHONY: fuzz
-fuzz: install ## Throw generated requests at the HTTP API for about ten minutes
-	RIVERRUN_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest --timeout 5400 tests/serving/http -k fuzz
+fuzz: install ## Throw generated requests at the HTTP API for ten minutes
+	RIVERRUN_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest --timeout 5400 tests/serving/http -k fuzz
 
 .PHONY: format
 format: install ## Format the code and fix what can be fixed

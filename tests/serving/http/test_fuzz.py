@@ -1,10 +1,12 @@
 """Generated requests: none is answered with 500, none with what the OpenAPI document does not say.
 
-RIVERRUN_FUZZ_EXAMPLES is the number of requests per operation; `make fuzz` sends many.
+RIVERRUN_FUZZ_SECONDS is how long it goes on, pass after pass, each with another seed (`make fuzz`).
 """
 
 import os
+import time
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import pytest
@@ -15,9 +17,9 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import from_schema
 from schemathesis.engine.events import EngineEvent, NonFatalError, ScenarioFinished
 
-EXAMPLES = int(os.environ.get("RIVERRUN_FUZZ_EXAMPLES", "20"))
+SECONDS = float(os.environ.get("RIVERRUN_FUZZ_SECONDS", "0"))
 SCHEMATHESIS: dict[str, Any] = {
-    "generation": {"max-examples": EXAMPLES},
+    "generation": {"max-examples": 20},
     "checks": {
         # The document cannot say all: a filter is SQL, an event must not lie in the future.
         "positive_data_acceptance": {"enabled": False},
@@ -39,12 +41,16 @@ SCHEMATHESIS: dict[str, Any] = {
 # thread drew while it made one. As errors they would end the search, and say nothing of the API.
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
 def test_fuzz(app: FastAPI, client: TestClient) -> None:
-    config = SchemathesisConfig.from_dict(SCHEMATHESIS)
-    api = schemathesis.openapi.from_asgi("/openapi.json", app, config=config)
-    events = list(from_schema(api).execute())
-    assert {message for event in events for message in _failures(event)} == set()
-    tested = {event.recorder.label for event in events if isinstance(event, ScenarioFinished)}
-    assert len(tested) >= len(list(api.get_all_operations()))
+    start = time.monotonic()
+    for seed in count(int(time.time()) if SECONDS else 0):
+        config = SchemathesisConfig.from_dict({"seed": seed, **SCHEMATHESIS})
+        api = schemathesis.openapi.from_asgi("/openapi.json", app, config=config)
+        events = list(from_schema(api).execute())
+        assert {message for event in events for message in _failures(event)} == set(), seed
+        tested = {event.recorder.label for event in events if isinstance(event, ScenarioFinished)}
+        assert len(tested) >= len(list(api.get_all_operations()))
+        if time.monotonic() - start >= SECONDS:
+            break
 
 
 def _failures(event: EngineEvent) -> Iterator[str]:
