@@ -22,6 +22,8 @@ def explored(rows: Rows, share: float, count: int, seed: str) -> tuple[npt.NDArr
     # First what does not depend on `count`.
     order = random.permutation(rows)
     number = int(np.ceil(share * count))
-    places = ((np.arange(number) + random.random(number)) / share).astype(np.int64)
+    drawn = np.arange(number) + random.random(number)
+    # Those behind `count` are left out before they are divided: a share may be as small as a float.
+    places = (drawn[drawn < share * count] / share).astype(np.int64)
     places = places[(np.diff(places, prepend=-1) > 0) & (places < count)]
     return places, order
