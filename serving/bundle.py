@@ -321,9 +321,14 @@ def read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise BundleError(file, f"`{key}`: {first['msg']}. Received: {first['input']!r}.") from None
+        raise invalid(file, error) from None
+
+
+def invalid(file: Path, error: ValidationError) -> BundleError:
+    """Return the error that names the first key of a file that is not as it must be."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    return BundleError(file, f"`{key}`: {first['msg']}. Received: {first['input']!r}.")
 
 
 def read_ids(file: Path) -> list[str]:

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from serving.bundle import Bundle, BundleError, Manifest, RankingPart, read_array
+from serving.bundle import Bundle, BundleError, Manifest, RankingPart, invalid, read_array
 from serving.item_rows import ItemRows
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.feature_names import feature_names
@@ -123,9 +123,7 @@ def read_fusion(path: Path, manifest: Manifest) -> CalibratedFusion | None:
     except OSError as error:
         raise BundleError(file, f"cannot be read: {error.strerror}.") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise BundleError(file, f"`{key}`: {first['msg']}. Received: {first['input']!r}.") from None
+        raise invalid(file, error) from None
 
 
 def _check_names(path: Path, part: RankingPart) -> None:
