@@ -325,6 +325,7 @@ def test_a_ranker_that_orders_no_better_than_the_fusion_is_not_taken(
     shares = np.tile(hidden[:, None] / 3, len(SOURCES))
     known = replace(learnable, labels=hidden, opinions=_opinions(shares, learnable.sizes))
     assert not ranks_better_than_fusion(known, [], settings, 0)
+    assert not ranks_better_than_fusion(known, [learnable], settings, 0)
     # Or one source knows it that weighs nothing by itself: the fusion is calibrated too.
     shares[:, [name != "text" for name in SOURCES]] = 1 / 50
     told = replace(learnable, labels=hidden, opinions=_opinions(shares, learnable.sizes))
