@@ -64,7 +64,7 @@ class ServingSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     exact_below: Annotated[int, Field(ge=0)] = 20_000
-    pool_size: Annotated[int, Field(ge=10, le=10_000)] = 300
+    pool_size: Annotated[int, Field(ge=10, le=10_000)] = 200
     rerank_size: Annotated[int, Field(ge=1, le=2_000)] = 150
     exact_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     trending_weights: dict[str, float] = {

@@ -48,7 +48,7 @@ class RankingSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sources: tuple[Source, ...] = SOURCES
-    source_size: Annotated[int, Field(ge=1, le=10_000)] = 150
+    source_size: Annotated[int, Field(ge=1, le=10_000)] = 100
     learned: bool = True
     fusion: Literal["mixture", "reciprocal_rank", "voting"] = "mixture"
     weights: Weights | None = None
