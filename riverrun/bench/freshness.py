@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 
 from riverrun.bench.senders import Sender, SteadyLoad, event_of
-from riverrun.bench.server import records_behind
+from riverrun.bench.server import records_behind, wait_until_read
 
 POLL_SECONDS = 0.01
 REACHED = 0.95
@@ -92,6 +92,8 @@ def event_freshness(
             if lost == HOPELESS:
                 break
         unread = records_behind(learner) if rate else 0.0
+    # What is measured next shall not wait for what this load has left.
+    wait_until_read(learner)
     return _result("event → changed list", rate, load.achieved_rate, delays, lost, unread)
 
 

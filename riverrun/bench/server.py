@@ -107,6 +107,18 @@ def records_behind(url: str) -> float:
     return sum(metric_totals(url, "riverrun_stream_lag", "topic").values())
 
 
+def wait_until_read(url: str, within: float = 600.0) -> None:
+    """Wait until the worker at `url` has read its log to the end.
+
+    Raises `UserError` where it has not within so many seconds.
+    """
+    deadline = time.monotonic() + within
+    while records_behind(url):
+        if time.monotonic() > deadline:
+            raise UserError(f"the worker had not read its log within {within:.0f} s.")
+        time.sleep(1)
+
+
 def stop_process(process: subprocess.Popen[bytes]) -> None:
     """Ask the process to stop, and kill it where it does not within half a minute."""
     process.send_signal(signal.SIGTERM)
