@@ -16,6 +16,7 @@ OFTEN = {
 
 GENERAL = {
     "trending": "trending now",
+    "popular": "popular now",
     "new_arrivals": "new here",
     "catalogue": "from the catalogue",
 }

@@ -33,6 +33,7 @@ from serving.settings import ServingSettings
 from serving.sources.candidate_source import CandidateSource, Context
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.new_arrivals import CatalogueSource, NewArrivalsSource
+from serving.sources.popular import PopularSource
 from serving.sources.trending import TrendingSource
 from serving.user_acts import UserActs
 from serving.user_query import UserQueryReader, seen_items
@@ -47,7 +48,7 @@ class Recommender:
     """Answers requests from many threads. Every list is made by one `LiveModel`.
 
     A list has `limit` items wherever that many may be shown: what the sources that know the
-    user leave open is filled from what trends, what is new, and the catalogue in its order.
+    user leave open is filled from what is popular, what is new, and the catalogue in its order.
     """
 
     def __init__(
@@ -76,14 +77,13 @@ class Recommender:
         # on many numbers lets go of Python's lock, and waits until it has it back.
         self._computing = threading.Lock()
         self._explainer = Explainer(self._stage, catalogue)
-        self._fallback: tuple[CandidateSource, ...] = (
-            trending,
-            self._new_arrivals,
-            CatalogueSource(),
-        )
+        popular, rest = PopularSource(trending, self._settings), CatalogueSource()
+        # Whatever trends is popular too: it is asked where it is asked alone.
+        self._fallback: tuple[CandidateSource, ...] = (popular, trending, self._new_arrivals, rest)
+        self._behind_trends: tuple[CandidateSource, ...] = (trending, self._new_arrivals, rest)
 
     def recommend(self, request: RecommendRequest) -> Recommendation:
-        """Return the best items for a user or a session; an unknown user gets what trends.
+        """Return the best items for a user or a session; an unknown user gets what is popular.
 
         Raises `InvalidArgumentError` for a filter that is none.
         """
@@ -160,7 +160,7 @@ class Recommender:
             self._trending_reranker,
             context,
             RecommendRequest(request.request_id, limit=request.limit, offset=request.offset),
-            rank=partial(self._filled, empty),
+            rank=partial(self._filled, empty, by=self._behind_trends),
             to_logarithms=np.log1p,
             score_of=partial(self._trending.score_of, at=at),
         )
@@ -221,11 +221,13 @@ class Recommender:
         return Ranked(placed.rows, new_scores, sources)
 
     def _scored(self, context: Context, count: int) -> Ranked:
-        return self._filled(self._stage.rank(context, count), context, count)
+        return self._filled(self._stage.rank(context, count), context, count, by=self._fallback)
 
-    def _filled(self, ranked: Ranked, context: Context, needed: int) -> Ranked:
-        """Return `ranked` with `needed` rows, as far as the fallback sources have them."""
-        for source in self._fallback:
+    def _filled(
+        self, ranked: Ranked, context: Context, needed: int, by: Sequence[CandidateSource]
+    ) -> Ranked:
+        """Return `ranked` with `needed` rows, as far as these sources have them, one by one."""
+        for source in by:
             if context.sources is not None and source.name not in context.sources:
                 continue
             missing = needed - len(ranked.rows)

@@ -47,6 +47,7 @@ class ServingSettings(BaseModel):
     trending_lift: how much counts that are more than usual count for more, 0 to 1: the power of the
         ratio of what happens within the window to what the next longer one lets expect ("week" has
         none). 0 orders by counts alone, which on UCI Online Retail was best.
+    popular_window: the same of what a stranger gets, without a lift.
     ranking: which sources propose candidates, and how they become one list.
     buy_again_days: an event on an item counts less by e for every so many days before the newest.
     co_visitation_events: so many of the newest events count. co_visitation_days: one counts
@@ -75,6 +76,7 @@ class ServingSettings(BaseModel):
         "rating": 2.0,
     }
     trending_window: Annotated[str, Field(pattern="^(hour|day|week)$")] = "day"
+    popular_window: Annotated[str, Field(pattern="^(hour|day|week)$")] = "week"
     trending_lift: Annotated[float, Field(ge=0, le=1)] = 0.0
     ranking: RankingSettings = RankingSettings()
     buy_again_days: Annotated[float, Field(gt=0)] = 90.0

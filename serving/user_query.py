@@ -49,7 +49,7 @@ class UserQueryReader:
         if stored is not None and newest in (None, stored.history_timestamp):
             return UserQuery(stored.vector, history.events)
         history = fold(history, extra, self._max_history)
-        # A tower has an answer for nobody; what trends is a better one.
+        # A tower has an answer for nobody; what is popular is a better one.
         if not model.embeddings_of([event.item_id for event in history.events])[1].any():
             return UserQuery(None, history.events)
         return UserQuery(model.encode_query(history), history.events)

@@ -67,7 +67,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
     async def recommend(request: Request) -> Response:
         """Return the best items for a user or a session.
 
-        An unknown user gets what trends. `session` holds events that were not sent to
+        An unknown user gets what is popular. `session` holds events that were not sent to
         `/v1/events`; they count for this answer alone.
         """
         refuse_query(request)

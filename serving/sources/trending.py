@@ -33,6 +33,37 @@ class _Head:
     is_all: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Over what counts are taken: which of `WINDOW_MICROSECONDS`, and the power of its lift."""
+
+    window: str
+    lift: float = 0.0
+
+    def order(self, keys: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return float64 [n], by what rows with these keys [n, 3] are ordered."""
+        place, baseline = self._places
+        own = keys[:, place]
+        if not self.lift:
+            return own
+        # -inf less itself is no number: nothing has happened to the row.
+        rise = np.subtract(own, keys[:, baseline], where=own > -np.inf, out=own.copy())
+        return np.asarray(own + self.lift * rise)
+
+    def moment(self, at: datetime) -> float:
+        """Return what is in every key of `order` at this moment, whatever was counted."""
+        window, baseline = _WINDOWS[list(self._places)]
+        now = microseconds(at) * (1 / window + self.lift * (1 / window - 1 / baseline))
+        return float(now - self.lift * np.log(baseline / window))
+
+    @property
+    def _places(self) -> tuple[int, int]:
+        """Of the window, and of the next longer one, which says what is usual."""
+        place = list(WINDOW_MICROSECONDS).index(self.window)
+        # The last window has no longer one: what is usual over a week nobody has counted.
+        return place, min(place + 1, len(_WINDOWS) - 1)
+
+
 class TrendingSource:
     """Items by exponentially decayed count of weighted events, over one of three windows.
 
@@ -48,13 +79,10 @@ class TrendingSource:
 
     def __init__(self, rows: ItemRows, settings: ServingSettings) -> None:
         self._rows = rows
-        self._window = list(WINDOW_MICROSECONDS).index(settings.trending_window)
-        # The last window has no longer one: what is usual over a week nobody has counted.
-        self._baseline = min(self._window + 1, len(_WINDOWS) - 1)
-        self._lift = settings.trending_lift
+        self._span = Span(settings.trending_window, settings.trending_lift)
         self._weights = settings.trending_weights
         self._keys = np.full((1024, len(_WINDOWS)), -np.inf)
-        self._head: _Head | None = None
+        self._heads: dict[Span, _Head] = {}
         self._lock = threading.Lock()
 
     def update(self, statistics: Sequence[ItemStatistics]) -> None:
@@ -71,33 +99,33 @@ class TrendingSource:
             # at all rows.
             if len(rows) and not np.array_equal(self._keys[rows], keys):
                 self._keys[rows] = keys
-                self._head = None
+                self._heads = {}
 
     def propose(self, context: Context, count: int) -> Candidates:
         """Return up to `count` of the allowed rows by what they count for now."""
-        head = self._head or self._make_head()
+        return self.within(self._span, context, count)
+
+    def within(self, span: Span, context: Context, count: int) -> Candidates:
+        """Return up to `count` of the allowed rows by what they count for within a span."""
+        head = self._head(span)
         # The catalogue's view may be older than what trends.
         shown = head.rows < len(context.allowed)
         shown[shown] = context.allowed[head.rows[shown]]
         rows = head.rows[shown][:count]
         if len(rows) < count and not head.is_all:
-            keys = self._order(self._keys[: len(context.allowed)])
+            keys = span.order(self._keys[: len(context.allowed)])
             rows = np.flatnonzero(context.allowed[: len(keys)] & (keys > -np.inf))
             rows = rows[best(keys[rows], count)]
-        return Candidates(
-            rows, self.score_of(rows, context.at), partial(self.score_of, at=context.at)
-        )
+        score_of = partial(self._score_of, span, context.at)
+        return Candidates(rows, score_of(rows), score_of)
 
     def head(self) -> Rows:
         """Return the `HEAD` rows that count most, best first."""
-        return (self._head or self._make_head()).rows
+        return self._head(self._span).rows
 
     def score_of(self, rows: Rows, at: datetime) -> Scores:
         """Return float32 [n], what each row counts for within `trending_window`, lifted."""
-        window, baseline = _WINDOWS[[self._window, self._baseline]]
-        now = microseconds(at) * (1 / window + self._lift * (1 / window - 1 / baseline))
-        usual = self._lift * np.log(baseline / window)
-        return _exponential(self._order(self._keys_of_rows(rows)) - now + usual)
+        return self._score_of(self._span, at, rows)
 
     def worth(self, rows: Rows, at: datetime) -> npt.NDArray[np.float32]:
         """Return float32 [n, 3], what each row counts for within the hour, day and week."""
@@ -110,22 +138,20 @@ class TrendingSource:
         found[~known] = -np.inf
         return found
 
-    def _order(self, keys: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return float64 [n], by what rows with these keys [n, 3] are ordered."""
-        own = keys[:, self._window]
-        if not self._lift:
-            return own
-        # -inf less itself is no number: nothing has happened to the row.
-        rise = np.subtract(own, keys[:, self._baseline], where=own > -np.inf, out=own.copy())
-        return np.asarray(own + self._lift * rise)
+    def _score_of(self, span: Span, at: datetime, rows: Rows) -> Scores:
+        return _exponential(span.order(self._keys_of_rows(rows)) - span.moment(at))
 
-    def _make_head(self) -> _Head:
+    def _head(self, span: Span) -> _Head:
+        return self._heads.get(span) or self._make_head(span)
+
+    def _make_head(self, span: Span) -> _Head:
         with self._lock:
-            keys = self._order(self._keys)
+            keys = span.order(self._keys)
             counted = np.flatnonzero(keys > -np.inf)
             rows = counted[best(keys[counted], HEAD)]
-            self._head = _Head(rows, is_all=len(rows) == len(counted))
-            return self._head
+            head = _Head(rows, is_all=len(rows) == len(counted))
+            self._heads[span] = head
+            return head
 
     def _keys_of(self, record: ItemStatistics) -> list[float]:
         weights = [self._weights.get(each, 0.0) for each in record.event_types]

@@ -62,7 +62,7 @@ def test_a_session_and_a_page_change_the_list_at_once(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("user_id", ["nobody", "lost", None])
-def test_an_unknown_user_gets_what_trends_then_what_is_new(shop: Shop, user_id: str) -> None:
+def test_an_unknown_user_gets_what_is_popular_then_what_is_new(shop: Shop, user_id: str) -> None:
     moment = microseconds(NOW)
     shop.trending.update(
         [
@@ -75,10 +75,14 @@ def test_an_unknown_user_gets_what_trends_then_what_is_new(shop: Shop, user_id: 
         ]
     )
     answer = shop.recommender.recommend(RecommendRequest("r", user_id, limit=6, explain=True))
-    assert [item.item_id for item in answer.items] == ["i8", "i7", "i9", "i1", "i2", "i3"]
-    assert [item.sources for item in answer.items] == [("trending",)] * 3 + [("new_arrivals",)] * 3
-    assert answer.items[0].score == pytest.approx(10.0)
-    assert answer.items[0].reason == "trending now"
+    assert [item.item_id for item in answer.items] == ["i9", "i8", "i7", "i1", "i2", "i3"]
+    assert [item.sources for item in answer.items] == [("popular",)] * 3 + [("new_arrivals",)] * 3
+    assert answer.items[1].score == pytest.approx(10.0)
+    assert answer.items[1].reason == "popular now"
+    # What trends is counted over a day alone.
+    trending = shop.recommender.trending(TrendingRequest("r", limit=4)).items
+    assert [item.item_id for item in trending] == ["i8", "i7", "i9", "i1"]
+    assert [item.sources for item in trending] == [("trending",)] * 3 + [("new_arrivals",)]
 
 
 def test_trending_can_be_asked_for_a_category(shop: Shop) -> None:

@@ -24,6 +24,7 @@ from serving.ranking.ranking_stage import RankingStage
 from serving.sources.candidate_source import CandidateSource, Context
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.new_arrivals import NewArrivalsSource
+from serving.sources.popular import PopularSource
 from serving.sources.trending import TrendingSource
 from serving.user_acts import UserActs
 from trainer.interactions import Interactions
@@ -82,7 +83,7 @@ class PastShop:
         self._model = LiveModel(space, nobody, table, table, ranking=ranking)
         self.stage = RankingStage(self._trending, co_visitation, settings)
         self.fallback: tuple[CandidateSource, ...] = (
-            self._trending,
+            PopularSource(self._trending, settings),
             NewArrivalsSource(settings),
         )
         """What strangers get, one after the other."""

@@ -247,7 +247,7 @@ async function showHistory() {
     mini(item, `${event_type} · ${ago(new Date(timestamp))}`),
   );
   $("history").replaceChildren(...shown);
-  if (!shown.length) $("history").append(element("li", "none", "Nothing yet: what trends is shown."));
+  if (!shown.length) $("history").append(element("li", "none", "Nothing yet: what is popular is shown."));
 }
 
 async function showTrending() {
