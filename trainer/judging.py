@@ -13,7 +13,8 @@ import numpy.typing as npt
 import orjson
 import structlog
 
-from serving.bundle import Bundle, BundleError, current_bundle
+from serving.bundle import BundleError, current_bundle
+from serving.bundle_loading import load_bundle
 from serving.ranking.bundle_files import RankingData
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.settings import SOURCES, Source
@@ -345,7 +346,7 @@ def current_scorer(
     if path is None:
         return None
     try:
-        bundle = Bundle.load(path)
+        bundle = load_bundle(path)
     except BundleError as error:
         structlog.get_logger(__name__).warning("current_bundle_not_compared", reason=str(error))
         return None

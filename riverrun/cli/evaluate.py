@@ -193,7 +193,8 @@ def _trained(question: _Question, settings: Settings) -> _Evaluation:
 
 def _served(settings: Settings) -> _Evaluation:
     """Ask the bundle that serves about what happened after the last event it was trained on."""
-    from serving.bundle import Bundle, BundleError, current_bundle
+    from serving.bundle import BundleError, current_bundle
+    from serving.bundle_loading import load_bundle
     from trainer.bundle_scorer import BundleScorer, bundle_pipeline
     from trainer.gates import CANDIDATE
     from trainer.judging import TWO_TOWER
@@ -202,7 +203,7 @@ def _served(settings: Settings) -> _Evaluation:
         path = current_bundle(settings.bundles)
         if path is None:
             raise UserError(f"{settings.bundles} serves no bundle: `riverrun train` makes one.")
-        bundle = Bundle.load(path)
+        bundle = load_bundle(path)
     except BundleError as error:
         raise UserError(str(error)) from error
     end = bundle.manifest.data_window.end

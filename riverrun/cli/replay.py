@@ -268,7 +268,8 @@ def _bundle(
     """Return the bundle at `path`, or one that is trained on the past."""
     from feature_repo.offline_features import OfflineFeatures
     from riverrun.cli.training_progress import refresh_progress
-    from serving.bundle import Bundle, BundleError
+    from serving.bundle import BundleError
+    from serving.bundle_loading import load_bundle
     from trainer.refresh import refresh
 
     period = chosen.period
@@ -290,7 +291,7 @@ def _bundle(
                 raise UserError(f"cannot train on the past: {error}") from error
         err.print()
     try:
-        opened = Bundle.load(path)
+        opened = load_bundle(path)
     except BundleError as error:
         raise UserError(str(error)) from error
     end = opened.manifest.data_window.end
