@@ -1,6 +1,5 @@
 """A refresh in this process: what it goes on from, and what it has kept when it goes on."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,6 @@ from trainer.settings import WarmStartSettings
 from trainer.train import Progress
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.tiny_preset(tmp_path_factory.mktemp("bert"))
-
-
-@pytest.fixture
-def shop(tmp_path: Path, preset: Path) -> Iterator[TinyRefresh]:
-    shop = TinyRefresh(tmp_path, preset)
-    yield shop
-    shop.cache.close()
 
 
 def test_a_refresh_goes_on_from_what_serves(shop: TinyRefresh) -> None:
