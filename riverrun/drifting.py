@@ -1,5 +1,6 @@
 """Looks for drift now and then, and begins a refresh where the settings ask for one."""
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,5 +62,5 @@ class DriftWatcher(BackgroundThread):
         while not self._stop.wait(self._settings.check_hours * 3600):
             try:
                 self.check()
-            except OSError as error:
+            except (OSError, sqlite3.Error) as error:  # The table of runs may be locked.
                 self._logger.error("drift_not_measured", reason=str(error))

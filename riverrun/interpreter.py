@@ -9,11 +9,22 @@ SWITCH_SECONDS = 0.0001
 """So long a thread that wants Python's lock waits before it asks for it; by default 5 ms."""
 
 
-def settle() -> None:
-    """Call once all that stays is loaded, before requests are answered or a stream is followed.
+def freeze_modules() -> None:
+    """Call once all modules are imported, and before a model is loaded.
 
-    Cycles are looked for seldom, and never again among what is there for good: histories are
-    many small tuples, and to go through them again and again takes as long as their work does.
+    Cycles are never looked for again among what is there by then: in a server that is most of what
+    Python knows of. What is loaded later is not there for good. A model least of all: it has
+    cycles, and were it frozen, its hundreds of megabytes would stay after another has replaced it.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def settle() -> None:
+    """Call once all is loaded, before requests are answered or a stream is followed.
+
+    Cycles are looked for seldom: histories are many small tuples, and to go through them again and
+    again takes as long as their work does.
 
     Python's lock changes hands soon. Who makes a list lets go of it a hundred times, in every query
     of SQLite and every operation of NumPy on many numbers; beside a thread that computes, such as
@@ -23,7 +34,6 @@ def settle() -> None:
     would turn round waiting for each other longer than they multiply.
     """
     gc.collect()
-    gc.freeze()
     gc.set_threshold(200_000, 20, 50)
     sys.setswitchinterval(SWITCH_SECONDS)
     threadpool_limits(limits=1, user_api="blas")

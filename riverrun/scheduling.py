@@ -1,6 +1,7 @@
 """Runs `riverrun refresh` on a schedule, in a process of its own."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -108,5 +109,5 @@ class RefreshScheduler(BackgroundThread):
         while not self._stop.wait(LOOK_SECONDS):
             try:
                 self.run_if_due()
-            except OSError as error:
+            except (OSError, sqlite3.Error) as error:  # The table of runs may be locked.
                 self._logger.error("refresh_not_started", reason=str(error))

@@ -158,7 +158,7 @@ class Manifest(_Part):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
-    """A verified bundle in memory.
+    """A verified bundle in memory, as `bundle_loading.load_bundle` returns it.
 
     candidate_embeddings: float32 [num_items, dimension], row i belongs to candidate_ids[i].
     candidate_counts: int64 [num_items], how many events training saw of each.
@@ -171,34 +171,6 @@ class Bundle:
     candidate_embeddings: npt.NDArray[np.float32]
     candidate_counts: npt.NDArray[np.int64]
     model: Any = field(repr=False)
-
-    @classmethod
-    def load(cls, path: Path) -> "Bundle":
-        """Return the bundle in folder `path`, or raise `BundleError` naming file and reason."""
-        manifest = verify(path)
-        candidate_ids = read_ids(path / CANDIDATE_IDS)
-        embeddings = read_array(path / CANDIDATE_EMBEDDINGS, np.dtype(np.float32))
-        counts = read_array(path / CANDIDATE_COUNTS, np.dtype(np.int64))
-        if len(candidate_ids) != manifest.num_items:
-            raise BundleError(
-                path / CANDIDATE_IDS,
-                f"must hold num_items = {manifest.num_items} ids. Received: {len(candidate_ids)}.",
-            )
-        if embeddings.shape != (manifest.num_items, manifest.dimension):
-            raise BundleError(
-                path / CANDIDATE_EMBEDDINGS,
-                f"must have shape [{manifest.num_items}, {manifest.dimension}]. "
-                f"Received: {list(embeddings.shape)}.",
-            )
-        if counts.shape != (manifest.num_items,):
-            raise BundleError(
-                path / CANDIDATE_COUNTS,
-                f"must have shape [{manifest.num_items}]. Received: {list(counts.shape)}.",
-            )
-        from serving.saved_model import load_saved_model  # TensorFlow: a writer needs none of it.
-
-        model = load_saved_model(path / MODEL, manifest)
-        return cls(path, manifest, candidate_ids, embeddings, counts, model)
 
     @property
     def version(self) -> str:

@@ -12,7 +12,8 @@ import structlog
 
 from feature_repo.schema import Item
 from serving.background import BackgroundThread
-from serving.bundle import Bundle, BundleError, current_bundle
+from serving.bundle import BundleError, current_bundle
+from serving.bundle_loading import load_bundle
 from serving.catalogue import Catalogue
 from serving.live_model import LiveModel, ModelHolder
 from serving.settings import ServingSettings
@@ -82,7 +83,7 @@ class BundleWatcher(BackgroundThread):
     def _prepare(self, path: Path) -> tuple[LiveModel, list[Item], int]:
         """Return the warm model, its snapshot, and the catalogue's version that it is up to."""
         self._refused = path.name
-        bundle = Bundle.load(path)
+        bundle = load_bundle(path)
         snapshot = list(bundle.items())
         model = LiveModel.create(bundle, self._catalogue.rows, self._settings, self._text_cache)
         known = {item.item_id: item for item in snapshot}
@@ -151,6 +152,6 @@ def open_current(
     path = current_bundle(bundles)
     if path is None:
         raise BundleError(bundles / "CURRENT", "is missing: no bundle has been published.")
-    bundle = Bundle.load(path)
+    bundle = load_bundle(path)
     catalogue.load_snapshot(bundle.items())
     return ModelHolder(LiveModel.create(bundle, catalogue.rows, settings, text_cache))

@@ -7,7 +7,7 @@ because of a crash therefore makes two letters with one key, and counts as one.
 import base64
 import binascii
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from feature_repo.event_log import (
@@ -71,9 +71,10 @@ def decode_dead_letter(record: LogRecord) -> DeadLetter:
 
 def dead_letters(log: EventLog) -> Iterator[DeadLetter]:
     """Yield all dead letters in the log, each record's once, oldest first."""
+    ends = log.ends([DEAD_LETTERS])
     consumer = log.consumer(None, [DEAD_LETTERS])
     try:
-        for letters, _ in _read(consumer, set()):
+        for letters, _ in _read(consumer, ends):
             yield from letters
     finally:
         consumer.close()
@@ -82,13 +83,15 @@ def dead_letters(log: EventLog) -> Iterator[DeadLetter]:
 def replay(log: EventLog) -> int:
     """Append the originals of all letters not replayed yet to their topics; return how many.
 
-    What is still refused becomes a new dead letter. A crash in between repeats some, which is
+    What is still refused becomes a new dead letter, for the next replay: a worker that is quick
+    would otherwise keep this one going for ever. A crash in between repeats some, which is
     harmless: a record counts once by its id.
     """
+    ends = log.ends([DEAD_LETTERS])
     consumer = log.consumer(REPLAY_GROUP, [DEAD_LETTERS])
     total = 0
     try:
-        for letters, positions in _read(consumer, set()):
+        for letters, positions in _read(consumer, ends):
             for letter in letters:
                 message = Message(letter.record.key, letter.record.value)
                 log.append(letter.record.source.topic, [message])
@@ -100,12 +103,17 @@ def replay(log: EventLog) -> int:
 
 
 def _read(
-    consumer: LogConsumer, seen: set[str | None]
+    consumer: LogConsumer, ends: Mapping[TopicPartition, int]
 ) -> Iterator[tuple[list[DeadLetter], dict[TopicPartition, int]]]:
+    """Yield the letters before `ends`, each record's once, and the positions behind them."""
+    seen: set[str | None] = set()
     while records := consumer.poll(_BATCH, 0.0):
-        letters = []
+        letters, positions = [], {}
         for record in records:
+            if record.offset >= ends.get(record.source, 0):
+                continue
+            positions[record.source] = record.offset + 1
             if record.key not in seen:
                 seen.add(record.key)
                 letters.append(decode_dead_letter(record))
-        yield letters, {record.source: record.offset + 1 for record in records}
+        yield letters, positions

@@ -135,11 +135,13 @@ class KafkaLog:
             self._consumers.discard(consumer)
 
     def _opened(self) -> Any:
+        if self._producer is None and not self._closed:
+            # Before the lock: while no broker answers, nobody waits for the others' time as well.
+            self._connection.reach()
         with self._lock:
             if self._closed:
                 raise EventLogError(f"{self._connection}: is closed.")
             if self._producer is None:
-                self._connection.reach()
                 milliseconds = int(self._connection.settings.timeout_seconds * 1_000)
                 self._producer = KafkaProducer(
                     **self._connection.client_options(),

@@ -8,8 +8,8 @@ transaction, and so one fsync.
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -120,26 +120,18 @@ class SqliteLog:
     def ends(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
         """Return for each topic the offset after its newest record."""
         query = "SELECT MAX(offset) FROM records WHERE topic = ?"
-        try:
-            with closing(_connect(self._path)) as connection:
-                newest = {
-                    topic: connection.execute(query, (topic,)).fetchone()[0] for topic in topics
-                }
-        except sqlite3.Error as error:
-            raise EventLogError(f"log {self._path}: cannot be read: {error}.") from error
+        with self._reading(), closing(_connect(self._path)) as connection:
+            newest = {topic: connection.execute(query, (topic,)).fetchone()[0] for topic in topics}
         return {TopicPartition(topic, 0): (at or 0) + 1 for topic, at in newest.items()}
 
     def unread(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
         """Return for each topic the first offset that the group has not committed."""
-        try:
-            return {TopicPartition(topic, 0): self.committed(group, topic) for topic in topics}
-        except sqlite3.Error as error:
-            raise EventLogError(f"log {self._path}: cannot be read: {error}.") from error
+        return {TopicPartition(topic, 0): self.committed(group, topic) for topic in topics}
 
     def committed(self, group: str, topic: str) -> int:
         """Return the next offset the group reads of `topic`; 0 where it committed nothing."""
         query = "SELECT next_offset FROM committed WHERE consumer_group = ? AND topic = ?"
-        with closing(_connect(self._path)) as connection:
+        with self._reading(), closing(_connect(self._path)) as connection:
             row = connection.execute(query, (group, topic)).fetchone()
         return 0 if row is None else int(row[0])
 
@@ -166,6 +158,13 @@ class SqliteLog:
             self._condition.wait_for(lambda: not self._writing)
             self._condition.notify_all()
         self._connection.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise EventLogError(f"log {self._path}: cannot be read: {error}.") from error
 
     def _delete(self, statement: str, arguments: tuple[Any, ...]) -> int:
         total = 0
@@ -253,7 +252,8 @@ class SqliteConsumer:
         self._topics = topics
         self._stored_positions = positions
         self._positions: dict[str, int] = {}
-        self._connection = _connect(log._path)
+        with log._reading():
+            self._connection = _connect(log._path)
         self._version = -1
 
     def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
@@ -303,9 +303,9 @@ class SqliteConsumer:
         self, positions: Mapping[TopicPartition, int], topics: Collection[str]
     ) -> dict[str, int]:
         """Return the positions in `topics`, having checked that the log is as long as that."""
-        row = self._connection.execute(
-            "SELECT seq FROM sqlite_sequence WHERE name = 'records'"
-        ).fetchone()
+        query = "SELECT seq FROM sqlite_sequence WHERE name = 'records'"
+        with self._log._reading():
+            row = self._connection.execute(query).fetchone()
         end = 1 if row is None else int(row[0]) + 1
         for (topic, _), offset in positions.items():
             if offset > end:
@@ -316,7 +316,7 @@ class SqliteConsumer:
         return {topic: offset for (topic, _), offset in positions.items() if topic in topics}
 
     def _read(self, limit: int) -> list[LogRecord]:
-        try:
+        with self._log._reading():
             # Changes with every commit of another connection; far cheaper than the queries.
             version = self._connection.execute("PRAGMA data_version").fetchone()[0]
             if version == self._version:
@@ -330,8 +330,6 @@ class SqliteConsumer:
                     (topic, position, limit),
                 )
             ]
-        except sqlite3.Error as error:
-            raise EventLogError(f"log {self._log._path}: cannot be read: {error}.") from error
         if not records:
             self._version = version
         records.sort(key=lambda record: record.offset)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.bundle import Bundle
+from serving.bundle_loading import load_bundle
 from serving.item_rows import ItemRows
 from serving.live_model import LiveModel
 from serving.recall_monitor import index_recall
@@ -34,7 +34,7 @@ def check_bundle(
 
     Raises `BundleError` where a server would refuse it.
     """
-    bundle = Bundle.load(path)
+    bundle = load_bundle(path)
     model = LiveModel.create(bundle, ItemRows(), settings, text_cache)
     scorer = BundleScorer(bundle, histories, text_cache)
     users = np.arange(min(USERS, len(histories.user_ids)))

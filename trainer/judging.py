@@ -1,5 +1,7 @@
 """How many epochs to train for, judged by what is held out of the events."""
 
+import hashlib
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -11,7 +13,8 @@ import numpy.typing as npt
 import orjson
 import structlog
 
-from serving.bundle import Bundle, BundleError, current_bundle
+from serving.bundle import BundleError, current_bundle
+from serving.bundle_loading import load_bundle
 from serving.ranking.bundle_files import RankingData
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.settings import SOURCES, Source
@@ -62,18 +65,27 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class _Epoch:
+    split: str
     number: int
     value: float
     rows: Sequence[EvaluationRow]
 
 
 class BestEpoch:
-    """The best epoch so far, in files beside the checkpoints, so that both are gone on from."""
+    """The best epoch so far, in files beside the checkpoints, so that both are gone on from.
 
-    def __init__(self, folder: Path | None) -> None:
+    Where the best epoch in `folder` is of another split, everything there is removed: its value was
+    of other questions, and its embeddings are of other people.
+    """
+
+    def __init__(self, folder: Path | None, split: Split) -> None:
         self._folder = folder
+        self._split = _digest(split)
         self._best: _Epoch | None = None
         self._embeddings: dict[str, Embeddings] = {}
+        best = self.read()
+        if folder is not None and best is not None and best.split != self._split:
+            shutil.rmtree(folder)
 
     def read(self) -> _Epoch | None:
         """Return the best epoch; None before the first."""
@@ -84,7 +96,7 @@ class BestEpoch:
         except FileNotFoundError:
             return None
         rows = [EvaluationRow(**row) for row in read["rows"]]
-        return _Epoch(read["number"], read["value"], rows)
+        return _Epoch(read.get("split", ""), read["number"], read["value"], rows)
 
     def embeddings(self, name: str) -> Embeddings:
         """Return "queries" or "candidates" of the epoch."""
@@ -93,8 +105,11 @@ class BestEpoch:
         embeddings: Embeddings = np.load(self._folder / f"best-{name}.npy", allow_pickle=False)
         return embeddings
 
-    def write(self, best: _Epoch, **embeddings: Embeddings) -> None:
+    def write(
+        self, number: int, value: float, rows: Sequence[EvaluationRow], **embeddings: Embeddings
+    ) -> None:
         """Keep the epoch, the best from now on, with its embeddings."""
+        best = _Epoch(self._split, number, value, rows)
         if self._folder is None:
             self._best, self._embeddings = best, embeddings
             return
@@ -124,6 +139,17 @@ class HeldOut:
     def split(self) -> Split:
         """The newest one, which models are judged by."""
         return self.splits[0]
+
+
+def _digest(split: Split) -> str:
+    """Return a hash of who is known of what, and of what is asked for."""
+    past = split.past
+    digest = hashlib.sha256("\0".join(past.user_ids).encode("utf-8", "surrogatepass"))
+    for column in (past.first_event, past.item, past.event_type, past.timestamp):
+        digest.update(column.tobytes())
+    asked = split.future["event_id"].sort().to_list()
+    digest.update("\0".join(asked).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
 
 
 def hold_out(material: Material, start: Start) -> HeldOut | None:
@@ -157,7 +183,7 @@ def best_epoch(
     split, tasks = held_out.split, held_out.tasks
     embeddings = material.text_embeddings_of(split.past.items)
     every = tasks[-1]
-    kept = BestEpoch(checkpoints)
+    kept = BestEpoch(checkpoints, split)
 
     def judge(epoch: int, model: TrainedModel) -> None:
         candidates = model.candidate_embeddings()
@@ -167,7 +193,7 @@ def best_epoch(
         best = kept.read()
         if best is None or value > best.value:
             rows = [evaluate(scorer, task, embeddings) for task in tasks]
-            kept.write(_Epoch(epoch, value, rows), queries=queries, candidates=candidates)
+            kept.write(epoch, value, rows, queries=queries, candidates=candidates)
         on_value(epoch, value)
 
     material.trained(split.past, start, checkpoints=checkpoints, on_step=on_step, on_epoch=judge)
@@ -320,7 +346,7 @@ def current_scorer(
     if path is None:
         return None
     try:
-        bundle = Bundle.load(path)
+        bundle = load_bundle(path)
     except BundleError as error:
         structlog.get_logger(__name__).warning("current_bundle_not_compared", reason=str(error))
         return None

@@ -207,7 +207,9 @@ def _after_published(bundles: Path, now: datetime) -> datetime:
     Names sort by age, and that is what rolling back and keeping the newest go by.
     """
     newest = max(map(made_at, published_versions(bundles)), default=None)
-    return now if newest is None or newest < now else newest + timedelta(seconds=1)
+    if newest is None or newest < now.replace(microsecond=0):
+        return now
+    return newest + timedelta(seconds=1)
 
 
 def _metrics(rows: Sequence[EvaluationRow]) -> dict[str, float]:

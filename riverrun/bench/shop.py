@@ -80,7 +80,8 @@ def trained_embeddings(
 
     The embeddings are float32 [num_items, dimension] and [num_users, dimension].
     """
-    from serving.bundle import Bundle, current_bundle
+    from serving.bundle import current_bundle
+    from serving.bundle_loading import load_bundle
     from serving.exact_index import ExactIndex
     from serving.saved_model_encoder import SavedModelEncoder
     from serving.text_embedding_cache import TextEmbeddingCache
@@ -88,7 +89,7 @@ def trained_embeddings(
     path = current_bundle(home / "bundles")
     if path is None:
         raise UserError(f"{home} serves no bundle: remove the folder to have it made anew.")
-    bundle = Bundle.load(path)
+    bundle = load_bundle(path)
     table = ExactIndex(bundle.manifest.dimension)
     table.upsert(bundle.candidate_ids, bundle.candidate_embeddings)
     encoder = SavedModelEncoder(bundle, table.embeddings_of, TextEmbeddingCache())

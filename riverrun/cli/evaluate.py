@@ -17,6 +17,14 @@ from rich.table import Table
 from riverrun.bench.machine import describe_machine
 from riverrun.cli.console import err, out
 from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.cli.preset_data import (
+    DataOption,
+    JsonOption,
+    PresetOption,
+    check_output,
+    check_preset,
+    read_preset,
+)
 from riverrun.errors import UserError
 from riverrun.settings import Settings, load_settings
 
@@ -32,13 +40,8 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    preset: Annotated[
-        str | None,
-        typer.Option(help="Data: online-retail, sequences or movielens.", metavar="NAME"),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="The data set's file or folder.", metavar="PATH")
-    ] = None,
+    preset: PresetOption = None,
+    data: DataOption = None,
     validation: Annotated[
         bool,
         typer.Option(
@@ -53,9 +56,7 @@ def evaluate(
             help="Judge the bundle that serves by what happened after its training; train nothing.",
         ),
     ] = False,
-    json: Annotated[
-        Path | None, typer.Option(help="Write the table to this file too.", metavar="FILE")
-    ] = None,
+    json: JsonOption = None,
     home: HomeOption = None,
     settings_file: SettingsOption = None,
 ) -> None:
@@ -118,26 +119,14 @@ def _check_options(
     """Refuse what does not go together before minutes are spent on it."""
     if served and preset is not None:
         raise UserError("--served judges this shop's own bundle: leave out --preset.")
-    if preset is None and (data is not None or validation):
-        given = "--data" if data is not None else "--validation"
-        raise UserError(f"{given} needs --preset, the name of the data set.")
-    if preset is not None and data is None:
-        raise UserError("--preset needs --data, the data set's file or folder.")
-    if json is not None and (json.is_dir() or not json.absolute().parent.is_dir()):
-        raise UserError(f"--json {json}: must be a file in a folder that exists.")
+    check_preset(preset, data, validation=validation)
+    check_output("--json", json)
 
 
 def _preset_question(
     preset: str, data: Path | None, settings: Settings, *, validation: bool
 ) -> _Question:
-    from riverrun.importing import load_preset
-    from riverrun.protocols import PROTOCOLS
-
-    if preset not in PROTOCOLS or data is None:
-        known = ", ".join(PROTOCOLS)
-        raise UserError(f"--preset {preset!r} has no evaluation protocol. Known: {known}.")
-    protocol = PROTOCOLS[preset]
-    loaded = load_preset(preset, data)
+    protocol, loaded = read_preset(preset, data)
     split = (protocol.validation if validation else protocol.test)(loaded)
     # The protocol says what is trained; this machine's settings, on what it is computed.
     device = settings.training.model_dump(include={"precision", "strategy"})
@@ -193,7 +182,8 @@ def _trained(question: _Question, settings: Settings) -> _Evaluation:
 
 def _served(settings: Settings) -> _Evaluation:
     """Ask the bundle that serves about what happened after the last event it was trained on."""
-    from serving.bundle import Bundle, BundleError, current_bundle
+    from serving.bundle import BundleError, current_bundle
+    from serving.bundle_loading import load_bundle
     from trainer.bundle_scorer import BundleScorer, bundle_pipeline
     from trainer.gates import CANDIDATE
     from trainer.judging import TWO_TOWER
@@ -202,7 +192,7 @@ def _served(settings: Settings) -> _Evaluation:
         path = current_bundle(settings.bundles)
         if path is None:
             raise UserError(f"{settings.bundles} serves no bundle: `riverrun train` makes one.")
-        bundle = Bundle.load(path)
+        bundle = load_bundle(path)
     except BundleError as error:
         raise UserError(str(error)) from error
     end = bundle.manifest.data_window.end

@@ -16,7 +16,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from riverrun.bench.machine import describe_machine
 from riverrun.cli.console import err, out
+from riverrun.cli.evaluate import text_cache
 from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.cli.preset_data import (
+    DataOption,
+    JsonOption,
+    PresetOption,
+    check_output,
+    check_preset,
+    read_preset,
+)
 from riverrun.cli.replay_tables import asked_of, refreshes_table, slice_table, table_over_time
 from riverrun.errors import UserError
 from riverrun.settings import Settings, load_settings
@@ -44,13 +53,8 @@ class Every(StrEnum):
 
 
 def replay(
-    preset: Annotated[
-        str | None,
-        typer.Option(help="Data: online-retail, sequences or movielens.", metavar="NAME"),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="The data set's file or folder.", metavar="PATH")
-    ] = None,
+    preset: PresetOption = None,
+    data: DataOption = None,
     validation: Annotated[
         bool,
         typer.Option(
@@ -91,9 +95,7 @@ def replay(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw NDCG over time.")
     ] = None,
-    json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the table to this file too.")
-    ] = None,
+    json: JsonOption = None,
     home: HomeOption = None,
     settings_file: SettingsOption = None,
 ) -> None:
@@ -157,25 +159,13 @@ def _check_options(
     preset: str | None, data: Path | None, plot: Path | None, json: Path | None, *, validation: bool
 ) -> None:
     """Refuse what does not go together before minutes are spent on it."""
-    if preset is None and (data is not None or validation):
-        given = "--data" if data is not None else "--validation"
-        raise UserError(f"{given} needs --preset, the name of the data set.")
-    if preset is not None and data is None:
-        raise UserError("--preset needs --data, the data set's file or folder.")
-    for option, file in (("--plot", plot), ("--json", json)):
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-            raise UserError(f"{option} {file}: must be a file in a folder that exists.")
+    check_preset(preset, data, validation=validation)
+    check_output("--plot", plot)
+    check_output("--json", json)
 
 
 def _preset_period(preset: str, data: Path | None, *, validation: bool) -> _Chosen:
-    from riverrun.importing import load_preset
-    from riverrun.protocols import PROTOCOLS
-
-    if preset not in PROTOCOLS or data is None:
-        known = ", ".join(PROTOCOLS)
-        raise UserError(f"--preset {preset!r} has no evaluation protocol. Known: {known}.")
-    protocol = PROTOCOLS[preset]
-    loaded = load_preset(preset, data)
+    protocol, loaded = read_preset(preset, data)
     period = (protocol.replay_validation if validation else protocol.replay_test)(loaded)
     return _Chosen(period, protocol.settings, protocol.replay)
 
@@ -207,12 +197,12 @@ def _run(
     """Fill `scores`; return whether the whole period was replayed."""
     from riverrun.replay.refreshed import replay_refreshed
     from riverrun.replay.replay import replay as run
-    from serving.text_embedding_cache import TextEmbeddingCache
 
-    settings.home.mkdir(parents=True, exist_ok=True)
-    cache = TextEmbeddingCache(settings.text_embeddings)
     try:
-        with TemporaryDirectory(prefix="riverrun-replay-") as folder:
+        with (
+            text_cache(settings) as cache,
+            TemporaryDirectory(prefix="riverrun-replay-") as folder,
+        ):
             opened = _bundle(chosen, bundle, Path(folder) / "training", cache)
             with _progress(chosen.period.num_events) as on_moment:
                 place = Path(folder) / "shops"
@@ -234,8 +224,6 @@ def _run(
     except KeyboardInterrupt:
         err.print("interrupted: what follows is of the part that was replayed.")
         return False
-    finally:
-        cache.close()
     return True
 
 
@@ -268,7 +256,8 @@ def _bundle(
     """Return the bundle at `path`, or one that is trained on the past."""
     from feature_repo.offline_features import OfflineFeatures
     from riverrun.cli.training_progress import refresh_progress
-    from serving.bundle import Bundle, BundleError
+    from serving.bundle import BundleError
+    from serving.bundle_loading import load_bundle
     from trainer.refresh import refresh
 
     period = chosen.period
@@ -290,7 +279,7 @@ def _bundle(
                 raise UserError(f"cannot train on the past: {error}") from error
         err.print()
     try:
-        opened = Bundle.load(path)
+        opened = load_bundle(path)
     except BundleError as error:
         raise UserError(str(error)) from error
     end = opened.manifest.data_window.end

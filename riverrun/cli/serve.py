@@ -3,6 +3,7 @@
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
 from riverrun.cli.up import HostOption, PortOption, listen, serve_until_stopped
+from riverrun.interpreter import freeze_modules
 from riverrun.settings import load_settings
 
 
@@ -21,6 +22,7 @@ def serve(
 
     settings = load_settings(settings_file, home=home)
     listening = listen(settings, host, port)
+    freeze_modules()
     with serving_replica(settings) as app:
         stopped = stopped_by_signal()
         end_in_time(stopped, {})

@@ -12,7 +12,7 @@ from riverrun.cli.console import counting, err
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
 from riverrun.errors import UserError
-from riverrun.interpreter import settle
+from riverrun.interpreter import freeze_modules, settle
 from riverrun.settings import load_settings
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def stream(
     stopped = stopped_by_signal()
     metrics = StreamMetrics()
     end_in_time(stopped, metrics.doing)
+    freeze_modules()
     with counting("Folding imports") as progress:
         context = stream_worker(settings, metrics, progress)
         worker = context.__enter__()

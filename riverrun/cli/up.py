@@ -13,7 +13,7 @@ from riverrun.cli.console import counting, err
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
 from riverrun.errors import UserError
-from riverrun.interpreter import settle
+from riverrun.interpreter import freeze_modules, settle
 from riverrun.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def opened_shop(settings: Settings) -> "Iterator[EmbeddedShop]":
     """Open the embedded shop, showing how its state is brought up to date."""
     from riverrun.embedded import embedded_shop
 
+    freeze_modules()
     with counting("Folding imports") as progress:
         context = embedded_shop(settings, progress)
         shop = context.__enter__()

@@ -16,6 +16,7 @@ from riverrun.replay.scoring import Scores
 from riverrun.replay.settings import ReplaySettings
 from riverrun.replay.shop import ReplayShop, closing, fold_past
 from serving.bundle import Bundle
+from serving.bundle_loading import load_bundle
 from serving.recommender import Recommender
 from serving.text_embedding_cache import TextEmbeddingCache
 
@@ -102,7 +103,7 @@ def replay_refreshed(
                     start = time.monotonic()
                     path = trainers[name](events, items, moment.at)
                     refreshes[name].seconds.append(time.monotonic() - start)
-                    each.swap(Bundle.load(path), items)
+                    each.swap(load_bundle(path), items)
                     each.embed(users)
                     variants[f"{REFRESHED}, {name}"] = as_of_now(each)
             for each in (first, *renewed.values()):

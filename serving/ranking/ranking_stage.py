@@ -11,7 +11,7 @@ from serving.fusion import logarithms, mixed_scores, reciprocal_ranks, shares, v
 from serving.item_rows import Rows, grouped
 from serving.live_model import LiveModel
 from serving.ranking.attribution import FeatureEffect, feature_effects
-from serving.ranking.calibrated_fusion import Fusion, fusion_of
+from serving.ranking.calibrated_fusion import CalibratedFusion, Fusion, fusion_of
 from serving.ranking.features import ranking_features
 from serving.ranking.ranking import Ranker
 from serving.ranking.settings import SOURCES
@@ -123,6 +123,8 @@ class RankingStage:
             trending,
         )
         self.sources = [each for each in self._every if each.name in self._settings.sources]
+        # Of the last bundle, which is mostly that of the next request.
+        self._last: tuple[CalibratedFusion | None, Fusion] = None, fusion_of(self._settings, None)
 
     def rank(self, context: Context, count: int) -> Ranked:
         """Return up to `count` of the allowed rows; more of them follow after the same first.
@@ -212,7 +214,12 @@ class RankingStage:
         return [each for each in self.sources if weights[each.name]]
 
     def _fusion(self, model: LiveModel) -> Fusion:
-        return fusion_of(self._settings, model.ranking.fusion if model.ranking else None)
+        calibrated = model.ranking.fusion if model.ranking else None
+        last, fusion = self._last
+        if last is not calibrated:
+            fusion = fusion_of(self._settings, calibrated)
+            self._last = calibrated, fusion
+        return fusion
 
     def _ranker(self, model: LiveModel) -> Ranker | None:
         return model.ranking.ranker if model.ranking and self._settings.learned else None

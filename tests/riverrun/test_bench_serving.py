@@ -9,7 +9,7 @@ from feature_repo.history import HistoryEvent, UserHistory
 from riverrun.bench.server import free_port
 from riverrun.bench.serving import CallLoad, Question, Transport, measure_calls, request_bodies
 from riverrun.errors import UserError
-from serving.bundle import Bundle
+from serving.bundle_loading import load_bundle
 from serving.grpc.server import grpc_server
 from serving.http.tensorflow_json import read_body
 from serving.item_rows import ItemRows
@@ -26,7 +26,7 @@ HISTORIES = [
 @pytest.mark.parametrize("question", Question)
 @pytest.mark.parametrize("load", [CallLoad(1), CallLoad(3), CallLoad(2, rate=50)])
 def test_calls_are_answered_and_timed(tmp_path: Path, question: Question, load: CallLoad) -> None:
-    model = LiveModel.create(Bundle.load(build_tiny_bundle(tmp_path)), ItemRows())
+    model = LiveModel.create(load_bundle(build_tiny_bundle(tmp_path)), ItemRows())
     predictor = Predictor(ModelHolder(model), "riverrun")
     bodies = request_bodies(HISTORIES, question, Transport.GRPC)
     with grpc_server(predictor, "127.0.0.1:0", threads=4, max_message_bytes=2**20) as port:

@@ -31,7 +31,7 @@ from riverrun.replay.refreshed import (
 from riverrun.replay.replay import CO_VISITATION, FOLD_IN, FROZEN, HISTORY, VARIANTS, replay
 from riverrun.replay.scoring import ALL, NEW_ITEMS, NOVEL, Scores
 from riverrun.replay.settings import ReplaySettings
-from serving.bundle import Bundle
+from serving.bundle_loading import load_bundle
 from serving.ranking.settings import RankingSettings
 from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
@@ -82,7 +82,7 @@ PAST += [("v", f"i{n}", -60.0) for n in range(39)]
 
 
 def run(folder: Path, rows: list[tuple[str, str, float]], **options: Any) -> Scores:
-    bundle = Bundle.load(build_tiny_bundle(folder / "bundles", ITEMS))
+    bundle = load_bundle(build_tiny_bundle(folder / "bundles", ITEMS))
     period = split_period(frame(PAST + rows), [*ITEMS, NEW], START)
     texts = TextEmbeddingCache()
     return replay(period, bundle, SETTINGS, folder / "replay", texts, **options)
@@ -221,7 +221,7 @@ def test_models_are_renewed_on_what_was_known_and_serve_from_then_on(
     rows = [("u0", "i10", 1.0), ("u1", "new", 24.0), ("u0", "i20", 30.0), ("u0", "i15", 48.5)]
     rows += [("u0", "i25", 24.0 * 7.05), ("u0", "i30", 24.0 * 15.1), ("u1", "i11", 24.0 * 15.2)]
     period = split_period(frame(PAST + rows), [*ITEMS, NEW], START)
-    bundle = Bundle.load(build_tiny_bundle(tmp_path / "bundles", ITEMS))
+    bundle = load_bundle(build_tiny_bundle(tmp_path / "bundles", ITEMS))
     refreshes: dict[str, Refreshes] = {}
     scores = replay_refreshed(
         period,

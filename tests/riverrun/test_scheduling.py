@@ -1,5 +1,6 @@
 """Refreshes by the clock, with commands that end at once in place of a training."""
 
+import sqlite3
 import sys
 import threading
 import time
@@ -82,6 +83,36 @@ def test_two_schedulers_begin_one_refresh(tmp_path: Path) -> None:
     assert [each.run_if_due() for each in both] == [0, None]
     assert [run.run_id for run in runs.all()] == ["first"]
     assert all(each.due == START + timedelta(minutes=75) for each in both)
+
+
+def test_a_table_of_runs_that_is_locked_for_a_while_ends_no_schedule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("riverrun.scheduling.LOOK_SECONDS", 0.01)
+    clock, asked, ran = Clock(), list[datetime](), tmp_path / "ran"
+
+    def begun_since(due: datetime) -> bool:
+        asked.append(due)
+        if len(asked) == 1:
+            raise sqlite3.OperationalError("database is locked")
+        return False
+
+    code = f"import pathlib; pathlib.Path({str(ran)!r}).touch()"
+    refreshes = RefreshScheduler(
+        "30 * * * *",
+        tmp_path,
+        command=[sys.executable, "-c", code],
+        begun_since=begun_since,
+        clock=clock,
+    )
+    clock.now = START + timedelta(minutes=16)
+    refreshes.start()
+    deadline = time.monotonic() + 30
+    while not ran.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    refreshes.stop()
+    assert ran.exists()
+    assert asked == [START + timedelta(minutes=15)] * 2
 
 
 def test_a_refresh_in_progress_is_stopped_with_the_scheduler(tmp_path: Path) -> None:

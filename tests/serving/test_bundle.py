@@ -10,7 +10,8 @@ import pytest
 
 from serving import bundle as bundles
 from serving import bundle_writing
-from serving.bundle import Bundle, BundleError
+from serving.bundle import BundleError
+from serving.bundle_loading import load_bundle
 from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle, tiny_items
 
 
@@ -25,7 +26,7 @@ def copy(published: Path, tmp_path: Path) -> Path:
 
 
 def test_a_bundle_is_read_back_as_written(published: Path) -> None:
-    bundle = Bundle.load(published)
+    bundle = load_bundle(published)
     assert list(bundle.items()) == tiny_items()
     assert bundle.candidate_ids == [item.item_id for item in tiny_items()]
     assert bundle.candidate_embeddings.shape == (60, 16)
@@ -145,7 +146,7 @@ def test_a_damaged_bundle_is_refused_by_file(
 ) -> None:
     damage(copy)
     with pytest.raises(BundleError, match=reason) as caught:
-        Bundle.load(copy)
+        load_bundle(copy)
     assert caught.value.path.name == file
     assert file in str(caught.value)
 
@@ -154,4 +155,4 @@ def test_a_damaged_bundle_is_refused_by_file(
 def test_a_model_without_a_signature_is_refused(tmp_path: Path, signature: str) -> None:
     path = build_tiny_bundle(tmp_path, omit_signature=signature)
     with pytest.raises(BundleError, match=f"has no signature `{signature}`"):
-        Bundle.load(path)
+        load_bundle(path)

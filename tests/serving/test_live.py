@@ -21,6 +21,7 @@ from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
 from serving import bundle as bundles
 from serving.bundle import Bundle, BundleError
+from serving.bundle_loading import load_bundle
 from serving.catalogue import Catalogue
 from serving.index_follower import IndexFollower
 from serving.item_changelog import (
@@ -242,13 +243,12 @@ def test_a_bundle_is_loaded_at_low_priority_and_swapped_at_the_usual(
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     usual, loading = niceness(), list[int]()
-    load = Bundle.load
 
     def observed(path: Path) -> Bundle:
         loading.append(niceness())
-        return load(path)
+        return load_bundle(path)
 
-    monkeypatch.setattr(Bundle, "load", observed)
+    monkeypatch.setattr("serving.reload.load_bundle", observed)
     bundles.set_current(shop.folder, bundles.published_versions(shop.folder)[-1])
     assert shop.watcher.check()
     assert loading == [min(usual + NICENESS, 19)]
@@ -300,7 +300,7 @@ def test_every_list_is_of_one_model_while_models_are_swapped(shop: Shop) -> None
     )
     request = RecommendRequest("r", "u", limit=30, explain=True)
     models, expected = [shop.holder.current], {}
-    bundle = Bundle.load(shop.folder / bundles.published_versions(shop.folder)[-1])
+    bundle = load_bundle(shop.folder / bundles.published_versions(shop.folder)[-1])
     models.append(LiveModel.create(bundle, shop.catalogue.rows))
     for model in models:
         shop.holder.swap(model)

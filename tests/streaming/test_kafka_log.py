@@ -1,7 +1,9 @@
 """What is Kafka's own: foreign producers, brokers that go and come back, topics, positions."""
 
 import gc
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,9 +20,10 @@ from feature_repo.event_log import (
     TopicPartition,
 )
 from streaming.dead_letters import DeadLetter, dead_letters, encode_dead_letter, replay
-from streaming.kafka_connection import KafkaConnection
+from streaming.kafka_connection import KafkaConnection, parse_kafka_url
 from streaming.kafka_consumer import KafkaLogConsumer
 from streaming.kafka_log import KafkaLog
+from streaming.kafka_settings import KafkaSettings
 from tests.support.kafka_server import KafkaServer, fresh_topics
 
 pytestmark = pytest.mark.kafka
@@ -194,3 +197,27 @@ def polled(consumer: KafkaLogConsumer) -> list[LogRecord]:
         except EventLogError:
             continue
     raise AssertionError("the consumer does not recover")
+
+
+def test_who_appends_while_no_broker_answers_waits_for_nobody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each append waits for its own time: one after the other, the last would wait for all."""
+    at_once = threading.Barrier(4, timeout=10)
+
+    def reach(connection: KafkaConnection) -> None:
+        at_once.wait()
+        raise OSError("timed out")
+
+    monkeypatch.setattr(KafkaConnection, "reach", reach)
+    log = KafkaLog(parse_kafka_url("kafka://nowhere:9092", KafkaSettings()))
+
+    def append(_: int) -> str:
+        with pytest.raises(EventLogError) as raised:
+            log.append(EVENTS, [Message("k", b"v")])
+        return str(raised.value)
+
+    with ThreadPoolExecutor(4) as pool:
+        reasons = set(pool.map(append, range(4)))
+    assert reasons == {"kafka nowhere:9092: cannot append to 'events': timed out."}
+    log.close()

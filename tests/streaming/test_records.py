@@ -1,11 +1,12 @@
 """Decoding, dead letters and the notifier."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from feature_repo.event_log import DEAD_LETTERS, EVENTS, ITEMS, USERS, LogRecord
+from feature_repo.event_log import DEAD_LETTERS, EVENTS, ITEMS, USERS, LogRecord, Message
 from feature_repo.event_log import TopicPartition as Source
 from streaming.applied import AppliedNotifier
 from streaming.dead_letters import (
@@ -80,6 +81,27 @@ def test_letters_are_replayed_once(tmp_path: Path) -> None:
     assert replay(log) == 0
     (again,) = log.consumer(None, [EVENTS]).poll(10, 0.0)
     assert (again.key, again.value) == ("u", GOOD)
+    log.close()
+
+
+class Refusing(SqliteLog):
+    """A log beside a worker that is quick, and still refuses whatever is put back."""
+
+    def append(self, topic: str, messages: Sequence[Message]) -> None:
+        super().append(topic, messages)
+        if topic == EVENTS:
+            at = self.ends([EVENTS])[Source(EVENTS, 0)]
+            again = record(EVENTS, messages[0].key, messages[0].value, at)
+            self.append(DEAD_LETTERS, [encode_dead_letter(DeadLetter(again, "still wrong"))])
+
+
+def test_what_is_refused_again_waits_for_the_next_replay(tmp_path: Path) -> None:
+    log = Refusing(tmp_path / "log.sqlite")
+    letters = [DeadLetter(record(EVENTS, "u", b"{}", offset), "wrong") for offset in (1, 2, 3)]
+    log.append(DEAD_LETTERS, [encode_dead_letter(letter) for letter in letters])
+    assert replay(log) == 3
+    assert [letter.reason for letter in dead_letters(log)] == ["wrong"] * 3 + ["still wrong"] * 3
+    assert replay(log) == 3
     log.close()
 
 

@@ -55,6 +55,32 @@ def test_trimming_waits_for_the_slowest_group(tmp_path: Path) -> None:
     log.close()
 
 
+def test_a_file_that_cannot_be_read_for_a_while_ends_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever follows the log, or shortens it, tries again after an `EventLogError`."""
+    log = SqliteLog(tmp_path / "log.sqlite")
+    log.append(EVENTS, [Message("k", b"1")])
+    consumer = log.consumer("g", [EVENTS])
+
+    def refused(path: Path) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("streaming.sqlite_log._connect", refused)
+        for ask in (
+            lambda: consumer.poll(10, 0.0),
+            lambda: log.trim(EVENTS, ["g"]),
+            lambda: log.unread("g", [EVENTS]),
+            lambda: log.ends([EVENTS]),
+            lambda: log.consumer("g", [EVENTS]),
+        ):
+            with pytest.raises(EventLogError, match="cannot be read: unable to open"):
+                ask()
+    assert [record.value for record in consumer.poll(10, 0.0)] == [b"1"]
+    log.close()
+
+
 def test_offsets_are_never_given_twice(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path / "log.sqlite")
     log.append(EVENTS, [Message("k", b"1")])

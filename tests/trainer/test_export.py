@@ -20,6 +20,7 @@ from serving.bundle import (
     RECOMMEND,
     Bundle,
 )
+from serving.bundle_loading import load_bundle
 from serving.prediction.served_signature import ServedSignature
 from serving.settings import BatchingSettings
 from tests.support import tiny_training as tiny
@@ -41,7 +42,7 @@ def model() -> TrainedModel:
 def exported(model: TrainedModel, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("bundles")
     path: Path = export_bundle(model, folder, datetime(2026, 1, 2, tzinfo=UTC))
-    return Bundle.load(path)
+    return load_bundle(path)
 
 
 def call(exported: Bundle, signature: str, **arguments: Any) -> dict[str, np.ndarray]:

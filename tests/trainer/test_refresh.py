@@ -1,6 +1,5 @@
 """A refresh in this process: what it goes on from, and what it has kept when it goes on."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,6 @@ from trainer.settings import WarmStartSettings
 from trainer.train import Progress
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.tiny_preset(tmp_path_factory.mktemp("bert"))
-
-
-@pytest.fixture
-def shop(tmp_path: Path, preset: Path) -> Iterator[TinyRefresh]:
-    shop = TinyRefresh(tmp_path, preset)
-    yield shop
-    shop.cache.close()
 
 
 def test_a_refresh_goes_on_from_what_serves(shop: TinyRefresh) -> None:
@@ -115,20 +102,39 @@ def test_a_refresh_that_was_killed_goes_on_with_what_it_had_judged(shop: TinyRef
         assert row.metrics == pytest.approx(other.metrics, abs=0.05), row.scorer
 
 
+class Forgetful(dict[str, Any]):
+    """Notes of a refresh that is killed when the model has been judged, before it is noted."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name == "choice":
+            raise KilledError
+        super().__setitem__(name, value)
+
+
 def test_one_that_was_killed_before_its_note_has_judged_all_the_same(shop: TinyRefresh) -> None:
     """Between the last epoch and the note nothing is left to train, and the rows are known."""
-
-    class Forgetful(dict[str, Any]):
-        def __setitem__(self, name: str, value: Any) -> None:
-            if name == "choice":
-                raise KilledError
-            super().__setitem__(name, value)
-
     notes = Forgetful()
     with pytest.raises(KilledError):
         shop.refreshed(20, notes=notes)
     done = shop.refreshed(20, notes=dict(notes))
     assert {"two-tower", "popularity"} <= {row.scorer for row in done.rows}
+
+
+def test_what_is_gone_on_with_is_judged_by_what_is_held_out_now(shop: TinyRefresh) -> None:
+    """People who came meanwhile take places among the others, and the newest slice is another."""
+    notes = Forgetful()
+    with pytest.raises(KilledError):
+        shop.refreshed(20, notes=notes)
+    newcomer = events(0, 24).filter(pl.col("user_id") == "u003")
+    newcomer = newcomer.with_columns(user_id=pl.lit("a"), event_id="a" + pl.col("event_id"))
+    grown = pl.concat([events(0, 24), newcomer])
+    whole = TinyRefresh(shop.checkpoints.parent / "whole", Path(shop.settings.text.model))
+    expected = whole.refreshed(0, events=grown)
+    done = shop.refreshed(0, events=grown, notes=dict(notes))
+    assert done.epochs == expected.epochs
+    for row, other in zip(done.rows, expected.rows, strict=True):
+        assert (row.scorer, row.num_users) == (other.scorer, other.num_users)
+        assert row.metrics == pytest.approx(other.metrics, abs=1e-6), row.scorer
 
 
 def test_a_new_refresh_does_not_go_on_from_the_epochs_of_an_old_one(shop: TinyRefresh) -> None:

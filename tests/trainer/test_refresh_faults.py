@@ -11,29 +11,24 @@ import polars as pl
 import pytest
 
 from feature_repo.archive import Archive
-from serving.bundle import CANDIDATE_EMBEDDINGS, BundleError, current_version, read_manifest
+from serving.bundle import (
+    CANDIDATE_EMBEDDINGS,
+    BundleError,
+    current_version,
+    new_version,
+    published_versions,
+    read_manifest,
+)
 from tests.support import tiny_training as tiny
 from tests.support.small_disk import small_disk
 from tests.support.tiny_refresh import GATES, NOW, USERS, TinyRefresh, events
 from trainer.bundle_versions import bundle_versions, rollback
 from trainer.gate_settings import GateSettings
-from trainer.refresh import Listener, Notes, Refresh
+from trainer.refresh import Listener, Notes, Refresh, _after_published
 from trainer.refresh_run import run_refresh
 from trainer.refresh_runs import RefreshRuns, Run
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.tiny_preset(tmp_path_factory.mktemp("bert"))
-
-
-@pytest.fixture
-def shop(tmp_path: Path, preset: Path) -> Iterator[TinyRefresh]:
-    shop = TinyRefresh(tmp_path, preset)
-    yield shop
-    shop.cache.close()
 
 
 def run(shop: TinyRefresh, run_id: str, until: int, **options: Any) -> Run:
@@ -147,6 +142,14 @@ def test_a_clock_that_went_back_orders_bundles_by_their_making(shop: TinyRefresh
     for each in (first, second):
         runs.promoted(each.bundle.name, NOW, "refresh")
     assert rollback(shop.bundles, NOW) == first.bundle.name
+
+
+def test_bundles_of_one_second_are_ordered_by_their_making(tmp_path: Path) -> None:
+    """A version names a whole second, in which the next may begin as well."""
+    for _ in range(20):
+        name = new_version(_after_published(tmp_path, NOW + timedelta(seconds=0.5)))
+        assert name > max(published_versions(tmp_path), default="")
+        (tmp_path / name).mkdir()
 
 
 def test_a_refresh_while_the_stream_is_replayed_counts_each_event_once(

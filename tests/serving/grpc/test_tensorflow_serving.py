@@ -22,6 +22,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from serving.bundle import Bundle
+from serving.bundle_loading import load_bundle
 from serving.grpc.server import grpc_server
 from serving.item_rows import ItemRows
 from serving.live_model import LiveModel, ModelHolder
@@ -42,7 +43,7 @@ def live_model(bundle: Bundle, max_rows: int) -> LiveModel:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return Bundle.load(build_tiny_bundle(tmp_path_factory.mktemp("bundles")))
+    return load_bundle(build_tiny_bundle(tmp_path_factory.mktemp("bundles")))
 
 
 @pytest.fixture(scope="module", params=[1, 64], ids=["alone", "micro-batched"])
@@ -282,7 +283,7 @@ def test_a_deadline_that_passes_ends_the_call_and_nothing_else(bundle: Bundle) -
 
 def test_a_new_model_answers_between_two_calls(tmp_path: Path) -> None:
     models = [
-        LiveModel.create(Bundle.load(build_tiny_bundle(tmp_path, seed=seed)), ItemRows())
+        LiveModel.create(load_bundle(build_tiny_bundle(tmp_path, seed=seed)), ItemRows())
         for seed in (0, 1)
     ]
     holder = ModelHolder(models[0])

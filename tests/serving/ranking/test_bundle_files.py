@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from serving.bundle import RANK, Bundle, BundleError, RankingPart
+from serving.bundle_loading import load_bundle
 from serving.item_rows import ItemRows
 from serving.ranking.bundle_files import RankingData, read_ranking
 from serving.ranking.calibrated_fusion import CalibratedFusion
@@ -32,7 +33,7 @@ DATA = tiny_ranking(NUM_ITEMS)
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("bundles")
-    return Bundle.load(build_tiny_bundle(folder, ITEMS, ranking=DATA))
+    return load_bundle(build_tiny_bundle(folder, ITEMS, ranking=DATA))
 
 
 def test_what_was_written_is_read(published: Bundle) -> None:
@@ -62,12 +63,12 @@ def test_what_was_written_is_read(published: Bundle) -> None:
 
 def test_a_bundle_may_have_no_ranker_or_nothing_to_rank_by(tmp_path: Path) -> None:
     tables_alone = tiny_ranking(NUM_ITEMS, has_ranker=False)
-    bundle = Bundle.load(build_tiny_bundle(tmp_path / "1", ITEMS, ranking=tables_alone))
+    bundle = load_bundle(build_tiny_bundle(tmp_path / "1", ITEMS, ranking=tables_alone))
     ranking = read_ranking(bundle, ItemRows(bundle.candidate_ids))
     assert ranking is not None
     assert ranking.ranker is None
     assert ranking.neighbours.keys() == DATA.tables.keys()
-    bundle = Bundle.load(build_tiny_bundle(tmp_path / "2", ITEMS))
+    bundle = load_bundle(build_tiny_bundle(tmp_path / "2", ITEMS))
     assert read_ranking(bundle, ItemRows(bundle.candidate_ids)) is None
 
 
@@ -76,7 +77,7 @@ def test_what_is_learned_of_the_fusion_is_read_as_it_was_written(tmp_path: Path)
     learned = CalibratedFusion(weights={"ease": 0.345, "text": 0.2}, temperature=1.4)
     for number, fusion in enumerate((learned, CalibratedFusion(weights={}), None)):
         data = replace(DATA, fusion=fusion)
-        bundle = Bundle.load(build_tiny_bundle(tmp_path / str(number), ITEMS, ranking=data))
+        bundle = load_bundle(build_tiny_bundle(tmp_path / str(number), ITEMS, ranking=data))
         ranking = read_ranking(bundle, ItemRows(bundle.candidate_ids))
         assert ranking is not None
         assert ranking.fusion == fusion
@@ -85,7 +86,7 @@ def test_what_is_learned_of_the_fusion_is_read_as_it_was_written(tmp_path: Path)
     file = tmp_path / "0" / bundle.path.name / "ranking" / "fusion.json"
     file.write_text(file.read_text().replace("0.345", "0.435"))
     with pytest.raises(BundleError, match=r"must have .* bytes and SHA-256"):
-        Bundle.load(tmp_path / "0" / bundle.path.name)
+        load_bundle(tmp_path / "0" / bundle.path.name)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_what_is_learned_of_the_fusion_is_read_as_it_was_written(tmp_path: Path)
 )
 def test_a_fusion_that_is_none_is_refused(tmp_path: Path, text: str, message: str) -> None:
     data = replace(DATA, fusion=CalibratedFusion(weights={"ease": 0.3}))
-    bundle = Bundle.load(build_tiny_bundle(tmp_path, ITEMS, ranking=data))
+    bundle = load_bundle(build_tiny_bundle(tmp_path, ITEMS, ranking=data))
     file = bundle.path / "ranking" / "fusion.json"
     file.write_text(text)
     with pytest.raises(BundleError, match=re.escape(f"bundle file {file}: ")) as error:
@@ -115,7 +116,7 @@ def test_a_fusion_that_is_none_is_refused(tmp_path: Path, text: str, message: st
 def test_a_ranker_that_the_model_lacks_is_named(tmp_path: Path) -> None:
     path = build_tiny_bundle(tmp_path, ITEMS, ranking=DATA, omit_signature=RANK)
     with pytest.raises(BundleError, match="has no signature `rank`"):
-        Bundle.load(path)
+        load_bundle(path)
 
 
 def test_a_ranker_that_reads_another_number_of_features_is_named(
@@ -126,7 +127,7 @@ def test_a_ranker_that_reads_another_number_of_features_is_named(
     path = build_tiny_bundle(tmp_path, ITEMS, ranking=DATA)
     number = len(fewer.features)
     with pytest.raises(BundleError, match=f"`rank` must read {number} columns. Received: "):
-        Bundle.load(path)
+        load_bundle(path)
 
 
 Change = Callable[[np.ndarray], np.ndarray]

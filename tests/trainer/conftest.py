@@ -1,0 +1,23 @@
+"""What several tests of training begin with."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import tiny_training as tiny
+from tests.support.tiny_refresh import TinyRefresh
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of one layer."""
+    return tiny.tiny_preset(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture
+def shop(tmp_path: Path, preset: Path) -> Iterator[TinyRefresh]:
+    """A shop to refresh, without a bundle yet."""
+    shop = TinyRefresh(tmp_path, preset)
+    yield shop
+    shop.cache.close()
