@@ -125,7 +125,10 @@ class SqliteState:
             self._connection.execute(f"PRAGMA user_version = {FORMAT}")
             self._push_again_after_reboot(_BOOT_ID.read_text().strip() if _BOOT_ID.exists() else "")
         except (sqlite3.Error, OSError) as error:
-            raise StateError(f"state {path}: cannot be opened: {error}.") from error
+            raise StateError(
+                f"state {path}: cannot be opened: {error}. Where it is damaged, remove it, and "
+                "`riverrun rebuild` makes it from the archive."
+            ) from error
 
     def load(self, partition: int, user_ids: Collection[str], item_ids: Collection[str]) -> Slice:
         """Return the partition's part of the state of these users and items."""
