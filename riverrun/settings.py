@@ -14,6 +14,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -200,6 +201,8 @@ def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
         loaded = _FileSettings(**{key: v for key, v in overrides.items() if v is not None})
     except ValidationError as error:
         raise UserError(_describe(error, toml_file)) from None
+    except SettingsError as error:  # It says which field; the reason is beneath it.
+        raise UserError(f"environment variables {PREFIX}*: {error}: {error.__cause__}.") from None
     except ValueError as error:  # tomllib.TOMLDecodeError is one
         raise UserError(f"settings file {toml_file}: {error}.") from None
     if loaded.home.exists() and not loaded.home.is_dir():
