@@ -21,4 +21,14 @@ def opening(path: Path, way_on: str) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, DecodeError) as error:
-        raise ShopFileError(f"{path}: cannot be opened: {error}. {way_on}") from error
+        reason = f"{path}: cannot be used: {with_way_on(error, way_on)}"
+        raise ShopFileError(reason) from error
+
+
+def with_way_on(error: Exception, way_on: str) -> str:
+    """Return what is wrong with a file and, where it is damaged, what to do without it.
+
+    One that cannot be read or written now may be whole: nobody should be told to remove it.
+    """
+    whole = isinstance(error, (sqlite3.OperationalError, OSError))
+    return f"{error}." if whole else f"{error}. {way_on}"

@@ -22,14 +22,14 @@ from feature_repo.event_log import (
     Positions,
     TopicPartition,
 )
+from feature_repo.shop_file import with_way_on
 
 BUSY_SECONDS = 10.0
 # Appends by another process are noticed by looking; 25 ms keeps "within 50 ms" on a busy machine.
 LOOK_SECONDS = 0.025
 ROWS_PER_DELETE = 2_000
 WITHOUT_IT = (
-    "Where it is damaged, remove it, and `riverrun rebuild` goes on from the archive: what was not "
-    "archived is lost."
+    "Remove it, and `riverrun rebuild` goes on from the archive: what is not there is lost."
 )
 
 _SCHEMA = f"""
@@ -106,7 +106,8 @@ class SqliteLog:
             self._connection.execute("PRAGMA journal_mode = WAL").fetchall()
             self._connection.executescript(_SCHEMA)
         except (sqlite3.Error, OSError) as error:
-            raise EventLogError(f"log {path}: cannot be opened: {error}. {WITHOUT_IT}") from error
+            reason = with_way_on(error, WITHOUT_IT)
+            raise EventLogError(f"log {path}: cannot be opened: {reason}") from error
 
     def append(self, topic: str, messages: Sequence[Message]) -> None:
         """Append in order; on return every message is on disk, on an error none is."""

@@ -59,14 +59,14 @@ class Run:
 class RefreshRuns:
     """Implements the table in the SQLite file `runs.sqlite` of the folder of bundles.
 
-    Raises `ShopFileError` where that is damaged.
+    Raises `ShopFileError` where that is damaged, or cannot be written.
     """
 
     def __init__(self, bundles: Path) -> None:
         bundles.mkdir(parents=True, exist_ok=True)
         self._lock = bundles / "refresh.lock"
         self._file = bundles / "runs.sqlite"
-        with opening(self._file, WITHOUT_IT), self._connected() as connection:
+        with self._connected() as connection:
             connection.executescript(_SCHEMA)
 
     @contextmanager
@@ -173,7 +173,11 @@ class RefreshRuns:
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._file, timeout=30)) as connection, connection:
+        with (
+            opening(self._file, WITHOUT_IT),
+            closing(sqlite3.connect(self._file, timeout=30)) as connection,
+            connection,
+        ):
             yield connection
 
 
