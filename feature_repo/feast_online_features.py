@@ -4,6 +4,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from feature_repo.bulk_sql import WAL_PAGES
 from feature_repo.feast_records import VIEWS, Values, View, entity_key
 from feature_repo.online_features import FeatureRecord, RecordT
 from feature_repo.redis_online_store import TYPE as BULK_REDIS
+from feature_repo.shop_file import opening
 from feature_repo.sqlite_online_store import TYPE as BULK_SQLITE
 
 PROJECT = "riverrun"
@@ -26,6 +28,8 @@ KEYS_PER_READ = 500
 """SQLite takes a bounded number of arguments in one statement."""
 REDIS_SECONDS = 5.0
 """A Redis that has not answered for so long is an error."""
+WITHOUT_STORE = "Remove it, and `riverrun rebuild` makes it again from the archive."
+WITHOUT_REGISTRY = "Remove it, and the next start makes it again."
 
 
 class FeastOnlineFeatures:
@@ -39,6 +43,8 @@ class FeastOnlineFeatures:
         online_store: Feast's configuration of the online store.
         registry: Feast's registry file. The definitions are applied to it where it lacks them
             or they have changed.
+
+    Raises `ShopFileError` where the registry is damaged.
     """
 
     def __init__(self, online_store: Mapping[str, Any], registry: Path) -> None:
@@ -51,7 +57,8 @@ class FeastOnlineFeatures:
             offline_store={"type": "duckdb"},
             entity_key_serialization_version=3,
         )
-        self._views = {view.name: view for view in _apply(self._config)}
+        with opening(registry, WITHOUT_REGISTRY):
+            self._views = {view.name: view for view in _apply(self._config)}
         self._reader = get_provider(self._config)
         self._writer = get_provider(self._config)
         if self._config.online_store.type == BULK_SQLITE:
@@ -119,11 +126,11 @@ def sqlite_online_store(path: Path) -> dict[str, Any]:
     """Return Feast's configuration of an SQLite file, switched to write-ahead logging.
 
     The journal mode is a property of the file: with it readers do not wait for a writer.
+    Raises `ShopFileError` where the file is damaged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.close()
+    with opening(path, WITHOUT_STORE), closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
     return {"type": BULK_SQLITE, "path": str(path.absolute())}
 
 

@@ -25,6 +25,7 @@ from feast import FeatureStore, FileSource, RepoConfig
 
 from feature_repo import definitions
 from feature_repo.history import DEFAULT_MAX_LENGTH
+from feature_repo.shop_file import opening
 
 CUT_SCHEMA = pl.Schema({"user_id": pl.String(), "timestamp": pl.Datetime("us", "UTC")})
 HISTORY_SCHEMA = pl.Schema(
@@ -41,7 +42,10 @@ PAIRS_PER_JOIN = 50_000
 
 
 class OfflineFeatures:
-    """Feast's offline store over the Parquet files in `folder`: many readers, one writer."""
+    """Feast's offline store over the Parquet files in `folder`: many readers, one writer.
+
+    Raises `ShopFileError` where the registry there is damaged.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,8 +59,11 @@ class OfflineFeatures:
             online_store=None,
             entity_key_serialization_version=3,
         )
-        self._store = FeatureStore(config=config)
-        self._store.apply([definitions.user, _over(definitions.user_history, self._history_file)])
+        with opening(folder / "registry.db", "Remove it, and the next training makes it again."):
+            self._store = FeatureStore(config=config)
+            self._store.apply(
+                [definitions.user, _over(definitions.user_history, self._history_file)]
+            )
 
     def write_user_histories(
         self, events: pl.DataFrame, cuts: pl.DataFrame, max_length: int = DEFAULT_MAX_LENGTH

@@ -9,7 +9,7 @@ from feature_repo.online_features import OnlineFeatures
 def open_online_features(url: str, registry: Path) -> OnlineFeatures:
     """Open `sqlite:///FILE`, `redis://HOST:PORT/DB` or `memory://`.
 
-    Raises ValueError for any other scheme, or a Redis database that is no number.
+    Raises ValueError for any other scheme, or a Redis port or database that is no number.
     """
     parts = urlsplit(url)
     if parts.scheme == "memory":
@@ -32,5 +32,9 @@ def open_online_features(url: str, registry: Path) -> OnlineFeatures:
     database = parts.path.strip("/") or "0"
     if not database.isdigit():
         raise ValueError(f"`online_url` must end with a database number. Received: {url!r}.")
-    store = redis_online_store(parts.hostname or "127.0.0.1", parts.port or 6379, int(database))
+    try:
+        port = parts.port or 6379
+    except ValueError as error:
+        raise ValueError(f"`online_url`: {error}. Received: {url!r}.") from None
+    store = redis_online_store(parts.hostname or "127.0.0.1", port, int(database))
     return FeastOnlineFeatures(store, registry)

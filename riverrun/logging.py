@@ -4,22 +4,29 @@ import logging
 import sys
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
 
 def configure_logging() -> None:
-    """Write every log line to standard error, one event a line."""
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer()
+    """Write every log line to standard error, one event a line.
+
+    What variables hold is left out of tracebacks: it may be a password, or somebody's id.
+    """
+    without_locals = ExceptionDictTransformer(show_locals=False)
+    renderers: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if sys.stderr.isatty()
-        else structlog.processors.JSONRenderer()
+        else [
+            structlog.processors.ExceptionRenderer(without_locals),
+            structlog.processors.JSONRenderer(),
+        ]
     )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         # Standard error as it is when a line is written: whoever has put another in its place,

@@ -8,7 +8,7 @@ from datetime import timedelta
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from feature_repo.event_log import EventLog
+from feature_repo.event_log import EventLog, EventLogError
 from feature_repo.online_features import OnlineFeatures
 from feature_repo.open_online_features import open_online_features
 from riverrun.errors import UserError
@@ -53,7 +53,8 @@ class ServingParts:
 def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
     """Open log, online store and current bundle, and follow changes; `stack` closes them.
 
-    Raises `UserError` where there is no bundle, it must not be served, or a URL is none.
+    Raises `UserError` where there is no bundle, it must not be served, a URL is none, or the log
+    cannot be opened.
     """
     settings.home.mkdir(parents=True, exist_ok=True)
     optimise_little()
@@ -62,7 +63,7 @@ def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
         stack.callback(log.close)
         online = open_online_features(settings.online_store_url, settings.registry)
         stack.callback(online.close)
-    except ValueError as error:
+    except (ValueError, EventLogError) as error:
         raise UserError(str(error)) from error
     texts = TextEmbeddingCache(settings.text_embeddings)
     stack.callback(texts.close)

@@ -14,6 +14,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -153,12 +154,12 @@ class Settings(BaseSettings):
     @property
     def online_store_url(self) -> str:
         """Where the online features live."""
-        return self.online_url or f"sqlite:///{self.home.absolute() / 'online.sqlite'}"
+        return self.online_url or f"sqlite://{self.home.absolute() / 'online.sqlite'}"
 
     @property
     def event_log_url(self) -> str:
         """Where events and items are appended."""
-        return self.log_url or f"log:///{self.home.absolute() / 'log.sqlite'}"
+        return self.log_url or f"log://{self.home.absolute() / 'log.sqlite'}"
 
     @property
     def stream_state_url(self) -> str:
@@ -167,7 +168,7 @@ class Settings(BaseSettings):
             return self.state_url
         if self.online_url.startswith("redis:") and not self.event_log_url.startswith("log:"):
             return self.online_url
-        return f"sqlite:///{self.home.absolute() / 'checkpoint.sqlite'}"
+        return f"sqlite://{self.home.absolute() / 'checkpoint.sqlite'}"
 
 
 def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
@@ -197,11 +198,16 @@ def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
 
     _refuse_unknown_variables()
     try:
-        return _FileSettings(**{key: v for key, v in overrides.items() if v is not None})
+        loaded = _FileSettings(**{key: v for key, v in overrides.items() if v is not None})
     except ValidationError as error:
         raise UserError(_describe(error, toml_file)) from None
+    except SettingsError as error:  # It says which field; the reason is beneath it.
+        raise UserError(f"environment variables {PREFIX}*: {error}: {error.__cause__}.") from None
     except ValueError as error:  # tomllib.TOMLDecodeError is one
         raise UserError(f"settings file {toml_file}: {error}.") from None
+    if loaded.home.exists() and not loaded.home.is_dir():
+        raise UserError(f"settings: home: must be a folder. Received: {str(loaded.home)!r}.")
+    return loaded
 
 
 def with_warm_start(settings: Settings, **changes: Any) -> Settings:

@@ -9,20 +9,28 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.shop_file import opening
+
 _READ_BATCH = 500
+WITHOUT_IT = "Remove it, and the texts are embedded again when they are needed."
 
 
 class TextEmbeddingCache:
     """A SQLite file, or memory where `path` is None. Safe for many threads.
 
     Losing it costs time, never truth: so it is not flushed on every write.
+    Raises `ShopFileError` where the file is damaged.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path or ":memory:", check_same_thread=False)
         self._lock = threading.Lock()
+        with opening(path or Path(":memory:"), WITHOUT_IT):
+            self._connection = sqlite3.connect(path or ":memory:", check_same_thread=False)
+            self._prepare()
+
+    def _prepare(self) -> None:
         with self._lock, self._connection:
             self._connection.execute("PRAGMA busy_timeout = 10000")
             self._connection.execute("PRAGMA journal_mode = WAL")

@@ -86,3 +86,20 @@ def require_whole(state: OpenState, archive: Archive) -> None:
             f"the state is empty, but {archive.root} holds what the log has brought: "
             "`riverrun rebuild` makes the state again from it."
         )
+
+
+def require_told(state: OpenState, online: OnlineFeatures) -> None:
+    """Raise `StateLost` where the online store knows none of the state's users: it was emptied.
+
+    What is still to be pushed comes to the store by itself, so nothing is said then.
+    """
+    histories = next(state.all_histories(), [])
+    user_ids = [history.user_id for history in histories if history.events]
+    # Asked after the histories were read: where nothing is left, all of them have been pushed.
+    if not user_ids or state.count_unpushed():
+        return
+    if not any(online.get(UserHistory, user_ids)):
+        raise StateLost(
+            "the online store is empty, but the stream's state holds histories: `riverrun rebuild` "
+            "fills it again."
+        )

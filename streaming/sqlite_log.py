@@ -22,11 +22,15 @@ from feature_repo.event_log import (
     Positions,
     TopicPartition,
 )
+from feature_repo.shop_file import with_way_on
 
 BUSY_SECONDS = 10.0
 # Appends by another process are noticed by looking; 25 ms keeps "within 50 ms" on a busy machine.
 LOOK_SECONDS = 0.025
 ROWS_PER_DELETE = 2_000
+WITHOUT_IT = (
+    "Remove it, and `riverrun rebuild` goes on from the archive: what is not there is lost."
+)
 
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS records (
@@ -102,7 +106,8 @@ class SqliteLog:
             self._connection.execute("PRAGMA journal_mode = WAL").fetchall()
             self._connection.executescript(_SCHEMA)
         except (sqlite3.Error, OSError) as error:
-            raise EventLogError(f"log {path}: cannot be opened: {error}.") from error
+            reason = with_way_on(error, WITHOUT_IT)
+            raise EventLogError(f"log {path}: cannot be opened: {reason}") from error
 
     def append(self, topic: str, messages: Sequence[Message]) -> None:
         """Append in order; on return every message is on disk, on an error none is."""
@@ -311,7 +316,8 @@ class SqliteConsumer:
             if offset > end:
                 raise LostPositionError(
                     f"log {self._log._path}: ends at {end}, before position {offset} of "
-                    f"`{topic}`. Was the file removed or restored?"
+                    f"`{topic}`. Was the file removed or restored? `riverrun rebuild` goes on "
+                    "from the archive."
                 )
         return {topic: offset for (topic, _), offset in positions.items() if topic in topics}
 

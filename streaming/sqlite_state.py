@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from feature_repo.bulk_sql import WAL_PAGES, execute_rows
 from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
+from feature_repo.shop_file import with_way_on
 from streaming.additive import ADDITIVE, CO_VISITATION, STATISTICS, AdditiveKind
 from streaming.erasures import Moments
 from streaming.processor import Updates
@@ -37,6 +38,7 @@ from streaming.stream_state import (
 
 FORMAT = 2
 BUSY_SECONDS = 10.0
+WITHOUT_IT = "Remove it, and `riverrun rebuild` makes it from the archive."
 _KEYS_PER_QUERY = 500
 S = TypeVar("S")
 
@@ -117,15 +119,13 @@ class SqliteState:
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
             if version not in (0, FORMAT):
-                raise StateError(
-                    f"state {path}: format {version} is not {FORMAT}. "
-                    "Remove the file, and `riverrun rebuild` makes it from the archive."
-                )
+                raise StateError(f"state {path}: format {version} is not {FORMAT}. {WITHOUT_IT}")
             self._connection.executescript(_SCHEMA)
             self._connection.execute(f"PRAGMA user_version = {FORMAT}")
             self._push_again_after_reboot(_BOOT_ID.read_text().strip() if _BOOT_ID.exists() else "")
         except (sqlite3.Error, OSError) as error:
-            raise StateError(f"state {path}: cannot be opened: {error}.") from error
+            reason = with_way_on(error, WITHOUT_IT)
+            raise StateError(f"state {path}: cannot be opened: {reason}") from error
 
     def load(self, partition: int, user_ids: Collection[str], item_ids: Collection[str]) -> Slice:
         """Return the partition's part of the state of these users and items."""

@@ -82,10 +82,10 @@ def read_material(
     """
     if not items:
         raise ValueError("the catalogue is empty: import items first.")
-    tower = load_text_tower(settings.text)
-    texts = [item.text for item in items]
-    embeddings = catalogue_text_embeddings(tower, texts, settings.text, text_cache, on_texts)
     interactions = Interactions.from_frame(events, items)
     if len(interactions.item) == 0:
         raise ValueError("no event is on an item of the catalogue: import events first.")
+    tower = load_text_tower(settings.text)
+    texts = [item.text for item in items]
+    embeddings = catalogue_text_embeddings(tower, texts, settings.text, text_cache, on_texts)
     return Material(events, items, interactions, settings, tower, embeddings, features)

@@ -9,9 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from feature_repo.shop_file import opening
 from trainer.exclusive_lock import LockHeldError, exclusive
 
 Status = Literal["running", "published", "refused", "failed"]
+
+WITHOUT_IT = "Remove it: the bundles stay, but which served before and what refreshes did is lost."
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -54,7 +57,10 @@ class Run:
 
 
 class RefreshRuns:
-    """Implements the table in the SQLite file `runs.sqlite` of the folder of bundles."""
+    """Implements the table in the SQLite file `runs.sqlite` of the folder of bundles.
+
+    Raises `ShopFileError` where that is damaged, or cannot be written.
+    """
 
     def __init__(self, bundles: Path) -> None:
         bundles.mkdir(parents=True, exist_ok=True)
@@ -167,7 +173,11 @@ class RefreshRuns:
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._file, timeout=30)) as connection, connection:
+        with (
+            opening(self._file, WITHOUT_IT),
+            closing(sqlite3.connect(self._file, timeout=30)) as connection,
+            connection,
+        ):
             yield connection
 
 

@@ -2,11 +2,13 @@
 
 import sys
 import warnings
+from errno import EACCES, EDQUOT, EEXIST, EISDIR, ENOSPC, ENOTDIR, EPERM, EROFS
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
+from feature_repo.shop_file import ShopFileError
 from riverrun import __version__
 from riverrun.cli import (
     bench,
@@ -32,6 +34,9 @@ from riverrun.cli import (
 from riverrun.cli.console import err
 from riverrun.errors import UserError
 from riverrun.logging import configure_logging
+
+OF_THE_PLACE = {EACCES, EPERM, EROFS, ENOSPC, EDQUOT, EEXIST, ENOTDIR, EISDIR}
+"""Failures of files that are the place's, not the program's: others may be a bug of Riverrun."""
 
 app = typer.Typer(
     name="riverrun",
@@ -92,7 +97,16 @@ def main() -> None:
     configure_logging()
     try:
         app()
-    except UserError as error:
-        # The message quotes what a person has typed, brackets included.
-        err.print(f"[bold red]riverrun:[/] {escape(str(error))}")
-        sys.exit(2)
+    except (UserError, ShopFileError) as error:
+        _refuse(str(error))
+    except OSError as error:
+        if error.errno not in OF_THE_PLACE or error.filename is None:
+            raise
+        _refuse(f"{error.filename}: {error.strerror}.")
+
+
+def _refuse(reason: str) -> None:
+    # The reason quotes what a person has typed, brackets included. A line that is broken where the
+    # terminal ends could neither be searched for nor copied.
+    err.print(f"[bold red]riverrun:[/] {escape(reason)}", soft_wrap=True)
+    sys.exit(2)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from riverrun.cli.console import err, next_command, out
@@ -33,10 +34,12 @@ def models(
     """List the published models, the newest first: what they learned from, and how they do."""
     if context.invoked_subcommand is not None:
         return
+    from serving.bundle import BundleError
     from trainer.bundle_versions import bundle_versions
 
     bundles = _bundles(settings_file, home)
-    versions = bundle_versions(bundles)
+    with _refusals():
+        versions = bundle_versions(bundles)
     if not versions:
         raise UserError(f"{bundles} holds no bundle. To make one: riverrun train")
     table = Table(box=None, pad_edge=False)
@@ -47,10 +50,14 @@ def models(
     # A version that is cut off where the terminal is narrow could not be copied.
     Console(highlight=False, width=max(out.width, TABLE_WIDTH)).print(table)
     for each in versions:
-        if each.note:
-            out.print(f"{each.version}: {each.note}")
-        if each.status == "serving" and (fusion := _fusion(bundles, each)):
-            out.print(f"{each.version}: the fusion weighs {fusion}", soft_wrap=True)
+        note = each.note
+        try:
+            if each.status == "serving" and (fusion := _fusion(bundles, each)):
+                note = f"the fusion weighs {fusion}"
+        except BundleError as error:  # The list is still worth having, above all now.
+            note = str(error)
+        if note:
+            out.print(f"{each.version}: {escape(note)}", soft_wrap=True)
     next_command("riverrun models rollback", "serves again what served before")
 
 
@@ -114,7 +121,8 @@ def export(
     from trainer.model_export import custom_ops_of, export_model
 
     settings = load_settings(settings_file, home=home)
-    version = version or current_version(settings.bundles)
+    with _refusals():
+        version = version or current_version(settings.bundles)
     if version is None:
         raise UserError(f"{settings.bundles} holds no bundle. To make one: riverrun train")
     try:
@@ -133,13 +141,17 @@ def export(
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """Tell a person why a version cannot be promoted or deleted."""
+    """Tell a person why versions cannot be listed, or one of them be promoted or deleted."""
+    from serving.bundle import BundleError
     from trainer.bundle_versions import VersionError
 
     try:
         yield
     except VersionError as error:
         raise UserError(str(error)) from error
+    except BundleError as error:  # What says which one serves is damaged.
+        hint = "To say which one serves: riverrun models promote VERSION"
+        raise UserError(f"{error} {hint}") from error
 
 
 def _bundles(settings_file: Path | None, home: Path | None) -> Path:
@@ -147,16 +159,15 @@ def _bundles(settings_file: Path | None, home: Path | None) -> Path:
 
 
 def _fusion(bundles: Path, each: "BundleVersion") -> str:
-    """Return what was calibrated for lists that no ranker orders; "" where nothing was."""
-    from serving.bundle import BundleError
+    """Return what was calibrated for lists that no ranker orders; "" where nothing was.
+
+    Raises `BundleError` where the bundle's file is damaged.
+    """
     from serving.ranking.bundle_files import read_fusion
 
     if each.manifest is None:
         return ""
-    try:
-        fusion = read_fusion(bundles / each.version, each.manifest)
-    except BundleError as error:
-        raise UserError(str(error)) from error
+    fusion = read_fusion(bundles / each.version, each.manifest)
     if fusion is None:
         return ""
     shares = {"two_tower": 1 - sum(fusion.weights.values()), **fusion.weights}

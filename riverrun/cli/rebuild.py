@@ -31,7 +31,7 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
     try:
         log = open_event_log(settings.event_log_url, settings.streaming.kafka)
         online = open_online_features(settings.online_store_url, settings.registry)
-    except ValueError as error:
+    except (ValueError, EventLogError) as error:
         raise UserError(str(error)) from error
     with (
         closing(log),

@@ -63,8 +63,10 @@ def sample(
         )
     except ValidationError as error:
         first = error.errors()[0]
-        name = "--" + str(first["loc"][0])
-        raise UserError(f"{name}: {first['msg']}. Received: {first['input']}.") from None
+        reason = first["msg"].removeprefix("Value error, ")
+        if "Received: " not in reason:
+            reason = f"{reason}. Received: {first['input']}."
+        raise UserError(f"--{first['loc'][0]}: {reason}") from None
     started = perf_counter()
     totals = {"items": items, "users": users, "events": events}
     try:

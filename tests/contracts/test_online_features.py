@@ -219,6 +219,7 @@ def test_two_open_stores_see_each_others_records(open_store: Open, scheme: str) 
     [
         ("mysql://host/db", "`online_url` must start with"),
         ("redis://host:6379/first", "`online_url` must end with a database number"),
+        ("redis://host:port/0", "`online_url`: Port could not be cast .* Received: 'redis://host"),
     ],
 )
 def test_an_unusable_url_is_refused(url: str, message: str, tmp_path: Path) -> None:

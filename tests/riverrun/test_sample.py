@@ -13,8 +13,11 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from feature_repo.schema import Event, Item, User
+from riverrun.cli.main import app
+from riverrun.errors import UserError
 from riverrun.sample import SampleSettings, iter_events, iter_items, make_catalogue, write_sample
 
 END = datetime(2026, 3, 1, tzinfo=UTC)
@@ -166,3 +169,23 @@ def test_tastes_can_be_learned(events: pl.DataFrame, items: dict[str, Item]) -> 
     by_neighbours = hits(train @ similarity)
     assert by_neighbours > 1.15 * by_popularity
     assert hits(category * style * popularity**0.7) > 1.1 * by_neighbours
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("--items", "5", "Input should be greater than or equal to 100. Received: 5."),
+        (
+            "--end",
+            "0001-01-01",
+            "must lie between 1990-01-01 and 2100-01-01. Received: 0001-01-01T00:00:00+00:00.",
+        ),
+    ],
+)
+def test_an_option_out_of_bounds_is_told_once(
+    option: str, value: str, reason: str, tmp_path: Path
+) -> None:
+    command = ["sample", "--out", str(tmp_path / "shop"), option, value]
+    refused = CliRunner().invoke(app, command).exception
+    assert isinstance(refused, UserError)
+    assert str(refused) == f"{option}: {reason}"

@@ -17,3 +17,9 @@ def test_the_settings_file_is_told_which_rule_is_wrong(tmp_path: Path) -> None:
         f"settings ({file}): serving.rules.0.pin.filter: `filter` must be true or false, and is "
         "Float64. Received: 'price'."
     )
+
+
+def test_a_variable_that_is_no_json_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RIVERRUN_TRAINING", "fast")
+    with pytest.raises(UserError, match=r"^environment variables RIVERRUN_\*: .*\"training\""):
+        load_settings()

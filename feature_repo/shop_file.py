@@ -1,0 +1,34 @@
+"""Files of a shop that SQLite or Feast keep: what is said of one that cannot be opened."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+
+class ShopFileError(Exception):
+    """A file of the shop's folder cannot be used. The message names it, and the way on."""
+
+
+@contextmanager
+def opening(path: Path, way_on: str) -> Iterator[None]:
+    """Open the shop's file `path`; `way_on` is a sentence that says what to do without it.
+
+    Raises `ShopFileError` where it cannot be opened, or is damaged.
+    """
+    try:
+        yield
+    except (sqlite3.Error, DecodeError) as error:
+        reason = f"{path}: cannot be used: {with_way_on(error, way_on)}"
+        raise ShopFileError(reason) from error
+
+
+def with_way_on(error: Exception, way_on: str) -> str:
+    """Return what is wrong with a file and, where it is damaged, what to do without it.
+
+    One that cannot be read or written now may be whole: nobody should be told to remove it.
+    """
+    whole = isinstance(error, (sqlite3.OperationalError, OSError))
+    return f"{error}." if whole else f"{error}. {way_on}"

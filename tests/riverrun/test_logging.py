@@ -1,0 +1,54 @@
+"""What is logged of an exception."""
+
+import io
+from collections.abc import Iterator
+
+import orjson
+import pytest
+import structlog
+
+from riverrun.logging import configure_logging
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def logged(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return what is written of an exception in a function that knows a password."""
+    monkeypatch.setattr("sys.stderr", stream)
+
+    def connect(password: str) -> None:
+        raise ConnectionError(f"refused after {len(password)} letters")
+
+    configure_logging()
+    try:
+        connect("to" + "psecret")
+    except ConnectionError:
+        structlog.get_logger("test").exception("no_connection", partition=3)
+    return stream.getvalue()
+
+
+def test_a_traceback_is_logged_without_what_variables_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = logged(io.StringIO(), monkeypatch)
+    assert "topsecret" not in line
+    event = orjson.loads(line)
+    assert (event["event"], event["partition"]) == ("no_connection", 3)
+    [failure] = event["exception"]
+    assert failure["exc_value"] == "refused after 9 letters"
+    assert failure["frames"][-1]["name"] == "connect"
+
+
+def test_a_terminal_shows_a_traceback_as_python_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = logged(Terminal(), monkeypatch)
+    assert "topsecret" not in text
+    assert "Traceback (most recent call last):" in text
+    assert text.rstrip().endswith("ConnectionError: refused after 9 letters")
