@@ -1,12 +1,12 @@
 """Looks for drift now and then, and begins a refresh where the settings ask for one."""
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
 
+from feature_repo.shop_file import ShopFileError
 from riverrun.scheduling import riverrun_command, run_politely
 from riverrun.settings import Settings
 from serving.background import BackgroundThread
@@ -62,5 +62,5 @@ class DriftWatcher(BackgroundThread):
         while not self._stop.wait(self._settings.check_hours * 3600):
             try:
                 self.check()
-            except (OSError, sqlite3.Error) as error:  # The table of runs may be locked.
+            except (OSError, ShopFileError) as error:  # The table of runs may be locked.
                 self._logger.error("drift_not_measured", reason=str(error))

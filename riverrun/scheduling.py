@@ -1,7 +1,6 @@
 """Runs `riverrun refresh` on a schedule, in a process of its own."""
 
 import os
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ from pathlib import Path
 import structlog
 from croniter import croniter
 
+from feature_repo.shop_file import ShopFileError
 from riverrun.settings import Settings
 from serving.background import BackgroundThread
 from trainer.refresh_runs import RefreshRuns
@@ -109,5 +109,5 @@ class RefreshScheduler(BackgroundThread):
         while not self._stop.wait(LOOK_SECONDS):
             try:
                 self.run_if_due()
-            except (OSError, sqlite3.Error) as error:  # The table of runs may be locked.
+            except (OSError, ShopFileError) as error:  # The table of runs may be locked.
                 self._logger.error("refresh_not_started", reason=str(error))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from feature_repo.shop_file import opening
 from riverrun.errors import UserError
 from riverrun.scheduling import RefreshScheduler
 from riverrun.settings import load_settings
@@ -94,7 +95,9 @@ def test_a_table_of_runs_that_is_locked_for_a_while_ends_no_schedule(
     def begun_since(due: datetime) -> bool:
         asked.append(due)
         if len(asked) == 1:
-            raise sqlite3.OperationalError("database is locked")
+            # As the table itself does it.
+            with opening(tmp_path / "runs.sqlite", ""):
+                raise sqlite3.OperationalError("database is locked")
         return False
 
     code = f"import pathlib; pathlib.Path({str(ran)!r}).touch()"
