@@ -80,7 +80,8 @@ class BestEpoch:
 
     def __init__(self, folder: Path | None, split: Split) -> None:
         self._folder = folder
-        self._split = _digest(split)
+        # In memory there is none of another split.
+        self._split = "" if folder is None else _digest(split)
         self._best: _Epoch | None = None
         self._embeddings: dict[str, Embeddings] = {}
         best = self.read()
