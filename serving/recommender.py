@@ -77,10 +77,13 @@ class Recommender:
         # on many numbers lets go of Python's lock, and waits until it has it back.
         self._computing = threading.Lock()
         self._explainer = Explainer(self._stage, catalogue)
-        popular, rest = PopularSource(trending, self._settings), CatalogueSource()
-        # Whatever trends is popular too: it is asked where it is asked alone.
-        self._fallback: tuple[CandidateSource, ...] = (popular, trending, self._new_arrivals, rest)
-        self._behind_trends: tuple[CandidateSource, ...] = (trending, self._new_arrivals, rest)
+        # Whatever trends is popular too: behind it, what trends is found where it is asked alone.
+        self._fallback: tuple[CandidateSource, ...] = (
+            PopularSource(trending, self._settings),
+            trending,
+            self._new_arrivals,
+            CatalogueSource(),
+        )
 
     def recommend(self, request: RecommendRequest) -> Recommendation:
         """Return the best items for a user or a session; an unknown user gets what is popular.
@@ -160,7 +163,7 @@ class Recommender:
             self._trending_reranker,
             context,
             RecommendRequest(request.request_id, limit=request.limit, offset=request.offset),
-            rank=partial(self._filled, empty, by=self._behind_trends),
+            rank=partial(self._filled, empty, by=self._fallback[1:]),
             to_logarithms=np.log1p,
             score_of=partial(self._trending.score_of, at=at),
         )

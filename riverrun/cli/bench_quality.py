@@ -17,6 +17,7 @@ from rich.table import Table
 from riverrun.bench.machine import describe_machine
 from riverrun.cli.console import err, out
 from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.cli.preset_data import check_output
 from riverrun.errors import UserError
 from riverrun.settings import Settings, load_settings
 
@@ -90,8 +91,7 @@ def quality(
     """
     if dataset not in PRESETS:
         raise UserError(f"--dataset {dataset!r} is unknown. Known: {', '.join(PRESETS)}.")
-    if json is not None and (json.is_dir() or not json.absolute().parent.is_dir()):
-        raise UserError(f"--json {json}: must be a file in a folder that exists.")
+    check_output("--json", json)
     if ablation and baselines_only:
         raise UserError("--ablation is of Riverrun's own list: leave out --baselines-only.")
     if find_spec("implicit") is None:

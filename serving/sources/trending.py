@@ -23,6 +23,7 @@ HEAD = 2_000
 
 WINDOW_MICROSECONDS = {"hour": 3_600e6, "day": 86_400e6, "week": 604_800e6}
 _WINDOWS = np.array(list(WINDOW_MICROSECONDS.values()))
+_PLACES = {window: place for place, window in enumerate(WINDOW_MICROSECONDS)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +60,7 @@ class Span:
     @property
     def _places(self) -> tuple[int, int]:
         """Of the window, and of the next longer one, which says what is usual."""
-        place = list(WINDOW_MICROSECONDS).index(self.window)
+        place = _PLACES[self.window]
         # The last window has no longer one: what is usual over a week nobody has counted.
         return place, min(place + 1, len(_WINDOWS) - 1)
 
