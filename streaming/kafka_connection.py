@@ -2,7 +2,7 @@
 
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, OffsetOutOfRangeError
+from kafka.net.compat import KafkaNetClient
 from pydantic import SecretStr
 
 from feature_repo.event_log import EventLogError, LostPositionError
@@ -59,6 +60,26 @@ class KafkaConnection:
             **{name: value for name, value in options.items() if value is not None},
         }
 
+    def client(self, kind: Callable[..., Any], **options: Any) -> Any:
+        """Make a client of kafka-python, of `kind`.
+
+        One that finds no broker raises while it is made, when nobody can close it any more: its
+        thread would look for brokers for ever. It is ended here.
+        """
+        networks: list[Any] = []
+
+        def network(**config: Any) -> Any:
+            networks.append(KafkaNetClient(**config))
+            return networks[-1]
+
+        try:
+            return kind(**self.client_options(), kafka_client=network, **options)
+        except BaseException:
+            for each in networks:
+                each.close()
+                each._net.stop()
+            raise
+
     @property
     def largest_request(self) -> int:
         """The bytes of the largest message that is ever appended: a dead letter."""
@@ -98,7 +119,7 @@ class KafkaConnection:
         with self.reporting(what):
             self.reach()
             milliseconds = int(self.settings.timeout_seconds * 1_000)
-            client = KafkaAdminClient(**self.client_options(), request_timeout_ms=milliseconds)
+            client = self.client(KafkaAdminClient, request_timeout_ms=milliseconds)
             try:
                 yield client
             finally:

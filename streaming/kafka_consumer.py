@@ -149,8 +149,8 @@ class KafkaLogConsumer:
                 "heartbeat_interval_ms": int(settings.session_timeout_seconds * 1_000 / 3),
                 "max_poll_interval_ms": int(settings.max_poll_seconds * 1_000),
             }
-        consumer = KafkaConsumer(
-            **self._connection.client_options(),
+        consumer = self._connection.client(
+            KafkaConsumer,
             **options,
             metrics_enabled=False,
             enable_auto_commit=False,

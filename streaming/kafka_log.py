@@ -99,16 +99,14 @@ class KafkaLog:
         if self._watcher is not None:
             self._watcher.close()
         if self._producer is not None:
-            self._producer.close(self._connection.settings.timeout_seconds)
+            _end(self._producer, self._connection.settings.timeout_seconds)
 
     @contextmanager
     def _watched(self) -> Iterator[Any]:
         """Give a consumer that reads nothing, to one thread at a time."""
         with self._connection.reporting("cannot be read"), self._watching:
             if self._watcher is None:
-                self._watcher = KafkaConsumer(
-                    **self._connection.client_options(), metrics_enabled=False
-                )
+                self._watcher = self._connection.client(KafkaConsumer, metrics_enabled=False)
             yield self._watcher
 
     def _places(self, watcher: Any, topics: Sequence[str]) -> dict[Place, TopicPartition]:
@@ -128,7 +126,7 @@ class KafkaLog:
         with self._lock:
             if self._producer is producer:
                 self._producer = None
-        producer.close(0)
+        _end(producer, 0.0)
 
     def _forget(self, consumer: KafkaLogConsumer) -> None:
         with self._lock:
@@ -143,8 +141,8 @@ class KafkaLog:
                 raise EventLogError(f"{self._connection}: is closed.")
             if self._producer is None:
                 milliseconds = int(self._connection.settings.timeout_seconds * 1_000)
-                self._producer = KafkaProducer(
-                    **self._connection.client_options(),
+                self._producer = self._connection.client(
+                    KafkaProducer,
                     metrics_enabled=False,
                     acks="all",
                     enable_idempotence=True,
@@ -155,6 +153,14 @@ class KafkaLog:
                     allow_auto_create_topics=False,
                 )
             return self._producer
+
+
+def _end(producer: Any, seconds: float) -> None:
+    try:
+        producer.close(seconds)
+    except KafkaTimeoutError:
+        # While something is unsent, kafka-python waits and then leaves its thread running.
+        producer._sender.force_close()
 
 
 def _encoded(message: Message) -> tuple[bytes | None, bytes | None]:

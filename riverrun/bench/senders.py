@@ -70,7 +70,7 @@ class KafkaSender:
 
         self._events = connection.topic("events")
         self._items = connection.topic("items")
-        self._producer = KafkaProducer(**connection.client_options(), acks="all")
+        self._producer = connection.client(KafkaProducer, acks="all")
 
     def __enter__(self) -> Self:
         return self

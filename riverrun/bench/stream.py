@@ -62,7 +62,7 @@ def measure_stream(
 
 
 def _produce(shop: KafkaShop, topic: str, records: Sequence[tuple[bytes, bytes]]) -> float:
-    producer = KafkaProducer(**shop.connection.client_options(), acks="all")
+    producer = shop.connection.client(KafkaProducer, acks="all")
     start = time.perf_counter()
     for key, value in records:
         producer.send(topic, key=key, value=value)
@@ -109,13 +109,13 @@ def _watch(worker: RunningWorker, events: int) -> tuple[float, float]:
 
 
 def _consume(shop: KafkaShop, topic: str, events: int) -> float:
-    consumer = KafkaConsumer(
-        topic,
-        **shop.connection.client_options(),
+    consumer = shop.connection.client(
+        KafkaConsumer,
         group_id=f"bench-{uuid4().hex}",
         auto_offset_reset="earliest",
         enable_auto_commit=False,
     )
+    consumer.subscribe([topic])
     read, start, deadline = 0, 0.0, time.monotonic() + WAIT_SECONDS
     while read < events and time.monotonic() < deadline:
         polled = consumer.poll(timeout_ms=1_000, max_records=500)

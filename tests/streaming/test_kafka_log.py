@@ -1,8 +1,10 @@
 """What is Kafka's own: foreign producers, brokers that go and come back, topics, positions."""
 
 import gc
+import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -187,6 +189,55 @@ def test_a_log_can_be_opened_before_its_broker(server: KafkaServer) -> None:
     assert [record.value for record in drain(consumer, 1)] == [b"2"]
     log.close()
     gc.collect()
+
+
+def test_a_broker_that_answers_nothing_leaves_no_thread_behind() -> None:
+    """It is tried again for as long as it is away: what every try leaves would add up."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        log = KafkaLog(KafkaConnection((address,), settings=KafkaSettings(timeout_seconds=1.0)))
+        consumer = log.consumer("g", [EVENTS])
+        asks: list[Callable[[], object]] = [
+            lambda: log.append(EVENTS, [Message("a", b"1")]),
+            lambda: log.ends([EVENTS]),
+            lambda: log.unread("g", [EVENTS]),
+            lambda: consumer.poll(10, 0.0),
+        ]
+        for ask in asks:
+            with pytest.raises(EventLogError, match="bootstrap"):
+                ask()
+            assert not kafka_threads()
+        log.close()
+
+
+def test_a_log_that_is_closed_while_it_appends_leaves_no_thread_behind(
+    server: KafkaServer,
+) -> None:
+    log = KafkaLog(fresh_topics(server.address, timeout_seconds=2.0))
+    log.append(EVENTS, [Message("a", b"before")])
+    assert kafka_threads()
+    server.freeze()
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            appending = pool.submit(log.append, EVENTS, [Message("a", b"lost?")] * 6)
+            time.sleep(0.2)
+            log.close()
+            assert isinstance(appending.exception(), EventLogError)
+    finally:
+        server.thaw()
+    deadline = time.monotonic() + 10.0
+    while kafka_threads():
+        assert time.monotonic() < deadline, kafka_threads()
+        time.sleep(0.05)
+
+
+def kafka_threads() -> list[str]:
+    """Name the running threads of kafka-python."""
+    return [
+        thread.name
+        for thread in threading.enumerate()
+        if type(thread).__module__.startswith("kafka") or thread.name.startswith("kafka")
+    ]
 
 
 def polled(consumer: KafkaLogConsumer) -> list[LogRecord]:

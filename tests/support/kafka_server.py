@@ -154,7 +154,9 @@ def _answers(address: str) -> bool:
     try:
         # kafka-python leaks a socket for every connection that is refused.
         socket.create_connection((host, int(port)), timeout=1.0).close()
-        KafkaAdminClient(bootstrap_servers=address, bootstrap_timeout_ms=2_000).close()
+        settings = KafkaSettings(timeout_seconds=2.0)
+        # A client of its own making would go on looking for the broker from a thread of its own.
+        KafkaConnection((address,), settings=settings).client(KafkaAdminClient).close()
     except (KafkaError, OSError):
         return False
     return True
