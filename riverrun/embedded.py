@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
+from riverrun.follower import only_follower
 from riverrun.server import open_grpc, open_serving, services_of
 from riverrun.settings import Settings
 from riverrun.stream_parts import StreamParts, open_stream
@@ -35,9 +36,11 @@ def embedded_shop(
     Parts close in the reverse order of their start, so that the log outlives its readers.
 
     Raises:
-        UserError: there is no bundle yet, it must not be served, or the state is lost.
+        UserError: there is no bundle yet, it must not be served, the state is lost, or another
+            process follows the log.
     """
     with ExitStack() as stack:
+        stack.enter_context(only_follower(settings))
         serving = open_serving(settings, stack)
         registry = CollectorRegistry()
         applied = AppliedNotifier()

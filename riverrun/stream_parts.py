@@ -18,7 +18,7 @@ from streaming.archiver import Archiver
 from streaming.lag_monitor import LagMonitor
 from streaming.materialise import Progress, materialise
 from streaming.metrics import StreamMetrics
-from streaming.rebuild import require_told, require_whole
+from streaming.rebuild import require_log, require_told, require_whole
 from streaming.retention import housekeep
 from streaming.standby_archiver import StandbyArchiver
 from streaming.stream_state import StateError
@@ -77,6 +77,7 @@ def open_stream(
     archive = Archive(settings.archive)
     try:
         require_whole(state, archive)
+        require_log(state, serving.log)
         require_told(state, serving.online)
         materialise(
             archive,

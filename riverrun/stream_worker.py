@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from riverrun.follower import only_follower
 from riverrun.server import ServingParts, open_serving
 from riverrun.settings import Settings
 from riverrun.stream_parts import StreamParts, open_stream
@@ -35,11 +36,13 @@ def stream_worker(
     embedded from the candidate embeddings of its items.
 
     Raises:
-        UserError: there is no bundle yet, it must not be served, or the state is lost.
+        UserError: there is no bundle yet, it must not be served, the state is lost, or another
+            process follows an embedded log.
     """
     # Nobody searches here: an approximate index would be built for nothing.
     exact = settings.serving.model_copy(update={"exact_below": sys.maxsize})
     with ExitStack() as stack:
+        stack.enter_context(only_follower(settings))
         serving = open_serving(settings.model_copy(update={"serving": exact}), stack)
         stream = open_stream(settings, serving, stack, metrics, progress=progress)
         try:

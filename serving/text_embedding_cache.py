@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from feature_repo.shop_file import opening
 
@@ -18,7 +19,8 @@ WITHOUT_IT = "Remove it, and the texts are embedded again when they are needed."
 class TextEmbeddingCache:
     """A SQLite file, or memory where `path` is None. Safe for many threads.
 
-    Losing it costs time, never truth: so it is not flushed on every write.
+    Losing it costs time, never truth: so it is not flushed on every write, and a disk that is full
+    is a warning, not an error.
     Raises `ShopFileError` where the file is damaged.
     """
 
@@ -26,6 +28,7 @@ class TextEmbeddingCache:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
+        self._logger = structlog.get_logger(__name__)
         with opening(path or Path(":memory:"), WITHOUT_IT):
             self._connection = sqlite3.connect(path or ":memory:", check_same_thread=False)
             self._prepare()
@@ -60,15 +63,18 @@ class TextEmbeddingCache:
         ]
 
     def put(self, model: str, texts: Sequence[str], embeddings: npt.NDArray[np.float32]) -> None:
-        """Keep embeddings float32 [len(texts), text_dimension]."""
+        """Keep embeddings float32 [len(texts), text_dimension], where there is room for them."""
         rows = [
             (_key(model, text), embedding.astype("<f4").tobytes())
             for text, embedding in zip(texts, embeddings, strict=True)
         ]
-        with self._lock, self._connection:
-            self._connection.executemany(
-                "INSERT OR REPLACE INTO text_embeddings VALUES (?, ?)", rows
-            )
+        try:
+            with self._lock, self._connection:
+                self._connection.executemany(
+                    "INSERT OR REPLACE INTO text_embeddings VALUES (?, ?)", rows
+                )
+        except sqlite3.OperationalError as error:
+            self._logger.warning("text_embeddings_not_kept", texts=len(rows), reason=str(error))
 
     def close(self) -> None:
         """Close the file."""

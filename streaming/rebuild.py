@@ -3,7 +3,7 @@
 from typing import Any
 
 from feature_repo.archive import Archive
-from feature_repo.event_log import GroupedLog
+from feature_repo.event_log import EventLog, GroupedLog
 from feature_repo.history import DEFAULT_MAX_LENGTH, UserHistory
 from feature_repo.online_features import OnlineFeatures
 from streaming.archiver import LIVE, TOPICS
@@ -86,6 +86,19 @@ def require_whole(state: OpenState, archive: Archive) -> None:
             f"the state is empty, but {archive.root} holds what the log has brought: "
             "`riverrun rebuild` makes the state again from it."
         )
+
+
+def require_log(state: OpenState, log: EventLog) -> None:
+    """Raise `LostPositionError` where the embedded log ends before a position of the state.
+
+    It was removed or restored, and what is appended to it now would never be read. Of a Kafka the
+    first poll says it.
+    """
+    consumer = log.consumer(None, TOPICS)
+    try:
+        consumer.seek(positions_of(state))
+    finally:
+        consumer.close()
 
 
 def require_told(state: OpenState, online: OnlineFeatures) -> None:

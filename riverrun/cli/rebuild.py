@@ -18,6 +18,7 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
     from feature_repo.archive import Archive
     from feature_repo.event_log import EventLogError
     from feature_repo.open_online_features import open_online_features
+    from riverrun.follower import only_follower
     from riverrun.state import open_state
     from streaming.open_event_log import open_event_log
     from streaming.rebuild import rebuild as rebuild_state
@@ -34,6 +35,7 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
     except (ValueError, EventLogError) as error:
         raise UserError(str(error)) from error
     with (
+        only_follower(settings),
         closing(log),
         closing(online),
         closing(open_state(settings)) as state,

@@ -10,7 +10,9 @@ import structlog
 import typer
 from rich.markup import escape
 
+from feature_repo.event_log import LostPositionError
 from riverrun.cli.console import err
+from streaming.stream_state import StateLost
 
 STOP_SECONDS = 8.5
 """Of the ten that a service manager gives, some are for the interpreter's own end."""
@@ -74,6 +76,7 @@ def end(failure: BaseException | None) -> None:
     """Log that all is closed; where a thread has failed say so, and end with status 1."""
     structlog.get_logger(__name__).info("stopped")
     if failure is not None:
-        why = f"stopped while waiting: {failure} {LATER}"
+        later = "" if isinstance(failure, LostPositionError | StateLost) else f" {LATER}"
+        why = f"stopped while waiting: {failure}{later}"
         err.print(f"[bold red]riverrun:[/] {escape(why)}", soft_wrap=True)
         raise typer.Exit(1)

@@ -107,3 +107,29 @@ def test_a_bad_command_line_is_one_clear_line(
     assert done.returncode == 2, done.stderr
     assert expected in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+def test_a_second_process_that_would_learn_from_the_log_is_refused(
+    server: RunningServer, home: Path
+) -> None:
+    for command in (["up", "--port", "0"], ["stream"], ["rebuild"]):
+        done = riverrun(*command, "--home", str(home))
+        assert done.returncode == 2, done.stderr
+        assert "another process learns from" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert httpx.get(f"{server.url}/readyz").status_code == 200
+
+
+def test_a_log_that_was_removed_is_no_start_until_a_rebuild(home: Path) -> None:
+    with running_server(home) as server:
+        view_each(server.url, "survivor", ["A", "B"])
+    for file in home.glob("log.sqlite*"):
+        file.unlink()
+    done = riverrun("up", "--port", "0", "--home", str(home))
+    assert done.returncode == 2, done.stderr
+    assert "Was the file removed or restored? `riverrun rebuild`" in " ".join(done.stderr.split())
+    assert riverrun("rebuild", "--home", str(home)).returncode == 0
+    with running_server(home) as server:
+        view_each(server.url, "newcomer", ["C"])
+        assert viewed(server.url, "newcomer", 1) == ["C"]
+        assert viewed(server.url, "survivor", 2) == ["A", "B"]

@@ -1,0 +1,37 @@
+"""Who follows the embedded log: one process at a time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from riverrun.errors import UserError
+from riverrun.settings import Settings
+from trainer.exclusive_lock import LockHeldError, exclusive
+
+
+@contextmanager
+def only_follower(settings: Settings) -> Iterator[None]:
+    """Be the process that learns from the embedded log, or that makes its state again.
+
+    Two would take every batch from each other, and each would show only half of what trends. A
+    Kafka shares its partitions out, so there nobody is kept away. The system lets go of the lock
+    when its process ends, however it ends.
+
+    Raises `UserError` where another process is at it.
+    """
+    parts = urlsplit(settings.event_log_url)
+    file = Path(parts.path)
+    # Where its folder is missing nobody can follow a log.
+    if parts.scheme != "log" or not file.parent.is_dir():
+        yield
+        return
+    try:
+        with exclusive(file.with_name(f"{file.name}.lock")):
+            yield
+    except LockHeldError:
+        raise UserError(
+            f"another process learns from {file}: `riverrun up` and `riverrun stream` follow an "
+            "embedded log one at a time, and `riverrun rebuild` while none of them does. To "
+            "answer more requests, start `riverrun serve` beside it."
+        ) from None
