@@ -34,6 +34,15 @@ COLUMNS: Mapping[str, pl.DataType] = {
     "tags": pl.List(pl.String()),
 }
 
+KINDS: Mapping[pl.DataType, str] = {
+    pl.String(): "a text",
+    pl.Float64(): "a number",
+    pl.Boolean(): "true or false",
+    pl.Datetime("us"): "a time, such as DATE '2026-01-01' or TIMESTAMP '2026-01-01 08:00:00'",
+    pl.List(pl.String()): "a list of texts, such as for 'shoes' = ANY(...)",
+}
+"""What a person may write beside a column."""
+
 ATTRIBUTES = "attributes"
 
 # fmt: off
@@ -59,6 +68,8 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
+_ADVICE = re.compile(r" \(create native .*\)")
+
 
 class FilterError(InvalidArgumentError):
     """A filter that is none. The message names the part that is wrong."""
@@ -81,12 +92,18 @@ class Filter:
         try:
             result = frame.select(self.expression.alias("allowed"))["allowed"]
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-            raise FilterError(f"cannot be evaluated: {_first_line(error)}.", self.sql) from None
+            reason = f"cannot be evaluated: {_first_line(error)}. {self._kinds()}"
+            raise FilterError(reason.strip(), self.sql) from None
         if result.dtype != pl.Boolean:
             raise FilterError(f"must be true or false, and is {result.dtype}.", self.sql)
         result = result.fill_null(value=False)
         # A constant expression has one row.
         return result if len(result) == frame.height else result.new_from_index(0, frame.height)
+
+    def _kinds(self) -> str:
+        """Say what may be compared with the columns that the filter reads."""
+        names = [name for name in COLUMNS if name in self.expression.meta.root_names()]
+        return " ".join(f"`{name}` is {KINDS[COLUMNS[name]]}." for name in names)
 
 
 class _Token(NamedTuple):
@@ -171,4 +188,6 @@ def _unexpected(token: _Token, sql: str) -> FilterError:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")[:300]
+    line = str(error).strip().split("\n")[0].rstrip(".")[:300]
+    # What Polars advises its own users to do about it, nobody can do here.
+    return _ADVICE.sub("", line)

@@ -153,7 +153,7 @@ def test_an_attribute_of_two_kinds_is_text() -> None:
         ("price = 1" + " OR price = 1" * 200, "characters"),
         ("(" * 40 + "TRUE" + ")" * 40, "nest"),
         ("NOT " * 450 + "TRUE", "words"),
-        ("published_at > '2025-01-01'", "cannot be evaluated"),
+        ("published_at > '2025-01-01'", "`published_at` is a time, such as DATE"),
         ("title = 'a\0b'", "position 8"),
     ],
 )
