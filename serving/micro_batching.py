@@ -129,8 +129,15 @@ class MicroBatcher(Generic[InputT, OutputT]):
 
     def _follow(self, call: BatchedCall[InputT, OutputT], timeout: float | None) -> None:
         """Wait until `call` leads or is answered."""
-        if call.woken.wait(timeout):
-            return
+        try:
+            if call.woken.wait(timeout):
+                return
+        except BaseException:
+            # It might be named to lead, and then nobody would ever be answered.
+            with self._lock:
+                if self._queue.remove(call) and call.leads:
+                    self._hand_on()
+            raise
         with self._lock:
             if not call.leads and self._queue.remove(call):
                 raise TimeoutError(f"no batch took the call within {timeout} s")
@@ -142,19 +149,32 @@ class MicroBatcher(Generic[InputT, OutputT]):
             while (due := self._queue.due_in(self._clock())) > 0:
                 self._grown.wait(due)
             batch = self._queue.take()
-        self._answer(batch)
-        with self._lock:
-            successor = self._queue.first
-            self._led = successor is not None
-            if successor is not None:
-                successor.leads = True
-                successor.woken.set()
-        for call in batch:
-            call.woken.set()
+        try:
+            self._answer(batch)
+        except BaseException as error:
+            for call in batch:
+                if not call.outcome.done():
+                    call.outcome.set_exception(error)
+            raise
+        finally:
+            with self._lock:
+                self._hand_on()
+            for call in batch:
+                call.woken.set()
+
+    def _hand_on(self) -> None:
+        """Let the first of those who wait lead, if any; the lock is held."""
+        successor = self._queue.first
+        self._led = successor is not None
+        if successor is not None:
+            successor.leads = True
+            successor.woken.set()
 
     def _answer(self, batch: Sequence[BatchedCall[InputT, OutputT]]) -> None:
         try:
             results = self._run([call.value for call in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"{len(batch)} values gave {len(results)} results.")
             for call, result in zip(batch, results, strict=True):
                 call.outcome.set_result(result)
         except Exception as error:  # noqa: BLE001 - raised again by the caller it concerns

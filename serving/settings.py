@@ -82,7 +82,7 @@ class ServingSettings(BaseModel):
     buy_again_days: Annotated[float, Field(gt=0)] = 90.0
     co_visitation_events: Annotated[int, Field(ge=1, le=1_000)] = 64
     co_visitation_days: Annotated[float, Field(gt=0)] = 30.0
-    new_arrival_days: Annotated[float, Field(gt=0)] = 14.0
+    new_arrival_days: Annotated[float, Field(gt=0, le=36_500)] = 14.0
     recall_seconds: Annotated[float, Field(ge=0)] = 60.0
     reload_seconds: Annotated[float, Field(ge=0)] = 1.0
     attributed_places: Annotated[int, Field(ge=0, le=100_000_000)] = 1_000_000

@@ -6,6 +6,7 @@ What is not offered here (`Classify`, `Regress`, `MultiInference`, `HandleReload
 answers UNIMPLEMENTED, as the published base classes do.
 """
 
+import threading
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -40,6 +41,13 @@ def _answering(method: Method) -> Method:
     return answered
 
 
+def _time_left(context: grpc.ServicerContext) -> float | None:
+    """Return the seconds until the call's deadline; None where it has none."""
+    seconds: float | None = context.time_remaining()
+    # Without a deadline gRPC says centuries, which no lock can wait for.
+    return None if seconds is None or seconds > threading.TIMEOUT_MAX else seconds
+
+
 class PredictionService(PredictionServiceServicer):
     """Calls the model's signatures."""
 
@@ -57,7 +65,7 @@ class PredictionService(PredictionServiceServicer):
         signature = signature_of(model, name)
         inputs = {key: array_of(key, tensor) for key, tensor in request.inputs.items()}
         outputs = predict(
-            signature, inputs, only=request.output_filter, timeout=context.time_remaining()
+            signature, inputs, only=request.output_filter, timeout=_time_left(context)
         )
         return PredictResponse(
             model_spec=messages.model_spec(self._predictor.model_name, model, name),

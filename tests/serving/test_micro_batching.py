@@ -120,6 +120,32 @@ def test_a_call_that_no_batch_takes_in_time_gives_up_and_the_others_go_on() -> N
     assert double.batches == [[1], [3]]
 
 
+def test_who_cannot_wait_keeps_nobody_from_being_answered() -> None:
+    double = Doubling()
+    batcher = MicroBatcher(double, BatchingSettings())
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(batcher, 1)
+        assert double.running.wait(60)
+        with pytest.raises(OverflowError):
+            batcher(2, timeout=1e30)
+        patient = pool.submit(batcher, 3, 60.0)
+        waiting(batcher, 1)
+        double.go_on.set()
+        assert (first.result(), patient.result()) == (2, 6)
+    assert batcher(4) == 8
+
+
+def test_too_few_results_are_an_error_and_not_somebody_elses() -> None:
+    def forgetful(values: list[int]) -> list[int]:
+        return values[: 1 - len(values) % 2]
+
+    batcher: MicroBatcher[int, int] = MicroBatcher(forgetful, BatchingSettings())
+    with pytest.raises(RuntimeError, match="1 values gave 0 results"):
+        batcher(1)
+    with pytest.raises(RuntimeError, match="1 values gave 0 results"):
+        batcher(2, timeout=5.0)
+
+
 def test_a_full_batch_does_not_wait_for_its_delay() -> None:
     double = Doubling()
     double.go_on.set()

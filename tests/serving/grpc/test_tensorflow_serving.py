@@ -133,6 +133,17 @@ def test_every_signature_answers_a_batch_as_the_saved_model_does(
                 np.testing.assert_allclose(received[key], value.numpy(), atol=1e-5)
 
 
+def test_calls_without_a_deadline_wait_for_each_other(channel: grpc.Channel) -> None:
+    stub = PredictionServiceStub(channel)
+
+    def ask(_: int) -> tuple[int, ...]:
+        outputs = stub.Predict(request_of(history("i1", "i6"))).outputs
+        return tuple(tf.make_ndarray(outputs["item_ids"]).shape)
+
+    with ThreadPoolExecutor(16) as pool:
+        assert set(pool.map(ask, range(64))) == {(1, 60)}
+
+
 def test_a_history_is_strings_in_and_ranked_ids_out(channel: grpc.Channel) -> None:
     outputs = predicted(channel, request_of(history("i1", "i6", rows=2)))
     assert outputs["item_ids"].shape == outputs["scores"].shape == (2, 60)
