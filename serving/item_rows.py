@@ -64,13 +64,15 @@ class ItemRows:
 def best(scores: npt.NDArray[np.floating], count: int) -> npt.NDArray[np.int64]:
     """Return the positions of the `count` highest scores, best first, earlier ones first in ties.
 
-    What ties with the last one may be left out in any order.
+    So more of them begin with the same ones, and pages neither repeat nor miss.
     """
     if count <= 0:
         return np.empty(0, dtype=np.int64)
     if count < len(scores):
-        positions = np.argpartition(scores, len(scores) - count)[len(scores) - count :]
-        positions.sort()
+        last = np.partition(scores, len(scores) - count)[len(scores) - count]
+        kept = scores > last
+        kept[np.flatnonzero(scores == last)[: count - np.count_nonzero(kept)]] = True
+        positions = np.flatnonzero(kept)
     else:
         positions = np.arange(len(scores))
     return positions[np.argsort(-scores[positions], kind="stable")]

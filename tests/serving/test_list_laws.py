@@ -1,13 +1,15 @@
 """What every list must be, whoever asks and whatever is left out."""
 
+from collections.abc import Iterator
+from datetime import timedelta
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.requests import (
-    RecommendRequest,
-)
+from serving.requests import RecommendRequest, TrendingRequest
+from tests.support.tiny_bundle import CREATED_AT
 from tests.support.tiny_lists import RULES, TOGETHER, reranking
 from tests.support.tiny_recommender import SHOPPER, Shop, event
 
@@ -83,3 +85,34 @@ def test_pages_neither_repeat_nor_miss(
     pages = [item_id for offset in range(0, 130, 13) for item_id in ids(offset, 13)]
     assert pages == ids(0, 130)
     assert len(set(pages)) == len(pages)
+
+
+@pytest.fixture
+def shop_of_one_moment(shop: Shop) -> Iterator[Shop]:
+    before = shop.catalogue.page(0, 1_000)
+    published = CREATED_AT - timedelta(days=3)
+    shop.catalogue.upsert([item.model_copy(update={"published_at": published}) for item in before])
+    yield shop
+    shop.catalogue.upsert(before)
+
+
+@pytest.mark.parametrize("source", [None, "two_tower", "text", "new_arrivals", "popular"])
+@pytest.mark.parametrize("user_id", ["shopper", "nobody"])
+def test_pages_hold_in_a_shop_that_was_imported_in_one_moment(
+    shop_of_one_moment: Shop, user_id: str, source: str | None
+) -> None:
+    shop = shop_of_one_moment
+    sources = None if source is None else frozenset({source})
+
+    def ids(offset: int, limit: int) -> list[str]:
+        return shop.ids(user_id, offset=offset, limit=limit, sources=sources)
+
+    assert [each for offset in range(0, 200, 20) for each in ids(offset, 20)] == ids(0, 200)
+
+    def trending(offset: int, limit: int) -> list[str]:
+        asked = TrendingRequest("r", offset=offset, limit=limit)
+        return [item.item_id for item in shop.recommender.trending(asked).items]
+
+    pages = [each for offset in range(0, 200, 20) for each in trending(offset, 20)]
+    assert pages == trending(0, 200)
+    assert len(set(pages)) == 200
