@@ -1,5 +1,6 @@
 """Online features in a Feast online store: SQLite embedded, Redis in production."""
 
+import json
 import os
 import sqlite3
 import threading
@@ -28,6 +29,7 @@ KEYS_PER_READ = 500
 """SQLite takes a bounded number of arguments in one statement."""
 REDIS_SECONDS = 5.0
 """A Redis that has not answered for so long is an error."""
+_COMMA = r"\u002c"
 WITHOUT_STORE = "Remove it, and `riverrun rebuild` makes it again from the archive."
 WITHOUT_REGISTRY = "Remove it, and the next start makes it again."
 
@@ -134,15 +136,22 @@ def sqlite_online_store(path: Path) -> dict[str, Any]:
     return {"type": BULK_SQLITE, "path": str(path.absolute())}
 
 
-def redis_online_store(host: str, port: int, database: int) -> dict[str, Any]:
-    """Return Feast's configuration of a Redis server."""
-    return {
-        "type": BULK_REDIS,
-        "connection_string": (
-            f"{host}:{port},db={database},"
-            f"socket_timeout={REDIS_SECONDS},socket_connect_timeout={REDIS_SECONDS}"
-        ),
+def redis_online_store(
+    host: str, port: int, database: int, username: str = "", password: str = ""
+) -> dict[str, Any]:
+    """Return Feast's configuration of a Redis server; without a password it asks for none."""
+    options: dict[str, str | float] = {
+        "db": database,
+        "socket_timeout": REDIS_SECONDS,
+        "socket_connect_timeout": REDIS_SECONDS,
     }
+    options |= {"username": username} if username else {}
+    options |= {"password": password} if password else {}
+    # Feast cuts the string at commas, and reads each value as JSON: in a text none is left.
+    written = [
+        f"{name}={json.dumps(value).replace(',', _COMMA)}" for name, value in options.items()
+    ]
+    return {"type": BULK_REDIS, "connection_string": ",".join([f"{host}:{port}", *written])}
 
 
 def _apply(config: Any) -> list[Any]:

@@ -1,13 +1,13 @@
 """Choose the online store by the scheme of its URL."""
 
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from feature_repo.online_features import OnlineFeatures
 
 
 def open_online_features(url: str, registry: Path) -> OnlineFeatures:
-    """Open `sqlite:///FILE`, `redis://HOST:PORT/DB` or `memory://`.
+    """Open `sqlite:///FILE`, `redis://[[USER]:PASSWORD@]HOST:PORT/DB` or `memory://`.
 
     Raises ValueError for any other scheme, or a Redis port or database that is no number.
     """
@@ -18,7 +18,8 @@ def open_online_features(url: str, registry: Path) -> OnlineFeatures:
         return InMemoryOnlineFeatures()
     if parts.scheme not in ("sqlite", "redis"):
         raise ValueError(
-            f"`online_url` must start with sqlite:///, redis:// or memory://. Received: {url!r}."
+            f"`online_url` must start with sqlite:///, redis:// or memory://. "
+            f"Received: {without_password(url)!r}."
         )
     # Feast takes seconds to import.
     from feature_repo.feast_online_features import (
@@ -31,10 +32,27 @@ def open_online_features(url: str, registry: Path) -> OnlineFeatures:
         return FeastOnlineFeatures(sqlite_online_store(Path(parts.path)), registry)
     database = parts.path.strip("/") or "0"
     if not database.isdigit():
-        raise ValueError(f"`online_url` must end with a database number. Received: {url!r}.")
+        raise ValueError(
+            f"`online_url` must end with a database number. Received: {without_password(url)!r}."
+        )
     try:
         port = parts.port or 6379
     except ValueError as error:
-        raise ValueError(f"`online_url`: {error}. Received: {url!r}.") from None
-    store = redis_online_store(parts.hostname or "127.0.0.1", port, int(database))
+        raise ValueError(f"`online_url`: {error}. Received: {without_password(url)!r}.") from None
+    store = redis_online_store(
+        parts.hostname or "127.0.0.1",
+        port,
+        int(database),
+        username=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+    )
     return FeastOnlineFeatures(store, registry)
+
+
+def without_password(url: str) -> str:
+    """Return the URL as people may see it."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    _, _, server = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{parts.username}:***@{server}").geturl()

@@ -32,7 +32,9 @@ def riverrun_command(name: str, home: Path, settings_file: Path | None) -> list[
 def run_politely(command: Sequence[str], stop: threading.Event) -> int:
     """Run a process at low priority until it ends or `stop` is set; return its exit code."""
     process = subprocess.Popen(command)
-    os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
+    # Who runs at a lower priority already may not raise it.
+    niceness = max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0))
+    os.setpriority(os.PRIO_PROCESS, process.pid, niceness)
     while process.poll() is None:
         if stop.wait(0.2):
             process.terminate()

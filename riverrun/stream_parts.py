@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from redis import RedisError
+
 from feature_repo.archive import Archive
 from feature_repo.event_log import EventLogError
 from feature_repo.online_features import CoVisitation, ItemStatistics
@@ -88,7 +90,7 @@ def open_stream(
             max_history=settings.history_length,
             progress=progress,
         )
-    except (StateError, EventLogError) as error:
+    except (StateError, EventLogError, RedisError) as error:
         raise UserError(str(error)) from error
     worker = Worker(
         serving.log,

@@ -3,6 +3,7 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from feature_repo.open_online_features import without_password
 from streaming.redis_state import RedisState
 from streaming.sqlite_state import SqliteState
 from streaming.stream_state import OpenState
@@ -20,5 +21,6 @@ def open_stream_state(url: str) -> OpenState:
     if parts.scheme == "redis" and database.isdigit():
         return RedisState(url)
     raise ValueError(
-        f"`state_url` must be sqlite:///FILE or redis://HOST:PORT/DB. Received: {url!r}."
+        f"`state_url` must be sqlite:///FILE or redis://HOST:PORT/DB. "
+        f"Received: {without_password(url)!r}."
     )

@@ -24,6 +24,7 @@ from redis.retry import Retry
 
 from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
+from feature_repo.open_online_features import without_password
 from streaming.additive import ADDITIVE, CO_VISITATION, STATISTICS, AdditiveKind
 from streaming.erasures import Moments
 from streaming.processor import Updates
@@ -79,11 +80,11 @@ S = TypeVar("S")
 class RedisState:
     """Implements `OpenState` in a Redis database, in keys that begin with `PREFIX`.
 
-    url: redis://HOST:PORT/DB. The connection is made by the first call.
+    url: redis://[[USER]:PASSWORD@]HOST:PORT/DB. The connection is made by the first call.
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._url = without_password(url)
         # Not retried here: the worker retries, and says so.
         self._redis: Redis[bytes] = Redis.from_url(
             url,

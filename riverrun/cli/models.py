@@ -32,7 +32,10 @@ def models(
     context: typer.Context, home: HomeOption = None, settings_file: SettingsOption = None
 ) -> None:
     """List the published models, the newest first: what they learned from, and how they do."""
-    if context.invoked_subcommand is not None:
+    if command := context.invoked_subcommand:
+        # What stands before the command counts for it too: another shop's model must not go.
+        given = {"home": home, "settings_file": settings_file}
+        context.default_map = {command: {name: each for name, each in given.items() if each}}
         return
     from serving.bundle import BundleError
     from trainer.bundle_versions import bundle_versions

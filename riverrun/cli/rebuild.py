@@ -15,6 +15,8 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
     and users go to the online store again, and the worker continues the log where the archive
     ends. Stop `riverrun up` and other workers before.
     """
+    from redis import RedisError
+
     from feature_repo.archive import Archive
     from feature_repo.event_log import EventLogError
     from feature_repo.open_online_features import open_online_features
@@ -45,6 +47,6 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
             events = rebuild_state(
                 archive, state, online, log, max_history=settings.history_length, progress=progress
             )
-        except (StateError, EventLogError) as error:
+        except (StateError, EventLogError, RedisError) as error:
             raise UserError(str(error)) from error
     err.print(f"{events:,} events of {settings.archive} are in the state again")

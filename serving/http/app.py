@@ -26,10 +26,10 @@ POLICY = "default-src 'self'"
 
 
 class _IdConvertor(Convertor[str]):
-    """The part of a path that is an id: it may hold slashes, but not end in a route's name."""
+    """The part of a path that is an id: it may hold slashes."""
 
     # Line breaks too, which no id has: they are refused by name, as other characters are.
-    regex = r"(?:(?!/similar$)[\s\S])+"
+    regex = r"[\s\S]+"
 
     def convert(self, value: str) -> str:
         return value
@@ -38,9 +38,16 @@ class _IdConvertor(Convertor[str]):
         return value
 
 
+class _ShownIdConvertor(_IdConvertor):
+    """The part of a path that is the id of an item that is asked for: no list of similar ones."""
+
+    regex = r"(?:(?!/similar$)[\s\S])+"
+
+
 def create_app(services: Services) -> FastAPI:
     """Return the application over `services`. It starts and stops nothing."""
     register_url_convertor("id", _IdConvertor())
+    register_url_convertor("shown_id", _ShownIdConvertor())
     app: FastAPI = FastAPIOffline(
         redoc_url=None,
         # /v1/items/ is unknown, and not another name of /v1/items.

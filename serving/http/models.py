@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from feature_repo.schema import EventType, Identifier, Item, Timestamp, User
 from serving.filters import MAX_LENGTH as MAX_FILTER
@@ -100,6 +100,13 @@ class ItemBody(Item):
     """An entry of the catalogue, whole: what is left out takes its default."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @field_validator("item_id")
+    @classmethod
+    def _has_an_address(cls, item_id: str) -> str:
+        if item_id.endswith("/similar"):
+            raise ValueError("must not end in '/similar': that is the address of a list.")
+        return item_id
 
 
 class UserBody(User):

@@ -106,7 +106,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
         return _json(answer)
 
     @router.get(
-        "/items/{item_id:id}",
+        "/items/{item_id:shown_id}",
         tags=["items"],
         response_model=Item,
         responses=problems(404, 422, 500),

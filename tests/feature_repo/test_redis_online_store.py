@@ -2,9 +2,11 @@
 
 import socket
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import redis
@@ -20,7 +22,10 @@ from feature_repo.feast_online_features import PROJECT, FeastOnlineFeatures, red
 from feature_repo.feast_records import VIEWS, Values, View, entity_key
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.online_features import FeatureRecord, UserEmbedding
+from feature_repo.open_online_features import open_online_features
 from feature_repo.redis_online_store import BulkRedisOnlineStoreConfig
+from streaming.open_stream_state import open_stream_state
+from streaming.stream_state import StateError
 from tests.support.kafka_stream import database
 from tests.support.records import RECORDS, comparable
 
@@ -194,3 +199,35 @@ def test_a_redis_that_does_not_answer_is_asked_once(
         with pytest.raises(BlockingIOError):
             silent.accept()
     store.close()
+
+
+@pytest.mark.parametrize("password", ["plain", "12345", "true", 'a,b=c:d@e/f"g\\h ü'])
+def test_a_password_in_the_url_is_used_and_never_shown(
+    redis_url: str, tmp_path: Path, password: str
+) -> None:
+    url = database(redis_url, 10)
+    admin = redis.Redis.from_url(url)
+    admin.execute_command(
+        "ACL", "SETUSER", "shop", "reset", "on", f">{password}", "allkeys", "allchannels", "+@all"
+    )
+    where = url.removeprefix("redis://").rpartition("@")[2]
+    with_password = f"redis://shop:{quote(password, safe='')}@{where}"
+    history = UserHistory("u", (HistoryEvent(1, "e", "i", "view", 0.0),))
+    try:
+        with closing(open_online_features(with_password, tmp_path / "registry.db")) as online:
+            online.push([history])
+            assert online.get(UserHistory, ["u"]) == [history]
+        wrong = f"redis://shop:{'x' * 12}@{where}"
+        with (
+            closing(open_online_features(wrong, tmp_path / "registry.db")) as online,
+            pytest.raises(redis.RedisError),
+        ):
+            online.get(UserHistory, ["u"])
+        with pytest.raises(StateError) as raised:
+            open_stream_state(wrong).partitions()
+        assert "x" * 12 not in str(raised.value)
+        assert f"redis://shop:***@{where}" in str(raised.value)
+    finally:
+        admin.execute_command("ACL", "DELUSER", "shop")
+        admin.flushdb()
+        admin.close()

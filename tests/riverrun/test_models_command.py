@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from riverrun.cli.main import app
@@ -26,3 +27,16 @@ def test_it_prints_what_the_fusion_weighs_where_it_was_calibrated(tmp_path: Path
     assert f"{newer.name}: the fusion weighs {weighs}" in printed().splitlines()
     set_current(bundles, older.name)
     assert "the fusion weighs" not in printed()
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_home_may_stand_before_the_command_too(tmp_path: Path, before: bool) -> None:
+    versions = []
+    for shop in ("this", "other"):
+        bundles = tmp_path / shop / "bundles"
+        versions = [build_tiny_bundle(bundles, tiny_items(12), seed=seed).name for seed in (1, 2)]
+    home = ["--home", str(tmp_path / "other")]
+    command = [*home, "delete", versions[0]] if before else ["delete", versions[0], *home]
+    CliRunner().invoke(app, ["models", *command], catch_exceptions=False)
+    assert not (tmp_path / "other" / "bundles" / versions[0]).exists()
+    assert len(list((tmp_path / "this" / "bundles").glob("*/manifest.json"))) == 2

@@ -1,5 +1,6 @@
 """Refreshes by the clock, with commands that end at once in place of a training."""
 
+import os
 import sqlite3
 import sys
 import threading
@@ -11,7 +12,7 @@ import pytest
 
 from feature_repo.shop_file import opening
 from riverrun.errors import UserError
-from riverrun.scheduling import RefreshScheduler
+from riverrun.scheduling import RefreshScheduler, run_politely
 from riverrun.settings import load_settings
 from trainer.refresh_runs import RefreshRuns
 
@@ -137,3 +138,14 @@ def test_a_schedule_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("RIVERRUN_REFRESH__SCHEDULE", "every night")
     with pytest.raises(UserError, match=r"refresh\.schedule.*cron.*'every night'"):
         load_settings()
+
+
+@pytest.mark.parametrize(("own", "expected"), [(0, 10), (15, 15)])
+def test_a_refresh_runs_at_no_higher_priority_than_its_scheduler(
+    monkeypatch: pytest.MonkeyPatch, own: int, expected: int
+) -> None:
+    set_to: list[int] = []
+    monkeypatch.setattr(os, "getpriority", lambda which, who: own)
+    monkeypatch.setattr(os, "setpriority", lambda which, who, niceness: set_to.append(niceness))
+    assert run_politely([sys.executable, "-c", "pass"], threading.Event()) == 0
+    assert set_to == [expected]
