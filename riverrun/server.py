@@ -23,7 +23,7 @@ from serving.live_model import ModelHolder
 from serving.prediction.predictor import Predictor
 from serving.recall_monitor import RecallMonitor
 from serving.recommender import Recommender
-from serving.reload import BundleWatcher, open_current
+from serving.reload import BundleWatcher, open_current, require_current
 from serving.saved_model import optimise_little
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
@@ -56,7 +56,9 @@ def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
     Raises `UserError` where there is no bundle, it must not be served, a URL is none, or the log
     cannot be opened.
     """
-    settings.home.mkdir(parents=True, exist_ok=True)
+    with _saying_how_to_get_one(settings):
+        # Before any file is made: a home without a bundle is mostly a mistyped one.
+        require_current(settings.bundles)
     optimise_little()
     try:
         log = open_event_log(settings.event_log_url, settings.streaming.kafka)
@@ -69,14 +71,8 @@ def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
     stack.callback(texts.close)
     rows = ItemRows()
     catalogue = Catalogue(rows)
-    try:
+    with _saying_how_to_get_one(settings):
         holder = open_current(settings.bundles, catalogue, settings.serving, texts)
-    except BundleError as error:
-        # Another may have served before this one.
-        hint = "To make one: riverrun train"
-        if len(published_versions(settings.bundles)) > 1:
-            hint = "To serve what served before: riverrun models rollback"
-        raise UserError(f"{error} {hint} --home {settings.home}") from error
     follower = IndexFollower(log, holder, catalogue)
     watcher = BundleWatcher(settings.bundles, holder, catalogue, settings.serving, texts)
     for part in (follower, watcher):
@@ -85,6 +81,19 @@ def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
     trending = TrendingSource(rows, settings.serving)
     co_visitation = CoVisitationSource(rows, settings.serving)
     return ServingParts(log, online, catalogue, holder, trending, co_visitation, follower)
+
+
+@contextmanager
+def _saying_how_to_get_one(settings: Settings) -> Iterator[None]:
+    """Let a bundle that is missing, or must not be served, be a `UserError` with the way on."""
+    try:
+        yield
+    except BundleError as error:
+        # Another may have served before this one.
+        hint = "To make one: riverrun train"
+        if len(published_versions(settings.bundles)) > 1:
+            hint = "To serve what served before: riverrun models rollback"
+        raise UserError(f"{error} {hint} --home {settings.home}") from error
 
 
 def services_of(

@@ -139,6 +139,14 @@ def _give_way() -> None:
     os.setpriority(os.PRIO_PROCESS, thread, niceness)
 
 
+def require_current(bundles: Path) -> Path:
+    """Return the folder of the bundle that `CURRENT` names. Raises `BundleError` for none."""
+    path = current_bundle(bundles)
+    if path is None:
+        raise BundleError(bundles / "CURRENT", "is missing: no bundle has been published.")
+    return path
+
+
 def open_current(
     bundles: Path,
     catalogue: Catalogue,
@@ -149,9 +157,6 @@ def open_current(
 
     Raises `BundleError` where there is none, or where it must not be served.
     """
-    path = current_bundle(bundles)
-    if path is None:
-        raise BundleError(bundles / "CURRENT", "is missing: no bundle has been published.")
-    bundle = load_bundle(path)
+    bundle = load_bundle(require_current(bundles))
     catalogue.load_snapshot(bundle.items())
     return ModelHolder(LiveModel.create(bundle, catalogue.rows, settings, text_cache))

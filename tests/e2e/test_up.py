@@ -109,6 +109,14 @@ def test_a_bad_command_line_is_one_clear_line(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("command", ["up", "serve", "stream"])
+def test_a_home_that_was_mistyped_is_not_made(command: str, tmp_path: Path) -> None:
+    done = riverrun(command, "--home", str(tmp_path / "shpo"))
+    assert done.returncode == 2, done.stderr
+    assert "no bundle has been published" in done.stderr
+    assert not (tmp_path / "shpo").exists()
+
+
 def test_a_second_process_that_would_learn_from_the_log_is_refused(
     server: RunningServer, home: Path
 ) -> None:

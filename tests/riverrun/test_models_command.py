@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from riverrun.cli.main import app
+from riverrun.errors import UserError
 from serving.bundle import set_current
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_items, tiny_ranking
@@ -40,3 +41,11 @@ def test_the_home_may_stand_before_the_command_too(tmp_path: Path, before: bool)
     CliRunner().invoke(app, ["models", *command], catch_exceptions=False)
     assert not (tmp_path / "other" / "bundles" / versions[0]).exists()
     assert len(list((tmp_path / "this" / "bundles").glob("*/manifest.json"))) == 2
+
+
+def test_a_version_that_there_is_not_is_not_exported(tmp_path: Path) -> None:
+    build_tiny_bundle(tmp_path / "bundles", tiny_items(12))
+    command = ["models", "export", "nope", "--to", str(tmp_path), "--home", str(tmp_path)]
+    refused = CliRunner().invoke(app, command).exception
+    assert isinstance(refused, UserError)
+    assert str(refused) == f"'nope' is not published in {tmp_path / 'bundles'}."
