@@ -14,6 +14,7 @@ import orjson
 import polars as pl
 
 from feature_repo.schema import Item, microseconds
+from serving.attribute_kinds import AttributeKinds
 from serving.filters import ATTRIBUTES, COLUMNS, Filter, FilterError, compile_filter
 from serving.item_rows import ItemRows, Mask, Rows
 
@@ -103,6 +104,7 @@ class Catalogue:
         self.rows = ItemRows() if rows is None else rows
         self._documents: dict[int, bytes] = {}
         self._codes: dict[object, int] = {}
+        self._kinds = AttributeKinds()
         self._lock = threading.Lock()
         nothing = np.zeros(0, dtype=np.bool_)
         numbers = np.zeros(0, dtype=np.int64)
@@ -182,8 +184,7 @@ class Catalogue:
             stale = view.listed & (view.changed == 0)
             for rows in loaded:
                 stale[rows] = False
-            self._unlist(view, np.flatnonzero(stale))
-            self._view = view
+            self._view = self._without(view, np.flatnonzero(stale))
 
     def _load(self, items: Sequence[Item]) -> Rows:
         """Upsert those of the items that no change has touched; return the rows of all."""
@@ -204,12 +205,11 @@ class Catalogue:
                 return
             view = self._grown()
             view.changed[rows] = view.version
-            self._unlist(view, rows)
-            self._view = view
+            self._view = self._without(view, rows)
 
     def _with(self, view: CatalogueView, items: Sequence[Item], rows: Rows) -> CatalogueView:
-        for row, item in zip(rows.tolist(), items, strict=True):
-            self._documents[row] = item.model_dump_json().encode()
+        documents = [item.model_dump_json().encode() for item in items]
+        levels = _merged((*view.levels, _level(items, rows)))
         view.listed[rows] = True
         view.available[rows] = [item.available for item in items]
         view.published[rows] = [_published(item.published_at) for item in items]
@@ -217,18 +217,28 @@ class Catalogue:
         view.paths[rows] = [self._code(item.categories) for item in items]
         view.brands[rows] = [self._code(item.brand) for item in items]
         view.prices[rows] = [np.nan if item.price is None else item.price for item in items]
-        levels = _merged((*view.levels, _level(items, rows)))
-        kinds = _widened(view.attribute_kinds, items)
-        return replace(view, levels=levels, attribute_kinds=kinds)
+        # Last, so that items of which no table can be made leave no trace.
+        for row, item, document in zip(rows.tolist(), items, documents, strict=True):
+            known = self._documents.get(row)
+            if document != known:  # A snapshot is mostly what the one before was.
+                self._count_out(known)
+                self._kinds.add(item.attributes)
+                self._documents[row] = document
+        return replace(view, levels=levels, attribute_kinds=self._kinds.kinds())
 
     def _code(self, label: str | tuple[str, ...]) -> int:
         return self._codes.setdefault(label, len(self._codes) + 1) if label else 0
 
-    def _unlist(self, view: CatalogueView, rows: Rows) -> None:
+    def _without(self, view: CatalogueView, rows: Rows) -> CatalogueView:
         view.listed[rows] = False
         view.available[rows] = False
         for row in rows.tolist():
-            self._documents.pop(row, None)
+            self._count_out(self._documents.pop(row, None))
+        return replace(view, attribute_kinds=self._kinds.kinds())
+
+    def _count_out(self, document: bytes | None) -> None:
+        if document is not None:
+            self._kinds.remove(orjson.loads(document)["attributes"])
 
     def _grown(self) -> CatalogueView:
         """Return a writable copy of the view, one version on, with a place for every row."""
@@ -290,17 +300,6 @@ def _merged(levels: tuple[_Level, ...]) -> tuple[_Level, ...]:
         frame = pl.concat([kept, newer.frame], rechunk=True)
         levels = (*levels[:-2], _Level(frame, frame[_ROW].to_numpy()))
     return levels
-
-
-def _widened(kinds: dict[str, str], items: Sequence[Item]) -> dict[str, str]:
-    """Return the kind of every attribute: text as soon as its values are of two kinds."""
-    widened = dict(kinds)
-    for item in items:
-        for name, value in item.attributes.items():
-            kind = "truth" if isinstance(value, bool) else "text"
-            kind = "number" if isinstance(value, float) else kind
-            widened[name] = kind if widened.get(name, kind) == kind else "text"
-    return kinds if widened == kinds else widened
 
 
 def _evaluate_level(level: _Level, filter_: Filter, kinds: tuple[str, ...]) -> Mask:

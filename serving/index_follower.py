@@ -1,13 +1,21 @@
 """Applies the item changelog to the live model and the catalogue."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 
 import numpy as np
 import structlog
 
-from feature_repo.event_log import ITEM_EMBEDDINGS, EventLog, LogConsumer, LogRecord
+from feature_repo.event_log import (
+    ITEM_EMBEDDINGS,
+    EventLog,
+    LogConsumer,
+    LogRecord,
+    LostPositionError,
+    TopicPartition,
+)
 from serving.background import BackgroundThread
 from serving.catalogue import Catalogue
 from serving.item_changelog import (
@@ -27,7 +35,9 @@ RETRY_SECONDS = 1.0
 class IndexFollower(BackgroundThread):
     """Reads the compacted changelog from its start, then follows it, in a thread of its own.
 
-    An embedding of another vector space than the model's is made again here, from the item.
+    An embedding of another vector space than the model's is made again here, from the item, and
+    kept for when that space serves. Where the log fails, it goes on at what it applied last: from
+    the start it would bring back, for a while, items that are deleted and prices that are old.
     """
 
     def __init__(
@@ -43,12 +53,13 @@ class IndexFollower(BackgroundThread):
         self._catalogue = catalogue
         self._clock = clock
         self._caught_up = threading.Event()
+        self._applied: dict[TopicPartition, LogRecord] = {}
         self._logger = structlog.get_logger(__name__)
         self.last_error: str | None = None
 
     @property
     def caught_up(self) -> bool:
-        """Whether the end of the changelog has been reached since the start."""
+        """Whether the end of the changelog has been reached since it was read from its start."""
         return self._caught_up.is_set()
 
     def wait_until_caught_up(self, timeout: float) -> bool:
@@ -56,7 +67,14 @@ class IndexFollower(BackgroundThread):
         return self._caught_up.wait(timeout)
 
     def apply(self, records: Sequence[LogRecord]) -> None:
-        """Apply records in order; what cannot be read is logged and left out."""
+        """Apply records in order; what cannot be read is logged and left out.
+
+        Raises what the encoder raises.
+        """
+        self._change(self._changes(records))
+
+    def _changes(self, records: Sequence[LogRecord]) -> Collection[ItemChange]:
+        """Return the last change of each item."""
         changes: dict[str, ItemChange] = {}
         for record in records:
             try:
@@ -65,15 +83,39 @@ class IndexFollower(BackgroundThread):
                 self._logger.error("item_change_refused", reason=str(error))
                 continue
             changes[change.item_id] = change
-        upserts = [change for change in changes.values() if isinstance(change, ItemUpsert)]
-        deletions = [key for key, change in changes.items() if isinstance(change, ItemDeletion)]
+        return changes.values()
+
+    def _change(self, changes: Collection[ItemChange]) -> None:
+        upserts = [change for change in changes if isinstance(change, ItemUpsert)]
+        deletions = [change.item_id for change in changes if isinstance(change, ItemDeletion)]
         with self._holder.changing:
+            model, waiting = self._holder.current, self._holder.waiting
             # The vector first: what the filters know can then be retrieved.
-            self._upsert(self._holder.current, upserts)
+            self._upsert(model, upserts)
             self._catalogue.upsert([change.item for change in upserts])
             # The catalogue first: what is gone must not be shown.
             self._catalogue.delete(deletions)
-            self._holder.current.delete_items(deletions)
+            model.delete_items(deletions)
+            waiting.drop(change.item_id for change in changes)
+            for change in upserts:
+                if change.bundle_version != model.bundle_version and len(change.embedding):
+                    waiting.keep(change.item_id, change.bundle_version, change.embedding)
+
+    def _change_each(self, changes: Collection[ItemChange]) -> None:
+        """Apply all changes, or where that fails, those that can be applied.
+
+        A change is applied from what this process holds, so there is nothing to wait for: what
+        fails now would fail again, and keep every later change, deletions too, from everyone.
+        The item stays as it was until its next change.
+        """
+        try:
+            self._change(changes)
+        except Exception:  # noqa: BLE001 - one of them; each on its own now, which says which
+            for change in changes:
+                try:
+                    self._change([change])
+                except Exception:  # Whatever ails one item must not stop the others.
+                    self._logger.exception("item_change_failed", item_id=change.item_id)
 
     def _upsert(self, model: LiveModel, upserts: Sequence[ItemUpsert]) -> None:
         usable = [change for change in upserts if _fits(change, model)]
@@ -95,28 +137,54 @@ class IndexFollower(BackgroundThread):
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            consumer: LogConsumer | None = None
             try:
-                consumer = self._log.consumer(None, [ITEM_EMBEDDINGS])
-                self._follow(consumer)
+                with closing(
+                    self._log.consumer(None, [ITEM_EMBEDDINGS], self._positions)
+                ) as consumer:
+                    self._follow(consumer)
             except Exception as error:  # A follower that dies would serve old items for ever.
                 self.last_error = f"{type(error).__name__}: {error}"
                 self._logger.exception("index_follower_failed")
-                # From the start again: applying a change twice is harmless, losing one is not.
+                if isinstance(error, LostPositionError):
+                    # Another log: all it holds is new here. Before its end, it may say of an item
+                    # what it takes back further on.
+                    self._applied.clear()
+                    self._caught_up.clear()
                 self._stop.wait(RETRY_SECONDS)
-            finally:
-                if consumer is not None:
-                    consumer.close()
+
+    def _positions(self, _: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, int]:
+        """Return where to go on: at the last applied records, not after, to know the log again."""
+        return {source: record.offset for source, record in self._applied.items()}
 
     def _follow(self, consumer: LogConsumer) -> None:
         while not self._stop.is_set():
             timeout = POLL_SECONDS if self._caught_up.is_set() else 0.0
             records = consumer.poll(BATCH, timeout)
             if records:
-                self.apply(records)
+                self._change_each(self._changes(self._new(records)))
+                self._applied.update((record.source, record) for record in records)
             else:
                 self._caught_up.set()
                 self.last_error = None
+
+    def _new(self, records: Sequence[LogRecord]) -> list[LogRecord]:
+        """Return the records that are not applied yet.
+
+        Raises `LostPositionError` where another record is in the place of the last applied, which
+        compaction may take away and never replaces: the log was made anew, and has grown as long.
+        """
+        new: list[LogRecord] = []
+        for record in records:
+            last = self._applied.get(record.source)
+            if last is None or record.offset > last.offset:
+                new.append(record)
+            elif record != last:
+                topic, partition = record.source
+                raise LostPositionError(
+                    f"{topic}/{partition} was made anew: it holds another record at offset "
+                    f"{record.offset} than the one that was applied."
+                )
+        return new
 
 
 def _fits(change: ItemUpsert, model: LiveModel) -> bool:

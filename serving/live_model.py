@@ -22,6 +22,7 @@ from serving.ranking.ranking import Ranking
 from serving.saved_model_encoder import SavedModelEncoder
 from serving.settings import BatchingSettings, ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
+from serving.waiting_embeddings import WaitingEmbeddings
 
 RECENT_QUERIES = 64
 
@@ -123,12 +124,14 @@ class ModelHolder:
     """The model that serves. A request takes it once, so that its list is of one model.
 
     `changing` is held by whoever changes items or swaps the model, so that no change is
-    applied to a model that is about to be replaced and lost.
+    applied to a model that is about to be replaced and lost. It guards `waiting`, what came of
+    embeddings for other models than this one.
     """
 
     def __init__(self, model: LiveModel) -> None:
         self._model = model
         self.changing = threading.RLock()
+        self.waiting = WaitingEmbeddings()
 
     @property
     def current(self) -> LiveModel:

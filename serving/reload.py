@@ -99,6 +99,9 @@ class BundleWatcher(BackgroundThread):
             upserted, deleted = self._catalogue.changed_since(version)
             self._encode(model, upserted)
             model.delete_items(deleted)
+            # Last: what a worker has folded into an embedding, neither bundle nor encoder knows.
+            waiting = self._holder.waiting.take(model.bundle_version, model.table.dimension)
+            model.index.upsert(*waiting)
             self._catalogue.load_snapshot(snapshot)
             self._holder.swap(model)
 

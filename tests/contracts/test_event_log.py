@@ -188,6 +188,15 @@ def test_a_consumer_continues_at_the_positions_it_is_given(log: EventLog) -> Non
     assert {partition.topic for partition in asked} == {EVENTS, ITEMS}
 
 
+def test_who_comes_again_at_a_record_reads_that_very_record(reopen: Reopen) -> None:
+    reopen().append(EVENTS, messages("a", "b", "c"))
+    last = drain(reopen().consumer(None, [EVENTS]), 3)[1]
+    again = reopen().consumer(None, [EVENTS], lambda _: {last.source: last.offset})
+    first, *rest = drain(again, 2)
+    assert first == last
+    assert values(rest) == ["c"]
+
+
 def test_what_a_group_has_not_committed_is_unread(log: GroupedLog) -> None:
     log.append(EVENTS, messages("a", "b"))
     log.append(ITEMS, messages("x"))

@@ -126,6 +126,55 @@ def test_an_attribute_of_two_kinds_is_text() -> None:
     assert allowed(catalogue, "attributes.size = 'XL'") == {"i2"}
 
 
+sizes = st.sampled_from([None, 1.0, 3.0, "L", "3", True])
+resizings = st.lists(
+    st.tuples(st.sampled_from(["upsert", "delete", "snapshot"]), st.integers(0, 5), sizes),
+    max_size=12,
+)
+
+
+def sized(number: int, size: str | float | bool | None) -> Item:
+    return item(number, attributes={} if size is None else {"size": size})
+
+
+def answer(catalogue: Catalogue, sql: str) -> set[str] | str:
+    try:
+        return allowed(catalogue, sql)
+    except FilterError as error:
+        return str(error)
+
+
+@given(changes=resizings)
+def test_an_attribute_is_of_the_kind_of_the_items_that_are_there(
+    changes: list[tuple[str, int, str | float | bool | None]],
+) -> None:
+    catalogue = Catalogue()
+    catalogue.load_snapshot([sized(number, float(number)) for number in range(100, 180)])
+    for action, number, size in changes:
+        if action == "delete":
+            catalogue.delete([f"i{number}"])
+        elif action == "upsert":
+            catalogue.upsert([sized(number, size)])
+        else:
+            catalogue.load_snapshot([sized(number, size)])
+        fresh = Catalogue()
+        fresh.upsert(catalogue.page(0, 1000))
+        for sql in ("attributes.size > 2", "attributes.size = 'L'", "attributes.size"):
+            assert answer(catalogue, sql) == answer(fresh, sql)
+
+
+def test_a_mistyped_value_holds_a_filter_up_only_while_it_is_there() -> None:
+    catalogue = Catalogue()
+    catalogue.upsert([sized(1, 5.0), sized(2, 2.0)])
+    for mend in (lambda: catalogue.upsert([sized(3, 1.0)]), lambda: catalogue.delete(["i3"])):
+        assert allowed(catalogue, "attributes.size > 3") == {"i1"}
+        catalogue.upsert([sized(3, "L")])
+        with pytest.raises(FilterError, match="cannot be evaluated"):
+            allowed(catalogue, "attributes.size > 3")
+        mend()
+    assert allowed(catalogue, "attributes.size > 3") == {"i1"}
+
+
 @pytest.mark.parametrize(
     ("sql", "part"),
     [

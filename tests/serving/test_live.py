@@ -223,6 +223,48 @@ def test_a_new_bundle_takes_over_and_keeps_what_changed_since(shop: Shop) -> Non
     assert shop.watcher.last_error is None
 
 
+def test_a_swap_finds_what_a_worker_ahead_of_it_has_folded_in(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, newest = bundles.published_versions(shop.folder)
+    assert shop.holder.current.bundle_version == old
+    short = ItemUpsert(tiny_items(1, 9)[0], np.ones(3, np.float32), newest)
+    changes: list[ItemUpsert | ItemDeletion] = [
+        *(upsert(number, newest) for number in (1, 2, 3, 4, 70)),
+        upsert(2, newest, price=5.0),
+        ItemDeletion("i3"),
+        upsert(4, old, title="lamps lamps lamps"),  # whose vector is of what it was before
+        short,
+    ]
+    # One by one, as they may come.
+    for change in changes:
+        shop.follower.apply([record(encode_change(change))])
+    assert shop.embedding("i1") != pytest.approx([1.0] * 16)
+    assert shop.embedding("i70") == pytest.approx(shop.encoded(70), abs=1e-5)
+
+    def load(path: Path) -> Bundle:
+        shop.follower.apply([record(encode_change(upsert(5, newest)))])
+        return load_bundle(path)
+
+    monkeypatch.setattr("serving.reload.load_bundle", load)
+    bundles.set_current(shop.folder, newest)
+    assert shop.watcher.check()
+    for number in (1, 2, 5, 70):
+        assert shop.embedding(f"i{number}").tolist() == [float(number)] * 16
+    assert shop.catalogue.get("i2").price == 5.0  # type: ignore[union-attr]
+    assert not shop.is_retrievable("i3")
+    lamps = shop.holder.current.encoder.encode_candidates([shop.catalogue.get("i4")], LATER)[0]  # type: ignore[list-item]
+    assert shop.embedding("i4") == pytest.approx(lamps, abs=1e-5)
+    assert shop.embedding("i9") == pytest.approx(shop.encoded(9), abs=1e-5)
+    assert len(shop.holder.waiting) == 0
+
+    # And back, when a worker has gone back before.
+    shop.follower.apply([record(encode_change(upsert(6, old)))])
+    bundles.set_current(shop.folder, old)
+    assert shop.watcher.check()
+    assert shop.embedding("i6").tolist() == [6.0] * 16
+
+
 def test_the_model_before_is_freed_after_a_swap(shop: Shop) -> None:
     gc.disable()  # As seldom as in a server that has settled.
     try:
