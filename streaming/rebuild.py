@@ -9,6 +9,7 @@ from feature_repo.online_features import OnlineFeatures
 from streaming.archiver import LIVE, TOPICS
 from streaming.materialise import Progress, commit_imported, fold_events, push_unpushed
 from streaming.processor import Updates
+from streaming.settings import StreamingSettings
 from streaming.stream_state import IMPORTED, OpenState, StateLost, positions_of
 from streaming.worker import GROUP
 
@@ -22,6 +23,7 @@ def rebuild(
     online: OnlineFeatures,
     log: GroupedLog,
     *,
+    settings: StreamingSettings | None = None,
     max_history: int = DEFAULT_MAX_LENGTH,
     progress: Progress = lambda *_: None,
 ) -> int:
@@ -40,6 +42,7 @@ def rebuild(
     worker, and changes nothing: its user's history knows it, or is newer. A record that nobody can
     use, and that only the archiver has passed, so gets its dead letter.
     """
+    settings = settings or StreamingSettings()
     # 1. Empty the state.
     segments = [segment for segment in archive.segments() if not segment.startswith(LIVE)]
     archived, unread = archive.positions(), log.unread(GROUP, TOPICS)
@@ -52,7 +55,7 @@ def rebuild(
     total = 0
     for number, day in enumerate(days):
         progress("days", number, len(days))
-        total += fold_events(archive.scan_day(day), state, max_history)
+        total += fold_events(archive.scan_day(day), state, max_history, settings.co_visitation)
     progress("days", len(days), len(days))
     # 3. Items and users.
     items: dict[str, Any] = dict.fromkeys(archive.deleted_items())
@@ -72,7 +75,7 @@ def rebuild(
     # 5. From here on the state is whole.
     commit_imported(state, Updates(), [*segments, ENDED])
     # 6. Push.
-    push_unpushed(state, online, log, progress)
+    push_unpushed(state, online, log, settings, progress)
     return total
 
 

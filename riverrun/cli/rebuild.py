@@ -43,7 +43,13 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
     ):
         try:
             events = rebuild_state(
-                archive, state, online, log, max_history=settings.history_length, progress=progress
+                archive,
+                state,
+                online,
+                log,
+                settings=settings.streaming,
+                max_history=settings.history_length,
+                progress=progress,
             )
         except (StateError, EventLogError) as error:
             raise UserError(str(error)) from error
