@@ -21,6 +21,7 @@ from pathlib import Path
 
 import orjson
 import polars as pl
+from pydantic_core import to_json
 
 from feature_repo.event_log import TopicPartition
 from feature_repo.log_records import decode_record, encode_record
@@ -245,7 +246,8 @@ def events_frame(events: Sequence[Event]) -> pl.DataFrame:
 def _context(event: Event) -> str | None:
     # Fields of a newer version have no column of their own: the context keeps them.
     context = {**(event.model_extra or {}), **event.context}
-    return orjson.dumps(context).decode() if context else None
+    # Not orjson: it refuses integers beyond 64 bits, which JSON may hold.
+    return to_json(context).decode() if context else None
 
 
 def _scan(files: list[Path]) -> pl.LazyFrame:
