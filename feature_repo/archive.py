@@ -129,6 +129,11 @@ class Archive:
             return pl.Series("event_id", [], dtype=pl.String)
         return pl.read_parquet(files, columns=["event_id"], hive_partitioning=False)["event_id"]
 
+    def last_moment(self) -> int:
+        """Return the moment of the event that the log took last; 0 where none came from a log."""
+        files = [file for day in self._days() for file in _parquet_files(day)]
+        return _scan(files).select(pl.col(MOMENT).max()).collect().item() or 0
+
     def segments(self) -> list[str]:
         """Return the names of the complete event segments, sorted."""
         return sorted(file.stem for file in self._segments.glob("[!.]*.json"))
@@ -197,6 +202,12 @@ class Archive:
         return dict(orjson.loads(file.read_bytes()) for file in self._erasures.glob("[!.]*.json"))
 
     # Positions.
+
+    def written_segments(self) -> set[str]:
+        """Return the names of all segments that anything is left of, complete or not."""
+        events = {file.stem for day in self._days() for file in _parquet_files(day)}
+        changes = [*_parquet_files(self._items), *_parquet_files(self._users)]
+        return events | {file.stem.split("-", 1)[1] for file in changes}
 
     def write_positions(self, positions: Mapping[TopicPartition, int]) -> None:
         """Remember that all records before these offsets of the log are in the archive."""
