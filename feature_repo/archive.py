@@ -21,6 +21,7 @@ from pathlib import Path
 
 import orjson
 import polars as pl
+from pydantic_core import to_json
 
 from feature_repo.event_log import TopicPartition
 from feature_repo.log_records import decode_record, encode_record
@@ -128,6 +129,11 @@ class Archive:
             return pl.Series("event_id", [], dtype=pl.String)
         return pl.read_parquet(files, columns=["event_id"], hive_partitioning=False)["event_id"]
 
+    def last_moment(self) -> int:
+        """Return the moment of the event that the log took last; 0 where none came from a log."""
+        files = [file for day in self._days() for file in _parquet_files(day)]
+        return _scan(files).select(pl.col(MOMENT).max()).collect().item() or 0
+
     def segments(self) -> list[str]:
         """Return the names of the complete event segments, sorted."""
         return sorted(file.stem for file in self._segments.glob("[!.]*.json"))
@@ -197,6 +203,12 @@ class Archive:
 
     # Positions.
 
+    def written_segments(self) -> set[str]:
+        """Return the names of all segments that anything is left of, complete or not."""
+        events = {file.stem for day in self._days() for file in _parquet_files(day)}
+        changes = [*_parquet_files(self._items), *_parquet_files(self._users)]
+        return events | {file.stem.split("-", 1)[1] for file in changes}
+
     def write_positions(self, positions: Mapping[TopicPartition, int]) -> None:
         """Remember that all records before these offsets of the log are in the archive."""
         for source, offset in positions.items():
@@ -245,7 +257,8 @@ def events_frame(events: Sequence[Event]) -> pl.DataFrame:
 def _context(event: Event) -> str | None:
     # Fields of a newer version have no column of their own: the context keeps them.
     context = {**(event.model_extra or {}), **event.context}
-    return orjson.dumps(context).decode() if context else None
+    # Not orjson: it refuses integers beyond 64 bits, which JSON may hold.
+    return to_json(context).decode() if context else None
 
 
 def _scan(files: list[Path]) -> pl.LazyFrame:

@@ -5,6 +5,7 @@ value that is accepted in one place is accepted in all.
 """
 
 import hashlib
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -64,10 +65,30 @@ Timestamp = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_
 
 Label = Annotated[str, Field(min_length=1, max_length=256)]
 
+MAX_NESTING = 100
+"""How deep an unknown field may be nested: readers of JSON give up at 200."""
+
+
+def _shallow(value: JsonValue) -> JsonValue:
+    level = [value]
+    for _ in range(MAX_NESTING + 1):
+        level = [inner for outer in level for inner in _parts(outer)]
+        if not level:
+            return value
+    raise ValueError(f"must be nested at most {MAX_NESTING} deep.")
+
+
+def _parts(value: JsonValue) -> Iterable[JsonValue]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
 
 class _Record(BaseModel):
     # A field of a newer version is kept; the edges, where it would be a mistake, refuse it.
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    # What no JSON can say, NaN and infinity, could not be kept.
+    __pydantic_extra__: dict[str, Annotated[JsonValue, AfterValidator(_shallow)]]
 
 
 class Event(_Record):

@@ -86,7 +86,7 @@ def open_stream(
             state,
             serving.online,
             serving.log,
-            settings=settings.streaming.co_visitation,
+            settings=settings.streaming,
             max_history=settings.history_length,
             progress=progress,
         )

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from feature_repo.event_log import LogRecord, Message
 from feature_repo.schema import Item
@@ -68,7 +69,8 @@ def decode_change(record: LogRecord) -> ItemChange:
     if record.value is None:
         return ItemDeletion(record.key)
     try:
-        document = orjson.loads(record.value)
+        # Not orjson: an item may hold integers beyond 64 bits.
+        document = from_json(record.value)
         item = Item.model_validate(document["item"])
         raw = base64.b64decode(document["embedding"], validate=True)
         embedding = np.frombuffer(raw, dtype="<f4").astype(np.float32)

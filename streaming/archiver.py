@@ -79,6 +79,11 @@ class LogArchive(SegmentArchive, PositionArchive, ErasureArchive, Protocol):
     """What the archiver writes to."""
 
 
+def end_of(segment: str) -> int:
+    """Return the offset after the last record of a segment that was written from the log."""
+    return int(segment.rpartition("-")[2])
+
+
 class Archiver(StreamThread):
     """Collects decoded records and writes them as segments named by their place in the log.
 

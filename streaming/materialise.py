@@ -26,6 +26,7 @@ from streaming.erasures import Moments, moments_among
 from streaming.metrics import StreamMetrics
 from streaming.processor import Updates
 from streaming.publisher import Publisher
+from streaming.settings import StreamingSettings
 from streaming.stream_state import IMPORTED, OpenState, StateConflict, StateContents
 
 Progress = Callable[[str, int, int], None]
@@ -66,7 +67,7 @@ def materialise(
     online: OnlineFeatures,
     log: EventLog,
     *,
-    settings: CoVisitationSettings | None = None,
+    settings: StreamingSettings | None = None,
     max_history: int = DEFAULT_MAX_LENGTH,
     progress: Progress = lambda *_: None,
 ) -> int:
@@ -76,6 +77,7 @@ def materialise(
     event of each user. Interrupted at any moment, it ends in the same state when repeated, and so
     do several at once, as workers that start together are.
     """
+    settings = settings or StreamingSettings()
     total = 0
     while segments := unfolded_segments(archive, state):
         try:
@@ -84,11 +86,11 @@ def materialise(
             for number, segment in enumerate(segments):
                 progress("segments", number, len(segments))
                 scan = archive.scan_segment(segment)
-                total += fold_events(scan, state, max_history, [segment], settings)
+                total += fold_events(scan, state, max_history, settings.co_visitation, [segment])
             progress("segments", len(segments), len(segments))
         except StateConflict:
             continue  # Another folds them too: look again at what is left.
-    push_unpushed(state, online, log, progress)
+    push_unpushed(state, online, log, settings, progress)
     return total
 
 
@@ -96,13 +98,16 @@ def push_unpushed(
     state: OpenState,
     online: OnlineFeatures,
     log: EventLog,
+    settings: StreamingSettings,
     progress: Progress = lambda *_: None,
 ) -> None:
     """Tell the online store of what was imported, without embeddings.
 
     What the worker has left unpushed it pushes itself when it recovers, with them.
     """
-    publisher = Publisher(log, online, lambda: None, StreamMetrics(), lambda: datetime.now(UTC))
+    publisher = Publisher(
+        log, online, lambda: None, StreamMetrics(), lambda: datetime.now(UTC), settings=settings
+    )
     done, total = 0, state.count_unpushed()
     while unpushed := state.unpushed(IMPORTED, _USERS_PER_STEP):
         publisher.publish(unpushed.updates)
@@ -115,8 +120,8 @@ def fold_events(
     scan: pl.LazyFrame,
     state: OpenState,
     max_history: int,
+    settings: CoVisitationSettings,
     segments: Sequence[str] = (),
-    settings: CoVisitationSettings | None = None,
 ) -> int:
     """Fold events of the archive, none of which is in the state; return their number.
 
@@ -125,7 +130,6 @@ def fold_events(
     segments: their names, if they are whole segments. Returns 0 where another has folded them
     meanwhile, and raises `StateConflict` where another folds anything at the same time.
     """
-    settings = settings or CoVisitationSettings()
     is_logged = MOMENT in scan.collect_schema()
     scan = scan.sort(MOMENT) if is_logged else scan.with_columns(pl.lit(0).alias(MOMENT))
     columns = ["user_id", "timestamp", "event_id", "item_id", "event_type", "value", MOMENT]

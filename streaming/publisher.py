@@ -71,8 +71,9 @@ class Publisher:
         records += self._user_embeddings(encoder, histories)
         records += [user for user in updates.users.values() if user is not None]
         records += updates.statistics.values()
-        most = self._settings.co_visitation.neighbours
-        records += [heaviest(each, most) for each in updates.co_visitation.values()]
+        # Where it is turned off, readers keep what they were told before: that is not blanked.
+        if most := self._settings.co_visitation.neighbours:
+            records += [heaviest(each, most) for each in updates.co_visitation.values()]
         with self._metrics.stage("online store"):
             self._forget_users(updates)
             if records:

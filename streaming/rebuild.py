@@ -6,9 +6,11 @@ from feature_repo.archive import Archive
 from feature_repo.event_log import EventLog, GroupedLog
 from feature_repo.history import DEFAULT_MAX_LENGTH, UserHistory
 from feature_repo.online_features import OnlineFeatures
-from streaming.archiver import LIVE, TOPICS
+from streaming.archiver import LIVE, TOPICS, end_of
 from streaming.materialise import Progress, commit_imported, fold_events, push_unpushed
 from streaming.processor import Updates
+from streaming.settings import StreamingSettings
+from streaming.sqlite_log import SqliteLog
 from streaming.stream_state import IMPORTED, OpenState, StateLost, positions_of
 from streaming.worker import GROUP
 
@@ -22,12 +24,15 @@ def rebuild(
     online: OnlineFeatures,
     log: GroupedLog,
     *,
+    settings: StreamingSettings | None = None,
     max_history: int = DEFAULT_MAX_LENGTH,
     progress: Progress = lambda *_: None,
 ) -> int:
     """Empty the state, fold the whole archive into it, and return the number of events.
 
-    1. Empty the state; say that a rebuild has begun.
+    1. Let an embedded log that is a new one begin after all that the archive knows of the old
+       one: moments ascend, and no segment is named twice. Empty the state; say that a rebuild
+       has begun.
     2. Fold the events day by day, for two segments may hold one event, but not two days.
     3. Take up items and users, and those that were deleted: the online store may hold them still.
     4. Set the positions of the log that both the archive and the worker's group have reached,
@@ -40,11 +45,15 @@ def rebuild(
     worker, and changes nothing: its user's history knows it, or is newer. A record that nobody can
     use, and that only the archiver has passed, so gets its dead letter.
     """
-    # 1. Empty the state.
+    settings = settings or StreamingSettings()
+    # 1. Go on after the archive; empty the state.
     segments = [segment for segment in archive.segments() if not segment.startswith(LIVE)]
+    first = log.begin_after(last_offset(archive)) if isinstance(log, SqliteLog) else 0
     archived, unread = archive.positions(), log.unread(GROUP, TOPICS)
     # The start of the log, where the archive has nothing: what it does not hold, it has lost.
-    positions = {source: min(archived.get(source, 0), at) for source, at in unread.items()}
+    positions = {
+        source: max(min(archived.get(source, 0), at), first) for source, at in unread.items()
+    }
     state.reset()
     commit_imported(state, Updates(), [BEGUN])
     # 2. Events.
@@ -52,7 +61,7 @@ def rebuild(
     total = 0
     for number, day in enumerate(days):
         progress("days", number, len(days))
-        total += fold_events(archive.scan_day(day), state, max_history)
+        total += fold_events(archive.scan_day(day), state, max_history, settings.co_visitation)
     progress("days", len(days), len(days))
     # 3. Items and users.
     items: dict[str, Any] = dict.fromkeys(archive.deleted_items())
@@ -72,8 +81,19 @@ def rebuild(
     # 5. From here on the state is whole.
     commit_imported(state, Updates(), [*segments, ENDED])
     # 6. Push.
-    push_unpushed(state, online, log, progress)
+    push_unpushed(state, online, log, settings, progress)
     return total
+
+
+def last_offset(archive: Archive) -> int:
+    """Return the last offset of an embedded log that the archive remembers in any way.
+
+    An archiver that crashed may have written segments beyond the positions.
+    """
+    live = [segment for segment in archive.written_segments() if segment.startswith(LIVE)]
+    ends = [*archive.positions().values(), *(end_of(segment) for segment in live)]
+    marks = [moment for users in archive.erasures().values() for moment in users.values()]
+    return max(archive.last_moment(), *(end - 1 for end in ends), *marks, 0)
 
 
 def require_whole(state: OpenState, archive: Archive) -> None:

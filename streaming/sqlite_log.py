@@ -156,6 +156,33 @@ class SqliteLog:
         superseded = self._delete(_SUPERSEDED, ())
         return superseded + self._delete(_OLD_TOMBSTONES, (int(tombstones_before * 1000),))
 
+    def begin_after(self, offset: int) -> int:
+        """Give no offset up to `offset` any more; return the first one that the log can hold.
+
+        For a log that was removed: others remember offsets that the new one would give again. What
+        it holds already was appended after those where no group has read any of it yet, and gets
+        offsets beyond `offset` too. One that is longer, and was read, stays as it is.
+        """
+        try:
+            with closing(_connect(self._path)) as connection:
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("BEGIN IMMEDIATE")
+                last = _last_offset(connection)
+                was_read = connection.execute("SELECT 1 FROM committed LIMIT 1").fetchone()
+                if not was_read and (_first_offset(connection) or offset + 1) <= offset:
+                    # So far that no two records have one offset meanwhile.
+                    distance = max(last, offset)
+                    connection.execute("UPDATE records SET offset = offset + ?", (distance,))
+                    last += distance
+                last = max(last, offset)
+                connection.execute("DELETE FROM sqlite_sequence WHERE name = 'records'")
+                connection.execute("INSERT INTO sqlite_sequence VALUES ('records', ?)", (last,))
+                first = _first_offset(connection) or last + 1
+                connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise EventLogError(f"log {self._path}: nothing was written: {error}.") from error
+        return first
+
     def close(self) -> None:
         """Close the file. Consumers see an `EventLogError` from then on."""
         with self._condition:
@@ -308,10 +335,8 @@ class SqliteConsumer:
         self, positions: Mapping[TopicPartition, int], topics: Collection[str]
     ) -> dict[str, int]:
         """Return the positions in `topics`, having checked that the log is as long as that."""
-        query = "SELECT seq FROM sqlite_sequence WHERE name = 'records'"
         with self._log._reading():
-            row = self._connection.execute(query).fetchone()
-        end = 1 if row is None else int(row[0]) + 1
+            end = _last_offset(self._connection) + 1
         for (topic, _), offset in positions.items():
             if offset > end:
                 raise LostPositionError(
@@ -343,6 +368,19 @@ class SqliteConsumer:
         for record in records:
             self._positions[record.source.topic] = record.offset + 1
         return records
+
+
+def _last_offset(connection: sqlite3.Connection) -> int:
+    """Return the last offset that was given; 0 where none was."""
+    query = "SELECT seq FROM sqlite_sequence WHERE name = 'records'"
+    row = connection.execute(query).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _first_offset(connection: sqlite3.Connection) -> int | None:
+    """Return the offset of the oldest record that is held, or None where none is."""
+    (first,) = connection.execute("SELECT MIN(offset) FROM records").fetchone()
+    return None if first is None else int(first)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

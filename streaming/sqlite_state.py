@@ -306,7 +306,8 @@ class SqliteState:
         """Count everything as unpushed where the machine has started anew since the last time.
 
         The embedded online store does not wait for the disk: what it was told last can be lost
-        with the power, though not with the process.
+        with the power, though not with the process. An erased history has no row of its own; that
+        its user was ever known, or erased, is among the records.
         """
         known = [stored for (stored,) in self._query("SELECT id FROM boot")]
         if known == [boot_id]:
@@ -317,6 +318,11 @@ class SqliteState:
                     "INSERT OR IGNORE INTO unpushed "
                     "SELECT partition, ?, user_id, 'reboot' FROM histories",
                     (HISTORY,),
+                )
+                connection.execute(
+                    "INSERT OR IGNORE INTO unpushed "
+                    "SELECT partition, ?, key, 'reboot' FROM records WHERE kind = ?",
+                    (HISTORY, USER),
                 )
                 for key, table in (("item_id", "additive"), ("key", "records")):
                     connection.execute(

@@ -45,7 +45,13 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
     ):
         try:
             events = rebuild_state(
-                archive, state, online, log, max_history=settings.history_length, progress=progress
+                archive,
+                state,
+                online,
+                log,
+                settings=settings.streaming,
+                max_history=settings.history_length,
+                progress=progress,
             )
         except (StateError, EventLogError, RedisError) as error:
             raise UserError(str(error)) from error

@@ -65,7 +65,7 @@ def fold_past(folder: Path, past: pl.DataFrame, settings: StreamingSettings, len
             state,
             InMemoryOnlineFeatures(),
             log,
-            settings=settings.co_visitation,
+            settings=settings,
             max_history=length,
         )
     finally:

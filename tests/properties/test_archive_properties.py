@@ -217,6 +217,19 @@ def test_an_erased_user_is_gone_and_nobody_else(tmp_path: Path) -> None:
     assert archive.segments() == ["s", "t"]
 
 
+def test_it_knows_what_the_log_took_last(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    assert archive.last_moment() == 0
+    archive.write_events("import", [event("a")])
+    assert archive.last_moment() == 0
+    archive.write_events("log-1", [event("b"), event("c", 48)], [7, 5])
+    archive.write_items("log-2", [Item(item_id="i")])
+    archive.write_users("log-3", [User(user_id="u")])
+    (tmp_path / "segments" / "log-1.json").unlink()
+    assert archive.last_moment() == 7
+    assert archive.written_segments() == {"import", "log-1", "log-2", "log-3"}
+
+
 @pytest.mark.parametrize("segment", ["", "a/b", "..", ".hidden", "x" * 201, "star*", "line\n"])
 def test_a_segment_is_a_plain_name(tmp_path: Path, segment: str) -> None:
     with pytest.raises(ValueError, match="`segment` must be"):

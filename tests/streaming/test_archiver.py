@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +148,18 @@ def test_a_lost_position_is_a_failure(log: SqliteLog, archive: Archive) -> None:
     writer._consumer.poll = lost  # type: ignore[method-assign]
     writer.run()
     assert isinstance(writer.failure, LostPositionError)
+
+
+def test_a_number_beyond_64_bits_stops_nothing(log: SqliteLog, archive: Archive) -> None:
+    order = 10**20
+    send(log, EVENTS, "u", event(0))
+    send(log, EVENTS, "u", event(1).model_copy(update={"context": {"order": order}}))
+    send(log, EVENTS, "u", event(2))
+    writer = archiver(log, archive)
+    # Tried once: what fails for its content fails for ever.
+    writer._stop.set()
+    writer.step()
+    writer.flush()
+    assert event_ids(archive) == ["e0", "e1", "e2"]
+    (context,) = archive.scan_events().filter(event_id="e1").collect()["context"]
+    assert json.loads(context) == {"order": order}

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_repo.archive import Archive
-from feature_repo.event_log import EVENTS, ITEMS, USERS, Message
+from feature_repo.event_log import EVENTS, ITEMS, USERS, LostPositionError, Message
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.online_features import UserEmbedding
 from feature_repo.schema import User
@@ -21,13 +21,14 @@ from streaming.archiver import Archiver
 from streaming.decode import UserErased
 from streaming.open_stream_state import open_stream_state
 from streaming.processor import Appended, process
-from streaming.rebuild import rebuild
+from streaming.rebuild import rebuild, require_log
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
+from streaming.sqlite_state import SqliteState
 from streaming.stream_state import OpenState, Slice, decode_history, encode_history
 from streaming.worker import Worker
 from tests.support.interleaved_log import InterleavedLog
-from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, user
+from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item, user
 
 SCHEMES = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
 PEOPLE = ("u0", "u1")
@@ -87,6 +88,10 @@ class Shop:
         self.log = SqliteLog(folder / "log.sqlite")
         self.archive = Archive(folder / "archive")
         self.online = MemoryOnline()
+        self.append(records)
+
+    def append(self, records: Sequence[Append]) -> None:
+        """Append the records one after another."""
         for topic, message in records:
             self.log.append(topic, [message])
 
@@ -196,6 +201,99 @@ def test_any_interleaving_of_the_topics_ends_in_the_same_state(
         assert shop.left(other) == expected(records)
         shop.archive_some(*archiving, None)
         assert shop.archived() == expected(records)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    archived=appends,
+    unnoticed=appends,
+    later=appends,
+    reading=st.tuples(turns, batches),
+    archiving=st.tuples(turns, batches),
+    is_interrupted=st.booleans(),
+)
+def test_erasures_hold_after_the_log_was_removed(
+    state_url: Callable[[Path, int], str],
+    archived: list[Append],
+    unnoticed: list[Append],
+    later: list[Append],
+    reading: tuple[list[str], int],
+    archiving: tuple[list[str], int],
+    is_interrupted: bool,
+) -> None:
+    """The new log's moments come after those that the archive knows from the old one.
+
+    unnoticed: what servers append to the new log before the rebuild.
+    """
+    with TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        shop = Shop(folder, archived)
+        one, other = (
+            stack.enter_context(closing(open_stream_state(state_url(folder, number))))
+            for number in (1, 2)
+        )
+        for state in (one, other):
+            state.reset()
+        shop.work(one, *reading, None)
+        shop.archive_some(*archiving, None)
+        shop.log.close()
+        for file in folder.glob("log.sqlite*"):
+            file.unlink()
+
+        shop.log = SqliteLog(folder / "log.sqlite")
+        stack.callback(shop.log.close)
+        shop.append(unnoticed)
+        for _ in range(1 + is_interrupted):
+            rebuild(shop.archive, other, shop.online, shop.log, max_history=MAX_HISTORY)
+        require_log(other, shop.log)
+        shop.append(later)
+        shop.work(other, *reading, None)
+        everything = expected([*archived, *unnoticed, *later])
+        assert shop.left(other) == everything
+        shop.archive_some(*archiving, None)
+        assert shop.archived() == everything
+
+
+def test_a_log_that_is_removed_twice_is_noticed_twice(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, [_event(n) for n in range(5)])
+    with closing(SqliteState(tmp_path / "state.sqlite")) as state:
+        shop.work(state, [EVENTS, USERS], 8, None)
+        shop.archive_some([EVENTS, USERS], 8, None)
+        for _ in range(2):
+            shop.log.close()
+            for file in tmp_path.glob("log.sqlite*"):
+                file.unlink()
+            shop.log = SqliteLog(tmp_path / "log.sqlite")
+            with pytest.raises(LostPositionError, match="`riverrun rebuild`"):
+                require_log(state, shop.log)
+            # Nothing is appended in between.
+            rebuild(shop.archive, state, shop.online, shop.log, max_history=MAX_HISTORY)
+            require_log(state, shop.log)
+    shop.log.close()
+
+
+def test_a_new_log_replaces_no_segment_of_the_one_that_was_removed(tmp_path: Path) -> None:
+    """Nor one whose writer crashed before it wrote down how far it was."""
+    shop = Shop(tmp_path, [_event(0), _event(1)])
+    shop.archive_some([EVENTS], 8, None)
+    shop.append([(ITEMS, Message("i0", item(0).model_dump_json().encode()))])
+    shop.archive.write_positions = lambda _: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        shop.archive_some([ITEMS], 8, None)
+    del shop.archive.write_positions
+    shop.log.close()
+    for file in tmp_path.glob("log.sqlite*"):
+        file.unlink()
+    shop.log = SqliteLog(tmp_path / "log.sqlite")
+    with closing(SqliteState(tmp_path / "state.sqlite")) as state:
+        rebuild(shop.archive, state, shop.online, shop.log, max_history=MAX_HISTORY)
+    # The rebuild itself has told the changelog of one item.
+    shop.append([_event(2)])
+    shop.archive_some([EVENTS], 8, None)
+    shop.append([(ITEMS, Message("i1", item(1).model_dump_json().encode()))])
+    shop.archive_some([ITEMS], 8, None)
+    assert [each.item_id for each in shop.archive.items()] == ["i0", "i1"]
+    shop.log.close()
 
 
 def test_an_event_of_the_erasures_own_moment_came_before_it() -> None:

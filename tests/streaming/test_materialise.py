@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from feature_repo.archive import Archive
+from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.event_log import EVENTS, Message
 from feature_repo.history import UserHistory
-from feature_repo.online_features import ItemStatistics
-from streaming.materialise import materialise
+from feature_repo.online_features import CoVisitation, ItemStatistics
+from streaming.materialise import commit_imported, materialise
+from streaming.processor import Updates
+from streaming.rebuild import rebuild
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
@@ -92,6 +95,54 @@ def test_two_at_once_fold_each_segment_once(
     assert calls > call
     assert contents(other) == contents(alone)
     assert other.count_unpushed() == 0
+    log.close()
+
+
+def neighbours(online: MemoryOnline) -> dict[str, tuple[str, ...]]:
+    """Return what the online store says of which items go together."""
+    read = online.get(CoVisitation, [f"i{number}" for number in range(4)])
+    return {each.item_id: each.neighbour_ids for each in read if each is not None}
+
+
+@pytest.mark.parametrize("make", [materialise, rebuild])
+def test_readers_are_told_which_items_go_together(tmp_path: Path, make: Callable[..., int]) -> None:
+    archive = Archive(tmp_path / "archive")
+    archive.write_events("import-1", events(30))
+    log = SqliteLog(tmp_path / "log.sqlite")
+
+    def told(name: str, settings: CoVisitationSettings) -> dict[str, tuple[str, ...]]:
+        state, online = SqliteState(tmp_path / name), MemoryOnline()
+        chosen = StreamingSettings(co_visitation=settings)
+        make(archive, state, online, log, settings=chosen, max_history=30)
+        assert state.count_unpushed() == 0
+        made = {each.item_id: each for some in state.all_co_visitation() for each in some}
+        most = settings.neighbours
+        assert neighbours(online) == {key: each.neighbour_ids[:most] for key, each in made.items()}
+        assert all(each.neighbour_ids for each in made.values())
+        return neighbours(online)
+
+    assert len(told("all.sqlite", CoVisitationSettings())) == 4
+    assert max(map(len, told("one.sqlite", CoVisitationSettings(neighbours=1)).values())) == 1
+    # Weighed as the stream weighs.
+    alone = CoVisitationSettings(window_days=0.0)
+    assert told("alone.sqlite", alone) == {}
+    assert told("off.sqlite", CoVisitationSettings(neighbours=0)) == {}
+    log.close()
+
+
+def test_what_was_told_before_co_visitation_was_turned_off_is_not_blanked(tmp_path: Path) -> None:
+    archive = Archive(tmp_path / "archive")
+    archive.write_events("import-1", events(30))
+    log, online = SqliteLog(tmp_path / "log.sqlite"), MemoryOnline()
+    state = SqliteState(tmp_path / "state.sqlite")
+    on = StreamingSettings(co_visitation=CoVisitationSettings())
+    materialise(archive, state, online, log, settings=on, max_history=30)
+    before = neighbours(online)
+    known = {each.item_id: each for some in state.all_co_visitation() for each in some}
+    commit_imported(state, Updates(co_visitation=known))
+    materialise(archive, state, online, log, settings=StreamingSettings(), max_history=30)
+    assert state.count_unpushed() == 0
+    assert neighbours(online) == before
     log.close()
 
 

@@ -8,6 +8,7 @@ import pytest
 from feature_repo.event_log import (
     EVENTS,
     ITEM_EMBEDDINGS,
+    ITEMS,
     EventLogError,
     LostPositionError,
     Message,
@@ -141,3 +142,71 @@ def test_a_file_that_is_no_log_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"no database at all, but long enough to be read as one" * 40)
     with pytest.raises(EventLogError, match=r"log\.sqlite: cannot be opened"):
         SqliteLog(path)
+
+
+def offsets(log: SqliteLog) -> list[int]:
+    return [record.offset for record in log.consumer(None, [EVENTS, ITEMS]).poll(100, 0.0)]
+
+
+def test_a_new_log_begins_where_it_is_told(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.sqlite")
+    assert log.begin_after(40) == 41
+    assert log.begin_after(40) == 41
+    log.append(EVENTS, [Message("k", b"1")])
+    log.append(ITEMS, [Message("k", b"2")])
+    assert offsets(log) == [41, 42]
+    assert log.ends([EVENTS, ITEMS]) == {
+        TopicPartition(EVENTS, 0): 42, TopicPartition(ITEMS, 0): 43,
+    }  # fmt: skip
+    log.consumer(None, [EVENTS]).seek({TopicPartition(EVENTS, 0): 43})
+    with pytest.raises(LostPositionError):
+        log.consumer(None, [EVENTS]).seek({TopicPartition(EVENTS, 0): 44})
+    log.close()
+
+
+def test_a_log_that_is_further_stays_as_it_is(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.sqlite")
+    log.append(EVENTS, [Message("k", bytes([n])) for n in range(5)])
+    log.consumer("g", [EVENTS]).commit({TopicPartition(EVENTS, 0): 3})
+    assert log.trim(EVENTS, ["g"]) == 2
+    for offset in (0, 4, 5):
+        assert log.begin_after(offset) == 3
+    assert offsets(log) == [3, 4, 5]
+    log.append(EVENTS, [Message("k", b"")])
+    assert offsets(log) == [3, 4, 5, 6]
+    log.close()
+
+
+def test_what_nobody_has_read_moves_up_and_what_was_read_keeps_its_place(tmp_path: Path) -> None:
+    for name, after, is_read, expected in (
+        ("new", 100, False, [101, 102, 103, 104]),
+        # As long as the one before it by now, or longer.
+        ("grown", 3, False, [4, 5, 6, 7]),
+        ("longer", 1, False, [4, 5, 6, 7]),
+        ("restored", 100, True, [1, 2, 3, 101]),
+    ):
+        log = SqliteLog(tmp_path / name)
+        log.append(EVENTS, [Message("k", b"1"), Message("k", b"2")])
+        log.append(ITEMS, [Message("k", b"3")])
+        follower = log.consumer(None, [EVENTS, ITEMS])
+        assert len(follower.poll(10, 0.0)) == 3
+        if is_read:
+            log.consumer("g", [EVENTS]).commit({TopicPartition(EVENTS, 0): 2})
+        for _ in range(2):
+            assert log.begin_after(after) == expected[0]
+        log.append(EVENTS, [Message("k", b"4")])
+        assert offsets(log) == expected
+        assert contents(log, EVENTS) == [("k", b"1"), ("k", b"2"), ("k", b"4")]
+        # Who reads on without a group misses nothing.
+        assert follower.poll(10, 0.0)[-1].value == b"4"
+        log.close()
+
+
+def test_a_log_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.sqlite")
+    log._connection.execute("DROP TABLE committed")
+    with pytest.raises(EventLogError, match="nothing was written"):
+        log.begin_after(7)
+    log.append(EVENTS, [Message("k", b"1")])
+    assert offsets(log) == [1]
+    log.close()
