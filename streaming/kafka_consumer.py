@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -86,7 +87,9 @@ class KafkaLogConsumer:
                 now = time.monotonic()
                 if polled:
                     self._heard = now
-                    self._commit_again()
+                    # kafka-python gives these once: what fails now is said by the next call.
+                    with suppress(EventLogError):
+                        self._commit_again()
                     return [self._record(each) for some in polled.values() for each in some]
                 self._probe(now)
                 if self._is_behind():
