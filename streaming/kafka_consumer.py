@@ -67,6 +67,12 @@ class KafkaLogConsumer:
         self._closed = False
         self._logger = structlog.get_logger(__name__)
 
+    @property
+    def assigned(self) -> frozenset[TopicPartition]:
+        """The partitions that are this consumer's, and placed. Any thread may ask."""
+        # Copies: kafka-python's thread may take and release meanwhile.
+        return frozenset(map(self._ours, self._taken.copy() - self._unplaced.copy()))
+
     def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
         """Return up to `max_records` next records; wait up to `timeout` seconds for the first.
 

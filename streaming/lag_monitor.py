@@ -2,7 +2,7 @@
 
 import structlog
 
-from feature_repo.event_log import EventLog, EventLogError
+from feature_repo.event_log import EventLog, EventLogError, TopicPartition
 from serving.background import BackgroundThread
 from streaming.metrics import StreamMetrics
 from streaming.worker import TOPICS, Worker
@@ -16,6 +16,7 @@ class LagMonitor(BackgroundThread):
     def __init__(self, log: EventLog, worker: Worker, metrics: StreamMetrics) -> None:
         super().__init__("lag-monitor")
         self.total = 0
+        self._exported: set[TopicPartition] = set()
         self._log = log
         self._worker = worker
         self._metrics = metrics
@@ -24,8 +25,13 @@ class LagMonitor(BackgroundThread):
     def measure(self) -> int:
         """Return, and export, the offsets that this worker has still to read."""
         ends = self._log.ends(TOPICS)
+        positions = self._worker.positions
+        # Another worker exports the partitions that it has taken over.
+        for source in self._exported - positions.keys():
+            self._metrics.lag.remove(*source)
+        self._exported = set(positions)
         total = 0
-        for source, position in self._worker.positions.items():
+        for source, position in positions.items():
             behind = max(ends.get(source, position) - position, 0)
             self._metrics.lag.labels(*source).set(behind)
             total += behind

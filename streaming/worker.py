@@ -137,8 +137,10 @@ class Worker(StreamThread):
 
     @property
     def positions(self) -> dict[TopicPartition, int]:
-        """The next offset to read of each partition that this worker has read from."""
-        return dict(self._positions)
+        """The next offset to read of each partition that is this worker's and has one."""
+        # What another worker has now is further than where this one left it.
+        assigned = self._consumer.assigned
+        return {source: at for source, at in dict(self._positions).items() if source in assigned}
 
     def _follow(self) -> None:
         self.recover()

@@ -41,6 +41,10 @@ class InterleavedConsumer:
         self._parts = parts
         self._turns = turns
 
+    @property
+    def assigned(self) -> frozenset[TopicPartition]:
+        return frozenset[TopicPartition]().union(*(each.assigned for each in self._parts.values()))
+
     def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
         for topic in (next(self._turns), *self._parts):
             if topic in self._parts and (records := self._parts[topic].poll(max_records, 0.0)):
