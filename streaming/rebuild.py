@@ -6,7 +6,8 @@ from feature_repo.archive import Archive
 from feature_repo.event_log import EventLog, GroupedLog
 from feature_repo.history import DEFAULT_MAX_LENGTH, UserHistory
 from feature_repo.online_features import OnlineFeatures
-from streaming.archiver import LIVE, TOPICS
+from streaming.archiver import TOPICS
+from streaming.imports import Imports
 from streaming.materialise import Progress, commit_imported, fold_events, push_unpushed
 from streaming.processor import Updates
 from streaming.stream_state import IMPORTED, OpenState, StateLost, positions_of
@@ -41,7 +42,7 @@ def rebuild(
     use, and that only the archiver has passed, so gets its dead letter.
     """
     # 1. Empty the state.
-    segments = [segment for segment in archive.segments() if not segment.startswith(LIVE)]
+    imports = Imports.of(archive)
     archived, unread = archive.positions(), log.unread(GROUP, TOPICS)
     # The start of the log, where the archive has nothing: what it does not hold, it has lost.
     positions = {source: min(archived.get(source, 0), at) for source, at in unread.items()}
@@ -70,7 +71,7 @@ def rebuild(
         marks = Updates(erasures=erasures.get(partition, {}))
         state.commit(partition, state.load(partition, (), ()).version, marks, own)
     # 5. From here on the state is whole.
-    commit_imported(state, Updates(), [*segments, ENDED])
+    commit_imported(state, Updates(), [*imports.marks, ENDED])
     # 6. Push.
     push_unpushed(state, online, log, progress)
     return total

@@ -130,6 +130,24 @@ def test_the_ends_are_where_a_reader_of_everything_stands(log: EventLog) -> None
     )
 
 
+def test_what_a_group_has_not_read_can_be_read_beside_it(log: GroupedLog) -> None:
+    log.append(EVENTS, messages("a", "b"))
+    member = log.consumer("g", [EVENTS])
+    (first, _) = drain(member, 2)
+
+    def unread() -> list[str]:
+        positions = log.unread("g", [EVENTS])
+        aside = log.consumer(None, [EVENTS], lambda _: positions)
+        found = values(aside.poll(10, 0.0))
+        assert aside.poll(10, 0.0) == []
+        aside.close()
+        return found
+
+    assert unread() == ["a", "b"]
+    member.commit(positions_after([first]))
+    assert unread() == ["b"]
+
+
 def test_poll_without_records_returns_nothing(log: EventLog) -> None:
     assert log.consumer("g", [EVENTS]).poll(10, 0.01) == []
 

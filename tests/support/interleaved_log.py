@@ -30,6 +30,9 @@ class InterleavedLog:
     def ends(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
         return self._log.ends(topics)
 
+    def unread(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        return self._log.unread(group, topics)
+
     def close(self) -> None:
         self._log.close()
 
