@@ -2,7 +2,7 @@
 
 import structlog
 
-from feature_repo.event_log import EventLog, EventLogError, TopicPartition
+from feature_repo.event_log import EventLog, EventLogError
 from serving.background import BackgroundThread
 from streaming.metrics import StreamMetrics
 from streaming.worker import TOPICS, Worker
@@ -16,7 +16,6 @@ class LagMonitor(BackgroundThread):
     def __init__(self, log: EventLog, worker: Worker, metrics: StreamMetrics) -> None:
         super().__init__("lag-monitor")
         self.total = 0
-        self._exported: set[TopicPartition] = set()
         self._log = log
         self._worker = worker
         self._metrics = metrics
@@ -26,17 +25,11 @@ class LagMonitor(BackgroundThread):
         """Return, and export, the offsets that this worker has still to read."""
         ends = self._log.ends(TOPICS)
         positions = self._worker.positions
-        # Another worker exports the partitions that it has taken over.
-        for source in self._exported - positions.keys():
-            self._metrics.lag.remove(*source)
-        self._exported = set(positions)
-        total = 0
-        for source, position in positions.items():
-            behind = max(ends.get(source, position) - position, 0)
-            self._metrics.lag.labels(*source).set(behind)
-            total += behind
-        self.total = total
-        return total
+        behind = {each: max(ends.get(each, at) - at, 0) for each, at in positions.items()}
+        # Only these: another worker exports the partitions that it has taken over.
+        self._metrics.lag.offsets = behind
+        self.total = sum(behind.values())
+        return self.total
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
