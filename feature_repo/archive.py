@@ -14,7 +14,7 @@ that crashed simply repeats itself; an event that two segments hold is read once
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -167,6 +167,21 @@ class Archive:
         """Return the newest state of every user, by id."""
         return [decode_record(User, record) for record in _latest(self._users)]
 
+    def user_segments(self) -> list[str]:
+        """Return the names of the segments of users, in the order they were written."""
+        return [_segment_of(file) for file in _parquet_files(self._users)]
+
+    def users_of(self, segments: Collection[str]) -> list[User]:
+        """Return the users whose newest state one of these segments brought, by id."""
+        newer: set[str] = set()
+        found: dict[str, User] = {}
+        for file in reversed(_parquet_files(self._users)):
+            rows = [row for row in pl.read_parquet(file).iter_rows() if row[0] not in newer]
+            newer.update(key for key, _ in rows)
+            if _segment_of(file) in segments:
+                found |= {key: decode_record(User, record) for key, record in rows}
+        return [found[key] for key in sorted(found)]
+
     def erase_user(self, user_id: str, moment: int) -> int:
         """Remove a user and their events for good; return the number of events removed.
 
@@ -279,6 +294,10 @@ def _write_changes(folder: Path, segment: str, records: dict[str, str | None]) -
     with _replacing(file) as replacement:
         frame.write_parquet(replacement)
     return frame.height
+
+
+def _segment_of(file: Path) -> str:
+    return file.stem.partition("-")[2]
 
 
 def _next_number(folder: Path) -> int:

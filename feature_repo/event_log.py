@@ -69,6 +69,11 @@ class LogConsumer(Protocol):
     `poll` gives it partitions and takes them away. Without a group it has all of them.
     """
 
+    @property
+    def assigned(self) -> frozenset[TopicPartition]:
+        """The partitions that are this consumer's, as of its last poll. Any thread may ask."""
+        ...
+
     def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
         """Return up to `max_records` next records; wait up to `timeout` seconds for the first.
 

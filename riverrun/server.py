@@ -8,7 +8,7 @@ from datetime import timedelta
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from feature_repo.event_log import EventLog, EventLogError
+from feature_repo.event_log import EventLogError, GroupedLog
 from feature_repo.online_features import OnlineFeatures
 from feature_repo.open_online_features import open_online_features
 from riverrun.errors import UserError
@@ -37,7 +37,7 @@ from trainer.refresh_metrics import RefreshCollector
 class ServingParts:
     """What answers requests, alone or beside a worker in the same process."""
 
-    log: EventLog
+    log: GroupedLog
     online: OnlineFeatures
     catalogue: Catalogue
     holder: ModelHolder

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -66,6 +67,12 @@ class KafkaLogConsumer:
         self._closed = False
         self._logger = structlog.get_logger(__name__)
 
+    @property
+    def assigned(self) -> frozenset[TopicPartition]:
+        """The partitions that are this consumer's, and placed. Any thread may ask."""
+        # Copies: kafka-python's thread may take and release meanwhile.
+        return frozenset(map(self._ours, self._taken.copy() - self._unplaced.copy()))
+
     def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
         """Return up to `max_records` next records; wait up to `timeout` seconds for the first.
 
@@ -86,7 +93,9 @@ class KafkaLogConsumer:
                 now = time.monotonic()
                 if polled:
                     self._heard = now
-                    self._commit_again()
+                    # kafka-python gives these once: what fails now is said by the next call.
+                    with suppress(EventLogError):
+                        self._commit_again()
                     return [self._record(each) for some in polled.values() for each in some]
                 self._probe(now)
                 if self._is_behind():

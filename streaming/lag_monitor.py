@@ -24,13 +24,12 @@ class LagMonitor(BackgroundThread):
     def measure(self) -> int:
         """Return, and export, the offsets that this worker has still to read."""
         ends = self._log.ends(TOPICS)
-        total = 0
-        for source, position in self._worker.positions.items():
-            behind = max(ends.get(source, position) - position, 0)
-            self._metrics.lag.labels(*source).set(behind)
-            total += behind
-        self.total = total
-        return total
+        positions = self._worker.positions
+        behind = {each: max(ends.get(each, at) - at, 0) for each, at in positions.items()}
+        # Only these: another worker exports the partitions that it has taken over.
+        self._metrics.lag.offsets = behind
+        self.total = sum(behind.values())
+        return self.total
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):

@@ -1,14 +1,16 @@
-"""Folds imported archive segments into the worker's state and the online store.
+"""Takes up what imports have added to the archive.
 
-The same laws as the live fold, in bulk: of every user's events the newest are kept, statistics
-are counted in one pass over columns. A segment is folded once: its statistics and its name are
-committed together. An import leaves out events the archive has, so that segments are
-disjoint.
+While no worker follows the log, in bulk: the same laws as the live fold, but of every user's events
+the newest are kept, and statistics are counted in one pass over columns. A segment is folded once:
+its statistics and its name are committed together. An import leaves out events the archive has, so
+that segments are disjoint.
+
+Beside workers, through the log: only the owner of a user's partition may write the user's history
+(ADR 0008).
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
 
 import polars as pl
 
@@ -16,81 +18,105 @@ from feature_repo.archive import MOMENT
 from feature_repo.co_visitation import merge as merge_pairs
 from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.co_visited_columns import COLUMNS, co_visited
-from feature_repo.event_log import EventLog
+from feature_repo.event_log import EVENTS, USERS, EventLog, GroupedLog
 from feature_repo.history import DEFAULT_MAX_LENGTH, HistoryEvent, UserHistory, fold
 from feature_repo.item_statistics import count_columns, merge
 from feature_repo.online_features import CoVisitation, OnlineFeatures
-from feature_repo.schema import User
-from streaming.archiver import LIVE
 from streaming.erasures import Moments, moments_among
+from streaming.imports import (
+    ImportArchive,
+    Imports,
+    Unarchived,
+    event_messages,
+    imported_users,
+    user_messages,
+    users_mark,
+)
 from streaming.metrics import StreamMetrics
 from streaming.processor import Updates
 from streaming.publisher import Publisher
 from streaming.settings import StreamingSettings
-from streaming.stream_state import IMPORTED, OpenState, StateConflict, StateContents
+from streaming.sqlite_log import SqliteLog
+from streaming.stream_state import IMPORTED, OpenState, StateConflict
 
 Progress = Callable[[str, int, int], None]
 """Is told what is being done, how many are done, and of how many."""
 
+FOLLOWED = "stream.followed"
+"""Stands among the folded segments once a worker may follow the log: a broker may have others."""
+
 _USERS_PER_STEP = 2_000
 
 
-class SegmentedArchive(Protocol):
-    """What is asked of the archive."""
-
-    def segments(self) -> list[str]:
-        """Return the names of the complete event segments."""
-        ...
-
-    def scan_segment(self, segment: str) -> pl.LazyFrame:
-        """Return the events of one segment."""
-        ...
-
-    def users(self) -> list[User]:
-        """Return the newest state of every user."""
-        ...
-
-
-def unfolded_segments(archive: SegmentedArchive, state: StateContents) -> list[str]:
-    """Return the imported segments whose events are not in the state yet."""
-    folded = state.folded_segments()
-    return [
-        segment
-        for segment in archive.segments()
-        if segment not in folded and not segment.startswith(LIVE)
-    ]
-
-
 def materialise(
-    archive: SegmentedArchive,
+    archive: ImportArchive,
     state: OpenState,
     online: OnlineFeatures,
-    log: EventLog,
+    log: GroupedLog,
     *,
     settings: StreamingSettings | None = None,
     max_history: int = DEFAULT_MAX_LENGTH,
     progress: Progress = lambda *_: None,
 ) -> int:
-    """Fold what imports have added since the last time; return the number of events.
+    """Take up what imports have added since the last time; return the number of events.
 
-    Run it while no worker follows the log. User embeddings are left to the first request or
-    event of each user. Interrupted at any moment, it ends in the same state when repeated, and so
-    do several at once, as workers that start together are.
+    Run it before a worker of the same process follows the log. From then on, since others may
+    follow a broker's, what is imported goes through the log; an embedded log nobody else follows.
+    User embeddings are left to the first request or event of each user. Interrupted at any moment,
+    it ends in the same state when repeated, and so do several at once, as workers that start
+    together are.
     """
     settings = settings or StreamingSettings()
     total = 0
-    while segments := unfolded_segments(archive, state):
+    while True:
+        # The version first: whoever takes something up after it, makes the commits conflicts.
+        version = state.load(IMPORTED, (), ()).version
+        folded = state.folded_segments()
+        news = Imports.of(archive, folded)
         try:
-            # Users first: once the last segment is folded, nobody looks again.
-            commit_imported(state, Updates(users={user.user_id: user for user in archive.users()}))
-            for number, segment in enumerate(segments):
-                progress("segments", number, len(segments))
-                scan = archive.scan_segment(segment)
+            if not any(news):
+                push_unpushed(state, online, log, settings, progress)
+                if FOLLOWED not in folded and not isinstance(log, SqliteLog):
+                    state.commit(IMPORTED, version, Updates(), {}, [FOLLOWED])
+                return total
+            if FOLLOWED in folded:
+                total += _append(archive, state, log, news, progress)
+                continue
+            unarchived = Unarchived.of(log)
+            if news.users:
+                users = imported_users(archive, news.users, unarchived)
+                marks = [users_mark(segment) for segment in news.users]
+                state.commit(IMPORTED, version, Updates(users={**users}), {}, marks)
+            for number, segment in enumerate(news.events):
+                progress("segments", number, len(news.events))
+                scan = unarchived.without_erased(archive.scan_segment(segment))
                 total += fold_events(scan, state, max_history, settings.co_visitation, [segment])
-            progress("segments", len(segments), len(segments))
+            progress("segments", len(news.events), len(news.events))
         except StateConflict:
-            continue  # Another folds them too: look again at what is left.
-    push_unpushed(state, online, log, settings, progress)
+            continue  # Another takes them up too: look again at what is left.
+
+
+def _append(
+    archive: ImportArchive, state: OpenState, log: GroupedLog, news: Imports, progress: Progress
+) -> int:
+    """Append what is new to the log, segment by segment; return the number of events.
+
+    Repeated after a crash it is appended again, and a repeated event changes nothing.
+    """
+    unarchived = Unarchived.of(log)
+    if news.users:
+        users = imported_users(archive, news.users, unarchived)
+        for messages in user_messages(users.values()):
+            log.append(USERS, messages)
+        commit_imported(state, Updates(), [users_mark(segment) for segment in news.users])
+    total = 0
+    for number, segment in enumerate(news.events):
+        progress("segments to the log", number, len(news.events))
+        for messages in event_messages(unarchived.without_erased(archive.scan_segment(segment))):
+            log.append(EVENTS, messages)
+            total += len(messages)
+        commit_imported(state, Updates(), [segment])
+    progress("segments to the log", len(news.events), len(news.events))
     return total
 
 
@@ -128,7 +154,8 @@ def fold_events(
     scan: may hold an event repeatedly. Its last `MOMENT` counts, if it has that column.
 
     segments: their names, if they are whole segments. Returns 0 where another has folded them
-    meanwhile, and raises `StateConflict` where another folds anything at the same time.
+    meanwhile, or follows the log, and raises `StateConflict` where another folds anything at the
+    same time.
     """
     is_logged = MOMENT in scan.collect_schema()
     scan = scan.sort(MOMENT) if is_logged else scan.with_columns(pl.lit(0).alias(MOMENT))
@@ -137,9 +164,13 @@ def fold_events(
     events = events.with_columns(
         pl.col("timestamp").dt.epoch("us"), pl.col("value", MOMENT).fill_null(0)
     )
+    taken = {FOLLOWED, *segments}
     earlier: list[UserHistory] = []
     for histories in _newest(events, max_history):
         known = state.load(IMPORTED, histories, ())
+        # Asked after the version was read: who folds them from here on makes commits conflicts.
+        if not taken.isdisjoint(state.folded_segments()):
+            return 0
         earlier += known.histories.values()
         updates = Updates()
         for user_id, (newest, moments) in histories.items():
@@ -159,8 +190,7 @@ def fold_events(
     if settings.neighbours:
         paired = co_visited(events, _event_columns(earlier), settings, max_history)
     known = state.load(IMPORTED, (), counted.keys() | paired.keys())
-    # Asked after the version was read: who folds them from here on makes the commit a conflict.
-    if not state.folded_segments().isdisjoint(segments):
+    if not taken.isdisjoint(state.folded_segments()):
         return 0
     for item_id in counted.keys() & known.statistics.keys():
         counted[item_id] = merge(known.statistics[item_id], counted[item_id])

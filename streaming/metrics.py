@@ -2,12 +2,38 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from feature_repo.event_log import TopicPartition
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class LagCollector(Collector):
+    """Exports `offsets` as they are: a partition that is not among them any more is not exported.
+
+    A `Gauge` would have to forget labels, which it may refuse: Feast sets the variable that puts
+    prometheus-client into its mode for several processes.
+    """
+
+    def __init__(self) -> None:
+        self.offsets: Mapping[TopicPartition, int] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the one metric."""
+        metric = GaugeMetricFamily(
+            "riverrun_stream_lag",
+            "Offsets between the next one to read and the end of the partition.",
+            labels=["topic", "partition"],
+        )
+        for (topic, partition), behind in self.offsets.items():
+            metric.add_metric([topic, str(partition)], behind)
+        yield metric
 
 
 class StreamMetrics:
@@ -64,12 +90,8 @@ class StreamMetrics:
             ["group", "topic", "partition"],
             registry=self.registry,
         )
-        self.lag = Gauge(
-            "riverrun_stream_lag",
-            "Offsets between the next one to read and the end of the partition.",
-            ["topic", "partition"],
-            registry=self.registry,
-        )
+        self.lag = LagCollector()
+        self.registry.register(self.lag)
         self.archived = Counter(
             "riverrun_archive_rows",
             "Rows written to the archive, by topic.",

@@ -7,6 +7,7 @@ from feature_repo.event_log import EventLog, GroupedLog
 from feature_repo.history import DEFAULT_MAX_LENGTH, UserHistory
 from feature_repo.online_features import OnlineFeatures
 from streaming.archiver import LIVE, TOPICS, end_of
+from streaming.imports import Imports
 from streaming.materialise import Progress, commit_imported, fold_events, push_unpushed
 from streaming.processor import Updates
 from streaming.settings import StreamingSettings
@@ -47,7 +48,7 @@ def rebuild(
     """
     settings = settings or StreamingSettings()
     # 1. Go on after the archive; empty the state.
-    segments = [segment for segment in archive.segments() if not segment.startswith(LIVE)]
+    imports = Imports.of(archive)
     first = log.begin_after(last_offset(archive)) if isinstance(log, SqliteLog) else 0
     archived, unread = archive.positions(), log.unread(GROUP, TOPICS)
     # The start of the log, where the archive has nothing: what it does not hold, it has lost.
@@ -79,7 +80,7 @@ def rebuild(
         marks = Updates(erasures=erasures.get(partition, {}))
         state.commit(partition, state.load(partition, (), ()).version, marks, own)
     # 5. From here on the state is whole.
-    commit_imported(state, Updates(), [*segments, ENDED])
+    commit_imported(state, Updates(), [*imports.marks, ENDED])
     # 6. Push.
     push_unpushed(state, online, log, settings, progress)
     return total

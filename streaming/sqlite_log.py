@@ -288,6 +288,11 @@ class SqliteConsumer:
             self._connection = _connect(log._path)
         self._version = -1
 
+    @property
+    def assigned(self) -> frozenset[TopicPartition]:
+        """All of its topics, once the first poll has placed them."""
+        return frozenset(TopicPartition(topic, 0) for topic in self._positions)
+
     def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
         """Return up to `max_records` next records in the order they were appended."""
         deadline = time.monotonic() + timeout

@@ -37,6 +37,7 @@ from streaming.settings import StreamingSettings
 from streaming.stream_state import (
     OpenState,
     StateConflict,
+    StateError,
     StateLost,
     Unpushed,
     additive_keys,
@@ -136,8 +137,10 @@ class Worker(StreamThread):
 
     @property
     def positions(self) -> dict[TopicPartition, int]:
-        """The next offset to read of each partition that this worker has read from."""
-        return dict(self._positions)
+        """The next offset to read of each partition that is this worker's and has one."""
+        # What another worker has now is further than where this one left it.
+        assigned = self._consumer.assigned
+        return {source: at for source, at in dict(self._positions).items() if source in assigned}
 
     def _follow(self) -> None:
         self.recover()
@@ -235,7 +238,7 @@ class Worker(StreamThread):
         while records and len(records) < most and (left := deadline - time.monotonic()) > 0:
             try:
                 records += self._consumer.poll(most - len(records), left)
-            except EventLogError:
+            except (EventLogError, StateError):
                 break  # What is polled already must not be lost; the next poll says it again.
         self._full = len(records) >= self.settings.batch_records
         return records
@@ -254,7 +257,12 @@ class Worker(StreamThread):
             "load", lambda: self._state.load(partition, batch.user_ids, batch.item_ids)
         )
         stored = batch.sources(before.positions)
-        if any(stored.get(source) != self._positions.get(source) for source in sources):
+        first = batch.sources(batch.first)
+        # A batch from before its position was polled before the partition went and came back.
+        if any(
+            at < stored.get(source, 0) or stored.get(source) != self._positions.get(source)
+            for source, at in first.items()
+        ):
             self._give_way(batch, stored)
             return None
         with self.metrics.stage("fold"):

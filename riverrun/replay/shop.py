@@ -1,7 +1,7 @@
 """A whole shop in one process and one thread, whose clock is the replay's."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,8 +49,12 @@ class PastArchive:
         """Return the events."""
         return self.events.lazy()
 
-    def users(self) -> list[User]:
+    def user_segments(self) -> list[str]:
         """Nobody has attributes."""
+        return []
+
+    def users_of(self, segments: Collection[str]) -> list[User]:
+        """Return nobody."""
         return []
 
 

@@ -130,6 +130,24 @@ def test_the_ends_are_where_a_reader_of_everything_stands(log: EventLog) -> None
     )
 
 
+def test_what_a_group_has_not_read_can_be_read_beside_it(log: GroupedLog) -> None:
+    log.append(EVENTS, messages("a", "b"))
+    member = log.consumer("g", [EVENTS])
+    (first, _) = drain(member, 2)
+
+    def unread() -> list[str]:
+        positions = log.unread("g", [EVENTS])
+        aside = log.consumer(None, [EVENTS], lambda _: positions)
+        found = values(aside.poll(10, 0.0))
+        assert aside.poll(10, 0.0) == []
+        aside.close()
+        return found
+
+    assert unread() == ["a", "b"]
+    member.commit(positions_after([first]))
+    assert unread() == ["b"]
+
+
 def test_poll_without_records_returns_nothing(log: EventLog) -> None:
     assert log.consumer("g", [EVENTS]).poll(10, 0.01) == []
 
@@ -318,6 +336,10 @@ class Member:
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
+    @property
+    def assigned(self) -> frozenset[TopicPartition]:
+        return self._consumer.assigned
+
     def leave(self) -> None:
         self._stop.set()
         self._thread.join()
@@ -345,10 +367,11 @@ def until(condition: Callable[[], bool]) -> None:
 
 def test_a_groups_members_share_the_partitions_and_take_over(partitioned: EventLog) -> None:
     store: dict[TopicPartition, int] = {}
+    everything = {TopicPartition(EVENTS, number) for number in range(4)}
     one = Member(partitioned, store)
-    until(lambda: len(one.given) == 4)
+    until(lambda: one.assigned == everything)
     two = Member(partitioned, store)
-    until(lambda: len(two.given) == 2)
+    until(lambda: two.assigned == set(two.given) == everything - one.assigned != set())
     numbers = [f"{number % 40}:{number // 40}" for number in range(400)]
     sent = [Message(each.split(":")[0], each.encode()) for each in numbers]
     partitioned.append(EVENTS, sent[:200])
@@ -356,7 +379,8 @@ def test_a_groups_members_share_the_partitions_and_take_over(partitioned: EventL
     assert one.records
     assert two.records
     two.leave()
-    until(lambda: len(one.given) == 6)  # what it had, and then what the other leaves behind
+    until(lambda: one.assigned == everything)
+    assert len(one.given) == 6  # what it had, and then what the other has left behind
     partitioned.append(EVENTS, sent[200:])
     until(lambda: len(one.records) + len(two.records) >= 400)
     one.leave()

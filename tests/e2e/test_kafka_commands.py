@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, Message
+from feature_repo.open_online_features import open_online_features
+from feature_repo.schema import User
 from riverrun.bench.server import free_port
 from riverrun.settings import load_settings
 from serving.bundle import Manifest
@@ -113,3 +115,34 @@ def test_a_worker_that_is_told_to_stop_stops_in_good_order(shop: KafkaShop) -> N
     with closing(RedisState(shop.redis_url)) as state:
         assert state.count_unpushed() == 0
     assert sum(shop.archive.positions().values()) > 0
+
+
+def test_what_is_imported_beside_a_worker_is_learned_once_another_starts(shop: KafkaShop) -> None:
+    build_tiny_bundle(load_settings(shop.settings_file).bundles)
+    events = [event(n, f"u{n % 5}", f"i{n % 60}", n) for n in range(400)]
+    with closing(RedisState(shop.redis_url)) as state:
+
+        def learned() -> int:
+            return sum(len(each.events) for some in state.all_histories() for each in some)
+
+        with started(shop, "stream") as first:
+            for each in events[:20]:
+                message = Message(each.user_id, each.model_dump_json().encode())
+                shop.log.append(EVENTS, [message])
+            wait_until(lambda: learned() == 20, "the worker learns nothing")
+            shop.archive.write_users("import-users", [User(user_id="u1", attributes={"age": 5.0})])
+            shop.archive.write_events("import-events", events[20:])
+            with started(shop, "stream") as second:
+                wait_until(lambda: learned() == 400, "what was imported is not learned")
+                online = open_online_features(shop.redis_url, shop.home / "registry.db")
+                with closing(online):
+                    wait_until(
+                        lambda: online.get(User, ["u1"]) != [None], "the profile is not known"
+                    )
+                second.send_signal(signal.SIGTERM)
+                assert second.wait(STOP_SECONDS) == 0, shop.output()
+            first.send_signal(signal.SIGTERM)
+            assert first.wait(STOP_SECONDS) == 0, shop.output()
+        assert learned() == 400
+        counted = sum(sum(each.week) for some in state.all_statistics() for each in some)
+        assert 390 < counted <= 400  # each once, and decayed by some hours

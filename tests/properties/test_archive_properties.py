@@ -205,6 +205,22 @@ def test_a_segment_of_items_keeps_its_place_when_it_is_written_again(tmp_path: P
     assert [(item.item_id, item.title) for item in archive.items()] == [("i", "new"), ("j", "")]
 
 
+def test_every_user_is_of_the_segment_that_brought_the_newest_state(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    assert archive.user_segments() == []
+    for number, segment in enumerate(["log-a-1", "import-b", "import-c"]):
+        users = [User(user_id=f"u{n}", attributes={"n": float(number)}) for n in range(number, 4)]
+        archive.write_users(segment, users)
+    assert archive.user_segments() == ["log-a-1", "import-b", "import-c"]
+    by_segment = [archive.users_of([each]) for each in archive.user_segments()]
+    assert [[user.user_id for user in some] for some in by_segment] == [
+        ["u0"],
+        ["u1"],
+        ["u2", "u3"],
+    ]
+    assert archive.users_of(archive.user_segments()) == archive.users()
+
+
 def test_an_erased_user_is_gone_and_nobody_else(tmp_path: Path) -> None:
     archive = Archive(tmp_path)
     archive.write_events("s", [event("a"), event("b", 24, "v"), event("c", 48)])

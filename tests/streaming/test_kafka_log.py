@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from kafka import KafkaProducer
-from kafka.errors import RebalanceInProgressError
+from kafka.errors import KafkaTimeoutError, RebalanceInProgressError
 
 from feature_repo.event_log import (
     EVENTS,
@@ -132,6 +132,28 @@ def test_a_commit_in_the_middle_of_a_rebalance_is_made_by_a_later_poll(
         patched.setattr(consumer._consumer, "commit", refuse)
         consumer.commit({record.source: record.offset + 1})
     assert len(consumer.poll(1, 10.0)) == 1
+    consumer.close()
+    assert [each.value for each in drain(log.consumer("g", [EVENTS]), 1)] == [b"2"]
+
+
+def test_records_are_not_lost_when_a_commit_that_was_turned_down_fails_again(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.append(EVENTS, [Message("a", b"1"), Message("a", b"2")])
+    consumer = log.consumer("g", [EVENTS])
+    (record,) = consumer.poll(1, 10.0)
+    errors = iter([RebalanceInProgressError(), KafkaTimeoutError(), KafkaTimeoutError()])
+
+    def refuse(*_: object, **__: object) -> None:
+        raise next(errors)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(consumer._consumer, "commit", refuse)
+        consumer.commit({record.source: record.offset + 1})
+        assert [each.value for each in consumer.poll(1, 10.0)] == [b"2"]
+        with pytest.raises(EventLogError, match="cannot commit"):
+            consumer.poll(1, 0.0)
+    assert consumer.poll(1, 0.0) == []
     consumer.close()
     assert [each.value for each in drain(log.consumer("g", [EVENTS]), 1)] == [b"2"]
 

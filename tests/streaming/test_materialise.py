@@ -3,6 +3,7 @@
 import contextlib
 import random
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ import pytest
 
 from feature_repo.archive import Archive
 from feature_repo.co_visitation_settings import CoVisitationSettings
-from feature_repo.event_log import EVENTS, Message
+from feature_repo.event_log import EVENTS, USERS, LogRecord, Message, TopicPartition
 from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
+from feature_repo.schema import User
+from streaming.archiver import Archiver
+from streaming.decode import Decoder
+from streaming.imports import event_messages
 from streaming.materialise import commit_imported, materialise
 from streaming.processor import Updates
 from streaming.rebuild import rebuild
@@ -200,3 +205,71 @@ class InterruptedState(SqliteState):
         if self._left < 0:
             raise KeyboardInterrupt
         return super().commit(*args, **kwargs)
+
+
+def test_users_that_are_imported_alone_are_taken_up(tmp_path: Path) -> None:
+    archive, log = Archive(tmp_path / "archive"), SqliteLog(tmp_path / "log.sqlite")
+    state, online = SqliteState(tmp_path / "state.sqlite"), MemoryOnline()
+    for age in (1, 2, 3):
+        archive.write_users(f"import-{age}", [user(1, age)])
+        materialise(archive, state, online, log)
+        assert online.get(User, ["u1"]) == [user(1, age)]
+    log.close()
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_what_the_log_says_of_a_user_after_an_import_stays(tmp_path: Path, archived: bool) -> None:
+    """Whether or not it is in the archive yet; of what it said before, the import is the newer."""
+    archive, log = Archive(tmp_path / "archive"), SqliteLog(tmp_path / "log.sqlite")
+    state, online = SqliteState(tmp_path / "state.sqlite"), MemoryOnline()
+
+    def say(number: int, age: int | None) -> None:
+        value = None if age is None else user(number, age).model_dump_json().encode()
+        log.append(USERS, [Message(f"u{number}", value)])
+
+    def archive_it() -> None:
+        archiver = Archiver(log, archive, clock=lambda: NOW)
+        while archiver.step():
+            pass
+        archiver.stop()
+        archiver.flush()
+
+    say(1, 1)
+    say(4, 1)
+    archive_it()
+    archive.write_users("import-1", [user(number, 5) for number in range(1, 5)])
+    archive.write_events("import-1", [event(number, f"u{number}") for number in range(1, 5)])
+    say(2, 9)
+    say(3, None)
+    if archived:
+        archive_it()
+    worker = Worker(log, online, state, HashEncoder, clock=lambda: NOW)
+    worker.recover()
+    while worker.step():
+        pass
+    materialise(archive, state, online, log)
+    assert online.get(User, ["u1", "u2", "u3", "u4"]) == [user(1, 5), user(2, 9), None, user(4, 5)]
+    histories = online.get(UserHistory, ["u1", "u2", "u3", "u4"])
+    assert [each and len(each.events) for each in histories] == [1, 1, None, 1]
+    worker.stop()
+    log.close()
+
+
+def test_an_event_goes_through_the_log_as_it_was_imported(tmp_path: Path) -> None:
+    archive = Archive(tmp_path / "archive")
+    whole = event(1).model_copy(
+        update={
+            "value": 2.5,
+            "query": "ü",
+            "request_id": "r",
+            "context": {"page": [1, {"a": None}]},
+        }
+    )
+    later = event(2, "v", minutes=1)
+    archive.write_events("import-1", [later, whole])
+    ((first, second),) = event_messages(archive.scan_segment("import-1"))
+    assert (first.key, second.key) == ("u", "v")
+    decoder = Decoder((), timedelta(0))
+    source = TopicPartition(EVENTS, 0)
+    for message, made in ((first, whole), (second, later)):
+        assert decoder.decode(LogRecord(source, 0, *message), NOW) == made

@@ -1,11 +1,20 @@
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, Message
+from feature_repo.event_log import (
+    EVENTS,
+    ITEM_EMBEDDINGS,
+    ITEMS,
+    EventLogError,
+    LogRecord,
+    Message,
+    TopicPartition,
+)
 from feature_repo.history import UserHistory
 from feature_repo.online_features import ItemEmbedding, ItemStatistics, UserEmbedding
 from feature_repo.schema import Item
@@ -13,6 +22,7 @@ from serving.item_changelog import ItemUpsert, decode_change
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
+from streaming.stream_state import StateError
 from streaming.worker import Worker
 from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item
 
@@ -147,3 +157,62 @@ def test_an_encoder_that_fails_stops_nothing(tmp_path: Path) -> None:
         assert isinstance(change, ItemUpsert)
         assert change.item == item(1)
         assert change.embedding.shape == (0,)
+
+
+class Lingering:
+    """Lets something happen in every second poll: after a poll that gave records, that is."""
+
+    def __init__(self, worker: Worker, happens: Callable[[], object]) -> None:
+        self._poll, self._happens = worker._consumer.poll, happens
+        self._polls = 0
+
+    def __call__(self, most: int, timeout: float) -> list[LogRecord]:
+        self._polls += 1
+        if self._polls % 2:
+            return self._poll(min(most, 2), timeout)
+        self._happens()
+        return []
+
+
+@pytest.mark.parametrize(
+    "error", [StateError("the state is down: no position"), EventLogError("no broker answers")]
+)
+def test_records_in_hand_are_not_lost_when_a_poll_for_more_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """A rebalance asks the state where to continue, and the state may not answer."""
+    online = MemoryOnline()
+    worker = worker_on(tmp_path, online)
+
+    def fail() -> None:
+        raise error
+
+    send(worker, *(event(number, minutes=number) for number in range(5)))
+    monkeypatch.setattr(worker._consumer, "poll", Lingering(worker, fail))
+    worker.recover()
+    while worker.step():
+        pass
+    (history,) = online.get(UserHistory, ["u"])
+    assert [each.event_id for each in history.events] == [f"e{number}" for number in range(5)]
+
+
+def test_records_of_a_partition_that_went_and_came_back_take_its_position_back_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While this worker waits for more, another has the partition, and gets on with it."""
+    worker, other = (worker_on(tmp_path, MemoryOnline()) for _ in range(2))
+    send(worker, *(event(number, minutes=number) for number in range(5)))
+    source = TopicPartition(EVENTS, 0)
+
+    def go_and_come_back() -> None:
+        other.recover()
+        while other.step():
+            pass
+        worker._consumer.seek(worker._assigned({source: 0}))
+
+    monkeypatch.setattr(worker._consumer, "poll", Lingering(worker, go_and_come_back))
+    worker.recover()
+    worker.step()
+    assert worker._state.load(0, (), ()).positions == other._state.load(0, (), ()).positions
+    assert worker.positions[source] == 6
+    assert not worker.step()

@@ -30,6 +30,9 @@ class InterleavedLog:
     def ends(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
         return self._log.ends(topics)
 
+    def unread(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        return self._log.unread(group, topics)
+
     def close(self) -> None:
         self._log.close()
 
@@ -40,6 +43,10 @@ class InterleavedConsumer:
     def __init__(self, parts: Mapping[str, SqliteConsumer], turns: Iterator[str]) -> None:
         self._parts = parts
         self._turns = turns
+
+    @property
+    def assigned(self) -> frozenset[TopicPartition]:
+        return frozenset[TopicPartition]().union(*(each.assigned for each in self._parts.values()))
 
     def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
         for topic in (next(self._turns), *self._parts):

@@ -1,0 +1,125 @@
+"""What imports have brought into the archive, and how it goes through a log that is followed."""
+
+from collections.abc import Collection, Iterator
+from typing import NamedTuple, Protocol
+
+import polars as pl
+from pydantic_core import from_json, to_json
+
+from feature_repo.event_log import USERS, GroupedLog, Message
+from feature_repo.log_records import encode_record
+from feature_repo.schema import SCHEMA_VERSION, User
+from streaming.archiver import GROUP, LIVE
+
+MESSAGES_PER_APPEND = 2_000
+_RECORDS_PER_POLL = 1_000
+_USERS_MARK = "users/"
+"""Begins the marks of segments of users, which no name of a segment of events can."""
+
+
+class ImportArchive(Protocol):
+    """What is asked of the archive."""
+
+    def segments(self) -> list[str]:
+        """Return the names of the complete event segments."""
+        ...
+
+    def scan_segment(self, segment: str) -> pl.LazyFrame:
+        """Return the events of one segment."""
+        ...
+
+    def user_segments(self) -> list[str]:
+        """Return the names of the segments of users."""
+        ...
+
+    def users_of(self, segments: Collection[str]) -> list[User]:
+        """Return the users whose newest state one of these segments brought."""
+        ...
+
+
+class Imports(NamedTuple):
+    """The segments that imports have written."""
+
+    events: list[str]
+    users: list[str]
+
+    @classmethod
+    def of(cls, archive: ImportArchive, folded: Collection[str] = ()) -> "Imports":
+        """Return those that are not among the marks `folded`."""
+        events = [each for each in archive.segments() if not each.startswith(LIVE)]
+        users = [each for each in archive.user_segments() if not each.startswith(LIVE)]
+        return cls(
+            [each for each in events if each not in folded],
+            [each for each in users if users_mark(each) not in folded],
+        )
+
+    @property
+    def marks(self) -> list[str]:
+        """What stands among the state's folded segments once they are taken up."""
+        return [*self.events, *map(users_mark, self.users)]
+
+
+def users_mark(segment: str) -> str:
+    """Return the mark of a segment of users."""
+    return f"{_USERS_MARK}{segment}"
+
+
+class Unarchived(NamedTuple):
+    """What the log says of users that the archiver may not have written: newer than the archive.
+
+    users: of whom it says anything; erased: those whom it erases.
+    """
+
+    users: set[str | None]
+    erased: set[str | None]
+
+    @classmethod
+    def of(cls, log: GroupedLog) -> "Unarchived":
+        """Read it. What the archive is asked after this is no older."""
+        unread = log.unread(GROUP, [USERS])
+        consumer = log.consumer(None, [USERS], lambda _: unread)
+        found = cls(set(), set())
+        try:
+            while records := consumer.poll(_RECORDS_PER_POLL, 0.0):
+                found.users.update(record.key for record in records)
+                found.erased.update(record.key for record in records if record.value is None)
+        finally:
+            consumer.close()
+        return found
+
+    def without_erased(self, scan: pl.LazyFrame) -> pl.LazyFrame:
+        """Return the events of those who are not erased: the archiver will remove the others'."""
+        return scan.filter(~pl.col("user_id").is_in([*self.erased]))
+
+
+def imported_users(
+    archive: ImportArchive, segments: Collection[str], unarchived: Unarchived
+) -> dict[str, User]:
+    """Return the users of these segments that neither archive nor log knows anything newer of."""
+    found = archive.users_of(segments)
+    return {each.user_id: each for each in found if each.user_id not in unarchived.users}
+
+
+def event_messages(scan: pl.LazyFrame) -> Iterator[list[Message]]:
+    """Yield the events of a segment as records of the log, in their order, some at a time.
+
+    They are not checked: whoever reads the log does that, and says what is wrong with them.
+    """
+    events = scan.sort("timestamp", "event_id").collect()
+    for some in events.iter_slices(MESSAGES_PER_APPEND):
+        yield [_event_message(row) for row in some.iter_rows(named=True)]
+
+
+def _event_message(row: dict[str, object]) -> Message:
+    document = {name: value for name, value in row.items() if value is not None}
+    if "context" in document:
+        # Not orjson: it may hold integers beyond 64 bits.
+        document["context"] = from_json(str(document["context"]))
+    return Message(str(row["user_id"]), to_json({"version": SCHEMA_VERSION, **document}))
+
+
+def user_messages(users: Collection[User]) -> Iterator[list[Message]]:
+    """Yield users as records of the log, some at a time."""
+    messages = [Message(each.user_id, encode_record(each)) for each in users]
+    for start in range(0, len(messages), MESSAGES_PER_APPEND):
+        yield messages[start : start + MESSAGES_PER_APPEND]

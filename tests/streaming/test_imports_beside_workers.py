@@ -1,0 +1,197 @@
+"""Whoever starts beside a worker and finds something imported, takes nothing from it.
+
+The law: whenever imports are taken up, the end is that of all of them being there before anything
+happened.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feature_repo.archive import Archive
+from feature_repo.event_log import EVENTS, USERS, Message
+from feature_repo.history import UserHistory
+from feature_repo.log_records import encode_record
+from feature_repo.schema import Event, User
+from streaming.dead_letters import dead_letters
+from streaming.materialise import materialise
+from streaming.open_stream_state import open_stream_state
+from streaming.settings import StreamingSettings
+from streaming.sqlite_log import SqliteLog
+from streaming.stream_state import OpenState
+from streaming.worker import Worker
+from tests.support.interleaved_log import InterleavedLog
+from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, user
+
+SCHEMES = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
+MAX_HISTORY = 30
+MADE = [event(n, f"u{n % 2}", f"i{n // 2 % 2}", 10 * n, ("view", "cart")[n % 2]) for n in range(12)]
+FIRST, LIVE, SECOND = MADE[0::3] + MADE[1:6:3], MADE[7::3], MADE[2::3]
+
+
+class Shop:
+    """A log that others may follow too, and what outlives the workers on it."""
+
+    def __init__(self, folder: Path, state_url: str) -> None:
+        self.sqlite = SqliteLog(folder / "log.sqlite")
+        self.log = InterleavedLog(self.sqlite, itertools.cycle([EVENTS, USERS]))
+        self.archive = Archive(folder / "archive")
+        self.online = MemoryOnline()
+        self.state_url = state_url
+        with closing(self.open_state()) as state:
+            state.reset()
+
+    def open_state(self) -> OpenState:
+        return open_stream_state(self.state_url)
+
+    def import_(self, name: str, events: list[Event], *users: User) -> None:
+        self.archive.write_users(name, users)
+        self.archive.write_events(name, events)
+
+    def send(self, events: list[Event], *users: User) -> None:
+        for made in events:
+            self.log.append(EVENTS, [Message(made.user_id, encode_record(made))])
+        for someone in users:
+            self.log.append(USERS, [Message(someone.user_id, encode_record(someone))])
+
+    def take_up(self, state: OpenState) -> int:
+        return materialise(self.archive, state, self.online, self.log, max_history=MAX_HISTORY)
+
+    def start(self, state: OpenState) -> Worker:
+        """Take up imports and return a worker, as every process does that starts."""
+        self.take_up(state)
+        return self.worker(state)
+
+    def worker(self, state: OpenState) -> Worker:
+        settings = StreamingSettings(batch_records=2, linger_seconds=0, statistics_seconds=0)
+        worker = Worker(
+            self.log, self.online, state, HashEncoder,
+            settings=settings, max_history=MAX_HISTORY, clock=lambda: NOW,
+        )  # fmt: skip
+        worker.recover()
+        return worker
+
+    def contents(self, state: OpenState) -> Any:
+        histories = {each.user_id: each for some in state.all_histories() for each in some}
+        counts = {each.item_id: each for some in state.all_statistics() for each in some}
+        known = [f"u{number}" for number in range(4)]
+        assert self.online.get(UserHistory, known) == [histories.get(each) for each in known]
+        assert list(dead_letters(self.log)) == []
+        assert state.count_unpushed() == 0
+        assert set(state.folded_segments()) >= {"import-1", "import-2"}
+        return (
+            {key: each.events for key, each in histories.items()},
+            {key: (each.timestamp, each.event_types) for key, each in counts.items()},
+            {key: tuple(round(each, 9) for each in every.week) for key, every in counts.items()},
+            0,
+        )
+
+
+@pytest.fixture(params=SCHEMES)
+def new_shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Shop]]:
+    numbers = itertools.count(1)
+    made: list[Shop] = []
+
+    def make() -> Shop:
+        number = next(numbers)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        url = f"sqlite://{folder / 'state.sqlite'}"
+        if request.param == "redis":
+            server = request.getfixturevalue("redis_url").rpartition("/")[0]
+            url = f"{server}/{1 + number % 8}"
+        made.append(Shop(folder, url))
+        return made[-1]
+
+    yield make
+    for shop in made:
+        shop.sqlite.close()
+
+
+def drain(*workers: Worker) -> None:
+    while sum(worker.step() for worker in workers):
+        pass
+
+
+def intruded(state: OpenState, call: int, intrude: Callable[[], object]) -> Any:
+    """Return the state, in front of whose numbered call something else happens."""
+    count = itertools.count(1)
+
+    class Intruded:
+        def __getattr__(self, name: str) -> Any:
+            method = getattr(state, name)
+
+            def called(*arguments: Any, **named: Any) -> Any:
+                if next(count) == call:
+                    intrude()
+                return method(*arguments, **named)
+
+            return called
+
+    return Intruded()
+
+
+OLD, NEW, IMPORTED = user(1, 1), user(1, 9), user(2, 7)
+
+
+def undisturbed(shop: Shop) -> Any:
+    shop.import_("import-1", FIRST, OLD)
+    shop.import_("import-2", SECOND, IMPORTED)
+    with closing(shop.open_state()) as state:
+        worker = shop.start(state)
+        shop.send(LIVE, NEW)
+        drain(worker)
+        found = shop.contents(state)
+    assert sum(map(len, found[0].values())) == len(MADE)
+    pass
+    return found
+
+
+def test_one_that_starts_at_any_call_of_a_worker(new_shop: Callable[[], Shop]) -> None:
+    expected = undisturbed(new_shop())
+    for call in itertools.count(1):
+        shop = new_shop()
+        intrusions: list[int] = []
+        shop.import_("import-1", FIRST)
+        with closing(shop.open_state()) as own, closing(shop.open_state()) as others:
+
+            def start(shop: Shop = shop, others: OpenState = others, log: Any = intrusions) -> None:
+                log.append(shop.take_up(others))
+
+            shop.take_up(own)
+            shop.send(LIVE, NEW)
+            shop.import_("import-2", SECOND, OLD, IMPORTED)
+            worker = shop.worker(intruded(own, call, start))
+            drain(worker)
+            if not intrusions:
+                break
+            drain(worker)  # what came with the last call of all
+            assert intrusions == [len(SECOND)]
+            assert shop.contents(own) == expected, f"at call {call}"
+    assert call > 20
+
+
+def test_two_that_start_together_for_the_first_time(new_shop: Callable[[], Shop]) -> None:
+    expected = undisturbed(new_shop())
+    for call in itertools.count(1):
+        shop = new_shop()
+        intrusions: list[Worker] = []
+        shop.import_("import-1", FIRST, OLD)
+        shop.import_("import-2", SECOND, IMPORTED)
+        shop.send(LIVE, NEW)
+        with closing(shop.open_state()) as own, closing(shop.open_state()) as others:
+
+            def start(shop: Shop = shop, others: OpenState = others, log: Any = intrusions) -> None:
+                log.append(shop.start(others))
+                drain(*log)
+
+            worker = shop.start(intruded(own, call, start))
+            drain(worker, *intrusions)
+            if not intrusions:
+                break
+            assert shop.contents(own) == expected, f"at call {call}"
+    assert call > 20

@@ -1,0 +1,74 @@
+"""What is behind is behind in the partitions that a worker has, and in no others."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from feature_repo.event_log import EVENTS, ITEMS, USERS, Message, TopicPartition
+from streaming.lag_monitor import LagMonitor
+from streaming.metrics import StreamMetrics
+from streaming.settings import StreamingSettings
+from streaming.sqlite_log import SqliteConsumer, SqliteLog
+from streaming.sqlite_state import SqliteState
+from streaming.worker import Worker
+from tests.support.stream import HashEncoder, MemoryOnline, event, item
+
+
+class Shared(SqliteConsumer):
+    """Has lost some of its topics to another member of its group."""
+
+    lost: frozenset[TopicPartition] = frozenset()
+
+    @property
+    def assigned(self) -> frozenset[TopicPartition]:
+        return super().assigned - self.lost
+
+
+class SharedLog(SqliteLog):
+    def consumer(
+        self, group: str | None, topics: Sequence[str], positions: object = None
+    ) -> Shared:
+        return Shared(self, group, topics, positions or (lambda _: {}))  # type: ignore[arg-type]
+
+
+def test_a_worker_is_behind_in_what_is_its_own(tmp_path: Path) -> None:
+    log, metrics = SharedLog(tmp_path / "log.sqlite"), StreamMetrics()
+    settings = StreamingSettings(linger_seconds=0, statistics_seconds=0)
+    state = SqliteState(tmp_path / "state.sqlite")
+    worker = Worker(log, MemoryOnline(), state, HashEncoder, settings=settings)
+    lag = LagMonitor(log, worker, metrics)
+    consumer = worker._consumer
+    assert isinstance(consumer, Shared)
+    assert lag.measure() == 0
+
+    def exported() -> dict[str, float]:
+        (metric,) = metrics.lag.collect()
+        return {sample.labels["topic"]: sample.value for sample in metric.samples}
+
+    def send(topic: str, count: int) -> None:
+        key, made = ("u", event(1)) if topic == EVENTS else ("i1", item(1))
+        log.append(topic, [Message(key, made.model_dump_json().encode())] * count)
+
+    send(EVENTS, 1)
+    send(ITEMS, 1)
+    worker.recover()
+    worker.step()
+    assert exported() == {}
+    assert lag.measure() == 0
+    assert consumer.assigned == {TopicPartition(topic, 0) for topic in (EVENTS, ITEMS, USERS)}
+    assert exported() == {EVENTS: 0, ITEMS: 0}
+
+    send(ITEMS, 2)
+    send(EVENTS, 3)
+    ends = log.ends([EVENTS, ITEMS])
+    behind = {
+        topic: ends[TopicPartition(topic, 0)] - at for (topic, _), at in worker.positions.items()
+    }
+    assert set(behind) == {EVENTS, ITEMS}
+    assert (lag.measure(), exported()) == (sum(behind.values()), behind)
+    consumer.lost = frozenset({TopicPartition(EVENTS, 0)})
+    assert lag.measure() == lag.total == behind[ITEMS]
+    assert exported() == {ITEMS: behind[ITEMS]}
+    assert set(worker.positions) == {TopicPartition(ITEMS, 0)}
+    consumer.lost = frozenset()
+    assert (lag.measure(), exported()) == (sum(behind.values()), behind)
+    log.close()
