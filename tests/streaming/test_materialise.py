@@ -262,7 +262,7 @@ def test_an_event_goes_through_the_log_as_it_was_imported(tmp_path: Path) -> Non
             "value": 2.5,
             "query": "ü",
             "request_id": "r",
-            "context": {"page": [1, {"a": None}]},
+            "context": {"page": [1, {"a": None}], "order": 10**20},
         }
     )
     later = event(2, "v", minutes=1)
