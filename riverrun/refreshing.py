@@ -1,6 +1,5 @@
 """A shop's settings and archive, put into a refresh."""
 
-import shutil
 from datetime import UTC, datetime
 
 from tensorflow.errors import OpError
@@ -11,7 +10,8 @@ from riverrun.errors import UserError
 from riverrun.settings import Settings
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.gate_settings import GateSettings
-from trainer.refresh import Listener, Notes, Refresh, refresh
+from trainer.refresh import Listener, Refresh, refresh
+from trainer.resuming import Notes
 
 
 def refresh_from_archive(
@@ -23,14 +23,15 @@ def refresh_from_archive(
 ) -> Refresh:
     """Train on all that `settings.home` has archived, and serve it if it passes the gates.
 
-    What an interrupted training has reached is taken up, and removed once the refresh is done.
+    What an interrupted training has reached is taken up from `settings.checkpoints`, which whoever
+    calls removes once it is written down what came of it.
 
     Raises `UserError` where there is nothing to learn from.
     """
     archive = Archive(settings.archive)
     cache = TextEmbeddingCache(settings.text_embeddings)
     try:
-        done = refresh(
+        return refresh(
             archive.scan_events().collect(),
             archive.items(),
             settings.training,
@@ -50,5 +51,3 @@ def refresh_from_archive(
         raise UserError(f"{settings.home}: {error}") from error
     finally:
         cache.close()
-    shutil.rmtree(settings.checkpoints, ignore_errors=True)
-    return done

@@ -47,13 +47,14 @@ def train_shop(settings: Settings, *, fresh: bool = False) -> None:
     from riverrun.refreshing import refresh_from_archive
     from trainer.refresh_runs import RefreshRunning, RefreshRuns
 
-    if fresh:
-        shutil.rmtree(settings.checkpoints, ignore_errors=True)
     runs = RefreshRuns(settings.bundles)
     try:
         with runs.exclusive(), refresh_progress() as listener:
+            if fresh:
+                shutil.rmtree(settings.checkpoints, ignore_errors=True)
             done = refresh_from_archive(settings, listener)
             runs.promoted(done.bundle.name, datetime.now(UTC), "train")
+            shutil.rmtree(settings.checkpoints, ignore_errors=True)
     except RefreshRunning as error:
         raise UserError(str(error)) from error
     print_tables(done.rows)

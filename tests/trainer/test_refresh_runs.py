@@ -18,9 +18,10 @@ from trainer.bundle_versions import (
     prune,
     rollback,
 )
-from trainer.refresh import Notes, Refresh
+from trainer.refresh import Refresh
 from trainer.refresh_run import Work, run_refresh
 from trainer.refresh_runs import RefreshRunning, RefreshRuns, Run
+from trainer.resuming import Notes
 
 Begin = Callable[[str], None]
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -107,6 +108,37 @@ def test_killed_twice_between_publishing_and_writing_it_down_a_run_goes_on(
     assert published_versions(bundles) == [before.version, run.version]
     assert len(RefreshRuns(bundles).all()) == 2
     assert rollback(bundles, NOW) == before.version
+
+
+def test_checkpoints_stay_until_it_is_written_down_how_the_run_ended(
+    bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = bundles.parent / "training"
+    checkpoints.mkdir()
+
+    def run(work: Work) -> Run:
+        run, _ = run_refresh(
+            bundles, "day-0", work, keep=10, checkpoints=checkpoints, clock=lambda: NOW
+        )
+        return run
+
+    def failing(notes: Notes, begin: Begin) -> Refresh:
+        raise ValueError("not yet")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(ValueError, match="not yet"):
+        run(failing)
+    assert checkpoints.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(RefreshRuns, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(publishing(bundles, 0))
+    assert checkpoints.exists()
+    published = serving(bundles)
+    done = run(lambda notes, begin: Refresh(bundles / published, 1, ()))
+    assert (done.status, checkpoints.exists()) == ("published", False)
 
 
 def test_each_step_is_a_row_and_a_line(bundles: Path) -> None:

@@ -1,0 +1,47 @@
+"""`riverrun train`, the training itself left out."""
+
+from pathlib import Path
+
+import pytest
+
+from riverrun import refreshing
+from riverrun.cli.train import train_shop
+from riverrun.errors import UserError
+from riverrun.settings import Settings
+from tests.support.tiny_bundle import build_tiny_bundle
+from trainer.refresh import Refresh
+from trainer.refresh_runs import RefreshRuns
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    settings = Settings(home=tmp_path)
+    settings.checkpoints.mkdir()
+    (settings.checkpoints / "checkpoint").touch()
+    return settings
+
+
+def test_beside_a_refresh_that_runs_it_touches_nothing(settings: Settings) -> None:
+    with (
+        RefreshRuns(settings.bundles).exclusive(),
+        pytest.raises(UserError, match="another refresh is at work"),
+    ):
+        train_shop(settings, fresh=True)
+    assert (settings.checkpoints / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_checkpoints_are_gone_on_from_unless_asked_not_to_and_removed_once_it_serves(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, *, fresh: bool
+) -> None:
+    there: list[bool] = []
+
+    def work(*_: object) -> Refresh:
+        there.append((settings.checkpoints / "checkpoint").exists())
+        return Refresh(build_tiny_bundle(settings.bundles), 1, ())
+
+    monkeypatch.setattr(refreshing, "refresh_from_archive", work)
+    train_shop(settings, fresh=fresh)
+    assert there == [not fresh]
+    assert not settings.checkpoints.exists()
+    assert len(RefreshRuns(settings.bundles).promotions()) == 1
