@@ -29,9 +29,10 @@ def run_refresh(
     """Run `work` unless the run of this id has ended already; return the run and what was done.
 
     `work` makes its bundle the current one, unless it refuses it: here that is written down.
-    Without an id it is the run that was interrupted, if one was, and otherwise a new one. What
-    a refused or failed run leaves is kept, and the bundle that served before serves on.
-    `checkpoints` is the folder that `work` goes on from; it is removed once the run has ended.
+    Without an id it is the run that was interrupted or that a full disk failed, if one was, and
+    otherwise a new one. What a refused or failed run leaves is kept, and the bundle that served
+    before serves on. `checkpoints` is the folder that `work` goes on from; it is removed once the
+    run has been published or refused.
 
     Raises `RefreshRunning` where another is at work, and what `work` raises, written down.
     """
@@ -39,10 +40,10 @@ def run_refresh(
     logger = structlog.get_logger(__name__)
     with runs.exclusive():
         _remove_unfinished(bundles)
-        interrupted = runs.interrupted()
         now = clock()
         if run_id is None:
-            run_id = interrupted.run_id if interrupted else f"{now:%Y%m%dT%H%M%SZ}"
+            unfinished = runs.unfinished()
+            run_id = unfinished.run_id if unfinished else f"{now:%Y%m%dT%H%M%SZ}"
         run = runs.begin(run_id, now)
         if run.status != "running":
             return run, None
