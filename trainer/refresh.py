@@ -30,7 +30,15 @@ from trainer.material import read_material
 from trainer.ranking.fit import fit_tables
 from trainer.ranking.ranker import read_ranker, write_ranker
 from trainer.ranking.service import Service
-from trainer.resuming import CHOICE, START, VERSION, Notes, noted_start, own_checkpoints
+from trainer.resuming import (
+    CHOICE,
+    START,
+    VERSION,
+    Notes,
+    events_as_begun,
+    noted_start,
+    own_checkpoints,
+)
 from trainer.settings import TrainingSettings
 from trainer.start import choose_start
 from trainer.train import Progress
@@ -105,7 +113,8 @@ def refresh(
     must reach to serve; without them every bundle serves. `service` says how lists
     are made, and how the index that is checked is built. `notes` are what earlier tries of this
     refresh have found out, as JSON: the steps that they finished are not done again, as long as
-    what they found holds (`trainer.resuming.noted_start`).
+    what they found holds (`trainer.resuming.noted_start`), and of `events` those are learned from
+    that there were when it began.
 
     Raises:
         ValueError: there is nothing to learn from; the message says what is missing.
@@ -115,6 +124,7 @@ def refresh(
     start = None
     if notes is not None:
         start = noted_start(notes, checkpoints, bundles, settings, service)
+        events = events if checkpoints is None else events_as_begun(events, checkpoints)
     elif checkpoints is not None:
         own_checkpoints(checkpoints)
     notes = {} if notes is None else notes

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import polars as pl
 import structlog
 
 from serving.bundle import current_version
@@ -25,7 +26,7 @@ START, CHOICE, VERSION = "start", "choice", "version"
 _BASIS = "basis"
 """The note of what all the others hold for."""
 
-_OWNER_FILE = "of"
+_OWNER_FILE, _EVENTS_FILE = "of", "event-ids.parquet"
 _NO_RUN = "train"
 """Who owns the checkpoints of trainings that no notes are kept of."""
 
@@ -73,6 +74,22 @@ def noted_start(
         basis["checkpoints"] = owner
     notes[_BASIS] = basis
     return None
+
+
+def events_as_begun(events: pl.DataFrame, checkpoints: Path) -> pl.DataFrame:
+    """Return those of `events` that there were when the refresh that owns `checkpoints` began.
+
+    Events come at any time: a training that went on among others would be none of either, and be
+    judged by another slice than it has kept its best epoch of. Those that were erased since are
+    not kept: of the events, ids alone are written down.
+    """
+    file = checkpoints / _EVENTS_FILE
+    if file.exists():
+        return events.join(pl.read_parquet(file), on="event_id", how="semi")
+    unfinished = file.with_suffix(".unfinished")
+    events.select("event_id").write_parquet(unfinished)
+    unfinished.replace(file)
+    return events
 
 
 def _start(

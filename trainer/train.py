@@ -127,7 +127,7 @@ def train(
         text_embeddings: float32 [num_items, text_dimension] of the catalogue's texts.
         start: the weights to go on from; by default the model begins from nothing.
         checkpoints: a folder to save the state to after every epoch and to resume from. What
-            lies there of another model or start is removed.
+            lies there of another model, of other events or of another start is removed.
         stop_after: stop after so many epochs of the schedule of `settings.epochs`.
         on_step: called after every step.
         on_epoch: called after every epoch with the number of epochs done and the model.
@@ -278,12 +278,13 @@ def _fingerprint(
     """Return a hash of what a checkpoint must have been made of to be gone on from.
 
     The catalogue may have grown since a training was interrupted: the tables then have other rows.
+    And of events that came since, a training that was done would learn nothing.
     """
     names = model.candidate_tower.vocabulary
     parts = [
         settings.model_dump(mode="json"),
         start.version if start else None,
-        interactions.event_types,
+        interactions.digest(),
         [names.item_ids, names.categories, names.brands, names.tags, names.price_boundaries],
     ]
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()

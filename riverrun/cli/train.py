@@ -28,8 +28,9 @@ def train(
     `--full` is given. `riverrun refresh` renews a model that serves, and only where the new one is
     good enough.
 
-    A training that is interrupted goes on where it stopped when it is run again. A running
-    `riverrun up` notices the new bundle and swaps it in between two requests.
+    A training that is interrupted goes on where it stopped when it is run again, and begins anew
+    where events have come since. A running `riverrun up` notices the new bundle and swaps it in
+    between two requests.
     """
     settings = load_settings(settings_file, home=home)
     if full:

@@ -121,17 +121,39 @@ def test_one_that_was_killed_before_its_note_has_judged_all_the_same(shop: TinyR
     assert {"two-tower", "popularity"} <= {row.scorer for row in done.rows}
 
 
-def test_what_is_gone_on_with_is_judged_by_what_is_held_out_now(shop: TinyRefresh) -> None:
-    """People who came meanwhile take places among the others, and the newest slice is another."""
-    notes = Forgetful()
+def test_a_refresh_goes_on_with_the_events_that_there_were_when_it_began(
+    shop: TinyRefresh,
+) -> None:
+    """A shop has others each minute: beside them nothing is trained again, and nothing claimed."""
+    notes: Notes = {}
+
+    def kill(title: str) -> None:
+        if title == "Exporting":
+            raise KilledError
+
     with pytest.raises(KilledError):
-        shop.refreshed(20, notes=notes)
+        shop.refreshed(20, notes=notes, listener=Listener(kill))
     newcomer = events(0, 24).filter(pl.col("user_id") == "u003")
     newcomer = newcomer.with_columns(user_id=pl.lit("a"), event_id="a" + pl.col("event_id"))
     grown = pl.concat([events(0, 24), newcomer])
+    steps: list[Progress] = []
+    done = shop.refreshed(0, events=grown, notes=notes, listener=Listener(step=steps.append))
+    assert not steps
+    window = read_manifest(done.bundle).data_window
+    assert (window.events, window.end) == (USERS * 20, tiny.START + timedelta(hours=19))
+
+
+def test_what_is_gone_on_with_is_judged_without_those_who_were_erased_meanwhile(
+    shop: TinyRefresh,
+) -> None:
+    """The others take their places, and the newest slice is another."""
+    notes = Forgetful()
+    with pytest.raises(KilledError):
+        shop.refreshed(20, notes=notes)
+    left = events(0, 20).filter(pl.col("user_id") != "u003")
     whole = TinyRefresh(shop.checkpoints.parent / "whole", Path(shop.settings.text.model))
-    expected = whole.refreshed(0, events=grown)
-    done = shop.refreshed(0, events=grown, notes=dict(notes))
+    expected = whole.refreshed(0, events=left)
+    done = shop.refreshed(0, events=left, notes=dict(notes))
     for row, other in zip(done.rows, expected.rows, strict=True):
         assert (row.task, row.scorer, row.num_users) == (other.task, other.scorer, other.num_users)
         # Two trainings of a few people are alike, not the same; what is simply counted is.

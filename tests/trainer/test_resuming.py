@@ -1,7 +1,7 @@
 """A refresh goes on with what it has found out only as long as that holds."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,13 +45,21 @@ def kill_at(stage: str) -> Listener:
     return Listener(kill)
 
 
+def events(*event_ids: str) -> pl.DataFrame:
+    return pl.DataFrame({"event_id": event_ids})
+
+
 @dataclass
 class Shop:
-    """A shop whose models are made of nothing. did: what was done, by the dimension it was for."""
+    """A shop whose models are made of nothing.
+
+    did: what was done, by the dimension it was for. learned: the events of each try.
+    """
 
     folder: Path
     settings: TrainingSettings
-    did: list[tuple[str, int]]
+    did: list[tuple[str, int]] = field(default_factory=list)
+    learned: list[set[str]] = field(default_factory=list)
 
     @property
     def bundles(self) -> Path:
@@ -63,7 +71,7 @@ class Shop:
 
     def refreshed(self, notes: Notes | None, **options: Any) -> Refresh:
         return refresh(
-            pl.DataFrame(),
+            options.pop("events", events("a", "b")),
             [],
             options.pop("settings", self.settings),
             self.bundles,
@@ -96,12 +104,13 @@ class Shop:
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     text = TextSettings(model=str(tmp_path))
-    shop = Shop(tmp_path, tiny.tiny_settings(text=text), [])
+    shop = Shop(tmp_path, tiny.tiny_settings(text=text))
 
     def material(events: Any, items: Any, settings: TrainingSettings, *_: Any) -> Any:
         def trained(*_: Any, **options: Any) -> None:
             shop.did.append(("trained", settings.dimension))
 
+        shop.learned.append(set(events["event_id"]))
         return SimpleNamespace(
             interactions=None, text_embeddings=None, settings=settings, trained=trained
         )
@@ -145,6 +154,25 @@ def test_a_refresh_goes_on_where_it_was_killed(shop: Shop) -> None:
     assert done.start == f"warm start from {OLD}"
     assert current_version(shop.bundles) == done.bundle.name
     assert not lines
+
+
+def test_it_goes_on_with_the_events_that_there_were_when_it_began_and_are_there(
+    shop: Shop,
+) -> None:
+    notes: Notes = {}
+    shop.killed("Exporting", notes)
+    shop.refreshed(notes, events=events("b", "c"))
+    assert shop.learned == [{"a", "b"}, {"b"}]
+    # One that begins anew learns from all.
+    shop.refreshed({}, events=events("b", "c"))
+    assert shop.learned[-1] == {"b", "c"}
+
+
+def test_without_notes_all_events_are_learned_from(shop: Shop) -> None:
+    with pytest.raises(KilledError):
+        shop.refreshed(None, listener=kill_at("Training on everything"))
+    shop.refreshed(None, events=events("b", "c"))
+    assert shop.learned[-1] == {"b", "c"}
 
 
 def to(**changes: Any) -> Callable[[Shop], dict[str, Any]]:
