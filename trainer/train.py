@@ -109,7 +109,7 @@ def train(
     windows: Windows,
     settings: TrainingSettings,
     text_tower: TextTower,
-    text_embeddings: npt.NDArray[np.float32],
+    text_embeddings: npt.NDArray[np.float32] | None,
     *,
     start: WarmStart | None = None,
     checkpoints: Path | None = None,
@@ -124,7 +124,8 @@ def train(
         windows: the examples, as `trainer.history_examples.joined_windows` makes them.
         settings: the model and its training.
         text_tower: reads text; its LoRA weights are trained where the settings ask for it.
-        text_embeddings: float32 [num_items, text_dimension] of the catalogue's texts.
+        text_embeddings: float32 [num_items, text_dimension] of the catalogue's texts; of no use,
+            and None, where the tower is trained.
         start: the weights to go on from; by default the model begins from nothing.
         checkpoints: a folder to save the state to after every epoch and to resume from. What
             lies there of another model, of other events or of another start is removed.
@@ -199,7 +200,7 @@ def _build_model(
     interactions: Interactions,
     settings: TrainingSettings,
     text_tower: TextTower,
-    text_embeddings: npt.NDArray[np.float32],
+    text_embeddings: npt.NDArray[np.float32] | None,
     start: WarmStart | None,
 ) -> TwoTowerModel:
     features = candidate_features(interactions.items, interactions.end)
@@ -262,10 +263,11 @@ def _text_lookup(
     settings: TrainingSettings,
     text_tower: TextTower,
     features: CandidateFeatures,
-    text_embeddings: npt.NDArray[np.float32],
+    text_embeddings: npt.NDArray[np.float32] | None,
 ) -> CachedTexts | TunedTexts:
     if settings.text.lora_rank:
         return TunedTexts(text_tower, features.text.tolist())
+    assert text_embeddings is not None, "a frozen text tower's are computed once"
     return CachedTexts(text_embeddings)
 
 

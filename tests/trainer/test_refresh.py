@@ -46,6 +46,16 @@ def test_where_times_mean_nothing_last_events_are_held_out(shop: TinyRefresh) ->
     assert second.start.startswith(f"cold start: {first.bundle.name} has seen the last events")
 
 
+def test_with_lora_nothing_is_told_of_texts_that_only_the_model_reads(shop: TinyRefresh) -> None:
+    text = shop.settings.text.model_copy(update={"lora_rank": 2})
+    done = shop.refreshed(12, settings=shop.settings.model_copy(update={"text": text}), gates=GATES)
+    assert done.rows
+    assert not any("diversity@10" in row.metrics for row in done.rows)
+    ranking = read_manifest(done.bundle).ranking
+    assert ranking is not None
+    assert "text" not in ranking.tables
+
+
 def test_an_incremental_refresh_learns_from_the_newest_days_alone(shop: TinyRefresh) -> None:
     shop.refreshed(20)
     steps: list[int] = []
