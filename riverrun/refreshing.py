@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from polars.exceptions import ComputeError
+from safetensors import SafetensorError
 from tensorflow.errors import OpError
 
 from feature_repo.archive import Archive
@@ -47,7 +49,8 @@ def refresh_from_archive(
         )
     except ValueError as error:
         raise UserError(f"{settings.archive}: {error}") from error
-    except (OSError, OpError) as error:  # A full disk; TensorFlow writes part of a bundle.
+    except (OSError, OpError, SafetensorError, ComputeError) as error:
+        # A full disk: of what writes a bundle, each says it in its own way.
         raise UserError(f"{settings.home}: {error}") from error
     finally:
         cache.close()

@@ -11,7 +11,7 @@ import orjson
 import polars as pl
 import structlog
 
-from serving.bundle import current_version
+from serving.bundle import current_version, flush
 from trainer.ranking.service import Service
 from trainer.settings import TrainingSettings
 from trainer.start import Start, start_from
@@ -88,6 +88,7 @@ def events_as_begun(events: pl.DataFrame, checkpoints: Path) -> pl.DataFrame:
         return events.join(pl.read_parquet(file), on="event_id", how="semi")
     unfinished = file.with_suffix(".unfinished")
     events.select("event_id").write_parquet(unfinished)
+    flush(unfinished)
     unfinished.replace(file)
     return events
 
@@ -101,8 +102,9 @@ def _start(
         return None, "it is not noted what the notes hold for"
     if noted["settings"] != now["settings"]:
         return None, "its settings have changed"
-    if now["current"] not in (noted["current"], notes.get(VERSION)):
-        return None, f"{now['current']} serves, and not {noted['current']} as when it began"
+    serving = now["current"]
+    if serving != noted["current"] and (serving is None or serving != notes.get(VERSION)):
+        return None, f"{serving} serves, and not {noted['current']} as when it began"
     if now["checkpoints"] is None or noted["checkpoints"] != now["checkpoints"]:
         return None, "its checkpoints are not there any more"
     if START not in notes:

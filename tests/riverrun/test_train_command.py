@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import pytest
+from polars.exceptions import ComputeError
+from safetensors import SafetensorError
+from tensorflow.errors import ResourceExhaustedError
 
 from riverrun import refreshing
 from riverrun.cli.train import train_shop
@@ -45,3 +48,24 @@ def test_checkpoints_are_gone_on_from_unless_asked_not_to_and_removed_once_it_se
     assert there == [not fresh]
     assert not settings.checkpoints.exists()
     assert len(RefreshRuns(settings.bundles).promotions()) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("No space left on device"),
+        ResourceExhaustedError(None, None, "variables.index; No space left on device"),
+        SafetensorError("I/O error: No space left on device (os error 28)"),
+        ComputeError("underlying IO error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_said_in_one_line_whoever_writes(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(*_: object, **__: object) -> Refresh:
+        raise error
+
+    monkeypatch.setattr(refreshing, "refresh", full)
+    with pytest.raises(UserError, match=rf"^{settings.home}: .*No space left on device"):
+        train_shop(settings)
+    assert (settings.checkpoints / "checkpoint").exists()

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from feature_repo.offline_features import OfflineFeatures
-from serving.bundle import MANIFEST, current_version, set_current
+from serving.bundle import CURRENT, MANIFEST, current_version, set_current
 from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny
@@ -224,6 +224,14 @@ def test_it_is_not_compared_with_a_bundle_that_does_not_serve_any_more(shop: Sho
     done = shop.refreshed(notes)
     assert [did for did, _ in shop.did] == ["judged", "trained"]
     assert done.start == f"warm start from {PROMOTED}"
+
+
+def test_where_nothing_serves_any_more_there_is_nothing_to_compare_with(shop: Shop) -> None:
+    notes = shop.killed("Training on everything")
+    notes.pop("version")
+    (shop.bundles / CURRENT).unlink()
+    shop.refreshed(notes)
+    assert [did for did, _ in shop.did] == ["judged", "trained"]
 
 
 def test_its_own_bundle_may_serve_already(shop: Shop) -> None:
