@@ -50,9 +50,9 @@ class FittedPipeline:
     """What was fitted on the past of a split, with the queries of its histories.
 
     two_tower: it alone. data: None where `training.ranking` is off. choice: how many epochs, and
-    the ranker, None where too few told anything. text_embeddings: float32 [num_items, n]. seconds:
-    that fitting took; text_seconds: that embedding texts took of these; epoch_seconds: that an
-    epoch took, in the middle of the epochs on all of the past.
+    the ranker, None where too few told anything. text_embeddings: float32 [num_items, n], None with
+    LoRA. seconds: that fitting took; text_seconds: that embedding texts took of these;
+    epoch_seconds: that an epoch took, in the middle of the epochs on all of the past.
     """
 
     split: Split
@@ -61,7 +61,7 @@ class FittedPipeline:
     choice: Judgement
     two_tower: EmbeddingScorer
     data: RankingData | None
-    text_embeddings: npt.NDArray[np.float32]
+    text_embeddings: npt.NDArray[np.float32] | None
     seconds: float
     text_seconds: float
     epoch_seconds: float

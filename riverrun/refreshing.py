@@ -1,8 +1,9 @@
 """A shop's settings and archive, put into a refresh."""
 
-import shutil
 from datetime import UTC, datetime
 
+from polars.exceptions import ComputeError
+from safetensors import SafetensorError
 from tensorflow.errors import OpError
 
 from feature_repo.archive import Archive
@@ -11,7 +12,8 @@ from riverrun.errors import UserError
 from riverrun.settings import Settings
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.gate_settings import GateSettings
-from trainer.refresh import Listener, Notes, Refresh, refresh
+from trainer.refresh import Listener, Refresh, refresh
+from trainer.resuming import Notes
 
 
 def refresh_from_archive(
@@ -23,14 +25,15 @@ def refresh_from_archive(
 ) -> Refresh:
     """Train on all that `settings.home` has archived, and serve it if it passes the gates.
 
-    What an interrupted training has reached is taken up, and removed once the refresh is done.
+    What an interrupted training has reached is taken up from `settings.checkpoints`, which whoever
+    calls removes once it is written down what came of it.
 
     Raises `UserError` where there is nothing to learn from.
     """
     archive = Archive(settings.archive)
     cache = TextEmbeddingCache(settings.text_embeddings)
     try:
-        done = refresh(
+        return refresh(
             archive.scan_events().collect(),
             archive.items(),
             settings.training,
@@ -46,9 +49,8 @@ def refresh_from_archive(
         )
     except ValueError as error:
         raise UserError(f"{settings.archive}: {error}") from error
-    except (OSError, OpError) as error:  # A full disk; TensorFlow writes part of a bundle.
+    except (OSError, OpError, SafetensorError, ComputeError) as error:
+        # A full disk: of what writes a bundle, each says it in its own way.
         raise UserError(f"{settings.home}: {error}") from error
     finally:
         cache.close()
-    shutil.rmtree(settings.checkpoints, ignore_errors=True)
-    return done

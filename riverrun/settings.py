@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from croniter import croniter
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,7 +30,7 @@ from riverrun.errors import UserError
 from serving.settings import ServingSettings
 from streaming.settings import StreamingSettings
 from trainer.drift_settings import DriftSettings
-from trainer.gate_settings import GateSettings
+from trainer.gate_settings import OF_TEXTS, GateSettings
 from trainer.ranking.service import Service
 from trainer.settings import TrainingSettings
 
@@ -110,6 +117,18 @@ class Settings(BaseSettings):
     refresh: RefreshSettings = RefreshSettings()
     serving: ServingSettings = ServingSettings()
     streaming: StreamingSettings = StreamingSettings()
+
+    @model_validator(mode="after")
+    def _gates_are_measured(self) -> "Settings":
+        gates, rank = self.refresh.gates, self.training.text.lora_rank
+        named = [*gates.max_loss, *gates.min_gain, *gates.min_value]
+        of_texts = [name for name in named if name.endswith(f"/{OF_TEXTS}")]
+        if rank and of_texts:
+            raise ValueError(
+                f"refresh.gates: must name no {OF_TEXTS} where training.text.lora_rank is above 0: "
+                f"each training reads texts in its own way. Received: {of_texts[0]!r} and {rank}."
+            )
+        return self
 
     @property
     def service(self) -> Service:
@@ -236,5 +255,5 @@ def _describe(error: ValidationError, file: Path | None) -> str:
     reason = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
     # Who checks a value in a function says what was wrong with it.
     if first["type"] == "value_error" and "Received: " in reason:
-        return f"{source}: {key}: {reason.removeprefix('Value error, ')}"
+        return ": ".join(filter(None, (source, key, reason.removeprefix("Value error, "))))
     return f"{source}: {key}: {reason}. Received: {first['input']!r}."

@@ -4,6 +4,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+OF_TEXTS = "diversity@10"
+"""The metric that reads embeddings of texts: with LoRA there are none to measure it by."""
+
 TASKS = ("novel", "all", "leave-one-out")
 METRICS = (
     "ndcg@10",
@@ -15,7 +18,7 @@ METRICS = (
     "auc",
     "coverage@10",
     "gini@10",
-    "diversity@10",
+    OF_TEXTS,
 )
 BASELINES = ("popularity", "popularity, last 14 days", "item-kNN, cosine")
 """What a gate may name: all that a refresh measures. One that named anything else would be open."""

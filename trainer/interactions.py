@@ -1,5 +1,6 @@
 """The events and the catalogue as the columns that training reads."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -40,6 +41,14 @@ class Interactions:
         """The moment of the oldest event."""
         oldest = int(self.timestamp.min()) if len(self.timestamp) else 0
         return datetime.fromtimestamp(oldest / 1e6, tz=UTC)
+
+    def digest(self) -> str:
+        """Return a hash of who did what when; which items their numbers mean is not in it."""
+        digest = hashlib.sha256("\0".join(self.user_ids).encode("utf-8", "surrogatepass"))
+        digest.update("\0".join(self.event_types).encode("utf-8", "surrogatepass"))
+        for column in (self.first_event, self.item, self.event_type, self.timestamp):
+            digest.update(column.tobytes())
+        return digest.hexdigest()
 
     @classmethod
     def from_frame(cls, events: pl.DataFrame, items: Sequence[Item]) -> "Interactions":

@@ -144,10 +144,7 @@ class HeldOut:
 
 def _digest(split: Split) -> str:
     """Return a hash of who is known of what, and of what is asked for."""
-    past = split.past
-    digest = hashlib.sha256("\0".join(past.user_ids).encode("utf-8", "surrogatepass"))
-    for column in (past.first_event, past.item, past.event_type, past.timestamp):
-        digest.update(column.tobytes())
+    digest = hashlib.sha256(split.past.digest().encode())
     asked = split.future["event_id"].sort().to_list()
     digest.update("\0".join(asked).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

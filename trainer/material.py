@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -24,7 +25,8 @@ from trainer.train import TrainedModel, train
 class Material:
     """Events and items, and what reads them.
 
-    interactions: of all `events` and `items`. text_embeddings: float32 [len(items), n].
+    interactions: of all `events` and `items`. text_tower: as it is before a training.
+    text_embeddings: float32 [len(items), n]; None with LoRA, where each training has its own.
     features: makes the point-in-time join.
     """
 
@@ -33,7 +35,7 @@ class Material:
     interactions: Interactions
     settings: TrainingSettings
     text_tower: TextTower
-    text_embeddings: npt.NDArray[np.float32]
+    text_embeddings: npt.NDArray[np.float32] | None
     features: OfflineFeatures
 
     def trained(self, interactions: Interactions, start: Start, **options: Any) -> TrainedModel:
@@ -49,18 +51,25 @@ class Material:
         windows = joined_windows(self.events, interactions, settings, self.features, since)
         if since is not None and len(windows) == 0:
             raise ValueError(f"nobody who was known acted since {since:%Y-%m-%d %H:%M} UTC.")
+        text_tower = self.text_tower
+        if settings.text.lora_rank:
+            # What one training has taught it, the next must not know.
+            keras.utils.set_random_seed(settings.seed)
+            text_tower = load_text_tower(settings.text)
         return train(
             interactions,
             windows,
             settings,
-            self.text_tower,
+            text_tower,
             self.text_embeddings_of(interactions.items),
             start=start.warm,
             **options,
         )
 
-    def text_embeddings_of(self, chosen: Sequence[Item]) -> npt.NDArray[np.float32]:
-        """Return the text embeddings, float32 [len(chosen), n], of some of the items."""
+    def text_embeddings_of(self, chosen: Sequence[Item]) -> npt.NDArray[np.float32] | None:
+        """Return `text_embeddings` of some of the items, float32 [len(chosen), n]."""
+        if self.text_embeddings is None:
+            return None
         rows = {item.item_id: row for row, item in enumerate(self.items)}
         return self.text_embeddings[[rows[item.item_id] for item in chosen]]
 

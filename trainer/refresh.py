@@ -1,11 +1,9 @@
 """One refresh: from events and items to a published bundle that serves."""
 
-import shutil
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import keras
 import polars as pl
@@ -32,17 +30,20 @@ from trainer.material import read_material
 from trainer.ranking.fit import fit_tables
 from trainer.ranking.ranker import read_ranker, write_ranker
 from trainer.ranking.service import Service
+from trainer.resuming import (
+    CHOICE,
+    START,
+    VERSION,
+    Notes,
+    events_as_begun,
+    noted_start,
+    own_checkpoints,
+)
 from trainer.settings import TrainingSettings
-from trainer.start import Start, choose_start, start_from
+from trainer.start import choose_start
 from trainer.train import Progress
 
-START, CHOICE, VERSION = "start", "choice", "version"
-"""Names of notes."""
-
 RANKER_WEIGHTS = "ranker.safetensors"
-
-Notes = MutableMapping[str, Any]
-"""What the steps of a refresh have found out, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,30 +108,33 @@ def refresh(
 
     A failure at any step leaves the current bundle serving.
 
-    `checkpoints` is a folder to resume an interrupted training from; a refresh whose `notes` are
-    empty is a new one, and does not go on from an older one's. `gates` are what the bundle
+    `checkpoints` is a folder to resume an interrupted training from; it belongs to one refresh at a
+    time, and nothing goes on from what another has left there. `gates` are what the bundle
     must reach to serve; without them every bundle serves. `service` says how lists
     are made, and how the index that is checked is built. `notes` are what earlier tries of this
-    refresh have found out, as JSON: the steps that they finished are not done again.
+    refresh have found out, as JSON: the steps that they finished are not done again, as long as
+    what they found holds (`trainer.resuming.noted_start`), and of `events` those are learned from
+    that there were when it began.
 
     Raises:
         ValueError: there is nothing to learn from; the message says what is missing.
     """
     listener = listener or Listener()
-    if checkpoints is not None and notes is not None and not notes:
-        shutil.rmtree(checkpoints, ignore_errors=True)
-    notes = {} if notes is None else notes
     service = service or Service()
+    start = None
+    if notes is not None:
+        start = noted_start(notes, checkpoints, bundles, settings, service)
+        events = events if checkpoints is None else events_as_begun(events, checkpoints)
+    elif checkpoints is not None:
+        own_checkpoints(checkpoints)
+    notes = {} if notes is None else notes
     # 1.
     listener.stage("Embedding texts")
     material = read_material(events, items, settings, features, text_cache, listener.texts)
     interactions, embeddings = material.interactions, material.text_embeddings
-    if START not in notes:
-        chosen = choose_start(bundles, settings, interactions)
-        notes[START] = {"version": chosen.version, "reason": chosen.reason}
-    start = Start(None, notes[START]["reason"])
-    if version := notes[START]["version"]:
-        start = start_from(bundles / version, settings)
+    if start is None:
+        start = choose_start(bundles, settings, interactions)
+        notes[START] = {"version": start.version, "reason": start.reason}
     # 2.
     ranker: keras.Model | None = None
     if CHOICE not in notes:
@@ -154,12 +158,9 @@ def refresh(
             "fusion": choice.fusion and choice.fusion.model_dump(),
         }
         del choice  # It holds what was learned from: memory that the next training has use for.
-    elif notes[CHOICE].get("ranker") and checkpoints is not None:
-        ranker = read_ranker(checkpoints / RANKER_WEIGHTS, settings.ranking)
     epochs = int(notes[CHOICE]["epochs"])
     rows = [EvaluationRow(**row) for row in notes[CHOICE]["rows"]]
-    # Notes of before it was calibrated have none.
-    calibrated = notes[CHOICE].get("fusion")
+    calibrated = notes[CHOICE]["fusion"]
     fusion = calibrated and CalibratedFusion.model_validate(calibrated)
     # 3.
     version = str(notes.setdefault(VERSION, new_version(_after_published(bundles, now))))
@@ -174,6 +175,8 @@ def refresh(
             # The schedule stays that of the validated training: stopped where that was best.
             stop_after=epochs,
         )
+        if ranker is None and notes[CHOICE]["ranker"] and checkpoints is not None:
+            ranker = read_ranker(checkpoints / RANKER_WEIGHTS, settings.ranking)
         listener.stage("Exporting")
         export_bundle(
             model,

@@ -9,8 +9,9 @@ from pathlib import Path
 import structlog
 
 from trainer.bundle_versions import prune
-from trainer.refresh import VERSION, Notes, Refresh
+from trainer.refresh import Refresh
 from trainer.refresh_runs import RefreshRuns, Run
+from trainer.resuming import VERSION, Notes
 
 Work = Callable[[Notes, Callable[[str], None]], Refresh]
 """Does the refresh with what earlier tries of it have written down, and says which step begins."""
@@ -22,13 +23,16 @@ def run_refresh(
     work: Work,
     *,
     keep: int,
+    checkpoints: Path | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> tuple[Run, Refresh | None]:
     """Run `work` unless the run of this id has ended already; return the run and what was done.
 
     `work` makes its bundle the current one, unless it refuses it: here that is written down.
-    Without an id it is the run that was interrupted, if one was, and otherwise a new one. What
-    a refused or failed run leaves is kept, and the bundle that served before serves on.
+    Without an id it is the run that was interrupted or that a full disk failed, if one was, and
+    otherwise a new one. What a refused or failed run leaves is kept, and the bundle that served
+    before serves on. `checkpoints` is the folder that `work` goes on from; it is removed once the
+    run has been published or refused.
 
     Raises `RefreshRunning` where another is at work, and what `work` raises, written down.
     """
@@ -36,10 +40,10 @@ def run_refresh(
     logger = structlog.get_logger(__name__)
     with runs.exclusive():
         _remove_unfinished(bundles)
-        interrupted = runs.interrupted()
         now = clock()
         if run_id is None:
-            run_id = interrupted.run_id if interrupted else f"{now:%Y%m%dT%H%M%SZ}"
+            unfinished = runs.unfinished()
+            run_id = unfinished.run_id if unfinished else f"{now:%Y%m%dT%H%M%SZ}"
         run = runs.begin(run_id, now)
         if run.status != "running":
             return run, None
@@ -64,6 +68,9 @@ def run_refresh(
             runs.promoted(version, clock(), f"refresh {run_id}")
             runs.finish(run_id, "published", clock(), version)
             logger.info("refresh_published", run_id=run_id, bundle_version=version)
+        # Not before it is written down: until then a run goes on from them.
+        if checkpoints is not None:
+            shutil.rmtree(checkpoints, ignore_errors=True)
         prune(bundles, keep)
         return next(each for each in runs.all() if each.run_id == run_id), done
 

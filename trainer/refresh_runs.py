@@ -1,11 +1,14 @@
 """The table of refresh runs: one at a time, resumed by its id, kept for questions afterwards."""
 
 import json
+import os
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +18,17 @@ from trainer.exclusive_lock import LockHeldError, exclusive
 Status = Literal["running", "published", "refused", "failed"]
 
 WITHOUT_IT = "Remove it: the bundles stay, but which served before and what refreshes did is lost."
+
+_NO_ROOM = re.compile(
+    "|".join(
+        [
+            *(re.escape(os.strerror(number)) for number in (ENOSPC, EDQUOT)),
+            "database or disk is full",  # SQLite
+            r"\d+ requested and \d+ written",  # NumPy
+        ]
+    )
+)
+"""What is said where a disk is full: TensorFlow, safetensors and Polars raise no `OSError`."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -92,9 +106,16 @@ class RefreshRuns:
             )
         return next(run for run in self.all() if run.run_id == run_id)
 
-    def interrupted(self) -> Run | None:
-        """Return the newest run that began and did not end; ask under `exclusive`."""
-        return next((run for run in self.all() if run.status == "running"), None)
+    def unfinished(self) -> Run | None:
+        """Return the run to go on with, if there is one; ask under `exclusive`.
+
+        It is the newest that began and did not end; or the newest of all, where a full disk failed
+        it: with room it can end. One that failed of anything else would do so again.
+        """
+        runs = self.all()
+        if runs and runs[0].status == "failed" and _NO_ROOM.search(runs[0].message):
+            return runs[0]
+        return next((run for run in runs if run.status == "running"), None)
 
     def begun_since(self, moment: datetime) -> bool:
         """Return whether any run has begun at `moment` or later, or was gone on with and ended."""

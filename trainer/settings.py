@@ -15,8 +15,10 @@ class TextSettings(BaseModel):
 
     `model` is a folder in the Hugging Face or KerasHub layout, or the name of a KerasHub preset
     that is already on this machine; unset, it is all-MiniLM-L6-v2 as installed with Riverrun.
-    `lora_rank` 0 keeps BERT frozen, so that each text is embedded once and cached. Of a text it
-    reads the first `max_tokens`, and `batch_size` texts at a time.
+    `lora_rank` 0 keeps BERT frozen, so that each text is embedded once and cached. Above 0 each
+    training fine-tunes it for itself: bundles then have no table of the likeness of texts, and
+    `diversity@10` is not measured. Of a text it reads the first `max_tokens`, and `batch_size`
+    texts at a time.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

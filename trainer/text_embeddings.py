@@ -16,15 +16,14 @@ def catalogue_text_embeddings(
     settings: TextSettings,
     cache: TextEmbeddingCache,
     progress: Progress = lambda done, total: None,
-) -> npt.NDArray[np.float32]:
+) -> npt.NDArray[np.float32] | None:
     """Return float32 [len(texts), dimension]; what the cache lacks is embedded and kept in it.
 
-    With LoRA the tower changes as it trains, so nothing is cached and zeros are returned:
-    the model reads the texts itself.
+    None with LoRA: the tower changes as it trains, and the model reads the texts itself.
     """
-    embeddings = np.zeros((len(texts), tower.dimension), np.float32)
     if settings.lora_rank:
-        return embeddings
+        return None
+    embeddings = np.zeros((len(texts), tower.dimension), np.float32)
     digest = text_model_digest(settings)
     missing: dict[str, list[int]] = {}
     for row, cached in enumerate(cache.get(digest, texts)):

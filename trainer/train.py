@@ -109,7 +109,7 @@ def train(
     windows: Windows,
     settings: TrainingSettings,
     text_tower: TextTower,
-    text_embeddings: npt.NDArray[np.float32],
+    text_embeddings: npt.NDArray[np.float32] | None,
     *,
     start: WarmStart | None = None,
     checkpoints: Path | None = None,
@@ -124,10 +124,11 @@ def train(
         windows: the examples, as `trainer.history_examples.joined_windows` makes them.
         settings: the model and its training.
         text_tower: reads text; its LoRA weights are trained where the settings ask for it.
-        text_embeddings: float32 [num_items, text_dimension] of the catalogue's texts.
+        text_embeddings: float32 [num_items, text_dimension] of the catalogue's texts; of no use,
+            and None, where the tower is trained.
         start: the weights to go on from; by default the model begins from nothing.
         checkpoints: a folder to save the state to after every epoch and to resume from. What
-            lies there of another model or start is removed.
+            lies there of another model, of other events or of another start is removed.
         stop_after: stop after so many epochs of the schedule of `settings.epochs`.
         on_step: called after every step.
         on_epoch: called after every epoch with the number of epochs done and the model.
@@ -199,7 +200,7 @@ def _build_model(
     interactions: Interactions,
     settings: TrainingSettings,
     text_tower: TextTower,
-    text_embeddings: npt.NDArray[np.float32],
+    text_embeddings: npt.NDArray[np.float32] | None,
     start: WarmStart | None,
 ) -> TwoTowerModel:
     features = candidate_features(interactions.items, interactions.end)
@@ -262,10 +263,11 @@ def _text_lookup(
     settings: TrainingSettings,
     text_tower: TextTower,
     features: CandidateFeatures,
-    text_embeddings: npt.NDArray[np.float32],
+    text_embeddings: npt.NDArray[np.float32] | None,
 ) -> CachedTexts | TunedTexts:
     if settings.text.lora_rank:
         return TunedTexts(text_tower, features.text.tolist())
+    assert text_embeddings is not None, "a frozen text tower's are computed once"
     return CachedTexts(text_embeddings)
 
 
@@ -278,12 +280,13 @@ def _fingerprint(
     """Return a hash of what a checkpoint must have been made of to be gone on from.
 
     The catalogue may have grown since a training was interrupted: the tables then have other rows.
+    And of events that came since, a training that was done would learn nothing.
     """
     names = model.candidate_tower.vocabulary
     parts = [
         settings.model_dump(mode="json"),
         start.version if start else None,
-        interactions.event_types,
+        interactions.digest(),
         [names.item_ids, names.categories, names.brands, names.tags, names.price_boundaries],
     ]
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()

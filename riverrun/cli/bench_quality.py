@@ -296,7 +296,8 @@ def _features(
     from riverrun.bench.quality import tag_features
     from riverrun.cli.evaluate import text_cache
 
-    if any(item.text for item in items):
+    frozen = not training.text.lora_rank
+    if frozen and any(item.text for item in items):
         from trainer.text_embeddings import catalogue_text_embeddings
         from trainer.text_tower import load_text_tower
 
@@ -307,4 +308,6 @@ def _features(
             return catalogue_text_embeddings(tower, texts, training.text, cache), "text embeddings"
     if any(item.tags for item in items):
         return tag_features(items), "tags"
-    return None, "nothing: the items have neither text nor tags"
+    if frozen:
+        return None, "nothing: the items have neither text nor tags"
+    return None, "nothing: the items have no tags, and each training reads texts in its own way"

@@ -223,7 +223,7 @@ def text_cache(settings: Settings) -> "Iterator[TextEmbeddingCache]":
 
 
 def _rows(
-    split: "Split", models: "Sequence[Scorer]", features: "npt.NDArray[np.float32]"
+    split: "Split", models: "Sequence[Scorer]", features: "npt.NDArray[np.float32] | None"
 ) -> "list[EvaluationRow]":
     """Return the baselines' and the models' rows for every task."""
     from trainer.baselines import baselines

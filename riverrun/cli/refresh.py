@@ -67,6 +67,7 @@ def refresh(
                     settings, listener.also(begin), gates=gates, notes=notes
                 ),
                 keep=keep,
+                checkpoints=settings.checkpoints,
             )
     except RefreshRunning as error:
         raise UserError(str(error)) from error

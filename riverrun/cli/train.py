@@ -28,8 +28,9 @@ def train(
     `--full` is given. `riverrun refresh` renews a model that serves, and only where the new one is
     good enough.
 
-    A training that is interrupted goes on where it stopped when it is run again. A running
-    `riverrun up` notices the new bundle and swaps it in between two requests.
+    A training that is interrupted goes on where it stopped when it is run again, and begins anew
+    where events have come since. A running `riverrun up` notices the new bundle and swaps it in
+    between two requests.
     """
     settings = load_settings(settings_file, home=home)
     if full:
@@ -47,13 +48,14 @@ def train_shop(settings: Settings, *, fresh: bool = False) -> None:
     from riverrun.refreshing import refresh_from_archive
     from trainer.refresh_runs import RefreshRunning, RefreshRuns
 
-    if fresh:
-        shutil.rmtree(settings.checkpoints, ignore_errors=True)
     runs = RefreshRuns(settings.bundles)
     try:
         with runs.exclusive(), refresh_progress() as listener:
+            if fresh:
+                shutil.rmtree(settings.checkpoints, ignore_errors=True)
             done = refresh_from_archive(settings, listener)
             runs.promoted(done.bundle.name, datetime.now(UTC), "train")
+            shutil.rmtree(settings.checkpoints, ignore_errors=True)
     except RefreshRunning as error:
         raise UserError(str(error)) from error
     print_tables(done.rows)

@@ -19,6 +19,22 @@ def test_the_settings_file_is_told_which_rule_is_wrong(tmp_path: Path) -> None:
     )
 
 
+def test_with_lora_no_gate_is_on_what_is_not_measured_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "riverrun.toml"
+    file.write_text('[refresh.gates]\nmin_value = { "all/diversity@10" = 0.2 }\n')
+    load_settings(file)
+    monkeypatch.setenv("RIVERRUN_TRAINING__TEXT__LORA_RANK", "8")
+    with pytest.raises(UserError) as raised:
+        load_settings(file)
+    assert str(raised.value) == (
+        f"settings ({file}): refresh.gates: must name no diversity@10 where "
+        "training.text.lora_rank is above 0: each training reads texts in its own way. "
+        "Received: 'all/diversity@10' and 8."
+    )
+
+
 def test_a_variable_that_is_no_json_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RIVERRUN_TRAINING", "fast")
     with pytest.raises(UserError, match=r"^environment variables RIVERRUN_\*: .*\"training\""):

@@ -1,17 +1,60 @@
-"""What a training refuses before it does anything slow."""
+"""What a training is given, and what it refuses before it does anything slow."""
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from feature_repo.archive import events_frame
 from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Event
 from serving.text_embedding_cache import TextEmbeddingCache
+from tests.support import tiny_training as tiny
 from tests.support.tiny_bundle import tiny_items
+from trainer import material
 from trainer.material import read_material
+from trainer.ranking.fit import fit_tables
+from trainer.ranking.settings import RankerSettings
 from trainer.settings import TextSettings, TrainingSettings
+from trainer.start import Start
+from trainer.text_tower import TextTower
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_training_does_not_know_what_another_has_taught_the_text_tower(
+    tmp_path: Path, preset: Path, monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    text = TextSettings(model=str(preset), max_tokens=16, lora_rank=rank)
+    columns = tiny.tiny_interactions(users=4, events=4)
+    cache = TextEmbeddingCache()
+    shop = columns.frame(), columns.items, tiny.tiny_settings(text=text)
+    of_shop = read_material(*shop, OfflineFeatures(tmp_path / "features"), cache)
+    begun: list[list[np.ndarray]] = []
+
+    def train(*arguments: Any, **_: Any) -> None:
+        tower: TextTower = arguments[3]
+        begun.append([weight.numpy() for weight in tower.trainable_variables])
+        for weight in tower.trainable_variables:
+            weight.assign_add(tf.ones_like(weight))
+
+    monkeypatch.setattr(material, "train", train)
+    for _ in range(2):
+        of_shop.trained(of_shop.interactions, Start(None, "nothing serves"))
+    assert bool(begun[0]) == bool(rank)
+    np.testing.assert_equal(begun[1], begun[0])
+    # And so no embeddings of texts are those of the model that will serve.
+    assert (of_shop.text_embeddings is None) == bool(rank)
+    cache.close()
+
+
+def test_without_embeddings_of_texts_their_likeness_is_no_table() -> None:
+    columns = tiny.tiny_interactions(users=4, events=4)
+    assert set(fit_tables(columns, None, RankerSettings()).tables) == {"ease"}
+    with_texts = fit_tables(columns, tiny.tiny_text_embeddings(), RankerSettings())
+    assert set(with_texts.tables) == {"ease", "text"}
 
 
 def test_a_shop_without_events_on_its_items_is_refused_before_a_text_is_embedded(

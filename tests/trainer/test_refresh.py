@@ -11,7 +11,8 @@ from feature_repo.schema import Item
 from serving.bundle import current_version, read_manifest, verify
 from tests.support import tiny_training as tiny
 from tests.support.tiny_refresh import GATES, USERS, TinyRefresh, events
-from trainer.refresh import Listener, Notes
+from trainer.refresh import Listener
+from trainer.resuming import Notes
 from trainer.settings import WarmStartSettings
 from trainer.train import Progress
 
@@ -43,6 +44,16 @@ def test_where_times_mean_nothing_last_events_are_held_out(shop: TinyRefresh) ->
     assert read_manifest(first.bundle).data_window.events == USERS * 12
     second = shop.refreshed(14, settings=ordered)
     assert second.start.startswith(f"cold start: {first.bundle.name} has seen the last events")
+
+
+def test_with_lora_nothing_is_told_of_texts_that_only_the_model_reads(shop: TinyRefresh) -> None:
+    text = shop.settings.text.model_copy(update={"lora_rank": 2})
+    done = shop.refreshed(12, settings=shop.settings.model_copy(update={"text": text}), gates=GATES)
+    assert done.rows
+    assert not any("diversity@10" in row.metrics for row in done.rows)
+    ranking = read_manifest(done.bundle).ranking
+    assert ranking is not None
+    assert "text" not in ranking.tables
 
 
 def test_an_incremental_refresh_learns_from_the_newest_days_alone(shop: TinyRefresh) -> None:
@@ -120,17 +131,39 @@ def test_one_that_was_killed_before_its_note_has_judged_all_the_same(shop: TinyR
     assert {"two-tower", "popularity"} <= {row.scorer for row in done.rows}
 
 
-def test_what_is_gone_on_with_is_judged_by_what_is_held_out_now(shop: TinyRefresh) -> None:
-    """People who came meanwhile take places among the others, and the newest slice is another."""
-    notes = Forgetful()
+def test_a_refresh_goes_on_with_the_events_that_there_were_when_it_began(
+    shop: TinyRefresh,
+) -> None:
+    """A shop has others each minute: beside them nothing is trained again, and nothing claimed."""
+    notes: Notes = {}
+
+    def kill(title: str) -> None:
+        if title == "Exporting":
+            raise KilledError
+
     with pytest.raises(KilledError):
-        shop.refreshed(20, notes=notes)
+        shop.refreshed(20, notes=notes, listener=Listener(kill))
     newcomer = events(0, 24).filter(pl.col("user_id") == "u003")
     newcomer = newcomer.with_columns(user_id=pl.lit("a"), event_id="a" + pl.col("event_id"))
     grown = pl.concat([events(0, 24), newcomer])
+    steps: list[Progress] = []
+    done = shop.refreshed(0, events=grown, notes=notes, listener=Listener(step=steps.append))
+    assert not steps
+    window = read_manifest(done.bundle).data_window
+    assert (window.events, window.end) == (USERS * 20, tiny.START + timedelta(hours=19))
+
+
+def test_what_is_gone_on_with_is_judged_without_those_who_were_erased_meanwhile(
+    shop: TinyRefresh,
+) -> None:
+    """The others take their places, and the newest slice is another."""
+    notes = Forgetful()
+    with pytest.raises(KilledError):
+        shop.refreshed(20, notes=notes)
+    left = events(0, 20).filter(pl.col("user_id") != "u003")
     whole = TinyRefresh(shop.checkpoints.parent / "whole", Path(shop.settings.text.model))
-    expected = whole.refreshed(0, events=grown)
-    done = shop.refreshed(0, events=grown, notes=dict(notes))
+    expected = whole.refreshed(0, events=left)
+    done = shop.refreshed(0, events=left, notes=dict(notes))
     for row, other in zip(done.rows, expected.rows, strict=True):
         assert (row.task, row.scorer, row.num_users) == (other.task, other.scorer, other.num_users)
         # Two trainings of a few people are alike, not the same; what is simply counted is.

@@ -24,9 +24,10 @@ from tests.support.small_disk import small_disk
 from tests.support.tiny_refresh import GATES, NOW, USERS, TinyRefresh, events
 from trainer.bundle_versions import bundle_versions, rollback
 from trainer.gate_settings import GateSettings
-from trainer.refresh import Listener, Notes, Refresh, _after_published
+from trainer.refresh import Listener, Refresh, _after_published
 from trainer.refresh_run import run_refresh
 from trainer.refresh_runs import RefreshRuns, Run
+from trainer.resuming import Notes
 
 pytestmark = pytest.mark.slow
 

@@ -1,13 +1,17 @@
 """Refreshes as an operator runs them: once, one at a time, and back again."""
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from errno import EDQUOT, ENOENT, ENOSPC
 from pathlib import Path
 
 import orjson
 import pytest
 from structlog.testing import capture_logs
+from tensorflow.errors import ResourceExhaustedError
 
+from feature_repo.shop_file import ShopFileError
 from serving.bundle import MANIFEST, current_bundle, published_versions, set_current
 from tests.support.tiny_bundle import build_tiny_bundle
 from trainer.bundle_versions import (
@@ -18,9 +22,10 @@ from trainer.bundle_versions import (
     prune,
     rollback,
 )
-from trainer.refresh import Notes, Refresh
+from trainer.refresh import Refresh
 from trainer.refresh_run import Work, run_refresh
 from trainer.refresh_runs import RefreshRunning, RefreshRuns, Run
+from trainer.resuming import Notes
 
 Begin = Callable[[str], None]
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -109,6 +114,37 @@ def test_killed_twice_between_publishing_and_writing_it_down_a_run_goes_on(
     assert rollback(bundles, NOW) == before.version
 
 
+def test_checkpoints_stay_until_it_is_written_down_how_the_run_ended(
+    bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = bundles.parent / "training"
+    checkpoints.mkdir()
+
+    def run(work: Work) -> Run:
+        run, _ = run_refresh(
+            bundles, "day-0", work, keep=10, checkpoints=checkpoints, clock=lambda: NOW
+        )
+        return run
+
+    def failing(notes: Notes, begin: Begin) -> Refresh:
+        raise ValueError("not yet")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(ValueError, match="not yet"):
+        run(failing)
+    assert checkpoints.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(RefreshRuns, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(publishing(bundles, 0))
+    assert checkpoints.exists()
+    published = serving(bundles)
+    done = run(lambda notes, begin: Refresh(bundles / published, 1, ()))
+    assert (done.status, checkpoints.exists()) == ("published", False)
+
+
 def test_each_step_is_a_row_and_a_line(bundles: Path) -> None:
     def stepping(notes: Notes, begin: Begin) -> Refresh:
         begin("Training")
@@ -146,6 +182,45 @@ def test_a_failed_run_leaves_the_old_bundle_serving_and_may_be_tried_again(bundl
     assert (failed.status, failed.message) == ("failed", "No space left on device")
     assert serving(bundles) == first.version
     assert refreshed(bundles, 1).status == "published"
+
+
+@pytest.mark.parametrize(
+    ("error", "gone_on_with"),
+    [
+        (OSError(ENOSPC, os.strerror(ENOSPC)), True),
+        (OSError(EDQUOT, os.strerror(EDQUOT)), True),
+        (OSError("1000000 requested and 131056 written"), True),
+        (ResourceExhaustedError(None, None, "variables.index; No space left on device"), True),
+        (ShopFileError("runs.sqlite: cannot be used: database or disk is full."), True),
+        (FileNotFoundError(ENOENT, os.strerror(ENOENT)), False),
+        (ResourceExhaustedError(None, None, "OOM when allocating tensor"), False),
+        (ValueError("there is nothing to learn from"), False),
+    ],
+)
+def test_a_run_that_a_full_disk_failed_is_gone_on_with_however_often_and_no_other(
+    bundles: Path, error: Exception, *, gone_on_with: bool
+) -> None:
+    known: list[dict[str, object]] = []
+
+    def failing(notes: Notes, begin: Begin) -> Refresh:
+        known.append(dict(notes))
+        notes["choice"] = 1
+        raise error
+
+    for second in range(3):
+        moment = NOW + timedelta(seconds=second)
+        with pytest.raises(type(error)):
+            run_refresh(bundles, None, failing, keep=10, clock=lambda moment=moment: moment)
+    kept = {"choice": 1} if gone_on_with else {}
+    assert known == [{}, kept, kept]
+    assert {run.status for run in RefreshRuns(bundles).all()} == {"failed"}
+    # Overtaken, it stays what it is.
+    later = NOW + timedelta(hours=1)
+    run_refresh(bundles, "other", publishing(bundles, 0), keep=10, clock=lambda: later)
+    run, _ = run_refresh(
+        bundles, None, publishing(bundles, 1), keep=10, clock=lambda: NOW + timedelta(days=1)
+    )
+    assert run.started_at == NOW + timedelta(days=1)
 
 
 def test_a_refused_candidate_is_kept_and_does_not_serve(bundles: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -117,6 +118,20 @@ def test_an_interrupted_training_ends_as_one_without(
     np.testing.assert_allclose(
         resumed.candidate_embeddings(), baseline.candidate_embeddings(), atol=1e-4
     )
+
+
+def test_beside_other_events_a_training_begins_anew(tmp_path: Path) -> None:
+    """Also one that was done: it would say that it has learned from them."""
+    settings = tiny.tiny_settings(epochs=1, transformer_layers=0)
+    users = 12
+    train_tiny(settings, tmp_path, tiny.tiny_interactions(users, 4))
+    # More, fewer, and as many at other times: each time it is trained.
+    for events in (5, 4):
+        columns = tiny.tiny_interactions(users, events)
+        assert len(train_tiny(settings, tmp_path, columns).losses) == 1
+    other = replace(columns, timestamp=columns.timestamp + 1)
+    assert len(train_tiny(settings, tmp_path, other).losses) == 1
+    assert not train_tiny(settings, tmp_path, other).losses
 
 
 def test_lora_trains_the_text_tower_and_its_digest_tells() -> None:

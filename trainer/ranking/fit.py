@@ -25,8 +25,8 @@ from trainer.ranking.trial import ranks_better_than_fusion
 from trainer.tasks import Split
 
 Floats = npt.NDArray[np.float32]
-TextEmbeddingsOf = Callable[[Sequence[Item]], Floats]
-"""From items to the embeddings of their texts, float32 [len(items), n]."""
+TextEmbeddingsOf = Callable[[Sequence[Item]], Floats | None]
+"""From items to the embeddings of their texts, float32 [len(items), n]; None with LoRA."""
 
 TRIED_BELOW = 400
 """With fewer requests of the newest slice a ranker is tried first: to learn costs little then."""
@@ -47,15 +47,17 @@ class Newest:
 
 
 def fit_tables(
-    past: Interactions, text_embeddings: Floats, settings: RankerSettings
+    past: Interactions, text_embeddings: Floats | None, settings: RankerSettings
 ) -> RankingData:
-    """Return tables and signals of the past's items. text_embeddings: float32 [num_items, n]."""
-    # Having no text is nothing that two items have in common.
-    told = np.array([bool(item.text) for item in past.items])
-    tables = {
-        "ease": ease_table(past, settings),
-        "text": text_table(text_embeddings * told[:, None], settings),
-    }
+    """Return tables and signals of the past's items.
+
+    text_embeddings: float32 [num_items, n]; None makes no table of likeness of texts.
+    """
+    tables = {"ease": ease_table(past, settings)}
+    if text_embeddings is not None:
+        # Having no text is nothing that two items have in common.
+        told = np.array([bool(item.text) for item in past.items])
+        tables["text"] = text_table(text_embeddings * told[:, None], settings)
     if settings.transition_distance:
         tables["transitions"] = transitions_table(past, settings)
     return RankingData(tables, item_signals(past))

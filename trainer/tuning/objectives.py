@@ -14,7 +14,6 @@ from trainer.ranking.fit import Newest
 from trainer.ranking.service import Service
 from trainer.settings import TrainingSettings
 from trainer.start import Start
-from trainer.text_tower import load_text_tower
 from trainer.train import Progress
 from trainer.tuning.search import Answers, Objective, Report
 
@@ -72,9 +71,6 @@ class NewestSliceObjectives:
 
         def ask(settings: TrainingSettings, report: Report) -> Answers:
             material = replace(self.material, settings=settings)
-            if settings.text.lora_rank:
-                # What one trial has taught it, the next must not know.
-                material = replace(material, text_tower=load_text_tower(settings.text))
             best = best_epoch(material, START, self.held_out, None, on_step, report)
             return self._answers(settings, newest_of(self.held_out, best))
 

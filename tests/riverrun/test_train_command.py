@@ -1,0 +1,71 @@
+"""`riverrun train`, the training itself left out."""
+
+from pathlib import Path
+
+import pytest
+from polars.exceptions import ComputeError
+from safetensors import SafetensorError
+from tensorflow.errors import ResourceExhaustedError
+
+from riverrun import refreshing
+from riverrun.cli.train import train_shop
+from riverrun.errors import UserError
+from riverrun.settings import Settings
+from tests.support.tiny_bundle import build_tiny_bundle
+from trainer.refresh import Refresh
+from trainer.refresh_runs import RefreshRuns
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    settings = Settings(home=tmp_path)
+    settings.checkpoints.mkdir()
+    (settings.checkpoints / "checkpoint").touch()
+    return settings
+
+
+def test_beside_a_refresh_that_runs_it_touches_nothing(settings: Settings) -> None:
+    with (
+        RefreshRuns(settings.bundles).exclusive(),
+        pytest.raises(UserError, match="another refresh is at work"),
+    ):
+        train_shop(settings, fresh=True)
+    assert (settings.checkpoints / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_checkpoints_are_gone_on_from_unless_asked_not_to_and_removed_once_it_serves(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, *, fresh: bool
+) -> None:
+    there: list[bool] = []
+
+    def work(*_: object) -> Refresh:
+        there.append((settings.checkpoints / "checkpoint").exists())
+        return Refresh(build_tiny_bundle(settings.bundles), 1, ())
+
+    monkeypatch.setattr(refreshing, "refresh_from_archive", work)
+    train_shop(settings, fresh=fresh)
+    assert there == [not fresh]
+    assert not settings.checkpoints.exists()
+    assert len(RefreshRuns(settings.bundles).promotions()) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("No space left on device"),
+        ResourceExhaustedError(None, None, "variables.index; No space left on device"),
+        SafetensorError("I/O error: No space left on device (os error 28)"),
+        ComputeError("underlying IO error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_said_in_one_line_whoever_writes(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(*_: object, **__: object) -> Refresh:
+        raise error
+
+    monkeypatch.setattr(refreshing, "refresh", full)
+    with pytest.raises(UserError, match=rf"^{settings.home}: .*No space left on device"):
+        train_shop(settings)
+    assert (settings.checkpoints / "checkpoint").exists()
