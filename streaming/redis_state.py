@@ -17,6 +17,7 @@ committed is noticed, and `riverrun rebuild` fills it again.
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from redis import Redis, RedisError, WatchError
 from redis.backoff import NoBackoff
@@ -49,22 +50,28 @@ from streaming.stream_state import (
 PREFIX = "riverrun:state:"
 TIMEOUT_SECONDS = 10.0
 
-# KEYS: stamps, unpushed, partition, the other partitions' unpushed. ARGV: the partition, then a key
-# and the stamp of its pushed value, and so on. What was pushed of an item is the sum over all
-# partitions, so it is news for none of them.
+# KEYS: stamps, unpushed, partition, the other partitions' unpushed. ARGV: the partition, a token
+# that nobody else has, then a key and the stamp of its pushed value, and so on. What was pushed of
+# an item is the sum over all partitions, so it is news for none of them.
 _FORGET = """
 local newest = ARGV[1] .. ':' .. (redis.call('HGET', KEYS[3], 'version') or '0')
+local function commit_of(stamp) return string.match(stamp, '^[^/]+') end
 local sums = {}
-for i = 2, #ARGV, 2 do
+for i = 3, #ARGV, 2 do
+    local pushed = ARGV[i + 1]
     local sum = redis.call('HGET', KEYS[1], ARGV[i])
-    local current = sum or redis.call('HGET', KEYS[2], ARGV[i])
-    if (current or newest) == ARGV[i + 1] then
+    local current = sum or redis.call('HGET', KEYS[2], ARGV[i]) or newest
+    if current == pushed then
         redis.call('HDEL', KEYS[2], ARGV[i])
         if sum then
             sums[#sums + 1] = ARGV[i]
         end
-    else
-        redis.call('HSETNX', KEYS[2], ARGV[i], newest)
+    elseif commit_of(current) ~= commit_of(pushed) then
+        local again = commit_of(current) .. '/' .. ARGV[2]
+        redis.call('HSET', KEYS[2], ARGV[i], again)
+        if sum then
+            redis.call('HSET', KEYS[1], ARGV[i], again)
+        end
     end
 end
 for key = 4, #KEYS do
@@ -222,7 +229,7 @@ class RedisState:
         names = [_STAMPS, _unpushed(partition), _partition(partition), *map(_unpushed, others)]
         arguments = [each for key, stamp in stamps.items() for each in (_field(key), stamp)]
         with self._errors():
-            self._forget(names, [partition, *arguments])
+            self._forget(names, [partition, uuid4().hex, *arguments])
 
     def partitions(self) -> list[int]:
         """Return the partitions that were ever committed."""

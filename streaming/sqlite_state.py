@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from feature_repo.bulk_sql import WAL_PAGES, execute_rows
 from feature_repo.history import UserHistory
@@ -28,6 +29,7 @@ from streaming.stream_state import (
     StateError,
     Unpushed,
     additive_keys,
+    commit_of,
     decode_history,
     decode_record,
     encode_history,
@@ -79,18 +81,23 @@ CREATE TABLE IF NOT EXISTS folded_segments (segment TEXT PRIMARY KEY) WITHOUT RO
 CREATE TABLE IF NOT EXISTS boot (id TEXT NOT NULL);
 """
 _PUSHED = """
-WITH pushed (partition, kind, key, stamp, newest) AS (VALUES {rows}),
+WITH told (partition, kind, key, pushed, newest, token) AS (VALUES {rows}),
 compared AS (
-    SELECT pushed.*, coalesce(stamps.stamp, unpushed.stamp, newest) AS current
-    FROM pushed LEFT JOIN stamps USING (kind, key) LEFT JOIN unpushed USING (partition, kind, key))
+    SELECT told.*, coalesce(stamps.stamp, unpushed.stamp, newest) AS current
+    FROM told LEFT JOIN stamps USING (kind, key) LEFT JOIN unpushed USING (partition, kind, key)),
+outdated AS (
+    SELECT partition, kind, key, commit_of(current) || '/' || token AS again
+    FROM compared WHERE current <> pushed AND commit_of(current) <> commit_of(pushed))
 """
 _PUT_BACK = f"""{_PUSHED}
-INSERT OR IGNORE INTO unpushed
-SELECT partition, kind, key, newest FROM compared WHERE current <> stamp
+INSERT OR REPLACE INTO unpushed SELECT partition, kind, key, again FROM outdated
+"""
+_STAMP_SUMS_AGAIN = f"""{_PUSHED}
+INSERT OR REPLACE INTO stamps SELECT kind, key, again FROM outdated JOIN stamps USING (kind, key)
 """
 _TAKE_OFF = f"""{_PUSHED}
 DELETE FROM unpushed WHERE (partition, kind, key) IN (
-    SELECT partition, kind, key FROM compared WHERE current = stamp)
+    SELECT partition, kind, key FROM compared WHERE current = pushed)
 """
 _OUTDATED = "DELETE FROM erasures WHERE partition = ? AND moment < ?"
 _CONTENTS = (
@@ -114,6 +121,7 @@ class SqliteState:
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
+            self._connection.create_function("commit_of", 1, commit_of, deterministic=True)
             self._connection.execute("PRAGMA journal_mode = WAL").fetchall()
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
@@ -226,9 +234,13 @@ class SqliteState:
         # Without an fsync: if this is lost with the power, the keys are pushed once more.
         with self._transaction("NORMAL") as connection:
             newest = stamp_of(partition, self._version(partition))
-            rows = [(partition, *key, stamp, newest) for key, stamp in stamps.items()]
+            token = uuid4().hex
+            rows = [(partition, *key, stamp, newest, token) for key, stamp in stamps.items()]
             # In this order: what was put back is not as it was pushed.
+            before = connection.total_changes
             execute_rows(connection, _PUT_BACK, rows)
+            if connection.total_changes > before:
+                execute_rows(connection, _STAMP_SUMS_AGAIN, rows)
             execute_rows(connection, _TAKE_OFF, rows)
 
     def partitions(self) -> list[int]:

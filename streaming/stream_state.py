@@ -107,9 +107,9 @@ class StreamState(Protocol):
     def forget_pushed(self, partition: int, stamps: Mapping[Key, str]) -> None:
         """Take keys off the partition's list where the online store has their newest values.
 
-        Where a value has changed since it was read it is to be pushed again, and so it is put
-        back on the list should another worker have taken it off: whoever pushed last may have
-        pushed the older one.
+        Where a value has changed since it was read it is to be pushed again, for whoever pushed
+        last may have pushed the older one. So it is put on the list under a stamp that is new:
+        should another worker have taken it off, or be about to.
         """
         ...
 
@@ -193,6 +193,11 @@ def additive_keys(updates: Updates) -> list[Key]:
 def stamp_of(partition: int, version: int) -> str:
     """Return the stamp of the commit that made `version`: no two commits have the same."""
     return f"{partition}:{version}"
+
+
+def commit_of(stamp: str) -> str:
+    """Return the stamp without what tells it from others of the same commit, after a slash."""
+    return stamp.partition("/")[0]
 
 
 # How values are stored.

@@ -97,7 +97,7 @@ def ingest_routes(services: Services, shares: SourceShares) -> APIRouter:
         """Insert or replace what is known of users besides their events."""
         return await _upsert(services, USERS, UserBody, "user_id", request, query)
 
-    @router.delete("/items/{item_id:id}", tags=["items"], **accepting())
+    @router.delete("/items/{item_id:shown_id}", tags=["items"], **accepting())
     async def delete_item(item_id: ItemId, query: Wait) -> Response:
         """Remove an item; it is never shown again. An unknown id is no error."""
         await _append(services, ITEMS, [Message(item_id, None)], [item_id], query)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from feature_repo.item_statistics import count, nothing
@@ -110,6 +110,9 @@ class Pusher:
         max_size=30,
     )
 )
+# The older value is pushed between the push of the newer one and its taking off the list.
+@example([(0, "fold 0"), (1, "fold 0"), (1, "read 0"), (1, "push"), (1, "push")])
+@example([(0, "fold 0"), (0, "push"), (0, "read 0"), (1, "fold 0"), (1, "read 0"), (1, "push")])
 def test_what_is_pushed_last_is_the_newest(
     shared: OpenState, actions: list[tuple[int, str]]
 ) -> None:
