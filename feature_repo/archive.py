@@ -222,7 +222,7 @@ class Archive:
         """Return the names of all segments that anything is left of, complete or not."""
         events = {file.stem for day in self._days() for file in _parquet_files(day)}
         changes = [*_parquet_files(self._items), *_parquet_files(self._users)]
-        return events | {file.stem.split("-", 1)[1] for file in changes}
+        return events | {_segment_of(file) for file in changes}
 
     def write_positions(self, positions: Mapping[TopicPartition, int]) -> None:
         """Remember that all records before these offsets of the log are in the archive."""

@@ -47,13 +47,18 @@ def bundle_versions(bundles: Path) -> list[BundleVersion]:
     ]
 
 
+def require_published(bundles: Path, version: str) -> None:
+    """Raise `VersionError` where no such version lies in the folder."""
+    if version not in published_versions(bundles):
+        raise VersionError(f"{version!r} is not published in {bundles}.")
+
+
 def promote(bundles: Path, version: str, now: datetime, reason: str = "promoted") -> None:
     """Serve `version` from now on, having checked every file of it.
 
     Raises `VersionError` where it is not published or must not be served.
     """
-    if version not in published_versions(bundles):
-        raise VersionError(f"{version!r} is not published in {bundles}.")
+    require_published(bundles, version)
     try:
         verify(bundles / version)
         set_current(bundles, version)
@@ -77,8 +82,7 @@ def rollback(bundles: Path, now: datetime) -> str:
 
 def delete(bundles: Path, version: str) -> None:
     """Remove a bundle that does not serve. Raises `VersionError`."""
-    if version not in published_versions(bundles):
-        raise VersionError(f"{version!r} is not published in {bundles}.")
+    require_published(bundles, version)
     if current_version(bundles) == version:
         raise VersionError(f"{version} serves: promote another one before.")
     # Renamed first: half a bundle must never look like one.

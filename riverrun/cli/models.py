@@ -120,7 +120,8 @@ def export(
     settings_file: SettingsOption = None,
 ) -> None:
     """Write a version's SavedModel for a TensorFlow Serving: DIR/NAME/<version's integer>/."""
-    from serving.bundle import BundleError, current_version, published_versions
+    from serving.bundle import BundleError, current_version
+    from trainer.bundle_versions import require_published
     from trainer.model_export import custom_ops_of, export_model
 
     settings = load_settings(settings_file, home=home)
@@ -128,8 +129,8 @@ def export(
         version = version or current_version(settings.bundles)
     if version is None:
         raise UserError(f"{settings.bundles} holds no bundle. To make one: riverrun train")
-    if version not in published_versions(settings.bundles):
-        raise UserError(f"{version!r} is not published in {settings.bundles}.")
+    with _refusals():
+        require_published(settings.bundles, version)
     try:
         path = export_model(
             settings.bundles / version,

@@ -10,9 +10,7 @@ import structlog
 import typer
 from rich.markup import escape
 
-from feature_repo.event_log import LostPositionError
 from riverrun.cli.console import err
-from streaming.stream_state import StateLost
 
 STOP_SECONDS = 8.5
 """Of the ten that a service manager gives, some are for the interpreter's own end."""
@@ -76,6 +74,10 @@ def end(failure: BaseException | None) -> None:
     """Log that all is closed; where a thread has failed say so, and end with status 1."""
     structlog.get_logger(__name__).info("stopped")
     if failure is not None:
+        # Here: every command imports this module, and few end so.
+        from feature_repo.event_log import LostPositionError
+        from streaming.stream_state import StateLost
+
         later = "" if isinstance(failure, LostPositionError | StateLost) else f" {LATER}"
         why = f"stopped while waiting: {failure}{later}"
         err.print(f"[bold red]riverrun:[/] {escape(why)}", soft_wrap=True)
