@@ -11,11 +11,8 @@ A segment is what one writer writes at once. Writing a segment again replaces it
 that crashed simply repeats itself; an event that two segments hold is read once.
 """
 
-import os
 import re
-import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -26,6 +23,7 @@ from pydantic_core import to_json
 from feature_repo.event_log import TopicPartition
 from feature_repo.log_records import decode_record, encode_record
 from feature_repo.schema import Event, Item, User
+from feature_repo.whole_file import replacing
 
 EVENT_SCHEMA = pl.Schema(
     {
@@ -83,12 +81,12 @@ class Archive:
         written = set()
         for (day,), part in by_day.items():
             written.add(self._day_folder(day) / f"{segment}.parquet")
-            with _replacing(self._day_folder(day) / f"{segment}.parquet") as file:
+            with replacing(self._day_folder(day) / f"{segment}.parquet") as file:
                 part.write_parquet(file)
         # An earlier attempt may have had events of days that this one has none of.
         for stale in set(self._events.glob(f"date=*/{segment}.parquet")) - written:
             stale.unlink()
-        with _replacing(self._segments / f"{segment}.json") as file:
+        with replacing(self._segments / f"{segment}.json") as file:
             file.write_bytes(orjson.dumps({"events": frame.height, "days": len(by_day)}))
         return frame.height
 
@@ -194,13 +192,13 @@ class Archive:
             kept = frame.filter((pl.col("user_id") != user_id) | later)
             if kept.height < frame.height:
                 removed += frame.height - kept.height
-                with _replacing(file) as replacement:
+                with replacing(file) as replacement:
                     kept.write_parquet(replacement)
         for file in _parquet_files(self._users):
             frame = pl.read_parquet(file)
             kept = frame.filter(pl.col("key") != user_id)
             if kept.height < frame.height:
-                with _replacing(file) as replacement:
+                with replacing(file) as replacement:
                     kept.write_parquet(replacement)
         return removed
 
@@ -209,7 +207,7 @@ class Archive:
 
         What the log still holds of a user until then must not be written any more.
         """
-        with _replacing(self._erasures / f"{partition:05d}.json") as file:
+        with replacing(self._erasures / f"{partition:05d}.json") as file:
             file.write_bytes(orjson.dumps([partition, moments]))
 
     def erasures(self) -> dict[int, dict[str, int]]:
@@ -227,9 +225,7 @@ class Archive:
     def write_positions(self, positions: Mapping[TopicPartition, int]) -> None:
         """Remember that all records before these offsets of the log are in the archive."""
         for source, offset in positions.items():
-            with _replacing(
-                self._positions / f"{source.topic}-{source.partition:05d}.json"
-            ) as file:
+            with replacing(self._positions / f"{source.topic}-{source.partition:05d}.json") as file:
                 file.write_bytes(orjson.dumps([source.topic, source.partition, offset]))
 
     def positions(self) -> dict[TopicPartition, int]:
@@ -291,7 +287,7 @@ def _write_changes(folder: Path, segment: str, records: dict[str, str | None]) -
     frame = pl.DataFrame(
         {"key": list(records), "record": list(records.values())}, schema=_CHANGE_SCHEMA
     )
-    with _replacing(file) as replacement:
+    with replacing(file) as replacement:
         frame.write_parquet(replacement)
     return frame.height
 
@@ -330,25 +326,3 @@ def _check(segment: str) -> str:
             f"`segment` must be 1..200 letters, digits, '_', '.' and '-'. Received: {segment!r}."
         )
     return segment
-
-
-@contextmanager
-def _replacing(file: Path) -> Iterator[Path]:
-    """Give a path to write to; on success it is flushed and takes the place of `file`."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    try:
-        yield temporary
-        _flush(temporary)
-        temporary.replace(file)
-        _flush(file.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

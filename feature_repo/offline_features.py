@@ -26,6 +26,7 @@ from feast import FeatureStore, FileSource, RepoConfig
 from feature_repo import definitions
 from feature_repo.history import DEFAULT_MAX_LENGTH
 from feature_repo.shop_file import opening
+from feature_repo.whole_file import replacing
 
 CUT_SCHEMA = pl.Schema({"user_id": pl.String(), "timestamp": pl.Datetime("us", "UTC")})
 HISTORY_SCHEMA = pl.Schema(
@@ -82,9 +83,8 @@ class OfflineFeatures:
             The number of rows: cuts that are the same, or before a user's first event, have none.
         """
         rows = user_histories(events, cuts, max_length)
-        temporary = self._history_file.with_suffix(".unfinished")
-        rows.rename({"timestamp": "event_timestamp"}).write_parquet(temporary)
-        temporary.replace(self._history_file)
+        with replacing(self._history_file) as file:
+            rows.rename({"timestamp": "event_timestamp"}).write_parquet(file)
         return rows.height
 
     def histories_at(self, cuts: pl.DataFrame) -> pl.DataFrame:

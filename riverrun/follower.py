@@ -1,13 +1,13 @@
 """Who follows the embedded log: one process at a time."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from feature_repo.exclusive_lock import LockHeldError, exclusive
 from riverrun.errors import UserError
 from riverrun.settings import Settings
-from trainer.exclusive_lock import LockHeldError, exclusive
 
 
 @contextmanager
@@ -26,12 +26,13 @@ def only_follower(settings: Settings) -> Iterator[None]:
     if parts.scheme != "log" or not file.parent.is_dir():
         yield
         return
-    try:
-        with exclusive(file.with_name(f"{file.name}.lock")):
-            yield
-    except LockHeldError:
-        raise UserError(
-            f"another process learns from {file}: `riverrun up` and `riverrun stream` follow an "
-            "embedded log one at a time, and `riverrun rebuild` while none of them does. To "
-            "answer more requests, start `riverrun serve` beside it."
-        ) from None
+    with ExitStack() as held:
+        try:
+            held.enter_context(exclusive(file.with_name(f"{file.name}.lock")))
+        except LockHeldError:
+            raise UserError(
+                f"another process learns from {file}: `riverrun up` and `riverrun stream` follow "
+                "an embedded log one at a time, and `riverrun rebuild` while none of them does. "
+                "To answer more requests, start `riverrun serve` beside it."
+            ) from None
+        yield

@@ -8,6 +8,7 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
+from feature_repo.whole_file import replacing
 from riverrun.errors import UserError
 from riverrun.settings import PREFIX, Settings, load_settings
 
@@ -33,18 +34,15 @@ def write_settings(file: Path, values: Mapping[str, Any]) -> None:
     Raises `UserError` where the file then would not say so: it cannot be read or written, or the
     environment has another value, which goes before a file's.
     """
-    unfinished = file.with_name(f"{file.name}.unfinished")
     try:
-        before = file.read_text() if file.exists() else ""
-        unfinished.write_text(settings_toml(values, before))
-        if file.exists():
-            shutil.copymode(file, unfinished)
-        _check(load_settings(unfinished), values)
-        unfinished.replace(file)
+        with replacing(file) as unfinished:
+            before = file.read_text() if file.exists() else ""
+            unfinished.write_text(settings_toml(values, before))
+            if file.exists():
+                shutil.copymode(file, unfinished)
+            _check(load_settings(unfinished), values)
     except (OSError, TOMLKitError) as error:
         raise UserError(f"settings file {file}: {error}.") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _check(loaded: Settings, values: Mapping[str, Any]) -> None:

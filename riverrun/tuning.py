@@ -12,11 +12,11 @@ from typing import Any
 import orjson
 
 from feature_repo.archive import Archive
+from feature_repo.exclusive_lock import LockHeldError, exclusive
 from feature_repo.offline_features import OfflineFeatures
 from riverrun.errors import UserError
 from riverrun.settings import Settings
 from serving.text_embedding_cache import TextEmbeddingCache
-from trainer.exclusive_lock import LockHeldError, exclusive
 from trainer.material import Material, read_material
 from trainer.refresh import Listener
 from trainer.settings import TrainingSettings

@@ -16,7 +16,6 @@ without pickles.
 """
 
 import hashlib
-import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping
@@ -32,6 +31,7 @@ import polars as pl
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from feature_repo.schema import Item
+from feature_repo.whole_file import replacing
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -355,17 +355,5 @@ def set_current(bundles: Path, version: str) -> None:
     """Serve `version` from now on. Raises `BundleError` where it is not published."""
     if not is_published(bundles / version):
         raise BundleError(bundles / version, "is not published.")
-    replacement = bundles / f".{CURRENT}-{secrets.token_hex(4)}"
-    replacement.write_text(version + "\n", "ascii")
-    flush(replacement)
-    replacement.replace(bundles / CURRENT)
-    flush(bundles)
-
-
-def flush(path: Path) -> None:
-    """Wait until a file, or a folder's entries, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with replacing(bundles / CURRENT) as file:
+        file.write_text(version + "\n", "ascii")

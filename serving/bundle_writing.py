@@ -11,6 +11,7 @@ import orjson
 import polars as pl
 
 from feature_repo.schema import Item
+from feature_repo.whole_file import flush
 from serving.bundle import (
     CANDIDATE_COUNTS,
     CANDIDATE_EMBEDDINGS,
@@ -19,7 +20,6 @@ from serving.bundle import (
     MANIFEST,
     Manifest,
     file_entry,
-    flush,
     plain_files,
 )
 

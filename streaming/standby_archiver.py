@@ -1,11 +1,11 @@
 """One archiver at a time: the others stand by until the one that archives is gone."""
 
-import fcntl
-import os
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
+from feature_repo.exclusive_lock import LockHeldError, exclusive
 from streaming.archiver import Archiver
 
 LOOK_SECONDS = 0.2
@@ -50,20 +50,18 @@ class StandbyArchiver:
     def _run(self) -> None:
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
-            try:
-                if self._wait_for_turn(descriptor):
+            with ExitStack() as held:
+                if self._waited_for(held):
                     self._archive()
-            finally:
-                os.close(descriptor)
         except Exception as error:  # noqa: BLE001 — said by `failure`, as the archiver's own is
             self._failure = error
 
-    def _wait_for_turn(self, descriptor: int) -> bool:
+    def _waited_for(self, held: ExitStack) -> bool:
+        """Return True once `held` holds the lock, False when told to stop before."""
         while not self._stop.is_set():
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                held.enter_context(exclusive(self._file))
+            except LockHeldError:
                 self._stop.wait(LOOK_SECONDS)
             else:
                 return True

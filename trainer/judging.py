@@ -13,6 +13,7 @@ import numpy.typing as npt
 import orjson
 import structlog
 
+from feature_repo.whole_file import replacing
 from serving.bundle import BundleError, current_bundle
 from serving.bundle_loading import load_bundle
 from serving.ranking.bundle_files import RankingData
@@ -117,9 +118,8 @@ class BestEpoch:
         # The number last: killed before it, the epoch is done again, and so are these.
         for name, each in embeddings.items():
             np.save(self._folder / f"best-{name}.npy", each, allow_pickle=False)
-        replacement = self._folder / "best-epoch.unfinished"
-        replacement.write_bytes(orjson.dumps(best))
-        replacement.replace(self._folder / "best-epoch.json")
+        with replacing(self._folder / "best-epoch.json") as file:
+            file.write_bytes(orjson.dumps(best))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,8 +12,8 @@ from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any, Literal
 
+from feature_repo.exclusive_lock import LockHeldError, exclusive
 from feature_repo.shop_file import opening
-from trainer.exclusive_lock import LockHeldError, exclusive
 
 Status = Literal["running", "published", "refused", "failed"]
 

@@ -11,7 +11,8 @@ import orjson
 import polars as pl
 import structlog
 
-from serving.bundle import current_version, flush
+from feature_repo.whole_file import replacing
+from serving.bundle import current_version
 from trainer.ranking.service import Service
 from trainer.settings import TrainingSettings
 from trainer.start import Start, start_from
@@ -86,10 +87,8 @@ def events_as_begun(events: pl.DataFrame, checkpoints: Path) -> pl.DataFrame:
     file = checkpoints / _EVENTS_FILE
     if file.exists():
         return events.join(pl.read_parquet(file), on="event_id", how="semi")
-    unfinished = file.with_suffix(".unfinished")
-    events.select("event_id").write_parquet(unfinished)
-    flush(unfinished)
-    unfinished.replace(file)
+    with replacing(file) as unfinished:
+        events.select("event_id").write_parquet(unfinished)
     return events
 
 

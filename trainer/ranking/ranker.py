@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
+from feature_repo.whole_file import replacing
 from serving.ranking.feature_names import feature_names
 from serving.ranking.ranking import DenseLayer, Ranker
 from serving.ranking.settings import SOURCES
@@ -114,10 +115,9 @@ def blank_ranker(settings: RankerSettings) -> keras.Model:
 
 def write_ranker(model: keras.Model, file: Path) -> None:
     """Write the weights of `model`, as a whole."""
-    unfinished = file.with_suffix(".unfinished")
     weights = enumerate(model.get_weights())
-    save_file({str(number): np.asarray(weight) for number, weight in weights}, unfinished)
-    unfinished.replace(file)
+    with replacing(file) as unfinished:
+        save_file({str(number): np.asarray(weight) for number, weight in weights}, unfinished)
 
 
 def read_ranker(file: Path, settings: RankerSettings) -> keras.Model:
