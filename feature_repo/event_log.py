@@ -105,9 +105,10 @@ class LogConsumer(Protocol):
 class EventLog(Protocol):
     """A log. Safe for use by many threads."""
 
-    def append(self, topic: str, messages: Sequence[Message]) -> None:
-        """Append in order. On return every message is durable; on an error none may be.
+    def append(self, topic: str, messages: Sequence[Message]) -> dict[TopicPartition, int]:
+        """Append in order; return, by partition, the offset after the last message it got.
 
+        On return every message is durable; on an error each of them may be, or not.
         Raises `EventLogError`.
         """
         ...

@@ -126,6 +126,7 @@ def services_of(
         online=parts.online,
         log=parts.log,
         applied=applied,
+        indexed=parts.follower.has_applied,
         not_ready=not_ready,
         registry=registry,
         max_future=timedelta(seconds=settings.streaming.max_future_seconds),

@@ -62,6 +62,11 @@ class IndexFollower(BackgroundThread):
         """Whether the end of the changelog has been reached since it was read from its start."""
         return self._caught_up.is_set()
 
+    def has_applied(self, positions: Mapping[TopicPartition, int]) -> bool:
+        """Whether all records before these offsets of the changelog are applied."""
+        applied = {source: record.offset for source, record in list(self._applied.items())}
+        return all(applied.get(source, -1) + 1 >= at for source, at in positions.items())
+
     def wait_until_caught_up(self, timeout: float) -> bool:
         """Wait for `caught_up`; return it."""
         return self._caught_up.wait(timeout)

@@ -1,65 +1,67 @@
-"""Tells a waiting request that the worker has passed its records.
-
-A request says what it will wait for before it appends, so nothing has to be remembered for
-requests that never ask, and memory is bounded by the requests that wait.
-"""
+"""Tells a waiting request that the worker has passed its records."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 
-RecordId = tuple[str, str]
-"""A topic and the id of an event, an item or a user."""
+from feature_repo.event_log import TopicPartition
 
 
 class AppliedNotifier:
-    """Connects the requests and the worker of one process. Safe for use by many threads."""
+    """Connects the requests and the worker of one process. Safe for use by many threads.
+
+    By places in the log, not by ids: of two changes of one item that wait for the worker, the
+    first must not answer for the second.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[RecordId, list[_Waiter]] = {}
+        # The offset after the last applied record of each partition, as far as it is known.
+        self._applied: dict[TopicPartition, int] = {}
+        self._waiting: set[_Waiter] = set()
+
+    @property
+    def num_waiting(self) -> int:
+        """How many requests wait."""
+        return len(self._waiting)
 
     @contextmanager
-    def expect(self, topic: str, ids: Iterable[str]) -> Iterator["Future[None]"]:
-        """Give a future that is done once all `ids` of `topic` are applied.
+    def expect(self, positions: Mapping[TopicPartition, int]) -> Iterator["Future[None]"]:
+        """Give a future that is done once all records before `positions` are applied.
 
-        Enter before the append, wait inside: `future.result(timeout)` in a thread, or
-        `asyncio.wait_for(asyncio.wrap_future(future), timeout)`.
+        positions: as `EventLog.append` returned them. Wait inside: `future.result(timeout)` in a
+        thread, or `asyncio.wait_for(asyncio.wrap_future(future), timeout)`.
         """
-        waiter = _Waiter({(topic, each) for each in ids})
+        waiter = _Waiter(positions)
         with self._lock:
-            for each in waiter.missing:
-                self._waiting.setdefault(each, []).append(waiter)
-        if not waiter.missing:
-            waiter.future.set_result(None)
+            if waiter.is_reached_by(self._applied):
+                waiter.future.set_result(None)
+            else:
+                self._waiting.add(waiter)
         try:
             yield waiter.future
         finally:
             with self._lock:
-                for each in waiter.missing:
-                    others = self._waiting[each]
-                    others.remove(waiter)
-                    if not others:
-                        del self._waiting[each]
+                self._waiting.discard(waiter)
 
-    def notify(self, applied: Iterable[RecordId]) -> None:
-        """Say that these records have taken effect."""
-        complete = []
+    def notify(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Say that all records before these offsets have taken effect."""
         with self._lock:
-            if not self._waiting:
-                return
-            for each in applied:
-                for waiter in self._waiting.pop(each, ()):
-                    waiter.missing.discard(each)
-                    if not waiter.missing:
-                        complete.append(waiter.future)
-        for future in complete:
-            if future.set_running_or_notify_cancel():
-                future.set_result(None)
+            for source, offset in positions.items():
+                # A partition that comes back may be read once more from further up.
+                self._applied[source] = max(offset, self._applied.get(source, 0))
+            reached = {each for each in self._waiting if each.is_reached_by(self._applied)}
+            self._waiting -= reached
+        for each in reached:
+            if each.future.set_running_or_notify_cancel():
+                each.future.set_result(None)
 
 
 class _Waiter:
-    def __init__(self, missing: set[RecordId]) -> None:
-        self.missing = missing
+    def __init__(self, positions: Mapping[TopicPartition, int]) -> None:
+        self._positions = positions
         self.future: Future[None] = Future()
+
+    def is_reached_by(self, applied: Mapping[TopicPartition, int]) -> bool:
+        return all(applied.get(source, 0) >= at for source, at in self._positions.items())

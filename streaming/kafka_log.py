@@ -33,8 +33,10 @@ class KafkaLog:
         self._consumers: set[KafkaLogConsumer] = set()
         self._closed = False
 
-    def append(self, topic: str, messages: Sequence[Message]) -> None:
+    def append(self, topic: str, messages: Sequence[Message]) -> dict[TopicPartition, int]:
         """Append in order; on return every message is durable, on an error some may be.
+
+        Returns, by partition, the offset after the last message it got.
 
         Raises `EventLogError`, after the setting `timeout_seconds` where no broker answers.
         """
@@ -52,11 +54,15 @@ class KafkaLog:
                 # Both null, or a topic's name that no broker takes.
                 raise EventLogError(f"{self._connection}: {error}.") from error
             try:
-                for future in sent:
-                    future.get(max(deadline - time.monotonic(), 0.0))
+                done = [future.get(max(deadline - time.monotonic(), 0.0)) for future in sent]
             except KafkaTimeoutError:
                 self._give_up(producer)
                 raise
+        ends: dict[TopicPartition, int] = {}
+        for place in done:
+            source = TopicPartition(topic, place.partition)
+            ends[source] = max(ends.get(source, 0), place.offset + 1)
+        return ends
 
     def consumer(
         self, group: str | None, topics: Sequence[str], positions: Positions | None = None

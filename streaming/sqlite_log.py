@@ -83,6 +83,7 @@ class _Write:
         self.done = False
         self.error: EventLogError | None = EventLogError("the write was interrupted.")
         self.changed = 0
+        self.last_row = 0
 
 
 class SqliteLog:
@@ -109,12 +110,18 @@ class SqliteLog:
             reason = with_way_on(error, WITHOUT_IT)
             raise EventLogError(f"log {path}: cannot be opened: {reason}") from error
 
-    def append(self, topic: str, messages: Sequence[Message]) -> None:
-        """Append in order; on return every message is on disk, on an error none is."""
+    def append(self, topic: str, messages: Sequence[Message]) -> dict[TopicPartition, int]:
+        """Append in order; on return every message is on disk, on an error none is.
+
+        Returns the offset after the last one, for the topic's only partition.
+        """
         now = int(self._clock() * 1000)
         rows = [(topic, now, message.key, message.value) for message in messages]
-        if rows:
-            self._submit(_Write(_INSERT, rows, durable=True))
+        if not rows:
+            return {}
+        write = _Write(_INSERT, rows, durable=True)
+        self._submit(write)
+        return {TopicPartition(topic, 0): write.last_row + 1}
 
     def consumer(
         self, group: str | None, topics: Sequence[str], positions: Positions | None = None
@@ -256,6 +263,10 @@ class SqliteLog:
             self._connection.execute("BEGIN IMMEDIATE")
             for write in group:
                 write.changed = self._connection.executemany(write.statement, write.rows).rowcount
+                # That of the last insert, which is this one's where it inserts.
+                (write.last_row,) = self._connection.execute(
+                    "SELECT last_insert_rowid()"
+                ).fetchone()
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:

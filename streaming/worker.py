@@ -18,13 +18,12 @@ from feature_repo.event_log import (
 )
 from feature_repo.history import DEFAULT_MAX_LENGTH
 from feature_repo.online_features import CoVisitation, ItemStatistics, OnlineFeatures
-from feature_repo.schema import Event, Item
 from serving.candidate_space import CandidateSpace
 from serving.encoder import Encoder
-from streaming.applied import AppliedNotifier, RecordId
+from streaming.applied import AppliedNotifier
 from streaming.batches import Batch, decode_batches
 from streaming.dead_letters import encode_dead_letter
-from streaming.decode import Change, Decoder, ItemRemoved
+from streaming.decode import Decoder
 from streaming.erasures import keep_marks
 from streaming.learner import Learner
 from streaming.metrics import StreamMetrics
@@ -220,7 +219,7 @@ class Worker(StreamThread):
                 self._uncommitted |= each.batch.sources(each.batch.positions)
             # 8. Tell those who wait.
             for each in committed:
-                self.applied.notify(_id_of(change) for change, _ in each.batch.changes)
+                self.applied.notify(each.batch.sources(each.batch.positions))
                 self._measure(each)
             self.metrics.batches.observe(time.perf_counter() - start)
         if not records or time.monotonic() >= self._commit_due:
@@ -320,11 +319,3 @@ def _lost(source: TopicPartition, position: int) -> StateLost:
         f"was committed at {position}: it was emptied. `riverrun rebuild` makes it again from "
         "the archive."
     )
-
-
-def _id_of(change: Change) -> RecordId:
-    if isinstance(change, Event):
-        return EVENTS, change.event_id
-    if isinstance(change, Item | ItemRemoved):
-        return ITEMS, change.item_id
-    return USERS, change.user_id

@@ -12,10 +12,9 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from feature_repo.event_log import EVENTS, ITEMS, USERS, Message
+from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, USERS, Message
 from feature_repo.log_records import encode_record
 from feature_repo.schema import Event
-from serving.catalogue import Catalogue
 from serving.http.body import parse_records, read_body, validate_record
 from serving.http.documentation import body_of, problems
 from serving.http.models import (
@@ -78,7 +77,7 @@ def ingest_routes(services: Services, shares: SourceShares) -> APIRouter:
                 unique.setdefault(event.event_id, event)
         _refuse_if_nothing_is_good(accepted, rejected)
         messages = [Message(event.user_id, encode_record(event)) for event in unique.values()]
-        await _append(services, EVENTS, messages, list(unique), query)
+        await _append(services, EVENTS, messages, query)
         for event in unique.values():
             if event.request_id is not None:
                 shares.acted(event.request_id, event.item_id, event.event_type)
@@ -100,13 +99,13 @@ def ingest_routes(services: Services, shares: SourceShares) -> APIRouter:
     @router.delete("/items/{item_id:shown_id}", tags=["items"], **accepting())
     async def delete_item(item_id: ItemId, query: Wait) -> Response:
         """Remove an item; it is never shown again. An unknown id is no error."""
-        await _append(services, ITEMS, [Message(item_id, None)], [item_id], query)
+        await _append(services, ITEMS, [Message(item_id, None)], query)
         return _accepted(1, 0, [])
 
     @router.delete("/users/{user_id:id}", tags=["users"], **accepting())
     async def delete_user(user_id: UserId, query: Wait) -> Response:
         """Erase a user everywhere: profile, history, embedding and archive."""
-        await _append(services, USERS, [Message(user_id, None)], [user_id], query)
+        await _append(services, USERS, [Message(user_id, None)], query)
         return _accepted(1, 0, [])
 
     return router
@@ -124,7 +123,7 @@ async def _upsert(
     _refuse_if_nothing_is_good(len(records), rejected)
     unique = {getattr(record, key): record for _, record in records}
     messages = [Message(id_, encode_record(record)) for id_, record in unique.items()]
-    await _append(services, topic, messages, list(unique), query)
+    await _append(services, topic, messages, query)
     return _accepted(len(unique), len(records) - len(unique), rejected)
 
 
@@ -175,10 +174,9 @@ async def _append(
     services: Services,
     topic: str,
     messages: Sequence[Message],
-    ids: Sequence[str],
     query: WaitQuery,
 ) -> None:
-    """Make `messages` durable and, if asked, wait until `ids` have taken effect."""
+    """Make `messages` durable and, if asked, wait until they have taken effect."""
     if not messages:
         return
     if query.wait is None:
@@ -187,28 +185,27 @@ async def _append(
     if services.applied is None:
         message = "needs the worker in this process, as `riverrun up` has it."
         raise unprocessable([FieldError(field="wait", message=message, value="applied")])
-    version = services.catalogue.view().version
-    with services.applied.expect(topic, ids) as applied:
-        await run_in_threadpool(services.log.append, topic, messages)
-        try:
-            async with asyncio.timeout(services.wait_seconds):
+    positions = await run_in_threadpool(services.log.append, topic, messages)
+    try:
+        async with asyncio.timeout(services.wait_seconds):
+            with services.applied.expect(positions) as applied:
                 await asyncio.wrap_future(applied)
-                while topic == ITEMS and not _changed(services.catalogue, ids, version):
-                    # The index follows the worker within milliseconds, in a thread of its own.
-                    await asyncio.sleep(LOOK_SECONDS)
-        except TimeoutError:
-            raise Problem(
-                504,
-                f"Accepted and durable, but not applied within {services.wait_seconds:g} s.",
-            ) from None
+            if topic == ITEMS:
+                await _indexed(services)
+    except TimeoutError:
+        raise Problem(
+            504, f"Accepted and durable, but not applied here within {services.wait_seconds:g} s."
+        ) from None
 
 
-def _changed(catalogue: Catalogue, item_ids: Sequence[str], version: int) -> bool:
-    """Whether every item has been upserted or deleted since the view of this version."""
-    rows, view = catalogue.rows.rows_of(item_ids), catalogue.view()
-    if (rows < 0).any() or (rows >= len(view.changed)).any():
-        return False
-    return bool((view.changed[rows] > version).all())
+async def _indexed(services: Services) -> None:
+    """Wait until lists are made of all item changes that the worker has published so far.
+
+    The index follows the worker within milliseconds, in a thread of its own.
+    """
+    published = await run_in_threadpool(services.log.ends, [ITEM_EMBEDDINGS])
+    while not services.indexed(published):
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 def _accepted(

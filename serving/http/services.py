@@ -1,6 +1,6 @@
 """What the HTTP edge needs of the process it runs in; a composition root fills it in."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 
-from feature_repo.event_log import EventLog
+from feature_repo.event_log import EventLog, TopicPartition
 from feature_repo.online_features import OnlineFeatures
 from serving.catalogue import Catalogue
 from serving.live_model import ModelHolder
@@ -18,10 +18,12 @@ from serving.settings import TensorFlowServingSettings
 
 
 class Applied(Protocol):
-    """Knows when the worker of this process has applied a record."""
+    """Knows how far the worker of this process has come."""
 
-    def expect(self, topic: str, ids: Iterable[str]) -> AbstractContextManager["Future[None]"]:
-        """Give a future that is done once all `ids` of `topic` are applied; enter first."""
+    def expect(
+        self, positions: Mapping[TopicPartition, int]
+    ) -> AbstractContextManager["Future[None]"]:
+        """Give a future that is done once all records before `positions` are applied."""
         ...
 
 
@@ -30,6 +32,7 @@ class Services:
     """Everything a request may need.
 
     applied: None where the worker runs in another process, so that nobody can wait for it.
+    indexed: whether lists are made of all item changes before these positions.
     not_ready: says why requests cannot be answered yet; empty where they can.
     max_future: an event further ahead of the clock is rejected.
     event_types: the types that are accepted; empty accepts every type.
@@ -43,6 +46,7 @@ class Services:
     online: OnlineFeatures
     log: EventLog
     applied: Applied | None = None
+    indexed: Callable[[Mapping[TopicPartition, int]], bool] = lambda _: True
     not_ready: Callable[[], Sequence[str]] = lambda: ()
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)

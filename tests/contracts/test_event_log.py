@@ -130,6 +130,16 @@ def test_the_ends_are_where_a_reader_of_everything_stands(log: EventLog) -> None
     )
 
 
+def test_an_append_says_after_which_offsets_its_messages_are_read(log: EventLog) -> None:
+    assert log.append(EVENTS, []) == {}
+    log.append(ITEMS, messages("before"))
+    at = log.append(EVENTS, [Message(f"key {number}", b"mine") for number in range(20)])
+    log.append(EVENTS, messages("after"))
+    records = drain(log.consumer(None, [EVENTS]), 21)
+    mine = [record for record in records if record.value == b"mine"]
+    assert at == positions_after(mine)
+
+
 def test_what_a_group_has_not_read_can_be_read_beside_it(log: GroupedLog) -> None:
     log.append(EVENTS, messages("a", "b"))
     member = log.consumer("g", [EVENTS])

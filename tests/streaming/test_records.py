@@ -110,25 +110,40 @@ def test_what_is_no_letter_is_named() -> None:
         decode_dead_letter(record(DEAD_LETTERS, "k", b"{}"))
 
 
+ONE, OTHER = Source(EVENTS, 0), Source(EVENTS, 1)
+
+
 def test_a_request_is_told_when_all_its_records_are_applied() -> None:
     notifier = AppliedNotifier()
-    with notifier.expect(EVENTS, ["a", "b"]) as one, notifier.expect(EVENTS, ["b"]) as other:
-        notifier.notify([(EVENTS, "b"), (ITEMS, "a"), (EVENTS, "c")])
+    with notifier.expect({ONE: 7, OTHER: 3}) as both, notifier.expect({ONE: 6}) as other:
+        notifier.notify({ONE: 6, Source(ITEMS, 0): 9})
         assert other.done()
-        assert not one.done()
-        notifier.notify([(EVENTS, "a")])
-        one.result(0)
-    with notifier.expect(EVENTS, []) as nothing:
+        # One more record of this partition, of whatever id, is still to come.
+        notifier.notify({OTHER: 4})
+        assert not both.done()
+        notifier.notify({ONE: 7})
+        both.result(0)
+    with notifier.expect({ONE: 7}) as passed, notifier.expect({}) as nothing:
+        assert passed.done()
         assert nothing.done()
+
+
+def test_a_partition_that_is_read_again_does_not_go_back() -> None:
+    notifier = AppliedNotifier()
+    notifier.notify({ONE: 7})
+    notifier.notify({ONE: 2})
+    with notifier.expect({ONE: 7}) as passed:
+        assert passed.done()
 
 
 def test_nothing_is_remembered_for_those_who_have_gone() -> None:
     notifier = AppliedNotifier()
-    with notifier.expect(EVENTS, ["a", "b"]) as future:
+    with notifier.expect({ONE: 7}) as future:
         future.cancel()
-        notifier.notify([(EVENTS, "a")])
-    notifier.notify([(EVENTS, "b")])
-    assert not notifier._waiting
+        notifier.notify({ONE: 3})
+        assert notifier.num_waiting == 1
+    assert notifier.num_waiting == 0
+    notifier.notify({ONE: 7})
 
 
 @pytest.mark.parametrize("topic", [ITEMS, USERS])

@@ -39,10 +39,12 @@ def worker_on(folder: Path, online: Any, encoder: Any = HashEncoder, **options: 
     )
 
 
-def send(worker: Worker, *changes: Any) -> None:
+def send(worker: Worker, *changes: Any) -> dict[TopicPartition, int]:
+    at: dict[TopicPartition, int] = {}
     for change in changes:
         topic, key = (ITEMS, change.item_id) if isinstance(change, Item) else (EVENTS, "u")
-        worker._log.append(topic, [Message(key, change.model_dump_json().encode())])
+        at |= worker._log.append(topic, [Message(key, change.model_dump_json().encode())])
+    return at
 
 
 def test_a_running_worker_makes_events_visible_and_says_so(tmp_path: Path) -> None:
@@ -50,8 +52,8 @@ def test_a_running_worker_makes_events_visible_and_says_so(tmp_path: Path) -> No
     online = MemoryOnline()
     worker = worker_on(tmp_path, online, on_statistics=told.extend)
     worker.start()
-    with worker.applied.expect(EVENTS, ["e1", "e2"]) as done:
-        send(worker, item(1), event(1, item="i1"), event(2, item="i1", minutes=1))
+    at = send(worker, item(1), event(1, item="i1"), event(2, item="i1", minutes=1))
+    with worker.applied.expect(at) as done:
         done.result(30)
     (history,) = online.get(UserHistory, ["u"])
     (embedding,) = online.get(UserEmbedding, ["u"])

@@ -18,8 +18,8 @@ class InterleavedLog:
         self._log = log
         self._turns = turns
 
-    def append(self, topic: str, messages: Sequence[Message]) -> None:
-        self._log.append(topic, messages)
+    def append(self, topic: str, messages: Sequence[Message]) -> dict[TopicPartition, int]:
+        return self._log.append(topic, messages)
 
     def consumer(
         self, group: str | None, topics: Sequence[str], positions: Positions | None = None

@@ -88,8 +88,8 @@ def _finish(
     from tests.support.stream import event
 
     last = event(1_000_000, "last", "i0")
-    with applied.expect(EVENTS, [last.event_id]) as done:
-        log.append(EVENTS, [Message(last.user_id, last.model_dump_json().encode())])
+    at = log.append(EVENTS, [Message(last.user_id, last.model_dump_json().encode())])
+    with applied.expect(at) as done:
         done.result(60)
     worker.stop()
     archiving.stop()

@@ -177,6 +177,24 @@ def test_an_item_comes_is_changed_and_goes(client: TestClient) -> None:
     assert client.get(path).status_code == 404
 
 
+def test_who_waits_sees_their_own_change_though_another_was_on_its_way(client: TestClient) -> None:
+    path, item = "/v1/items/contested", {"item_id": "contested", "title": "kettle"}
+    user_path, user = "/v1/users/contested", {"user_id": "contested"}
+    for number in range(10):
+        client.post("/v1/items", json=item | {"price": 1.0})
+        client.post("/v1/items", params=APPLIED, json=item | {"price": 2.0 + number})
+        assert client.get(path).json()["price"] == 2.0 + number
+        client.post("/v1/items", json=item)
+        client.delete(path, params=APPLIED)
+        assert client.get(path).status_code == 404
+        client.post("/v1/users", json=user | {"attributes": {"n": 0}})
+        client.post("/v1/users", params=APPLIED, json=user | {"attributes": {"n": number}})
+        assert client.get(user_path).json()["attributes"] == {"n": number}
+        client.post("/v1/users", json=user)
+        client.delete(user_path, params=APPLIED)
+        assert client.get(user_path).status_code == 404
+
+
 def test_what_ends_like_a_list_has_an_address_or_is_refused(client: TestClient) -> None:
     """Of an item, that would be the address of a list; nobody is refused their erasure."""
     refused = client.post("/v1/items", json={"item_id": "a/similar", "title": "kettle"})
