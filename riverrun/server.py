@@ -16,7 +16,7 @@ from riverrun.settings import Settings
 from serving.bundle import BundleError, published_versions
 from serving.catalogue import Catalogue
 from serving.http.app import create_app
-from serving.http.services import Applied, Services
+from serving.http.services import MAX_RECORD_BYTES, Applied, Services
 from serving.index_follower import IndexFollower
 from serving.item_rows import ItemRows
 from serving.live_model import ModelHolder
@@ -131,6 +131,7 @@ def services_of(
         registry=registry,
         max_future=timedelta(seconds=settings.streaming.max_future_seconds),
         event_types=frozenset(settings.streaming.event_types),
+        max_record_bytes=min(MAX_RECORD_BYTES, settings.streaming.kafka.max_record_bytes),
         attributed_places=settings.serving.attributed_places,
         list_threads=settings.http.list_threads,
         tensorflow_serving=settings.serving.tensorflow_serving,

@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 Days = Annotated[float, Field(gt=0)]
 
+_MESSAGE_EXTRA_BYTES = 640
+"""Of a batch of one message: a key of 128 characters, and what Kafka writes about both."""
+
 
 class KafkaSettings(BaseModel):
     """How a Kafka is talked to. Servers and topic prefix are in the log's URL.
@@ -48,3 +51,8 @@ class KafkaSettings(BaseModel):
     timeout_seconds: Annotated[float, Field(ge=1, le=600)] = 10.0
     session_timeout_seconds: Annotated[float, Field(ge=1, le=1_800)] = 10.0
     max_poll_seconds: Annotated[float, Field(ge=10, le=86_400)] = 300.0
+
+    @property
+    def max_record_bytes(self) -> int:
+        """The longest value that fits a message with every key."""
+        return self.max_message_bytes - _MESSAGE_EXTRA_BYTES

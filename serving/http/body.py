@@ -68,15 +68,20 @@ def parse_records(body: bytes) -> list[Any]:
     return records
 
 
-def validate_record(model: type[ModelT], record: Any) -> ModelT | list[FieldError]:
+def validate_record(model: type[ModelT], record: Any, max_bytes: int) -> ModelT | list[FieldError]:
     """Return one record as a `model`, without converting types, or what is wrong with it."""
     try:
-        # From JSON again, where strict means JSON's types and not Python's.
-        return model.model_validate_json(orjson.dumps(record), strict=True)
-    except ValidationError as error:
-        return field_errors(error)
+        # To JSON again, where strict means JSON's types and not Python's.
+        document = orjson.dumps(record)
     except TypeError:  # orjson reads deeper than it writes
         return [FieldError(field="body", message="must not be nested so deeply.")]
+    if len(document) > max_bytes:
+        message = f"must have at most {max_bytes} bytes."
+        return [FieldError(field="body", message=message, value=len(document))]
+    try:
+        return model.model_validate_json(document, strict=True)
+    except ValidationError as error:
+        return field_errors(error)
 
 
 def _unsupported(field: str, message: str, received: str) -> Problem:

@@ -62,7 +62,7 @@ def ingest_routes(services: Services, shares: SourceShares) -> APIRouter:
         harmless. With `wait=applied` the answer comes once the next list reflects the events.
         """
         records = parse_records(await read_body(request))
-        events, rejected = _valid(EventBody, records)
+        events, rejected = _valid(EventBody, records, services.max_record_bytes)
         now = services.clock()
         unique: dict[str, Event] = {}
         accepted = 0
@@ -119,7 +119,8 @@ async def _upsert(
     request: Request,
     query: WaitQuery,
 ) -> Response:
-    records, rejected = _valid(model, parse_records(await read_body(request)))
+    sent = parse_records(await read_body(request))
+    records, rejected = _valid(model, sent, services.max_record_bytes)
     _refuse_if_nothing_is_good(len(records), rejected)
     unique = {getattr(record, key): record for _, record in records}
     messages = [Message(id_, encode_record(record)) for id_, record in unique.items()]
@@ -128,13 +129,13 @@ async def _upsert(
 
 
 def _valid(
-    model: type[ModelT], records: Sequence[Any]
+    model: type[ModelT], records: Sequence[Any], max_bytes: int
 ) -> tuple[list[tuple[int, ModelT]], list[Rejection]]:
     """Return the good records with their places, and the others with what is wrong first."""
     valid: list[tuple[int, ModelT]] = []
     rejected: list[Rejection] = []
     for index, record in enumerate(records):
-        read = validate_record(model, record)
+        read = validate_record(model, record, max_bytes)
         if isinstance(read, list):
             rejected.append(Rejection(index=index, error=read[0]))
         else:

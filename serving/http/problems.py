@@ -162,7 +162,11 @@ def install(app: FastAPI) -> None:
     async def _log(request: Request, error: EventLogError) -> Response:
         logger.error("append_failed", path=request.url.path, reason=str(error))
         return problem_response(
-            Problem(503, "Nothing was accepted: the log cannot be written now. Try again.")
+            Problem(
+                503,
+                "The log cannot be written now. Some of what was sent may be accepted: send it "
+                "again. An event that has an event_id counts once.",
+            )
         )
 
     @app.exception_handler(ClientDisconnect)

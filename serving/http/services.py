@@ -16,6 +16,9 @@ from serving.live_model import ModelHolder
 from serving.recommender import Recommender
 from serving.settings import TensorFlowServingSettings
 
+MAX_RECORD_BYTES = 512 * 2**10
+"""Half of what a Kafka takes by its own default: dead letters and changes are longer."""
+
 
 class Applied(Protocol):
     """Knows how far the worker of this process has come."""
@@ -36,6 +39,7 @@ class Services:
     not_ready: says why requests cannot be answered yet; empty where they can.
     max_future: an event further ahead of the clock is rejected.
     event_types: the types that are accepted; empty accepts every type.
+    max_record_bytes: a record that is longer is rejected: the log would not take it.
     attributed_places: as in `ServingSettings`.
     list_threads: how many requests for lists are worked on at a time; others wait.
     """
@@ -52,6 +56,7 @@ class Services:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     max_future: timedelta = timedelta(days=1)
     event_types: frozenset[str] = frozenset()
+    max_record_bytes: int = MAX_RECORD_BYTES
     attributed_places: int = 1_000_000
     wait_seconds: float = 10.0
     list_threads: int = 4

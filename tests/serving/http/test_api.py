@@ -195,6 +195,18 @@ def test_who_waits_sees_their_own_change_though_another_was_on_its_way(client: T
         assert client.get(user_path).status_code == 404
 
 
+def test_a_record_that_no_log_would_take_is_rejected_and_the_others_are_not(
+    client: TestClient, user_id: str
+) -> None:
+    long = view(user_id, "i1", context={"note": "x" * 2**19})
+    answer = client.post("/v1/events", json=[view(user_id, "i6"), long]).json()
+    assert answer["accepted"] == 1
+    (rejected,) = answer["rejected"]
+    assert rejected["index"] == 1
+    assert rejected["error"]["message"] == "must have at most 524288 bytes."
+    assert client.post("/v1/events", json=long).status_code == 422
+
+
 def test_what_ends_like_a_list_has_an_address_or_is_refused(client: TestClient) -> None:
     """Of an item, that would be the address of a list; nobody is refused their erasure."""
     refused = client.post("/v1/items", json={"item_id": "a/similar", "title": "kettle"})
