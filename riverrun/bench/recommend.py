@@ -1,5 +1,6 @@
 """Latency and throughput of `/v1/recommend`, loaded by wrk from another process."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -12,12 +13,26 @@ from riverrun.errors import UserError
 SCRIPT = Path(__file__).with_name("recommend.lua")
 
 
+CLIENT_SECONDS = 2.0
+"""Between two requests of a client of a steady load, on average."""
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """Connections, and requests per second over all of them; a rate of 0 means unlimited."""
 
     connections: int
     rate: int = 0
+
+    @classmethod
+    def steady(cls, rate: int) -> "Load":
+        """Return a load that does not give way where the server is slow.
+
+        A connection pauses after its answer. Of few connections most would be waiting, and so not
+        asking, whenever the server stalls, and the stall would be missing from the percentiles
+        ("coordinated omission"). Of so many, few wait at a time.
+        """
+        return cls(math.ceil(rate * CLIENT_SECONDS), rate)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from riverrun.errors import UserError
 from trainer.bundle_versions import promote
 
 SCRIPT = Path(__file__).with_name("swap.lua")
-CONNECTIONS = 32
+CONNECTIONS = 128
+"""Each pauses after its answer: few may be waiting, and not asking, where the server stalls."""
 REST_SECONDS = 4.0
 SWAP_SECONDS = 180.0
 LONGEST_SECONDS = 3600

@@ -57,13 +57,14 @@ def recommend(
     """Latency and throughput of /v1/recommend at 1, 8 and 32 connections, and at a steady rate.
 
     All processes run on this machine. The load comes from wrk (`apt-get install wrk`), each
-    request for a random known user.
+    request for a random known user. The steady rate is that of many clients, each of whom asks
+    every two seconds or so, whether others wait or not.
     """
     from riverrun.bench.recommend import Load, measure
     from riverrun.bench.server import running_server, wait_until_embedded
 
     table = Table("load", "requests/s", "p50 ms", "p99 ms", "failed", title="/v1/recommend")
-    loads = [Load(1), Load(8), Load(32), Load(32, rate)]
+    loads = [Load(1), Load(8), Load(32), Load.steady(rate)]
     folder = home or default_home(items)
     with ExitStack() as stack:
         server, users, _ = stack.enter_context(trained_shop(home, items))
