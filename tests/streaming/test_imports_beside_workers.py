@@ -82,7 +82,7 @@ class Shop:
         assert self.online.get(UserHistory, known) == [histories.get(each) for each in known]
         assert list(dead_letters(self.log)) == []
         assert state.count_unpushed() == 0
-        assert set(state.folded_segments()) >= {"import-1", "import-2"}
+        assert state.milestones().event_segments == {"import-1", "import-2"}
         return (
             {key: each.events for key, each in histories.items()},
             {key: (each.timestamp, each.event_types) for key, each in counts.items()},

@@ -85,16 +85,16 @@ def test_two_at_once_fold_each_segment_once(
     calls = 0
 
     def intruded(method: Callable[..., Any]) -> Callable[..., Any]:
-        def intrude(*arguments: Any) -> Any:
+        def intrude(*arguments: Any, **named: Any) -> Any:
             nonlocal calls
             calls += 1
             if calls == call + 1:
                 materialise(archive, other, MemoryOnline(), log, max_history=30)
-            return method(*arguments)
+            return method(*arguments, **named)
 
         return intrude
 
-    for name in ("load", "commit", "folded_segments"):
+    for name in ("load", "commit", "milestones"):
         monkeypatch.setattr(one, name, intruded(getattr(one, name)))
     materialise(archive, one, MemoryOnline(), log, max_history=30)
     assert calls > call

@@ -14,9 +14,10 @@ from feature_repo.event_log import EVENTS, ITEMS, USERS, Message
 from feature_repo.online_features import ItemStatistics
 from streaming.archiver import Archiver
 from streaming.dead_letters import dead_letters
+from streaming.milestones import REBUILD_BEGUN
 from streaming.open_stream_state import open_stream_state
 from streaming.processor import Updates
-from streaming.rebuild import BEGUN, rebuild, require_told, require_whole
+from streaming.rebuild import rebuild, require_told, require_whole
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.stream_state import IMPORTED, OpenState, StateError, StateLost
@@ -155,7 +156,7 @@ def test_what_only_the_archiver_refused_gets_its_dead_letter(
 def test_an_interrupted_rebuild_is_noticed(tmp_path: Path, new_state: OpenNew) -> None:
     state, archive = new_state(), Archive(tmp_path / "archive")
     version = state.load(IMPORTED, (), ()).version
-    state.commit(IMPORTED, version, Updates(), {}, [BEGUN])
+    state.commit(IMPORTED, version, Updates(), {}, milestones=REBUILD_BEGUN)
     with pytest.raises(StateLost, match="interrupted"):
         require_whole(state, archive)
 
