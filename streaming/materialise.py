@@ -28,7 +28,6 @@ from streaming.milestones import FOLLOWED, NONE, Milestones
 from streaming.processor import Updates
 from streaming.publisher import Publisher
 from streaming.settings import StreamingSettings
-from streaming.sqlite_log import SqliteLog
 from streaming.stream_state import IMPORTED, OpenState, StateConflict
 
 Progress = Callable[[str, int, int], None]
@@ -65,7 +64,7 @@ def materialise(
         try:
             if not any(news):
                 push_unpushed(state, online, log, settings, progress)
-                if not passed.is_followed and not isinstance(log, SqliteLog):
+                if log.is_shared_out and not passed.is_followed:
                     state.commit(IMPORTED, version, Updates(), {}, milestones=FOLLOWED)
                 return total
             if passed.is_followed:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from feature_repo.archive import Archive
-from feature_repo.event_log import EventLog, GroupedLog
+from feature_repo.event_log import EventLog, GroupedLog, TrimmableLog
 from feature_repo.history import DEFAULT_MAX_LENGTH, UserHistory
 from feature_repo.online_features import OnlineFeatures
 from streaming.archiver import LIVE, TOPICS, end_of
@@ -14,7 +14,6 @@ from streaming.materialise import Progress, commit_imported, push_unpushed
 from streaming.milestones import REBUILD_BEGUN, Milestones
 from streaming.processor import Updates
 from streaming.settings import StreamingSettings
-from streaming.sqlite_log import SqliteLog
 from streaming.stream_state import IMPORTED, OpenState, StateLost, positions_of
 from streaming.worker import GROUP
 
@@ -49,7 +48,7 @@ def rebuild(
     settings = settings or StreamingSettings()
     # 1. Go on after the archive; empty the state.
     imports = Imports.of(archive)
-    first = log.begin_after(last_offset(archive)) if isinstance(log, SqliteLog) else 0
+    first = log.begin_after(last_offset(archive)) if isinstance(log, TrimmableLog) else 0
     archived, unread = archive.positions(), log.unread(GROUP, TOPICS)
     # The start of the log, where the archive has nothing: what it does not hold, it has lost.
     positions = {

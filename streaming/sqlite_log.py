@@ -86,11 +86,14 @@ class _Write:
 
 
 class SqliteLog:
-    """An `EventLog` in the SQLite file `path`, created where it is missing.
+    """A `GroupedLog` and `TrimmableLog` in the SQLite file `path`, created where it is missing.
 
     `clock` gives seconds since 1970 for the age of records.
     Raises `EventLogError` where the file cannot be opened or is no log.
     """
+
+    topics_share_an_order = True
+    is_shared_out = False
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._path = path

@@ -14,6 +14,9 @@ class InterleavedLog:
     turns: which topic each poll reads. Where it has nothing new, the poll reads another.
     """
 
+    topics_share_an_order = False
+    is_shared_out = True
+
     def __init__(self, log: SqliteLog, turns: Iterator[str]) -> None:
         self._log = log
         self._turns = turns
