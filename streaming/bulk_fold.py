@@ -16,8 +16,8 @@ from feature_repo.item_statistics import count_columns, merge
 from feature_repo.online_features import CoVisitation
 from streaming.erasures import Moments, moments_among
 from streaming.milestones import Milestones
-from streaming.processor import Updates
 from streaming.stream_state import IMPORTED, OpenState, Slice
+from streaming.updates import Updates
 
 _USERS_PER_STEP = 2_000
 

@@ -25,10 +25,10 @@ from streaming.imports import (
 )
 from streaming.metrics import StreamMetrics
 from streaming.milestones import FOLLOWED, NONE, Milestones
-from streaming.processor import Updates
 from streaming.publisher import Publisher
 from streaming.settings import StreamingSettings
 from streaming.stream_state import IMPORTED, OpenState, StateConflict
+from streaming.updates import Updates
 
 Progress = Callable[[str, int, int], None]
 """Is told what is being done, how many are done, and of how many."""

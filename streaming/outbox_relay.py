@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from feature_repo.online_features import CoVisitation, ItemStatistics
-from streaming.processor import Updates
 from streaming.publisher import Publisher
 from streaming.retrying import Retrying
 from streaming.stream_state import OpenState, Unpushed
+from streaming.updates import Updates
 
 PAGE = 50
 """Keys of a list that are pushed at once, between two batches: they hold the events up."""
@@ -58,10 +58,8 @@ class OutboxRelay:
 
     def push(self, unpushed: Sequence[tuple[int, Unpushed]]) -> None:
         """Publish what is unpushed of partitions, then take it off their lists."""
-        updates = Updates()
-        for _, each in unpushed:
-            updates.add(each.updates)
-        if updates:
+        updates = Updates.together(each.updates for _, each in unpushed)
+        if updates.is_visible:
             # What a store raises when it is down is its own affair.
             self._retrying("push", lambda: self._publisher.publish(updates), (Exception,))
         for partition, each in unpushed:

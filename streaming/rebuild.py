@@ -12,9 +12,9 @@ from streaming.bulk_fold import fold_events
 from streaming.imports import Imports
 from streaming.materialise import Progress, commit_imported, push_unpushed
 from streaming.milestones import REBUILD_BEGUN, Milestones
-from streaming.processor import Updates
 from streaming.settings import StreamingSettings
 from streaming.stream_state import IMPORTED, OpenState, StateLost, positions_of
+from streaming.updates import Updates
 from streaming.worker import GROUP
 
 

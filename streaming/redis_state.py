@@ -29,7 +29,6 @@ from feature_repo.open_online_features import without_password
 from streaming.additive import ADDITIVE, CO_VISITATION, STATISTICS, AdditiveKind
 from streaming.erasures import Moments
 from streaming.milestones import NONE, Milestones
-from streaming.processor import Updates
 from streaming.stream_state import (
     HISTORY,
     ITEM,
@@ -47,6 +46,7 @@ from streaming.stream_state import (
     stamp_of,
     whole_keys,
 )
+from streaming.updates import Updates
 
 PREFIX = "riverrun:state:"
 TIMEOUT_SECONDS = 10.0

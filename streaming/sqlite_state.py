@@ -19,7 +19,6 @@ from feature_repo.shop_file import with_way_on
 from streaming.additive import ADDITIVE, CO_VISITATION, STATISTICS, AdditiveKind
 from streaming.erasures import Moments
 from streaming.milestones import NONE, Milestones
-from streaming.processor import Updates
 from streaming.stream_state import (
     HISTORY,
     ITEM,
@@ -38,6 +37,7 @@ from streaming.stream_state import (
     stamp_of,
     whole_keys,
 )
+from streaming.updates import Updates
 
 FORMAT = 2
 BUSY_SECONDS = 10.0

@@ -23,7 +23,7 @@ from streaming.additive import ADDITIVE, FOLD_IN
 from streaming.erasures import Moments
 from streaming.fold_in import FoldIn
 from streaming.milestones import NONE, Milestones
-from streaming.processor import Updates
+from streaming.updates import Updates
 
 IMPORTED = -1
 """The partition of what came from the archive and not from the log."""

@@ -29,7 +29,7 @@ from streaming.erasures import keep_marks
 from streaming.learner import Learner
 from streaming.metrics import StreamMetrics
 from streaming.outbox_relay import OutboxRelay
-from streaming.processor import process
+from streaming.processor import Folded, process
 from streaming.publisher import Publisher
 from streaming.reencoding import UserReencoder
 from streaming.retrying import Retrying
@@ -45,6 +45,7 @@ from streaming.stream_state import (
     whole_values,
 )
 from streaming.stream_thread import StreamThread
+from streaming.updates import Updates
 
 GROUP = "worker"
 TOPICS = (EVENTS, ITEMS, USERS)
@@ -63,6 +64,7 @@ class Committed:
     """A batch that is in the state, and what the online store is to be told of it at once."""
 
     batch: Batch
+    folded: Folded
     unpushed: Unpushed
 
 
@@ -266,9 +268,10 @@ class Worker(StreamThread):
             self._give_way(batch, stored)
             return None
         with self.metrics.stage("fold"):
-            updates = process(batch.changes, before, self._max_history, self._keep_marks)
+            folded = process(batch.changes, before, self._max_history, self._keep_marks)
         # A second read: which items go together with those of the batch, the histories say.
-        self._retrying("learn", lambda: self._learner.learn(partition, updates))
+        learned = self._retrying("learn", lambda: self._learner.learn(partition, folded))
+        updates = Updates.together([folded.updates, learned])
         # 4. Commit.
         try:
             stamp = self._retrying(
@@ -281,7 +284,7 @@ class Worker(StreamThread):
             return None
         self._positions |= sources
         self._relay.add([partition], len(additive_keys(updates)))
-        return Committed(batch, whole_values(updates, stamp))
+        return Committed(batch, folded, whole_values(updates, stamp))
 
     def _give_way(self, batch: Batch, stored: Mapping[TopicPartition, int]) -> None:
         """Forget the batch, and continue where another worker has left the partition."""
@@ -302,12 +305,12 @@ class Worker(StreamThread):
         self._reencoded_at = time.monotonic()
 
     def _measure(self, committed: Committed) -> None:
-        batch, updates = committed.batch, committed.unpushed.updates
+        batch, folded = committed.batch, committed.folded
         results = self.metrics.records.labels
-        results(EVENTS, "applied").inc(len(updates.acts))
-        results(EVENTS, "repeated").inc(updates.repeated)
-        results(EVENTS, "erased").inc(updates.erased)
-        others = len(batch.changes) - len(updates.acts) - updates.repeated - updates.erased
+        results(EVENTS, "applied").inc(len(folded.acts))
+        results(EVENTS, "repeated").inc(folded.repeated)
+        results(EVENTS, "erased").inc(folded.erased)
+        others = len(batch.changes) - len(folded.acts) - folded.repeated - folded.erased
         results("items and users", "applied").inc(others)
         results(EVENTS, "dead").inc(len(batch.dead))
         for topic, offset in batch.positions.items():

@@ -13,7 +13,6 @@ from feature_repo.item_statistics import HOUR, count, nothing
 from feature_repo.schema import Item, User
 from streaming.milestones import Milestones
 from streaming.open_stream_state import open_stream_state
-from streaming.processor import Updates
 from streaming.stream_state import (
     HISTORY,
     IMPORTED,
@@ -23,6 +22,7 @@ from streaming.stream_state import (
     StateConflict,
     StateError,
 )
+from streaming.updates import Updates
 from tests.support.records import HISTORIES, IDENTIFIERS, ITEMS, USERS, comparable
 from tests.support.redis_server import redis_server
 from tests.support.stream_states import commit, history, statistics

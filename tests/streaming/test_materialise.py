@@ -19,11 +19,11 @@ from streaming.archiver import Archiver
 from streaming.decode import Decoder
 from streaming.imports import event_messages
 from streaming.materialise import commit_imported, materialise
-from streaming.processor import Updates
 from streaming.rebuild import rebuild
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
+from streaming.updates import Updates
 from streaming.worker import Worker
 from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, user
 

@@ -16,11 +16,11 @@ from streaming.archiver import Archiver
 from streaming.dead_letters import dead_letters
 from streaming.milestones import REBUILD_BEGUN
 from streaming.open_stream_state import open_stream_state
-from streaming.processor import Updates
 from streaming.rebuild import rebuild, require_told, require_whole
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.stream_state import IMPORTED, OpenState, StateError, StateLost
+from streaming.updates import Updates
 from streaming.worker import Worker
 from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item, user
 
