@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from feature_repo.event_log import EVENTS, ITEMS, USERS, Message, TopicPartition
+from streaming.build_worker import build_worker
 from streaming.lag_monitor import LagMonitor
 from streaming.metrics import StreamMetrics
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteConsumer, SqliteLog
 from streaming.sqlite_state import SqliteState
-from streaming.worker import Worker
 from tests.support.stream import HashEncoder, MemoryOnline, event, item
 
 
@@ -34,7 +34,7 @@ def test_a_worker_is_behind_in_what_is_its_own(tmp_path: Path) -> None:
     log, metrics = SharedLog(tmp_path / "log.sqlite"), StreamMetrics()
     settings = StreamingSettings(linger_seconds=0, statistics_seconds=0)
     state = SqliteState(tmp_path / "state.sqlite")
-    worker = Worker(log, MemoryOnline(), state, HashEncoder, settings=settings)
+    worker = build_worker(log, MemoryOnline(), state, HashEncoder, settings=settings)
     lag = LagMonitor(log, worker, metrics)
     consumer = worker._consumer
     assert isinstance(consumer, Shared)

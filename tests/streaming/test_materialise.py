@@ -16,6 +16,7 @@ from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.schema import User
 from streaming.archiver import Archiver
+from streaming.build_worker import build_worker
 from streaming.decode import Decoder
 from streaming.imports import event_messages
 from streaming.materialise import commit_imported, materialise
@@ -24,7 +25,6 @@ from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.updates import Updates
-from streaming.worker import Worker
 from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, user
 
 MAX_HISTORY = 8
@@ -53,7 +53,7 @@ def test_import_and_stream_agree(tmp_path: Path) -> None:
     for each in made:
         log.append(EVENTS, [Message(each.user_id, each.model_dump_json().encode())])
     settings = StreamingSettings(statistics_seconds=0)
-    worker = Worker(
+    worker = build_worker(
         log, streamed, state, HashEncoder, settings=settings, max_history=30, clock=lambda: NOW
     )
     worker.recover()
@@ -243,7 +243,7 @@ def test_what_the_log_says_of_a_user_after_an_import_stays(tmp_path: Path, archi
     say(3, None)
     if archived:
         archive_it()
-    worker = Worker(log, online, state, HashEncoder, clock=lambda: NOW)
+    worker = build_worker(log, online, state, HashEncoder, clock=lambda: NOW)
     worker.recover()
     while worker.step():
         pass
