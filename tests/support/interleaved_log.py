@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from feature_repo.event_log import LogRecord, Message, Positions, TopicPartition
-from streaming.sqlite_log import SqliteConsumer, SqliteLog
+from streaming.sqlite_consumer import SqliteConsumer
+from streaming.sqlite_log import SqliteLog
 
 
 class InterleavedLog:
