@@ -158,9 +158,8 @@ class Worker(StreamThread):
         repeats 5 and 6 from the state: pushes are whole values, so twice is once. 8 serves
         retention and lag only. Nothing is told to have been applied before it is visible.
         """
-        # 1. to 7. The next page of a list does not wait for events.
-        patience = 0.0 if self._relay.is_due else self._patience
-        records = self._retrying("poll", lambda: self._poller.poll(patience))
+        # 1. to 7.
+        records = self._retrying("poll", self._poll)
         if records:
             start = time.perf_counter()
             self._carry(records)
@@ -172,6 +171,10 @@ class Worker(StreamThread):
         self._relay.step()
         self._reencode(idle=not records)
         return len(records)
+
+    def _poll(self) -> list[LogRecord]:
+        # The next page of a list does not wait for events.
+        return self._poller.poll(0.0 if self._relay.is_due else self._patience)
 
     def _carry(self, records: Sequence[LogRecord]) -> None:
         """Carry the records through all that a batch needs."""
