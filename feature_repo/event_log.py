@@ -1,7 +1,7 @@
 """The contract of a durable, ordered, partitioned log (Kafka, or the embedded SQLite log)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 EVENTS = "events"
 ITEMS = "items"
@@ -105,6 +105,14 @@ class LogConsumer(Protocol):
 class EventLog(Protocol):
     """A log. Safe for use by many threads."""
 
+    @property
+    def topics_share_an_order(self) -> bool:
+        """Whether a consumer of several topics gets their records as they were appended.
+
+        Otherwise each partition has an order of its own.
+        """
+        ...
+
     def append(self, topic: str, messages: Sequence[Message]) -> dict[TopicPartition, int]:
         """Append in order; return, by partition, the offset after the last message it got.
 
@@ -135,9 +143,37 @@ class EventLog(Protocol):
 class GroupedLog(EventLog, Protocol):
     """A log that says how far a group is without reading as a member of it."""
 
+    @property
+    def is_shared_out(self) -> bool:
+        """Whether the members of a group share its partitions out: several may follow at once."""
+        ...
+
     def unread(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
         """Return for each partition the first offset that the log may hold and `group` not know.
 
         What the group has not committed counts as not known. Raises `EventLogError`.
         """
+        ...
+
+
+@runtime_checkable
+class TrimmableLog(Protocol):
+    """A log that keeps its records until it is told otherwise. A broker has its own retention."""
+
+    def trim(self, topic: str, groups: Sequence[str]) -> int:
+        """Delete the records of `topic` that all of `groups` have committed; return how many.
+
+        Raises `EventLogError`, as the others do.
+        """
+        ...
+
+    def compact(self, tombstones_before: float) -> int:
+        """Keep the newest record of each key of the item changelog; return how many went.
+
+        Tombstones appended before `tombstones_before` (seconds since 1970) go too.
+        """
+        ...
+
+    def begin_after(self, offset: int) -> int:
+        """Give no offset up to `offset` any more; return the first one that the log can hold."""
         ...

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from urllib.parse import urlsplit
 
 from feature_repo.exclusive_lock import LockHeldError, exclusive
 from riverrun.errors import UserError
@@ -20,10 +18,9 @@ def only_follower(settings: Settings) -> Iterator[None]:
 
     Raises `UserError` where another process is at it.
     """
-    parts = urlsplit(settings.event_log_url)
-    file = Path(parts.path)
+    file = settings.embedded_log
     # Where its folder is missing nobody can follow a log.
-    if parts.scheme != "log" or not file.parent.is_dir():
+    if file is None or not file.parent.is_dir():
         yield
         return
     with ExitStack() as held:

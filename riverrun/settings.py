@@ -7,6 +7,7 @@ and take it as an argument; nothing below `riverrun` reads a file or the environ
 import os
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from croniter import croniter
 from pydantic import (
@@ -181,11 +182,17 @@ class Settings(BaseSettings):
         return self.log_url or f"log://{self.home.absolute() / 'log.sqlite'}"
 
     @property
+    def embedded_log(self) -> Path | None:
+        """The file of the embedded log, or None where a broker is the log."""
+        parts = urlsplit(self.event_log_url)
+        return Path(parts.path) if parts.scheme == "log" else None
+
+    @property
     def stream_state_url(self) -> str:
         """Where the stream worker's state and positions are."""
         if self.state_url:
             return self.state_url
-        if self.online_url.startswith("redis:") and not self.event_log_url.startswith("log:"):
+        if self.online_url.startswith("redis:") and self.embedded_log is None:
             return self.online_url
         return f"sqlite://{self.home.absolute() / 'checkpoint.sqlite'}"
 

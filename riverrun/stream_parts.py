@@ -17,6 +17,7 @@ from riverrun.settings import Settings
 from riverrun.state import open_state
 from streaming.applied import AppliedNotifier
 from streaming.archiver import Archiver
+from streaming.build_worker import build_worker
 from streaming.lag_monitor import LagMonitor
 from streaming.materialise import Progress, materialise
 from streaming.metrics import StreamMetrics
@@ -66,8 +67,8 @@ def open_stream(
     metrics: StreamMetrics,
     *,
     applied: AppliedNotifier | None = None,
-    on_statistics: Callable[[Sequence[ItemStatistics]], None] | None = None,
-    on_co_visitation: Callable[[Sequence[CoVisitation]], None] | None = None,
+    on_statistics: Callable[[Sequence[ItemStatistics]], None] = lambda _: None,
+    on_co_visitation: Callable[[Sequence[CoVisitation]], None] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> StreamParts:
     """Fold what was imported since the last start, then start to follow the log.
@@ -92,7 +93,7 @@ def open_stream(
         )
     except (StateError, EventLogError, RedisError) as error:
         raise UserError(str(error)) from error
-    worker = Worker(
+    worker = build_worker(
         serving.log,
         serving.online,
         state,

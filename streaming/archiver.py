@@ -102,9 +102,9 @@ class Archiver(StreamThread):
         housekeeping: Callable[[], object] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        super().__init__("archiver", STOP_SECONDS)
         self.settings = settings or StreamingSettings()
         self.metrics = metrics or StreamMetrics()
+        super().__init__("archiver", STOP_SECONDS, Retrying(self.settings, self.metrics))
         self._archive = archive
         self._housekeeping = housekeeping or (lambda: None)
         self._clock = clock
@@ -116,7 +116,6 @@ class Archiver(StreamThread):
         self._marks = archive.erasures()
         self._clear()
         self._housekeeping_due = time.monotonic() + self.settings.housekeeping_seconds
-        self._retrying = Retrying(self.settings, self.metrics, self._stop)
 
     def _follow(self) -> None:
         while not self._stop.is_set():

@@ -8,7 +8,6 @@ An event of a history is therefore kept with its moment, and an erasure leaves a
 from feature_repo.event_log import EventLog
 from feature_repo.history import HistoryEvent, UserHistory
 from streaming.settings import StreamingSettings
-from streaming.sqlite_log import SqliteLog
 
 Moments = tuple[int, ...]
 """When each event of a history was appended to the log; 0 for what was imported."""
@@ -56,9 +55,9 @@ def later(history: UserHistory, moments: Moments, erased: int) -> tuple[UserHist
 def keep_marks(log: EventLog, settings: StreamingSettings) -> int:
     """Return how much later an event must be for a mark to be needed no more, in moments.
 
-    The embedded log is read in its one order, so nothing older comes after anything newer. Of a
-    broker, what is older than the retention of `events` is not in the topic any more.
+    In a log of one order nothing older comes after anything newer. Of a broker, what is older than
+    the retention of `events` is not in the topic any more.
     """
-    if isinstance(log, SqliteLog):
+    if log.topics_share_an_order:
         return 0
     return int(settings.kafka.events_retention_days * _DAY_MILLISECONDS)

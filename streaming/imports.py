@@ -10,11 +10,10 @@ from feature_repo.event_log import USERS, GroupedLog, Message
 from feature_repo.log_records import encode_record
 from feature_repo.schema import SCHEMA_VERSION, User
 from streaming.archiver import GROUP, LIVE
+from streaming.milestones import NONE, Milestones
 
 MESSAGES_PER_APPEND = 2_000
 _RECORDS_PER_POLL = 1_000
-_USERS_MARK = "users/"
-"""Begins the marks of segments of users, which no name of a segment of events can."""
 
 
 class ImportArchive(Protocol):
@@ -44,24 +43,14 @@ class Imports(NamedTuple):
     users: list[str]
 
     @classmethod
-    def of(cls, archive: ImportArchive, folded: Collection[str] = ()) -> "Imports":
-        """Return those that are not among the marks `folded`."""
+    def of(cls, archive: ImportArchive, passed: Milestones = NONE) -> "Imports":
+        """Return those that a state which has `passed` these milestones has not taken up."""
         events = [each for each in archive.segments() if not each.startswith(LIVE)]
         users = [each for each in archive.user_segments() if not each.startswith(LIVE)]
         return cls(
-            [each for each in events if each not in folded],
-            [each for each in users if users_mark(each) not in folded],
+            [each for each in events if each not in passed.event_segments],
+            [each for each in users if each not in passed.user_segments],
         )
-
-    @property
-    def marks(self) -> list[str]:
-        """What stands among the state's folded segments once they are taken up."""
-        return [*self.events, *map(users_mark, self.users)]
-
-
-def users_mark(segment: str) -> str:
-    """Return the mark of a segment of users."""
-    return f"{_USERS_MARK}{segment}"
 
 
 class Unarchived(NamedTuple):

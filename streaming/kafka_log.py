@@ -1,4 +1,4 @@
-"""A Kafka as an `EventLog`."""
+"""A Kafka as a `GroupedLog`."""
 
 import threading
 import time
@@ -22,6 +22,9 @@ class KafkaLog:
     retry of the client makes no duplicate and changes no order. Keys go to partitions by
     murmur2, as the Java client's do.
     """
+
+    topics_share_an_order = False
+    is_shared_out = True
 
     def __init__(self, connection: KafkaConnection) -> None:
         self._connection = connection

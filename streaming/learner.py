@@ -3,7 +3,7 @@
 The edge of `feature_repo.co_visitation` and `streaming.fold_in`: it looks up what they add to.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -19,9 +19,10 @@ from serving.encoder import Encoder
 from streaming import fold_in
 from streaming.fold_in import FoldIn
 from streaming.metrics import StreamMetrics
-from streaming.processor import Act, Updates
+from streaming.processor import Act, Folded
 from streaming.settings import StreamingSettings
 from streaming.stream_state import Slice
+from streaming.updates import Updates
 
 Vector = npt.NDArray[np.float32]
 
@@ -35,7 +36,7 @@ class ItemState(Protocol):
 
 
 class Learner:
-    """Adds to `Updates` what their acts teach.
+    """Says what acts teach of items.
 
     An encoder that fails holds nothing up: the events of the batch then move no embedding.
     """
@@ -55,23 +56,26 @@ class Learner:
         self._metrics = metrics
         self._logger = structlog.get_logger(__name__)
 
-    def learn(self, partition: int, updates: Updates) -> None:
-        """Set what the acts of `updates` teach of items.
+    def learn(self, partition: int, folded: Folded) -> Updates:
+        """Return the sums of the items that a batch touched, with what its acts add to them.
 
         An item that is new or has changed counts as touched, so that its new embedding is moved
         like the one before.
         """
-        pairs = self._pairs(updates.acts)
+        learned = Updates()
+        acts, changed = folded.acts, folded.updates.items
+        pairs = self._pairs(acts)
         if not pairs and not self._settings.fold_in.prior:
-            return
-        acted_on = {act.event.item_id for act in updates.acts}
-        known = self._state.load(partition, (), pairs.keys() | acted_on | updates.items.keys())
+            return learned
+        acted_on = {act.event.item_id for act in acts}
+        known = self._state.load(partition, (), pairs.keys() | acted_on | changed.keys())
         settings = self._settings.co_visitation
         for item_id, made in pairs.items():
             before = known.co_visitation.get(item_id) or co_visitation.nothing(item_id)
-            updates.co_visitation[item_id] = co_visitation.add(before, made, settings)
+            learned.co_visitation[item_id] = co_visitation.add(before, made, settings)
         if self._settings.fold_in.prior:
-            updates.fold_in = self._fold_in(updates, known.fold_in)
+            learned.fold_in = self._fold_in(acts, changed, known.fold_in)
+        return learned
 
     def _pairs(self, acts: Sequence[Act]) -> dict[str, list[Pair]]:
         by_item: dict[str, list[Pair]] = {}
@@ -81,7 +85,9 @@ class Learner:
                     by_item.setdefault(pair.item_id, []).append(pair)
         return by_item
 
-    def _fold_in(self, updates: Updates, known: Mapping[str, FoldIn]) -> dict[str, FoldIn]:
+    def _fold_in(
+        self, acts: Sequence[Act], changed: Iterable[str], known: Mapping[str, FoldIn]
+    ) -> dict[str, FoldIn]:
         encoder, space = self._encoder(), self._space()
         if encoder is None or space is None or encoder.bundle_version != space.bundle_version:
             return {}
@@ -94,12 +100,12 @@ class Learner:
             return fold_in.nothing(item_id, space.bundle_version, space.num_tastes)
 
         # Of a deleted one too: what is kept must not depend on the batch that a record is in.
-        for item_id in updates.items:
+        for item_id in changed:
             sums[item_id] = sums_of(item_id)
         settings = self._settings.fold_in
-        earlier = [_earlier(act) for act in updates.acts]
+        earlier = [_earlier(act) for act in acts]
         tastes = self._tastes(encoder, space, earlier)
-        for (_, event), history in zip(updates.acts, earlier, strict=True):
+        for (_, event), history in zip(acts, earlier, strict=True):
             if history in tastes:
                 weight = settings.event_type_weights.get(event.event_type, 1.0)
                 own = sums_of(event.item_id)

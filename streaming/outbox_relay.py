@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from feature_repo.online_features import CoVisitation, ItemStatistics
-from streaming.processor import Updates
 from streaming.publisher import Publisher
 from streaming.retrying import Retrying
 from streaming.stream_state import OpenState, Unpushed
+from streaming.updates import Updates
 
 PAGE = 50
 """Keys of a list that are pushed at once, between two batches: they hold the events up."""
@@ -22,6 +22,7 @@ class OutboxRelay:
 
     every_seconds: how long the lists rest between two rounds.
     on_statistics, on_co_visitation: are told those that a page holds.
+    clock: seconds, from any moment on.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class OutboxRelay:
         every_seconds: float,
         on_statistics: Callable[[Sequence[ItemStatistics]], None],
         on_co_visitation: Callable[[Sequence[CoVisitation]], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._state = state
         self._publisher = publisher
@@ -39,6 +41,7 @@ class OutboxRelay:
         self._every_seconds = every_seconds
         self._on_statistics = on_statistics
         self._on_co_visitation = on_co_visitation
+        self._clock = clock
         # The partitions that there are lists of, and those that this round has not reached.
         self._partitions: set[int] = set()
         self._round: list[int] = []
@@ -49,7 +52,14 @@ class OutboxRelay:
     @property
     def is_due(self) -> bool:
         """Whether a page is to be pushed now."""
-        return bool(self._partitions) and time.monotonic() >= self._due
+        return bool(self._partitions) and self._clock() >= self._due
+
+    def tell_all(self) -> None:
+        """Tell of the sums of every item, as they are in the state."""
+        for statistics in self._state.all_statistics():
+            self._on_statistics(statistics)
+        for co_visitation in self._state.all_co_visitation():
+            self._on_co_visitation(co_visitation)
 
     def add(self, partitions: Iterable[int], keys: int = 0) -> None:
         """Look at the lists of these partitions from now on; `keys` were added to them."""
@@ -58,22 +68,21 @@ class OutboxRelay:
 
     def push(self, unpushed: Sequence[tuple[int, Unpushed]]) -> None:
         """Publish what is unpushed of partitions, then take it off their lists."""
-        updates = Updates()
-        for _, each in unpushed:
-            updates.add(each.updates)
-        if updates:
+        updates = Updates.together(each.updates for _, each in unpushed)
+        if updates.is_visible:
             # What a store raises when it is down is its own affair.
             self._retrying("push", lambda: self._publisher.publish(updates), (Exception,))
         for partition, each in unpushed:
             if each:
-                self._retrying("state", partial(self._state.forget_pushed, partition, each.stamps))
+                forget = partial(self._state.forget_pushed, partition, each.stamps)
+                self._retrying("forget pushed", forget)
 
     def step(self) -> None:
         """Push a page of the lists where they are due."""
         if not self.is_due:
             self._grown = 0
         elif not self._push_page():
-            self._due = time.monotonic() + self._every_seconds
+            self._due = self._clock() + self._every_seconds
 
     def push_lists(self) -> None:
         """Push what is on the lists."""
@@ -88,7 +97,7 @@ class OutboxRelay:
             return False
         partition, most = self._round[0], PAGE + self._grown
         self._grown = 0
-        unpushed = self._retrying("state", partial(self._state.unpushed, partition, most))
+        unpushed = self._retrying("unpushed", partial(self._state.unpushed, partition, most))
         self.push([(partition, unpushed)])
         self._on_statistics(list(unpushed.updates.statistics.values()))
         self._on_co_visitation(list(unpushed.updates.co_visitation.values()))

@@ -10,11 +10,11 @@ from typing import NamedTuple, Protocol
 
 from feature_repo.history import HistoryEvent, UserHistory, append
 from feature_repo.item_statistics import count, nothing
-from feature_repo.online_features import CoVisitation, ItemStatistics
-from feature_repo.schema import Event, Item, User
+from feature_repo.online_features import ItemStatistics
+from feature_repo.schema import Event, Item
 from streaming.decode import Change, ItemRemoved, UserErased
 from streaming.erasures import Moments, later, placed, seen_again
-from streaming.fold_in import FoldIn
+from streaming.updates import Updates
 
 
 class Appended(NamedTuple):
@@ -56,61 +56,33 @@ class Act(NamedTuple):
 
 
 @dataclass(slots=True)
-class Updates:
-    """The new values of everything a batch touched; None where something was deleted.
+class Folded:
+    """What a batch came to.
 
-    A history without events is one that was erased. moments: of the events of each history; a
-    history without them was imported. erasures: the marks that are set; outdated: marks of an
-    earlier moment are needed no more. acts: the events that were new, in their order; repeated:
-    how many changed nothing; erased: how many came before their user's erasure.
+    updates: the new values of everything it touched. acts: the events that were new, in their
+    order. repeated: how many changed nothing. erased: how many came before their user's erasure.
     """
 
-    histories: dict[str, UserHistory] = field(default_factory=dict)
-    moments: dict[str, Moments] = field(default_factory=dict)
-    erasures: dict[str, int] = field(default_factory=dict)
-    outdated: int = 0
-    statistics: dict[str, ItemStatistics] = field(default_factory=dict)
-    co_visitation: dict[str, CoVisitation] = field(default_factory=dict)
-    fold_in: dict[str, FoldIn] = field(default_factory=dict)
-    items: dict[str, Item | None] = field(default_factory=dict)
-    users: dict[str, User | None] = field(default_factory=dict)
+    updates: Updates = field(default_factory=Updates)
     acts: list[Act] = field(default_factory=list)
     repeated: int = 0
     erased: int = 0
 
-    def add(self, newer: "Updates") -> None:
-        """Put `newer` values over these; what they were made of is not kept."""
-        self.histories.update(newer.histories)
-        self.statistics.update(newer.statistics)
-        self.co_visitation.update(newer.co_visitation)
-        self.fold_in.update(newer.fold_in)
-        self.items.update(newer.items)
-        self.users.update(newer.users)
-
-    def __bool__(self) -> bool:
-        return bool(
-            self.histories
-            or self.statistics
-            or self.co_visitation
-            or self.fold_in
-            or self.items
-            or self.users
-        )
-
 
 def process(
     changes: Sequence[Appended], before: Before, max_length: int, keep_marks: int = 0
-) -> Updates:
+) -> Folded:
     """Return what `changes` do, in their order, to the state before them.
 
     max_length: events kept per user. keep_marks: how long an erasure is remembered, counted in
     moments from it to the newest event.
     """
-    updates = Updates()
+    folded = Folded()
+    updates = folded.updates
     for change, moment in changes:
         if isinstance(change, Event):
             updates.outdated = max(updates.outdated, moment - keep_marks)
-            _count(updates, change, moment, before, max_length)
+            _count(folded, change, moment, before, max_length)
         elif isinstance(change, Item):
             updates.items[change.item_id] = change
         elif isinstance(change, ItemRemoved):
@@ -119,19 +91,19 @@ def process(
             _erase(updates, change.user_id, moment, before)
         else:
             updates.users[change.user_id] = change
-    return updates
+    return folded
 
 
-def _count(updates: Updates, event: Event, moment: int, before: Before, max_length: int) -> None:
-    user, item = event.user_id, event.item_id
+def _count(folded: Folded, event: Event, moment: int, before: Before, max_length: int) -> None:
+    updates, user, item = folded.updates, event.user_id, event.item_id
     if moment <= _erased(updates, user, before):
-        updates.erased += 1
+        folded.erased += 1
         return
     history, moments = _history(updates, user, before)
     entry = HistoryEvent.of(event)
     after = append(history, entry, max_length)
     if after is history:
-        updates.repeated += 1
+        folded.repeated += 1
         again = seen_again(history, moments, entry.event_id, moment)
         if again != moments:
             updates.histories[user], updates.moments[user] = history, again
@@ -140,7 +112,7 @@ def _count(updates: Updates, event: Event, moment: int, before: Before, max_leng
     updates.histories[user] = after
     updates.moments[user] = placed(history, moments, after, entry, moment)
     updates.statistics[item] = count(known, entry.event_type, entry.timestamp)
-    updates.acts.append(Act(after, entry))
+    folded.acts.append(Act(after, entry))
 
 
 def _erase(updates: Updates, user: str, moment: int, before: Before) -> None:

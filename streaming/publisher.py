@@ -26,8 +26,8 @@ from serving.encoder import Encoder
 from serving.item_changelog import ItemChange, ItemDeletion, ItemUpsert, encode_change
 from streaming.fold_in import FoldIn, moved
 from streaming.metrics import StreamMetrics
-from streaming.processor import Updates
 from streaming.settings import StreamingSettings
+from streaming.updates import Updates
 
 NO_BUNDLE = ""
 """The bundle version of an item without an embedding: every replica makes its own."""

@@ -1,22 +1,21 @@
 """Makes the state of the stream again from the archive, so that the stream continues there."""
 
+from dataclasses import replace
 from typing import Any
 
 from feature_repo.archive import Archive
-from feature_repo.event_log import EventLog, GroupedLog
+from feature_repo.event_log import EventLog, GroupedLog, TrimmableLog
 from feature_repo.history import DEFAULT_MAX_LENGTH, UserHistory
 from feature_repo.online_features import OnlineFeatures
 from streaming.archiver import LIVE, TOPICS, end_of
+from streaming.bulk_fold import fold_events
 from streaming.imports import Imports
-from streaming.materialise import Progress, commit_imported, fold_events, push_unpushed
-from streaming.processor import Updates
+from streaming.materialise import Progress, commit_imported, push_unpushed
+from streaming.milestones import REBUILD_BEGUN, Milestones
 from streaming.settings import StreamingSettings
-from streaming.sqlite_log import SqliteLog
 from streaming.stream_state import IMPORTED, OpenState, StateLost, positions_of
+from streaming.updates import Updates
 from streaming.worker import GROUP
-
-BEGUN, ENDED = "rebuild.begun", "rebuild.ended"
-"""Stand among the folded segments, so that an interrupted rebuild is noticed."""
 
 
 def rebuild(
@@ -49,14 +48,14 @@ def rebuild(
     settings = settings or StreamingSettings()
     # 1. Go on after the archive; empty the state.
     imports = Imports.of(archive)
-    first = log.begin_after(last_offset(archive)) if isinstance(log, SqliteLog) else 0
+    first = log.begin_after(last_offset(archive)) if isinstance(log, TrimmableLog) else 0
     archived, unread = archive.positions(), log.unread(GROUP, TOPICS)
     # The start of the log, where the archive has nothing: what it does not hold, it has lost.
     positions = {
         source: max(min(archived.get(source, 0), at), first) for source, at in unread.items()
     }
     state.reset()
-    commit_imported(state, Updates(), [BEGUN])
+    commit_imported(state, Updates(), REBUILD_BEGUN)
     # 2. Events.
     days = archive.days()
     total = 0
@@ -77,10 +76,11 @@ def rebuild(
     # 4. Positions.
     for partition in sorted({source.partition for source in positions}):
         own = {topic: at for (topic, number), at in positions.items() if number == partition}
-        marks = Updates(erasures=erasures.get(partition, {}))
-        state.commit(partition, state.load(partition, (), ()).version, marks, own)
+        erased_there = Updates(erasures=erasures.get(partition, {}))
+        state.commit(partition, state.load(partition, (), ()).version, erased_there, own)
     # 5. From here on the state is whole.
-    commit_imported(state, Updates(), [*imports.marks, ENDED])
+    taken_up = Milestones.of_segments(imports.events, imports.users)
+    commit_imported(state, Updates(), replace(taken_up, rebuild_ended=True))
     # 6. Push.
     push_unpushed(state, online, log, settings, progress)
     return total
@@ -99,8 +99,8 @@ def last_offset(archive: Archive) -> int:
 
 def require_whole(state: OpenState, archive: Archive) -> None:
     """Raise `StateLost` where the state cannot be all that the log has brought so far."""
-    segments = state.folded_segments()
-    if BEGUN in segments and ENDED not in segments:
+    passed = state.milestones()
+    if passed.rebuild_begun and not passed.rebuild_ended:
         raise StateLost("a rebuild of the state was interrupted: repeat `riverrun rebuild`.")
     if archive.positions() and not positions_of(state):
         raise StateLost(

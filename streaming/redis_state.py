@@ -8,7 +8,7 @@
     <prefix>unpushed:<p>            hash: "<kind> <key>" → the commit that put it on the list
     <prefix>erasures:<p>            sorted set: user id by the moment of the user's erasure
     <prefix>records                 hash: "<kind> <key>" → item or user, empty if deleted
-    <prefix>segments                set of folded archive segments
+    <prefix>segments                set of milestones, imported archive segments and others
 
 Durable as far as Redis is (`appendonly yes`): a Redis that comes back without what was
 committed is noticed, and `riverrun rebuild` fills it again.
@@ -28,7 +28,7 @@ from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.open_online_features import without_password
 from streaming.additive import ADDITIVE, CO_VISITATION, STATISTICS, AdditiveKind
 from streaming.erasures import Moments
-from streaming.processor import Updates
+from streaming.milestones import NONE, Milestones
 from streaming.stream_state import (
     HISTORY,
     ITEM,
@@ -46,6 +46,7 @@ from streaming.stream_state import (
     stamp_of,
     whole_keys,
 )
+from streaming.updates import Updates
 
 PREFIX = "riverrun:state:"
 TIMEOUT_SECONDS = 10.0
@@ -138,7 +139,7 @@ class RedisState:
         version: int,
         updates: Updates,
         positions: Mapping[str, int],
-        segments: Collection[str] = (),
+        milestones: Milestones = NONE,
     ) -> str:
         """Store new values and how far the log, or the archive, is in them: all or nothing."""
         stamp = stamp_of(partition, version + 1)
@@ -181,8 +182,8 @@ class RedisState:
                 pipe.zadd(_erasures(partition), marks)
             if updates.outdated:
                 pipe.zremrangebyscore(_erasures(partition), "-inf", f"({updates.outdated}")
-            if segments:
-                pipe.sadd(_SEGMENTS, *segments)
+            if passed := milestones.encode():
+                pipe.sadd(_MILESTONES, *passed)
             pipe.sadd(_PARTITIONS, partition)
             try:
                 pipe.execute()
@@ -249,10 +250,11 @@ class RedisState:
         for rows in self._scanned(_HISTORIES, batch):
             yield [decode_history(user_id.decode(), events)[0] for user_id, events in rows]
 
-    def folded_segments(self) -> set[str]:
-        """Return the archive segments that are in the state."""
+    def milestones(self) -> Milestones:
+        """Return those of all commits since the state was empty."""
         with self._errors():
-            return {segment.decode() for segment in self._redis.smembers(_SEGMENTS)}
+            stored = self._redis.smembers(_MILESTONES)
+        return Milestones.decode(each.decode() for each in stored)
 
     def count_unpushed(self) -> int:
         """Return how many keys the online store has not been told of yet."""
@@ -268,7 +270,7 @@ class RedisState:
                 for partition in self.partitions()
             }
             with self._redis.pipeline() as pipe:
-                pipe.delete(_HISTORIES, _RECORDS, _STAMPS, _SEGMENTS)
+                pipe.delete(_HISTORIES, _RECORDS, _STAMPS, _MILESTONES)
                 for partition, version in versions.items():
                     pipe.delete(
                         _partition(partition),
@@ -340,7 +342,7 @@ _PARTITIONS = f"{PREFIX}partitions"
 _HISTORIES = f"{PREFIX}histories"
 _STAMPS = f"{PREFIX}stamps"
 _RECORDS = f"{PREFIX}records"
-_SEGMENTS = f"{PREFIX}segments"
+_MILESTONES = f"{PREFIX}segments"
 
 
 def _partition(partition: int) -> str:

@@ -20,14 +20,14 @@ class Retrying:
     """Repeats what fails for a while, with growing pauses, until `stop` is set.
 
     A store that is down holds the stream up; it loses nothing.
+
+    stop: an event that ends the thread as a whole.
     """
 
-    def __init__(
-        self, settings: StreamingSettings, metrics: StreamMetrics, stop: threading.Event
-    ) -> None:
+    def __init__(self, settings: StreamingSettings, metrics: StreamMetrics) -> None:
+        self.stop = threading.Event()
         self._settings = settings
         self._metrics = metrics
-        self._stop = stop
         self._logger = structlog.get_logger(__name__)
 
     def __call__(
@@ -47,9 +47,9 @@ class Retrying:
                 with self._metrics.stage(stage):
                     return action()
             except errors as error:
-                if self._stop.is_set() or isinstance(error, HOPELESS):
+                if self.stop.is_set() or isinstance(error, HOPELESS):
                     raise
                 self._metrics.retries.labels(stage).inc()
                 self._logger.warning("step_failed", stage=stage, error=str(error), retry_in=pause)
-                self._stop.wait(pause)
+                self.stop.wait(pause)
                 pause = min(pause * 2, self._settings.max_retry_seconds)

@@ -18,7 +18,7 @@ from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.shop_file import with_way_on
 from streaming.additive import ADDITIVE, CO_VISITATION, STATISTICS, AdditiveKind
 from streaming.erasures import Moments
-from streaming.processor import Updates
+from streaming.milestones import NONE, Milestones
 from streaming.stream_state import (
     HISTORY,
     ITEM,
@@ -37,6 +37,7 @@ from streaming.stream_state import (
     stamp_of,
     whole_keys,
 )
+from streaming.updates import Updates
 
 FORMAT = 2
 BUSY_SECONDS = 10.0
@@ -77,6 +78,7 @@ CREATE TABLE IF NOT EXISTS erasures (
     partition INTEGER NOT NULL, user_id TEXT NOT NULL, moment INTEGER NOT NULL,
     PRIMARY KEY (partition, user_id)
 ) WITHOUT ROWID;
+-- The milestones, imported segments of the archive and others.
 CREATE TABLE IF NOT EXISTS folded_segments (segment TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS boot (id TEXT NOT NULL);
 """
@@ -163,7 +165,7 @@ class SqliteState:
         version: int,
         updates: Updates,
         positions: Mapping[str, int],
-        segments: Collection[str] = (),
+        milestones: Milestones = NONE,
     ) -> str:
         """Store new values and how far the log, or the archive, is in them: all or nothing."""
         stamp = stamp_of(partition, version + 1)
@@ -187,7 +189,7 @@ class SqliteState:
         unpushed = [(partition, *key, stamp) for key in (*whole_keys(updates), *merged)]
         read = [(partition, topic, offset) for topic, offset in positions.items()]
         erasures = [(partition, user_id, at) for user_id, at in updates.erasures.items()]
-        folded = [(segment,) for segment in segments]
+        passed = [(each,) for each in milestones.encode()]
         with self._transaction() as connection:
             self._raise_version(partition, version)
             execute_rows(connection, "INSERT OR REPLACE INTO histories VALUES {rows}", histories)
@@ -200,7 +202,7 @@ class SqliteState:
             execute_rows(connection, "INSERT OR REPLACE INTO erasures VALUES {rows}", erasures)
             if updates.outdated:
                 connection.execute(_OUTDATED, (partition, updates.outdated))
-            execute_rows(connection, "INSERT OR IGNORE INTO folded_segments VALUES {rows}", folded)
+            execute_rows(connection, "INSERT OR IGNORE INTO folded_segments VALUES {rows}", passed)
         return stamp
 
     def unpushed(self, partition: int, limit: int = 2_000) -> Unpushed:
@@ -263,9 +265,10 @@ class SqliteState:
             last = rows[-1][0]
             yield [decode_history(*row)[0] for row in rows]
 
-    def folded_segments(self) -> set[str]:
-        """Return the archive segments that are in the state."""
-        return {segment for (segment,) in self._query("SELECT segment FROM folded_segments")}
+    def milestones(self) -> Milestones:
+        """Return those of all commits since the state was empty."""
+        rows = self._query("SELECT segment FROM folded_segments")
+        return Milestones.decode(stored for (stored,) in rows)
 
     def count_unpushed(self) -> int:
         """Return how many keys the online store has not been told of yet."""

@@ -22,7 +22,8 @@ from feature_repo.schema import Item, User
 from streaming.additive import ADDITIVE, FOLD_IN
 from streaming.erasures import Moments
 from streaming.fold_in import FoldIn
-from streaming.processor import Updates
+from streaming.milestones import NONE, Milestones
+from streaming.updates import Updates
 
 IMPORTED = -1
 """The partition of what came from the archive and not from the log."""
@@ -91,7 +92,7 @@ class StreamState(Protocol):
         version: int,
         updates: Updates,
         positions: Mapping[str, int],
-        segments: Collection[str] = (),
+        milestones: Milestones = NONE,
     ) -> str:
         """Store new values and how far the log, or the archive, is in them: all or nothing.
 
@@ -129,8 +130,8 @@ class StateContents(Protocol):
         """Yield the neighbours of every item, merged over the partitions, in batches."""
         ...
 
-    def folded_segments(self) -> set[str]:
-        """Return the archive segments that are in the state."""
+    def milestones(self) -> Milestones:
+        """Return those of all commits since the state was empty."""
         ...
 
     def count_unpushed(self) -> int:

@@ -6,19 +6,22 @@ from abc import ABC, abstractmethod
 import structlog
 
 from feature_repo.event_log import LogConsumer
+from streaming.retrying import Retrying
 
 
 class StreamThread(ABC):
     """Runs `_follow` from `start` on, until `stop` or until it fails; then `failure` says why.
 
     stop_seconds: how long `stop` waits for the thread to finish what it has in hand.
+    retrying: what the thread tries again, until it is stopped.
     """
 
     _consumer: LogConsumer
 
-    def __init__(self, name: str, stop_seconds: float) -> None:
+    def __init__(self, name: str, stop_seconds: float, retrying: Retrying) -> None:
         self.failure: BaseException | None = None
-        self._stop = threading.Event()
+        self._retrying = retrying
+        self._stop = retrying.stop
         self._stop_seconds = stop_seconds
         self._thread = threading.Thread(target=self.run, name=name, daemon=True)
         self._logger = structlog.get_logger(type(self).__module__)

@@ -91,11 +91,11 @@ def list_(home: HomeOption = None, settings_file: SettingsOption = None) -> None
 
 
 def _is_embedded(settings: Settings) -> bool:
-    embedded = settings.event_log_url.startswith("log:")
-    if embedded:
-        err.print(f"{settings.event_log_url} is the embedded log: it needs no topics.")
-        next_command("riverrun up", "serve the shop and learn from its events")
-    return embedded
+    if settings.embedded_log is None:
+        return False
+    err.print(f"{settings.event_log_url} is the embedded log: it needs no topics.")
+    next_command("riverrun up", "serve the shop and learn from its events")
+    return True
 
 
 def _days(milliseconds: int) -> str:

@@ -25,11 +25,11 @@ from serving.settings import ServingSettings
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 from serving.text_embedding_cache import TextEmbeddingCache
+from streaming.build_worker import build_worker
 from streaming.materialise import materialise
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
-from streaming.worker import Worker
 
 STATE = "state.sqlite"
 BATCH = 256
@@ -125,7 +125,7 @@ class ReplayShop:
         self.online.push(items)
         for histories in self._state.all_histories():
             self.online.push(histories)
-        self._worker = Worker(
+        self._worker = build_worker(
             self._log,
             self.online,
             self._state,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from feature_repo.item_statistics import count, nothing
 from feature_repo.schema import Item
 from streaming.open_stream_state import open_stream_state
-from streaming.processor import Updates
 from streaming.stream_state import HISTORY, ITEM, Key, OpenState, Unpushed, whole_values
+from streaming.updates import Updates
 from tests.support.stream_states import commit, history, statistics
 
 
@@ -23,7 +23,7 @@ def test_a_list_is_read_in_pages(state: OpenState) -> None:
     told = Updates()
     while unpushed := state.unpushed(0, 2_500):
         assert len(unpushed.stamps) <= 2_500
-        told.add(unpushed.updates)
+        told = Updates.together([told, unpushed.updates])
         state.forget_pushed(0, unpushed.stamps)
     assert (told.histories, told.statistics) == (users, items)
     assert {each.item_id for some in state.all_statistics(500) for each in some} == set(items)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from feature_repo.history import UserHistory
 from feature_repo.item_statistics import HOUR, count, nothing
 from feature_repo.schema import Item, User
+from streaming.milestones import Milestones
 from streaming.open_stream_state import open_stream_state
-from streaming.processor import Updates
 from streaming.stream_state import (
     HISTORY,
     IMPORTED,
@@ -22,9 +22,13 @@ from streaming.stream_state import (
     StateConflict,
     StateError,
 )
+from streaming.updates import Updates
 from tests.support.records import HISTORIES, IDENTIFIERS, ITEMS, USERS, comparable
 from tests.support.redis_server import redis_server
 from tests.support.stream_states import commit, history, statistics
+
+TAKEN_UP = Milestones.of_segments("ab", "a")
+LATER = Milestones(event_segments=frozenset("bc"), is_followed=True)
 
 
 def contents(state: OpenState) -> Any:
@@ -32,7 +36,7 @@ def contents(state: OpenState) -> Any:
     return (
         sorted((each for some in state.all_histories() for each in some), key=lambda h: h.user_id),
         sorted((each for some in state.all_statistics() for each in some), key=lambda s: s.item_id),
-        state.folded_segments(),
+        state.milestones(),
         {p: state.unpushed(p) for p in partitions},
         {p: state.load(p, ["u", "v"], ()) for p in partitions},
     )
@@ -78,7 +82,7 @@ def test_what_is_committed_is_loaded_and_pushed(
 
 
 def test_a_new_state_is_empty(state: OpenState) -> None:
-    assert contents(state)[:3] == ([], [], set())
+    assert contents(state)[:3] == ([], [], Milestones())
     assert state.load(77, ["u"], ["i"]).version == 0
     assert not state.unpushed(77)
     assert state.count_unpushed() == 0
@@ -92,7 +96,7 @@ def test_the_next_process_finds_it(state: OpenState, open_state: Callable[[], Op
 def test_a_conflict_changes_nothing(state: OpenState) -> None:
     first = Updates(histories={"u": history("u", 1)}, erasures={"v": 1})
     commit(state, 0, first, {"events": 5})
-    state.commit(IMPORTED, state.load(IMPORTED, (), ()).version, Updates(), {}, ["a"])
+    state.commit(IMPORTED, state.load(IMPORTED, (), ()).version, Updates(), {}, milestones=TAKEN_UP)
     version = state.load(0, (), ()).version
     before = contents(state)
     everything = Updates(
@@ -105,7 +109,7 @@ def test_a_conflict_changes_nothing(state: OpenState) -> None:
     )
     for stale in (version - 1, version + 1):
         with pytest.raises(StateConflict, match="partition 0 is not at version"):
-            state.commit(0, stale, everything, {"events": 9, "items": 1}, ["b"])
+            state.commit(0, stale, everything, {"events": 9, "items": 1}, milestones=LATER)
     assert contents(state) == before
 
 
@@ -165,18 +169,23 @@ def test_a_deleted_item_is_pushed_as_none(state: OpenState) -> None:
     assert unpushed.stamps == {(ITEM, "i"): stamp, (USER, "u"): stamp}
 
 
-def test_folded_segments_are_remembered(state: OpenState) -> None:
+def test_milestones_are_remembered_each_for_itself(state: OpenState) -> None:
     version = state.load(IMPORTED, (), ()).version
-    state.commit(IMPORTED, version, Updates(), {}, ["a", "b"])
-    state.commit(IMPORTED, version + 1, Updates(), {}, ["b", "c"])
-    assert state.folded_segments() == {"a", "b", "c"}
+    state.commit(IMPORTED, version, Updates(), {}, milestones=TAKEN_UP)
+    assert state.milestones() == TAKEN_UP
+    state.commit(IMPORTED, version + 1, Updates(), {}, milestones=LATER)
+    assert state.milestones() == Milestones(
+        event_segments=frozenset("abc"), user_segments=frozenset("a"), is_followed=True
+    )
+    state.reset()
+    assert state.milestones() == Milestones()
 
 
 def test_after_a_reset_nothing_older_can_be_committed(state: OpenState) -> None:
     commit(state, 0, Updates(histories={"u": history("u", 1)}), {"events": 1})
     version = state.load(0, (), ()).version
     state.reset()
-    assert contents(state)[:3] == ([], [], set())
+    assert contents(state)[:3] == ([], [], Milestones())
     assert state.load(0, ["u"], ()).positions == {}
     with pytest.raises(StateConflict):
         state.commit(0, version, Updates(), {"events": 2})

@@ -17,8 +17,8 @@ from feature_repo.event_log import EVENTS, ITEMS, USERS, LogRecord, TopicPartiti
 from feature_repo.schema import Event, Item, User
 from serving.item_changelog import ItemUpsert, decode_change, encode_change
 from streaming.decode import DecodeError, Decoder
-from streaming.processor import Updates
 from streaming.stream_state import ITEM, USER, decode_record, encode_record
+from streaming.updates import Updates
 from tests.support.stream import NOW, event, item, user
 
 DECODER = Decoder((), timedelta(days=1))

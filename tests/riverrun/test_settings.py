@@ -39,3 +39,14 @@ def test_a_variable_that_is_no_json_is_told_as_one(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("RIVERRUN_TRAINING", "fast")
     with pytest.raises(UserError, match=r"^environment variables RIVERRUN_\*: .*\"training\""):
         load_settings()
+
+
+def test_a_broker_is_no_embedded_log_and_shares_its_redis(tmp_path: Path) -> None:
+    own = load_settings(home=tmp_path, online_url="redis://h:1/0")
+    assert own.embedded_log == tmp_path / "log.sqlite"
+    assert own.stream_state_url == f"sqlite://{tmp_path / 'checkpoint.sqlite'}"
+    elsewhere = load_settings(home=tmp_path, log_url=f"LOG://{tmp_path / 'other.sqlite'}")
+    assert elsewhere.embedded_log == tmp_path / "other.sqlite"
+    broker = load_settings(home=tmp_path, log_url="kafka://h:9092", online_url="redis://h:1/0")
+    assert broker.embedded_log is None
+    assert broker.stream_state_url == "redis://h:1/0"

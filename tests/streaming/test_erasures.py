@@ -18,6 +18,7 @@ from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.online_features import UserEmbedding
 from feature_repo.schema import User
 from streaming.archiver import Archiver
+from streaming.build_worker import build_worker
 from streaming.decode import UserErased
 from streaming.open_stream_state import open_stream_state
 from streaming.processor import Appended, process
@@ -97,7 +98,7 @@ class Shop:
 
     def work(self, state: OpenState, turns: Sequence[str], batch: int, steps: int | None) -> None:
         """Let a new worker take so many steps, None: all there are."""
-        worker = Worker(
+        worker = build_worker(
             InterleavedLog(self.log, itertools.cycle(turns)), self.online, state, HashEncoder,
             settings=StreamingSettings(batch_records=batch, linger_seconds=0, statistics_seconds=0),
             max_history=MAX_HISTORY, clock=lambda: NOW,
@@ -299,22 +300,22 @@ def test_a_new_log_replaces_no_segment_of_the_one_that_was_removed(tmp_path: Pat
 def test_an_event_of_the_erasures_own_moment_came_before_it() -> None:
     before = Slice(1, {}, erasures={"u": 7})
     made = [Appended(event(number, "u"), moment) for number, moment in ((1, 6), (2, 7), (3, 8))]
-    updates = process(made, before, MAX_HISTORY)
-    assert [each.event_id for each in updates.histories["u"].events] == ["e3"]
-    assert (updates.erased, len(updates.acts)) == (2, 1)
+    folded = process(made, before, MAX_HISTORY)
+    assert [each.event_id for each in folded.updates.histories["u"].events] == ["e3"]
+    assert (folded.erased, len(folded.acts)) == (2, 1)
 
 
 def test_an_older_erasure_that_is_read_again_changes_nothing() -> None:
     history = UserHistory("u", (HistoryEvent.of(event(1, "u")),))
     before = Slice(1, {}, {"u": history}, {"u": (9,)}, {"u": 7})
-    updates = process([Appended(UserErased("u"), 3)], before, MAX_HISTORY)
+    updates = process([Appended(UserErased("u"), 3)], before, MAX_HISTORY).updates
     assert updates.histories == {"u": history}
     assert updates.erasures == {"u": 7}
 
 
 def test_of_a_full_history_the_oldest_moment_goes_too() -> None:
     changes = [Appended(event(n, "u", minutes=n % 4), 10 + n) for n in range(9)]
-    updates = process(changes, Slice(1, {}), 3)
+    updates = process(changes, Slice(1, {}), 3).updates
     history, moments = updates.histories["u"], updates.moments["u"]
     assert len(history.events) == len(moments) == 3
     assert [f"e{moment - 10}" for moment in moments] == [e.event_id for e in history.events]
@@ -328,7 +329,7 @@ def test_a_history_that_was_stored_without_moments_is_reached_by_any_erasure() -
 
 def test_marks_are_outdated_by_newer_events_alone() -> None:
     changes = [Appended(event(1, "u"), 50), Appended(user(1), 90), Appended(event(2, "u"), 40)]
-    assert process(changes, Slice(1, {}), MAX_HISTORY, keep_marks=20).outdated == 30
+    assert process(changes, Slice(1, {}), MAX_HISTORY, keep_marks=20).updates.outdated == 30
 
 
 def test_the_archive_forgets_marks_that_nothing_unread_can_precede(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from feature_repo.event_log import EVENTS, USERS, Message
 from feature_repo.history import UserHistory
 from feature_repo.log_records import encode_record
 from feature_repo.schema import Event, User
+from streaming.build_worker import build_worker
 from streaming.dead_letters import dead_letters
 from streaming.materialise import materialise
 from streaming.open_stream_state import open_stream_state
@@ -68,7 +69,7 @@ class Shop:
 
     def worker(self, state: OpenState) -> Worker:
         settings = StreamingSettings(batch_records=2, linger_seconds=0, statistics_seconds=0)
-        worker = Worker(
+        worker = build_worker(
             self.log, self.online, state, HashEncoder,
             settings=settings, max_history=MAX_HISTORY, clock=lambda: NOW,
         )  # fmt: skip
@@ -82,7 +83,7 @@ class Shop:
         assert self.online.get(UserHistory, known) == [histories.get(each) for each in known]
         assert list(dead_letters(self.log)) == []
         assert state.count_unpushed() == 0
-        assert set(state.folded_segments()) >= {"import-1", "import-2"}
+        assert state.milestones().event_segments == {"import-1", "import-2"}
         return (
             {key: each.events for key, each in histories.items()},
             {key: (each.timestamp, each.event_types) for key, each in counts.items()},

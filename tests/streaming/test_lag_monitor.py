@@ -2,39 +2,53 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from feature_repo.event_log import EVENTS, ITEMS, USERS, Message, TopicPartition
+from feature_repo.event_log import (
+    EVENTS,
+    ITEMS,
+    USERS,
+    LogConsumer,
+    Message,
+    Positions,
+    TopicPartition,
+)
+from streaming.build_worker import build_worker
 from streaming.lag_monitor import LagMonitor
 from streaming.metrics import StreamMetrics
 from streaming.settings import StreamingSettings
-from streaming.sqlite_log import SqliteConsumer, SqliteLog
+from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
-from streaming.worker import Worker
 from tests.support.stream import HashEncoder, MemoryOnline, event, item
 
 
-class Shared(SqliteConsumer):
+class Shared:
     """Has lost some of its topics to another member of its group."""
 
-    lost: frozenset[TopicPartition] = frozenset()
+    def __init__(self, consumer: LogConsumer) -> None:
+        self.lost: frozenset[TopicPartition] = frozenset()
+        self._consumer = consumer
 
     @property
     def assigned(self) -> frozenset[TopicPartition]:
-        return super().assigned - self.lost
+        return self._consumer.assigned - self.lost
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
 
 
 class SharedLog(SqliteLog):
-    def consumer(
-        self, group: str | None, topics: Sequence[str], positions: object = None
+    def consumer(  # type: ignore[override]
+        self, group: str | None, topics: Sequence[str], positions: Positions | None = None
     ) -> Shared:
-        return Shared(self, group, topics, positions or (lambda _: {}))  # type: ignore[arg-type]
+        return Shared(super().consumer(group, topics, positions))
 
 
 def test_a_worker_is_behind_in_what_is_its_own(tmp_path: Path) -> None:
     log, metrics = SharedLog(tmp_path / "log.sqlite"), StreamMetrics()
     settings = StreamingSettings(linger_seconds=0, statistics_seconds=0)
     state = SqliteState(tmp_path / "state.sqlite")
-    worker = Worker(log, MemoryOnline(), state, HashEncoder, settings=settings)
+    worker = build_worker(log, MemoryOnline(), state, HashEncoder, settings=settings)
     lag = LagMonitor(log, worker, metrics)
     consumer = worker._consumer
     assert isinstance(consumer, Shared)

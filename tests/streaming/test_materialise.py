@@ -16,15 +16,15 @@ from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.schema import User
 from streaming.archiver import Archiver
+from streaming.build_worker import build_worker
 from streaming.decode import Decoder
 from streaming.imports import event_messages
 from streaming.materialise import commit_imported, materialise
-from streaming.processor import Updates
 from streaming.rebuild import rebuild
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
-from streaming.worker import Worker
+from streaming.updates import Updates
 from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, user
 
 MAX_HISTORY = 8
@@ -53,7 +53,7 @@ def test_import_and_stream_agree(tmp_path: Path) -> None:
     for each in made:
         log.append(EVENTS, [Message(each.user_id, each.model_dump_json().encode())])
     settings = StreamingSettings(statistics_seconds=0)
-    worker = Worker(
+    worker = build_worker(
         log, streamed, state, HashEncoder, settings=settings, max_history=30, clock=lambda: NOW
     )
     worker.recover()
@@ -85,16 +85,16 @@ def test_two_at_once_fold_each_segment_once(
     calls = 0
 
     def intruded(method: Callable[..., Any]) -> Callable[..., Any]:
-        def intrude(*arguments: Any) -> Any:
+        def intrude(*arguments: Any, **named: Any) -> Any:
             nonlocal calls
             calls += 1
             if calls == call + 1:
                 materialise(archive, other, MemoryOnline(), log, max_history=30)
-            return method(*arguments)
+            return method(*arguments, **named)
 
         return intrude
 
-    for name in ("load", "commit", "folded_segments"):
+    for name in ("load", "commit", "milestones"):
         monkeypatch.setattr(one, name, intruded(getattr(one, name)))
     materialise(archive, one, MemoryOnline(), log, max_history=30)
     assert calls > call
@@ -243,7 +243,7 @@ def test_what_the_log_says_of_a_user_after_an_import_stays(tmp_path: Path, archi
     say(3, None)
     if archived:
         archive_it()
-    worker = Worker(log, online, state, HashEncoder, clock=lambda: NOW)
+    worker = build_worker(log, online, state, HashEncoder, clock=lambda: NOW)
     worker.recover()
     while worker.step():
         pass

@@ -13,14 +13,15 @@ from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.event_log import EVENTS, ITEMS, USERS, Message
 from feature_repo.online_features import ItemStatistics
 from streaming.archiver import Archiver
+from streaming.build_worker import build_worker
 from streaming.dead_letters import dead_letters
+from streaming.milestones import REBUILD_BEGUN
 from streaming.open_stream_state import open_stream_state
-from streaming.processor import Updates
-from streaming.rebuild import BEGUN, rebuild, require_told, require_whole
+from streaming.rebuild import rebuild, require_told, require_whole
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.stream_state import IMPORTED, OpenState, StateError, StateLost
-from streaming.worker import Worker
+from streaming.updates import Updates
 from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item, user
 
 SCHEMES = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
@@ -71,7 +72,7 @@ def work(log: SqliteLog, online: MemoryOnline, state: OpenState) -> None:
         statistics_seconds=0,
         co_visitation=CoVisitationSettings(),
     )
-    worker = Worker(
+    worker = build_worker(
         log, online, state, HashEncoder,
         settings=settings, max_history=MAX_HISTORY, clock=lambda: NOW,
     )  # fmt: skip
@@ -155,7 +156,7 @@ def test_what_only_the_archiver_refused_gets_its_dead_letter(
 def test_an_interrupted_rebuild_is_noticed(tmp_path: Path, new_state: OpenNew) -> None:
     state, archive = new_state(), Archive(tmp_path / "archive")
     version = state.load(IMPORTED, (), ()).version
-    state.commit(IMPORTED, version, Updates(), {}, [BEGUN])
+    state.commit(IMPORTED, version, Updates(), {}, milestones=REBUILD_BEGUN)
     with pytest.raises(StateLost, match="interrupted"):
         require_whole(state, archive)
 
@@ -183,7 +184,9 @@ def test_an_online_store_that_was_emptied_is_noticed(tmp_path: Path, new_state: 
 def test_a_worker_notices_that_its_state_was_emptied(tmp_path: Path, new_state: OpenNew) -> None:
     log, state = SqliteLog(tmp_path / "log.sqlite"), new_state()
     settings = StreamingSettings(linger_seconds=0)
-    worker = Worker(log, MemoryOnline(), state, HashEncoder, settings=settings, clock=lambda: NOW)
+    worker = build_worker(
+        log, MemoryOnline(), state, HashEncoder, settings=settings, clock=lambda: NOW
+    )
     worker.recover()
     send(log, 1)
     worker.step()
@@ -226,7 +229,7 @@ def test_a_state_that_is_down_at_the_start_is_waited_for(
 
     monkeypatch.setattr(state, "all_statistics", statistics)
     told: list[ItemStatistics] = []
-    worker = Worker(
+    worker = build_worker(
         log, MemoryOnline(), state, HashEncoder,
         settings=StreamingSettings(retry_seconds=0.001),
         on_statistics=told.extend, clock=lambda: NOW,

@@ -11,11 +11,11 @@ from feature_repo.history import HistoryEvent, UserHistory, append
 from feature_repo.online_features import UserEmbedding
 from streaming import reencoding
 from streaming.metrics import StreamMetrics
-from streaming.processor import Updates
 from streaming.publisher import Publisher
 from streaming.reencoding import UserReencoder
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
+from streaming.updates import Updates
 from tests.support.stream import NOW, HashEncoder, MemoryOnline, event
 
 USERS = [f"u{number:03}" for number in range(2 * reencoding.PAGE + 1)]

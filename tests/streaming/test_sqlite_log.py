@@ -1,6 +1,7 @@
 """What is the embedded log's own: compaction, retention, errors."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from feature_repo.event_log import (
     TopicPartition,
 )
 from streaming.sqlite_log import SqliteLog
+from streaming.sqlite_log_file import SqliteLogFile
 
 
 class Clock:
@@ -64,11 +66,11 @@ def test_a_file_that_cannot_be_read_for_a_while_ends_no_thread(
     log.append(EVENTS, [Message("k", b"1")])
     consumer = log.consumer("g", [EVENTS])
 
-    def refused(path: Path) -> sqlite3.Connection:
+    def refused(_: SqliteLogFile) -> sqlite3.Connection:
         raise sqlite3.OperationalError("unable to open database file")
 
     with monkeypatch.context() as patch:
-        patch.setattr("streaming.sqlite_log._connect", refused)
+        patch.setattr(SqliteLogFile, "connect", refused)
         for ask in (
             lambda: consumer.poll(10, 0.0),
             lambda: log.trim(EVENTS, ["g"]),
@@ -114,17 +116,17 @@ def test_a_full_disk_fails_the_append_and_loses_nothing_acknowledged(tmp_path: P
     log = SqliteLog(tmp_path / "log.sqlite")
     log.append(EVENTS, [Message("k", b"kept")])
     # SQLite reports a file at its page limit as it reports a full disk.
-    log._connection.execute("PRAGMA max_page_count = 1").fetchall()
+    log._writes.connection.execute("PRAGMA max_page_count = 1").fetchall()
     with pytest.raises(EventLogError, match="nothing was written: database or disk is full"):
         log.append(EVENTS, [Message("k", bytes(1_000_000))])
-    log._connection.execute("PRAGMA max_page_count = 1000000").fetchall()
+    log._writes.connection.execute("PRAGMA max_page_count = 1000000").fetchall()
     log.append(EVENTS, [Message("k", b"after")])
     assert [value for _, value in contents(log, EVENTS)] == [b"kept", b"after"]
     log.close()
 
 
 def test_a_locked_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streaming.sqlite_log.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("streaming.sqlite_log_file.BUSY_SECONDS", 0.01)
     log = SqliteLog(tmp_path / "log.sqlite")
     other = sqlite3.connect(tmp_path / "log.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -204,7 +206,8 @@ def test_what_nobody_has_read_moves_up_and_what_was_read_keeps_its_place(tmp_pat
 
 def test_a_log_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path / "log.sqlite")
-    log._connection.execute("DROP TABLE committed")
+    with closing(sqlite3.connect(tmp_path / "log.sqlite")) as other:
+        other.execute("DROP TABLE committed")
     with pytest.raises(EventLogError, match="nothing was written"):
         log.begin_after(7)
     log.append(EVENTS, [Message("k", b"1")])

@@ -7,9 +7,9 @@ import pytest
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.schema import User
 from streaming import sqlite_state
-from streaming.processor import Updates
 from streaming.sqlite_state import SqliteState
 from streaming.stream_state import HISTORY
+from streaming.updates import Updates
 
 
 def test_after_a_reboot_every_history_is_pushed_again(

@@ -19,6 +19,7 @@ from feature_repo.history import UserHistory
 from feature_repo.online_features import ItemEmbedding, ItemStatistics, UserEmbedding
 from feature_repo.schema import Item
 from serving.item_changelog import ItemUpsert, decode_change
+from streaming.build_worker import build_worker
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
@@ -27,13 +28,19 @@ from streaming.worker import Worker
 from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item
 
 
-def worker_on(folder: Path, online: Any, encoder: Any = HashEncoder, **options: Any) -> Worker:
-    return Worker(
+def worker_on(
+    folder: Path,
+    online: Any,
+    encoder: Any = HashEncoder,
+    statistics_seconds: float = 0,
+    **options: Any,
+) -> Worker:
+    return build_worker(
         SqliteLog(folder / "log.sqlite"),
         online,
         SqliteState(folder / "checkpoint.sqlite"),
         encoder,
-        settings=StreamingSettings(retry_seconds=0.001, statistics_seconds=0),
+        settings=StreamingSettings(retry_seconds=0.001, statistics_seconds=statistics_seconds),
         clock=lambda: NOW,
         **options,
     )
@@ -115,17 +122,27 @@ def test_the_lists_are_pushed_in_pages_so_that_events_need_not_wait(
 ) -> None:
     monkeypatch.setattr("streaming.outbox_relay.PAGE", 2)
     pages: list[int] = []
+    now = 0.0
     online = MemoryOnline()
-    worker = worker_on(tmp_path, online, on_statistics=lambda some: pages.append(len(some)))
+    worker = worker_on(
+        tmp_path,
+        online,
+        statistics_seconds=1.0,
+        on_statistics=lambda some: pages.append(len(some)),
+        monotonic=lambda: now,
+    )
     worker.recover()
+    send(worker, event(0, item="i0"))
+    worker.step()
+    assert pages == [1]
     pages.clear()
-    worker._relay._due = float("inf")
-    send(worker, *(event(number, item=f"i{number}") for number in range(5)))
+    # The lists rest between two rounds.
+    send(worker, *(event(number, item=f"i{number}") for number in range(1, 5)))
     worker.step()
     assert not pages
-    worker._relay._due = 0.0
     # An event between two pages is applied at once, and lets no item wait for ever.
     for number in range(5, 9):
+        now += 1.0
         send(worker, event(number, item="i0"))
         worker.step()
         assert len(online.get(UserHistory, ["u"])[0].events) == number + 1
@@ -159,6 +176,39 @@ def test_an_encoder_that_fails_stops_nothing(tmp_path: Path) -> None:
         assert isinstance(change, ItemUpsert)
         assert change.item == item(1)
         assert change.embedding.shape == (0,)
+
+
+def test_what_a_down_state_holds_up_is_told_apart(tmp_path: Path) -> None:
+    """Each call to the state fails once; the metrics say how often which step was repeated."""
+    state = SqliteState(tmp_path / "checkpoint.sqlite")
+    left = {"load", "commit", "unpushed", "forget_pushed"}
+
+    class Down:
+        def __getattr__(self, name: str) -> Any:
+            def call(*arguments: Any) -> Any:
+                if name in left:
+                    left.remove(name)
+                    raise StateError("the state is down")
+                return getattr(state, name)(*arguments)
+
+            return call
+
+    worker = build_worker(
+        SqliteLog(tmp_path / "log.sqlite"),
+        MemoryOnline(),
+        Down(),  # type: ignore[arg-type]
+        HashEncoder,
+        settings=StreamingSettings(retry_seconds=0.001, statistics_seconds=0),
+        clock=lambda: NOW,
+    )
+    send(worker, event(1))
+    worker.recover()
+    worker.step()
+    (metric,) = worker.metrics.retries.collect()
+    assert {s.labels["stage"]: s.value for s in metric.samples if s.name.endswith("_total")} == {
+        "load": 1, "commit state": 1, "unpushed": 1, "forget pushed": 1,
+    }  # fmt: skip
+    assert not state.count_unpushed()
 
 
 class Lingering:

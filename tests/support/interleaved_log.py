@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from feature_repo.event_log import LogRecord, Message, Positions, TopicPartition
-from streaming.sqlite_log import SqliteConsumer, SqliteLog
+from streaming.sqlite_consumer import SqliteConsumer
+from streaming.sqlite_log import SqliteLog
 
 
 class InterleavedLog:
@@ -13,6 +14,9 @@ class InterleavedLog:
 
     turns: which topic each poll reads. Where it has nothing new, the poll reads another.
     """
+
+    topics_share_an_order = False
+    is_shared_out = True
 
     def __init__(self, log: SqliteLog, turns: Iterator[str]) -> None:
         self._log = log

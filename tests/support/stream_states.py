@@ -3,10 +3,10 @@
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.item_statistics import count, nothing
 from feature_repo.online_features import ItemStatistics
-from streaming.processor import Updates
 from streaming.stream_state import (
     OpenState,
 )
+from streaming.updates import Updates
 
 
 def commit(

@@ -1,0 +1,39 @@
+"""Takes micro-batches from a log: larger ones while there is much to catch up with."""
+
+import time
+
+from feature_repo.event_log import EventLogError, LogConsumer, LogRecord
+from streaming.stream_state import StateError
+
+BEHIND = 4
+"""After a full batch the next may be so many times as large: they share what each costs."""
+
+
+class BatchPoller:
+    """Polls a consumer until a batch is full or has waited long enough.
+
+    batch_records: how many make a full batch. linger_seconds: how long one that is not full waits
+    for more.
+    """
+
+    def __init__(self, consumer: LogConsumer, batch_records: int, linger_seconds: float) -> None:
+        self._consumer = consumer
+        self._batch_records = batch_records
+        self._linger_seconds = linger_seconds
+        self._was_full = False
+
+    def poll(self, patience: float) -> list[LogRecord]:
+        """Return the next batch; wait up to `patience` seconds for its first record.
+
+        Raises what the consumer's poll raises, while nothing is in hand that would be lost.
+        """
+        most = self._batch_records * (BEHIND if self._was_full else 1)
+        records = self._consumer.poll(most, patience)
+        deadline = time.monotonic() + self._linger_seconds
+        while records and len(records) < most and (left := deadline - time.monotonic()) > 0:
+            try:
+                records += self._consumer.poll(most - len(records), left)
+            except (EventLogError, StateError):
+                break  # The next poll says it again.
+        self._was_full = len(records) >= self._batch_records
+        return records

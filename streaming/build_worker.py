@@ -1,0 +1,76 @@
+"""Builds the stream worker: what folds, what learns, what pushes and what re-encodes, connected."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from feature_repo.event_log import EventLog
+from feature_repo.history import DEFAULT_MAX_LENGTH
+from feature_repo.online_features import CoVisitation, ItemStatistics, OnlineFeatures
+from serving.candidate_space import CandidateSpace
+from serving.encoder import Encoder
+from streaming.applied import AppliedNotifier
+from streaming.learner import Learner
+from streaming.metrics import StreamMetrics
+from streaming.outbox_relay import OutboxRelay
+from streaming.publisher import Publisher
+from streaming.reencoding import UserReencoder
+from streaming.retrying import Retrying
+from streaming.settings import StreamingSettings
+from streaming.stream_state import OpenState
+from streaming.worker import Worker
+
+
+def build_worker(
+    log: EventLog,
+    online: OnlineFeatures,
+    state: OpenState,
+    encoder: Callable[[], Encoder | None],
+    *,
+    settings: StreamingSettings | None = None,
+    max_history: int = DEFAULT_MAX_LENGTH,
+    space: Callable[[], CandidateSpace | None] = lambda: None,
+    applied: AppliedNotifier | None = None,
+    on_statistics: Callable[[Sequence[ItemStatistics]], None] = lambda _: None,
+    on_co_visitation: Callable[[Sequence[CoVisitation]], None] = lambda _: None,
+    metrics: StreamMetrics | None = None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Worker:
+    """Return a worker that follows `log`, keeps `state`, and tells `online`.
+
+    encoder: gives the current bundle's encoder, or None while there is none.
+    space: gives the scale of that bundle's candidates; without it no embedding moves.
+    on_statistics, on_co_visitation: are told those that are pushed, and all of them at the start.
+    clock: tells the time of day. monotonic: seconds, from any moment on.
+    """
+    settings = settings or StreamingSettings()
+    metrics = metrics or StreamMetrics()
+    retrying = Retrying(settings, metrics)
+    publisher = Publisher(log, online, encoder, metrics, clock, space, settings)
+    relay = OutboxRelay(
+        state,
+        publisher,
+        retrying,
+        settings.statistics_seconds,
+        on_statistics,
+        on_co_visitation,
+        monotonic,
+    )
+    reencoder = UserReencoder(
+        state, online, encoder, publisher, metrics, settings.max_retry_seconds, monotonic
+    )
+    return Worker(
+        log,
+        state,
+        Learner(state, encoder, space, settings, metrics),
+        relay,
+        reencoder,
+        retrying,
+        settings=settings,
+        metrics=metrics,
+        applied=applied or AppliedNotifier(),
+        max_history=max_history,
+        clock=clock,
+        monotonic=monotonic,
+    )

@@ -1,0 +1,58 @@
+"""What a state has passed: imports it has taken up, the first follower of a log, a rebuild."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_USERS = "users/"
+"""Begins what is stored of a segment of users, which no name of a segment of events can."""
+_FOLLOWED, _BEGUN, _ENDED = "stream.followed", "rebuild.begun", "rebuild.ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Milestones:
+    """Each is passed once, with a commit, and only a reset of the state takes it back.
+
+    event_segments, user_segments: the segments of imports that were taken up.
+    is_followed: a worker may follow a log that others follow too: imports go through it now.
+    rebuild_begun, rebuild_ended: between the two, the state is not whole.
+    """
+
+    event_segments: frozenset[str] = frozenset()
+    user_segments: frozenset[str] = frozenset()
+    is_followed: bool = False
+    rebuild_begun: bool = False
+    rebuild_ended: bool = False
+
+    @classmethod
+    def of_segments(cls, events: Iterable[str] = (), users: Iterable[str] = ()) -> "Milestones":
+        """Return those of having taken up these segments."""
+        return cls(frozenset(events), frozenset(users))
+
+    @classmethod
+    def decode(cls, stored: Iterable[str]) -> "Milestones":
+        """Return what `encode` has made strings of, perhaps in several commits."""
+        left = set(stored)
+        flags = [flag in left for flag in (_FOLLOWED, _BEGUN, _ENDED)]
+        left -= {_FOLLOWED, _BEGUN, _ENDED}
+        users = {each for each in left if each.startswith(_USERS)}
+        return cls(
+            frozenset(left - users), frozenset(each.removeprefix(_USERS) for each in users), *flags
+        )
+
+    def encode(self) -> list[str]:
+        """Return them as a state stores them: a string for each."""
+        flags = {
+            _FOLLOWED: self.is_followed,
+            _BEGUN: self.rebuild_begun,
+            _ENDED: self.rebuild_ended,
+        }
+        return [
+            *sorted(self.event_segments),
+            *(f"{_USERS}{each}" for each in sorted(self.user_segments)),
+            *(stored for stored, is_passed in flags.items() if is_passed),
+        ]
+
+
+NONE = Milestones()
+FOLLOWED = Milestones(is_followed=True)
+REBUILD_BEGUN = Milestones(rebuild_begun=True)

@@ -1,0 +1,95 @@
+"""Where a worker is in the log: in step with the state, and ahead of what the log is told."""
+
+import time
+from collections.abc import Callable, Mapping
+
+from feature_repo.event_log import TopicPartition
+from streaming.batches import Batch
+from streaming.stream_state import OpenState, StateLost, positions_of
+
+COMMIT_SECONDS = 1.0
+"""How long the log may be told nothing of where the worker is: only retention and lag go by it."""
+
+
+class WorkerPositions:
+    """The next offset to read of each partition that was this worker's, where there is one.
+
+    untold: those that the log may be told, because all before them is pushed.
+    clock: seconds, from any moment on.
+    """
+
+    def __init__(self, state: OpenState, clock: Callable[[], float] = time.monotonic) -> None:
+        self.untold: dict[TopicPartition, int] = {}
+        self._state = state
+        self._clock = clock
+        self._next: dict[TopicPartition, int] = {}
+        self._due = 0.0
+
+    @property
+    def known(self) -> dict[TopicPartition, int]:
+        """A copy of all of them. Any thread may ask."""
+        return dict(self._next)
+
+    def assign(self, committed: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, int]:
+        """Return where to continue the partitions that are the worker's from now on.
+
+        The state's positions, not the group's: state and position must be of one moment. But
+        what the group has committed was in the state before, whichever worker put it there:
+        raises `StateLost` where it is not.
+        """
+        stored = positions_of(self._state)
+        for source, offset in committed.items():
+            before = self._next.get(source, offset)
+            # What another worker may have committed since must not go back.
+            self.untold.pop(source, None)
+            if source in stored:
+                self._next[source] = stored[source]
+            elif before is not None:
+                raise _lost(source, before)
+        return stored
+
+    def follows(self, batch: Batch, stored: Mapping[TopicPartition, int]) -> bool:
+        """Whether the worker is where the state is, and the batch does not begin before that.
+
+        One that does was polled before its partition went to another worker and came back.
+        """
+        return all(
+            stored.get(source) == self._next.get(source) and at >= stored.get(source, 0)
+            for source, at in batch.sources(batch.first).items()
+        )
+
+    def move(self, batch: Batch) -> None:
+        """Stand after a batch that is in the state."""
+        self._next |= batch.sources(batch.positions)
+
+    def move_to(self, stored: Mapping[TopicPartition, int], batch: Batch) -> None:
+        """Stand where another worker has left the partition of a batch.
+
+        Raises `StateLost` where the state has none of the positions that it had.
+        """
+        for source in batch.sources(batch.positions):
+            if source not in stored and source in self._next:
+                raise _lost(source, self._next[source])
+        self._next |= stored
+
+    def may_tell(self, batch: Batch) -> None:
+        """Let the log be told that it was read up to here: the batch is pushed."""
+        self.untold |= batch.sources(batch.positions)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the log has been told nothing for long enough."""
+        return self._clock() >= self._due
+
+    def told(self) -> None:
+        """Begin again to count what the log is not told of, and since when."""
+        self.untold = {}
+        self._due = self._clock() + COMMIT_SECONDS
+
+
+def _lost(source: TopicPartition, position: int) -> StateLost:
+    return StateLost(
+        f"the state has no position of partition {source.partition} of `{source.topic}`, which "
+        f"was committed at {position}: it was emptied. `riverrun rebuild` makes it again from "
+        "the archive."
+    )

@@ -1,0 +1,53 @@
+"""How many records make a batch, and how long it waits for them."""
+
+from feature_repo.event_log import EVENTS, EventLogError, LogRecord, TopicPartition
+from streaming.batch_poller import BEHIND, BatchPoller
+
+
+class Records:
+    """A consumer with so many records, of which each poll gives some; None: it fails then."""
+
+    assigned: frozenset[TopicPartition] = frozenset()
+
+    def __init__(self, *polls: int | None) -> None:
+        self.asked: list[tuple[int, float]] = []
+        self._polls = list(polls)
+
+    def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
+        self.asked.append((max_records, timeout))
+        there = self._polls.pop(0)
+        if there is None:
+            raise EventLogError("no broker answers")
+        record = LogRecord(TopicPartition(EVENTS, 0), 0, None, b"")
+        return [record] * min(there, max_records)
+
+    def seek(self, positions: object) -> None: ...
+
+    def commit(self, positions: object) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_who_is_behind_takes_more_at_once() -> None:
+    consumer = Records(100, 100, 5, 100)
+    poller = BatchPoller(consumer, batch_records=10, linger_seconds=0.0)
+    assert [len(poller.poll(0.25)) for _ in range(4)] == [10, 10 * BEHIND, 5, 10]
+    assert consumer.asked == [(10, 0.25), (40, 0.25), (40, 0.25), (10, 0.25)]
+
+
+def test_a_batch_waits_until_it_is_full_and_no_longer() -> None:
+    consumer = Records(3, 0, 4, 3, 100)
+    poller = BatchPoller(consumer, batch_records=10, linger_seconds=60.0)
+    assert len(poller.poll(0.25)) == 10
+    assert [most for most, _ in consumer.asked] == [10, 7, 7, 3]
+    assert all(0 < left <= 60.0 for _, left in consumer.asked[1:])
+
+
+def test_an_empty_poll_does_not_linger() -> None:
+    consumer = Records(0)
+    assert BatchPoller(consumer, batch_records=10, linger_seconds=60.0).poll(0.25) == []
+
+
+def test_a_poll_for_more_that_fails_loses_nothing() -> None:
+    poller = BatchPoller(Records(3, None), batch_records=10, linger_seconds=60.0)
+    assert len(poller.poll(0.25)) == 3

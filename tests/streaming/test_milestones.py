@@ -1,0 +1,34 @@
+"""Milestones are stored as they always were, whatever holds them in memory."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streaming.milestones import Milestones
+
+# As the names of imports are: `feature_repo.archive` makes files of them.
+SEGMENTS = st.sets(st.from_regex(r"import-[a-z0-9 ü.-]{1,8}", fullmatch=True))
+
+
+@given(SEGMENTS, SEGMENTS, st.booleans(), st.booleans(), st.booleans())
+def test_what_is_stored_is_what_is_read(
+    events: set[str], users: set[str], followed: bool, begun: bool, ended: bool
+) -> None:
+    passed = Milestones(frozenset(events), frozenset(users), followed, begun, ended)
+    assert Milestones.decode(passed.encode()) == passed
+    assert len(passed.encode()) == len(events) + len(users) + followed + begun + ended
+
+
+def test_what_earlier_versions_stored_is_read() -> None:
+    stored = {
+        "rebuild.begun", "rebuild.ended", "stream.followed",
+        "import-1", "users/import-1", "users/import-2",
+    }  # fmt: skip
+    passed = Milestones(
+        event_segments=frozenset({"import-1"}),
+        user_segments=frozenset({"import-1", "import-2"}),
+        is_followed=True,
+        rebuild_begun=True,
+        rebuild_ended=True,
+    )
+    assert Milestones.decode(stored) == passed
+    assert set(passed.encode()) == stored
