@@ -5,7 +5,9 @@ and take it as an argument; nothing below `riverrun` reads a file or the environ
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from croniter import croniter
@@ -36,6 +38,10 @@ from trainer.settings import TrainingSettings
 
 DEFAULT_FILE = Path("riverrun.toml")
 PREFIX = "RIVERRUN_"
+FILES_IN_HOME: Mapping[str, Any] = MappingProxyType(
+    {"log_url": "", "online_url": "", "state_url": ""}
+)
+"""Overrides for shops made to be looked at: whatever the settings name, only `home` is written."""
 # Read elsewhere: by the tests and the command line, not by this class.
 NOT_SETTINGS = ("RIVERRUN_TEST_", "RIVERRUN_FUZZ_", "RIVERRUN_SETTINGS")
 
