@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import typer
 
 from riverrun.cli.main import app
 from riverrun.importing.mapping import load_mapping
-from riverrun.settings import Settings, load_settings
+from riverrun.settings import DEFAULT_FILE, Settings, load_settings
 from serving.http.models import RecommendBody
 
 ROOT = Path(__file__).parents[2]
@@ -120,13 +121,25 @@ def test_every_question_that_the_documents_show_is_one(document: str, body: str)
     RecommendBody.model_validate_json(body)
 
 
-def test_every_command_says_what_it_does() -> None:
-    def check(command: Any, path: str) -> None:
-        assert command.help, f"{path} has no help"
-        for name, child in getattr(command, "commands", {}).items():
-            check(child, f"{path} {name}")
+def _helps(command: Any, path: str = "riverrun") -> Iterator[tuple[str, str]]:
+    yield path, command.help
+    for name, child in getattr(command, "commands", {}).items():
+        yield from _helps(child, f"{path} {name}")
 
-    check(typer.main.get_command(app), "riverrun")
+
+HELPS = [*_helps(typer.main.get_command(app))]
+
+
+def test_every_command_says_what_it_does() -> None:
+    for command, text in HELPS:
+        assert text, f"{command} has no help"
+
+
+def test_nothing_that_is_shown_empties_the_settings_file_before_it_is_read() -> None:
+    shown = [*HELPS, *((document.name, document.read_text()) for document in DOCUMENTS)]
+    for where, text in shown:
+        emptied = re.search(rf"riverrun [^\n`]*>\s*{re.escape(str(DEFAULT_FILE))}", text)
+        assert emptied is None, f"{where}: {emptied}"
 
 
 def test_the_readme_links_to_files_that_exist() -> None:
