@@ -29,6 +29,7 @@ from riverrun.client import (
     UnexpectedAnswerError,
     UnreachableError,
     User,
+    calls,
 )
 from riverrun.client.retries import retry_after
 from tests.support.tiny_shop import tiny_shop
@@ -125,6 +126,14 @@ def test_a_problem_is_an_error_with_its_fields(shop: Any) -> None:
     assert caught.value.status == 422
     assert caught.value.operation == "POST /v1/recommend"
     assert [error.field for error in caught.value.errors] == ["filter"]
+
+
+@pytest.mark.parametrize(
+    "name", ["exclude_seen", "exclude_item_ids", "context_item_ids", "session", "sources"]
+)
+def test_one_string_is_no_list(name: str) -> None:
+    with pytest.raises(ValueError, match=f"`{name}` must be a list, .* Received: 'ease'"):
+        calls.recommend(**{name: "ease"})  # type: ignore[arg-type]
 
 
 class Answers:
