@@ -44,6 +44,7 @@ class ServingParts:
     trending: TrendingSource
     co_visitation: CoVisitationSource
     follower: IndexFollower
+    watcher: BundleWatcher
 
     def not_ready(self) -> Sequence[str]:
         """Say why lists would not be up to date yet."""
@@ -80,7 +81,7 @@ def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
         stack.callback(part.stop)
     trending = TrendingSource(rows, settings.serving)
     co_visitation = CoVisitationSource(rows, settings.serving)
-    return ServingParts(log, online, catalogue, holder, trending, co_visitation, follower)
+    return ServingParts(log, online, catalogue, holder, trending, co_visitation, follower, watcher)
 
 
 @contextmanager
@@ -127,6 +128,7 @@ def services_of(
         log=parts.log,
         applied=applied,
         not_ready=not_ready,
+        bundle_error=lambda: parts.watcher.refusal,
         registry=registry,
         max_future=timedelta(seconds=settings.streaming.max_future_seconds),
         event_types=frozenset(settings.streaming.event_types),

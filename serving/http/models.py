@@ -320,3 +320,7 @@ class ReadyAnswer(BaseModel):
 
     status: Literal["ready"]
     model_version: str
+    bundle_error: str | None = Field(
+        None,
+        description="Why another bundle that was to serve was refused, so that this one serves on.",
+    )

@@ -31,6 +31,7 @@ class Services:
 
     applied: None where the worker runs in another process, so that nobody can wait for it.
     not_ready: says why requests cannot be answered yet; empty where they can.
+    bundle_error: why the newest bundle does not serve; None where it does.
     max_future: an event further ahead of the clock is rejected.
     event_types: the types that are accepted; empty accepts every type.
     attributed_places: as in `ServingSettings`.
@@ -44,6 +45,7 @@ class Services:
     log: EventLog
     applied: Applied | None = None
     not_ready: Callable[[], Sequence[str]] = lambda: ()
+    bundle_error: Callable[[], str | None] = lambda: None
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     max_future: timedelta = timedelta(days=1)
