@@ -94,7 +94,7 @@ def _saying_how_to_get_one(settings: Settings) -> Iterator[None]:
         hint = "To make one: riverrun train"
         if len(published_versions(settings.bundles)) > 1:
             hint = "To serve what served before: riverrun models rollback"
-        raise UserError(f"{error} {hint} --home {settings.home}") from error
+        raise UserError(f"{error} {hint} {settings.options}") from error
 
 
 def services_of(

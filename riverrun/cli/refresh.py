@@ -85,9 +85,9 @@ def refresh(
         for reason in done.refusals if done else [run.message]:
             err.print(f"[bold red]refused:[/] {reason}")
         next_command(
-            f"riverrun models promote {run.version} --home {settings.home}",
+            f"riverrun models promote {run.version} {settings.options}",
             "serves it all the same",
         )
         raise typer.Exit(REFUSED)
     err.print(f"run {run.run_id}: bundle {run.version} serves")
-    next_command(f"riverrun models --home {settings.home}", "lists what may serve")
+    next_command(f"riverrun models {settings.options}", "lists what may serve")
