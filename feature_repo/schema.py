@@ -108,6 +108,17 @@ class Event(_Record):
     context: Annotated[dict[str, JsonValue], Field(max_length=64)] = {}
 
 
+NO_OWN_ADDRESS = "must not end in '/similar': that is the address of a list"
+
+
+def has_own_address(item_id: str) -> bool:
+    """Return whether the HTTP API can name an item; else `NO_OWN_ADDRESS` says why not.
+
+    Asked wherever items come in, and not by `Item`: what is stored must stay readable.
+    """
+    return not item_id.endswith("/similar")
+
+
 class Item(_Record):
     """One entry of the catalogue. `categories` go from general to specific."""
 

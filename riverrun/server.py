@@ -44,6 +44,7 @@ class ServingParts:
     trending: TrendingSource
     co_visitation: CoVisitationSource
     follower: IndexFollower
+    watcher: BundleWatcher
 
     def not_ready(self) -> Sequence[str]:
         """Say why lists would not be up to date yet."""
@@ -80,7 +81,7 @@ def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
         stack.callback(part.stop)
     trending = TrendingSource(rows, settings.serving)
     co_visitation = CoVisitationSource(rows, settings.serving)
-    return ServingParts(log, online, catalogue, holder, trending, co_visitation, follower)
+    return ServingParts(log, online, catalogue, holder, trending, co_visitation, follower, watcher)
 
 
 @contextmanager
@@ -93,7 +94,7 @@ def _saying_how_to_get_one(settings: Settings) -> Iterator[None]:
         hint = "To make one: riverrun train"
         if len(published_versions(settings.bundles)) > 1:
             hint = "To serve what served before: riverrun models rollback"
-        raise UserError(f"{error} {hint} --home {settings.home}") from error
+        raise UserError(f"{error} {hint} {settings.options}") from error
 
 
 def services_of(
@@ -128,6 +129,7 @@ def services_of(
         applied=applied,
         indexed=parts.follower.has_applied,
         not_ready=not_ready,
+        bundle_error=lambda: parts.watcher.refusal,
         registry=registry,
         max_future=timedelta(seconds=settings.streaming.max_future_seconds),
         event_types=frozenset(settings.streaming.event_types),

@@ -5,7 +5,10 @@ and take it as an argument; nothing below `riverrun` reads a file or the environ
 """
 
 import os
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -14,6 +17,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
@@ -37,6 +41,10 @@ from trainer.settings import TrainingSettings
 
 DEFAULT_FILE = Path("riverrun.toml")
 PREFIX = "RIVERRUN_"
+FILES_IN_HOME: Mapping[str, Any] = MappingProxyType(
+    {"log_url": "", "online_url": "", "state_url": ""}
+)
+"""Overrides for shops made to be looked at: whatever the settings name, only `home` is written."""
 # Read elsewhere: by the tests and the command line, not by this class.
 NOT_SETTINGS = ("RIVERRUN_TEST_", "RIVERRUN_FUZZ_", "RIVERRUN_SETTINGS")
 
@@ -119,6 +127,9 @@ class Settings(BaseSettings):
     serving: ServingSettings = ServingSettings()
     streaming: StreamingSettings = StreamingSettings()
 
+    # The file that was named; the one that lies there is found again by itself.
+    _file: Path | None = PrivateAttr(default=None)
+
     @model_validator(mode="after")
     def _gates_are_measured(self) -> "Settings":
         gates, rank = self.refresh.gates, self.training.text.lora_rank
@@ -135,6 +146,12 @@ class Settings(BaseSettings):
     def service(self) -> Service:
         """What a training is told of the service that will make lists of its bundle."""
         return Service(self.serving, self.streaming.co_visitation)
+
+    @property
+    def options(self) -> str:
+        """What a command line must say for another command to work on the same shop."""
+        file = [] if self._file is None else ["--settings", str(self._file)]
+        return shlex.join(["--home", str(self.home), *file])
 
     @property
     def archive(self) -> Path:
@@ -231,6 +248,7 @@ def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
         raise UserError(f"environment variables {PREFIX}*: {error}: {error.__cause__}.") from None
     except ValueError as error:  # tomllib.TOMLDecodeError is one
         raise UserError(f"settings file {toml_file}: {error}.") from None
+    loaded._file = file
     if loaded.home.exists() and not loaded.home.is_dir():
         raise UserError(f"settings: home: must be a folder. Received: {str(loaded.home)!r}.")
     return loaded

@@ -12,7 +12,7 @@ import structlog
 
 from feature_repo.schema import Item
 from serving.background import BackgroundThread
-from serving.bundle import BundleError, current_bundle
+from serving.bundle import CURRENT, BundleError, current_bundle
 from serving.bundle_loading import load_bundle
 from serving.catalogue import Catalogue
 from serving.live_model import LiveModel, ModelHolder
@@ -27,7 +27,8 @@ class BundleWatcher(BackgroundThread):
     """Serves what `CURRENT` names. A bundle that must not be served leaves the old one serving.
 
     last_error: why the newest bundle was refused, or None. It is tried again only after
-    `CURRENT` changes. on_swap: called with the new model after it began to serve.
+    `CURRENT` changes. refusal: the same for anybody who asks: version and reason, and not where on
+    this machine files lie. on_swap: called with the new model after it began to serve.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class BundleWatcher(BackgroundThread):
         self._swapped = False
         self._logger = structlog.get_logger(__name__)
         self.last_error: str | None = None
+        self.refusal: str | None = None
 
     def start(self) -> None:
         """Begin to watch, unless `reload_seconds` is 0."""
@@ -64,7 +66,7 @@ class BundleWatcher(BackgroundThread):
             path = current_bundle(self._bundles)
             version = path.name if path else None
             if version is not None and version == self._holder.current.bundle_version:
-                self._refused = self.last_error = None
+                self._refused = self.last_error = self.refusal = None
             if path is None or version in (self._holder.current.bundle_version, self._refused):
                 return False
             with ThreadPoolExecutor(1, "bundle-loader", _give_way) as loader:
@@ -74,7 +76,7 @@ class BundleWatcher(BackgroundThread):
             return False
         self._swap(model, snapshot, prepared)
         self._swapped = True
-        self._refused = self.last_error = None
+        self._refused = self.last_error = self.refusal = None
         self._logger.info("bundle_swapped", bundle_version=model.bundle_version)
         if self._on_swap is not None:
             self._on_swap(model)
@@ -114,6 +116,10 @@ class BundleWatcher(BackgroundThread):
         if message != self.last_error:
             self._logger.error("bundle_refused", file=file, reason=message)
         self.last_error = message
+        if isinstance(error, BundleError):
+            self.refusal = f"{error.path}: {error.reason}".replace(f"{self._bundles}{os.sep}", "")
+        else:
+            self.refusal = f"{self._refused or CURRENT}: {type(error).__name__}; the log says more."
 
     def release(self) -> None:
         """Free the model that served before the last swap, once no request holds it any more.

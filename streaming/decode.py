@@ -7,7 +7,14 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from feature_repo.event_log import EVENTS, ITEMS, USERS, LogRecord
 from feature_repo.log_records import decode_record
-from feature_repo.schema import Event, Identifier, Item, User
+from feature_repo.schema import (
+    NO_OWN_ADDRESS,
+    Event,
+    Identifier,
+    Item,
+    User,
+    has_own_address,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,8 @@ class Decoder:
             raise DecodeError(f"`{_KEYS[topic]}` is {named!r} but the key is {record.key!r}.")
         if isinstance(change, Event):
             self._check(change, now)
+        if isinstance(change, Item) and not has_own_address(change.item_id):
+            raise DecodeError(f"`item_id` {NO_OWN_ADDRESS}. Received: {change.item_id!r}.")
         return change
 
     def _check(self, event: Event, now: datetime) -> None:

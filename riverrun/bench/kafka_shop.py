@@ -13,7 +13,14 @@ from uuid import uuid4
 import httpx
 import redis
 
-from riverrun.bench.server import RunningServer, free_port, running_server, stop_process, tail
+from riverrun.bench.server import (
+    RunningServer,
+    free_port,
+    own_environment,
+    running_server,
+    stop_process,
+    tail,
+)
 from riverrun.errors import UserError
 from streaming.kafka_connection import KafkaConnection, parse_kafka_url
 from streaming.kafka_settings import KafkaSettings
@@ -104,7 +111,7 @@ def running_worker(shop: KafkaShop) -> Iterator[RunningWorker]:
             [*command, "--metrics-port", str(port)],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **shop.environment},
+            env=own_environment(shop.environment),
         )
     try:
         worker = RunningWorker(process, port, log)

@@ -15,6 +15,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from riverrun.errors import UserError
+from riverrun.settings import FILES_IN_HOME, PREFIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def running_server(
 ) -> Iterator[RunningServer]:
     """Start `riverrun COMMAND` on `home` at a free loopback port; stop it in the end.
 
-    environment: variables beside those of this process, such as settings.
+    environment: variables beside those of `own_environment`, such as settings.
 
     Raises `UserError` with the end of the server's log where it does not become ready.
     """
@@ -64,7 +65,7 @@ def running_server(
             [sys.executable, "-m", "riverrun", command, "--home", str(home), "--port", str(port)],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
+            env=own_environment(environment or {}),
         )
     url = f"http://127.0.0.1:{port}"
     try:
@@ -72,6 +73,16 @@ def running_server(
         yield RunningServer(url, process)
     finally:
         stop_process(process)
+
+
+def own_environment(changes: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's variables with `changes`, and else no log or store but files in `home`.
+
+    What a benchmark sends must not reach the shop that this machine's settings name.
+    """
+    files = {f"{PREFIX}{name.upper()}": url for name, url in FILES_IN_HOME.items()}
+    others = {name: value for name, value in os.environ.items() if name.upper() not in files}
+    return {**others, **files, **changes}
 
 
 def wait_until_embedded(url: str, within: float = 900.0) -> None:

@@ -27,7 +27,7 @@ def prepare_shop(home: Path, items: int) -> None:
     from riverrun.cli.import_ import shop as import_shop
     from riverrun.cli.train import train_shop
     from riverrun.sample import SampleSettings, write_sample
-    from riverrun.settings import load_settings
+    from riverrun.settings import FILES_IN_HOME, load_settings
 
     if (home / "bundles" / "CURRENT").exists():
         return
@@ -43,7 +43,7 @@ def prepare_shop(home: Path, items: int) -> None:
     )
     write_sample(sample, home / "sample")
     import_shop(home / "sample", home=home)
-    settings = load_settings(home=home)
+    settings = load_settings(home=home, **FILES_IN_HOME)
     training = settings.training.model_copy(update={"epochs": 1})
     if items > LARGE:
         update = {
@@ -59,11 +59,11 @@ def prepare_shop(home: Path, items: int) -> None:
 def prepare_versions(home: Path, items: int) -> list[str]:
     """Return two published versions of the shop's model, the second trained where it is missing."""
     from riverrun.cli.train import train_shop
-    from riverrun.settings import load_settings, with_warm_start
+    from riverrun.settings import FILES_IN_HOME, load_settings, with_warm_start
     from serving.bundle import published_versions
 
     prepare_shop(home, items)
-    settings = load_settings(home=home)
+    settings = load_settings(home=home, **FILES_IN_HOME)
     if len(published_versions(settings.bundles)) < 2:
         err.print("training a second model; kept for the next time")
         settings = with_warm_start(settings, enabled=False)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, TaskID
 
 out = Console(highlight=False)
@@ -11,8 +12,12 @@ err = Console(stderr=True, highlight=False)
 
 
 def next_command(command: str, purpose: str) -> None:
-    """Print the command that a person most likely wants next."""
-    err.print(f"[dim]next:[/] [bold]{command}[/]  [dim]{purpose}[/]")
+    """Print the command that a person most likely wants next.
+
+    One that works on a shop names it, by `Settings.options`.
+    """
+    # A path may hold brackets; and a line that is broken could not be copied.
+    err.print(f"[dim]next:[/] [bold]{escape(command)}[/]  [dim]{purpose}[/]", soft_wrap=True)
 
 
 @contextmanager

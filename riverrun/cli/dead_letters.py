@@ -11,7 +11,7 @@ from rich.table import Table
 from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
-from riverrun.settings import load_settings
+from riverrun.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from feature_repo.event_log import EventLog
@@ -33,7 +33,8 @@ def list_(
     """Print where each dead letter comes from, why it was refused, and how it begins."""
     from streaming.dead_letters import dead_letters
 
-    with _log(home, settings_file) as log:
+    settings = load_settings(settings_file, home=home)
+    with _log(settings) as log:
         letters = list(dead_letters(log))
     table = Table("record", "key", "reason", "value")
     for letter in letters[-limit:]:
@@ -47,7 +48,10 @@ def list_(
     out.print(table)
     err.print(f"{len(letters):,} dead letters")
     if letters:
-        next_command("riverrun dead-letters replay", "reads them again, once the reason is mended")
+        next_command(
+            f"riverrun dead-letters replay {settings.options}",
+            "reads them again, once the reason is mended",
+        )
 
 
 @app.command()
@@ -58,16 +62,15 @@ def replay(home: HomeOption = None, settings_file: SettingsOption = None) -> Non
     """
     from streaming.dead_letters import replay as replay_letters
 
-    with _log(home, settings_file) as log:
+    with _log(load_settings(settings_file, home=home)) as log:
         err.print(f"{replay_letters(log):,} records were put back")
 
 
 @contextmanager
-def _log(home: "HomeOption", settings_file: "SettingsOption") -> "Iterator[EventLog]":
+def _log(settings: Settings) -> "Iterator[EventLog]":
     from feature_repo.event_log import EventLogError
     from streaming.open_event_log import open_event_log
 
-    settings = load_settings(settings_file, home=home)
     try:
         log = open_event_log(settings.event_log_url, settings.streaming.kafka)
     except (ValueError, EventLogError) as error:

@@ -12,10 +12,10 @@ import typer
 from rich.table import Table
 
 from riverrun.cli.console import err, next_command, out
-from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.cli.options import SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
 from riverrun.cli.up import PortOption, listen, opened_shop, url_of
-from riverrun.settings import Settings, load_settings
+from riverrun.settings import FILES_IN_HOME, Settings, load_settings
 
 if TYPE_CHECKING:
     from riverrun.http_server import HttpServer
@@ -33,16 +33,18 @@ def demo(
         bool, typer.Option("--once", help="Stop after the clicks instead of staying up.")
     ] = False,
     port: PortOption = None,
-    home: HomeOption = None,
+    home: Annotated[
+        Path, typer.Option("--home", metavar="DIR", help="The folder of the sample shop.")
+    ] = Path(".riverrun/demo"),
     settings_file: SettingsOption = None,
 ) -> None:
     """Make a sample shop, train on it, serve it, and watch three clicks change a list.
 
-    The first time takes a few minutes on two cores; later the trained shop is used again.
+    The first time takes a few minutes on two cores; later the trained shop is used again. It is in
+    files of its own folder, whatever log and stores the settings name.
     """
     started = time.monotonic()
-    home = home or Path(".riverrun/demo")
-    settings = load_settings(settings_file, home=home)
+    settings = load_settings(settings_file, home=home, **FILES_IN_HOME)
     if settings_file is None:
         training = settings.training.model_copy(update=TRAINING)
         settings = settings.model_copy(update={"training": training})

@@ -28,7 +28,8 @@ def drift(home: HomeOption = None, settings_file: SettingsOption = None) -> None
     try:
         path = current_bundle(settings.bundles)
         if path is None:
-            raise UserError(f"{settings.bundles} serves no bundle: `riverrun train` makes one.")
+            hint = f"To make one: riverrun train {settings.options}"
+            raise UserError(f"{settings.bundles} serves no bundle. {hint}")
         found = measure_drift(path, Archive(settings.archive).scan_events(), asked)
     except (BundleError, ValueError) as error:
         raise UserError(str(error)) from error
@@ -45,5 +46,5 @@ def drift(home: HomeOption = None, settings_file: SettingsOption = None) -> None
         table.add_row(each.name, f"{each.value:.3f}", f"{each.threshold:.3f}", verdict)
     out.print(table)
     if found.drifted:
-        next_command(f"riverrun refresh --home {settings.home}", "renews the model")
+        next_command(f"riverrun refresh {settings.options}", "renews the model")
         raise typer.Exit(DRIFTED)

@@ -191,7 +191,8 @@ def _served(settings: Settings) -> _Evaluation:
     try:
         path = current_bundle(settings.bundles)
         if path is None:
-            raise UserError(f"{settings.bundles} serves no bundle: `riverrun train` makes one.")
+            hint = f"To make one: riverrun train {settings.options}"
+            raise UserError(f"{settings.bundles} serves no bundle. {hint}")
         bundle = load_bundle(path)
     except BundleError as error:
         raise UserError(str(error)) from error

@@ -219,8 +219,7 @@ def _session(
     if not report.accepted and not report.skipped:
         reason = report.rejected.most_common(1)[0][0]
         raise UserError(f"no row could be used: {reason}. See {rejects.path}.")
-    at = "" if home is None else f" --home {home}"
-    next_command(f"riverrun train{at}", "learn from it; then `riverrun up`")
+    next_command(f"riverrun train {loaded.options}", "learn from it; then `riverrun up`")
 
 
 def _show(report: ImportReport, seconds: float) -> None:

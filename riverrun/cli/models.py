@@ -14,7 +14,7 @@ from rich.table import Table
 from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
-from riverrun.settings import load_settings
+from riverrun.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from trainer.bundle_versions import BundleVersion
@@ -40,11 +40,12 @@ def models(
     from serving.bundle import BundleError
     from trainer.bundle_versions import bundle_versions
 
-    bundles = _bundles(settings_file, home)
-    with _refusals():
+    settings = load_settings(settings_file, home=home)
+    bundles = settings.bundles
+    with _refusals(settings):
         versions = bundle_versions(bundles)
     if not versions:
-        raise UserError(f"{bundles} holds no bundle. To make one: riverrun train")
+        raise _none(settings)
     table = Table(box=None, pad_edge=False)
     for name in ("version", "status", "items", "events", "NDCG@10", "parent"):
         table.add_column(name, no_wrap=True)
@@ -61,7 +62,7 @@ def models(
             note = str(error)
         if note:
             out.print(f"{each.version}: {escape(note)}", soft_wrap=True)
-    next_command("riverrun models rollback", "serves again what served before")
+    next_command(f"riverrun models rollback {settings.options}", "serves again what served before")
 
 
 @app.command()
@@ -71,8 +72,9 @@ def promote(
     """Serve this version from now on; running servers swap it in between two requests."""
     from trainer.bundle_versions import promote as promote_version
 
-    with _refusals():
-        promote_version(_bundles(settings_file, home), version, datetime.now(UTC))
+    settings = load_settings(settings_file, home=home)
+    with _refusals(settings):
+        promote_version(settings.bundles, version, datetime.now(UTC))
     err.print(f"{version} serves")
 
 
@@ -81,8 +83,9 @@ def rollback(home: HomeOption = None, settings_file: SettingsOption = None) -> N
     """Serve again what served before."""
     from trainer.bundle_versions import rollback as roll_back
 
-    with _refusals():
-        version = roll_back(_bundles(settings_file, home), datetime.now(UTC))
+    settings = load_settings(settings_file, home=home)
+    with _refusals(settings):
+        version = roll_back(settings.bundles, datetime.now(UTC))
     err.print(f"{version} serves again")
 
 
@@ -91,8 +94,9 @@ def delete(version: Version, home: HomeOption = None, settings_file: SettingsOpt
     """Remove a version that does not serve."""
     from trainer.bundle_versions import delete as delete_version
 
-    with _refusals():
-        delete_version(_bundles(settings_file, home), version)
+    settings = load_settings(settings_file, home=home)
+    with _refusals(settings):
+        delete_version(settings.bundles, version)
     err.print(f"{version} is gone")
 
 
@@ -125,11 +129,11 @@ def export(
     from trainer.model_export import custom_ops_of, export_model
 
     settings = load_settings(settings_file, home=home)
-    with _refusals():
+    with _refusals(settings):
         version = version or current_version(settings.bundles)
     if version is None:
-        raise UserError(f"{settings.bundles} holds no bundle. To make one: riverrun train")
-    with _refusals():
+        raise _none(settings)
+    with _refusals(settings):
         require_published(settings.bundles, version)
     try:
         path = export_model(
@@ -146,7 +150,7 @@ def export(
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def _refusals(settings: Settings) -> Iterator[None]:
     """Tell a person why versions cannot be listed, or one of them be promoted or deleted."""
     from serving.bundle import BundleError
     from trainer.bundle_versions import VersionError
@@ -156,12 +160,13 @@ def _refusals() -> Iterator[None]:
     except VersionError as error:
         raise UserError(str(error)) from error
     except BundleError as error:  # What says which one serves is damaged.
-        hint = "To say which one serves: riverrun models promote VERSION"
+        hint = f"To say which one serves: riverrun models promote VERSION {settings.options}"
         raise UserError(f"{error} {hint}") from error
 
 
-def _bundles(settings_file: Path | None, home: Path | None) -> Path:
-    return load_settings(settings_file, home=home).bundles
+def _none(settings: Settings) -> UserError:
+    hint = f"To make one: riverrun train {settings.options}"
+    return UserError(f"{settings.bundles} holds no bundle. {hint}")
 
 
 def _fusion(bundles: Path, each: "BundleVersion") -> str:

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from riverrun.cli.console import err, next_command
 from riverrun.cli.options import HomeOption, SettingsOption
@@ -11,6 +12,8 @@ from riverrun.settings import load_settings, with_warm_start
 
 REFUSED = 3
 """The exit code where a new bundle was made and the old one serves on."""
+AT_WORK = 5
+"""The exit code where another refresh of the shop is at work, which does what was asked for."""
 
 
 def refresh(
@@ -41,8 +44,9 @@ def refresh(
     The training goes on from what serves, where that was trained with the same settings.
 
     The gates are settings (`[refresh.gates]`). A bundle that fails them is kept and does not
-    serve: the command then ends with code 3, and `riverrun models` shows why. Killed at any
-    moment, it goes on where it was when it is run again.
+    serve: the command then ends with code 3, and `riverrun models` shows why. It ends with code 5
+    where another refresh of the shop is at work. Killed at any moment, it goes on where it was when
+    it is run again.
     """
     from riverrun.cli.evaluate import print_tables
     from riverrun.cli.training_progress import refresh_progress
@@ -70,7 +74,8 @@ def refresh(
                 checkpoints=settings.checkpoints,
             )
     except RefreshRunning as error:
-        raise UserError(str(error)) from error
+        err.print(f"[bold red]riverrun:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(AT_WORK) from error
     if done is None:
         err.print(f"run {run.run_id} has ended before: it was {run.status}.")
     else:
@@ -80,9 +85,9 @@ def refresh(
         for reason in done.refusals if done else [run.message]:
             err.print(f"[bold red]refused:[/] {reason}")
         next_command(
-            f"riverrun models promote {run.version} --home {settings.home}",
+            f"riverrun models promote {run.version} {settings.options}",
             "serves it all the same",
         )
         raise typer.Exit(REFUSED)
     err.print(f"run {run.run_id}: bundle {run.version} serves")
-    next_command(f"riverrun models --home {settings.home}", "lists what may serve")
+    next_command(f"riverrun models {settings.options}", "lists what may serve")

@@ -18,8 +18,9 @@ def settings(
 ) -> None:
     """Print all settings with their meaning: those of the file, the environment, and defaults.
 
-    What is printed is a settings file itself:
+    What is printed is a settings file itself, for another name than that of the file that is read,
+    which a shell empties first:
 
-        riverrun settings serving.reranking > riverrun.toml
+        riverrun settings serving.reranking > reranking.toml
     """
     typer.echo(settings_reference(load_settings(settings_file, home=home), part), nl=False)

@@ -26,6 +26,13 @@ def stream(
         int | None,
         typer.Option(min=0, max=65_535, help="Serve Prometheus metrics here; default: nowhere."),
     ] = None,
+    metrics_host: Annotated[
+        str | None,
+        typer.Option(
+            help="Address to serve them on; 0.0.0.0 for a scraper on another machine.  "
+            "[default: 127.0.0.1, or http.host of the settings]"
+        ),
+    ] = None,
     home: HomeOption = None,
     settings_file: SettingsOption = None,
 ) -> None:
@@ -36,22 +43,27 @@ def stream(
     Stops within ten seconds of SIGTERM or Ctrl-C; nothing that was read is lost. Where a server
     does not answer it says what it could not finish, which the next start does, and returns 1.
     """
-    from prometheus_client import start_http_server
-
+    from riverrun.metrics_server import MetricsServer
     from riverrun.stream_worker import stream_worker
     from streaming.metrics import StreamMetrics
 
     settings = load_settings(settings_file, home=home)
-    stopped = stopped_by_signal()
     metrics = StreamMetrics()
+    server = None
+    if metrics_port is not None:
+        host = settings.http.host if metrics_host is None else metrics_host
+        server = MetricsServer(host, metrics_port, metrics.registry)
+    elif metrics_host is not None:
+        raise UserError(f"--metrics-host {metrics_host}: name the port too, by --metrics-port.")
+    stopped = stopped_by_signal()
     end_in_time(stopped, metrics.doing)
     freeze_modules()
     with counting("Folding imports") as progress:
         context = stream_worker(settings, metrics, progress)
         worker = context.__enter__()
     try:
-        if metrics_port is not None:
-            start_http_server(metrics_port, settings.http.host, worker.metrics.registry)
+        if server is not None:
+            server.start()
         settle()
         err.print(f"learning from {settings.event_log_url}; Ctrl-C stops it")
         _watch(worker, stopped)

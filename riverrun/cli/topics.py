@@ -39,7 +39,7 @@ def create(home: HomeOption = None, settings_file: SettingsOption = None) -> Non
     for topic in topics:
         what = "created" if topic.topic in created else "is there"
         out.print(f"{what}  {topic.name}  {topic.partitions} partitions, {topic.replicas} replicas")
-    next_command("riverrun up", "answer requests, and learn from these topics")
+    next_command(f"riverrun up {settings.options}", "answer requests, and learn from these topics")
 
 
 @app.command()
@@ -87,14 +87,14 @@ def list_(home: HomeOption = None, settings_file: SettingsOption = None) -> None
         )
     out.print(table)
     if len(found) < len(TOPICS):
-        next_command("riverrun topics create", "create what is missing")
+        next_command(f"riverrun topics create {settings.options}", "create what is missing")
 
 
 def _is_embedded(settings: Settings) -> bool:
     if settings.embedded_log is None:
         return False
     err.print(f"{settings.event_log_url} is the embedded log: it needs no topics.")
-    next_command("riverrun up", "serve the shop and learn from its events")
+    next_command(f"riverrun up {settings.options}", "serve the shop and learn from its events")
     return True
 
 

@@ -36,7 +36,7 @@ def train(
     if full:
         settings = with_warm_start(settings, enabled=False)
     train_shop(settings, fresh=fresh)
-    next_command(f"riverrun up --home {settings.home}", "serves it and learns from events")
+    next_command(f"riverrun up {settings.options}", "serves it and learns from events")
 
 
 def train_shop(settings: Settings, *, fresh: bool = False) -> None:

@@ -98,7 +98,7 @@ def tune(
         file = settings_file or DEFAULT_FILE
         write_settings(file, values)
         err.print(f"written to {file}.")
-        next_command(f"riverrun train --full --home {settings.home}", "trains with it")
+        next_command(f"riverrun train --full {settings.options}", "trains with it")
 
 
 def _judge(best: "Tried", present: "Tried", seed: int) -> bool:

@@ -2,7 +2,7 @@
 
 Pure: `Client` and `AsyncClient` send these and nothing else. Each function is one operation, its
 arguments those of the operation (the OpenAPI document says what they mean). A value that the
-server would refuse raises pydantic's `ValidationError` here, where a model can tell.
+server would refuse raises `ValueError` here (pydantic's `ValidationError`, where a model can tell).
 
 Every call is idempotent, so that it may be sent again when no answer came: lists and records are
 only read, an item or a user is replaced as a whole, what is deleted stays deleted, and an event
@@ -40,6 +40,7 @@ from serving.ranking.settings import AskedSource
 
 AnswerT = TypeVar("AnswerT")
 ModelT = TypeVar("ModelT", bound=BaseModel)
+ValueT = TypeVar("ValueT")
 Wait = Literal["applied"]
 
 
@@ -146,19 +147,21 @@ def recommend(
     body = RecommendBody(
         request_id=request_id,
         user_id=user_id,
-        session=list(session),
-        context_item_ids=list(context_item_ids),
+        session=_listed("session", session),
+        context_item_ids=_listed("context_item_ids", context_item_ids),
         limit=limit,
         offset=offset,
         filter=filter,
-        exclude_item_ids=list(exclude_item_ids),
-        exclude_seen=exclude_seen if isinstance(exclude_seen, bool) else list(exclude_seen),
+        exclude_item_ids=_listed("exclude_item_ids", exclude_item_ids),
+        exclude_seen=exclude_seen
+        if isinstance(exclude_seen, bool)
+        else _listed("exclude_seen", exclude_seen),
         diversity=diversity,
         calibration=calibration,
         exploration=exploration,
         category_cap=category_cap,
         brand_cap=brand_cap,
-        sources=None if sources is None else list(sources),
+        sources=None if sources is None else _listed("sources", sources),
         explain=explain,
     )
     return Call(
@@ -226,6 +229,13 @@ def readyz() -> Call[ReadyAnswer]:
 def metrics() -> Call[str]:
     """Prometheus metrics."""
     return Call("GET /metrics", "/metrics", bytes.decode)
+
+
+def _listed(name: str, values: Sequence[ValueT]) -> list[ValueT]:
+    # A string is a sequence too: its letters would be sent as ids.
+    if isinstance(values, str):
+        raise ValueError(f"`{name}` must be a list, not one string. Received: {values!r}.")
+    return list(values)
 
 
 def _posted(path: str, records: Sequence[BaseModel], wait: Wait | None) -> Call[AcceptedAnswer]:

@@ -122,7 +122,7 @@ class Client:
     def _attempt(self, call: Call[Any]) -> Outcome:
         try:
             return self._http.send(call.request(self._http))
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return error
 
 
@@ -192,5 +192,5 @@ class AsyncClient:
     async def _attempt(self, call: Call[Any]) -> Outcome:
         try:
             return await self._http.send(call.request(self._http))
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return error

@@ -1,7 +1,7 @@
 """What a call can end with besides its answer.
 
     ClientError
-    ├── UnreachableError          no answer came: refused, cut off or too late
+    ├── UnreachableError          no answer came: refused, cut off, broken or too late
     ├── UnexpectedAnswerError     an answer came that the API does not document
     └── ProblemError              the server said no, and why (RFC 9457)
         ├── InvalidRequestError   400, 413, 415, 422: `errors` names field and value
@@ -22,7 +22,7 @@ class ClientError(Exception):
 
 
 class UnreachableError(ClientError):
-    """No answer came; `__cause__` is httpx's error. Whether the call took effect is unknown."""
+    """No whole answer came; `__cause__` is httpx's error. Whether it took effect is unknown."""
 
 
 class UnexpectedAnswerError(ClientError):

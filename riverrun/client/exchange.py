@@ -12,7 +12,7 @@ from riverrun.client.errors import UNAVAILABLE, UnreachableError
 from riverrun.client.retries import Retries, retry_after
 
 AnswerT = TypeVar("AnswerT")
-Outcome = httpx.Response | httpx.TransportError
+Outcome = httpx.Response | httpx.RequestError
 
 
 class Exchange(Generic[AnswerT]):

@@ -38,7 +38,9 @@ class Retries:
             return None
         if asked is not None:
             return asked if asked <= self.longest_seconds else None
-        return float(drawn * min(self.longest_seconds, self.first_seconds * 2 ** (attempt - 1)))
+        # Beyond any pause after sixty; and a power too large is no float.
+        grown = self.first_seconds * 2 ** min(attempt - 1, 60)
+        return float(drawn * min(self.longest_seconds, grown))
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
@@ -48,7 +50,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
         return float(value)
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter where a number is beyond any date
         return None
     if moment.tzinfo is None:  # "-0000" means UTC of unknown origin.
         moment = moment.replace(tzinfo=UTC)

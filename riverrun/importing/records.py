@@ -7,7 +7,7 @@ import orjson
 import polars as pl
 from pydantic import ValidationError
 
-from feature_repo.schema import Item, User
+from feature_repo.schema import NO_OWN_ADDRESS, Item, User, has_own_address
 from riverrun.importing import values
 from riverrun.importing.mapping import (
     ItemsMapping,
@@ -90,6 +90,8 @@ def _records(
         try:
             if row[key] is None:
                 reason = f"no {key}"
+            elif key == "item_id" and not has_own_address(row[key]):
+                reason = f"{key}: {NO_OWN_ADDRESS}"
             else:
                 record = build(row, raw)
                 report.skip(f"the same {key} again: the last counts", int(row[key] in records))

@@ -6,7 +6,15 @@ from typing import Annotated, Any, Literal
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
-from feature_repo.schema import EventType, Identifier, Item, Timestamp, User
+from feature_repo.schema import (
+    NO_OWN_ADDRESS,
+    EventType,
+    Identifier,
+    Item,
+    Timestamp,
+    User,
+    has_own_address,
+)
 from serving.filters import MAX_LENGTH as MAX_FILTER
 from serving.http.problems import FieldError
 from serving.ranking.settings import ASKED_SOURCES, AskedSource
@@ -104,8 +112,8 @@ class ItemBody(Item):
     @field_validator("item_id")
     @classmethod
     def _has_an_address(cls, item_id: str) -> str:
-        if item_id.endswith("/similar"):
-            raise ValueError("must not end in '/similar': that is the address of a list.")
+        if not has_own_address(item_id):
+            raise ValueError(f"{NO_OWN_ADDRESS}.")
         return item_id
 
 
@@ -320,3 +328,7 @@ class ReadyAnswer(BaseModel):
 
     status: Literal["ready"]
     model_version: str
+    bundle_error: str | None = Field(
+        None,
+        description="Why another bundle that was to serve was refused, so that this one serves on.",
+    )

@@ -37,6 +37,7 @@ class Services:
     applied: None where the worker runs in another process, so that nobody can wait for it.
     indexed: whether lists are made of all item changes before these positions.
     not_ready: says why requests cannot be answered yet; empty where they can.
+    bundle_error: why the newest bundle does not serve; None where it does.
     max_future: an event further ahead of the clock is rejected.
     event_types: the types that are accepted; empty accepts every type.
     max_record_bytes: a record that is longer is rejected: the log would not take it.
@@ -52,6 +53,7 @@ class Services:
     applied: Applied | None = None
     indexed: Callable[[Mapping[TopicPartition, int]], bool] = lambda _: True
     not_ready: Callable[[], Sequence[str]] = lambda: ()
+    bundle_error: Callable[[], str | None] = lambda: None
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     max_future: timedelta = timedelta(days=1)

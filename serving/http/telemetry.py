@@ -57,7 +57,7 @@ class StateCollector(Collector):
         self._services = services
 
     def collect(self) -> Iterable[Metric]:
-        """Return catalogue size, index size and the served bundle."""
+        """Return catalogue size, index size, the served bundle, and whether another was refused."""
         model = self._services.holder.current
         items = GaugeMetricFamily("riverrun_catalogue_items", "Items of the catalogue.")
         items.add_metric([], len(self._services.catalogue))
@@ -65,4 +65,9 @@ class StateCollector(Collector):
         candidates.add_metric([], len(model.table))
         bundle = InfoMetricFamily("riverrun_bundle", "The bundle that serves.")
         bundle.add_metric([], {"version": model.bundle_version})
-        return [items, candidates, bundle]
+        refused = GaugeMetricFamily(
+            "riverrun_bundle_refused",
+            "1 while the newest bundle is refused and an older one serves.",
+        )
+        refused.add_metric([], self._services.bundle_error() is not None)
+        return [items, candidates, bundle, refused]

@@ -34,7 +34,7 @@ def run(monkeypatch: pytest.MonkeyPatch, home: Path, *arguments: str) -> int:
         (["--preset", "icecat", "--data", "x"], "--preset 'icecat' has no evaluation protocol"),
         (["--preset", "online-retail", "--data", "absent.csv"], "absent.csv: no such file"),
         (["--served", "--preset", "online-retail"], "leave out --preset"),
-        (["--served"], "serves no bundle: `riverrun train` makes one"),
+        (["--served"], "serves no bundle. To make one: riverrun train --home"),
         (["--json", "absent/table.json"], "must be a file in a folder that exists"),
         ([], "`riverrun import` brings them in"),
     ],

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_repo.schema import Event, Item, User
+from feature_repo.schema import NO_OWN_ADDRESS, Event, Item, User
 from riverrun.errors import UserError
 from riverrun.importing.frames import event_frame
 from riverrun.importing.mapping import ImportMapping, load_mapping
@@ -326,6 +326,14 @@ def test_a_bad_line_is_rejected_with_its_reason(
     assert [found.startswith(reason) for found in report.rejected] == [True]
     reject = orjson.loads(file.with_suffix(".rejected").read_bytes())
     assert (reject["file"], reject["line"]) == (str(file), 3)
+
+
+def test_an_item_that_the_api_could_not_name_is_rejected(tmp_path: Path) -> None:
+    file = tmp_path / "items.csv"
+    file.write_text("item_id,title\na/similar,kettle\nb,pot\n")
+    archive, report = run("items", [file])
+    assert [item.item_id for item in archive.items] == ["b"]
+    assert dict(report.rejected) == {f"item_id: {NO_OWN_ADDRESS}": 1}
 
 
 BAD_MAPPINGS: list[tuple[str, str]] = [

@@ -307,6 +307,9 @@ def test_a_bad_bundle_is_refused_while_the_old_one_serves(shop: Shop) -> None:
     assert shop.watcher.check() is False
     assert shop.holder.current is old
     assert "embeddings.npy" in (shop.watcher.last_error or "")
+    refusal = shop.watcher.refusal or ""
+    assert refusal.startswith(f"{newest}/{bundles.CANDIDATE_EMBEDDINGS}: ")
+    assert str(shop.folder) not in refusal
     # It is not tried over and over; going back clears the error.
     assert shop.watcher.check() is False
     (shop.folder / "CURRENT").write_text("nonsense")
@@ -315,6 +318,7 @@ def test_a_bad_bundle_is_refused_while_the_old_one_serves(shop: Shop) -> None:
     bundles.set_current(shop.folder, old.bundle_version)
     assert shop.watcher.check() is False
     assert shop.watcher.last_error is None
+    assert shop.watcher.refusal is None
 
 
 def test_a_bundle_of_a_newer_schema_is_refused_by_version(shop: Shop) -> None:

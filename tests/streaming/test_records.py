@@ -62,6 +62,16 @@ def test_what_is_not_is_refused_with_the_reason(
         decoder.decode(record(EVENTS, key, value), NOW)
 
 
+def test_an_item_that_the_api_could_not_name_is_refused_and_can_be_removed(
+    decoder: Decoder,
+) -> None:
+    nameless = record(ITEMS, "a/similar", b'{"item_id": "a/similar"}')
+    with pytest.raises(DecodeError, match=r"must not end in '/similar'.*Received: 'a/similar'"):
+        decoder.decode(nameless, NOW)
+    removed = decoder.decode(record(ITEMS, "a/similar", None), NOW)
+    assert removed == ItemRemoved("a/similar")
+
+
 @pytest.mark.parametrize("value", [b"\xff\x00", None, b""])
 @pytest.mark.parametrize("key", [None, "u"])
 def test_letters_round_trip(key: str | None, value: bytes | None) -> None:

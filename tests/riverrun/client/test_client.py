@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -29,6 +29,7 @@ from riverrun.client import (
     UnexpectedAnswerError,
     UnreachableError,
     User,
+    calls,
 )
 from riverrun.client.retries import retry_after
 from tests.support.tiny_shop import tiny_shop
@@ -127,6 +128,27 @@ def test_a_problem_is_an_error_with_its_fields(shop: Any) -> None:
     assert [error.field for error in caught.value.errors] == ["filter"]
 
 
+@pytest.mark.parametrize(
+    "name", ["exclude_seen", "exclude_item_ids", "context_item_ids", "session", "sources"]
+)
+def test_one_string_is_no_list(name: str) -> None:
+    with pytest.raises(ValueError, match=f"`{name}` must be a list, .* Received: 'ease'"):
+        calls.recommend(**{name: "ease"})  # type: ignore[arg-type]
+
+
+class Sent(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that is decoded only where the client reads it, as one that comes by a socket."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._content
+
+
 class Answers:
     """Answers requests in turn, with a response or an error, and remembers what it was asked."""
 
@@ -223,6 +245,19 @@ def test_what_cannot_help_is_not_sent_again(
 
 
 @both
+def test_an_answer_that_is_broken_on_the_way_is_asked_for_again(kind: str) -> None:
+    def broken() -> httpx.Response:
+        return httpx.Response(200, headers={"content-encoding": "gzip"}, stream=Sent(b"no gzip"))
+
+    answers = Answers(broken(), httpx.Response(200, json=ALIVE))
+    assert answers.call(kind, "healthz").status == "alive"
+    answers = Answers(*(broken() for _ in range(4)))
+    with pytest.raises(UnreachableError, match="GET /healthz: no answer in 4 attempts: ") as caught:
+        answers.call(kind, "healthz")
+    assert isinstance(caught.value.__cause__, httpx.DecodingError)
+
+
+@both
 def test_a_server_that_asks_for_long_patience_is_not_asked_again(kind: str) -> None:
     answers = Answers(httpx.Response(503, headers={"retry-after": "3600"}))
     with pytest.raises(UnavailableError):
@@ -254,6 +289,13 @@ def test_pauses_grow_up_to_a_bound(attempt: int, drawn: float) -> None:
         assert pause == drawn * min(4, 0.5 * 2 ** (attempt - 1))
 
 
+@pytest.mark.parametrize("attempt", [1_024, 1_025, 100_000])
+def test_after_however_many_attempts_the_pause_is_the_longest(attempt: int) -> None:
+    retries = Retries(attempts=10**6, first_seconds=0.1, longest_seconds=4)
+    assert retries.pause(attempt, 0.5) == 2
+    assert Retries(attempts=10**6, first_seconds=0).pause(attempt, 0.5) == 0
+
+
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
@@ -262,6 +304,10 @@ def test_pauses_grow_up_to_a_bound(attempt: int, drawn: float) -> None:
         ("Fri, 02 Jan 2026 03:04:15 -0000", 10.0),
         ("Fri, 02 Jan 2020 00:00:00 GMT", 0.0),
         ("soon", None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+        ("Fri, 02 Jan 2026 03:04:15 +9999999", None),
+        ("Mon Jan  1 00:00:00 2026 -99999999999999", None),
+        ("9" * 400, float("inf")),
         ("-1", None),
         ("", None),
     ],

@@ -1,0 +1,62 @@
+"""What infra/kubernetes gives a cluster to run, and which ends of it are failures there."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from riverrun.cli import refresh
+from trainer.refresh_runs import RefreshRuns
+
+CRONJOB = Path(__file__).parents[2] / "infra" / "kubernetes" / "refresh-cronjob.yaml"
+
+
+@pytest.fixture
+def job() -> Any:
+    return yaml.safe_load(CRONJOB.read_text())["spec"]["jobTemplate"]["spec"]
+
+
+def ends_with(container: Any, code: int, folder: Path) -> int:
+    """Return what the container ends with where `riverrun` ends with `code`."""
+    stand_in = folder / "riverrun"
+    stand_in.write_text(f"#!/bin/sh\nexit {code}\n")
+    stand_in.chmod(0o755)
+    command = [*container["command"], *container["args"]]
+    return subprocess.run(
+        command, env={"PATH": f"{folder}:{os.environ['PATH']}"}, timeout=60, check=False
+    ).returncode
+
+
+def test_a_refresh_that_ends_as_it_may_is_no_failed_job(job: Any, tmp_path: Path) -> None:
+    (container,) = job["template"]["spec"]["containers"]
+    (rule,) = job["podFailurePolicy"]["rules"]
+    assert rule["onExitCodes"]["containerName"] == container["name"]
+    for code in (0, refresh.REFUSED, refresh.AT_WORK):
+        assert ends_with(container, code, tmp_path) == 0
+    # One is tried again, the other is given up.
+    assert ends_with(container, 1, tmp_path) == 1
+    assert ends_with(container, 2, tmp_path) == 2
+    assert (rule["action"], rule["onExitCodes"]["values"]) == ("FailJob", [2])
+
+
+def test_the_job_reads_the_shops_settings(job: Any) -> None:
+    pod = job["template"]["spec"]
+    (container,) = pod["containers"]
+    (variable,) = container["env"]
+    assert variable["name"] == "RIVERRUN_SETTINGS"
+    mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    assert "configMap" in volumes[mounts[str(Path(variable["value"]).parent)]]
+
+
+def test_beside_another_refresh_the_command_ends_with_a_code_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with RefreshRuns(tmp_path / "bundles").exclusive(), pytest.raises(typer.Exit) as ended:
+        refresh.refresh(home=tmp_path)
+    assert ended.value.exit_code == refresh.AT_WORK
+    assert "another refresh is at work" in " ".join(capsys.readouterr().err.split())

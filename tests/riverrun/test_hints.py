@@ -1,0 +1,75 @@
+"""A command that is named as the next one works on the same shop, copied as it stands."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from riverrun.cli.main import app
+from riverrun.errors import UserError
+from riverrun.settings import load_settings
+from tests.support.tiny_bundle import build_tiny_bundle, tiny_items
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "a shop [2]"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "of this shop.toml"
+    file.write_text("history_length = 9\n")
+    return file
+
+
+def hinted(*arguments: str) -> list[str]:
+    """Return the words of the command that is named, whether as the next one or in an error."""
+    result = CliRunner().invoke(app, arguments)
+    said = str(result.exception) if isinstance(result.exception, UserError) else result.output
+    (command,) = re.findall(
+        r"(?:next: |[Tt]o make one: )riverrun (.*?)(?:  |$)", said, re.MULTILINE
+    )
+    return shlex.split(command)
+
+
+@pytest.mark.parametrize(
+    ("command", "following"),
+    [
+        (["models"], ["train"]),
+        (["models", "export", "--to", "there"], ["train"]),
+        (["drift"], ["train"]),
+        (["evaluate", "--served"], ["train"]),
+        (["serve", "--port", "0"], ["train"]),
+        (["topics", "list"], ["up"]),
+        (["import", "users", "USERS"], ["train"]),
+    ],
+)
+@pytest.mark.parametrize("with_file", [False, True])
+def test_a_command_that_is_named_next_names_the_shop(
+    command: list[str], following: list[str], home: Path, file: Path, *, with_file: bool
+) -> None:
+    users = home.parent / "users.csv"
+    users.write_text("user_id\nu1\n")
+    shop = ["--home", str(home), *(["--settings", str(file)] if with_file else [])]
+    given = [str(users) if word == "USERS" else word for word in command]
+    assert hinted(*given, *shop) == [*following, *shop]
+
+
+def test_beside_a_bundle_too(home: Path, file: Path) -> None:
+    build_tiny_bundle(home / "bundles", tiny_items(12))
+    shop = ["--home", str(home), "--settings", str(file)]
+    assert hinted("models", *shop) == ["models", "rollback", *shop]
+    (home / "bundles" / "CURRENT").write_text("nothing")
+    refused = CliRunner().invoke(app, ["models", *shop]).exception
+    assert shlex.join(["models", "promote", "VERSION", *shop]) in str(refused)
+
+
+def test_without_options_the_settings_that_lie_there_are_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "riverrun.toml").write_text('home = "shop"\n')
+    assert load_settings().options == "--home shop"
