@@ -26,13 +26,15 @@ class TensorFlowServingSettings(BaseModel):
     """TensorFlow Serving's API.
 
     model_name: what its clients call the model.
-    max_message_bytes: the largest request, over REST and gRPC.
+    max_message_bytes: the largest request, over REST and gRPC. max_rows: of one call; with
+    histories of more than 128 events fewer, by the square of how many times that they have.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")] = "riverrun"
     max_message_bytes: Annotated[int, Field(ge=1024, le=2**31 - 1)] = 128 * 2**20
+    max_rows: Annotated[int, Field(ge=1, le=65_536)] = 1_024
 
 
 class ServingSettings(BaseModel):
