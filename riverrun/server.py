@@ -15,6 +15,7 @@ from riverrun.errors import UserError
 from riverrun.settings import Settings
 from serving.bundle import BundleError, published_versions
 from serving.catalogue import Catalogue
+from serving.guarded_features import GuardedFeatures
 from serving.http.app import create_app
 from serving.http.services import Applied, Services
 from serving.index_follower import IndexFollower
@@ -110,10 +111,11 @@ def services_of(
     monitor.start()
     stack.callback(monitor.stop)
     registry.register(RefreshCollector(settings.bundles))
+    online = GuardedFeatures(parts.online, registry)
     recommender = Recommender(
         parts.holder,
         parts.catalogue,
-        parts.online,
+        online,
         parts.trending,
         parts.co_visitation,
         settings.serving,
@@ -123,15 +125,17 @@ def services_of(
         recommender=recommender,
         holder=parts.holder,
         catalogue=parts.catalogue,
-        online=parts.online,
+        online=online,
         log=parts.log,
         applied=applied,
         not_ready=not_ready,
+        degraded=online.degraded,
         registry=registry,
         max_future=timedelta(seconds=settings.streaming.max_future_seconds),
         event_types=frozenset(settings.streaming.event_types),
         attributed_places=settings.serving.attributed_places,
         list_threads=settings.http.list_threads,
+        list_queue=settings.http.list_queue,
         tensorflow_serving=settings.serving.tensorflow_serving,
     )
 

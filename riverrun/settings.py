@@ -46,6 +46,7 @@ class HttpSettings(BaseModel):
     list_threads: how many requests for lists are worked on at a time; others wait. One list is
         computed at a time, whatever this says: while it is, others read features and encode
         histories.
+    list_queue: how many of them may wait; more are answered 503, with `Retry-After`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,6 +54,7 @@ class HttpSettings(BaseModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     list_threads: Annotated[int, Field(ge=1, le=1024)] = 4
+    list_queue: Annotated[int, Field(ge=0, le=65_536)] = 256
 
 
 class GrpcSettings(BaseModel):

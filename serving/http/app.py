@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import orjson
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -97,12 +96,17 @@ def _operations(app: FastAPI, services: Services) -> None:
         responses=documentation.problems(503),
     )
     async def readyz() -> Response:
-        """Whether lists can be had that are up to date; if not, why."""
+        """Whether lists can be had that are up to date; if not, why.
+
+        `degraded` says what they do without while something beside the server fails.
+        """
         if missing := services.not_ready():
             raise problems.Problem(503, f"Not ready: {'; '.join(missing)}.")
         version = services.holder.current.bundle_version
-        answer = orjson.dumps({"status": "ready", "model_version": version})
-        return Response(answer, media_type="application/json")
+        answer = ReadyAnswer(
+            status="ready", model_version=version, degraded=list(services.degraded())
+        )
+        return Response(answer.model_dump_json(), media_type="application/json")
 
     @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
     async def metrics() -> Response:

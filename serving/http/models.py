@@ -316,7 +316,11 @@ class AliveAnswer(BaseModel):
 
 
 class ReadyAnswer(BaseModel):
-    """Lists are up to date; `model_version` names the bundle that makes them."""
+    """Lists can be had; `model_version` names the bundle that makes them.
+
+    `degraded` says what they do without at present.
+    """
 
     status: Literal["ready"]
     model_version: str
+    degraded: list[str] = []

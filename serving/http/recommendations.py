@@ -27,7 +27,7 @@ from serving.http.models import (
     UserAnswer,
     UserId,
 )
-from serving.http.problems import Problem, shown
+from serving.http.problems import Problem, busy, shown
 from serving.http.services import Services
 from serving.requests import (
     Recommendation,
@@ -50,8 +50,18 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
     # Lists are made under Python's lock: many threads would only wait for it longer.
     threads = ThreadPoolExecutor(services.list_threads, thread_name_prefix="lists")
 
+    most = services.list_threads + services.list_queue
+    in_hand = 0
+
     async def in_thread(function: Callable[..., AnswerT], *arguments: object) -> AnswerT:
-        return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
+        nonlocal in_hand
+        if in_hand >= most:
+            raise busy(f"{in_hand} requests for lists are being worked on, or wait.")
+        in_hand += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
+        finally:
+            in_hand -= 1
 
     def answered(recommendation: Recommendation) -> Response:
         shares.served(recommendation)
@@ -61,7 +71,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
         "/recommend",
         tags=["lists"],
         response_model=ListAnswer,
-        responses=problems(400, 413, 415, 422, 500),
+        responses=problems(400, 413, 415, 422, 500, 503),
         openapi_extra=body_of(RecommendBody, RECOMMEND, many=False),
     )
     async def recommend(request: Request) -> Response:
@@ -79,7 +89,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
         "/items/{item_id:id}/similar",
         tags=["lists"],
         response_model=ListAnswer,
-        responses=problems(404, 422, 500),
+        responses=problems(404, 422, 500, 503),
     )
     async def similar(item_id: ItemId, query: Annotated[ListQuery, Query()]) -> Response:
         """Return the items most like one item, by behaviour and text."""
@@ -87,7 +97,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
         return answered(await in_thread(services.recommender.similar, asked))
 
     @router.get(
-        "/trending", tags=["lists"], response_model=ListAnswer, responses=problems(422, 500)
+        "/trending", tags=["lists"], response_model=ListAnswer, responses=problems(422, 500, 503)
     )
     async def trending(query: Annotated[TrendingQuery, Query()]) -> Response:
         """Return what everybody acts on now."""
@@ -97,7 +107,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
         return answered(await in_thread(services.recommender.trending, asked))
 
     @router.get(
-        "/items", tags=["items"], response_model=CatalogueAnswer, responses=problems(422, 500)
+        "/items", tags=["items"], response_model=CatalogueAnswer, responses=problems(422, 500, 503)
     )
     async def items(query: Annotated[PageQuery, Query()]) -> Response:
         """Return a part of the catalogue."""
@@ -123,7 +133,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
         "/users/{user_id:id}",
         tags=["users"],
         response_model=UserAnswer,
-        responses=problems(404, 422, 500),
+        responses=problems(404, 422, 500, 503),
     )
     async def user(request: Request, user_id: UserId) -> Response:
         """Return what is known of a user."""

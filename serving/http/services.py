@@ -31,10 +31,12 @@ class Services:
 
     applied: None where the worker runs in another process, so that nobody can wait for it.
     not_ready: says why requests cannot be answered yet; empty where they can.
+    degraded: says what lists do without at present, though they are answered.
     max_future: an event further ahead of the clock is rejected.
     event_types: the types that are accepted; empty accepts every type.
     attributed_places: as in `ServingSettings`.
-    list_threads: how many requests for lists are worked on at a time; others wait.
+    list_threads: how many requests for lists are worked on at a time. list_queue: how many others
+    wait; more are turned away.
     """
 
     recommender: Recommender
@@ -44,6 +46,7 @@ class Services:
     log: EventLog
     applied: Applied | None = None
     not_ready: Callable[[], Sequence[str]] = lambda: ()
+    degraded: Callable[[], Sequence[str]] = lambda: ()
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     max_future: timedelta = timedelta(days=1)
@@ -51,4 +54,5 @@ class Services:
     attributed_places: int = 1_000_000
     wait_seconds: float = 10.0
     list_threads: int = 4
+    list_queue: int = 256
     tensorflow_serving: TensorFlowServingSettings = field(default_factory=TensorFlowServingSettings)

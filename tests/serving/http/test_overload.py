@@ -1,0 +1,86 @@
+"""Requests for lists when there are too many of them, or the online store is away."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from fastapi.testclient import TestClient
+
+from serving.http.app import create_app
+from serving.http.services import Services
+from serving.requests import FeaturesUnavailableError, Recommendation, TrendingRequest
+
+SECONDS = 30.0
+
+
+class Shop:
+    """What routes ask of a shop whose lists take until `go_on`, and whose store is away."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+
+    def trending(self, request: TrendingRequest) -> Recommendation:
+        assert self.go_on.wait(SECONDS)
+        return Recommendation(request.request_id, "1", ())
+
+    def get(self, view: Any, keys: Sequence[str]) -> list[Any]:
+        raise FeaturesUnavailableError("away")
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop()
+
+
+@pytest.fixture
+def client(shop: Shop) -> TestClient:
+    model = SimpleNamespace(bundle_version="1")
+    services = Services(
+        recommender=cast(Any, shop),
+        holder=cast(Any, SimpleNamespace(current=model)),
+        catalogue=cast(Any, None),
+        online=cast(Any, shop),
+        log=cast(Any, None),
+        degraded=lambda: ["the store is away"],
+        list_threads=2,
+        list_queue=3,
+    )
+    return TestClient(create_app(services), raise_server_exceptions=False)
+
+
+def test_who_would_wait_behind_too_many_is_told_when_to_come_back(
+    client: TestClient, shop: Shop
+) -> None:
+    with client, ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(client.get, "/v1/trending") for _ in range(8)]
+        for _, answer in zip(range(3), as_completed(asked, SECONDS), strict=False):
+            turned_away = answer.result()
+            assert turned_away.status_code == 503
+            assert turned_away.headers["Retry-After"] == "1"
+            assert "5 requests for lists" in turned_away.json()["detail"]
+        assert client.get("/healthz").is_success
+        shop.go_on.set()
+        statuses = sorted(answer.result().status_code for answer in asked)
+        assert statuses == [200] * 5 + [503] * 3
+        assert client.get("/v1/trending").is_success
+
+
+def test_a_user_who_cannot_be_read_is_unavailable_and_not_unknown(client: TestClient) -> None:
+    answer = client.get("/v1/users/u1")
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "1"
+    assert answer.json()["detail"] == "The online store cannot be read now. Try again."
+
+
+def test_a_server_without_its_store_is_ready_and_says_what_lists_do_without(
+    client: TestClient,
+) -> None:
+    answer = client.get("/readyz")
+    assert answer.json() == {
+        "status": "ready",
+        "model_version": "1",
+        "degraded": ["the store is away"],
+    }
