@@ -5,6 +5,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -111,4 +112,6 @@ def _operations(app: FastAPI, services: Services) -> None:
     @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus metrics."""
-        return Response(generate_latest(services.registry), media_type=CONTENT_TYPE_LATEST)
+        # Some are read from files, which another process may hold locked.
+        latest = await run_in_threadpool(generate_latest, services.registry)
+        return Response(latest, media_type=CONTENT_TYPE_LATEST)

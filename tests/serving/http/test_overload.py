@@ -1,13 +1,14 @@
-"""Requests for lists when there are too many of them, or the online store is away."""
+"""Requests while there are too many of them, or something beside the server fails or is slow."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from fastapi.testclient import TestClient
+from prometheus_client import CollectorRegistry, Metric
 
 from serving.http.app import create_app
 from serving.http.services import Services
@@ -21,10 +22,16 @@ class Shop:
 
     def __init__(self) -> None:
         self.go_on = threading.Event()
+        self.collected = threading.Event()
 
     def trending(self, request: TrendingRequest) -> Recommendation:
         assert self.go_on.wait(SECONDS)
         return Recommendation(request.request_id, "1", ())
+
+    def collect(self) -> Iterable[Metric]:
+        self.collected.set()
+        assert self.go_on.wait(SECONDS)
+        return []
 
     def get(self, view: Any, keys: Sequence[str]) -> list[Any]:
         raise FeaturesUnavailableError("away")
@@ -36,14 +43,20 @@ def shop() -> Shop:
 
 
 @pytest.fixture
-def client(shop: Shop) -> TestClient:
-    model = SimpleNamespace(bundle_version="1")
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def client(shop: Shop, registry: CollectorRegistry) -> TestClient:
+    model = SimpleNamespace(bundle_version="1", table=[])
     services = Services(
         recommender=cast(Any, shop),
         holder=cast(Any, SimpleNamespace(current=model)),
-        catalogue=cast(Any, None),
+        catalogue=cast(Any, []),
         online=cast(Any, shop),
         log=cast(Any, None),
+        registry=registry,
         degraded=lambda: ["the store is away"],
         list_threads=2,
         list_queue=3,
@@ -84,3 +97,15 @@ def test_a_server_without_its_store_is_ready_and_says_what_lists_do_without(
         "model_version": "1",
         "degraded": ["the store is away"],
     }
+
+
+def test_metrics_that_take_long_hold_no_other_request_up(
+    client: TestClient, shop: Shop, registry: CollectorRegistry
+) -> None:
+    registry.register(cast(Any, shop))
+    with client, ThreadPoolExecutor(1) as pool:
+        metrics = pool.submit(client.get, "/metrics")
+        assert shop.collected.wait(SECONDS)
+        assert client.get("/healthz").is_success
+        shop.go_on.set()
+        assert metrics.result().is_success
