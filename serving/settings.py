@@ -58,7 +58,8 @@ class ServingSettings(BaseModel):
     recall_seconds: how often the index is compared with exact search on recent queries; 0 never.
     reload_seconds: how often `CURRENT` is looked at; 0 turns it off.
     attributed_places: events that name a list by its `request_id` are counted for the sources of
-        their place while the list is among those with the newest so many places.
+        their place while the list is among those with the newest so many places; a list counts for
+        20 more than it has.
     reranking: what requests are re-ranked by where they do not say. rules: of the business.
     batching: of encodes that are asked for at the same time.
     tensorflow_serving: its API on the same model.
