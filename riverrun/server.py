@@ -173,7 +173,11 @@ def serving_replica(settings: Settings) -> Iterator[FastAPI]:
         reader.start()
         stack.callback(reader.stop)
         services = services_of(
-            settings, parts, stack, registry=CollectorRegistry(), not_ready=parts.not_ready
+            settings,
+            parts,
+            stack,
+            registry=CollectorRegistry(),
+            not_ready=lambda: [*parts.not_ready(), *reader.not_ready()],
         )
         open_grpc(settings, parts.holder, stack)
         yield create_app(services)
