@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, TypeVar
 from uuid import uuid4
 
@@ -13,7 +14,7 @@ from starlette.responses import Response
 
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.schema import Item, User, microseconds
-from serving.http.body import parse, read_body, refuse_query
+from serving.http.body import parse, read_body, reading, refuse_query
 from serving.http.documentation import body_of, problems
 from serving.http.models import (
     RECOMMEND,
@@ -81,7 +82,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
         `/v1/events`; they count for this answer alone.
         """
         refuse_query(request)
-        body = parse(RecommendBody, await read_body(request))
+        body = await reading(await read_body(request), partial(parse, RecommendBody))
         asked = _recommend_request(services, body)
         return answered(await in_thread(services.recommender.recommend, asked))
 

@@ -6,11 +6,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from types import SimpleNamespace
 from typing import Any, cast
 
+import orjson
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry, Metric
 
 from serving.http.app import create_app
+from serving.http.body import THREADED_BYTES
+from serving.http.problems import FieldError, field_errors
 from serving.http.services import Services
 from serving.requests import FeaturesUnavailableError, Recommendation, TrendingRequest
 
@@ -109,3 +112,31 @@ def test_metrics_that_take_long_hold_no_other_request_up(
         assert client.get("/healthz").is_success
         shop.go_on.set()
         assert metrics.result().is_success
+
+
+@pytest.mark.parametrize(
+    ("path", "record"),
+    [
+        ("/v1/events", {"user_id": "", "query": "x"}),
+        ("/v1/items", {"item_id": "", "title": "x"}),
+        ("/v1/users", {"user_id": "", "attributes": {"a": "x"}}),
+        ("/v1/recommend", {"user_id": "", "filter": "x"}),
+    ],
+)
+def test_a_large_body_is_read_beside_the_event_loop(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, path: str, record: dict[str, Any]
+) -> None:
+    threads: list[str] = []
+
+    def seen(error: Any) -> list[FieldError]:
+        threads.append(threading.current_thread().name)
+        return field_errors(error)
+
+    monkeypatch.setattr("serving.http.body.field_errors", seen)
+    spaces = b" " * THREADED_BYTES
+    for body in (orjson.dumps(record), orjson.dumps(record) + spaces):
+        answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422
+    small, large = threads
+    assert "worker" not in small
+    assert "worker" in large
