@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -89,8 +89,16 @@ class RefreshSettings(BaseModel):
     @field_validator("schedule")
     @classmethod
     def _is_cron(cls, schedule: str) -> str:
-        if schedule and not croniter.is_valid(schedule):
+        if not schedule:
+            return schedule
+        # croniter reads more: a sixth field would be seconds, a seventh years.
+        fields = 1 if schedule.startswith("@") else 5
+        if len(schedule.split()) != fields or not croniter.is_valid(schedule):
             raise ValueError("must be a cron expression of five fields, or empty")
+        try:
+            croniter(schedule).get_next()
+        except CroniterBadDateError:
+            raise ValueError("must be a cron expression of a date that comes, or empty") from None
         return schedule
 
 
