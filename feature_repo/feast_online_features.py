@@ -5,7 +5,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,8 @@ class FeastOnlineFeatures:
 
     Values are written and read as the protobuf messages that Feast stores, without the pandas
     frames of `FeatureStore.push`: they are what `FeatureStore.get_online_features` reads too.
-    Reads and writes have a connection each, so that a request never waits for a batch.
+    Reads and writes have a connection each, so that a request never waits for a batch; Redis's
+    client has one for each read at a time.
 
     Args:
         online_store: Feast's configuration of the online store.
@@ -69,7 +70,12 @@ class FeastOnlineFeatures:
             connection = self._writer.online_store._get_conn(self._config)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
-        self._read_lock = threading.Lock()
+        self._read_lock: AbstractContextManager[Any] = threading.Lock()
+        if self._config.online_store.type == BULK_REDIS:
+            # One Redis that hangs must not make every reader wait for the one before it. Feast
+            # makes the client when it is first asked for: before any thread asks.
+            self._reader.online_store._get_client(self._config.online_store)
+            self._read_lock = nullcontext()
         self._write_lock = threading.Lock()
 
     def get(self, view: type[RecordT], keys: Sequence[str]) -> list[RecordT | None]:

@@ -1,8 +1,7 @@
 """The HTTP server of a shop, under signals that are not its own."""
 
 import socket
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -14,13 +13,13 @@ DRAIN_SECONDS = 4
 
 
 class HttpServer(uvicorn.Server):
-    """Answers until `stopped` is set; requests in flight are answered first.
+    """Answers until `ended` says so; requests in flight are answered first.
 
     Uvicorn raises the signal that stopped it again once it has shut down. That would end the
     process before the worker, the log and the stores are closed.
     """
 
-    def __init__(self, app: FastAPI, stopped: threading.Event) -> None:
+    def __init__(self, app: FastAPI, ended: Callable[[], bool]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -29,16 +28,16 @@ class HttpServer(uvicorn.Server):
                 timeout_graceful_shutdown=DRAIN_SECONDS,
             )
         )
-        self.stopped = stopped
+        self._ended = ended
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to who made `stopped`."""
+        """Leave the signals to who made `ended`."""
         yield
 
     async def on_tick(self, counter: int) -> bool:
         """Say, ten times a second, whether to end."""
-        return await super().on_tick(counter) or self.stopped.is_set()
+        return await super().on_tick(counter) or self._ended()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nothing more, and answer what is in flight."""

@@ -2,9 +2,24 @@
 
 import logging
 import sys
+from contextlib import suppress
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
+
+
+class LineLogger(structlog.PrintLogger):
+    """Writes lines where it can: whoever logs goes on, also where the disk of the log is full.
+
+    What reads the other end of a pipe may have gone too, and a stream may be closed.
+    """
+
+    def msg(self, message: str) -> None:
+        """Write a line, or nothing."""
+        with suppress(OSError, ValueError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = fatal = failure = err = error = critical = exception = msg
 
 
 def configure_logging() -> None:
@@ -31,5 +46,5 @@ def configure_logging() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         # Standard error as it is when a line is written: whoever has put another in its place,
         # such as a progress bar or a test, gets the line.
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        logger_factory=lambda *_: LineLogger(sys.stderr),
     )

@@ -15,6 +15,7 @@ from riverrun.errors import UserError
 from riverrun.settings import Settings
 from serving.bundle import BundleError, published_versions
 from serving.catalogue import Catalogue
+from serving.guarded_features import GuardedFeatures
 from serving.http.app import create_app
 from serving.http.services import MAX_RECORD_BYTES, Applied, Services
 from serving.index_follower import IndexFollower
@@ -111,10 +112,11 @@ def services_of(
     monitor.start()
     stack.callback(monitor.stop)
     registry.register(RefreshCollector(settings.bundles))
+    online = GuardedFeatures(parts.online, registry)
     recommender = Recommender(
         parts.holder,
         parts.catalogue,
-        parts.online,
+        online,
         parts.trending,
         parts.co_visitation,
         settings.serving,
@@ -124,18 +126,20 @@ def services_of(
         recommender=recommender,
         holder=parts.holder,
         catalogue=parts.catalogue,
-        online=parts.online,
+        online=online,
         log=parts.log,
         applied=applied,
         indexed=parts.follower.has_applied,
         not_ready=not_ready,
         bundle_error=lambda: parts.watcher.refusal,
+        degraded=online.degraded,
         registry=registry,
         max_future=timedelta(seconds=settings.streaming.max_future_seconds),
         event_types=frozenset(settings.streaming.event_types),
         max_record_bytes=min(MAX_RECORD_BYTES, settings.streaming.kafka.max_record_bytes),
         attributed_places=settings.serving.attributed_places,
         list_threads=settings.http.list_threads,
+        list_queue=settings.http.list_queue,
         tensorflow_serving=settings.serving.tensorflow_serving,
     )
 
@@ -173,7 +177,11 @@ def serving_replica(settings: Settings) -> Iterator[FastAPI]:
         reader.start()
         stack.callback(reader.stop)
         services = services_of(
-            settings, parts, stack, registry=CollectorRegistry(), not_ready=parts.not_ready
+            settings,
+            parts,
+            stack,
+            registry=CollectorRegistry(),
+            not_ready=lambda: [*parts.not_ready(), *reader.not_ready()],
         )
         open_grpc(settings, parts.holder, stack)
         yield create_app(services)

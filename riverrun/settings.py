@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -55,6 +55,7 @@ class HttpSettings(BaseModel):
     list_threads: how many requests for lists are worked on at a time; others wait. One list is
         computed at a time, whatever this says: while it is, others read features and encode
         histories.
+    list_queue: how many of them may wait; more are answered 503, with `Retry-After`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +63,7 @@ class HttpSettings(BaseModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     list_threads: Annotated[int, Field(ge=1, le=1024)] = 4
+    list_queue: Annotated[int, Field(ge=0, le=65_536)] = 256
 
 
 class GrpcSettings(BaseModel):
@@ -96,8 +98,16 @@ class RefreshSettings(BaseModel):
     @field_validator("schedule")
     @classmethod
     def _is_cron(cls, schedule: str) -> str:
-        if schedule and not croniter.is_valid(schedule):
+        if not schedule:
+            return schedule
+        # croniter reads more: a sixth field would be seconds, a seventh years.
+        fields = 1 if schedule.startswith("@") else 5
+        if len(schedule.split()) != fields or not croniter.is_valid(schedule):
             raise ValueError("must be a cron expression of five fields, or empty")
+        try:
+            croniter(schedule).get_next()
+        except CroniterBadDateError:
+            raise ValueError("must be a cron expression of a date that comes, or empty") from None
         return schedule
 
 

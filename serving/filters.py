@@ -3,6 +3,7 @@
 A filter comes from strangers. It is cut into tokens here, and every token must be a literal,
 an operator, a column, or a keyword or function named below; what remains cannot name a table,
 a subquery or a file. Polars then parses the grammar and evaluates it in one vectorised pass.
+There is no `||`: what it makes of a whole column, hundreds of times, would take all of the memory.
 
     price < 50 AND 'shoes' = ANY(categories)
     attributes.colour IN ('red', 'blue') AND published_at >= DATE '2026-01-01'
@@ -63,7 +64,7 @@ _TOKEN = re.compile(
       | (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
       | (?P<quoted>"[^"]+")
       | (?P<word>[^\W\d]\w*)
-      | (?P<operator><=|>=|<>|!=|\|\||[=<>+\-*/%(),.])
+      | (?P<operator><=|>=|<>|!=|[=<>+\-*/%(),.])
     """,
     re.VERBOSE,
 )
@@ -138,6 +139,11 @@ def compile_filter(sql: str) -> Filter:
         expression = pl.sql_expr(" ".join(parts))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise FilterError(f"is no SQL expression: {_first_line(error)}.", sql) from None
+    if not expression.meta.eq(expression.meta.undo_aliases()):
+        # `price < 50 available`: to Polars the last word names the result and asks nothing.
+        token = tokens[-1]
+        reason = f"holds {token.text!r} at position {token.position} without an operator before it."
+        raise FilterError(reason, sql)
     return Filter(sql, expression, frozenset(attributes))
 
 

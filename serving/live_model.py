@@ -85,7 +85,9 @@ class LiveModel:
         encoder = SavedModelEncoder(bundle, table.embeddings_of, text_cache or TextEmbeddingCache())
         encoder.warm_up()
         signatures = {
-            name: ServedSignature(bundle.signatures[name], settings.batching)
+            name: ServedSignature(
+                bundle.signatures[name], settings.batching, settings.tensorflow_serving.max_rows
+            )
             for name in (*SIGNATURES, *OPTIONAL_SIGNATURES)
             if name in bundle.signatures
         }

@@ -31,6 +31,10 @@ class UnknownItemError(LookupError):
         self.item_id = item_id
 
 
+class FeaturesUnavailableError(Exception):
+    """The online store cannot be read now."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecommendRequest:
     """One question. The same request over the same state has the same answer.

@@ -26,13 +26,15 @@ class TensorFlowServingSettings(BaseModel):
     """TensorFlow Serving's API.
 
     model_name: what its clients call the model.
-    max_message_bytes: the largest request, over REST and gRPC.
+    max_message_bytes: the largest request, over REST and gRPC. max_rows: of one call; with
+    histories of more than 128 events fewer, by the square of how many times that they have.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")] = "riverrun"
     max_message_bytes: Annotated[int, Field(ge=1024, le=2**31 - 1)] = 128 * 2**20
+    max_rows: Annotated[int, Field(ge=1, le=65_536)] = 1_024
 
 
 class ServingSettings(BaseModel):
@@ -56,7 +58,8 @@ class ServingSettings(BaseModel):
     recall_seconds: how often the index is compared with exact search on recent queries; 0 never.
     reload_seconds: how often `CURRENT` is looked at; 0 turns it off.
     attributed_places: events that name a list by its `request_id` are counted for the sources of
-        their place while the list is among those with the newest so many places.
+        their place while the list is among those with the newest so many places; a list counts for
+        20 more than it has.
     reranking: what requests are re-ranked by where they do not say. rules: of the business.
     batching: of encodes that are asked for at the same time.
     tensorflow_serving: its API on the same model.

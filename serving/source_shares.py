@@ -18,13 +18,21 @@ MOST_PLACES = MAX_OFFSET + MAX_LIMIT
 """No list has more; whoever gives one `request_id` to everything has its newest kept."""
 
 
+LIST_PLACES = 20
+"""A list takes about as much memory as so many places, besides those that it has."""
+
+
 @dataclass(slots=True)
 class _Served:
     """The places of a list, page after page, and what has been counted of it."""
 
     item_ids: list[str] = field(default_factory=list)
     sources: list[tuple[str, ...]] = field(default_factory=list)
-    counted: set[tuple[str, str]] = field(default_factory=set)
+    counted: set[tuple[str, str]] | None = None  # Most lists are never acted on.
+
+    @property
+    def weight(self) -> int:
+        return LIST_PLACES + len(self.item_ids)
 
 
 class SourceShares:
@@ -35,7 +43,8 @@ class SourceShares:
     comes with the `request_id` of a list that was answered here and shows the item: once for each
     event type, however often it is sent. Safe for many threads.
 
-    places: the lists with the newest so many places are remembered; 0 attributes no acts.
+    places: the lists with the newest so many places are remembered, where each counts for
+    `LIST_PLACES` more than it has; 0 attributes no acts.
     event_types: those with a label of their own.
     """
 
@@ -74,25 +83,29 @@ class SourceShares:
             return
         with self._lock:
             known = self._lists.pop(answer.request_id, None)
-            if known and len(known.item_ids) + len(answer.items) > MOST_PLACES:
-                self._remembered -= len(known.item_ids)
-                known = None
+            if known:
+                self._remembered -= known.weight
+                if len(known.item_ids) + len(answer.items) > MOST_PLACES:
+                    known = None
             known = self._lists[answer.request_id] = known or _Served()
             known.item_ids += [item.item_id for item in answer.items]
             known.sources += [
                 self._combinations.setdefault(item.sources, item.sources) for item in answer.items
             ]
-            self._remembered += len(answer.items)
+            self._remembered += known.weight
             while self._remembered > self._most:
                 _, oldest = self._lists.popitem(last=False)
-                self._remembered -= len(oldest.item_ids)
+                self._remembered -= oldest.weight
 
     def acted(self, request_id: str, item_id: str, event_type: str) -> None:
         """Count an event that names a list; one that is not remembered is no error."""
         label = event_type if event_type in self._event_types else OTHER
         with self._lock:
             known = self._lists.get(request_id)
-            if known is None or item_id not in known.item_ids or (item_id, label) in known.counted:
+            if known is None or item_id not in known.item_ids:
+                return
+            known.counted = known.counted or set()
+            if (item_id, label) in known.counted:
                 return
             known.counted.add((item_id, label))
             sources = known.sources[known.item_ids.index(item_id)]

@@ -1,6 +1,8 @@
 """Item statistics for a server whose worker runs elsewhere, read from the online store."""
 
+import threading
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import structlog
@@ -14,13 +16,20 @@ from serving.sources.trending import TrendingSource
 BATCH = 50
 """So many items are read at once: meanwhile a request waits for the store's reading connection."""
 
+RETRY_SECONDS = 1.0
+"""Until all has been read once: nobody is served meanwhile."""
+
 SHARE = 0.1
-"""Of a core that reading takes at most. It holds Python's lock while it decodes: at full speed, for
-ten seconds of 100,000 items, every request beside it would wait for the lock again and again."""
+"""Of a core that reading takes at most, once all has been read. It holds Python's lock while it
+decodes: at full speed, for ten seconds of 100,000 items, every request beside it would wait for the
+lock again and again."""
 
 
 class StatisticsReader(BackgroundThread):
-    """Reads what is known of every item into the sources, again and again, in a thread."""
+    """Reads what is known of every item into the sources, again and again, in a thread.
+
+    The first time it reads as fast as it can: until then nobody knows what is popular.
+    """
 
     def __init__(
         self,
@@ -36,7 +45,12 @@ class StatisticsReader(BackgroundThread):
         self._trending = trending
         self._co_visitation = co_visitation
         self._every_seconds = every_seconds
+        self._whole = threading.Event()
         self._logger = structlog.get_logger(__name__)
+
+    def not_ready(self) -> Sequence[str]:
+        """Say why lists would not be of what is popular yet."""
+        return [] if self._whole.is_set() else ["what is popular is being read"]
 
     def read(self) -> None:
         """Read the statistics and neighbours of the whole catalogue once."""
@@ -49,8 +63,9 @@ class StatisticsReader(BackgroundThread):
             neighbours = self._online.get(CoVisitation, ids)
             self._co_visitation.update([each for each in neighbours if each is not None])
             worked = time.thread_time() - start
-            if self._stop.wait(worked * (1 / SHARE - 1)):
+            if self._stop.wait(worked * (1 / SHARE - 1) if self._whole.is_set() else 0.0):
                 return
+        self._whole.set()
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -58,4 +73,4 @@ class StatisticsReader(BackgroundThread):
                 self.read()
             except Exception:
                 self._logger.exception("statistics_not_read")
-            self._stop.wait(self._every_seconds)
+            self._stop.wait(self._every_seconds if self._whole.is_set() else RETRY_SECONDS)

@@ -1,6 +1,6 @@
 """From a request to what is known of its user: a query embedding and the events behind it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from feature_repo.history import DEFAULT_MAX_LENGTH, HistoryEvent, UserHistory, fold
 from feature_repo.online_features import OnlineFeatures, UserEmbedding
 from serving.live_model import LiveModel
-from serving.requests import RecommendRequest
+from serving.requests import FeaturesUnavailableError, RecommendRequest
 
 CONTEXT_EVENT_TYPE = "view"
 
@@ -36,8 +36,17 @@ class UserQueryReader:
     ) -> UserQuery:
         """Return the query of `request` in the space of `model`; `now` is in microseconds.
 
-        with_events: whether the events are needed whatever is stored.
+        with_events: whether the events are needed whatever is stored. A user who cannot be read is
+        an unknown one.
         """
+        try:
+            return self._read(request, model, now, with_events)
+        except FeaturesUnavailableError:  # It has been logged and counted.
+            return self._read(replace(request, user_id=None), model, now, with_events)
+
+    def _read(
+        self, request: RecommendRequest, model: LiveModel, now: int, with_events: bool
+    ) -> UserQuery:
         extra = (*request.session, *_context_events(request, now))
         stored = None if extra else self._stored_embedding(request.user_id, model)
         asks = (request.exclude_seen, request.explain, request.calibration)

@@ -15,6 +15,7 @@ from kafka.net.compat import KafkaNetClient
 from pydantic import SecretStr
 
 from feature_repo.event_log import EventLogError, LostPositionError
+from feature_repo.open_online_features import without_password
 from streaming.kafka_settings import KafkaSettings
 
 # Long enough to be no load, short enough that a broker which is back is found at once.
@@ -139,7 +140,8 @@ def parse_kafka_url(url: str, settings: KafkaSettings) -> KafkaConnection:
     )
     if not well_formed:
         raise ValueError(
-            f"`log_url` must be kafka://HOST:PORT[,HOST:PORT...][/PREFIX]. Received: {url!r}."
+            "`log_url` must be kafka://HOST:PORT[,HOST:PORT...][/PREFIX]. "
+            f"Received: {without_password(url)!r}."
         )
     return KafkaConnection(servers, prefix, settings)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from feature_repo.event_log import GroupedLog
+from feature_repo.open_online_features import without_password
 from streaming.kafka_connection import parse_kafka_url
 from streaming.kafka_log import KafkaLog
 from streaming.kafka_settings import KafkaSettings
@@ -24,5 +25,5 @@ def open_event_log(url: str, kafka: KafkaSettings | None = None) -> GroupedLog:
         return SqliteLog(Path(parts.path))
     raise ValueError(
         "`log_url` must be log:///FILE or kafka://HOST:PORT[,HOST:PORT...][/PREFIX]. "
-        f"Received: {url!r}."
+        f"Received: {without_password(url)!r}."
     )

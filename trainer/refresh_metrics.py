@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from feature_repo.shop_file import ShopFileError
 from serving.bundle import BundleError, current_bundle, read_manifest
 from trainer.refresh_runs import RefreshRuns
 
@@ -21,12 +23,35 @@ class RefreshCollector(Collector):
         self._bundles = bundles
         self._runs = RefreshRuns(bundles)
         self._clock = clock
+        self._ended: Counter[str] = Counter()
+        self._readable = True
 
     def collect(self) -> Iterable[Metric]:
-        """Return runs by outcome, the newest run's steps, the served bundle's age, and drift."""
+        """Return runs by outcome, the newest run's steps, the served bundle's age, and drift.
+
+        What the table of runs says is missing where it cannot be read, and logged once.
+        """
+        try:
+            read = list(self._of_runs())
+        except ShopFileError as error:
+            if self._readable:
+                structlog.get_logger(__name__).error("refresh_runs_not_read", reason=str(error))
+            read = []
+        self._readable = bool(read)
+        return [*read, *self._ages()]
+
+    def _of_runs(self) -> Iterable[Metric]:
         runs = self._runs.all()
-        outcomes = CounterMetricFamily("riverrun_refresh_runs", "Refreshes.", labels=["outcome"])
-        for outcome, count in Counter(run.status for run in runs).items():
+        statuses = Counter(run.status for run in runs)
+        running = GaugeMetricFamily(
+            "riverrun_refreshes_running", "Refreshes at work.", value=statuses.pop("running", 0)
+        )
+        # A run that failed and is tried again has not ended, yet a counter never falls.
+        self._ended |= statuses
+        outcomes = CounterMetricFamily(
+            "riverrun_refresh_runs", "Refreshes that have ended.", labels=["outcome"]
+        )
+        for outcome, count in self._ended.items():
             outcomes.add_metric([outcome], count)
         steps = GaugeMetricFamily(
             "riverrun_refresh_step_seconds", "Duration by step, last refresh.", labels=["step"]
@@ -38,7 +63,7 @@ class RefreshCollector(Collector):
         )
         for signal, value in self._runs.drift()[1].items():
             drift.add_metric([signal], value)
-        return [outcomes, steps, drift, *self._ages()]
+        return [running, outcomes, steps, drift]
 
     def _ages(self) -> Iterable[Metric]:
         """Yield how old the bundle that `CURRENT` names is; nothing where it cannot be read."""

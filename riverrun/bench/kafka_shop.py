@@ -13,6 +13,7 @@ from uuid import uuid4
 import httpx
 import redis
 
+from feature_repo.open_online_features import without_password
 from riverrun.bench.server import (
     RunningServer,
     free_port,
@@ -52,9 +53,8 @@ def kafka_shop(home: Path, kafka_url: str, redis_url: str, partitions: int) -> I
         raise UserError(str(error)) from error
     with redis.Redis.from_url(redis_url) as store:
         if store.dbsize():
-            raise UserError(
-                f"--redis {redis_url}: the database must be empty: it is emptied after."
-            )
+            shown = without_password(redis_url)
+            raise UserError(f"--redis {shown}: the database must be empty: it is emptied after.")
         create_topics(connection, TOMBSTONE_DAYS)
         environment = {
             "RIVERRUN_LOG_URL": own,

@@ -14,7 +14,7 @@ from rich.table import Table
 from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
-from riverrun.cli.up import PortOption, listen, opened_shop, url_of
+from riverrun.cli.up import PortOption, ended_by, listen, opened_shop, url_of
 from riverrun.settings import FILES_IN_HOME, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -58,9 +58,11 @@ def demo(
 
         stopped = stopped_by_signal()
         end_in_time(stopped, shop.stream.worker.metrics.doing)
-        server = HttpServer(shop.app, stopped)
+        server = HttpServer(shop.app, ended_by(stopped, shop.stream))
         visitor = threading.Thread(
-            target=_visit, args=(server, url_of(listening), settings, started, once), daemon=True
+            target=_visit,
+            args=(server, stopped, url_of(listening), settings, started, once),
+            daemon=True,
         )
         visitor.start()
         server.run(sockets=[listening])
@@ -84,7 +86,14 @@ def _make_shop(settings: Settings) -> None:
     train_shop(settings)
 
 
-def _visit(server: "HttpServer", url: str, settings: Settings, started: float, once: bool) -> None:
+def _visit(
+    server: "HttpServer",
+    stopped: threading.Event,
+    url: str,
+    settings: Settings,
+    started: float,
+    once: bool,
+) -> None:
     try:
         while not server.started:
             time.sleep(0.02)
@@ -94,10 +103,10 @@ def _visit(server: "HttpServer", url: str, settings: Settings, started: float, o
             _show_three_clicks(client, _someone(settings))
         _show_what_next(url, time.monotonic() - started)
     except Exception:
-        server.stopped.set()
+        stopped.set()
         raise
     if once:
-        server.stopped.set()
+        stopped.set()
 
 
 def _wait_until_ready(client: httpx.Client) -> None:

@@ -2,7 +2,7 @@
 
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
-from riverrun.cli.up import HostOption, PortOption, listen, serve_until_stopped
+from riverrun.cli.up import HostOption, PortOption, listen, serve_until
 from riverrun.interpreter import freeze_modules
 from riverrun.settings import load_settings
 
@@ -26,5 +26,5 @@ def serve(
     with serving_replica(settings) as app:
         stopped = stopped_by_signal()
         end_in_time(stopped, {})
-        serve_until_stopped(app, listening, stopped)
+        serve_until(stopped.is_set, app, listening)
     end(None)

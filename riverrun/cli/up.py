@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from riverrun.embedded import EmbeddedShop
+    from riverrun.stream_parts import StreamParts
 
 HostOption = Annotated[
     str | None, typer.Option("--host", help="Address to listen on.  [default: 127.0.0.1]")
@@ -39,7 +40,8 @@ def up(
     """Serve the shop and learn from its events: API, log, worker and stores in one process.
 
     What is accepted is on disk before it is answered: stop it as you like, and start it again.
-    SIGTERM or Ctrl-C closes all it holds within ten seconds; a second one ends it at once.
+    SIGTERM or Ctrl-C closes all it holds within ten seconds; a second one ends it at once. Where it
+    cannot learn any more it ends by itself, says why, and returns 1.
     """
     settings = load_settings(settings_file, home=home)
     listening = listen(settings, host, port)
@@ -48,7 +50,7 @@ def up(
         with refreshes_of(settings, settings_file):
             stopped = stopped_by_signal()
             end_in_time(stopped, shop.stream.worker.metrics.doing)
-            serve_until_stopped(shop.app, listening, stopped)
+            serve_until(ended_by(stopped, shop.stream), shop.app, listening)
     end(shop.stream.failure)
 
 
@@ -103,11 +105,25 @@ def url_of(listening: socket.socket) -> str:
     return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
 
 
-def serve_until_stopped(app: "FastAPI", listening: socket.socket, stopped: threading.Event) -> None:
-    """Answer requests until `stopped` is set; requests in flight are answered first."""
+def ended_by(stopped: threading.Event, stream: "StreamParts") -> Callable[[], bool]:
+    """Return what says whether to end: `stopped` is set, which a stream that has failed does too.
+
+    Nobody else would: a worker that has failed does not go on by itself.
+    """
+
+    def ended() -> bool:
+        if stream.failure is not None:
+            stopped.set()
+        return stopped.is_set()
+
+    return ended
+
+
+def serve_until(ended: Callable[[], bool], app: "FastAPI", listening: socket.socket) -> None:
+    """Answer requests until `ended` says so; requests in flight are answered first."""
     from riverrun.http_server import HttpServer
 
     url = url_of(listening)
     err.print(f"open [bold]{url}[/] (the shop), [bold]{url}/docs[/] (the API)")
     settle()
-    HttpServer(app, stopped).run(sockets=[listening])
+    HttpServer(app, ended).run(sockets=[listening])

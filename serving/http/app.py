@@ -5,6 +5,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -99,16 +100,22 @@ def _operations(app: FastAPI, services: Services) -> None:
         """Whether lists can be had that are up to date; if not, why.
 
         They can where a new bundle was refused and the old one serves on: see `bundle_error`.
+        `degraded` says what they do without while something beside the server fails.
         """
         if missing := services.not_ready():
             raise problems.Problem(503, f"Not ready: {'; '.join(missing)}.")
         version = services.holder.current.bundle_version
         answer = ReadyAnswer(
-            status="ready", model_version=version, bundle_error=services.bundle_error()
+            status="ready",
+            model_version=version,
+            bundle_error=services.bundle_error(),
+            degraded=list(services.degraded()),
         )
         return Response(answer.model_dump_json(), media_type="application/json")
 
     @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus metrics."""
-        return Response(generate_latest(services.registry), media_type=CONTENT_TYPE_LATEST)
+        # Some are read from files, which another process may hold locked.
+        latest = await run_in_threadpool(generate_latest, services.registry)
+        return Response(latest, media_type=CONTENT_TYPE_LATEST)

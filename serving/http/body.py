@@ -1,17 +1,22 @@
 """Reading request bodies: bounded, JSON only, strictly typed."""
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from serving.http.problems import FieldError, Problem, field_errors, shown, unprocessable
 
 MAX_BYTES = 8 * 2**20
 MAX_RECORDS = 1000
+THREADED_BYTES = 64 * 2**10
+"""A larger body is read beside the event loop, which no other request would get meanwhile."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+ResultT = TypeVar("ResultT")
 
 
 async def read_body(request: Request) -> bytes:
@@ -31,6 +36,11 @@ async def read_body(request: Request) -> bytes:
             raise Problem(413, f"The body must have at most {MAX_BYTES} bytes.")
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+async def reading(body: bytes, read: Callable[[bytes], ResultT]) -> ResultT:
+    """Return `read(body)`: at once of a small body, and in a thread of a large one."""
+    return read(body) if len(body) <= THREADED_BYTES else await run_in_threadpool(read, body)
 
 
 def refuse_query(request: Request) -> None:

@@ -21,7 +21,7 @@ _WHEN = {
     415: "The body is not application/json.",
     422: "A field does not fit; `errors` names it.",
     500: "The server failed.",
-    503: "Not now: the log cannot be written, or the server is not ready. Try again.",
+    503: "Not now: the log or the online store fails, too many wait, or not ready yet. Try again.",
     504: "Accepted, but not applied in time.",
 }
 

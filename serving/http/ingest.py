@@ -1,9 +1,11 @@
 """Routes that accept events, items and users: durable in the log before they are answered."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from functools import partial
+from typing import Annotated, Any, Generic, TypeVar
 from uuid import uuid4
 
 import orjson
@@ -15,7 +17,7 @@ from starlette.responses import Response
 from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, USERS, Message
 from feature_repo.log_records import encode_record
 from feature_repo.schema import Event
-from serving.http.body import parse_records, read_body, validate_record
+from serving.http.body import parse_records, read_body, reading, validate_record
 from serving.http.documentation import body_of, problems
 from serving.http.models import (
     EVENT,
@@ -61,27 +63,12 @@ def ingest_routes(services: Services, shares: SourceShares) -> APIRouter:
         reason; where none is good, that is the problem. An `event_id` makes a repeated request
         harmless. With `wait=applied` the answer comes once the next list reflects the events.
         """
-        records = parse_records(await read_body(request))
-        events, rejected = _valid(EventBody, records, services.max_record_bytes)
-        now = services.clock()
-        unique: dict[str, Event] = {}
-        accepted = 0
-        for index, body in events:
-            # A microsecond apart: what came first in the array came first.
-            event = _event(body, now + index * MICROSECOND)
-            if error := _not_acceptable(services, event, now):
-                rejected.append(Rejection(index=index, error=error))
-            else:
-                accepted += 1
-                # The first one counts, as it does in the history.
-                unique.setdefault(event.event_id, event)
-        _refuse_if_nothing_is_good(accepted, rejected)
-        messages = [Message(event.user_id, encode_record(event)) for event in unique.values()]
-        await _append(services, EVENTS, messages, query)
-        for event in unique.values():
+        read = await reading(await read_body(request), partial(_read_events, services))
+        await _append(services, EVENTS, read.messages, query)
+        for event in read.records.values():
             if event.request_id is not None:
                 shares.acted(event.request_id, event.item_id, event.event_type)
-        return _accepted(len(unique), accepted - len(unique), rejected, list(unique))
+        return _accepted(len(read.records), read.duplicates, read.rejected, list(read.records))
 
     @router.post("/items", tags=["items"], openapi_extra=body_of(ItemBody, ITEM), **posted)
     async def post_items(request: Request, query: Wait) -> Response:
@@ -119,13 +106,48 @@ async def _upsert(
     request: Request,
     query: WaitQuery,
 ) -> Response:
-    sent = parse_records(await read_body(request))
-    records, rejected = _valid(model, sent, services.max_record_bytes)
+    read = await reading(await read_body(request), partial(_read_records, services, model, key))
+    await _append(services, topic, read.messages, query)
+    return _accepted(len(read.records), read.duplicates, read.rejected)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Read(Generic[ModelT]):
+    """A body: its good records by id, with their messages, and what is wrong with others."""
+
+    records: Mapping[str, ModelT]
+    messages: Sequence[Message]
+    duplicates: int
+    rejected: Sequence[Rejection]
+
+
+def _read_events(services: Services, body: bytes) -> _Read[Event]:
+    events, rejected = _valid(EventBody, parse_records(body), services.max_record_bytes)
+    now = services.clock()
+    unique: dict[str, Event] = {}
+    accepted = 0
+    for index, each in events:
+        # A microsecond apart: what came first in the array came first.
+        event = _event(each, now + index * MICROSECOND)
+        if error := _not_acceptable(services, event, now):
+            rejected.append(Rejection(index=index, error=error))
+        else:
+            accepted += 1
+            # The first one counts, as it does in the history.
+            unique.setdefault(event.event_id, event)
+    _refuse_if_nothing_is_good(accepted, rejected)
+    messages = [Message(event.user_id, encode_record(event)) for event in unique.values()]
+    return _Read(unique, messages, accepted - len(unique), rejected)
+
+
+def _read_records(
+    services: Services, model: type[ItemBody] | type[UserBody], key: str, body: bytes
+) -> _Read[ItemBody | UserBody]:
+    records, rejected = _valid(model, parse_records(body), services.max_record_bytes)
     _refuse_if_nothing_is_good(len(records), rejected)
     unique = {getattr(record, key): record for _, record in records}
     messages = [Message(id_, encode_record(record)) for id_, record in unique.items()]
-    await _append(services, topic, messages, query)
-    return _accepted(len(unique), len(records) - len(unique), rejected)
+    return _Read(unique, messages, len(records) - len(unique), rejected)
 
 
 def _valid(

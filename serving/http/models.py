@@ -324,7 +324,10 @@ class AliveAnswer(BaseModel):
 
 
 class ReadyAnswer(BaseModel):
-    """Lists are up to date; `model_version` names the bundle that makes them."""
+    """Lists can be had; `model_version` names the bundle that makes them.
+
+    `degraded` says what they do without at present.
+    """
 
     status: Literal["ready"]
     model_version: str
@@ -332,3 +335,4 @@ class ReadyAnswer(BaseModel):
         None,
         description="Why another bundle that was to serve was refused, so that this one serves on.",
     )
+    degraded: list[str] = []

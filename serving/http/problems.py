@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from feature_repo.event_log import EventLogError
-from serving.requests import InvalidArgumentError, UnknownItemError
+from serving.requests import FeaturesUnavailableError, InvalidArgumentError, UnknownItemError
 
 MEDIA_TYPE = "application/problem+json"
 SHOWN_VALUE = 200
@@ -99,6 +99,11 @@ def unprocessable(errors: Sequence[FieldError]) -> Problem:
     return Problem(422, f"`{first.field}`: {first.message} Received: {received}", errors)
 
 
+def busy(reason: str) -> Problem:
+    """Return the problem of a request that may be answered a second later."""
+    return Problem(503, f"{reason} Try again.", headers={"Retry-After": "1"})
+
+
 def shown(value: Any) -> Any:
     """Return a value as it may be repeated in an answer: short, and always encodable."""
     if value is None or isinstance(value, bool):
@@ -168,6 +173,10 @@ def install(app: FastAPI) -> None:
                 "again. An event that has an event_id counts once.",
             )
         )
+
+    @app.exception_handler(FeaturesUnavailableError)
+    async def _features(_: Request, __: FeaturesUnavailableError) -> Response:
+        return problem_response(busy("The online store cannot be read now."))
 
     @app.exception_handler(ClientDisconnect)
     async def _disconnect(_: Request, __: ClientDisconnect) -> Response:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, TypeVar
 from uuid import uuid4
 
@@ -13,7 +14,7 @@ from starlette.responses import Response
 
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.schema import Item, User, microseconds
-from serving.http.body import parse, read_body, refuse_query
+from serving.http.body import parse, read_body, reading, refuse_query
 from serving.http.documentation import body_of, problems
 from serving.http.models import (
     RECOMMEND,
@@ -27,7 +28,7 @@ from serving.http.models import (
     UserAnswer,
     UserId,
 )
-from serving.http.problems import Problem, shown
+from serving.http.problems import Problem, busy, shown
 from serving.http.services import Services
 from serving.requests import (
     Recommendation,
@@ -50,8 +51,18 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
     # Lists are made under Python's lock: many threads would only wait for it longer.
     threads = ThreadPoolExecutor(services.list_threads, thread_name_prefix="lists")
 
+    most = services.list_threads + services.list_queue
+    in_hand = 0
+
     async def in_thread(function: Callable[..., AnswerT], *arguments: object) -> AnswerT:
-        return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
+        nonlocal in_hand
+        if in_hand >= most:
+            raise busy(f"{in_hand} requests for lists are being worked on, or wait.")
+        in_hand += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
+        finally:
+            in_hand -= 1
 
     def answered(recommendation: Recommendation) -> Response:
         shares.served(recommendation)
@@ -61,7 +72,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
         "/recommend",
         tags=["lists"],
         response_model=ListAnswer,
-        responses=problems(400, 413, 415, 422, 500),
+        responses=problems(400, 413, 415, 422, 500, 503),
         openapi_extra=body_of(RecommendBody, RECOMMEND, many=False),
     )
     async def recommend(request: Request) -> Response:
@@ -71,7 +82,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
         `/v1/events`; they count for this answer alone.
         """
         refuse_query(request)
-        body = parse(RecommendBody, await read_body(request))
+        body = await reading(await read_body(request), partial(parse, RecommendBody))
         asked = _recommend_request(services, body)
         return answered(await in_thread(services.recommender.recommend, asked))
 
@@ -79,7 +90,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
         "/items/{item_id:id}/similar",
         tags=["lists"],
         response_model=ListAnswer,
-        responses=problems(404, 422, 500),
+        responses=problems(404, 422, 500, 503),
     )
     async def similar(item_id: ItemId, query: Annotated[ListQuery, Query()]) -> Response:
         """Return the items most like one item, by behaviour and text."""
@@ -87,7 +98,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
         return answered(await in_thread(services.recommender.similar, asked))
 
     @router.get(
-        "/trending", tags=["lists"], response_model=ListAnswer, responses=problems(422, 500)
+        "/trending", tags=["lists"], response_model=ListAnswer, responses=problems(422, 500, 503)
     )
     async def trending(query: Annotated[TrendingQuery, Query()]) -> Response:
         """Return what everybody acts on now."""
@@ -97,7 +108,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
         return answered(await in_thread(services.recommender.trending, asked))
 
     @router.get(
-        "/items", tags=["items"], response_model=CatalogueAnswer, responses=problems(422, 500)
+        "/items", tags=["items"], response_model=CatalogueAnswer, responses=problems(422, 500, 503)
     )
     async def items(query: Annotated[PageQuery, Query()]) -> Response:
         """Return a part of the catalogue."""
@@ -123,7 +134,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
         "/users/{user_id:id}",
         tags=["users"],
         response_model=UserAnswer,
-        responses=problems(404, 422, 500),
+        responses=problems(404, 422, 500, 503),
     )
     async def user(request: Request, user_id: UserId) -> Response:
         """Return what is known of a user."""

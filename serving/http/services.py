@@ -38,11 +38,13 @@ class Services:
     indexed: whether lists are made of all item changes before these positions.
     not_ready: says why requests cannot be answered yet; empty where they can.
     bundle_error: why the newest bundle does not serve; None where it does.
+    degraded: says what lists do without at present, though they are answered.
     max_future: an event further ahead of the clock is rejected.
     event_types: the types that are accepted; empty accepts every type.
     max_record_bytes: a record that is longer is rejected: the log would not take it.
     attributed_places: as in `ServingSettings`.
-    list_threads: how many requests for lists are worked on at a time; others wait.
+    list_threads: how many requests for lists are worked on at a time. list_queue: how many others
+    wait; more are turned away.
     """
 
     recommender: Recommender
@@ -54,6 +56,7 @@ class Services:
     indexed: Callable[[Mapping[TopicPartition, int]], bool] = lambda _: True
     not_ready: Callable[[], Sequence[str]] = lambda: ()
     bundle_error: Callable[[], str | None] = lambda: None
+    degraded: Callable[[], Sequence[str]] = lambda: ()
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     max_future: timedelta = timedelta(days=1)
@@ -62,4 +65,5 @@ class Services:
     attributed_places: int = 1_000_000
     wait_seconds: float = 10.0
     list_threads: int = 4
+    list_queue: int = 256
     tensorflow_serving: TensorFlowServingSettings = field(default_factory=TensorFlowServingSettings)

@@ -24,11 +24,15 @@ class ServedSignature:
     inputs, outputs: TensorFlow's `TensorSpec` by name. Strings are arrays of `bytes` objects.
     Concurrent calls share one call of the model. What they leave free besides axis 0 is the
     length of the history, and padding at its end changes nothing (see `bundle.SIGNATURES`).
+
+    max_rows: of a call. With more than `MERGED_LENGTH` events, a row counts for the square of how
+    many times that it has: attention takes as much.
     """
 
-    def __init__(self, function: Any, batching: BatchingSettings) -> None:
+    def __init__(self, function: Any, batching: BatchingSettings, max_rows: int) -> None:
         self.inputs: Mapping[str, Any] = dict(function.structured_input_signature[1])
         self.outputs: Mapping[str, Any] = dict(function.structured_outputs)
+        self._max_rows = max_rows
         self._function = function
         self._run: MicroBatcher[Arrays, Arrays] = MicroBatcher(
             self._run_together, batching, rows_of=self._weight
@@ -81,16 +85,31 @@ class ServedSignature:
                         f"`{name}` must have the size of `{other}`, {known}, along axis {axis}. "
                         f"Received: {shape}."
                     )
+        self._check_size(inputs)
+
+    def _check_size(self, inputs: Arrays) -> None:
+        # A few bytes can stand for many rows, and a small model's answer is larger than a request.
+        rows, longest = _num_rows(inputs), self._longest(inputs)
+        allowed = self._max_rows
+        if longest > MERGED_LENGTH:
+            allowed = int(allowed * (MERGED_LENGTH / longest) ** 2)
+        if rows > allowed:
+            length = f" of length {longest}" if longest > MERGED_LENGTH else ""
+            raise invalid(f"a call must have at most {allowed} rows{length}. Received: {rows}.")
 
     def _weight(self, inputs: Arrays) -> int:
         """Return what a call counts for in a batch."""
+        return _num_rows(inputs) if self._longest(inputs) <= MERGED_LENGTH else maxsize
+
+    def _longest(self, inputs: Arrays) -> int:
+        """Return the largest size of what is free besides axis 0."""
         free = (
             length
             for name, spec in self.inputs.items()
             for size, length in zip(spec.shape[1:], inputs[name].shape[1:], strict=True)
             if size is None
         )
-        return _num_rows(inputs) if max(free, default=0) <= MERGED_LENGTH else maxsize
+        return max(free, default=0)
 
     def _run_together(self, calls: Sequence[Arrays]) -> list[Arrays]:
         merged = {

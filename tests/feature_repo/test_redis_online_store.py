@@ -1,7 +1,9 @@
 """What is stored in Redis is what Feast's own store would have stored, and the other way round."""
 
 import socket
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -198,6 +200,20 @@ def test_a_redis_that_does_not_answer_is_asked_once(
         silent.accept()[0].close()
         with pytest.raises(BlockingIOError):
             silent.accept()
+    store.close()
+
+
+def test_readers_do_not_wait_for_each_other_while_redis_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feast_online_features, "REDIS_SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(8) as pool:
+        where = redis_online_store("127.0.0.1", silent.getsockname()[1], 0)
+        store = FeastOnlineFeatures(where, tmp_path / "registry.db")
+        start = time.monotonic()
+        for read in [pool.submit(store.get, UserEmbedding, ["u"]) for _ in range(8)]:
+            assert isinstance(read.exception(), redis.TimeoutError)
+        assert time.monotonic() - start < 4.0
     store.close()
 
 

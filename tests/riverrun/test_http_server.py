@@ -20,10 +20,13 @@ STOP_SECONDS = 10.0
 PROGRAM = """
 import socket, time
 from fastapi import FastAPI
+from types import SimpleNamespace
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
+from riverrun.cli.up import ended_by
 from riverrun.http_server import HttpServer
 
 app = FastAPI()
+stream = SimpleNamespace(failure=None)
 
 @app.get("/")
 def slowly(seconds: float = 0.0) -> str:
@@ -32,16 +35,20 @@ def slowly(seconds: float = 0.0) -> str:
         time.sleep(seconds)
     return "done"
 
+@app.get("/fail")
+def fail() -> None:
+    stream.failure = RuntimeError("the disk is full")
+
 listening = socket.create_server(("127.0.0.1", 0))
 stopped = stopped_by_signal()
 end_in_time(stopped, {})
 print(listening.getsockname()[1], flush=True)
 try:
-    HttpServer(app, stopped).run(sockets=[listening])
+    HttpServer(app, ended_by(stopped, stream)).run(sockets=[listening])
 finally:
     print("closed", flush=True)
 CLOSING
-end(None)
+end(stream.failure)
 """
 
 
@@ -86,6 +93,18 @@ def test_a_request_in_flight_is_answered_before_all_is_closed(number: signal.Sig
     assert status == 0, said
     assert said.index("stopping") < said.index("closed") < said.index("stopped")
     assert "Traceback" not in said
+
+
+def test_a_stream_that_has_failed_ends_the_server_with_status_1() -> None:
+    with program() as running, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(httpx.get, running.url, params={"seconds": 1.0}, timeout=30)
+        assert running.line() == "asked"
+        assert httpx.get(f"{running.url}/fail", timeout=30).is_success
+        assert answer.result().json() == "done"
+        status, said = running.ends()
+    assert status == 1, said
+    assert "the disk is full" in said
+    assert said.index("stopping") < said.index("closed") < said.index("stopped")
 
 
 def test_a_signal_that_comes_twice_at_once_is_one() -> None:

@@ -1,7 +1,8 @@
 """What is logged of an exception."""
 
+import errno
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import orjson
 import pytest
@@ -45,6 +46,27 @@ def test_a_traceback_is_logged_without_what_variables_hold(monkeypatch: pytest.M
     [failure] = event["exception"]
     assert failure["exc_value"] == "refused after 9 letters"
     assert failure["frames"][-1]["name"] == "connect"
+
+
+class Full(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def closed() -> io.StringIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error", "exception", "critical"])
+@pytest.mark.parametrize("stream", [Full, closed])
+def test_who_logs_goes_on_where_no_line_can_be_written(
+    monkeypatch: pytest.MonkeyPatch, level: str, stream: Callable[[], io.StringIO]
+) -> None:
+    configure_logging()
+    monkeypatch.setattr("sys.stderr", stream())
+    getattr(structlog.get_logger("test"), level)("something_happened", place=1)
 
 
 def test_a_terminal_shows_a_traceback_as_python_does(monkeypatch: pytest.MonkeyPatch) -> None:

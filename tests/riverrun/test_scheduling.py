@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from feature_repo.shop_file import opening
-from riverrun.errors import UserError
 from riverrun.scheduling import RefreshScheduler, run_politely
 from riverrun.settings import load_settings
 from trainer.refresh_runs import RefreshRuns
@@ -132,12 +131,6 @@ def test_a_refresh_in_progress_is_stopped_with_the_scheduler(tmp_path: Path) -> 
     refreshes.stop()
     thread.join(30)
     assert not thread.is_alive()
-
-
-def test_a_schedule_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RIVERRUN_REFRESH__SCHEDULE", "every night")
-    with pytest.raises(UserError, match=r"refresh\.schedule.*cron.*'every night'"):
-        load_settings()
 
 
 @pytest.mark.parametrize(("own", "expected"), [(0, 10), (15, 15)])

@@ -50,3 +50,28 @@ def test_a_broker_is_no_embedded_log_and_shares_its_redis(tmp_path: Path) -> Non
     broker = load_settings(home=tmp_path, log_url="kafka://h:9092", online_url="redis://h:1/0")
     assert broker.embedded_log is None
     assert broker.stream_state_url == "redis://h:1/0"
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    ["0 0 30 2 *", "30 3 31 2,4 *", "* * * * * *", "30 3 * * * 0 2030", "30 3 * *", "every night"],
+)
+def test_a_schedule_that_cannot_be_kept_is_refused(
+    monkeypatch: pytest.MonkeyPatch, schedule: str
+) -> None:
+    monkeypatch.setenv("RIVERRUN_REFRESH__SCHEDULE", schedule)
+    with pytest.raises(
+        UserError, match=r"refresh\.schedule: .*must be a cron expression"
+    ) as raised:
+        load_settings()
+    assert f"Received: {schedule!r}." in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "schedule", ["", "30 3 * * *", "0 0 29 2 *", "*/5 1,2 * jan mon", "@daily"]
+)
+def test_a_schedule_of_five_fields_or_by_name_is_kept(
+    monkeypatch: pytest.MonkeyPatch, schedule: str
+) -> None:
+    monkeypatch.setenv("RIVERRUN_REFRESH__SCHEDULE", schedule)
+    assert load_settings().refresh.schedule == schedule

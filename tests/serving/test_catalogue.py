@@ -204,6 +204,14 @@ def test_a_mistyped_value_holds_a_filter_up_only_while_it_is_there() -> None:
         ("NOT " * 450 + "TRUE", "words"),
         ("published_at > '2025-01-01'", "`published_at` is a time, such as DATE"),
         ("title = 'a\0b'", "position 8"),
+        ("||".join(["title"] * 190) + " = ''", "'|' at position 5"),
+        ("price < 50 available", "'available' at position 11 without an operator"),
+        ("price < 50 attributes.colour", "'colour' at position 22 without an operator"),
+        ("price < 50 'open'", "without an operator"),
+        ("price BETWEEN 1 AND 3 TRUE", "without an operator"),
+        ("price < 50 then", "without an operator"),
+        ("(price < 50) date", "without an operator"),
+        ("(price < 50 available) AND available", "no SQL expression"),
     ],
 )
 def test_what_is_no_filter_is_refused_by_its_part(sql: str, part: str) -> None:

@@ -1,13 +1,18 @@
 """What a list is made of, and what it says of itself."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from feature_repo.history import UserHistory
+from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
 from feature_repo.online_features import ItemStatistics, UserEmbedding
 from feature_repo.schema import microseconds
+from serving.guarded_features import GuardedFeatures
 from serving.ranking.settings import SOURCES, RankingSettings
 from serving.requests import (
     InvalidArgumentError,
@@ -177,3 +182,15 @@ def test_similar_items_are_the_nearest_by_cosine(shop: Shop) -> None:
 def test_a_wrong_argument_is_named(shop: Shop, changes: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidArgumentError, match=message):
         shop.ids(**changes)
+
+
+def test_whose_features_cannot_be_read_is_a_stranger_and_keeps_the_session(shop: Shop) -> None:
+    class Away(InMemoryOnlineFeatures):
+        def get(self, view: Any, keys: Sequence[str]) -> list[Any]:
+            raise ConnectionError("Redis is away")
+
+    clicks = (event("i1", 1), event("i6", 1))
+    strangers = [shop.ids(None), shop.ids(None, session=clicks)]
+    shop.online = GuardedFeatures(Away(), CollectorRegistry())  # type: ignore[assignment]
+    shop.recommender = shop.recommender_with(SETTINGS)
+    assert [shop.ids(), shop.ids(session=clicks)] == strangers

@@ -1,5 +1,6 @@
 """Counts by source add up to what was shown and done, and what is remembered has a bound."""
 
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 
@@ -10,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.values import MutexValue
 
 from serving.requests import Recommendation, RecommendedItem
-from serving.source_shares import MOST_PLACES, SourceShares
+from serving.source_shares import LIST_PLACES, MOST_PLACES, SourceShares
 
 TYPES = ("view", "purchase")
 SOURCES = ("two_tower", "ease", "trending")
@@ -97,7 +98,7 @@ def test_a_place_is_split_between_those_who_propose_it() -> None:
 
 def test_the_newest_places_are_remembered() -> None:
     registry = CollectorRegistry()
-    shares = SourceShares(registry, 5, TYPES)
+    shares = SourceShares(registry, 2 * (LIST_PLACES + 2) + 1, TYPES)
     for request_id in ("old", "kept", "new"):
         shares.served(answer(request_id, ("a", ("ease",)), ("b", ("ease",))))
         shares.acted("kept", "a", "view")
@@ -105,9 +106,23 @@ def test_the_newest_places_are_remembered() -> None:
         shares.acted(request_id, "b", "purchase")
     assert counts(registry, "acts") == {("ease", "view"): 1.0, ("ease", "purchase"): 2.0}
     # A list that is longer than all that is remembered is not.
-    shares.served(answer("long", *((f"i{n}", ("ease",)) for n in range(6))))
+    places = LIST_PLACES + 6
+    shares.served(answer("long", *((f"i{n}", ("ease",)) for n in range(places))))
     shares.acted("long", "i0", "view")
     assert counts(registry, "acts")["ease", "view"] == 1.0
+
+
+def test_memory_goes_by_lists_as_well_as_by_their_places() -> None:
+    remembered = {}
+    for size in (1, 10, 100):
+        shares = SourceShares(CollectorRegistry(), 20_000, TYPES)
+        names = [f"i{n}" for n in range(size)]
+        tracemalloc.start()
+        for number in range(20_000 // size):
+            shares.served(answer(f"r{number}", *((name, ("ease",)) for name in names)))
+        remembered[size], _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert max(remembered.values()) < 20_000 * 50, remembered
 
 
 def test_one_name_for_everything_keeps_the_newest() -> None:

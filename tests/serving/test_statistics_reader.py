@@ -1,5 +1,8 @@
 """A replica learns from the store what its worker elsewhere has counted."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -50,6 +53,41 @@ def test_all_listed_items_are_read(replica: Replica) -> None:
     np.testing.assert_allclose(scores, [1, 2, 0, 4, 5, 6, 7], rtol=1e-5)
     neighbours = replica.co_visitation.neighbours_of([HistoryEvent(0, "e", "i6", "view", 0.0)])
     assert neighbours.rows.tolist() == [0, 5]
+
+
+class Away(InMemoryOnlineFeatures):
+    """Fails from the second batch on, until `back`."""
+
+    back = False
+    asked = 0
+
+    def get(self, view: Any, keys: Sequence[str]) -> list[Any]:
+        self.asked += 1
+        if self.asked > 2 and not self.back:
+            raise ConnectionError("Redis is away")
+        return super().get(view, keys)
+
+
+def test_a_replica_is_not_ready_before_all_has_been_read_once(replica: Replica) -> None:
+    store = replica.reader._online = Away()
+    assert replica.reader.not_ready()
+    with pytest.raises(ConnectionError):
+        replica.reader.read()
+    assert replica.reader.not_ready() == ["what is popular is being read"]
+    store.back = True
+    replica.reader.read()
+    assert replica.reader.not_ready() == []
+
+
+def test_nobody_waits_before_all_has_been_read_once(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(replica.reader._stop, "wait", lambda seconds: pauses.append(seconds))
+    replica.reader.read()
+    assert pauses == [0.0, 0.0]
+    replica.reader.read()
+    assert all(seconds > 0 for seconds in pauses[2:])
 
 
 def test_what_has_not_changed_leaves_the_head_of_the_trends(replica: Replica) -> None:

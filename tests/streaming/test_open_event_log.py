@@ -43,6 +43,20 @@ def test_what_is_no_kafka_url_is_refused(url: str) -> None:
         open_event_log(url)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "kafka://shop:geheim@host:9092",
+        "kafka://shop:geheim@one:9092,shop:geheim@two:9092/shop",
+        "kafka+ssl://shop:geheim@host:9092",
+    ],
+)
+def test_a_password_in_a_url_that_is_refused_is_not_shown(url: str) -> None:
+    with pytest.raises(ValueError, match=r"shop:\*\*\*@") as raised:
+        open_event_log(url)
+    assert "geheim" not in str(raised.value)
+
+
 def test_servers_prefix_and_security_are_read() -> None:
     settings = KafkaSettings.model_validate(
         {

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from serving.bundle import (
     MANIFEST,
@@ -134,8 +135,45 @@ def test_what_is_known_of_refreshes_is_exported(bundle: Path) -> None:
     )
     for name, labels, value in (
         ("riverrun_refresh_runs_total", {"outcome": "refused"}, 1),
+        ("riverrun_refreshes_running", {}, 0),
         ("riverrun_refresh_step_seconds", {"step": "Exporting"}, 2.5),
         ("riverrun_drift", {"signal": "categories"}, 0.3),
         ("riverrun_bundle_age_seconds", {}, 3600),
     ):
         assert registry.get_sample_value(name, labels) == value
+
+
+def test_a_run_that_is_tried_again_lets_no_counter_fall(tmp_path: Path) -> None:
+    runs = RefreshRuns(tmp_path)
+    registry = CollectorRegistry()
+    registry.register(RefreshCollector(tmp_path))
+
+    def exported() -> tuple[float | None, float | None, float | None]:
+        total = "riverrun_refresh_runs_total"
+        failed, published = (
+            registry.get_sample_value(total, {"outcome": outcome})
+            for outcome in ("failed", "published")
+        )
+        return registry.get_sample_value("riverrun_refreshes_running"), failed, published
+
+    assert exported() == (0, None, None)
+    runs.begin("first", START)
+    assert exported() == (1, None, None)
+    runs.finish("first", "failed", END, None, "no room")
+    assert exported() == (0, 1, None)
+    runs.begin("first", START)
+    assert exported() == (1, 1, None)
+    runs.finish("first", "published", END, "v", "")
+    assert exported() == (0, 1, 1)
+
+
+def test_a_table_of_runs_that_is_damaged_leaves_the_other_metrics(bundle: Path) -> None:
+    set_current(bundle.parent, bundle.name)
+    registry = CollectorRegistry()
+    registry.register(RefreshCollector(bundle.parent))
+    (bundle.parent / "runs.sqlite").write_bytes(b"no database" * 1000)
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert registry.get_sample_value("riverrun_bundle_age_seconds") is not None
+            assert registry.get_sample_value("riverrun_refreshes_running") is None
+    assert [line["event"] for line in logs] == ["refresh_runs_not_read"]

@@ -171,7 +171,7 @@ def test_an_unknown_item_counts_as_padding(model: TrainedModel, exported: Bundle
 def test_calls_run_together_have_the_answers_of_calls_run_alone(
     model: TrainedModel, exported: Bundle, name: str
 ) -> None:
-    signature = ServedSignature(exported.signatures[name], BatchingSettings())
+    signature = ServedSignature(exported.signatures[name], BatchingSettings(), max_rows=64)
     columns = histories(model) | {"query_text": np.full(len(USERS), "")}
     calls = [
         {

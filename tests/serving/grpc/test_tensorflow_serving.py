@@ -195,6 +195,9 @@ CONTRADICTION.tensor_shape.dim[0].size = 4
         ({"query_text": TOO_FEW}, "must have a value for every place of its shape"),
         ({"query_text": NO_RANK}, "must have a shape that is known"),
         ({"query_text": CONTRADICTION}, "`query_text` must be a tensor"),
+        (history("i1", rows=1025), "at most 1024 rows. Received: 1025."),
+        (history(*["i1"] * 129, rows=1009), "at most 1008 rows of length 129. Received: 1009."),
+        (history(*["i1"] * 4097), "at most 0 rows of length 4097. Received: 1."),
     ],
 )
 def test_inputs_that_do_not_fit_are_named(

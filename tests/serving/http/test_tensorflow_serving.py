@@ -128,6 +128,7 @@ def test_an_unknown_price_is_nan_as_tensorflow_serving_writes_it(client: TestCli
         ({"instances": [HISTORY, HISTORY | {"item_ids": ["i1"]}]}, "lists of equal lengths: 2"),
         ({"inputs": COLUMNS | {"query_text": ["", ""]}}, "must have the size of .* along axis 0"),
         ({"inputs": COLUMNS | {"query_text": ""}}, r"`query_text` must have shape \[\?\]"),
+        ({"instances": [HISTORY] * 1025}, r"at most 1024 rows\. Received: 1025\."),
         ({"signature_name": 1, "instances": [HISTORY]}, "`signature_name` must be a string"),
         ({"signature_name": "dream", "instances": [HISTORY]}, '"dream" not found in signature def'),
         (

@@ -1,0 +1,106 @@
+"""Reads of an online store that may stop answering, so that requests do not stop with it."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from feature_repo.online_features import FeatureRecord, OnlineFeatures, RecordT
+from serving.requests import FeaturesUnavailableError
+
+PAUSE_SECONDS = 1.0
+"""How long a store that has failed is left alone."""
+
+
+class GuardedFeatures:
+    """Implements `OnlineFeatures` over a store whose failures are logged and counted here.
+
+    After one, reads fail at once for a second; then one caller at a time tries whether the store
+    answers again. An outage is logged where it begins and where it ends.
+    """
+
+    def __init__(
+        self,
+        online: OnlineFeatures,
+        registry: CollectorRegistry,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._online = online
+        self._clock = clock
+        self._failing = False
+        self._trying = False
+        self._again_at = 0.0
+        self._lock = threading.Lock()
+        self._logger = structlog.get_logger(__name__)
+        self._failures = Counter(
+            "riverrun_users_not_read",
+            "Requests whose user could not be read from the online store.",
+            registry=registry,
+        )
+        up = Gauge(
+            "riverrun_online_store_up", "Whether the online store answers.", registry=registry
+        )
+        up.set_function(lambda: not self._failing)
+
+    def degraded(self) -> Sequence[str]:
+        """Say what lists do without at present."""
+        if self._failing:
+            return ["the online store does not answer: users are served as unknown ones"]
+        return []
+
+    def get(self, view: type[RecordT], keys: Sequence[str]) -> list[RecordT | None]:
+        """Return the record of each key, in order, or None.
+
+        Raises `FeaturesUnavailableError` while the store does not answer.
+        """
+        trying = self._failing and self._may_try()
+        if self._failing and not trying:
+            self._failures.inc()
+            raise FeaturesUnavailableError("the online store has just failed")
+        try:
+            records = self._online.get(view, keys)
+        except Exception as error:
+            self._failed(error)
+            raise FeaturesUnavailableError("the online store does not answer") from error
+        finally:
+            if trying:
+                self._trying = False
+        if self._failing:
+            self._recovered()
+        return records
+
+    def push(self, records: Sequence[FeatureRecord]) -> None:
+        """Store each record, replacing the key's older one."""
+        self._online.push(records)
+
+    def delete(self, view: type[FeatureRecord], keys: Sequence[str]) -> None:
+        """Forget the records of the keys."""
+        self._online.delete(view, keys)
+
+    def close(self) -> None:
+        """Release what the store holds."""
+        self._online.close()
+
+    def _may_try(self) -> bool:
+        # One: a store that hangs would keep all threads that make lists.
+        with self._lock:
+            if self._trying or self._clock() < self._again_at:
+                return False
+            self._trying = True
+            return True
+
+    def _failed(self, error: Exception) -> None:
+        self._failures.inc()
+        with self._lock:
+            begins, self._failing = not self._failing, True
+            self._again_at = self._clock() + PAUSE_SECONDS
+        if begins:
+            self._logger.error("online_store_failed", exc_info=error)
+
+    def _recovered(self) -> None:
+        with self._lock:
+            ends, self._failing = self._failing, False
+        if ends:
+            self._logger.info("online_store_answers")

@@ -1,0 +1,142 @@
+"""Requests while there are too many of them, or something beside the server fails or is slow."""
+
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from types import SimpleNamespace
+from typing import Any, cast
+
+import orjson
+import pytest
+from fastapi.testclient import TestClient
+from prometheus_client import CollectorRegistry, Metric
+
+from serving.http.app import create_app
+from serving.http.body import THREADED_BYTES
+from serving.http.problems import FieldError, field_errors
+from serving.http.services import Services
+from serving.requests import FeaturesUnavailableError, Recommendation, TrendingRequest
+
+SECONDS = 30.0
+
+
+class Shop:
+    """What routes ask of a shop whose lists take until `go_on`, and whose store is away."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.collected = threading.Event()
+
+    def trending(self, request: TrendingRequest) -> Recommendation:
+        assert self.go_on.wait(SECONDS)
+        return Recommendation(request.request_id, "1", ())
+
+    def collect(self) -> Iterable[Metric]:
+        self.collected.set()
+        assert self.go_on.wait(SECONDS)
+        return []
+
+    def get(self, view: Any, keys: Sequence[str]) -> list[Any]:
+        raise FeaturesUnavailableError("away")
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop()
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def client(shop: Shop, registry: CollectorRegistry) -> TestClient:
+    model = SimpleNamespace(bundle_version="1", table=[])
+    services = Services(
+        recommender=cast(Any, shop),
+        holder=cast(Any, SimpleNamespace(current=model)),
+        catalogue=cast(Any, []),
+        online=cast(Any, shop),
+        log=cast(Any, None),
+        registry=registry,
+        degraded=lambda: ["the store is away"],
+        list_threads=2,
+        list_queue=3,
+    )
+    return TestClient(create_app(services), raise_server_exceptions=False)
+
+
+def test_who_would_wait_behind_too_many_is_told_when_to_come_back(
+    client: TestClient, shop: Shop
+) -> None:
+    with client, ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(client.get, "/v1/trending") for _ in range(8)]
+        for _, answer in zip(range(3), as_completed(asked, SECONDS), strict=False):
+            turned_away = answer.result()
+            assert turned_away.status_code == 503
+            assert turned_away.headers["Retry-After"] == "1"
+            assert "5 requests for lists" in turned_away.json()["detail"]
+        assert client.get("/healthz").is_success
+        shop.go_on.set()
+        statuses = sorted(answer.result().status_code for answer in asked)
+        assert statuses == [200] * 5 + [503] * 3
+        assert client.get("/v1/trending").is_success
+
+
+def test_a_user_who_cannot_be_read_is_unavailable_and_not_unknown(client: TestClient) -> None:
+    answer = client.get("/v1/users/u1")
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "1"
+    assert answer.json()["detail"] == "The online store cannot be read now. Try again."
+
+
+def test_a_server_without_its_store_is_ready_and_says_what_lists_do_without(
+    client: TestClient,
+) -> None:
+    answer = client.get("/readyz")
+    assert answer.json() == {
+        "status": "ready",
+        "model_version": "1",
+        "degraded": ["the store is away"],
+    }
+
+
+def test_metrics_that_take_long_hold_no_other_request_up(
+    client: TestClient, shop: Shop, registry: CollectorRegistry
+) -> None:
+    registry.register(cast(Any, shop))
+    with client, ThreadPoolExecutor(1) as pool:
+        metrics = pool.submit(client.get, "/metrics")
+        assert shop.collected.wait(SECONDS)
+        assert client.get("/healthz").is_success
+        shop.go_on.set()
+        assert metrics.result().is_success
+
+
+@pytest.mark.parametrize(
+    ("path", "record"),
+    [
+        ("/v1/events", {"user_id": "", "query": "x"}),
+        ("/v1/items", {"item_id": "", "title": "x"}),
+        ("/v1/users", {"user_id": "", "attributes": {"a": "x"}}),
+        ("/v1/recommend", {"user_id": "", "filter": "x"}),
+    ],
+)
+def test_a_large_body_is_read_beside_the_event_loop(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, path: str, record: dict[str, Any]
+) -> None:
+    threads: list[str] = []
+
+    def seen(error: Any) -> list[FieldError]:
+        threads.append(threading.current_thread().name)
+        return field_errors(error)
+
+    monkeypatch.setattr("serving.http.body.field_errors", seen)
+    spaces = b" " * THREADED_BYTES
+    for body in (orjson.dumps(record), orjson.dumps(record) + spaces):
+        answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422
+    small, large = threads
+    assert "worker" not in small
+    assert "worker" in large
