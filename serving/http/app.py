@@ -99,8 +99,8 @@ def _operations(app: FastAPI, services: Services) -> None:
     async def readyz() -> Response:
         """Whether lists can be had that are up to date; if not, why.
 
-        They can where a new bundle was refused and the old one serves on: see `bundle_error`.
-        `degraded` says what they do without while something beside the server fails.
+        `degraded` says what is wrong though they are answered: a new bundle was refused and the
+        old one serves on, or something beside the server fails.
         """
         if missing := services.not_ready():
             raise problems.Problem(503, f"Not ready: {'; '.join(missing)}.")
@@ -108,8 +108,7 @@ def _operations(app: FastAPI, services: Services) -> None:
         answer = ReadyAnswer(
             status="ready",
             model_version=version,
-            bundle_error=services.bundle_error(),
-            degraded=list(services.degraded()),
+            degraded=services.complaints(),
         )
         return Response(answer.model_dump_json(), media_type="application/json")
 

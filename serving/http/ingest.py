@@ -18,6 +18,7 @@ from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, USERS, Messag
 from feature_repo.log_records import encode_record
 from feature_repo.schema import Event
 from serving.http.body import parse_records, read_body, reading, validate_record
+from serving.http.bounded_threads import BoundedThreads
 from serving.http.documentation import body_of, problems
 from serving.http.models import (
     EVENT,
@@ -39,12 +40,17 @@ from serving.source_shares import SourceShares
 Wait = Annotated[WaitQuery, Query()]
 ModelT = TypeVar("ModelT", bound=BaseModel)
 LOOK_SECONDS = 0.002
+APPEND_THREADS = 40
+"""Together they share one fsync."""
+APPEND_QUEUE = 1_000
+"""A log that hangs must not keep the bodies of all who come meanwhile."""
 MICROSECOND = timedelta(microseconds=1)
 
 
 def ingest_routes(services: Services, shares: SourceShares) -> APIRouter:
     """Return the routes over `services`; events that name a list count in `shares`."""
     router = APIRouter(prefix="/v1")
+    appending = BoundedThreads("appends", "requests to the log", APPEND_THREADS, APPEND_QUEUE)
 
     def accepting(*statuses: int) -> dict[str, Any]:
         return {
@@ -64,7 +70,7 @@ def ingest_routes(services: Services, shares: SourceShares) -> APIRouter:
         harmless. With `wait=applied` the answer comes once the next list reflects the events.
         """
         read = await reading(await read_body(request), partial(_read_events, services))
-        await _append(services, EVENTS, read.messages, query)
+        await _append(appending, services, EVENTS, read.messages, query)
         for event in read.records.values():
             if event.request_id is not None:
                 shares.acted(event.request_id, event.item_id, event.event_type)
@@ -76,29 +82,30 @@ def ingest_routes(services: Services, shares: SourceShares) -> APIRouter:
 
         Of several records with one id the last counts.
         """
-        return await _upsert(services, ITEMS, ItemBody, "item_id", request, query)
+        return await _upsert(appending, services, ITEMS, ItemBody, "item_id", request, query)
 
     @router.post("/users", tags=["users"], openapi_extra=body_of(UserBody, USER), **posted)
     async def post_users(request: Request, query: Wait) -> Response:
         """Insert or replace what is known of users besides their events."""
-        return await _upsert(services, USERS, UserBody, "user_id", request, query)
+        return await _upsert(appending, services, USERS, UserBody, "user_id", request, query)
 
     @router.delete("/items/{item_id:shown_id}", tags=["items"], **accepting())
     async def delete_item(item_id: ItemId, query: Wait) -> Response:
         """Remove an item; it is never shown again. An unknown id is no error."""
-        await _append(services, ITEMS, [Message(item_id, None)], query)
+        await _append(appending, services, ITEMS, [Message(item_id, None)], query)
         return _accepted(1, 0, [])
 
     @router.delete("/users/{user_id:id}", tags=["users"], **accepting())
     async def delete_user(user_id: UserId, query: Wait) -> Response:
         """Erase a user everywhere: profile, history, embedding and archive."""
-        await _append(services, USERS, [Message(user_id, None)], query)
+        await _append(appending, services, USERS, [Message(user_id, None)], query)
         return _accepted(1, 0, [])
 
     return router
 
 
 async def _upsert(
+    appending: BoundedThreads,
     services: Services,
     topic: str,
     model: type[ItemBody] | type[UserBody],
@@ -107,7 +114,7 @@ async def _upsert(
     query: WaitQuery,
 ) -> Response:
     read = await reading(await read_body(request), partial(_read_records, services, model, key))
-    await _append(services, topic, read.messages, query)
+    await _append(appending, services, topic, read.messages, query)
     return _accepted(len(read.records), read.duplicates, read.rejected)
 
 
@@ -194,6 +201,7 @@ def _refuse_if_nothing_is_good(accepted: int, rejected: Sequence[Rejection]) -> 
 
 
 async def _append(
+    appending: BoundedThreads,
     services: Services,
     topic: str,
     messages: Sequence[Message],
@@ -203,12 +211,12 @@ async def _append(
     if not messages:
         return
     if query.wait is None:
-        await run_in_threadpool(services.log.append, topic, messages)
+        await appending.run(services.log.append, topic, messages)
         return
     if services.applied is None:
         message = "needs the worker in this process, as `riverrun up` has it."
         raise unprocessable([FieldError(field="wait", message=message, value="applied")])
-    positions = await run_in_threadpool(services.log.append, topic, messages)
+    positions = await appending.run(services.log.append, topic, messages)
     try:
         async with asyncio.timeout(services.wait_seconds):
             with services.applied.expect(positions) as applied:

@@ -331,8 +331,6 @@ class ReadyAnswer(BaseModel):
 
     status: Literal["ready"]
     model_version: str
-    bundle_error: str | None = Field(
-        None,
-        description="Why another bundle that was to serve was refused, so that this one serves on.",
+    degraded: list[str] = Field(
+        [], description="What is not as it should be, though lists are answered."
     )
-    degraded: list[str] = []

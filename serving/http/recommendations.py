@@ -1,11 +1,8 @@
 """Routes that answer with lists, and with what is known of items and users."""
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Annotated, TypeVar
+from typing import Annotated
 from uuid import uuid4
 
 import orjson
@@ -15,6 +12,7 @@ from starlette.responses import Response
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.schema import Item, User, microseconds
 from serving.http.body import parse, read_body, reading, refuse_query
+from serving.http.bounded_threads import BoundedThreads
 from serving.http.documentation import body_of, problems
 from serving.http.models import (
     RECOMMEND,
@@ -28,7 +26,7 @@ from serving.http.models import (
     UserAnswer,
     UserId,
 )
-from serving.http.problems import Problem, busy, shown
+from serving.http.problems import Problem, shown
 from serving.http.services import Services
 from serving.requests import (
     Recommendation,
@@ -42,27 +40,14 @@ from serving.source_shares import SourceShares
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
-AnswerT = TypeVar("AnswerT")
-
 
 def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter:
     """Return the routes over `services`; what they answer counts in `shares`."""
     router = APIRouter(prefix="/v1")
     # Lists are made under Python's lock: many threads would only wait for it longer.
-    threads = ThreadPoolExecutor(services.list_threads, thread_name_prefix="lists")
-
-    most = services.list_threads + services.list_queue
-    in_hand = 0
-
-    async def in_thread(function: Callable[..., AnswerT], *arguments: object) -> AnswerT:
-        nonlocal in_hand
-        if in_hand >= most:
-            raise busy(f"{in_hand} requests for lists are being worked on, or wait.")
-        in_hand += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
-        finally:
-            in_hand -= 1
+    threads = BoundedThreads(
+        "lists", "requests for lists", services.list_threads, services.list_queue
+    )
 
     def answered(recommendation: Recommendation) -> Response:
         shares.served(recommendation)
@@ -84,7 +69,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
         refuse_query(request)
         body = await reading(await read_body(request), partial(parse, RecommendBody))
         asked = _recommend_request(services, body)
-        return answered(await in_thread(services.recommender.recommend, asked))
+        return answered(await threads.run(services.recommender.recommend, asked))
 
     @router.get(
         "/items/{item_id:id}/similar",
@@ -95,7 +80,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
     async def similar(item_id: ItemId, query: Annotated[ListQuery, Query()]) -> Response:
         """Return the items most like one item, by behaviour and text."""
         asked = SimilarRequest(uuid4().hex, item_id, query.limit, query.offset, query.filter)
-        return answered(await in_thread(services.recommender.similar, asked))
+        return answered(await threads.run(services.recommender.similar, asked))
 
     @router.get(
         "/trending", tags=["lists"], response_model=ListAnswer, responses=problems(422, 500, 503)
@@ -105,14 +90,14 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
         asked = TrendingRequest(
             uuid4().hex, query.category, query.limit, query.offset, query.filter
         )
-        return answered(await in_thread(services.recommender.trending, asked))
+        return answered(await threads.run(services.recommender.trending, asked))
 
     @router.get(
         "/items", tags=["items"], response_model=CatalogueAnswer, responses=problems(422, 500, 503)
     )
     async def items(query: Annotated[PageQuery, Query()]) -> Response:
         """Return a part of the catalogue."""
-        page = await in_thread(services.catalogue.page, query.offset, query.limit)
+        page = await threads.run(services.catalogue.page, query.offset, query.limit)
         answer = {"total": len(services.catalogue), "items": [_item(item) for item in page]}
         return _json(answer)
 
@@ -139,7 +124,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
     async def user(request: Request, user_id: UserId) -> Response:
         """Return what is known of a user."""
         refuse_query(request)
-        return _json(await in_thread(_user, services, user_id))
+        return _json(await threads.run(_user, services, user_id))
 
     return router
 

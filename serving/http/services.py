@@ -67,3 +67,9 @@ class Services:
     list_threads: int = 4
     list_queue: int = 256
     tensorflow_serving: TensorFlowServingSettings = field(default_factory=TensorFlowServingSettings)
+
+    def complaints(self) -> list[str]:
+        """Say what is wrong though lists are answered."""
+        refused = self.bundle_error()
+        of_bundle = [] if refused is None else [f"another bundle was refused: {refused}"]
+        return [*self.degraded(), *of_bundle]

@@ -30,7 +30,7 @@ def test_a_refused_bundle_is_said_where_servers_are_watched(tmp_path: Path) -> N
             return "riverrun_bundle_refused 1.0" in client.get("/metrics").text
 
         wait_until(lambda: client.get("/readyz").is_success)
-        assert client.get("/readyz").json()["bundle_error"] is None
+        assert client.get("/readyz").json()["degraded"] == []
         assert not is_refused()
 
         served = current_bundle(tmp_path / "bundles")
@@ -45,9 +45,10 @@ def test_a_refused_bundle_is_said_where_servers_are_watched(tmp_path: Path) -> N
         # Lists can be had: no balancer shall turn away from a whole fleet.
         assert answer.status_code == 200
         assert answer.json()["model_version"] == served.name
-        assert answer.json()["bundle_error"].startswith(f"{OTHER}/{MANIFEST}: is not JSON")
+        (complaint,) = answer.json()["degraded"]
+        assert f"bundle was refused: {OTHER}/{MANIFEST}: is not JSON" in complaint
         assert str(tmp_path) not in answer.text
 
         current.write_text(served.name)
         wait_until(lambda: not is_refused())
-        assert client.get("/readyz").json()["bundle_error"] is None
+        assert client.get("/readyz").json()["degraded"] == []

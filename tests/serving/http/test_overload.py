@@ -1,6 +1,7 @@
 """Requests while there are too many of them, or something beside the server fails or is slow."""
 
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from types import SimpleNamespace
@@ -11,8 +12,10 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry, Metric
 
+from feature_repo.event_log import Message, TopicPartition
 from serving.http.app import create_app
 from serving.http.body import THREADED_BYTES
+from serving.http.ingest import APPEND_THREADS
 from serving.http.problems import FieldError, field_errors
 from serving.http.services import Services
 from serving.requests import FeaturesUnavailableError, Recommendation, TrendingRequest
@@ -26,10 +29,18 @@ class Shop:
     def __init__(self) -> None:
         self.go_on = threading.Event()
         self.collected = threading.Event()
+        self.lock = threading.Lock()
+        self.appending = 0
 
     def trending(self, request: TrendingRequest) -> Recommendation:
         assert self.go_on.wait(SECONDS)
         return Recommendation(request.request_id, "1", ())
+
+    def append(self, topic: str, messages: Sequence[Message]) -> dict[TopicPartition, int]:
+        with self.lock:
+            self.appending += 1
+        assert self.go_on.wait(SECONDS)
+        return {}
 
     def collect(self) -> Iterable[Metric]:
         self.collected.set()
@@ -58,7 +69,7 @@ def client(shop: Shop, registry: CollectorRegistry) -> TestClient:
         holder=cast(Any, SimpleNamespace(current=model)),
         catalogue=cast(Any, []),
         online=cast(Any, shop),
-        log=cast(Any, None),
+        log=cast(Any, shop),
         registry=registry,
         degraded=lambda: ["the store is away"],
         list_threads=2,
@@ -82,6 +93,19 @@ def test_who_would_wait_behind_too_many_is_told_when_to_come_back(
         statuses = sorted(answer.result().status_code for answer in asked)
         assert statuses == [200] * 5 + [503] * 3
         assert client.get("/v1/trending").is_success
+
+
+def test_a_log_that_hangs_keeps_others_from_no_thread(client: TestClient, shop: Shop) -> None:
+    event = {"user_id": "u", "item_id": "i", "event_type": "view"}
+    # More than there are threads for whatever else is done beside the event loop.
+    many = APPEND_THREADS + 10
+    with client, ThreadPoolExecutor(many) as pool:
+        posted = [pool.submit(client.post, "/v1/events", json=event) for _ in range(many)]
+        while shop.appending < APPEND_THREADS:
+            time.sleep(0.01)
+        assert client.get("/metrics").is_success
+        shop.go_on.set()
+        assert {answer.result().status_code for answer in posted} == {202}
 
 
 def test_a_user_who_cannot_be_read_is_unavailable_and_not_unknown(client: TestClient) -> None:
