@@ -40,8 +40,7 @@ class UserQueryReader:
         """
         extra = (*request.session, *_context_events(request, now))
         stored = None if extra else self._stored_embedding(request.user_id, model)
-        asks = (request.exclude_seen, request.explain, request.calibration)
-        needs_events = with_events or any(asks)
+        needs_events = with_events or request.exclude_seen or request.explain
         if stored is not None and not needs_events:
             return UserQuery(stored.vector, ())
         history = self._history(request.user_id)
