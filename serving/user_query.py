@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from feature_repo.history import DEFAULT_MAX_LENGTH, HistoryEvent, UserHistory, fold
+from feature_repo.history import HistoryEvent, UserHistory, fold
 from feature_repo.online_features import OnlineFeatures, UserEmbedding
 from serving.live_model import LiveModel
 from serving.requests import RecommendRequest
@@ -27,7 +27,7 @@ class UserQuery:
 class UserQueryReader:
     """Reads as little as a request needs: often one stored embedding."""
 
-    def __init__(self, online: OnlineFeatures, max_history: int = DEFAULT_MAX_LENGTH) -> None:
+    def __init__(self, online: OnlineFeatures, max_history: int) -> None:
         self._online = online
         self._max_history = max_history
 

@@ -150,12 +150,7 @@ def text_tower_digest(tower: TextTower, settings: TextSettings) -> str:
     return digest.hexdigest()
 
 
-def embed_texts(
-    tower: TextTower,
-    texts: Sequence[str],
-    batch_size: int,
-    progress: Progress = lambda done, total: None,
-) -> npt.NDArray[np.float32]:
+def embed_texts(tower: TextTower, texts: Sequence[str], batch_size: int) -> npt.NDArray[np.float32]:
     """Return float32 [n, dimension]; texts of like length share a batch, to waste no padding."""
     embeddings = np.zeros((len(texts), tower.dimension), np.float32)
     embed = tf.function(
@@ -166,5 +161,4 @@ def embed_texts(
         chosen = by_length[start : start + batch_size]
         batch = tf.constant([texts[index] for index in chosen])
         embeddings[chosen] = embed(batch).numpy()
-        progress(min(start + batch_size, len(texts)), len(texts))
     return embeddings
