@@ -1,7 +1,7 @@
 """The text tower: strings to sentence embeddings by a BERT, WordPiece included in the graph."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,6 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from trainer.settings import TextSettings
-
-Progress = Callable[[int, int], None]
-"""Called with (done, total)."""
 
 
 class TextTower(keras.layers.Layer):
