@@ -21,6 +21,7 @@ from serving.sources.item_neighbours import ItemNeighboursSource
 from serving.sources.two_tower import TwoTowerSource
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer
+from trainer.gates import CANDIDATE
 from trainer.judging import (
     Judgement,
     judge_epochs,
@@ -40,7 +41,7 @@ from trainer.tasks import EvaluationTask, Split
 from trainer.text_embeddings import catalogue_text_embeddings
 from trainer.text_tower import load_text_tower
 
-ALL_TOGETHER, FUSION = "all together", "fusion, no ranker"
+FUSION = "fusion, no ranker"
 DIVERSE = 0.3
 """The knob of diversity at which the list is asked beside the one without."""
 
@@ -69,7 +70,7 @@ class FittedPipeline:
     @cached_property
     def pipeline(self) -> PipelineScorer:
         """The list as the service makes it."""
-        return self._pipeline(ALL_TOGETHER, self.choice.ranker, self.service)
+        return self._pipeline(CANDIDATE, self.choice.ranker, self.service)
 
     @property
     def parts(self) -> Sequence[Scorer]:
@@ -87,7 +88,7 @@ class FittedPipeline:
         knobs = self.service.serving.reranking.model_copy(update={"diversity": DIVERSE})
         serving = self.service.serving.model_copy(update={"reranking": knobs})
         excluded = dict(zip(task.users.tolist(), task.excluded, strict=True))
-        name = f"{ALL_TOGETHER}, diversity {DIVERSE:g}"
+        name = f"{CANDIDATE}, diversity {DIVERSE:g}"
         return RerankedScorer(name, self.pipeline, serving, excluded)
 
     def ablations(self) -> Iterator[Scorer]:

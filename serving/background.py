@@ -8,10 +8,13 @@ class BackgroundThread(ABC):
     """Runs `_run` in a thread of its own from `start` on, until `stop`.
 
     `_run` looks at `_stop`, and returns soon after it is set.
+
+    stop_seconds: how long `stop` waits for it to finish what it has in hand; None until it has.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, stop_seconds: float | None = None) -> None:
         self._stop = threading.Event()
+        self._stop_seconds = stop_seconds
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -26,7 +29,7 @@ class BackgroundThread(ABC):
         """Begin nothing more, and wait for what is in progress."""
         self.end()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(self._stop_seconds)
 
     @abstractmethod
     def _run(self) -> None: ...

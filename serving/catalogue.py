@@ -4,69 +4,28 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from itertools import islice
-from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import orjson
-import polars as pl
 
-from feature_repo.schema import Item, microseconds
+from feature_repo.schema import Item
 from serving.attribute_kinds import AttributeKinds
-from serving.filters import ATTRIBUTES, COLUMNS, Filter, FilterError, compile_filter
+from serving.catalogue_columns import CatalogueColumns
+from serving.catalogue_levels import Level, merged, remember
+from serving.filters import Filter, FilterError, compile_filter
 from serving.item_rows import ItemRows, Mask, Rows
 
-UNPUBLISHED = np.iinfo(np.int64).min
-"""The publication time of an item without one."""
-
-CACHED_FILTERS = 256
-FRESH_SIZE = 64
 SNAPSHOT_BATCH = 4096
-MERGE_FACTOR = 16
-
-T = TypeVar("T", bound=np.generic)
-K = TypeVar("K")
-
-Codes = npt.NDArray[np.int32]
-"""int32 [num_rows], a number for each label; 0 for none."""
-
-_ROW = "_row"
-_DTYPES = {"text": pl.String, "number": pl.Float64, "truth": pl.Boolean}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Level:
-    """An immutable table of some items. `rows` are their numbers; masks are kept per filter."""
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class CatalogueView(CatalogueColumns):
+    """The catalogue at one moment; later changes make another view."""
 
-    frame: pl.DataFrame
-    rows: Rows
-    columns: dict[tuple[str, str], pl.Series] = field(default_factory=dict)
-    masks: "OrderedDict[tuple[str, tuple[str, ...]], Mask]" = field(default_factory=OrderedDict)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CatalogueView:
-    """The catalogue at one moment; later changes make another view.
-
-    listed, available: bool [num_rows]; published: int64 [num_rows], microseconds; changed:
-    int64 [num_rows], the version that upserted or deleted the row, 0 for none. categories,
-    paths, brands: int32 [num_rows], equal where items share the most general category, all of
-    their categories, or the brand; 0 for none. prices: float32 [num_rows], NaN where unknown.
-    """
-
-    version: int
-    listed: Mask
-    available: Mask
-    published: npt.NDArray[np.int64]
-    changed: npt.NDArray[np.int64]
-    categories: Codes
-    paths: Codes
-    brands: Codes
-    prices: npt.NDArray[np.float32]
-    levels: tuple[_Level, ...]
-    attribute_kinds: dict[str, str]
+    version: int = 0
+    levels: tuple[Level, ...] = ()
+    attribute_kinds: dict[str, str] = field(default_factory=dict)
     masks: "OrderedDict[str, Mask]" = field(default_factory=OrderedDict)
 
     def allowed(self, sql: str | None) -> Mask:
@@ -76,7 +35,7 @@ class CatalogueView:
         mask = self.masks.get(sql)
         if mask is None:
             mask = self._evaluate(compile_filter(sql)) & self.available
-            _remember(self.masks, sql, mask)
+            remember(self.masks, sql, mask)
         return mask
 
     def _evaluate(self, filter_: Filter) -> Mask:
@@ -88,8 +47,17 @@ class CatalogueView:
         mask = np.zeros(len(self.listed), dtype=np.bool_)
         # A newer level replaces what an older one says of the same row.
         for level in self.levels:
-            mask[level.rows] = _evaluate_level(level, filter_, tuple(kinds))
+            mask[level.rows] = level.mask(filter_, tuple(kinds))
         return mask
+
+    def grown(self, length: int) -> "CatalogueView":
+        """Return a writable copy, one version on, with a place for `length` rows."""
+        return CatalogueView(
+            **self.copies(length),
+            version=self.version + 1,
+            levels=self.levels,
+            attribute_kinds=self.attribute_kinds,
+        )
 
 
 class Catalogue:
@@ -106,22 +74,7 @@ class Catalogue:
         self._codes: dict[object, int] = {}
         self._kinds = AttributeKinds()
         self._lock = threading.Lock()
-        nothing = np.zeros(0, dtype=np.bool_)
-        numbers = np.zeros(0, dtype=np.int64)
-        codes = np.zeros(0, dtype=np.int32)
-        self._view = CatalogueView(
-            version=0,
-            listed=nothing,
-            available=nothing,
-            published=numbers,
-            changed=numbers,
-            categories=codes,
-            paths=codes,
-            brands=codes,
-            prices=np.zeros(0, dtype=np.float32),
-            levels=(),
-            attribute_kinds={},
-        )
+        self._view = CatalogueView(**CatalogueView.empty())
 
     def __len__(self) -> int:
         return len(self._documents)
@@ -209,14 +162,8 @@ class Catalogue:
 
     def _with(self, view: CatalogueView, items: Sequence[Item], rows: Rows) -> CatalogueView:
         documents = [item.model_dump_json().encode() for item in items]
-        levels = _merged((*view.levels, _level(items, rows)))
-        view.listed[rows] = True
-        view.available[rows] = [item.available for item in items]
-        view.published[rows] = [_published(item.published_at) for item in items]
-        view.categories[rows] = [self._code(item.categories[:1]) for item in items]
-        view.paths[rows] = [self._code(item.categories) for item in items]
-        view.brands[rows] = [self._code(item.brand) for item in items]
-        view.prices[rows] = [np.nan if item.price is None else item.price for item in items]
+        levels = merged((*view.levels, Level.of(items, rows)))
+        view.write(rows, items, self._code)
         # Last, so that items of which no table can be made leave no trace.
         for row, item, document in zip(rows.tolist(), items, documents, strict=True):
             known = self._documents.get(row)
@@ -241,93 +188,10 @@ class Catalogue:
             self._kinds.remove(orjson.loads(document)["attributes"])
 
     def _grown(self) -> CatalogueView:
-        """Return a writable copy of the view, one version on, with a place for every row."""
-        old, length = self._view, len(self.rows)
-        return CatalogueView(
-            version=old.version + 1,
-            listed=_copy(old.listed, length, False),
-            available=_copy(old.available, length, False),
-            published=_copy(old.published, length, UNPUBLISHED),
-            changed=_copy(old.changed, length, 0),
-            categories=_copy(old.categories, length, 0),
-            paths=_copy(old.paths, length, 0),
-            brands=_copy(old.brands, length, 0),
-            prices=_copy(old.prices, length, np.nan),
-            levels=old.levels,
-            attribute_kinds=old.attribute_kinds,
-        )
+        return self._view.grown(len(self.rows))
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
     rest = iter(items)
     while batch := list(islice(rest, SNAPSHOT_BATCH)):
         yield batch
-
-
-def _copy(array: "npt.NDArray[T]", length: int, fill: float) -> "npt.NDArray[T]":
-    copy = np.full(length, fill, dtype=array.dtype)
-    copy[: len(array)] = array
-    return copy
-
-
-def _published(moment: datetime | None) -> int:
-    return UNPUBLISHED if moment is None else microseconds(moment)
-
-
-def _level(items: Sequence[Item], rows: Rows) -> _Level:
-    columns: dict[str, list[object]] = {
-        name: [getattr(item, name) for item in items] for name in COLUMNS
-    }
-    moments = (item.published_at for item in items)
-    columns["published_at"] = [moment and moment.replace(tzinfo=None) for moment in moments]
-    columns["categories"] = [list(item.categories) for item in items]
-    columns["tags"] = [list(item.tags) for item in items]
-    columns[ATTRIBUTES] = [orjson.dumps(item.attributes).decode() for item in items]
-    columns[_ROW] = rows.tolist()
-    schema = {**COLUMNS, ATTRIBUTES: pl.String(), _ROW: pl.Int64()}
-    return _Level(pl.DataFrame(columns, schema=schema), rows)
-
-
-def _merged(levels: tuple[_Level, ...]) -> tuple[_Level, ...]:
-    """Merge levels until each is much larger than the next, so that there are few."""
-    while len(levels) > 1:
-        older, newer = levels[-2:]
-        small = older.frame.height + newer.frame.height <= FRESH_SIZE
-        if not small and older.frame.height > MERGE_FACTOR * newer.frame.height:
-            break
-        # Newer rows replace older ones.
-        kept = older.frame.filter(~np.isin(older.rows, newer.rows))
-        frame = pl.concat([kept, newer.frame], rechunk=True)
-        levels = (*levels[:-2], _Level(frame, frame[_ROW].to_numpy()))
-    return levels
-
-
-def _evaluate_level(level: _Level, filter_: Filter, kinds: tuple[str, ...]) -> Mask:
-    key = (filter_.sql, kinds)
-    mask = level.masks.get(key)
-    if mask is None:
-        names = sorted(filter_.attributes)
-        columns = [_attribute(level, name, kind) for name, kind in zip(names, kinds, strict=True)]
-        mask = filter_.evaluate(level.frame.with_columns(columns)).to_numpy()
-        _remember(level.masks, key, mask)
-    return mask
-
-
-def _attribute(level: _Level, name: str, kind: str) -> pl.Series:
-    column = level.columns.get((name, kind))
-    if column is None:
-        path = "$[" + orjson.dumps(name).decode() + "]"
-        column = level.frame[ATTRIBUTES].str.json_path_match(path)
-        if kind == "truth":
-            column = column == "true"
-        elif kind == "number":
-            column = column.cast(_DTYPES[kind], strict=False)
-        column = column.alias(f"{ATTRIBUTES}.{name}")
-        level.columns[name, kind] = column
-    return column
-
-
-def _remember(cache: "OrderedDict[K, Mask]", key: K, mask: Mask) -> None:
-    cache[key] = mask
-    while len(cache) > CACHED_FILTERS:
-        cache.popitem(last=False)

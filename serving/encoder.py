@@ -24,7 +24,8 @@ class Encoder(Protocol):
     ) -> npt.NDArray[np.float32]:
         """Return query embeddings, float32 [len(histories), dimension].
 
-        Events on items that have no candidate embedding are left out.
+        Events on items that have no candidate embedding are left out. query_texts: what each user
+        is searching for, "" for nothing, as `POST /v1/search` is to ask; None where nobody does.
         """
         ...
 

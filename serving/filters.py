@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from serving.received import shortened
 from serving.requests import InvalidArgumentError
 
 MAX_LENGTH = 2_000
@@ -76,8 +77,7 @@ class FilterError(InvalidArgumentError):
     """A filter that is none. The message names the part that is wrong."""
 
     def __init__(self, reason: str, received: str) -> None:
-        shown = received if len(received) <= 200 else received[:200] + "..."
-        super().__init__("filter", reason, shown)
+        super().__init__("filter", reason, shortened(received))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

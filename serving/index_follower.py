@@ -1,6 +1,5 @@
 """Applies the item changelog to the live model and the catalogue."""
 
-import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -38,6 +37,8 @@ class IndexFollower(BackgroundThread):
     An embedding of another vector space than the model's is made again here, from the item, and
     kept for when that space serves. Where the log fails, it goes on at what it applied last: from
     the start it would bring back, for a while, items that are deleted and prices that are old.
+
+    caught_up: whether the end of the changelog has been reached since it was read from its start.
     """
 
     def __init__(
@@ -52,24 +53,15 @@ class IndexFollower(BackgroundThread):
         self._holder = holder
         self._catalogue = catalogue
         self._clock = clock
-        self._caught_up = threading.Event()
         self._applied: dict[TopicPartition, LogRecord] = {}
         self._logger = structlog.get_logger(__name__)
+        self.caught_up = False
         self.last_error: str | None = None
-
-    @property
-    def caught_up(self) -> bool:
-        """Whether the end of the changelog has been reached since it was read from its start."""
-        return self._caught_up.is_set()
 
     def has_applied(self, positions: Mapping[TopicPartition, int]) -> bool:
         """Whether all records before these offsets of the changelog are applied."""
         applied = {source: record.offset for source, record in list(self._applied.items())}
         return all(applied.get(source, -1) + 1 >= at for source, at in positions.items())
-
-    def wait_until_caught_up(self, timeout: float) -> bool:
-        """Wait for `caught_up`; return it."""
-        return self._caught_up.wait(timeout)
 
     def apply(self, records: Sequence[LogRecord]) -> None:
         """Apply records in order; what cannot be read is logged and left out.
@@ -154,7 +146,7 @@ class IndexFollower(BackgroundThread):
                     # Another log: all it holds is new here. Before its end, it may say of an item
                     # what it takes back further on.
                     self._applied.clear()
-                    self._caught_up.clear()
+                    self.caught_up = False
                 self._stop.wait(RETRY_SECONDS)
 
     def _positions(self, _: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, int]:
@@ -163,13 +155,13 @@ class IndexFollower(BackgroundThread):
 
     def _follow(self, consumer: LogConsumer) -> None:
         while not self._stop.is_set():
-            timeout = POLL_SECONDS if self._caught_up.is_set() else 0.0
+            timeout = POLL_SECONDS if self.caught_up else 0.0
             records = consumer.poll(BATCH, timeout)
             if records:
                 self._change_each(self._changes(self._new(records)))
                 self._applied.update((record.source, record) for record in records)
             else:
-                self._caught_up.set()
+                self.caught_up = True
                 self.last_error = None
 
     def _new(self, records: Sequence[LogRecord]) -> list[LogRecord]:

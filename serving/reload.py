@@ -28,7 +28,7 @@ class BundleWatcher(BackgroundThread):
 
     last_error: why the newest bundle was refused, or None. It is tried again only after
     `CURRENT` changes. refusal: the same for anybody who asks: version and reason, and not where on
-    this machine files lie. on_swap: called with the new model after it began to serve.
+    this machine files lie.
     """
 
     def __init__(
@@ -36,18 +36,16 @@ class BundleWatcher(BackgroundThread):
         bundles: Path,
         holder: ModelHolder,
         catalogue: Catalogue,
-        settings: ServingSettings | None = None,
-        text_cache: TextEmbeddingCache | None = None,
-        on_swap: Callable[[LiveModel], None] | None = None,
+        settings: ServingSettings,
+        text_cache: TextEmbeddingCache,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         super().__init__("bundle-watcher")
         self._bundles = bundles
         self._holder = holder
         self._catalogue = catalogue
-        self._settings = settings or ServingSettings()
+        self._settings = settings
         self._text_cache = text_cache
-        self._on_swap = on_swap
         self._clock = clock
         self._refused: str | None = None
         self._swapped = False
@@ -78,8 +76,6 @@ class BundleWatcher(BackgroundThread):
         self._swapped = True
         self._refused = self.last_error = self.refusal = None
         self._logger.info("bundle_swapped", bundle_version=model.bundle_version)
-        if self._on_swap is not None:
-            self._on_swap(model)
         return True
 
     def _prepare(self, path: Path) -> tuple[LiveModel, list[Item], int]:

@@ -36,6 +36,34 @@ class FeaturesUnavailableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class ListShape:
+    """Which part of a list is asked for, and how it is re-ranked, each as in `RecommendRequest`.
+
+    What is None has no effect: `Reranker.completed` puts in its place what is set.
+    """
+
+    request_id: str
+    limit: int
+    offset: int = 0
+    diversity: float | None = None
+    calibration: float | None = None
+    exploration: float | None = None
+    category_cap: int | None = None
+    brand_cap: int | None = None
+
+    @property
+    def end(self) -> int:
+        """How long the list is that ends with the page."""
+        return self.offset + self.limit
+
+    @property
+    def is_by_score(self) -> bool:
+        """Whether the list has the order of the scores, as far as no rule changes it."""
+        caps = (self.category_cap, self.brand_cap)
+        return not any((self.diversity, self.calibration, self.exploration, *caps))
+
+
+@dataclass(frozen=True, slots=True)
 class RecommendRequest:
     """One question. The same request over the same state has the same answer.
 
@@ -84,6 +112,20 @@ class RecommendRequest:
             known = ", ".join(ASKED_SOURCES)
             raise InvalidArgumentError("sources", f"must be of {known}.", min(unknown))
 
+    @property
+    def shape(self) -> ListShape:
+        """What is asked of the list, whatever it is made of."""
+        return ListShape(
+            self.request_id,
+            self.limit,
+            self.offset,
+            diversity=self.diversity,
+            calibration=self.calibration,
+            exploration=self.exploration,
+            category_cap=self.category_cap,
+            brand_cap=self.brand_cap,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SimilarRequest:
@@ -100,6 +142,11 @@ class SimilarRequest:
         _check_page(self.limit, self.offset)
         _check_size("exclude_item_ids", self.exclude_item_ids, MAX_IDS)
 
+    @property
+    def shape(self) -> ListShape:
+        """What is asked of the list, whatever it is made of."""
+        return ListShape(self.request_id, self.limit, self.offset)
+
 
 @dataclass(frozen=True, slots=True)
 class TrendingRequest:
@@ -115,6 +162,11 @@ class TrendingRequest:
     def __post_init__(self) -> None:
         _check_page(self.limit, self.offset)
         _check_size("exclude_item_ids", self.exclude_item_ids, MAX_IDS)
+
+    @property
+    def shape(self) -> ListShape:
+        """What is asked of the list, whatever it is made of."""
+        return ListShape(self.request_id, self.limit, self.offset)
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,23 +106,18 @@ class SavedModelEncoder:
 
     def encode_text(self, texts: Sequence[str]) -> Embeddings:
         """Return text embeddings, float32 [len(texts), text_dimension], L2-normalised."""
+        return self._text_cache.embedded(
+            self._text_model, texts, self._manifest.text_dimension, self._embed_texts
+        )
+
+    def _embed_texts(self, texts: Sequence[str]) -> Embeddings:
         embeddings = np.empty((len(texts), self._manifest.text_dimension), dtype=np.float32)
-        cached = self._text_cache.get(self._text_model, texts)
-        missing: dict[str, list[int]] = {}
-        for row, (text, embedding) in enumerate(zip(texts, cached, strict=True)):
-            if embedding is not None and embedding.shape == embeddings.shape[1:]:
-                embeddings[row] = embedding
-            else:
-                missing.setdefault(text, []).append(row)
         # Texts of like length share a batch: the tower pads to the longest.
-        unknown = sorted(missing, key=len)
-        for start in range(0, len(unknown), TEXT_BATCH):
-            batch = unknown[start : start + TEXT_BATCH]
-            result = self._signatures[ENCODE_TEXT](texts=tf.constant(batch, tf.string))
-            encoded = result["embeddings"].numpy()
-            self._text_cache.put(self._text_model, batch, encoded)
-            for text, embedding in zip(batch, encoded, strict=True):
-                embeddings[missing[text]] = embedding
+        by_length = np.argsort([len(text) for text in texts], kind="stable")
+        for start in range(0, len(texts), TEXT_BATCH):
+            chosen = by_length[start : start + TEXT_BATCH]
+            batch = tf.constant([texts[place] for place in chosen], tf.string)
+            embeddings[chosen] = self._signatures[ENCODE_TEXT](texts=batch)["embeddings"].numpy()
         return embeddings
 
     def _query_texts(self, texts: Sequence[str]) -> Embeddings:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scann.scann_ops.py import scann_ops_pybind
 
 from serving.candidate_index import Neighbours
 from serving.exact_index import (
@@ -20,6 +19,7 @@ from serving.exact_index import (
     check_limit,
 )
 from serving.item_rows import UNKNOWN, Rows
+from serving.scann_searcher import build_searcher
 
 TREE_FROM = 2_000
 """Below this many candidates there is nothing to partition: the table itself is searched."""
@@ -195,11 +195,15 @@ class ScannIndex:
 def _make_searcher(rows: Rows, embeddings: Embeddings) -> tuple[Any, int]:
     """Return a searcher whose docids are the rows, and how many leaves it has."""
     leaves = max(1, round(LEAVES_PER_ROOT * len(rows) ** 0.5))
-    builder = scann_ops_pybind.builder(embeddings, REORDERED, "dot_product")
-    builder = builder.tree(leaves, leaves, training_sample_size=min(len(rows), 200_000))
-    builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2)
-    builder = builder.reorder(REORDERED)
-    searcher = builder.build(docids=rows.tolist())
+    searcher = build_searcher(
+        embeddings,
+        neighbours=REORDERED,
+        leaves=leaves,
+        searched_leaves=leaves,
+        sample_size=min(len(rows), 200_000),
+        reordered=REORDERED,
+        rows=rows,
+    )
     # So that no upsert waits for all vectors to be copied to a larger place.
     searcher.reserve(round((1 + REBUILD_SHARE) * len(rows)) + 1)
     return searcher, leaves

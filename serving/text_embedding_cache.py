@@ -3,7 +3,7 @@
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,11 @@ import numpy.typing as npt
 import structlog
 
 from feature_repo.shop_file import opening
+
+Embeddings = npt.NDArray[np.float32]
+
+SLICE = 1024
+"""So many texts are embedded before they are kept: an interrupt loses little."""
 
 _READ_BATCH = 500
 WITHOUT_IT = "Remove it, and the texts are embedded again when they are needed."
@@ -43,7 +48,37 @@ class TextEmbeddingCache:
                 " (key BLOB PRIMARY KEY, embedding BLOB NOT NULL) WITHOUT ROWID"
             )
 
-    def get(self, model: str, texts: Sequence[str]) -> list[npt.NDArray[np.float32] | None]:
+    def embedded(
+        self,
+        model: str,
+        texts: Sequence[str],
+        dimension: int,
+        embed: Callable[[Sequence[str]], Embeddings],
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Embeddings:
+        """Return float32 [len(texts), dimension]; what is not kept is embedded, and then kept.
+
+        embed: distinct texts -> embeddings float32 [n, dimension] by `model`. progress: called
+        with how many of how many are embedded.
+        """
+        embeddings = np.empty((len(texts), dimension), dtype=np.float32)
+        missing: dict[str, list[int]] = {}
+        for row, (text, kept) in enumerate(zip(texts, self.get(model, texts), strict=True)):
+            if kept is not None and kept.shape == (dimension,):
+                embeddings[row] = kept
+            else:
+                missing.setdefault(text, []).append(row)
+        unknown = list(missing)
+        for start in range(0, len(unknown), SLICE):
+            part = unknown[start : start + SLICE]
+            new = embed(part)
+            self.put(model, part, new)
+            for text, embedding in zip(part, new, strict=True):
+                embeddings[missing[text]] = embedding
+            progress(start + len(part), len(unknown))
+        return embeddings
+
+    def get(self, model: str, texts: Sequence[str]) -> list[Embeddings | None]:
         """Return for each text its embedding, float32 [text_dimension], or None."""
         keys = [_key(model, text) for text in texts]
         found: dict[bytes, bytes] = {}
@@ -62,7 +97,7 @@ class TextEmbeddingCache:
             for value in raw
         ]
 
-    def put(self, model: str, texts: Sequence[str], embeddings: npt.NDArray[np.float32]) -> None:
+    def put(self, model: str, texts: Sequence[str], embeddings: Embeddings) -> None:
         """Keep embeddings float32 [len(texts), text_dimension], where there is room for them."""
         rows = [
             (_key(model, text), embedding.astype("<f4").tobytes())

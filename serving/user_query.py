@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from feature_repo.history import DEFAULT_MAX_LENGTH, HistoryEvent, UserHistory, fold
+from feature_repo.history import HistoryEvent, UserHistory, fold
 from feature_repo.online_features import OnlineFeatures, UserEmbedding
 from serving.live_model import LiveModel
 from serving.requests import FeaturesUnavailableError, RecommendRequest
@@ -27,7 +27,7 @@ class UserQuery:
 class UserQueryReader:
     """Reads as little as a request needs: often one stored embedding."""
 
-    def __init__(self, online: OnlineFeatures, max_history: int = DEFAULT_MAX_LENGTH) -> None:
+    def __init__(self, online: OnlineFeatures, max_history: int) -> None:
         self._online = online
         self._max_history = max_history
 
@@ -49,8 +49,7 @@ class UserQueryReader:
     ) -> UserQuery:
         extra = (*request.session, *_context_events(request, now))
         stored = None if extra else self._stored_embedding(request.user_id, model)
-        asks = (request.exclude_seen, request.explain, request.calibration)
-        needs_events = with_events or any(asks)
+        needs_events = with_events or request.exclude_seen or request.explain
         if stored is not None and not needs_events:
             return UserQuery(stored.vector, ())
         history = self._history(request.user_id)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from feature_repo.event_log import EVENTS, ITEMS, USERS, LogRecord
 from feature_repo.log_records import decode_record
@@ -15,6 +15,7 @@ from feature_repo.schema import (
     User,
     has_own_address,
 )
+from serving.received import described
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +114,5 @@ def _reason(error: ValidationError) -> str:
     field = ".".join(str(part) for part in first["loc"])
     more = error.error_count() - 1
     reason = f"`{field}`: {first['msg']}" if field else first["msg"]
-    received = "" if field == "" else f" Received: {_short(first['input'])}."
+    received = "" if field == "" else f" Received: {described(first['input'])}."
     return f"{reason}.{received}" + (f" And {more} more errors." if more else "")
-
-
-def _short(value: object, most: int = 200) -> str:
-    if isinstance(value, BaseModel | dict | list):
-        return type(value).__name__
-    text = repr(value)
-    return text if len(text) <= most else text[:most] + "…"

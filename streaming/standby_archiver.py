@@ -1,17 +1,18 @@
 """One archiver at a time: the others stand by until the one that archives is gone."""
 
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 from feature_repo.exclusive_lock import LockHeldError, exclusive
+from serving.background import BackgroundThread
 from streaming.archiver import Archiver
 
 LOOK_SECONDS = 0.2
+STOP_SECONDS = 30.0
 
 
-class StandbyArchiver:
+class StandbyArchiver(BackgroundThread):
     """Begins to archive once no other process archives into `folder`.
 
     Two archivers at once would lose nothing, but one of them could write the older state of an
@@ -20,12 +21,11 @@ class StandbyArchiver:
     """
 
     def __init__(self, folder: Path, make: Callable[[], Archiver]) -> None:
+        super().__init__("archiver", STOP_SECONDS)
         self._file = folder / "lock"
         self._make = make
         self._archiver: Archiver | None = None
         self._failure: BaseException | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="archiver", daemon=True)
 
     @property
     def failure(self) -> BaseException | None:
@@ -36,16 +36,6 @@ class StandbyArchiver:
     def archives(self) -> bool:
         """Whether this is the one that archives."""
         return self._archiver is not None and self._failure is None
-
-    def start(self) -> None:
-        """Begin to stand by."""
-        self._thread.start()
-
-    def stop(self, timeout: float = 30.0) -> None:
-        """Write what is collected and return once the thread has ended."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout)
 
     def _run(self) -> None:
         try:

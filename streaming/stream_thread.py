@@ -1,44 +1,36 @@
 """What follows the log in a thread of its own."""
 
-import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import structlog
 
 from feature_repo.event_log import LogConsumer
+from serving.background import BackgroundThread
 from streaming.retrying import Retrying
 
 
-class StreamThread(ABC):
+class StreamThread(BackgroundThread):
     """Runs `_follow` from `start` on, until `stop` or until it fails; then `failure` says why.
 
-    stop_seconds: how long `stop` waits for the thread to finish what it has in hand.
     retrying: what the thread tries again, until it is stopped.
     """
 
     _consumer: LogConsumer
 
     def __init__(self, name: str, stop_seconds: float, retrying: Retrying) -> None:
-        self.failure: BaseException | None = None
-        self._retrying = retrying
+        super().__init__(name, stop_seconds)
+        # One event: what waits to try again must hear of the end.
         self._stop = retrying.stop
-        self._stop_seconds = stop_seconds
-        self._thread = threading.Thread(target=self.run, name=name, daemon=True)
+        self._retrying = retrying
+        self.failure: BaseException | None = None
         self._logger = structlog.get_logger(type(self).__module__)
 
-    def start(self) -> None:
-        """Begin to work."""
-        self._thread.start()
-
     def stop(self) -> None:
-        """Finish what is in hand, and return once the thread has ended."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(self._stop_seconds)
+        """Finish what is in hand, and let others have the partitions."""
+        super().stop()
         self._consumer.close()
 
-    def run(self) -> None:
-        """Work until `stop`."""
+    def _run(self) -> None:
         try:
             self._follow()
         except BaseException as error:

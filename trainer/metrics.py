@@ -185,10 +185,8 @@ def mean_of(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-def mean_interval(
-    values: Sequence[float], random: np.random.Generator, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the mean (Efron, 1979); NaN of nothing.
+def mean_interval(values: Sequence[float], random: np.random.Generator) -> tuple[float, float]:
+    """Return the mean's 95 % interval by percentile bootstrap (Efron, 1979); NaN of nothing.
 
     Says how much the mean would move with other users of the same kind, not with another model
     trained on the same data.
@@ -201,7 +199,7 @@ def mean_interval(
         n_resamples=RESAMPLES,
         # So many values are drawn at once as fit into 64 MB.
         batch=max(1, 8_000_000 // len(values)),
-        confidence_level=confidence,
+        confidence_level=0.95,
         method="percentile",
         rng=random,
     ).confidence_interval

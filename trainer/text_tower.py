@@ -1,7 +1,7 @@
 """The text tower: strings to sentence embeddings by a BERT, WordPiece included in the graph."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,6 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from trainer.settings import TextSettings
-
-Progress = Callable[[int, int], None]
-"""Called with (done, total)."""
 
 
 class TextTower(keras.layers.Layer):
@@ -150,12 +147,7 @@ def text_tower_digest(tower: TextTower, settings: TextSettings) -> str:
     return digest.hexdigest()
 
 
-def embed_texts(
-    tower: TextTower,
-    texts: Sequence[str],
-    batch_size: int,
-    progress: Progress = lambda done, total: None,
-) -> npt.NDArray[np.float32]:
+def embed_texts(tower: TextTower, texts: Sequence[str], batch_size: int) -> npt.NDArray[np.float32]:
     """Return float32 [n, dimension]; texts of like length share a batch, to waste no padding."""
     embeddings = np.zeros((len(texts), tower.dimension), np.float32)
     embed = tf.function(
@@ -166,5 +158,4 @@ def embed_texts(
         chosen = by_length[start : start + batch_size]
         batch = tf.constant([texts[index] for index in chosen])
         embeddings[chosen] = embed(batch).numpy()
-        progress(min(start + batch_size, len(texts)), len(texts))
     return embeddings

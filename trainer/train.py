@@ -28,6 +28,9 @@ from trainer.two_tower_model import TwoTowerModel
 from trainer.warm_start import WarmStart, carry_over
 from trainer.windows import DAY, Windows
 
+CANDIDATE_BATCH = 4096
+QUERY_BATCH = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -51,13 +54,13 @@ class TrainedModel:
     losses: tuple[float, ...]
     seconds: tuple[float, ...]
 
-    def candidate_embeddings(self, batch_size: int = 4096) -> npt.NDArray[np.float32]:
+    def candidate_embeddings(self) -> npt.NDArray[np.float32]:
         """Return float32 [num_items, dimension], ages taken at the newest event."""
         at = microseconds(self.interactions.end)
         rows = np.arange(len(self.interactions.items), dtype=np.int32)
         parts = [
-            self.two_tower.embed_candidates(tf.constant(rows[start : start + batch_size]), at)
-            for start in range(0, len(rows), batch_size)
+            self.two_tower.embed_candidates(tf.constant(rows[start : start + CANDIDATE_BATCH]), at)
+            for start in range(0, len(rows), CANDIDATE_BATCH)
         ]
         shape = (0, self.settings.dimension)
         # Whatever the precision of training, an index holds float32.
@@ -65,10 +68,7 @@ class TrainedModel:
         return np.concatenate(arrays or [np.zeros(shape, np.float32)])
 
     def query_embeddings(
-        self,
-        users: npt.NDArray[np.int64],
-        candidate_embeddings: npt.NDArray[np.float32],
-        batch_size: int = 256,
+        self, users: npt.NDArray[np.int64], candidate_embeddings: npt.NDArray[np.float32]
     ) -> npt.NDArray[np.float32]:
         """Return float32 [len(users), dimension] for the whole histories of user indices."""
         table = tf.constant(candidate_embeddings)
@@ -81,8 +81,8 @@ class TrainedModel:
             return tf.cast(queries[:, 0], tf.float32)
 
         parts = [
-            encode(*self._histories(users[start : start + batch_size])).numpy()
-            for start in range(0, len(users), batch_size)
+            encode(*self._histories(users[start : start + QUERY_BATCH])).numpy()
+            for start in range(0, len(users), QUERY_BATCH)
         ]
         shape = (0, self.settings.dimension)
         return np.concatenate(parts or [np.zeros(shape, np.float32)])

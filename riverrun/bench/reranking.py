@@ -11,9 +11,9 @@ import numpy as np
 from feature_repo.history import UserHistory
 from serving.candidates import Candidates
 from serving.catalogue import Catalogue
-from serving.item_rows import Mask, Rows
+from serving.list_rankings import GivenRanking
 from serving.live_model import LiveModel
-from serving.requests import RecommendRequest
+from serving.requests import ListShape
 from serving.reranking.reranker import Reranker
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
@@ -88,14 +88,10 @@ def measure_reranking(
         reranker, seconds = Reranker(settings), []
         for number in range(repeats):
             context, found = asked[number % len(asked)]
-            rows, scores = found.rows[:size], found.scores[:size]
-
-            def propose(mask: Mask, count: int, rows: Rows = rows) -> Rows:
-                return rows[mask[rows]][:count]
-
+            ranking = GivenRanking(Candidates(found.rows[:size], found.scores[:size]))
             start = time.perf_counter()
-            request = reranker.completed(RecommendRequest(str(number), limit=limit))
-            reranker.rerank(rows, scores, context, request, propose)
+            shape = reranker.completed(ListShape(str(number), limit=limit))
+            reranker.rerank(ranking, context, shape)
             seconds.append(time.perf_counter() - start)
         p50, p99 = np.quantile(seconds, [0.5, 0.99]) * 1e3
         times.append(RerankingTime(function, size, float(p50), float(p99)))

@@ -17,6 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from riverrun.errors import UserError
 from riverrun.settings import FILES_IN_HOME, PREFIX
 
+LOG_LINES = 15
+"""So many of a log's last lines are shown where a process has failed."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
@@ -164,6 +167,6 @@ def _wait_until_ready(
     raise UserError(f"the server was not ready within {ready_within:.0f} s:\n{tail(log)}")
 
 
-def tail(log: Path, lines: int = 15) -> str:
+def tail(log: Path) -> str:
     """Return the last lines of a log file."""
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])

@@ -17,7 +17,6 @@ FROZEN = "frozen"
 HISTORY = "+ history"
 CO_VISITATION = "+ co-visitation, trends"
 FOLD_IN = "+ fold-in"
-VARIANTS = (FROZEN, HISTORY, CO_VISITATION, FOLD_IN)
 
 
 def replay(

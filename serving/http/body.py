@@ -27,13 +27,21 @@ async def read_body(request: Request) -> bytes:
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
         raise _unsupported("Content-Encoding", "must be absent: send it as it is.", encoding)
+    body = await bounded_body(request, MAX_BYTES)
+    if body is None:
+        raise Problem(413, f"The body must have at most {MAX_BYTES} bytes.")
+    return body
+
+
+async def bounded_body(request: Request, max_bytes: int) -> bytes | None:
+    """Return the body; None, and the rest unread, where it has more bytes."""
     chunks: list[bytes] = []
     size = 0
     # Counted as it comes: a length need not be declared, nor be true.
     async for chunk in request.stream():
         size += len(chunk)
-        if size > MAX_BYTES:
-            raise Problem(413, f"The body must have at most {MAX_BYTES} bytes.")
+        if size > max_bytes:
+            return None
         chunks.append(chunk)
     return b"".join(chunks)
 

@@ -16,11 +16,10 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from feature_repo.event_log import EventLogError
+from serving.received import shortened
 from serving.requests import FeaturesUnavailableError, InvalidArgumentError, UnknownItemError
 
 MEDIA_TYPE = "application/problem+json"
-SHOWN_VALUE = 200
-"""Characters of a received name or value that an answer repeats."""
 MAX_ERRORS = 100
 """Errors of one request, or one record, that an answer lists."""
 
@@ -84,7 +83,7 @@ def field_errors(error: ValidationError | RequestValidationError) -> list[FieldE
         found = error.errors()
     return [
         FieldError(
-            field=_shortened(".".join(str(part) for part in each["loc"])) or "body",
+            field=_encodable(".".join(str(part) for part in each["loc"])) or "body",
             message=_sentence(each["msg"]),
             value=shown(each.get("input")),
         )
@@ -109,10 +108,10 @@ def shown(value: Any) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
-        return value if abs(value) < 2**53 else _shortened(str(value))
+        return value if abs(value) < 2**53 else _encodable(str(value))
     if isinstance(value, float):
         return value if isfinite(value) else str(value)
-    return _shortened(value if isinstance(value, str) else str(value))
+    return _encodable(value if isinstance(value, str) else str(value))
 
 
 def _methods_at(request: Request) -> list[str]:
@@ -125,9 +124,8 @@ def _methods_at(request: Request) -> list[str]:
     )
 
 
-def _shortened(text: str) -> str:
-    text = text if len(text) <= SHOWN_VALUE else text[:SHOWN_VALUE] + "..."
-    return text.encode("utf-8", "replace").decode()
+def _encodable(text: str) -> str:
+    return shortened(text).encode("utf-8", "replace").decode()
 
 
 def _sentence(message: str) -> str:

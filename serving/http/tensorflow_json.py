@@ -23,10 +23,9 @@ import orjson
 from serving.bundle import RECOMMEND
 from serving.prediction.errors import PredictionError, invalid
 from serving.prediction.served_signature import Arrays
+from serving.received import described
 
 MAX_RANK = 8
-SHOWN = 200
-"""Characters of a received value that an error repeats."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +66,7 @@ class PredictBody:
             if not _is_named(instance) or instance.keys() != names:
                 raise invalid(
                     f"`instances[{place}]` must be an object with the keys {sorted(names)}, as "
-                    f"the first one is. Received: {_shown(instance)}."
+                    f"the first one is. Received: {described(instance)}."
                 )
         return {name: [instance[name] for instance in self.value] for name in names}
 
@@ -79,10 +78,10 @@ def read_body(body: bytes) -> PredictBody:
     except (ValueError, RecursionError) as error:
         raise invalid(f"JSON Parse error: {error}") from None
     if not isinstance(document, dict):
-        raise invalid(f"the request must be a JSON object. Received: {_shown(document)}.")
+        raise invalid(f"the request must be a JSON object. Received: {described(document)}.")
     signature_name = document.get("signature_name", RECOMMEND)
     if not isinstance(signature_name, str):
-        raise invalid(f"`signature_name` must be a string. Received: {_shown(signature_name)}.")
+        raise invalid(f"`signature_name` must be a string. Received: {described(signature_name)}.")
     formats = [name for name in ("instances", "inputs") if name in document]
     if len(formats) != 1:
         raise invalid(f"the request must have either `instances` or `inputs`. Received: {formats}.")
@@ -157,12 +156,12 @@ def _flatten(
         try:
             scalars.append(read(value))
         except ValueError as error:
-            raise invalid(f"`{name}` {error} Received: {_shown(value)}.") from None
+            raise invalid(f"`{name}` {error} Received: {described(value)}.") from None
         return
     if not isinstance(value, list) or len(value) != shape[0]:
         raise invalid(
             f"`{name}` must have lists of equal lengths: {shape[0]} here. "
-            f"Received: {_shown(value)}."
+            f"Received: {described(value)}."
         )
     for each in value:
         _flatten(name, each, shape[1:], read, scalars)
@@ -235,9 +234,3 @@ def _mapped(value: Any, write: Callable[[bytes], Any]) -> Any:
 
 def _dumped(document: Any) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def _shown(value: Any) -> str:
-    # Written whole it could be as large as the request.
-    text = type(value).__name__ if isinstance(value, list | dict) else repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
+from serving.http.body import bounded_body
 from serving.http.services import Services
 from serving.http.tensorflow_json import error_body, read_body, write_body
 from serving.live_model import LiveModel
@@ -97,16 +98,12 @@ def _asked(request: Request) -> ModelName:
 
 async def _body(request: Request, max_bytes: int) -> bytes:
     # Whatever its media type: TensorFlow Serving's own examples send JSON as curl's form.
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            raise PredictionError(
-                Code.RESOURCE_EXHAUSTED, f"the request must have at most {max_bytes} bytes."
-            )
-        chunks.append(chunk)
-    return b"".join(chunks)
+    body = await bounded_body(request, max_bytes)
+    if body is None:
+        raise PredictionError(
+            Code.RESOURCE_EXHAUSTED, f"the request must have at most {max_bytes} bytes."
+        )
+    return body
 
 
 def _predicted(model: LiveModel, content: bytes) -> bytes:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from feature_repo.schema import microseconds
 from serving.candidates import Scores
-from serving.catalogue import UNPUBLISHED
+from serving.catalogue_columns import UNPUBLISHED
 from serving.item_rows import Rows
 from serving.ranking.feature_names import LOGARITHMIC, OF_A_SOURCE
 from serving.ranking.item_signals import (

@@ -13,6 +13,7 @@ from serving.live_model import LiveModel
 from serving.ranking.attribution import FeatureEffect, feature_effects
 from serving.ranking.calibrated_fusion import CalibratedFusion, Fusion, fusion_of
 from serving.ranking.features import ranking_features
+from serving.ranking.ranked import NOTHING_RANKED, Ranked
 from serving.ranking.ranking import Ranker
 from serving.ranking.settings import SOURCES
 from serving.settings import ServingSettings
@@ -26,20 +27,6 @@ from serving.sources.two_tower import TwoTowerSource
 
 OF_EVENTS = frozenset({"ease", "transitions", "text", "buy_again", "category", "co_visitation"})
 """Sources that read the user's events."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Ranked:
-    """Rows, best first. sources[i] proposed rows[i]."""
-
-    rows: Rows
-    scores: Scores
-    sources: list[tuple[str, ...]]
-
-    def page(self, offset: int, limit: int) -> "Ranked":
-        """Return the part from `offset` on."""
-        part = slice(offset, offset + limit)
-        return Ranked(self.rows[part], self.scores[part], self.sources[part])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +126,7 @@ class RankingStage:
             found = source.propose(context, count)
             return Ranked(found.rows, found.scores, [(source.name,)] * len(found))
         if context.query is None:
-            return Ranked(np.empty(0, np.int64), np.empty(0, np.float32), [])
+            return NOTHING_RANKED
         pool, scores = self.scored(context)
         order = np.argsort(-scores, kind="stable")[:count]
         rows, scores = pool.rows[order], scores[order]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from serving.catalogue import CatalogueView, Codes
+from serving.catalogue import CatalogueView
+from serving.catalogue_columns import Codes
 from serving.item_rows import Rows
 from serving.user_acts import UserActs
 

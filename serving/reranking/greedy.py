@@ -47,7 +47,7 @@ def growing(knob: float, count: int) -> Floats:
     return weights
 
 
-def relevance_of(scores: Floats, boosts: Floats | float = 0.0) -> Floats:
+def relevance_of(scores: Floats, boosts: Floats) -> Floats:
     """Return how probable each candidate is beside the best one, 0..1; above 1 by boosts alone.
 
     scores, boosts: float64 [n], logarithms of probabilities, and what is added to them. What one

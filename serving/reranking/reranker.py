@@ -1,6 +1,6 @@
-"""From the candidates of a request, scored, to the rows that are shown."""
+"""From the candidates of a list, scored, to the rows that are shown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from itertools import repeat
@@ -11,21 +11,22 @@ import structlog
 
 from serving.filters import FilterError
 from serving.item_rows import Mask, Rows
-from serving.requests import RecommendRequest
+from serving.ranking.ranked import ListRanking, Ranked
+from serving.requests import ListShape
 from serving.reranking.calibration import CalibrationGain, category_mix
 from serving.reranking.caps import Cap
 from serving.reranking.diversity import DeterminantalGain, MarginalRelevance
 from serving.reranking.exploration import explored
 from serving.reranking.greedy import Floats, Term, greedy_order, growing, relevance_of
 from serving.reranking.likeness import Likeness
-from serving.reranking.placement import Placed, Promotion, place
+from serving.reranking.placement import EXPLORED, Placed, Promotion, place
 from serving.reranking.settings import FactorRule, ListName, PinRule, PromoteRule, Rule
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
 from serving.sources.new_arrivals import NewArrivalsSource
 
 Propose = Callable[[Mask, int], Rows]
-"""The best rows for the request of those that are allowed; so many, as far as there are."""
+"""The best rows of those that are allowed and in the mask; so many, as far as there are."""
 
 
 class Reranker:
@@ -49,86 +50,73 @@ class Reranker:
         self._refused: set[str] = set()
         self._logger = structlog.get_logger(__name__)
 
-    def completed(self, request: RecommendRequest) -> RecommendRequest:
-        """Return the request with what it leaves to the settings."""
+    def completed(self, shape: ListShape) -> ListShape:
+        """Return the shape with what it leaves to the settings."""
         names = ("diversity", "calibration", "exploration", "category_cap", "brand_cap")
-        missing = [name for name in names if getattr(request, name) is None]
-        return replace(request, **{name: getattr(self._defaults, name) for name in missing})
+        missing = [name for name in names if getattr(shape, name) is None]
+        return replace(shape, **{name: getattr(self._defaults, name) for name in missing})
 
-    def num_candidates(self, request: RecommendRequest, at: datetime) -> int:
-        """Return how many candidates to rank for a completed request."""
-        needed, active = request.offset + request.limit, self._active(at)
-        if not active and not _reorders(request) and not request.exploration:
-            return needed
-        # A fixed number is re-ordered, so that a later page continues an earlier one.
-        return max(needed + _num_pins(active), self._size)
+    def rerank(self, ranking: ListRanking, context: Context, shape: ListShape) -> Ranked:
+        """Return the list of `ranking`, from its first place to the end of the page."""
+        active = self._active(context.at)
+        if not active and shape.is_by_score:
+            return ranking.rank(context, shape.end)
 
-    def rerank(
-        self,
-        rows: Rows,
-        scores: npt.NDArray[np.float32],
-        context: Context,
-        request: RecommendRequest,
-        propose: Propose,
-    ) -> Placed:
-        """Return the list of a completed request, from its first place to the end of its page.
+        def propose(mask: Mask, count: int) -> Rows:
+            allowed = context.allowed & mask
+            return ranking.rank(replace(context, allowed=allowed, filtered=True), count).rows
 
-        rows: `num_candidates` allowed ones, distinct, best first, wherever there are so many.
-        scores: float32 [n], logarithms of how probable each is, up to a constant.
-        """
-        count, active = request.offset + request.limit, self._active(context.at)
-        if not active and not _reorders(request) and not request.exploration:
-            return Placed(rows[:count], {})
-        masks = {rule.filter: self._mask(rule, context) for rule in active}
-        head, tail = rows[: self._size], rows[self._size :]
         # What is pinned to a later place is missing before it.
-        needed = count + _num_pins(active)
-        boosts = np.zeros(len(head))
-        for rule in active:
-            if isinstance(rule, FactorRule):
-                boosts += np.log(rule.factor) * masks[rule.filter][head]
-        relevance = relevance_of(scores[: self._size].astype(np.float64), boosts)
-        order = self._order(head, relevance, context, request, needed)
-        pins = self._pins(active, masks, propose)
+        needed = shape.end + sum(isinstance(rule, PinRule) for rule in active)
+        # A fixed number is re-ordered, so that a later page continues an earlier one.
+        ranked = ranking.rank(context, max(needed, self._size))
+        masks = {rule.filter: self._mask(rule, context) for rule in active}
+        head, tail = ranked.rows[: self._size], ranked.rows[self._size :]
+        logarithms = ranking.logarithms(context, ranked.scores[: self._size])
+        boosts = _boosts(head, active, masks)
+        relevance = relevance_of(logarithms.astype(np.float64), boosts)
+        order = self._order(head, relevance, context, shape, needed)
+        pins = _pins(active, masks, propose)
         promotions = [
             Promotion(rule.share, propose(masks[rule.filter], needed), masks[rule.filter])
             for rule in active
             if isinstance(rule, PromoteRule)
         ]
-        share = request.exploration or 0.0
+        share = shape.exploration or 0.0
         little_known = self._little_known(head, context) if share else head[:0]
-        explored_places, explored_rows = explored(little_known, share, count, request.request_id)
-        return place(
+        explored_places, explored_rows = explored(little_known, share, shape.end, shape.request_id)
+        placed = place(
             np.concatenate([head[order], tail]),
-            count,
+            shape.end,
             pins=pins,
             explored_places=explored_places,
             explored_rows=explored_rows,
             promotions=promotions,
         )
+        return _as_placed(ranked, placed, ranking, context)
 
     def _order(
         self,
         rows: Rows,
         relevance: Floats,
         context: Context,
-        request: RecommendRequest,
+        shape: ListShape,
         count: int,
     ) -> npt.NDArray[np.int64]:
         terms, view = [], context.view
-        if request.diversity:
-            weights = growing(request.diversity, count)
+        if shape.diversity:
+            weights = growing(shape.diversity, count)
             terms.append(Term(weights, self._diversity(rows, context, count)))
-        if request.calibration:
+        if shape.calibration:
             history = context.model.table.rows.rows_of(event.item_id for event in context.events)
             history = history[(history >= 0) & (history < len(view.categories))]
             mix = category_mix(view.categories[history])
-            terms.append(Term(request.calibration, CalibrationGain(view.categories[rows], mix)))
+            terms.append(Term(shape.calibration, CalibrationGain(view.categories[rows], mix)))
         caps = [
             Cap(groups[rows], most, self._defaults.cap_window)
             for groups, most in (
-                (view.paths, request.category_cap),
-                (view.brands, request.brand_cap),
+                (view.paths, shape.category_cap),
+                (view.brands, shape.brand_cap),
             )
             if most is not None
         ]
@@ -144,21 +132,6 @@ class Reranker:
         if self._defaults.diversity_method == "mmr":
             return MarginalRelevance(likeness, categories)
         return DeterminantalGain(likeness, categories, count)
-
-    def _pins(
-        self, active: tuple[Rule, ...], masks: dict[str, Mask], propose: Propose
-    ) -> dict[int, int]:
-        pinned = sorted(
-            (rule for rule in active if isinstance(rule, PinRule)), key=lambda rule: rule.place
-        )
-        pins: dict[int, int] = {}
-        for rule in pinned:
-            # One more than are pinned already: each place has another item.
-            for row in propose(masks[rule.filter], len(pins) + 1).tolist():
-                if row not in pins.values():
-                    pins[rule.place - 1] = row
-                    break
-        return pins
 
     def _little_known(self, rows: Rows, context: Context) -> Rows:
         """Return new arrivals, and those of `rows` that training hardly saw."""
@@ -183,11 +156,38 @@ class Reranker:
             return np.zeros_like(context.allowed)
 
 
-def _reorders(request: RecommendRequest) -> bool:
-    """Whether a completed request wants another order than that of the scores."""
-    knobs = (request.diversity, request.calibration, request.category_cap, request.brand_cap)
-    return any(knobs)
+def _boosts(rows: Rows, active: tuple[Rule, ...], masks: Mapping[str, Mask]) -> Floats:
+    boosts = np.zeros(len(rows))
+    for rule in active:
+        if isinstance(rule, FactorRule):
+            boosts += np.log(rule.factor) * masks[rule.filter][rows]
+    return boosts
 
 
-def _num_pins(rules: tuple[Rule, ...]) -> int:
-    return sum(isinstance(rule, PinRule) for rule in rules)
+def _pins(active: tuple[Rule, ...], masks: Mapping[str, Mask], propose: Propose) -> dict[int, int]:
+    pinned = sorted(
+        (rule for rule in active if isinstance(rule, PinRule)), key=lambda rule: rule.place
+    )
+    pins: dict[int, int] = {}
+    for rule in pinned:
+        # One more than are pinned already: each place has another item.
+        for row in propose(masks[rule.filter], len(pins) + 1).tolist():
+            if row not in pins.values():
+                pins[rule.place - 1] = row
+                break
+    return pins
+
+
+def _as_placed(ranked: Ranked, placed: Placed, ranking: ListRanking, context: Context) -> Ranked:
+    """Return the rows in their places, with their scores, and with what gave each its place."""
+    rank_of = {row: rank for rank, row in enumerate(ranked.rows.tolist())}
+    ranks = [rank_of.get(row, -1) for row in placed.rows.tolist()]
+    unranked = np.array(ranks, dtype=np.int64) < 0
+    scores = np.append(ranked.scores, np.float32(0))[ranks]
+    if unranked.any():
+        scores[unranked] = ranking.score_of(context, placed.rows[unranked])
+    sources = [ranked.sources[rank] if rank >= 0 else () for rank in ranks]
+    for number, origin in placed.origins.items():
+        by = sources[number] or ((NewArrivalsSource.name,) if origin == EXPLORED else ())
+        sources[number] = (*by, origin)
+    return Ranked(placed.rows, scores, sources)

@@ -6,7 +6,7 @@ import numpy as np
 
 from feature_repo.schema import microseconds
 from serving.candidates import Candidates
-from serving.catalogue import UNPUBLISHED
+from serving.catalogue_columns import UNPUBLISHED
 from serving.item_rows import Rows, best
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context

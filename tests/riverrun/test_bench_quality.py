@@ -24,13 +24,14 @@ from riverrun.bench.quality import (
 )
 from riverrun.cli.bench_quality import quality_table, slice_table
 from riverrun.cli.main import main
-from riverrun.fitted_pipeline import ALL_TOGETHER, FUSION
+from riverrun.fitted_pipeline import FUSION
 from riverrun.protocols import PROTOCOLS
 from serving.ranking.settings import SOURCES
 from tests.support import tiny_training as tiny
 from tests.support.few_events import ITEMS, START, frame
 from trainer.baselines import FitScorer, ItemKnn, Popularity, Scorer
 from trainer.evaluate import EvaluationRow, evaluate
+from trainer.gates import CANDIDATE
 from trainer.interactions import Interactions
 from trainer.ranking import fit
 from trainer.ranking.settings import RankerSettings
@@ -192,7 +193,7 @@ def test_a_data_set_of_sequences_is_measured_and_written(
         assert low <= result[NDCG] <= high
         assert len(result["slices"]) == 7
         assert 1 <= result["categories@10"] <= 4
-    assert not {"two-tower", ALL_TOGETHER} & set(methods)
+    assert not {"two-tower", CANDIDATE} & set(methods)
 
 
 @pytest.mark.slow
@@ -213,14 +214,14 @@ def test_the_parts_of_the_pipeline_are_measured_beside_the_whole(
     assert run(monkeypatch, tmp_path / "home", *arguments) == 0
     results = orjson.loads((tmp_path / "t.json").read_bytes())["results"]
     found = {result["method"]: result for result in results}
-    own = set(SOURCES) - {"two_tower", "co_visitation"} | {"two-tower", FUSION, ALL_TOGETHER}
+    own = set(SOURCES) - {"two_tower", "co_visitation"} | {"two-tower", FUSION, CANDIDATE}
     own |= {f"without {name}" for name in set(SOURCES) - {"co_visitation"}}
-    own |= {"without the ranker", f"{ALL_TOGETHER}, diversity 0.3"}
+    own |= {"without the ranker", f"{CANDIDATE}, diversity 0.3"}
     assert own <= set(found)
     assert len({found[name]["fit_seconds"] for name in own}) == 1
     # The ranker off, or no ranker, is the same.
     assert found["without the ranker"][NDCG] == found[FUSION][NDCG]
-    varied, plain = found[f"{ALL_TOGETHER}, diversity 0.3"], found[ALL_TOGETHER]
+    varied, plain = found[f"{CANDIDATE}, diversity 0.3"], found[CANDIDATE]
     assert varied["diversity@10"] != plain["diversity@10"]
     assert found["transitions"][NDCG] > 0
 

@@ -28,7 +28,7 @@ from riverrun.replay.refreshed import (
     Refreshes,
     replay_refreshed,
 )
-from riverrun.replay.replay import CO_VISITATION, FOLD_IN, FROZEN, HISTORY, VARIANTS, replay
+from riverrun.replay.replay import CO_VISITATION, FOLD_IN, FROZEN, HISTORY, replay
 from riverrun.replay.scoring import ALL, NEW_ITEMS, NOVEL, Scores
 from riverrun.replay.settings import ReplaySettings
 from serving.bundle_loading import load_bundle
@@ -41,6 +41,7 @@ from tests.support.tiny_bundle import build_tiny_bundle, tiny_items
 START = datetime(2026, 1, 10, tzinfo=UTC)
 ITEMS = [item.model_copy(update={"published_at": None}) for item in tiny_items(40)]
 NEW = Item(item_id="new", title="xylophone")
+VARIANTS = [FROZEN, HISTORY, CO_VISITATION, FOLD_IN]
 SETTINGS = ReplaySettings(
     StreamingSettings(
         co_visitation=CoVisitationSettings(window_days=5.0),
@@ -126,7 +127,7 @@ def test_a_frozen_shop_learns_nothing_and_the_others_do(tmp_path: Path) -> None:
              for place, item in enumerate(("i26", "i38"))]  # fmt: skip
     scores = run(tmp_path, rows)
     novel = means(scores, NOVEL)
-    assert list(novel) == list(VARIANTS)
+    assert list(novel) == VARIANTS
     assert novel[HISTORY] > novel[FROZEN]
     assert novel[CO_VISITATION] > novel[HISTORY]
     assert {row.questions for row in scores.rows() if row.slice == NOVEL} == {10}

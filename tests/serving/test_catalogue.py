@@ -1,6 +1,7 @@
 """The catalogue against a dictionary, and filters against Python."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from feature_repo.schema import Item
 from serving.catalogue import Catalogue
+from serving.catalogue_columns import CatalogueColumns
 from serving.filters import FilterError
 
 
@@ -97,12 +99,14 @@ def test_any_changes_leave_what_a_dictionary_holds(
 
 def test_a_view_does_not_change() -> None:
     catalogue = Catalogue()
-    catalogue.upsert([item(1)])
-    view = catalogue.view()
-    catalogue.upsert([item(2)])
+    catalogue.upsert([item(1), item(3)])
+    view, columns = catalogue.view(), [each.name for each in fields(CatalogueColumns)]
+    before = {name: getattr(view, name).tolist() for name in columns}
+    catalogue.upsert([item(2), item(3, brand="other", categories=("lamps",), price=1.0)])
     catalogue.delete(["i1"])
-    assert view.available.tolist() == [True]
-    assert allowed(catalogue, None) == {"i2"}
+    assert {name: getattr(view, name).tolist() for name in columns} == before
+    assert view.available.tolist() == [True, True]
+    assert allowed(catalogue, None) == {"i2", "i3"}
 
 
 def test_a_snapshot_does_not_override_changes() -> None:

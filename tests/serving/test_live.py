@@ -54,7 +54,10 @@ class Shop:
         self.folder = folder
         self.catalogue = Catalogue()
         self.holder: ModelHolder = open_current(folder, self.catalogue)
-        self.watcher = BundleWatcher(folder, self.holder, self.catalogue, clock=lambda: LATER)
+        settings, texts = ServingSettings(), TextEmbeddingCache()
+        self.watcher = BundleWatcher(
+            folder, self.holder, self.catalogue, settings, texts, clock=lambda: LATER
+        )
         self.log = SqliteLog(folder / "log.sqlite")
         self.follower = IndexFollower(self.log, self.holder, self.catalogue, lambda: LATER)
 
@@ -140,7 +143,10 @@ def test_the_changelog_reaches_index_and_catalogue(shop: Shop) -> None:
     assert not shop.follower.caught_up
     before = shop.embedding("i1"), shop.embedding("i2")
     shop.follower.start()
-    assert shop.follower.wait_until_caught_up(20)
+    end = time.monotonic() + 20
+    while not shop.follower.caught_up and time.monotonic() < end:
+        time.sleep(0.01)
+    assert shop.follower.caught_up
     assert shop.embedding("i70").tolist() == [70.0] * 16
     assert shop.embedding("i71") == pytest.approx(shop.encoded(71), abs=1e-6)
     assert shop.embedding("i1").tolist() == before[0].tolist()

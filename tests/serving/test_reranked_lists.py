@@ -7,8 +7,14 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from serving.list_rankings import GivenRanking
 from serving.live_model import LiveModel, ModelHolder
+from serving.requests import ListShape
 from serving.reranking.diversity import OTHER_CATEGORY
+from serving.reranking.reranker import Reranker
+from serving.settings import ServingSettings
+from serving.sources.candidate_source import Context
+from serving.sources.two_tower import TwoTowerSource
 from tests.support.tiny_lists import ITEMS, SETTINGS, reranking, sources
 from tests.support.tiny_recommender import NOW, Shop, event
 
@@ -88,3 +94,21 @@ def test_calibration_brings_back_the_lesser_interest(shop: Shop) -> None:
         return sum(ITEMS[item_id].categories[0] == "kettles" for item_id in ids)
 
     assert kettles(0.0) < kettles(1.0) == 4
+
+
+def test_what_was_found_beforehand_keeps_its_order_but_for_rules(shop: Shop) -> None:
+    view, query = shop.catalogue.view(), np.ones(16, np.float32)
+    context = Context(shop.holder.current, view, view.available, False, query, NOW)
+    found = TwoTowerSource(SETTINGS).propose(context, 50)
+    ids = shop.catalogue.rows.ids_of(found.rows).tolist()
+    plain = Reranker(SETTINGS).rerank(GivenRanking(found), context, ListShape("r", 5, 3))
+    assert plain.rows.tolist() == found.rows[:8].tolist()
+    assert plain.page(3, 5).scores.tolist() == found.scores[3:8].tolist()
+    pin = {"kind": "pin", "filter": "brand = 'kiwi'", "place": 1}
+    ruled = ServingSettings.model_validate(SETTINGS.model_dump() | {"rules": [pin]})
+    ranked = Reranker(ruled).rerank(GivenRanking(found), context, ListShape("r", 8))
+    first = next(place for place, item_id in enumerate(ids) if ITEMS[item_id].brand == "kiwi")
+    expected = [first, *(place for place in range(9) if place != first)][:8]
+    assert ranked.rows.tolist() == found.rows[expected].tolist()
+    assert ranked.scores.tolist() == found.scores[expected].tolist()
+    assert list(ranked.sources) == [("pinned",), *[()] * 7]

@@ -1,10 +1,13 @@
 """What was embedded is found again, by model and text; what cannot be kept is embedded again."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from structlog.testing import capture_logs
 
+from serving import text_embedding_cache
 from serving.text_embedding_cache import TextEmbeddingCache
 
 TEXTS = ["", "lamp", "Lampe für 1.234,50 €", "灯", "half of a pair: \ud83d", *map(str, range(700))]
@@ -47,4 +50,30 @@ def test_a_full_disk_costs_what_is_new_and_nothing_else(tmp_path: Path) -> None:
     assert lamp is not None
     np.testing.assert_array_equal(lamp, embeddings_of(1)[0])
     assert other is None
+    cache.close()
+
+
+def test_each_text_is_embedded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_embedding_cache, "SLICE", 2)
+    cache, asked, reached = TextEmbeddingCache(), [], []
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        asked.extend(texts)
+        return np.array([[len(text), ord(text[0])] for text in texts], np.float32)
+
+    def embedded(*texts: str) -> list[list[float]]:
+        found = cache.embedded(
+            "bert", texts, 2, embed, lambda done, total: reached.append((done, total))
+        )
+        assert found.dtype == np.float32
+        return found.tolist()
+
+    lamp, b, cc = [4.0, 108.0], [1.0, 98.0], [2.0, 99.0]
+    assert embedded("lamp", "b", "lamp", "cc") == [lamp, b, lamp, cc]
+    assert (asked, reached) == (["lamp", "b", "cc"], [(2, 3), (3, 3)])
+    # One of another length is of no use.
+    cache.put("bert", ["b"], embeddings_of(1))
+    assert embedded("b", "cc", "d") == [b, cc, [1.0, 100.0]]
+    assert asked[3:] == ["b", "d"]
+    assert cache.embedded("bert", [], 2, embed).shape == (0, 2)
     cache.close()

@@ -1,4 +1,5 @@
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,11 @@ def test_a_lost_position_is_a_failure(log: SqliteLog, archive: Archive) -> None:
 
     writer = archiver(log, archive)
     writer._consumer.poll = lost  # type: ignore[method-assign]
-    writer.run()
+    writer.start()
+    deadline = time.monotonic() + 10
+    while writer.failure is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    writer.stop()
     assert isinstance(writer.failure, LostPositionError)
 
 

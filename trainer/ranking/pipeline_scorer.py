@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from serving.requests import RecommendRequest
+from serving.candidates import Candidates
+from serving.list_rankings import GivenRanking
+from serving.requests import ListShape
 from serving.reranking.reranker import Reranker
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
@@ -106,14 +108,11 @@ class RerankedScorer:
         return np.stack([self._reranked(user, *answer) for user, answer in answers])
 
     def _reranked(self, user: int, context: Context, scores: Scores) -> Scores:
-        excluded = self._excluded[user]
-        request = self._reranker.completed(RecommendRequest("", limit=PLACES))
-        count = self._reranker.num_candidates(request, context.at)
         order = np.argsort(-scores, kind="stable")
-        rows = order[~np.isin(order, excluded)][:count]
-        placed = self._reranker.rerank(
-            rows, scores[rows], context, request, lambda mask, count: rows[mask[rows]][:count]
-        ).rows
+        rows = order[~np.isin(order, self._excluded[user])]
+        shape = self._reranker.completed(ListShape("", limit=PLACES))
+        ranking = GivenRanking(Candidates(rows, scores[rows]))
+        placed = self._reranker.rerank(ranking, context, shape).rows
         scores = scores.copy()
         scores[placed] = scores.max() + np.arange(len(placed), 0, -1, dtype=np.float32)
         return scores

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from scann.scann_ops.py import scann_ops_pybind
 
 from serving.ranking.item_neighbours import NeighbourTable
 from serving.ranking.item_signals import POPULARITY_DAYS, RHYTHMS, SIGNALS
+from serving.scann_searcher import build_searcher
 from trainer.baselines.ease import item_weights
 from trainer.baselines.item_knn import cosines
 from trainer.baselines.recency_knn import transition_shares
@@ -71,10 +71,14 @@ def _approximate_table(text_embeddings: Floats, settings: RankerSettings) -> Nei
     """Return the neighbours that ScaNN finds: all pairs of a large catalogue are too many."""
     num_items, count = len(text_embeddings), settings.text_neighbours
     leaves = round(num_items**0.5)
-    builder = scann_ops_pybind.builder(text_embeddings, count + 1, "dot_product")
-    builder = builder.tree(leaves, leaves // 4, training_sample_size=EXACT_ITEMS)
-    builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2)
-    searcher = builder.reorder(4 * count).build()
+    searcher = build_searcher(
+        text_embeddings,
+        neighbours=count + 1,
+        leaves=leaves,
+        searched_leaves=leaves // 4,
+        sample_size=EXACT_ITEMS,
+        reordered=4 * count,
+    )
     columns = np.zeros((num_items, count), dtype=np.int32)
     values = np.zeros((num_items, count), dtype=np.float32)
     for start in range(0, num_items, BATCH):

@@ -36,6 +36,10 @@ def some_scores(size: int, seed: int) -> np.ndarray:
     return np.sort(scores)[::-1].astype(np.float64)
 
 
+def unboosted(scores: np.ndarray) -> np.ndarray:
+    return relevance_of(scores, np.zeros(len(scores)))
+
+
 def gain(
     method: str, embeddings: np.ndarray, count: int, categories: np.ndarray | None = None
 ) -> Gain:
@@ -57,7 +61,7 @@ methods = st.sampled_from(["mmr", "dpp"])
 def test_every_order_is_a_permutation_and_a_shorter_one_its_beginning(
     size: int, seed: int, method: str, diversity: float, calibration: float, most: int, count: int
 ) -> None:
-    embeddings, relevance = unit_vectors(size, seed), relevance_of(some_scores(size, seed))
+    embeddings, relevance = unit_vectors(size, seed), unboosted(some_scores(size, seed))
     groups = np.random.default_rng(seed).integers(0, 5, size).astype(np.int32)
 
     def order(count: int) -> list[int]:
@@ -90,7 +94,7 @@ def test_a_growing_weight_spares_the_first_and_is_the_knob_in_the_eighth_place(
 def test_knobs_at_0_change_nothing_and_ties_stay_in_order(
     size: int, seed: int, method: str
 ) -> None:
-    embeddings, relevance = unit_vectors(size, seed), relevance_of(some_scores(size, seed))
+    embeddings, relevance = unit_vectors(size, seed), unboosted(some_scores(size, seed))
     groups = np.random.default_rng(seed).integers(0, 5, size).astype(np.int32)
     terms = [
         Term(0.0, gain(method, embeddings, size)),
@@ -106,7 +110,7 @@ def test_a_boost_leaves_the_others_as_relevant_as_they_were(
 ) -> None:
     scores, boosted = some_scores(size, seed), seed % size
     boosts = np.where(np.arange(size) == boosted, boost, 0.0)
-    plain, relevance = relevance_of(scores), relevance_of(scores, boosts)
+    plain, relevance = unboosted(scores), relevance_of(scores, boosts)
     assert np.delete(relevance, boosted).tolist() == np.delete(plain, boosted).tolist()
     # It ranks where a score so much higher would.
     higher = scores[boosted] + boost
@@ -126,7 +130,7 @@ def test_equal_candidates_stay_in_order(method: str) -> None:
 def test_the_determinantal_gain_is_that_of_the_determinant(
     size: int, seed: int, diversity: float
 ) -> None:
-    embeddings, relevance = unit_vectors(size, seed), relevance_of(some_scores(size, seed))
+    embeddings, relevance = unit_vectors(size, seed), unboosted(some_scores(size, seed))
     categories = np.random.default_rng(seed).integers(0, 3, size).astype(np.int32)
     kernel = (1 + embeddings.astype(np.float64) @ embeddings.T.astype(np.float64)) / 2
     kernel *= np.where(categories[:, None] == categories, 1.0, OTHER_CATEGORY)
@@ -153,7 +157,7 @@ def test_the_determinantal_gain_is_that_of_the_determinant(
 
 @given(st.integers(2, 12), seeds)
 def test_the_marginal_relevance_is_that_of_the_paper(size: int, seed: int) -> None:
-    embeddings, relevance = unit_vectors(size, seed), relevance_of(some_scores(size, seed))
+    embeddings, relevance = unit_vectors(size, seed), unboosted(some_scores(size, seed))
     categories = np.random.default_rng(seed).integers(0, 3, size).astype(np.int32)
     likeness = embeddings @ embeddings.T
     likeness += SAME_CATEGORY * ((categories[:, None] == categories) & (categories > NO_GROUP))
@@ -170,7 +174,7 @@ def test_the_marginal_relevance_is_that_of_the_paper(size: int, seed: int) -> No
 def test_a_cap_holds_in_every_window_while_another_group_is_left(
     groups: np.ndarray, most: int, window: int, count: int
 ) -> None:
-    relevance = relevance_of(-np.arange(len(groups), dtype=np.float64))
+    relevance = unboosted(-np.arange(len(groups), dtype=np.float64))
     order = greedy_order(relevance, [], [Cap(groups, most, window)], len(groups)).tolist()
     for place, candidate in enumerate(order):
         before = Counter(groups[order[max(place - window + 1, 0) : place]].tolist())
@@ -206,7 +210,7 @@ def test_calibration_at_1_never_raises_the_divergence(
     history: np.ndarray, candidates: np.ndarray, seed: int
 ) -> None:
     mix = category_mix(history)
-    relevance = relevance_of(some_scores(len(candidates), seed))
+    relevance = unboosted(some_scores(len(candidates), seed))
     terms = [Term(1.0, CalibrationGain(candidates, mix))]
     order = greedy_order(relevance, terms, [], len(candidates))
     shuffled = np.random.default_rng(seed).permutation(len(candidates))

@@ -1,0 +1,99 @@
+"""Small tables of items on top of a large one, as in a log-structured merge tree."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import orjson
+import polars as pl
+
+from feature_repo.schema import Item
+from serving.filters import ATTRIBUTES, COLUMNS, Filter
+from serving.item_rows import Mask, Rows
+
+CACHED_FILTERS = 256
+FRESH_SIZE = 64
+MERGE_FACTOR = 16
+
+K = TypeVar("K")
+
+_ROW = "_row"
+_DTYPES = {"text": pl.String, "number": pl.Float64, "truth": pl.Boolean}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Level:
+    """An immutable table of some items. `rows` are their numbers; masks are kept per filter."""
+
+    frame: pl.DataFrame
+    rows: Rows
+    columns: dict[tuple[str, str], pl.Series] = field(default_factory=dict)
+    masks: "OrderedDict[tuple[str, tuple[str, ...]], Mask]" = field(default_factory=OrderedDict)
+
+    @classmethod
+    def of(cls, items: Sequence[Item], rows: Rows) -> "Level":
+        """Make a table of items, distinct, which have these rows."""
+        columns: dict[str, list[object]] = {
+            name: [getattr(item, name) for item in items] for name in COLUMNS
+        }
+        moments = (item.published_at for item in items)
+        columns["published_at"] = [moment and moment.replace(tzinfo=None) for moment in moments]
+        columns["categories"] = [list(item.categories) for item in items]
+        columns["tags"] = [list(item.tags) for item in items]
+        columns[ATTRIBUTES] = [orjson.dumps(item.attributes).decode() for item in items]
+        columns[_ROW] = rows.tolist()
+        schema = {**COLUMNS, ATTRIBUTES: pl.String(), _ROW: pl.Int64()}
+        return cls(pl.DataFrame(columns, schema=schema), rows)
+
+    def under(self, newer: "Level") -> "Level":
+        """Return both as one; what `newer` says of a row replaces what this one says."""
+        kept = self.frame.filter(~np.isin(self.rows, newer.rows))
+        frame = pl.concat([kept, newer.frame], rechunk=True)
+        return Level(frame, frame[_ROW].to_numpy())
+
+    def mask(self, filter_: Filter, kinds: tuple[str, ...]) -> Mask:
+        """Return bool [len(rows)], where the filter is true.
+
+        kinds: those of the filter's attributes in the order of their names.
+        """
+        key = (filter_.sql, kinds)
+        mask = self.masks.get(key)
+        if mask is None:
+            names = sorted(filter_.attributes)
+            columns = [self._attribute(name, kind) for name, kind in zip(names, kinds, strict=True)]
+            mask = filter_.evaluate(self.frame.with_columns(columns)).to_numpy()
+            remember(self.masks, key, mask)
+        return mask
+
+    def _attribute(self, name: str, kind: str) -> pl.Series:
+        column = self.columns.get((name, kind))
+        if column is None:
+            path = "$[" + orjson.dumps(name).decode() + "]"
+            column = self.frame[ATTRIBUTES].str.json_path_match(path)
+            if kind == "truth":
+                column = column == "true"
+            elif kind == "number":
+                column = column.cast(_DTYPES[kind], strict=False)
+            column = column.alias(f"{ATTRIBUTES}.{name}")
+            self.columns[name, kind] = column
+        return column
+
+
+def merged(levels: tuple[Level, ...]) -> tuple[Level, ...]:
+    """Merge levels until each is much larger than the next, so that there are few."""
+    while len(levels) > 1:
+        older, newer = levels[-2:]
+        small = older.frame.height + newer.frame.height <= FRESH_SIZE
+        if not small and older.frame.height > MERGE_FACTOR * newer.frame.height:
+            break
+        levels = (*levels[:-2], older.under(newer))
+    return levels
+
+
+def remember(cache: "OrderedDict[K, Mask]", key: K, mask: Mask) -> None:
+    """Keep a mask, and forget the oldest of more than `CACHED_FILTERS`."""
+    cache[key] = mask
+    while len(cache) > CACHED_FILTERS:
+        cache.popitem(last=False)

@@ -1,0 +1,138 @@
+"""How each kind of list is ranked, before it is re-ranked."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.candidates import Candidates, Scores
+from serving.item_rows import Rows
+from serving.ranking.ranked import NOTHING_RANKED, Ranked
+from serving.ranking.ranking_stage import RankingStage
+from serving.sources.candidate_source import CandidateSource, Context
+from serving.sources.trending import TrendingSource
+from serving.sources.two_tower import TwoTowerSource
+
+SIMILAR = "similar"
+
+LEAST_COSINE = np.float32(1e-6)
+"""What is less alike than this is not told apart by a factor."""
+
+
+class UserRanking:
+    """For a user: what the ranking stage finds, filled up by `fallback`, one after the other."""
+
+    def __init__(self, stage: RankingStage, fallback: Sequence[CandidateSource]) -> None:
+        self._stage = stage
+        self._fallback = fallback
+
+    def rank(self, context: Context, count: int) -> Ranked:
+        """Return up to `count` of the allowed rows, most probable first."""
+        return _filled(self._stage.rank(context, count), context, count, self._fallback)
+
+    def logarithms(self, context: Context, scores: Scores) -> Scores:
+        """Return the scores; where nothing is known of the user, these are counts of events."""
+        return np.log1p(scores) if context.query is None else scores
+
+    def score_of(self, context: Context, rows: Rows) -> Scores:
+        """Return dot products of the two-tower."""
+        return self._stage.two_tower.score_of(context, rows)
+
+
+class SimilarRanking:
+    """Like one item, by cosine.
+
+    taste: float32 [num_tastes], the item's, a unit vector; a context's query begins with it.
+    reordered: that many of the nearest by the index are put in exact order.
+    """
+
+    def __init__(
+        self, two_tower: TwoTowerSource, taste: npt.NDArray[np.float32], reordered: int
+    ) -> None:
+        self._two_tower = two_tower
+        self._taste = taste
+        self._reordered = reordered
+
+    def rank(self, context: Context, count: int) -> Ranked:
+        """Return up to `count` of the allowed rows, nearest first."""
+        found = self._two_tower.propose(context, max(count, self._reordered))
+        scores = self.score_of(context, found.rows)
+        # A fixed number is re-ordered, so that a later page continues an earlier one.
+        order = np.argsort(-scores[: self._reordered], kind="stable")
+        order = np.concatenate([order, np.arange(len(order), len(scores))])[:count]
+        return Ranked(found.rows[order], scores[order], [(SIMILAR,)] * len(order))
+
+    def logarithms(self, context: Context, scores: Scores) -> Scores:
+        """Return logarithms: a factor makes an item so many times as near."""
+        return np.log(np.maximum(scores, LEAST_COSINE))
+
+    def score_of(self, context: Context, rows: Rows) -> Scores:
+        """Return cosines."""
+        embeddings, _ = context.model.table.embeddings_of_rows(rows)
+        return np.asarray(context.model.space.tastes(embeddings) @ self._taste, dtype=np.float32)
+
+
+class TrendingRanking:
+    """What is acted on most at present, filled up by `fallback`, one after the other."""
+
+    def __init__(self, trending: TrendingSource, fallback: Sequence[CandidateSource]) -> None:
+        self._trending = trending
+        self._sources = (trending, *fallback)
+
+    def rank(self, context: Context, count: int) -> Ranked:
+        """Return up to `count` of the allowed rows, by how often they are acted on."""
+        return _filled(NOTHING_RANKED, context, count, self._sources)
+
+    def logarithms(self, context: Context, scores: Scores) -> Scores:
+        """Return logarithms of counts, with one more event each."""
+        return np.log1p(scores)
+
+    def score_of(self, context: Context, rows: Rows) -> Scores:
+        """Return counts."""
+        return self._trending.score_of(rows, context.at)
+
+
+class GivenRanking:
+    """What was found and scored beforehand, best first; of it a filter leaves what is allowed."""
+
+    def __init__(self, found: Candidates) -> None:
+        self._found = found
+
+    def rank(self, context: Context, count: int) -> Ranked:
+        """Return the first `count`."""
+        rows, scores = self._found.rows, self._found.scores
+        if context.filtered:
+            allowed = context.allowed[rows]
+            rows, scores = rows[allowed], scores[allowed]
+        rows, scores = rows[:count], scores[:count]
+        return Ranked(rows, scores, [()] * len(rows))
+
+    def logarithms(self, context: Context, scores: Scores) -> Scores:
+        """Return the scores, which are logarithms."""
+        return scores
+
+    def score_of(self, context: Context, rows: Rows) -> Scores:
+        """Return what is said of rows that were not found."""
+        return self._found.score_of(rows)
+
+
+def _filled(ranked: Ranked, context: Context, needed: int, by: Sequence[CandidateSource]) -> Ranked:
+    """Return `ranked` with `needed` rows, as far as these sources have them, one by one."""
+    for source in by:
+        if context.sources is not None and source.name not in context.sources:
+            continue
+        missing = needed - len(ranked.rows)
+        if missing <= 0:
+            break
+        allowed = context.allowed.copy()
+        allowed[ranked.rows] = False
+        found = source.propose(replace(context, allowed=allowed), missing)
+        # Scores of different sources do not compare: what follows ranks below.
+        floor = float(ranked.scores[-1]) if len(ranked.scores) else np.inf
+        ranked = Ranked(
+            np.concatenate([ranked.rows, found.rows]),
+            np.concatenate([ranked.scores, np.minimum(found.scores, np.float32(floor))]),
+            [*ranked.sources, *([(source.name,)] * len(found.rows))],
+        )
+    return ranked

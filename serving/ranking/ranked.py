@@ -1,0 +1,45 @@
+"""A list before it is re-ranked, and the contract of what makes it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from serving.candidates import NOTHING, Scores
+from serving.item_rows import Rows
+from serving.sources.candidate_source import Context
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranked:
+    """Rows, best first. sources[i] proposed rows[i]."""
+
+    rows: Rows
+    scores: Scores
+    sources: Sequence[tuple[str, ...]]
+
+    def page(self, offset: int, limit: int) -> "Ranked":
+        """Return the part from `offset` on."""
+        part = slice(offset, offset + limit)
+        return Ranked(self.rows[part], self.scores[part], self.sources[part])
+
+
+NOTHING_RANKED = Ranked(NOTHING.rows, NOTHING.scores, ())
+
+
+class ListRanking(Protocol):
+    """What ranks one kind of list: for a user, like an item, what trends."""
+
+    def rank(self, context: Context, count: int) -> Ranked:
+        """Return up to `count` of the allowed rows; more of them follow after the same first."""
+        ...
+
+    def logarithms(self, context: Context, scores: Scores) -> Scores:
+        """Return scores of `rank` as what a boost adds to.
+
+        Logarithms of how probable each row is, up to a constant of the list.
+        """
+        ...
+
+    def score_of(self, context: Context, rows: Rows) -> Scores:
+        """Return scores float32 [len(rows)] for rows of the list that `rank` did not return."""
+        ...
