@@ -12,7 +12,8 @@ from riverrun.errors import UserError
 from riverrun.settings import Settings
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.gate_settings import GateSettings
-from trainer.refresh import Listener, Refresh, refresh
+from trainer.listener import Listener
+from trainer.refresh import RefreshOutcome, refresh
 from trainer.resuming import Notes
 
 
@@ -22,7 +23,7 @@ def refresh_from_archive(
     *,
     gates: GateSettings | None = None,
     notes: Notes | None = None,
-) -> Refresh:
+) -> RefreshOutcome:
     """Train on all that `settings.home` has archived, and serve it if it passes the gates.
 
     What an interrupted training has reached is taken up from `settings.checkpoints`, which whoever
@@ -44,7 +45,7 @@ def refresh_from_archive(
             checkpoints=settings.checkpoints,
             listener=listener,
             gates=gates,
-            service=settings.service,
+            service=settings.service_settings,
             notes=notes,
         )
     except ValueError as error:

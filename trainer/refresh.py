@@ -1,6 +1,6 @@
 """One refresh: from events and items to a published bundle that serves."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,10 +26,11 @@ from trainer.export import export_bundle
 from trainer.gate_settings import GateSettings
 from trainer.gates import CANDIDATE, refusals
 from trainer.judging import current_scorer, judge_epochs
+from trainer.listener import Listener
 from trainer.material import read_material
 from trainer.ranking.fit import fit_tables
 from trainer.ranking.ranker import read_ranker, write_ranker
-from trainer.ranking.service import Service
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.resuming import (
     CHOICE,
     START,
@@ -41,31 +42,12 @@ from trainer.resuming import (
 )
 from trainer.settings import TrainingSettings
 from trainer.start import choose_start
-from trainer.train import Progress
 
 RANKER_WEIGHTS = "ranker.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
-    """Hears how far a refresh is. `stage` starts a stage; the others tell of its progress."""
-
-    stage: Callable[[str], None] = lambda title: None
-    texts: Callable[[int, int], None] = lambda done, total: None
-    step: Callable[[Progress], None] = lambda progress: None
-
-    def also(self, stage: Callable[[str], None]) -> "Listener":
-        """Return a listener that tells `stage` of stages too."""
-
-        def both(title: str) -> None:
-            self.stage(title)
-            stage(title)
-
-        return replace(self, stage=both)
-
-
-@dataclass(frozen=True, slots=True)
-class Refresh:
+class RefreshOutcome:
     """What came of it: the bundle, how the model did on what was held out, and why not to serve.
 
     `start` says what the training went on from. `refusals` is empty where the bundle serves now.
@@ -90,9 +72,9 @@ def refresh(
     checkpoints: Path | None = None,
     listener: Listener | None = None,
     gates: GateSettings | None = None,
-    service: Service | None = None,
+    service: ServiceSettings | None = None,
     notes: Notes | None = None,
-) -> Refresh:
+) -> RefreshOutcome:
     """Train on `events` and serve the result, if it passes the gates.
 
     `features` makes the point-in-time join: of no example is more shown than was known then.
@@ -120,7 +102,7 @@ def refresh(
         ValueError: there is nothing to learn from; the message says what is missing.
     """
     listener = listener or Listener()
-    service = service or Service()
+    service = service or ServiceSettings()
     start = None
     if notes is not None:
         start = noted_start(notes, checkpoints, bundles, settings, service)
@@ -130,7 +112,7 @@ def refresh(
     notes = {} if notes is None else notes
     # 1.
     listener.stage("Embedding texts")
-    material = read_material(events, items, settings, features, text_cache, listener.texts)
+    material = read_material(events, items, settings, features, text_cache, listener.progress)
     interactions, embeddings = material.interactions, material.text_embeddings
     if start is None:
         start = choose_start(bundles, settings, interactions)
@@ -198,10 +180,10 @@ def refresh(
         listener.stage("Checking the bundle")
         checks = check_bundle(bundle, interactions, service.serving, text_cache)
         if reasons := refusals(rows, checks, gates):
-            return Refresh(bundle, epochs, rows, reasons, str(start))
+            return RefreshOutcome(bundle, epochs, rows, reasons, str(start))
     # 5.
     set_current(bundles, version)
-    return Refresh(bundle, epochs, rows, start=str(start))
+    return RefreshOutcome(bundle, epochs, rows, start=str(start))
 
 
 def _after_published(bundles: Path, now: datetime) -> datetime:

@@ -9,11 +9,11 @@ from pathlib import Path
 import structlog
 
 from trainer.bundle_versions import prune
-from trainer.refresh import Refresh
+from trainer.refresh import RefreshOutcome
 from trainer.refresh_runs import RefreshRuns, Run
 from trainer.resuming import VERSION, Notes
 
-Work = Callable[[Notes, Callable[[str], None]], Refresh]
+Work = Callable[[Notes, Callable[[str], None]], RefreshOutcome]
 """Does the refresh with what earlier tries of it have written down, and says which step begins."""
 
 
@@ -25,7 +25,7 @@ def run_refresh(
     keep: int,
     checkpoints: Path | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> tuple[Run, Refresh | None]:
+) -> tuple[Run, RefreshOutcome | None]:
     """Run `work` unless the run of this id has ended already; return the run and what was done.
 
     `work` makes its bundle the current one, unless it refuses it: here that is written down.

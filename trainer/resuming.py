@@ -12,7 +12,7 @@ import polars as pl
 import structlog
 
 from serving.bundle import current_version, flush
-from trainer.ranking.service import Service
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.settings import TrainingSettings
 from trainer.start import Start, start_from
 from trainer.text_tower import text_model_digest
@@ -42,7 +42,7 @@ def noted_start(
     checkpoints: Path | None,
     bundles: Path,
     settings: TrainingSettings,
-    service: Service,
+    service: ServiceSettings,
 ) -> Start | None:
     """Return what the noted training goes on from; None where that is still to be found out.
 
@@ -116,7 +116,7 @@ def _start(
     return start, None if start.warm else start.reason
 
 
-def _digest(settings: TrainingSettings, service: Service) -> str:
+def _digest(settings: TrainingSettings, service: ServiceSettings) -> str:
     """Return a hash of all that decides what a training makes of events, and how it is judged."""
     parts = [
         settings.model_dump(mode="json"),

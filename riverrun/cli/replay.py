@@ -243,7 +243,7 @@ def _trainers(
             folder / name,
             bundle.path,
             cache,
-            chosen.replay.service,
+            chosen.replay.service_settings,
             warm=name == WARM,
         )
         for name in ((WARM, COLD) if plan.cold else (WARM,))
@@ -273,7 +273,7 @@ def _bundle(
                     period.start,
                     features=OfflineFeatures(folder / "features"),
                     listener=listener,
-                    service=chosen.replay.service,
+                    service=chosen.replay.service_settings,
                 ).bundle
             except ValueError as error:
                 raise UserError(f"cannot train on the past: {error}") from error

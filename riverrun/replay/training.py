@@ -12,7 +12,7 @@ from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Item
 from serving.bundle import set_current
 from serving.text_embedding_cache import TextEmbeddingCache
-from trainer.ranking.service import Service
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.refresh import refresh
 from trainer.settings import TrainingSettings
 
@@ -30,7 +30,7 @@ class RefreshTrainer:
         folder: Path,
         first: Path,
         texts: TextEmbeddingCache,
-        service: Service,
+        service: ServiceSettings,
         *,
         warm: bool,
     ) -> None:

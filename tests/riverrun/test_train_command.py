@@ -12,7 +12,7 @@ from riverrun.cli.train import train_shop
 from riverrun.errors import UserError
 from riverrun.settings import Settings
 from tests.support.tiny_bundle import build_tiny_bundle
-from trainer.refresh import Refresh
+from trainer.refresh import RefreshOutcome
 from trainer.refresh_runs import RefreshRuns
 
 
@@ -39,9 +39,9 @@ def test_checkpoints_are_gone_on_from_unless_asked_not_to_and_removed_once_it_se
 ) -> None:
     there: list[bool] = []
 
-    def work(*_: object) -> Refresh:
+    def work(*_: object) -> RefreshOutcome:
         there.append((settings.checkpoints / "checkpoint").exists())
-        return Refresh(build_tiny_bundle(settings.bundles), 1, ())
+        return RefreshOutcome(build_tiny_bundle(settings.bundles), 1, ())
 
     monkeypatch.setattr(refreshing, "refresh_from_archive", work)
     train_shop(settings, fresh=fresh)
@@ -62,7 +62,7 @@ def test_checkpoints_are_gone_on_from_unless_asked_not_to_and_removed_once_it_se
 def test_a_full_disk_is_said_in_one_line_whoever_writes(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def full(*_: object, **__: object) -> Refresh:
+    def full(*_: object, **__: object) -> RefreshOutcome:
         raise error
 
     monkeypatch.setattr(refreshing, "refresh", full)

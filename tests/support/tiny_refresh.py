@@ -14,7 +14,7 @@ from feature_repo.schema import Event, Item
 from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny
 from trainer.gate_settings import GateSettings
-from trainer.refresh import Refresh, refresh
+from trainer.refresh import RefreshOutcome, refresh
 from trainer.settings import TextSettings, TrainingSettings, WarmStartSettings
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -54,7 +54,9 @@ class TinyRefresh:
         )
         self.day = 0
 
-    def refreshed(self, until: int, items: Sequence[Item] | None = None, **options: Any) -> Refresh:
+    def refreshed(
+        self, until: int, items: Sequence[Item] | None = None, **options: Any
+    ) -> RefreshOutcome:
         self.day += 1
         settings: TrainingSettings = options.pop("settings", self.settings)
         return refresh(

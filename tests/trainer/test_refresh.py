@@ -11,7 +11,7 @@ from feature_repo.schema import Item
 from serving.bundle import current_version, read_manifest, verify
 from tests.support import tiny_training as tiny
 from tests.support.tiny_refresh import GATES, USERS, TinyRefresh, events
-from trainer.refresh import Listener
+from trainer.listener import Listener
 from trainer.resuming import Notes
 from trainer.settings import WarmStartSettings
 from trainer.train import Progress

@@ -24,7 +24,8 @@ from tests.support.small_disk import small_disk
 from tests.support.tiny_refresh import GATES, NOW, USERS, TinyRefresh, events
 from trainer.bundle_versions import bundle_versions, rollback
 from trainer.gate_settings import GateSettings
-from trainer.refresh import Listener, Refresh, _after_published
+from trainer.listener import Listener
+from trainer.refresh import RefreshOutcome, _after_published
 from trainer.refresh_run import run_refresh
 from trainer.refresh_runs import RefreshRuns, Run
 from trainer.resuming import Notes
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.slow
 def run(shop: TinyRefresh, run_id: str, until: int, **options: Any) -> Run:
     """Refresh as `riverrun refresh` does."""
 
-    def work(notes: Notes, begin: Callable[[str], None]) -> Refresh:
+    def work(notes: Notes, begin: Callable[[str], None]) -> RefreshOutcome:
         return shop.refreshed(until, notes=notes, **options)
 
     run, _ = run_refresh(shop.bundles, run_id, work, keep=5, clock=lambda: NOW)

@@ -22,7 +22,7 @@ from trainer.bundle_versions import (
     prune,
     rollback,
 )
-from trainer.refresh import Refresh
+from trainer.refresh import RefreshOutcome
 from trainer.refresh_run import Work, run_refresh
 from trainer.refresh_runs import RefreshRunning, RefreshRuns, Run
 from trainer.resuming import Notes
@@ -39,11 +39,11 @@ def bundles(tmp_path: Path) -> Path:
 def publishing(bundles: Path, day: int, refusals: tuple[str, ...] = ()) -> Work:
     """Return work that publishes a bundle of that day, as a refresh does."""
 
-    def work(notes: Notes, begin: Begin) -> Refresh:
+    def work(notes: Notes, begin: Begin) -> RefreshOutcome:
         created = NOW + timedelta(days=day)
         path = build_tiny_bundle(bundles, created_at=created, current=not refusals)
         notes["version"] = path.name
-        return Refresh(path, 1, (), refusals)
+        return RefreshOutcome(path, 1, (), refusals)
 
     return work
 
@@ -68,7 +68,7 @@ def test_a_run_of_one_id_is_done_once(bundles: Path) -> None:
 
 
 def test_an_interrupted_run_goes_on_with_what_it_knew(bundles: Path) -> None:
-    def killed(notes: Notes, begin: Begin) -> Refresh:
+    def killed(notes: Notes, begin: Begin) -> RefreshOutcome:
         notes["choice"] = {"epochs": 3}
         raise KeyboardInterrupt
 
@@ -77,7 +77,7 @@ def test_an_interrupted_run_goes_on_with_what_it_knew(bundles: Path) -> None:
     (interrupted,) = RefreshRuns(bundles).all()
     known: list[dict[str, object]] = []
 
-    def resumed(notes: Notes, begin: Begin) -> Refresh:
+    def resumed(notes: Notes, begin: Begin) -> RefreshOutcome:
         known.append(dict(notes))
         return publishing(bundles, 0)(notes, begin)
 
@@ -91,11 +91,11 @@ def test_killed_twice_between_publishing_and_writing_it_down_a_run_goes_on(
 ) -> None:
     before = refreshed(bundles, 0)
 
-    def publish(notes: Notes, begin: Begin) -> Refresh:
+    def publish(notes: Notes, begin: Begin) -> RefreshOutcome:
         if "version" not in notes:
             return publishing(bundles, 1)(notes, begin)
         set_current(bundles, notes["version"])
-        return Refresh(bundles / notes["version"], 1, (), ())
+        return RefreshOutcome(bundles / notes["version"], 1, (), ())
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -126,7 +126,7 @@ def test_checkpoints_stay_until_it_is_written_down_how_the_run_ended(
         )
         return run
 
-    def failing(notes: Notes, begin: Begin) -> Refresh:
+    def failing(notes: Notes, begin: Begin) -> RefreshOutcome:
         raise ValueError("not yet")
 
     def killed(*_: object) -> None:
@@ -141,12 +141,12 @@ def test_checkpoints_stay_until_it_is_written_down_how_the_run_ended(
             run(publishing(bundles, 0))
     assert checkpoints.exists()
     published = serving(bundles)
-    done = run(lambda notes, begin: Refresh(bundles / published, 1, ()))
+    done = run(lambda notes, begin: RefreshOutcome(bundles / published, 1, ()))
     assert (done.status, checkpoints.exists()) == ("published", False)
 
 
 def test_each_step_is_a_row_and_a_line(bundles: Path) -> None:
-    def stepping(notes: Notes, begin: Begin) -> Refresh:
+    def stepping(notes: Notes, begin: Begin) -> RefreshOutcome:
         begin("Training")
         begin("Exporting")
         return publishing(bundles, 0)(notes, begin)
@@ -161,7 +161,7 @@ def test_each_step_is_a_row_and_a_line(bundles: Path) -> None:
     assert {line["run_id"] for line in steps} == {"day-0"}
     assert list(RefreshRuns(bundles).steps("day-0")) == ["Training", "Exporting"]
 
-    def failing(notes: Notes, begin: Begin) -> Refresh:
+    def failing(notes: Notes, begin: Begin) -> RefreshOutcome:
         begin("Training")
         raise OSError("No space left on device")
 
@@ -173,7 +173,7 @@ def test_each_step_is_a_row_and_a_line(bundles: Path) -> None:
 def test_a_failed_run_leaves_the_old_bundle_serving_and_may_be_tried_again(bundles: Path) -> None:
     first = refreshed(bundles, 0)
 
-    def failing(notes: Notes, begin: Begin) -> Refresh:
+    def failing(notes: Notes, begin: Begin) -> RefreshOutcome:
         raise OSError("No space left on device")
 
     with pytest.raises(OSError, match="No space"):
@@ -202,7 +202,7 @@ def test_a_run_that_a_full_disk_failed_is_gone_on_with_however_often_and_no_othe
 ) -> None:
     known: list[dict[str, object]] = []
 
-    def failing(notes: Notes, begin: Begin) -> Refresh:
+    def failing(notes: Notes, begin: Begin) -> RefreshOutcome:
         known.append(dict(notes))
         notes["choice"] = 1
         raise error
@@ -237,7 +237,7 @@ def test_a_refused_candidate_is_kept_and_does_not_serve(bundles: Path) -> None:
 
 
 def test_two_refreshes_at_once_are_one(bundles: Path) -> None:
-    def second(notes: Notes, begin: Begin) -> Refresh:
+    def second(notes: Notes, begin: Begin) -> RefreshOutcome:
         with pytest.raises(RefreshRunning, match="another refresh"):
             refreshed(bundles, 1)
         return publishing(bundles, 0)(notes, begin)

@@ -22,9 +22,10 @@ from trainer.bundle_checks import BundleChecks
 from trainer.evaluate import EvaluationRow
 from trainer.gate_settings import GateSettings
 from trainer.judging import Judgement
+from trainer.listener import Listener
 from trainer.ranking.ranker import blank_ranker
-from trainer.ranking.service import Service
-from trainer.refresh import Listener, Refresh, refresh
+from trainer.ranking.service_settings import ServiceSettings
+from trainer.refresh import RefreshOutcome, refresh
 from trainer.resuming import Notes
 from trainer.settings import TextSettings, TrainingSettings
 from trainer.start import Start
@@ -69,7 +70,7 @@ class Shop:
     def checkpoints(self) -> Path:
         return self.folder / "training"
 
-    def refreshed(self, notes: Notes | None, **options: Any) -> Refresh:
+    def refreshed(self, notes: Notes | None, **options: Any) -> RefreshOutcome:
         return refresh(
             options.pop("events", events("a", "b")),
             [],
@@ -191,7 +192,7 @@ def other_text_model(shop: Shop) -> dict[str, Any]:
 
 
 def other_lists(shop: Shop) -> dict[str, Any]:
-    return {"service": Service(ServingSettings(buy_again_days=7.0))}
+    return {"service": ServiceSettings(ServingSettings(buy_again_days=7.0))}
 
 
 @pytest.mark.parametrize(
