@@ -12,8 +12,9 @@ from riverrun.cli.train import train_shop
 from riverrun.errors import UserError
 from riverrun.settings import Settings
 from tests.support.tiny_bundle import build_tiny_bundle
+from trainer.promotions import Promotions
 from trainer.refresh import RefreshOutcome
-from trainer.refresh_runs import RefreshRuns
+from trainer.refresh_lock import refresh_lock
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_beside_a_refresh_that_runs_it_touches_nothing(settings: Settings) -> None:
     with (
-        RefreshRuns(settings.bundles).exclusive(),
+        refresh_lock(settings.bundles),
         pytest.raises(UserError, match="another refresh is at work"),
     ):
         train_shop(settings, fresh=True)
@@ -47,7 +48,7 @@ def test_checkpoints_are_gone_on_from_unless_asked_not_to_and_removed_once_it_se
     train_shop(settings, fresh=fresh)
     assert there == [not fresh]
     assert not settings.checkpoints.exists()
-    assert len(RefreshRuns(settings.bundles).promotions()) == 1
+    assert len(Promotions(settings.bundles).versions()) == 1
 
 
 @pytest.mark.parametrize(
