@@ -37,7 +37,12 @@ from trainer.refresh import RefreshOutcome, refresh
 from trainer.refresh_inputs import RefreshInputs
 from trainer.refresh_notes import Choice, RefreshNotes
 from trainer.refresh_steps import Prepared
-from trainer.resuming import RefreshCheckpoint, RunCheckpoint, TrainingCheckpoint
+from trainer.resuming import (
+    NoCheckpoint,
+    RefreshCheckpoint,
+    RunCheckpoint,
+    TrainingCheckpoint,
+)
 from trainer.settings import TextSettings, TrainingSettings
 from trainer.start import Start, start_from
 from trainer.text_tower import text_model_digest
@@ -323,6 +328,16 @@ def test_a_training_that_is_not_a_run_goes_on_from_its_own_checkpoints_alone(sho
     (shop.checkpoints / "full").mkdir()
     shop.refreshed(shop.training())
     assert not (shop.checkpoints / "full").exists()
+
+
+def test_without_a_checkpoint_nothing_is_kept_and_nothing_is_touched(shop: Shop) -> None:
+    shop.killed("export")
+    for read in (events("a"), events("c")):
+        done = shop.refreshed(NoCheckpoint(), read)
+        assert current_version(shop.bundles) == done.bundle.name
+    assert [did for did, _ in shop.did] == ["judged", "trained"] * 2
+    assert shop.learned[-1] == {"c"}
+    assert (shop.checkpoints / "ranker.safetensors").exists()
 
 
 def test_a_start_that_cannot_be_read_any_more_is_no_start(shop: Shop) -> None:
