@@ -29,12 +29,12 @@ from trainer.judging import (
     pipeline_scorer,
     two_tower_scorer,
 )
+from trainer.listener import Listener
 from trainer.material import Material
 from trainer.ranking.fit import fit_tables
 from trainer.ranking.pipeline_scorer import PipelineScorer, RerankedScorer
-from trainer.ranking.service import Service
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.source_scorer import SourceScorer
-from trainer.refresh import Listener
 from trainer.settings import TrainingSettings
 from trainer.start import Start
 from trainer.tasks import EvaluationTask, Split
@@ -58,7 +58,7 @@ class FittedPipeline:
 
     split: Split
     training: TrainingSettings
-    service: Service
+    service: ServiceSettings
     choice: Judgement
     two_tower: EmbeddingScorer
     data: RankingData | None
@@ -129,7 +129,9 @@ class FittedPipeline:
             ).ranker
         return self._pipeline(f"without {name}", ranker, service)
 
-    def _pipeline(self, name: str, ranker: keras.Model | None, service: Service) -> PipelineScorer:
+    def _pipeline(
+        self, name: str, ranker: keras.Model | None, service: ServiceSettings
+    ) -> PipelineScorer:
         return pipeline_scorer(
             name,
             self.split,
@@ -145,7 +147,7 @@ class FittedPipeline:
 def fit_pipeline(
     split: Split,
     training: TrainingSettings,
-    service: Service,
+    service: ServiceSettings,
     text_cache: TextEmbeddingCache,
     listener: Listener,
 ) -> FittedPipeline:
@@ -159,7 +161,9 @@ def fit_pipeline(
     listener.stage("Embedding texts")
     tower = load_text_tower(training.text)
     texts = [item.text for item in past.items]
-    embeddings = catalogue_text_embeddings(tower, texts, training.text, text_cache, listener.texts)
+    embeddings = catalogue_text_embeddings(
+        tower, texts, training.text, text_cache, listener.progress
+    )
     text_seconds = time.monotonic() - start
     with TemporaryDirectory() as features:
         material = Material(

@@ -12,41 +12,38 @@ from riverrun.errors import UserError
 from riverrun.settings import Settings
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.gate_settings import GateSettings
-from trainer.refresh import Listener, Refresh, refresh
-from trainer.resuming import Notes
+from trainer.listener import Listener
+from trainer.refresh import RefreshOutcome, refresh
+from trainer.refresh_inputs import RefreshInputs
+from trainer.refresh_steps import TrainingSteps
+from trainer.resuming import RefreshCheckpoint
 
 
 def refresh_from_archive(
     settings: Settings,
+    checkpoint: RefreshCheckpoint,
     listener: Listener,
-    *,
     gates: GateSettings | None = None,
-    notes: Notes | None = None,
-) -> Refresh:
+) -> RefreshOutcome:
     """Train on all that `settings.home` has archived, and serve it if it passes the gates.
-
-    What an interrupted training has reached is taken up from `settings.checkpoints`, which whoever
-    calls removes once it is written down what came of it.
 
     Raises `UserError` where there is nothing to learn from.
     """
     archive = Archive(settings.archive)
     cache = TextEmbeddingCache(settings.text_embeddings)
     try:
-        return refresh(
-            archive.scan_events().collect(),
+        inputs = RefreshInputs(
             archive.items(),
             settings.training,
             settings.bundles,
+            OfflineFeatures(settings.features),
             cache,
             datetime.now(UTC),
-            features=OfflineFeatures(settings.features),
-            checkpoints=settings.checkpoints,
-            listener=listener,
-            gates=gates,
-            service=settings.service,
-            notes=notes,
+            settings.service_settings,
+            gates,
         )
+        steps = TrainingSteps(inputs, listener)
+        return refresh(archive.scan_events().collect(), inputs, steps, checkpoint)
     except ValueError as error:
         raise UserError(f"{settings.archive}: {error}") from error
     except (OSError, OpError, SafetensorError, ComputeError) as error:

@@ -36,7 +36,7 @@ from serving.settings import ServingSettings
 from streaming.settings import StreamingSettings
 from trainer.drift_settings import DriftSettings
 from trainer.gate_settings import OF_TEXTS, GateSettings
-from trainer.ranking.service import Service
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.settings import TrainingSettings
 
 DEFAULT_FILE = Path("riverrun.toml")
@@ -153,9 +153,9 @@ class Settings(BaseSettings):
         return self
 
     @property
-    def service(self) -> Service:
+    def service_settings(self) -> ServiceSettings:
         """What a training is told of the service that will make lists of its bundle."""
-        return Service(self.serving, self.streaming.co_visitation)
+        return ServiceSettings(self.serving, self.streaming.co_visitation)
 
     @property
     def options(self) -> str:

@@ -17,8 +17,9 @@ from feature_repo.offline_features import OfflineFeatures
 from riverrun.errors import UserError
 from riverrun.settings import Settings
 from serving.text_embedding_cache import TextEmbeddingCache
+from trainer.listener import Listener
 from trainer.material import Material, read_material
-from trainer.refresh import Listener
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.settings import TrainingSettings
 from trainer.tuning.objectives import NewestSliceObjectives
 from trainer.tuning.search import Objective, Search, Tried
@@ -70,9 +71,9 @@ class ShopTuning:
             return Found((), 0, True)
         self.listener.stage("Searching the settings of ranking")
         objective = self.objectives.of_ranking(newest)
-        begins = self.listener.texts
-        found = self._found("ranking", RANKING, present, objective, bounds, begins, pruned=False)
-        begins(len(found.results) + found.pruned, bounds.trials)
+        progress = self.listener.progress
+        found = self._found("ranking", RANKING, present, objective, bounds, progress, pruned=False)
+        progress(len(found.results) + found.pruned, bounds.trials)
         return found
 
     def model(self, base: TrainingSettings, bounds: Bounds) -> Found:
@@ -143,10 +144,10 @@ def shop_tuning(settings: Settings, listener: Listener) -> Iterator[ShopTuning]:
                 settings.training,
                 OfflineFeatures(Path(features)),
                 cache,
-                listener.texts,
+                listener.progress,
             )
-            objectives = NewestSliceObjectives.of(material, settings.service)
-            data = _digest(_of_data(material), settings.service)
+            objectives = NewestSliceObjectives.of(material, settings.service_settings)
+            data = _digest(_of_data(material), _Named(settings.service_settings))
             yield ShopTuning(settings.tuning, objectives, data, listener)
     except LockHeldError as error:
         raise UserError(f"another search is at work: {error}") from error
@@ -166,6 +167,16 @@ def _of_data(material: Material) -> str:
     for item in material.items:
         digest.update(repr(item).encode())
     return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """Settings under the name by which searches were kept from the first: they are found again."""
+
+    settings: ServiceSettings
+
+    def __repr__(self) -> str:
+        return repr(self.settings).replace(type(self.settings).__name__, "Service", 1)
 
 
 def _digest(*parts: Any) -> str:

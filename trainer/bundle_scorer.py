@@ -15,7 +15,7 @@ from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.interactions import Interactions
 from trainer.ranking.past_shop import PastShop
 from trainer.ranking.pipeline_scorer import PipelineScorer
-from trainer.ranking.service import Service
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.tasks import Split
 
 Embeddings = npt.NDArray[np.float32]
@@ -94,7 +94,7 @@ def bundle_pipeline(
     bundle: Bundle,
     split: Split,
     text_cache: TextEmbeddingCache,
-    service: Service,
+    service: ServiceSettings,
 ) -> PipelineScorer:
     """Return the lists that `bundle` would serve to the users of the split, as a scorer."""
     scorer = BundleScorer(bundle, split.histories, text_cache, name)

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -11,11 +11,14 @@ from serving.bundle import (
     BundleError,
     Manifest,
     current_version,
+    made_at,
+    new_version,
     published_versions,
     read_manifest,
     set_current,
     verify,
 )
+from trainer.promotions import Promotions
 from trainer.refresh_runs import RefreshRuns, Run
 
 Status = Literal["serving", "served", "refused", "unserved", "broken"]
@@ -37,14 +40,25 @@ class VersionError(ValueError):
 
 def bundle_versions(bundles: Path) -> list[BundleVersion]:
     """Return what is published, the newest first."""
-    runs = RefreshRuns(bundles)
-    by_version = {run.version: run for run in runs.all()}
-    served = set(runs.promotions())
+    by_version = {run.version: run for run in RefreshRuns(bundles).all()}
+    served = set(Promotions(bundles).versions())
     serving = current_version(bundles)
     return [
         _version(bundles / version, serving, served, by_version.get(version))
         for version in reversed(published_versions(bundles))
     ]
+
+
+def next_version(bundles: Path, now: datetime) -> str:
+    """Return a version for a bundle that is made now, newer than all that are published.
+
+    Where the clock went back it is of the moment after the newest: names sort by age, and that is
+    what rolling back and keeping the newest go by.
+    """
+    newest = max(map(made_at, published_versions(bundles)), default=None)
+    if newest is None or newest < now.replace(microsecond=0):
+        return new_version(now)
+    return new_version(newest + timedelta(seconds=1))
 
 
 def require_published(bundles: Path, version: str) -> None:
@@ -64,7 +78,7 @@ def promote(bundles: Path, version: str, now: datetime, reason: str = "promoted"
         set_current(bundles, version)
     except BundleError as error:
         raise VersionError(str(error)) from error
-    RefreshRuns(bundles).promoted(version, now, reason)
+    Promotions(bundles).add(version, now, reason)
 
 
 def rollback(bundles: Path, now: datetime) -> str:
@@ -111,7 +125,7 @@ def _served_before(bundles: Path, serving: str | None) -> str | None:
     published = published_versions(bundles)
     manifests = [_manifest(bundles / version) for version in published]
     # A parent served when its child was trained, whoever made it serve.
-    served = {*RefreshRuns(bundles).promotions(), *(each.parent for each in manifests if each)}
+    served = {*Promotions(bundles).versions(), *(each.parent for each in manifests if each)}
     # Names are times: they sort by age.
     return max((each for each in published if each in served and each < serving), default=None)
 

@@ -31,7 +31,7 @@ from trainer.ranking.fit import FittedTables, Learned, Newest, learn_to_order
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.pipeline_scorer import CrossFittedScorer, PipelineScorer
 from trainer.ranking.ranker import as_ranker
-from trainer.ranking.service import Service
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.settings import TrainingSettings
 from trainer.start import Start
 from trainer.tasks import EvaluationTask, Split
@@ -199,7 +199,7 @@ def best_epoch(
 
 
 def fit_list(
-    held_out: HeldOut, newest: Newest, settings: TrainingSettings, service: Service
+    held_out: HeldOut, newest: Newest, settings: TrainingSettings, service: ServiceSettings
 ) -> tuple[Learned, Scorer]:
     """Learn to order what is held out; return what was learned, and the list as a whole."""
     learned, data = Learned(), None
@@ -229,7 +229,7 @@ def learn_to_rank(
     held_out: HeldOut,
     newest: Newest,
     settings: TrainingSettings,
-    service: Service,
+    service: ServiceSettings,
     sources: Sequence[Source] = SOURCES,
 ) -> Learned:
     """Return what is learned of what these sources propose, as `learn_to_order` does."""
@@ -257,7 +257,7 @@ def judge_epochs(
     current: MakeScorer | None,
     checkpoints: Path | None,
     on_step: Callable[[Progress], None],
-    service: Service,
+    service: ServiceSettings,
 ) -> Judgement:
     """Train on what comes before what is held out, ask for it after each epoch, learn to rank it.
 
@@ -293,7 +293,7 @@ def pipeline_scorer(
     ranker: keras.Model | None,
     queries: Embeddings,
     candidates: Embeddings,
-    service: Service,
+    service: ServiceSettings,
     settings: TrainingSettings,
 ) -> PipelineScorer:
     """Return the list as the service would make it for users of the split, as a scorer.
@@ -333,7 +333,7 @@ def two_tower_scorer(model: TrainedModel, histories: Interactions | None = None)
 
 
 def current_scorer(
-    bundles: Path, text_cache: TextEmbeddingCache, service: Service
+    bundles: Path, text_cache: TextEmbeddingCache, service: ServiceSettings
 ) -> MakeScorer | None:
     """Return what makes a scorer of the bundle that serves; None where none does.
 

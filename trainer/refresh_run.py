@@ -1,7 +1,6 @@
-"""A refresh as an operator runs it: one at a time, resumed after a crash, written down."""
+"""Trainings and refreshes as an operator runs them: one at a time, resumed, written down."""
 
 import shutil
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,36 +8,70 @@ from pathlib import Path
 import structlog
 
 from trainer.bundle_versions import prune
-from trainer.refresh import Refresh
+from trainer.promotions import Promotions
+from trainer.refresh import RefreshOutcome
+from trainer.refresh_lock import refresh_lock
+from trainer.refresh_notes import RefreshNotes
 from trainer.refresh_runs import RefreshRuns, Run
-from trainer.resuming import VERSION, Notes
+from trainer.resuming import RefreshCheckpoint, RunCheckpoint, TrainingCheckpoint
+from trainer.run_notes import RunNotes
+from trainer.run_steps import RunSteps, StepTimer
 
-Work = Callable[[Notes, Callable[[str], None]], Refresh]
-"""Does the refresh with what earlier tries of it have written down, and says which step begins."""
+Clock = Callable[[], datetime]
+Work = Callable[[RefreshCheckpoint, Callable[[str], None]], RefreshOutcome]
+"""Does a refresh, from what earlier tries of it have left, and says which step begins.
+
+It makes its bundle the current one, unless it refuses it.
+"""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def run_training(
+    bundles: Path,
+    checkpoints: Path,
+    work: Callable[[RefreshCheckpoint], RefreshOutcome],
+    *,
+    fresh: bool = False,
+    clock: Clock = _utc_now,
+) -> RefreshOutcome:
+    """Do `work`, which asks no gates, and write down that its bundle serves.
+
+    It goes on from what an interrupted training has left in `checkpoints`, unless this one is
+    `fresh`.
+
+    Raises `RefreshRunning` where another is at work, and what `work` raises.
+    """
+    with refresh_lock(bundles):
+        if fresh:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        outcome = work(TrainingCheckpoint(checkpoints))
+        _end(bundles, checkpoints, outcome, clock, "train")
+        return outcome
 
 
 def run_refresh(
     bundles: Path,
+    checkpoints: Path,
     run_id: str | None,
     work: Work,
     *,
     keep: int,
-    checkpoints: Path | None = None,
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> tuple[Run, Refresh | None]:
-    """Run `work` unless the run of this id has ended already; return the run and what was done.
+    clock: Clock = _utc_now,
+) -> tuple[Run, RefreshOutcome | None]:
+    """Do `work` unless the run of this id has ended already; return the run and what was done.
 
-    `work` makes its bundle the current one, unless it refuses it: here that is written down.
     Without an id it is the run that was interrupted or that a full disk failed, if one was, and
     otherwise a new one. What a refused or failed run leaves is kept, and the bundle that served
-    before serves on. `checkpoints` is the folder that `work` goes on from; it is removed once the
-    run has been published or refused.
+    before serves on. Of bundles the newest `keep` stay.
 
     Raises `RefreshRunning` where another is at work, and what `work` raises, written down.
     """
     runs = RefreshRuns(bundles)
     logger = structlog.get_logger(__name__)
-    with runs.exclusive():
+    with refresh_lock(bundles):
         _remove_unfinished(bundles)
         now = clock()
         if run_id is None:
@@ -48,58 +81,47 @@ def run_refresh(
         if run.status != "running":
             return run, None
         logger.info("refresh_began", run_id=run_id)
-        notes = runs.notes(run_id)
-        steps = _Steps(runs, run_id)
+        notes = RefreshNotes(RunNotes(bundles, run_id))
+        timer = StepTimer(RunSteps(bundles), run_id)
         try:
-            done = work(notes, steps.begin)
-            steps.end("done")
+            outcome = work(RunCheckpoint(checkpoints, notes), timer.begin)
+            timer.end("done")
         except BaseException as error:
-            steps.end("failed")
+            timer.end("failed")
             # One that was interrupted goes on the next time; it has not failed.
             if isinstance(error, Exception):
-                runs.finish(run_id, "failed", clock(), notes.get(VERSION), str(error))
+                runs.finish(run_id, "failed", clock(), notes.version, str(error))
                 logger.error("refresh_failed", run_id=run_id, reason=str(error))
             raise
-        version = done.bundle.name
-        if done.refusals:
-            runs.finish(run_id, "refused", clock(), version, " ".join(done.refusals))
-            logger.warning("refresh_refused", run_id=run_id, reasons=list(done.refusals))
-        else:
-            runs.promoted(version, clock(), f"refresh {run_id}")
-            runs.finish(run_id, "published", clock(), version)
-            logger.info("refresh_published", run_id=run_id, bundle_version=version)
-        # Not before it is written down: until then a run goes on from them.
-        if checkpoints is not None:
-            shutil.rmtree(checkpoints, ignore_errors=True)
+        version = outcome.bundle.name
+
+        def finish() -> None:
+            if outcome.refusals:
+                runs.finish(run_id, "refused", clock(), version, " ".join(outcome.refusals))
+                logger.warning("refresh_refused", run_id=run_id, reasons=list(outcome.refusals))
+            else:
+                runs.finish(run_id, "published", clock(), version)
+                logger.info("refresh_published", run_id=run_id, bundle_version=version)
+
+        _end(bundles, checkpoints, outcome, clock, f"refresh {run_id}", finish)
         prune(bundles, keep)
-        return next(each for each in runs.all() if each.run_id == run_id), done
+        return runs.get(run_id), outcome
 
 
-class _Steps:
-    """Writes down how long each step takes: in the table, and as one line of the log."""
-
-    def __init__(self, runs: RefreshRuns, run_id: str) -> None:
-        self._runs = runs
-        self._run_id = run_id
-        self._step: tuple[str, float] | None = None
-        self._logger = structlog.get_logger(__name__)
-
-    def begin(self, step: str) -> None:
-        """End the step before, and begin this one."""
-        self.end("done")
-        self._step = step, time.monotonic()
-
-    def end(self, outcome: str) -> None:
-        if self._step is None:
-            return
-        step, start = self._step
-        self._step = None
-        seconds = round(time.monotonic() - start, 3)
-        self._logger.info(
-            "refresh_step", run_id=self._run_id, step=step, seconds=seconds, outcome=outcome
-        )
-        if outcome == "done":
-            self._runs.stepped(self._run_id, step, seconds)
+def _end(
+    bundles: Path,
+    checkpoints: Path,
+    outcome: RefreshOutcome,
+    clock: Clock,
+    reason: str,
+    finish: Callable[[], None] = lambda: None,
+) -> None:
+    """Write down that the bundle serves, if it does, and how the work ended; then forget it."""
+    if not outcome.refusals:
+        Promotions(bundles).add(outcome.bundle.name, clock(), reason)
+    finish()
+    # Not before it is written down: until then the next try goes on from them.
+    shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def _remove_unfinished(bundles: Path) -> None:

@@ -1,80 +1,164 @@
-"""What an earlier try of a refresh has found out, and whether that holds still."""
+"""What an interrupted training or refresh is gone on with from, and whether that holds still."""
 
 import hashlib
 import secrets
 import shutil
-from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
+import keras
 import orjson
 import polars as pl
 import structlog
+from pydantic import ValidationError
 
 from feature_repo.whole_file import replacing
 from serving.bundle import current_version
-from trainer.ranking.service import Service
+from trainer.ranking.ranker import read_ranker, write_ranker
+from trainer.ranking.service_settings import ServiceSettings
+from trainer.ranking.settings import RankerSettings
+from trainer.refresh_inputs import RefreshInputs
+from trainer.refresh_notes import Basis, RefreshNotes
 from trainer.settings import TrainingSettings
 from trainer.start import Start, start_from
 from trainer.text_tower import text_model_digest
 
-Notes = MutableMapping[str, Any]
-"""What the steps of a refresh have found out, as JSON."""
-
-START, CHOICE, VERSION = "start", "choice", "version"
-"""Names of notes."""
-
-_BASIS = "basis"
-"""The note of what all the others hold for."""
-
-_OWNER_FILE, _EVENTS_FILE = "of", "event-ids.parquet"
-_NO_RUN = "train"
-"""Who owns the checkpoints of trainings that no notes are kept of."""
+_OWNER_FILE, _EVENTS_FILE, _RANKER_FILE = "of", "event-ids.parquet", "ranker.safetensors"
+_TRAINING = "train"
+"""Who owns the checkpoints of trainings that are not runs."""
 
 
-def own_checkpoints(checkpoints: Path) -> None:
-    """Make the folder one of a training without notes; what a refresh has left there is removed."""
-    if _owner(checkpoints) != _NO_RUN:
-        _claim(checkpoints, _NO_RUN)
+class RefreshCheckpoint(Protocol):
+    """What one refresh at a time keeps of its steps: nothing goes on from what another has left.
 
-
-def noted_start(
-    notes: Notes,
-    checkpoints: Path | None,
-    bundles: Path,
-    settings: TrainingSettings,
-    service: Service,
-) -> Start | None:
-    """Return what the noted training goes on from; None where that is still to be found out.
-
-    Where the notes do not hold any more, they and the checkpoints are forgotten, and a line of the
-    log says why: a model would serve that was judged as another one, or as of another shop. They
-    hold as long as
-
-    - the settings of training and service are the same. Gates may change: they are asked anew,
-    - the bundle serves that served then, which the model was compared with, or its own does,
-    - the checkpoints are its own: no other training has used the folder since,
-    - what it goes on from can be read.
+    notes: what the steps have found out.
     """
-    basis = {
-        "settings": _digest(settings, service),
-        "current": current_version(bundles),
-        "checkpoints": None if checkpoints is None else _owner(checkpoints),
-    }
-    start, reason = _start(notes, basis, bundles, settings)
-    if reason is None:
-        return start
-    if notes:
-        structlog.get_logger(__name__).warning("refresh_begins_anew", reason=reason)
-    # First what all others hold for: killed in between, they hold for nothing.
-    notes.pop(_BASIS, None)
-    notes.clear()
-    if checkpoints is not None:
+
+    notes: RefreshNotes
+
+    def resume(
+        self, events: pl.DataFrame, inputs: RefreshInputs
+    ) -> tuple[pl.DataFrame, Start | None]:
+        """Return the events to learn from, and the noted start if there is one.
+
+        Whatever does not hold any more is forgotten before.
+        """
+        ...
+
+    def folder(self, name: str) -> Path | None:
+        """Return where a training of this name keeps its epochs; None where they are not kept."""
+        ...
+
+    def write_ranker(self, ranker: keras.Model) -> None:
+        """Keep a trained ranker."""
+        ...
+
+    def read_ranker(self, settings: RankerSettings) -> keras.Model:
+        """Return the ranker that was kept, whose settings were these."""
+        ...
+
+
+class NoCheckpoint:
+    """Implements `RefreshCheckpoint` in memory: who is interrupted begins anew."""
+
+    def __init__(self) -> None:
+        self.notes = RefreshNotes({})
+        self._ranker: keras.Model = None
+
+    def resume(
+        self, events: pl.DataFrame, inputs: RefreshInputs
+    ) -> tuple[pl.DataFrame, Start | None]:
+        """Return all events, and no start."""
+        return events, None
+
+    def folder(self, name: str) -> Path | None:
+        """Return None: epochs are not kept."""
+        return None
+
+    def write_ranker(self, ranker: keras.Model) -> None:
+        """Keep the ranker as it is."""
+        self._ranker = ranker
+
+    def read_ranker(self, settings: RankerSettings) -> keras.Model:
+        """Return the ranker as it was kept."""
+        return self._ranker
+
+
+class TrainingCheckpoint(NoCheckpoint):
+    """Keeps the epochs of a training that is not a run in the folder `checkpoints`.
+
+    It is judged anew and learns from all events whenever it goes on. What a run has left there is
+    removed.
+    """
+
+    def __init__(self, checkpoints: Path) -> None:
+        super().__init__()
+        self._checkpoints = checkpoints
+
+    def resume(
+        self, events: pl.DataFrame, inputs: RefreshInputs
+    ) -> tuple[pl.DataFrame, Start | None]:
+        """Return all events, and no start."""
+        if _owner(self._checkpoints) != _TRAINING:
+            _claim(self._checkpoints, _TRAINING)
+        return events, None
+
+    def folder(self, name: str) -> Path | None:
+        """Return the folder of this name among the checkpoints."""
+        return self._checkpoints / name
+
+
+class RunCheckpoint:
+    """Implements `RefreshCheckpoint` for a run: by its notes, and in the folder `checkpoints`."""
+
+    def __init__(self, checkpoints: Path, notes: RefreshNotes) -> None:
+        self._checkpoints = checkpoints
+        self.notes = notes
+
+    def resume(
+        self, events: pl.DataFrame, inputs: RefreshInputs
+    ) -> tuple[pl.DataFrame, Start | None]:
+        """Return the events that there were when the run began, and the noted start.
+
+        Where the notes do not hold any more, they and the checkpoints are forgotten, and a line of
+        the log says why: a model would serve that was judged as another one, or as of another shop.
+        They hold as long as
+
+        - they are of a form that this version of the program reads,
+        - the settings of training and service are the same. Gates may change: they are asked anew,
+        - the bundle serves that served then, which the model was compared with, or its own does,
+        - the checkpoints are its own: no other training has used the folder since,
+        - what it goes on from can be read.
+        """
+        basis = Basis(
+            settings=_digest(inputs.settings, inputs.service),
+            current=current_version(inputs.bundles),
+            checkpoints=_owner(self._checkpoints),
+        )
+        start, reason = _start(self.notes, basis, inputs.bundles, inputs.settings)
+        if reason is not None:
+            self._begin_anew(basis, reason)
+        return events_as_begun(events, self._checkpoints), start
+
+    def folder(self, name: str) -> Path | None:
+        """Return the folder of this name among the checkpoints."""
+        return self._checkpoints / name
+
+    def write_ranker(self, ranker: keras.Model) -> None:
+        """Write the ranker beside them."""
+        write_ranker(ranker, self._checkpoints / _RANKER_FILE)
+
+    def read_ranker(self, settings: RankerSettings) -> keras.Model:
+        """Return the ranker that lies there."""
+        return read_ranker(self._checkpoints / _RANKER_FILE, settings)
+
+    def _begin_anew(self, basis: Basis, reason: str) -> None:
+        if self.notes.stored:
+            structlog.get_logger(__name__).warning("refresh_begins_anew", reason=reason)
+        self.notes.forget()
         owner = secrets.token_hex(8)
-        _claim(checkpoints, owner)
-        basis["checkpoints"] = owner
-    notes[_BASIS] = basis
-    return None
+        _claim(self._checkpoints, owner)
+        self.notes.basis = basis.model_copy(update={"checkpoints": owner})
 
 
 def events_as_begun(events: pl.DataFrame, checkpoints: Path) -> pl.DataFrame:
@@ -93,29 +177,33 @@ def events_as_begun(events: pl.DataFrame, checkpoints: Path) -> pl.DataFrame:
 
 
 def _start(
-    notes: Notes, now: dict[str, str | None], bundles: Path, settings: TrainingSettings
+    notes: RefreshNotes, now: Basis, bundles: Path, settings: TrainingSettings
 ) -> tuple[Start | None, str | None]:
     """Return the noted start, if there is one, and why the notes do not hold, if they do not."""
-    noted = notes.get(_BASIS)
+    try:
+        # Whatever a later step reads is read now, while there is a way back.
+        noted, noted_start, version, _ = notes.basis, notes.start, notes.version, notes.choice
+    except ValidationError as error:
+        first = error.errors()[0]["msg"]
+        return None, f"its notes are of another version of this program: {error.title}: {first}"
     if noted is None:
         return None, "it is not noted what the notes hold for"
-    if noted["settings"] != now["settings"]:
+    if noted.settings != now.settings:
         return None, "its settings have changed"
-    serving = now["current"]
-    if serving != noted["current"] and (serving is None or serving != notes.get(VERSION)):
-        return None, f"{serving} serves, and not {noted['current']} as when it began"
-    if now["checkpoints"] is None or noted["checkpoints"] != now["checkpoints"]:
+    serving = now.current
+    if serving != noted.current and (serving is None or serving != version):
+        return None, f"{serving} serves, and not {noted.current} as when it began"
+    if now.checkpoints is None or noted.checkpoints != now.checkpoints:
         return None, "its checkpoints are not there any more"
-    if START not in notes:
+    if noted_start is None:
         return None, None
-    version, reason = notes[START]["version"], notes[START]["reason"]
-    if version is None:
-        return Start(None, reason), None
-    start = start_from(bundles / version, settings)
-    return start, None if start.warm else start.reason
+    if noted_start.version is None:
+        return Start(None, noted_start.reason), None
+    start = start_from(bundles / noted_start.version, settings)
+    return (start, None) if start.warm else (None, start.reason)
 
 
-def _digest(settings: TrainingSettings, service: Service) -> str:
+def _digest(settings: TrainingSettings, service: ServiceSettings) -> str:
     """Return a hash of all that decides what a training makes of events, and how it is judged."""
     parts = [
         settings.model_dump(mode="json"),

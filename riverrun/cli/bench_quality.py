@@ -181,7 +181,7 @@ class _Asking:
 
         training = self.protocol.settings
         with text_cache(self.settings) as cache, refresh_progress() as listener:
-            fitted = fit_pipeline(split, training, self.settings.service, cache, listener)
+            fitted = fit_pipeline(split, training, self.settings.service_settings, cache, listener)
         _say(f"Riverrun, {fitted.choice.epochs} epochs", fitted.seconds)
 
         def asked(scorer: "Scorer", tasks: "Sequence[EvaluationTask]") -> "list[MethodResult]":

@@ -21,7 +21,7 @@ def drift(home: HomeOption = None, settings_file: SettingsOption = None) -> None
     from feature_repo.archive import Archive
     from serving.bundle import BundleError, current_bundle
     from trainer.drift import measure_drift
-    from trainer.refresh_runs import RefreshRuns
+    from trainer.measured_drift import MeasuredDrift
 
     settings = load_settings(settings_file, home=home)
     asked = settings.refresh.drift
@@ -33,7 +33,7 @@ def drift(home: HomeOption = None, settings_file: SettingsOption = None) -> None
         found = measure_drift(path, Archive(settings.archive).scan_events(), asked)
     except (BundleError, ValueError) as error:
         raise UserError(str(error)) from error
-    RefreshRuns(settings.bundles).write_drift(
+    MeasuredDrift(settings.bundles).write(
         found.version, {each.name: each.value for each in found.signals}, datetime.now(UTC)
     )
     since = f"{found.events:,} events since {found.since:%Y-%m-%d %H:%M} UTC"

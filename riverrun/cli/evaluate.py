@@ -167,7 +167,7 @@ def _trained(question: _Question, settings: Settings) -> _Evaluation:
 
     split = question.split
     with text_cache(settings) as cache, refresh_progress() as listener:
-        fitted = fit_pipeline(split, question.training, settings.service, cache, listener)
+        fitted = fit_pipeline(split, question.training, settings.service_settings, cache, listener)
         listener.stage("Evaluating")
         rows = _rows(split, [fitted.two_tower, fitted.pipeline], fitted.text_embeddings)
     err.print()
@@ -203,7 +203,7 @@ def _served(settings: Settings) -> _Evaluation:
     with text_cache(settings) as cache:
         scorer = BundleScorer(bundle, split.histories, cache, TWO_TOWER)
         embeddings = scorer.encoder.encode_text([item.text for item in split.past.items])
-        pipeline = bundle_pipeline(CANDIDATE, bundle, split, cache, settings.service)
+        pipeline = bundle_pipeline(CANDIDATE, bundle, split, cache, settings.service_settings)
         rows = _rows(split, [scorer, pipeline], embeddings)
     return _Evaluation(
         split, rows, f"bundle {path.name} trained on events until {end:%Y-%m-%d %H:%M} UTC"

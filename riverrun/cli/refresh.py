@@ -51,8 +51,8 @@ def refresh(
     from riverrun.cli.evaluate import print_tables
     from riverrun.cli.training_progress import refresh_progress
     from riverrun.refreshing import refresh_from_archive
+    from trainer.refresh_lock import RefreshRunning
     from trainer.refresh_run import run_refresh
-    from trainer.refresh_runs import RefreshRunning
 
     settings = load_settings(settings_file, home=home)
     if full and days:
@@ -66,12 +66,12 @@ def refresh(
         with refresh_progress() as listener:
             run, done = run_refresh(
                 settings.bundles,
+                settings.checkpoints,
                 run_id,
-                lambda notes, begin: refresh_from_archive(
-                    settings, listener.also(begin), gates=gates, notes=notes
+                lambda checkpoint, begin: refresh_from_archive(
+                    settings, checkpoint, listener.also(begin), gates
                 ),
                 keep=keep,
-                checkpoints=settings.checkpoints,
             )
     except RefreshRunning as error:
         err.print(f"[bold red]riverrun:[/] {escape(str(error))}", soft_wrap=True)

@@ -243,7 +243,7 @@ def _trainers(
             folder / name,
             bundle.path,
             cache,
-            chosen.replay.service,
+            chosen.replay.service_settings,
             warm=name == WARM,
         )
         for name in ((WARM, COLD) if plan.cold else (WARM,))
@@ -259,22 +259,25 @@ def _bundle(
     from serving.bundle import BundleError
     from serving.bundle_loading import load_bundle
     from trainer.refresh import refresh
+    from trainer.refresh_inputs import RefreshInputs
+    from trainer.refresh_steps import TrainingSteps
+    from trainer.resuming import NoCheckpoint
 
     period = chosen.period
     if path is None:
+        inputs = RefreshInputs(
+            period.known_items,
+            chosen.training,
+            folder / "bundles",
+            OfflineFeatures(folder / "features"),
+            cache,
+            period.start,
+            chosen.replay.service_settings,
+        )
         with refresh_progress() as listener:
+            steps = TrainingSteps(inputs, listener)
             try:
-                path = refresh(
-                    period.past,
-                    period.known_items,
-                    chosen.training,
-                    folder / "bundles",
-                    cache,
-                    period.start,
-                    features=OfflineFeatures(folder / "features"),
-                    listener=listener,
-                    service=chosen.replay.service,
-                ).bundle
+                path = refresh(period.past, inputs, steps, NoCheckpoint()).bundle
             except ValueError as error:
                 raise UserError(f"cannot train on the past: {error}") from error
         err.print()

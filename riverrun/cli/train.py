@@ -1,6 +1,5 @@
 """`riverrun train`: from the archive to a bundle that serves."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -41,21 +40,20 @@ def train(
 
 def train_shop(settings: Settings, *, fresh: bool = False) -> None:
     """Train on the archive of `settings.home`, publish, and print how the model compares."""
-    import shutil
-
     from riverrun.cli.evaluate import print_tables
     from riverrun.cli.training_progress import refresh_progress
     from riverrun.refreshing import refresh_from_archive
-    from trainer.refresh_runs import RefreshRunning, RefreshRuns
+    from trainer.refresh_lock import RefreshRunning
+    from trainer.refresh_run import run_training
 
-    runs = RefreshRuns(settings.bundles)
     try:
-        with runs.exclusive(), refresh_progress() as listener:
-            if fresh:
-                shutil.rmtree(settings.checkpoints, ignore_errors=True)
-            done = refresh_from_archive(settings, listener)
-            runs.promoted(done.bundle.name, datetime.now(UTC), "train")
-            shutil.rmtree(settings.checkpoints, ignore_errors=True)
+        with refresh_progress() as listener:
+            done = run_training(
+                settings.bundles,
+                settings.checkpoints,
+                lambda checkpoint: refresh_from_archive(settings, checkpoint, listener),
+                fresh=fresh,
+            )
     except RefreshRunning as error:
         raise UserError(str(error)) from error
     print_tables(done.rows)

@@ -13,7 +13,7 @@ from rich.progress import (
 )
 
 from riverrun.cli.console import err
-from trainer.refresh import Listener
+from trainer.listener import Listener
 from trainer.train import Progress as TrainingProgress
 
 
@@ -38,15 +38,15 @@ def refresh_progress() -> Iterator[Listener]:
             if not err.is_terminal:
                 err.print(f"{title} ...")
 
-        def texts(done: int, total: int) -> None:
+        def progress(done: int, total: int) -> None:
             bars.update(current, completed=done, total=total)
 
-        def step(progress: TrainingProgress) -> None:
+        def step(training: TrainingProgress) -> None:
             bars.update(
                 current,
-                completed=(progress.epoch - 1) * progress.steps + progress.step,
-                total=progress.epochs * progress.steps,
-                detail=f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.3f}",
+                completed=(training.epoch - 1) * training.steps + training.step,
+                total=training.epochs * training.steps,
+                detail=f"epoch {training.epoch}/{training.epochs}  loss {training.loss:.3f}",
             )
 
-        yield Listener(stage, texts, step)
+        yield Listener(stage, progress, step)

@@ -6,7 +6,7 @@ from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.history import DEFAULT_MAX_LENGTH
 from serving.settings import ServingSettings
 from streaming.settings import FoldInSettings, StreamingSettings
-from trainer.ranking.service import Service
+from trainer.ranking.service_settings import ServiceSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,6 @@ class ReplaySettings:
         return self.immediate.model_copy(update={"fold_in": fold_in})
 
     @property
-    def service(self) -> Service:
+    def service_settings(self) -> ServiceSettings:
         """What a ranker learns of how lists are made, and of what the stream learns."""
-        return Service(self.serving, self.immediate.co_visitation)
+        return ServiceSettings(self.serving, self.immediate.co_visitation)

@@ -12,8 +12,11 @@ from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Item
 from serving.bundle import set_current
 from serving.text_embedding_cache import TextEmbeddingCache
-from trainer.ranking.service import Service
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.refresh import refresh
+from trainer.refresh_inputs import RefreshInputs
+from trainer.refresh_steps import TrainingSteps
+from trainer.resuming import NoCheckpoint
 from trainer.settings import TrainingSettings
 
 
@@ -30,7 +33,7 @@ class RefreshTrainer:
         folder: Path,
         first: Path,
         texts: TextEmbeddingCache,
-        service: Service,
+        service: ServiceSettings,
         *,
         warm: bool,
     ) -> None:
@@ -46,15 +49,9 @@ class RefreshTrainer:
 
     def __call__(self, events: pl.DataFrame, items: Sequence[Item], now: datetime) -> Path:
         """Return the folder of a bundle that was trained on `events` and `items`."""
-        done = refresh(
-            events,
-            items,
-            self._settings,
-            self._bundles,
-            self._texts,
-            now,
-            features=self._features,
-            service=self._service,
+        inputs = RefreshInputs(
+            items, self._settings, self._bundles, self._features, self._texts, now, self._service
         )
+        done = refresh(events, inputs, TrainingSteps(inputs), NoCheckpoint())
         self._logger.info("replay_refreshed", at=now.isoformat(), start=done.start)
         return done.bundle

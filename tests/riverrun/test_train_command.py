@@ -12,8 +12,9 @@ from riverrun.cli.train import train_shop
 from riverrun.errors import UserError
 from riverrun.settings import Settings
 from tests.support.tiny_bundle import build_tiny_bundle
-from trainer.refresh import Refresh
-from trainer.refresh_runs import RefreshRuns
+from trainer.promotions import Promotions
+from trainer.refresh import RefreshOutcome
+from trainer.refresh_lock import refresh_lock
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_beside_a_refresh_that_runs_it_touches_nothing(settings: Settings) -> None:
     with (
-        RefreshRuns(settings.bundles).exclusive(),
+        refresh_lock(settings.bundles),
         pytest.raises(UserError, match="another refresh is at work"),
     ):
         train_shop(settings, fresh=True)
@@ -39,15 +40,15 @@ def test_checkpoints_are_gone_on_from_unless_asked_not_to_and_removed_once_it_se
 ) -> None:
     there: list[bool] = []
 
-    def work(*_: object) -> Refresh:
+    def work(*_: object) -> RefreshOutcome:
         there.append((settings.checkpoints / "checkpoint").exists())
-        return Refresh(build_tiny_bundle(settings.bundles), 1, ())
+        return RefreshOutcome(build_tiny_bundle(settings.bundles), 1, ())
 
     monkeypatch.setattr(refreshing, "refresh_from_archive", work)
     train_shop(settings, fresh=fresh)
     assert there == [not fresh]
     assert not settings.checkpoints.exists()
-    assert len(RefreshRuns(settings.bundles).promotions()) == 1
+    assert len(Promotions(settings.bundles).versions()) == 1
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_checkpoints_are_gone_on_from_unless_asked_not_to_and_removed_once_it_se
 def test_a_full_disk_is_said_in_one_line_whoever_writes(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def full(*_: object, **__: object) -> Refresh:
+    def full(*_: object, **__: object) -> RefreshOutcome:
         raise error
 
     monkeypatch.setattr(refreshing, "refresh", full)

@@ -17,8 +17,8 @@ from tests.support import tiny_training as tiny
 from tests.support.tiny_refresh import USERS, events
 from trainer.gates import CANDIDATE
 from trainer.judging import judge_epochs
+from trainer.listener import Listener
 from trainer.ranking import fit
-from trainer.refresh import Listener
 from trainer.tuning.objectives import START, NewestSliceObjectives
 from trainer.tuning.search import Answers
 
@@ -103,7 +103,9 @@ def test_the_objective_is_the_list_as_a_whole_as_a_refresh_judges_it(file: Path)
     with shop_tuning(settings, Listener()) as tuning:
         found = tuning.ranking(bounds(1))
         material = tuning.objectives.material
-        judged = judge_epochs(material, START, None, None, lambda step: None, settings.service)
+        judged = judge_epochs(
+            material, START, None, None, lambda step: None, settings.service_settings
+        )
     row = next(row for row in judged.rows if (row.scorer, row.task) == (CANDIDATE, "all"))
     (present,) = found.results
     values = [*present.answers.choosing, *present.answers.confirming]

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,7 +13,12 @@ from feature_repo.schema import Event, Item
 from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny
 from trainer.gate_settings import GateSettings
-from trainer.refresh import Refresh, refresh
+from trainer.listener import Listener
+from trainer.refresh import RefreshOutcome, refresh
+from trainer.refresh_inputs import RefreshInputs
+from trainer.refresh_notes import RefreshNotes
+from trainer.refresh_steps import TrainingSteps
+from trainer.resuming import RefreshCheckpoint, RunCheckpoint, TrainingCheckpoint
 from trainer.settings import TextSettings, TrainingSettings, WarmStartSettings
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -54,18 +58,35 @@ class TinyRefresh:
         )
         self.day = 0
 
-    def refreshed(self, until: int, items: Sequence[Item] | None = None, **options: Any) -> Refresh:
+    def run(self, notes: RefreshNotes) -> RunCheckpoint:
+        """Return the checkpoint of the run of these notes."""
+        return RunCheckpoint(self.checkpoints, notes)
+
+    def refreshed(
+        self,
+        until: int,
+        items: Sequence[Item] | None = None,
+        *,
+        events_read: pl.DataFrame | None = None,
+        settings: TrainingSettings | None = None,
+        gates: GateSettings | None = None,
+        listener: Listener | None = None,
+        checkpoint: RefreshCheckpoint | None = None,
+    ) -> RefreshOutcome:
+        """Refresh with the events `until` an hour; as `riverrun train` does, unless it is a run."""
         self.day += 1
-        settings: TrainingSettings = options.pop("settings", self.settings)
-        return refresh(
-            options.pop("events", events(0, until)),
+        inputs = RefreshInputs(
             tiny.tiny_items() if items is None else items,
-            settings,
+            settings or self.settings,
             self.bundles,
+            self.features,
             self.cache,
             NOW + timedelta(days=self.day),
-            features=self.features,
-            checkpoints=self.checkpoints,
-            gates=options.pop("gates", None),
-            **options,
+            gates=gates,
+        )
+        return refresh(
+            events(0, until) if events_read is None else events_read,
+            inputs,
+            TrainingSteps(inputs, listener),
+            checkpoint or TrainingCheckpoint(self.checkpoints),
         )

@@ -20,8 +20,10 @@ from serving.bundle import (
 from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle, tiny_items
 from trainer.drift import measure_drift, stability_index
 from trainer.drift_settings import DriftSettings
+from trainer.measured_drift import MeasuredDrift
 from trainer.refresh_metrics import RefreshCollector
 from trainer.refresh_runs import RefreshRuns
+from trainer.run_steps import RunSteps
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 END = START + timedelta(days=10)
@@ -126,9 +128,9 @@ def test_what_is_known_of_refreshes_is_exported(bundle: Path) -> None:
     set_current(bundle.parent, bundle.name)
     runs = RefreshRuns(bundle.parent)
     runs.begin("first", START)
-    runs.stepped("first", "Exporting", 2.5)
+    RunSteps(bundle.parent).add("first", "Exporting", 2.5)
     runs.finish("first", "refused", END, bundle.name, "worse")
-    runs.write_drift(bundle.name, {"categories": 0.3}, END)
+    MeasuredDrift(bundle.parent).write(bundle.name, {"categories": 0.3}, END)
     registry = CollectorRegistry()
     registry.register(
         RefreshCollector(bundle.parent, clock=lambda: CREATED_AT + timedelta(hours=1))

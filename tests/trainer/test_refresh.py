@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -11,8 +10,8 @@ from feature_repo.schema import Item
 from serving.bundle import current_version, read_manifest, verify
 from tests.support import tiny_training as tiny
 from tests.support.tiny_refresh import GATES, USERS, TinyRefresh, events
-from trainer.refresh import Listener
-from trainer.resuming import Notes
+from trainer.listener import Listener
+from trainer.refresh_notes import RefreshNotes
 from trainer.settings import WarmStartSettings
 from trainer.train import Progress
 
@@ -82,7 +81,7 @@ def test_an_incremental_refresh_learns_from_the_newest_days_alone(shop: TinyRefr
     with pytest.raises(ValueError, match="nobody who was known acted since"):
         shop.refreshed(
             0,
-            events=pl.concat([later, late.with_columns(user_id=pl.lit("somebody new"))]),
+            events_read=pl.concat([later, late.with_columns(user_id=pl.lit("somebody new"))]),
             settings=newest.model_copy(update={"holdout_share": 0.0}),
         )
 
@@ -92,20 +91,20 @@ class KilledError(BaseException):
 
 
 def test_a_refresh_that_was_killed_goes_on_with_what_it_had_judged(shop: TinyRefresh) -> None:
-    notes: Notes = {}
+    notes = RefreshNotes({})
 
     def kill(progress: Progress) -> None:
         if progress.epoch == 2:
             raise KilledError
 
     with pytest.raises(KilledError):
-        shop.refreshed(20, notes=notes, listener=Listener(step=kill))
+        shop.refreshed(20, checkpoint=shop.run(notes), listener=Listener(step=kill))
     judged = (shop.checkpoints / "held-out" / "best-epoch.json").read_bytes()
     assert b'"number":1' in judged
     steps: list[Progress] = []
     whole = TinyRefresh(shop.checkpoints.parent / "whole", Path(shop.settings.text.model))
     expected = whole.refreshed(20)
-    done = shop.refreshed(20, notes=notes, listener=Listener(step=steps.append))
+    done = shop.refreshed(20, checkpoint=shop.run(notes), listener=Listener(step=steps.append))
     assert steps[0].epoch == 2
     assert done.epochs == expected.epochs
     assert [row.scorer for row in done.rows] == [row.scorer for row in expected.rows]
@@ -113,10 +112,16 @@ def test_a_refresh_that_was_killed_goes_on_with_what_it_had_judged(shop: TinyRef
         assert row.metrics == pytest.approx(other.metrics, abs=0.05), row.scorer
 
 
-class Forgetful(dict[str, Any]):
-    """Notes of a refresh that is killed when the model has been judged, before it is noted."""
+def killed_before_its_choice_is_noted(shop: TinyRefresh) -> RefreshNotes:
+    """Return the notes of a refresh that is killed when the model has been judged."""
+    notes = RefreshNotes(Forgetful())
+    with pytest.raises(KilledError):
+        shop.refreshed(20, checkpoint=shop.run(notes))
+    return RefreshNotes(dict(notes.stored))
 
-    def __setitem__(self, name: str, value: Any) -> None:
+
+class Forgetful(dict[str, str]):
+    def __setitem__(self, name: str, value: str) -> None:
         if name == "choice":
             raise KilledError
         super().__setitem__(name, value)
@@ -124,10 +129,8 @@ class Forgetful(dict[str, Any]):
 
 def test_one_that_was_killed_before_its_note_has_judged_all_the_same(shop: TinyRefresh) -> None:
     """Between the last epoch and the note nothing is left to train, and the rows are known."""
-    notes = Forgetful()
-    with pytest.raises(KilledError):
-        shop.refreshed(20, notes=notes)
-    done = shop.refreshed(20, notes=dict(notes))
+    notes = killed_before_its_choice_is_noted(shop)
+    done = shop.refreshed(20, checkpoint=shop.run(notes))
     assert {"two-tower", "popularity"} <= {row.scorer for row in done.rows}
 
 
@@ -135,19 +138,21 @@ def test_a_refresh_goes_on_with_the_events_that_there_were_when_it_began(
     shop: TinyRefresh,
 ) -> None:
     """A shop has others each minute: beside them nothing is trained again, and nothing claimed."""
-    notes: Notes = {}
+    notes = RefreshNotes({})
 
     def kill(title: str) -> None:
         if title == "Exporting":
             raise KilledError
 
     with pytest.raises(KilledError):
-        shop.refreshed(20, notes=notes, listener=Listener(kill))
+        shop.refreshed(20, checkpoint=shop.run(notes), listener=Listener(kill))
     newcomer = events(0, 24).filter(pl.col("user_id") == "u003")
     newcomer = newcomer.with_columns(user_id=pl.lit("a"), event_id="a" + pl.col("event_id"))
     grown = pl.concat([events(0, 24), newcomer])
     steps: list[Progress] = []
-    done = shop.refreshed(0, events=grown, notes=notes, listener=Listener(step=steps.append))
+    done = shop.refreshed(
+        0, events_read=grown, checkpoint=shop.run(notes), listener=Listener(step=steps.append)
+    )
     assert not steps
     window = read_manifest(done.bundle).data_window
     assert (window.events, window.end) == (USERS * 20, tiny.START + timedelta(hours=19))
@@ -157,13 +162,11 @@ def test_what_is_gone_on_with_is_judged_without_those_who_were_erased_meanwhile(
     shop: TinyRefresh,
 ) -> None:
     """The others take their places, and the newest slice is another."""
-    notes = Forgetful()
-    with pytest.raises(KilledError):
-        shop.refreshed(20, notes=notes)
+    notes = killed_before_its_choice_is_noted(shop)
     left = events(0, 20).filter(pl.col("user_id") != "u003")
     whole = TinyRefresh(shop.checkpoints.parent / "whole", Path(shop.settings.text.model))
-    expected = whole.refreshed(0, events=left)
-    done = shop.refreshed(0, events=left, notes=dict(notes))
+    expected = whole.refreshed(0, events_read=left)
+    done = shop.refreshed(0, events_read=left, checkpoint=shop.run(notes))
     for row, other in zip(done.rows, expected.rows, strict=True):
         assert (row.task, row.scorer, row.num_users) == (other.task, other.scorer, other.num_users)
         # Two trainings of a few people are alike, not the same; what is simply counted is.
@@ -179,9 +182,9 @@ def test_a_new_refresh_does_not_go_on_from_the_epochs_of_an_old_one(shop: TinyRe
             raise OSError("No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        shop.refreshed(20, notes={"of": "the first"}, listener=Listener(full_disk))
+        shop.refreshed(20, checkpoint=shop.run(RefreshNotes({})), listener=Listener(full_disk))
     assert (shop.checkpoints / "full").is_dir()
-    shop.refreshed(30, notes={}, listener=Listener(step=steps.append))
+    shop.refreshed(30, checkpoint=shop.run(RefreshNotes({})), listener=Listener(step=steps.append))
     assert steps[0].epoch == 1
     assert not shop.refreshed(30).refusals
 
@@ -189,14 +192,14 @@ def test_a_new_refresh_does_not_go_on_from_the_epochs_of_an_old_one(shop: TinyRe
 def test_a_catalogue_that_grew_meanwhile_does_not_keep_a_refresh_from_going_on(
     shop: TinyRefresh,
 ) -> None:
-    notes: Notes = {}
+    notes = RefreshNotes({})
 
     def kill(title: str) -> None:
         if title == "Exporting":
             raise KilledError
 
     with pytest.raises(KilledError):
-        shop.refreshed(20, notes=notes, listener=Listener(kill))
+        shop.refreshed(20, checkpoint=shop.run(notes), listener=Listener(kill))
     grown = [*tiny.tiny_items(), Item(item_id="new", title="lamp 3")]
-    done = shop.refreshed(20, grown, notes=notes)
+    done = shop.refreshed(20, grown, checkpoint=shop.run(notes))
     assert read_manifest(done.bundle).num_items == len(grown)

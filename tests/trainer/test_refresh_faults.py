@@ -15,19 +15,20 @@ from serving.bundle import (
     CANDIDATE_EMBEDDINGS,
     BundleError,
     current_version,
-    new_version,
     published_versions,
     read_manifest,
 )
 from tests.support import tiny_training as tiny
 from tests.support.small_disk import small_disk
 from tests.support.tiny_refresh import GATES, NOW, USERS, TinyRefresh, events
-from trainer.bundle_versions import bundle_versions, rollback
+from trainer.bundle_versions import bundle_versions, next_version, rollback
 from trainer.gate_settings import GateSettings
-from trainer.refresh import Listener, Refresh, _after_published
+from trainer.listener import Listener
+from trainer.promotions import Promotions
+from trainer.refresh import RefreshOutcome
 from trainer.refresh_run import run_refresh
 from trainer.refresh_runs import RefreshRuns, Run
-from trainer.resuming import Notes
+from trainer.resuming import RefreshCheckpoint
 
 pytestmark = pytest.mark.slow
 
@@ -35,10 +36,10 @@ pytestmark = pytest.mark.slow
 def run(shop: TinyRefresh, run_id: str, until: int, **options: Any) -> Run:
     """Refresh as `riverrun refresh` does."""
 
-    def work(notes: Notes, begin: Callable[[str], None]) -> Refresh:
-        return shop.refreshed(until, notes=notes, **options)
+    def work(checkpoint: RefreshCheckpoint, begin: Callable[[str], None]) -> RefreshOutcome:
+        return shop.refreshed(until, checkpoint=checkpoint, **options)
 
-    run, _ = run_refresh(shop.bundles, run_id, work, keep=5, clock=lambda: NOW)
+    run, _ = run_refresh(shop.bundles, shop.checkpoints, run_id, work, keep=5, clock=lambda: NOW)
     return run
 
 
@@ -126,7 +127,7 @@ def test_a_disk_that_is_full_while_exporting_fails_the_run_and_room_lets_it_go_o
 def test_a_gap_in_the_archive_is_trained_over(shop: TinyRefresh) -> None:
     """A month without events, and the newest slice begins within it."""
     late = events(15, 25).with_columns(pl.col("timestamp") + timedelta(days=30))
-    done = shop.refreshed(0, events=pl.concat([events(0, 15), late]), gates=GATES)
+    done = shop.refreshed(0, events_read=pl.concat([events(0, 15), late]), gates=GATES)
     assert not done.refusals
     assert {row.num_users for row in done.rows if row.task == "all"} == {USERS}
     manifest = read_manifest(done.bundle)
@@ -139,16 +140,16 @@ def test_a_clock_that_went_back_orders_bundles_by_their_making(shop: TinyRefresh
     shop.day -= 2
     second = shop.refreshed(20)
     assert second.bundle.name > first.bundle.name
-    runs = RefreshRuns(shop.bundles)
+    promotions = Promotions(shop.bundles)
     for each in (first, second):
-        runs.promoted(each.bundle.name, NOW, "refresh")
+        promotions.add(each.bundle.name, NOW, "refresh")
     assert rollback(shop.bundles, NOW) == first.bundle.name
 
 
 def test_bundles_of_one_second_are_ordered_by_their_making(tmp_path: Path) -> None:
     """A version names a whole second, in which the next may begin as well."""
     for _ in range(20):
-        name = new_version(_after_published(tmp_path, NOW + timedelta(seconds=0.5)))
+        name = next_version(tmp_path, NOW + timedelta(seconds=0.5))
         assert name > max(published_versions(tmp_path), default="")
         (tmp_path / name).mkdir()
 
@@ -175,7 +176,7 @@ def test_a_refresh_while_the_stream_is_replayed_counts_each_event_once(
         for _ in range(20):
             assert archive.scan_events().collect().height == everything.height
         done = shop.refreshed(
-            0, events=archive.scan_events().collect(), items=archive.items(), gates=GATES
+            0, events_read=archive.scan_events().collect(), items=archive.items(), gates=GATES
         )
     finally:
         stopped.set()

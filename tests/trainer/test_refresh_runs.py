@@ -22,13 +22,18 @@ from trainer.bundle_versions import (
     prune,
     rollback,
 )
-from trainer.refresh import Refresh
+from trainer.promotions import Promotions
+from trainer.refresh import RefreshOutcome
+from trainer.refresh_lock import RefreshRunning
+from trainer.refresh_notes import Choice
 from trainer.refresh_run import Work, run_refresh
-from trainer.refresh_runs import RefreshRunning, RefreshRuns, Run
-from trainer.resuming import Notes
+from trainer.refresh_runs import RefreshRuns, Run
+from trainer.resuming import RefreshCheckpoint
+from trainer.run_steps import RunSteps
 
 Begin = Callable[[str], None]
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
+CHOICE = Choice(epochs=3, rows=(), ranker=False, fusion=None)
 
 
 @pytest.fixture
@@ -39,18 +44,29 @@ def bundles(tmp_path: Path) -> Path:
 def publishing(bundles: Path, day: int, refusals: tuple[str, ...] = ()) -> Work:
     """Return work that publishes a bundle of that day, as a refresh does."""
 
-    def work(notes: Notes, begin: Begin) -> Refresh:
+    def work(checkpoint: RefreshCheckpoint, begin: Begin) -> RefreshOutcome:
         created = NOW + timedelta(days=day)
         path = build_tiny_bundle(bundles, created_at=created, current=not refusals)
-        notes["version"] = path.name
-        return Refresh(path, 1, (), refusals)
+        checkpoint.notes.version = path.name
+        return RefreshOutcome(path, 1, (), refusals)
 
     return work
 
 
+def refresh(
+    bundles: Path,
+    run_id: str | None,
+    work: Work,
+    *,
+    keep: int = 10,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> tuple[Run, RefreshOutcome | None]:
+    return run_refresh(bundles, bundles.parent / "training", run_id, work, keep=keep, clock=clock)
+
+
 def refreshed(bundles: Path, day: int, *refusals: str, keep: int = 10) -> Run:
     work = publishing(bundles, day, refusals)
-    run, _ = run_refresh(bundles, f"day-{day}", work, keep=keep, clock=lambda: NOW)
+    run, _ = refresh(bundles, f"day-{day}", work, keep=keep, clock=lambda: NOW)
     return run
 
 
@@ -62,27 +78,27 @@ def serving(bundles: Path) -> str:
 
 def test_a_run_of_one_id_is_done_once(bundles: Path) -> None:
     first = refreshed(bundles, 0)
-    again, done = run_refresh(bundles, "day-0", publishing(bundles, 1), keep=10)
+    again, done = refresh(bundles, "day-0", publishing(bundles, 1))
     assert (again, done) == (first, None)
     assert published_versions(bundles) == [first.version]
 
 
 def test_an_interrupted_run_goes_on_with_what_it_knew(bundles: Path) -> None:
-    def killed(notes: Notes, begin: Begin) -> Refresh:
-        notes["choice"] = {"epochs": 3}
+    def killed(checkpoint: RefreshCheckpoint, begin: Begin) -> RefreshOutcome:
+        checkpoint.notes.choice = CHOICE
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_refresh(bundles, None, killed, keep=10, clock=lambda: NOW)
+        refresh(bundles, None, killed, clock=lambda: NOW)
     (interrupted,) = RefreshRuns(bundles).all()
-    known: list[dict[str, object]] = []
+    known: list[Choice | None] = []
 
-    def resumed(notes: Notes, begin: Begin) -> Refresh:
-        known.append(dict(notes))
-        return publishing(bundles, 0)(notes, begin)
+    def resumed(checkpoint: RefreshCheckpoint, begin: Begin) -> RefreshOutcome:
+        known.append(checkpoint.notes.choice)
+        return publishing(bundles, 0)(checkpoint, begin)
 
-    run, _ = run_refresh(bundles, None, resumed, keep=10)
-    assert known == [{"choice": {"epochs": 3}}]
+    run, _ = refresh(bundles, None, resumed)
+    assert known == [CHOICE]
     assert (run.run_id, run.status) == (interrupted.run_id, "published")
 
 
@@ -91,23 +107,24 @@ def test_killed_twice_between_publishing_and_writing_it_down_a_run_goes_on(
 ) -> None:
     before = refreshed(bundles, 0)
 
-    def publish(notes: Notes, begin: Begin) -> Refresh:
-        if "version" not in notes:
-            return publishing(bundles, 1)(notes, begin)
-        set_current(bundles, notes["version"])
-        return Refresh(bundles / notes["version"], 1, (), ())
+    def publish(checkpoint: RefreshCheckpoint, begin: Begin) -> RefreshOutcome:
+        version = checkpoint.notes.version
+        if version is None:
+            return publishing(bundles, 1)(checkpoint, begin)
+        set_current(bundles, version)
+        return RefreshOutcome(bundles / version, 1, (), ())
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     for _ in range(2):
         with monkeypatch.context() as patch:
-            patch.setattr(RefreshRuns, "promoted", killed)
+            patch.setattr(Promotions, "add", killed)
             with pytest.raises(KeyboardInterrupt):
-                run_refresh(bundles, None, publish, keep=10, clock=lambda: NOW)
+                refresh(bundles, None, publish, clock=lambda: NOW)
         # Whole, and what serves already.
         assert serving(bundles) == published_versions(bundles)[-1] != before.version
-    run, _ = run_refresh(bundles, None, publish, keep=10, clock=lambda: NOW)
+    run, _ = refresh(bundles, None, publish, clock=lambda: NOW)
     assert (run.status, run.version) == ("published", serving(bundles))
     assert published_versions(bundles) == [before.version, run.version]
     assert len(RefreshRuns(bundles).all()) == 2
@@ -121,12 +138,10 @@ def test_checkpoints_stay_until_it_is_written_down_how_the_run_ended(
     checkpoints.mkdir()
 
     def run(work: Work) -> Run:
-        run, _ = run_refresh(
-            bundles, "day-0", work, keep=10, checkpoints=checkpoints, clock=lambda: NOW
-        )
+        run, _ = refresh(bundles, "day-0", work, clock=lambda: NOW)
         return run
 
-    def failing(notes: Notes, begin: Begin) -> Refresh:
+    def failing(checkpoint: RefreshCheckpoint, begin: Begin) -> RefreshOutcome:
         raise ValueError("not yet")
 
     def killed(*_: object) -> None:
@@ -141,43 +156,43 @@ def test_checkpoints_stay_until_it_is_written_down_how_the_run_ended(
             run(publishing(bundles, 0))
     assert checkpoints.exists()
     published = serving(bundles)
-    done = run(lambda notes, begin: Refresh(bundles / published, 1, ()))
+    done = run(lambda checkpoint, begin: RefreshOutcome(bundles / published, 1, ()))
     assert (done.status, checkpoints.exists()) == ("published", False)
 
 
 def test_each_step_is_a_row_and_a_line(bundles: Path) -> None:
-    def stepping(notes: Notes, begin: Begin) -> Refresh:
+    def stepping(checkpoint: RefreshCheckpoint, begin: Begin) -> RefreshOutcome:
         begin("Training")
         begin("Exporting")
-        return publishing(bundles, 0)(notes, begin)
+        return publishing(bundles, 0)(checkpoint, begin)
 
     with capture_logs() as lines:
-        run_refresh(bundles, "day-0", stepping, keep=10)
+        refresh(bundles, "day-0", stepping)
     steps = [line for line in lines if line["event"] == "refresh_step"]
     assert [(line["step"], line["outcome"]) for line in steps] == [
         ("Training", "done"),
         ("Exporting", "done"),
     ]
     assert {line["run_id"] for line in steps} == {"day-0"}
-    assert list(RefreshRuns(bundles).steps("day-0")) == ["Training", "Exporting"]
+    assert list(RunSteps(bundles).seconds("day-0")) == ["Training", "Exporting"]
 
-    def failing(notes: Notes, begin: Begin) -> Refresh:
+    def failing(checkpoint: RefreshCheckpoint, begin: Begin) -> RefreshOutcome:
         begin("Training")
         raise OSError("No space left on device")
 
     with capture_logs() as lines, pytest.raises(OSError, match="No space"):
-        run_refresh(bundles, "day-1", failing, keep=10)
+        refresh(bundles, "day-1", failing)
     assert [line["outcome"] for line in lines if line["event"] == "refresh_step"] == ["failed"]
 
 
 def test_a_failed_run_leaves_the_old_bundle_serving_and_may_be_tried_again(bundles: Path) -> None:
     first = refreshed(bundles, 0)
 
-    def failing(notes: Notes, begin: Begin) -> Refresh:
+    def failing(checkpoint: RefreshCheckpoint, begin: Begin) -> RefreshOutcome:
         raise OSError("No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        run_refresh(bundles, "day-1", failing, keep=10)
+        refresh(bundles, "day-1", failing)
     failed = RefreshRuns(bundles).all()[0]
     assert (failed.status, failed.message) == ("failed", "No space left on device")
     assert serving(bundles) == first.version
@@ -200,26 +215,24 @@ def test_a_failed_run_leaves_the_old_bundle_serving_and_may_be_tried_again(bundl
 def test_a_run_that_a_full_disk_failed_is_gone_on_with_however_often_and_no_other(
     bundles: Path, error: Exception, *, gone_on_with: bool
 ) -> None:
-    known: list[dict[str, object]] = []
+    known: list[Choice | None] = []
 
-    def failing(notes: Notes, begin: Begin) -> Refresh:
-        known.append(dict(notes))
-        notes["choice"] = 1
+    def failing(checkpoint: RefreshCheckpoint, begin: Begin) -> RefreshOutcome:
+        known.append(checkpoint.notes.choice)
+        checkpoint.notes.choice = CHOICE
         raise error
 
     for second in range(3):
         moment = NOW + timedelta(seconds=second)
         with pytest.raises(type(error)):
-            run_refresh(bundles, None, failing, keep=10, clock=lambda moment=moment: moment)
-    kept = {"choice": 1} if gone_on_with else {}
-    assert known == [{}, kept, kept]
+            refresh(bundles, None, failing, clock=lambda moment=moment: moment)
+    kept = CHOICE if gone_on_with else None
+    assert known == [None, kept, kept]
     assert {run.status for run in RefreshRuns(bundles).all()} == {"failed"}
     # Overtaken, it stays what it is.
     later = NOW + timedelta(hours=1)
-    run_refresh(bundles, "other", publishing(bundles, 0), keep=10, clock=lambda: later)
-    run, _ = run_refresh(
-        bundles, None, publishing(bundles, 1), keep=10, clock=lambda: NOW + timedelta(days=1)
-    )
+    refresh(bundles, "other", publishing(bundles, 0), clock=lambda: later)
+    run, _ = refresh(bundles, None, publishing(bundles, 1), clock=lambda: NOW + timedelta(days=1))
     assert run.started_at == NOW + timedelta(days=1)
 
 
@@ -237,12 +250,12 @@ def test_a_refused_candidate_is_kept_and_does_not_serve(bundles: Path) -> None:
 
 
 def test_two_refreshes_at_once_are_one(bundles: Path) -> None:
-    def second(notes: Notes, begin: Begin) -> Refresh:
+    def second(checkpoint: RefreshCheckpoint, begin: Begin) -> RefreshOutcome:
         with pytest.raises(RefreshRunning, match="another refresh"):
             refreshed(bundles, 1)
-        return publishing(bundles, 0)(notes, begin)
+        return publishing(bundles, 0)(checkpoint, begin)
 
-    run, _ = run_refresh(bundles, "first", second, keep=10)
+    run, _ = refresh(bundles, "first", second)
     assert run.status == "published"
 
 
@@ -306,6 +319,6 @@ def test_a_version_whose_manifest_is_broken_is_listed_as_such(bundles: Path) -> 
 def test_a_bundle_that_served_before_there_was_a_table_can_be_gone_back_to(bundles: Path) -> None:
     old = build_tiny_bundle(bundles, created_at=NOW - timedelta(days=9))
     set_current(bundles, old.name)
-    RefreshRuns(bundles).promoted(old.name, NOW, "train")
+    Promotions(bundles).add(old.name, NOW, "train")
     refreshed(bundles, 0)
     assert rollback(bundles, NOW) == old.name

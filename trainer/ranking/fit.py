@@ -18,7 +18,7 @@ from trainer.ranking.calibration import calibrated_fusion
 from trainer.ranking.examples import Examples, examples_of, future_labels
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.ranker import train_ranker
-from trainer.ranking.service import Service
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.settings import RankerSettings
 from trainer.ranking.tables import ease_table, item_signals, text_table, transitions_table
 from trainer.ranking.trial import ranks_better_than_fusion
@@ -120,7 +120,7 @@ def learn_to_order(
     newest: Newest,
     tables: FittedTables,
     settings: RankerSettings,
-    service: Service,
+    service: ServiceSettings,
     *,
     max_history: int,
     seed: int = 0,

@@ -28,7 +28,7 @@ from serving.sources.popular import PopularSource
 from serving.sources.trending import TrendingSource
 from serving.user_acts import UserActs
 from trainer.interactions import Interactions
-from trainer.ranking.service import Service
+from trainer.ranking.service_settings import ServiceSettings
 
 Floats = npt.NDArray[np.float32]
 
@@ -51,7 +51,7 @@ class PastShop:
         histories: Interactions,
         ranking_over: Callable[[ItemRows], Ranking | None],
         candidates: Floats | None,
-        service: Service,
+        service: ServiceSettings,
         *,
         max_history: int,
         moments: npt.NDArray[np.int64] | None = None,

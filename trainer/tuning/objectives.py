@@ -11,7 +11,7 @@ from trainer.evaluate import NDCG_AT, answer
 from trainer.judging import HeldOut, best_epoch, fit_list, hold_out, newest_of
 from trainer.material import Material
 from trainer.ranking.fit import Newest
-from trainer.ranking.service import Service
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.settings import TrainingSettings
 from trainer.start import Start
 from trainer.train import Progress
@@ -31,10 +31,10 @@ class NewestSliceObjectives:
 
     material: Material
     held_out: HeldOut
-    service: Service
+    service: ServiceSettings
 
     @classmethod
-    def of(cls, material: Material, service: Service) -> "NewestSliceObjectives":
+    def of(cls, material: Material, service: ServiceSettings) -> "NewestSliceObjectives":
         """Return the objectives of a shop.
 
         Raises:

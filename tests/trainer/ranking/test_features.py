@@ -45,7 +45,7 @@ from trainer.ranking.ranker import (
     train_ranker,
     write_ranker,
 )
-from trainer.ranking.service import Service
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.settings import RankerSettings
 from trainer.ranking.trial import ranks_better_than_fusion
 from trainer.tasks import temporal_split
@@ -57,7 +57,7 @@ pytestmark = pytest.mark.slow
 SETTINGS = RankerSettings(ease_regularisation=1.0, transition_distance=3, epochs=3, min_users=5)
 SERVING = ServingSettings()
 TOGETHER = CoVisitationSettings()
-SERVICE = Service(SERVING, TOGETHER)
+SERVICE = ServiceSettings(SERVING, TOGETHER)
 LENGTH = 12
 
 

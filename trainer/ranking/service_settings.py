@@ -7,7 +7,7 @@ from serving.settings import ServingSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class ServiceSettings:
     """Settings of whoever serves the bundle.
 
     co_visitation: what its stream learns of what goes together; nothing, of 0 neighbours.

@@ -1,0 +1,34 @@
+"""What a refresh is of, and what decides what comes of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from feature_repo.offline_features import OfflineFeatures
+from feature_repo.schema import Item
+from serving.text_embedding_cache import TextEmbeddingCache
+from trainer.gate_settings import GateSettings
+from trainer.ranking.service_settings import ServiceSettings
+from trainer.settings import TrainingSettings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RefreshInputs:
+    """All that a refresh is given, but the events.
+
+    items: the catalogue. bundles: the folder of what is published. features: makes the
+    point-in-time join: of no example is more shown than was known then. text_cache: embeddings of
+    texts, which it also keeps. now: when the bundle is made. service: how lists are made, and how
+    the index that is checked is built. gates: what the bundle must reach to serve; without them
+    every bundle serves.
+    """
+
+    items: Sequence[Item]
+    settings: TrainingSettings
+    bundles: Path
+    features: OfflineFeatures
+    text_cache: TextEmbeddingCache
+    now: datetime
+    service: ServiceSettings = field(default_factory=ServiceSettings)
+    gates: GateSettings | None = None

@@ -1,0 +1,25 @@
+"""At most one refresh of a shop at work."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from feature_repo.exclusive_lock import LockHeldError, exclusive
+
+
+class RefreshRunning(Exception):  # noqa: N818 — what is, not what went wrong
+    """Another refresh of the same shop is at work."""
+
+
+@contextmanager
+def refresh_lock(bundles: Path) -> Iterator[None]:
+    """Be the one refresh at work; the system ends this with the process, however it ends.
+
+    Raises `RefreshRunning` where another is.
+    """
+    bundles.mkdir(parents=True, exist_ok=True)
+    try:
+        with exclusive(bundles / "refresh.lock"):
+            yield
+    except LockHeldError as error:
+        raise RefreshRunning(f"another refresh is at work: {error}") from None

@@ -1,0 +1,157 @@
+"""The work of a refresh, step by step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import polars as pl
+
+from serving.bundle import current_version
+from trainer.bundle_checks import BundleChecks, check_bundle
+from trainer.evaluate import EvaluationRow
+from trainer.export import export_bundle
+from trainer.gates import CANDIDATE
+from trainer.judging import current_scorer, judge_epochs
+from trainer.listener import Listener
+from trainer.material import Material, read_material
+from trainer.ranking.fit import fit_tables
+from trainer.refresh_inputs import RefreshInputs
+from trainer.refresh_notes import Choice
+from trainer.resuming import RefreshCheckpoint
+from trainer.start import Start, choose_start
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """What a refresh learns from, and what the training goes on from."""
+
+    material: Material
+    start: Start
+
+
+class RefreshSteps(Protocol):
+    """Does the steps that `trainer.refresh` finds are left to do."""
+
+    def prepare(self, events: pl.DataFrame, start: Start | None) -> Prepared:
+        """Embed the texts that the cache lacks; find a start where it is not noted already."""
+        ...
+
+    def judge(self, prepared: Prepared, checkpoint: RefreshCheckpoint) -> Choice:
+        """Learn from what is held out; keep the ranker, where one is trained."""
+        ...
+
+    def publish(
+        self, prepared: Prepared, choice: Choice, version: str, checkpoint: RefreshCheckpoint
+    ) -> None:
+        """Train on everything, and export the bundle of this version."""
+        ...
+
+    def check(self, prepared: Prepared, version: str) -> BundleChecks:
+        """Check the bundle as a server would."""
+        ...
+
+
+class TrainingSteps:
+    """Implements `RefreshSteps`, and tells `listener` how far they are."""
+
+    def __init__(self, inputs: RefreshInputs, listener: Listener | None = None) -> None:
+        self._inputs = inputs
+        self._listener = listener or Listener()
+
+    def prepare(self, events: pl.DataFrame, start: Start | None) -> Prepared:
+        """Read the material, and find a start as `choose_start` does.
+
+        Raises `ValueError` where there is nothing to learn from.
+        """
+        inputs = self._inputs
+        self._listener.stage("Embedding texts")
+        material = read_material(
+            events,
+            inputs.items,
+            inputs.settings,
+            inputs.features,
+            inputs.text_cache,
+            self._listener.progress,
+        )
+        if start is None:
+            start = choose_start(inputs.bundles, inputs.settings, material.interactions)
+        return Prepared(material, start)
+
+    def judge(self, prepared: Prepared, checkpoint: RefreshCheckpoint) -> Choice:
+        """Judge as `judge_epochs` does, beside the current bundle where there are gates.
+
+        What the judgement was learned from is given up: the next training has use for the memory.
+        """
+        inputs = self._inputs
+        if inputs.settings.holdout_share:
+            self._listener.stage("Training, the newest events held out")
+        current = None
+        if inputs.gates:
+            current = current_scorer(inputs.bundles, inputs.text_cache, inputs.service)
+        judgement = judge_epochs(
+            prepared.material,
+            prepared.start,
+            current,
+            checkpoint.folder("held-out"),
+            self._listener.step,
+            inputs.service,
+        )
+        if judgement.ranker is not None:
+            checkpoint.write_ranker(judgement.ranker)
+        return Choice(
+            epochs=judgement.epochs,
+            rows=tuple(judgement.rows),
+            ranker=judgement.ranker is not None,
+            fusion=judgement.fusion,
+        )
+
+    def publish(
+        self, prepared: Prepared, choice: Choice, version: str, checkpoint: RefreshCheckpoint
+    ) -> None:
+        """Train with the schedule of the validated training, stopped where that was best."""
+        inputs, material, start = self._inputs, prepared.material, prepared.start
+        ranking = inputs.settings.ranking
+        self._listener.stage("Training on everything")
+        model = material.trained(
+            material.interactions,
+            start,
+            checkpoints=checkpoint.folder("full"),
+            on_step=self._listener.step,
+            stop_after=choice.epochs,
+        )
+        ranker = checkpoint.read_ranker(ranking) if choice.has_ranker else None
+        self._listener.stage("Exporting")
+        tables = None
+        if ranking.enabled:
+            tables = fit_tables(material.interactions, material.text_embeddings, ranking)
+            tables = replace(tables, fusion=choice.fusion)
+        export_bundle(
+            model,
+            inputs.bundles,
+            inputs.now,
+            version=version,
+            parent=start.version or current_version(inputs.bundles),
+            start=str(start),
+            metrics=_metrics(choice.rows),
+            ranking=tables,
+            ranker=ranker,
+        )
+
+    def check(self, prepared: Prepared, version: str) -> BundleChecks:
+        """Check the bundle as `check_bundle` does.
+
+        Raises `serving.bundle.BundleError` where a server would refuse the bundle.
+        """
+        inputs = self._inputs
+        self._listener.stage("Checking the bundle")
+        histories, serving = prepared.material.interactions, inputs.service.serving
+        return check_bundle(inputs.bundles / version, histories, serving, inputs.text_cache)
+
+
+def _metrics(rows: Sequence[EvaluationRow]) -> dict[str, float]:
+    return {
+        name: value
+        for row in rows
+        if row.scorer == CANDIDATE
+        for name, value in row.named_metrics.items()
+    }
