@@ -16,7 +16,7 @@ from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
 from riverrun.importing.mapping import ImportMapping, Kind, load_mapping
 from riverrun.importing.presets import PRESETS
-from riverrun.importing.readers import WRONG_ENCODING
+from riverrun.importing.raw_files import WRONG_ENCODING
 from riverrun.importing.report import ImportReport, RejectsFile
 from riverrun.importing.run import import_files, import_preset, shop_files
 from riverrun.importing.sink import ArchiveSink

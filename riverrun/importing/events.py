@@ -13,7 +13,7 @@ from feature_repo.schema import content_id
 from riverrun.importing import values
 from riverrun.importing.frames import event_frame
 from riverrun.importing.mapping import EventsMapping, MapSource, TextSource
-from riverrun.importing.readers import RawBatch
+from riverrun.importing.raw_files import RawBatch
 from riverrun.importing.report import LINE, REASON, ImportReport
 
 MAX_IDENTIFIER = 128

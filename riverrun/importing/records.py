@@ -17,7 +17,7 @@ from riverrun.importing.mapping import (
     UsersMapping,
     source_columns,
 )
-from riverrun.importing.readers import RawBatch
+from riverrun.importing.raw_files import RawBatch
 from riverrun.importing.report import REASON, ImportReport
 from riverrun.importing.text import normalise
 

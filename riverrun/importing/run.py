@@ -18,7 +18,8 @@ from riverrun.importing.mapping import (
     source_columns,
 )
 from riverrun.importing.presets import load_preset
-from riverrun.importing.readers import RawBatch, file_format, read_batches
+from riverrun.importing.raw_files import RawBatch
+from riverrun.importing.readers import file_format, read_batches
 from riverrun.importing.records import clean_items, clean_users
 from riverrun.importing.report import LINE, ImportReport
 from riverrun.importing.sink import ArchiveSink

@@ -1,0 +1,44 @@
+"""What the readers of all formats share: files that may be gzipped, and batches of raw rows."""
+
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import polars as pl
+
+from riverrun.importing.mapping import FileFormat
+
+WRONG_ENCODING = "bytes are not in the file's encoding"
+
+
+@dataclass(frozen=True, eq=False)
+class RawBatch:
+    """Rows of one file. `position`: bytes of the file on disk that are read by now."""
+
+    file: Path
+    frame: pl.DataFrame
+    position: int
+
+
+def open_file(path: Path) -> IO[bytes]:
+    """Open a file, unpacking it where it is gzip."""
+    with path.open("rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rb") if packed else path.open("rb")  # type: ignore[return-value]
+
+
+def position_on_disk(stream: IO[bytes]) -> int:
+    """Return how many bytes of the file on disk a stream of `open_file` has read."""
+    # Inside a GzipFile lies the file on disk, whose position is what progress is measured by.
+    raw = getattr(stream, "fileobj", None)
+    return int((raw or stream).tell())
+
+
+def encoding_of(path: Path, settings: FileFormat) -> str:
+    """Return the encoding of a text file: its byte order mark says more than the mapping."""
+    with open_file(path) as stream:
+        head = stream.read(4)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    return "utf-8-sig" if settings.encoding.lower() in ("utf-8", "utf8") else settings.encoding
