@@ -14,6 +14,7 @@ from rich.table import Table
 from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
+from riverrun.importing.csv_reader import STRAY_QUOTE, TOO_LONG
 from riverrun.importing.mapping import ImportMapping, Kind, load_mapping
 from riverrun.importing.presets import PRESETS
 from riverrun.importing.raw_files import WRONG_ENCODING
@@ -214,6 +215,12 @@ def _session(
         err.print(
             "[yellow]hint:[/] the file is not UTF-8; say what it is in the mapping, as "
             'encoding = "windows-1252" under \\[file]',
+            soft_wrap=True,
+        )
+    if not {STRAY_QUOTE, TOO_LONG}.isdisjoint(report.rejected):
+        err.print(
+            "[yellow]hint:[/] where quotation marks are part of the text, write quotes = false "
+            "under \\[file] of the mapping",
             soft_wrap=True,
         )
     if not report.accepted and not report.skipped:

@@ -2,9 +2,11 @@
 
 import csv
 import io
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Self, TextIO
 
 import polars as pl
 
@@ -20,41 +22,109 @@ from riverrun.importing.raw_files import (
 from riverrun.importing.report import LINE, ImportReport
 
 MAX_FIELD = 1 << 20
+STRAY_QUOTE = "a quote is not closed, or stands inside a quoted field"
+TOO_LONG = f"a field is longer than {MAX_FIELD:,} characters, or its quote is not closed"
 REPLACEMENT = "\ufffd"
+
+
+class _Lines:
+    """The lines of a text file, which can be read again from the second one of a record on."""
+
+    def __init__(self, text: TextIO) -> None:
+        self.number = 1
+        """Of the line with which the current record begins."""
+        self._text = text
+        self._again: deque[str] = deque()
+        self._record: list[str] = []
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._text)
+        self._record.append(line)
+        return line
+
+    def next_record(self) -> None:
+        """Let a new record begin with the next line."""
+        self.number += len(self._record)
+        self._record.clear()
+
+    def give_back(self) -> str:
+        """Let a new record begin with the second line of this one; return the first."""
+        first, *rest = self._record
+        self._again.extendleft(reversed(rest))
+        self.number += 1
+        self._record.clear()
+        return first
 
 
 def read_csv(
     path: Path, settings: FileFormat, report: ImportReport, batch_rows: int, *, tabs: bool
 ) -> Iterator[RawBatch]:
-    """Yield the rows of a CSV file, or with `tabs` of a TSV file, as strings."""
+    """Yield the rows of a CSV file, or with `tabs` of a TSV file, as strings.
+
+    A quote that is not closed would take in the lines up to the next one: such a record is
+    rejected, and reading goes on with the line after its first.
+    """
     csv.field_size_limit(MAX_FIELD)
     with ExitStack() as stack:
         raw = stack.enter_context(open_file(path))
         text = stack.enter_context(
             io.TextIOWrapper(raw, encoding_of(path, settings), errors="replace", newline="")
         )
-        reader = csv.reader(text, delimiter="\t" if tabs else settings.delimiter)
-        try:
-            header = list(settings.columns) if settings.columns else next(reader)
-            header = [name.strip() for name in header]
-            _check_header(path, header, settings)
-            rows: list[list[str]] = []
-            lines: list[int] = []
-            line = reader.line_num
-            for row in reader:
-                if row:
-                    rows.append(row)
-                    lines.append(line + 1)
-                line = reader.line_num
-                if len(rows) >= batch_rows:
-                    yield _csv_batch(path, header, rows, lines, position_on_disk(raw), report)
-                    rows, lines = [], []
-        except csv.Error as error:
-            raise UserError(
-                f"{path}: line {reader.line_num}: {error}. Is a quote not closed?"
-            ) from None
+        lines = _Lines(text)
+        header = list(settings.columns or _header(path, lines, settings, tabs=tabs))
+        _check_header(path, header, settings)
+        rows: list[list[str]] = []
+        numbers: list[int] = []
+        for row in _records(path, lines, settings, report, tabs=tabs):
+            if row:
+                rows.append(row)
+                numbers.append(lines.number)
+            if len(rows) >= batch_rows:
+                yield _csv_batch(path, header, rows, numbers, position_on_disk(raw), report)
+                rows, numbers = [], []
         if rows:
-            yield _csv_batch(path, header, rows, lines, position_on_disk(raw), report)
+            yield _csv_batch(path, header, rows, numbers, position_on_disk(raw), report)
+
+
+def _reader(lines: _Lines, settings: FileFormat, *, tabs: bool) -> "csv._reader":
+    return csv.reader(
+        lines,
+        delimiter="\t" if tabs else settings.delimiter,
+        quoting=csv.QUOTE_MINIMAL if settings.quotes else csv.QUOTE_NONE,
+        strict=True,
+    )
+
+
+def _header(path: Path, lines: _Lines, settings: FileFormat, *, tabs: bool) -> list[str]:
+    try:
+        header = next(_reader(lines, settings, tabs=tabs))
+    except csv.Error as error:
+        raise UserError(f"{path}: the header cannot be read: {_reason(error)}.") from None
+    lines.next_record()
+    return [name.strip() for name in header]
+
+
+def _records(
+    path: Path, lines: _Lines, settings: FileFormat, report: ImportReport, *, tabs: bool
+) -> Iterator[list[str]]:
+    """Yield every record, `lines.number` being its first line; reject what is none."""
+    while True:
+        try:
+            for row in _reader(lines, settings, tabs=tabs):
+                yield row
+                lines.next_record()
+            return
+        except csv.Error as error:
+            report.read += 1
+            number = lines.number
+            report.reject_one(str(path), number, _reason(error), lines.give_back())
+
+
+def _reason(error: csv.Error) -> str:
+    return TOO_LONG if "limit" in str(error) else STRAY_QUOTE
 
 
 def _check_header(path: Path, header: list[str], settings: FileFormat) -> None:

@@ -42,10 +42,15 @@ class _Mapping(BaseModel):
 
 
 class FileFormat(_Mapping):
-    """How text files are read. `columns` names the columns of a CSV file without a header."""
+    """How text files are read. `columns` names the columns of a CSV file without a header.
+
+    Without `quotes` a quotation mark in a CSV or TSV file is a character as any other, as it is
+    where nothing but the delimiter has a meaning.
+    """
 
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     encoding: str = "utf-8"
+    quotes: bool = True
     columns: tuple[str, ...] | None = None
 
     @model_validator(mode="after")

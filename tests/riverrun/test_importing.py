@@ -276,7 +276,11 @@ BAD_FILES: list[tuple[str, bytes, str]] = [
     ("twice.csv", f"{HEAD},user_id\n{GOOD},u\n".encode(), "'user_id' stands twice"),
     ("nameless.csv", f"{HEAD},\n{GOOD},1\n".encode(), "column 5 has no name"),
     ("semicolon.csv", HEAD.replace(",", ";").encode() + b"\nu;i", "Set `delimiter`"),
-    ("quote.csv", f'{HEAD}\nu,i,"view,{"x" * (1 << 21)}'.encode(), "quote not closed"),
+    (
+        "quote.csv",
+        f'"{HEAD}\n{GOOD}\n'.encode(),
+        "the header cannot be read: a quote is not closed",
+    ),
 ]
 
 
@@ -306,6 +310,9 @@ BAD_LINES: list[tuple[str, bytes, str]] = [
     ("csv", GOOD.encode().replace(b"2026-01-01", b"soon"), "timestamp is absent or cannot be read"),
     ("csv", GOOD.encode().replace(b"2026-01-01", b"1970-01-01"), "timestamp is absurd"),
     ("csv", GOOD.encode().replace(b"2026-01-01", b"2031-01-01"), "timestamp lies in the future"),
+    ("csv", GOOD.encode().replace(b"u,", b'"u,'), "a quote is not closed"),
+    ("csv", GOOD.encode().replace(b"u,", b'"u"v,'), "a quote is not closed, or stands inside"),
+    ("csv", GOOD.encode().replace(b"u,", b'"' + b"u" * (1 << 21) + b","), "a field is longer than"),
     ("jsonl", b"{", "line is not JSON"),
     ("jsonl", b"[1]", "line is no JSON object"),
     ("jsonl", b'{"user_id": "\xe4"}', "bytes are not in the file's encoding"),

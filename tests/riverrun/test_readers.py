@@ -2,14 +2,18 @@
 
 import gzip
 import io
+import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from riverrun.importing.mapping import FileFormat
 from riverrun.importing.readers import read_batches
-from riverrun.importing.report import LINE, ImportReport
+from riverrun.importing.report import LINE, ImportReport, RejectsFile
 
 ROWS = pl.DataFrame({"a": [f"a{n}" for n in range(50)], "b": ["x\ny", 'q"q', "ü;,"] + ["b"] * 47})
 
@@ -74,3 +78,49 @@ def test_parquet_types_are_kept_for_the_rules(tmp_path: Path) -> None:
     frame.write_parquet(path)
     (batch,) = read_batches(path, FileFormat(), ImportReport())
     assert batch.frame.drop(LINE).rows() == frame.rows()
+
+
+@given(
+    stray=st.sets(st.integers(0, 19)),
+    quoted=st.sets(st.integers(0, 19)),
+    form=st.sampled_from(["csv", "tsv"]),
+    batch_rows=st.sampled_from([1, 3, 100]),
+)
+def test_a_stray_quote_costs_its_own_line(
+    stray: set[int], quoted: set[int], form: str, batch_rows: int
+) -> None:
+    separator = "," if form == "csv" else "\t"
+    titles = [
+        '"17 inch' if n in stray else f'"two\nlines {n}"' if n in quoted else f"lamp {n}"
+        for n in range(20)
+    ]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"rows.{form}"
+        written_lines = [f"i{n}{separator}{title}" for n, title in enumerate(titles)]
+        path.write_text("\n".join([f"id{separator}title", *written_lines]) + "\n")
+        report = ImportReport(rejects=RejectsFile(path.with_suffix(".rejected")))
+        batches = list(read_batches(path, FileFormat(), report, batch_rows))
+        report.close()
+        rejects = path.with_suffix(".rejected")
+        rejected = list(map(json.loads, rejects.read_text().splitlines())) if stray else []
+    rows = [row for batch in batches for row in batch.frame.rows()]
+    # Two lines take one more each; the header is the first.
+    first_lines = [2 + n + len([m for m in quoted - stray if m < n]) for n in range(20)]
+    assert rows == [
+        (first_lines[n], f"i{n}", f"two\nlines {n}" if n in quoted else f"lamp {n}")
+        for n in range(20)
+        if n not in stray
+    ]
+    assert [reject["line"] for reject in rejected] == [first_lines[n] for n in sorted(stray)]
+    assert report.read == 20
+    assert report.rejected.total() == len(stray)
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv"])
+def test_without_quotes_a_quotation_mark_is_a_character(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"rows.{form}"
+    path.write_text('a\n"17 inch\n"x" y\n"z"\n')
+    report = ImportReport()
+    (batch,) = read_batches(path, FileFormat(quotes=False), report)
+    assert batch.frame["a"].to_list() == ['"17 inch', '"x" y', '"z"']
+    assert report.rejected == {}
