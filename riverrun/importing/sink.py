@@ -23,12 +23,12 @@ class RecordArchive(Protocol):
         """Write a segment of events, replacing one of the same name."""
         ...
 
-    def write_items(self, segment: str, items: Sequence[Item]) -> int:
-        """Write a segment of items."""
+    def import_items(self, segment: str, items: Sequence[Item]) -> int:
+        """Write states of items that are so now."""
         ...
 
-    def write_users(self, segment: str, users: Sequence[User]) -> int:
-        """Write a segment of users."""
+    def import_users(self, segment: str, users: Sequence[User]) -> int:
+        """Write states of users that are so now."""
         ...
 
     def event_ids_of(self, day: date) -> pl.Series:
@@ -138,12 +138,12 @@ class ArchiveSink:
         if self._items:
             items = list(self._items.values())
             content = content_id(*(item.model_dump_json() for item in items))
-            self._archive.write_items(f"import-{content}", items)
+            self._archive.import_items(f"import-{content}", items)
             self._items.clear()
 
     def _flush_users(self) -> None:
         if self._users:
             users = list(self._users.values())
             content = content_id(*(user.model_dump_json() for user in users))
-            self._archive.write_users(f"import-{content}", users)
+            self._archive.import_users(f"import-{content}", users)
             self._users.clear()

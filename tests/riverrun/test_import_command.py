@@ -8,6 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from feature_repo.archive import Archive
+from feature_repo.schema import Item
 from riverrun.cli import import_, sample
 from riverrun.errors import UserError
 
@@ -63,6 +64,14 @@ def test_the_report_counts_and_the_rejects_file_tells(tmp_path: Path, home: Path
     }
     (rejects,) = (home / "imports").glob("*-rejected.jsonl")
     assert orjson.loads(rejects.read_bytes())["line"] == 3
+
+
+def test_a_catalogue_that_is_imported_again_counts_again(tmp_path: Path, home: Path) -> None:
+    for price in (10, 5, 10):
+        file = tmp_path / f"products-{price}.csv"
+        file.write_text(f"item_id,price\na,{price}\n")
+        run("import", "items", file, "--home", home)
+        assert Archive(home / "archive").items() == [Item(item_id="a", price=price)]
 
 
 def test_an_import_without_a_usable_row_fails(tmp_path: Path, home: Path) -> None:
