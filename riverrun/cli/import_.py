@@ -1,7 +1,7 @@
 """`riverrun import`: fill the archive from files."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +11,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from feature_repo.exclusive_lock import LockHeldError, exclusive
 from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
@@ -201,7 +202,7 @@ def _session(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         rejects = RejectsFile(path.with_name(f"{name}-rejected.jsonl"))
-        with ImportReport(rejects=rejects) as report:
+        with _only_import(loaded.archive), ImportReport(rejects=rejects) as report:
             yield ArchiveSink(Archive(loaded.archive), report), report
         path.write_bytes(orjson.dumps(report.as_dict(), option=orjson.OPT_INDENT_2))
     except OSError as error:
@@ -228,6 +229,20 @@ def _session(
         raise UserError(f"no row could be used: {reason}. See {rejects.path}.")
     at = "" if home is None else f" --home {home}"
     next_command(f"riverrun train{at}", "learn from it; then `riverrun up`")
+
+
+@contextmanager
+def _only_import(archive: Path) -> Iterator[None]:
+    """Be the one import into an archive: two would not know of each other's events."""
+    archive.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(exclusive(archive / "import.lock"))
+        except LockHeldError:
+            raise UserError(
+                f"another import fills {archive}: imports go one at a time. Wait until it is done."
+            ) from None
+        yield
 
 
 def _show(report: ImportReport, seconds: float) -> None:

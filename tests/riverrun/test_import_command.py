@@ -8,6 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from feature_repo.archive import Archive
+from feature_repo.exclusive_lock import exclusive
 from feature_repo.schema import Item
 from riverrun.cli import import_, sample
 from riverrun.errors import UserError
@@ -72,6 +73,21 @@ def test_a_catalogue_that_is_imported_again_counts_again(tmp_path: Path, home: P
         file.write_text(f"item_id,price\na,{price}\n")
         run("import", "items", file, "--home", home)
         assert Archive(home / "archive").items() == [Item(item_id="a", price=price)]
+
+
+def test_imports_go_one_at_a_time(tmp_path: Path, home: Path) -> None:
+    file = tmp_path / "users.csv"
+    file.write_text("user_id\nu1\n")
+    (home / "archive").mkdir(parents=True)
+    with (
+        exclusive(home / "archive" / "import.lock"),
+        pytest.raises(UserError, match="another import fills .*archive") as raised,
+    ):
+        run("import", "users", file, "--home", home)
+    assert "\n" not in str(raised.value)
+    assert Archive(home / "archive").users() == []
+    run("import", "users", file, "--home", home)
+    assert len(Archive(home / "archive").users()) == 1
 
 
 def test_an_import_without_a_usable_row_fails(tmp_path: Path, home: Path) -> None:
