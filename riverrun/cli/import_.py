@@ -8,6 +8,7 @@ from typing import Annotated
 
 import orjson
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -212,6 +213,8 @@ def _session(
     err.print(f"[dim]report:[/] {path}", soft_wrap=True)
     if report.rejected:
         err.print(f"[dim]rejected rows:[/] {rejects.path}", soft_wrap=True)
+    for note in report.notes:
+        err.print(f"[yellow]hint:[/] {escape(note)}", soft_wrap=True)
     if WRONG_ENCODING in report.rejected:
         err.print(
             "[yellow]hint:[/] the file is not UTF-8; say what it is in the mapping, as "

@@ -28,6 +28,7 @@ attributes = ["Country"]
 
 import codecs
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
@@ -257,10 +258,11 @@ def load_mapping(path: Path) -> ImportMapping:
         raise UserError(f"mapping {path}: {key}: {reason}{received}") from None
 
 
-def native_mapping(kind: Kind, columns: list[str]) -> RecordMapping:
+def native_mapping(kind: Kind, columns: Collection[str]) -> RecordMapping:
     """Return the mapping of a file whose columns bear the names of the fields.
 
-    Raises `ValueError` naming an unknown or missing column.
+    Raises `ValueError` naming an unknown column. One that is required is mapped even if it is
+    absent.
     """
     model = MAPPINGS[kind]
     unknown = [name for name in columns if name not in model.model_fields]
@@ -269,23 +271,28 @@ def native_mapping(kind: Kind, columns: list[str]) -> RecordMapping:
             f"unknown column {unknown[0]!r}. {kind.capitalize()} have: "
             f"{', '.join(model.model_fields)}. Other names need --mapping"
         )
-    missing = [
-        name
-        for name, field in model.model_fields.items()
-        if field.is_required() and name not in columns
-    ]
-    if missing:
-        raise ValueError(
-            f"no column {missing[0]!r}. The file has: {', '.join(columns)}. "
-            "Other names need --mapping"
-        )
-    return model.model_validate({name: name for name in columns})
+    required = [name for name, field in model.model_fields.items() if field.is_required()]
+    return model.model_validate({name: name for name in [*columns, *required]})
 
 
 def source_columns(mapping: RecordMapping) -> list[str]:
     """Return every column that a mapping reads."""
+    return _columns_of(mapping, type(mapping).model_fields)
+
+
+def required_columns(mapping: RecordMapping) -> list[str]:
+    """Return the columns without which a mapping gives no record."""
+    fields = type(mapping).model_fields.items()
+    required = [name for name, field in fields if field.is_required()]
+    return _columns_of(
+        mapping,
+        [name for name in required if getattr(getattr(mapping, name), "default", None) is None],
+    )
+
+
+def _columns_of(mapping: RecordMapping, names: Collection[str]) -> list[str]:
     columns: list[str] = []
-    for name in type(mapping).model_fields:
+    for name in names:
         source = getattr(mapping, name)
         if source is None:
             continue

@@ -63,10 +63,11 @@ def file_format(path: Path) -> str:
 
 
 def read_batches(
-    path: Path, settings: FileFormat, report: ImportReport, batch_rows: int = BATCH_ROWS
+    path: Path, settings: FileFormat, report: ImportReport, batch_rows: int | None = None
 ) -> Iterator[RawBatch]:
     """Yield the rows of a file. Counts rows as read, and rejects lines that cannot be read."""
     form = file_format(path)
+    batch_rows = batch_rows or BATCH_ROWS
     try:
         if form == "parquet":
             yield from read_parquet(path, report, batch_rows)

@@ -42,7 +42,7 @@ class ImportReport:
     `rejected` rows were unusable and are in the rejects file; `skipped` rows were right but
     superfluous (duplicates, known already); `repaired` rows were accepted after a change, and
     one row may be repaired for several reasons. `derived` counts records made out of rows, as
-    the items of a file of order lines.
+    the items of a file of order lines. `notes` are for whoever started the import.
     """
 
     read: int = 0
@@ -51,6 +51,7 @@ class ImportReport:
     skipped: Counter[str] = field(default_factory=Counter)
     repaired: Counter[str] = field(default_factory=Counter)
     derived: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
     rejects: RejectsFile | None = None
 
     def reject(self, file: str, frame: pl.DataFrame) -> None:

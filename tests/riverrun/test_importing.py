@@ -370,3 +370,44 @@ def test_a_column_that_is_not_there_is_named_with_the_likely_one(tmp_path: Path)
         run("users", [file], load_mapping(path))
     with pytest.raises(UserError, match=r"no table \[items\]"):
         run("items", [file], load_mapping(path))
+
+
+SPARSE = """
+[events]
+user_id = "u"
+item_id = "i"
+event_type = { column = "t", default = "view" }
+timestamp = "at"
+query = "q"
+context = ["shop"]
+"""
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_rows_of_jsonl_say_only_what_they_have_to_say(
+    tmp_path: Path, mapped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key may be absent from a batch, from the whole file, or from all rows but a late one."""
+    monkeypatch.setattr("riverrun.importing.readers.BATCH_ROWS", 2)
+    file, path = tmp_path / "events.jsonl", tmp_path / "map.toml"
+    path.write_text(SPARSE)
+    keys = ("u", "i", "t", "at", "q") if mapped else (*HEAD.split(","), "query")
+    rows = [dict(zip(keys, [f"u{n}", *GOOD.split(",")[1:]], strict=False)) for n in range(6)]
+    rows[5][keys[-1]] = "lamp"
+    del rows[2][keys[0]], rows[3][keys[0]]
+    file.write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    archive, report = run("events", [file], load_mapping(path) if mapped else None)
+    assert archive.events["query"].to_list() == [None, None, None, "lamp"]
+    assert report.rejected == {"no user_id": 2}
+    assert report.notes == ["no row of a file has 'shop', which the mapping names."] * mapped
+
+
+def test_a_column_that_no_row_of_a_jsonl_file_has_is_told_at_its_end(tmp_path: Path) -> None:
+    file, path = tmp_path / "events.jsonl", tmp_path / "map.toml"
+    path.write_text(SPARSE.replace('"u"', '"user"'))
+    file.write_text('{"users": "u", "i": "i", "at": "2026-01-01"}\n')
+    with pytest.raises(UserError, match=r"no column 'user', which .* Did you mean 'users'"):
+        run("events", [file], load_mapping(path))
+    file.write_text('{"item_id": "u", "event_type": "view", "timestamp": "2026-01-01"}\n')
+    with pytest.raises(UserError, match="no column 'user_id'"):
+        run("events", [file])
