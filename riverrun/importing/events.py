@@ -36,16 +36,16 @@ def clean_events(
     raw = batch.frame
     read = raw.select(
         LINE,
-        event_id=_text(mapping.event_id, raw.schema),
-        user_id=_text(mapping.user_id, raw.schema),
-        item_id=_text(mapping.item_id, raw.schema),
+        event_id=_identifier(mapping.event_id, raw.schema),
+        user_id=_identifier(mapping.user_id, raw.schema),
+        item_id=_identifier(mapping.item_id, raw.schema),
         event_type=_text(mapping.event_type, raw.schema),
         timestamp=values.time(mapping.timestamp, raw.schema),
         value=pl.lit(None, pl.Float64)
         if mapping.value is None
         else values.number(mapping.value, raw.schema),
         query=_text(mapping.query, raw.schema),
-        request_id=_text(mapping.request_id, raw.schema),
+        request_id=_identifier(mapping.request_id, raw.schema),
         context=_context(mapping.context, raw.schema),
         plain=pl.lit(True)
         if mapping.value is None
@@ -66,6 +66,10 @@ def clean_events(
 
 def _text(source: TextSource | None, schema: pl.Schema) -> pl.Expr:
     return pl.lit(None, pl.String) if source is None else values.text(source, schema)
+
+
+def _identifier(source: TextSource | None, schema: pl.Schema) -> pl.Expr:
+    return pl.lit(None, pl.String) if source is None else values.identifier(source, schema)
 
 
 def _given(mapping: EventsMapping, schema: pl.Schema) -> pl.Expr:
@@ -118,9 +122,18 @@ def _identifier_reason(name: str) -> pl.Expr:
         .then(pl.lit(f"no {name}"))
         .when(pl.col(name).str.len_chars() > MAX_IDENTIFIER)
         .then(pl.lit(f"{name} is longer than {MAX_IDENTIFIER} characters"))
-        .when(pl.col(name).str.contains(r"\p{C}"))
+        .when(pl.col(name).map_batches(_are_unprintable, return_dtype=pl.Boolean()))
         .then(pl.lit(f"{name} has unprintable characters"))
     )
+
+
+def _are_unprintable(identifiers: pl.Series) -> pl.Series:
+    odd = identifiers.str.contains(r"[^ -~]").fill_null(False)
+    if not odd.any():
+        return odd
+    # As the schema judges them: a regular expression knows other characters than this Python.
+    judged = [value is not None and not value.isprintable() for value in identifiers.to_list()]
+    return pl.Series(identifiers.name, judged, dtype=pl.Boolean)
 
 
 def _repaired(read: pl.DataFrame, report: ImportReport) -> pl.DataFrame:

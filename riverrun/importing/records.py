@@ -36,8 +36,8 @@ RecordT = TypeVar("RecordT", Item, User)
 def clean_items(batch: RawBatch, mapping: ItemsMapping, report: ImportReport) -> list[Item]:
     """Return the items of `batch`; of several with one id the last."""
     raw = batch.frame
-    read: dict[str, pl.Expr] = {}
-    for name in ("item_id", "title", "description", "brand", "available"):
+    read = {"item_id": values.identifier(mapping.item_id, raw.schema)}
+    for name in ("title", "description", "brand", "available"):
         source: TextSource | None = getattr(mapping, name)
         if source is not None:
             read[name] = values.text(source, raw.schema)
@@ -70,7 +70,7 @@ def clean_users(batch: RawBatch, mapping: UsersMapping, report: ImportReport) ->
         attributes = _map(mapping.attributes, cells, report)
         return User.model_validate({"user_id": row["user_id"], "attributes": attributes})
 
-    read = batch.frame.select(user_id=values.text(mapping.user_id, batch.frame.schema))
+    read = batch.frame.select(user_id=values.identifier(mapping.user_id, batch.frame.schema))
     return _records(batch, read, source_columns(mapping), build, report)
 
 

@@ -3,11 +3,13 @@
 Each takes the column's type, since CSV and JSONL give strings and Parquet its own types.
 """
 
+from collections.abc import Callable
+
 import polars as pl
 
 from feature_repo.schema import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP
 from riverrun.importing.mapping import NumberSource, TextSource, TimeSource
-from riverrun.importing.text import normalised
+from riverrun.importing.text import normalised, stripped
 
 EPOCH_UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 OFFSET = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
@@ -38,10 +40,22 @@ def raw_text(column: str, dtype: pl.DataType) -> pl.Expr:
 
 def text(source: TextSource, schema: pl.Schema) -> pl.Expr:
     """Return normalised text; empty text is null."""
+    return _replaced(source, schema, normalised)
+
+
+def identifier(source: TextSource, schema: pl.Schema) -> pl.Expr:
+    """Return ids without blanks at their ends, else as they are: two ids must not become one.
+
+    An empty one is null.
+    """
+    return _replaced(source, schema, stripped)
+
+
+def _replaced(source: TextSource, schema: pl.Schema, rule: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
     if source.constant is not None:
-        return pl.lit(source.constant)
+        return pl.lit(source.constant or None, pl.String)
     assert source.column is not None
-    value = normalised(raw_text(source.column, schema[source.column]))
+    value = rule(raw_text(source.column, schema[source.column]))
     value = pl.when(value != "").then(value)
     if source.integer:
         value = value.str.replace(r"^(-?\d+)\.0*$", "$1")
