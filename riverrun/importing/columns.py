@@ -1,5 +1,6 @@
 """The columns of a file against those that a mapping reads."""
 
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from riverrun.importing.mapping import (
     required_columns,
     source_columns,
 )
+from riverrun.importing.raw_files import RawBatch
 from riverrun.importing.report import LINE, ImportReport
 
 
@@ -32,18 +34,26 @@ class FileColumns:
         self._is_sparse = is_sparse
         self._seen: dict[str, None] = {}
 
-    def complete(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, RecordMapping]:
+    def complete(self, batch: RawBatch) -> tuple[RawBatch, RecordMapping]:
         """Return a batch with all columns that are read, absent ones null, and how to read it.
 
-        Raises `UserError` for a column that is unknown, or absent where rows are not sparse.
+        Raises `UserError` for a column that is unknown, of a type that cannot be read, or absent
+        where rows are not sparse.
         """
-        columns = [name for name in frame.columns if name != LINE]
+        columns = [name for name in batch.frame.columns if name != LINE]
         self._seen |= dict.fromkeys(columns)
         mapping = self._mapping_of(columns)
-        absent = [name for name in source_columns(mapping) if name not in columns]
+        read = source_columns(mapping)
+        for name in batch.unreadable.keys() & read:
+            raise UserError(
+                f"{self._file}: column {name!r} is of the type {batch.unreadable[name]}, which "
+                "cannot be read. Write it as text."
+            )
+        absent = [name for name in read if name not in columns]
         if absent and not self._is_sparse:
             raise self._missing(absent[0])
-        return frame.with_columns(pl.lit(None, pl.String).alias(name) for name in absent), mapping
+        nulls = [pl.lit(None, pl.String).alias(name) for name in absent]
+        return replace(batch, frame=batch.frame.with_columns(nulls)), mapping
 
     def check_whole(self, report: ImportReport) -> None:
         """Judge what no row of the file had: `UserError` where no record can do without it."""

@@ -15,6 +15,7 @@ from riverrun.importing.mapping import FileFormat
 from riverrun.importing.raw_files import (
     WRONG_ENCODING,
     RawBatch,
+    check_names,
     encoding_of,
     open_file,
     position_on_disk,
@@ -89,7 +90,7 @@ def read_csv(
             yield _csv_batch(path, header, rows, numbers, position_on_disk(raw), report)
 
 
-def _reader(lines: _Lines, settings: FileFormat, *, tabs: bool) -> "csv._reader":
+def _reader(lines: _Lines, settings: FileFormat, *, tabs: bool) -> Iterator[list[str]]:
     return csv.reader(
         lines,
         delimiter="\t" if tabs else settings.delimiter,
@@ -128,9 +129,7 @@ def _reason(error: csv.Error) -> str:
 
 
 def _check_header(path: Path, header: list[str], settings: FileFormat) -> None:
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise UserError(f"{path}: column {twice[0]!r} stands twice in the header.")
+    check_names(path, header)
     if "" in header:
         raise UserError(
             f"{path}: column {header.index('') + 1} has no name. Header: {', '.join(header)}."

@@ -12,6 +12,7 @@ import polars as pl
 from feature_repo.schema import content_id
 from riverrun.importing import values
 from riverrun.importing.frames import event_frame
+from riverrun.importing.json_objects import json_object
 from riverrun.importing.mapping import EventsMapping, MapSource, TextSource
 from riverrun.importing.raw_files import RawBatch
 from riverrun.importing.report import LINE, REASON, ImportReport
@@ -162,25 +163,20 @@ def _repaired(read: pl.DataFrame, report: ImportReport) -> pl.DataFrame:
 def _json_objects(texts: pl.Series, report: ImportReport) -> list[str | None]:
     if texts.null_count() == len(texts):
         return [None] * len(texts)
-    objects: list[str | None] = []
-    for text in texts.to_list():
-        parsed = _json_object(text)
-        if parsed is None and text not in (None, "", "null"):
-            report.repair("context is no JSON object: left out", 1)
-        objects.append(orjson.dumps(parsed).decode() if parsed else None)
-    return objects
+    return [_context_text(text, report) for text in texts.to_list()]
 
 
-def _json_object(text: str | None) -> dict[str, object] | None:
-    if not text:
+def _context_text(text: str | None, report: ImportReport) -> str | None:
+    if text in (None, "", "null"):
         return None
-    try:
-        parsed = orjson.loads(text)
-    except orjson.JSONDecodeError:
+    parsed = json_object(text, "context is", report)
+    if parsed is None:
         return None
-    if not isinstance(parsed, dict) or len(parsed) > MAX_CONTEXT:
+    if len(parsed) > MAX_CONTEXT:
+        report.repair(f"context has more than {MAX_CONTEXT} fields: left out", 1)
         return None
-    return {name: value for name, value in parsed.items() if value is not None}
+    kept = {name: value for name, value in parsed.items() if value is not None}
+    return orjson.dumps(kept).decode() if kept else None
 
 
 def _with_ids(events: pl.DataFrame) -> pl.DataFrame:

@@ -1,6 +1,7 @@
 """JSONL files to batches of raw rows."""
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ from typing import Any
 import orjson
 import polars as pl
 
+from feature_repo.schema import is_shallow
 from riverrun.importing.mapping import FileFormat
 from riverrun.importing.raw_files import (
     WRONG_ENCODING,
     RawBatch,
+    check_names,
     encoding_of,
     open_file,
     position_on_disk,
@@ -30,7 +33,7 @@ def read_jsonl(
         else:
             text = io.TextIOWrapper(raw, encoding, errors="replace")
             stream = (line.encode() for line in text)
-        rows: list[dict[str, Any]] = []
+        rows: list[dict[str, str | None]] = []
         lines: list[int] = []
         for number, line in enumerate(stream, start=1):
             line = line.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else line.strip()
@@ -46,9 +49,15 @@ def read_jsonl(
                 report.reject_one(str(path), number, reason, line.decode("utf-8", "replace"))
                 continue
             if not isinstance(row, dict):
-                report.reject_one(str(path), number, "line is no JSON object", row)
+                shown = row if is_shallow(row) else line.decode("utf-8", "replace")
+                report.reject_one(str(path), number, "line is no JSON object", shown)
                 continue
-            rows.append(row)
+            try:
+                rows.append({name: _text(value) for name, value in row.items()})
+            except RecursionError:
+                reason = "line is nested too deep"
+                report.reject_one(str(path), number, reason, line.decode("utf-8", "replace"))
+                continue
             lines.append(number)
             if len(rows) >= batch_rows:
                 yield _jsonl_batch(path, rows, lines, position_on_disk(raw))
@@ -58,12 +67,12 @@ def read_jsonl(
 
 
 def _jsonl_batch(
-    path: Path, rows: list[dict[str, Any]], lines: list[int], position: int
+    path: Path, rows: list[dict[str, str | None]], lines: list[int], position: int
 ) -> RawBatch:
     names = list(dict.fromkeys(name for row in rows for name in row))
+    check_names(path, names)
     columns = {
-        name: pl.Series(name, [_text(row.get(name)) for row in rows], dtype=pl.String)
-        for name in names
+        name: pl.Series(name, [row.get(name) for row in rows], dtype=pl.String) for name in names
     }
     frame = pl.DataFrame({LINE: pl.Series(lines, dtype=pl.Int64)} | columns)
     return RawBatch(path, frame, position)
@@ -72,4 +81,8 @@ def _jsonl_batch(
 def _text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    return orjson.dumps(value).decode()
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        # It is nested deeper than orjson writes, though not than it reads.
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

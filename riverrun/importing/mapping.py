@@ -26,20 +26,20 @@ attributes = ["Country"]
 ```
 """
 
-import codecs
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
+import polars as pl
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from riverrun.errors import UserError
 
 
 class _Mapping(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FileFormat(_Mapping):
@@ -49,7 +49,7 @@ class FileFormat(_Mapping):
     where nothing but the delimiter has a meaning.
     """
 
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    delimiter: Annotated[str, Field(pattern=r'^[^"\r\n]\z')] = ","
     encoding: str = "utf-8"
     quotes: bool = True
     columns: tuple[str, ...] | None = None
@@ -57,7 +57,9 @@ class FileFormat(_Mapping):
     @model_validator(mode="after")
     def _known_encoding(self) -> Self:
         try:
-            codecs.lookup(self.encoding)
+            b"a".decode(self.encoding)
+        except UnicodeDecodeError:
+            pass  # It is no text in this encoding, which is one, therefore.
         except LookupError:
             raise ValueError(
                 f"`encoding` must be one that Python knows, as utf-8 or windows-1252. "
@@ -75,7 +77,7 @@ class TextSource(_Mapping):
 
     column: str | None = None
     constant: str | None = None
-    values: dict[str, str] | None = None
+    values: Annotated[dict[str, str], Field(min_length=1)] | None = None
     default: str | None = None
     integer: bool = False
 
@@ -101,7 +103,9 @@ class TimeSource(_Mapping):
     def _valid(self) -> Self:
         try:
             ZoneInfo(self.timezone)
-        except (KeyError, ValueError, OSError):
+            # Polars knows fewer: no localtime.
+            pl.Series([], dtype=pl.Datetime).dt.replace_time_zone(self.timezone)
+        except (KeyError, ValueError, OSError, pl.exceptions.PolarsError):
             raise ValueError(
                 "`timezone` must be an IANA name such as Europe/London. "
                 f"Received: {self.timezone!r}."

@@ -1,24 +1,40 @@
 """What the readers of all formats share: files that may be gzipped, and batches of raw rows."""
 
 import gzip
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 import polars as pl
 
+from riverrun.errors import UserError
 from riverrun.importing.mapping import FileFormat
+from riverrun.importing.report import LINE
 
 WRONG_ENCODING = "bytes are not in the file's encoding"
 
 
 @dataclass(frozen=True, eq=False)
 class RawBatch:
-    """Rows of one file. `position`: bytes of the file on disk that are read by now."""
+    """Rows of one file. `position`: bytes of the file on disk that are read by now.
+
+    `unreadable` columns are there with their types, but null: nothing here can read them.
+    """
 
     file: Path
     frame: pl.DataFrame
     position: int
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+
+def check_names(path: Path, names: Sequence[str]) -> None:
+    """Raise `UserError` for a column that stands twice, or bears the name of the line's number."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f"{path}: column {twice[0]!r} stands twice in the header.")
+    if LINE in names:
+        raise UserError(f"{path}: no column may be named {LINE!r}: rename it.")
 
 
 def open_file(path: Path) -> IO[bytes]:

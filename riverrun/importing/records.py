@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from feature_repo.schema import Item, User
 from riverrun.importing import values
+from riverrun.importing.json_objects import json_object
 from riverrun.importing.mapping import (
     ItemsMapping,
     ListSource,
@@ -18,7 +19,7 @@ from riverrun.importing.mapping import (
     source_columns,
 )
 from riverrun.importing.raw_files import RawBatch
-from riverrun.importing.report import REASON, ImportReport
+from riverrun.importing.report import LINE, REASON, ImportReport
 from riverrun.importing.text import normalise
 
 MAX_TITLE = 1_024
@@ -60,7 +61,7 @@ def clean_items(batch: RawBatch, mapping: ItemsMapping, report: ImportReport) ->
     def build(row: Row, cells: Row) -> Item:
         return _item(row, cells, mapping, report)
 
-    return _records(batch, raw.select(**read), source_columns(mapping), build, report)
+    return _records(batch, raw.select(LINE, **read), source_columns(mapping), build, report)
 
 
 def clean_users(batch: RawBatch, mapping: UsersMapping, report: ImportReport) -> list[User]:
@@ -70,7 +71,7 @@ def clean_users(batch: RawBatch, mapping: UsersMapping, report: ImportReport) ->
         attributes = _map(mapping.attributes, cells, report)
         return User.model_validate({"user_id": row["user_id"], "attributes": attributes})
 
-    read = batch.frame.select(user_id=values.identifier(mapping.user_id, batch.frame.schema))
+    read = batch.frame.select(LINE, user_id=values.identifier(mapping.user_id, batch.frame.schema))
     return _records(batch, read, source_columns(mapping), build, report)
 
 
@@ -84,7 +85,7 @@ def _records(
     key = "item_id" if "item_id" in read.columns else "user_id"
     records: dict[str, RecordT] = {}
     reasons: list[str | None] = []
-    cells = batch.frame.select(columns).iter_rows(named=True)
+    cells = batch.frame.select(LINE, *columns).iter_rows(named=True)
     for row, raw in zip(read.iter_rows(named=True), cells, strict=True):
         reason = None
         try:
@@ -197,13 +198,5 @@ def _map(source: MapSource | None, cells: Row, report: ImportReport) -> Row:
 
 
 def _object(cell: Any, report: ImportReport) -> Row:
-    if cell is None or not str(cell).strip():
-        return {}
-    try:
-        parsed = orjson.loads(str(cell))
-    except orjson.JSONDecodeError:
-        parsed = None
-    if not isinstance(parsed, dict):
-        report.repair("attributes are no JSON object: left out", 1)
-        return {}
-    return parsed
+    text = "" if cell is None else str(cell)
+    return (json_object(text, "attributes are", report) or {}) if text.strip() else {}

@@ -26,7 +26,9 @@ class RejectsFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._stream = self.path.open("wb")
         record = {"file": file, "line": line, "reason": reason, "row": row}
-        self._stream.write(orjson.dumps(record, default=str) + b"\n")
+        self._stream.write(
+            orjson.dumps(record, default=str, option=orjson.OPT_NON_STR_KEYS) + b"\n"
+        )
 
     def close(self) -> None:
         """Flush to disk."""

@@ -1,9 +1,10 @@
 """One import from beginning to end: check all files, then read, clean and write batch by batch."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+
+import polars as pl
 
 from riverrun.errors import UserError
 from riverrun.importing.columns import FileColumns
@@ -55,8 +56,11 @@ def import_files(
         rows = report.read
         settings = FileFormat() if mapping is None else mapping.file
         for batch in read_batches(file, settings, report):
-            frame, complete = columns.complete(batch.frame)
-            _import_batch(replace(batch, frame=frame), complete, sink, report, now)
+            try:
+                _import_batch(*columns.complete(batch), sink, report, now)
+            except pl.exceptions.PolarsError as error:
+                reason = str(error).splitlines()[0]
+                raise UserError(f"{file}: cannot be read as it is mapped: {reason}") from error
             progress(batch.position - position)
             position = batch.position
         if report.read == rows:

@@ -13,6 +13,8 @@ from riverrun.importing.text import normalised, stripped
 
 EPOCH_UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 OFFSET = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
+MINUTES = ("%M", "%T", "%R", "%c", "%X")
+HOURS = ("%H", "%I", "%k", "%l", *MINUTES)
 TRUE = ("true", "1", "yes", "y", "t", "on", "in stock", "available")
 FALSE = ("false", "0", "no", "n", "f", "off", "out of stock", "unavailable")
 
@@ -31,11 +33,27 @@ def raw_text(column: str, dtype: pl.DataType) -> pl.Expr:
         )
     if isinstance(dtype, pl.Struct):
         return value.struct.json_encode()
-    if isinstance(dtype, pl.List | pl.Array):
+    if isinstance(dtype, pl.List | pl.Array | pl.Map):
         return pl.struct(v=value).struct.json_encode().str.extract(r'^\{"v":(.*)\}$', 1)
     if dtype == pl.Binary:
-        return value.cast(pl.String, strict=False)
+        return value.map_batches(_decoded, return_dtype=pl.String)
     return value.cast(pl.String)
+
+
+def _decoded(column: pl.Series) -> pl.Series:
+    """Return bytes as text; what is no UTF-8 is null."""
+    try:
+        return column.cast(pl.String)
+    except pl.exceptions.ComputeError:
+        texts = [_utf8(value) for value in column.to_list()]
+        return pl.Series(column.name, texts, dtype=pl.String)
+
+
+def _utf8(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def text(source: TextSource, schema: pl.Schema) -> pl.Expr:
@@ -154,8 +172,12 @@ def _parsed_time(words: pl.Expr, form: str, timezone: str) -> pl.Expr:
         return _iso_or_epoch(words, timezone)
     if "%z" in form or "%:z" in form or "%#z" in form:
         return words.str.to_datetime(form, time_unit="us", strict=False).dt.convert_time_zone("UTC")
-    if not any(code in form for code in ("%H", "%I", "%M", "%T", "%R", "%c", "%X")):
+    if not any(code in form for code in HOURS):
         naive = words.str.to_date(form, strict=False).cast(pl.Datetime("us"))
+    elif not any(code in form for code in MINUTES):
+        # Polars reads no hour without a minute.
+        full = pl.concat_str(words, pl.lit(" 00"))
+        naive = full.str.to_datetime(f"{form} %M", time_unit="us", strict=False)
     else:
         naive = words.str.to_datetime(form, time_unit="us", strict=False)
     return _localised(naive, timezone)

@@ -17,14 +17,13 @@ from hypothesis import strategies as st
 from feature_repo.schema import Event, Item, User
 from riverrun.errors import UserError
 from riverrun.importing.frames import event_frame
-from riverrun.importing.mapping import ImportMapping, load_mapping
-from riverrun.importing.report import ImportReport, RejectsFile
-from riverrun.importing.run import import_files, import_preset, shop_files
+from riverrun.importing.mapping import load_mapping
+from riverrun.importing.report import ImportReport
+from riverrun.importing.run import import_preset, shop_files
 from riverrun.importing.sink import ArchiveSink
 from riverrun.sample import SampleSettings, write_sample
 from tests.riverrun.memory_archive import MemoryArchive
-
-NOW = datetime(2026, 3, 1, tzinfo=UTC)
+from tests.riverrun.run_import import NOW, run
 
 printable = st.text(
     st.characters(codec="utf-8", categories=["L", "N", "P", "S"], max_codepoint=0xFFF0), min_size=1
@@ -53,19 +52,6 @@ events_strategy = st.lists(
     max_size=20,
     unique_by=lambda event: event.event_id,
 )
-
-
-def run(
-    kind: str,
-    files: Sequence[Path],
-    mapping: ImportMapping | None = None,
-    archive: MemoryArchive | None = None,
-) -> tuple[MemoryArchive, ImportReport]:
-    archive = MemoryArchive() if archive is None else archive
-    with ImportReport(rejects=RejectsFile(files[0].with_suffix(".rejected"))) as report:
-        import_files(kind, files, mapping, ArchiveSink(archive, report), report, NOW)  # type: ignore[arg-type]
-    assert report.read == report.accepted + report.rejected.total() + report.skipped.total()
-    return archive, report
 
 
 def frame_of(events: Sequence[Event]) -> pl.DataFrame:
@@ -361,11 +347,19 @@ BAD_MAPPINGS: list[tuple[str, str]] = [
     ("[users]\nuser_id = 3\n", "users.user_id"),
     ("[users]\nuser_id = { column = 'a', constant = 'b' }\n", "either `column` or `constant`"),
     ("[file]\nencoding = 'latin-17'\n", "'latin-17'"),
+    ("[file]\nencoding = 'rot13'\n", "'rot13'"),
     ("[file]\ndelimiter = ';;'\n", "file.delimiter"),
+    ("[file]\ndelimiter = '\"'\n", "file.delimiter"),
+    ("[users]\nuser_id = { column = 'u', values = {} }\n", "users.user_id.values"),
+    ("[items]\nitem_id = 'a'\nprice = { column = 'p', scale = nan }\n", "items.price.scale"),
     ("[items]\nitem_id = 'a'\nprice = { column = 'p', decimal = ';' }\n", "items.price.decimal"),
     (
         "[items]\nitem_id = 'a'\npublished_at = { column = 'p', timezone = 'Mars' }\n",
         "Received: 'Mars'",
+    ),
+    (
+        "[items]\nitem_id = 'a'\npublished_at = { column = 'p', timezone = 'localtime' }\n",
+        "Received: 'localtime'",
     ),
     ("[items]\nitem_id = 'a'\npublished_at = { column = 'p', format = 'iso' }\n", "'iso'"),
 ]

@@ -101,6 +101,19 @@ def test_dates_and_minutes_are_times_too() -> None:
     assert read_time("01/03/26", "%d/%m/%y") == datetime(2026, 3, 1, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    ("written", "form"),
+    [
+        ("2026-03-01 17", "%Y-%m-%d %H"),
+        ("2026-03-01 05 PM", "%Y-%m-%d %I %p"),
+        ("2026-03-01 17:00", "%F %k:%M"),
+        ("03/01/26 17:00", "%D %R"),
+    ],
+)
+def test_an_hour_needs_no_minute(written: str, form: str) -> None:
+    assert read_time(written, form) == datetime(2026, 3, 1, 17, tzinfo=UTC)
+
+
 @pytest.mark.parametrize("written", ["", "soon", "2026-13-01", "2026-02-30T10:00:00Z", "99:99"])
 def test_what_is_no_time_is_none(written: str) -> None:
     assert read_time(written) is None

@@ -1,0 +1,156 @@
+"""What a column may hold: every type of Parquet, JSON of any depth, and names that are taken."""
+
+from datetime import UTC, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from riverrun.errors import UserError
+from riverrun.importing.report import ImportReport
+from tests.riverrun.memory_archive import MemoryArchive
+from tests.riverrun.run_import import run
+
+AT = datetime(2026, 1, 1, 12)  # noqa: DTZ001  # the column's type adds the time zone
+SOME_UUID = UUID("12345678-1234-5678-1234-567812345678")
+EVENTS = """
+[events]
+user_id = "u"
+item_id = "i"
+event_type = { constant = "view" }
+timestamp = "at"
+"""
+
+
+def imported(folder: Path, mapping: str, **columns: pa.Array) -> tuple[MemoryArchive, ImportReport]:
+    """Import an event of a Parquet file with these columns besides, or instead."""
+    whole = {
+        "u": pa.array(["a"]),
+        "i": pa.array(["b"]),
+        "at": pa.array([AT], pa.timestamp("us", "UTC")),
+    } | columns
+    file = folder / "events.parquet"
+    pyarrow.parquet.write_table(pa.table(whole), file)
+    return run("events", [file], mapping)
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        (pa.array([SOME_UUID.bytes], pa.uuid()), str(SOME_UUID)),
+        (pa.array([SOME_UUID.bytes], pa.binary(16)), str(SOME_UUID)),
+        (pa.array([b"abc"]), "abc"),
+        (pa.array([Decimal(17850)], pa.decimal128(10, 0)), "17850"),
+        (pa.array([Decimal(10**39)], pa.decimal256(40, 0)), str(10**39)),
+        (pa.array(["a"]).dictionary_encode(), "a"),
+        (pa.array([2**64 - 1], pa.uint64()), str(2**64 - 1)),
+        (pa.array([17850.0]), "17850"),
+        (pa.array([True]), "true"),
+        (pa.array([time(1, 2)]), "01:02:00"),
+    ],
+)
+def test_a_column_of_any_type_is_an_id(tmp_path: Path, column: pa.Array, text: str) -> None:
+    archive, report = imported(tmp_path, EVENTS, u=column)
+    assert archive.events["user_id"].to_list() == [text]
+    assert report.rejected == {}
+
+
+@pytest.mark.parametrize(
+    ("column", "context"),
+    [
+        (
+            pa.array([[("k", "v"), ("l", "w")]], pa.map_(pa.string(), pa.string())),
+            {"k": "v", "l": "w"},
+        ),
+        (pa.array([{"n": [1, 2], "b": True}]), {"n": [1, 2], "b": True}),
+        (pa.array([[("k", [1])]], pa.map_(pa.string(), pa.list_(pa.int64()))), {"k": [1]}),
+    ],
+)
+def test_structures_are_a_context(tmp_path: Path, column: pa.Array, context: Any) -> None:
+    archive, _ = imported(tmp_path, EVENTS + 'context = "x"\n', x=column)
+    assert orjson.loads(archive.events["context"].item()) == context
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([{"b": b"\xff"}]),
+        pa.array([[b"\xff"]]),
+        pa.array([5], pa.duration("us")),
+        pa.array([[SOME_UUID.bytes]], pa.list_(pa.binary(16))),
+    ],
+)
+def test_a_column_that_cannot_be_read_is_named_where_it_is_needed(
+    tmp_path: Path, column: pa.Array
+) -> None:
+    archive, _ = imported(tmp_path, EVENTS, x=column)
+    assert archive.events.height == 1
+    with pytest.raises(UserError, match=r"column 'x' is of the type .*Write it as text"):
+        imported(tmp_path, EVENTS + 'context = "x"\n', x=column)
+
+
+def test_bytes_that_are_no_text_are_no_id(tmp_path: Path) -> None:
+    with_bytes = pa.array([b"\xff\xfe", b"ok"])
+    others = {"i": pa.array(["b", "b"]), "at": pa.array([AT, AT], pa.timestamp("us", "UTC"))}
+    archive, report = imported(tmp_path, EVENTS, u=with_bytes, **others)
+    assert archive.events["user_id"].to_list() == ["ok"]
+    assert report.rejected == {"no user_id": 1}
+    (reject,) = (tmp_path / "events.rejected").read_bytes().splitlines()
+    assert orjson.loads(reject)["line"] == 1
+
+
+@pytest.mark.parametrize(("name", "message"), [("u", "'u' stands twice"), ("_line", "'_line'")])
+@pytest.mark.parametrize("form", ["csv", "parquet", "jsonl"])
+def test_a_name_that_is_taken_is_told(tmp_path: Path, name: str, message: str, form: str) -> None:
+    file = tmp_path / f"events.{form}"
+    if form == "csv":
+        file.write_text(f"u,i,at,{name}\na,b,2026-01-01,x\n")
+    elif form == "jsonl":
+        file.write_text(f'{{"u": "a", "i": "b", "at": "2026-01-01", "{name}": "a"}}\n')
+    else:
+        table = pa.table([pa.array(["a"])] * 4, names=["u", "i", "at", name])
+        pyarrow.parquet.write_table(table, file)
+    if form == "jsonl" and name == "u":
+        archive, _ = run("events", [file], EVENTS)  # JSON has the last one
+        assert archive.events.height == 1
+        return
+    with pytest.raises(UserError, match=message):
+        run("events", [file], EVENTS)
+
+
+@pytest.mark.parametrize("depth", [50, 150, 300, 900, 1_020, 2_000])
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_what_is_nested_too_deep_is_left_out(tmp_path: Path, depth: int, form: str) -> None:
+    file = tmp_path / f"events.{form}"
+    context = '{"a": ' + "[" * depth + "]" * depth + "}"
+    if form == "csv":
+        quoted = context.replace('"', '""')
+        file.write_text(f'u,i,at,x\na,b,2026-01-01,"{quoted}"\nc,b,2026-01-01,\n')
+    else:
+        row = '{"u": "a", "i": "b", "at": "2026-01-01", "x": %s}\n'
+        file.write_text(row % context + row % 1 + "[" * depth + "]" * depth + "\n")
+    archive, report = run("events", [file], EVENTS + 'context = "x"\n')
+    assert archive.events.height >= 1
+    kept = archive.events["context"].drop_nulls().to_list()
+    assert kept == [context.replace(" ", "")] * (depth <= 100)
+    assert depth <= 100 or report.rejected or report.repaired
+
+
+def test_a_mapping_may_hold_constants_alone(tmp_path: Path) -> None:
+    file = tmp_path / "items.csv"
+    file.write_text("a\n1\n2\n")
+    mapping = '[items]\nitem_id = { constant = "x" }\ntags = { constant = ["t"] }\n'
+    archive, report = run("items", [file], mapping)
+    assert [item.item_id for item in archive.items] == ["x"]
+    assert (report.read, report.skipped.total()) == (2, 1)
+
+
+def test_a_zone_of_the_column_counts(tmp_path: Path) -> None:
+    at = pa.array([AT], pa.timestamp("us", "+01:00"))
+    archive, _ = imported(tmp_path, EVENTS, at=at, other=at)
+    assert archive.events["timestamp"].to_list() == [AT.replace(tzinfo=UTC)]
