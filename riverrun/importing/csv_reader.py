@@ -13,7 +13,10 @@ import polars as pl
 from riverrun.errors import UserError
 from riverrun.importing.mapping import FileFormat
 from riverrun.importing.raw_files import (
+    MAX_LINE,
+    SHOWN,
     WRONG_ENCODING,
+    BatchSize,
     RawBatch,
     check_names,
     encoding_of,
@@ -34,6 +37,8 @@ class _Lines:
     def __init__(self, text: TextIO) -> None:
         self.number = 1
         """Of the line with which the current record begins."""
+        self.characters = 0
+        """Of all lines that records have been read from."""
         self._text = text
         self._again: deque[str] = deque()
         self._record: list[str] = []
@@ -42,13 +47,24 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        line = self._again.popleft() if self._again else next(self._text)
+        line = self._again.popleft() if self._again else self._read()
+        if not line:
+            raise StopIteration
         self._record.append(line)
+        if len(line) == MAX_LINE:
+            raise csv.Error("line beyond the limit")
+        return line
+
+    def _read(self) -> str:
+        line = rest = self._text.readline(MAX_LINE)
+        while len(rest) == MAX_LINE and not rest.endswith(("\r", "\n")):
+            rest = self._text.readline(MAX_LINE)
         return line
 
     def next_record(self) -> None:
         """Let a new record begin with the next line."""
         self.number += len(self._record)
+        self.characters += sum(map(len, self._record))
         self._record.clear()
 
     def give_back(self) -> str:
@@ -61,7 +77,7 @@ class _Lines:
 
 
 def read_csv(
-    path: Path, settings: FileFormat, report: ImportReport, batch_rows: int, *, tabs: bool
+    path: Path, settings: FileFormat, report: ImportReport, size: BatchSize, *, tabs: bool
 ) -> Iterator[RawBatch]:
     """Yield the rows of a CSV file, or with `tabs` of a TSV file, as strings.
 
@@ -79,13 +95,14 @@ def read_csv(
         _check_header(path, header, settings)
         rows: list[list[str]] = []
         numbers: list[int] = []
+        start = lines.characters
         for row in _records(path, lines, settings, report, tabs=tabs):
             if row:
                 rows.append(row)
                 numbers.append(lines.number)
-            if len(rows) >= batch_rows:
+            if len(rows) >= size.rows or lines.characters - start >= size.bytes:
                 yield _csv_batch(path, header, rows, numbers, position_on_disk(raw), report)
-                rows, numbers = [], []
+                rows, numbers, start = [], [], lines.characters
         if rows:
             yield _csv_batch(path, header, rows, numbers, position_on_disk(raw), report)
 
@@ -121,7 +138,9 @@ def _records(
         except csv.Error as error:
             report.read += 1
             number = lines.number
-            report.reject_one(str(path), number, _reason(error), lines.give_back())
+            first = lines.give_back()
+            shown = first[:SHOWN] if len(first) == MAX_LINE else first
+            report.reject_one(str(path), number, _reason(error), shown)
 
 
 def _reason(error: csv.Error) -> str:

@@ -4,7 +4,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TextIO
 
 import orjson
 import polars as pl
@@ -12,7 +12,10 @@ import polars as pl
 from feature_repo.schema import is_shallow
 from riverrun.importing.mapping import FileFormat
 from riverrun.importing.raw_files import (
+    MAX_LINE,
+    SHOWN,
     WRONG_ENCODING,
+    BatchSize,
     RawBatch,
     check_names,
     encoding_of,
@@ -23,47 +26,70 @@ from riverrun.importing.report import LINE, ImportReport
 
 
 def read_jsonl(
-    path: Path, settings: FileFormat, report: ImportReport, batch_rows: int
+    path: Path, settings: FileFormat, report: ImportReport, size: BatchSize
 ) -> Iterator[RawBatch]:
     """Yield the objects of a JSONL file; what is no string is JSON text."""
     encoding = encoding_of(path, settings)
     with open_file(path) as raw:
-        if encoding == "utf-8-sig":
-            stream: Iterator[bytes] = iter(raw)
-        else:
-            text = io.TextIOWrapper(raw, encoding, errors="replace")
-            stream = (line.encode() for line in text)
+        stream: IO[bytes] | TextIO = raw
+        if encoding != "utf-8-sig":
+            stream = io.TextIOWrapper(raw, encoding, errors="replace")
         rows: list[dict[str, str | None]] = []
         lines: list[int] = []
-        for number, line in enumerate(stream, start=1):
-            line = line.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else line.strip()
-            if not line:
+        characters = 0
+        for number, line in enumerate(_lines(stream), start=1):
+            if not line.strip():
                 continue
             report.read += 1
             try:
-                row = orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                reason = "line is not JSON"
-                if "utf-8" in str(error).lower() or "surrogate" in str(error).lower():
-                    reason = WRONG_ENCODING
-                report.reject_one(str(path), number, reason, line.decode("utf-8", "replace"))
-                continue
-            if not isinstance(row, dict):
-                shown = row if is_shallow(row) else line.decode("utf-8", "replace")
-                report.reject_one(str(path), number, "line is no JSON object", shown)
-                continue
-            try:
-                rows.append({name: _text(value) for name, value in row.items()})
-            except RecursionError:
-                reason = "line is nested too deep"
-                report.reject_one(str(path), number, reason, line.decode("utf-8", "replace"))
+                rows.append(_row(line))
+            except _BadLineError as error:
+                report.reject_one(str(path), number, str(error), error.shown)
                 continue
             lines.append(number)
-            if len(rows) >= batch_rows:
+            characters += len(line)
+            if len(rows) >= size.rows or characters >= size.bytes:
                 yield _jsonl_batch(path, rows, lines, position_on_disk(raw))
-                rows, lines = [], []
+                rows, lines, characters = [], [], 0
         if rows:
             yield _jsonl_batch(path, rows, lines, position_on_disk(raw))
+
+
+class _BadLineError(ValueError):
+    """Says why a line gives no row; `shown` is what the report shows of it."""
+
+    def __init__(self, reason: str, line: bytes, row: Any = None) -> None:
+        super().__init__(reason)
+        self.shown = line.decode("utf-8", "replace") if row is None else row
+
+
+def _lines(stream: IO[bytes] | TextIO) -> Iterator[bytes]:
+    """Yield lines in UTF-8 without a byte order mark, of a too long one its beginning."""
+    mark = b"\xef\xbb\xbf"
+    while line := stream.readline(MAX_LINE):
+        yield (line if isinstance(line, bytes) else line.encode()).removeprefix(mark)
+        mark = b""
+        rest = line
+        while len(rest) == MAX_LINE and rest[-1] not in ("\n", 10):
+            rest = stream.readline(MAX_LINE)
+
+
+def _row(line: bytes) -> dict[str, str | None]:
+    if len(line) >= MAX_LINE:
+        raise _BadLineError(f"line is longer than {MAX_LINE:,} bytes", line[:SHOWN])
+    line = line.strip()
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        words = str(error).lower()
+        broken = "utf-8" in words or "surrogate" in words
+        raise _BadLineError(WRONG_ENCODING if broken else "line is not JSON", line) from None
+    if not isinstance(row, dict):
+        raise _BadLineError("line is no JSON object", line, row if is_shallow(row) else None)
+    try:
+        return {name: _text(value) for name, value in row.items()}
+    except RecursionError:
+        raise _BadLineError("line is nested too deep", line) from None
 
 
 def _jsonl_batch(

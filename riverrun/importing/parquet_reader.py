@@ -14,7 +14,7 @@ import pyarrow.parquet
 from pyarrow import types
 
 from riverrun.errors import UserError
-from riverrun.importing.raw_files import RawBatch, check_names, open_file
+from riverrun.importing.raw_files import BatchSize, RawBatch, check_names, open_file
 from riverrun.importing.report import LINE, ImportReport
 
 _PLAIN = (
@@ -36,12 +36,12 @@ _BYTES = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is
 _LISTS = (types.is_list, types.is_large_list, types.is_fixed_size_list)
 
 
-def read_parquet(path: Path, report: ImportReport, batch_rows: int) -> Iterator[RawBatch]:
+def read_parquet(path: Path, report: ImportReport, size: BatchSize) -> Iterator[RawBatch]:
     """Yield the rows of a Parquet file with its own types.
 
     UUIDs are texts, and so are decimals of more digits than Polars has.
     """
-    size = path.stat().st_size
+    on_disk = path.stat().st_size
     with ExitStack() as stack:
         source: Path | IO[bytes] = path
         with path.open("rb") as stream:
@@ -59,7 +59,7 @@ def read_parquet(path: Path, report: ImportReport, batch_rows: int) -> Iterator[
         check_names(path, schema.names)
         unreadable = {each.name: str(each.type) for each in schema if not _is_column(each.type)}
         done, total = 0, max(file.metadata.num_rows, 1)
-        for batch in file.iter_batches(batch_size=batch_rows):
+        for batch in file.iter_batches(batch_size=_batch_rows(file.metadata, size)):
             columns = [_readable(column) for column in batch.columns]
             table = pyarrow.table(columns, names=schema.names)
             frame = pl.DataFrame(pl.from_arrow(table))
@@ -67,7 +67,14 @@ def read_parquet(path: Path, report: ImportReport, batch_rows: int) -> Iterator[
             lines = pl.Series(LINE, range(done + 1, done + frame.height + 1), dtype=pl.Int64)
             done += frame.height
             frame.insert_column(0, lines)
-            yield RawBatch(path, frame, size * done // total, unreadable)
+            yield RawBatch(path, frame, on_disk * done // total, unreadable)
+
+
+def _batch_rows(metadata: pyarrow.parquet.FileMetaData, size: BatchSize) -> int:
+    """Return how many rows are a batch, by those of the row group that are widest on average."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    width = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=0)
+    return int(min(size.rows, max(1, size.bytes // max(width, 1))))
 
 
 def _is_uuid(type_: pyarrow.DataType) -> bool:

@@ -15,6 +15,23 @@ from riverrun.importing.report import LINE
 WRONG_ENCODING = "bytes are not in the file's encoding"
 
 
+MAX_LINE = 16 << 20
+"""Characters, or bytes, of a line; more are a file that is no text."""
+SHOWN = 1_000
+"""Characters of a line that is too long that the report shows."""
+
+
+@dataclass(frozen=True)
+class BatchSize:
+    """How many rows a batch may have, and about how many bytes of the file: rows may be wide."""
+
+    rows: int = 200_000
+    bytes: int = 64 << 20
+
+
+BATCH = BatchSize()
+
+
 @dataclass(frozen=True, eq=False)
 class RawBatch:
     """Rows of one file. `position`: bytes of the file on disk that are read by now.

@@ -15,10 +15,9 @@ from riverrun.importing.csv_reader import read_csv
 from riverrun.importing.jsonl_reader import read_jsonl
 from riverrun.importing.mapping import FileFormat
 from riverrun.importing.parquet_reader import read_parquet
-from riverrun.importing.raw_files import RawBatch, open_file
+from riverrun.importing.raw_files import BATCH, BatchSize, RawBatch, open_file
 from riverrun.importing.report import ImportReport
 
-BATCH_ROWS = 200_000
 FORMATS = ("csv", "tsv", "jsonl", "ndjson", "parquet")
 MAGIC = {
     b"PK\x03\x04": "a zip or Excel file: unpack it, or save the sheet as CSV",
@@ -63,17 +62,16 @@ def file_format(path: Path) -> str:
 
 
 def read_batches(
-    path: Path, settings: FileFormat, report: ImportReport, batch_rows: int | None = None
+    path: Path, settings: FileFormat, report: ImportReport, size: BatchSize = BATCH
 ) -> Iterator[RawBatch]:
     """Yield the rows of a file. Counts rows as read, and rejects lines that cannot be read."""
     form = file_format(path)
-    batch_rows = batch_rows or BATCH_ROWS
     try:
         if form == "parquet":
-            yield from read_parquet(path, report, batch_rows)
+            yield from read_parquet(path, report, size)
         elif form in ("csv", "tsv"):
-            yield from read_csv(path, settings, report, batch_rows, tabs=form == "tsv")
+            yield from read_csv(path, settings, report, size, tabs=form == "tsv")
         else:
-            yield from read_jsonl(path, settings, report, batch_rows)
+            yield from read_jsonl(path, settings, report, size)
     except (OSError, EOFError, zlib.error, pyarrow.ArrowException) as error:
         raise UserError(f"{path}: cannot be read further: {error}.") from None

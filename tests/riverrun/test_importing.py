@@ -5,6 +5,7 @@ import io
 import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,8 +17,11 @@ from hypothesis import strategies as st
 
 from feature_repo.schema import Event, Item, User
 from riverrun.errors import UserError
+from riverrun.importing import sink
 from riverrun.importing.frames import event_frame
 from riverrun.importing.mapping import load_mapping
+from riverrun.importing.raw_files import BatchSize
+from riverrun.importing.readers import read_batches
 from riverrun.importing.report import ImportReport
 from riverrun.importing.run import import_preset, shop_files
 from riverrun.importing.sink import ArchiveSink
@@ -123,6 +127,32 @@ def test_a_shop_is_imported_whole_and_once(tmp_path: Path) -> None:
     assert archive.events.height == archive.events["event_id"].n_unique() == 5_000
     assert len(archive.items) == 300
     assert len(archive.users) == 50
+
+
+def test_what_is_gathered_is_bounded_however_wide_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RECORD_CHARACTERS_PER_SEGMENT", "EVENT_BYTES_PER_SEGMENT"):
+        monkeypatch.setattr(sink, name, 10_000)
+    monkeypatch.setattr(
+        "riverrun.importing.run.read_batches", partial(read_batches, size=BatchSize(3))
+    )
+    items, users, events = (tmp_path / f"{kind}.jsonl" for kind in ("items", "users", "events"))
+    wide = "x" * 1_000
+    rows = [orjson.dumps({"item_id": f"i{n}", "description": wide}) for n in range(30)]
+    items.write_bytes(b"\n".join(rows))
+    rows = [orjson.dumps({"user_id": f"u{n}", "attributes": {"a": wide}}) for n in range(30)]
+    users.write_bytes(b"\n".join(rows))
+    good = dict(zip(HEAD.split(","), GOOD.split(","), strict=True))
+    rows = [orjson.dumps(good | {"event_id": f"e{n}", "query": wide}) for n in range(30)]
+    events.write_bytes(b"\n".join(rows))
+    archive = MemoryArchive()
+    for kind, file in (("items", items), ("users", users), ("events", events)):
+        run(kind, [file], archive=archive)
+    assert len(archive.items) == len(archive.users) == archive.events.height == 30
+    assert [len(some) for some in archive.item_segments.values()] == [12, 12, 6]
+    assert [len(some) for some in archive.user_segments.values()] == [12, 12, 6]
+    assert len(archive.event_segments) == 3
 
 
 def test_events_without_an_id_are_known_again(tmp_path: Path) -> None:
@@ -401,7 +431,8 @@ def test_rows_of_jsonl_say_only_what_they_have_to_say(
     tmp_path: Path, mapped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A key may be absent from a batch, from the whole file, or from all rows but a late one."""
-    monkeypatch.setattr("riverrun.importing.readers.BATCH_ROWS", 2)
+    two_rows = partial(read_batches, size=BatchSize(rows=2))
+    monkeypatch.setattr("riverrun.importing.run.read_batches", two_rows)
     file, path = tmp_path / "events.jsonl", tmp_path / "map.toml"
     path.write_text(SPARSE)
     keys = ("u", "i", "t", "at", "q") if mapped else (*HEAD.split(","), "query")

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riverrun.importing.mapping import FileFormat
+from riverrun.importing.raw_files import MAX_LINE, BatchSize
 from riverrun.importing.readers import read_batches
 from riverrun.importing.report import LINE, ImportReport, RejectsFile
 
@@ -38,7 +40,7 @@ def test_batches_of_any_size_give_the_same_rows(
     path = tmp_path / (f"rows.{form}.gz" if packed else f"rows.{form}")
     path.write_bytes(gzip.compress(written(form)) if packed else written(form))
     report = ImportReport()
-    batches = list(read_batches(path, FileFormat(), report, batch_rows))
+    batches = list(read_batches(path, FileFormat(), report, BatchSize(batch_rows)))
     assert all(batch.frame.height <= batch_rows for batch in batches)
     assert pl.concat(batch.frame for batch in batches).drop(LINE).equals(ROWS)
     assert report.read == 50
@@ -99,7 +101,7 @@ def test_a_stray_quote_costs_its_own_line(
         written_lines = [f"i{n}{separator}{title}" for n, title in enumerate(titles)]
         path.write_text("\n".join([f"id{separator}title", *written_lines]) + "\n")
         report = ImportReport(rejects=RejectsFile(path.with_suffix(".rejected")))
-        batches = list(read_batches(path, FileFormat(), report, batch_rows))
+        batches = list(read_batches(path, FileFormat(), report, BatchSize(batch_rows)))
         report.close()
         rejects = path.with_suffix(".rejected")
         rejected = list(map(json.loads, rejects.read_text().splitlines())) if stray else []
@@ -124,3 +126,37 @@ def test_without_quotes_a_quotation_mark_is_a_character(tmp_path: Path, form: st
     (batch,) = read_batches(path, FileFormat(quotes=False), report)
     assert batch.frame["a"].to_list() == ['"17 inch', '"x" y', '"z"']
     assert report.rejected == {}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_a_batch_ends_where_its_rows_are_wide(tmp_path: Path, form: str) -> None:
+    wide = pl.DataFrame({"a": [f"{n:03d}" + "x" * 10_000 for n in range(100)]})
+    path = tmp_path / f"rows.{form}"
+    {"csv": wide.write_csv, "jsonl": wide.write_ndjson}.get(form, write_uncompressed(wide))(path)
+    batches = list(read_batches(path, FileFormat(), ImportReport(), BatchSize(1_000, 100_000)))
+    assert pl.concat(batch.frame for batch in batches).drop(LINE).equals(wide)
+    assert all(batch.frame.height <= 11 for batch in batches)
+
+
+def write_uncompressed(frame: pl.DataFrame) -> Callable[[Path], None]:
+    return lambda path: frame.write_parquet(path, compression="uncompressed", use_pyarrow=True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_line_without_an_end_is_one_row_that_is_rejected(
+    tmp_path: Path, form: str, encoding: str
+) -> None:
+    path = tmp_path / f"rows.{form}"
+    good = {"csv": "b\n", "jsonl": '{"a": "b"}\n'}[form]
+    head = "a\n" if form == "csv" else good
+    path.write_text(head + good + "x" * (2 * MAX_LINE + 5) + "\n" + good, encoding)
+    report = ImportReport(rejects=RejectsFile(tmp_path / "rejected"))
+    with report:
+        (batch,) = read_batches(path, FileFormat(), report)
+    assert batch.frame[LINE].to_list() == [2, 4] if form == "csv" else [1, 2, 4]
+    assert batch.frame["a"].unique().to_list() == ["b"]
+    assert report.rejected.total() == 1
+    (rejected,) = (tmp_path / "rejected").read_text().splitlines()
+    assert json.loads(rejected)["line"] == 3
+    assert len(rejected) < 2_000
