@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from feature_repo.exclusive_lock import LockHeldError, exclusive
+from feature_repo.file_urls import file_of
 from riverrun.errors import UserError
 from riverrun.settings import Settings
 
@@ -18,12 +18,15 @@ def only_follower(settings: Settings) -> Iterator[None]:
     Kafka shares its partitions out, so there nobody is kept away. The system lets go of the lock
     when its process ends, however it ends.
 
-    Raises `UserError` where another process is at it.
+    Raises `UserError` where another process is at it, or the URL is none.
     """
-    parts = urlsplit(settings.event_log_url)
-    file = Path(parts.path)
+    url = settings.event_log_url
+    try:
+        file = file_of(url) if urlsplit(url).scheme == "log" else None
+    except ValueError as error:
+        raise UserError(str(error)) from error
     # Where its folder is missing nobody can follow a log.
-    if parts.scheme != "log" or not file.parent.is_dir():
+    if file is None or not file.parent.is_dir():
         yield
         return
     with ExitStack() as held:

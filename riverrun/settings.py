@@ -25,6 +25,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from feature_repo.file_urls import file_url
 from feature_repo.history import DEFAULT_MAX_LENGTH
 from riverrun.errors import UserError
 from serving.settings import ServingSettings
@@ -173,12 +174,12 @@ class Settings(BaseSettings):
     @property
     def online_store_url(self) -> str:
         """Where the online features live."""
-        return self.online_url or f"sqlite://{self.home.absolute() / 'online.sqlite'}"
+        return self.online_url or self._url("sqlite", "online.sqlite")
 
     @property
     def event_log_url(self) -> str:
         """Where events and items are appended."""
-        return self.log_url or f"log://{self.home.absolute() / 'log.sqlite'}"
+        return self.log_url or self._url("log", "log.sqlite")
 
     @property
     def stream_state_url(self) -> str:
@@ -187,7 +188,10 @@ class Settings(BaseSettings):
             return self.state_url
         if self.online_url.startswith("redis:") and not self.event_log_url.startswith("log:"):
             return self.online_url
-        return f"sqlite://{self.home.absolute() / 'checkpoint.sqlite'}"
+        return self._url("sqlite", "checkpoint.sqlite")
+
+    def _url(self, scheme: str, name: str) -> str:
+        return file_url(scheme, self.home.absolute() / name)
 
 
 def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
