@@ -6,13 +6,12 @@ are left out where they are unusable, and the report says how often.
 
 from datetime import datetime, timedelta
 
-import orjson
 import polars as pl
 
 from feature_repo.schema import content_id
 from riverrun.importing import values
 from riverrun.importing.frames import event_frame
-from riverrun.importing.json_objects import json_object
+from riverrun.importing.json_values import dump_json, json_object
 from riverrun.importing.mapping import EventsMapping, MapSource, TextSource
 from riverrun.importing.raw_files import RawBatch
 from riverrun.importing.report import LINE, REASON, ImportReport
@@ -176,7 +175,7 @@ def _context_text(text: str | None, report: ImportReport) -> str | None:
         report.repair(f"context has more than {MAX_CONTEXT} fields: left out", 1)
         return None
     kept = {name: value for name, value in parsed.items() if value is not None}
-    return orjson.dumps(kept).decode() if kept else None
+    return dump_json(kept) if kept else None
 
 
 def _with_ids(events: pl.DataFrame) -> pl.DataFrame:

@@ -1,15 +1,14 @@
 """JSONL files to batches of raw rows."""
 
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, TextIO
 
-import orjson
 import polars as pl
 
 from feature_repo.schema import is_shallow
+from riverrun.importing.json_values import dump_json, load_json
 from riverrun.importing.mapping import FileFormat
 from riverrun.importing.raw_files import (
     MAX_LINE,
@@ -79,8 +78,8 @@ def _row(line: bytes) -> dict[str, str | None]:
         raise _BadLineError(f"line is longer than {MAX_LINE:,} bytes", line[:SHOWN])
     line = line.strip()
     try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
+        row = load_json(line)
+    except ValueError as error:
         words = str(error).lower()
         broken = "utf-8" in words or "surrogate" in words
         raise _BadLineError(WRONG_ENCODING if broken else "line is not JSON", line) from None
@@ -105,10 +104,4 @@ def _jsonl_batch(
 
 
 def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:
-        # It is nested deeper than orjson writes, though not than it reads.
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return value if value is None or isinstance(value, str) else dump_json(value)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from feature_repo.schema import Item, User
 from riverrun.importing import values
-from riverrun.importing.json_objects import json_object
+from riverrun.importing.json_values import json_object
 from riverrun.importing.mapping import (
     ItemsMapping,
     ListSource,

@@ -1,5 +1,6 @@
 """What an import did with every row, by reason, and where the rejected rows went."""
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +27,11 @@ class RejectsFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._stream = self.path.open("wb")
         record = {"file": file, "line": line, "reason": reason, "row": row}
-        self._stream.write(
-            orjson.dumps(record, default=str, option=orjson.OPT_NON_STR_KEYS) + b"\n"
-        )
+        try:
+            written = orjson.dumps(record, default=str, option=orjson.OPT_NON_STR_KEYS)
+        except TypeError:
+            written = json.dumps(record, default=str).encode()  # an integer beyond 64 bits
+        self._stream.write(written + b"\n")
 
     def close(self) -> None:
         """Flush to disk."""

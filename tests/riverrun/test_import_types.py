@@ -1,8 +1,11 @@
 """What a column may hold: every type of Parquet, JSON of any depth, and names that are taken."""
 
+import csv
+import json
 from datetime import UTC, datetime, time
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +13,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from riverrun.errors import UserError
 from riverrun.importing.report import ImportReport
@@ -154,3 +159,38 @@ def test_a_zone_of_the_column_counts(tmp_path: Path) -> None:
     at = pa.array([AT], pa.timestamp("us", "+01:00"))
     archive, _ = imported(tmp_path, EVENTS, at=at, other=at)
     assert archive.events["timestamp"].to_list() == [AT.replace(tzinfo=UTC)]
+
+
+INTEGERS = st.one_of(
+    st.integers(),
+    st.integers(2**62, 2**66),
+    st.integers(-(2**66), -(2**62)),
+    st.sampled_from([2**63, 2**64 - 1, 2**64, 10**20, 10**20 + 1, -(10**30)]),
+)
+
+
+@given(
+    integers=st.lists(INTEGERS, min_size=2, max_size=5, unique=True),
+    form=st.sampled_from(["csv", "jsonl"]),
+    number=st.floats(-1e9, 1e9) | st.just(0.1234567890123456789),
+)
+def test_an_integer_keeps_all_its_digits(integers: list[int], form: str, number: float) -> None:
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / f"events.{form}"
+        rows = [
+            {"u": each, "i": "b", "at": "2026-01-01", "x": {"order": each, "f": number}}
+            for each in integers
+        ]
+        if form == "jsonl":
+            file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, [10**30]]))
+        else:
+            with file.open("w", newline="") as stream:
+                writer = csv.DictWriter(stream, rows[0])
+                writer.writeheader()
+                writer.writerows({**row, "x": json.dumps(row["x"])} for row in rows)
+        archive, report = run("events", [file], EVENTS + 'context = "x"\n')
+    assert report.rejected == ({"line is no JSON object": 1} if form == "jsonl" else {})
+    found = zip(archive.events["user_id"], archive.events["context"], strict=True)
+    assert {user: json.loads(context) for user, context in found} == {
+        str(each): {"order": each, "f": number} for each in integers
+    }

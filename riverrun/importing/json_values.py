@@ -1,0 +1,47 @@
+"""JSON in files and columns, to the last digit: orjson makes long integers floats."""
+
+import json
+import re
+from typing import Any
+
+import orjson
+from pydantic_core import from_json
+
+from feature_repo.schema import MAX_NESTING, is_shallow
+from riverrun.importing.report import ImportReport
+
+_LONG = re.compile(rb"\d{19}")
+"""A number of as many digits may be more than 64 bits."""
+
+
+def load_json(text: str | bytes) -> Any:
+    """Return the value that JSON text writes. Raises `ValueError` for what is no JSON."""
+    raw = text.encode() if isinstance(text, str) else text
+    return from_json(raw, allow_inf_nan=False) if _LONG.search(raw) else orjson.loads(raw)
+
+
+def dump_json(value: Any) -> str:
+    """Return a value as JSON text. Raises `RecursionError` where it is nested absurdly deep."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        # A longer integer than it knows, or nested deeper than it writes, though not than it reads.
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def json_object(text: str, what: str, report: ImportReport) -> dict[str, Any] | None:
+    """Return the JSON object in `text`; None where it is none, or cannot be kept, which is counted.
+
+    what: the word for it in the report.
+    """
+    try:
+        parsed = load_json(text)
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        report.repair(f"{what} no JSON object: left out", 1)
+        return None
+    if not is_shallow(parsed):
+        report.repair(f"{what} nested more than {MAX_NESTING} deep: left out", 1)
+        return None
+    return parsed
