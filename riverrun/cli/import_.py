@@ -42,7 +42,8 @@ app = typer.Typer(
     ```
 
     What is unusable is rejected, with reason, file and line, into a file beside the report; what
-    can be repaired by rule is, and counted. An import can be run again: nothing is doubled.
+    can be repaired by rule is, and counted. An import can be run again with the same mapping:
+    nothing is doubled.
     """,
 )
 

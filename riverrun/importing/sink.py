@@ -1,7 +1,7 @@
 """Where clean records go: the archive, each event once, in files of a useful size."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Protocol
 
 import numpy as np
@@ -42,6 +42,9 @@ class RecordArchive(Protocol):
 class KnownEvents:
     """Which events the archive has, by day, as 64-bit hashes: 8 bytes for each.
 
+    An event is looked for on the days beside its own too: a time that was read in another zone,
+    and corrected, lies there.
+
     A hash that two ids share would lose one of them: among 100 million events the odds of one
     such pair are one in 3,700.
     """
@@ -56,11 +59,12 @@ class KnownEvents:
         days = events["timestamp"].dt.date()
         new = np.ones(events.height, dtype=bool)
         for day, rows in _rows_by_day(days):
-            runs = self._of(day)
             own = hashes[rows]
-            for run in runs:
-                where = np.minimum(np.searchsorted(run, own), len(run) - 1)
-                new[rows] &= run[where] != own
+            for distance in (-1, 0, 1):
+                for run in self._of(day + timedelta(days=distance)):
+                    where = np.minimum(np.searchsorted(run, own), len(run) - 1)
+                    new[rows] &= run[where] != own
+            runs = self._of(day)
             fresh = np.sort(own[new[rows]])
             if len(fresh):
                 runs.append(fresh)

@@ -168,6 +168,22 @@ def test_events_without_an_id_are_known_again(tmp_path: Path) -> None:
     assert archive.events["event_id"].n_unique() == archive.events.height == 50
 
 
+@pytest.mark.parametrize("zones", [("UTC", "America/New_York"), ("Asia/Tokyo", "UTC")])
+def test_an_event_whose_time_is_corrected_is_known_by_its_id(
+    tmp_path: Path, zones: tuple[str, str]
+) -> None:
+    file = tmp_path / "events.csv"
+    rows = [f"u,i,view,2026-01-0{1 + n % 5} {n:02d}:30,e{n}" for n in range(24)]
+    file.write_text("\n".join([f"{HEAD},event_id", *rows]) + "\n")
+    fields = [f'{name} = "{name}"\n' for name in ("user_id", "item_id", "event_type", "event_id")]
+    archive = MemoryArchive()
+    for zone in zones:
+        time = f'timestamp = {{ column = "timestamp", timezone = "{zone}" }}\n'
+        _, report = run("events", [file], f"[events]\n{time}{''.join(fields)}", archive)
+    assert report.skipped == {"the archive has the event": 24}
+    assert archive.events.height == 24
+
+
 def test_an_import_that_was_interrupted_goes_on(tmp_path: Path) -> None:
     shop = SampleSettings(items=100, users=50, events=3_000, days=10, seed=1, end=NOW)
     files = write_sample(shop, tmp_path)
