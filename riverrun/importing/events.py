@@ -11,7 +11,7 @@ import polars as pl
 from feature_repo.schema import content_id
 from riverrun.importing import values
 from riverrun.importing.frames import event_frame
-from riverrun.importing.json_values import dump_json, json_object
+from riverrun.importing.json_values import MAX_BYTES, dump_json, json_object
 from riverrun.importing.mapping import EventsMapping, MapSource, TextSource
 from riverrun.importing.raw_files import RawBatch
 from riverrun.importing.report import LINE, REASON, ImportReport
@@ -175,7 +175,11 @@ def _context_text(text: str | None, report: ImportReport) -> str | None:
         report.repair(f"context has more than {MAX_CONTEXT} fields: left out", 1)
         return None
     kept = {name: value for name, value in parsed.items() if value is not None}
-    return dump_json(kept) if kept else None
+    written = dump_json(kept)
+    if len(written.encode()) > MAX_BYTES:
+        report.repair(f"context is more than {MAX_BYTES >> 10} KiB: left out", 1)
+        return None
+    return written if kept else None
 
 
 def _with_ids(events: pl.DataFrame) -> pl.DataFrame:

@@ -10,6 +10,8 @@ from pydantic_core import from_json
 from feature_repo.schema import MAX_NESTING, is_shallow
 from riverrun.importing.report import ImportReport
 
+MAX_BYTES = 64 << 10
+"""Of a context, or of all attributes: a log takes records of a bounded size."""
 _LONG = re.compile(rb"\d{19}")
 """A number of as many digits may be more than 64 bits."""
 

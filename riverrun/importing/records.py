@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from feature_repo.schema import Item, User
 from riverrun.importing import values
-from riverrun.importing.json_values import json_object
+from riverrun.importing.json_values import MAX_BYTES, json_object
 from riverrun.importing.mapping import (
     ItemsMapping,
     ListSource,
@@ -194,7 +194,21 @@ def _map(source: MapSource | None, cells: Row, report: ImportReport) -> Row:
         else:
             values_[name] = normalise(str(value))
     report.repair(f"more than {MAX_ATTRIBUTES} attributes: cut", int(len(values_) > MAX_ATTRIBUTES))
-    return dict(list(values_.items())[:MAX_ATTRIBUTES])
+    fitting = _fitting(dict(list(values_.items())[:MAX_ATTRIBUTES]))
+    left = min(len(values_), MAX_ATTRIBUTES) - len(fitting)
+    report.repair(f"attributes are more than {MAX_BYTES >> 10} KiB: some left out", int(left > 0))
+    return fitting
+
+
+def _fitting(attributes: Row) -> Row:
+    """Return those that have room beside the ones before them."""
+    room, kept = MAX_BYTES, {}
+    for name, value in attributes.items():
+        size = len(name.encode()) + (len(value.encode()) if isinstance(value, str) else 0)
+        if size <= room:
+            room -= size
+            kept[name] = value
+    return kept
 
 
 def _object(cell: Any, report: ImportReport) -> Row:

@@ -146,6 +146,29 @@ def test_what_is_nested_too_deep_is_left_out(tmp_path: Path, depth: int, form: s
     assert depth <= 100 or report.rejected or report.repaired
 
 
+def test_what_no_log_takes_is_left_out(tmp_path: Path) -> None:
+    """Every record of an import fits into a Kafka's, which may be a mebibyte by default."""
+    long = "ü" * 40_000
+    file = tmp_path / "users.jsonl"
+    wide = {f"a{n:03d}": "ü" * 5_000 for n in range(9)}
+    for key in ("context", "attributes"):
+        others = {"item_id": "i", "event_type": "view", "timestamp": "2026-01-01T00:00:00Z"}
+        rows = [
+            {"user_id": f"u{n}", key: value} | (others if key == "context" else {})
+            for n, value in enumerate([{"a": "b"}, {"a": "b", "c": long}, wide])
+        ]
+        file.write_bytes(b"\n".join(map(orjson.dumps, rows)))
+        if key == "context":
+            archive, report = run("events", [file])
+            assert archive.events["context"].to_list() == ['{"a":"b"}', None, None]
+            assert report.repaired == {"context is more than 64 KiB: left out": 2}
+        else:
+            archive, report = run("users", [file])
+            sizes = [list(user.attributes) for user in archive.users]
+            assert sizes == [["a"], ["a"], [f"a{n:03d}" for n in range(6)]]
+            assert report.repaired == {"attributes are more than 64 KiB: some left out": 2}
+
+
 def test_a_mapping_may_hold_constants_alone(tmp_path: Path) -> None:
     file = tmp_path / "items.csv"
     file.write_text("a\n1\n2\n")
