@@ -36,6 +36,7 @@ import polars as pl
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from riverrun.errors import UserError
+from riverrun.importing.time_formats import check_format
 
 
 class _Mapping(BaseModel):
@@ -111,11 +112,7 @@ class TimeSource(_Mapping):
                 f"Received: {self.timezone!r}."
             ) from None
         for form in self.formats:
-            if form not in ("auto", "s", "ms", "us") and "%" not in form:
-                raise ValueError(
-                    "`format` must be auto, s, ms, us or a strftime format such as "
-                    f"%Y-%m-%d. Received: {form!r}."
-                )
+            check_format(form)
         return self
 
     @property

@@ -10,11 +10,10 @@ import polars as pl
 from feature_repo.schema import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP
 from riverrun.importing.mapping import NumberSource, TextSource, TimeSource
 from riverrun.importing.text import normalised, stripped
+from riverrun.importing.time_formats import has_hour, has_minute, has_offset, polars_format
 
 EPOCH_UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 OFFSET = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
-MINUTES = ("%M", "%T", "%R", "%c", "%X")
-HOURS = ("%H", "%I", "%k", "%l", *MINUTES)
 TRUE = ("true", "1", "yes", "y", "t", "on", "in stock", "available")
 FALSE = ("false", "0", "no", "n", "f", "off", "out of stock", "unavailable")
 
@@ -170,11 +169,13 @@ def _parsed_time(words: pl.Expr, form: str, timezone: str) -> pl.Expr:
         return _epoch(words, EPOCH_UNITS[form])
     if form == "auto":
         return _iso_or_epoch(words, timezone)
-    if "%z" in form or "%:z" in form or "%#z" in form:
-        return words.str.to_datetime(form, time_unit="us", strict=False).dt.convert_time_zone("UTC")
-    if not any(code in form for code in HOURS):
+    form = polars_format(form)
+    if has_offset(form):
+        zoned = words.str.replace(r"[Zz]$", "+0000")
+        return zoned.str.to_datetime(form, time_unit="us", strict=False).dt.convert_time_zone("UTC")
+    if not has_hour(form):
         naive = words.str.to_date(form, strict=False).cast(pl.Datetime("us"))
-    elif not any(code in form for code in MINUTES):
+    elif not has_minute(form):
         # Polars reads no hour without a minute.
         full = pl.concat_str(words, pl.lit(" 00"))
         naive = full.str.to_datetime(f"{form} %M", time_unit="us", strict=False)

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from riverrun.importing.mapping import NumberSource, TextSource, TimeSource
 from riverrun.importing.text import normalise, normalised
@@ -112,6 +113,48 @@ def test_dates_and_minutes_are_times_too() -> None:
 )
 def test_an_hour_needs_no_minute(written: str, form: str) -> None:
     assert read_time(written, form) == datetime(2026, 3, 1, 17, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("written", "form"),
+    [
+        ("2026-03-01 17:30:15.250000", "%Y-%m-%d %H:%M:%S.%f"),
+        ("2026-03-01 17:30:15.25", "%Y-%m-%d %H:%M:%S.%f"),
+        ("2026-03-01 17:30:15,250", "%Y-%m-%d %H:%M:%S,%3f"),
+        ("2026-03-01T17:30:15.25Z", "%Y-%m-%dT%H:%M:%S.%f%z"),
+        ("2026-03-01T18:30:15.25+01:00", "%Y-%m-%dT%H:%M:%S.%f%z"),
+        ("01.03.2026 12:30:15.25 -0500", "%d.%m.%Y %H:%M:%S.%f %z"),
+    ],
+)
+def test_a_format_is_read_as_strftime_writes_it(written: str, form: str) -> None:
+    assert read_time(written, form) == MOMENT
+
+
+@given(
+    moment=st.datetimes(datetime(1991, 1, 1), datetime(2099, 1, 1)),  # noqa: DTZ001
+    form=st.sampled_from(
+        ["%Y-%m-%d %H:%M:%S.%f", "%d/%m/%Y %I:%M:%S.%f %p", "%B %d, %Y %H.%M.%S.%f", "%Y%j %T.%f"]
+    ),
+)
+def test_any_moment_survives_a_format(moment: datetime, form: str) -> None:
+    assert read_time(moment.strftime(form), form) == moment.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("form", "way_on"),
+    [
+        ("%s", "the format s"),
+        ("%Y-%m-%d %r", "%I:%M:%S %p"),
+        ("%+", "auto"),
+        ("%Y-%m-%d %H:%M:%S %Z", "`timezone`"),
+        ("%Y-%m-%d %H:%M:%S,%f", "%3f"),
+    ],
+)
+def test_a_code_that_would_be_read_wrongly_is_refused(form: str, way_on: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        TimeSource(column="x", format=("auto", form))
+    assert way_on in str(raised.value)
+    assert TimeSource(column="x", format="%Y-%m-%d %%Z").formats == ("%Y-%m-%d %%Z",)
 
 
 @pytest.mark.parametrize("written", ["", "soon", "2026-13-01", "2026-02-30T10:00:00Z", "99:99"])
