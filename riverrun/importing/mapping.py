@@ -125,7 +125,8 @@ class NumberSource(_Mapping):
     """A column or constant number, multiplied by `scale`.
 
     `decimal` is the decimal sign. With `auto` the last of "." and "," is, unless it is a lone
-    "," before exactly three digits: "1.234,50" is 1234.5, "1,234" is 1234, "1,5" is 1.5.
+    "," before exactly three digits: "1.234,50" is 1234.5, "1,234" is 1234, "1,5" is 1.5, and
+    "0,500" is 0.5.
     """
 
     column: str | None = None

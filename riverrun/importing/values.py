@@ -125,8 +125,9 @@ def parsed_number(value: pl.Expr, decimal: str) -> pl.Expr:
     else:
         scientific = digits.str.contains(r"^[+-]?\d*\.?\d+[eE][+-]?\d+$")
         last_comma = digits.str.contains(r",[^.,]*$")
-        thousands = digits.str.contains(r"^[+-]?\d{1,3}(,\d{3})+$")
-        many_points = digits.str.contains(r"^[+-]?\d{1,3}(\.\d{3}){2,}$")
+        # Thousands never follow a lone zero: "0,500" is a half.
+        thousands = digits.str.contains(r"^[+-]?[1-9]\d{0,2}(,\d{3})+$")
+        many_points = digits.str.contains(r"^[+-]?[1-9]\d{0,2}(\.\d{3}){2,}$")
         chosen = (
             pl.when(scientific)
             .then(digits)

@@ -37,6 +37,10 @@ def read_time(value: object, form: str = "auto", timezone: str = "UTC") -> datet
         ("1.234.567", 1234567.0),
         ("1,234", 1234.0),
         ("1.234", 1.234),
+        ("0,500", 0.5),
+        ("-0,125 EUR", -0.125),
+        ("0,500,000", None),
+        ("10,500", 10500.0),
         ("12,5", 12.5),
         ("12.50", 12.5),
         ("€ 12,00", 12.0),
@@ -50,7 +54,7 @@ def read_time(value: object, form: str = "auto", timezone: str = "UTC") -> datet
         ("0", 0.0),
     ],
 )
-def test_prices_are_read_as_they_are_meant(written: str, meant: float) -> None:
+def test_prices_are_read_as_they_are_meant(written: str, meant: float | None) -> None:
     assert read_number(written) == meant
 
 
