@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import IO, Any, NamedTuple, TextIO
 
 import polars as pl
 
@@ -33,7 +33,7 @@ def read_jsonl(
         stream: IO[bytes] | TextIO = raw
         if encoding != "utf-8-sig":
             stream = io.TextIOWrapper(raw, encoding, errors="replace")
-        rows: list[dict[str, str | None]] = []
+        rows: list[_Row] = []
         lines: list[int] = []
         characters = 0
         for number, line in enumerate(_lines(stream), start=1):
@@ -52,6 +52,13 @@ def read_jsonl(
                 rows, lines, characters = [], [], 0
         if rows:
             yield _jsonl_batch(path, rows, lines, position_on_disk(raw))
+
+
+class _Row(NamedTuple):
+    """The values of an object as texts, and the names of those that were none."""
+
+    texts: dict[str, str | None]
+    json: tuple[str, ...]
 
 
 class _BadLineError(ValueError):
@@ -73,7 +80,7 @@ def _lines(stream: IO[bytes] | TextIO) -> Iterator[bytes]:
             rest = stream.readline(MAX_LINE)
 
 
-def _row(line: bytes) -> dict[str, str | None]:
+def _row(line: bytes) -> _Row:
     if len(line) >= MAX_LINE:
         raise _BadLineError(f"line is longer than {MAX_LINE:,} bytes", line[:SHOWN])
     line = line.strip()
@@ -86,21 +93,25 @@ def _row(line: bytes) -> dict[str, str | None]:
     if not isinstance(row, dict):
         raise _BadLineError("line is no JSON object", line, row if is_shallow(row) else None)
     try:
-        return {name: _text(value) for name, value in row.items()}
+        texts = {name: _text(value) for name, value in row.items()}
     except RecursionError:
         raise _BadLineError("line is nested too deep", line) from None
+    return _Row(texts, tuple(name for name in row if texts[name] is not row[name]))
 
 
-def _jsonl_batch(
-    path: Path, rows: list[dict[str, str | None]], lines: list[int], position: int
-) -> RawBatch:
-    names = list(dict.fromkeys(name for row in rows for name in row))
+def _jsonl_batch(path: Path, rows: list[_Row], lines: list[int], position: int) -> RawBatch:
+    names = list(dict.fromkeys(name for row in rows for name in row.texts))
     check_names(path, names)
     columns = {
-        name: pl.Series(name, [row.get(name) for row in rows], dtype=pl.String) for name in names
+        name: pl.Series(name, [row.texts.get(name) for row in rows], dtype=pl.String)
+        for name in names
     }
     frame = pl.DataFrame({LINE: pl.Series(lines, dtype=pl.Int64)} | columns)
-    return RawBatch(path, frame, position)
+    is_json = {
+        name: pl.Series(name, [name in row.json for row in rows], dtype=pl.Boolean)
+        for name in dict.fromkeys(name for row in rows for name in row.json)
+    }
+    return RawBatch(path, frame, position, is_json=is_json)
 
 
 def _text(value: Any) -> str | None:

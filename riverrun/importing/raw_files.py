@@ -36,13 +36,15 @@ BATCH = BatchSize()
 class RawBatch:
     """Rows of one file. `position`: bytes of the file on disk that are read by now.
 
-    `unreadable` columns are there with their types, but null: nothing here can read them.
+    `unreadable` columns are there with their types, but null: nothing here can read them. `is_json`
+    says of columns of text, row by row, where it is JSON of what was no text: 1 is not "1".
     """
 
     file: Path
     frame: pl.DataFrame
     position: int
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    is_json: Mapping[str, pl.Series] = field(default_factory=dict)
 
 
 def check_names(path: Path, names: Sequence[str]) -> None:

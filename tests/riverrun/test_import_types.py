@@ -146,6 +146,51 @@ def test_what_is_nested_too_deep_is_left_out(tmp_path: Path, depth: int, form: s
     assert depth <= 100 or report.rejected or report.repaired
 
 
+@pytest.mark.parametrize("mapped", [True, False])
+def test_attributes_are_the_same_from_every_format(tmp_path: Path, mapped: bool) -> None:
+    """A number stays one, a switch stays one, and text stays text, even of digits."""
+    attributes = [
+        {"weight": 12.5, "organic": True, "code": "007", "sizes": ["S", "M"], "count": 3},
+        {"weight": None, "organic": False, "code": " 1.5\n", "sizes": [], "count": 2**53 - 1},
+    ]
+    jsonl, parquet = tmp_path / "items.jsonl", tmp_path / "items.parquet"
+    rows = [
+        {"item_id": f"i{n}", **(each if mapped else {"attributes": each})}
+        for n, each in enumerate(attributes)
+    ]
+    jsonl.write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), parquet)
+    mapping = f'[items]\nitem_id = "item_id"\nattributes = {[*attributes[0]]}\n' if mapped else None
+    for file in (jsonl, parquet):
+        archive, report = run("items", [file], mapping)
+        expected = [
+            {"weight": 12.5, "organic": True, "code": "007", "sizes": "S, M", "count": 3.0},
+            {"organic": False, "code": "1.5", "count": 2.0**53 - 1},
+        ]
+        assert repr([item.attributes for item in archive.items]) == repr(expected)
+        assert report.repaired == {}
+
+
+def test_a_number_that_is_none_costs_the_attribute_not_the_item(tmp_path: Path) -> None:
+    file = tmp_path / "items.parquet"
+    weights = pa.array([1.5, float("nan"), float("inf")])
+    prices = pa.array([Decimal("19.99"), Decimal("1.50"), None])
+    table = pa.table({"id": ["a", "b", "c"], "weight": weights, "tax": prices})
+    pyarrow.parquet.write_table(table, file)
+    mapping = '[items]\nitem_id = "id"\nattributes = ["weight", "tax"]\n'
+    archive, report = run("items", [file], mapping)
+    assert [item.attributes for item in archive.items] == [
+        {"weight": 1.5, "tax": 19.99},
+        {"tax": 1.5},
+        {},
+    ]
+    assert report.repaired == {"attribute is no finite number: left out": 2}
+    jsonl = tmp_path / "items.jsonl"
+    jsonl.write_text('{"id": "a", "weight": 1%s, "tax": 1}\n' % ("0" * 400))
+    archive, report = run("items", [jsonl], mapping)
+    assert [item.attributes for item in archive.items] == [{"tax": 1.0}]
+
+
 def test_what_no_log_takes_is_left_out(tmp_path: Path) -> None:
     """Every record of an import fits into a Kafka's, which may be a mebibyte by default."""
     long = "ü" * 40_000
