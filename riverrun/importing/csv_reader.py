@@ -13,6 +13,8 @@ import polars as pl
 from riverrun.errors import UserError
 from riverrun.importing.mapping import FileFormat
 from riverrun.importing.raw_files import (
+    BROKEN,
+    MARK_BROKEN,
     MAX_LINE,
     SHOWN,
     WRONG_ENCODING,
@@ -22,13 +24,13 @@ from riverrun.importing.raw_files import (
     encoding_of,
     open_file,
     position_on_disk,
+    without_broken,
 )
 from riverrun.importing.report import LINE, ImportReport
 
 MAX_FIELD = 1 << 20
 STRAY_QUOTE = "a quote is not closed, or stands inside a quoted field"
 TOO_LONG = f"a field is longer than {MAX_FIELD:,} characters, or its quote is not closed"
-REPLACEMENT = "\ufffd"
 
 
 class _Lines:
@@ -61,6 +63,10 @@ class _Lines:
             rest = self._text.readline(MAX_LINE)
         return line
 
+    def is_broken(self) -> bool:
+        """Return whether the current record has bytes that are not in the file's encoding."""
+        return BROKEN in "".join(self._record)
+
     def next_record(self) -> None:
         """Let a new record begin with the next line."""
         self.number += len(self._record)
@@ -73,7 +79,7 @@ class _Lines:
         self._again.extendleft(reversed(rest))
         self.number += 1
         self._record.clear()
-        return first
+        return without_broken(first)
 
 
 def read_csv(
@@ -88,7 +94,7 @@ def read_csv(
     with ExitStack() as stack:
         raw = stack.enter_context(open_file(path))
         text = stack.enter_context(
-            io.TextIOWrapper(raw, encoding_of(path, settings), errors="replace", newline="")
+            io.TextIOWrapper(raw, encoding_of(path, settings), errors=MARK_BROKEN, newline="")
         )
         lines = _Lines(text)
         header = list(settings.columns or _header(path, lines, settings, tabs=tabs))
@@ -97,7 +103,11 @@ def read_csv(
         numbers: list[int] = []
         start = lines.characters
         for row in _records(path, lines, settings, report, tabs=tabs):
-            if row:
+            if lines.is_broken():
+                report.read += 1
+                shown = [without_broken(value) for value in row]
+                report.reject_one(str(path), lines.number, WRONG_ENCODING, _named(header, shown))
+            elif row:
                 rows.append(row)
                 numbers.append(lines.number)
             if len(rows) >= size.rows or lines.characters - start >= size.bytes:
@@ -122,7 +132,7 @@ def _header(path: Path, lines: _Lines, settings: FileFormat, *, tabs: bool) -> l
     except csv.Error as error:
         raise UserError(f"{path}: the header cannot be read: {_reason(error)}.") from None
     lines.next_record()
-    return [name.strip() for name in header]
+    return [without_broken(name).strip() for name in header]
 
 
 def _records(
@@ -191,17 +201,8 @@ def _csv_batch(
             for name, column in zip(header, columns, strict=True)
         }
     )
-    return RawBatch(path, _without_broken_text(path, frame, report), position)
+    return RawBatch(path, frame, position)
 
 
-def _without_broken_text(path: Path, frame: pl.DataFrame, report: ImportReport) -> pl.DataFrame:
-    broken = frame.select(
-        pl.any_horizontal(pl.exclude(LINE).str.contains(REPLACEMENT, literal=True)).fill_null(False)
-    ).to_series()
-    if not broken.any():
-        return frame
-    report.reject(
-        str(path),
-        frame.filter(broken).with_columns(_reason=pl.lit(WRONG_ENCODING)),
-    )
-    return frame.filter(~broken)
+def _named(header: list[str], row: list[str]) -> dict[str, str] | list[str]:
+    return dict(zip(header, row, strict=True)) if len(row) == len(header) else row

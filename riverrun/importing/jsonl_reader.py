@@ -11,6 +11,7 @@ from feature_repo.schema import is_shallow
 from riverrun.importing.json_values import dump_json, load_json
 from riverrun.importing.mapping import FileFormat
 from riverrun.importing.raw_files import (
+    MARK_BROKEN,
     MAX_LINE,
     SHOWN,
     WRONG_ENCODING,
@@ -32,7 +33,7 @@ def read_jsonl(
     with open_file(path) as raw:
         stream: IO[bytes] | TextIO = raw
         if encoding != "utf-8-sig":
-            stream = io.TextIOWrapper(raw, encoding, errors="replace")
+            stream = io.TextIOWrapper(raw, encoding, errors=MARK_BROKEN)
         rows: list[_Row] = []
         lines: list[int] = []
         characters = 0
@@ -73,7 +74,9 @@ def _lines(stream: IO[bytes] | TextIO) -> Iterator[bytes]:
     """Yield lines in UTF-8 without a byte order mark, of a too long one its beginning."""
     mark = b"\xef\xbb\xbf"
     while line := stream.readline(MAX_LINE):
-        yield (line if isinstance(line, bytes) else line.encode()).removeprefix(mark)
+        # Marks of broken text are broken in UTF-8 too.
+        encoded = line if isinstance(line, bytes) else line.encode("utf-8", "surrogatepass")
+        yield encoded.removeprefix(mark)
         mark = b""
         rest = line
         while len(rest) == MAX_LINE and rest[-1] not in ("\n", 10):
@@ -87,8 +90,7 @@ def _row(line: bytes) -> _Row:
     try:
         row = load_json(line)
     except ValueError as error:
-        words = str(error).lower()
-        broken = "utf-8" in words or "surrogate" in words
+        broken = "surrogate" in str(error) or not _is_utf8(line)
         raise _BadLineError(WRONG_ENCODING if broken else "line is not JSON", line) from None
     if not isinstance(row, dict):
         raise _BadLineError("line is no JSON object", line, row if is_shallow(row) else None)
@@ -97,6 +99,14 @@ def _row(line: bytes) -> _Row:
     except RecursionError:
         raise _BadLineError("line is nested too deep", line) from None
     return _Row(texts, tuple(name for name in row if texts[name] is not row[name]))
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _jsonl_batch(path: Path, rows: list[_Row], lines: list[int], position: int) -> RawBatch:

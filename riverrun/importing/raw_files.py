@@ -1,5 +1,6 @@
 """What the readers of all formats share: files that may be gzipped, and batches of raw rows."""
 
+import codecs
 import gzip
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,10 @@ from riverrun.importing.report import LINE
 WRONG_ENCODING = "bytes are not in the file's encoding"
 
 
+BROKEN = "\udcff"
+"""Stands for bytes that are not in the file's encoding: it is in no text that can be read."""
+MARK_BROKEN = "riverrun.mark_broken"
+"""Names what to do with such bytes, for a decoder's `errors`."""
 MAX_LINE = 16 << 20
 """Characters, or bytes, of a line; more are a file that is no text."""
 SHOWN = 1_000
@@ -76,4 +81,21 @@ def encoding_of(path: Path, settings: FileFormat) -> str:
         head = stream.read(4)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
-    return "utf-8-sig" if settings.encoding.lower() in ("utf-8", "utf8") else settings.encoding
+    if head.startswith(codecs.BOM_UTF8):
+        return "utf-8-sig"
+    is_utf8 = codecs.lookup(settings.encoding).name == "utf-8"
+    return "utf-8-sig" if is_utf8 else settings.encoding
+
+
+def without_broken(text: str) -> str:
+    """Return text as it can be shown, U+FFFD in place of what could not be decoded."""
+    return text.replace(BROKEN, "\ufffd")
+
+
+def _mark_broken(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return BROKEN, error.end
+
+
+codecs.register_error(MARK_BROKEN, _mark_broken)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riverrun.importing.mapping import FileFormat
-from riverrun.importing.raw_files import MAX_LINE, BatchSize
+from riverrun.importing.raw_files import MAX_LINE, WRONG_ENCODING, BatchSize
 from riverrun.importing.readers import read_batches
 from riverrun.importing.report import LINE, ImportReport, RejectsFile
 
@@ -64,6 +64,41 @@ def test_encodings(tmp_path: Path, encoding: str, form: str) -> None:
     settings = FileFormat(encoding="latin-1") if encoding == "latin-1" else FileFormat()
     (batch,) = read_batches(path, settings, ImportReport())
     assert batch.frame["a"].to_list() == ["ü"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf_8", "U8", "windows-1252", "ascii"])
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_byte_order_mark_says_more_than_the_mapping(
+    tmp_path: Path, encoding: str, form: str
+) -> None:
+    path = tmp_path / f"rows.{form}"
+    path.write_text({"csv": "a\nü\n", "jsonl": '{"a": "ü"}\n'}[form], "utf-8-sig")
+    (batch,) = read_batches(path, FileFormat(encoding=encoding), ImportReport())
+    assert batch.frame["a"].to_list() == ["ü"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "shift_jis", "utf-16"])
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_bytes_of_another_encoding_cost_their_row_and_no_other(
+    tmp_path: Path, encoding: str, form: str
+) -> None:
+    """A character that says that something was broken elsewhere is as good as any other."""
+    rows = ["x", "b~d", "\ufffd" if encoding in ("utf-8", "utf-16") else "y"]
+    path = tmp_path / f"rows.{form}"
+    lines = [row if form == "csv" else f'{{"a": "{row}"}}' for row in rows]
+    good = "\n".join(["a", *lines] if form == "csv" else lines).encode(encoding)
+    broken = b"\x00\xdc" if encoding == "utf-16" else b"\xff"
+    path.write_bytes(
+        good.replace("~".encode(encoding)[-2 if encoding == "utf-16" else 0 :], broken)
+    )
+    report = ImportReport(rejects=RejectsFile(tmp_path / "rejected"))
+    with report:
+        (batch,) = read_batches(path, FileFormat(encoding=encoding), report)
+    assert batch.frame["a"].to_list() == [rows[0], rows[2]]
+    assert (report.read, report.rejected) == (3, {WRONG_ENCODING: 1})
+    (rejected,) = (tmp_path / "rejected").read_text().splitlines()
+    assert json.loads(rejected)["line"] == (3 if form == "csv" else 2)
+    assert "b\ufffd" in rejected
 
 
 def test_a_file_without_a_header_takes_its_columns_from_the_mapping(tmp_path: Path) -> None:
