@@ -229,6 +229,8 @@ def _session(
             soft_wrap=True,
         )
     if not report.accepted and not report.skipped:
+        if not report.rejected:
+            raise UserError("no row could be used: there is none.")
         reason = report.rejected.most_common(1)[0][0]
         raise UserError(f"no row could be used: {reason}. See {rejects.path}.")
     at = "" if home is None else f" --home {home}"

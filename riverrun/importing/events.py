@@ -11,12 +11,12 @@ import polars as pl
 from feature_repo.schema import content_id
 from riverrun.importing import values
 from riverrun.importing.frames import event_frame
+from riverrun.importing.identifiers import identifier_reason
 from riverrun.importing.json_values import MAX_BYTES, dump_json, json_object
 from riverrun.importing.mapping import EventsMapping, MapSource, TextSource
 from riverrun.importing.raw_files import RawBatch
 from riverrun.importing.report import LINE, REASON, ImportReport
 
-MAX_IDENTIFIER = 128
 MAX_QUERY = 1_024
 MAX_CONTEXT = 64
 MAX_VALUE = 1e12
@@ -100,8 +100,8 @@ def _reason(now: datetime) -> pl.Expr:
     kind, moment = pl.col("event_type"), pl.col("timestamp")
     return (
         pl.coalesce(
-            _identifier_reason("user_id"),
-            _identifier_reason("item_id"),
+            identifier_reason("user_id"),
+            identifier_reason("item_id"),
             pl.when(kind.is_null()).then(pl.lit("no event_type")),
             pl.when(~kind.str.contains(EVENT_TYPE)).then(
                 pl.lit("event_type is not a word of up to 32 letters")
@@ -111,29 +111,9 @@ def _reason(now: datetime) -> pl.Expr:
                 pl.lit("timestamp is absurd: not between 1990 and 2100")
             ),
             pl.when(moment > now + FUTURE).then(pl.lit("timestamp lies in the future")),
-            pl.when(pl.col("event_id").is_not_null()).then(_identifier_reason("event_id")),
+            pl.when(pl.col("event_id").is_not_null()).then(identifier_reason("event_id")),
         )
     ).alias(REASON)
-
-
-def _identifier_reason(name: str) -> pl.Expr:
-    return (
-        pl.when(pl.col(name).is_null())
-        .then(pl.lit(f"no {name}"))
-        .when(pl.col(name).str.len_chars() > MAX_IDENTIFIER)
-        .then(pl.lit(f"{name} is longer than {MAX_IDENTIFIER} characters"))
-        .when(pl.col(name).map_batches(_are_unprintable, return_dtype=pl.Boolean()))
-        .then(pl.lit(f"{name} has unprintable characters"))
-    )
-
-
-def _are_unprintable(identifiers: pl.Series) -> pl.Series:
-    odd = identifiers.str.contains(r"[^ -~]").fill_null(False)
-    if not odd.any():
-        return odd
-    # As the schema judges them: a regular expression knows other characters than this Python.
-    judged = [value is not None and not value.isprintable() for value in identifiers.to_list()]
-    return pl.Series(identifiers.name, judged, dtype=pl.Boolean)
 
 
 def _repaired(read: pl.DataFrame, report: ImportReport) -> pl.DataFrame:
@@ -145,7 +125,7 @@ def _repaired(read: pl.DataFrame, report: ImportReport) -> pl.DataFrame:
         "value read by the rule for decimal signs": ~pl.col("plain") & value.is_not_null(),
         f"query cut to {MAX_QUERY} characters": query.str.len_chars() > MAX_QUERY,
         "request_id unusable: left out": request_id.is_not_null()
-        & _identifier_reason("request_id").is_not_null(),
+        & identifier_reason("request_id").is_not_null(),
     }
     counts = read.select(rule.fill_null(False).sum().alias(name) for name, rule in rules.items())
     for name, count in counts.row(0, named=True).items():
@@ -155,7 +135,7 @@ def _repaired(read: pl.DataFrame, report: ImportReport) -> pl.DataFrame:
         context,
         value=pl.when(value.abs() <= MAX_VALUE).then(value),
         query=query.str.slice(0, MAX_QUERY).str.strip_chars(" "),
-        request_id=pl.when(_identifier_reason("request_id").is_null()).then(request_id),
+        request_id=pl.when(identifier_reason("request_id").is_null()).then(request_id),
     )
 
 

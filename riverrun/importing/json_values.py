@@ -1,7 +1,6 @@
 """JSON in files and columns, to the last digit: orjson makes long integers floats."""
 
 import json
-import re
 from typing import Any
 
 import orjson
@@ -12,14 +11,17 @@ from riverrun.importing.report import ImportReport
 
 MAX_BYTES = 64 << 10
 """Of a context, or of all attributes: a log takes records of a bounded size."""
-_LONG = re.compile(rb"\d{19}")
-"""A number of as many digits may be more than 64 bits."""
+_LONG = b"0" * 19
+"""An integer of as many digits may be more than 64 bits."""
+_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 
 
 def load_json(text: str | bytes) -> Any:
     """Return the value that JSON text writes. Raises `ValueError` for what is no JSON."""
     raw = text.encode() if isinstance(text, str) else text
-    return from_json(raw, allow_inf_nan=False) if _LONG.search(raw) else orjson.loads(raw)
+    return (
+        from_json(raw, allow_inf_nan=False) if _LONG in raw.translate(_ZEROS) else orjson.loads(raw)
+    )
 
 
 def dump_json(value: Any) -> str:

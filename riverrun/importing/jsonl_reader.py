@@ -3,11 +3,11 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TextIO
+from typing import IO, Any, TextIO
 
 import polars as pl
 
-from feature_repo.schema import is_shallow
+from feature_repo.schema import MAX_NESTING, is_shallow
 from riverrun.importing.json_values import dump_json, load_json
 from riverrun.importing.mapping import FileFormat
 from riverrun.importing.raw_files import (
@@ -34,7 +34,7 @@ def read_jsonl(
         stream: IO[bytes] | TextIO = raw
         if encoding != "utf-8-sig":
             stream = io.TextIOWrapper(raw, encoding, errors=MARK_BROKEN)
-        rows: list[_Row] = []
+        rows: list[dict[str, Any]] = []
         lines: list[int] = []
         characters = 0
         for number, line in enumerate(_lines(stream), start=1):
@@ -53,13 +53,6 @@ def read_jsonl(
                 rows, lines, characters = [], [], 0
         if rows:
             yield _jsonl_batch(path, rows, lines, position_on_disk(raw))
-
-
-class _Row(NamedTuple):
-    """The values of an object as texts, and the names of those that were none."""
-
-    texts: dict[str, str | None]
-    json: tuple[str, ...]
 
 
 class _BadLineError(ValueError):
@@ -83,7 +76,7 @@ def _lines(stream: IO[bytes] | TextIO) -> Iterator[bytes]:
             rest = stream.readline(MAX_LINE)
 
 
-def _row(line: bytes) -> _Row:
+def _row(line: bytes) -> dict[str, Any]:
     if len(line) >= MAX_LINE:
         raise _BadLineError(f"line is longer than {MAX_LINE:,} bytes", line[:SHOWN])
     line = line.strip()
@@ -94,11 +87,12 @@ def _row(line: bytes) -> _Row:
         raise _BadLineError(WRONG_ENCODING if broken else "line is not JSON", line) from None
     if not isinstance(row, dict):
         raise _BadLineError("line is no JSON object", line, row if is_shallow(row) else None)
-    try:
-        texts = {name: _text(value) for name, value in row.items()}
-    except RecursionError:
-        raise _BadLineError("line is nested too deep", line) from None
-    return _Row(texts, tuple(name for name in row if texts[name] is not row[name]))
+    if line.count(b"[") + line.count(b"{") > MAX_NESTING:
+        try:
+            dump_json(row)
+        except RecursionError:
+            raise _BadLineError("line is nested too deep", line) from None
+    return row
 
 
 def _is_utf8(line: bytes) -> bool:
@@ -109,20 +103,20 @@ def _is_utf8(line: bytes) -> bool:
     return True
 
 
-def _jsonl_batch(path: Path, rows: list[_Row], lines: list[int], position: int) -> RawBatch:
-    names = list(dict.fromkeys(name for row in rows for name in row.texts))
+def _jsonl_batch(
+    path: Path, rows: list[dict[str, Any]], lines: list[int], position: int
+) -> RawBatch:
+    names = list(dict.fromkeys(name for row in rows for name in row))
     check_names(path, names)
-    columns = {
-        name: pl.Series(name, [row.texts.get(name) for row in rows], dtype=pl.String)
-        for name in names
-    }
-    frame = pl.DataFrame({LINE: pl.Series(lines, dtype=pl.Int64)} | columns)
-    is_json = {
-        name: pl.Series(name, [name in row.json for row in rows], dtype=pl.Boolean)
-        for name in dict.fromkeys(name for row in rows for name in row.json)
-    }
-    return RawBatch(path, frame, position, is_json=is_json)
-
-
-def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else dump_json(value)
+    columns = {LINE: pl.Series(lines, dtype=pl.Int64)}
+    is_json = {}
+    for name in names:
+        values = [row.get(name) for row in rows]
+        if not all(value is None or isinstance(value, str) for value in values):
+            texts = [value is None or isinstance(value, str) for value in values]
+            is_json[name] = ~pl.Series(name, texts, dtype=pl.Boolean)
+            values = [
+                v if is_text else dump_json(v) for v, is_text in zip(values, texts, strict=True)
+            ]
+        columns[name] = pl.Series(name, values, dtype=pl.String)
+    return RawBatch(path, pl.DataFrame(columns), position, is_json=is_json)

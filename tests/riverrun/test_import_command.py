@@ -97,6 +97,14 @@ def test_an_import_without_a_usable_row_fails(tmp_path: Path, home: Path) -> Non
         run("import", "users", file, "--home", home)
 
 
+def test_a_data_set_without_a_row_fails(tmp_path: Path, home: Path) -> None:
+    file = tmp_path / "retail.csv"
+    names = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
+    file.write_text(f"{names}\n")
+    with pytest.raises(UserError, match="no row could be used: there is none"):
+        run("import", "preset", "online-retail", file, "--home", home)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
