@@ -79,7 +79,7 @@ class _Lines:
         self._again.extendleft(reversed(rest))
         self.number += 1
         self._record.clear()
-        return without_broken(first)
+        return without_broken(first).rstrip("\r\n")
 
 
 def read_csv(
