@@ -20,6 +20,13 @@ import orjson
 import polars as pl
 from pydantic_core import to_json
 
+from feature_repo.change_files import (
+    newest_changes,
+    parquet_files,
+    segment_of,
+    write_changes,
+    write_newest,
+)
 from feature_repo.event_log import TopicPartition
 from feature_repo.log_records import decode_record, encode_record
 from feature_repo.schema import Event, Item, User
@@ -41,7 +48,6 @@ EVENT_SCHEMA = pl.Schema(
 MOMENT = "moment"
 """The column of files written from the log that says when the log took each event (ADR 0013)."""
 _LOGGED_SCHEMA = pl.Schema({**EVENT_SCHEMA, MOMENT: pl.Int64()})
-_CHANGE_SCHEMA = {"key": pl.String(), "record": pl.String()}
 _SEGMENT = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 
 
@@ -94,7 +100,7 @@ class Archive:
         self, start: datetime | None = None, end: datetime | None = None
     ) -> pl.LazyFrame:
         """Return the events of start <= timestamp < end, each once, in no particular order."""
-        files = [file for day in self._days(start, end) for file in _parquet_files(day)]
+        files = [file for day in self._days(start, end) for file in parquet_files(day)]
         events = _scan(files).select(EVENT_SCHEMA.names())
         if start is not None:
             events = events.filter(pl.col("timestamp") >= start)
@@ -107,7 +113,7 @@ class Archive:
 
         An event that was written repeatedly comes repeatedly. Imported ones have no moment.
         """
-        return _scan(_parquet_files(self._day_folder(day)))
+        return _scan(parquet_files(self._day_folder(day)))
 
     def days(self) -> list[date]:
         """Return the UTC days that have events, in order."""
@@ -120,7 +126,7 @@ class Archive:
         """
         files = [
             file
-            for file in _parquet_files(self._day_folder(day))
+            for file in parquet_files(self._day_folder(day))
             if (self._segments / f"{file.stem}.json").exists()
         ]
         if not files:
@@ -129,7 +135,7 @@ class Archive:
 
     def last_moment(self) -> int:
         """Return the moment of the event that the log took last; 0 where none came from a log."""
-        files = [file for day in self._days() for file in _parquet_files(day)]
+        files = [file for day in self._days() for file in parquet_files(day)]
         return _scan(files).select(pl.col(MOMENT).max()).collect().item() or 0
 
     def segments(self) -> list[str]:
@@ -145,38 +151,47 @@ class Archive:
 
     def write_items(self, segment: str, items: Sequence[Item], deleted: Sequence[str] = ()) -> int:
         """Write changes of items: new states, and ids that were deleted."""
-        records = {item.item_id: encode_record(item).decode() for item in items}
-        return _write_changes(self._items, segment, {**dict.fromkeys(deleted), **records})
+        changes = {**dict.fromkeys(deleted), **_records(items)}
+        return write_changes(self._items, _check(segment), changes)
 
     def write_users(self, segment: str, users: Sequence[User]) -> int:
         """Write new states of users."""
-        records = {user.user_id: encode_record(user).decode() for user in users}
-        return _write_changes(self._users, segment, dict(records))
+        return write_changes(self._users, _check(segment), _records(users))
+
+    def import_items(self, segment: str, items: Sequence[Item]) -> int:
+        """Write states of items that are so now, even if a segment of this name is there."""
+        return write_newest(self._items, _check(segment), _records(items))
+
+    def import_users(self, segment: str, users: Sequence[User]) -> int:
+        """Write states of users, likewise."""
+        return write_newest(self._users, _check(segment), _records(users))
 
     def items(self) -> list[Item]:
         """Return the newest state of every item that is not deleted, by id."""
-        return [decode_record(Item, record) for record in _latest(self._items)]
+        changes = newest_changes(self._items)
+        return [decode_record(Item, record) for _, record in changes if record is not None]
 
     def deleted_items(self) -> list[str]:
         """Return the ids of the items that were deleted and have not come back, by id."""
-        return [key for key, record in _newest_changes(self._items) if record is None]
+        return [key for key, record in newest_changes(self._items) if record is None]
 
     def users(self) -> list[User]:
         """Return the newest state of every user, by id."""
-        return [decode_record(User, record) for record in _latest(self._users)]
+        changes = newest_changes(self._users)
+        return [decode_record(User, record) for _, record in changes if record is not None]
 
     def user_segments(self) -> list[str]:
         """Return the names of the segments of users, in the order they were written."""
-        return [_segment_of(file) for file in _parquet_files(self._users)]
+        return [segment_of(file) for file in parquet_files(self._users)]
 
     def users_of(self, segments: Collection[str]) -> list[User]:
         """Return the users whose newest state one of these segments brought, by id."""
         newer: set[str] = set()
         found: dict[str, User] = {}
-        for file in reversed(_parquet_files(self._users)):
+        for file in reversed(parquet_files(self._users)):
             rows = [row for row in pl.read_parquet(file).iter_rows() if row[0] not in newer]
             newer.update(key for key, _ in rows)
-            if _segment_of(file) in segments:
+            if segment_of(file) in segments:
                 found |= {key: decode_record(User, record) for key, record in rows}
         return [found[key] for key in sorted(found)]
 
@@ -194,7 +209,7 @@ class Archive:
                 removed += frame.height - kept.height
                 with replacing(file) as replacement:
                     kept.write_parquet(replacement)
-        for file in _parquet_files(self._users):
+        for file in parquet_files(self._users):
             frame = pl.read_parquet(file)
             kept = frame.filter(pl.col("key") != user_id)
             if kept.height < frame.height:
@@ -218,9 +233,9 @@ class Archive:
 
     def written_segments(self) -> set[str]:
         """Return the names of all segments that anything is left of, complete or not."""
-        events = {file.stem for day in self._days() for file in _parquet_files(day)}
-        changes = [*_parquet_files(self._items), *_parquet_files(self._users)]
-        return events | {_segment_of(file) for file in changes}
+        events = {file.stem for day in self._days() for file in parquet_files(day)}
+        changes = [*parquet_files(self._items), *parquet_files(self._users)]
+        return events | {segment_of(file) for file in changes}
 
     def write_positions(self, positions: Mapping[TopicPartition, int]) -> None:
         """Remember that all records before these offsets of the log are in the archive."""
@@ -280,44 +295,13 @@ def _scan(files: list[Path]) -> pl.LazyFrame:
     )
 
 
-def _write_changes(folder: Path, segment: str, records: dict[str, str | None]) -> int:
-    _check(segment)
-    written = next(iter(folder.glob(f"{'[0-9]' * 9}-{segment}.parquet")), None)
-    file = written or folder / f"{_next_number(folder):09d}-{segment}.parquet"
-    frame = pl.DataFrame(
-        {"key": list(records), "record": list(records.values())}, schema=_CHANGE_SCHEMA
-    )
-    with replacing(file) as replacement:
-        frame.write_parquet(replacement)
-    return frame.height
-
-
-def _segment_of(file: Path) -> str:
-    return file.stem.partition("-")[2]
-
-
-def _next_number(folder: Path) -> int:
-    numbers = [int(file.name.split("-")[0]) for file in _parquet_files(folder)]
-    return max(numbers, default=0) + 1
-
-
-def _latest(folder: Path) -> list[str]:
-    """Return the newest record of every key that is not deleted, in order of the key."""
-    return [record for _, record in _newest_changes(folder) if record is not None]
-
-
-def _newest_changes(folder: Path) -> list[tuple[str, str | None]]:
-    """Return every key with its newest record, in order of the key; null is a deletion."""
-    files = _parquet_files(folder)
-    if not files:
-        return []
-    changes = pl.scan_parquet(files).unique("key", keep="last", maintain_order=True)
-    return changes.sort("key").select("key", "record").collect().rows()
-
-
-def _parquet_files(folder: Path) -> list[Path]:
-    # A name that starts with a dot is a file that its writer did not finish.
-    return sorted(folder.glob("[!.]*.parquet"))
+def _records(records: Sequence[Item] | Sequence[User]) -> dict[str, str | None]:
+    return {
+        record.item_id if isinstance(record, Item) else record.user_id: encode_record(
+            record
+        ).decode()
+        for record in records
+    }
 
 
 def _check(segment: str) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from feature_repo.file_urls import file_of
 from feature_repo.online_features import OnlineFeatures
 
 
@@ -29,7 +30,7 @@ def open_online_features(url: str, registry: Path) -> OnlineFeatures:
     )
 
     if parts.scheme == "sqlite":
-        return FeastOnlineFeatures(sqlite_online_store(Path(parts.path)), registry)
+        return FeastOnlineFeatures(sqlite_online_store(file_of(url)), registry)
     database = parts.path.strip("/") or "0"
     if not database.isdigit():
         raise ValueError(

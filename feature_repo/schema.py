@@ -69,13 +69,20 @@ MAX_NESTING = 100
 """How deep an unknown field may be nested: readers of JSON give up at 200."""
 
 
-def _shallow(value: JsonValue) -> JsonValue:
+def is_shallow(value: JsonValue) -> bool:
+    """Return whether a value is nested at most `MAX_NESTING` deep."""
     level = [value]
     for _ in range(MAX_NESTING + 1):
         level = [inner for outer in level for inner in _parts(outer)]
         if not level:
-            return value
-    raise ValueError(f"must be nested at most {MAX_NESTING} deep.")
+            return True
+    return False
+
+
+def _shallow(value: JsonValue) -> JsonValue:
+    if not is_shallow(value):
+        raise ValueError(f"must be nested at most {MAX_NESTING} deep.")
+    return value
 
 
 def _parts(value: JsonValue) -> Iterable[JsonValue]:

@@ -16,7 +16,7 @@ def only_follower(settings: Settings) -> Iterator[None]:
     Kafka shares its partitions out, so there nobody is kept away. The system lets go of the lock
     when its process ends, however it ends.
 
-    Raises `UserError` where another process is at it.
+    Raises `UserError` where another process is at it, or the URL is none.
     """
     file = settings.embedded_log
     # Where its folder is missing nobody can follow a log.

@@ -30,6 +30,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from feature_repo.file_urls import file_of, file_url
 from feature_repo.history import DEFAULT_MAX_LENGTH
 from riverrun.errors import UserError
 from serving.settings import ServingSettings
@@ -201,18 +202,25 @@ class Settings(BaseSettings):
     @property
     def online_store_url(self) -> str:
         """Where the online features live."""
-        return self.online_url or f"sqlite://{self.home.absolute() / 'online.sqlite'}"
+        return self.online_url or self._url("sqlite", "online.sqlite")
 
     @property
     def event_log_url(self) -> str:
         """Where events and items are appended."""
-        return self.log_url or f"log://{self.home.absolute() / 'log.sqlite'}"
+        return self.log_url or self._url("log", "log.sqlite")
 
     @property
     def embedded_log(self) -> Path | None:
-        """The file of the embedded log, or None where a broker is the log."""
-        parts = urlsplit(self.event_log_url)
-        return Path(parts.path) if parts.scheme == "log" else None
+        """The file of the embedded log, or None where a broker is the log.
+
+        Raises `UserError` where its URL is none.
+        """
+        if urlsplit(self.event_log_url).scheme != "log":
+            return None
+        try:
+            return file_of(self.event_log_url)
+        except ValueError as error:
+            raise UserError(str(error)) from error
 
     @property
     def stream_state_url(self) -> str:
@@ -221,7 +229,10 @@ class Settings(BaseSettings):
             return self.state_url
         if self.online_url.startswith("redis:") and self.embedded_log is None:
             return self.online_url
-        return f"sqlite://{self.home.absolute() / 'checkpoint.sqlite'}"
+        return self._url("sqlite", "checkpoint.sqlite")
+
+    def _url(self, scheme: str, name: str) -> str:
+        return file_url(scheme, self.home.absolute() / name)
 
 
 def load_settings(file: Path | None = None, **overrides: Any) -> Settings:

@@ -1,8 +1,8 @@
 """Choose the state of the stream by the scheme of its URL."""
 
-from pathlib import Path
 from urllib.parse import urlsplit
 
+from feature_repo.file_urls import file_of
 from feature_repo.open_online_features import without_password
 from streaming.redis_state import RedisState
 from streaming.sqlite_state import SqliteState
@@ -16,7 +16,7 @@ def open_stream_state(url: str) -> OpenState:
     """
     parts = urlsplit(url)
     if parts.scheme == "sqlite" and not parts.netloc and parts.path.strip("/"):
-        return SqliteState(Path(parts.path))
+        return SqliteState(file_of(url))
     database = parts.path.strip("/") or "0"
     if parts.scheme == "redis" and database.isdigit():
         return RedisState(url)

@@ -1,22 +1,25 @@
 """`riverrun import`: fill the archive from files."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import orjson
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from feature_repo.exclusive_lock import LockHeldError, exclusive
 from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
+from riverrun.importing.csv_reader import STRAY_QUOTE, TOO_LONG
 from riverrun.importing.mapping import ImportMapping, Kind, load_mapping
 from riverrun.importing.presets import PRESETS
-from riverrun.importing.readers import WRONG_ENCODING
+from riverrun.importing.raw_files import WRONG_ENCODING
 from riverrun.importing.report import ImportReport, RejectsFile
 from riverrun.importing.run import import_files, import_preset, shop_files
 from riverrun.importing.sink import ArchiveSink
@@ -39,7 +42,8 @@ app = typer.Typer(
     ```
 
     What is unusable is rejected, with reason, file and line, into a file beside the report; what
-    can be repaired by rule is, and counted. An import can be run again: nothing is doubled.
+    can be repaired by rule is, and counted. An import can be run again with the same mapping:
+    nothing is doubled.
     """,
 )
 
@@ -200,7 +204,7 @@ def _session(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         rejects = RejectsFile(path.with_name(f"{name}-rejected.jsonl"))
-        with ImportReport(rejects=rejects) as report:
+        with _only_import(loaded.archive), ImportReport(rejects=rejects) as report:
             yield ArchiveSink(Archive(loaded.archive), report), report
         path.write_bytes(orjson.dumps(report.as_dict(), option=orjson.OPT_INDENT_2))
     except OSError as error:
@@ -210,16 +214,40 @@ def _session(
     err.print(f"[dim]report:[/] {path}", soft_wrap=True)
     if report.rejected:
         err.print(f"[dim]rejected rows:[/] {rejects.path}", soft_wrap=True)
+    for note in report.notes:
+        err.print(f"[yellow]hint:[/] {escape(note)}", soft_wrap=True)
     if WRONG_ENCODING in report.rejected:
         err.print(
             "[yellow]hint:[/] the file is not UTF-8; say what it is in the mapping, as "
             'encoding = "windows-1252" under \\[file]',
             soft_wrap=True,
         )
+    if not {STRAY_QUOTE, TOO_LONG}.isdisjoint(report.rejected):
+        err.print(
+            "[yellow]hint:[/] where quotation marks are part of the text, write quotes = false "
+            "under \\[file] of the mapping",
+            soft_wrap=True,
+        )
     if not report.accepted and not report.skipped:
+        if not report.rejected:
+            raise UserError("no row could be used: there is none.")
         reason = report.rejected.most_common(1)[0][0]
         raise UserError(f"no row could be used: {reason}. See {rejects.path}.")
     next_command(f"riverrun train {loaded.options}", "learn from it; then `riverrun up`")
+
+
+@contextmanager
+def _only_import(archive: Path) -> Iterator[None]:
+    """Be the one import into an archive: two would not know of each other's events."""
+    archive.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(exclusive(archive / "import.lock"))
+        except LockHeldError:
+            raise UserError(
+                f"another import fills {archive}: imports go one at a time. Wait until it is done."
+            ) from None
+        yield
 
 
 def _show(report: ImportReport, seconds: float) -> None:

@@ -6,17 +6,17 @@ are left out where they are unusable, and the report says how often.
 
 from datetime import datetime, timedelta
 
-import orjson
 import polars as pl
 
 from feature_repo.schema import content_id
 from riverrun.importing import values
 from riverrun.importing.frames import event_frame
+from riverrun.importing.identifiers import identifier_reason
+from riverrun.importing.json_values import MAX_BYTES, dump_json, json_object
 from riverrun.importing.mapping import EventsMapping, MapSource, TextSource
-from riverrun.importing.readers import RawBatch
+from riverrun.importing.raw_files import RawBatch
 from riverrun.importing.report import LINE, REASON, ImportReport
 
-MAX_IDENTIFIER = 128
 MAX_QUERY = 1_024
 MAX_CONTEXT = 64
 MAX_VALUE = 1e12
@@ -36,16 +36,16 @@ def clean_events(
     raw = batch.frame
     read = raw.select(
         LINE,
-        event_id=_text(mapping.event_id, raw.schema),
-        user_id=_text(mapping.user_id, raw.schema),
-        item_id=_text(mapping.item_id, raw.schema),
+        event_id=_identifier(mapping.event_id, raw.schema),
+        user_id=_identifier(mapping.user_id, raw.schema),
+        item_id=_identifier(mapping.item_id, raw.schema),
         event_type=_text(mapping.event_type, raw.schema),
         timestamp=values.time(mapping.timestamp, raw.schema),
         value=pl.lit(None, pl.Float64)
         if mapping.value is None
         else values.number(mapping.value, raw.schema),
         query=_text(mapping.query, raw.schema),
-        request_id=_text(mapping.request_id, raw.schema),
+        request_id=_identifier(mapping.request_id, raw.schema),
         context=_context(mapping.context, raw.schema),
         plain=pl.lit(True)
         if mapping.value is None
@@ -66,6 +66,10 @@ def clean_events(
 
 def _text(source: TextSource | None, schema: pl.Schema) -> pl.Expr:
     return pl.lit(None, pl.String) if source is None else values.text(source, schema)
+
+
+def _identifier(source: TextSource | None, schema: pl.Schema) -> pl.Expr:
+    return pl.lit(None, pl.String) if source is None else values.identifier(source, schema)
 
 
 def _given(mapping: EventsMapping, schema: pl.Schema) -> pl.Expr:
@@ -96,8 +100,8 @@ def _reason(now: datetime) -> pl.Expr:
     kind, moment = pl.col("event_type"), pl.col("timestamp")
     return (
         pl.coalesce(
-            _identifier_reason("user_id"),
-            _identifier_reason("item_id"),
+            identifier_reason("user_id"),
+            identifier_reason("item_id"),
             pl.when(kind.is_null()).then(pl.lit("no event_type")),
             pl.when(~kind.str.contains(EVENT_TYPE)).then(
                 pl.lit("event_type is not a word of up to 32 letters")
@@ -107,20 +111,9 @@ def _reason(now: datetime) -> pl.Expr:
                 pl.lit("timestamp is absurd: not between 1990 and 2100")
             ),
             pl.when(moment > now + FUTURE).then(pl.lit("timestamp lies in the future")),
-            pl.when(pl.col("event_id").is_not_null()).then(_identifier_reason("event_id")),
+            pl.when(pl.col("event_id").is_not_null()).then(identifier_reason("event_id")),
         )
     ).alias(REASON)
-
-
-def _identifier_reason(name: str) -> pl.Expr:
-    return (
-        pl.when(pl.col(name).is_null())
-        .then(pl.lit(f"no {name}"))
-        .when(pl.col(name).str.len_chars() > MAX_IDENTIFIER)
-        .then(pl.lit(f"{name} is longer than {MAX_IDENTIFIER} characters"))
-        .when(pl.col(name).str.contains(r"\p{C}"))
-        .then(pl.lit(f"{name} has unprintable characters"))
-    )
 
 
 def _repaired(read: pl.DataFrame, report: ImportReport) -> pl.DataFrame:
@@ -132,7 +125,7 @@ def _repaired(read: pl.DataFrame, report: ImportReport) -> pl.DataFrame:
         "value read by the rule for decimal signs": ~pl.col("plain") & value.is_not_null(),
         f"query cut to {MAX_QUERY} characters": query.str.len_chars() > MAX_QUERY,
         "request_id unusable: left out": request_id.is_not_null()
-        & _identifier_reason("request_id").is_not_null(),
+        & identifier_reason("request_id").is_not_null(),
     }
     counts = read.select(rule.fill_null(False).sum().alias(name) for name, rule in rules.items())
     for name, count in counts.row(0, named=True).items():
@@ -142,32 +135,31 @@ def _repaired(read: pl.DataFrame, report: ImportReport) -> pl.DataFrame:
         context,
         value=pl.when(value.abs() <= MAX_VALUE).then(value),
         query=query.str.slice(0, MAX_QUERY).str.strip_chars(" "),
-        request_id=pl.when(_identifier_reason("request_id").is_null()).then(request_id),
+        request_id=pl.when(identifier_reason("request_id").is_null()).then(request_id),
     )
 
 
 def _json_objects(texts: pl.Series, report: ImportReport) -> list[str | None]:
     if texts.null_count() == len(texts):
         return [None] * len(texts)
-    objects: list[str | None] = []
-    for text in texts.to_list():
-        parsed = _json_object(text)
-        if parsed is None and text not in (None, "", "null"):
-            report.repair("context is no JSON object: left out", 1)
-        objects.append(orjson.dumps(parsed).decode() if parsed else None)
-    return objects
+    return [_context_text(text, report) for text in texts.to_list()]
 
 
-def _json_object(text: str | None) -> dict[str, object] | None:
-    if not text:
+def _context_text(text: str | None, report: ImportReport) -> str | None:
+    if text in (None, "", "null"):
         return None
-    try:
-        parsed = orjson.loads(text)
-    except orjson.JSONDecodeError:
+    parsed = json_object(text, "context is", report)
+    if parsed is None:
         return None
-    if not isinstance(parsed, dict) or len(parsed) > MAX_CONTEXT:
+    if len(parsed) > MAX_CONTEXT:
+        report.repair(f"context has more than {MAX_CONTEXT} fields: left out", 1)
         return None
-    return {name: value for name, value in parsed.items() if value is not None}
+    kept = {name: value for name, value in parsed.items() if value is not None}
+    written = dump_json(kept)
+    if len(written.encode()) > MAX_BYTES:
+        report.repair(f"context is more than {MAX_BYTES >> 10} KiB: left out", 1)
+        return None
+    return written if kept else None
 
 
 def _with_ids(events: pl.DataFrame) -> pl.DataFrame:

@@ -26,32 +26,41 @@ attributes = ["Country"]
 ```
 """
 
-import codecs
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
+import polars as pl
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from riverrun.errors import UserError
+from riverrun.importing.time_formats import check_format
 
 
 class _Mapping(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FileFormat(_Mapping):
-    """How text files are read. `columns` names the columns of a CSV file without a header."""
+    """How text files are read. `columns` names the columns of a CSV file without a header.
 
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    Without `quotes` a quotation mark in a CSV or TSV file is a character as any other, as it is
+    where nothing but the delimiter has a meaning.
+    """
+
+    delimiter: Annotated[str, Field(pattern=r'^[^"\r\n]\z')] = ","
     encoding: str = "utf-8"
+    quotes: bool = True
     columns: tuple[str, ...] | None = None
 
     @model_validator(mode="after")
     def _known_encoding(self) -> Self:
         try:
-            codecs.lookup(self.encoding)
+            b"a".decode(self.encoding)
+        except UnicodeDecodeError:
+            pass  # It is no text in this encoding, which is one, therefore.
         except LookupError:
             raise ValueError(
                 f"`encoding` must be one that Python knows, as utf-8 or windows-1252. "
@@ -69,7 +78,7 @@ class TextSource(_Mapping):
 
     column: str | None = None
     constant: str | None = None
-    values: dict[str, str] | None = None
+    values: Annotated[dict[str, str], Field(min_length=1)] | None = None
     default: str | None = None
     integer: bool = False
 
@@ -95,17 +104,15 @@ class TimeSource(_Mapping):
     def _valid(self) -> Self:
         try:
             ZoneInfo(self.timezone)
-        except (KeyError, ValueError, OSError):
+            # Polars knows fewer: no localtime.
+            pl.Series([], dtype=pl.Datetime).dt.replace_time_zone(self.timezone)
+        except (KeyError, ValueError, OSError, pl.exceptions.PolarsError):
             raise ValueError(
                 "`timezone` must be an IANA name such as Europe/London. "
                 f"Received: {self.timezone!r}."
             ) from None
         for form in self.formats:
-            if form not in ("auto", "s", "ms", "us") and "%" not in form:
-                raise ValueError(
-                    "`format` must be auto, s, ms, us or a strftime format such as "
-                    f"%Y-%m-%d. Received: {form!r}."
-                )
+            check_format(form)
         return self
 
     @property
@@ -118,7 +125,8 @@ class NumberSource(_Mapping):
     """A column or constant number, multiplied by `scale`.
 
     `decimal` is the decimal sign. With `auto` the last of "." and "," is, unless it is a lone
-    "," before exactly three digits: "1.234,50" is 1234.5, "1,234" is 1234, "1,5" is 1.5.
+    "," before exactly three digits: "1.234,50" is 1234.5, "1,234" is 1234, "1,5" is 1.5, and
+    "0,500" is 0.5.
     """
 
     column: str | None = None
@@ -252,10 +260,11 @@ def load_mapping(path: Path) -> ImportMapping:
         raise UserError(f"mapping {path}: {key}: {reason}{received}") from None
 
 
-def native_mapping(kind: Kind, columns: list[str]) -> RecordMapping:
+def native_mapping(kind: Kind, columns: Collection[str]) -> RecordMapping:
     """Return the mapping of a file whose columns bear the names of the fields.
 
-    Raises `ValueError` naming an unknown or missing column.
+    Raises `ValueError` naming an unknown column. One that is required is mapped even if it is
+    absent.
     """
     model = MAPPINGS[kind]
     unknown = [name for name in columns if name not in model.model_fields]
@@ -264,23 +273,28 @@ def native_mapping(kind: Kind, columns: list[str]) -> RecordMapping:
             f"unknown column {unknown[0]!r}. {kind.capitalize()} have: "
             f"{', '.join(model.model_fields)}. Other names need --mapping"
         )
-    missing = [
-        name
-        for name, field in model.model_fields.items()
-        if field.is_required() and name not in columns
-    ]
-    if missing:
-        raise ValueError(
-            f"no column {missing[0]!r}. The file has: {', '.join(columns)}. "
-            "Other names need --mapping"
-        )
-    return model.model_validate({name: name for name in columns})
+    required = [name for name, field in model.model_fields.items() if field.is_required()]
+    return model.model_validate({name: name for name in [*columns, *required]})
 
 
 def source_columns(mapping: RecordMapping) -> list[str]:
     """Return every column that a mapping reads."""
+    return _columns_of(mapping, type(mapping).model_fields)
+
+
+def required_columns(mapping: RecordMapping) -> list[str]:
+    """Return the columns without which a mapping gives no record."""
+    fields = type(mapping).model_fields.items()
+    required = [name for name, field in fields if field.is_required()]
+    return _columns_of(
+        mapping,
+        [name for name in required if getattr(getattr(mapping, name), "default", None) is None],
+    )
+
+
+def _columns_of(mapping: RecordMapping, names: Collection[str]) -> list[str]:
     columns: list[str] = []
-    for name in type(mapping).model_fields:
+    for name in names:
         source = getattr(mapping, name)
         if source is None:
             continue

@@ -9,16 +9,16 @@ from pydantic import ValidationError
 
 from feature_repo.schema import NO_OWN_ADDRESS, Item, User, has_own_address
 from riverrun.importing import values
+from riverrun.importing.attributes import attributes_of, raw_attributes
 from riverrun.importing.mapping import (
     ItemsMapping,
     ListSource,
-    MapSource,
     TextSource,
     UsersMapping,
     source_columns,
 )
-from riverrun.importing.readers import RawBatch
-from riverrun.importing.report import REASON, ImportReport
+from riverrun.importing.raw_files import RawBatch
+from riverrun.importing.report import LINE, REASON, ImportReport
 from riverrun.importing.text import normalise
 
 MAX_TITLE = 1_024
@@ -26,7 +26,6 @@ MAX_DESCRIPTION = 16_384
 MAX_LABEL = 256
 MAX_CATEGORIES = 32
 MAX_TAGS = 64
-MAX_ATTRIBUTES = 256
 MAX_PRICE = 1e12
 
 Row = dict[str, Any]
@@ -36,8 +35,8 @@ RecordT = TypeVar("RecordT", Item, User)
 def clean_items(batch: RawBatch, mapping: ItemsMapping, report: ImportReport) -> list[Item]:
     """Return the items of `batch`; of several with one id the last."""
     raw = batch.frame
-    read: dict[str, pl.Expr] = {}
-    for name in ("item_id", "title", "description", "brand", "available"):
+    read = {"item_id": values.identifier(mapping.item_id, raw.schema)}
+    for name in ("title", "description", "brand", "available"):
         source: TextSource | None = getattr(mapping, name)
         if source is not None:
             read[name] = values.text(source, raw.schema)
@@ -57,35 +56,35 @@ def clean_items(batch: RawBatch, mapping: ItemsMapping, report: ImportReport) ->
         read["published_at"] = pl.when(values.plausible(moment)).then(moment)
         read["published_at_given"] = values.raw_text(column, raw.schema[column])
 
-    def build(row: Row, cells: Row) -> Item:
-        return _item(row, cells, mapping, report)
+    def build(row: Row, cells: Row, attributes: Row) -> Item:
+        return _item(row, cells, attributes, mapping, report)
 
-    return _records(batch, raw.select(**read), source_columns(mapping), build, report)
+    return _records(batch, raw.select(LINE, **read), mapping, build, report)
 
 
 def clean_users(batch: RawBatch, mapping: UsersMapping, report: ImportReport) -> list[User]:
     """Return the users of `batch`; of several with one id the last."""
 
-    def build(row: Row, cells: Row) -> User:
-        attributes = _map(mapping.attributes, cells, report)
+    def build(row: Row, _cells: Row, attributes: Row) -> User:
         return User.model_validate({"user_id": row["user_id"], "attributes": attributes})
 
-    read = batch.frame.select(user_id=values.text(mapping.user_id, batch.frame.schema))
-    return _records(batch, read, source_columns(mapping), build, report)
+    read = batch.frame.select(LINE, user_id=values.identifier(mapping.user_id, batch.frame.schema))
+    return _records(batch, read, mapping, build, report)
 
 
 def _records(
     batch: RawBatch,
     read: pl.DataFrame,
-    columns: list[str],
-    build: Callable[[Row, Row], RecordT],
+    mapping: ItemsMapping | UsersMapping,
+    build: Callable[[Row, Row, Row], RecordT],
     report: ImportReport,
 ) -> list[RecordT]:
     key = "item_id" if "item_id" in read.columns else "user_id"
     records: dict[str, RecordT] = {}
     reasons: list[str | None] = []
-    cells = batch.frame.select(columns).iter_rows(named=True)
-    for row, raw in zip(read.iter_rows(named=True), cells, strict=True):
+    cells = batch.frame.select(LINE, *source_columns(mapping)).iter_rows(named=True)
+    maps = raw_attributes(batch, mapping.attributes)
+    for row, raw, found in zip(read.iter_rows(named=True), cells, maps, strict=True):
         reason = None
         try:
             if row[key] is None:
@@ -93,7 +92,7 @@ def _records(
             elif key == "item_id" and not has_own_address(row[key]):
                 reason = f"{key}: {NO_OWN_ADDRESS}"
             else:
-                record = build(row, raw)
+                record = build(row, raw, attributes_of(found, report))
                 report.skip(f"the same {key} again: the last counts", int(row[key] in records))
                 records.pop(row[key], None)
                 records[row[key]] = record
@@ -114,8 +113,10 @@ def _reason(error: ValidationError) -> str:
     return f"{first['loc'][0]}: {message}"
 
 
-def _item(row: Row, cells: Row, mapping: ItemsMapping, report: ImportReport) -> Item:
-    record: Row = {"item_id": row["item_id"]}
+def _item(
+    row: Row, cells: Row, attributes: Row, mapping: ItemsMapping, report: ImportReport
+) -> Item:
+    record: Row = {"item_id": row["item_id"], "attributes": attributes}
     limits = {"title": MAX_TITLE, "description": MAX_DESCRIPTION, "brand": MAX_LABEL}
     for name, limit in limits.items():
         text = row.get(name)
@@ -126,8 +127,6 @@ def _item(row: Row, cells: Row, mapping: ItemsMapping, report: ImportReport) -> 
         record["categories"] = _list(mapping.categories, cells, MAX_CATEGORIES, report)
     if mapping.tags is not None:
         record["tags"] = _list(mapping.tags, cells, MAX_TAGS, report)
-    if mapping.attributes is not None:
-        record["attributes"] = _map(mapping.attributes, cells, report)
     record |= _price(row, report)
     for name in ("available", "published_at"):
         if row.get(name) is not None:
@@ -174,38 +173,3 @@ def _parts(cell: Any, separator: str | None) -> list[Any]:
         except (orjson.JSONDecodeError, TypeError):
             pass  # a text that happens to begin with a bracket
     return text.split(separator) if separator else [text]
-
-
-def _map(source: MapSource | None, cells: Row, report: ImportReport) -> Row:
-    if source is None:
-        return {}
-    if source.column is None:
-        found = {name: cells[column] for name, column in source.fields.items()}
-    else:
-        cell = cells[source.column]
-        found = cell if isinstance(cell, dict) else _object(cell, report)
-    values_: Row = {}
-    for name, value in found.items():
-        if value is None or value == "":
-            continue
-        if isinstance(value, bool | int | float):
-            values_[name] = value if isinstance(value, bool) else float(value)
-        elif isinstance(value, list):
-            values_[name] = ", ".join(normalise(str(part)) for part in value)
-        else:
-            values_[name] = normalise(str(value))
-    report.repair(f"more than {MAX_ATTRIBUTES} attributes: cut", int(len(values_) > MAX_ATTRIBUTES))
-    return dict(list(values_.items())[:MAX_ATTRIBUTES])
-
-
-def _object(cell: Any, report: ImportReport) -> Row:
-    if cell is None or not str(cell).strip():
-        return {}
-    try:
-        parsed = orjson.loads(str(cell))
-    except orjson.JSONDecodeError:
-        parsed = None
-    if not isinstance(parsed, dict):
-        report.repair("attributes are no JSON object: left out", 1)
-        return {}
-    return parsed

@@ -1,5 +1,6 @@
 """What an import did with every row, by reason, and where the rejected rows went."""
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,11 @@ class RejectsFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._stream = self.path.open("wb")
         record = {"file": file, "line": line, "reason": reason, "row": row}
-        self._stream.write(orjson.dumps(record, default=str) + b"\n")
+        try:
+            written = orjson.dumps(record, default=str, option=orjson.OPT_NON_STR_KEYS)
+        except TypeError:
+            written = json.dumps(record, default=str).encode()  # an integer beyond 64 bits
+        self._stream.write(written + b"\n")
 
     def close(self) -> None:
         """Flush to disk."""
@@ -42,7 +47,7 @@ class ImportReport:
     `rejected` rows were unusable and are in the rejects file; `skipped` rows were right but
     superfluous (duplicates, known already); `repaired` rows were accepted after a change, and
     one row may be repaired for several reasons. `derived` counts records made out of rows, as
-    the items of a file of order lines.
+    the items of a file of order lines. `notes` are for whoever started the import.
     """
 
     read: int = 0
@@ -51,6 +56,7 @@ class ImportReport:
     skipped: Counter[str] = field(default_factory=Counter)
     repaired: Counter[str] = field(default_factory=Counter)
     derived: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
     rejects: RejectsFile | None = None
 
     def reject(self, file: str, frame: pl.DataFrame) -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from difflib import get_close_matches
 from pathlib import Path
 
+import polars as pl
+
 from riverrun.errors import UserError
+from riverrun.importing.columns import FileColumns
 from riverrun.importing.events import clean_events
 from riverrun.importing.mapping import (
     EventsMapping,
@@ -14,13 +16,12 @@ from riverrun.importing.mapping import (
     ItemsMapping,
     Kind,
     RecordMapping,
-    native_mapping,
-    source_columns,
 )
 from riverrun.importing.presets import load_preset
-from riverrun.importing.readers import RawBatch, file_format, read_batches
+from riverrun.importing.raw_files import RawBatch
+from riverrun.importing.readers import file_format, read_batches
 from riverrun.importing.records import clean_items, clean_users
-from riverrun.importing.report import LINE, ImportReport
+from riverrun.importing.report import ImportReport
 from riverrun.importing.sink import ArchiveSink
 
 Progress = Callable[[int], None]
@@ -45,21 +46,26 @@ def import_files(
     Without a mapping the columns must bear the fields' own names. Raises `UserError` for a file
     that cannot be read or a column that is not there; rows are reported, not raised.
     """
-    for file in files:
-        file_format(file)
+    forms = [file_format(file) for file in files]
     record = None if mapping is None else getattr(mapping, kind)
     if mapping is not None and record is None:
         raise UserError(f"the mapping has no table [{kind}].")
-    for file in files:
+    for file, form in zip(files, forms, strict=True):
+        columns = FileColumns(file, kind, record, is_sparse=form in ("jsonl", "ndjson"))
         position = 0
         rows = report.read
         settings = FileFormat() if mapping is None else mapping.file
         for batch in read_batches(file, settings, report):
-            _import_batch(kind, batch, record, sink, report, now)
+            try:
+                _import_batch(*columns.complete(batch), sink, report, now)
+            except pl.exceptions.PolarsError as error:
+                reason = str(error).splitlines()[0]
+                raise UserError(f"{file}: cannot be read as it is mapped: {reason}") from error
             progress(batch.position - position)
             position = batch.position
         if report.read == rows:
             raise UserError(f"{file}: has no rows.")
+        columns.check_whole(report)
         progress(file.stat().st_size - position)
     sink.flush()
 
@@ -86,35 +92,15 @@ def shop_files(folder: Path) -> dict[Kind, list[Path]]:
 
 
 def _import_batch(
-    kind: Kind,
     batch: RawBatch,
-    mapping: RecordMapping | None,
+    mapping: RecordMapping,
     sink: ArchiveSink,
     report: ImportReport,
     now: datetime,
 ) -> None:
-    columns = [name for name in batch.frame.columns if name != LINE]
-    if mapping is None:
-        try:
-            mapping = native_mapping(kind, columns)
-        except ValueError as error:
-            raise UserError(f"{batch.file}: {error}.") from None
-    else:
-        _check_columns(batch, mapping, columns)
     if isinstance(mapping, EventsMapping):
         report.accepted += sink.add_events(clean_events(batch, mapping, report, now))
     elif isinstance(mapping, ItemsMapping):
         report.accepted += sink.add_items(clean_items(batch, mapping, report))
     else:
         report.accepted += sink.add_users(clean_users(batch, mapping, report))
-
-
-def _check_columns(batch: RawBatch, mapping: RecordMapping, columns: list[str]) -> None:
-    for name in source_columns(mapping):
-        if name not in columns:
-            close = get_close_matches(name, columns, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise UserError(
-                f"{batch.file}: no column {name!r}, which the mapping names.{hint} "
-                f"Columns of the file: {', '.join(columns)}."
-            )

@@ -1,7 +1,7 @@
 """Where clean records go: the archive, each event once, in files of a useful size."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +13,9 @@ from riverrun.importing.report import ImportReport
 
 ROWS_PER_SEGMENT = 1_000_000
 RECORDS_PER_SEGMENT = 100_000
+EVENT_BYTES_PER_SEGMENT = 256 << 20
+RECORD_CHARACTERS_PER_SEGMENT = 64 << 20
+"""Of their texts: what is gathered must fit in memory, however long they are."""
 MAX_RUNS = 8
 
 
@@ -23,12 +26,12 @@ class RecordArchive(Protocol):
         """Write a segment of events, replacing one of the same name."""
         ...
 
-    def write_items(self, segment: str, items: Sequence[Item]) -> int:
-        """Write a segment of items."""
+    def import_items(self, segment: str, items: Sequence[Item]) -> int:
+        """Write states of items that are so now."""
         ...
 
-    def write_users(self, segment: str, users: Sequence[User]) -> int:
-        """Write a segment of users."""
+    def import_users(self, segment: str, users: Sequence[User]) -> int:
+        """Write states of users that are so now."""
         ...
 
     def event_ids_of(self, day: date) -> pl.Series:
@@ -38,6 +41,9 @@ class RecordArchive(Protocol):
 
 class KnownEvents:
     """Which events the archive has, by day, as 64-bit hashes: 8 bytes for each.
+
+    An event is looked for on the days beside its own too: a time that was read in another zone,
+    and corrected, lies there.
 
     A hash that two ids share would lose one of them: among 100 million events the odds of one
     such pair are one in 3,700.
@@ -53,11 +59,12 @@ class KnownEvents:
         days = events["timestamp"].dt.date()
         new = np.ones(events.height, dtype=bool)
         for day, rows in _rows_by_day(days):
-            runs = self._of(day)
             own = hashes[rows]
-            for run in runs:
-                where = np.minimum(np.searchsorted(run, own), len(run) - 1)
-                new[rows] &= run[where] != own
+            for distance in (-1, 0, 1):
+                for run in self._of(day + timedelta(days=distance)):
+                    where = np.minimum(np.searchsorted(run, own), len(run) - 1)
+                    new[rows] &= run[where] != own
+            runs = self._of(day)
             fresh = np.sort(own[new[rows]])
             if len(fresh):
                 runs.append(fresh)
@@ -93,6 +100,7 @@ class ArchiveSink:
         self._events: list[pl.DataFrame] = []
         self._items: dict[str, Item] = {}
         self._users: dict[str, User] = {}
+        self._item_characters = self._user_characters = 0
 
     def add_events(self, events: pl.DataFrame) -> int:
         """Add events with the native columns; skip those that the archive has. Return the rest."""
@@ -103,21 +111,27 @@ class ArchiveSink:
         self._report.skip("the archive has the event", events.height - count)
         if count:
             self._events.append(events.filter(pl.Series(new)))
-        if sum(frame.height for frame in self._events) >= ROWS_PER_SEGMENT:
+        rows = sum(frame.height for frame in self._events)
+        size = sum(frame.estimated_size() for frame in self._events)
+        if rows >= ROWS_PER_SEGMENT or size >= EVENT_BYTES_PER_SEGMENT:
             self._flush_events()
         return count
 
     def add_items(self, items: Sequence[Item]) -> int:
         """Add items; a later one replaces an earlier one with the same id. Return their number."""
         self._items |= {item.item_id: item for item in items}
-        if len(self._items) >= RECORDS_PER_SEGMENT:
+        self._item_characters += sum(map(_characters, items))
+        wide = self._item_characters >= RECORD_CHARACTERS_PER_SEGMENT
+        if wide or len(self._items) >= RECORDS_PER_SEGMENT:
             self._flush_items()
         return len(items)
 
     def add_users(self, users: Sequence[User]) -> int:
         """Add users; a later one replaces an earlier one with the same id. Return their number."""
         self._users |= {user.user_id: user for user in users}
-        if len(self._users) >= RECORDS_PER_SEGMENT:
+        self._user_characters += sum(map(_characters, users))
+        wide = self._user_characters >= RECORD_CHARACTERS_PER_SEGMENT
+        if wide or len(self._users) >= RECORDS_PER_SEGMENT:
             self._flush_users()
         return len(users)
 
@@ -138,12 +152,19 @@ class ArchiveSink:
         if self._items:
             items = list(self._items.values())
             content = content_id(*(item.model_dump_json() for item in items))
-            self._archive.write_items(f"import-{content}", items)
+            self._archive.import_items(f"import-{content}", items)
             self._items.clear()
+            self._item_characters = 0
 
     def _flush_users(self) -> None:
         if self._users:
             users = list(self._users.values())
             content = content_id(*(user.model_dump_json() for user in users))
-            self._archive.write_users(f"import-{content}", users)
+            self._archive.import_users(f"import-{content}", users)
             self._users.clear()
+            self._user_characters = 0
+
+
+def _characters(record: Item | User) -> int:
+    text = len(record.title) + len(record.description) if isinstance(record, Item) else 0
+    return text + sum(len(value) for value in record.attributes.values() if isinstance(value, str))

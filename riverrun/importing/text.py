@@ -5,6 +5,11 @@ import unicodedata
 import polars as pl
 
 SPACES = r"[\s\p{Cc}\p{Z}\u200b\ufeff]+"
+_SPACES = "".join(
+    c
+    for c in map(chr, range(0x10000))
+    if unicodedata.category(c) in ("Cc", "Zs", "Zl", "Zp") or c in "\u200b\ufeff"
+)
 
 
 def normalised(expression: pl.Expr) -> pl.Expr:
@@ -12,11 +17,12 @@ def normalised(expression: pl.Expr) -> pl.Expr:
     return expression.str.normalize("NFC").str.replace_all(SPACES, " ").str.strip_chars(" ")
 
 
+def stripped(expression: pl.Expr) -> pl.Expr:
+    """No blanks and control characters at the ends; within them text stays as it is."""
+    return expression.str.strip_chars(_SPACES)
+
+
 def normalise(value: str) -> str:
     """Return one value under the rule of `normalised`."""
-    return " ".join(
-        "".join(
-            " " if unicodedata.category(c) in ("Cc", "Zs", "Zl", "Zp") or c in "\u200b\ufeff" else c
-            for c in unicodedata.normalize("NFC", value)
-        ).split()
-    )
+    spaced = "".join(" " if c in _SPACES else c for c in unicodedata.normalize("NFC", value))
+    return " ".join(spaced.split())

@@ -3,11 +3,14 @@
 Each takes the column's type, since CSV and JSONL give strings and Parquet its own types.
 """
 
+from collections.abc import Callable
+
 import polars as pl
 
 from feature_repo.schema import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP
 from riverrun.importing.mapping import NumberSource, TextSource, TimeSource
-from riverrun.importing.text import normalised
+from riverrun.importing.text import normalised, stripped
+from riverrun.importing.time_formats import has_hour, has_minute, has_offset, polars_format
 
 EPOCH_UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 OFFSET = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
@@ -29,19 +32,47 @@ def raw_text(column: str, dtype: pl.DataType) -> pl.Expr:
         )
     if isinstance(dtype, pl.Struct):
         return value.struct.json_encode()
-    if isinstance(dtype, pl.List | pl.Array):
+    if isinstance(dtype, pl.List | pl.Array | pl.Map):
         return pl.struct(v=value).struct.json_encode().str.extract(r'^\{"v":(.*)\}$', 1)
     if dtype == pl.Binary:
-        return value.cast(pl.String, strict=False)
+        return value.map_batches(_decoded, return_dtype=pl.String)
     return value.cast(pl.String)
+
+
+def _decoded(column: pl.Series) -> pl.Series:
+    """Return bytes as text; what is no UTF-8 is null."""
+    try:
+        return column.cast(pl.String)
+    except pl.exceptions.ComputeError:
+        texts = [_utf8(value) for value in column.to_list()]
+        return pl.Series(column.name, texts, dtype=pl.String)
+
+
+def _utf8(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def text(source: TextSource, schema: pl.Schema) -> pl.Expr:
     """Return normalised text; empty text is null."""
+    return _replaced(source, schema, normalised)
+
+
+def identifier(source: TextSource, schema: pl.Schema) -> pl.Expr:
+    """Return ids without blanks at their ends, else as they are: two ids must not become one.
+
+    An empty one is null.
+    """
+    return _replaced(source, schema, stripped)
+
+
+def _replaced(source: TextSource, schema: pl.Schema, rule: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
     if source.constant is not None:
-        return pl.lit(source.constant)
+        return pl.lit(source.constant or None, pl.String)
     assert source.column is not None
-    value = normalised(raw_text(source.column, schema[source.column]))
+    value = rule(raw_text(source.column, schema[source.column]))
     value = pl.when(value != "").then(value)
     if source.integer:
         value = value.str.replace(r"^(-?\d+)\.0*$", "$1")
@@ -94,8 +125,9 @@ def parsed_number(value: pl.Expr, decimal: str) -> pl.Expr:
     else:
         scientific = digits.str.contains(r"^[+-]?\d*\.?\d+[eE][+-]?\d+$")
         last_comma = digits.str.contains(r",[^.,]*$")
-        thousands = digits.str.contains(r"^[+-]?\d{1,3}(,\d{3})+$")
-        many_points = digits.str.contains(r"^[+-]?\d{1,3}(\.\d{3}){2,}$")
+        # Thousands never follow a lone zero: "0,500" is a half.
+        thousands = digits.str.contains(r"^[+-]?[1-9]\d{0,2}(,\d{3})+$")
+        many_points = digits.str.contains(r"^[+-]?[1-9]\d{0,2}(\.\d{3}){2,}$")
         chosen = (
             pl.when(scientific)
             .then(digits)
@@ -138,10 +170,16 @@ def _parsed_time(words: pl.Expr, form: str, timezone: str) -> pl.Expr:
         return _epoch(words, EPOCH_UNITS[form])
     if form == "auto":
         return _iso_or_epoch(words, timezone)
-    if "%z" in form or "%:z" in form or "%#z" in form:
-        return words.str.to_datetime(form, time_unit="us", strict=False).dt.convert_time_zone("UTC")
-    if not any(code in form for code in ("%H", "%I", "%M", "%T", "%R", "%c", "%X")):
+    form = polars_format(form)
+    if has_offset(form):
+        zoned = words.str.replace(r"[Zz]$", "+0000")
+        return zoned.str.to_datetime(form, time_unit="us", strict=False).dt.convert_time_zone("UTC")
+    if not has_hour(form):
         naive = words.str.to_date(form, strict=False).cast(pl.Datetime("us"))
+    elif not has_minute(form):
+        # Polars reads no hour without a minute.
+        full = pl.concat_str(words, pl.lit(" 00"))
+        naive = full.str.to_datetime(f"{form} %M", time_unit="us", strict=False)
     else:
         naive = words.str.to_datetime(form, time_unit="us", strict=False)
     return _localised(naive, timezone)

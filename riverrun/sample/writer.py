@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import orjson
 import polars as pl
 
+from riverrun.errors import UserError
 from riverrun.importing.frames import event_frame
 from riverrun.sample.behaviour import EVENT_TYPES, EventChunk, iter_event_chunks
 from riverrun.sample.catalogue import Catalogue, iter_items, make_catalogue, search_queries
@@ -22,6 +24,7 @@ ROWS_PER_FILE = 1_000_000
 COUNTRIES = ("DE", "FR", "GB", "NL", "SE", "IT", "ES", "PL", "AT", "DK")
 ATTRIBUTES_PURPOSE = 100
 FLUSH_ROWS = 10_000
+_FILES = re.compile(r"(items|users)\.jsonl\.gz|events-\d{5}\.(parquet|jsonl\.gz)")
 
 Progress = Callable[[str, int], None]
 """Called with what was written ("items", "users", "events") and how many more."""
@@ -55,19 +58,33 @@ def write_sample(
 ) -> SampleFiles:
     """Write items.jsonl.gz, users.jsonl.gz, sample.json and events-NNNNN files into `out`.
 
-    Files of an earlier sample in `out` are replaced. Memory does not grow with the events.
+    Files of an earlier sample in `out` are replaced; where others could be taken for files of a
+    shop, `UserError` names one. Memory does not grow with the events.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for old in out.glob("events-*"):
+    for old in _earlier_sample(out):
         old.unlink()
+    # First: it says whose the other files are, should writing them be interrupted.
+    (out / "sample.json").write_text(settings.model_dump_json(indent=2) + "\n")
     catalogue = make_catalogue(settings)
     items, users = out / "items.jsonl.gz", out / "users.jsonl.gz"
     records = (item.model_dump(mode="json") for item in iter_items(settings, catalogue))
     _write_records(items, records, lambda count: progress("items", count))
     _write_records(users, _users(settings), lambda count: progress("users", count))
     events = _write_events(settings, catalogue, out, event_format, progress)
-    (out / "sample.json").write_text(settings.model_dump_json(indent=2) + "\n")
     return SampleFiles(items, users, tuple(events))
+
+
+def _earlier_sample(out: Path) -> list[Path]:
+    """Return the files of the sample in `out`, which must hold no others that an import reads."""
+    found = sorted(file for kind in ("items", "users", "events") for file in out.glob(f"{kind}*"))
+    is_sample = (out / "sample.json").is_file()
+    for file in found:
+        if not (is_sample and _FILES.fullmatch(file.name)):
+            raise UserError(
+                f"--out: {out} holds {file.name}, which no sample has written. Name another folder."
+            )
+    return found
 
 
 def _frame(

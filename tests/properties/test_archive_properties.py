@@ -205,6 +205,44 @@ def test_a_segment_of_items_keeps_its_place_when_it_is_written_again(tmp_path: P
     assert [(item.item_id, item.title) for item in archive.items()] == [("i", "new"), ("j", "")]
 
 
+FILES = [{"i": 10}, {"i": 5}, {"i": 10, "j": 1}, {"j": 2}]
+
+
+@given(imports=st.lists(st.integers(0, len(FILES)), max_size=8))
+def test_what_was_imported_last_is_so(imports: list[int]) -> None:
+    """Whether it was imported before or not, and whatever deleted it since."""
+    state: dict[str, int] = {}
+    with TemporaryDirectory() as folder:
+        archive = Archive(Path(folder))
+        for number, which in enumerate(imports):
+            if which == len(FILES):
+                archive.write_items(f"log-{number}", [], deleted=["i"])
+                state.pop("i", None)
+                continue
+            items = [Item(item_id=name, price=price) for name, price in FILES[which].items()]
+            archive.import_items(f"import-{which}", items)
+            state |= FILES[which]
+            files = len(list(Path(folder, "items").iterdir()))
+            archive.import_items(f"import-{which}", items)
+            assert len(list(Path(folder, "items").iterdir())) == files
+            assert {item.item_id: item.price for item in archive.items()} == state
+        assert {item.item_id: item.price for item in archive.items()} == state
+
+
+def test_users_that_are_imported_anew_are_of_a_new_segment(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    for segment, age in [("import-a", 1.0), ("import-b", 2.0), ("import-a", 1.0)] * 2:
+        user = User(user_id="u", attributes={"age": age})
+        archive.import_users(segment, [user])
+        assert archive.users() == archive.users_of(archive.user_segments()[-1:]) == [user]
+    assert archive.user_segments() == [
+        "import-a", "import-b", "import-a.2", "import-b.2", "import-a.3"
+    ]  # fmt: skip
+    archive.erase_user("u", 0)
+    archive.import_users("import-a", [user])
+    assert archive.users_of(["import-a.4"]) == [user]
+
+
 def test_every_user_is_of_the_segment_that_brought_the_newest_state(tmp_path: Path) -> None:
     archive = Archive(tmp_path)
     assert archive.user_segments() == []

@@ -19,11 +19,11 @@ class MemoryArchive:
         self.event_segments[segment] = events
         return events.height
 
-    def write_items(self, segment: str, items: Sequence[Item]) -> int:
+    def import_items(self, segment: str, items: Sequence[Item]) -> int:
         self.item_segments[segment] = list(items)
         return len(items)
 
-    def write_users(self, segment: str, users: Sequence[User]) -> int:
+    def import_users(self, segment: str, users: Sequence[User]) -> int:
         self.user_segments[segment] = list(users)
         return len(users)
 

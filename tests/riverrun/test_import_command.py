@@ -8,6 +8,8 @@ import typer
 from typer.testing import CliRunner
 
 from feature_repo.archive import Archive
+from feature_repo.exclusive_lock import exclusive
+from feature_repo.schema import Item
 from riverrun.cli import import_, sample
 from riverrun.errors import UserError
 
@@ -65,11 +67,42 @@ def test_the_report_counts_and_the_rejects_file_tells(tmp_path: Path, home: Path
     assert orjson.loads(rejects.read_bytes())["line"] == 3
 
 
+def test_a_catalogue_that_is_imported_again_counts_again(tmp_path: Path, home: Path) -> None:
+    for price in (10, 5, 10):
+        file = tmp_path / f"products-{price}.csv"
+        file.write_text(f"item_id,price\na,{price}\n")
+        run("import", "items", file, "--home", home)
+        assert Archive(home / "archive").items() == [Item(item_id="a", price=price)]
+
+
+def test_imports_go_one_at_a_time(tmp_path: Path, home: Path) -> None:
+    file = tmp_path / "users.csv"
+    file.write_text("user_id\nu1\n")
+    (home / "archive").mkdir(parents=True)
+    with (
+        exclusive(home / "archive" / "import.lock"),
+        pytest.raises(UserError, match="another import fills") as raised,
+    ):
+        run("import", "users", file, "--home", home)
+    assert "\n" not in str(raised.value)
+    assert Archive(home / "archive").users() == []
+    run("import", "users", file, "--home", home)
+    assert len(Archive(home / "archive").users()) == 1
+
+
 def test_an_import_without_a_usable_row_fails(tmp_path: Path, home: Path) -> None:
     file = tmp_path / "users.csv"
     file.write_text("user_id\n \n")
     with pytest.raises(UserError, match="no row could be used: no user_id"):
         run("import", "users", file, "--home", home)
+
+
+def test_a_data_set_without_a_row_fails(tmp_path: Path, home: Path) -> None:
+    file = tmp_path / "retail.csv"
+    names = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
+    file.write_text(f"{names}\n")
+    with pytest.raises(UserError, match="no row could be used: there is none"):
+        run("import", "preset", "online-retail", file, "--home", home)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import io
 import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,53 +17,45 @@ from hypothesis import strategies as st
 
 from feature_repo.schema import NO_OWN_ADDRESS, Event, Item, User
 from riverrun.errors import UserError
+from riverrun.importing import sink
 from riverrun.importing.frames import event_frame
-from riverrun.importing.mapping import ImportMapping, load_mapping
-from riverrun.importing.report import ImportReport, RejectsFile
-from riverrun.importing.run import import_files, import_preset, shop_files
+from riverrun.importing.mapping import load_mapping
+from riverrun.importing.raw_files import BatchSize
+from riverrun.importing.readers import read_batches
+from riverrun.importing.report import ImportReport
+from riverrun.importing.run import import_preset, shop_files
 from riverrun.importing.sink import ArchiveSink
 from riverrun.sample import SampleSettings, write_sample
 from tests.riverrun.memory_archive import MemoryArchive
-
-NOW = datetime(2026, 3, 1, tzinfo=UTC)
+from tests.riverrun.run_import import NOW, run
 
 printable = st.text(
     st.characters(codec="utf-8", categories=["L", "N", "P", "S"], max_codepoint=0xFFF0), min_size=1
 ).filter(str.isprintable)
 names = printable.map(lambda text: " ".join(text.split())[:100]).filter(bool)
+identifiers = st.one_of(
+    names, st.sampled_from(["ABC 123", "ABC   123", "Caf\u00e9", "Cafe\u0301", "\u00c5", "\u212b"])
+)
 EARLIEST = datetime(1991, 1, 1)  # noqa: DTZ001  # hypothesis adds the time zone itself
 LATEST = datetime(2026, 2, 1)  # noqa: DTZ001
 moments = st.datetimes(EARLIEST, LATEST, timezones=st.just(UTC))
 events_strategy = st.lists(
     st.builds(
         Event,
-        event_id=names,
-        user_id=names,
-        item_id=names,
+        event_id=identifiers,
+        user_id=identifiers,
+        item_id=identifiers,
         event_type=st.sampled_from(["view", "cart", "purchase"]),
         timestamp=moments,
         value=st.none() | st.floats(-1e9, 1e9),
         query=st.none() | names,
-        request_id=st.none() | names,
+        request_id=st.none() | identifiers,
         context=st.just({}) | st.dictionaries(names, st.integers(0, 9) | names, max_size=3),
     ),
     min_size=1,
     max_size=20,
     unique_by=lambda event: event.event_id,
 )
-
-
-def run(
-    kind: str,
-    files: Sequence[Path],
-    mapping: ImportMapping | None = None,
-    archive: MemoryArchive | None = None,
-) -> tuple[MemoryArchive, ImportReport]:
-    archive = MemoryArchive() if archive is None else archive
-    with ImportReport(rejects=RejectsFile(files[0].with_suffix(".rejected"))) as report:
-        import_files(kind, files, mapping, ArchiveSink(archive, report), report, NOW)  # type: ignore[arg-type]
-    assert report.read == report.accepted + report.rejected.total() + report.skipped.total()
-    return archive, report
 
 
 def frame_of(events: Sequence[Event]) -> pl.DataFrame:
@@ -114,15 +107,12 @@ def test_events_come_back_from_every_format(events: list[Event], form: str, pack
         event = Event.model_validate({k: v for k, v in row.items() if v is not None})
         found[event.event_id] = event
 
-    # What is read is in Unicode's composed form, which a name may not have been.
-    def composed(event: Event) -> bytes:
-        return unicodedata.normalize("NFC", event.model_dump_json()).encode()
+    # Texts are read in Unicode's composed form, ids as they are.
+    def composed(event: Event) -> Event:
+        query = event.query and unicodedata.normalize("NFC", event.query)
+        return event.model_copy(update={"query": query})
 
-    expected = {unicodedata.normalize("NFC", event.event_id): event for event in events}
-    if len(expected) == len(events):
-        assert {k: composed(v) for k, v in found.items()} == {
-            k: composed(v) for k, v in expected.items()
-        }
+    assert found == {event.event_id: composed(event) for event in events}
 
 
 def test_a_shop_is_imported_whole_and_once(tmp_path: Path) -> None:
@@ -139,6 +129,32 @@ def test_a_shop_is_imported_whole_and_once(tmp_path: Path) -> None:
     assert len(archive.users) == 50
 
 
+def test_what_is_gathered_is_bounded_however_wide_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RECORD_CHARACTERS_PER_SEGMENT", "EVENT_BYTES_PER_SEGMENT"):
+        monkeypatch.setattr(sink, name, 10_000)
+    monkeypatch.setattr(
+        "riverrun.importing.run.read_batches", partial(read_batches, size=BatchSize(3))
+    )
+    items, users, events = (tmp_path / f"{kind}.jsonl" for kind in ("items", "users", "events"))
+    wide = "x" * 1_000
+    rows = [orjson.dumps({"item_id": f"i{n}", "description": wide}) for n in range(30)]
+    items.write_bytes(b"\n".join(rows))
+    rows = [orjson.dumps({"user_id": f"u{n}", "attributes": {"a": wide}}) for n in range(30)]
+    users.write_bytes(b"\n".join(rows))
+    good = dict(zip(HEAD.split(","), GOOD.split(","), strict=True))
+    rows = [orjson.dumps(good | {"event_id": f"e{n}", "query": wide}) for n in range(30)]
+    events.write_bytes(b"\n".join(rows))
+    archive = MemoryArchive()
+    for kind, file in (("items", items), ("users", users), ("events", events)):
+        run(kind, [file], archive=archive)
+    assert len(archive.items) == len(archive.users) == archive.events.height == 30
+    assert [len(some) for some in archive.item_segments.values()] == [12, 12, 6]
+    assert [len(some) for some in archive.user_segments.values()] == [12, 12, 6]
+    assert len(archive.event_segments) == 3
+
+
 def test_events_without_an_id_are_known_again(tmp_path: Path) -> None:
     lines = [f"u{n % 3},i{n},view,2026-01-0{1 + n % 5}T10:00:00Z" for n in range(50)]
     first, second = tmp_path / "first.csv", tmp_path / "second.csv"
@@ -150,6 +166,22 @@ def test_events_without_an_id_are_known_again(tmp_path: Path) -> None:
     _, report = run("events", [second], archive=archive)
     assert report.skipped == {"the archive has the event": 20}
     assert archive.events["event_id"].n_unique() == archive.events.height == 50
+
+
+@pytest.mark.parametrize("zones", [("UTC", "America/New_York"), ("Asia/Tokyo", "UTC")])
+def test_an_event_whose_time_is_corrected_is_known_by_its_id(
+    tmp_path: Path, zones: tuple[str, str]
+) -> None:
+    file = tmp_path / "events.csv"
+    rows = [f"u,i,view,2026-01-0{1 + n % 5} {n:02d}:30,e{n}" for n in range(24)]
+    file.write_text("\n".join([f"{HEAD},event_id", *rows]) + "\n")
+    fields = [f'{name} = "{name}"\n' for name in ("user_id", "item_id", "event_type", "event_id")]
+    archive = MemoryArchive()
+    for zone in zones:
+        time = f'timestamp = {{ column = "timestamp", timezone = "{zone}" }}\n'
+        _, report = run("events", [file], f"[events]\n{time}{''.join(fields)}", archive)
+    assert report.skipped == {"the archive has the event": 24}
+    assert archive.events.height == 24
 
 
 def test_an_import_that_was_interrupted_goes_on(tmp_path: Path) -> None:
@@ -276,7 +308,11 @@ BAD_FILES: list[tuple[str, bytes, str]] = [
     ("twice.csv", f"{HEAD},user_id\n{GOOD},u\n".encode(), "'user_id' stands twice"),
     ("nameless.csv", f"{HEAD},\n{GOOD},1\n".encode(), "column 5 has no name"),
     ("semicolon.csv", HEAD.replace(",", ";").encode() + b"\nu;i", "Set `delimiter`"),
-    ("quote.csv", f'{HEAD}\nu,i,"view,{"x" * (1 << 21)}'.encode(), "quote not closed"),
+    (
+        "quote.csv",
+        f'"{HEAD}\n{GOOD}\n'.encode(),
+        "the header cannot be read: a quote is not closed",
+    ),
 ]
 
 
@@ -306,6 +342,11 @@ BAD_LINES: list[tuple[str, bytes, str]] = [
     ("csv", GOOD.encode().replace(b"2026-01-01", b"soon"), "timestamp is absent or cannot be read"),
     ("csv", GOOD.encode().replace(b"2026-01-01", b"1970-01-01"), "timestamp is absurd"),
     ("csv", GOOD.encode().replace(b"2026-01-01", b"2031-01-01"), "timestamp lies in the future"),
+    ("csv", GOOD.encode().replace(b"u,", b'"u,'), "a quote is not closed"),
+    ("csv", GOOD.encode().replace(b"u,", b'"u"v,'), "a quote is not closed, or stands inside"),
+    ("csv", GOOD.encode().replace(b"u,", b'"' + b"u" * (1 << 21) + b","), "a field is longer than"),
+    ("csv", GOOD.encode().replace(b"u,", b"a\x00b,"), "user_id has unprintable characters"),
+    ("csv", GOOD.encode().replace(b"u,", b"a\xc2\xa0b,"), "user_id has unprintable characters"),
     ("jsonl", b"{", "line is not JSON"),
     ("jsonl", b"[1]", "line is no JSON object"),
     ("jsonl", b'{"user_id": "\xe4"}', "bytes are not in the file's encoding"),
@@ -336,6 +377,23 @@ def test_an_item_that_the_api_could_not_name_is_rejected(tmp_path: Path) -> None
     assert dict(report.rejected) == {f"item_id: {NO_OWN_ADDRESS}": 1}
 
 
+@given(st.text(st.characters(codec="utf-8"), max_size=4).map(lambda text: f"a{text}b"))
+def test_an_id_is_accepted_from_a_file_where_the_api_accepts_it(identifier: str) -> None:
+    with TemporaryDirectory() as folder:
+        events, items = Path(folder) / "events.jsonl", Path(folder) / "items.jsonl"
+        values = [identifier, *GOOD.split(",")[1:]]
+        events.write_bytes(orjson.dumps(dict(zip(HEAD.split(","), values, strict=True))))
+        items.write_bytes(orjson.dumps({"item_id": f" {identifier}\t"}))
+        archive, _ = run("events", [events])
+        archive, _ = run("items", [items], archive=archive)
+    try:
+        expected = [Item(item_id=identifier)]
+    except ValueError:
+        expected = []
+    assert archive.items == expected
+    assert archive.events["user_id"].to_list() == [item.item_id for item in expected]
+
+
 BAD_MAPPINGS: list[tuple[str, str]] = [
     ("[events", "map.toml"),
     ("[event]\n", "event: unknown key"),
@@ -343,11 +401,19 @@ BAD_MAPPINGS: list[tuple[str, str]] = [
     ("[users]\nuser_id = 3\n", "users.user_id"),
     ("[users]\nuser_id = { column = 'a', constant = 'b' }\n", "either `column` or `constant`"),
     ("[file]\nencoding = 'latin-17'\n", "'latin-17'"),
+    ("[file]\nencoding = 'rot13'\n", "'rot13'"),
     ("[file]\ndelimiter = ';;'\n", "file.delimiter"),
+    ("[file]\ndelimiter = '\"'\n", "file.delimiter"),
+    ("[users]\nuser_id = { column = 'u', values = {} }\n", "users.user_id.values"),
+    ("[items]\nitem_id = 'a'\nprice = { column = 'p', scale = nan }\n", "items.price.scale"),
     ("[items]\nitem_id = 'a'\nprice = { column = 'p', decimal = ';' }\n", "items.price.decimal"),
     (
         "[items]\nitem_id = 'a'\npublished_at = { column = 'p', timezone = 'Mars' }\n",
         "Received: 'Mars'",
+    ),
+    (
+        "[items]\nitem_id = 'a'\npublished_at = { column = 'p', timezone = 'localtime' }\n",
+        "Received: 'localtime'",
     ),
     ("[items]\nitem_id = 'a'\npublished_at = { column = 'p', format = 'iso' }\n", "'iso'"),
 ]
@@ -371,3 +437,45 @@ def test_a_column_that_is_not_there_is_named_with_the_likely_one(tmp_path: Path)
         run("users", [file], load_mapping(path))
     with pytest.raises(UserError, match=r"no table \[items\]"):
         run("items", [file], load_mapping(path))
+
+
+SPARSE = """
+[events]
+user_id = "u"
+item_id = "i"
+event_type = { column = "t", default = "view" }
+timestamp = "at"
+query = "q"
+context = ["shop"]
+"""
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_rows_of_jsonl_say_only_what_they_have_to_say(
+    tmp_path: Path, mapped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key may be absent from a batch, from the whole file, or from all rows but a late one."""
+    two_rows = partial(read_batches, size=BatchSize(rows=2))
+    monkeypatch.setattr("riverrun.importing.run.read_batches", two_rows)
+    file, path = tmp_path / "events.jsonl", tmp_path / "map.toml"
+    path.write_text(SPARSE)
+    keys = ("u", "i", "t", "at", "q") if mapped else (*HEAD.split(","), "query")
+    rows = [dict(zip(keys, [f"u{n}", *GOOD.split(",")[1:]], strict=False)) for n in range(6)]
+    rows[5][keys[-1]] = "lamp"
+    del rows[2][keys[0]], rows[3][keys[0]]
+    file.write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    archive, report = run("events", [file], load_mapping(path) if mapped else None)
+    assert archive.events["query"].to_list() == [None, None, None, "lamp"]
+    assert report.rejected == {"no user_id": 2}
+    assert report.notes == ["no row of a file has 'shop', which the mapping names."] * mapped
+
+
+def test_a_column_that_no_row_of_a_jsonl_file_has_is_told_at_its_end(tmp_path: Path) -> None:
+    file, path = tmp_path / "events.jsonl", tmp_path / "map.toml"
+    path.write_text(SPARSE.replace('"u"', '"user"'))
+    file.write_text('{"users": "u", "i": "i", "at": "2026-01-01"}\n')
+    with pytest.raises(UserError, match=r"no column 'user', which .* Did you mean 'users'"):
+        run("events", [file], load_mapping(path))
+    file.write_text('{"item_id": "u", "event_type": "view", "timestamp": "2026-01-01"}\n')
+    with pytest.raises(UserError, match="no column 'user_id'"):
+        run("events", [file])

@@ -90,6 +90,34 @@ def test_online_retail_counts_every_reason(tmp_path: Path) -> None:
     }
 
 
+def test_online_retail_takes_what_a_spreadsheet_leaves(tmp_path: Path) -> None:
+    """Blanks beside a code, descriptions of any length, numbers and ids that are none."""
+    rest = "1,2011-01-01 10:00:00,1.50,17850,France\n"
+    file = tmp_path / "retail.csv"
+    lines = [
+        f"1,85123A ,Lamp,{rest}",
+        f"2,85124,{'x' * 2_000},{rest}",
+        f"3,85125\a,Lamp,{rest}",
+        f"4,85126{'x' * 200},Lamp,{rest}",
+        "5,85127,Lamp," + rest.replace("17850", "17\a850"),
+        f"6,85128,Lamp,{rest.replace('1.50', '1e999')}",
+    ]
+    file.write_text(HEADER + "".join(lines))
+    data = load_preset("online-retail", file)
+    assert [(item.item_id, len(item.title)) for item in data.items] == [
+        ("85123A", 4),
+        ("85124", 1024),
+    ]
+    assert data.events["item_id"].sort().to_list() == ["85123A", "85124"]
+    assert data.report.rejected == {
+        "item_id has unprintable characters": 1,
+        "item_id is longer than 128 characters": 1,
+        "user_id has unprintable characters": 1,
+        "UnitPrice is not positive": 1,
+    }
+    assert balanced(data.report)
+
+
 MOVIELENS = {
     "100k": {
         "u.data": "1\t10\t4\t881250949\n2\t10\t5\t881250950\n1\t11\tx\t881250949\n1\t11\t3\n",
@@ -128,6 +156,67 @@ def test_movielens_layouts_give_the_same(tmp_path: Path, layout: str) -> None:
     assert (second.categories, second.published_at) == ((), None)
     for row in data.events.iter_rows(named=True):
         Event.model_validate({k: v for k, v in row.items() if v is not None})
+
+
+def folder_of(tmp_path: Path, layout: str, **changed: str) -> Path:
+    for name, text in MOVIELENS[layout].items():
+        (tmp_path / name).write_text(changed.get(name.partition(".")[0], text))
+    if "u" in changed:
+        (tmp_path / "u.item").write_text(MOVIELENS[layout]["u.item"].replace("01-Jan-", "1-1-"))
+        (tmp_path / "u.data").write_text(MOVIELENS[layout]["u.data"])
+        (tmp_path / "u.user").write_text("1|x|M|t|8\n")
+    return tmp_path
+
+
+def test_movielens_leaves_out_what_cannot_be_read(tmp_path: Path) -> None:
+    data = load_preset("movielens", folder_of(tmp_path, "100k", u="changed"))
+    assert [item.published_at for item in data.items] == [None, None]
+    assert [user.attributes for user in data.users] == [
+        {"gender": "M", "occupation": "t", "zip": "8"}
+    ]
+    assert data.report.repaired == {
+        "release date cannot be read: left out": 2,
+        "age is no number: left out": 1,
+    }
+
+
+def test_movielens_rejects_what_is_no_rating_and_no_movie(tmp_path: Path) -> None:
+    head = "userId,movieId,rating,timestamp\n"
+    lines = [
+        f"{u},10,{r},881250949\n" for u, r in (("1", "nan"), ("1", "inf"), ("x\a", "4"), ("1", "4"))
+    ]
+    movies = f"movieId,title,genres\n10,Café,A\n{'1' * 200},Old,B\n11,{'x' * 2_000},\n"
+    folder = folder_of(tmp_path, "latest-small", ratings=head + "".join(lines), movies=movies)
+    data = load_preset("movielens", folder)
+    assert data.events["value"].to_list() == [4.0]
+    assert [item.item_id for item in data.items] == ["10"]
+    assert data.report.rejected == {
+        "rating is no number": 2,
+        "user or movie is no id": 1,
+        "record has no usable item_id": 1,
+        "record has no usable title": 1,
+    }
+    assert balanced(data.report)
+    (tmp_path / "movies.csv").write_text("id,title\n1,x\n")
+    with pytest.raises(UserError, match=r"movies\.csv: no table of movieId"):
+        load_preset("movielens", folder)
+
+
+def test_sequences_reject_what_is_no_id(tmp_path: Path) -> None:
+    file = tmp_path / "s.txt"
+    file.write_text(f"u a b\nv{'x' * 200} a\nw a\x07\n")
+    data = load_preset("sequences", file)
+    assert data.events["user_id"].to_list() == ["u", "u"]
+    assert data.report.rejected == {"line has what is no id": 2}
+    assert balanced(data.report)
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"a": 5}', "5"])
+def test_attributes_of_sequences_are_lists_by_item(tmp_path: Path, content: str) -> None:
+    (tmp_path / "s.txt").write_text("u a b\n")
+    (tmp_path / "s_item2attributes.json").write_text(content)
+    with pytest.raises(UserError, match=r"s_item2attributes\.json: must be an object of lists"):
+        load_preset("sequences", tmp_path / "s.txt")
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -45,6 +45,42 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, event_format: str) -
     assert not set(digest(tmp_path / "a", 2).values()) & set(digest(tmp_path / "b", 1).values())
 
 
+@pytest.mark.parametrize(
+    "name", ["events-2024.csv", "events-2025.parquet", "items.jsonl.gz", "users.csv", "events-old/"]
+)
+@pytest.mark.parametrize("is_sample", [False, True])
+def test_files_of_others_are_left_alone(tmp_path: Path, name: str, is_sample: bool) -> None:
+    shop = SHOP.model_copy(update={"events": 100})
+    if is_sample:
+        write_sample(shop, tmp_path)
+    if name.endswith("/"):
+        (tmp_path / name).mkdir()
+    elif not (tmp_path / name).exists():
+        (tmp_path / name).write_text("precious")
+    before = {file: file.is_file() and file.read_bytes() for file in tmp_path.iterdir()}
+    if is_sample and name == "items.jsonl.gz":
+        write_sample(shop, tmp_path)
+    else:
+        with pytest.raises(UserError, match=f"holds {name.rstrip('/')}, which no sample"):
+            write_sample(shop, tmp_path)
+    assert before == {file: file.is_file() and file.read_bytes() for file in tmp_path.iterdir()}
+
+
+def test_a_sample_takes_the_place_of_one_that_was_interrupted(tmp_path: Path) -> None:
+    def interrupt(what: str, _count: int) -> None:
+        if what == "events":
+            raise KeyboardInterrupt
+
+    shop = SHOP.model_copy(update={"events": 100})
+    with pytest.raises(KeyboardInterrupt):
+        write_sample(shop, tmp_path, progress=interrupt)
+    write_sample(shop, tmp_path)
+    files = write_sample(shop, tmp_path, "jsonl")
+    assert sorted(tmp_path.iterdir()) == sorted(
+        [files.items, files.users, *files.events, tmp_path / "sample.json"]
+    )
+
+
 def test_files_hold_valid_records(tmp_path: Path) -> None:
     files = write_sample(SHOP, tmp_path, "jsonl")
     with gzip.open(files.items) as stream:

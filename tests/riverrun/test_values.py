@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from riverrun.importing.mapping import NumberSource, TextSource, TimeSource
 from riverrun.importing.text import normalise, normalised
@@ -36,6 +37,10 @@ def read_time(value: object, form: str = "auto", timezone: str = "UTC") -> datet
         ("1.234.567", 1234567.0),
         ("1,234", 1234.0),
         ("1.234", 1.234),
+        ("0,500", 0.5),
+        ("-0,125 EUR", -0.125),
+        ("0,500,000", None),
+        ("10,500", 10500.0),
         ("12,5", 12.5),
         ("12.50", 12.5),
         ("€ 12,00", 12.0),
@@ -49,7 +54,7 @@ def read_time(value: object, form: str = "auto", timezone: str = "UTC") -> datet
         ("0", 0.0),
     ],
 )
-def test_prices_are_read_as_they_are_meant(written: str, meant: float) -> None:
+def test_prices_are_read_as_they_are_meant(written: str, meant: float | None) -> None:
     assert read_number(written) == meant
 
 
@@ -99,6 +104,61 @@ def test_dates_and_minutes_are_times_too() -> None:
     assert read_time("2026-03-01") == datetime(2026, 3, 1, tzinfo=UTC)
     assert read_time("2026-03-01 17:30") == datetime(2026, 3, 1, 17, 30, tzinfo=UTC)
     assert read_time("01/03/26", "%d/%m/%y") == datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("written", "form"),
+    [
+        ("2026-03-01 17", "%Y-%m-%d %H"),
+        ("2026-03-01 05 PM", "%Y-%m-%d %I %p"),
+        ("2026-03-01 17:00", "%F %k:%M"),
+        ("03/01/26 17:00", "%D %R"),
+    ],
+)
+def test_an_hour_needs_no_minute(written: str, form: str) -> None:
+    assert read_time(written, form) == datetime(2026, 3, 1, 17, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("written", "form"),
+    [
+        ("2026-03-01 17:30:15.250000", "%Y-%m-%d %H:%M:%S.%f"),
+        ("2026-03-01 17:30:15.25", "%Y-%m-%d %H:%M:%S.%f"),
+        ("2026-03-01 17:30:15,250", "%Y-%m-%d %H:%M:%S,%3f"),
+        ("2026-03-01T17:30:15.25Z", "%Y-%m-%dT%H:%M:%S.%f%z"),
+        ("2026-03-01T18:30:15.25+01:00", "%Y-%m-%dT%H:%M:%S.%f%z"),
+        ("01.03.2026 12:30:15.25 -0500", "%d.%m.%Y %H:%M:%S.%f %z"),
+    ],
+)
+def test_a_format_is_read_as_strftime_writes_it(written: str, form: str) -> None:
+    assert read_time(written, form) == MOMENT
+
+
+@given(
+    moment=st.datetimes(datetime(1991, 1, 1), datetime(2099, 1, 1)),  # noqa: DTZ001
+    form=st.sampled_from(
+        ["%Y-%m-%d %H:%M:%S.%f", "%d/%m/%Y %I:%M:%S.%f %p", "%B %d, %Y %H.%M.%S.%f", "%Y%j %T.%f"]
+    ),
+)
+def test_any_moment_survives_a_format(moment: datetime, form: str) -> None:
+    assert read_time(moment.strftime(form), form) == moment.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("form", "way_on"),
+    [
+        ("%s", "the format s"),
+        ("%Y-%m-%d %r", "%I:%M:%S %p"),
+        ("%+", "auto"),
+        ("%Y-%m-%d %H:%M:%S %Z", "`timezone`"),
+        ("%Y-%m-%d %H:%M:%S,%f", "%3f"),
+    ],
+)
+def test_a_code_that_would_be_read_wrongly_is_refused(form: str, way_on: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        TimeSource(column="x", format=("auto", form))
+    assert way_on in str(raised.value)
+    assert TimeSource(column="x", format="%Y-%m-%d %%Z").formats == ("%Y-%m-%d %%Z",)
 
 
 @pytest.mark.parametrize("written", ["", "soon", "2026-13-01", "2026-02-30T10:00:00Z", "99:99"])

@@ -210,8 +210,8 @@ class InterruptedState(SqliteState):
 def test_users_that_are_imported_alone_are_taken_up(tmp_path: Path) -> None:
     archive, log = Archive(tmp_path / "archive"), SqliteLog(tmp_path / "log.sqlite")
     state, online = SqliteState(tmp_path / "state.sqlite"), MemoryOnline()
-    for age in (1, 2, 3):
-        archive.write_users(f"import-{age}", [user(1, age)])
+    for age in (1, 2, 3, 1):
+        archive.import_users(f"import-{age}", [user(1, age)])
         materialise(archive, state, online, log)
         assert online.get(User, ["u1"]) == [user(1, age)]
     log.close()

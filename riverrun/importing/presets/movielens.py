@@ -4,19 +4,24 @@ A rating is an event of type `rating` whose value is the number of stars. A movi
 its categories in the order given; the year in a title is kept as the attribute `year`.
 """
 
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
+from pydantic import ValidationError
 
 from feature_repo.schema import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, Item, User, content_id
 from riverrun.errors import UserError
 from riverrun.importing.frames import event_frame
+from riverrun.importing.identifiers import identifier_reason
 from riverrun.importing.presets.data import PresetData, read_text
 from riverrun.importing.report import LINE, REASON, ImportReport
 from riverrun.importing.text import normalise
 
+RecordT = TypeVar("RecordT", Item, User)
 GENRES_100K = [
     "unknown",
     "Action",
@@ -94,7 +99,9 @@ def _table(
         .then(pl.lit("no user"))
         .when(pl.col("item").fill_null("") == "")
         .then(pl.lit("no movie"))
-        .when(pl.col("value").is_null())
+        .when(identifier_reason("user").is_not_null() | identifier_reason("item").is_not_null())
+        .then(pl.lit("user or movie is no id"))
+        .when(pl.col("value").is_finite().fill_null(False).not_())
         .then(pl.lit("rating is no number"))
         .when(pl.col("seconds").is_between(earliest, latest, closed="left").fill_null(False).not_())
         .then(pl.lit("timestamp is absurd"))
@@ -125,41 +132,70 @@ def _events(ratings: pl.DataFrame, report: ImportReport) -> pl.DataFrame:
 
 
 def _items_100k(path: Path, report: ImportReport) -> list[Item]:
-    items = []
-    for fields in _fields(path, "|", 24, report):
+    def item(fields: list[str]) -> Item:
         genres = [g for g, flag in zip(GENRES_100K, fields[5:24], strict=True) if flag == "1"]
-        items.append(_item(fields[0], fields[1], genres, released=fields[2]))
-    return items
+        return _item(fields[0], fields[1], genres, report, released=fields[2])
+
+    return _records(path, _fields(path, "|", 24, report), item, report)
 
 
 def _items_1m(path: Path, report: ImportReport) -> list[Item]:
-    return [
-        _item(item_id, title, genres.split("|"))
-        for item_id, title, genres in _fields(path, "::", 3, report)
-    ]
+    def item(fields: list[str]) -> Item:
+        return _item(fields[0], fields[1], fields[2].split("|"), report)
+
+    return _records(path, _fields(path, "::", 3, report), item, report)
 
 
 def _items_latest(path: Path, report: ImportReport) -> list[Item]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; a MovieLens folder with ratings.csv has it.")
-    movies = pl.read_csv(BytesIO(read_text(path, report).encode()), infer_schema=False)
-    return [
-        _item(item_id, title, (genres or "").split("|"))
-        for item_id, title, genres in movies.select("movieId", "title", "genres").iter_rows()
-    ]
+    try:
+        movies = pl.read_csv(BytesIO(read_text(path, report).encode()), infer_schema=False)
+        rows = movies.select(pl.col("movieId", "title", "genres").fill_null("")).rows()
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: no table of movieId, title and genres: {reason}.") from None
+
+    def item(fields: list[str]) -> Item:
+        return _item(fields[0], fields[1], fields[2].split("|"), report)
+
+    return _records(path, enumerate(map(list, rows), start=2), item, report)
 
 
-def _item(item_id: str, title: str, genres: list[str], released: str = "") -> Item:
-    title = normalise(title or "")
+def _records(
+    path: Path,
+    rows: Iterable[tuple[int, list[str]]],
+    build: Callable[[list[str]], RecordT],
+    report: ImportReport,
+) -> list[RecordT]:
+    """Return the records of numbered lines; those that the schema refuses are rejected."""
+    records = []
+    for number, fields in rows:
+        try:
+            records.append(build(fields))
+        except ValidationError as error:
+            report.read += 1
+            first = error.errors()[0]
+            report.reject_one(str(path), number, f"record has no usable {first['loc'][0]}", fields)
+    return records
+
+
+def _item(
+    item_id: str, title: str, genres: list[str], report: ImportReport, released: str = ""
+) -> Item:
+    title = normalise(title)
     categories = tuple(g for g in genres if g and g not in ("unknown", "(no genres listed)"))
     attributes: dict[str, str | float | bool] = {}
     if title.endswith(")") and title[-5:-1].isdigit():
         attributes["year"] = float(title[-5:-1])
     published_at = None
     if released:
-        published_at = datetime.strptime(released, "%d-%b-%Y").replace(tzinfo=UTC)
-        if published_at < EARLIEST_TIMESTAMP:
-            published_at = None
+        try:
+            published_at = datetime.strptime(released, "%d-%b-%Y").replace(tzinfo=UTC)
+        except ValueError:
+            report.repair("release date cannot be read: left out", 1)
+    if published_at is not None and not EARLIEST_TIMESTAMP <= published_at < LATEST_TIMESTAMP:
+        published_at = None
     return Item(
         item_id=item_id,
         title=title,
@@ -174,26 +210,29 @@ def _users(
 ) -> list[User]:
     if not path.is_file():
         return []
-    return [
-        User(
-            user_id=fields[0],
-            attributes={
-                name: float(value) if name == "age" else value
-                for name, value in zip(columns, fields[1:], strict=True)
-            },
-        )
-        for fields in _fields(path, separator, 1 + len(columns), report)
-    ]
+
+    def user(fields: list[str]) -> User:
+        attributes: dict[str, str | float | bool] = dict(zip(columns, fields[1:], strict=True))
+        try:
+            attributes["age"] = float(attributes["age"])
+        except ValueError:
+            report.repair("age is no number: left out", 1)
+            del attributes["age"]
+        return User(user_id=fields[0], attributes=attributes)
+
+    return _records(path, _fields(path, separator, 1 + len(columns), report), user, report)
 
 
-def _fields(path: Path, separator: str, count: int, report: ImportReport) -> list[list[str]]:
+def _fields(
+    path: Path, separator: str, count: int, report: ImportReport
+) -> list[tuple[int, list[str]]]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; a MovieLens folder has it beside its ratings.")
     rows = []
     for number, line in enumerate(read_text(path, report).splitlines(), start=1):
         fields = line.split(separator)
         if len(fields) == count:
-            rows.append(fields)
+            rows.append((number, fields))
         elif line.strip():
             report.read += 1
             report.reject_one(str(path), number, f"line has not {count} fields", line)

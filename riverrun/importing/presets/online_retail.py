@@ -12,6 +12,7 @@ import polars as pl
 from feature_repo.schema import Item, User, content_id
 from riverrun.errors import UserError
 from riverrun.importing.frames import event_frame
+from riverrun.importing.identifiers import identifier_reason
 from riverrun.importing.presets.data import PresetData, read_text
 from riverrun.importing.report import LINE, REASON, ImportReport
 from riverrun.importing.text import normalised
@@ -26,6 +27,7 @@ COLUMNS = (
     "CustomerID",
     "Country",
 )
+MAX_TITLE = 1_024
 TIME_FORMATS = ("%Y-%m-%d %H:%M:%S", "%m/%d/%Y %H:%M")  # this file's, and the UCI spreadsheet's
 
 
@@ -73,7 +75,8 @@ def _parsed(lines: pl.DataFrame) -> pl.DataFrame:
             for form in TIME_FORMATS
         ).dt.replace_time_zone("UTC"),
         user_id=pl.col("CustomerID").str.strip_chars().str.replace(r"\.0$", ""),
-        title=normalised(pl.col("Description")),
+        item_id=pl.col("StockCode").str.strip_chars(),
+        title=normalised(pl.col("Description")).str.slice(0, MAX_TITLE),
     )
     return lines.with_columns(
         pl.when(pl.col("InvoiceNo").fill_null("").str.starts_with("C"))
@@ -84,11 +87,11 @@ def _parsed(lines: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit("InvoiceDate is unreadable"))
         .when((pl.col("quantity") > 0).fill_null(False).not_())
         .then(pl.lit("Quantity is not positive"))
-        .when((pl.col("price") > 0).fill_null(False).not_())
+        .when(((pl.col("price") > 0) & pl.col("price").is_finite()).fill_null(False).not_())
         .then(pl.lit("UnitPrice is not positive"))
-        .when(pl.col("StockCode").str.contains(r"^\d{5}").fill_null(False).not_())
+        .when(pl.col("item_id").str.contains(r"^\d{5}").fill_null(False).not_())
         .then(pl.lit("StockCode is no article"))
-        .otherwise(None)
+        .otherwise(pl.coalesce(identifier_reason("user_id"), identifier_reason("item_id")))
         .alias(REASON)
     )
 
@@ -101,7 +104,7 @@ def _events(lines: pl.DataFrame) -> pl.DataFrame:
     events = lines.select(
         "user_id",
         "timestamp",
-        item_id="StockCode",
+        "item_id",
         event_id=pl.Series(ids),
         event_type=pl.lit("purchase"),
         value=(pl.col("quantity") * pl.col("price")).round(2),
@@ -113,21 +116,21 @@ def _events(lines: pl.DataFrame) -> pl.DataFrame:
 def _items(lines: pl.DataFrame) -> list[Item]:
     titles = (
         lines.filter(pl.col("title").fill_null("") != "")
-        .group_by("StockCode", "title")
+        .group_by("item_id", "title")
         .len()
         # The commonest description names the article; on a tie the first in the alphabet.
-        .sort("StockCode", "len", "title", descending=[False, True, False])
-        .unique("StockCode", keep="first", maintain_order=True)
+        .sort("item_id", "len", "title", descending=[False, True, False])
+        .unique("item_id", keep="first", maintain_order=True)
     )
     articles = (
-        lines.group_by("StockCode")
+        lines.group_by("item_id")
         .agg(price=pl.col("price").median(), published_at=pl.col("timestamp").min())
-        .join(titles, on="StockCode", how="left")
-        .sort("StockCode")
+        .join(titles, on="item_id", how="left")
+        .sort("item_id")
     )
     return [
         Item(
-            item_id=row["StockCode"],
+            item_id=row["item_id"],
             title=row["title"] or "",
             price=round(row["price"], 2),
             published_at=row["published_at"],

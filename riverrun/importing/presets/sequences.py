@@ -15,11 +15,13 @@ import polars as pl
 from feature_repo.schema import Item, content_id
 from riverrun.errors import UserError
 from riverrun.importing.frames import event_frame
+from riverrun.importing.identifiers import MAX_IDENTIFIER
 from riverrun.importing.presets.data import PresetData, read_bytes, read_text
 from riverrun.importing.report import ImportReport
 
 START = datetime(2014, 1, 1, tzinfo=UTC)
 MAX_TAGS = 64
+MAX_TAG = 256
 
 
 def load(path: Path, report: ImportReport) -> PresetData:
@@ -35,6 +37,10 @@ def load(path: Path, report: ImportReport) -> PresetData:
         if not sequence:
             report.read += 1
             report.reject_one(str(path), number, "line has no items", line)
+            continue
+        if not all(map(_is_identifier, [user, *sequence])):
+            report.read += 1
+            report.reject_one(str(path), number, "line has what is no id", line)
             continue
         users += [user] * len(sequence)
         items += sequence
@@ -63,6 +69,10 @@ def load(path: Path, report: ImportReport) -> PresetData:
     )
 
 
+def _is_identifier(text: str) -> bool:
+    return len(text) <= MAX_IDENTIFIER and text.isprintable()
+
+
 def _sequence_file(path: Path) -> Path:
     if path.is_file():
         return path
@@ -83,13 +93,19 @@ def _items(path: Path, item_ids: list[str], report: ImportReport) -> list[Item]:
                 attributes = orjson.loads(read_bytes(file))
             except orjson.JSONDecodeError as error:
                 raise UserError(f"{file}: is not JSON: {error}.") from None
+            if not isinstance(attributes, dict) or not all(
+                isinstance(values, list) for values in attributes.values()
+            ):
+                raise UserError(f"{file}: must be an object of lists, by item.")
     missing = sum(item_id not in attributes for item_id in item_ids)
     if attributes:
         report.repair("item without attributes", missing)
     return [
         Item(
             item_id=item_id,
-            tags=tuple(f"attribute-{value}" for value in attributes.get(item_id, [])[:MAX_TAGS]),
+            tags=tuple(
+                f"attribute-{value}"[:MAX_TAG] for value in attributes.get(item_id, [])[:MAX_TAGS]
+            ),
         )
         for item_id in item_ids
     ]

@@ -1,0 +1,93 @@
+"""The columns of a file against those that a mapping reads."""
+
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+
+import polars as pl
+
+from riverrun.errors import UserError
+from riverrun.importing.mapping import (
+    Kind,
+    RecordMapping,
+    native_mapping,
+    required_columns,
+    source_columns,
+)
+from riverrun.importing.raw_files import RawBatch
+from riverrun.importing.report import LINE, ImportReport
+
+
+class FileColumns:
+    """Gives each batch of a file the columns that its mapping reads.
+
+    A file `is_sparse` whose rows say only what they have to say, as JSONL does: a column is absent
+    where no row of the whole file has it. Without a mapping the columns bear the fields' names.
+    """
+
+    def __init__(
+        self, file: Path, kind: Kind, mapping: RecordMapping | None, *, is_sparse: bool
+    ) -> None:
+        self._file = file
+        self._kind = kind
+        self._mapping = mapping
+        self._is_sparse = is_sparse
+        self._seen: dict[str, None] = {}
+
+    def complete(self, batch: RawBatch) -> tuple[RawBatch, RecordMapping]:
+        """Return a batch with all columns that are read, absent ones null, and how to read it.
+
+        Raises `UserError` for a column that is unknown, of a type that cannot be read, or absent
+        where rows are not sparse.
+        """
+        columns = [name for name in batch.frame.columns if name != LINE]
+        self._seen |= dict.fromkeys(columns)
+        mapping = self._mapping_of(columns)
+        read = source_columns(mapping)
+        for name in batch.unreadable.keys() & read:
+            raise UserError(
+                f"{self._file}: column {name!r} is of the type {batch.unreadable[name]}, which "
+                "cannot be read. Write it as text."
+            )
+        absent = [name for name in read if name not in columns]
+        if absent and not self._is_sparse:
+            raise self._missing(absent[0])
+        nulls = [pl.lit(None, pl.String).alias(name) for name in absent]
+        return replace(batch, frame=batch.frame.with_columns(nulls)), mapping
+
+    def check_whole(self, report: ImportReport) -> None:
+        """Judge what no row of the file had: `UserError` where no record can do without it."""
+        if not self._seen:
+            return
+        mapping = self._mapping_of(list(self._seen))
+        required = required_columns(mapping)
+        for name in source_columns(mapping):
+            if name in self._seen:
+                continue
+            if name in required:
+                raise self._missing(name)
+            note = f"no row of a file has {name!r}, which the mapping names."
+            if note not in report.notes:
+                report.notes.append(note)
+
+    def _mapping_of(self, columns: list[str]) -> RecordMapping:
+        if self._mapping is not None:
+            return self._mapping
+        try:
+            return native_mapping(self._kind, columns)
+        except ValueError as error:
+            raise UserError(f"{self._file}: {error}.") from None
+
+    def _missing(self, name: str) -> UserError:
+        columns = list(self._seen)
+        if self._mapping is None:
+            return UserError(
+                f"{self._file}: no column {name!r}. The file has: {', '.join(columns)}. "
+                "Other names need --mapping."
+            )
+        close = get_close_matches(name, columns, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        return UserError(
+            f"{self._file}: no column {name!r}, which the mapping names.{hint} "
+            f"Columns of the file: {', '.join(columns)}."
+        )

@@ -1,0 +1,101 @@
+"""What the readers of all formats share: files that may be gzipped, and batches of raw rows."""
+
+import codecs
+import gzip
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import polars as pl
+
+from riverrun.errors import UserError
+from riverrun.importing.mapping import FileFormat
+from riverrun.importing.report import LINE
+
+WRONG_ENCODING = "bytes are not in the file's encoding"
+
+
+BROKEN = "\udcff"
+"""Stands for bytes that are not in the file's encoding: it is in no text that can be read."""
+MARK_BROKEN = "riverrun.mark_broken"
+"""Names what to do with such bytes, for a decoder's `errors`."""
+MAX_LINE = 16 << 20
+"""Characters, or bytes, of a line; more are a file that is no text."""
+SHOWN = 1_000
+"""Characters of a line that is too long that the report shows."""
+
+
+@dataclass(frozen=True)
+class BatchSize:
+    """How many rows a batch may have, and about how many bytes of the file: rows may be wide."""
+
+    rows: int = 200_000
+    bytes: int = 64 << 20
+
+
+BATCH = BatchSize()
+
+
+@dataclass(frozen=True, eq=False)
+class RawBatch:
+    """Rows of one file. `position`: bytes of the file on disk that are read by now.
+
+    `unreadable` columns are there with their types, but null: nothing here can read them. `is_json`
+    says of columns of text, row by row, where it is JSON of what was no text: 1 is not "1".
+    """
+
+    file: Path
+    frame: pl.DataFrame
+    position: int
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    is_json: Mapping[str, pl.Series] = field(default_factory=dict)
+
+
+def check_names(path: Path, names: Sequence[str]) -> None:
+    """Raise `UserError` for a column that stands twice, or bears the name of the line's number."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f"{path}: column {twice[0]!r} stands twice in the header.")
+    if LINE in names:
+        raise UserError(f"{path}: no column may be named {LINE!r}: rename it.")
+
+
+def open_file(path: Path) -> IO[bytes]:
+    """Open a file, unpacking it where it is gzip."""
+    with path.open("rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rb") if packed else path.open("rb")  # type: ignore[return-value]
+
+
+def position_on_disk(stream: IO[bytes]) -> int:
+    """Return how many bytes of the file on disk a stream of `open_file` has read."""
+    # Inside a GzipFile lies the file on disk, whose position is what progress is measured by.
+    raw = getattr(stream, "fileobj", None)
+    return int((raw or stream).tell())
+
+
+def encoding_of(path: Path, settings: FileFormat) -> str:
+    """Return the encoding of a text file: its byte order mark says more than the mapping."""
+    with open_file(path) as stream:
+        head = stream.read(4)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    if head.startswith(codecs.BOM_UTF8):
+        return "utf-8-sig"
+    is_utf8 = codecs.lookup(settings.encoding).name == "utf-8"
+    return "utf-8-sig" if is_utf8 else settings.encoding
+
+
+def without_broken(text: str) -> str:
+    """Return text as it can be shown, U+FFFD in place of what could not be decoded."""
+    return text.replace(BROKEN, "\ufffd")
+
+
+def _mark_broken(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return BROKEN, error.end
+
+
+codecs.register_error(MARK_BROKEN, _mark_broken)
