@@ -9,7 +9,7 @@ from scann.scann_ops.py import scann_ops_pybind
 from serving.ranking.item_neighbours import NeighbourTable
 from serving.ranking.item_signals import POPULARITY_DAYS, RHYTHMS, SIGNALS
 from trainer.baselines.ease import item_weights
-from trainer.baselines.item_knn import cosines
+from trainer.baselines.item_knn import Cosines
 from trainer.baselines.recency_knn import transition_shares
 from trainer.baselines.user_item import largest_weights
 from trainer.interactions import Interactions
@@ -94,7 +94,8 @@ def transitions_table(past: Interactions, settings: RankerSettings) -> Neighbour
     """Return what follows each item, and its neighbours by cosine, as `RecencyKnn` adds them up."""
     num_items = len(past.items)
     weights = transition_shares(past, settings.transition_distance)
-    weights = (weights + settings.transition_cosine_weight * cosines(past)).tocsr()
+    cosines = Cosines(past).of(np.arange(num_items))
+    weights = (weights + settings.transition_cosine_weight * cosines).tocsr()
     return _table(
         num_items,
         np.arange(num_items),

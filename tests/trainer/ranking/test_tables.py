@@ -9,7 +9,7 @@ import pytest
 from feature_repo.schema import Item
 from serving.ranking.item_signals import SIGNALS
 from trainer.baselines.ease import item_weights
-from trainer.baselines.item_knn import cosines
+from trainer.baselines.item_knn import Cosines
 from trainer.baselines.user_item import largest_weights
 from trainer.interactions import Interactions
 from trainer.ranking import tables
@@ -113,7 +113,7 @@ def test_transitions_are_what_follows_by_distance_and_the_cosines() -> None:
             for distance, other in enumerate(items[place + 1 : place + 4], start=1):
                 expected[item, other] += 1 / distance
     expected /= np.maximum(np.bincount(past.item, minlength=8), 1)[:, None]
-    expected += 0.5 * cosines(past).toarray()
+    expected += 0.5 * Cosines(past).of(np.arange(8)).toarray()
     settings = RankerSettings(transition_distance=3, transition_cosine_weight=0.5)
     np.testing.assert_allclose(dense(transitions_table(past, settings)), expected, rtol=1e-5)
 
