@@ -36,6 +36,8 @@ Floats = npt.NDArray[np.float32]
 class PastShop:
     """The ranking stage over the catalogue and the histories of some interactions.
 
+    Whatever the catalogue says is sold out by now may be proposed.
+
     Args:
         histories: what is known of users and items. What trends and what goes together is as of
             the newest event, however much later a user comes.
@@ -99,7 +101,9 @@ class PastShop:
         view = self._catalogue.view()
         moment = None if self._moments is None else _moment(self._moments[user])
         acts = UserActs.of_columns(columns.item[kept].astype(np.int64), columns.timestamp[kept])
-        context = Context(self._model, view, view.available, False, query, self._at, moment=moment)
+        # What is sold out is known as of today, and an answer may have sold out since it was one.
+        allowed = view.listed
+        context = Context(self._model, view, allowed, False, query, self._at, moment=moment)
         return context.of_user(self._events(kept), acts)
 
     def _events(self, kept: slice) -> tuple[HistoryEvent, ...]:

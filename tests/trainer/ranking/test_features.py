@@ -34,7 +34,7 @@ from tests.support import tiny_training as tiny
 from trainer.export import export_bundle
 from trainer.interactions import Interactions
 from trainer.ranking import ranker
-from trainer.ranking.examples import Examples, future_labels
+from trainer.ranking.examples import Examples, examples_of, future_labels
 from trainer.ranking.fit import FittedTables, Learned, Newest, fit_tables, learn_to_order
 from trainer.ranking.opinions import TEMPERATURES, Opinions
 from trainer.ranking.past_shop import PastShop, ranking_of
@@ -175,6 +175,29 @@ def test_nothing_of_the_slice_is_in_the_features(model: TrainedModel) -> None:
         found.append((shop.stage.features(pool, SOURCES, shop.context(3, None)), wanted))
     np.testing.assert_array_equal(found[0][0], found[1][0])
     assert not np.array_equal(found[0][1], found[1][1])
+
+
+def test_what_has_sold_out_since_is_found_as_it_was(model: TrainedModel) -> None:
+    """What is unique is sold once: of today's availability no one could be asked for it."""
+    cut = tiny.START + timedelta(hours=8)
+    events = tiny.tiny_interactions().frame()
+    sold = set(events.filter(pl.col("timestamp") >= cut)["item_id"])
+    found = []
+    for gone in (set[str](), sold):
+        items = [
+            item.model_copy(update={"available": item.item_id not in gone})
+            for item in tiny.tiny_items()
+        ]
+        past = Interactions.from_frame(events.filter(pl.col("timestamp") < cut), items)
+        data = fit_tables(past, tiny.tiny_text_embeddings(), SETTINGS)
+        shop = PastShop(past, ranking_of(data), None, SERVICE, max_history=LENGTH)
+        labels = future_labels(past, events.filter(pl.col("timestamp") >= cut), SETTINGS)
+        users = np.flatnonzero(np.diff(labels.indptr))
+        random = np.random.default_rng(0)
+        found.append(examples_of(shop, labels, users, None, 0, random))
+    assert found[1].num_requests > 0
+    np.testing.assert_array_equal(found[1].features, found[0].features)
+    np.testing.assert_array_equal(found[1].labels, found[0].labels)
 
 
 @pytest.mark.parametrize("loss", ["pointwise", "listwise"])
