@@ -137,7 +137,6 @@ class FittedPipeline:
             self.two_tower.queries,
             self.two_tower.candidates,
             service,
-            self.training,
         )
 
 

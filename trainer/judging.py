@@ -216,7 +216,6 @@ def fit_list(
             newest.queries,
             newest.candidates,
             service,
-            settings,
         )
 
     if not learned.halves:
@@ -239,7 +238,6 @@ def learn_to_rank(
         held_out.tables,
         settings.ranking,
         service,
-        max_history=settings.history_length,
         seed=settings.seed,
         sources=sources,
     )
@@ -294,7 +292,6 @@ def pipeline_scorer(
     queries: Embeddings,
     candidates: Embeddings,
     service: Service,
-    settings: TrainingSettings,
 ) -> PipelineScorer:
     """Return the list as the service would make it for users of the split, as a scorer.
 
@@ -306,7 +303,6 @@ def pipeline_scorer(
         (lambda rows: None) if data is None else ranking_of(data, function),
         candidates,
         service,
-        max_history=settings.history_length,
         moments=split.moments,
     )
     return PipelineScorer(name, shop, lambda users: queries[users])

@@ -42,4 +42,4 @@ class ReplaySettings:
     @property
     def service(self) -> Service:
         """What a ranker learns of how lists are made, and of what the stream learns."""
-        return Service(self.serving, self.immediate.co_visitation)
+        return Service(self.serving, self.immediate.co_visitation, self.length)

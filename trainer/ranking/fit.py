@@ -122,7 +122,6 @@ def learn_to_order(
     settings: RankerSettings,
     service: Service,
     *,
-    max_history: int,
     seed: int = 0,
     sources: Sequence[Source] = SOURCES,
 ) -> Learned:
@@ -151,7 +150,6 @@ def learn_to_order(
             ranking_of(tables.of(past, settings)),
             newest.candidates if number == 0 else None,
             service,
-            max_history=max_history,
             moments=split.moments,
         )
         queries = newest.queries if number == 0 else None

@@ -57,13 +57,15 @@ pytestmark = pytest.mark.slow
 SETTINGS = RankerSettings(ease_regularisation=1.0, transition_distance=3, epochs=3, min_users=5)
 SERVING = ServingSettings()
 TOGETHER = CoVisitationSettings()
-SERVICE = Service(SERVING, TOGETHER)
 LENGTH = 12
+SERVICE = Service(SERVING, TOGETHER, LENGTH)
 
 
 @pytest.fixture(scope="module")
 def model() -> TrainedModel:
-    columns, settings = tiny.tiny_interactions(), tiny.tiny_settings(epochs=1)
+    columns = tiny.tiny_interactions()
+    # The two-tower reads half of the histories that the service keeps.
+    settings = tiny.tiny_settings(epochs=1, history_length=LENGTH // 2)
     texts = tiny.tiny_text_embeddings()
     return train(columns, make_windows(columns, settings), settings, tiny.tiny_text_tower(), texts)
 
@@ -111,7 +113,7 @@ def test_the_service_sees_what_training_saw(
     )
     candidates = model.candidate_embeddings()
     queries = model.query_embeddings(np.arange(len(past.user_ids)), candidates)
-    shop = PastShop(past, ranking_of(data), candidates, SERVICE, max_history=LENGTH)
+    shop = PastShop(past, ranking_of(data), candidates, SERVICE)
     said = []
     for user in (0, 7, 23):
         recommender.recommend(RecommendRequest("r", past.user_ids[user]))
@@ -139,7 +141,7 @@ def test_when_a_user_comes_changes_the_features_of_time_alone(model: TrainedMode
                 len(past.user_ids), end + later // timedelta(microseconds=1), np.int64
             )
         ranking = ranking_of(data)
-        shop = PastShop(past, ranking, None, SERVICE, max_history=LENGTH, moments=moments)
+        shop = PastShop(past, ranking, None, SERVICE, moments=moments)
         context = shop.context(3, None)
         return shop.stage.features(shop.stage.pool(context), SOURCES, context)
 
@@ -168,7 +170,7 @@ def test_nothing_of_the_slice_is_in_the_features(model: TrainedModel) -> None:
     for each in (events, shuffled):
         past = Interactions.from_frame(each.filter(pl.col("timestamp") < cut), tiny.tiny_items())
         data = fit_tables(past, tiny.tiny_text_embeddings(), SETTINGS)
-        shop = PastShop(past, ranking_of(data), None, SERVICE, max_history=LENGTH)
+        shop = PastShop(past, ranking_of(data), None, SERVICE)
         labels = future_labels(past, each.filter(pl.col("timestamp") >= cut), SETTINGS)
         pool = shop.stage.pool(shop.context(3, None))
         wanted = labels[[3], :].toarray()[0, pool.rows]
@@ -190,7 +192,7 @@ def test_what_has_sold_out_since_is_found_as_it_was(model: TrainedModel) -> None
         ]
         past = Interactions.from_frame(events.filter(pl.col("timestamp") < cut), items)
         data = fit_tables(past, tiny.tiny_text_embeddings(), SETTINGS)
-        shop = PastShop(past, ranking_of(data), None, SERVICE, max_history=LENGTH)
+        shop = PastShop(past, ranking_of(data), None, SERVICE)
         labels = future_labels(past, events.filter(pl.col("timestamp") >= cut), SETTINGS)
         users = np.flatnonzero(np.diff(labels.indptr))
         random = np.random.default_rng(0)
@@ -270,7 +272,6 @@ def fitted(judged: set[str], events: pl.DataFrame | None = None, **changes: Any)
         FittedTables(lambda items: texts[: len(items)]),
         settings,
         SERVICE,
-        max_history=LENGTH,
     )
 
 
