@@ -163,7 +163,8 @@ def learn_to_order(
         parts.append(asked.examples(users, settings, settings.negatives))
         if number == 0:
             fusion = calibrated_fusion(parts[0])
-            if not settings.slices or parts[0].num_requests < settings.min_users:
+            # A trial takes two: one to learn from, and one to be asked.
+            if not settings.slices or parts[0].num_requests < max(2, settings.min_users):
                 return Learned(fusion=fusion)
     if not parts:
         return Learned()

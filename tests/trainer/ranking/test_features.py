@@ -283,6 +283,10 @@ def test_who_is_judged_teaches_nothing_and_too_few_teach_no_ranker() -> None:
     assert fitted(set()).ranker is not None
     assert fitted(everybody()).ranker is None
     assert fitted(set(), min_users=1_000).ranker is None
+    # What one alone tells cannot be tried on anybody.
+    one = fitted(everybody() - {"u003"}, min_users=1)
+    assert (one.ranker, one.halves) == (None, ())
+    assert one.fusion is not None
     # Slices before the newest never heard the two-tower: alone they teach no ranker.
     assert fitted(everybody(), slices=2).ranker is None
 
