@@ -12,7 +12,7 @@ from trainer.baselines.user_item import largest_weights
 from trainer.interactions import Interactions
 
 COSINES_AT_A_TIME = 8_000_000
-"""At most so many are held: 96 MB. All of a catalogue are its square where one user had it all."""
+"""About so many are held: 96 MB. All of a catalogue are its square where one user had it all."""
 
 
 class ItemKnn:
@@ -43,6 +43,10 @@ class Cosines:
         counts = np.asarray(users.sum(axis=0)).ravel()
         self._by_user = (users @ sparse.diags_array(1 / np.sqrt(np.maximum(counts, 1)))).tocsr()
         self._by_item = self._by_user.T.tocsr()
+        # Of each item at most, as if no two of its users had another item in common.
+        per_user = np.diff(self._by_user.indptr)[self._by_item.indices]
+        per_item = np.append(0, np.cumsum(per_user))[self._by_item.indptr]
+        self._most = np.minimum(np.diff(per_item), len(counts))
 
     def of(self, items: npt.NDArray[np.integer]) -> sparse.csr_array:
         """Return float64 [len(items), num_items], the cosines of these items with all."""
@@ -53,10 +57,8 @@ class Cosines:
         self, items: npt.NDArray[np.integer]
     ) -> Iterator[tuple[npt.NDArray[np.integer], sparse.csr_array]]:
         """Yield parts of `items`, in order, and what `of` returns of them."""
-        num_items = max(1, self._by_item.shape[0])
-        size = max(1, COSINES_AT_A_TIME // num_items)
-        for start in range(0, len(items), size):
-            part = items[start : start + size]
+        number = np.cumsum(self._most[items]) // COSINES_AT_A_TIME
+        for part in np.split(items, np.flatnonzero(np.diff(number)) + 1):
             yield part, self.of(part)
 
     def summed(self, user_item: sparse.csr_array) -> npt.NDArray[np.float64]:
