@@ -140,7 +140,6 @@ class FittedPipeline:
             self.two_tower.queries,
             self.two_tower.candidates,
             service,
-            self.training,
         )
 
 

@@ -119,7 +119,8 @@ class Settings(BaseSettings):
     `log_url` is `log:///FILE` or `kafka://HOST:PORT[,HOST:PORT...][/PREFIX]`; unset, both are
     files in `home`. `state_url` is like `online_url`; unset, it is a file in `home`, or the online
     store's Redis where a broker is the log. `history_length`: so many of a user's newest events
-    are kept.
+    are kept, by which lists are made; `training.history_length`, of which the two-tower reads the
+    newest, may not be more.
     """
 
     model_config = SettingsConfigDict(
@@ -142,6 +143,16 @@ class Settings(BaseSettings):
     _file: Path | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
+    def _what_is_read_is_kept(self) -> "Settings":
+        if self.training.history_length > self.history_length:
+            raise ValueError(
+                f"training.history_length: must be at most history_length, since no more of a "
+                f"user's events are kept. Received: {self.training.history_length} and "
+                f"{self.history_length}."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _gates_are_measured(self) -> "Settings":
         gates, rank = self.refresh.gates, self.training.text.lora_rank
         named = [*gates.max_loss, *gates.min_gain, *gates.min_value]
@@ -156,7 +167,7 @@ class Settings(BaseSettings):
     @property
     def service_settings(self) -> ServiceSettings:
         """What a training is told of the service that will make lists of its bundle."""
-        return ServiceSettings(self.serving, self.streaming.co_visitation)
+        return ServiceSettings(self.serving, self.streaming.co_visitation, self.history_length)
 
     @property
     def options(self) -> str:

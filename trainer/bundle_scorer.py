@@ -109,7 +109,6 @@ def bundle_pipeline(
         ranking_over,
         scorer.candidates,
         service,
-        max_history=bundle.manifest.max_history,
         moments=split.moments,
     )
     return PipelineScorer(name, shop, scorer.queries)

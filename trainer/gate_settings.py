@@ -55,7 +55,8 @@ class GateSettings(BaseModel):
     min_gain: how much it must be above the current bundle's, as a share of it.
     min_value: what it must reach in any case, with or without a current bundle.
     beats: a baseline, such as `popularity`, that must not be better in a metric of `max_loss`.
-    min_users: a slice with fewer users is too small to decide by: these gates are then open.
+    min_users: a slice with fewer users is too small to decide by: these gates are then open. Those
+        of the current bundle count users of whom it has not seen every answer yet.
     min_index_recall: of the candidate's index against exact search, at 10.
     max_latency_ms: of one encoded query, the median; 0 sets no limit.
     """

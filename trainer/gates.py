@@ -7,7 +7,8 @@ from trainer.evaluate import EvaluationRow
 from trainer.gate_settings import GateSettings
 
 CANDIDATE, CURRENT = "all together", "current bundle"
-"""Names of the rows that are compared."""
+CANDIDATE_ON_UNSEEN = f"{CANDIDATE}, on what the current bundle has not seen"
+"""Names of the rows that are compared; the last is there where the current bundle has seen some."""
 
 
 def refusals(
@@ -15,7 +16,8 @@ def refusals(
 ) -> list[str]:
     """Return why the candidate must not serve; empty where it may.
 
-    rows: the candidate, the current bundle where there is one, and baselines, on one slice.
+    rows: the candidate, the current bundle where there is one, and baselines, on one slice. The two
+    are compared on those of its answers that the current bundle has not learned from.
     """
     return [
         *_by_quality(_metrics(rows, settings.min_users), settings),
@@ -37,17 +39,18 @@ def _by_quality(
 ) -> Iterator[str]:
     candidate = reached.get(CANDIDATE, {})
     current = reached.get(CURRENT, {})
+    compared = reached.get(CANDIDATE_ON_UNSEEN, candidate)
     bounds = [
         *((name, 1 - loss, "max_loss") for name, loss in settings.max_loss.items()),
         *((name, 1 + gain, "min_gain") for name, gain in settings.min_gain.items()),
     ]
     for name, factor, gate in bounds:
-        if name not in candidate or name not in current:
+        if name not in compared or name not in current:
             continue
         least = factor * current[name]
-        if candidate[name] < least:
+        if compared[name] < least:
             yield (
-                f"{name} is {candidate[name]:.4f}, and {gate} asks for {least:.4f} or more: "
+                f"{name} is {compared[name]:.4f}, and {gate} asks for {least:.4f} or more: "
                 f"the current bundle has {current[name]:.4f}."
             )
     for name, least in settings.min_value.items():

@@ -18,7 +18,6 @@ from trainer.windows import Histories, Windows, make_windows
 
 
 def joined_windows(
-    events: pl.DataFrame,
     interactions: Interactions,
     settings: TrainingSettings,
     features: OfflineFeatures,
@@ -29,8 +28,8 @@ def joined_windows(
     With `since`, only events from then on are asked for.
 
     1. The moment of each window's last event is a cut.
-    2. Write the users' histories at the cuts to the offline store, from `events`, which may
-       be more than those of `interactions`: later ones change nothing.
+    2. Write the users' histories at the cuts to the offline store, from these events alone:
+       what is held out may be of the moment of a cut, where no join could tell it apart.
     3. Join the cuts with them.
     4. Of a history take the window: a cut lets all events of its moment in, and a window may
        end between two of them.
@@ -49,18 +48,15 @@ def joined_windows(
     )
     beyond = _end_of_moment(interactions, newest) - windows.end
     # 2.
-    catalogue = pl.DataFrame({"item_id": [item.item_id for item in interactions.items]})
     features.write_user_histories(
-        events.join(catalogue, on="item_id", how="semi", maintain_order="left"),
-        cuts,
-        max_length=settings.history_length + int(beyond.max()),
+        interactions.frame(), cuts, max_length=settings.history_length + int(beyond.max())
     )
     # 3.
     joined = features.histories_at(cuts)
     # 4.
     end = np.cumsum(joined["timestamps"].list.len().to_numpy().astype(np.int64)) - beyond
     histories = Histories(
-        item=_indices(joined["item_ids"], catalogue["item_id"]),
+        item=_indices(joined["item_ids"], pl.Series([item.item_id for item in interactions.items])),
         event_type=_indices(joined["event_types"], pl.Series(interactions.event_types)),
         timestamp=joined["timestamps"].explode().to_numpy(),
         start=end - (windows.end - windows.start),

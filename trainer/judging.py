@@ -22,6 +22,7 @@ from serving.ranking.settings import SOURCES, Source
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer, baselines
 from trainer.bundle_scorer import bundle_pipeline
+from trainer.comparison import Current, compared
 from trainer.evaluate import NDCG_AT, EvaluationRow, evaluate
 from trainer.gates import CANDIDATE, CURRENT
 from trainer.held_out import MOMENT, held_out_splits
@@ -41,9 +42,6 @@ NDCG = f"ndcg@{NDCG_AT}"
 TWO_TOWER = "two-tower"
 
 Embeddings = npt.NDArray[np.float32]
-MakeScorer = Callable[[Split], Scorer]
-"""From the split whose users are asked about."""
-
 JUDGED_USERS = 2_000
 """So many users tell epochs apart; all of a large shop would take longer than the epoch."""
 
@@ -216,7 +214,6 @@ def fit_list(
             newest.queries,
             newest.candidates,
             service,
-            settings,
         )
 
     if not learned.halves:
@@ -239,7 +236,6 @@ def learn_to_rank(
         held_out.tables,
         settings.ranking,
         service,
-        max_history=settings.history_length,
         seed=settings.seed,
         sources=sources,
     )
@@ -254,17 +250,17 @@ def newest_of(held_out: HeldOut, best: BestEpoch) -> Newest:
 def judge_epochs(
     material: Material,
     start: Start,
-    current: MakeScorer | None,
+    current: Current | None,
     checkpoints: Path | None,
     on_step: Callable[[Progress], None],
     service: ServiceSettings,
 ) -> Judgement:
     """Train on what comes before what is held out, ask for it after each epoch, learn to rank it.
 
-    The rows are of the best epoch's two-tower, of the list as a whole, of the baselines, and of
-    `current`, for users who have not taught the ranker or the fusion that they are asked by. Where
-    nothing is held out, or nobody can be asked for it, no training is done, and all epochs count as
-    best.
+    The rows are of the best epoch's two-tower, of the baselines, of `current`, as `compared` asks
+    it, and of the list as a whole, for users who have not taught the ranker or the fusion that they
+    are asked by. Where nothing is held out, or nobody can be asked for it, no training is done, and
+    all epochs count as best.
     """
     settings = start.settings(material.settings)
     held_out = hold_out(material, start)
@@ -279,8 +275,11 @@ def judge_epochs(
         structlog.get_logger(__name__).info("fusion_calibrated", **learned.fusion.model_dump())
     past = held_out.split.past
     embeddings = material.text_embeddings_of(past.items)
-    scorers = [*baselines(past), *([current(held_out.split)] if current else []), pipeline]
-    rows = [evaluate(scorer, task, embeddings) for scorer in scorers for task in held_out.tasks]
+    tasks = held_out.tasks
+    rows = [evaluate(each, task, embeddings) for each in baselines(past) for task in tasks]
+    if current is not None:
+        rows += compared(current, pipeline, held_out.split, tasks, embeddings)
+    rows += [evaluate(pipeline, task, embeddings) for task in tasks]
     return Judgement(
         best.number, [*best.rows, *rows], learned.ranker, learned.fusion, newest, held_out
     )
@@ -294,7 +293,6 @@ def pipeline_scorer(
     queries: Embeddings,
     candidates: Embeddings,
     service: ServiceSettings,
-    settings: TrainingSettings,
 ) -> PipelineScorer:
     """Return the list as the service would make it for users of the split, as a scorer.
 
@@ -306,7 +304,6 @@ def pipeline_scorer(
         (lambda rows: None) if data is None else ranking_of(data, function),
         candidates,
         service,
-        max_history=settings.history_length,
         moments=split.moments,
     )
     return PipelineScorer(name, shop, lambda users: queries[users])
@@ -334,11 +331,10 @@ def two_tower_scorer(model: TrainedModel, histories: Interactions | None = None)
 
 def current_scorer(
     bundles: Path, text_cache: TextEmbeddingCache, service: ServiceSettings
-) -> MakeScorer | None:
-    """Return what makes a scorer of the bundle that serves; None where none does.
+) -> Current | None:
+    """Return the bundle that serves; None where none does.
 
-    It has seen the newest slice as far as its own data reach: it is flattered, if anything. One
-    that cannot be loaded any more has nothing to say.
+    One that cannot be loaded any more has nothing to say.
     """
     path = current_bundle(bundles)
     if path is None:
@@ -348,7 +344,10 @@ def current_scorer(
     except BundleError as error:
         structlog.get_logger(__name__).warning("current_bundle_not_compared", reason=str(error))
         return None
-    return lambda split: bundle_pipeline(CURRENT, bundle, split, text_cache, service)
+    return Current(
+        lambda split: bundle_pipeline(CURRENT, bundle, split, text_cache, service),
+        bundle.manifest.data_window.end,
+    )
 
 
 def _judged(task: EvaluationTask, settings: TrainingSettings) -> npt.NDArray[np.int64]:

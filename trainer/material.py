@@ -48,7 +48,7 @@ class Material:
         """
         settings = start.settings(self.settings)
         since = start.since(settings, interactions.end)
-        windows = joined_windows(self.events, interactions, settings, self.features, since)
+        windows = joined_windows(interactions, settings, self.features, since)
         if since is not None and len(windows) == 0:
             raise ValueError(f"nobody who was known acted since {since:%Y-%m-%d %H:%M} UTC.")
         text_tower = self.text_tower

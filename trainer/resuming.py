@@ -210,6 +210,7 @@ def _digest(settings: TrainingSettings, service: ServiceSettings) -> str:
         text_model_digest(settings.text),
         service.serving.model_dump(mode="json"),
         service.co_visitation.model_dump(mode="json"),
+        service.history_length,
     ]
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 

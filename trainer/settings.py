@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trainer.ranking.settings import RankerSettings
 
@@ -56,8 +56,8 @@ class TrainingSettings(BaseModel):
     The defaults were chosen on the validation month of UCI Online Retail (ADR 0007).
 
     dimension: of query and candidate embeddings.
-    transformer_layers, transformer_heads: of the query tower. hidden_units: of its layer that
-        corrects the weighted sum of a user's events.
+    transformer_layers, transformer_heads: of the query tower, which has at most `dimension` heads.
+    hidden_units: of its layer that corrects the weighted sum of a user's events.
     history_length: so many of a user's newest events are read.
     id_dropout, event_dropout, hidden_dropout: the share of item ids, of events of a history and
         of hidden units that a step goes without.
@@ -75,7 +75,7 @@ class TrainingSettings(BaseModel):
         the order of a user's events is known but times mean nothing.
     holdout_share: of the time; 0 holds nothing out: it trains once, for all epochs.
     epochs: at most; the held-out slice chooses. batch_size: histories a step. learning_rate: of
-        the first step; it falls to 0. seed: of all that is drawn.
+        the first step; it falls to a twentieth of that. seed: of all that is drawn.
     num_sampled_negatives: beside the other candidates of the step.
     precision: of Keras. strategy: of tf.distribute. tensorboard: a folder to log to.
     """
@@ -115,3 +115,12 @@ class TrainingSettings(BaseModel):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     strategy: Literal["default", "mirrored", "tpu", "multi_worker_mirrored"] = "default"
     tensorboard: Path | None = None
+
+    @model_validator(mode="after")
+    def _heads_share_the_dimension(self) -> "TrainingSettings":
+        if self.transformer_heads > self.dimension:
+            raise ValueError(
+                "`transformer_heads` must be at most `dimension`. "
+                f"Received: {self.transformer_heads} and {self.dimension}."
+            )
+        return self

@@ -14,6 +14,9 @@ import tensorflow as tf
 
 from trainer.settings import TextSettings
 
+WEIGHTS, OTHERS = (".safetensors", ".h5"), (".txt", ".json")
+"""The files of a text model: its weights; its vocabulary and configuration."""
+
 
 class TextTower(keras.layers.Layer):
     """BERT, mean pooling over the tokens, L2 normalisation.
@@ -125,14 +128,30 @@ def load_text_tower(settings: TextSettings) -> TextTower:
 
 
 def text_model_digest(settings: TextSettings) -> str:
-    """Return a hash that is the same where the same text gives the same embedding, untuned."""
+    """Return a hash that is the same where the same text gives the same embedding, untuned.
+
+    Of a folder it is one of its weights, vocabularies and configurations, wherever they lie in it:
+    the two layouts name and place them differently.
+
+    Raises:
+        ValueError: the folder holds no weights.
+    """
     preset = Path(settings.model) if settings.model else installed_weights()
     digest = hashlib.sha256(f"max_tokens={settings.max_tokens}".encode())
-    if preset.is_dir():
-        for file in sorted(preset.glob("*.safetensors")) + sorted(preset.glob("*.txt")):
-            digest.update(file.read_bytes())
-    else:
+    if not preset.is_dir():
         digest.update(settings.model.encode())
+        return digest.hexdigest()
+    files = sorted(
+        file for file in preset.rglob("*") if file.suffix in (*WEIGHTS, *OTHERS) and file.is_file()
+    )
+    if not any(file.suffix in WEIGHTS for file in files):
+        raise ValueError(
+            f"`training.text.model` must be a folder with weights ({' or '.join(WEIGHTS)}). "
+            f"Received: {str(preset)!r}."
+        )
+    for file in files:
+        digest.update(f"\0{file.relative_to(preset).as_posix()}\0{file.stat().st_size}\0".encode())
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 

@@ -26,7 +26,7 @@ from trainer.strategy import open_strategy
 from trainer.text_tower import CachedTexts, TextTower, TunedTexts
 from trainer.two_tower_model import TwoTowerModel
 from trainer.warm_start import WarmStart, carry_over
-from trainer.windows import DAY, Windows
+from trainer.windows import DAY, Windows, label_shares, type_weights
 
 CANDIDATE_BATCH = 4096
 QUERY_BATCH = 256
@@ -142,7 +142,7 @@ def train(
     keras.utils.set_random_seed(settings.seed)
     steps = num_steps(windows, settings)
     with _precision(settings), open_strategy(settings).scope():
-        model = _build_model(interactions, settings, text_tower, text_embeddings, start)
+        model = _build_model(interactions, windows, settings, text_tower, text_embeddings, start)
         schedule = keras.optimizers.schedules.CosineDecay(
             settings.learning_rate, settings.epochs * steps, alpha=0.05
         )
@@ -198,6 +198,7 @@ def _precision(settings: TrainingSettings) -> Iterator[None]:
 
 def _build_model(
     interactions: Interactions,
+    windows: Windows,
     settings: TrainingSettings,
     text_tower: TextTower,
     text_embeddings: npt.NDArray[np.float32] | None,
@@ -207,8 +208,9 @@ def _build_model(
     # Other boundaries would give the buckets of the start another meaning.
     vocabulary = CandidateVocabulary.of(features, start.price_boundaries if start else None)
     age_days = (interactions.timestamp.max() - interactions.timestamp) / DAY
+    # As much as the event counts as a label: what the loss would teach of popularity.
     recent = np.exp(-age_days / settings.recency_days)
-    counts = np.bincount(interactions.item, minlength=len(interactions.items))
+    recent = recent * type_weights(interactions, settings)[interactions.event_type]
     recent_counts = np.bincount(interactions.item, recent, minlength=len(interactions.items))
     log_popularity = np.log(recent_counts + 0.1)
     model = TwoTowerModel(
@@ -233,7 +235,7 @@ def _build_model(
         ),
         catalogue=_catalogue_columns(interactions, features, vocabulary),
         texts=_text_lookup(settings, text_tower, features, text_embeddings),
-        popularity=(counts / max(counts.sum(), 1)).astype(np.float32),
+        popularity=label_shares(interactions, windows, settings),
         num_sampled_negatives=settings.num_sampled_negatives,
     )
     model.build()

@@ -29,7 +29,8 @@ class TwoTowerModel(keras.Model):
         catalogue: columns of all items: `id`, `category`, `brand` int32 [num_items], `price`
             float32 [num_items], `published_at` int64 [num_items] in microseconds, 0 if unknown.
         texts: the layer that looks up or computes text embeddings of catalogue rows.
-        popularity: float [num_items], how often each item is a label; sums to 1.
+        popularity: float [num_items], the share of the labels of a step that each item is
+            (`trainer.windows.label_shares`).
         num_sampled_negatives: uniform negatives a step; at least the size of the catalogue
             means every item, once.
     """

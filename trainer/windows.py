@@ -42,7 +42,8 @@ class Windows:
 
     histories: these events, as they are shown to the model.
     A cut is the last event of a moment; cuts of window w are first_cut[w]:first_cut[w + 1].
-    cut: int64 [num_cuts], event index; its labels are the events label_start:label_end.
+    cut: int64 [num_cuts], event index; its labels are the events label_start:label_end, of which
+    none is before `earliest`, microseconds.
     """
 
     histories: Histories
@@ -52,6 +53,7 @@ class Windows:
     cut: npt.NDArray[np.int64]
     label_start: npt.NDArray[np.int64]
     label_end: npt.NDArray[np.int64]
+    earliest: int
 
     def __len__(self) -> int:
         return len(self.start)
@@ -104,7 +106,31 @@ def make_windows(
         cut=_concatenate(cuts),
         label_start=_concatenate(label_starts),
         label_end=_concatenate(label_ends),
+        earliest=earliest,
     )
+
+
+def type_weights(interactions: Interactions, settings: TrainingSettings) -> npt.NDArray[np.float32]:
+    """Return float32 [num_event_types], what a label of each type counts."""
+    weights = [settings.event_type_weights.get(name, 1.0) for name in interactions.event_types]
+    return np.array(weights, dtype=np.float32)
+
+
+def label_shares(
+    interactions: Interactions, windows: Windows, settings: TrainingSettings
+) -> npt.NDArray[np.float32]:
+    """Return float32 [num_items], the items' shares of the labels of a step, for logQ.
+
+    That is how often an item is drawn as a label, not how much it counts as one: an event counts 1
+    whatever its type weighs and however old it is, as it does when labels are drawn; and nothing
+    where it cannot be one, since its type weighs 0 or it is before all that is asked for. An item
+    of such events alone is met as a uniform negative, and as no other.
+    """
+    is_label = type_weights(interactions, settings)[interactions.event_type] > 0
+    is_label &= interactions.timestamp >= windows.earliest
+    counts = np.bincount(interactions.item[is_label], minlength=len(interactions.items))
+    shares: npt.NDArray[np.float32] = (counts / max(counts.sum(), 1)).astype(np.float32)
+    return shares
 
 
 def _spans(num_events: int, length: int) -> Iterator[tuple[int, int, int]]:
@@ -164,10 +190,7 @@ def sample_batch(
     positions = np.zeros(shape[:2], np.int32)
     labels = np.zeros(shape, np.int32)
     weights = np.zeros(shape, np.float32)
-    type_weights = np.array(
-        [settings.event_type_weights.get(name, 1.0) for name in interactions.event_types],
-        dtype=np.float32,
-    )
+    weight_of_type = type_weights(interactions, settings)
     newest = int(interactions.timestamp.max())
     histories = windows.histories
     for row, window in enumerate(chosen):
@@ -188,7 +211,7 @@ def sample_batch(
             age_days = (newest - interactions.timestamp[candidates]) / DAY
             weights[row, column, : len(candidates)] = (
                 np.exp(-age_days / settings.recency_days)
-                * type_weights[interactions.event_type[candidates]]
+                * weight_of_type[interactions.event_type[candidates]]
             )
     searched = _searched(labels, weights, settings.query_share, random)
     labelled = np.flatnonzero(weights)

@@ -243,11 +243,16 @@ def print_tables(rows: "Sequence[EvaluationRow]") -> None:
 def metrics_table(task: str, rows: "Sequence[EvaluationRow]") -> Table:
     """Return the metrics of one task: a row for each metric, a column for each scorer."""
     users = rows[0].num_users if rows else 0
-    noun = "user" if users == 1 else "users"
-    table = Table(title=f"{task} ({users:,} {noun})", title_justify="left", box=SIMPLE_HEAD)
+    title = f"{task} ({_users(users)})"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("")
     for row in rows:
-        table.add_column(row.scorer, justify="right", max_width=16)
+        asked = "" if row.num_users == users else f" ({_users(row.num_users)})"
+        table.add_column(row.scorer + asked, justify="right", max_width=16)
     for name in rows[0].metrics if rows else ():
         table.add_row(name, *(f"{row.metrics[name]:.4f}" for row in rows))
     return table
+
+
+def _users(number: int) -> str:
+    return f"{number:,} {'user' if number == 1 else 'users'}"

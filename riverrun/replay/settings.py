@@ -42,4 +42,4 @@ class ReplaySettings:
     @property
     def service_settings(self) -> ServiceSettings:
         """What a ranker learns of how lists are made, and of what the stream learns."""
-        return ServiceSettings(self.serving, self.immediate.co_visitation)
+        return ServiceSettings(self.serving, self.immediate.co_visitation, self.length)

@@ -35,6 +35,32 @@ def test_with_lora_no_gate_is_on_what_is_not_measured_then(
     )
 
 
+def test_there_are_no_more_heads_than_dimensions_to_share(tmp_path: Path) -> None:
+    file = tmp_path / "riverrun.toml"
+    file.write_text("[training]\ndimension = 8\ntransformer_heads = 8\n")
+    load_settings(file)
+    file.write_text("[training]\ndimension = 8\ntransformer_heads = 16\n")
+    with pytest.raises(UserError) as raised:
+        load_settings(file)
+    assert str(raised.value) == (
+        f"settings ({file}): training: `transformer_heads` must be at most `dimension`. "
+        "Received: 16 and 8."
+    )
+
+
+def test_training_reads_no_more_of_a_user_than_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "riverrun.toml"
+    file.write_text("history_length = 40\ntraining.history_length = 40\n")
+    assert load_settings(file).service.history_length == 40
+    file.write_text("history_length = 40\n")
+    with pytest.raises(UserError) as raised:
+        load_settings(file)
+    assert str(raised.value) == (
+        f"settings ({file}): training.history_length: must be at most history_length, since no "
+        "more of a user's events are kept. Received: 128 and 40."
+    )
+
+
 def test_a_variable_that_is_no_json_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RIVERRUN_TRAINING", "fast")
     with pytest.raises(UserError, match=r"^environment variables RIVERRUN_\*: .*\"training\""):

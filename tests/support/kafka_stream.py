@@ -152,6 +152,7 @@ class KafkaShop:
             f'log_url = "kafka://{kafka_address}/{self.connection.prefix}"',
             f'online_url = "{redis_url}"',
             f"history_length = {max_history}",
+            f"training.history_length = {max_history}",
             "[streaming.kafka]",
             *(f"{name} = {value}" for name, value in chosen.items()),
         ]

@@ -1,5 +1,6 @@
 """The simple recommenders against their formulas, written down naively."""
 
+import tracemalloc
 from datetime import timedelta
 from functools import partial
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feature_repo.schema import Item
 from tests.support.few_events import EVENTS, ITEMS, START, frame
 from trainer.baselines import (
     BuyAgain,
@@ -23,6 +25,7 @@ from trainer.baselines import (
     RecencyKnn,
     TimeDecay,
     WeightedSum,
+    item_knn,
 )
 from trainer.interactions import Interactions
 from trainer.tasks import leave_one_out_split, temporal_split
@@ -121,6 +124,35 @@ def test_item_knn_is_the_cosine_of_columns(events: list[tuple[int, int, int]]) -
     users = np.arange(len(expected))
     scores = ItemKnn(split.past, split.histories).score(users)
     np.testing.assert_allclose(scores, expected, rtol=1e-6)
+
+
+@given(EVENTS, st.integers(1, 40))
+def test_item_knn_does_not_depend_on_how_many_cosines_are_held_at_a_time(
+    events: list[tuple[int, int, int]], held: int
+) -> None:
+    past = Interactions.from_frame(frame(events), ITEMS)
+    users = np.arange(len(past.user_ids))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(item_knn, "COSINES_AT_A_TIME", held)
+        scores = ItemKnn(past).score(users)
+    np.testing.assert_allclose(scores, ItemKnn(past).score(users), rtol=1e-6)
+
+
+def test_item_knn_of_a_user_who_had_everything_does_not_hold_all_pairs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    items = [Item(item_id=f"i{number}") for number in range(3_000)]
+    past = Interactions.from_frame(frame([(0, number, number) for number in range(3_000)]), items)
+    monkeypatch.setattr(item_knn, "COSINES_AT_A_TIME", 300_000)
+    tracemalloc.start()
+    try:
+        scores = ItemKnn(past).score(np.array([0]))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (scores == 3_000).all()
+    # 300,000 pairs take less than 5 MB, all 9,000,000 of them more than 100.
+    assert peak < 30e6
 
 
 @given(EVENTS, DECAYS, DECAYS, st.sampled_from([0.5, 3.0, 100.0]))

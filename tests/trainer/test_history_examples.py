@@ -14,6 +14,7 @@ from feature_repo.schema import Item
 from trainer.history_examples import joined_windows
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
+from trainer.tasks import leave_one_out_split
 from trainer.windows import make_windows, sample_batch
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -50,17 +51,16 @@ def frame_of(history: list[tuple[int, int, int, str]]) -> pl.DataFrame:
 
 
 @settings(max_examples=25)
-@given(HISTORIES, st.integers(2, 6), st.integers(10, 30))
+@given(HISTORIES, st.integers(2, 6), st.integers(1, 3))
 def test_joined_windows_are_those_of_the_events(
-    features: OfflineFeatures, history: list[tuple[int, int, int, str]], length: int, cut: int
+    features: OfflineFeatures, history: list[tuple[int, int, int, str]], length: int, held_out: int
 ) -> None:
-    """Even where the events go on after those that are trained on."""
+    """Of the past of a split: where times tie, what is held out is of a moment of the past."""
     events = frame_of([*history, *history[:3]])
-    past = events.filter(pl.col("timestamp") <= START + timedelta(hours=cut))
-    columns = Interactions.from_frame(past, ITEMS)
+    columns = leave_one_out_split(events, ITEMS, held_out, held_out).past
     training = TrainingSettings(history_length=length)
     direct = make_windows(columns, training)
-    joined = joined_windows(events, columns, training, features)
+    joined = joined_windows(columns, training, features)
     assert len(joined) == len(direct)
     if len(direct) == 0:
         return
@@ -69,6 +69,16 @@ def test_joined_windows_are_those_of_the_events(
     found = sample_batch(columns, joined, chosen, training, np.random.default_rng(0))
     for name in expected.__slots__:
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), name)
+
+
+def test_what_is_held_out_of_the_moment_of_a_cut_is_not_shown(features: OfflineFeatures) -> None:
+    """Nor need its type be one that the past knows."""
+    history = [(0, 0, 0, "view"), (0, 1, 1, "view"), (0, 2, 2, "view"), (0, 3, 2, "purchase")]
+    past = leave_one_out_split(frame_of(history), ITEMS, 1, 1).past
+    windows = joined_windows(past, TrainingSettings(), features)
+    (start,), (end,) = windows.histories.start, windows.histories.end
+    assert windows.histories.item[start:end].tolist() == [0, 1, 2]
+    assert past.event_types == ["view"]
 
 
 def test_the_histories_are_feasts_and_not_the_events(
@@ -83,7 +93,7 @@ def test_the_histories_are_feasts_and_not_the_events(
         return written(events.with_columns(item_id=pl.lit("i4")), cuts, max_length)
 
     monkeypatch.setattr(features, "write_user_histories", write_others)
-    windows = joined_windows(events, columns, TrainingSettings(), features)
+    windows = joined_windows(columns, TrainingSettings(), features)
     batch = sample_batch(
         columns, windows, np.arange(1), TrainingSettings(), np.random.default_rng(0)
     )

@@ -64,6 +64,26 @@ def test_the_next_item_is_learned() -> None:
     assert hits.mean() > 0.9
 
 
+def test_what_is_never_to_be_recommended_is_not() -> None:
+    """Everybody views items 0 to 3 again and again; of weight 0 they are no answer to anything."""
+    columns = tiny.tiny_interactions()
+    random = np.random.default_rng(0)
+    is_view = np.arange(len(columns.item)) % 2 == 0
+    bought = random.integers(4, tiny.NUM_ITEMS, size=len(columns.item))
+    columns = replace(
+        columns,
+        event_types=["purchase", "view"],
+        event_type=is_view.astype(np.int32),
+        item=np.where(is_view, random.integers(4, size=len(bought)), bought).astype(np.int32),
+    )
+    settings = tiny.tiny_settings(event_type_weights={"view": 0.0}, epochs=10)
+    model = train_tiny(settings, columns=columns)
+    candidates = model.candidate_embeddings()
+    queries = model.query_embeddings(np.arange(len(columns.user_ids)), candidates)
+    ranked = np.argsort(-queries @ candidates.T, axis=1)
+    assert (ranked[:, : tiny.NUM_ITEMS - 4] >= 4).mean() > 0.99
+
+
 def test_one_seed_gives_one_model(baseline: TrainedModel) -> None:
     again = train_tiny(tiny.tiny_settings())
     np.testing.assert_allclose(again.losses, baseline.losses, rtol=1e-5)

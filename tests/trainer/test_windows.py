@@ -11,7 +11,7 @@ from feature_repo.schema import Item
 from tests.support.few_events import frame
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
-from trainer.windows import DAY, make_windows, sample_batch
+from trainer.windows import DAY, label_shares, make_windows, sample_batch
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ITEMS = [Item(item_id=f"i{number}") for number in range(5)]
@@ -118,6 +118,44 @@ def test_event_types_weigh_and_weight_0_is_no_label() -> None:
     weights = dict(zip(batch.labels[0, :2, 0], batch.weights[0, :2, 0], strict=True))
     assert weights[2] == 0.0
     assert np.isclose(weights[1], 3.0, atol=1e-4)
+
+
+@given(HISTORIES, SETTINGS, st.integers(0, 400), st.sampled_from([0.0, 0.5, 1.0]))
+def test_whatever_is_a_label_has_a_share_and_what_cannot_be_has_none(
+    history: list[tuple[int, int, int]], settings: TrainingSettings, since: int, weight: float
+) -> None:
+    """Of half of the items all events are views."""
+    events = frame(history).with_columns(
+        event_type=pl.when(pl.col("item_id") <= "i2").then(pl.lit("view")).otherwise(pl.lit("cart"))
+    )
+    columns = Interactions.from_frame(events, ITEMS)
+    settings = settings.model_copy(update={"event_type_weights": {"view": weight}})
+    moment = START + timedelta(hours=since)
+    windows = make_windows(columns, settings, moment)
+    shares = label_shares(columns, windows, settings)
+    counted = [
+        item
+        for _, item, hour in history
+        if hour >= since and (weight > 0 or item > 2) and item < len(ITEMS)
+    ]
+    expected = np.bincount(np.array(counted, np.int64), minlength=len(ITEMS))
+    np.testing.assert_allclose(shares, expected / max(1, len(counted)), rtol=1e-6)
+    if len(windows):
+        batch = sample_batch(
+            columns, windows, np.arange(len(windows)), settings, np.random.default_rng(0)
+        )
+        assert (shares[batch.labels[batch.weights > 0]] > 0).all()
+
+
+@given(HISTORIES, SETTINGS, st.sampled_from([0.5, 1.0, 3.0]))
+def test_what_a_type_weighs_does_not_change_how_often_it_is_a_label(
+    history: list[tuple[int, int, int]], settings: TrainingSettings, weight: float
+) -> None:
+    columns = interactions_of(history)
+    settings = settings.model_copy(update={"event_type_weights": {"view": weight}})
+    shares = label_shares(columns, make_windows(columns, settings), settings)
+    counts = np.bincount(columns.item, minlength=len(ITEMS))
+    np.testing.assert_array_equal(shares, (counts / counts.sum()).astype(np.float32))
 
 
 def test_events_with_one_id_are_one_event_and_unknown_items_are_none() -> None:

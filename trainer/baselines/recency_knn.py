@@ -4,7 +4,7 @@ import numpy as np
 from scipy import sparse
 
 from trainer.baselines.decay import Decay
-from trainer.baselines.item_knn import cosines
+from trainer.baselines.item_knn import Cosines
 from trainer.baselines.scorer import Indices, Scores
 from trainer.baselines.user_item import largest_weights
 from trainer.interactions import Interactions
@@ -38,13 +38,15 @@ class RecencyKnn:
     ) -> None:
         histories = histories or past
         self._user_item = largest_weights(histories, asked.weights(histories))
-        weights = transition_shares(past, max_distance) + cosine_weight * cosines(past)
-        self._item_weights = weights.astype(np.float32).tocsr()
+        self._shares = transition_shares(past, max_distance)
+        self._cosines, self._cosine_weight = Cosines(past), cosine_weight
 
     def score(self, users: Indices) -> Scores:
         """Return the users' rows times transitions and cosines."""
-        scores: Scores = (self._user_item[users] @ self._item_weights).toarray()
-        return scores
+        asked = self._user_item[users]
+        followed = (asked @ self._shares).toarray()
+        scores: Scores = followed + self._cosine_weight * self._cosines.summed(asked)
+        return scores.astype(np.float32)
 
 
 def transition_shares(past: Interactions, max_distance: int) -> sparse.csr_array:

@@ -122,7 +122,6 @@ def learn_to_order(
     settings: RankerSettings,
     service: ServiceSettings,
     *,
-    max_history: int,
     seed: int = 0,
     sources: Sequence[Source] = SOURCES,
 ) -> Learned:
@@ -151,7 +150,6 @@ def learn_to_order(
             ranking_of(tables.of(past, settings)),
             newest.candidates if number == 0 else None,
             service,
-            max_history=max_history,
             moments=split.moments,
         )
         queries = newest.queries if number == 0 else None
@@ -165,7 +163,8 @@ def learn_to_order(
         parts.append(asked.examples(users, settings, settings.negatives))
         if number == 0:
             fusion = calibrated_fusion(parts[0])
-            if not settings.slices or parts[0].num_requests < settings.min_users:
+            # A trial takes two: one to learn from, and one to be asked.
+            if not settings.slices or parts[0].num_requests < max(2, settings.min_users):
                 return Learned(fusion=fusion)
     if not parts:
         return Learned()

@@ -36,12 +36,15 @@ Floats = npt.NDArray[np.float32]
 class PastShop:
     """The ranking stage over the catalogue and the histories of some interactions.
 
+    Whatever the catalogue says is sold out by now may be proposed.
+
     Args:
         histories: what is known of users and items. What trends and what goes together is as of
             the newest event, however much later a user comes.
         ranking_over: makes what candidates are ranked by over the rows of the items.
         candidates: float32 [num_items, dimension], the two-tower's; None asks without it.
-        max_history: so many of a user's newest events are known, as in the online store.
+        service: how lists are made, and how many of a user's newest events are known for them,
+            as in the online store.
         moments: int64 [num_users], microseconds, at what time of day and of the week each user
             comes; None means that of the newest event.
     """
@@ -53,12 +56,11 @@ class PastShop:
         candidates: Floats | None,
         service: ServiceSettings,
         *,
-        max_history: int,
         moments: npt.NDArray[np.int64] | None = None,
     ) -> None:
         settings = service.serving
         self._histories = histories
-        self._max_history = max_history
+        self._max_history = service.history_length
         self._moments = moments
         self._at = histories.end
         self.num_items = len(histories.items)
@@ -71,7 +73,9 @@ class PastShop:
         self._trending.update(list(count_columns(events).values()))
         co_visitation = CoVisitationSource(rows, settings)
         if service.co_visitation.neighbours:
-            together = co_visited(events, events.clear(), service.co_visitation, max_history)
+            together = co_visited(
+                events, events.clear(), service.co_visitation, service.history_length
+            )
             co_visitation.update(list(together.values()))
         if candidates is None:
             candidates = np.zeros((self.num_items, 1), np.float32)
@@ -99,7 +103,9 @@ class PastShop:
         view = self._catalogue.view()
         moment = None if self._moments is None else _moment(self._moments[user])
         acts = UserActs.of_columns(columns.item[kept].astype(np.int64), columns.timestamp[kept])
-        context = Context(self._model, view, view.available, False, query, self._at, moment=moment)
+        # What is sold out is known as of today, and an answer may have sold out since it was one.
+        allowed = view.listed
+        context = Context(self._model, view, allowed, False, query, self._at, moment=moment)
         return context.of_user(self._events(kept), acts)
 
     def _events(self, kept: slice) -> tuple[HistoryEvent, ...]:

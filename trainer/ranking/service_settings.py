@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from feature_repo.co_visitation_settings import CoVisitationSettings
+from feature_repo.history import DEFAULT_MAX_LENGTH
 from serving.settings import ServingSettings
 
 
@@ -11,9 +12,11 @@ class ServiceSettings:
     """Settings of whoever serves the bundle.
 
     co_visitation: what its stream learns of what goes together; nothing, of 0 neighbours.
+    history_length: so many of a user's newest events it keeps, and reads features from.
     """
 
     serving: ServingSettings = field(default_factory=ServingSettings)
     co_visitation: CoVisitationSettings = field(
         default_factory=lambda: CoVisitationSettings(neighbours=0)
     )
+    history_length: int = DEFAULT_MAX_LENGTH

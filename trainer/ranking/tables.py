@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from serving.ranking.item_neighbours import NeighbourTable
 from serving.ranking.item_signals import POPULARITY_DAYS, RHYTHMS, SIGNALS
 from serving.scann_searcher import build_searcher
 from trainer.baselines.ease import item_weights
-from trainer.baselines.item_knn import cosines
+from trainer.baselines.item_knn import Cosines
 from trainer.baselines.recency_knn import transition_shares
 from trainer.baselines.user_item import largest_weights
 from trainer.interactions import Interactions
@@ -97,13 +98,19 @@ def _approximate_table(text_embeddings: Floats, settings: RankerSettings) -> Nei
 def transitions_table(past: Interactions, settings: RankerSettings) -> NeighbourTable:
     """Return what follows each item, and its neighbours by cosine, as `RecencyKnn` adds them up."""
     num_items = len(past.items)
-    weights = transition_shares(past, settings.transition_distance)
-    weights = (weights + settings.transition_cosine_weight * cosines(past)).tocsr()
-    return _table(
-        num_items,
-        np.arange(num_items),
-        lambda part: weights[part].toarray().astype(np.float32),
-        settings.neighbours,
+    shares = transition_shares(past, settings.transition_distance)
+    lengths, neighbours, weights = [np.zeros(1, np.int64)], [], []
+    # As sparse as they are: of a large catalogue a row of all items is mostly zeros.
+    for part, cosines in Cosines(past).parts(np.arange(num_items)):
+        rows = (shares[part] + settings.transition_cosine_weight * cosines).tocsr()
+        kept = _largest_of_rows(rows, settings.neighbours)
+        lengths.append(np.bincount(_row_of(rows)[kept], minlength=len(part)))
+        neighbours.append(rows.indices[kept].astype(np.int32))
+        weights.append(rows.data[kept].astype(np.float32))
+    return NeighbourTable(
+        np.cumsum(np.concatenate(lengths)),
+        np.concatenate(neighbours),
+        np.concatenate(weights),
         settings.transition_history_days,
     )
 
@@ -144,6 +151,19 @@ def _medians(
     distinct, starts, counts = np.unique(items[order], return_index=True, return_counts=True)
     medians[distinct] = values[order][starts + counts // 2]
     return medians
+
+
+def _row_of(rows: sparse.csr_array) -> npt.NDArray[np.int64]:
+    """Return int64 [num_entries], the row of each entry."""
+    return np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+
+
+def _largest_of_rows(rows: sparse.csr_array, count: int) -> npt.NDArray[np.int64]:
+    """Return the entries that are among the `count` largest of their rows, row by row."""
+    row = _row_of(rows)
+    order = np.lexsort((-rows.data, row))
+    place = np.arange(len(order)) - rows.indptr[row]
+    return order[place < count]
 
 
 def _table(

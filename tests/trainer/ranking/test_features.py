@@ -34,7 +34,7 @@ from tests.support import tiny_training as tiny
 from trainer.export import export_bundle
 from trainer.interactions import Interactions
 from trainer.ranking import ranker
-from trainer.ranking.examples import Examples, future_labels
+from trainer.ranking.examples import Examples, examples_of, future_labels
 from trainer.ranking.fit import FittedTables, Learned, Newest, fit_tables, learn_to_order
 from trainer.ranking.opinions import TEMPERATURES, Opinions
 from trainer.ranking.past_shop import PastShop, ranking_of
@@ -57,13 +57,15 @@ pytestmark = pytest.mark.slow
 SETTINGS = RankerSettings(ease_regularisation=1.0, transition_distance=3, epochs=3, min_users=5)
 SERVING = ServingSettings()
 TOGETHER = CoVisitationSettings()
-SERVICE = ServiceSettings(SERVING, TOGETHER)
 LENGTH = 12
+SERVICE = ServiceSettings(SERVING, TOGETHER, LENGTH)
 
 
 @pytest.fixture(scope="module")
 def model() -> TrainedModel:
-    columns, settings = tiny.tiny_interactions(), tiny.tiny_settings(epochs=1)
+    columns = tiny.tiny_interactions()
+    # The two-tower reads half of the histories that the service keeps.
+    settings = tiny.tiny_settings(epochs=1, history_length=LENGTH // 2)
     texts = tiny.tiny_text_embeddings()
     return train(columns, make_windows(columns, settings), settings, tiny.tiny_text_tower(), texts)
 
@@ -111,7 +113,7 @@ def test_the_service_sees_what_training_saw(
     )
     candidates = model.candidate_embeddings()
     queries = model.query_embeddings(np.arange(len(past.user_ids)), candidates)
-    shop = PastShop(past, ranking_of(data), candidates, SERVICE, max_history=LENGTH)
+    shop = PastShop(past, ranking_of(data), candidates, SERVICE)
     said = []
     for user in (0, 7, 23):
         recommender.recommend(RecommendRequest("r", past.user_ids[user]))
@@ -139,7 +141,7 @@ def test_when_a_user_comes_changes_the_features_of_time_alone(model: TrainedMode
                 len(past.user_ids), end + later // timedelta(microseconds=1), np.int64
             )
         ranking = ranking_of(data)
-        shop = PastShop(past, ranking, None, SERVICE, max_history=LENGTH, moments=moments)
+        shop = PastShop(past, ranking, None, SERVICE, moments=moments)
         context = shop.context(3, None)
         return shop.stage.features(shop.stage.pool(context), SOURCES, context)
 
@@ -168,13 +170,36 @@ def test_nothing_of_the_slice_is_in_the_features(model: TrainedModel) -> None:
     for each in (events, shuffled):
         past = Interactions.from_frame(each.filter(pl.col("timestamp") < cut), tiny.tiny_items())
         data = fit_tables(past, tiny.tiny_text_embeddings(), SETTINGS)
-        shop = PastShop(past, ranking_of(data), None, SERVICE, max_history=LENGTH)
+        shop = PastShop(past, ranking_of(data), None, SERVICE)
         labels = future_labels(past, each.filter(pl.col("timestamp") >= cut), SETTINGS)
         pool = shop.stage.pool(shop.context(3, None))
         wanted = labels[[3], :].toarray()[0, pool.rows]
         found.append((shop.stage.features(pool, SOURCES, shop.context(3, None)), wanted))
     np.testing.assert_array_equal(found[0][0], found[1][0])
     assert not np.array_equal(found[0][1], found[1][1])
+
+
+def test_what_has_sold_out_since_is_found_as_it_was(model: TrainedModel) -> None:
+    """What is unique is sold once: of today's availability no one could be asked for it."""
+    cut = tiny.START + timedelta(hours=8)
+    events = tiny.tiny_interactions().frame()
+    sold = set(events.filter(pl.col("timestamp") >= cut)["item_id"])
+    found = []
+    for gone in (set[str](), sold):
+        items = [
+            item.model_copy(update={"available": item.item_id not in gone})
+            for item in tiny.tiny_items()
+        ]
+        past = Interactions.from_frame(events.filter(pl.col("timestamp") < cut), items)
+        data = fit_tables(past, tiny.tiny_text_embeddings(), SETTINGS)
+        shop = PastShop(past, ranking_of(data), None, SERVICE)
+        labels = future_labels(past, events.filter(pl.col("timestamp") >= cut), SETTINGS)
+        users = np.flatnonzero(np.diff(labels.indptr))
+        random = np.random.default_rng(0)
+        found.append(examples_of(shop, labels, users, None, 0, random))
+    assert found[1].num_requests > 0
+    np.testing.assert_array_equal(found[1].features, found[0].features)
+    np.testing.assert_array_equal(found[1].labels, found[0].labels)
 
 
 @pytest.mark.parametrize("loss", ["pointwise", "listwise"])
@@ -247,7 +272,6 @@ def fitted(judged: set[str], events: pl.DataFrame | None = None, **changes: Any)
         FittedTables(lambda items: texts[: len(items)]),
         settings,
         SERVICE,
-        max_history=LENGTH,
     )
 
 
@@ -259,6 +283,10 @@ def test_who_is_judged_teaches_nothing_and_too_few_teach_no_ranker() -> None:
     assert fitted(set()).ranker is not None
     assert fitted(everybody()).ranker is None
     assert fitted(set(), min_users=1_000).ranker is None
+    # What one alone tells cannot be tried on anybody.
+    one = fitted(everybody() - {"u003"}, min_users=1)
+    assert (one.ranker, one.halves) == (None, ())
+    assert one.fusion is not None
     # Slices before the newest never heard the two-tower: alone they teach no ranker.
     assert fitted(everybody(), slices=2).ranker is None
 

@@ -1,5 +1,6 @@
 """Tables and signals against plain loops."""
 
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 
 from feature_repo.schema import Item
 from serving.ranking.item_signals import SIGNALS
+from trainer.baselines import item_knn
 from trainer.baselines.ease import item_weights
-from trainer.baselines.item_knn import cosines
+from trainer.baselines.item_knn import Cosines
 from trainer.baselines.user_item import largest_weights
 from trainer.interactions import Interactions
 from trainer.ranking import tables
@@ -104,7 +106,9 @@ def test_scann_finds_nearly_the_same_texts(monkeypatch: pytest.MonkeyPatch) -> N
     assert np.mean((found != 0)[exact != 0]) > 0.8
 
 
-def test_transitions_are_what_follows_by_distance_and_the_cosines() -> None:
+def test_transitions_are_what_follows_by_distance_and_the_cosines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     past = interactions()
     expected = np.zeros((8, 8))
     for user in range(len(past.user_ids)):
@@ -113,9 +117,43 @@ def test_transitions_are_what_follows_by_distance_and_the_cosines() -> None:
             for distance, other in enumerate(items[place + 1 : place + 4], start=1):
                 expected[item, other] += 1 / distance
     expected /= np.maximum(np.bincount(past.item, minlength=8), 1)[:, None]
-    expected += 0.5 * cosines(past).toarray()
+    expected += 0.5 * Cosines(past).of(np.arange(8)).toarray()
     settings = RankerSettings(transition_distance=3, transition_cosine_weight=0.5)
     np.testing.assert_allclose(dense(transitions_table(past, settings)), expected, rtol=1e-5)
+    # Of more than it may keep, the largest; and however many rows are made at a time.
+    monkeypatch.setattr(item_knn, "COSINES_AT_A_TIME", 10)
+    np.testing.assert_allclose(dense(transitions_table(past, settings)), expected, rtol=1e-5)
+    few = transitions_table(past, settings.model_copy(update={"neighbours": 2}))
+    assert np.diff(few.starts).tolist() == [2] * 7 + [0]
+    for row, largest in zip(dense(few), np.sort(expected, axis=1)[:, -2:], strict=True):
+        np.testing.assert_allclose(np.sort(row)[-2:], largest, rtol=1e-5)
+
+
+def test_transitions_of_many_items_take_as_much_as_there_is_of_them() -> None:
+    """A row of floats for each of them would take 20 GB, and one batch of rows .8."""
+    count = 50_000
+    items = [Item(item_id=f"i{number}") for number in range(count)]
+    events = pl.DataFrame(
+        {
+            "event_id": [f"e{number}" for number in range(count)],
+            "user_id": [f"u{number // 5}" for number in range(count)],
+            "item_id": [item.item_id for item in items],
+            "event_type": "purchase",
+            "timestamp": pl.datetime_range(
+                START, interval="1s", end=START + timedelta(seconds=count - 1),
+                time_unit="us", eager=True,
+            ),
+        }
+    )  # fmt: skip
+    past = Interactions.from_frame(events, items)
+    tracemalloc.start()
+    try:
+        table = transitions_table(past, RankerSettings(transition_distance=3))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert np.diff(table.starts).max() == 5
+    assert peak < 100e6
 
 
 def test_signals_count_users_and_returns() -> None:
