@@ -166,6 +166,10 @@ class Archive:
         """Write states of users, likewise."""
         return write_newest(self._users, _check(segment), _records(users))
 
+    def has_items(self) -> bool:
+        """Whether any change of an item was ever written."""
+        return bool(parquet_files(self._items))
+
     def items(self) -> list[Item]:
         """Return the newest state of every item that is not deleted, by id."""
         changes = newest_changes(self._items)

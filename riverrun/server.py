@@ -12,8 +12,8 @@ from feature_repo.event_log import EventLogError, GroupedLog
 from feature_repo.online_features import OnlineFeatures
 from feature_repo.open_online_features import open_online_features
 from riverrun.errors import UserError
+from riverrun.served_bundle import require_bundle, saying_how_to_get_one
 from riverrun.settings import Settings
-from serving.bundle import BundleError, published_versions
 from serving.catalogue import Catalogue
 from serving.guarded_features import GuardedFeatures
 from serving.http.app import create_app
@@ -24,7 +24,7 @@ from serving.live_model import ModelHolder
 from serving.prediction.predictor import Predictor
 from serving.recall_monitor import RecallMonitor
 from serving.recommender import Recommender
-from serving.reload import BundleWatcher, open_current, require_current
+from serving.reload import BundleWatcher, open_current
 from serving.saved_model import optimise_little
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
@@ -58,9 +58,8 @@ def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
     Raises `UserError` where there is no bundle, it must not be served, a URL is none, or the log
     cannot be opened.
     """
-    with _saying_how_to_get_one(settings):
-        # Before any file is made: a home without a bundle is mostly a mistyped one.
-        require_current(settings.bundles)
+    # Before any file is made: a home without a bundle is mostly a mistyped one.
+    require_bundle(settings)
     optimise_little()
     try:
         log = open_event_log(settings.event_log_url, settings.streaming.kafka)
@@ -73,7 +72,7 @@ def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
     stack.callback(texts.close)
     rows = ItemRows()
     catalogue = Catalogue(rows)
-    with _saying_how_to_get_one(settings):
+    with saying_how_to_get_one(settings):
         holder = open_current(settings.bundles, catalogue, settings.serving, texts)
     follower = IndexFollower(log, holder, catalogue)
     watcher = BundleWatcher(settings.bundles, holder, catalogue, settings.serving, texts)
@@ -83,19 +82,6 @@ def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
     trending = TrendingSource(rows, settings.serving)
     co_visitation = CoVisitationSource(rows, settings.serving)
     return ServingParts(log, online, catalogue, holder, trending, co_visitation, follower, watcher)
-
-
-@contextmanager
-def _saying_how_to_get_one(settings: Settings) -> Iterator[None]:
-    """Let a bundle that is missing, or must not be served, be a `UserError` with the way on."""
-    try:
-        yield
-    except BundleError as error:
-        # Another may have served before this one.
-        hint = "To make one: riverrun train"
-        if len(published_versions(settings.bundles)) > 1:
-            hint = "To serve what served before: riverrun models rollback"
-        raise UserError(f"{error} {hint} {settings.options}") from error
 
 
 def services_of(

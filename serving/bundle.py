@@ -228,6 +228,14 @@ def current_version(bundles: Path) -> str | None:
     return path.name if path else None
 
 
+def require_current(bundles: Path) -> Path:
+    """Return the folder of the bundle that `CURRENT` names. Raises `BundleError` for none."""
+    path = current_bundle(bundles)
+    if path is None:
+        raise BundleError(bundles / "CURRENT", "is missing: no bundle has been published.")
+    return path
+
+
 def published_versions(bundles: Path) -> list[str]:
     """Return the versions in the folder, oldest first."""
     if not bundles.is_dir():

@@ -12,7 +12,7 @@ import structlog
 
 from feature_repo.schema import Item
 from serving.background import BackgroundThread
-from serving.bundle import CURRENT, BundleError, current_bundle
+from serving.bundle import CURRENT, BundleError, current_bundle, require_current
 from serving.bundle_loading import load_bundle
 from serving.catalogue import Catalogue
 from serving.live_model import LiveModel, ModelHolder
@@ -142,14 +142,6 @@ def _give_way() -> None:
     niceness = os.getpriority(os.PRIO_PROCESS, thread) + NICENESS
     # Not for good in a thread that goes on: without privileges nobody gets a priority back.
     os.setpriority(os.PRIO_PROCESS, thread, niceness)
-
-
-def require_current(bundles: Path) -> Path:
-    """Return the folder of the bundle that `CURRENT` names. Raises `BundleError` for none."""
-    path = current_bundle(bundles)
-    if path is None:
-        raise BundleError(bundles / "CURRENT", "is missing: no bundle has been published.")
-    return path
 
 
 def open_current(

@@ -15,6 +15,7 @@ from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
 from riverrun.cli.up import PortOption, ended_by, listen, opened_shop, url_of
+from riverrun.interpreter import settle
 from riverrun.settings import FILES_IN_HOME, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def demo(
             args=(server, stopped, url_of(listening), settings, started, once),
             daemon=True,
         )
+        settle()
         visitor.start()
         server.run(sockets=[listening])
     end(shop.stream.failure)

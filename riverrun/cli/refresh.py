@@ -7,6 +7,7 @@ from rich.markup import escape
 
 from riverrun.cli.console import err, next_command
 from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.cli.train import require_items
 from riverrun.errors import UserError
 from riverrun.settings import load_settings, with_warm_start
 
@@ -48,12 +49,6 @@ def refresh(
     where another refresh of the shop is at work. Killed at any moment, it goes on where it was when
     it is run again.
     """
-    from riverrun.cli.evaluate import print_tables
-    from riverrun.cli.training_progress import refresh_progress
-    from riverrun.refreshing import refresh_from_archive
-    from trainer.refresh_lock import RefreshRunning
-    from trainer.refresh_run import run_refresh
-
     settings = load_settings(settings_file, home=home)
     if full and days:
         raise UserError(f"--full starts from nothing, and --days {days:g} does not: give one.")
@@ -61,6 +56,13 @@ def refresh(
         settings = with_warm_start(settings, enabled=False)
     elif days is not None:
         settings = with_warm_start(settings, days=days)
+    require_items(settings)
+    from riverrun.cli.evaluate import print_tables
+    from riverrun.cli.training_progress import refresh_progress
+    from riverrun.refreshing import refresh_from_archive
+    from trainer.refresh_lock import RefreshRunning
+    from trainer.refresh_run import run_refresh
+
     gates, keep = settings.refresh.gates, settings.refresh.keep
     try:
         with refresh_progress() as listener:

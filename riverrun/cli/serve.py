@@ -4,6 +4,7 @@ from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
 from riverrun.cli.up import HostOption, PortOption, listen, serve_until
 from riverrun.interpreter import freeze_modules
+from riverrun.served_bundle import require_bundle
 from riverrun.settings import load_settings
 
 
@@ -15,13 +16,15 @@ def serve(
 ) -> None:
     """Answer requests from the current bundle, the item changelog and the online store.
 
-    Events are accepted into the log; a worker in another process (`riverrun up`) applies them.
+    Events are accepted into the log; a worker in another process applies them (`riverrun stream`,
+    or `riverrun up` beside an embedded log).
     SIGTERM or Ctrl-C closes all it holds within ten seconds; a second one ends it at once.
     """
+    settings = load_settings(settings_file, home=home)
+    require_bundle(settings)
+    listening = listen(settings, host, port)
     from riverrun.server import serving_replica
 
-    settings = load_settings(settings_file, home=home)
-    listening = listen(settings, host, port)
     freeze_modules()
     with serving_replica(settings) as app:
         stopped = stopped_by_signal()

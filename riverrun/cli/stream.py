@@ -2,7 +2,7 @@
 
 import threading
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +13,7 @@ from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
 from riverrun.errors import UserError
 from riverrun.interpreter import freeze_modules, settle
+from riverrun.served_bundle import require_bundle
 from riverrun.settings import load_settings
 
 if TYPE_CHECKING:
@@ -43,11 +44,12 @@ def stream(
     Stops within ten seconds of SIGTERM or Ctrl-C; nothing that was read is lost. Where a server
     does not answer it says what it could not finish, which the next start does, and returns 1.
     """
+    settings = load_settings(settings_file, home=home)
+    require_bundle(settings)
     from riverrun.metrics_server import MetricsServer
     from riverrun.stream_worker import stream_worker
     from streaming.metrics import StreamMetrics
 
-    settings = load_settings(settings_file, home=home)
     metrics = StreamMetrics()
     server = None
     if metrics_port is not None:
@@ -58,17 +60,14 @@ def stream(
     stopped = stopped_by_signal()
     end_in_time(stopped, metrics.doing)
     freeze_modules()
-    with counting("Folding imports") as progress:
-        context = stream_worker(settings, metrics, progress)
-        worker = context.__enter__()
-    try:
+    with ExitStack() as stack:
+        with counting("Folding imports") as progress:
+            worker = stack.enter_context(stream_worker(settings, metrics, progress))
         if server is not None:
             server.start()
         settle()
         err.print(f"learning from {settings.event_log_url}; Ctrl-C stops it")
         _watch(worker, stopped)
-    finally:
-        context.__exit__(None, None, None)
     end(worker.stream.failure)
 
 

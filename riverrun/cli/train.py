@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from feature_repo.archive import Archive
 from riverrun.cli.console import err, next_command
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
@@ -38,8 +39,15 @@ def train(
     next_command(f"riverrun up {settings.options}", "serves it and learns from events")
 
 
+def require_items(settings: Settings) -> None:
+    """Raise `UserError` where there is nothing to train on, before what trains is imported."""
+    if not Archive(settings.archive).has_items():
+        raise UserError(f"{settings.archive}: the catalogue is empty: import items first.")
+
+
 def train_shop(settings: Settings, *, fresh: bool = False) -> None:
     """Train on the archive of `settings.home`, publish, and print how the model compares."""
+    require_items(settings)
     from riverrun.cli.evaluate import print_tables
     from riverrun.cli.training_progress import refresh_progress
     from riverrun.refreshing import refresh_from_archive

@@ -14,6 +14,7 @@ from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
 from riverrun.errors import UserError
 from riverrun.interpreter import freeze_modules, settle
+from riverrun.served_bundle import require_bundle
 from riverrun.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -75,16 +76,14 @@ def refreshes_of(settings: Settings, settings_file: Path | None) -> Iterator[Non
 @contextmanager
 def opened_shop(settings: Settings) -> "Iterator[EmbeddedShop]":
     """Open the embedded shop, showing how its state is brought up to date."""
+    require_bundle(settings)
     from riverrun.embedded import embedded_shop
 
     freeze_modules()
-    with counting("Folding imports") as progress:
-        context = embedded_shop(settings, progress)
-        shop = context.__enter__()
-    try:
+    with ExitStack() as stack:
+        with counting("Folding imports") as progress:
+            shop = stack.enter_context(embedded_shop(settings, progress))
         yield shop
-    finally:
-        context.__exit__(None, None, None)
 
 
 def listen(settings: Settings, host: str | None, port: int | None) -> socket.socket:
