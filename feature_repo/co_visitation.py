@@ -17,8 +17,8 @@ from typing import NamedTuple
 from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.online_features import CoVisitation
+from feature_repo.times import DAY
 
-DAY = 86_400_000_000
 DECAY = 60 * DAY
 """All weights fall by e over this time. It is no setting: sums of two decays do not add up."""
 

@@ -4,9 +4,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from feature_repo.co_visitation import DAY, DECAY
+from feature_repo.co_visitation import DECAY
 from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.online_features import CoVisitation
+from feature_repo.times import DAY
 
 COLUMNS = ("user_id", "timestamp", "event_id", "item_id", "event_type")
 _ROWS_PER_SUM = 4_000_000

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,8 @@ from feature_repo.online_features import (
     ItemStatistics,
     UserEmbedding,
 )
-from feature_repo.schema import Item, User, microseconds
+from feature_repo.schema import Item, User
+from feature_repo.times import microseconds, moment_of
 
 Values = dict[str, Any]
 """Feast's protobuf values by feature."""
@@ -26,7 +26,6 @@ Values = dict[str, Any]
 ViewRows = tuple[Any, Iterable[tuple[str, Values]]]
 """A feature view whose entity is one string, and rows of it: the string and the values."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_EVENTS: tuple[tuple[Any, ...], ...] = ((),) * len(HistoryEvent._fields)
 
 
@@ -175,11 +174,7 @@ def _decode_item(item_id: str, values: Mapping[str, Any]) -> Item:
         tags=tuple(values["tags"].string_list_val.val),
         attributes=orjson.loads(values["attributes"].string_val),
         available=values["available"].bool_val,
-        published_at=(
-            _EPOCH + timedelta(microseconds=published.int64_val)
-            if published.HasField("int64_val")
-            else None
-        ),
+        published_at=(moment_of(published.int64_val) if published.HasField("int64_val") else None),
     )
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from feature_repo.schema import Event, microseconds
+from feature_repo.schema import Event
+from feature_repo.times import microseconds
 
 DEFAULT_MAX_LENGTH = 128
 

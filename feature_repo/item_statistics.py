@@ -13,10 +13,7 @@ from bisect import bisect_left
 import polars as pl
 
 from feature_repo.online_features import ItemStatistics
-
-HOUR = 3_600_000_000
-DAY = 24 * HOUR
-WEEK = 7 * DAY
+from feature_repo.times import DAY, HOUR, WEEK
 
 
 def count(statistics: ItemStatistics, event_type: str, timestamp: int) -> ItemStatistics:

@@ -154,12 +154,6 @@ class User(_Record):
     attributes: Annotated[dict[str, str | float | bool], Field(max_length=256)] = {}
 
 
-def microseconds(moment: datetime) -> int:
-    """Return an aware datetime as whole microseconds since 1970-01-01 UTC, without rounding."""
-    delta = moment - _EPOCH
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
-
-
 def content_id(*parts: str) -> str:
     """Return a 32-digit hex id that is the same for the same parts, for records without one."""
     digest = hashlib.blake2b(digest_size=16)
@@ -168,6 +162,3 @@ def content_id(*parts: str) -> str:
         # The length keeps ("ab", "c") and ("a", "bc") apart.
         digest.update(len(encoded).to_bytes(8, "big") + encoded)
     return digest.hexdigest()
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

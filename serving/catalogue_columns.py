@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from feature_repo.schema import Item, microseconds
+from feature_repo.schema import Item
+from feature_repo.times import microseconds
 from serving.item_rows import Mask, Rows
 
 UNPUBLISHED = np.iinfo(np.int64).min

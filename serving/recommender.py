@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from feature_repo.history import DEFAULT_MAX_LENGTH
 from feature_repo.online_features import OnlineFeatures
-from feature_repo.schema import microseconds
+from feature_repo.times import microseconds
 from serving.catalogue import Catalogue
 from serving.explaining import Explainer
 from serving.item_rows import Mask

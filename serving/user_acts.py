@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.history import HistoryEvent
+from feature_repo.times import DAY
 from serving.item_rows import ItemRows, Rows, grouped, places_among
 
-DAY = 86_400e6
 """Microseconds."""
 
 Times = npt.NDArray[np.int64]

@@ -7,12 +7,11 @@ An event of a history is therefore kept with its moment, and an erasure leaves a
 
 from feature_repo.event_log import EventLog
 from feature_repo.history import HistoryEvent, UserHistory
+from feature_repo.times import DAY_MILLISECONDS
 from streaming.settings import StreamingSettings
 
 Moments = tuple[int, ...]
 """When each event of a history was appended to the log; 0 for what was imported."""
-
-_DAY_MILLISECONDS = 86_400_000
 
 
 def placed(
@@ -60,4 +59,4 @@ def keep_marks(log: EventLog, settings: StreamingSettings) -> int:
     """
     if log.topics_share_an_order:
         return 0
-    return int(settings.kafka.events_retention_days * _DAY_MILLISECONDS)
+    return int(settings.kafka.events_retention_days * DAY_MILLISECONDS)

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.times import DAY
 from serving.candidate_space import CandidateSpace
 from streaming.settings import FoldInSettings
 
-DECAY = 30 * 86_400_000_000
+DECAY = 30 * DAY
 """An event counts for less by e over this time. No setting: sums of two decays do not add up."""
 
 Vector = npt.NDArray[np.float64]

@@ -15,6 +15,7 @@ from feature_repo.event_log import (
     USERS,
     EventLogError,
 )
+from feature_repo.times import DAY_MILLISECONDS
 from streaming.kafka_connection import KafkaConnection
 
 TOPICS = (EVENTS, ITEMS, USERS, ITEM_EMBEDDINGS, DEAD_LETTERS)
@@ -22,8 +23,6 @@ CO_PARTITIONED = (EVENTS, ITEMS, USERS)
 """A worker owns one partition number of all of these at once."""
 TIMESTAMP_TYPE, APPEND_TIME = "message.timestamp.type", "LogAppendTime"
 """Of these, so that a record's moment is the broker's, and not its producer's (ADR 0013)."""
-
-_DAY_MILLISECONDS = 86_400_000
 
 
 class TopicMismatchError(Exception):
@@ -72,10 +71,10 @@ def plan_topics(connection: KafkaConnection, tombstone_days: float) -> list[Topi
             config[TIMESTAMP_TYPE] = APPEND_TIME
         if topic == ITEM_EMBEDDINGS:
             config["cleanup.policy"] = "compact"
-            config["delete.retention.ms"] = str(int(tombstone_days * _DAY_MILLISECONDS))
+            config["delete.retention.ms"] = str(int(tombstone_days * DAY_MILLISECONDS))
         else:
             config["cleanup.policy"] = "delete"
-            config["retention.ms"] = str(int(retention_days[topic] * _DAY_MILLISECONDS))
+            config["retention.ms"] = str(int(retention_days[topic] * DAY_MILLISECONDS))
         plans.append(TopicPlan(topic, settings.partitions, config))
     return plans
 

@@ -7,11 +7,10 @@ from itertools import count
 import polars as pl
 
 from feature_repo.schema import Item
+from feature_repo.times import INSTANT
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
 from trainer.tasks import Split, leave_one_out_split, temporal_split
-
-MOMENT = timedelta(microseconds=1)
 
 
 def held_out_splits(
@@ -54,7 +53,7 @@ def _slices(
     since: datetime | None,
 ) -> Iterator[Split]:
     every = Interactions.from_frame(events, items)
-    span, end = every.end - every.start, every.end + MOMENT
+    span, end = every.end - every.start, every.end + INSTANT
     cut = every.end - min(span * settings.holdout_share, timedelta(days=30))
     if since is not None:
         cut = max(cut, since)

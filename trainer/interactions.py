@@ -3,13 +3,14 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from feature_repo.schema import Item
+from feature_repo.times import moment_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,13 +35,13 @@ class Interactions:
     def end(self) -> datetime:
         """The moment of the newest event."""
         newest = int(self.timestamp.max()) if len(self.timestamp) else 0
-        return datetime.fromtimestamp(newest / 1e6, tz=UTC)
+        return moment_of(newest)
 
     @property
     def start(self) -> datetime:
         """The moment of the oldest event."""
         oldest = int(self.timestamp.min()) if len(self.timestamp) else 0
-        return datetime.fromtimestamp(oldest / 1e6, tz=UTC)
+        return moment_of(oldest)
 
     def digest(self) -> str:
         """Return a hash of who did what when; which items their numbers mean is not in it."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import orjson
 import structlog
 
+from feature_repo.times import INSTANT
 from feature_repo.whole_file import replacing
 from serving.bundle import BundleError, current_bundle
 from serving.bundle_loading import load_bundle
@@ -25,7 +26,7 @@ from trainer.bundle_scorer import bundle_pipeline
 from trainer.comparison import Current, compared
 from trainer.evaluate import NDCG_AT, EvaluationRow, evaluate
 from trainer.gates import CANDIDATE, CURRENT
-from trainer.held_out import MOMENT, held_out_splits
+from trainer.held_out import held_out_splits
 from trainer.interactions import Interactions
 from trainer.material import Material
 from trainer.ranking.fit import FittedTables, Learned, Newest, learn_to_order
@@ -153,7 +154,7 @@ def hold_out(material: Material, start: Start) -> HeldOut | None:
     settings = start.settings(material.settings)
     # After all that the start has seen.
     seen = start.warm.end if start.warm else None
-    since = None if seen is None else seen + MOMENT
+    since = None if seen is None else seen + INSTANT
     every = held_out_splits(material.events, material.items, settings, since)
     splits = list(islice(every, max(settings.ranking.slices, 1)))
     if not splits or not len(splits[0].tasks[-1].users):

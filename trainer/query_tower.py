@@ -5,7 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-HOUR = 3_600_000_000
+from feature_repo.times import DAY
+
 """Microseconds."""
 TIME_BUCKETS = 24
 
@@ -290,7 +291,7 @@ def _causal(positions: Any, timestamps: Any) -> Any:
 
 def time_bucket(microseconds: Any) -> Any:
     """Return int32 buckets 0..23, two for each doubling of 1 + hours / 24."""
-    days = tf.cast(tf.maximum(microseconds, 0), tf.float32) / (24.0 * HOUR)
+    days = tf.cast(tf.maximum(microseconds, 0), tf.float32) / DAY
     doublings = 2.0 * tf.math.log(1.0 + days) / tf.math.log(2.0)
     # Within the first day the hour matters too: views of this visit against this morning's.
     minutes = tf.cast(days * 24.0 * 60.0 > 30.0, tf.float32)

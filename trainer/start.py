@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from feature_repo.schema import microseconds
+from feature_repo.times import microseconds
 from serving.bundle import BundleError, current_bundle
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings

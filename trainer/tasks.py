@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from feature_repo.schema import Item, microseconds
+from feature_repo.schema import Item
+from feature_repo.times import microseconds
 from trainer.interactions import Interactions
 
 Indices = npt.NDArray[np.int64]

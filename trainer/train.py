@@ -16,7 +16,7 @@ import orjson
 import tensorflow as tf
 
 from feature_repo.candidate_features import CandidateFeatures, candidate_features
-from feature_repo.schema import microseconds
+from feature_repo.times import DAY, microseconds
 from trainer.candidate_tower import CandidateTower, CandidateVocabulary, name_index
 from trainer.dataset import epoch_dataset, num_steps
 from trainer.interactions import Interactions
@@ -26,7 +26,7 @@ from trainer.strategy import open_strategy
 from trainer.text_tower import CachedTexts, TextTower, TunedTexts
 from trainer.two_tower_model import TwoTowerModel
 from trainer.warm_start import WarmStart, carry_over
-from trainer.windows import DAY, Windows, label_shares, type_weights
+from trainer.windows import Windows, label_shares, type_weights
 
 CANDIDATE_BATCH = 4096
 QUERY_BATCH = 256

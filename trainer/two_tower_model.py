@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from feature_repo.times import DAY
 from trainer.candidate_tower import CandidateTower
 from trainer.query_tower import QueryTower
 from trainer.retrieval import RetrievalLoss
 from trainer.text_tower import CachedTexts, TunedTexts
 
-DAY = 86_400_000_000
 """Microseconds."""
 
 

@@ -14,11 +14,10 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from feature_repo.schema import microseconds
+from feature_repo.times import DAY, microseconds
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
 
-DAY = 86_400_000_000
 """Microseconds."""
 
 

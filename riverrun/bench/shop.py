@@ -103,7 +103,7 @@ def drawn_histories(home: Path, users: int, seed: int) -> "list[UserHistory]":
 
     from feature_repo.archive import Archive
     from feature_repo.history import HistoryEvent, UserHistory
-    from feature_repo.schema import microseconds
+    from feature_repo.times import microseconds
 
     events = Archive(home / "archive").scan_events().sort("timestamp", "event_id").collect()
     known = events["user_id"].unique().sort().to_list()

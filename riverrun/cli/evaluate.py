@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from feature_repo.times import INSTANT
 from riverrun.bench.machine import describe_machine
 from riverrun.cli.console import err, out
 from riverrun.cli.options import HomeOption, SettingsOption
@@ -199,7 +200,7 @@ def _served(settings: Settings) -> _Evaluation:
     end = bundle.manifest.data_window.end
     if end is None:
         raise UserError(f"{path} does not say when the events that it was trained on end.")
-    split = _own_question(settings, end + timedelta(microseconds=1)).split
+    split = _own_question(settings, end + INSTANT).split
     with text_cache(settings) as cache:
         scorer = BundleScorer(bundle, split.histories, cache, TWO_TOWER)
         embeddings = scorer.encoder.encode_text([item.text for item in split.past.items])

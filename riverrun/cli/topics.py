@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from feature_repo.times import DAY_MILLISECONDS
 from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
@@ -99,7 +100,7 @@ def _is_embedded(settings: Settings) -> bool:
 
 
 def _days(milliseconds: int) -> str:
-    return "for ever" if milliseconds < 0 else f"{milliseconds / 86_400_000:g} days"
+    return "for ever" if milliseconds < 0 else f"{milliseconds / DAY_MILLISECONDS:g} days"
 
 
 @contextmanager

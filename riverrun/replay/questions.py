@@ -10,7 +10,8 @@ from datetime import datetime
 
 import polars as pl
 
-from feature_repo.schema import Event, Item, microseconds
+from feature_repo.schema import Event, Item
+from feature_repo.times import microseconds
 
 _QUESTION = ("timestamp", "user_id")
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from feature_repo.schema import microseconds
-from riverrun.sample.catalogue import DAY, NUM_CELLS, SUBCATEGORIES, Catalogue, Floats, Ints
+from feature_repo.times import DAY, microseconds
+from riverrun.sample.catalogue import NUM_CELLS, SUBCATEGORIES, Catalogue, Floats, Ints
 from riverrun.sample.randomness import generator, uniform
 from riverrun.sample.settings import SampleSettings
 from riverrun.sample.vocabulary import DEPARTMENTS, STYLES

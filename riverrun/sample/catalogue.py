@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
 
-from feature_repo.schema import Item, microseconds
+from feature_repo.schema import Item
+from feature_repo.times import DAY, microseconds, moment_of
 from riverrun.sample.randomness import generator
 from riverrun.sample.settings import SampleSettings
 from riverrun.sample.vocabulary import (
@@ -25,7 +25,6 @@ from riverrun.sample.vocabulary import (
 CATALOGUE_STREAM = 1
 PUBLISHED_BEFORE = 0.7
 YEARS_BEFORE = 2.0
-DAY = 86_400_000_000
 WORD = re.compile(r"\b[A-Z][a-z]+\b")
 
 Ints = npt.NDArray[np.int64]
@@ -98,9 +97,8 @@ def make_catalogue(settings: SampleSettings) -> Catalogue:
     )
 
 
-def iter_items(settings: SampleSettings, catalogue: Catalogue) -> Iterator[Item]:
+def iter_items(catalogue: Catalogue) -> Iterator[Item]:
     """Yield the articles as items, in order of their ids."""
-    epoch = settings.start - timedelta(microseconds=microseconds(settings.start))
     columns = zip(
         catalogue.cell.tolist(),
         catalogue.brand.tolist(),
@@ -111,7 +109,7 @@ def iter_items(settings: SampleSettings, catalogue: Catalogue) -> Iterator[Item]
     )
     for index, (cell, brand, price, published_at, words) in enumerate(columns):
         yield _item(index, cell, brand, words).model_copy(
-            update={"price": price, "published_at": epoch + timedelta(microseconds=published_at)}
+            update={"price": price, "published_at": moment_of(published_at)}
         )
 
 

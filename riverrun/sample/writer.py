@@ -68,7 +68,7 @@ def write_sample(
     (out / "sample.json").write_text(settings.model_dump_json(indent=2) + "\n")
     catalogue = make_catalogue(settings)
     items, users = out / "items.jsonl.gz", out / "users.jsonl.gz"
-    records = (item.model_dump(mode="json") for item in iter_items(settings, catalogue))
+    records = (item.model_dump(mode="json") for item in iter_items(catalogue))
     _write_records(items, records, lambda count: progress("items", count))
     _write_records(users, _users(settings), lambda count: progress("users", count))
     events = _write_events(settings, catalogue, out, event_format, progress)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import uuid4
@@ -17,6 +17,7 @@ from starlette.responses import Response
 from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, USERS, Message
 from feature_repo.log_records import encode_record
 from feature_repo.schema import Event
+from feature_repo.times import INSTANT
 from serving.http.body import parse_records, read_body, reading, validate_record
 from serving.http.bounded_threads import BoundedThreads
 from serving.http.documentation import body_of, problems
@@ -44,7 +45,6 @@ APPEND_THREADS = 40
 """Together they share one fsync."""
 APPEND_QUEUE = 1_000
 """A log that hangs must not keep the bodies of all who come meanwhile."""
-MICROSECOND = timedelta(microseconds=1)
 
 
 def ingest_routes(services: Services, shares: SourceShares) -> APIRouter:
@@ -135,7 +135,7 @@ def _read_events(services: Services, body: bytes) -> _Read[Event]:
     accepted = 0
     for index, each in events:
         # A microsecond apart: what came first in the array came first.
-        event = _event(each, now + index * MICROSECOND)
+        event = _event(each, now + index * INSTANT)
         if error := _not_acceptable(services, event, now):
             rejected.append(Rejection(index=index, error=error))
         else:

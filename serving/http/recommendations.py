@@ -1,6 +1,5 @@
 """Routes that answer with lists, and with what is known of items and users."""
 
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated
 from uuid import uuid4
@@ -10,7 +9,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from feature_repo.history import HistoryEvent, UserHistory
-from feature_repo.schema import Item, User, microseconds
+from feature_repo.schema import Item, User
+from feature_repo.times import microseconds, moment_of
 from serving.http.body import parse, read_body, reading, refuse_query
 from serving.http.bounded_threads import BoundedThreads
 from serving.http.documentation import body_of, problems
@@ -36,9 +36,6 @@ from serving.requests import (
     TrendingRequest,
 )
 from serving.source_shares import SourceShares
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 
 def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter:
@@ -214,7 +211,7 @@ def _user(services: Services, user_id: str) -> dict[str, object]:
 
 
 def _rfc3339(microseconds_: int) -> str:
-    return (EPOCH + microseconds_ * MICROSECOND).isoformat()
+    return moment_of(microseconds_).isoformat()
 
 
 def _json(answer: object) -> Response:

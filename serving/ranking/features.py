@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from feature_repo.schema import microseconds
+from feature_repo.times import DAY, microseconds
 from serving.candidates import Scores
 from serving.catalogue_columns import UNPUBLISHED
 from serving.item_rows import Rows
@@ -23,7 +23,6 @@ from serving.ranking.item_signals import (
 )
 from serving.sources.candidate_source import Context
 from serving.sources.trending import TrendingSource
-from serving.user_acts import DAY
 
 
 def ranking_features(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.times import DAY, WEEK
 from serving.item_rows import ItemRows, Rows
 
 POPULARITY_DAYS = (3, 7, 14, 30, 60, 365)
@@ -22,7 +23,6 @@ SIGNALS = (
 """Users who acted on the item within so many days before the bundle's data end; the share of its
 users who came back to it; the median days between two of one user's moments on it, or 0."""
 
-_DAY, _WEEK = 86_400e6, 7 * 86_400e6
 """Microseconds."""
 
 
@@ -33,7 +33,7 @@ def on_the_circles(
 
     timestamps: int64 [...], microseconds since 1970 UTC.
     """
-    day, week = (2 * np.pi * (timestamps / length) for length in (_DAY, _WEEK))
+    day, week = (2 * np.pi * (timestamps / length) for length in (DAY, WEEK))
     return np.stack([np.sin(day), np.cos(day), np.sin(week), np.cos(week)], axis=-1)
 
 

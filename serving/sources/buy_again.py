@@ -2,14 +2,13 @@
 
 import numpy as np
 
-from feature_repo.schema import microseconds
+from feature_repo.times import DAY, microseconds
 from serving.candidates import NOTHING, Candidates, RowScores, Scores
 from serving.item_rows import Rows
 from serving.ranking.item_neighbours import Contributions
 from serving.ranking.item_signals import SIGNALS
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
-from serving.user_acts import DAY
 
 NOT_DUE = 0.5
 """An item that was acted on a moment ago counts less by so much than one that is long due."""

@@ -8,13 +8,13 @@ import numpy.typing as npt
 
 from feature_repo.history import HistoryEvent
 from feature_repo.online_features import CoVisitation
+from feature_repo.times import DAY
 from serving.candidates import Candidates, RowScores
 from serving.item_rows import ItemRows, Rows
 from serving.ranking.item_neighbours import Contributions, placed_contributions
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
 
-DAY = 86_400e6
 """Microseconds."""
 
 Shares = npt.NDArray[np.float32]

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import numpy as np
 
-from feature_repo.schema import microseconds
+from feature_repo.times import microseconds
 from serving.candidates import Candidates
 from serving.catalogue_columns import UNPUBLISHED
 from serving.item_rows import Rows, best

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.online_features import ItemStatistics
-from feature_repo.schema import microseconds
+from feature_repo.times import DAY, HOUR, WEEK, microseconds
 from serving.candidates import Candidates, Scores
 from serving.item_rows import ItemRows, Rows, best
 from serving.settings import ServingSettings
@@ -21,7 +21,7 @@ from serving.sources.candidate_source import Context
 HEAD = 2_000
 """So many rows are kept in order: a request that they answer looks at no others."""
 
-WINDOW_MICROSECONDS = {"hour": 3_600e6, "day": 86_400e6, "week": 604_800e6}
+WINDOW_MICROSECONDS = {"hour": HOUR, "day": DAY, "week": WEEK}
 _WINDOWS = np.array(list(WINDOW_MICROSECONDS.values()))
 _PLACES = {window: place for place, window in enumerate(WINDOW_MICROSECONDS)}
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_repo.history import UserHistory
-from feature_repo.item_statistics import HOUR, count, nothing
+from feature_repo.item_statistics import count, nothing
 from feature_repo.schema import Item, User
+from feature_repo.times import HOUR
 from streaming.milestones import Milestones
 from streaming.open_stream_state import open_stream_state
 from streaming.stream_state import (

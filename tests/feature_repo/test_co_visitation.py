@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_repo.co_visitation import DAY, DECAY, add, heaviest, merge, nothing, pairs
+from feature_repo.co_visitation import DECAY, add, heaviest, merge, nothing, pairs
 from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.co_visited_columns import COLUMNS, co_visited
 from feature_repo.history import HistoryEvent, UserHistory, append
 from feature_repo.online_features import CoVisitation
+from feature_repo.times import DAY
 
 START = 1_700_000_000_000_000
 SETTINGS = CoVisitationSettings(

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_repo.item_statistics import DAY, HOUR, WEEK, at, count, count_columns, merge, nothing
+from feature_repo.item_statistics import at, count, count_columns, merge, nothing
 from feature_repo.online_features import ItemStatistics
+from feature_repo.times import DAY, HOUR, WEEK
 
 START = 1_700_000_000_000_000
 events = st.lists(

@@ -15,12 +15,11 @@ from feature_repo.schema import (
     Item,
     User,
     content_id,
-    microseconds,
 )
+from feature_repo.times import EPOCH, INSTANT, microseconds, moment_of
 from serving.http.models import EventBody, ItemBody, UserBody
 from tests.support.records import IDENTIFIERS, ITEMS, TIMESTAMPS, USERS
 
-MICROSECOND = timedelta(microseconds=1)
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 
@@ -51,11 +50,11 @@ def test_a_moment_is_the_same_in_every_offset(moment: datetime, offset: timezone
 
 @given(TIMESTAMPS)
 def test_microseconds_are_exact(moment: datetime) -> None:
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    assert epoch + timedelta(microseconds=microseconds(moment)) == moment
+    assert EPOCH + timedelta(microseconds=microseconds(moment)) == moment
+    assert moment_of(microseconds(moment)) == moment
 
 
-@pytest.mark.parametrize("moment", [EARLIEST_TIMESTAMP, LATEST_TIMESTAMP - MICROSECOND])
+@pytest.mark.parametrize("moment", [EARLIEST_TIMESTAMP, LATEST_TIMESTAMP - INSTANT])
 def test_the_first_and_the_last_plausible_moment_are_accepted(moment: datetime) -> None:
     assert event(timestamp=moment).timestamp == moment
 
@@ -63,7 +62,7 @@ def test_the_first_and_the_last_plausible_moment_are_accepted(moment: datetime) 
 @pytest.mark.parametrize(
     "moment",
     [
-        EARLIEST_TIMESTAMP - MICROSECOND,
+        EARLIEST_TIMESTAMP - INSTANT,
         LATEST_TIMESTAMP,
         "1969-12-31T23:59:59Z",
         "9999-12-31T23:59:59.999999Z",

@@ -4,7 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from feature_repo.history import HistoryEvent, UserHistory
-from feature_repo.schema import microseconds
+from feature_repo.times import microseconds
 from riverrun.bench.reranking import FUNCTIONS, measure_reranking
 from serving.catalogue import Catalogue
 from serving.reload import open_current

@@ -31,7 +31,7 @@ def events() -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def items() -> dict[str, Item]:
-    return {item.item_id: item for item in iter_items(SHOP, make_catalogue(SHOP))}
+    return {item.item_id: item for item in iter_items(make_catalogue(SHOP))}
 
 
 @pytest.mark.parametrize("event_format", ["parquet", "jsonl"])
@@ -112,7 +112,7 @@ def test_any_size_is_met_exactly(items: int, users: int, events: int, days: int,
     assert frame["timestamp"][-1] < END
     catalogue = make_catalogue(shop)
     assert len(catalogue) == items
-    assert set(frame["item_id"]) <= {item.item_id for item in iter_items(shop, catalogue)}
+    assert set(frame["item_id"]) <= {item.item_id for item in iter_items(catalogue)}
 
 
 def test_nobody_acts_on_an_item_before_it_is_published(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
-from feature_repo.schema import microseconds
+from feature_repo.times import microseconds
 from serving.catalogue import Catalogue
 from serving.ranking.attribution import feature_effects
 from serving.ranking.bundle_files import RankingData

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from feature_repo.history import UserHistory
 from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
 from feature_repo.online_features import ItemStatistics, UserEmbedding
-from feature_repo.schema import microseconds
+from feature_repo.times import microseconds
 from serving.guarded_features import GuardedFeatures
 from serving.ranking.settings import SOURCES, RankingSettings
 from serving.requests import (

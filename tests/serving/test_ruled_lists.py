@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from feature_repo.online_features import ItemStatistics
-from feature_repo.schema import microseconds
+from feature_repo.times import microseconds
 from serving.requests import (
     RecommendRequest,
     SimilarRequest,

@@ -9,7 +9,8 @@ import pytest
 from feature_repo.history import HistoryEvent
 from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
 from feature_repo.online_features import CoVisitation, ItemStatistics
-from feature_repo.schema import Item, microseconds
+from feature_repo.schema import Item
+from feature_repo.times import microseconds
 from serving import statistics_reader
 from serving.catalogue import Catalogue
 from serving.settings import ServingSettings

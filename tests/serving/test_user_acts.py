@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.history import HistoryEvent
+from feature_repo.times import DAY
 from serving.item_rows import ItemRows
-from serving.user_acts import DAY, UserActs
+from serving.user_acts import UserActs
 
 EVENTS = st.lists(st.tuples(st.sampled_from(["a", "b", "c", "gone"]), st.integers(0, 50)))
 

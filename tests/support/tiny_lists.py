@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from feature_repo.online_features import CoVisitation
-from feature_repo.schema import microseconds
+from feature_repo.times import microseconds
 from serving.requests import RecommendRequest
 from serving.settings import ServingSettings
 from tests.support.tiny_bundle import tiny_items

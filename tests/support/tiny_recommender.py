@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
-from feature_repo.schema import microseconds
+from feature_repo.times import microseconds
 from serving.catalogue import Catalogue
 from serving.live_model import ModelHolder
 from serving.recommender import Recommender

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feature_repo.times import INSTANT
 from tests.support.few_events import EVENTS, ITEMS, START, frame
-from trainer.held_out import MOMENT, held_out_splits
+from trainer.held_out import held_out_splits
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
 from trainer.tasks import Split
@@ -28,8 +29,8 @@ def splits(
 @given(EVENTS)
 def test_slices_of_the_time_meet_and_are_of_one_length(events: FewEvents) -> None:
     every = Interactions.from_frame(frame(events), ITEMS)
-    length = (every.end - every.start) * NEWEST.holdout_share + MOMENT
-    end = every.end + MOMENT
+    length = (every.end - every.start) * NEWEST.holdout_share + INSTANT
+    end = every.end + INSTANT
     for split in splits(events, NEWEST):
         assert split.past.end < end - length
         times = split.future["timestamp"].to_list()

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.schema import Item
+from feature_repo.times import DAY
 from tests.support.few_events import frame
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
-from trainer.windows import DAY, label_shares, make_windows, sample_batch
+from trainer.windows import label_shares, make_windows, sample_batch
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ITEMS = [Item(item_id=f"i{number}") for number in range(5)]

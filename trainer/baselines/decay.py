@@ -5,9 +5,9 @@ from typing import Protocol
 
 import numpy as np
 
+from feature_repo.times import DAY
 from trainer.baselines.user_item import Weights
 from trainer.interactions import Interactions
-from trainer.windows import DAY
 
 
 class Decay(Protocol):

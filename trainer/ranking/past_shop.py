@@ -1,7 +1,7 @@
 """A shop as it was at a moment, asked as the service is asked: by the service's own code."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import polars as pl
 from feature_repo.co_visited_columns import co_visited
 from feature_repo.history import HistoryEvent
 from feature_repo.item_statistics import count_columns
+from feature_repo.times import moment_of
 from serving.candidate_space import CandidateSpace
 from serving.catalogue import Catalogue
 from serving.exact_index import ExactIndex
@@ -124,7 +125,7 @@ class PastShop:
 
 
 def _moment(timestamp: np.int64) -> datetime:
-    return datetime.fromtimestamp(int(timestamp) / 1e6, tz=UTC)
+    return moment_of(int(timestamp))
 
 
 def ranking_of(data: RankingData, ranker: Ranker | None = None) -> Callable[[ItemRows], Ranking]:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from feature_repo.times import DAY
 from serving.ranking.item_neighbours import NeighbourTable
 from serving.ranking.item_signals import POPULARITY_DAYS, RHYTHMS, SIGNALS
 from serving.scann_searcher import build_searcher
@@ -16,7 +17,6 @@ from trainer.baselines.user_item import largest_weights
 from trainer.interactions import Interactions
 from trainer.ranking.rhythms import rhythms
 from trainer.ranking.settings import RankerSettings
-from trainer.windows import DAY
 
 Floats = npt.NDArray[np.float32]
 WeightsOf = Callable[[slice], Floats]

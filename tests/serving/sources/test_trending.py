@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.online_features import ItemStatistics
-from feature_repo.schema import microseconds
+from feature_repo.times import microseconds
 from serving.item_rows import ItemRows
 from serving.settings import ServingSettings
 from serving.sources import trending

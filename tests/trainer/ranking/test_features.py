@@ -18,7 +18,7 @@ from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.history import HistoryEvent, UserHistory, append
 from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
 from feature_repo.item_statistics import count, nothing
-from feature_repo.schema import microseconds
+from feature_repo.times import microseconds
 from serving.bundle import set_current
 from serving.catalogue import Catalogue
 from serving.ranking.feature_names import OF_REQUESTS, feature_names

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from feature_repo.schema import Item
+from feature_repo.times import DAY
 from serving.ranking.item_signals import SIGNALS
 from trainer.baselines import item_knn
 from trainer.baselines.ease import item_weights
@@ -17,7 +18,6 @@ from trainer.interactions import Interactions
 from trainer.ranking import tables
 from trainer.ranking.settings import RankerSettings
 from trainer.ranking.tables import ease_table, item_signals, text_table, transitions_table
-from trainer.windows import DAY
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ITEMS = [Item(item_id=f"i{number}") for number in range(8)]
