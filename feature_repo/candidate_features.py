@@ -12,7 +12,7 @@ from feature_repo.schema import Item
 UNKNOWN_AGE_DAYS = -1.0
 
 MAX_TAGS = 16
-"""So many tags of an item are read, the first ones."""
+"""How many tags of an item are read at most, the first ones."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -77,8 +77,8 @@ class LogConsumer(Protocol):
     def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
         """Return up to `max_records` next records; wait up to `timeout` seconds for the first.
 
-        Nothing is returned without a group only where the end was reached, and with a group also
-        while it has no partitions. Raises `EventLogError` where the log cannot be read, and
+        An empty list means that the end was reached or, with a group, that the consumer holds no
+        partitions. Raises `EventLogError` where the log cannot be read, and
         whatever the consumer's `positions` raises: the next poll asks it again.
         """
         ...
@@ -149,9 +149,9 @@ class GroupedLog(EventLog, Protocol):
         ...
 
     def unread(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
-        """Return for each partition the first offset that the log may hold and `group` not know.
+        """Return, for each partition, the first offset that `group` has not committed.
 
-        What the group has not committed counts as not known. Raises `EventLogError`.
+        It is the log's start where that is later. Raises `EventLogError`.
         """
         ...
 
@@ -175,5 +175,5 @@ class TrimmableLog(Protocol):
         ...
 
     def begin_after(self, offset: int) -> int:
-        """Give no offset up to `offset` any more; return the first one that the log can hold."""
+        """Never assign an offset up to `offset` again; return the first that the log can hold."""
         ...

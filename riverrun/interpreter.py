@@ -30,8 +30,8 @@ def settle() -> None:
     of SQLite and every operation of NumPy on many numbers; beside a thread that computes, such as
     the one that loads the next model, the default would cost 5 ms each time.
 
-    A product of matrices stays in its thread. Those of a request are small: BLAS's own threads
-    would turn round waiting for each other longer than they multiply.
+    BLAS computes in the calling thread alone: the products of a request are so small that its own
+    threads would wait for each other longer than they multiply.
     """
     gc.collect()
     gc.set_threshold(200_000, 20, 50)

@@ -1,4 +1,4 @@
-"""Of which kind the values of each attribute are, over the items that there are now."""
+"""Which kinds of values each attribute has, over the items that there are now."""
 
 from collections.abc import Mapping
 

@@ -18,7 +18,7 @@ from serving.reranking.placement import PINNED, PROMOTED
 from serving.sources.candidate_source import Context
 
 SHOWN = 3
-"""So many items of the history are named, those that weigh most first."""
+"""How many items of the history are named at most, those that weigh most first."""
 
 OFTEN = 3
 """From so many events of one type on an item on, people do it often."""

@@ -62,7 +62,7 @@ def log_total(scores: Floats) -> float:
 
 
 RANK_CONSTANT = 60.0
-"""Of reciprocal rank fusion, as its authors chose it."""
+"""The constant of reciprocal rank fusion, as its authors chose it."""
 
 
 def reciprocal_ranks(pool: Rows, proposals: Proposals, sources: Sequence[str]) -> Floats:

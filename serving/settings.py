@@ -46,9 +46,9 @@ class ServingSettings(BaseModel):
     exact_share: a filter that allows a smaller share of the catalogue is scored exactly.
     trending_weights: what one event of a type counts for in `trending`.
     trending_window: over which span trending counts: "hour", "day" or "week".
-    trending_lift: how much counts that are more than usual count for more, 0 to 1: the power of the
-        ratio of what happens within the window to what the next longer one lets expect ("week" has
-        none). 0 orders by counts alone, which on UCI Online Retail was best.
+    trending_lift: 0 to 1, the power of (events within the window / events that the next longer
+        window lets expect) by which a count is multiplied; "week" has none. 0 orders by counts
+        alone, which on UCI Online Retail was best.
     popular_window: the same of what a stranger gets, without a lift.
     ranking: which sources propose candidates, and how they become one list.
     buy_again_days: an event on an item counts less by e for every so many days before the newest.

@@ -14,7 +14,7 @@ from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 
 BATCH = 50
-"""So many items are read at once: meanwhile a request waits for the store's reading connection."""
+"""How many items are read at once: meanwhile a request waits for the store's reading connection."""
 
 RETRY_SECONDS = 1.0
 """Until all has been read once: nobody is served meanwhile."""

@@ -15,7 +15,7 @@ from feature_repo.shop_file import opening
 Embeddings = npt.NDArray[np.float32]
 
 SLICE = 1024
-"""So many texts are embedded before they are kept: an interrupt loses little."""
+"""How many texts are embedded before they are kept: an interrupt loses little."""
 
 _READ_BATCH = 500
 WITHOUT_IT = "Remove it, and the texts are embedded again when they are needed."

@@ -85,4 +85,4 @@ NO_ACTS = UserActs(
     num_events=0,
     num_moments=0,
 )
-"""Of whom nothing is known."""
+"""The acts of a user of whom nothing is known."""

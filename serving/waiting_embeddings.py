@@ -9,7 +9,7 @@ Vectors = npt.NDArray[np.float32]
 
 
 class WaitingEmbeddings:
-    """Of each item the embedding of its last change, where that is of another bundle.
+    """For each item the embedding of its last change, where that is of another bundle.
 
     What a worker has folded in since it took over a new bundle is in no bundle and comes once:
     a replica that takes the bundle over later finds it here. Bounded by the number of items. Not

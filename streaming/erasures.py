@@ -52,7 +52,7 @@ def later(history: UserHistory, moments: Moments, erased: int) -> tuple[UserHist
 
 
 def keep_marks(log: EventLog, settings: StreamingSettings) -> int:
-    """Return how much later an event must be for a mark to be needed no more, in moments.
+    """Return how far, in moments, an event must be past an erasure for its mark to be dropped.
 
     In a log of one order nothing older comes after anything newer. Of a broker, what is older than
     the retention of `events` is not in the topic any more.

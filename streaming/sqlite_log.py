@@ -120,11 +120,11 @@ class SqliteLog:
         return superseded + self._delete(_OLD_TOMBSTONES, (int(tombstones_before * 1000),))
 
     def begin_after(self, offset: int) -> int:
-        """Give no offset up to `offset` any more; return the first one that the log can hold.
+        """Never assign an offset up to `offset` again; return the first that the log can hold.
 
-        For a log that was removed: others remember offsets that the new one would give again. What
-        it holds already was appended after those where no group has read any of it yet, and gets
-        offsets beyond `offset` too. One that is longer, and was read, stays as it is.
+        For a log whose file was removed: the archive and the state remember offsets that the new
+        file would use again. Records that no group has read yet are moved beyond `offset`; a log
+        that was read, or is further already, is left as it is.
         """
         try:
             with closing(self._file.connect()) as connection:

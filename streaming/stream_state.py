@@ -106,11 +106,11 @@ class StreamState(Protocol):
         ...
 
     def forget_pushed(self, partition: int, stamps: Mapping[Key, str]) -> None:
-        """Take keys off the partition's list where the online store has their newest values.
+        """Take keys off the partition's list whose pushed values are still the newest.
 
-        Where a value has changed since it was read it is to be pushed again, for whoever pushed
-        last may have pushed the older one. So it is put on the list under a stamp that is new:
-        should another worker have taken it off, or be about to.
+        A value that changed after it was read must be pushed again: the older one may have been
+        pushed last. It is listed under a fresh stamp, because another worker may have taken the
+        old one off, or be about to.
         """
         ...
 
@@ -174,10 +174,10 @@ def whole_keys(updates: Updates) -> list[Key]:
 
 
 def whole_values(updates: Updates, stamp: str) -> Unpushed:
-    """Return what a commit with this stamp can tell the online store without reading: no sums.
+    """Return what a commit can push without reading the state: everything but the additive sums.
 
-    An item's embedding is moved by its sums, and so is not what it should be yet: their keys come
-    with a stamp that they never had. So they are on the list, or back on it, after the push.
+    The sums move their item's embedding, which is not up to date before they are read. So their
+    keys get a stamp that never matches, and stay on the list after this push.
     """
     nothing: dict[str, Any] = {kind.name: {} for kind in ADDITIVE}
     own = replace(updates, **nothing)

@@ -44,15 +44,15 @@ TWO_TOWER = "two-tower"
 
 Embeddings = npt.NDArray[np.float32]
 JUDGED_USERS = 2_000
-"""So many users tell epochs apart; all of a large shop would take longer than the epoch."""
+"""At most so many users tell epochs apart; all of a large shop would take longer than an epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The number of epochs to train for, and the rows of those who answered what was held out.
+    """The number of epochs to train for, and the evaluation of what was held out.
 
-    fusion: None where nobody told anything of it. newest, held_out: what both were learned from;
-    None where nothing was held out.
+    ranker, fusion: None where there was too little to learn them from. newest, held_out: the data
+    that both were learned from; None where nothing was held out.
     """
 
     epochs: int

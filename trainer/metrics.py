@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 RESAMPLES = 2_000
-"""Of the users, for an interval of confidence."""
+"""How often the users are drawn anew, for an interval of confidence."""
 
 NOBODY = -1
 """Fills a list that has fewer than k items to show."""

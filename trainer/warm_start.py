@@ -55,7 +55,7 @@ FREE = frozenset(
         "warm_start",
     }
 )
-"""Settings of how a model is trained. All others say which model it is, and what of."""
+"""Settings that may differ in a warm start. All others make another model, or other examples."""
 
 
 class ColdStartError(ValueError):

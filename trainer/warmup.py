@@ -14,7 +14,7 @@ FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 """Within a SavedModel."""
 
 LENGTHS = (8, 128)
-"""Of histories: TensorFlow plans for each of a few shapes."""
+"""Lengths of histories: TensorFlow plans for each of a few shapes."""
 
 
 def write_warmup(saved_model: Path, signatures: Mapping[str, Any]) -> None:

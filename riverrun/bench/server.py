@@ -18,7 +18,7 @@ from riverrun.errors import UserError
 from riverrun.settings import FILES_IN_HOME, PREFIX
 
 LOG_LINES = 15
-"""So many of a log's last lines are shown where a process has failed."""
+"""How many of a log's last lines are shown where a process has failed."""
 
 
 @dataclass(frozen=True, slots=True)

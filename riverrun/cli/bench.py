@@ -50,7 +50,7 @@ def recommend(
     seconds: Seconds = 20,
     rate: Annotated[int, typer.Option(min=1, help="Requests a second, in the last row.")] = 300,
     replicas: Annotated[
-        int, typer.Option(min=0, help="So many `riverrun serve` answer beside `riverrun up`.")
+        int, typer.Option(min=0, help="How many `riverrun serve` answer beside `riverrun up`.")
     ] = 0,
     home: ShopHome = None,
 ) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trainer.tuning.search import Tried
 
 SHOWN = 3
-"""So many of the best trials stand beside the settings at present."""
+"""How many of the best trials stand beside the settings at present."""
 
 NOT_WRITTEN = 3
 

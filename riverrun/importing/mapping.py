@@ -124,9 +124,9 @@ class TimeSource(_Mapping):
 class NumberSource(_Mapping):
     """A column or constant number, multiplied by `scale`.
 
-    `decimal` is the decimal sign. With `auto` the last of "." and "," is, unless it is a lone
-    "," before exactly three digits: "1.234,50" is 1234.5, "1,234" is 1234, "1,5" is 1.5, and
-    "0,500" is 0.5.
+    `decimal` is the decimal sign. With `auto` it is the last "." or "," of the number, except for
+    a single "," before exactly three digits, which separates thousands unless a lone zero stands
+    before it: "1.234,50" is 1234.5, "1,234" is 1234, "1,5" is 1.5, and "0,500" is 0.5.
     """
 
     column: str | None = None

@@ -10,7 +10,7 @@ from serving.ranking.feature_names import feature_names
 from serving.ranking.ranking import Ranker
 
 SHOWN = 5
-"""So many features are named, the strongest first."""
+"""How many features are named at most, the strongest first."""
 
 
 @dataclass(frozen=True, slots=True)

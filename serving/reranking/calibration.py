@@ -12,7 +12,7 @@ from serving.reranking.greedy import Floats
 Categories = npt.NDArray[np.int32]
 
 PRIOR = 1.0
-"""So many places count as given out in the user's mix before the first is."""
+"""Places that count as given out in the user's mix before the first is."""
 
 
 class CategoryMix(NamedTuple):

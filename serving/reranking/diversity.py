@@ -21,7 +21,7 @@ OTHER_CATEGORY = 0.8
 """What the kernel of two candidates is multiplied by where their categories differ."""
 
 VOLUME_WEIGHT = 0.5
-"""Of the logarithm of the determinant."""
+"""The weight of the logarithm of the determinant."""
 
 LEAST_VARIANCE = 1e-5
 """Below this a candidate is a mixture of those chosen, as far as float32 can tell."""

@@ -19,7 +19,7 @@ from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
 
 HEAD = 2_000
-"""So many rows are kept in order: a request that they answer looks at no others."""
+"""How many rows are kept in order: a request that they answer looks at no others."""
 
 WINDOW_MICROSECONDS = {"hour": HOUR, "day": DAY, "week": WEEK}
 _WINDOWS = np.array(list(WINDOW_MICROSECONDS.values()))

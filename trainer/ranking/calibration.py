@@ -17,7 +17,7 @@ PRIOR_SPREAD = np.log(2.0)
 """Standard deviation of the logarithm of the temperature, before anything is known of it."""
 
 DECIMALS = 3
-"""Of a weight, rounded down: what weighs less is not worth asking."""
+"""The digits of a weight, rounded down: a source that weighs less is not worth asking."""
 
 STEPS = 500
 """EM goes on for at most so many."""

@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 
 TEMPERATURES = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
-"""Of the two-tower's scores, from which one is chosen."""
+"""The temperatures of the two-tower's scores, from which one is chosen."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,7 +14,7 @@ from trainer.baselines import Indices, Scores
 from trainer.ranking.past_shop import PastShop
 
 PLACES = 20
-"""So many places are re-ranked: metrics look no further."""
+"""How many places are re-ranked: metrics look no further."""
 
 
 class PipelineScorer:
