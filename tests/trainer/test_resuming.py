@@ -190,7 +190,10 @@ class StepsOfNothing:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
-    shop = Shop(tmp_path, tiny.tiny_settings(text=TextSettings(model=str(tmp_path))))
+    text_model = tmp_path / "text-model"
+    text_model.mkdir()
+    (text_model / "model.safetensors").write_bytes(b"of these it is known that they are the same")
+    shop = Shop(tmp_path, tiny.tiny_settings(text=TextSettings(model=str(text_model))))
     shop.serve(OLD)
     return shop
 
@@ -234,7 +237,7 @@ def without_warm_start(shop: Shop) -> dict[str, Any]:
 
 
 def other_text_model(shop: Shop) -> dict[str, Any]:
-    (shop.folder / "vocab.txt").write_text("other words")
+    Path(shop.settings.text.model, "vocab.txt").write_text("other words")
     return {}
 
 
