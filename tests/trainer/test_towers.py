@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from feature_repo.candidate_features import candidate_features
 from feature_repo.schema import Item
+from feature_repo.times import HOUR
 from tests.support.host_memory import computed_on_the_host
 from trainer.candidate_tower import (
     AGE_BUCKETS,
@@ -21,7 +22,6 @@ from trainer.candidate_tower import (
     name_index,
 )
 from trainer.query_tower import (
-    HOUR,
     TIME_BUCKETS,
     QueryTower,
     SparseQueryAttention,
