@@ -11,6 +11,8 @@ UV := $(or $(shell command -v uv),.tools/bin/uv)
 # What a command line says, else what the environment says.
 HOME_DIR ?= .riverrun
 FUZZ_SECONDS ?= 600
+# One more than there are cores: tests of brokers and processes wait a good part of their time.
+TEST_PROCESSES ?= $(shell expr $$(nproc) + 1)
 
 .PHONY: help
 help: ## List the targets
@@ -56,7 +58,7 @@ check: install ## Formatting, lint, types and the direction of imports
 
 .PHONY: pytest
 pytest: install ## Every test, warnings being errors, on every core
-	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: quick
 quick: install ## The tests that neither train a model nor start servers

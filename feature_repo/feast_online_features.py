@@ -12,6 +12,11 @@ from typing import Any
 
 os.environ.setdefault("FEAST_USAGE", "False")
 
+# Before Feast, which tells the library to keep the counters of whoever imports it later in files
+# that processes share.
+import prometheus_client  # noqa: F401
+
+# isort: split
 from feast import FeatureStore, RepoConfig
 from feast.infra.provider import get_provider
 from feast.protos.feast.types.Value_pb2 import Value

@@ -144,12 +144,19 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _what_is_read_is_kept(self) -> "Settings":
-        if self.training.history_length > self.history_length:
+        training = self.training
+        if training.history_length <= self.history_length:
+            return self
+        if "history_length" in training.model_fields_set:
             raise ValueError(
                 f"training.history_length: must be at most history_length, since no more of a "
-                f"user's events are kept. Received: {self.training.history_length} and "
+                f"user's events are kept. Received: {training.history_length} and "
                 f"{self.history_length}."
             )
+        # Nobody has asked for more: the default goes as far as there is something to read. Frozen
+        # for everybody else.
+        kept = training.model_copy(update={"history_length": self.history_length})
+        object.__setattr__(self, "training", kept)
         return self
 
     @model_validator(mode="after")

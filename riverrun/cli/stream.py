@@ -45,9 +45,7 @@ def stream(
     does not answer it says what it could not finish, which the next start does, and returns 1.
     """
     settings = load_settings(settings_file, home=home)
-    require_bundle(settings)
     from riverrun.metrics_server import MetricsServer
-    from riverrun.stream_worker import stream_worker
     from streaming.metrics import StreamMetrics
 
     metrics = StreamMetrics()
@@ -57,6 +55,9 @@ def stream(
         server = MetricsServer(host, metrics_port, metrics.registry)
     elif metrics_host is not None:
         raise UserError(f"--metrics-host {metrics_host}: name the port too, by --metrics-port.")
+    require_bundle(settings)
+    from riverrun.stream_worker import stream_worker
+
     stopped = stopped_by_signal()
     end_in_time(stopped, metrics.doing)
     freeze_modules()

@@ -35,6 +35,7 @@ def train(
     settings = load_settings(settings_file, home=home)
     if full:
         settings = with_warm_start(settings, enabled=False)
+    require_items(settings)
     train_shop(settings, fresh=fresh)
     next_command(f"riverrun up {settings.options}", "serves it and learns from events")
 
@@ -47,7 +48,6 @@ def require_items(settings: Settings) -> None:
 
 def train_shop(settings: Settings, *, fresh: bool = False) -> None:
     """Train on the archive of `settings.home`, publish, and print how the model compares."""
-    require_items(settings)
     from riverrun.cli.evaluate import print_tables
     from riverrun.cli.training_progress import refresh_progress
     from riverrun.refreshing import refresh_from_archive

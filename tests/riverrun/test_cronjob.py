@@ -9,8 +9,10 @@ import pytest
 import typer
 import yaml
 
+from feature_repo.archive import Archive
+from feature_repo.schema import Item
 from riverrun.cli import refresh
-from trainer.refresh_runs import RefreshRuns
+from trainer.refresh_lock import refresh_lock
 
 CRONJOB = Path(__file__).parents[2] / "infra" / "kubernetes" / "refresh-cronjob.yaml"
 
@@ -56,7 +58,8 @@ def test_the_job_reads_the_shops_settings(job: Any) -> None:
 def test_beside_another_refresh_the_command_ends_with_a_code_of_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with RefreshRuns(tmp_path / "bundles").exclusive(), pytest.raises(typer.Exit) as ended:
+    Archive(tmp_path / "archive").write_items("some", [Item(item_id="i")])
+    with refresh_lock(tmp_path / "bundles"), pytest.raises(typer.Exit) as ended:
         refresh.refresh(home=tmp_path)
     assert ended.value.exit_code == refresh.AT_WORK
     assert "another refresh is at work" in " ".join(capsys.readouterr().err.split())

@@ -50,14 +50,15 @@ def test_there_are_no_more_heads_than_dimensions_to_share(tmp_path: Path) -> Non
 
 def test_training_reads_no_more_of_a_user_than_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "riverrun.toml"
-    file.write_text("history_length = 40\ntraining.history_length = 40\n")
-    assert load_settings(file).service.history_length == 40
     file.write_text("history_length = 40\n")
+    assert load_settings(file).service_settings.history_length == 40
+    assert load_settings(file).training.history_length == 40
+    file.write_text("history_length = 40\ntraining.history_length = 41\n")
     with pytest.raises(UserError) as raised:
         load_settings(file)
     assert str(raised.value) == (
         f"settings ({file}): training.history_length: must be at most history_length, since no "
-        "more of a user's events are kept. Received: 128 and 40."
+        "more of a user's events are kept. Received: 41 and 40."
     )
 
 
