@@ -21,6 +21,11 @@ import pyarrow as pa
 
 os.environ.setdefault("FEAST_USAGE", "False")
 
+# Before Feast, which tells the library to keep the counters of whoever imports it later in files
+# that processes share.
+import prometheus_client  # noqa: F401
+
+# isort: split
 from feast import FeatureStore, FileSource, RepoConfig
 
 from feature_repo import definitions

@@ -1,5 +1,10 @@
 """Settings shared by all tests: quiet TensorFlow, hypothesis without deadlines, real data."""
 
+# Before Feast, which tells the library to keep the counters of whoever imports it later in files
+# that processes share.
+import prometheus_client  # noqa: F401
+
+# isort: split
 import os
 from collections.abc import Iterator
 from pathlib import Path
