@@ -12,17 +12,17 @@ class LockHeldError(RuntimeError):
 
 
 @contextmanager
-def exclusive(file: Path) -> Iterator[None]:
+def exclusive(file: Path, otherwise: Exception | None = None) -> Iterator[None]:
     """Be the one to hold `file`, which is made if there is none.
 
-    Raises `LockHeldError` where another is.
+    Where another is, raises `otherwise`, or if that is None a `LockHeldError`.
     """
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LockHeldError(f"{file} is held.") from None
+            raise otherwise or LockHeldError(f"{file} is held.") from None
         yield
     finally:
         os.close(descriptor)

@@ -1,9 +1,9 @@
 """Who follows the embedded log: one process at a time."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
-from feature_repo.exclusive_lock import LockHeldError, exclusive
+from feature_repo.exclusive_lock import exclusive
 from riverrun.errors import UserError
 from riverrun.settings import Settings
 
@@ -23,13 +23,10 @@ def only_follower(settings: Settings) -> Iterator[None]:
     if file is None or not file.parent.is_dir():
         yield
         return
-    with ExitStack() as held:
-        try:
-            held.enter_context(exclusive(file.with_name(f"{file.name}.lock")))
-        except LockHeldError:
-            raise UserError(
-                f"another process learns from {file}: `riverrun up` and `riverrun stream` follow "
-                "an embedded log one at a time, and `riverrun rebuild` while none of them does. "
-                "To answer more requests, start `riverrun serve` beside it."
-            ) from None
+    refusal = UserError(
+        f"another process learns from {file}: `riverrun up` and `riverrun stream` follow an "
+        "embedded log one at a time, and `riverrun rebuild` while none of them does. To answer "
+        "more requests, start `riverrun serve` beside it."
+    )
+    with exclusive(file.with_name(f"{file.name}.lock"), refusal):
         yield

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from feature_repo.archive import Archive
-from feature_repo.exclusive_lock import LockHeldError, exclusive
+from feature_repo.exclusive_lock import exclusive
 from feature_repo.offline_features import OfflineFeatures
 from riverrun.errors import UserError
 from riverrun.settings import Settings
@@ -134,9 +134,11 @@ def shop_tuning(settings: Settings, listener: Listener) -> Iterator[ShopTuning]:
     archive = Archive(settings.archive)
     settings.tuning.mkdir(parents=True, exist_ok=True)
     cache = TextEmbeddingCache(settings.text_embeddings)
+    lock = settings.tuning / "lock"
+    refusal = UserError(f"another search is at work: {lock} is held.")
     try:
         # Features of its own: a refresh may run meanwhile.
-        with exclusive(settings.tuning / "lock"), TemporaryDirectory() as features:
+        with exclusive(lock, refusal), TemporaryDirectory() as features:
             listener.stage("Embedding texts")
             material = read_material(
                 archive.scan_events().collect(),
@@ -149,8 +151,6 @@ def shop_tuning(settings: Settings, listener: Listener) -> Iterator[ShopTuning]:
             objectives = NewestSliceObjectives.of(material, settings.service_settings)
             data = _digest(_of_data(material), _Named(settings.service_settings))
             yield ShopTuning(settings.tuning, objectives, data, listener)
-    except LockHeldError as error:
-        raise UserError(f"another search is at work: {error}") from error
     except ValueError as error:
         raise UserError(f"{settings.archive}: {error}") from error
     except OSError as error:  # A full disk.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from feature_repo.exclusive_lock import LockHeldError, exclusive
+from feature_repo.exclusive_lock import exclusive
 
 
 class RefreshRunning(Exception):  # noqa: N818 — what is, not what went wrong
@@ -18,8 +18,6 @@ def refresh_lock(bundles: Path) -> Iterator[None]:
     Raises `RefreshRunning` where another is.
     """
     bundles.mkdir(parents=True, exist_ok=True)
-    try:
-        with exclusive(bundles / "refresh.lock"):
-            yield
-    except LockHeldError as error:
-        raise RefreshRunning(f"another refresh is at work: {error}") from None
+    file = bundles / "refresh.lock"
+    with exclusive(file, RefreshRunning(f"another refresh is at work: {file} is held.")):
+        yield

@@ -1,7 +1,7 @@
 """`riverrun import`: fill the archive from files."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from feature_repo.exclusive_lock import LockHeldError, exclusive
+from feature_repo.exclusive_lock import exclusive
 from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
@@ -240,13 +240,10 @@ def _session(
 def _only_import(archive: Path) -> Iterator[None]:
     """Be the one import into an archive: two would not know of each other's events."""
     archive.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
-        try:
-            held.enter_context(exclusive(archive / "import.lock"))
-        except LockHeldError:
-            raise UserError(
-                f"another import fills {archive}: imports go one at a time. Wait until it is done."
-            ) from None
+    refusal = UserError(
+        f"another import fills {archive}: imports go one at a time. Wait until it is done."
+    )
+    with exclusive(archive / "import.lock", refusal):
         yield
 
 
