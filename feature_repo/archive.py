@@ -28,7 +28,7 @@ from feature_repo.change_files import (
     write_newest,
 )
 from feature_repo.event_log import TopicPartition
-from feature_repo.log_records import decode_record, encode_record
+from feature_repo.log_records import RecordT, decode_record, encode_record
 from feature_repo.schema import Event, Item, User
 from feature_repo.whole_file import replacing
 
@@ -172,8 +172,7 @@ class Archive:
 
     def items(self) -> list[Item]:
         """Return the newest state of every item that is not deleted, by id."""
-        changes = newest_changes(self._items)
-        return [decode_record(Item, record) for _, record in changes if record is not None]
+        return _newest(Item, self._items)
 
     def deleted_items(self) -> list[str]:
         """Return the ids of the items that were deleted and have not come back, by id."""
@@ -181,8 +180,7 @@ class Archive:
 
     def users(self) -> list[User]:
         """Return the newest state of every user, by id."""
-        changes = newest_changes(self._users)
-        return [decode_record(User, record) for _, record in changes if record is not None]
+        return _newest(User, self._users)
 
     def user_segments(self) -> list[str]:
         """Return the names of the segments of users, in the order they were written."""
@@ -297,6 +295,11 @@ def _scan(files: list[Path]) -> pl.LazyFrame:
     return pl.scan_parquet(
         files, schema=_LOGGED_SCHEMA, missing_columns="insert", hive_partitioning=False
     )
+
+
+def _newest(model: type[RecordT], folder: Path) -> list[RecordT]:
+    changes = newest_changes(folder)
+    return [decode_record(model, record) for _, record in changes if record is not None]
 
 
 def _records(records: Sequence[Item] | Sequence[User]) -> dict[str, str | None]:

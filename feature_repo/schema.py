@@ -54,7 +54,10 @@ def _rfc3339(value: object) -> object:
     raise ValueError(f"must be an RFC 3339 time. Received: {str(value)[:64]!r}.")
 
 
-Identifier = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
+MAX_IDENTIFIER = 128
+Identifier = Annotated[
+    str, Field(min_length=1, max_length=MAX_IDENTIFIER), AfterValidator(_printable)
+]
 """A user, item, event or request id: 1..128 printable characters."""
 
 EventType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]

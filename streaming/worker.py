@@ -192,8 +192,7 @@ class Worker(StreamThread):
         self._relay.push([(each.batch.partition, each.unpushed) for each in committed])
         for each in committed:
             self._positions.may_tell(each.batch)
-        # 7. Tell those who wait.
-        for each in committed:
+            # 7. Tell those who wait.
             self.applied.notify(each.batch.sources(each.batch.positions))
             self._measure(each)
 

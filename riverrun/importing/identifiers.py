@@ -2,7 +2,7 @@
 
 import polars as pl
 
-MAX_IDENTIFIER = 128
+from feature_repo.schema import MAX_IDENTIFIER
 
 
 def identifier_reason(name: str) -> pl.Expr:

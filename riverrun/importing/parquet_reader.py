@@ -14,7 +14,7 @@ import pyarrow.parquet
 from pyarrow import types
 
 from riverrun.errors import UserError
-from riverrun.importing.raw_files import BatchSize, RawBatch, check_names, open_file
+from riverrun.importing.raw_files import BatchSize, RawBatch, check_names, is_gzip, open_file
 from riverrun.importing.report import LINE, ImportReport
 
 _PLAIN = (
@@ -44,9 +44,7 @@ def read_parquet(path: Path, report: ImportReport, size: BatchSize) -> Iterator[
     on_disk = path.stat().st_size
     with ExitStack() as stack:
         source: Path | IO[bytes] = path
-        with path.open("rb") as stream:
-            packed = stream.read(2) == b"\x1f\x8b"
-        if packed:
+        if is_gzip(path):
             # Parquet is read from its end, which gzip does not allow.
             source = stack.enter_context(tempfile.TemporaryFile())
             shutil.copyfileobj(stack.enter_context(open_file(path)), source)

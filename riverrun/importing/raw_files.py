@@ -61,11 +61,15 @@ def check_names(path: Path, names: Sequence[str]) -> None:
         raise UserError(f"{path}: no column may be named {LINE!r}: rename it.")
 
 
+def is_gzip(path: Path) -> bool:
+    """Return whether a file begins as gzip does."""
+    with path.open("rb") as stream:
+        return stream.read(2) == b"\x1f\x8b"
+
+
 def open_file(path: Path) -> IO[bytes]:
     """Open a file, unpacking it where it is gzip."""
-    with path.open("rb") as stream:
-        packed = stream.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if packed else path.open("rb")  # type: ignore[return-value]
+    return gzip.open(path, "rb") if is_gzip(path) else path.open("rb")  # type: ignore[return-value]
 
 
 def position_on_disk(stream: IO[bytes]) -> int:

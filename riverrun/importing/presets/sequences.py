@@ -12,10 +12,9 @@ from pathlib import Path
 import orjson
 import polars as pl
 
-from feature_repo.schema import Item, content_id
+from feature_repo.schema import MAX_IDENTIFIER, Item, content_id
 from riverrun.errors import UserError
 from riverrun.importing.frames import event_frame
-from riverrun.importing.identifiers import MAX_IDENTIFIER
 from riverrun.importing.presets.data import PresetData, read_bytes, read_text
 from riverrun.importing.report import ImportReport
 
