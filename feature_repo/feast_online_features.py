@@ -1,7 +1,6 @@
 """Online features in a Feast online store: SQLite embedded, Redis in production."""
 
 import json
-import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,11 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("FEAST_USAGE", "False")
-
-# Before Feast, which tells the library to keep the counters of whoever imports it later in files
-# that processes share.
-import prometheus_client  # noqa: F401
+import feature_repo.before_feast  # noqa: F401
 
 # isort: split
 from feast import FeatureStore, RepoConfig

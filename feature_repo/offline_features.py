@@ -7,7 +7,6 @@ The join gives each example the newest row that is not later than the example, s
 training example can see what happened after it.
 """
 
-import os
 import warnings
 from collections.abc import Iterator
 from copy import copy
@@ -19,11 +18,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-os.environ.setdefault("FEAST_USAGE", "False")
-
-# Before Feast, which tells the library to keep the counters of whoever imports it later in files
-# that processes share.
-import prometheus_client  # noqa: F401
+import feature_repo.before_feast  # noqa: F401
 
 # isort: split
 from feast import FeatureStore, FileSource, RepoConfig

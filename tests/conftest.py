@@ -1,8 +1,6 @@
 """Settings shared by all tests: quiet TensorFlow, hypothesis without deadlines, real data."""
 
-# Before Feast, which tells the library to keep the counters of whoever imports it later in files
-# that processes share.
-import prometheus_client  # noqa: F401
+import feature_repo.before_feast  # noqa: F401
 
 # isort: split
 import os
