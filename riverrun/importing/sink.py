@@ -1,8 +1,8 @@
 """Where clean records go: the archive, each event once, in files of a useful size."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ EVENT_BYTES_PER_SEGMENT = 256 << 20
 RECORD_CHARACTERS_PER_SEGMENT = 64 << 20
 """Of their texts: what is gathered must fit in memory, however long they are."""
 MAX_RUNS = 8
+
+RecordT = TypeVar("RecordT", Item, User)
 
 
 class RecordArchive(Protocol):
@@ -86,6 +88,32 @@ def _rows_by_day(days: pl.Series) -> list[tuple[date, npt.NDArray[np.int64]]]:
     return [(days[int(rows[0])], rows) for rows in np.split(order, bounds) if len(rows)]
 
 
+class _Gathered(Generic[RecordT]):
+    """Records of one kind, by id: they become a segment once there are enough."""
+
+    def __init__(self, write: Callable[[str, Sequence[RecordT]], int]) -> None:
+        self._write: Callable[[str, Sequence[RecordT]], int] = write
+        self._records: dict[str, RecordT] = {}
+        self._characters = 0
+
+    def add(self, records: Mapping[str, RecordT]) -> None:
+        """Add records; a later one replaces an earlier one with the same id."""
+        self._records |= records
+        self._characters += sum(map(_characters, records.values()))
+        wide = self._characters >= RECORD_CHARACTERS_PER_SEGMENT
+        if wide or len(self._records) >= RECORDS_PER_SEGMENT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is gathered."""
+        if self._records:
+            records = list(self._records.values())
+            content = content_id(*(record.model_dump_json() for record in records))
+            self._write(f"import-{content}", records)
+            self._records.clear()
+            self._characters = 0
+
+
 class ArchiveSink:
     """Gathers records and writes them in segments named by their content.
 
@@ -98,9 +126,8 @@ class ArchiveSink:
         self._report = report
         self._known = KnownEvents(archive)
         self._events: list[pl.DataFrame] = []
-        self._items: dict[str, Item] = {}
-        self._users: dict[str, User] = {}
-        self._item_characters = self._user_characters = 0
+        self._items = _Gathered[Item](archive.import_items)
+        self._users = _Gathered[User](archive.import_users)
 
     def add_events(self, events: pl.DataFrame) -> int:
         """Add events with the native columns; skip those that the archive has. Return the rest."""
@@ -119,26 +146,18 @@ class ArchiveSink:
 
     def add_items(self, items: Sequence[Item]) -> int:
         """Add items; a later one replaces an earlier one with the same id. Return their number."""
-        self._items |= {item.item_id: item for item in items}
-        self._item_characters += sum(map(_characters, items))
-        wide = self._item_characters >= RECORD_CHARACTERS_PER_SEGMENT
-        if wide or len(self._items) >= RECORDS_PER_SEGMENT:
-            self._flush_items()
+        self._items.add({item.item_id: item for item in items})
         return len(items)
 
     def add_users(self, users: Sequence[User]) -> int:
         """Add users; a later one replaces an earlier one with the same id. Return their number."""
-        self._users |= {user.user_id: user for user in users}
-        self._user_characters += sum(map(_characters, users))
-        wide = self._user_characters >= RECORD_CHARACTERS_PER_SEGMENT
-        if wide or len(self._users) >= RECORDS_PER_SEGMENT:
-            self._flush_users()
+        self._users.add({user.user_id: user for user in users})
         return len(users)
 
     def flush(self) -> None:
         """Write what is gathered."""
-        self._flush_items()
-        self._flush_users()
+        self._items.flush()
+        self._users.flush()
         self._flush_events()
 
     def _flush_events(self) -> None:
@@ -147,22 +166,6 @@ class ArchiveSink:
             ids = content_id(*events["event_id"].to_list())
             self._archive.write_events(f"import-{ids}", events)
             self._events.clear()
-
-    def _flush_items(self) -> None:
-        if self._items:
-            items = list(self._items.values())
-            content = content_id(*(item.model_dump_json() for item in items))
-            self._archive.import_items(f"import-{content}", items)
-            self._items.clear()
-            self._item_characters = 0
-
-    def _flush_users(self) -> None:
-        if self._users:
-            users = list(self._users.values())
-            content = content_id(*(user.model_dump_json() for user in users))
-            self._archive.import_users(f"import-{content}", users)
-            self._users.clear()
-            self._user_characters = 0
 
 
 def _characters(record: Item | User) -> int:
