@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from riverrun.errors import UserError
 from riverrun.settings import Settings
-from serving.bundle import BundleError, published_versions, require_current
+from serving.bundle import BundleError, current_bundle, published_versions, require_current
 
 
 def require_bundle(settings: Settings) -> None:
@@ -21,7 +22,23 @@ def saying_how_to_get_one(settings: Settings) -> Iterator[None]:
         yield
     except BundleError as error:
         # Another may have served before this one.
-        hint = "To make one: riverrun train"
+        hint = to_make_one(settings)
         if len(published_versions(settings.bundles)) > 1:
-            hint = "To serve what served before: riverrun models rollback"
-        raise UserError(f"{error} {hint} {settings.options}") from error
+            hint = f"To serve what served before: riverrun models rollback {settings.options}"
+        raise UserError(f"{error} {hint}") from error
+
+
+def served_bundle(settings: Settings) -> Path:
+    """Return the folder of the bundle that serves. Raises `UserError` where none does."""
+    try:
+        path = current_bundle(settings.bundles)
+    except BundleError as error:
+        raise UserError(str(error)) from error
+    if path is None:
+        raise UserError(f"{settings.bundles} serves no bundle. {to_make_one(settings)}")
+    return path
+
+
+def to_make_one(settings: Settings) -> str:
+    """Return the sentence that says how a shop gets its first bundle."""
+    return f"To make one: riverrun train {settings.options}"

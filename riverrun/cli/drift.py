@@ -9,6 +9,7 @@ from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.drifting import DRIFTED
 from riverrun.errors import UserError
+from riverrun.served_bundle import served_bundle
 from riverrun.settings import load_settings
 
 
@@ -19,17 +20,14 @@ def drift(home: HomeOption = None, settings_file: SettingsOption = None) -> None
     signals are kept, and exported as metrics by whatever serves.
     """
     from feature_repo.archive import Archive
-    from serving.bundle import BundleError, current_bundle
+    from serving.bundle import BundleError
     from trainer.drift import measure_drift
     from trainer.measured_drift import MeasuredDrift
 
     settings = load_settings(settings_file, home=home)
     asked = settings.refresh.drift
+    path = served_bundle(settings)
     try:
-        path = current_bundle(settings.bundles)
-        if path is None:
-            hint = f"To make one: riverrun train {settings.options}"
-            raise UserError(f"{settings.bundles} serves no bundle. {hint}")
         found = measure_drift(path, Archive(settings.archive).scan_events(), asked)
     except (BundleError, ValueError) as error:
         raise UserError(str(error)) from error

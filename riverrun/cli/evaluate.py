@@ -27,6 +27,7 @@ from riverrun.cli.preset_data import (
     read_preset,
 )
 from riverrun.errors import UserError
+from riverrun.served_bundle import served_bundle
 from riverrun.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -183,17 +184,14 @@ def _trained(question: _Question, settings: Settings) -> _Evaluation:
 
 def _served(settings: Settings) -> _Evaluation:
     """Ask the bundle that serves about what happened after the last event it was trained on."""
-    from serving.bundle import BundleError, current_bundle
+    from serving.bundle import BundleError
     from serving.bundle_loading import load_bundle
     from trainer.bundle_scorer import BundleScorer, bundle_pipeline
     from trainer.gates import CANDIDATE
     from trainer.judging import TWO_TOWER
 
+    path = served_bundle(settings)
     try:
-        path = current_bundle(settings.bundles)
-        if path is None:
-            hint = f"To make one: riverrun train {settings.options}"
-            raise UserError(f"{settings.bundles} serves no bundle. {hint}")
         bundle = load_bundle(path)
     except BundleError as error:
         raise UserError(str(error)) from error

@@ -14,6 +14,7 @@ from rich.table import Table
 from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
+from riverrun.served_bundle import to_make_one
 from riverrun.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -165,8 +166,7 @@ def _refusals(settings: Settings) -> Iterator[None]:
 
 
 def _none(settings: Settings) -> UserError:
-    hint = f"To make one: riverrun train {settings.options}"
-    return UserError(f"{settings.bundles} holds no bundle. {hint}")
+    return UserError(f"{settings.bundles} holds no bundle. {to_make_one(settings)}")
 
 
 def _fusion(bundles: Path, each: "BundleVersion") -> str:
