@@ -53,14 +53,6 @@ def log(reopen: Reopen) -> EventLog:
     return reopen()
 
 
-@pytest.fixture(params=[pytest.param("kafka", marks=pytest.mark.kafka)])
-def partitioned(request: pytest.FixtureRequest) -> Iterator[EventLog]:
-    """A log whose topics have four partitions each, which the members of a group share."""
-    log = KafkaLog(fresh_topics(request.getfixturevalue("kafka_address"), partitions=4))
-    yield log
-    log.close()
-
-
 def messages(*values: str, key: str = "k") -> list[Message]:
     return [Message(key, value.encode()) for value in values]
 
@@ -334,73 +326,6 @@ def test_a_closed_log_refuses_clearly(log: EventLog) -> None:
     log.close()
     with pytest.raises(EventLogError, match="closed"):
         log.append(EVENTS, messages("a"))
-
-
-class Member:
-    """Polls as a member of group `g` in a thread, and keeps its positions in `store`."""
-
-    def __init__(self, log: EventLog, store: dict[TopicPartition, int]) -> None:
-        self.records: list[LogRecord] = []
-        self.given: list[TopicPartition] = []
-        self._store = store
-        self._consumer = log.consumer("g", [EVENTS], self._positions)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    @property
-    def assigned(self) -> frozenset[TopicPartition]:
-        return self._consumer.assigned
-
-    def leave(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._consumer.close()
-
-    def _positions(
-        self, committed: Mapping[TopicPartition, int | None]
-    ) -> dict[TopicPartition, int]:
-        self.given.extend(committed)
-        return {each: self._store[each] for each in committed if each in self._store}
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            for record in self._consumer.poll(50, 0.1):
-                self._store[record.source] = record.offset + 1
-                self.records.append(record)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert condition()
-
-
-def test_a_groups_members_share_the_partitions_and_take_over(partitioned: EventLog) -> None:
-    store: dict[TopicPartition, int] = {}
-    everything = {TopicPartition(EVENTS, number) for number in range(4)}
-    one = Member(partitioned, store)
-    until(lambda: one.assigned == everything)
-    two = Member(partitioned, store)
-    until(lambda: two.assigned == set(two.given) == everything - one.assigned != set())
-    numbers = [f"{number % 40}:{number // 40}" for number in range(400)]
-    sent = [Message(each.split(":")[0], each.encode()) for each in numbers]
-    partitioned.append(EVENTS, sent[:200])
-    until(lambda: len(one.records) + len(two.records) >= 200)
-    assert one.records
-    assert two.records
-    two.leave()
-    until(lambda: one.assigned == everything)
-    assert len(one.given) == 6  # what it had, and then what the other has left behind
-    partitioned.append(EVENTS, sent[200:])
-    until(lambda: len(one.records) + len(two.records) >= 400)
-    one.leave()
-    seen = values(two.records + one.records)
-    assert sorted(seen) == sorted(numbers)
-    for key in range(40):
-        own = [value for value in seen if value.startswith(f"{key}:")]
-        assert own == [f"{key}:{turn}" for turn in range(10)]
 
 
 def test_appends_of_another_process_are_seen(tmp_path: Path) -> None:

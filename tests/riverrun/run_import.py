@@ -13,6 +13,10 @@ from tests.riverrun.memory_archive import MemoryArchive
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
+HEAD = "user_id,item_id,event_type,timestamp"
+GOOD = "u,i,view,2026-01-01T00:00:00Z"
+"""A row of events, and one under it that nothing is wrong with."""
+
 
 def run(
     kind: str,
