@@ -2,20 +2,29 @@
 
 import gc
 import sys
+from importlib import import_module
 
 from threadpoolctl import threadpool_limits
 
 SWITCH_SECONDS = 0.0001
 """So long a thread that wants Python's lock waits before it asks for it; by default 5 ms."""
 
+FEAST = ("feature_repo.feast_online_features", "feast.infra.offline_stores.duckdb")
+HTTP = ("riverrun.http_server",)
 
-def freeze_modules() -> None:
+
+def freeze_modules(*late: str) -> None:
     """Call once all modules are imported, and before a model is loaded.
 
     Cycles are never looked for again among what is there by then: in a server that is most of what
-    Python knows of. What is loaded later is not there for good. A model least of all: it has
-    cycles, and were it frozen, its hundreds of megabytes would stay after another has replaced it.
+    Python knows of. To look for them stops every thread, which requests feel when a former model is
+    freed. What is loaded later is not there for good. A model least of all: it has cycles, and
+    were it frozen, its hundreds of megabytes would stay after another has replaced it.
+
+    late: modules that are imported only where they are needed, which would be after this.
     """
+    for name in late:
+        import_module(name)
     gc.collect()
     gc.freeze()
 

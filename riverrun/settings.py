@@ -31,6 +31,7 @@ from pydantic_settings import (
 )
 
 from feature_repo.file_urls import file_of, file_url
+from feature_repo.first_error import FirstError
 from feature_repo.history import DEFAULT_MAX_LENGTH
 from riverrun.errors import UserError
 from serving.settings import ServingSettings
@@ -282,7 +283,9 @@ def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
     try:
         loaded = _FileSettings(**{key: v for key, v in overrides.items() if v is not None})
     except ValidationError as error:
-        raise UserError(_describe(error, toml_file)) from None
+        first = FirstError.of(error)
+        source = f"settings ({toml_file})" if toml_file else "settings"
+        raise UserError(": ".join(filter(None, (source, first.key, first.statement)))) from None
     except SettingsError as error:  # It says which field; the reason is beneath it.
         raise UserError(f"environment variables {PREFIX}*: {error}: {error.__cause__}.") from None
     except ValueError as error:  # tomllib.TOMLDecodeError is one
@@ -310,14 +313,3 @@ def _refuse_unknown_variables() -> None:
         if field not in Settings.model_fields:
             known = ", ".join(f"{PREFIX}{key.upper()}" for key in sorted(Settings.model_fields))
             raise UserError(f"environment variable {variable} is no setting. Known: {known}.")
-
-
-def _describe(error: ValidationError, file: Path | None) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    source = f"settings ({file})" if file else "settings"
-    reason = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
-    # Who checks a value in a function says what was wrong with it.
-    if first["type"] == "value_error" and "Received: " in reason:
-        return ": ".join(filter(None, (source, key, reason.removeprefix("Value error, "))))
-    return f"{source}: {key}: {reason}. Received: {first['input']!r}."

@@ -30,6 +30,7 @@ import orjson
 import polars as pl
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from feature_repo.first_error import FirstError
 from feature_repo.schema import Item
 from feature_repo.whole_file import replacing
 
@@ -306,9 +307,8 @@ def read_manifest(path: Path) -> Manifest:
 
 def invalid(file: Path, error: ValidationError) -> BundleError:
     """Return the error that names the first key of a file that is not as it must be."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    return BundleError(file, f"`{key}`: {first['msg']}. Received: {first['input']!r}.")
+    first = FirstError.of(error)
+    return BundleError(file, f"`{first.key}`: {first.statement}")
 
 
 def read_ids(file: Path) -> list[str]:

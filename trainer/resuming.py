@@ -12,6 +12,7 @@ import polars as pl
 import structlog
 from pydantic import ValidationError
 
+from feature_repo.first_error import FirstError
 from feature_repo.whole_file import replacing
 from serving.bundle import current_version
 from trainer.ranking.ranker import read_ranker, write_ranker
@@ -184,8 +185,8 @@ def _start(
         # Whatever a later step reads is read now, while there is a way back.
         noted, noted_start, version, _ = notes.basis, notes.start, notes.version, notes.choice
     except ValidationError as error:
-        first = error.errors()[0]["msg"]
-        return None, f"its notes are of another version of this program: {error.title}: {first}"
+        reason = f"{error.title}: {FirstError.of(error).reason}"
+        return None, f"its notes are of another version of this program: {reason}"
     if noted is None:
         return None, "it is not noted what the notes hold for"
     if noted.settings != now.settings:

@@ -83,11 +83,6 @@ class ServingModule(tf.Module):
             model.text_tower, two_tower.query_tower, two_tower.candidate_tower, ranker
         )
         self.weights = self._layers.weights()
-        # Functions of their own: the graph then holds what they compute once, whichever signatures
-        # call them, and a server loads it the sooner.
-        strings = tf.TensorSpec([None], tf.string)
-        self._embed_texts = _shared(self._texts, strings)
-        self._embed_histories = _shared(self._histories, *self._history_specs().values())
         self.top_k = top_k
         vocabulary = two_tower.candidate_tower.vocabulary
         self.ids = _name_table(vocabulary.item_ids)
@@ -95,6 +90,11 @@ class ServingModule(tf.Module):
         self.brands = _name_table(vocabulary.brands)
         self.tags = _name_table(vocabulary.tags)
         self.event_types = _name_table(model.interactions.event_types)
+        # Traced before any signature is: the graph then holds what they compute once, whichever
+        # signatures call them, and a server loads it the sooner.
+        strings = tf.TensorSpec([None], tf.string)
+        self._embed_texts = _shared(self._texts, strings)
+        self._embed_histories = _shared(self._histories, *self._history_specs().values())
         self.candidate_ids = tf.Variable(list(candidate_ids), trainable=False)
         self.candidates = tf.Variable(embeddings, trainable=False)
         self.searcher = None
@@ -291,7 +291,8 @@ def trace(method: Any, specs: Mapping[str, Any]) -> Any:
 
 
 def _shared(method: Any, *specs: Any) -> Any:
-    return tf.function(method, input_signature=specs, autograph=False)
+    """Return the concrete function of `method`: each graph that calls it would trace another."""
+    return tf.function(method, input_signature=specs, autograph=False).get_concrete_function()
 
 
 def _name_table(names: Sequence[str]) -> Any:

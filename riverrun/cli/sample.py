@@ -10,6 +10,7 @@ import typer
 from pydantic import ValidationError
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from feature_repo.first_error import FirstError
 from riverrun.cli.console import err, next_command, out
 from riverrun.errors import UserError
 
@@ -62,11 +63,8 @@ def sample(
             items=items, users=users, events=events, days=days, seed=seed, end=_moment(end)
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        reason = first["msg"].removeprefix("Value error, ")
-        if "Received: " not in reason:
-            reason = f"{reason}. Received: {first['input']}."
-        raise UserError(f"--{first['loc'][0]}: {reason}") from None
+        first = FirstError.of(error)
+        raise UserError(f"--{first.key}: {first.statement}") from None
     started = perf_counter()
     totals = {"items": items, "users": users, "events": events}
     try:

@@ -3,7 +3,7 @@
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
 from riverrun.cli.up import HostOption, PortOption, listen, serve_until
-from riverrun.interpreter import freeze_modules
+from riverrun.interpreter import FEAST, HTTP, freeze_modules
 from riverrun.served_bundle import require_bundle
 from riverrun.settings import load_settings
 
@@ -25,7 +25,7 @@ def serve(
     listening = listen(settings, host, port)
     from riverrun.server import serving_replica
 
-    freeze_modules()
+    freeze_modules(*FEAST, *HTTP)
     with serving_replica(settings) as app:
         stopped = stopped_by_signal()
         end_in_time(stopped, {})

@@ -12,7 +12,7 @@ from riverrun.cli.console import counting, err
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
 from riverrun.errors import UserError
-from riverrun.interpreter import freeze_modules, settle
+from riverrun.interpreter import FEAST, freeze_modules, settle
 from riverrun.served_bundle import require_bundle
 from riverrun.settings import load_settings
 
@@ -60,7 +60,7 @@ def stream(
 
     stopped = stopped_by_signal()
     end_in_time(stopped, metrics.doing)
-    freeze_modules()
+    freeze_modules(*FEAST)
     with ExitStack() as stack:
         with counting("Folding imports") as progress:
             worker = stack.enter_context(stream_worker(settings, metrics, progress))

@@ -13,7 +13,7 @@ from riverrun.cli.console import counting, err
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
 from riverrun.errors import UserError
-from riverrun.interpreter import freeze_modules, settle
+from riverrun.interpreter import FEAST, HTTP, freeze_modules, settle
 from riverrun.served_bundle import require_bundle
 from riverrun.settings import Settings, load_settings
 
@@ -79,7 +79,7 @@ def opened_shop(settings: Settings) -> "Iterator[EmbeddedShop]":
     require_bundle(settings)
     from riverrun.embedded import embedded_shop
 
-    freeze_modules()
+    freeze_modules(*FEAST, *HTTP)
     with ExitStack() as stack:
         with counting("Folding imports") as progress:
             shop = stack.enter_context(embedded_shop(settings, progress))

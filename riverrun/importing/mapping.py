@@ -35,6 +35,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from feature_repo.first_error import FirstError
 from riverrun.errors import UserError
 from riverrun.importing.time_formats import check_format
 
@@ -251,13 +252,8 @@ def load_mapping(path: Path) -> ImportMapping:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"mapping {path}: {error}.") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        reason = {"extra_forbidden": "unknown key", "missing": "is missing"}.get(
-            first["type"], first["msg"].removeprefix("Value error, ")
-        )
-        received = "" if "Received" in reason else f". Received: {first['input']!r}."
-        raise UserError(f"mapping {path}: {key}: {reason}{received}") from None
+        first = FirstError.of(error)
+        raise UserError(f"mapping {path}: {first.key}: {first.statement}") from None
 
 
 def native_mapping(kind: Kind, columns: Collection[str]) -> RecordMapping:

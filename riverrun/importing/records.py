@@ -7,6 +7,7 @@ import orjson
 import polars as pl
 from pydantic import ValidationError
 
+from feature_repo.first_error import FirstError
 from feature_repo.schema import NO_OWN_ADDRESS, Item, User, has_own_address
 from riverrun.importing import values
 from riverrun.importing.attributes import attributes_of, raw_attributes
@@ -97,20 +98,15 @@ def _records(
                 records.pop(row[key], None)
                 records[row[key]] = record
         except ValidationError as error:
-            reason = _reason(error)
+            first = FirstError.of(error)
+            # The value stands in the row; without it equal reasons are counted together.
+            reason = f"{first.field}: {first.reason}"
         reasons.append(reason)
     bad = batch.frame.with_columns(pl.Series(REASON, reasons, dtype=pl.String)).filter(
         pl.col(REASON).is_not_null()
     )
     report.reject(str(batch.file), bad)
     return list(records.values())
-
-
-def _reason(error: ValidationError) -> str:
-    first = error.errors()[0]
-    # The value stands in the row; without it equal reasons are counted together.
-    message = first["msg"].removeprefix("Value error, ").split(". Received")[0]
-    return f"{first['loc'][0]}: {message}"
 
 
 def _item(

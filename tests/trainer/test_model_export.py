@@ -1,5 +1,6 @@
 """Both exports of a model answer in a process of TensorFlow alone what the trainer answers."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 from typer.testing import CliRunner
 
@@ -275,3 +277,11 @@ def test_the_command_exports_what_serves_and_says_what_it_needs(
     done = CliRunner().invoke(app, [*command, *options], catch_exceptions=False)
     assert "needs no custom op" in done.output
     assert (tmp_path / "stock" / model.parent.name / "saved_model.pb").exists()
+
+
+def test_the_graph_holds_once_what_several_signatures_compute(bundle: Path) -> None:
+    saved = saved_model_pb2.SavedModel.FromString((bundle / MODEL / "saved_model.pb").read_bytes())
+    functions = saved.meta_graphs[0].graph_def.library.function
+    names = [re.sub(r"_\d+$", "", each.signature.name) for each in functions]
+    assert names.count("__inference__texts") == 1
+    assert names.count("__inference__histories") == 1

@@ -13,6 +13,7 @@ from typing import TypeVar
 import polars as pl
 from pydantic import ValidationError
 
+from feature_repo.first_error import FirstError
 from feature_repo.schema import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, Item, User, content_id
 from riverrun.errors import UserError
 from riverrun.importing.frames import event_frame
@@ -175,8 +176,8 @@ def _records(
             records.append(build(fields))
         except ValidationError as error:
             report.read += 1
-            first = error.errors()[0]
-            report.reject_one(str(path), number, f"record has no usable {first['loc'][0]}", fields)
+            reason = f"record has no usable {FirstError.of(error).field}"
+            report.reject_one(str(path), number, reason, fields)
     return records
 
 

@@ -1,0 +1,40 @@
+"""What is wrong with a value that pydantic refuses, in words: the first of its errors."""
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+_WORDS = {"extra_forbidden": "unknown key", "missing": "is missing"}
+RECEIVED = "Received: "
+
+
+@dataclass(frozen=True, slots=True)
+class FirstError:
+    """key: where in the value, joined by dots; empty where it is the whole. reason: no full stop.
+
+    statement: a sentence with the reason and what was received, where anything was.
+    """
+
+    key: str
+    reason: str
+    statement: str
+
+    @property
+    def field(self) -> str:
+        """The first part of the key: equal for all the places of a list."""
+        return self.key.partition(".")[0]
+
+    @classmethod
+    def of(cls, error: ValidationError) -> "FirstError":
+        """Return the first error of those that pydantic has found."""
+        first = error.errors(include_url=False, include_context=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        # Who checks a value in a function says what was wrong with it.
+        reason, of_our_own, _ = message.partition(f". {RECEIVED}")
+        if of_our_own:
+            return cls(key, reason, message)
+        reason = _WORDS.get(first["type"], message)
+        # Of a key that is not there, pydantic shows all that stands around it.
+        received = "" if first["type"] == "missing" else f" {RECEIVED}{first['input']!r}."
+        return cls(key, reason, f"{reason}.{received}")
