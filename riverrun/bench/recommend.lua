@@ -1,9 +1,11 @@
 -- wrk's part of `riverrun bench recommend`: POST /v1/recommend for a random known user each time.
--- Arguments after "--": the file with one user id a line, and the pause in milliseconds that a
--- connection makes between two requests (0: none, closed loop). RIVERRUN_BENCH_PORTS holds the port
--- of each thread's server, so that several share the load.
+-- Arguments after "--": the file with one user id a line, the pause in milliseconds that a
+-- connection makes between two requests (0: none, closed loop), for how many milliseconds none asks
+-- at first, and how many connections a thread has. RIVERRUN_BENCH_PORTS holds the port of each
+-- thread's server, so that several share the load.
 local users = {}
-local pause = 0
+local pause, quiet, connections = 0, 0, 0
+local begun = 0
 
 local threads = 0
 
@@ -19,7 +21,7 @@ end
 
 function init(arguments)
   for line in io.lines(arguments[1]) do users[#users + 1] = line end
-  pause = tonumber(arguments[2])
+  pause, quiet, connections = tonumber(arguments[2]), tonumber(arguments[3]), tonumber(arguments[4])
   -- By thread: with one seed all would pause for as long, and ask in the same moment.
   math.randomseed(os.time() + 7919 * number)
   wrk.method = "POST"
@@ -28,7 +30,11 @@ end
 
 function delay()
   -- Uniform around the mean, so that the connections do not march in step.
-  return pause * 2 * math.random()
+  if begun >= connections then return pause * 2 * math.random() end
+  -- The first request of a connection. To accept hundreds at once is work too, so none asks yet;
+  -- then it waits for what is left of a pause that was under way.
+  begun = begun + 1
+  return quiet + pause * 2 * (1 - math.sqrt(math.random()))
 end
 
 function request()

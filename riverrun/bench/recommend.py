@@ -16,6 +16,9 @@ SCRIPT = Path(__file__).with_name("recommend.lua")
 CLIENT_SECONDS = 2.0
 """Between two requests of a client of a steady load, on average."""
 
+QUIET_SECONDS = 1
+"""At the start of a steady load nobody asks: its hundreds of clients connect."""
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -78,30 +81,36 @@ def measure(urls: Sequence[str], users: Path, load: Load, seconds: int) -> LoadR
     if done.returncode != 0:
         raise UserError(f"wrk failed: {done.stderr.strip() or done.stdout.strip()}")
     result = parse_result(done.stdout)
-    return LoadResult(
-        load, result.requests, result.seconds, result.p50_ms, result.p99_ms, result.failed
-    )
+    asking = result.seconds - (QUIET_SECONDS if load.rate else 0)
+    return LoadResult(load, result.requests, asking, result.p50_ms, result.p99_ms, result.failed)
 
 
 def wrk_command(
     url: str, users: Path, script: Path, connections: int, rate: int, seconds: int, threads: int = 1
 ) -> Sequence[str]:
-    """Return wrk's command line; `script` is told the users' file and a connection's pause."""
+    """Return wrk's command line for a load of `seconds`, and a quiet second before a steady one.
+
+    `script` is told the users' file, a connection's pause, what is quiet and the connections of a
+    thread.
+    """
     wrk = shutil.which("wrk")
     if wrk is None:
         raise UserError("wrk, the load generator, is not on the PATH: apt-get install wrk.")
     pause_ms = connections / rate * 1000 if rate else 0
+    quiet = QUIET_SECONDS if rate else 0
     return [
         wrk,
         f"--threads={threads}",
         f"--connections={connections}",
-        f"--duration={seconds}s",
+        f"--duration={seconds + quiet}s",
         "--timeout=10s",
         f"--script={script}",
         f"{url}/v1/recommend",
         "--",
         str(users),
         str(pause_ms),
+        str(quiet * 1000),
+        str(connections // threads),
     ]
 
 

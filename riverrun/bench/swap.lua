@@ -1,6 +1,6 @@
 -- wrk's part of `riverrun bench swap`: the requests of recommend.lua, each written down with the
 -- moment of its answer and its latency, so that they can be told apart by what went on meanwhile.
--- Each thread must have one connection. The third argument is the path that the files begin with.
+-- Each thread must have one connection. The fifth argument is the path that the files begin with.
 local here = debug.getinfo(1, "S").source:match("^@?(.*/)")
 dofile(here .. "recommend.lua")
 
@@ -21,7 +21,7 @@ end
 
 function init(arguments)
   begin(arguments)
-  file = assert(io.open(arguments[3] .. "." .. number, "w"))
+  file = assert(io.open(arguments[5] .. "." .. number, "w"))
   file:setvbuf("line")
 end
 

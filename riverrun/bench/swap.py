@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
-from riverrun.bench.recommend import parse_result, wrk_command
+from riverrun.bench.recommend import QUIET_SECONDS, parse_result, wrk_command
 from riverrun.bench.server import RunningServer, tail
 from riverrun.errors import UserError
 from trainer.bundle_versions import promote
@@ -106,7 +106,7 @@ def measure_swaps(
         result.failed,
         [end - start for start, end in intervals],
         resident,
-        result.requests / result.seconds,
+        result.requests / (result.seconds - QUIET_SECONDS),
     )
 
 

@@ -35,5 +35,13 @@ def test_what_wrk_prints_is_its_result_or_an_error() -> None:
 def test_connections_share_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     command = wrk_command("http://x", Path("users"), SCRIPT, 32, 200, 5, threads=32)
-    assert float(command[-1]) == pytest.approx(32 / 200 * 1000)
-    assert "--threads=32" in command
+    pause, quiet, connections = map(float, command[-3:])
+    assert (pause, quiet, connections) == (pytest.approx(32 / 200 * 1000), 1000, 1)
+    assert {"--threads=32", "--duration=6s"} <= set(command)
+
+
+def test_an_endless_load_asks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    command = wrk_command("http://x", Path("users"), SCRIPT, 8, 0, 5)
+    assert command[-3:] == ["0", "0", "8"]
+    assert "--duration=5s" in command
