@@ -9,7 +9,6 @@ READY := $(VENV)/.ready
 UV := $(or $(shell command -v uv),.tools/bin/uv)
 
 # What a command line says, else what the environment says.
-HOME_DIR ?= .riverrun
 FUZZ_SECONDS ?= 600
 # One more than there are cores: tests of brokers and processes wait a good part of their time.
 TEST_PROCESSES ?= $(shell expr $$(nproc) + 1)
@@ -80,4 +79,4 @@ lock: | $(UV) ## Resolve the dependencies again into requirements.lock
 
 .PHONY: clean
 clean: ## Remove the environment, caches and the demo's shop
-	rm -rf $(VENV) .tools $(HOME_DIR) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .tools .riverrun/demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

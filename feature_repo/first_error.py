@@ -35,6 +35,8 @@ class FirstError:
         if of_our_own:
             return cls(key, reason, message)
         reason = _WORDS.get(first["type"], message)
-        # Of a key that is not there, pydantic shows all that stands around it.
-        received = "" if first["type"] == "missing" else f" {RECEIVED}{first['input']!r}."
+        # Of a key that is not there, pydantic shows all that stands around it. An unknown one may
+        # be that of a password, with a slip in it.
+        hidden = first["type"] in _WORDS or "password" in key.lower()
+        received = "" if hidden else f" {RECEIVED}{first['input']!r}."
         return cls(key, reason, f"{reason}.{received}")

@@ -51,9 +51,12 @@ def open_online_features(url: str, registry: Path) -> OnlineFeatures:
 
 
 def without_password(url: str) -> str:
-    """Return the URL as people may see it."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    _, _, server = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{parts.username}:***@{server}").geturl()
+    """Return the URL as people may see it.
+
+    By its text: one that is refused may be so for a `#` or `/` in its password, which ends the
+    part in which `urlsplit` looks for it.
+    """
+    scheme, separator, rest = url.partition("://")
+    login, at, server = rest.rpartition("@")
+    user, colon, _ = login.partition(":")
+    return f"{scheme}{separator}{user}:***{at}{server}" if colon else url

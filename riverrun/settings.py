@@ -33,6 +33,7 @@ from pydantic_settings import (
 from feature_repo.file_urls import file_of, file_url
 from feature_repo.first_error import FirstError
 from feature_repo.history import DEFAULT_MAX_LENGTH
+from feature_repo.open_online_features import without_password
 from riverrun.errors import UserError
 from serving.settings import ServingSettings
 from streaming.settings import StreamingSettings
@@ -212,6 +213,15 @@ class Settings(BaseSettings):
     def registry(self) -> Path:
         """Feast's registry."""
         return self.home / "registry.db"
+
+    @field_validator("log_url", "online_url", "state_url")
+    @classmethod
+    def _is_url(cls, url: str) -> str:
+        try:
+            urlsplit(url)
+        except ValueError as error:
+            raise ValueError(f"{error}. Received: {without_password(url)!r}.") from None
+        return url
 
     @property
     def text_embeddings(self) -> Path:

@@ -4,13 +4,13 @@ import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import tomlkit
 from pydantic import BaseModel, SecretStr
 from tomlkit.container import Container
 from tomlkit.items import Table
 
+from feature_repo.open_online_features import without_password
 from riverrun.errors import UserError
 from riverrun.settings import Settings
 
@@ -110,4 +110,4 @@ def _without_none(value: Any) -> Any:
 
 
 def _has_password(value: Any) -> bool:
-    return isinstance(value, str) and "://" in value and urlsplit(value).password is not None
+    return isinstance(value, str) and "://" in value and without_password(value) != value

@@ -79,8 +79,10 @@ def _make_shop(settings: Settings) -> None:
     folder = settings.home / "sample"
     end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     err.rule("[bold]1. A sample shop")
-    sample = SampleSettings(items=ITEMS, users=USERS, events=EVENTS, days=DAYS, seed=1, end=end)
-    write_sample(sample, folder)
+    # One that ends an hour later would be another, beside what is imported of this one.
+    if not settings.archive.exists():
+        sample = SampleSettings(items=ITEMS, users=USERS, events=EVENTS, days=DAYS, seed=1, end=end)
+        write_sample(sample, folder)
     err.print(f"{ITEMS:,} items, {USERS:,} users, {EVENTS:,} events in {folder}")
     err.rule("[bold]2. Import")
     import_shop(folder, home=settings.home)

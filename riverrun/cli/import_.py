@@ -104,7 +104,7 @@ def events(
 
     Fields: **user_id**, **item_id**, **event_type**, **timestamp**, event_id, value, query,
     request_id, context. Without an event_id one is made from the content, so that the same
-    event is known again.
+    event is known again. An event that is known is skipped: an import corrects none.
 
     **Examples**
 
@@ -233,7 +233,8 @@ def _session(
             raise UserError("no row could be used: there is none.")
         reason = report.rejected.most_common(1)[0][0]
         raise UserError(f"no row could be used: {reason}. See {rejects.path}.")
-    next_command(f"riverrun train {loaded.options}", "learn from it; then `riverrun up`")
+    up = f"riverrun up {loaded.options}".rstrip()
+    next_command(f"riverrun train {loaded.options}", f"learn from it; then `{up}`")
 
 
 @contextmanager

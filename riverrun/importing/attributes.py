@@ -5,7 +5,7 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any
 
-from riverrun.importing.json_values import MAX_BYTES, json_object, load_json
+from riverrun.importing.json_values import MAX_BYTES, json_object, load_json, plain_text
 from riverrun.importing.mapping import MapSource
 from riverrun.importing.raw_files import RawBatch
 from riverrun.importing.report import ImportReport
@@ -40,7 +40,7 @@ def attributes_of(found: Attributes | str | None, report: ImportReport) -> Attri
         if isinstance(value, float) and not isfinite(value):
             report.repair("attribute is no finite number: left out", 1)
         elif value is not None and value != "":
-            attributes[name] = value
+            attributes[plain_text(name)] = value
     report.repair(f"more than {MAX_ATTRIBUTES} attributes: cut", len(attributes) > MAX_ATTRIBUTES)
     first = dict(list(attributes.items())[:MAX_ATTRIBUTES])
     fitting = _fitting(first)
@@ -68,8 +68,8 @@ def _value(raw: Any) -> str | float | bool | None:
         except OverflowError:
             return float("inf")
     if isinstance(raw, list):
-        return ", ".join(normalise(str(part)) for part in raw)
-    return normalise(str(raw))
+        return ", ".join(normalise(plain_text(part)) for part in raw if part is not None)
+    return normalise(plain_text(raw))
 
 
 def _fitting(attributes: Attributes) -> Attributes:

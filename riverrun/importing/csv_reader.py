@@ -128,7 +128,7 @@ def _reader(lines: _Lines, settings: FileFormat, *, tabs: bool) -> Iterator[list
 
 def _header(path: Path, lines: _Lines, settings: FileFormat, *, tabs: bool) -> list[str]:
     try:
-        header = next(_reader(lines, settings, tabs=tabs))
+        header = next(_reader(lines, settings, tabs=tabs), [])
     except csv.Error as error:
         raise UserError(f"{path}: the header cannot be read: {_reason(error)}.") from None
     lines.next_record()
@@ -159,6 +159,8 @@ def _reason(error: csv.Error) -> str:
 
 def _check_header(path: Path, header: list[str], settings: FileFormat) -> None:
     check_names(path, header)
+    if not header:
+        raise UserError(f"{path}: the first line is empty, where the names of columns stand.")
     if "" in header:
         raise UserError(
             f"{path}: column {header.index('') + 1} has no name. Header: {', '.join(header)}."

@@ -33,6 +33,15 @@ def dump_json(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+def plain_text(value: Any) -> str:
+    """Return a value of JSON or of a column as text: 2, not 2.0, and JSON of what is nested."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2.0**53:
+        return str(int(value))
+    return dump_json(value) if isinstance(value, bool | dict | list) else str(value)
+
+
 def json_object(text: str, what: str, report: ImportReport) -> dict[str, Any] | None:
     """Return the JSON object in `text`; None where it is none, or cannot be kept, which is counted.
 

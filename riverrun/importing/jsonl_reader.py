@@ -82,9 +82,9 @@ def _row(line: bytes) -> dict[str, Any]:
     line = line.strip()
     try:
         row = load_json(line)
-    except ValueError as error:
-        broken = "surrogate" in str(error) or not _is_utf8(line)
-        raise _BadLineError(WRONG_ENCODING if broken else "line is not JSON", line) from None
+    except ValueError:
+        reason = "line is not JSON" if _is_utf8(line) else WRONG_ENCODING
+        raise _BadLineError(reason, line) from None
     if not isinstance(row, dict):
         raise _BadLineError("line is no JSON object", line, row if is_shallow(row) else None)
     if line.count(b"[") + line.count(b"{") > MAX_NESTING:

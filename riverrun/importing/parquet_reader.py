@@ -39,7 +39,8 @@ _LISTS = (types.is_list, types.is_large_list, types.is_fixed_size_list)
 def read_parquet(path: Path, report: ImportReport, size: BatchSize) -> Iterator[RawBatch]:
     """Yield the rows of a Parquet file with its own types.
 
-    UUIDs are texts, and so are decimals of more digits than Polars has.
+    UUIDs are texts, and so are bytes, those that are no UTF-8 being null, and decimals of more
+    digits than Polars has.
     """
     on_disk = path.stat().st_size
     with ExitStack() as stack:
@@ -100,8 +101,25 @@ def _readable(column: pyarrow.Array) -> pyarrow.Array:
         return pyarrow.nulls(len(column), pyarrow.string())
     if types.is_decimal256(column.type):
         return column.cast(pyarrow.string())
-    if not _is_uuid(column.type):
-        return column
-    stored = column.storage if isinstance(column.type, pyarrow.UuidType) else column
-    texts = [None if value is None else str(UUID(bytes=value)) for value in stored.to_pylist()]
-    return pyarrow.array(texts, pyarrow.string())
+    if _is_uuid(column.type):
+        stored = column.storage if isinstance(column.type, pyarrow.UuidType) else column
+        texts = [None if value is None else str(UUID(bytes=value)) for value in stored.to_pylist()]
+        return pyarrow.array(texts, pyarrow.string())
+    if any(is_one(column.type) for is_one in _BYTES):
+        return _decoded(column)
+    return column
+
+
+def _decoded(column: pyarrow.Array) -> pyarrow.Array:
+    try:
+        return column.cast(pyarrow.string())
+    except pyarrow.ArrowException:
+        texts = [_utf8(value) for value in column.to_pylist()]
+        return pyarrow.array(texts, pyarrow.string())
+
+
+def _utf8(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import orjson
 import polars as pl
 from pydantic import ValidationError
 
@@ -11,6 +10,7 @@ from feature_repo.first_error import FirstError
 from feature_repo.schema import NO_OWN_ADDRESS, Item, User, has_own_address
 from riverrun.importing import values
 from riverrun.importing.attributes import attributes_of, raw_attributes
+from riverrun.importing.json_values import load_json, plain_text
 from riverrun.importing.mapping import (
     ItemsMapping,
     ListSource,
@@ -151,7 +151,8 @@ def _list(source: ListSource, cells: Row, limit: int, report: ImportReport) -> t
         found: list[Any] = list(source.constant) or [cells[name] for name in source.columns]
     else:
         found = _parts(cells[source.column], source.separator)
-    labels = dict.fromkeys(normalise(str(part))[:MAX_LABEL] for part in found if part is not None)
+    texts = (plain_text(part) for part in found if part is not None)
+    labels = dict.fromkeys(normalise(text)[:MAX_LABEL] for text in texts)
     labels.pop("", None)
     report.repair(f"more than {limit} entries in a list: cut", int(len(labels) > limit))
     return tuple(labels)[:limit]
@@ -162,10 +163,10 @@ def _parts(cell: Any, separator: str | None) -> list[Any]:
         return []
     if isinstance(cell, list):
         return cell
-    text = str(cell)
+    text = plain_text(cell)
     if text.startswith("["):
         try:
-            return list(orjson.loads(text))
-        except (orjson.JSONDecodeError, TypeError):
+            return list(load_json(text))
+        except ValueError:
             pass  # a text that happens to begin with a bracket
     return text.split(separator) if separator else [text]

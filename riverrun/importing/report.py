@@ -19,7 +19,6 @@ class RejectsFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._stream: IO[bytes] | None = None
-        path.unlink(missing_ok=True)
 
     def write(self, file: str, line: int | None, reason: str, row: Any) -> None:
         """Append one rejected row."""

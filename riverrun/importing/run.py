@@ -74,7 +74,8 @@ def import_preset(name: str, path: Path, sink: ArchiveSink, report: ImportReport
     """Read the data set `name` at `path` into `sink`."""
     data = load_preset(name, path, report)
     # Loading counted every event as accepted; some may be in the archive.
-    report.accepted -= data.events.height - sink.add_events(data.events)
+    added = sink.add_events(data.events, ids_given=False)
+    report.accepted -= data.events.height - added
     sink.add_items(data.items)
     sink.add_users(data.users)
     sink.flush()
@@ -99,7 +100,8 @@ def _import_batch(
     now: datetime,
 ) -> None:
     if isinstance(mapping, EventsMapping):
-        report.accepted += sink.add_events(clean_events(batch, mapping, report, now))
+        events = clean_events(batch, mapping, report, now)
+        report.accepted += sink.add_events(events, ids_given=mapping.event_id is not None)
     elif isinstance(mapping, ItemsMapping):
         report.accepted += sink.add_items(clean_items(batch, mapping, report))
     else:

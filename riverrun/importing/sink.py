@@ -1,7 +1,7 @@
 """Where clean records go: the archive, each event once, in files of a useful size."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -14,9 +14,10 @@ from riverrun.importing.report import ImportReport
 ROWS_PER_SEGMENT = 1_000_000
 RECORDS_PER_SEGMENT = 100_000
 EVENT_BYTES_PER_SEGMENT = 256 << 20
-RECORD_CHARACTERS_PER_SEGMENT = 64 << 20
-"""Of their texts: what is gathered must fit in memory, however long they are."""
-MAX_RUNS = 8
+RECORD_BYTES_PER_SEGMENT = 128 << 20
+"""What is gathered must fit in memory, however much an item or a user holds."""
+VALUE_BYTES = 64
+"""About what Python takes for a value besides the characters that it may have."""
 
 RecordT = TypeVar("RecordT", Item, User)
 
@@ -36,16 +37,20 @@ class RecordArchive(Protocol):
         """Write states of users that are so now."""
         ...
 
+    def days(self) -> Sequence[date]:
+        """Return the days that have archived events."""
+        ...
+
     def event_ids_of(self, day: date) -> pl.Series:
         """Return the ids of the archived events of a day."""
         ...
 
 
 class KnownEvents:
-    """Which events the archive has, by day, as 64-bit hashes: 8 bytes for each.
+    """Which events the archive has, as 64-bit hashes: 8 bytes for each.
 
-    An event is looked for on the days beside its own too: a time that was read in another zone,
-    and corrected, lies there.
+    An id that was made of an event's content, its time included, is looked for among those of its
+    day. One that the file gives is looked for everywhere: the time may have been corrected.
 
     A hash that two ids share would lose one of them: among 100 million events the odds of one
     such pair are one in 3,700.
@@ -53,32 +58,60 @@ class KnownEvents:
 
     def __init__(self, archive: RecordArchive) -> None:
         self._archive = archive
-        self._runs: dict[date, list[npt.NDArray[np.uint64]]] = {}
+        self._everywhere: _Hashes | None = None
+        self._by_day: dict[date, _Hashes] = {}
 
-    def are_new(self, events: pl.DataFrame) -> npt.NDArray[np.bool_]:
+    def are_new(self, events: pl.DataFrame, *, ids_given: bool) -> npt.NDArray[np.bool_]:
         """Return for each event whether it is unseen; from then on it is seen."""
         hashes = events["event_id"].hash().to_numpy()
-        days = events["timestamp"].dt.date()
+        if ids_given:
+            if self._everywhere is None:
+                self._everywhere = self._read(self._archive.days())
+            new = ~self._everywhere.have(hashes)
+            self._everywhere.add(hashes[new])
+            return new
         new = np.ones(events.height, dtype=bool)
-        for day, rows in _rows_by_day(days):
-            own = hashes[rows]
-            for distance in (-1, 0, 1):
-                for run in self._of(day + timedelta(days=distance)):
-                    where = np.minimum(np.searchsorted(run, own), len(run) - 1)
-                    new[rows] &= run[where] != own
-            runs = self._of(day)
-            fresh = np.sort(own[new[rows]])
-            if len(fresh):
-                runs.append(fresh)
-            if len(runs) > MAX_RUNS:
-                runs[:] = [np.sort(np.concatenate(runs))]
+        for day, rows in _rows_by_day(events["timestamp"].dt.date()):
+            known, own = self._of(day), hashes[rows]
+            new[rows] = ~known.have(own)
+            known.add(own[new[rows]])
         return new
 
-    def _of(self, day: date) -> list[npt.NDArray[np.uint64]]:
-        if day not in self._runs:
+    def _of(self, day: date) -> "_Hashes":
+        if day not in self._by_day:
+            self._by_day[day] = self._read([day])
+        return self._by_day[day]
+
+    def _read(self, days: Sequence[date]) -> "_Hashes":
+        hashes = _Hashes()
+        for day in days:
             known = pl.Series(self._archive.event_ids_of(day), dtype=pl.String)
-            self._runs[day] = [np.sort(known.hash().to_numpy())] if len(known) else []
-        return self._runs[day]
+            hashes.add(known.hash().to_numpy())
+        return hashes
+
+
+class _Hashes:
+    """A growing set, in sorted runs each of which is at least twice as long as the next."""
+
+    def __init__(self) -> None:
+        self._runs: list[npt.NDArray[np.uint64]] = []
+
+    def have(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+        """Return for each hash whether it is in the set."""
+        found = np.zeros(len(hashes), dtype=bool)
+        for run in self._runs:
+            found |= run[np.minimum(np.searchsorted(run, hashes), len(run) - 1)] == hashes
+        return found
+
+    def add(self, hashes: npt.NDArray[np.uint64]) -> None:
+        """Put hashes into the set."""
+        if not len(hashes):
+            return
+        runs = self._runs
+        runs.append(np.sort(hashes))
+        while len(runs) > 1 and len(runs[-2]) < 2 * len(runs[-1]):
+            # Stable sorts are linear in what is sorted already.
+            runs.append(np.sort(np.concatenate([runs.pop(), runs.pop()]), kind="stable"))
 
 
 def _rows_by_day(days: pl.Series) -> list[tuple[date, npt.NDArray[np.int64]]]:
@@ -94,14 +127,13 @@ class _Gathered(Generic[RecordT]):
     def __init__(self, write: Callable[[str, Sequence[RecordT]], int]) -> None:
         self._write: Callable[[str, Sequence[RecordT]], int] = write
         self._records: dict[str, RecordT] = {}
-        self._characters = 0
+        self._bytes = 0
 
     def add(self, records: Mapping[str, RecordT]) -> None:
         """Add records; a later one replaces an earlier one with the same id."""
         self._records |= records
-        self._characters += sum(map(_characters, records.values()))
-        wide = self._characters >= RECORD_CHARACTERS_PER_SEGMENT
-        if wide or len(self._records) >= RECORDS_PER_SEGMENT:
+        self._bytes += sum(map(_size, records.values()))
+        if self._bytes >= RECORD_BYTES_PER_SEGMENT or len(self._records) >= RECORDS_PER_SEGMENT:
             self.flush()
 
     def flush(self) -> None:
@@ -111,7 +143,7 @@ class _Gathered(Generic[RecordT]):
             content = content_id(*(record.model_dump_json() for record in records))
             self._write(f"import-{content}", records)
             self._records.clear()
-            self._characters = 0
+            self._bytes = 0
 
 
 class ArchiveSink:
@@ -129,11 +161,14 @@ class ArchiveSink:
         self._items = _Gathered[Item](archive.import_items)
         self._users = _Gathered[User](archive.import_users)
 
-    def add_events(self, events: pl.DataFrame) -> int:
-        """Add events with the native columns; skip those that the archive has. Return the rest."""
+    def add_events(self, events: pl.DataFrame, *, ids_given: bool) -> int:
+        """Add events with the native columns; skip those that the archive has. Return the rest.
+
+        ids_given: whether ids are the file's own, and not made of what else it says.
+        """
         if events.is_empty():
             return 0
-        new = self._known.are_new(events)
+        new = self._known.are_new(events, ids_given=ids_given)
         count = int(new.sum())
         self._report.skip("the archive has the event", events.height - count)
         if count:
@@ -168,6 +203,10 @@ class ArchiveSink:
             self._events.clear()
 
 
-def _characters(record: Item | User) -> int:
-    text = len(record.title) + len(record.description) if isinstance(record, Item) else 0
-    return text + sum(len(value) for value in record.attributes.values() if isinstance(value, str))
+def _size(record: Item | User) -> int:
+    """Return about how many bytes a record takes."""
+    values = [*record.attributes, *record.attributes.values()]
+    if isinstance(record, Item):
+        values += record.title, record.description, record.brand, *record.categories, *record.tags
+    characters = sum(len(value) for value in values if isinstance(value, str))
+    return VALUE_BYTES * len(values) + characters

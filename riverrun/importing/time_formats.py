@@ -28,7 +28,7 @@ def check_format(form: str) -> None:
             f"`format` must be auto, s, ms, us or a strftime format such as %Y-%m-%d. "
             f"Received: {form!r}."
         )
-    for code in _CODE.findall(polars_format(form)):
+    for code in _codes(polars_format(form)):
         if code in _OTHERWISE:
             raise ValueError(
                 f"`format` cannot have {code}: {_OTHERWISE[code]}. Received: {form!r}."
@@ -42,14 +42,19 @@ def polars_format(form: str) -> str:
 
 def has_offset(form: str) -> bool:
     """Return whether times of the format say their offset from UTC."""
-    return not _OFFSETS.isdisjoint(_CODE.findall(form))
+    return not _OFFSETS.isdisjoint(_codes(form))
 
 
 def has_hour(form: str) -> bool:
     """Return whether times of the format say an hour."""
-    return not _HOURS.isdisjoint(_CODE.findall(form))
+    return not _HOURS.isdisjoint(_codes(form))
 
 
 def has_minute(form: str) -> bool:
     """Return whether times of the format say a minute."""
-    return not _MINUTES.isdisjoint(_CODE.findall(form))
+    return not _MINUTES.isdisjoint(_codes(form))
+
+
+def _codes(form: str) -> list[str]:
+    """Return the codes of a format, without the flags that only say how they are padded."""
+    return [re.sub(r"^%[-_0]", "%", code) for code in _CODE.findall(form)]

@@ -34,25 +34,7 @@ def raw_text(column: str, dtype: pl.DataType) -> pl.Expr:
         return value.struct.json_encode()
     if isinstance(dtype, pl.List | pl.Array | pl.Map):
         return pl.struct(v=value).struct.json_encode().str.extract(r'^\{"v":(.*)\}$', 1)
-    if dtype == pl.Binary:
-        return value.map_batches(_decoded, return_dtype=pl.String)
     return value.cast(pl.String)
-
-
-def _decoded(column: pl.Series) -> pl.Series:
-    """Return bytes as text; what is no UTF-8 is null."""
-    try:
-        return column.cast(pl.String)
-    except pl.exceptions.ComputeError:
-        texts = [_utf8(value) for value in column.to_list()]
-        return pl.Series(column.name, texts, dtype=pl.String)
-
-
-def _utf8(value: bytes | None) -> str | None:
-    try:
-        return None if value is None else value.decode()
-    except UnicodeDecodeError:
-        return None
 
 
 def text(source: TextSource, schema: pl.Schema) -> pl.Expr:
@@ -172,17 +154,15 @@ def _parsed_time(words: pl.Expr, form: str, timezone: str) -> pl.Expr:
         return _iso_or_epoch(words, timezone)
     form = polars_format(form)
     if has_offset(form):
-        zoned = words.str.replace(r"[Zz]$", "+0000")
-        return zoned.str.to_datetime(form, time_unit="us", strict=False).dt.convert_time_zone("UTC")
-    if not has_hour(form):
-        naive = words.str.to_date(form, strict=False).cast(pl.Datetime("us"))
-    elif not has_minute(form):
+        words = words.str.replace(r"[Zz]$", "+0000")
+    elif not has_hour(form):
+        day = words.str.to_date(form, strict=False).cast(pl.Datetime("us"))
+        return _localised(day, timezone)
+    if has_hour(form) and not has_minute(form):
         # Polars reads no hour without a minute.
-        full = pl.concat_str(words, pl.lit(" 00"))
-        naive = full.str.to_datetime(f"{form} %M", time_unit="us", strict=False)
-    else:
-        naive = words.str.to_datetime(form, time_unit="us", strict=False)
-    return _localised(naive, timezone)
+        words, form = pl.concat_str(words, pl.lit(" 00")), f"{form} %M"
+    moment = words.str.to_datetime(form, time_unit="us", strict=False)
+    return moment.dt.convert_time_zone("UTC") if has_offset(form) else _localised(moment, timezone)
 
 
 def _iso_or_epoch(words: pl.Expr, timezone: str) -> pl.Expr:

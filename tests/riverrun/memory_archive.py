@@ -27,6 +27,9 @@ class MemoryArchive:
         self.user_segments[segment] = list(users)
         return len(users)
 
+    def days(self) -> list[date]:
+        return self.events["timestamp"].dt.date().unique(maintain_order=True).to_list()
+
     def event_ids_of(self, day: date) -> pl.Series:
         return self.events.filter(pl.col("timestamp").dt.date() == day)["event_id"]
 

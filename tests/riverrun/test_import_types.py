@@ -262,3 +262,61 @@ def test_an_integer_keeps_all_its_digits(integers: list[int], form: str, number:
     assert {user: json.loads(context) for user, context in found} == {
         str(each): {"order": each, "f": number} for each in integers
     }
+
+
+ITEMS = """
+[items]
+item_id = "i"
+title = "t"
+categories = { columns = ["c", "d"] }
+tags = "tags"
+attributes = { a = "a" }
+"""
+
+
+def test_a_column_is_the_same_text_wherever_it_is_mapped_to(tmp_path: Path) -> None:
+    columns = {
+        "i": pa.array([b"i"]),
+        "t": pa.array([b"Kettle"], pa.large_binary()),
+        "c": pa.array(["Küche".encode()]),
+        "d": pa.array([2.0]),
+        "tags": pa.array([[1.0, None, 2.5]]),
+        "a": pa.array(["Köln".encode()]),
+    }
+    file = tmp_path / "items.parquet"
+    pyarrow.parquet.write_table(pa.table(columns), file)
+    archive, _ = run("items", [file], ITEMS)
+    (item,) = archive.items
+    assert (item.item_id, item.title) == ("i", "Kettle")
+    assert item.categories == ("Küche", "2")
+    assert item.tags == ("1", "2.5")
+    assert item.attributes == {"a": "Köln"}
+
+
+@pytest.mark.parametrize("kind", [pa.int32(), pa.string()])
+def test_a_map_of_any_keys_is_attributes(tmp_path: Path, kind: pa.DataType) -> None:
+    keys = [1, 2] if kind == pa.int32() else ["1", "2"]
+    values = [[(keys[0], "red"), (keys[1], "XL")]]
+    columns = {
+        "item_id": pa.array(["i"]),
+        "attributes": pa.array(values, pa.map_(kind, pa.string())),
+    }
+    file = tmp_path / "items.parquet"
+    pyarrow.parquet.write_table(pa.table(columns), file)
+    archive, _ = run("items", [file])
+    assert archive.items[0].attributes == {"1": "red", "2": "XL"}
+
+
+def test_json_stays_json_in_texts_and_keeps_its_digits(tmp_path: Path) -> None:
+    long = 12345678901234567890123
+    file = tmp_path / "items.jsonl"
+    row = {
+        "item_id": "i",
+        "tags": [long, True, None, {"w": 1, "h": None}],
+        "attributes": {"size": {"w": 1, "h": None}, "list": [1, True, None, "x"]},
+    }
+    file.write_text(json.dumps(row))
+    archive, _ = run("items", [file])
+    (item,) = archive.items
+    assert item.tags == (str(long), "true", '{"w":1,"h":null}')
+    assert item.attributes == {"size": '{"w":1,"h":null}', "list": "1, true, x"}

@@ -131,8 +131,8 @@ def test_a_shop_is_imported_whole_and_once(tmp_path: Path) -> None:
 def test_what_is_gathered_is_bounded_however_wide_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("RECORD_CHARACTERS_PER_SEGMENT", "EVENT_BYTES_PER_SEGMENT"):
-        monkeypatch.setattr(sink, name, 10_000)
+    monkeypatch.setattr(sink, "RECORD_BYTES_PER_SEGMENT", 11_000)
+    monkeypatch.setattr(sink, "EVENT_BYTES_PER_SEGMENT", 10_000)
     monkeypatch.setattr(
         "riverrun.importing.run.read_batches", partial(read_batches, size=BatchSize(3))
     )
@@ -167,20 +167,49 @@ def test_events_without_an_id_are_known_again(tmp_path: Path) -> None:
     assert archive.events["event_id"].n_unique() == archive.events.height == 50
 
 
-@pytest.mark.parametrize("zones", [("UTC", "America/New_York"), ("Asia/Tokyo", "UTC")])
+@pytest.mark.parametrize(
+    "times",
+    [
+        ('timezone = "UTC"', 'timezone = "America/New_York"'),
+        ('timezone = "Asia/Tokyo"', 'timezone = "UTC"'),
+        ('format = "%Y-%m-%d %H:%M"', 'format = "%Y-%d-%m %H:%M"'),
+    ],
+)
 def test_an_event_whose_time_is_corrected_is_known_by_its_id(
-    tmp_path: Path, zones: tuple[str, str]
+    tmp_path: Path, times: tuple[str, str]
 ) -> None:
     file = tmp_path / "events.csv"
-    rows = [f"u,i,view,2026-01-0{1 + n % 5} {n:02d}:30,e{n}" for n in range(24)]
+    rows = [f"u,i,view,2025-01-0{1 + n % 5} {n:02d}:30,e{n}" for n in range(24)]
     file.write_text("\n".join([f"{HEAD},event_id", *rows]) + "\n")
     fields = [f'{name} = "{name}"\n' for name in ("user_id", "item_id", "event_type", "event_id")]
     archive = MemoryArchive()
-    for zone in zones:
-        time = f'timestamp = {{ column = "timestamp", timezone = "{zone}" }}\n'
+    for read in times:
+        time = f'timestamp = {{ column = "timestamp", {read} }}\n'
         _, report = run("events", [file], f"[events]\n{time}{''.join(fields)}", archive)
     assert report.skipped == {"the archive has the event": 24}
     assert archive.events.height == 24
+
+
+@pytest.mark.parametrize(
+    "wide",
+    [
+        {"tags": ["t" * 15 + str(n) for n in range(60)]},
+        {"categories": ["c" * 30 + str(n) for n in range(30)]},
+        {"attributes": {f"a{n}": n for n in range(60)}},
+    ],
+)
+def test_items_are_counted_with_all_that_they_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wide: dict[str, object]
+) -> None:
+    monkeypatch.setattr(sink, "RECORD_BYTES_PER_SEGMENT", 10_000)
+    monkeypatch.setattr(
+        "riverrun.importing.run.read_batches", partial(read_batches, size=BatchSize(3))
+    )
+    file = tmp_path / "items.jsonl"
+    file.write_bytes(b"\n".join(orjson.dumps({"item_id": f"i{n}"} | wide) for n in range(30)))
+    archive, _ = run("items", [file])
+    assert len(archive.item_segments) > 3
+    assert len(archive.items) == 30
 
 
 def test_an_import_that_was_interrupted_goes_on(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from feature_repo.open_online_features import without_password
 from riverrun.errors import UserError
 from riverrun.settings import load_settings
 
@@ -102,3 +103,27 @@ def test_a_schedule_of_five_fields_or_by_name_is_kept(
 ) -> None:
     monkeypatch.setenv("RIVERRUN_REFRESH__SCHEDULE", schedule)
     assert load_settings().refresh.schedule == schedule
+
+
+@pytest.mark.parametrize("password", ["secret", "se#cret", "se/cret", "se?cr@et"])
+def test_a_refused_url_shows_no_password(password: str) -> None:
+    shown = without_password(f"redis://me:{password}@host:6379/0")
+    assert shown == "redis://me:***@host:6379/0"
+
+
+@pytest.mark.parametrize("url", ["sqlite:///a/b.sqlite", "kafka://one:9092,two:9092/shop", "x"])
+def test_a_url_without_a_password_is_shown_as_it_is(url: str) -> None:
+    assert without_password(url) == url
+
+
+@pytest.mark.parametrize("key", ["log_url", "online_url", "state_url"])
+def test_what_cannot_be_a_url_is_refused_by_its_key(key: str) -> None:
+    with pytest.raises(UserError, match=f"settings: {key}: Invalid IPv6 URL. Received: 'kafka://"):
+        load_settings(**{key: "kafka://[::1:9092/shop"})
+
+
+def test_what_an_unknown_key_holds_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RIVERRUN_STREAMING__KAFKA__SASL_PASSWORD", "hunter2")
+    with pytest.raises(UserError) as raised:
+        load_settings()
+    assert str(raised.value) == "settings: streaming.kafka.sasl_password: unknown key."
