@@ -286,10 +286,10 @@ def _bundle(
     except BundleError as error:
         raise UserError(str(error)) from error
     end = opened.manifest.data_window.end
-    if end is None or end >= period.start:
+    if end is None or end > period.known_until:
         raise UserError(
-            f"--bundle {path} must be trained on events before {period.start:%Y-%m-%d %H:%M} UTC. "
-            f"Received: one trained until {end}."
+            f"--bundle {path} must be trained on events until {period.known_until:%Y-%m-%d %H:%M} "
+            f"UTC, and no later ones. Received: one trained until {end}."
         )
     return opened
 

@@ -72,6 +72,15 @@ class Period:
         return start
 
     @property
+    def known_until(self) -> datetime:
+        """The moment of the newest event of the past.
+
+        It may be after the start: of last events, each user's past ends at a time of its own.
+        """
+        newest: datetime = self.past["timestamp"].max()  # type: ignore[assignment]
+        return newest
+
+    @property
     def num_events(self) -> int:
         """How many events are replayed."""
         return self.future.height

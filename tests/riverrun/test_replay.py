@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import polars as pl
 import pytest
 
 from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.schema import Item
+from riverrun.cli.replay import _bundle, _Chosen
 from riverrun.cli.replay_tables import asked_of, refreshes_table
+from riverrun.errors import UserError
 from riverrun.replay.questions import (
     Moment,
     Period,
@@ -37,6 +40,7 @@ from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 from streaming.settings import FoldInSettings, StreamingSettings
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_items
+from trainer.settings import TrainingSettings
 
 START = datetime(2026, 1, 10, tzinfo=UTC)
 ITEMS = [item.model_copy(update={"published_at": None}) for item in tiny_items(40)]
@@ -118,6 +122,24 @@ def test_the_last_events_of_each_user_are_a_period() -> None:
     assert period.future["item_id"].to_list() == ["i1", "i3", "i4"]
     assert period.past["item_id"].to_list() == ["i0", "i1", "i2"]
     assert {item.item_id for item in period.known_items} == {"i0", "i1", "i2"}
+
+
+def test_a_bundle_may_know_the_past_and_no_more(tmp_path: Path) -> None:
+    rows = [("a", f"i{n}", n) for n in range(5)] + [("b", "i1", 0), ("b", "i2", 1)]
+    period = last_events_period(frame(rows), ITEMS, 2)
+    assert period.start < period.known_until == START + timedelta(hours=2)
+    path = build_tiny_bundle(tmp_path / "bundles", ITEMS)
+    manifest = path / "manifest.json"
+    document = orjson.loads(manifest.read_bytes())
+    chosen = _Chosen(period, TrainingSettings(), SETTINGS)
+    for end in (period.known_until, period.known_until + timedelta(seconds=1)):
+        document["data_window"]["end"] = end
+        manifest.write_bytes(orjson.dumps(document))
+        if end == period.known_until:
+            assert _bundle(chosen, path, tmp_path, TextEmbeddingCache()).path == path
+            continue
+        with pytest.raises(UserError, match="must be trained on events until"):
+            _bundle(chosen, path, tmp_path, TextEmbeddingCache())
 
 
 def test_a_frozen_shop_learns_nothing_and_the_others_do(tmp_path: Path) -> None:
