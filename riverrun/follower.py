@@ -13,7 +13,8 @@ def only_follower(settings: Settings) -> Iterator[None]:
     """Be the process that learns from the embedded log, or that makes its state again.
 
     Two would take every batch from each other, and each would show only half of what trends. A
-    Kafka shares its partitions out, so there nobody is kept away. The system lets go of the lock
+    Kafka shares its partitions out, and who answers requests beside others there reads from the
+    online store what they have counted: nobody is kept away. The system lets go of the lock
     when its process ends, however it ends.
 
     Raises `UserError` where another process is at it, or the URL is none.

@@ -152,16 +152,20 @@ def open_grpc(settings: Settings, holder: ModelHolder, stack: ExitStack) -> None
         raise UserError(str(error)) from error
 
 
+def read_statistics(parts: ServingParts, stack: ExitStack) -> StatisticsReader:
+    """Start to read what other processes count of items; `stack` stops it."""
+    reader = StatisticsReader(parts.online, parts.catalogue, parts.trending, parts.co_visitation)
+    reader.start()
+    stack.callback(reader.stop)
+    return reader
+
+
 @contextmanager
 def serving_replica(settings: Settings) -> Iterator[FastAPI]:
     """Open a replica beside a worker in another process; its threads stop in the end."""
     with ExitStack() as stack:
         parts = open_serving(settings, stack)
-        reader = StatisticsReader(
-            parts.online, parts.catalogue, parts.trending, parts.co_visitation
-        )
-        reader.start()
-        stack.callback(reader.stop)
+        reader = read_statistics(parts, stack)
         services = services_of(
             settings,
             parts,
