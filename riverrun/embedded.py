@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from riverrun.follower import only_follower
+from riverrun.served_bundle import require_bundle
 from riverrun.server import open_grpc, open_serving, read_statistics, services_of
 from riverrun.settings import Settings
 from riverrun.stream_parts import StreamParts, open_stream
@@ -39,6 +40,7 @@ def embedded_shop(
         UserError: there is no bundle yet, it must not be served, the state is lost, or another
             process follows the log.
     """
+    require_bundle(settings)
     with ExitStack() as stack:
         stack.enter_context(only_follower(settings))
         serving = open_serving(settings, stack)
