@@ -1,6 +1,6 @@
 """The embedded deployment: API, log, worker, archiver and online store in one process."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -8,7 +8,8 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from riverrun.follower import only_follower
-from riverrun.server import open_grpc, open_serving, services_of
+from riverrun.served_bundle import require_bundle
+from riverrun.server import open_grpc, open_serving, read_statistics, services_of
 from riverrun.settings import Settings
 from riverrun.stream_parts import StreamParts, open_stream
 from serving.http.app import create_app
@@ -39,9 +40,14 @@ def embedded_shop(
         UserError: there is no bundle yet, it must not be served, the state is lost, or another
             process follows the log.
     """
+    require_bundle(settings)
     with ExitStack() as stack:
         stack.enter_context(only_follower(settings))
         serving = open_serving(settings, stack)
+        not_ready: list[Callable[[], Sequence[str]]] = [serving.not_ready]
+        if serving.log.is_shared_out:
+            # This worker is told only of the items that its own partitions have events of.
+            not_ready.append(read_statistics(serving, stack).not_ready)
         registry = CollectorRegistry()
         applied = AppliedNotifier()
         stream = open_stream(
@@ -54,13 +60,14 @@ def embedded_shop(
             on_co_visitation=serving.co_visitation.update,
             progress=progress,
         )
+        not_ready.append(stream.not_ready)
         services = services_of(
             settings,
             serving,
             stack,
             registry=registry,
             applied=applied,
-            not_ready=lambda: [*serving.not_ready(), *stream.not_ready()],
+            not_ready=lambda: [reason for reasons in not_ready for reason in reasons()],
         )
         open_grpc(settings, serving.holder, stack)
         yield EmbeddedShop(create_app(services), serving.holder, stream)

@@ -10,7 +10,10 @@ from serving.bundle import BundleError, current_bundle, published_versions, requ
 
 
 def require_bundle(settings: Settings) -> None:
-    """Raise `UserError`, with the way on, where no bundle has been published."""
+    """Raise `UserError`, with the way on, where no bundle has been published.
+
+    Before any file is made: a home without a bundle is mostly a mistyped one.
+    """
     with saying_how_to_get_one(settings):
         require_current(settings.bundles)
 

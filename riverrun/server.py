@@ -55,11 +55,9 @@ class ServingParts:
 def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
     """Open log, online store and current bundle, and follow changes; `stack` closes them.
 
-    Raises `UserError` where there is no bundle, it must not be served, a URL is none, or the log
-    cannot be opened.
+    Call `require_bundle` before. Raises `UserError` where the bundle must not be served, a URL is
+    none, or the log cannot be opened.
     """
-    # Before any file is made: a home without a bundle is mostly a mistyped one.
-    require_bundle(settings)
     optimise_little()
     try:
         log = open_event_log(settings.event_log_url, settings.streaming.kafka)
@@ -152,16 +150,21 @@ def open_grpc(settings: Settings, holder: ModelHolder, stack: ExitStack) -> None
         raise UserError(str(error)) from error
 
 
+def read_statistics(parts: ServingParts, stack: ExitStack) -> StatisticsReader:
+    """Start to read what other processes count of items; `stack` stops it."""
+    reader = StatisticsReader(parts.online, parts.catalogue, parts.trending, parts.co_visitation)
+    reader.start()
+    stack.callback(reader.stop)
+    return reader
+
+
 @contextmanager
 def serving_replica(settings: Settings) -> Iterator[FastAPI]:
     """Open a replica beside a worker in another process; its threads stop in the end."""
+    require_bundle(settings)
     with ExitStack() as stack:
         parts = open_serving(settings, stack)
-        reader = StatisticsReader(
-            parts.online, parts.catalogue, parts.trending, parts.co_visitation
-        )
-        reader.start()
-        stack.callback(reader.stop)
+        reader = read_statistics(parts, stack)
         services = services_of(
             settings,
             parts,

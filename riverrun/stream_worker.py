@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from riverrun.follower import only_follower
+from riverrun.served_bundle import require_bundle
 from riverrun.server import ServingParts, open_serving
 from riverrun.settings import Settings
 from riverrun.stream_parts import StreamParts, open_stream
@@ -39,6 +40,7 @@ def stream_worker(
         UserError: there is no bundle yet, it must not be served, the state is lost, or another
             process follows an embedded log.
     """
+    require_bundle(settings)
     # Nobody searches here: an approximate index would be built for nothing.
     exact = settings.serving.model_copy(update={"exact_below": sys.maxsize})
     with ExitStack() as stack:

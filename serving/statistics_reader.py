@@ -1,4 +1,4 @@
-"""Item statistics for a server whose worker runs elsewhere, read from the online store."""
+"""Item statistics for a server beside workers elsewhere, read from the online store."""
 
 import threading
 import time

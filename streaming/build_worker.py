@@ -47,7 +47,7 @@ def build_worker(
     settings = settings or StreamingSettings()
     metrics = metrics or StreamMetrics()
     retrying = Retrying(settings, metrics)
-    publisher = Publisher(log, online, encoder, metrics, clock, space, settings)
+    publisher = Publisher(log, online, encoder, metrics, clock, space, state.items, settings)
     relay = OutboxRelay(
         state,
         publisher,

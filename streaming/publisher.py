@@ -3,7 +3,7 @@
 Everything written here is a whole value, so publishing the same updates twice is harmless.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -40,6 +40,9 @@ class Publisher:
 
     An encoder that fails holds nothing up: histories and items go out without embeddings, which
     readers then make from them.
+
+    space, items: the scale of the bundle's candidates, and the items as they are in the state;
+    without them no embedding moves.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Publisher:
         metrics: StreamMetrics,
         clock: Callable[[], datetime],
         space: Callable[[], CandidateSpace | None] = lambda: None,
+        items: Callable[[Collection[str]], Mapping[str, Item]] = lambda _: {},
         settings: StreamingSettings | None = None,
     ) -> None:
         self._log = log
@@ -58,6 +62,7 @@ class Publisher:
         self._metrics = metrics
         self._clock = clock
         self._space = space
+        self._items = items
         self._settings = settings or StreamingSettings()
         self._logger = structlog.get_logger(__name__)
 
@@ -65,7 +70,7 @@ class Publisher:
         """Make `updates` visible. Raises what the log and the store raise."""
         encoder = self._encoder()
         # Items before users: a history may hold an item of this very batch.
-        records = self._publish_items(encoder, updates)
+        records = self._publish_items(encoder, updates.items, updates.fold_in)
         histories = [history for history in updates.histories.values() if history.events]
         records += histories
         records += self._user_embeddings(encoder, histories)
@@ -78,6 +83,7 @@ class Publisher:
             self._forget_users(updates)
             if records:
                 self._online.push(records)
+        self._publish_moved(encoder, updates)
 
     def publish_user_embeddings(self, histories: Sequence[UserHistory]) -> None:
         """Make the embeddings of these users visible, without their histories.
@@ -94,43 +100,60 @@ class Publisher:
             if gone:
                 self._online.delete(UserEmbedding, gone)
 
-    def _publish_items(self, encoder: Encoder | None, updates: Updates) -> list[FeatureRecord]:
-        items = [item for item in updates.items.values() if item is not None]
-        gone = [item_id for item_id, item in updates.items.items() if item is None]
-        embeddings = self._item_embeddings(encoder, items, updates.fold_in)
-        for item, embedding in self._moved_items(encoder, updates):
-            items.append(item)
-            embeddings.append(embedding)
-        changes: list[ItemChange] = [
-            ItemUpsert(item, embedding.vector, embedding.bundle_version)
-            for item, embedding in zip(items, embeddings, strict=True)
-        ]
-        changes += [ItemDeletion(item_id) for item_id in gone]
-        if changes:
-            with self._metrics.stage("changelog"):
-                self._log.append(ITEM_EMBEDDINGS, [encode_change(change) for change in changes])
+    def _publish_items(
+        self,
+        encoder: Encoder | None,
+        changed: Mapping[str, Item | None],
+        sums: Mapping[str, FoldIn],
+    ) -> list[FeatureRecord]:
+        """Tell the changelog of changed items, and return what the store is to be told of them."""
+        items = [item for item in changed.values() if item is not None]
+        gone = [item_id for item_id, item in changed.items() if item is None]
+        embeddings = self._item_embeddings(encoder, items, sums)
+        self._append([*_upserts(items, embeddings), *map(ItemDeletion, gone)])
         if gone:
             self._online.delete(Item, gone)
             self._online.delete(ItemEmbedding, gone)
-        encoded = [each for each in embeddings if each.bundle_version != NO_BUNDLE]
-        return [*items, *encoded]
+        return [*items, *(each for each in embeddings if each.bundle_version != NO_BUNDLE)]
 
-    def _moved_items(
-        self, encoder: Encoder | None, updates: Updates
-    ) -> list[tuple[Item, ItemEmbedding]]:
-        """Return the items whose embedding moved and which are otherwise unchanged."""
-        item_ids = [
+    def _publish_moved(self, encoder: Encoder | None, updates: Updates) -> None:
+        """Make the embeddings visible that moved, of items which are otherwise unchanged.
+
+        Another worker may change or delete such an item meanwhile: what was published is compared
+        with the state afterwards, so that whoever writes last writes the newest.
+        """
+        moved_ids = [
             item_id
             for item_id, sums in updates.fold_in.items()
             if sums.weight > 0 and item_id not in updates.items
         ]
-        if encoder is None or not item_ids:
-            return []
-        items = [item for item in self._online.get(Item, item_ids) if item is not None]
-        embeddings = self._item_embeddings(encoder, items, updates.fold_in)
-        pairs = zip(items, embeddings, strict=True)
+        if encoder is None or not moved_ids:
+            return
+        items = self._items(moved_ids)
+        embeddings = self._item_embeddings(encoder, list(items.values()), updates.fold_in)
         # The embedding that readers have is better than none.
-        return [(item, each) for item, each in pairs if each.bundle_version != NO_BUNDLE]
+        if not items or any(each.bundle_version == NO_BUNDLE for each in embeddings):
+            return
+        self._append(_upserts(items.values(), embeddings))
+        self._push(embeddings)
+        published: Mapping[str, Item | None] = items
+        while published := self._changed(published):
+            self._push(self._publish_items(encoder, published, updates.fold_in))
+
+    def _changed(self, items: Mapping[str, Item | None]) -> dict[str, Item | None]:
+        """Return those of `items` that are not as they were, as they are now."""
+        now = self._items(items)
+        return {key: now.get(key) for key, item in items.items() if now.get(key) != item}
+
+    def _append(self, changes: Sequence[ItemChange]) -> None:
+        if changes:
+            with self._metrics.stage("changelog"):
+                self._log.append(ITEM_EMBEDDINGS, [encode_change(change) for change in changes])
+
+    def _push(self, records: Sequence[FeatureRecord]) -> None:
+        if records:
+            with self._metrics.stage("online store"):
+                self._online.push(records)
 
     def _item_embeddings(
         self, encoder: Encoder | None, items: Sequence[Item], sums: Mapping[str, FoldIn]
@@ -187,3 +210,8 @@ class Publisher:
         gone = [key for key, user in updates.users.items() if user is None]
         if gone:
             self._online.delete(User, gone)
+
+
+def _upserts(items: Iterable[Item], embeddings: Sequence[ItemEmbedding]) -> list[ItemChange]:
+    pairs = zip(items, embeddings, strict=True)
+    return [ItemUpsert(item, each.vector, each.bundle_version) for item, each in pairs]

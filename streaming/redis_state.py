@@ -26,6 +26,7 @@ from redis.retry import Retry
 from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.open_online_features import without_password
+from feature_repo.schema import Item
 from streaming.additive import ADDITIVE, CO_VISITATION, STATISTICS, AdditiveKind
 from streaming.erasures import Moments
 from streaming.milestones import NONE, Milestones
@@ -43,6 +44,7 @@ from streaming.stream_state import (
     decode_record,
     encode_history,
     encode_record,
+    present_items,
     stamp_of,
     whole_keys,
 )
@@ -249,6 +251,15 @@ class RedisState:
         """Yield every history, in batches; one that changes meanwhile may come twice."""
         for rows in self._scanned(_HISTORIES, batch):
             yield [decode_history(user_id.decode(), events)[0] for user_id, events in rows]
+
+    def items(self, item_ids: Collection[str]) -> dict[str, Item]:
+        """Return those of these items that there are: none that was deleted, or never committed."""
+        ids = list(item_ids)
+        with self._errors():
+            stored = (
+                self._redis.hmget(_RECORDS, [_field((ITEM, key)) for key in ids]) if ids else []
+            )
+        return present_items(_found(ids, stored))
 
     def milestones(self) -> Milestones:
         """Return those of all commits since the state was empty."""

@@ -15,6 +15,7 @@ from uuid import uuid4
 from feature_repo.bulk_sql import WAL_PAGES, execute_rows
 from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
+from feature_repo.schema import Item
 from feature_repo.shop_file import with_way_on
 from streaming.additive import ADDITIVE, CO_VISITATION, STATISTICS, AdditiveKind
 from streaming.erasures import Moments
@@ -34,6 +35,7 @@ from streaming.stream_state import (
     decode_record,
     encode_history,
     encode_record,
+    present_items,
     stamp_of,
     whole_keys,
 )
@@ -101,6 +103,7 @@ _TAKE_OFF = f"""{_PUSHED}
 DELETE FROM unpushed WHERE (partition, kind, key) IN (
     SELECT partition, kind, key FROM compared WHERE current = pushed)
 """
+_RECORDS_OF = "SELECT key, record FROM records WHERE kind = ? AND key"
 _OUTDATED = "DELETE FROM erasures WHERE partition = ? AND moment < ?"
 _CONTENTS = (
     "positions", "histories", "additive", "stamps", "records", "unpushed", "erasures",
@@ -222,8 +225,7 @@ class SqliteState:
         for user_id in keys.get(HISTORY, ()):
             updates.histories[user_id] = histories.get(user_id, UserHistory(user_id))
         for kind in (ITEM, USER):
-            query = "SELECT key, record FROM records WHERE kind = ? AND key"
-            for key, record in self._of_keys(query, (kind,), keys.get(kind, ())):
+            for key, record in self._of_keys(_RECORDS_OF, (kind,), keys.get(kind, ())):
                 decode_record(updates, kind, key, record)
         for each in ADDITIVE:
             query = "SELECT item_id, state FROM additive WHERE kind = ? AND item_id"
@@ -264,6 +266,10 @@ class SqliteState:
         while rows := self._query(query, (last, batch)):
             last = rows[-1][0]
             yield [decode_history(*row)[0] for row in rows]
+
+    def items(self, item_ids: Collection[str]) -> dict[str, Item]:
+        """Return those of these items that there are: none that was deleted, or never committed."""
+        return present_items(self._of_keys(_RECORDS_OF, (ITEM,), item_ids))
 
     def milestones(self) -> Milestones:
         """Return those of all commits since the state was empty."""

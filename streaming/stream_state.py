@@ -146,6 +146,10 @@ class OpenState(StreamState, StateContents, Protocol):
         """Yield every history, in batches."""
         ...
 
+    def items(self, item_ids: Collection[str]) -> dict[str, Item]:
+        """Return those of these items that there are: none that was deleted, or never committed."""
+        ...
+
     def reset(self) -> None:
         """Empty the state. Versions grow, so that nothing read before can be committed after."""
         ...
@@ -215,6 +219,11 @@ def decode_record(updates: Updates, kind: str, key: str, stored: bytes) -> None:
         updates.items[key] = Item.model_validate_json(stored) if stored else None
     else:
         updates.users[key] = User.model_validate_json(stored) if stored else None
+
+
+def present_items(records: Iterable[tuple[str, bytes]]) -> dict[str, Item]:
+    """Return by id the items of stored records that are not of deleted ones."""
+    return {key: Item.model_validate_json(stored) for key, stored in records if stored}
 
 
 def encode_history(history: UserHistory, moments: Moments | None) -> bytes:

@@ -30,6 +30,8 @@ from streaming.materialise import materialise
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
+from streaming.stream_state import IMPORTED, whole_values
+from streaming.updates import Updates
 
 STATE = "state.sqlite"
 BATCH = 256
@@ -122,7 +124,7 @@ class ReplayShop:
         self.items = LearnedOfItems.none(rows, serving)
         self._log: EventLog = SqliteLog(folder / "log.sqlite")
         self._state = SqliteState(folder / STATE)
-        self.online.push(items)
+        self._commit(items)
         for histories in self._state.all_histories():
             self.online.push(histories)
         self._worker = build_worker(
@@ -141,6 +143,13 @@ class ReplayShop:
         self._follower = IndexFollower(self._log, self.holder, self.catalogue, lambda: self.now)
         self._changelog = self._log.consumer(None, [ITEM_EMBEDDINGS])
         self._worker.recover()
+
+    def _commit(self, items: Sequence[Item]) -> None:
+        """Know items as if they had been sent. Readers have them, embedded, from the bundle."""
+        updates = Updates(items={item.item_id: item for item in items})
+        version = self._state.load(IMPORTED, (), ()).version
+        stamp = self._state.commit(IMPORTED, version, updates, {})
+        self._state.forget_pushed(IMPORTED, whole_values(updates, stamp).stamps)
 
     def recommender(
         self, items: LearnedOfItems | None = None, *, online: OnlineFeatures | None = None

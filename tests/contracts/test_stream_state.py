@@ -170,6 +170,17 @@ def test_a_deleted_item_is_pushed_as_none(state: OpenState) -> None:
     assert unpushed.stamps == {(ITEM, "i"): stamp, (USER, "u"): stamp}
 
 
+def test_items_are_as_they_were_committed_last_in_any_partition(state: OpenState) -> None:
+    old, new = Item(item_id="i", price=1.0), Item(item_id="i", price=2.0)
+    gone, others = Item(item_id="ü g"), {f"i{n}": Item(item_id=f"i{n}") for n in range(1_500)}
+    commit(state, 0, Updates(items={"i": old, "ü g": gone, **others}))
+    assert state.items(["ü g", "i", "unknown"]) == {"i": old, "ü g": gone}
+    assert state.items(others) == others
+    commit(state, 1, Updates(items={"i": new, "ü g": None}))
+    assert state.items(["ü g", "i", "unknown"]) == {"i": new}
+    assert state.items([]) == {}
+
+
 def test_milestones_are_remembered_each_for_itself(state: OpenState) -> None:
     version = state.load(IMPORTED, (), ()).version
     state.commit(IMPORTED, version, Updates(), {}, milestones=TAKEN_UP)

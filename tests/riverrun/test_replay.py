@@ -1,6 +1,7 @@
 """Ask, then learn: nothing of an answer is known before it was asked for."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import polars as pl
 import pytest
 
 from feature_repo.co_visitation_settings import CoVisitationSettings
+from feature_repo.online_features import ItemEmbedding
 from feature_repo.schema import Item
 from riverrun.cli.replay import _bundle, _Chosen
 from riverrun.cli.replay_tables import asked_of, refreshes_table
@@ -34,6 +36,7 @@ from riverrun.replay.refreshed import (
 from riverrun.replay.replay import CO_VISITATION, FOLD_IN, FROZEN, HISTORY, replay
 from riverrun.replay.scoring import ALL, NEW_ITEMS, NOVEL, Scores
 from riverrun.replay.settings import ReplaySettings
+from riverrun.replay.shop import ReplayShop, fold_past
 from serving.bundle_loading import load_bundle
 from serving.ranking.settings import RankingSettings
 from serving.settings import ServingSettings
@@ -185,6 +188,30 @@ def test_a_new_item_is_asked_for_once_it_is_known_and_moves_to_its_users(tmp_pat
     new = {row.variant: row.recall for row in scores.rows() if row.slice == NEW_ITEMS}
     assert new[FOLD_IN] >= new[CO_VISITATION] >= new[HISTORY]
     assert new[FOLD_IN] > new[HISTORY]
+
+
+def test_an_item_of_the_past_moves_to_its_users(tmp_path: Path) -> None:
+    bundle = load_bundle(build_tiny_bundle(tmp_path / "bundles", ITEMS))
+    period = split_period(frame([*PAST, ("u1", "i38", 1.0)]), ITEMS, START)
+    streaming, past = SETTINGS.immediate, tmp_path / "past"
+    fold_past(past, period.past, streaming, SETTINGS.length)
+    shop = ReplayShop(
+        tmp_path / "shop", past, bundle, period.known_items, streaming, SETTINGS.serving,
+        TextEmbeddingCache(), start=START, length=SETTINGS.length,
+    )  # fmt: skip
+    with closing(shop):
+        item_ids = ["i37", "i38"]
+        rows = shop.catalogue.rows.rows_of(item_ids)
+        before, _ = shop.holder.current.table.embeddings_of_rows(rows)
+        for moment in moments(period):
+            shop.learn(moment)
+        after, _ = shop.holder.current.table.embeddings_of_rows(rows)
+        assert (after != before).any(axis=1).tolist() == [False, True]
+        # The bundle has the others: they are not embedded anew.
+        assert [each is not None for each in shop.online.get(ItemEmbedding, item_ids)] == [
+            False,
+            True,
+        ]
 
 
 def test_an_interrupted_replay_has_scores(tmp_path: Path) -> None:
