@@ -211,6 +211,62 @@ def test_what_a_down_state_holds_up_is_told_apart(tmp_path: Path) -> None:
     assert not state.count_unpushed()
 
 
+def test_a_commit_whose_answer_is_lost_is_pushed_and_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    online = MemoryOnline()
+    worker = worker_on(tmp_path, online)
+    commit, answers = worker._state.commit, [True, False]
+
+    def lossy(*arguments: Any) -> str:
+        stamp = commit(*arguments)
+        if not answers.pop():
+            raise StateError("timed out")
+        return stamp
+
+    monkeypatch.setattr(worker._state, "commit", lossy)
+    worker.recover()
+    with worker.applied.expect(send(worker, event(1))) as done:
+        worker.step()
+        assert done.done()
+    (history,) = online.get(UserHistory, ["u"])
+    assert [each.event_id for each in history.events] == ["e1"]
+    assert not worker._state.count_unpushed()
+    assert worker.positions == {TopicPartition(EVENTS, 0): 2}
+
+
+def test_what_was_committed_before_another_worker_went_on_is_pushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is lost, and the other dies before it has pushed anything."""
+
+    class Down(MemoryOnline):
+        def push(self, records: Any) -> None:
+            raise KeyboardInterrupt
+
+    online = MemoryOnline()
+    worker, other = worker_on(tmp_path, online), worker_on(tmp_path, Down())
+    commit, answers = worker._state.commit, [True, False]
+
+    def lossy(*arguments: Any) -> str:
+        stamp = commit(*arguments)
+        if not answers.pop():
+            send(other, event(2, minutes=1))
+            with pytest.raises(KeyboardInterrupt):
+                other.step()
+            raise StateError("timed out")
+        return stamp
+
+    monkeypatch.setattr(worker._state, "commit", lossy)
+    worker.recover()
+    send(worker, event(1))
+    worker.step()
+    (history,) = online.get(UserHistory, ["u"])
+    assert [each.event_id for each in history.events] == ["e1", "e2"]
+    assert not worker._state.count_unpushed()
+    assert worker.positions == {TopicPartition(EVENTS, 0): 3}
+
+
 class Lingering:
     """Lets something happen in every second poll: after a poll that gave records, that is."""
 
