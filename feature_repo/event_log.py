@@ -141,7 +141,7 @@ class EventLog(Protocol):
 
 
 class GroupedLog(EventLog, Protocol):
-    """A log that says how far a group is without reading as a member of it."""
+    """A log that says what it holds, and how far a group is, without reading as a member of it."""
 
     @property
     def is_shared_out(self) -> bool:
@@ -152,6 +152,13 @@ class GroupedLog(EventLog, Protocol):
         """Return, for each partition, the first offset that `group` has not committed.
 
         It is the log's start where that is later. Raises `EventLogError`.
+        """
+        ...
+
+    def starts(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        """Return for each partition the first offset that can be read. Raises `EventLogError`.
+
+        It is the end of a partition that holds nothing.
         """
         ...
 
@@ -174,6 +181,6 @@ class TrimmableLog(Protocol):
         """
         ...
 
-    def begin_after(self, offset: int) -> int:
-        """Never assign an offset up to `offset` again; return the first that the log can hold."""
+    def begin_after(self, offset: int) -> None:
+        """Never assign an offset up to `offset` again."""
         ...

@@ -124,6 +124,18 @@ def test_the_ends_are_where_a_reader_of_everything_stands(log: EventLog) -> None
     )
 
 
+def test_the_starts_are_where_a_reader_of_everything_begins(log: GroupedLog) -> None:
+    # What holds nothing begins where its next record will be.
+    assert log.starts([EVENTS]) == log.ends([EVENTS])
+    log.append(EVENTS, messages("a", "b"))
+    log.append(ITEMS, messages("c"))
+    starts = log.starts([EVENTS, ITEMS])
+    first, *rest = drain(log.consumer(None, [EVENTS, ITEMS], lambda _: starts), 3)
+    assert len(rest) == 2
+    assert starts[first.source] == first.offset
+    assert all(starts[record.source] <= record.offset for record in rest)
+
+
 def test_an_append_says_after_which_offsets_its_messages_are_read(log: EventLog) -> None:
     assert log.append(EVENTS, []) == {}
     log.append(ITEMS, messages("before"))

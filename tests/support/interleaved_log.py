@@ -37,6 +37,9 @@ class InterleavedLog:
     def unread(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
         return self._log.unread(group, topics)
 
+    def starts(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        return self._log.starts(topics)
+
     def close(self) -> None:
         self._log.close()
 
