@@ -112,6 +112,21 @@ def test_poll_returns_at_most_what_was_asked_for(log: EventLog) -> None:
     assert sorted(v for batch in batches for v in values(batch)) == sorted("abcdevwxyz")
 
 
+def test_who_holds_records_gets_more_and_waits_no_longer_than_asked(log: EventLog) -> None:
+    log.append(EVENTS, messages("a", "b", "c"))
+    consumer = log.consumer("g", [EVENTS])
+    records = consumer.poll(1, 10.0)
+    deadline = time.monotonic() + 10.0
+    while len(records) < 3 and time.monotonic() < deadline:
+        records += consumer.more(3 - len(records), 1.0)
+    assert values(records) == ["a", "b", "c"]
+    start = time.monotonic()
+    assert consumer.more(10, 0.05) == []
+    assert 0.04 < time.monotonic() - start < 2.0
+    log.append(EVENTS, messages("d"))
+    assert values(consumer.poll(10, 10.0)) == ["d"]
+
+
 def test_the_ends_are_where_a_reader_of_everything_stands(log: EventLog) -> None:
     log.append(EVENTS, messages("a", "b"))
     log.append(ITEMS, messages("c"))

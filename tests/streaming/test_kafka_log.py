@@ -172,6 +172,30 @@ def test_an_empty_poll_means_that_the_end_was_reached(log: KafkaLog) -> None:
     assert count == 1_000
 
 
+def test_who_holds_a_record_does_not_wait_for_what_a_broker_keeps_back(
+    server: KafkaServer,
+) -> None:
+    """What was in the log when it was assigned: a poll waits for it until `timeout_seconds`."""
+    log = KafkaLog(fresh_topics(server.address, max_fetch_bytes=1_024))
+    for number in range(8):
+        log.append(EVENTS, [Message(str(number), bytes(2_000))])
+    consumer = log.consumer("g", [EVENTS])
+    records = consumer.poll(1, 10.0)
+    server.freeze()
+    try:
+        more = None
+        while more != []:
+            start = time.monotonic()
+            more = consumer.more(100, 0.005)
+            assert time.monotonic() - start < 1.0
+            records += more
+    finally:
+        server.thaw()
+    assert len(records) < 8
+    assert len(records + drain(consumer, 8 - len(records))) == 8
+    log.close()
+
+
 def test_a_commit_in_the_middle_of_a_rebalance_is_made_by_a_later_poll(
     log: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

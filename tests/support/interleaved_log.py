@@ -61,6 +61,9 @@ class InterleavedConsumer:
                 return records
         return []
 
+    def more(self, max_records: int, timeout: float) -> list[LogRecord]:
+        return self.poll(max_records, timeout)
+
     def seek(self, positions: Mapping[TopicPartition, int]) -> None:
         for topic, part in self._parts.items():
             part.seek(_of_topic(topic, positions))
