@@ -168,9 +168,9 @@ class GroupedLog(EventLog, Protocol):
         ...
 
     def starts(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
-        """Return for each partition the first offset that can be read. Raises `EventLogError`.
+        """Return for each partition an offset to begin at that none of its records is before.
 
-        It is the end of a partition that holds nothing.
+        No consumer can begin before it on a broker. Raises `EventLogError`.
         """
         ...
 

@@ -140,7 +140,6 @@ def test_the_ends_are_where_a_reader_of_everything_stands(log: EventLog) -> None
 
 
 def test_the_starts_are_where_a_reader_of_everything_begins(log: GroupedLog) -> None:
-    # What holds nothing begins where its next record will be.
     assert log.starts([EVENTS]) == log.ends([EVENTS])
     log.append(EVENTS, messages("a", "b"))
     log.append(ITEMS, messages("c"))
