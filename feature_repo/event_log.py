@@ -62,17 +62,8 @@ class LogRecord(NamedTuple):
     moment: int = 0
 
 
-class LogConsumer(Protocol):
-    """One reader. Not safe for use by two threads at once.
-
-    With a group it shares the partitions with the group's other consumers: `poll` and only
-    `poll` gives it partitions and takes them away. Without a group it has all of them.
-    """
-
-    @property
-    def assigned(self) -> frozenset[TopicPartition]:
-        """The partitions that are this consumer's, as of its last poll. Any thread may ask."""
-        ...
+class LogReader(Protocol):
+    """Gives records one after another. Not safe for use by two threads at once."""
 
     def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
         """Return up to `max_records` next records; wait up to `timeout` seconds for the first.
@@ -81,6 +72,27 @@ class LogConsumer(Protocol):
         partitions. Raises `EventLogError` where the log cannot be read, and
         whatever the consumer's `positions` raises: the next poll asks it again.
         """
+        ...
+
+    def more(self, max_records: int, timeout: float) -> list[LogRecord]:
+        """Return what `poll` would, to one who holds records that should not wait.
+
+        Never waits longer than `timeout` seconds, so an empty list does not mean that the end was
+        reached. Raises `EventLogError`; the next poll says it again.
+        """
+        ...
+
+
+class LogConsumer(LogReader, Protocol):
+    """One reader of topics, which says how far it is.
+
+    With a group it shares the partitions with the group's other consumers: `poll` and only
+    `poll` gives it partitions; it and `more` take them away. Without a group it has all of them.
+    """
+
+    @property
+    def assigned(self) -> frozenset[TopicPartition]:
+        """The partitions that are this consumer's, as of its last poll. Any thread may ask."""
         ...
 
     def seek(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -141,7 +153,7 @@ class EventLog(Protocol):
 
 
 class GroupedLog(EventLog, Protocol):
-    """A log that says how far a group is without reading as a member of it."""
+    """A log that says what it holds, and how far a group is, without reading as a member of it."""
 
     @property
     def is_shared_out(self) -> bool:
@@ -152,6 +164,13 @@ class GroupedLog(EventLog, Protocol):
         """Return, for each partition, the first offset that `group` has not committed.
 
         It is the log's start where that is later. Raises `EventLogError`.
+        """
+        ...
+
+    def starts(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        """Return for each partition an offset to begin at that none of its records is before.
+
+        No consumer can begin before it on a broker. Raises `EventLogError`.
         """
         ...
 
@@ -174,6 +193,6 @@ class TrimmableLog(Protocol):
         """
         ...
 
-    def begin_after(self, offset: int) -> int:
-        """Never assign an offset up to `offset` again; return the first that the log can hold."""
+    def begin_after(self, offset: int) -> None:
+        """Never assign an offset up to `offset` again."""
         ...

@@ -51,14 +51,15 @@ def append(
     """Return `history` with `event` sorted into place.
 
     Returns `history` itself, the same object, where the event changes nothing:
-    it is known already, or it is older than all of a full history. `result is
-    history` is therefore the test for "this event must not be counted again".
+    it is known already, or it is older than the newest `max_length`, of which a
+    history may hold more where `max_length` was larger once. `result is history`
+    is therefore the test for "this event must not be counted again".
     """
     events = history.events
     if any(known.event_id == event.event_id for known in events):
         return history
     position = bisect_left(events, event)
-    if position == 0 and len(events) >= max_length:
+    if position <= len(events) - max_length:
         return history
     merged = (*events[:position], event, *events[position:])
     return UserHistory(history.user_id, merged[-max_length:])

@@ -2,22 +2,21 @@
 
 import time
 
-from feature_repo.event_log import EventLogError, LogConsumer, LogRecord
-from streaming.stream_state import StateError
+from feature_repo.event_log import EventLogError, LogReader, LogRecord
 
 BEHIND = 4
 """After a full batch the next may be so many times as large: they share what each costs."""
 
 
 class BatchPoller:
-    """Polls a consumer until a batch is full or has waited long enough.
+    """Polls a reader until a batch is full or has waited long enough.
 
     batch_records: how many make a full batch. linger_seconds: how long one that is not full waits
     for more.
     """
 
-    def __init__(self, consumer: LogConsumer, batch_records: int, linger_seconds: float) -> None:
-        self._consumer = consumer
+    def __init__(self, reader: LogReader, batch_records: int, linger_seconds: float) -> None:
+        self._reader = reader
         self._batch_records = batch_records
         self._linger_seconds = linger_seconds
         self._was_full = False
@@ -25,15 +24,15 @@ class BatchPoller:
     def poll(self, patience: float) -> list[LogRecord]:
         """Return the next batch; wait up to `patience` seconds for its first record.
 
-        Raises what the consumer's poll raises, while nothing is in hand that would be lost.
+        Raises what the reader's poll raises, while nothing is in hand that would be lost.
         """
         most = self._batch_records * (BEHIND if self._was_full else 1)
-        records = self._consumer.poll(most, patience)
+        records = self._reader.poll(most, patience)
         deadline = time.monotonic() + self._linger_seconds
         while records and len(records) < most and (left := deadline - time.monotonic()) > 0:
             try:
-                records += self._consumer.poll(most - len(records), left)
-            except (EventLogError, StateError):
+                records += self._reader.more(most - len(records), left)
+            except EventLogError:
                 break  # The next poll says it again.
         self._was_full = len(records) >= self._batch_records
         return records

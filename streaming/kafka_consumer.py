@@ -79,24 +79,21 @@ class KafkaLogConsumer:
         Waits longer, up to the setting `timeout_seconds`, for a place in the group and for what
         was in the partitions when they were assigned.
         """
-        if self._closed:
-            raise EventLogError(f"{self._connection}: the consumer is closed.")
         start = time.monotonic()
         with self._connection.reporting("cannot be read"):
-            consumer = self._opened()
+            self._opened()
         while True:
             self._place()
             with self._connection.reporting("cannot be read"):
                 left = start + timeout - time.monotonic()
                 wait = SLICE_SECONDS if self._is_behind() else min(max(left, 0.0), SLICE_SECONDS)
-                polled = consumer.poll(timeout_ms=wait * 1_000, max_records=max_records)
+                records = self._fetched(max_records, wait)
                 now = time.monotonic()
-                if polled:
-                    self._heard = now
+                if records:
                     # kafka-python gives these once: what fails now is said by the next call.
                     with suppress(EventLogError):
                         self._commit_again()
-                    return [self._record(each) for some in polled.values() for each in some]
+                    return records
                 self._probe(now)
                 if self._is_behind():
                     if now - start > self._connection.settings.timeout_seconds:
@@ -104,6 +101,16 @@ class KafkaLogConsumer:
                 elif now >= start + timeout:
                     self._commit_again()
                     return []
+
+    def more(self, max_records: int, timeout: float) -> list[LogRecord]:
+        """Return up to `max_records` records that come within `timeout` seconds.
+
+        Places no partition, repeats no commit, and asks no silent broker whether it is there:
+        each of these may take up to the setting `timeout_seconds`, and the next poll does them.
+        """
+        with self._connection.reporting("cannot be read"):
+            self._opened()
+            return self._fetched(max_records, timeout)
 
     def seek(self, positions: Mapping[TopicPartition, int]) -> None:
         """Continue from the given offsets those of the partitions that are this consumer's now."""
@@ -144,7 +151,15 @@ class KafkaLogConsumer:
             self._ends.pop(place, None)
             self._uncommitted.pop(place, None)
 
+    def _fetched(self, max_records: int, seconds: float) -> list[LogRecord]:
+        polled = self._consumer.poll(timeout_ms=seconds * 1_000, max_records=max_records)
+        if polled:
+            self._heard = time.monotonic()
+        return [self._record(each) for some in polled.values() for each in some]
+
     def _opened(self) -> Any:
+        if self._closed:
+            raise EventLogError(f"{self._connection}: the consumer is closed.")
         if self._consumer is not None:
             return self._consumer
         places = self._all_partitions()

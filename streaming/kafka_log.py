@@ -90,13 +90,19 @@ class KafkaLog:
         name = self._connection.group(group)
         with self._connection.admin(f"cannot say where {name!r} is") as admin:
             committed = admin.list_group_offsets(name)[name]
+        unread = self.starts(topics)
+        for source, start in unread.items():
+            place = Place(self._connection.topic(source.topic), source.partition)
+            if place in committed:
+                unread[source] = max(start, committed[place].offset)
+        return unread
+
+    def starts(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        """Return for each partition the first offset that its retention has left."""
         with self._watched() as watcher:
             places = self._places(watcher, topics)
             starts = watcher.beginning_offsets(list(places), timeout_ms=self._milliseconds)
-        return {
-            places[place]: max(start, committed[place].offset if place in committed else 0)
-            for place, start in starts.items()
-        }
+        return {places[place]: start for place, start in starts.items()}
 
     def close(self) -> None:
         """Close the connections, of consumers that are still open too."""

@@ -35,8 +35,9 @@ def rebuild(
        has begun.
     2. Fold the events day by day, for two segments may hold one event, but not two days.
     3. Take up items and users, and those that were deleted: the online store may hold them still.
-    4. Set the positions of the log that both the archive and the worker's group have reached,
-       and who was erased: the log may still hold what they did before.
+    4. Set the positions of the log that both the archive and the worker's group have reached, or
+       where a partition begins if that is later, and who was erased: the log may still hold what
+       they did before.
     5. Say that the rebuild has ended, and which imports are in it.
     6. Push everything to the online store.
 
@@ -48,11 +49,13 @@ def rebuild(
     settings = settings or StreamingSettings()
     # 1. Go on after the archive; empty the state.
     imports = Imports.of(archive)
-    first = log.begin_after(last_offset(archive)) if isinstance(log, TrimmableLog) else 0
+    if isinstance(log, TrimmableLog):
+        log.begin_after(last_offset(archive))
     archived, unread = archive.positions(), log.unread(GROUP, TOPICS)
-    # The start of the log, where the archive has nothing: what it does not hold, it has lost.
+    # Where a partition begins later, the log has lost what is before that.
     positions = {
-        source: max(min(archived.get(source, 0), at), first) for source, at in unread.items()
+        source: max(min(archived.get(source, 0), unread[source]), start)
+        for source, start in log.starts(TOPICS).items()
     }
     state.reset()
     commit_imported(state, Updates(), REBUILD_BEGUN)

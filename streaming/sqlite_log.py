@@ -103,6 +103,14 @@ class SqliteLog:
         """Return for each topic the first offset that the group has not committed."""
         return {TopicPartition(topic, 0): self._file.committed(group, topic) for topic in topics}
 
+    def starts(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        """Return the first offset of all that is held: its topics share an order."""
+        with self._file.reading(), closing(self._file.connect()) as connection:
+            # In this order: what is appended meanwhile is not before the start.
+            after = last_offset(connection) + 1
+            start = first_offset(connection) or after
+        return {TopicPartition(topic, 0): start for topic in topics}
+
     def trim(self, topic: str, groups: Sequence[str]) -> int:
         """Delete the records of `topic` that all of `groups` have committed; return how many.
 
@@ -119,8 +127,8 @@ class SqliteLog:
         superseded = self._delete(_SUPERSEDED, ())
         return superseded + self._delete(_OLD_TOMBSTONES, (int(tombstones_before * 1000),))
 
-    def begin_after(self, offset: int) -> int:
-        """Never assign an offset up to `offset` again; return the first that the log can hold.
+    def begin_after(self, offset: int) -> None:
+        """Never assign an offset up to `offset` again.
 
         For a log whose file was removed: the archive and the state remember offsets that the new
         file would use again. Records that no group has read yet are moved beyond `offset`; a log
@@ -140,11 +148,9 @@ class SqliteLog:
                 last = max(last, offset)
                 connection.execute("DELETE FROM sqlite_sequence WHERE name = 'records'")
                 connection.execute("INSERT INTO sqlite_sequence VALUES ('records', ?)", (last,))
-                first = first_offset(connection) or last + 1
                 connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise EventLogError(f"{self._file}: nothing was written: {error}.") from error
-        return first
 
     def close(self) -> None:
         """Close the file. Consumers see an `EventLogError` from then on."""

@@ -30,9 +30,11 @@ from streaming.retrying import Retrying
 from streaming.settings import StreamingSettings
 from streaming.stream_state import (
     OpenState,
+    Slice,
     StateConflict,
     Unpushed,
     additive_keys,
+    stamp_of,
     whole_values,
 )
 from streaming.stream_thread import StreamThread
@@ -146,7 +148,8 @@ class Worker(StreamThread):
         2. Append what cannot be decoded to the dead letters.
         3. Of each partition, load the state, fold the changes into it, and learn from them.
         4. Commit new state, what is unpushed, and positions, atomically. Where another worker
-           has written the partition since, forget its batch and continue at its positions.
+           has written the partition since, forget its batch and continue at its positions. Where
+           it was this very commit, whose answer was lost, go on.
         5. Embed; append item changes to the changelog; push to the online store.
         6. Forget what was pushed.
         7. Tell those who wait.
@@ -219,9 +222,11 @@ class Worker(StreamThread):
                 lambda: self._state.commit(partition, before.version, updates, batch.positions),
             )
         except StateConflict:
-            again = self._retrying("load", lambda: self._state.load(partition, (), ()))
-            self._give_way(batch, batch.sources(again.positions))
-            return None
+            after = self._retrying("load", lambda: self._state.load(partition, (), ()))
+            if not _is_next(batch, before, after):
+                self._give_way(batch, batch.sources(after.positions))
+                return None
+            stamp = stamp_of(partition, after.version)
         self._positions.move(batch)
         self._relay.add([partition], len(additive_keys(updates)))
         return Committed(batch, folded, whole_values(updates, stamp))
@@ -229,6 +234,8 @@ class Worker(StreamThread):
     def _give_way(self, batch: Batch, stored: Mapping[TopicPartition, int]) -> None:
         """Forget the batch, and continue where another worker has left the partition."""
         self._positions.move_to(stored, batch)
+        # A commit of ours may be among those since, its answer lost.
+        self._relay.add([batch.partition])
         self._logger.warning("partition_taken_over", partition=batch.partition)
         self.metrics.retries.labels("commit state").inc()
         self._consumer.seek({**batch.sources(batch.first), **stored})
@@ -257,3 +264,13 @@ class Worker(StreamThread):
         results(EVENTS, "dead").inc(len(batch.dead))
         for topic, offset in batch.positions.items():
             self.metrics.position.labels(GROUP, topic, batch.partition).set(offset)
+
+
+def _is_next(batch: Batch, before: Slice, after: Slice) -> bool:
+    """Whether `after` is the partition's state that a commit of the batch over `before` makes.
+
+    The answer to ours was lost then, and trying again was refused. Or another worker has folded
+    the same records into the same state, and so come to the same values.
+    """
+    is_one_commit = after.version == before.version + 1
+    return is_one_commit and after.positions == before.positions | batch.positions

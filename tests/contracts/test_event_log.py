@@ -112,6 +112,21 @@ def test_poll_returns_at_most_what_was_asked_for(log: EventLog) -> None:
     assert sorted(v for batch in batches for v in values(batch)) == sorted("abcdevwxyz")
 
 
+def test_who_holds_records_gets_more_and_waits_no_longer_than_asked(log: EventLog) -> None:
+    log.append(EVENTS, messages("a", "b", "c"))
+    consumer = log.consumer("g", [EVENTS])
+    records = consumer.poll(1, 10.0)
+    deadline = time.monotonic() + 10.0
+    while len(records) < 3 and time.monotonic() < deadline:
+        records += consumer.more(3 - len(records), 1.0)
+    assert values(records) == ["a", "b", "c"]
+    start = time.monotonic()
+    assert consumer.more(10, 0.05) == []
+    assert 0.04 < time.monotonic() - start < 2.0
+    log.append(EVENTS, messages("d"))
+    assert values(consumer.poll(10, 10.0)) == ["d"]
+
+
 def test_the_ends_are_where_a_reader_of_everything_stands(log: EventLog) -> None:
     log.append(EVENTS, messages("a", "b"))
     log.append(ITEMS, messages("c"))
@@ -122,6 +137,17 @@ def test_the_ends_are_where_a_reader_of_everything_stands(log: EventLog) -> None
     assert sum(log.ends([EVENTS]).values()) > sum(
         end for source, end in ends.items() if source.topic == EVENTS
     )
+
+
+def test_the_starts_are_where_a_reader_of_everything_begins(log: GroupedLog) -> None:
+    assert log.starts([EVENTS]) == log.ends([EVENTS])
+    log.append(EVENTS, messages("a", "b"))
+    log.append(ITEMS, messages("c"))
+    starts = log.starts([EVENTS, ITEMS])
+    first, *rest = drain(log.consumer(None, [EVENTS, ITEMS], lambda _: starts), 3)
+    assert len(rest) == 2
+    assert starts[first.source] == first.offset
+    assert all(starts[record.source] <= record.offset for record in rest)
 
 
 def test_an_append_says_after_which_offsets_its_messages_are_read(log: EventLog) -> None:

@@ -65,6 +65,21 @@ def test_a_late_event_sorts_into_place_or_is_too_old(
         assert len(after.events) <= length
 
 
+@given(EVENTS, LENGTHS, st.integers(1, 20))
+def test_of_a_history_that_was_kept_longer_the_newest_count(
+    events: list[HistoryEvent], length: int, more: int
+) -> None:
+    history = fold(NOBODY, events, length + more)
+    late = HistoryEvent(5, "late", "i", "view", 0.0)
+    after = append(history, late, length)
+    newest = tuple(sorted([*events, late])[-length:])
+    if after is history:
+        assert late not in newest
+    else:
+        assert after.events == newest
+        assert late in newest
+
+
 @given(EVENTS, LENGTHS)
 def test_an_event_that_changes_nothing_returns_the_same_object(
     events: list[HistoryEvent], length: int

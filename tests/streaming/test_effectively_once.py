@@ -19,7 +19,7 @@ from streaming.dead_letters import dead_letters
 from streaming.open_stream_state import open_stream_state
 from streaming.settings import FoldInSettings, StreamingSettings
 from streaming.sqlite_log import SqliteLog
-from streaming.stream_state import OpenState
+from streaming.stream_state import OpenState, StateError
 from streaming.worker import Worker
 from tests.support.stream import (
     NOW,
@@ -42,10 +42,11 @@ class Crash(BaseException):
 
 
 class Fuse:
-    """Counts the calls to the outside, and crashes before or after the one it is set to."""
+    """Counts the calls to the outside, and fails before or after the one it is set to."""
 
     def __init__(self) -> None:
         self.left: int | None = None
+        self.failure: type[BaseException] = Crash
 
     def tick(self) -> None:
         if self.left is None:
@@ -53,7 +54,7 @@ class Fuse:
         self.left -= 1
         if self.left < 0:
             self.left = None
-            raise Crash
+            raise self.failure
 
 
 class Fused:
@@ -106,6 +107,7 @@ class Shop:
                 batch_records=batch,
                 linger_seconds=0,
                 statistics_seconds=0,
+                retry_seconds=0.001,
                 co_visitation=CoVisitationSettings(),
                 fold_in=FoldInSettings(),
             ),
@@ -295,14 +297,17 @@ def test_two_workers_on_one_partition_change_nothing(
     _in_folder(check)
 
 
+SOME_OF_EACH = [
+    _event(1, 0, 0, 10), _item(0, "kettle"), _event(2, 0, 1, 5), _event(1, 0, 0, 10),
+    _bad(b"\xff"), _user(1, 3), _event(3, 1, 0, 1), _user(0, None), _event(4, 0, 2, 20),
+    _item(0, None),
+]  # fmt: skip
+
+
 def test_every_single_crash_point(
     tmp_path: Path, new_shop: Callable[[Path, list[Append]], Shop]
 ) -> None:
-    records = [
-        _event(1, 0, 0, 10), _item(0, "kettle"), _event(2, 0, 1, 5), _event(1, 0, 0, 10),
-        _bad(b"\xff"), _user(1, 3), _event(3, 1, 0, 1), _user(0, None), _event(4, 0, 2, 20),
-        _item(0, None),
-    ]  # fmt: skip
+    records = SOME_OF_EACH
     (tmp_path / "undisturbed").mkdir()
     undisturbed = new_shop(tmp_path / "undisturbed", records)
     assert not undisturbed.work(3, None)
@@ -323,6 +328,28 @@ def test_every_single_crash_point(
     assert point > 20
     kinds = {kind for kind, *_ in expected["additive"]}
     assert kinds == {"statistics", "co_visitation", "fold_in"}
+
+
+def test_every_single_call_that_fails_or_whose_answer_is_lost(
+    tmp_path: Path, new_shop: Callable[[Path, list[Append]], Shop]
+) -> None:
+    """It is tried again, though it may have been done. No later batch makes up for it."""
+    (tmp_path / "undisturbed").mkdir()
+    undisturbed = new_shop(tmp_path / "undisturbed", SOME_OF_EACH)
+    assert not undisturbed.work(3, None)
+    expected = undisturbed.state()
+    undisturbed.log.close()
+    for call in itertools.count():
+        folder = tmp_path / str(call)
+        folder.mkdir()
+        shop = new_shop(folder, SOME_OF_EACH)
+        shop.fuse.failure = StateError
+        assert not shop.work(len(SOME_OF_EACH), call)
+        assert shop.state() == expected, f"call {call // 2}, {'after' if call % 2 else 'before'}"
+        shop.log.close()
+        if shop.fuse.left is not None:
+            break
+    assert call > 10
 
 
 def test_every_single_switch_between_two_workers(

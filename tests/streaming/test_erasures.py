@@ -321,6 +321,23 @@ def test_of_a_full_history_the_oldest_moment_goes_too() -> None:
     assert [f"e{moment - 10}" for moment in moments] == [e.event_id for e in history.events]
 
 
+@pytest.mark.parametrize("minutes", range(11))
+def test_a_late_event_among_those_that_a_shorter_history_drops_is_ignored(minutes: int) -> None:
+    """`history_length` was lowered from 10 to 4 while the state holds an event a minute."""
+    known = [Appended(event(n, "u", minutes=n), 10 + n) for n in range(10)]
+    updates = process(known, Slice(1, {}), 10).updates
+    before = Slice(2, {}, updates.histories, updates.moments)
+    late = event(99, "u", minutes=minutes - 0.5)
+    folded = process([Appended(late, 99)], before, 4)
+    if minutes <= 6:
+        assert (folded.repeated, folded.updates.histories) == (1, {})
+    else:
+        history, moments = folded.updates.histories["u"], folded.updates.moments["u"]
+        appended = {**{f"e{n}": 10 + n for n in range(10)}, "e99": 99}
+        assert len(history.events) == 4
+        assert moments == tuple(appended[each.event_id] for each in history.events)
+
+
 def test_a_history_that_was_stored_without_moments_is_reached_by_any_erasure() -> None:
     history = UserHistory("u", tuple(HistoryEvent.of(event(n, "u")) for n in range(2)))
     *columns, _ = orjson.loads(encode_history(history, (8, 9)))

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from kafka import KafkaProducer
+from kafka import TopicPartition as Place
 from kafka.errors import KafkaTimeoutError, RebalanceInProgressError
 
+from feature_repo.archive import Archive
 from feature_repo.event_log import (
     EVENTS,
     ITEMS,
@@ -21,12 +23,19 @@ from feature_repo.event_log import (
     Message,
     TopicPartition,
 )
+from feature_repo.history import UserHistory
+from streaming.build_worker import build_worker
 from streaming.dead_letters import DeadLetter, dead_letters, encode_dead_letter, replay
 from streaming.kafka_connection import KafkaConnection, parse_kafka_url
 from streaming.kafka_consumer import KafkaLogConsumer
 from streaming.kafka_log import KafkaLog
 from streaming.kafka_settings import KafkaSettings
+from streaming.rebuild import rebuild
+from streaming.sqlite_state import SqliteState
+from streaming.stream_state import positions_of
+from streaming.worker import TOPICS
 from tests.support.kafka_server import KafkaServer, fresh_topics
+from tests.support.stream import NOW, HashEncoder, MemoryOnline, event
 
 pytestmark = pytest.mark.kafka
 
@@ -88,6 +97,51 @@ def test_a_message_beyond_the_limit_is_refused(log: KafkaLog) -> None:
     log.append(EVENTS, [Message("a", b"fine")])
 
 
+def test_what_retention_has_deleted_is_before_the_start(log: KafkaLog) -> None:
+    log.append(EVENTS, [Message("a", b"1")] * 5)
+    source, consumer = TopicPartition(EVENTS, 0), log.consumer("g", [EVENTS])
+    assert len(drain(consumer, 5)) == 5
+    forget(log, EVENTS, 3)
+    assert log.starts([EVENTS]) == log.unread("g", [EVENTS]) == {source: 3}
+    consumer.commit({source: 4})
+    assert (log.starts([EVENTS]), log.unread("g", [EVENTS])) == ({source: 3}, {source: 4})
+    forget(log, EVENTS, 5)
+    assert log.starts([EVENTS]) == log.unread("g", [EVENTS]) == {source: 5}
+
+
+@pytest.mark.parametrize("archived", [{}, {TopicPartition(EVENTS, 0): 2}])
+def test_a_rebuild_goes_on_at_the_start_where_the_archive_ends_before_it(
+    tmp_path: Path, log: KafkaLog, archived: dict[TopicPartition, int]
+) -> None:
+    """A topic that is older than the shop, or an outage that was longer than the retention."""
+    archive, online = Archive(tmp_path / "archive"), MemoryOnline()
+    archive.write_positions(archived)
+    values = [event(number, minutes=number).model_dump_json().encode() for number in range(6)]
+    log.append(EVENTS, [Message("u", value) for value in values[:5]])
+    before = log.consumer("worker", [EVENTS])
+    assert len(drain(before, 5)) == 5
+    before.close()
+    forget(log, EVENTS, 3)
+    state = SqliteState(tmp_path / "state.sqlite")
+    rebuild(archive, state, online, log)
+    assert positions_of(state) == log.starts(TOPICS)
+    worker = build_worker(log, online, state, HashEncoder, clock=lambda: NOW)
+    worker.start()
+    with worker.applied.expect(log.append(EVENTS, [Message("u", values[5])])) as done:
+        done.result(30)
+    worker.stop()
+    assert worker.failure is None
+    (history,) = online.get(UserHistory, ["u"])
+    assert [each.event_id for each in history.events] == ["e3", "e4", "e5"]
+    state.close()
+
+
+def forget(log: KafkaLog, topic: str, before: int) -> None:
+    """Delete what is before an offset, as retention does."""
+    with log._connection.admin("cannot forget") as admin:
+        admin.delete_records({Place(log._connection.topic(topic), 0): before})
+
+
 def test_a_topic_that_is_missing_is_named(kafka_address: str) -> None:
     log = KafkaLog(KafkaConnection((kafka_address,), "nobody-made-this"))
     with pytest.raises(EventLogError, match=r"no topic 'nobody-made-this.items'.*topics create"):
@@ -116,6 +170,30 @@ def test_an_empty_poll_means_that_the_end_was_reached(log: KafkaLog) -> None:
     while records := consumer.poll(256, 0.0):
         count += len(records)
     assert count == 1_000
+
+
+def test_who_holds_a_record_does_not_wait_for_what_a_broker_keeps_back(
+    server: KafkaServer,
+) -> None:
+    """What was in the log when it was assigned: a poll waits for it until `timeout_seconds`."""
+    log = KafkaLog(fresh_topics(server.address, max_fetch_bytes=1_024))
+    for number in range(8):
+        log.append(EVENTS, [Message(str(number), bytes(2_000))])
+    consumer = log.consumer("g", [EVENTS])
+    records = consumer.poll(1, 10.0)
+    server.freeze()
+    try:
+        more = None
+        while more != []:
+            start = time.monotonic()
+            more = consumer.more(100, 0.005)
+            assert time.monotonic() - start < 1.0
+            records += more
+    finally:
+        server.thaw()
+    assert len(records) < 8
+    assert len(records + drain(consumer, 8 - len(records))) == 8
+    log.close()
 
 
 def test_a_commit_in_the_middle_of_a_rebalance_is_made_by_a_later_poll(

@@ -20,6 +20,7 @@ from streaming.build_worker import build_worker
 from streaming.decode import Decoder
 from streaming.imports import event_messages
 from streaming.materialise import commit_imported, materialise
+from streaming.processor import Appended, process
 from streaming.rebuild import rebuild
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
@@ -66,6 +67,24 @@ def test_import_and_stream_agree(tmp_path: Path) -> None:
         assert left.week == pytest.approx(right.week)
         assert left.hour == pytest.approx(right.hour)
     assert online.get(UserHistory, ["live"]) == [None]
+
+
+@pytest.mark.parametrize("minutes", [0.5, 5.5, 6.5, 9.5])
+def test_import_and_stream_agree_on_a_history_that_was_kept_longer(
+    tmp_path: Path, minutes: float
+) -> None:
+    """`history_length` was lowered from 10 to 4."""
+    known, late = [event(n, minutes=n) for n in range(10)], event(99, minutes=minutes)
+    archive, log = Archive(tmp_path / "archive"), SqliteLog(tmp_path / "log.sqlite")
+    archive.write_events("import-1", known)
+    online, state = MemoryOnline(), SqliteState(tmp_path / "imported.sqlite")
+    materialise(archive, state, online, log, max_history=10)
+    before = state.load(0, ["u"], ())
+    archive.write_events("import-2", [late])
+    materialise(archive, state, online, log, max_history=4)
+    streamed = process([Appended(late, 1)], before, 4).updates.histories or before.histories
+    assert online.get(UserHistory, ["u"]) == [streamed["u"]]
+    log.close()
 
 
 @pytest.mark.parametrize("call", range(12))

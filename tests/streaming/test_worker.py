@@ -211,36 +211,87 @@ def test_what_a_down_state_holds_up_is_told_apart(tmp_path: Path) -> None:
     assert not state.count_unpushed()
 
 
-class Lingering:
-    """Lets something happen in every second poll: after a poll that gave records, that is."""
+def test_a_commit_whose_answer_is_lost_is_pushed_and_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    online = MemoryOnline()
+    worker = worker_on(tmp_path, online)
+    commit, answers = worker._state.commit, [True, False]
 
-    def __init__(self, worker: Worker, happens: Callable[[], object]) -> None:
-        self._poll, self._happens = worker._consumer.poll, happens
-        self._polls = 0
+    def lossy(*arguments: Any) -> str:
+        stamp = commit(*arguments)
+        if not answers.pop():
+            raise StateError("timed out")
+        return stamp
 
-    def __call__(self, most: int, timeout: float) -> list[LogRecord]:
-        self._polls += 1
-        if self._polls % 2:
-            return self._poll(min(most, 2), timeout)
-        self._happens()
+    monkeypatch.setattr(worker._state, "commit", lossy)
+    worker.recover()
+    with worker.applied.expect(send(worker, event(1))) as done:
+        worker.step()
+        assert done.done()
+    (history,) = online.get(UserHistory, ["u"])
+    assert [each.event_id for each in history.events] == ["e1"]
+    assert not worker._state.count_unpushed()
+    assert worker.positions == {TopicPartition(EVENTS, 0): 2}
+
+
+def test_what_was_committed_before_another_worker_went_on_is_pushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is lost, and the other dies before it has pushed anything."""
+
+    class Down(MemoryOnline):
+        def push(self, records: Any) -> None:
+            raise KeyboardInterrupt
+
+    online = MemoryOnline()
+    worker, other = worker_on(tmp_path, online), worker_on(tmp_path, Down())
+    commit, answers = worker._state.commit, [True, False]
+
+    def lossy(*arguments: Any) -> str:
+        stamp = commit(*arguments)
+        if not answers.pop():
+            send(other, event(2, minutes=1))
+            with pytest.raises(KeyboardInterrupt):
+                other.step()
+            raise StateError("timed out")
+        return stamp
+
+    monkeypatch.setattr(worker._state, "commit", lossy)
+    worker.recover()
+    send(worker, event(1))
+    worker.step()
+    (history,) = online.get(UserHistory, ["u"])
+    assert [each.event_id for each in history.events] == ["e1", "e2"]
+    assert not worker._state.count_unpushed()
+    assert worker.positions == {TopicPartition(EVENTS, 0): 3}
+
+
+def while_lingering(
+    monkeypatch: pytest.MonkeyPatch, worker: Worker, happens: Callable[[], object]
+) -> None:
+    """Let something happen whenever the worker has two records, and waits for more."""
+    poll = worker._consumer.poll
+
+    def more(*_: Any) -> list[LogRecord]:
+        happens()
         return []
 
+    monkeypatch.setattr(worker._consumer, "poll", lambda most, wait: poll(min(most, 2), wait))
+    monkeypatch.setattr(worker._consumer, "more", more)
 
-@pytest.mark.parametrize(
-    "error", [StateError("the state is down: no position"), EventLogError("no broker answers")]
-)
+
 def test_records_in_hand_are_not_lost_when_a_poll_for_more_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rebalance asks the state where to continue, and the state may not answer."""
     online = MemoryOnline()
     worker = worker_on(tmp_path, online)
 
     def fail() -> None:
-        raise error
+        raise EventLogError("no broker answers")
 
     send(worker, *(event(number, minutes=number) for number in range(5)))
-    monkeypatch.setattr(worker._consumer, "poll", Lingering(worker, fail))
+    while_lingering(monkeypatch, worker, fail)
     worker.recover()
     while worker.step():
         pass
@@ -262,7 +313,7 @@ def test_records_of_a_partition_that_went_and_came_back_take_its_position_back_n
             pass
         worker._consumer.seek(worker._assigned({source: 0}))
 
-    monkeypatch.setattr(worker._consumer, "poll", Lingering(worker, go_and_come_back))
+    while_lingering(monkeypatch, worker, go_and_come_back)
     worker.recover()
     worker.step()
     assert worker._state.load(0, (), ()).positions == other._state.load(0, (), ()).positions

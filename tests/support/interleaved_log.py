@@ -37,6 +37,9 @@ class InterleavedLog:
     def unread(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
         return self._log.unread(group, topics)
 
+    def starts(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        return self._log.starts(topics)
+
     def close(self) -> None:
         self._log.close()
 
@@ -57,6 +60,9 @@ class InterleavedConsumer:
             if topic in self._parts and (records := self._parts[topic].poll(max_records, 0.0)):
                 return records
         return []
+
+    def more(self, max_records: int, timeout: float) -> list[LogRecord]:
+        return self.poll(max_records, timeout)
 
     def seek(self, positions: Mapping[TopicPartition, int]) -> None:
         for topic, part in self._parts.items():
