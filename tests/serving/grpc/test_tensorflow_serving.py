@@ -1,6 +1,8 @@
 """TensorFlow Serving's gRPC API, called with its published stubs."""
 
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +23,7 @@ from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
+from riverrun.settings import GrpcSettings
 from serving.bundle import Bundle
 from serving.bundle_loading import load_bundle
 from serving.grpc.server import grpc_server
@@ -33,6 +36,7 @@ from serving.settings import BatchingSettings, ServingSettings, TensorFlowServin
 from tests.support.tiny_bundle import build_tiny_bundle
 
 SECONDS = 60.0
+SIZES = GrpcSettings()
 MAX_BYTES = TensorFlowServingSettings().max_message_bytes
 VERSION = 1767323045 * 65536
 Error = grpc.RpcError
@@ -58,9 +62,15 @@ def channel(bundle: Bundle, request: pytest.FixtureRequest) -> Iterator[grpc.Cha
 class connected:  # noqa: N801 - a context manager
     """A channel to a server of its own."""
 
-    def __init__(self, predictor: Predictor, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        max_bytes: int = MAX_BYTES,
+        threads: int = SIZES.threads,
+        queue: int = SIZES.queue,
+    ) -> None:
         self._server = grpc_server(
-            predictor, "127.0.0.1:0", threads=64, max_message_bytes=max_bytes
+            predictor, "127.0.0.1:0", threads=threads, queue=queue, max_message_bytes=max_bytes
         )
 
     def __enter__(self) -> grpc.Channel:
@@ -306,6 +316,29 @@ def test_64_callers_at_once_get_their_own_answers(channel: grpc.Channel) -> None
         list(pool.map(call, range(640)))
 
 
+def test_a_call_that_would_wait_behind_too_many_is_refused(bundle: Bundle) -> None:
+    holder = ModelHolder(live_model(bundle, 64))
+    signature = holder.current.signatures["encode_text"]
+    go_on = threading.Event()
+    real = signature._function
+
+    def slow(**inputs: Any) -> Any:
+        assert go_on.wait(SECONDS)
+        return real(**inputs)
+
+    signature._function = slow
+    with connected(Predictor(holder, "riverrun"), threads=1, queue=2) as channel:
+        stub = PredictionServiceStub(channel)
+        request = request_of({"texts": ["x"]}, "encode_text")
+        asked = [stub.Predict.future(request, timeout=SECONDS) for _ in range(8)]
+        while sum(call.done() for call in asked) < 5:
+            time.sleep(0.01)
+        go_on.set()
+        codes = Counter(call.code() for call in asked)
+        assert codes == {grpc.StatusCode.OK: 3, grpc.StatusCode.RESOURCE_EXHAUSTED: 5}
+        assert predicted(channel, request)
+
+
 def test_a_deadline_that_passes_ends_the_call_and_nothing_else(bundle: Bundle) -> None:
     holder = ModelHolder(live_model(bundle, 64))
     signature = holder.current.signatures["encode_text"]
@@ -352,8 +385,12 @@ def test_a_new_model_answers_between_two_calls(tmp_path: Path) -> None:
 
 def test_a_port_that_is_taken_is_named(bundle: Bundle) -> None:
     predictor = Predictor(ModelHolder(live_model(bundle, 1)), "riverrun")
-    with grpc_server(predictor, "127.0.0.1:0", threads=1, max_message_bytes=MAX_BYTES) as port:
-        again = grpc_server(predictor, f"127.0.0.1:{port}", threads=1, max_message_bytes=MAX_BYTES)
+    with grpc_server(
+        predictor, "127.0.0.1:0", threads=1, queue=0, max_message_bytes=MAX_BYTES
+    ) as port:
+        again = grpc_server(
+            predictor, f"127.0.0.1:{port}", threads=1, queue=0, max_message_bytes=MAX_BYTES
+        )
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
             again.__enter__()
 
