@@ -124,6 +124,8 @@ def services_of(
         attributed_places=settings.serving.attributed_places,
         list_threads=settings.http.list_threads,
         list_queue=settings.http.list_queue,
+        predict_threads=settings.http.predict_threads,
+        predict_queue=settings.http.predict_queue,
         tensorflow_serving=settings.serving.tensorflow_serving,
     )
 
@@ -142,6 +144,7 @@ def open_grpc(settings: Settings, holder: ModelHolder, stack: ExitStack) -> None
         Predictor(holder, api.model_name),
         f"{settings.grpc.host}:{settings.grpc.port}",
         threads=settings.grpc.threads,
+        queue=settings.grpc.queue,
         max_message_bytes=api.max_message_bytes,
     )
     try:

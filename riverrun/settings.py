@@ -59,6 +59,9 @@ class HttpSettings(BaseModel):
         computed at a time, whatever this says: while it is, others read features and encode
         histories.
     list_queue: how many of them may wait; more are answered 503, with `Retry-After`.
+    predict_threads: how many calls of TensorFlow Serving's `:predict` are worked on at a time;
+        those of a moment share a call of the model. predict_queue: how many others may wait;
+        more are answered 503, with `Retry-After`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,12 +70,15 @@ class HttpSettings(BaseModel):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     list_threads: Annotated[int, Field(ge=1, le=1024)] = 4
     list_queue: Annotated[int, Field(ge=0, le=65_536)] = 256
+    predict_threads: Annotated[int, Field(ge=1, le=1024)] = 64
+    predict_queue: Annotated[int, Field(ge=0, le=65_536)] = 256
 
 
 class GrpcSettings(BaseModel):
     """Where TensorFlow Serving's gRPC API listens; port 0 turns it off.
 
     threads: how many calls are answered at a time; others wait.
+    queue: how many of them may wait; more are answered RESOURCE_EXHAUSTED.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,6 +86,7 @@ class GrpcSettings(BaseModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 0
     threads: Annotated[int, Field(ge=1, le=1024)] = 64
+    queue: Annotated[int, Field(ge=0, le=65_536)] = 256
 
 
 class RefreshSettings(BaseModel):

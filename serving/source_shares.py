@@ -24,15 +24,14 @@ LIST_PLACES = 20
 
 @dataclass(slots=True)
 class _Served:
-    """The places of a list, page after page, and what has been counted of it."""
+    """The sources of each item of a list, page after page, and what has been counted of it."""
 
-    item_ids: list[str] = field(default_factory=list)
-    sources: list[tuple[str, ...]] = field(default_factory=list)
+    sources: dict[str, tuple[str, ...]] = field(default_factory=dict)
     counted: set[tuple[str, str]] | None = None  # Most lists are never acted on.
 
     @property
     def weight(self) -> int:
-        return LIST_PLACES + len(self.item_ids)
+        return LIST_PLACES + len(self.sources)
 
 
 class SourceShares:
@@ -85,13 +84,12 @@ class SourceShares:
             known = self._lists.pop(answer.request_id, None)
             if known:
                 self._remembered -= known.weight
-                if len(known.item_ids) + len(answer.items) > MOST_PLACES:
+                if len(known.sources) + len(answer.items) > MOST_PLACES:
                     known = None
             known = self._lists[answer.request_id] = known or _Served()
-            known.item_ids += [item.item_id for item in answer.items]
-            known.sources += [
-                self._combinations.setdefault(item.sources, item.sources) for item in answer.items
-            ]
+            for item in answer.items:
+                combination = self._combinations.setdefault(item.sources, item.sources)
+                known.sources.setdefault(item.item_id, combination)
             self._remembered += known.weight
             while self._remembered > self._most:
                 _, oldest = self._lists.popitem(last=False)
@@ -102,13 +100,13 @@ class SourceShares:
         label = event_type if event_type in self._event_types else OTHER
         with self._lock:
             known = self._lists.get(request_id)
-            if known is None or item_id not in known.item_ids:
+            if known is None or item_id not in known.sources:
                 return
             known.counted = known.counted or set()
             if (item_id, label) in known.counted:
                 return
             known.counted.add((item_id, label))
-            sources = known.sources[known.item_ids.index(item_id)]
+            sources = known.sources[item_id]
         for source, credit in _credits(sources).items():
             self._acts.labels(source, label).inc(credit)
 

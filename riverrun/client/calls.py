@@ -1,8 +1,10 @@
 """Every operation of the HTTP API as a value: what is sent, and how its answer is read.
 
 Pure: `Client` and `AsyncClient` send these and nothing else. Each function is one operation, its
-arguments those of the operation (the OpenAPI document says what they mean). A value that the
+arguments those of the operation (the OpenAPI document says what they mean). A value that any
 server would refuse raises `ValueError` here (pydantic's `ValidationError`, where a model can tell).
+What is up to its settings or its catalogue the server says, and of one record in `rejected`, beside
+those that it accepts.
 
 Every call is idempotent, so that it may be sent again when no answer came: lists and records are
 only read, an item or a user is replaced as a whole, what is deleted stays deleted, and an event
@@ -21,11 +23,13 @@ from pydantic import BaseModel, ValidationError
 
 from feature_repo.schema import Item, User
 from riverrun.client.errors import UnexpectedAnswerError, problem_error
+from serving.http.body import MAX_BYTES, MAX_RECORDS
 from serving.http.models import (
     AcceptedAnswer,
     AliveAnswer,
     CatalogueAnswer,
     EventBody,
+    ItemBody,
     ListAnswer,
     ListQuery,
     PageQuery,
@@ -34,6 +38,8 @@ from serving.http.models import (
     SessionEvent,
     TrendingQuery,
     UserAnswer,
+    UserBody,
+    WaitQuery,
 )
 from serving.http.problems import ProblemDocument
 from serving.ranking.settings import AskedSource
@@ -108,9 +114,9 @@ def delete_item(item_id: str, *, wait: Wait | None = None) -> Call[AcceptedAnswe
     """Remove an item; an unknown id is no error."""
     return Call(
         "DELETE /v1/items/{item_id}",
-        f"/v1/items/{_segment(item_id)}",
+        _item_path(item_id),
         _reads(AcceptedAnswer),
-        _given(wait=wait),
+        _waiting(wait),
     )
 
 
@@ -118,9 +124,9 @@ def delete_user(user_id: str, *, wait: Wait | None = None) -> Call[AcceptedAnswe
     """Erase a user everywhere; an unknown id is no error."""
     return Call(
         "DELETE /v1/users/{user_id}",
-        f"/v1/users/{_segment(user_id)}",
+        _user_path(user_id),
         _reads(AcceptedAnswer),
-        _given(wait=wait),
+        _waiting(wait),
     )
 
 
@@ -180,7 +186,7 @@ def similar(
     query = ListQuery(limit=limit, offset=offset, filter=filter)
     return Call(
         "GET /v1/items/{item_id}/similar",
-        f"/v1/items/{_segment(item_id)}/similar",
+        f"/v1/items/{_segment(Item(item_id=item_id).item_id)}/similar",
         _reads(ListAnswer),
         _given(**query.model_dump()),
     )
@@ -208,12 +214,12 @@ def items(*, limit: int = 20, offset: int = 0) -> Call[CatalogueAnswer]:
 
 def item(item_id: str) -> Call[Item]:
     """Return an item."""
-    return Call("GET /v1/items/{item_id}", f"/v1/items/{_segment(item_id)}", _reads(Item))
+    return Call("GET /v1/items/{item_id}", _item_path(item_id), _reads(Item))
 
 
 def user(user_id: str) -> Call[UserAnswer]:
     """Return what is known of a user."""
-    return Call("GET /v1/users/{user_id}", f"/v1/users/{_segment(user_id)}", _reads(UserAnswer))
+    return Call("GET /v1/users/{user_id}", _user_path(user_id), _reads(UserAnswer))
 
 
 def healthz() -> Call[AliveAnswer]:
@@ -239,8 +245,16 @@ def _listed(name: str, values: Sequence[ValueT]) -> list[ValueT]:
 
 
 def _posted(path: str, records: Sequence[BaseModel], wait: Wait | None) -> Call[AcceptedAnswer]:
+    if len(records) > MAX_RECORDS:
+        raise ValueError(
+            f"{path} takes at most {MAX_RECORDS} records at a time. Received: {len(records)}."
+        )
     content = f"[{','.join(map(_json, records))}]".encode()
-    return Call(f"POST {path}", path, _reads(AcceptedAnswer), _given(wait=wait), content)
+    if len(content) > MAX_BYTES:
+        raise ValueError(
+            f"{path} takes at most {MAX_BYTES} bytes at a time. Received: {len(content)}."
+        )
+    return Call(f"POST {path}", path, _reads(AcceptedAnswer), _waiting(wait), content)
 
 
 def _json(model: BaseModel) -> str:
@@ -250,6 +264,18 @@ def _json(model: BaseModel) -> str:
 
 def _given(**query: Any) -> dict[str, str | int]:
     return {name: value for name, value in query.items() if value is not None}
+
+
+def _waiting(wait: Wait | None) -> dict[str, str | int]:
+    return _given(**WaitQuery(wait=wait).model_dump())
+
+
+def _item_path(item_id: str) -> str:
+    return f"/v1/items/{_segment(ItemBody(item_id=item_id).item_id)}"
+
+
+def _user_path(user_id: str) -> str:
+    return f"/v1/users/{_segment(UserBody(user_id=user_id).user_id)}"
 
 
 def _segment(id_: str) -> str:

@@ -19,16 +19,18 @@ GRACE_SECONDS = 3.0
 
 @contextmanager
 def grpc_server(
-    predictor: Predictor, address: str, *, threads: int, max_message_bytes: int
+    predictor: Predictor, address: str, *, threads: int, queue: int, max_message_bytes: int
 ) -> Iterator[int]:
     """Answer at `address`, "HOST:PORT", and give the port; calls in flight end before the block.
 
-    Port 0 takes a free one. threads: how many calls are answered at a time; others wait.
+    Port 0 takes a free one. threads: how many calls are answered at a time. queue: how many
+    others wait; more are RESOURCE_EXHAUSTED.
     Raises `OSError` where the address cannot be listened on.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="grpc")
     server = grpc.server(
         pool,
+        maximum_concurrent_rpcs=threads + queue,
         options=[
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", -1),

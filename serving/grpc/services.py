@@ -63,6 +63,8 @@ class PredictionService(PredictionServiceServicer):
         model = self._predictor.model(_asked(request.model_spec))
         name = request.model_spec.signature_name or RECOMMEND
         signature = signature_of(model, name)
+        # First: a few bytes can stand for an array of a MiB, and many names for as many arrays.
+        signature.check_names(request.inputs)
         inputs = {key: array_of(key, tensor) for key, tensor in request.inputs.items()}
         outputs = predict(
             signature, inputs, only=request.output_filter, timeout=_time_left(context)

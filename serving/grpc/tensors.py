@@ -9,7 +9,9 @@ import tensorflow as tf
 from serving.prediction.errors import invalid
 
 _MAX_REPEATED = 2**17
-"""Values that stand for themselves and are not sent: 1,024 histories of 128 events."""
+"""Places whose value need not be sent: those of 1,024 histories of 128 events."""
+_MAX_REPEATED_BYTES = 32 * _MAX_REPEATED
+"""What a string may take in places for which it was not sent: the longest event type in each."""
 
 
 def array_of(name: str, tensor: Any) -> npt.NDArray[Any]:
@@ -23,11 +25,23 @@ def array_of(name: str, tensor: Any) -> npt.NDArray[Any]:
     if max(_MAX_REPEATED, tensor.ByteSize()) < prod(shape):
         # TensorFlow repeats the last of too few values: a few bytes would take all of the memory.
         raise invalid(f"`{name}` must have a value for every place of its shape {shape}.")
+    if _repeated_bytes(tensor, prod(shape)) > _MAX_REPEATED_BYTES:
+        raise invalid(
+            f"`{name}` must have a value for every place of its shape {shape}, since its last one, "
+            f"of {len(tensor.string_val[-1])} bytes, is too long to be repeated."
+        )
     try:
         array: npt.NDArray[Any] = tf.make_ndarray(tensor)
     except (TypeError, ValueError) as error:
         raise invalid(f"`{name}` must be a tensor: {error}") from None
     return array
+
+
+def _repeated_bytes(tensor: Any, places: int) -> int:
+    """Return how many bytes of strings TensorFlow copies into places that have no value."""
+    if not tensor.string_val:
+        return 0
+    return len(tensor.string_val[-1]) * max(0, places - len(tensor.string_val))
 
 
 def tensor_of(array: npt.NDArray[Any]) -> Any:

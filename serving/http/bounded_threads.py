@@ -15,6 +15,8 @@ class BoundedThreads:
 
     Work of another kind has threads of its own, so that it need not wait for what hangs here.
 
+    What is being done goes on, and counts, where nobody waits for it any more.
+
     name: of the threads. what: is being done, in the words of the answer to whom is turned away.
     """
 
@@ -28,9 +30,12 @@ class BoundedThreads:
         """Return what the function returns; raises `Problem`, 503, where too many wait already."""
         if self._in_hand >= self._most:
             raise busy(f"{self._in_hand} {self._what} are being worked on, or wait.")
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._executor, function, *arguments)
         self._in_hand += 1
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._executor, function, *arguments)
-        finally:
-            self._in_hand -= 1
+        work.add_done_callback(self._done)
+        # No thread can be stopped: a work that is cancelled would only not be counted.
+        return await asyncio.shield(work)
+
+    def _done(self, _: object) -> None:
+        self._in_hand -= 1

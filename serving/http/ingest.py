@@ -11,7 +11,6 @@ from uuid import uuid4
 import orjson
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, USERS, Message
@@ -45,12 +44,59 @@ APPEND_THREADS = 40
 """Together they share one fsync."""
 APPEND_QUEUE = 1_000
 """A log that hangs must not keep the bodies of all who come meanwhile."""
+ENDS_THREADS = 4
+"""A Kafka is asked how far it goes by one at a time."""
+ENDS_QUEUE = 1_000
+
+
+class _Log:
+    """The log of `services` beside the event loop, in threads that nothing else needs."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._appends = BoundedThreads(
+            "appends", "requests to the log", APPEND_THREADS, APPEND_QUEUE
+        )
+        self._ends = BoundedThreads("ends", "looks at the log's end", ENDS_THREADS, ENDS_QUEUE)
+
+    async def append(self, topic: str, messages: Sequence[Message], query: WaitQuery) -> None:
+        """Make `messages` durable and, if asked, wait until they have taken effect."""
+        services = self._services
+        if not messages:
+            return
+        if query.wait is None:
+            await self._appends.run(services.log.append, topic, messages)
+            return
+        if services.applied is None:
+            message = "needs the worker in this process, as `riverrun up` has it."
+            raise unprocessable([FieldError(field="wait", message=message, value="applied")])
+        positions = await self._appends.run(services.log.append, topic, messages)
+        try:
+            async with asyncio.timeout(services.wait_seconds):
+                with services.applied.expect(positions) as applied:
+                    await asyncio.wrap_future(applied)
+                if topic == ITEMS:
+                    await self._indexed()
+        except TimeoutError:
+            raise Problem(
+                504,
+                f"Accepted and durable, but not applied here within {services.wait_seconds:g} s.",
+            ) from None
+
+    async def _indexed(self) -> None:
+        """Wait until lists are made of all item changes that the worker has published so far.
+
+        The index follows the worker within milliseconds, in a thread of its own.
+        """
+        published = await self._ends.run(self._services.log.ends, [ITEM_EMBEDDINGS])
+        while not self._services.indexed(published):
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 def ingest_routes(services: Services, shares: SourceShares) -> APIRouter:
     """Return the routes over `services`; events that name a list count in `shares`."""
     router = APIRouter(prefix="/v1")
-    appending = BoundedThreads("appends", "requests to the log", APPEND_THREADS, APPEND_QUEUE)
+    log = _Log(services)
 
     def accepting(*statuses: int) -> dict[str, Any]:
         return {
@@ -70,7 +116,7 @@ def ingest_routes(services: Services, shares: SourceShares) -> APIRouter:
         harmless. With `wait=applied` the answer comes once the next list reflects the events.
         """
         read = await reading(await read_body(request), partial(_read_events, services))
-        await _append(appending, services, EVENTS, read.messages, query)
+        await log.append(EVENTS, read.messages, query)
         for event in read.records.values():
             if event.request_id is not None:
                 shares.acted(event.request_id, event.item_id, event.event_type)
@@ -82,30 +128,30 @@ def ingest_routes(services: Services, shares: SourceShares) -> APIRouter:
 
         Of several records with one id the last counts.
         """
-        return await _upsert(appending, services, ITEMS, ItemBody, "item_id", request, query)
+        return await _upsert(log, services, ITEMS, ItemBody, "item_id", request, query)
 
     @router.post("/users", tags=["users"], openapi_extra=body_of(UserBody, USER), **posted)
     async def post_users(request: Request, query: Wait) -> Response:
         """Insert or replace what is known of users besides their events."""
-        return await _upsert(appending, services, USERS, UserBody, "user_id", request, query)
+        return await _upsert(log, services, USERS, UserBody, "user_id", request, query)
 
     @router.delete("/items/{item_id:shown_id}", tags=["items"], **accepting())
     async def delete_item(item_id: ItemId, query: Wait) -> Response:
         """Remove an item; it is never shown again. An unknown id is no error."""
-        await _append(appending, services, ITEMS, [Message(item_id, None)], query)
+        await log.append(ITEMS, [Message(item_id, None)], query)
         return _accepted(1, 0, [])
 
     @router.delete("/users/{user_id:id}", tags=["users"], **accepting())
     async def delete_user(user_id: UserId, query: Wait) -> Response:
         """Erase a user everywhere: profile, history, embedding and archive."""
-        await _append(appending, services, USERS, [Message(user_id, None)], query)
+        await log.append(USERS, [Message(user_id, None)], query)
         return _accepted(1, 0, [])
 
     return router
 
 
 async def _upsert(
-    appending: BoundedThreads,
+    log: _Log,
     services: Services,
     topic: str,
     model: type[ItemBody] | type[UserBody],
@@ -114,7 +160,7 @@ async def _upsert(
     query: WaitQuery,
 ) -> Response:
     read = await reading(await read_body(request), partial(_read_records, services, model, key))
-    await _append(appending, services, topic, read.messages, query)
+    await log.append(topic, read.messages, query)
     return _accepted(len(read.records), read.duplicates, read.rejected)
 
 
@@ -198,45 +244,6 @@ def _refuse_if_nothing_is_good(accepted: int, rejected: Sequence[Rejection]) -> 
                 for each in sorted(rejected, key=lambda each: each.index)
             ]
         )
-
-
-async def _append(
-    appending: BoundedThreads,
-    services: Services,
-    topic: str,
-    messages: Sequence[Message],
-    query: WaitQuery,
-) -> None:
-    """Make `messages` durable and, if asked, wait until they have taken effect."""
-    if not messages:
-        return
-    if query.wait is None:
-        await appending.run(services.log.append, topic, messages)
-        return
-    if services.applied is None:
-        message = "needs the worker in this process, as `riverrun up` has it."
-        raise unprocessable([FieldError(field="wait", message=message, value="applied")])
-    positions = await appending.run(services.log.append, topic, messages)
-    try:
-        async with asyncio.timeout(services.wait_seconds):
-            with services.applied.expect(positions) as applied:
-                await asyncio.wrap_future(applied)
-            if topic == ITEMS:
-                await _indexed(services)
-    except TimeoutError:
-        raise Problem(
-            504, f"Accepted and durable, but not applied here within {services.wait_seconds:g} s."
-        ) from None
-
-
-async def _indexed(services: Services) -> None:
-    """Wait until lists are made of all item changes that the worker has published so far.
-
-    The index follows the worker within milliseconds, in a thread of its own.
-    """
-    published = await run_in_threadpool(services.log.ends, [ITEM_EMBEDDINGS])
-    while not services.indexed(published):
-        await asyncio.sleep(LOOK_SECONDS)
 
 
 def _accepted(

@@ -44,7 +44,7 @@ class Services:
     max_record_bytes: a record that is longer is rejected: the log would not take it.
     attributed_places: as in `ServingSettings`.
     list_threads: how many requests for lists are worked on at a time. list_queue: how many others
-    wait; more are turned away.
+    wait; more are turned away. predict_threads, predict_queue: the same of calls of `:predict`.
     """
 
     recommender: Recommender
@@ -66,6 +66,8 @@ class Services:
     wait_seconds: float = 10.0
     list_threads: int = 4
     list_queue: int = 256
+    predict_threads: int = 64
+    predict_queue: int = 256
     tensorflow_serving: TensorFlowServingSettings = field(default_factory=TensorFlowServingSettings)
 
     def complaints(self) -> list[str]:

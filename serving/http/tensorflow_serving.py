@@ -12,11 +12,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from google.protobuf.json_format import MessageToDict
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from serving.http.body import bounded_body
+from serving.http.bounded_threads import BoundedThreads
+from serving.http.problems import Problem
 from serving.http.services import Services
 from serving.http.tensorflow_json import error_body, read_body, write_body
 from serving.live_model import LiveModel
@@ -33,6 +34,9 @@ def tensorflow_serving_routes(services: Services) -> APIRouter:
     """Return the routes over `services`. What is unknown below /v1/models is their error too."""
     settings = services.tensorflow_serving
     predictor = Predictor(services.holder, settings.model_name)
+    threads = BoundedThreads(
+        "predict", "calls of the model", services.predict_threads, services.predict_queue
+    )
 
     async def status(request: Request) -> Response:
         if ":" in request.url.path:  # a verb that is none, or that is not for GET
@@ -51,7 +55,7 @@ def tensorflow_serving_routes(services: Services) -> APIRouter:
     async def answer(request: Request) -> Response:
         model = predictor.model(_asked(request))
         body = await _body(request, settings.max_message_bytes)
-        return Response(await run_in_threadpool(_predicted, model, body), media_type=MEDIA_TYPE)
+        return Response(await threads.run(_predicted, model, body), media_type=MEDIA_TYPE)
 
     async def malformed(request: Request) -> Response:
         raise invalid(f"Malformed request: {request.method} {request.url.path}")
@@ -72,15 +76,19 @@ def _answering(route: Route) -> Route:
     """Return `route` with the errors of TensorFlow Serving."""
 
     async def answered(request: Request) -> Response:
+        headers = None
         try:
             return await route(request)
         except ClientDisconnect:
             raise  # nobody reads an answer
         except PredictionError as error:
             refusal = error
+        except Problem as problem:
+            refusal = PredictionError(Code(problem.status), problem.detail)
+            headers = problem.headers
         except Exception as error:  # noqa: BLE001 - its clients read this API's errors alone
             refusal = failure(request.url.path, error)
-        return Response(error_body(refusal), refusal.code.value, media_type=MEDIA_TYPE)
+        return Response(error_body(refusal), refusal.code.value, headers, MEDIA_TYPE)
 
     return answered
 

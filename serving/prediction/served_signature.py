@@ -1,6 +1,6 @@
 """One signature of a SavedModel, called by many at once with arrays of NumPy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from sys import maxsize
 from typing import Any
 
@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from serving.micro_batching import MicroBatcher
 from serving.prediction.errors import invalid
+from serving.received import shortened
 from serving.settings import BatchingSettings
 
 MERGED_LENGTH = 128
@@ -58,9 +59,14 @@ class ServedSignature:
         self._check(inputs)
         return self._run(inputs, timeout)
 
+    def check_names(self, names: Collection[str]) -> None:
+        """Raise `PredictionError` where these are not the names of the inputs."""
+        if set(names) != self.inputs.keys():
+            received = shortened(str(sorted(names)))
+            raise invalid(f"inputs must be {sorted(self.inputs)}. Received: {received}.")
+
     def _check(self, inputs: Arrays) -> None:
-        if inputs.keys() != self.inputs.keys():
-            raise invalid(f"inputs must be {sorted(self.inputs)}. Received: {sorted(inputs)}.")
+        self.check_names(inputs)
         # The name of the input that has set the size of a free axis.
         sizes: dict[int, tuple[str, int]] = {}
         for name, spec in self.inputs.items():

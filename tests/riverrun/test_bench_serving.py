@@ -29,7 +29,7 @@ def test_calls_are_answered_and_timed(tmp_path: Path, question: Question, load: 
     model = LiveModel.create(load_bundle(build_tiny_bundle(tmp_path)), ItemRows())
     predictor = Predictor(ModelHolder(model), "riverrun")
     bodies = request_bodies(HISTORIES, question, Transport.GRPC)
-    with grpc_server(predictor, "127.0.0.1:0", threads=4, max_message_bytes=2**20) as port:
+    with grpc_server(predictor, "127.0.0.1:0", threads=4, queue=4, max_message_bytes=2**20) as port:
         result = measure_calls(f"127.0.0.1:{port}", Transport.GRPC, bodies, load, 0.2)
     assert result.failed == 0
     assert 0 < result.p50_ms <= result.p99_ms

@@ -136,6 +136,39 @@ def test_one_name_for_everything_keeps_the_newest() -> None:
     assert counts(registry, "acts") == {("ease", "view"): 1.0}
 
 
+class Compared(str):
+    """An id that counts how often it is compared with another."""
+
+    times = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Compared.times += 1
+        return str.__eq__(self, other)
+
+
+def test_an_act_is_found_without_a_look_at_every_place() -> None:
+    registry = CollectorRegistry()
+    shares = SourceShares(registry, 10 * MOST_PLACES, TYPES)
+    ids = [f"i{number}" for number in range(MOST_PLACES)]
+    for start in range(0, MOST_PLACES, 500):
+        shares.served(answer("long", *((name, ("ease",)) for name in ids[start : start + 500])))
+    for name in (ids[0], ids[-1], "absent"):
+        shares.acted("long", Compared(name), "view")
+    assert counts(registry, "acts") == {("ease", "view"): 2.0}
+    assert Compared.times < 100
+
+
+def test_an_item_that_is_shown_again_takes_no_second_place() -> None:
+    registry = CollectorRegistry()
+    shares = SourceShares(registry, 10 * MOST_PLACES, TYPES)
+    shares.served(answer("same", ("first", ("ease",))))
+    for _ in range(MOST_PLACES):
+        shares.served(answer("same", ("a", ("ease",)), ("b", ("trending",))))
+    shares.acted("same", "first", "view")
+    assert counts(registry, "acts") == {("ease", "view"): 1.0}
+
+
 def test_without_memory_places_alone_are_counted() -> None:
     registry = CollectorRegistry()
     shares = SourceShares(registry, 0, TYPES)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -34,6 +35,8 @@ from riverrun.client import (
 from riverrun.client.retries import retry_after
 from tests.support.tiny_shop import tiny_shop
 
+Call = Callable[[], object]
+LARGE = Item(item_id="i", description="x" * 16_384)
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 URL = "http://shop.test"
 
@@ -134,6 +137,67 @@ def test_a_problem_is_an_error_with_its_fields(shop: Any) -> None:
 def test_one_string_is_no_list(name: str) -> None:
     with pytest.raises(ValueError, match=f"`{name}` must be a list, .* Received: 'ease'"):
         calls.recommend(**{name: "ease"})  # type: ignore[arg-type]
+
+
+REFUSED: list[tuple[Call, str]] = [
+    *(
+        (build, message)
+        for call in (calls.item, calls.similar, calls.user, calls.delete_item, calls.delete_user)
+        for build, message in (
+            (partial(call, ""), "_id\n  String should have at least 1 character"),
+            (partial(call, "a" * 129), "_id\n  String should have at most 128 characters"),
+            (partial(call, "a\nb"), "_id\n  Value error, must be printable"),
+        )
+    ),
+    (partial(calls.item, "a/similar"), "item_id\n  .*must not end in '/similar'"),
+    (partial(calls.delete_item, "a/similar"), "item_id\n  .*must not end in '/similar'"),
+    *(
+        (partial(call, value, wait="soon"), "wait\n  Input should be 'applied'")
+        for call, value in (
+            (calls.post_events, []),
+            (calls.post_items, []),
+            (calls.post_users, []),
+            (calls.delete_item, "a"),
+            (calls.delete_user, "a"),
+        )
+    ),
+    (partial(calls.post_users, [User(user_id="u")] * 1001), "1000 records .* Received: 1001"),
+    (partial(calls.post_items, [LARGE] * 520), "8388608 bytes at a time. Received: 8"),
+]
+
+
+@pytest.mark.parametrize(("build", "message"), REFUSED)
+def test_what_any_server_would_refuse_is_not_sent(build: Call, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "records"),
+    [
+        ("GET", "/v1/items/%0A", None),
+        ("GET", f"/v1/items/{'a' * 129}/similar", None),
+        ("GET", f"/v1/users/{'a' * 129}", None),
+        ("DELETE", "/v1/items/a%2Fsimilar", None),
+        ("DELETE", "/v1/users/u?wait=soon", None),
+        ("POST", "/v1/items?wait=soon", [{"item_id": "i"}]),
+        ("POST", "/v1/users", [{"user_id": "u"}] * 1001),
+        ("POST", "/v1/items", [LARGE.model_dump(mode="json")] * 520),
+    ],
+)
+def test_what_is_not_sent_any_server_would_refuse(
+    clients: dict[str, Any], method: str, path: str, records: Any
+) -> None:
+    answer = clients["sync"]._http.request(method, path, json=records)
+    assert answer.is_client_error
+
+
+@pytest.mark.parametrize("number", [0, 1000])
+def test_as_many_records_as_a_server_takes_are_sent(number: int) -> None:
+    sent = calls.post_users([User(user_id=f"u{n}") for n in range(number)], wait="applied")
+    assert len(httpx.Response(200, content=sent.content).json()) == number
+    assert sent.query == {"wait": "applied"}
+    assert calls.delete_user("u").query == {}
 
 
 class Sent(httpx.SyncByteStream, httpx.AsyncByteStream):

@@ -1,6 +1,8 @@
 """TensorFlow Serving's gRPC API, called with its published stubs."""
 
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,16 +23,20 @@ from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
+from riverrun.settings import GrpcSettings
 from serving.bundle import Bundle
 from serving.bundle_loading import load_bundle
 from serving.grpc.server import grpc_server
+from serving.grpc.tensors import array_of
 from serving.item_rows import ItemRows
 from serving.live_model import LiveModel, ModelHolder
+from serving.prediction.errors import PredictionError
 from serving.prediction.predictor import Predictor, version_number
 from serving.settings import BatchingSettings, ServingSettings, TensorFlowServingSettings
 from tests.support.tiny_bundle import build_tiny_bundle
 
 SECONDS = 60.0
+SIZES = GrpcSettings()
 MAX_BYTES = TensorFlowServingSettings().max_message_bytes
 VERSION = 1767323045 * 65536
 Error = grpc.RpcError
@@ -56,9 +62,15 @@ def channel(bundle: Bundle, request: pytest.FixtureRequest) -> Iterator[grpc.Cha
 class connected:  # noqa: N801 - a context manager
     """A channel to a server of its own."""
 
-    def __init__(self, predictor: Predictor, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        max_bytes: int = MAX_BYTES,
+        threads: int = SIZES.threads,
+        queue: int = SIZES.queue,
+    ) -> None:
         self._server = grpc_server(
-            predictor, "127.0.0.1:0", threads=64, max_message_bytes=max_bytes
+            predictor, "127.0.0.1:0", threads=threads, queue=queue, max_message_bytes=max_bytes
         )
 
     def __enter__(self) -> grpc.Channel:
@@ -144,6 +156,39 @@ def test_calls_without_a_deadline_wait_for_each_other(channel: grpc.Channel) -> 
         assert set(pool.map(ask, range(64))) == {(1, 60)}
 
 
+def test_a_short_value_may_stand_for_all(channel: grpc.Channel) -> None:
+    rows = 1024
+    one_value_each = {
+        "item_ids": tf.make_tensor_proto("i1", shape=[rows, 1]),
+        "event_types": tf.make_tensor_proto("view", shape=[rows, 1]),
+        "timestamps": tf.make_tensor_proto(np.int64(1), shape=[rows, 1]),
+        "query_text": tf.make_tensor_proto("", shape=[rows]),
+    }
+    assert len(one_value_each["item_ids"].string_val) == 1
+    outputs = predicted(channel, request_of(one_value_each, "encode_query"))
+    in_full = predicted(channel, request_of(history("i1", rows=rows), "encode_query"))
+    np.testing.assert_array_equal(outputs["embeddings"], in_full["embeddings"])
+
+
+@pytest.mark.parametrize("sent", [["x" * 32], ["y" * 10_000, "x" * 32], ["x" * 10_000] * 1024])
+def test_strings_that_are_short_or_sent_are_taken(sent: list[str]) -> None:
+    places = 1024 * (1 if len(sent) == 1024 else 128)
+    tensor = tf.make_tensor_proto(sent)
+    tensor.tensor_shape.dim[0].size = places
+    taken = array_of("ids", tensor)
+    assert taken.shape == (places,)
+    assert taken[-1].decode() == sent[-1]
+
+
+@pytest.mark.parametrize("sent", [["x" * 33], ["", "x" * 8192], ["x" * 2**20] * 2])
+def test_a_long_string_is_not_repeated(sent: list[str]) -> None:
+    tensor = tf.make_tensor_proto(sent)
+    tensor.tensor_shape.dim[0].size = 1024 * 128
+    message = f"`ids` must have a value .* of {len(sent[-1])} bytes, is too long to be repeated"
+    with pytest.raises(PredictionError, match=message):
+        array_of("ids", tensor)
+
+
 def test_a_history_is_strings_in_and_ranked_ids_out(channel: grpc.Channel) -> None:
     outputs = predicted(channel, request_of(history("i1", "i6", rows=2)))
     assert outputs["item_ids"].shape == outputs["scores"].shape == (2, 60)
@@ -176,6 +221,7 @@ def test_status_and_metadata(channel: grpc.Channel) -> None:
 
 
 TOO_FEW = tf.make_tensor_proto("", shape=[1000, 1000, 1000])
+LONG = tf.make_tensor_proto("x" * 8192, shape=[1024, 128])
 NO_RANK = tf.make_tensor_proto([""])
 NO_RANK.tensor_shape.unknown_rank = True
 CONTRADICTION = tf.make_tensor_proto([1, 2, 3])
@@ -193,6 +239,11 @@ CONTRADICTION.tensor_shape.dim[0].size = 4
         ({"item_ids": np.empty((0, 2), object)}, "must have at least one row"),
         ({"colour": ["red"]}, "inputs must be"),
         ({"query_text": TOO_FEW}, "must have a value for every place of its shape"),
+        (
+            {"item_ids": LONG},
+            "`item_ids` must have a value for every place of its shape [1024, 128]",
+        ),
+        ({"colour": TOO_FEW}, "inputs must be"),
         ({"query_text": NO_RANK}, "must have a shape that is known"),
         ({"query_text": CONTRADICTION}, "`query_text` must be a tensor"),
         (history("i1", rows=1025), "at most 1024 rows. Received: 1025."),
@@ -265,6 +316,29 @@ def test_64_callers_at_once_get_their_own_answers(channel: grpc.Channel) -> None
         list(pool.map(call, range(640)))
 
 
+def test_a_call_that_would_wait_behind_too_many_is_refused(bundle: Bundle) -> None:
+    holder = ModelHolder(live_model(bundle, 64))
+    signature = holder.current.signatures["encode_text"]
+    go_on = threading.Event()
+    real = signature._function
+
+    def slow(**inputs: Any) -> Any:
+        assert go_on.wait(SECONDS)
+        return real(**inputs)
+
+    signature._function = slow
+    with connected(Predictor(holder, "riverrun"), threads=1, queue=2) as channel:
+        stub = PredictionServiceStub(channel)
+        request = request_of({"texts": ["x"]}, "encode_text")
+        asked = [stub.Predict.future(request, timeout=SECONDS) for _ in range(8)]
+        while sum(call.done() for call in asked) < 5:
+            time.sleep(0.01)
+        go_on.set()
+        codes = Counter(call.code() for call in asked)
+        assert codes == {grpc.StatusCode.OK: 3, grpc.StatusCode.RESOURCE_EXHAUSTED: 5}
+        assert predicted(channel, request)
+
+
 def test_a_deadline_that_passes_ends_the_call_and_nothing_else(bundle: Bundle) -> None:
     holder = ModelHolder(live_model(bundle, 64))
     signature = holder.current.signatures["encode_text"]
@@ -311,8 +385,12 @@ def test_a_new_model_answers_between_two_calls(tmp_path: Path) -> None:
 
 def test_a_port_that_is_taken_is_named(bundle: Bundle) -> None:
     predictor = Predictor(ModelHolder(live_model(bundle, 1)), "riverrun")
-    with grpc_server(predictor, "127.0.0.1:0", threads=1, max_message_bytes=MAX_BYTES) as port:
-        again = grpc_server(predictor, f"127.0.0.1:{port}", threads=1, max_message_bytes=MAX_BYTES)
+    with grpc_server(
+        predictor, "127.0.0.1:0", threads=1, queue=0, max_message_bytes=MAX_BYTES
+    ) as port:
+        again = grpc_server(
+            predictor, f"127.0.0.1:{port}", threads=1, queue=0, max_message_bytes=MAX_BYTES
+        )
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
             again.__enter__()
 

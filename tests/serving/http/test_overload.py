@@ -2,20 +2,23 @@
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from types import SimpleNamespace
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import orjson
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry, Metric
 
 from feature_repo.event_log import Message, TopicPartition
+from serving.bundle import RECOMMEND
 from serving.http.app import create_app
 from serving.http.body import THREADED_BYTES
-from serving.http.ingest import APPEND_THREADS
+from serving.http.ingest import APPEND_THREADS, ENDS_THREADS
 from serving.http.problems import FieldError, field_errors
 from serving.http.services import Services
 from serving.requests import FeaturesUnavailableError, Recommendation, TrendingRequest
@@ -23,24 +26,49 @@ from serving.requests import FeaturesUnavailableError, Recommendation, TrendingR
 SECONDS = 30.0
 
 
+VERSION = "20260102T030405Z-3f0f"
+PREDICT = "/v1/models/riverrun:predict"
+# More than there are threads for whatever else is done beside the event loop.
+MANY = APPEND_THREADS + 10
+
+
 class Shop:
-    """What routes ask of a shop whose lists take until `go_on`, and whose store is away."""
+    """What routes ask of a shop whose work takes until `go_on`, and whose store is away."""
+
+    inputs: Mapping[str, Any] = MappingProxyType({})
+    outputs: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self) -> None:
         self.go_on = threading.Event()
+        self.ends_go_on = threading.Event()
         self.collected = threading.Event()
         self.lock = threading.Lock()
-        self.appending = 0
+        self.appending = self.looking = 0
 
     def trending(self, request: TrendingRequest) -> Recommendation:
         assert self.go_on.wait(SECONDS)
-        return Recommendation(request.request_id, "1", ())
+        return Recommendation(request.request_id, VERSION, ())
+
+    def predict(self, inputs: Any, timeout: float | None) -> dict[str, Any]:
+        assert self.go_on.wait(SECONDS)
+        return {"scores": np.zeros(1)}
 
     def append(self, topic: str, messages: Sequence[Message]) -> dict[TopicPartition, int]:
         with self.lock:
             self.appending += 1
         assert self.go_on.wait(SECONDS)
         return {}
+
+    def ends(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        with self.lock:
+            self.looking += 1
+        assert self.ends_go_on.wait(SECONDS)
+        return {}
+
+    def expect(self, positions: Any) -> AbstractContextManager[Future[None]]:
+        applied: Future[None] = Future()
+        applied.set_result(None)
+        return nullcontext(applied)
 
     def collect(self) -> Iterable[Metric]:
         self.collected.set()
@@ -63,17 +91,21 @@ def registry() -> CollectorRegistry:
 
 @pytest.fixture
 def client(shop: Shop, registry: CollectorRegistry) -> TestClient:
-    model = SimpleNamespace(bundle_version="1", table=[])
+    model = SimpleNamespace(bundle_version=VERSION, table=[], signatures={RECOMMEND: shop})
     services = Services(
         recommender=cast(Any, shop),
         holder=cast(Any, SimpleNamespace(current=model)),
         catalogue=cast(Any, []),
         online=cast(Any, shop),
         log=cast(Any, shop),
+        applied=shop,
+        wait_seconds=0.2,
         registry=registry,
         degraded=lambda: ["the store is away"],
         list_threads=2,
         list_queue=3,
+        predict_threads=2,
+        predict_queue=3,
     )
     return TestClient(create_app(services), raise_server_exceptions=False)
 
@@ -95,12 +127,56 @@ def test_who_would_wait_behind_too_many_is_told_when_to_come_back(
         assert client.get("/v1/trending").is_success
 
 
+def test_a_call_of_the_model_that_would_wait_behind_too_many_is_told_so_too(
+    client: TestClient, shop: Shop
+) -> None:
+    with client, ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(client.post, PREDICT, json={"inputs": {}}) for _ in range(8)]
+        for _, answer in zip(range(3), as_completed(asked, SECONDS), strict=False):
+            turned_away = answer.result()
+            assert turned_away.status_code == 503
+            assert turned_away.headers["Retry-After"] == "1"
+            (message,) = turned_away.json().values()
+            assert message == "5 calls of the model are being worked on, or wait. Try again."
+        shop.go_on.set()
+        statuses = sorted(answer.result().status_code for answer in asked)
+        assert statuses == [200] * 5 + [503] * 3
+        assert client.post(PREDICT, json={"inputs": {}}).json() == {"outputs": [0.0]}
+
+
+def test_a_model_that_takes_long_keeps_others_from_no_thread(
+    client: TestClient, shop: Shop
+) -> None:
+    large = b"[" + b" " * THREADED_BYTES + b"]"
+    with client, ThreadPoolExecutor(MANY) as pool:
+        asked = [pool.submit(client.post, PREDICT, json={"inputs": {}}) for _ in range(MANY)]
+        time.sleep(0.2)
+        assert client.get("/metrics").is_success
+        assert client.get("/").is_success
+        json = {"Content-Type": "application/json"}
+        assert client.post("/v1/events", content=large, headers=json).is_success
+        assert not all(answer.done() for answer in asked)
+        shop.go_on.set()
+        assert {answer.result().status_code for answer in asked} == {200, 503}
+
+
+def test_who_waits_for_an_item_waits_no_longer_than_is_said(client: TestClient, shop: Shop) -> None:
+    shop.go_on.set()
+    with client, ThreadPoolExecutor(MANY) as pool:
+        path = "/v1/items?wait=applied"
+        posted = [pool.submit(client.post, path, json={"item_id": "i"}) for _ in range(MANY)]
+        for answer in posted:
+            assert answer.result(SECONDS / 2).status_code == 504
+        assert client.get("/metrics").is_success
+        # A thread that hangs stays, though nobody waits for it any more.
+        assert shop.looking == ENDS_THREADS
+        shop.ends_go_on.set()
+
+
 def test_a_log_that_hangs_keeps_others_from_no_thread(client: TestClient, shop: Shop) -> None:
     event = {"user_id": "u", "item_id": "i", "event_type": "view"}
-    # More than there are threads for whatever else is done beside the event loop.
-    many = APPEND_THREADS + 10
-    with client, ThreadPoolExecutor(many) as pool:
-        posted = [pool.submit(client.post, "/v1/events", json=event) for _ in range(many)]
+    with client, ThreadPoolExecutor(MANY) as pool:
+        posted = [pool.submit(client.post, "/v1/events", json=event) for _ in range(MANY)]
         while shop.appending < APPEND_THREADS:
             time.sleep(0.01)
         assert client.get("/metrics").is_success
@@ -121,7 +197,7 @@ def test_a_server_without_its_store_is_ready_and_says_what_lists_do_without(
     answer = client.get("/readyz")
     assert answer.json() == {
         "status": "ready",
-        "model_version": "1",
+        "model_version": VERSION,
         "degraded": ["the store is away"],
     }
 

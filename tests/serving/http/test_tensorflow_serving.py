@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -183,6 +184,16 @@ def test_what_is_no_request_of_the_api_is_malformed(
 def test_a_body_that_is_too_large_is_refused(client: TestClient) -> None:
     answer = client.post(f"{MODEL}:predict", content=b" " * (128 * 2**20 + 1))
     assert "at most 134217728 bytes" in refused(answer, 429)
+
+
+def test_64_callers_at_once_are_answered(client: TestClient) -> None:
+    def ask(number: int) -> int:
+        body = {"signature_name": "encode_text", "instances": [f"shoes {number % 8}"]}
+        (embedding,) = predicted(client, body)["predictions"]
+        return len(embedding)
+
+    with ThreadPoolExecutor(64) as pool:
+        assert set(pool.map(ask, range(128))) == {384}
 
 
 def test_a_failure_is_an_error_of_this_api_too(

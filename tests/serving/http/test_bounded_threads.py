@@ -1,0 +1,44 @@
+"""Only so many wait for the threads of one kind of work, and what they do is counted to its end."""
+
+import asyncio
+import threading
+
+import pytest
+
+from serving.http.bounded_threads import BoundedThreads
+from serving.http.problems import Problem
+
+SECONDS = 30.0
+
+
+def test_work_that_nobody_waits_for_any_more_counts_until_it_is_done() -> None:
+    go_on = threading.Event()
+
+    async def given_up(threads: BoundedThreads) -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await threads.run(go_on.wait, SECONDS)
+
+    async def run() -> None:
+        threads = BoundedThreads("test", "works", threads=1, queue=1)
+        await given_up(threads)
+        await given_up(threads)
+        with pytest.raises(Problem, match="2 works are being worked on, or wait"):
+            await threads.run(go_on.wait, SECONDS)
+        go_on.set()
+        async with asyncio.timeout(SECONDS):
+            while threads._in_hand:
+                await asyncio.sleep(0.01)
+        assert await threads.run(go_on.wait, SECONDS)
+
+    asyncio.run(run())
+
+
+def test_an_error_is_the_callers_and_a_place_is_free_again() -> None:
+    async def run() -> None:
+        threads = BoundedThreads("test", "works", threads=1, queue=0)
+        for _ in range(3):
+            with pytest.raises(ValueError, match="'x'"):
+                await threads.run(int, "x")
+
+    asyncio.run(run())
