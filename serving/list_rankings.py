@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.candidates import Candidates, Scores
+from serving.exact_index import dot_products
 from serving.item_rows import Rows
 from serving.ranking.ranked import NOTHING_RANKED, Ranked
 from serving.ranking.ranking_stage import RankingStage
@@ -70,7 +71,8 @@ class SimilarRanking:
     def score_of(self, context: Context, rows: Rows) -> Scores:
         """Return cosines."""
         embeddings, _ = context.model.table.embeddings_of_rows(rows)
-        return np.asarray(context.model.space.tastes(embeddings) @ self._taste, dtype=np.float32)
+        # Of a matrix product equal rows have other last bits by how many are asked for.
+        return dot_products(context.model.space.tastes(embeddings), self._taste)
 
 
 class TrendingRanking:
