@@ -124,6 +124,25 @@ def test_a_snapshot_does_not_override_changes() -> None:
     assert deleted == ["i2"]
 
 
+@pytest.mark.parametrize("unknown", ["9" * 400, "1e400", "[" * 99 + "]" * 99])
+def test_an_item_changes_and_goes_whatever_its_unknown_fields_hold(unknown: str) -> None:
+    odd = Item.model_validate_json(f'{{"item_id":"odd","attributes":{{"a":1}},"x":{unknown}}}')
+    for change in ("upsert", "delete", "snapshot"):
+        catalogue = Catalogue()
+        catalogue.load_snapshot([item(1), odd])
+        if change == "upsert":
+            catalogue.upsert([Item(item_id="odd", price=3.0)])
+            assert allowed(catalogue, "price = 3") == {"odd"}
+        elif change == "delete":
+            catalogue.delete(["odd"])
+        else:
+            catalogue.load_snapshot([item(1)])
+        assert ("odd" in catalogue) is (change == "upsert")
+        assert allowed(catalogue, None) == {each.item_id for each in catalogue.page(0, 10)}
+        with pytest.raises(FilterError, match="no item has"):
+            allowed(catalogue, "attributes.a = 1")
+
+
 def test_an_attribute_of_two_kinds_is_text() -> None:
     catalogue = Catalogue()
     catalogue.upsert([item(1, attributes={"size": 40.0}), item(2, attributes={"size": "XL"})])
