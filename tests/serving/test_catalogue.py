@@ -147,6 +147,29 @@ def test_an_attribute_of_two_kinds_is_text() -> None:
     catalogue = Catalogue()
     catalogue.upsert([item(1, attributes={"size": 40.0}), item(2, attributes={"size": "XL"})])
     assert allowed(catalogue, "attributes.size = 'XL'") == {"i2"}
+    assert allowed(catalogue, "attributes.size = '40'") == {"i1"}
+
+
+# What a filter can name: no quotation mark, and no NUL.
+names = st.text(st.characters(exclude_characters='"\0', exclude_categories=("Cs",)), min_size=1)
+values = st.text() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans()
+
+
+@given(
+    names | st.sampled_from(["\\", "a\\", "a\\b", "\\n", "\t", "a\nb", "^a$", "*"]), values, values
+)
+def test_an_attribute_of_any_name_has_its_value(
+    name: str, value: str | float | bool, other: str | float | bool
+) -> None:
+    catalogue = Catalogue()
+    catalogue.upsert([item(1, attributes={name: value, f"{name}.": other})])
+    catalogue.upsert([item(2, attributes={})])
+    literal = repr(value)
+    if isinstance(value, str):
+        literal = "'" + value.replace("'", "''") + "'"
+    if "\0" not in literal:
+        assert allowed(catalogue, f'attributes."{name}" = {literal}') == {"i1"}
+    assert allowed(catalogue, f'attributes."{name}" IS NOT NULL') == {"i1"}
 
 
 sizes = st.sampled_from([None, 1.0, 3.0, "L", "3", True])
