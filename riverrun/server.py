@@ -158,7 +158,11 @@ def serving_replica(settings: Settings) -> Iterator[FastAPI]:
     with ExitStack() as stack:
         parts = open_serving(settings, stack)
         reader = StatisticsReader(
-            parts.online, parts.catalogue, parts.trending, parts.co_visitation
+            parts.online,
+            parts.catalogue,
+            parts.trending,
+            parts.co_visitation,
+            caught_up=lambda: parts.follower.caught_up,
         )
         reader.start()
         stack.callback(reader.stop)

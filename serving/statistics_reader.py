@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import structlog
@@ -29,6 +29,8 @@ class StatisticsReader(BackgroundThread):
     """Reads what is known of every item into the sources, again and again, in a thread.
 
     The first time it reads as fast as it can: until then nobody knows what is popular.
+
+    caught_up: whether the catalogue lists all items there are; what is read before is not all.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class StatisticsReader(BackgroundThread):
         trending: TrendingSource,
         co_visitation: CoVisitationSource,
         every_seconds: float = 30.0,
+        caught_up: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__("statistics-reader")
         self._online = online
@@ -45,6 +48,7 @@ class StatisticsReader(BackgroundThread):
         self._trending = trending
         self._co_visitation = co_visitation
         self._every_seconds = every_seconds
+        self._caught_up = caught_up
         self._whole = threading.Event()
         self._logger = structlog.get_logger(__name__)
 
@@ -54,6 +58,7 @@ class StatisticsReader(BackgroundThread):
 
     def read(self) -> None:
         """Read the statistics and neighbours of the whole catalogue once."""
+        whole = self._caught_up()  # Before the look at what is listed: later would be too late.
         listed = np.flatnonzero(self._catalogue.view().listed)
         for offset in range(0, len(listed), BATCH):
             start = time.thread_time()
@@ -65,7 +70,8 @@ class StatisticsReader(BackgroundThread):
             worked = time.thread_time() - start
             if self._stop.wait(worked * (1 / SHARE - 1) if self._whole.is_set() else 0.0):
                 return
-        self._whole.set()
+        if whole:
+            self._whole.set()
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -37,7 +37,14 @@ class Replica:
         self.online = InMemoryOnlineFeatures()
         self.trending = TrendingSource(catalogue.rows, settings)
         self.co_visitation = CoVisitationSource(catalogue.rows, settings)
-        self.reader = StatisticsReader(self.online, catalogue, self.trending, self.co_visitation)
+        self.catalogue, self.caught_up = catalogue, True
+        self.reader = StatisticsReader(
+            self.online,
+            catalogue,
+            self.trending,
+            self.co_visitation,
+            caught_up=lambda: self.caught_up,
+        )
 
 
 @pytest.fixture
@@ -78,6 +85,32 @@ def test_a_replica_is_not_ready_before_all_has_been_read_once(replica: Replica) 
     store.back = True
     replica.reader.read()
     assert replica.reader.not_ready() == []
+
+
+def test_a_replica_is_not_ready_before_the_items_of_the_changelog_have_been_read(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica.caught_up = False
+    replica.online.push([statistics("late", 5.0)])
+    replica.reader.read()
+    assert replica.reader.not_ready()
+    pauses: list[float] = []
+
+    def wait(seconds: float) -> None:
+        # The changelog brings an item, and ends, while those listed before are being read.
+        if not pauses:
+            replica.catalogue.upsert([Item(item_id="late")])
+            replica.caught_up = True
+        pauses.append(seconds)
+
+    monkeypatch.setattr(replica.reader._stop, "wait", wait)
+    replica.reader.read()
+    assert replica.reader.not_ready()
+    replica.reader.read()
+    assert replica.reader.not_ready() == []
+    assert set(pauses) == {0.0}
+    rows = replica.catalogue.rows.rows_of(["late"])
+    np.testing.assert_allclose(replica.trending.score_of(rows, NOW), [5], rtol=1e-5)
 
 
 def test_nobody_waits_before_all_has_been_read_once(
