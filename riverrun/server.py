@@ -92,8 +92,12 @@ def services_of(
     registry: CollectorRegistry,
     applied: Applied | None = None,
     not_ready: Callable[[], Sequence[str]],
+    degraded: Callable[[], Sequence[str]] = lambda: (),
 ) -> Services:
-    """Return what the HTTP edge needs; `stack` stops what watches it."""
+    """Return what the HTTP edge needs; `stack` stops what watches it.
+
+    degraded: says what lists do without, besides users while the online store is away.
+    """
     monitor = RecallMonitor(parts.holder, registry, settings.serving.recall_seconds)
     monitor.start()
     stack.callback(monitor.stop)
@@ -118,7 +122,7 @@ def services_of(
         indexed=parts.follower.has_applied,
         not_ready=not_ready,
         bundle_error=lambda: parts.watcher.refusal,
-        degraded=online.degraded,
+        degraded=lambda: [*online.degraded(), *degraded()],
         registry=registry,
         max_future=timedelta(seconds=settings.streaming.max_future_seconds),
         event_types=frozenset(settings.streaming.event_types),
@@ -172,6 +176,7 @@ def serving_replica(settings: Settings) -> Iterator[FastAPI]:
             stack,
             registry=CollectorRegistry(),
             not_ready=lambda: [*parts.not_ready(), *reader.not_ready()],
+            degraded=reader.degraded,
         )
         open_grpc(settings, parts.holder, stack)
         yield create_app(services)

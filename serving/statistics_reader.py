@@ -16,6 +16,9 @@ from serving.sources.trending import TrendingSource
 BATCH = 50
 """How many items are read at once: meanwhile a request waits for the store's reading connection."""
 
+READING = "what is popular is being read"
+AWAY = "the online store does not answer: what is popular is not read"
+
 RETRY_SECONDS = 1.0
 """Until all has been read once: nobody is served meanwhile."""
 
@@ -50,11 +53,22 @@ class StatisticsReader(BackgroundThread):
         self._every_seconds = every_seconds
         self._caught_up = caught_up
         self._whole = threading.Event()
+        self._failing = False
+        self._waits = True
         self._logger = structlog.get_logger(__name__)
 
     def not_ready(self) -> Sequence[str]:
-        """Say why lists would not be of what is popular yet."""
-        return [] if self._whole.is_set() else ["what is popular is being read"]
+        """Say why lists would not be of what is popular yet.
+
+        Nobody waits for a store that has failed, which would take every replica out at once.
+        """
+        return [READING] if self._waits and not self._whole.is_set() else []
+
+    def degraded(self) -> Sequence[str]:
+        """Say what lists do without at present, though they are answered."""
+        if self._failing:
+            return [AWAY]
+        return [] if self._waits or self._whole.is_set() else [READING]
 
     def read(self) -> None:
         """Read the statistics and neighbours of the whole catalogue once."""
@@ -68,6 +82,7 @@ class StatisticsReader(BackgroundThread):
             neighbours = self._online.get(CoVisitation, ids)
             self._co_visitation.update([each for each in neighbours if each is not None])
             worked = time.thread_time() - start
+            self._answered()
             if self._stop.wait(worked * (1 / SHARE - 1) if self._whole.is_set() else 0.0):
                 return
         if whole:
@@ -77,6 +92,16 @@ class StatisticsReader(BackgroundThread):
         while not self._stop.is_set():
             try:
                 self.read()
-            except Exception:
-                self._logger.exception("statistics_not_read")
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
+                self._failed(error)
             self._stop.wait(self._every_seconds if self._whole.is_set() else RETRY_SECONDS)
+
+    def _failed(self, error: Exception) -> None:
+        if not self._failing:
+            self._logger.error("statistics_not_read", reason=f"{type(error).__name__}: {error}")
+        self._failing, self._waits = True, False
+
+    def _answered(self) -> None:
+        if self._failing:
+            self._logger.info("statistics_read_again")
+        self._failing = False
