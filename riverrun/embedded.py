@@ -1,6 +1,6 @@
 """The embedded deployment: API, log, worker, archiver and online store in one process."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from riverrun.follower import only_follower
 from riverrun.served_bundle import require_bundle
-from riverrun.server import open_grpc, open_serving, read_statistics, services_of
+from riverrun.server import Complaints, open_grpc, open_serving, read_statistics, services_of
 from riverrun.settings import Settings
 from riverrun.stream_parts import StreamParts, open_stream
 from serving.http.app import create_app
@@ -44,10 +44,13 @@ def embedded_shop(
     with ExitStack() as stack:
         stack.enter_context(only_follower(settings))
         serving = open_serving(settings, stack)
-        not_ready: list[Callable[[], Sequence[str]]] = [serving.not_ready]
+        not_ready: list[Complaints] = [serving.not_ready]
+        degraded: list[Complaints] = []
         if serving.log.is_shared_out:
             # This worker is told only of the items that its own partitions have events of.
-            not_ready.append(read_statistics(serving, stack).not_ready)
+            reader = read_statistics(serving, stack)
+            not_ready.append(reader.not_ready)
+            degraded.append(reader.degraded)
         registry = CollectorRegistry()
         applied = AppliedNotifier()
         stream = open_stream(
@@ -67,7 +70,8 @@ def embedded_shop(
             stack,
             registry=registry,
             applied=applied,
-            not_ready=lambda: [reason for reasons in not_ready for reason in reasons()],
+            not_ready=not_ready,
+            degraded=degraded,
         )
         open_grpc(settings, serving.holder, stack)
         yield EmbeddedShop(create_app(services), serving.holder, stream)

@@ -33,6 +33,9 @@ from serving.text_embedding_cache import TextEmbeddingCache
 from streaming.open_event_log import open_event_log
 from trainer.refresh_metrics import RefreshCollector
 
+Complaints = Callable[[], Sequence[str]]
+"""Says what is not as it should be, a sentence each."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServingParts:
@@ -89,9 +92,13 @@ def services_of(
     *,
     registry: CollectorRegistry,
     applied: Applied | None = None,
-    not_ready: Callable[[], Sequence[str]],
+    not_ready: Sequence[Complaints],
+    degraded: Sequence[Complaints] = (),
 ) -> Services:
-    """Return what the HTTP edge needs; `stack` stops what watches it."""
+    """Return what the HTTP edge needs; `stack` stops what watches it.
+
+    degraded: say what lists do without, besides users while the online store is away.
+    """
     monitor = RecallMonitor(parts.holder, registry, settings.serving.recall_seconds)
     monitor.start()
     stack.callback(monitor.stop)
@@ -114,9 +121,11 @@ def services_of(
         log=parts.log,
         applied=applied,
         indexed=parts.follower.has_applied,
-        not_ready=not_ready,
+        not_ready=lambda: [each for complaints in not_ready for each in complaints()],
         bundle_error=lambda: parts.watcher.refusal,
-        degraded=online.degraded,
+        degraded=lambda: [
+            each for complaints in (online.degraded, *degraded) for each in complaints()
+        ],
         registry=registry,
         max_future=timedelta(seconds=settings.streaming.max_future_seconds),
         event_types=frozenset(settings.streaming.event_types),
@@ -155,7 +164,13 @@ def open_grpc(settings: Settings, holder: ModelHolder, stack: ExitStack) -> None
 
 def read_statistics(parts: ServingParts, stack: ExitStack) -> StatisticsReader:
     """Start to read what other processes count of items; `stack` stops it."""
-    reader = StatisticsReader(parts.online, parts.catalogue, parts.trending, parts.co_visitation)
+    reader = StatisticsReader(
+        parts.online,
+        parts.catalogue,
+        parts.trending,
+        parts.co_visitation,
+        caught_up=lambda: parts.follower.caught_up,
+    )
     reader.start()
     stack.callback(reader.stop)
     return reader
@@ -173,7 +188,8 @@ def serving_replica(settings: Settings) -> Iterator[FastAPI]:
             parts,
             stack,
             registry=CollectorRegistry(),
-            not_ready=lambda: [*parts.not_ready(), *reader.not_ready()],
+            not_ready=[parts.not_ready, reader.not_ready],
+            degraded=[reader.degraded],
         )
         open_grpc(settings, parts.holder, stack)
         yield create_app(services)

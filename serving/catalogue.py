@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
-import orjson
+from pydantic_core import from_json
 
 from feature_repo.schema import Item
 from serving.attribute_kinds import AttributeKinds
@@ -166,9 +166,8 @@ class Catalogue:
         view.write(rows, items, self._code)
         # Last, so that items of which no table can be made leave no trace.
         for row, item, document in zip(rows.tolist(), items, documents, strict=True):
-            known = self._documents.get(row)
-            if document != known:  # A snapshot is mostly what the one before was.
-                self._count_out(known)
+            if document != self._documents.get(row):  # A snapshot is mostly the one before.
+                self._count_out(row)
                 self._kinds.add(item.attributes)
                 self._documents[row] = document
         return replace(view, levels=levels, attribute_kinds=self._kinds.kinds())
@@ -180,12 +179,15 @@ class Catalogue:
         view.listed[rows] = False
         view.available[rows] = False
         for row in rows.tolist():
-            self._count_out(self._documents.pop(row, None))
+            self._count_out(row)
+            self._documents.pop(row, None)
         return replace(view, attribute_kinds=self._kinds.kinds())
 
-    def _count_out(self, document: bytes | None) -> None:
+    def _count_out(self, row: int) -> None:
+        document = self._documents.get(row)
         if document is not None:
-            self._kinds.remove(orjson.loads(document)["attributes"])
+            # Not by orjson, which refuses integers beyond a float: an unknown field may hold one.
+            self._kinds.remove(from_json(document)["attributes"])
 
     def _grown(self) -> CatalogueView:
         return self._view.grown(len(self.rows))

@@ -70,8 +70,9 @@ class Level:
     def _attribute(self, name: str, kind: str) -> pl.Series:
         column = self.columns.get((name, kind))
         if column is None:
-            path = "$[" + orjson.dumps(name).decode() + "]"
-            column = self.frame[ATTRIBUTES].str.json_path_match(path)
+            # Not by a JSON path: Polars' paths know no escapes, so that some names have none.
+            decoded = self.frame[ATTRIBUTES].str.json_decode(pl.Struct({name: pl.String()}))
+            column = decoded.struct.unnest().to_series()
             if kind == "truth":
                 column = column == "true"
             elif kind == "number":

@@ -13,6 +13,9 @@ from serving.requests import FeaturesUnavailableError
 PAUSE_SECONDS = 1.0
 """How long a store that has failed is left alone."""
 
+REMEMBERED_SECONDS = 60.0
+"""How long a failure is told of: while nobody asks, nobody learns that the store is back."""
+
 
 class GuardedFeatures:
     """Implements `OnlineFeatures` over a store whose failures are logged and counted here.
@@ -31,7 +34,7 @@ class GuardedFeatures:
         self._clock = clock
         self._failing = False
         self._trying = False
-        self._again_at = 0.0
+        self._failed_at = 0.0
         self._lock = threading.Lock()
         self._logger = structlog.get_logger(__name__)
         self._failures = Counter(
@@ -40,13 +43,15 @@ class GuardedFeatures:
             registry=registry,
         )
         up = Gauge(
-            "riverrun_online_store_up", "Whether the online store answers.", registry=registry
+            "riverrun_online_store_up",
+            "Whether the online store answers those who ask, as of the last minute.",
+            registry=registry,
         )
-        up.set_function(lambda: not self._failing)
+        up.set_function(lambda: not self.degraded())
 
     def degraded(self) -> Sequence[str]:
-        """Say what lists do without at present."""
-        if self._failing:
+        """Say what lists do without at present, as far as anybody has asked of late."""
+        if self._failing and self._clock() < self._failed_at + REMEMBERED_SECONDS:
             return ["the online store does not answer: users are served as unknown ones"]
         return []
 
@@ -86,7 +91,7 @@ class GuardedFeatures:
     def _may_try(self) -> bool:
         # One: a store that hangs would keep all threads that make lists.
         with self._lock:
-            if self._trying or self._clock() < self._again_at:
+            if self._trying or self._clock() < self._failed_at + PAUSE_SECONDS:
                 return False
             self._trying = True
             return True
@@ -95,7 +100,7 @@ class GuardedFeatures:
         self._failures.inc()
         with self._lock:
             begins, self._failing = not self._failing, True
-            self._again_at = self._clock() + PAUSE_SECONDS
+            self._failed_at = self._clock()
         if begins:
             self._logger.error("online_store_failed", exc_info=error)
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.candidates import Candidates, Scores
+from serving.exact_index import dot_products
 from serving.item_rows import Rows
 from serving.ranking.ranked import NOTHING_RANKED, Ranked
 from serving.ranking.ranking_stage import RankingStage
@@ -31,9 +32,9 @@ class UserRanking:
         """Return up to `count` of the allowed rows, most probable first."""
         return _filled(self._stage.rank(context, count), context, count, self._fallback)
 
-    def logarithms(self, context: Context, scores: Scores) -> Scores:
-        """Return the scores; where nothing is known of the user, these are counts of events."""
-        return np.log1p(scores) if context.query is None else scores
+    def logarithms(self, ranked: Ranked) -> Scores:
+        """Return the scores, or where these are counts, logarithms with one more event each."""
+        return np.log1p(ranked.scores) if ranked.counted else ranked.scores
 
     def score_of(self, context: Context, rows: Rows) -> Scores:
         """Return dot products of the two-tower."""
@@ -63,14 +64,15 @@ class SimilarRanking:
         order = np.concatenate([order, np.arange(len(order), len(scores))])[:count]
         return Ranked(found.rows[order], scores[order], [(SIMILAR,)] * len(order))
 
-    def logarithms(self, context: Context, scores: Scores) -> Scores:
+    def logarithms(self, ranked: Ranked) -> Scores:
         """Return logarithms: a factor makes an item so many times as near."""
-        return np.log(np.maximum(scores, LEAST_COSINE))
+        return np.log(np.maximum(ranked.scores, LEAST_COSINE))
 
     def score_of(self, context: Context, rows: Rows) -> Scores:
         """Return cosines."""
         embeddings, _ = context.model.table.embeddings_of_rows(rows)
-        return np.asarray(context.model.space.tastes(embeddings) @ self._taste, dtype=np.float32)
+        # Of a matrix product equal rows have other last bits by how many are asked for.
+        return dot_products(context.model.space.tastes(embeddings), self._taste)
 
 
 class TrendingRanking:
@@ -84,9 +86,9 @@ class TrendingRanking:
         """Return up to `count` of the allowed rows, by how often they are acted on."""
         return _filled(NOTHING_RANKED, context, count, self._sources)
 
-    def logarithms(self, context: Context, scores: Scores) -> Scores:
+    def logarithms(self, ranked: Ranked) -> Scores:
         """Return logarithms of counts, with one more event each."""
-        return np.log1p(scores)
+        return np.log1p(ranked.scores)
 
     def score_of(self, context: Context, rows: Rows) -> Scores:
         """Return counts."""
@@ -108,9 +110,9 @@ class GivenRanking:
         rows, scores = rows[:count], scores[:count]
         return Ranked(rows, scores, [()] * len(rows))
 
-    def logarithms(self, context: Context, scores: Scores) -> Scores:
+    def logarithms(self, ranked: Ranked) -> Scores:
         """Return the scores, which are logarithms."""
-        return scores
+        return ranked.scores
 
     def score_of(self, context: Context, rows: Rows) -> Scores:
         """Return what is said of rows that were not found."""
@@ -134,5 +136,7 @@ def _filled(ranked: Ranked, context: Context, needed: int, by: Sequence[Candidat
             np.concatenate([ranked.rows, found.rows]),
             np.concatenate([ranked.scores, np.minimum(found.scores, np.float32(floor))]),
             [*ranked.sources, *([(source.name,)] * len(found.rows))],
+            # The first source says what the scores are: those behind it are cut to its last.
+            counted=ranked.counted or not len(ranked.rows),
         )
     return ranked

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import structlog
@@ -15,6 +15,9 @@ from serving.sources.trending import TrendingSource
 
 BATCH = 50
 """How many items are read at once: meanwhile a request waits for the store's reading connection."""
+
+READING = "what is popular is being read"
+AWAY = "the online store does not answer: what is popular is not read"
 
 RETRY_SECONDS = 1.0
 """Until all has been read once: nobody is served meanwhile."""
@@ -29,6 +32,8 @@ class StatisticsReader(BackgroundThread):
     """Reads what is known of every item into the sources, again and again, in a thread.
 
     The first time it reads as fast as it can: until then nobody knows what is popular.
+
+    caught_up: whether the catalogue lists all items there are; what is read before is not all.
     """
 
     def __init__(
@@ -38,6 +43,7 @@ class StatisticsReader(BackgroundThread):
         trending: TrendingSource,
         co_visitation: CoVisitationSource,
         every_seconds: float = 30.0,
+        caught_up: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__("statistics-reader")
         self._online = online
@@ -45,15 +51,28 @@ class StatisticsReader(BackgroundThread):
         self._trending = trending
         self._co_visitation = co_visitation
         self._every_seconds = every_seconds
+        self._caught_up = caught_up
         self._whole = threading.Event()
+        self._failing = False
+        self._waits = True
         self._logger = structlog.get_logger(__name__)
 
     def not_ready(self) -> Sequence[str]:
-        """Say why lists would not be of what is popular yet."""
-        return [] if self._whole.is_set() else ["what is popular is being read"]
+        """Say why lists would not be of what is popular yet.
+
+        Nobody waits for a store that has failed, which would take every replica out at once.
+        """
+        return [READING] if self._waits and not self._whole.is_set() else []
+
+    def degraded(self) -> Sequence[str]:
+        """Say what lists do without at present, though they are answered."""
+        if self._failing:
+            return [AWAY]
+        return [] if self._waits or self._whole.is_set() else [READING]
 
     def read(self) -> None:
         """Read the statistics and neighbours of the whole catalogue once."""
+        whole = self._caught_up()  # Before the look at what is listed: later would be too late.
         listed = np.flatnonzero(self._catalogue.view().listed)
         for offset in range(0, len(listed), BATCH):
             start = time.thread_time()
@@ -63,14 +82,26 @@ class StatisticsReader(BackgroundThread):
             neighbours = self._online.get(CoVisitation, ids)
             self._co_visitation.update([each for each in neighbours if each is not None])
             worked = time.thread_time() - start
+            self._answered()
             if self._stop.wait(worked * (1 / SHARE - 1) if self._whole.is_set() else 0.0):
                 return
-        self._whole.set()
+        if whole:
+            self._whole.set()
 
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
                 self.read()
-            except Exception:
-                self._logger.exception("statistics_not_read")
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
+                self._failed(error)
             self._stop.wait(self._every_seconds if self._whole.is_set() else RETRY_SECONDS)
+
+    def _failed(self, error: Exception) -> None:
+        if not self._failing:
+            self._logger.error("statistics_not_read", reason=f"{type(error).__name__}: {error}")
+        self._failing, self._waits = True, False
+
+    def _answered(self) -> None:
+        if self._failing:
+            self._logger.info("statistics_read_again")
+        self._failing = False

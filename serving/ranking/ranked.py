@@ -1,7 +1,7 @@
 """A list before it is re-ranked, and the contract of what makes it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from serving.candidates import NOTHING, Scores
@@ -11,16 +11,22 @@ from serving.sources.candidate_source import Context
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranked:
-    """Rows, best first. sources[i] proposed rows[i]."""
+    """Rows, best first. sources[i] proposed rows[i].
+
+    counted: whether the scores are counts of events, or sums of weights.
+    """
 
     rows: Rows
     scores: Scores
     sources: Sequence[tuple[str, ...]]
+    counted: bool = False
 
     def page(self, offset: int, limit: int) -> "Ranked":
         """Return the part from `offset` on."""
         part = slice(offset, offset + limit)
-        return Ranked(self.rows[part], self.scores[part], self.sources[part])
+        return replace(
+            self, rows=self.rows[part], scores=self.scores[part], sources=self.sources[part]
+        )
 
 
 NOTHING_RANKED = Ranked(NOTHING.rows, NOTHING.scores, ())
@@ -33,8 +39,8 @@ class ListRanking(Protocol):
         """Return up to `count` of the allowed rows; more of them follow after the same first."""
         ...
 
-    def logarithms(self, context: Context, scores: Scores) -> Scores:
-        """Return scores of `rank` as what a boost adds to.
+    def logarithms(self, ranked: Ranked) -> Scores:
+        """Return the scores of what `rank` returned, or of a part, as what a boost adds to.
 
         Logarithms of how probable each row is, up to a constant of the list.
         """

@@ -124,7 +124,8 @@ class RankingStage:
         if context.sources is not None and len(asked) == 1:
             (source,) = asked
             found = source.propose(context, count)
-            return Ranked(found.rows, found.scores, [(source.name,)] * len(found))
+            proposers = [(source.name,)] * len(found)
+            return Ranked(found.rows, found.scores, proposers, source is not self.two_tower)
         if context.query is None:
             return NOTHING_RANKED
         pool, scores = self.scored(context)

@@ -72,7 +72,7 @@ class Reranker:
         ranked = ranking.rank(context, max(needed, self._size))
         masks = {rule.filter: self._mask(rule, context) for rule in active}
         head, tail = ranked.rows[: self._size], ranked.rows[self._size :]
-        logarithms = ranking.logarithms(context, ranked.scores[: self._size])
+        logarithms = ranking.logarithms(ranked.page(0, self._size))
         boosts = _boosts(head, active, masks)
         relevance = relevance_of(logarithms.astype(np.float64), boosts)
         order = self._order(head, relevance, context, shape, needed)
@@ -134,9 +134,10 @@ class Reranker:
         return DeterminantalGain(likeness, categories, count)
 
     def _little_known(self, rows: Rows, context: Context) -> Rows:
-        """Return new arrivals, and those of `rows` that training hardly saw."""
+        """Return new arrivals, where asked, and those of `rows` that training hardly saw."""
         little_known = np.zeros_like(context.allowed)
-        little_known[self._new_arrivals.arrivals(context)] = True
+        if context.sources is None or self._new_arrivals.name in context.sources:
+            little_known[self._new_arrivals.arrivals(context)] = True
         counts, least = context.model.space.counts, self._defaults.uncertain_events
         ids = context.model.table.rows.ids_of(rows).tolist()
         little_known[rows] |= np.fromiter(map(counts.get, ids, repeat(0)), np.int64) < least

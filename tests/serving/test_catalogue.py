@@ -124,10 +124,52 @@ def test_a_snapshot_does_not_override_changes() -> None:
     assert deleted == ["i2"]
 
 
+@pytest.mark.parametrize("unknown", ["9" * 400, "1e400", "[" * 99 + "]" * 99])
+def test_an_item_changes_and_goes_whatever_its_unknown_fields_hold(unknown: str) -> None:
+    odd = Item.model_validate_json(f'{{"item_id":"odd","attributes":{{"a":1}},"x":{unknown}}}')
+    for change in ("upsert", "delete", "snapshot"):
+        catalogue = Catalogue()
+        catalogue.load_snapshot([item(1), odd])
+        if change == "upsert":
+            catalogue.upsert([Item(item_id="odd", price=3.0)])
+            assert allowed(catalogue, "price = 3") == {"odd"}
+        elif change == "delete":
+            catalogue.delete(["odd"])
+        else:
+            catalogue.load_snapshot([item(1)])
+        assert ("odd" in catalogue) is (change == "upsert")
+        assert allowed(catalogue, None) == {each.item_id for each in catalogue.page(0, 10)}
+        with pytest.raises(FilterError, match="no item has"):
+            allowed(catalogue, "attributes.a = 1")
+
+
 def test_an_attribute_of_two_kinds_is_text() -> None:
     catalogue = Catalogue()
     catalogue.upsert([item(1, attributes={"size": 40.0}), item(2, attributes={"size": "XL"})])
     assert allowed(catalogue, "attributes.size = 'XL'") == {"i2"}
+    assert allowed(catalogue, "attributes.size = '40'") == {"i1"}
+
+
+# What a filter can name: no quotation mark, and no NUL.
+names = st.text(st.characters(exclude_characters='"\0', exclude_categories=("Cs",)), min_size=1)
+values = st.text() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans()
+
+
+@given(
+    names | st.sampled_from(["\\", "a\\", "a\\b", "\\n", "\t", "a\nb", "^a$", "*"]), values, values
+)
+def test_an_attribute_of_any_name_has_its_value(
+    name: str, value: str | float | bool, other: str | float | bool
+) -> None:
+    catalogue = Catalogue()
+    catalogue.upsert([item(1, attributes={name: value, f"{name}.": other})])
+    catalogue.upsert([item(2, attributes={})])
+    literal = repr(value)
+    if isinstance(value, str):
+        literal = "'" + value.replace("'", "''") + "'"
+    if "\0" not in literal:
+        assert allowed(catalogue, f'attributes."{name}" = {literal}') == {"i1"}
+    assert allowed(catalogue, f'attributes."{name}" IS NOT NULL') == {"i1"}
 
 
 sizes = st.sampled_from([None, 1.0, 3.0, "L", "3", True])

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from feature_repo.history import UserHistory
 from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
-from serving.guarded_features import PAUSE_SECONDS, GuardedFeatures
+from serving.guarded_features import PAUSE_SECONDS, REMEMBERED_SECONDS, GuardedFeatures
 from serving.requests import FeaturesUnavailableError
 
 KNOWN = UserHistory("known", ())
@@ -117,3 +117,21 @@ def test_an_outage_is_logged_once_and_what_it_takes_is_counted(guarded: Guarded)
             assert guarded.read()
     assert [line["event"] for line in logs] == ["online_store_failed", "online_store_answers"] * 2
     assert guarded.metric("users_not_read_total") == before + 10
+
+
+def test_a_failure_is_told_of_while_somebody_asks_and_a_minute_on(guarded: Guarded) -> None:
+    def told() -> bool:
+        assert (guarded.metric("online_store_up") == 0.0) is bool(guarded.features.degraded())
+        return bool(guarded.features.degraded())
+
+    guarded.store.broken = True
+    for _ in range(10):
+        assert not guarded.read()
+        guarded.clock.now += REMEMBERED_SECONDS / 2
+        assert told()
+    guarded.store.broken = False
+    guarded.clock.now += REMEMBERED_SECONDS / 2
+    assert not told()
+    guarded.store.broken = True
+    assert not guarded.read()
+    assert told()

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.requests import RecommendRequest, TrendingRequest
+from feature_repo.schema import Item
+from serving.candidate_space import CandidateSpace
+from serving.catalogue import Catalogue
+from serving.exact_index import ExactIndex
+from serving.live_model import LiveModel, ModelHolder
+from serving.requests import RecommendRequest, SimilarRequest, TrendingRequest
+from serving.settings import ServingSettings
 from tests.support.tiny_bundle import CREATED_AT
 from tests.support.tiny_lists import RULES, TOGETHER, reranking
 from tests.support.tiny_recommender import SHOPPER, Shop, event
@@ -116,3 +122,24 @@ def test_pages_hold_in_a_shop_that_was_imported_in_one_moment(
     pages = [each for offset in range(0, 200, 20) for each in trending(offset, 20)]
     assert pages == trending(0, 200)
     assert len(set(pages)) == 200
+
+
+@pytest.mark.parametrize("dimension", [32, 64, 128])
+def test_pages_of_similar_items_hold_where_all_are_equally_near(shop: Shop, dimension: int) -> None:
+    random = np.random.default_rng(dimension)
+    ids = [f"v{number}" for number in range(300)]
+    catalogue = Catalogue()
+    catalogue.upsert([Item(item_id=item_id) for item_id in ids])
+    table = ExactIndex(dimension, catalogue.rows)
+    space = CandidateSpace("all-alike", dimension, 1.0, {})
+    alike = LiveModel(space, shop.holder.current.encoder, table, table)
+    lists = Shop(ModelHolder(alike), catalogue, ServingSettings()).recommender
+    for _ in range(10):
+        asked, other = random.normal(size=(2, dimension)).astype(np.float32)
+        table.upsert(ids, np.stack([asked, *[other] * (len(ids) - 1)]))
+        pages = [
+            item.item_id
+            for offset in range(0, 200, 20)
+            for item in lists.similar(SimilarRequest("r", "v0", 20, offset)).items
+        ]
+        assert len(set(pages)) == 200

@@ -215,6 +215,53 @@ def test_only_who_is_asked_answers(shops: dict[str, Shop], kind: str) -> None:
     check()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_who_is_asked_answers_beside_knobs_and_rules(
+    shops: dict[str, Shop], kind: str
+) -> None:
+    rules = [
+        {"kind": "boost", "filter": "price < 60", "factor": 3.0},
+        {"kind": "promote", "filter": "brand = 'acme'", "share": 0.3},
+        {"kind": "pin", "filter": "'lamps' = ANY(categories)", "place": 2},
+    ]
+    ruled = ServingSettings.model_validate(SETTINGS.model_dump() | {"rules": rules})
+
+    @hypothesis_settings(max_examples=40)
+    @given(asked, users, st.sampled_from([0.0, 0.5]))
+    def check(sources: frozenset[str], user: str | None, knob: float) -> None:
+        shop, changes = shops[kind], {"user_id": user, "sources": sources, "limit": NUM_ITEMS}
+        proposed = {item.item_id for item in items(shop, SETTINGS, **changes)}
+        answered = items(shop, ruled, exploration=0.5, diversity=knob, **changes)
+        assert {item.item_id for item in answered} <= proposed
+        assert proposers(answered) <= sources | {"exploration", "pinned", "promoted"}
+
+    check()
+
+
+@pytest.mark.parametrize("user", ["regular", "nobody"])
+@pytest.mark.parametrize("source", ["trending", "popular"])
+def test_a_factor_divides_counts_whoever_asks(shop: Shop, source: str, user: str) -> None:
+    """Of i65, i60, i24 and i9, which count 6.5, 6, 2.4 and .9, with one more event each."""
+
+    def ids(factor: float) -> list[str]:
+        bury = {"kind": "bury", "filter": "item_id = 'i65'", "factor": factor}
+        ruled = ServingSettings.model_validate(SETTINGS.model_dump() | {"rules": [bury]})
+        changes = {"user_id": user, "sources": frozenset({source})}
+        return [item.item_id for item in items(shop, ruled, **changes)]
+
+    assert ids(0.99) == ["i65", "i60", "i24", "i9"]
+    assert ids(0.5) == ["i60", "i65", "i24", "i9"]
+    assert ids(0.4) == ["i60", "i24", "i65", "i9"]
+    assert ids(0.2) == ["i60", "i24", "i9", "i65"]
+
+
+def test_what_fills_the_list_alone_is_counted(shop: Shop) -> None:
+    """Where the ranking knows the user and has nothing to say, as all its sources are off."""
+    bury = {"kind": "bury", "filter": "item_id = 'i65'", "factor": 0.4}
+    ruled = ServingSettings.model_validate(settings(sources=[]).model_dump() | {"rules": [bury]})
+    assert [item.item_id for item in items(shop, ruled, limit=3)] == ["i60", "i24", "i65"]
+
+
 def test_a_source_alone_answers_in_its_own_order(shop: Shop) -> None:
     def ids(source: str, **changes: object) -> list[str]:
         answered = items(shop, sources=frozenset({source}), **changes)

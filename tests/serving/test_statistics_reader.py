@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from feature_repo.history import HistoryEvent
 from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
@@ -16,7 +17,7 @@ from serving.catalogue import Catalogue
 from serving.settings import ServingSettings
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
-from serving.statistics_reader import StatisticsReader
+from serving.statistics_reader import AWAY, READING, StatisticsReader
 from tests.support.stream import NOW
 
 ITEMS = [f"i{number}" for number in range(7)]
@@ -37,7 +38,14 @@ class Replica:
         self.online = InMemoryOnlineFeatures()
         self.trending = TrendingSource(catalogue.rows, settings)
         self.co_visitation = CoVisitationSource(catalogue.rows, settings)
-        self.reader = StatisticsReader(self.online, catalogue, self.trending, self.co_visitation)
+        self.catalogue, self.caught_up = catalogue, True
+        self.reader = StatisticsReader(
+            self.online,
+            catalogue,
+            self.trending,
+            self.co_visitation,
+            caught_up=lambda: self.caught_up,
+        )
 
 
 @pytest.fixture
@@ -74,10 +82,67 @@ def test_a_replica_is_not_ready_before_all_has_been_read_once(replica: Replica) 
     assert replica.reader.not_ready()
     with pytest.raises(ConnectionError):
         replica.reader.read()
-    assert replica.reader.not_ready() == ["what is popular is being read"]
+    assert replica.reader.not_ready() == [READING]
     store.back = True
     replica.reader.read()
     assert replica.reader.not_ready() == []
+
+
+def test_a_replica_is_not_ready_before_the_items_of_the_changelog_have_been_read(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica.caught_up = False
+    replica.online.push([statistics("late", 5.0)])
+    replica.reader.read()
+    assert replica.reader.not_ready()
+    pauses: list[float] = []
+
+    def wait(seconds: float) -> None:
+        # The changelog brings an item, and ends, while those listed before are being read.
+        if not pauses:
+            replica.catalogue.upsert([Item(item_id="late")])
+            replica.caught_up = True
+        pauses.append(seconds)
+
+    monkeypatch.setattr(replica.reader._stop, "wait", wait)
+    replica.reader.read()
+    assert replica.reader.not_ready()
+    replica.reader.read()
+    assert replica.reader.not_ready() == []
+    assert set(pauses) == {0.0}
+    rows = replica.catalogue.rows.rows_of(["late"])
+    np.testing.assert_allclose(replica.trending.score_of(rows, NOW), [5], rtol=1e-5)
+
+
+def test_nobody_waits_for_a_store_that_is_away(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = replica.reader._online = Away()
+    said: list[tuple[list[str], list[str]]] = []
+
+    def wait(_: float) -> bool:
+        """After each batch, and each reading."""
+        said.append((list(replica.reader.not_ready()), list(replica.reader.degraded())))
+        store.back = len(said) >= 5
+        stop = len(said) >= 9
+        if stop:
+            replica.reader.end()
+        return stop
+
+    monkeypatch.setattr(replica.reader._stop, "wait", wait)
+    with capture_logs() as logs:
+        replica.reader._run()
+    reading, away = [READING], [AWAY]
+    # A batch, and four readings that fail; two batches, and all is read; it goes on.
+    assert said[:5] == [(reading, []), *[([], away)] * 4]
+    # Whoever answers without it is not taken out because it can be read again.
+    assert said[5:] == [([], reading)] * 2 + [([], [])] * 3
+    events = [(line["event"], line.get("reason")) for line in logs]
+    assert events == [
+        ("statistics_not_read", "ConnectionError: Redis is away"),
+        ("statistics_read_again", None),
+    ]
+    assert not any("exc_info" in line for line in logs)
 
 
 def test_nobody_waits_before_all_has_been_read_once(
