@@ -16,13 +16,12 @@ import structlog
 from feature_repo.times import INSTANT
 from feature_repo.whole_file import replacing
 from serving.bundle import BundleError, current_bundle
-from serving.bundle_loading import load_bundle
 from serving.ranking.bundle_files import RankingData
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.settings import SOURCES, Source
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer, baselines
-from trainer.bundle_scorer import bundle_pipeline
+from trainer.bundle_scorer import bundle_pipeline, load_to_ask
 from trainer.comparison import Current, compared
 from trainer.evaluate import NDCG_AT, EvaluationRow, evaluate
 from trainer.gates import CANDIDATE, CURRENT
@@ -335,13 +334,13 @@ def current_scorer(
 ) -> Current | None:
     """Return the bundle that serves; None where none does.
 
-    One that cannot be loaded any more has nothing to say.
+    One whose lists cannot be made any more has nothing to say.
     """
     path = current_bundle(bundles)
     if path is None:
         return None
     try:
-        bundle = load_bundle(path)
+        bundle = load_to_ask(path)
     except BundleError as error:
         structlog.get_logger(__name__).warning("current_bundle_not_compared", reason=str(error))
         return None
