@@ -15,7 +15,7 @@ import structlog
 
 from feature_repo.times import INSTANT
 from feature_repo.whole_file import replacing
-from serving.bundle import BundleError, current_bundle
+from serving.bundle import BundleError
 from serving.ranking.bundle_files import RankingData
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.settings import SOURCES, Source
@@ -330,15 +330,12 @@ def two_tower_scorer(model: TrainedModel, histories: Interactions | None = None)
 
 
 def current_scorer(
-    bundles: Path, text_cache: TextEmbeddingCache, service: ServiceSettings
+    path: Path, text_cache: TextEmbeddingCache, service: ServiceSettings
 ) -> Current | None:
-    """Return the bundle that serves; None where none does.
+    """Return the bundle that serves, which lies at `path`.
 
-    One whose lists cannot be made any more has nothing to say.
+    None where its lists cannot be made any more: it has nothing to say.
     """
-    path = current_bundle(bundles)
-    if path is None:
-        return None
     try:
         bundle = load_to_ask(path)
     except BundleError as error:

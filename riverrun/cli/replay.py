@@ -269,6 +269,7 @@ def _bundle(
             period.known_items,
             chosen.training,
             folder / "bundles",
+            None,
             OfflineFeatures(folder / "features"),
             cache,
             period.start,

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from tensorflow.errors import ResourceExhaustedError
 
 from feature_repo.shop_file import ShopFileError
-from serving.bundle import MANIFEST, current_bundle, published_versions, set_current
+from serving.bundle import CURRENT, MANIFEST, current_bundle, published_versions, set_current
 from tests.support.tiny_bundle import build_tiny_bundle
 from trainer.bundle_versions import (
     VersionError,
@@ -247,6 +247,16 @@ def test_a_refused_candidate_is_kept_and_does_not_serve(bundles: Path) -> None:
     # A person may know better.
     promote(bundles, newest.version, NOW)
     assert serving(bundles) == refused.version
+
+
+def test_a_candidate_is_refused_and_nothing_pruned_where_it_is_not_known_what_serves(
+    bundles: Path,
+) -> None:
+    first = refreshed(bundles, 0)
+    (bundles / CURRENT).write_text("nobody knows")
+    refused = refreshed(bundles, 1, "it is much worse", keep=1)
+    assert refused.status == "refused"
+    assert published_versions(bundles) == [first.version, refused.version]
 
 
 def test_two_refreshes_at_once_are_one(bundles: Path) -> None:

@@ -28,6 +28,7 @@ from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny
 from trainer.bundle_checks import BundleChecks
+from trainer.bundle_versions import readable_current
 from trainer.evaluate import EvaluationRow
 from trainer.gate_settings import GateSettings
 from trainer.material import Material
@@ -126,6 +127,7 @@ class Shop:
                 "items": [],
                 "settings": self.settings,
                 "bundles": self.bundles,
+                "current": readable_current(self.bundles),
                 "features": OfflineFeatures(self.folder / "features"),
                 "text_cache": TextEmbeddingCache(),
                 "now": NOW,
