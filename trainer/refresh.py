@@ -70,7 +70,8 @@ def refresh(
         steps.publish(prepared, choice, version, checkpoint)
     # 4.
     outcome = RefreshOutcome(bundle, choice.epochs, choice.rows, start=str(prepared.start))
-    if inputs.gates:
+    # What serves has passed them: killed since, it is not to be refused for what is measured anew.
+    if inputs.gates and inputs.current != bundle:
         checks = steps.check(prepared, version)
         if reasons := refusals(choice.rows, checks, inputs.gates):
             return replace(outcome, refusals=reasons)
