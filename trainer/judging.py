@@ -278,7 +278,7 @@ def judge_epochs(
     tasks = held_out.tasks
     rows = [evaluate(each, task, embeddings) for each in baselines(past) for task in tasks]
     if current is not None:
-        rows += compared(current, pipeline, held_out.split, tasks, embeddings)
+        rows += compared(current, held_out.split, tasks, embeddings)
     rows += [evaluate(pipeline, task, embeddings) for task in tasks]
     return Judgement(
         best.number, [*best.rows, *rows], learned.ranker, learned.fusion, newest, held_out

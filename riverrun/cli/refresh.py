@@ -83,6 +83,8 @@ def refresh(
     else:
         print_tables(done.rows)
         err.print(f"{done.epochs} epochs, {done.start}")
+        if done.left_open:
+            err.print(done.left_open)
     if run.status == "refused":
         for reason in done.refusals if done else [run.message]:
             err.print(f"[bold red]refused:[/] {reason}")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from errno import EDQUOT, ENOENT, ENOSPC
 from pathlib import Path
@@ -234,6 +235,15 @@ def test_a_run_that_a_full_disk_failed_is_gone_on_with_however_often_and_no_othe
     refresh(bundles, "other", publishing(bundles, 0), clock=lambda: later)
     run, _ = refresh(bundles, None, publishing(bundles, 1), clock=lambda: NOW + timedelta(days=1))
     assert run.started_at == NOW + timedelta(days=1)
+
+
+def test_what_was_not_compared_is_published_and_says_so(bundles: Path) -> None:
+    def publish(checkpoint: RefreshCheckpoint, begin: Begin) -> RefreshOutcome:
+        done = publishing(bundles, 0)(checkpoint, begin)
+        return replace(done, left_open="it could not be compared")
+
+    run, _ = refresh(bundles, None, publish)
+    assert (run.status, run.message) == ("published", "it could not be compared")
 
 
 def test_a_refused_candidate_is_kept_and_does_not_serve(bundles: Path) -> None:
