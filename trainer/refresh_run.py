@@ -47,6 +47,7 @@ def run_training(
     with refresh_lock(bundles):
         if fresh:
             shutil.rmtree(checkpoints, ignore_errors=True)
+        _remove_unfinished(bundles)
         outcome = work(TrainingCheckpoint(checkpoints))
         _end(bundles, checkpoints, outcome, clock, "train")
         return outcome
