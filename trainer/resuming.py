@@ -184,7 +184,9 @@ def _start(
         # Whatever a later step reads is read now, while there is a way back.
         noted, noted_start, version, _ = notes.basis, notes.start, notes.version, notes.choice
     except ValidationError as error:
-        reason = f"{error.title}: {FirstError.of(error).reason}"
+        first = FirstError.of(error)
+        where = f"{error.title}.{first.key}" if first.key else error.title
+        reason = f"`{where}`: {first.reason}"
         return None, f"its notes are of another version of this program: {reason}"
     if noted is None:
         return None, "it is not noted what the notes hold for"

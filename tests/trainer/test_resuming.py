@@ -270,8 +270,16 @@ def test_with_other_settings_it_is_trained_and_judged_anew(
     assert (line["event"], line["reason"]) == ("refresh_begins_anew", "its settings have changed")
 
 
-@pytest.mark.parametrize("name", ["basis", "start", "choice", "version"])
-def test_notes_that_cannot_be_read_are_forgotten(shop: Shop, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("basis", "`Basis.settings`: is missing"),
+        ("start", "`NotedStart.version`: is missing"),
+        ("choice", "`Choice.epochs`: is missing"),
+        ("version", "`str`: Input should be a valid string"),
+    ],
+)
+def test_notes_that_cannot_be_read_are_forgotten(shop: Shop, name: str, wrong: str) -> None:
     """Another version of the program may have made them: the log says so, and all is done anew."""
     notes = shop.killed("export")
     notes.stored[name] = '{"rows": 1}'
@@ -281,7 +289,7 @@ def test_notes_that_cannot_be_read_are_forgotten(shop: Shop, name: str) -> None:
     assert shop.learned[-1] == {"b", "c"}
     (line,) = lines
     assert line["event"] == "refresh_begins_anew"
-    assert line["reason"].startswith("its notes are of another version of this program")
+    assert line["reason"] == f"its notes are of another version of this program: {wrong}"
 
 
 def test_it_is_not_compared_with_a_bundle_that_does_not_serve_any_more(shop: Shop) -> None:
