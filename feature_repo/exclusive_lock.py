@@ -26,3 +26,23 @@ def exclusive(file: Path, otherwise: Exception | None = None) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def is_held(file: Path) -> bool:
+    """Return whether a process holds `file`; False where there is no such file, or none can tell.
+
+    Who begins to hold it at this very moment is turned away: ask seldom.
+    """
+    try:
+        descriptor = os.open(file, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False

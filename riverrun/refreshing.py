@@ -11,6 +11,7 @@ from feature_repo.offline_features import OfflineFeatures
 from riverrun.errors import UserError
 from riverrun.settings import Settings
 from serving.text_embedding_cache import TextEmbeddingCache
+from trainer.bundle_versions import readable_current
 from trainer.gate_settings import GateSettings
 from trainer.listener import Listener
 from trainer.refresh import RefreshOutcome, refresh
@@ -36,6 +37,7 @@ def refresh_from_archive(
             archive.items(),
             settings.training,
             settings.bundles,
+            readable_current(settings.bundles),
             OfflineFeatures(settings.features),
             cache,
             datetime.now(UTC),

@@ -1,12 +1,14 @@
 """A published bundle as a scorer: the model that serves, judged by what happened since."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from feature_repo.history import HistoryEvent, UserHistory
 from serving.bundle import Bundle
+from serving.bundle_loading import load_bundle
 from serving.item_rows import ItemRows
 from serving.ranking.bundle_files import read_ranking
 from serving.ranking.ranking import Ranking
@@ -87,6 +89,17 @@ class BundleScorer:
             for event in range(max(start, end - self._max_history), end)
         )
         return UserHistory(columns.user_ids[user], events)
+
+
+def load_to_ask(path: Path) -> Bundle:
+    """Return the bundle in folder `path`, of which all can be read that its lists are made by.
+
+    One of an earlier release may be whole, and rank by features that there are no more. Raises
+    `BundleError` naming the file and the reason.
+    """
+    bundle = load_bundle(path)
+    read_ranking(bundle, ItemRows(bundle.candidate_ids))
+    return bundle
 
 
 def bundle_pipeline(

@@ -7,9 +7,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+import structlog
+
 from serving.bundle import (
     BundleError,
     Manifest,
+    current_bundle,
     current_version,
     made_at,
     new_version,
@@ -47,6 +50,18 @@ def bundle_versions(bundles: Path) -> list[BundleVersion]:
         _version(bundles / version, serving, served, by_version.get(version))
         for version in reversed(published_versions(bundles))
     ]
+
+
+def readable_current(bundles: Path) -> Path | None:
+    """Return the bundle that `CURRENT` names; None where it names none.
+
+    That is also where the file is damaged, which is logged: a training mends it.
+    """
+    try:
+        return current_bundle(bundles)
+    except BundleError as error:
+        structlog.get_logger(__name__).warning("current_bundle_not_known", reason=str(error))
+        return None
 
 
 def next_version(bundles: Path, now: datetime) -> str:
@@ -108,9 +123,13 @@ def delete(bundles: Path, version: str) -> None:
 def prune(bundles: Path, keep: int) -> list[str]:
     """Delete all but the newest `keep` bundles, and return their versions.
 
-    The one that serves and the one to roll back to stay in any case.
+    The one that serves and the one to roll back to stay in any case; where `CURRENT` is damaged,
+    all do.
     """
-    serving = current_version(bundles)
+    try:
+        serving = current_version(bundles)
+    except BundleError:
+        return []
     stay = {serving, _served_before(bundles, serving), *published_versions(bundles)[-keep:]}
     gone = [version for version in published_versions(bundles) if version not in stay]
     for version in gone:

@@ -1,17 +1,18 @@
-"""The new model and the bundle that serves, asked what neither has learned from."""
+"""The bundle that serves, asked beside the new model: only where it knows no more than that."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import structlog
 
 from trainer.baselines import Scorer
 from trainer.evaluate import EvaluationRow, evaluate
-from trainer.gates import CANDIDATE_ON_UNSEEN, CURRENT
-from trainer.slices import answers_after
+from trainer.gates import CURRENT_HAS_SEEN
 from trainer.tasks import EvaluationTask, Split
 
 MakeScorer = Callable[[Split], Scorer]
@@ -31,46 +32,31 @@ class Current:
 
 def compared(
     current: Current,
-    candidate: Scorer,
     split: Split,
     tasks: Sequence[EvaluationTask],
     features: npt.NDArray[np.float32] | None,
 ) -> list[EvaluationRow]:
-    """Return the rows by which gates compare the candidate with the current bundle.
+    """Return the rows of the current bundle, named `CURRENT` where a candidate compares with it.
 
-    Where the current bundle has learned from some of the answers, it would give them from memory.
-    So both are asked for the others alone, in rows `CANDIDATE_ON_UNSEEN` and `CURRENT`, and what
-    the current bundle makes of all of them is told under another name, which says how many it has
-    seen.
+    The candidate that is judged has learned from the split's past alone. A bundle that has learned
+    from some of its future knows more, also of what nobody has done before its own end: what is
+    liked of late, and what these users did last. Its rows have a name then that no gate reads, and
+    says how much it has seen.
 
-    candidate: knows nothing of the split's future. tasks: of the split, the last of all answers.
-    features: as in `trainer.evaluate.evaluate`.
+    tasks: of the split. features: as in `trainer.evaluate.evaluate`.
     """
     scorer = current.scorer_of(split)
     rows = [evaluate(scorer, task, features) for task in tasks]
     if current.end is None:
         return rows
-    unseen = [answers_after(task, split.future, current.end) for task in tasks]
-    share = 1 - _num_answers(unseen[-1]) / _num_answers(tasks[-1])
-    if not share:
+    seen = split.future.filter(pl.col("timestamp") <= current.end).height / split.future.height
+    if not seen:
         return rows
     structlog.get_logger(__name__).warning(
         "current_bundle_has_seen",
-        answers=round(share, 3),
-        users_left=len(unseen[-1].users),
+        answers=round(seen, 3),
         until=current.end.isoformat(),
+        left_open=["max_loss", "min_gain"],
     )
-    seen = f"{CURRENT}, which has seen {100 * share:.0f} % of the answers"
-    asked = [task for task in unseen if len(task.users)]
-    return [
-        *(replace(row, scorer=seen) for row in rows),
-        *(evaluate(scorer, task, features) for task in asked),
-        *(
-            replace(evaluate(candidate, task, features), scorer=CANDIDATE_ON_UNSEEN)
-            for task in asked
-        ),
-    ]
-
-
-def _num_answers(task: EvaluationTask) -> int:
-    return sum(map(len, task.relevant))
+    name = f"{CURRENT_HAS_SEEN} {math.ceil(100 * seen)} % of the answers"
+    return [replace(row, scorer=name) for row in rows]

@@ -51,12 +51,12 @@ class GateSettings(BaseModel):
     The tasks are `novel` and `all` of a slice of time that is held out, `leave-one-out` of last
     events; what was not asked decides nothing.
 
-    max_loss: how much a metric may be below the current bundle's, as a share of it.
+    max_loss: how much a metric may be below the current bundle's, as a share of it; open, as
+        `min_gain`, where that has learned from some of the slice, which the judged model has not.
     min_gain: how much it must be above the current bundle's, as a share of it.
     min_value: what it must reach in any case, with or without a current bundle.
     beats: a baseline, such as `popularity`, that must not be better in a metric of `max_loss`.
-    min_users: a slice with fewer users is too small to decide by: these gates are then open. Those
-        of the current bundle count users of whom it has not seen every answer yet.
+    min_users: a slice with fewer users is too small to decide by: these gates are then open.
     min_index_recall: of the candidate's index against exact search, at 10.
     max_latency_ms: of one encoded query, the median; 0 sets no limit.
     """

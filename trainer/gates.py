@@ -7,8 +7,9 @@ from trainer.evaluate import EvaluationRow
 from trainer.gate_settings import GateSettings
 
 CANDIDATE, CURRENT = "all together", "current bundle"
-CANDIDATE_ON_UNSEEN = f"{CANDIDATE}, on what the current bundle has not seen"
-"""Names of the rows that are compared; the last is there where the current bundle has seen some."""
+"""Names of the rows that are compared."""
+CURRENT_HAS_SEEN = f"{CURRENT}, which has seen"
+"""How the name begins of a current bundle that is compared with nothing: it knows some answers."""
 
 
 def refusals(
@@ -16,13 +17,23 @@ def refusals(
 ) -> list[str]:
     """Return why the candidate must not serve; empty where it may.
 
-    rows: the candidate, the current bundle where there is one, and baselines, on one slice. The two
-    are compared on those of its answers that the current bundle has not learned from.
+    rows: the candidate, the current bundle where there is one, and baselines, on one slice.
     """
     return [
         *_by_quality(_metrics(rows, settings.min_users), settings),
         *_by_checks(checks, settings),
     ]
+
+
+def left_open(rows: Sequence[EvaluationRow]) -> str:
+    """Return why `max_loss` and `min_gain` are not asked; empty where the rows can be compared."""
+    for row in rows:
+        if row.scorer.startswith(CURRENT_HAS_SEEN):
+            return (
+                "max_loss and min_gain were not asked: the new model, which was judged without the "
+                f"newest events, cannot be compared with the {row.scorer}."
+            )
+    return ""
 
 
 def _metrics(rows: Sequence[EvaluationRow], min_users: int) -> Mapping[str, Mapping[str, float]]:
@@ -39,18 +50,17 @@ def _by_quality(
 ) -> Iterator[str]:
     candidate = reached.get(CANDIDATE, {})
     current = reached.get(CURRENT, {})
-    compared = reached.get(CANDIDATE_ON_UNSEEN, candidate)
     bounds = [
         *((name, 1 - loss, "max_loss") for name, loss in settings.max_loss.items()),
         *((name, 1 + gain, "min_gain") for name, gain in settings.min_gain.items()),
     ]
     for name, factor, gate in bounds:
-        if name not in compared or name not in current:
+        if name not in candidate or name not in current:
             continue
         least = factor * current[name]
-        if compared[name] < least:
+        if candidate[name] < least:
             yield (
-                f"{name} is {compared[name]:.4f}, and {gate} asks for {least:.4f} or more: "
+                f"{name} is {candidate[name]:.4f}, and {gate} asks for {least:.4f} or more: "
                 f"the current bundle has {current[name]:.4f}."
             )
     for name, least in settings.min_value.items():

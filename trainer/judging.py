@@ -15,14 +15,13 @@ import structlog
 
 from feature_repo.times import INSTANT
 from feature_repo.whole_file import replacing
-from serving.bundle import BundleError, current_bundle
-from serving.bundle_loading import load_bundle
+from serving.bundle import BundleError
 from serving.ranking.bundle_files import RankingData
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.settings import SOURCES, Source
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer, baselines
-from trainer.bundle_scorer import bundle_pipeline
+from trainer.bundle_scorer import bundle_pipeline, load_to_ask
 from trainer.comparison import Current, compared
 from trainer.evaluate import NDCG_AT, EvaluationRow, evaluate
 from trainer.gates import CANDIDATE, CURRENT
@@ -279,7 +278,7 @@ def judge_epochs(
     tasks = held_out.tasks
     rows = [evaluate(each, task, embeddings) for each in baselines(past) for task in tasks]
     if current is not None:
-        rows += compared(current, pipeline, held_out.split, tasks, embeddings)
+        rows += compared(current, held_out.split, tasks, embeddings)
     rows += [evaluate(pipeline, task, embeddings) for task in tasks]
     return Judgement(
         best.number, [*best.rows, *rows], learned.ranker, learned.fusion, newest, held_out
@@ -331,17 +330,14 @@ def two_tower_scorer(model: TrainedModel, histories: Interactions | None = None)
 
 
 def current_scorer(
-    bundles: Path, text_cache: TextEmbeddingCache, service: ServiceSettings
+    path: Path, text_cache: TextEmbeddingCache, service: ServiceSettings
 ) -> Current | None:
-    """Return the bundle that serves; None where none does.
+    """Return the bundle that serves, which lies at `path`.
 
-    One that cannot be loaded any more has nothing to say.
+    None where its lists cannot be made any more: it has nothing to say.
     """
-    path = current_bundle(bundles)
-    if path is None:
-        return None
     try:
-        bundle = load_bundle(path)
+        bundle = load_to_ask(path)
     except BundleError as error:
         structlog.get_logger(__name__).warning("current_bundle_not_compared", reason=str(error))
         return None

@@ -9,7 +9,7 @@ import polars as pl
 from serving.bundle import is_published, set_current
 from trainer.bundle_versions import next_version
 from trainer.evaluate import EvaluationRow
-from trainer.gates import refusals
+from trainer.gates import left_open, refusals
 from trainer.refresh_inputs import RefreshInputs
 from trainer.refresh_notes import NotedStart
 from trainer.refresh_steps import RefreshSteps
@@ -21,6 +21,8 @@ class RefreshOutcome:
     """What came of it: the bundle, how the model did on what was held out, and why not to serve.
 
     `start` says what the training went on from. `refusals` is empty where the bundle serves now.
+    `left_open` says why it was not compared with what served before; empty where it was, or where
+    nothing served or nobody asked.
     """
 
     bundle: Path
@@ -28,6 +30,7 @@ class RefreshOutcome:
     rows: Sequence[EvaluationRow]
     refusals: Sequence[str] = ()
     start: str = ""
+    left_open: str = ""
 
 
 def refresh(
@@ -69,8 +72,15 @@ def refresh(
     if not is_published(bundle):
         steps.publish(prepared, choice, version, checkpoint)
     # 4.
-    outcome = RefreshOutcome(bundle, choice.epochs, choice.rows, start=str(prepared.start))
-    if inputs.gates:
+    outcome = RefreshOutcome(
+        bundle,
+        choice.epochs,
+        choice.rows,
+        start=str(prepared.start),
+        left_open=left_open(choice.rows),
+    )
+    # What serves has passed them: killed since, it is not to be refused for what is measured anew.
+    if inputs.gates and inputs.current != bundle:
         checks = steps.check(prepared, version)
         if reasons := refusals(choice.rows, checks, inputs.gates):
             return replace(outcome, refusals=reasons)

@@ -17,16 +17,17 @@ from trainer.settings import TrainingSettings
 class RefreshInputs:
     """All that a refresh is given, but the events.
 
-    items: the catalogue. bundles: the folder of what is published. features: makes the
-    point-in-time join: of no example is more shown than was known then. text_cache: embeddings of
-    texts, which it also keeps. now: when the bundle is made. service: how lists are made, and how
-    the index that is checked is built. gates: what the bundle must reach to serve; without them
-    every bundle serves.
+    items: the catalogue. bundles: the folder of what is published. current: the one of them that
+    serves, as `readable_current` says before anything is done. features: makes the point-in-time
+    join: of no example is more shown than was known then. text_cache: embeddings of texts, which it
+    also keeps. now: when the bundle is made. service: how lists are made, and how the index that is
+    checked is built. gates: what the bundle must reach to serve; without them every bundle serves.
     """
 
     items: Sequence[Item]
     settings: TrainingSettings
     bundles: Path
+    current: Path | None
     features: OfflineFeatures
     text_cache: TextEmbeddingCache
     now: datetime

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from feature_repo.exclusive_lock import exclusive
+from feature_repo.exclusive_lock import exclusive, is_held
+
+_FILE = "refresh.lock"
 
 
 class RefreshRunning(Exception):  # noqa: N818 — what is, not what went wrong
@@ -18,6 +20,11 @@ def refresh_lock(bundles: Path) -> Iterator[None]:
     Raises `RefreshRunning` where another is.
     """
     bundles.mkdir(parents=True, exist_ok=True)
-    file = bundles / "refresh.lock"
+    file = bundles / _FILE
     with exclusive(file, RefreshRunning(f"another refresh is at work: {file} is held.")):
         yield
+
+
+def is_at_work(bundles: Path) -> bool:
+    """Return whether a refresh or a training is at work; seldom, as `is_held` says."""
+    return is_held(bundles / _FILE)

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from feature_repo.shop_file import ShopFileError
 from serving.bundle import BundleError, current_bundle, read_manifest
 from trainer.measured_drift import MeasuredDrift
+from trainer.refresh_lock import is_at_work
 from trainer.refresh_runs import RefreshRuns
 from trainer.run_steps import RunSteps
 
@@ -47,8 +48,10 @@ class RefreshCollector(Collector):
     def _of_runs(self) -> Iterable[Metric]:
         runs = self._runs.all()
         statuses = Counter(run.status for run in runs)
+        # One that was killed stays in the table as running until it is gone on with.
+        at_work = statuses.pop("running", 0) > 0 and is_at_work(self._bundles)
         running = GaugeMetricFamily(
-            "riverrun_refreshes_running", "Refreshes at work.", value=statuses.pop("running", 0)
+            "riverrun_refreshes_running", "Refreshes at work.", value=int(at_work)
         )
         # A run that failed and is tried again has not ended, yet a counter never falls.
         self._ended |= statuses

@@ -47,6 +47,7 @@ def run_training(
     with refresh_lock(bundles):
         if fresh:
             shutil.rmtree(checkpoints, ignore_errors=True)
+        _remove_unfinished(bundles)
         outcome = work(TrainingCheckpoint(checkpoints))
         _end(bundles, checkpoints, outcome, clock, "train")
         return outcome
@@ -100,7 +101,7 @@ def run_refresh(
                 runs.finish(run_id, "refused", clock(), version, " ".join(outcome.refusals))
                 logger.warning("refresh_refused", run_id=run_id, reasons=list(outcome.refusals))
             else:
-                runs.finish(run_id, "published", clock(), version)
+                runs.finish(run_id, "published", clock(), version, outcome.left_open)
                 logger.info("refresh_published", run_id=run_id, bundle_version=version)
 
         _end(bundles, checkpoints, outcome, clock, f"refresh {run_id}", finish)

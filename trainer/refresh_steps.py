@@ -6,7 +6,6 @@ from typing import Protocol
 
 import polars as pl
 
-from serving.bundle import current_version
 from trainer.bundle_checks import BundleChecks, check_bundle
 from trainer.evaluate import EvaluationRow
 from trainer.export import export_bundle
@@ -86,8 +85,8 @@ class TrainingSteps:
         if inputs.settings.holdout_share:
             self._listener.stage("Training, the newest events held out")
         current = None
-        if inputs.gates:
-            current = current_scorer(inputs.bundles, inputs.text_cache, inputs.service)
+        if inputs.gates and inputs.current:
+            current = current_scorer(inputs.current, inputs.text_cache, inputs.service)
         judgement = judge_epochs(
             prepared.material,
             prepared.start,
@@ -130,7 +129,7 @@ class TrainingSteps:
             inputs.bundles,
             inputs.now,
             version=version,
-            parent=start.version or current_version(inputs.bundles),
+            parent=start.version or (inputs.current.name if inputs.current else None),
             start=str(start),
             metrics=_metrics(choice.rows),
             ranking=tables,

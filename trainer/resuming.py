@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from feature_repo.first_error import FirstError
 from feature_repo.whole_file import replacing
-from serving.bundle import current_version
 from trainer.ranking.ranker import read_ranker, write_ranker
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.settings import RankerSettings
@@ -133,7 +132,7 @@ class RunCheckpoint:
         """
         basis = Basis(
             settings=_digest(inputs.settings, inputs.service),
-            current=current_version(inputs.bundles),
+            current=inputs.current.name if inputs.current else None,
             checkpoints=_owner(self._checkpoints),
         )
         start, reason = _start(self.notes, basis, inputs.bundles, inputs.settings)
@@ -185,7 +184,9 @@ def _start(
         # Whatever a later step reads is read now, while there is a way back.
         noted, noted_start, version, _ = notes.basis, notes.start, notes.version, notes.choice
     except ValidationError as error:
-        reason = f"{error.title}: {FirstError.of(error).reason}"
+        first = FirstError.of(error)
+        where = f"{error.title}.{first.key}" if first.key else error.title
+        reason = f"`{where}`: {first.reason}"
         return None, f"its notes are of another version of this program: {reason}"
     if noted is None:
         return None, "it is not noted what the notes hold for"

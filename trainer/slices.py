@@ -1,11 +1,9 @@
-"""Parts of a task by how much is known: newcomers and regulars, new items and old, what is new."""
+"""Parts of a task by how much is known: newcomers and regulars, new items and old."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 
 import numpy as np
-import polars as pl
 
 from trainer.interactions import Interactions
 from trainer.tasks import EvaluationTask
@@ -57,27 +55,6 @@ def item_slices(task: EvaluationTask, past: Interactions) -> Sequence[Evaluation
             )
         )
     return slices
-
-
-def answers_after(task: EvaluationTask, future: pl.DataFrame, moment: datetime) -> EvaluationTask:
-    """Return the task for what users did after `moment` alone, and for those who did something.
-
-    future: the events that the task is made of. All items are ranked, but for the user's other
-    relevant ones: to rank these first is no fault.
-    """
-    later = future.filter(pl.col("timestamp") > moment).select("user_id", "item_id")
-    acted = set(later.iter_rows())
-    user_ids, items = task.histories.user_ids, task.histories.items
-    rows, kept, excluded = [], [], []
-    for row, (user, relevant) in enumerate(zip(task.users, task.relevant, strict=True)):
-        is_later = np.array(
-            [(user_ids[user], items[item].item_id) in acted for item in relevant], dtype=np.bool_
-        )
-        if is_later.any():
-            rows.append(row)
-            kept.append(relevant[is_later])
-            excluded.append(np.union1d(task.excluded[row], relevant[~is_later]))
-    return replace(task, users=task.users[rows], relevant=kept, excluded=excluded)
 
 
 def _number(low: int, high: int | None) -> str:

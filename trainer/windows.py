@@ -18,8 +18,6 @@ from feature_repo.times import DAY, microseconds
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
 
-"""Microseconds."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Histories:
@@ -115,6 +113,18 @@ def type_weights(interactions: Interactions, settings: TrainingSettings) -> npt.
     return np.array(weights, dtype=np.float32)
 
 
+def label_weights(
+    interactions: Interactions, settings: TrainingSettings
+) -> npt.NDArray[np.float32]:
+    """Return float32 [num_events], what each event counts as a label, whatever its age.
+
+    What a user does first follows nothing, so it is never one.
+    """
+    first = interactions.timestamp[interactions.first_event[interactions.user]]
+    weights = type_weights(interactions, settings)[interactions.event_type]
+    return np.where(interactions.timestamp > first, weights, np.float32(0))
+
+
 def label_shares(
     interactions: Interactions, windows: Windows, settings: TrainingSettings
 ) -> npt.NDArray[np.float32]:
@@ -122,10 +132,11 @@ def label_shares(
 
     That is how often an item is drawn as a label, not how much it counts as one: an event counts 1
     whatever its type weighs and however old it is, as it does when labels are drawn; and nothing
-    where it cannot be one, since its type weighs 0 or it is before all that is asked for. An item
-    of such events alone is met as a uniform negative, and as no other.
+    where it cannot be one, since its type weighs 0, it is what its user did first, or it is before
+    all that is asked for. An item of such events alone is met as a uniform negative, and as no
+    other.
     """
-    is_label = type_weights(interactions, settings)[interactions.event_type] > 0
+    is_label = label_weights(interactions, settings) > 0
     is_label &= interactions.timestamp >= windows.earliest
     counts = np.bincount(interactions.item[is_label], minlength=len(interactions.items))
     shares: npt.NDArray[np.float32] = (counts / max(counts.sum(), 1)).astype(np.float32)

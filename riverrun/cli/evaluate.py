@@ -185,14 +185,13 @@ def _trained(question: _Question, settings: Settings) -> _Evaluation:
 def _served(settings: Settings) -> _Evaluation:
     """Ask the bundle that serves about what happened after the last event it was trained on."""
     from serving.bundle import BundleError
-    from serving.bundle_loading import load_bundle
-    from trainer.bundle_scorer import BundleScorer, bundle_pipeline
+    from trainer.bundle_scorer import BundleScorer, bundle_pipeline, load_to_ask
     from trainer.gates import CANDIDATE
     from trainer.judging import TWO_TOWER
 
     path = served_bundle(settings)
     try:
-        bundle = load_bundle(path)
+        bundle = load_to_ask(path)
     except BundleError as error:
         raise UserError(str(error)) from error
     end = bundle.manifest.data_window.end

@@ -79,10 +79,12 @@ def refresh(
         err.print(f"[bold red]riverrun:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(AT_WORK) from error
     if done is None:
-        err.print(f"run {run.run_id} has ended before: it was {run.status}.")
+        err.print(f"run {run.run_id} has ended before: bundle {run.version} was {run.status}.")
     else:
         print_tables(done.rows)
         err.print(f"{done.epochs} epochs, {done.start}")
+        if done.left_open:
+            err.print(done.left_open)
     if run.status == "refused":
         for reason in done.refusals if done else [run.message]:
             err.print(f"[bold red]refused:[/] {reason}")
@@ -91,5 +93,7 @@ def refresh(
             "serves it all the same",
         )
         raise typer.Exit(REFUSED)
-    err.print(f"run {run.run_id}: bundle {run.version} serves")
+    # Of a run that had ended before, another may have taken the place.
+    if done is not None:
+        err.print(f"run {run.run_id}: bundle {run.version} serves")
     next_command(f"riverrun models {settings.options}", "lists what may serve")

@@ -257,7 +257,7 @@ def _bundle(
     from feature_repo.offline_features import OfflineFeatures
     from riverrun.cli.training_progress import refresh_progress
     from serving.bundle import BundleError
-    from serving.bundle_loading import load_bundle
+    from trainer.bundle_scorer import load_to_ask
     from trainer.refresh import refresh
     from trainer.refresh_inputs import RefreshInputs
     from trainer.refresh_steps import TrainingSteps
@@ -269,6 +269,7 @@ def _bundle(
             period.known_items,
             chosen.training,
             folder / "bundles",
+            None,
             OfflineFeatures(folder / "features"),
             cache,
             period.start,
@@ -282,7 +283,7 @@ def _bundle(
                 raise UserError(f"cannot train on the past: {error}") from error
         err.print()
     try:
-        opened = load_bundle(path)
+        opened = load_to_ask(path)
     except BundleError as error:
         raise UserError(str(error)) from error
     end = opened.manifest.data_window.end

@@ -10,7 +10,7 @@ import structlog
 
 from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Item
-from serving.bundle import set_current
+from serving.bundle import current_bundle, set_current
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.refresh import refresh
@@ -50,7 +50,14 @@ class RefreshTrainer:
     def __call__(self, events: pl.DataFrame, items: Sequence[Item], now: datetime) -> Path:
         """Return the folder of a bundle that was trained on `events` and `items`."""
         inputs = RefreshInputs(
-            items, self._settings, self._bundles, self._features, self._texts, now, self._service
+            items,
+            self._settings,
+            self._bundles,
+            current_bundle(self._bundles),
+            self._features,
+            self._texts,
+            now,
+            self._service,
         )
         done = refresh(events, inputs, TrainingSteps(inputs), NoCheckpoint())
         self._logger.info("replay_refreshed", at=now.isoformat(), start=done.start)

@@ -13,6 +13,7 @@ from riverrun.cli.evaluate import _preset_question, metrics_table
 from riverrun.cli.main import main
 from riverrun.protocols import PROTOCOLS
 from riverrun.settings import Settings
+from tests.support.tiny_bundle import build_tiny_bundle, of_an_earlier_release, tiny_ranking
 from trainer.evaluate import EvaluationRow
 from trainer.settings import TrainingSettings
 
@@ -61,6 +62,17 @@ def test_a_bundle_that_is_broken_is_named(
     (tmp_path / "bundles" / "CURRENT").write_text("../elsewhere")
     assert run(monkeypatch, tmp_path, "--served") == 2
     assert "must name a bundle version" in capsys.readouterr().err
+
+
+def test_a_bundle_that_ranks_by_what_there_is_no_more_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = build_tiny_bundle(tmp_path / "bundles", ranking=tiny_ranking(60))
+    of_an_earlier_release(path)
+    assert run(monkeypatch, tmp_path, "--served") == 2
+    printed = capsys.readouterr().err
+    assert "`ranking.features` must be" in printed
+    assert "Traceback" not in printed
 
 
 def test_a_preset_is_computed_as_this_machine_is_set_and_trained_as_its_protocol_is(

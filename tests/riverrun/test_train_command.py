@@ -51,6 +51,23 @@ def test_checkpoints_are_gone_on_from_unless_asked_not_to_and_removed_once_it_se
     assert len(Promotions(settings.bundles).versions()) == 1
 
 
+def test_what_a_training_that_was_killed_had_half_exported_is_removed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = settings.bundles / ".building-20260101T000000Z-0000"
+    half.mkdir(parents=True)
+    (half / "items.parquet").touch()
+
+    def work(*_: object) -> RefreshOutcome:
+        # There is room for the next before it is made.
+        assert not half.exists()
+        return RefreshOutcome(build_tiny_bundle(settings.bundles), 1, ())
+
+    monkeypatch.setattr(refreshing, "refresh_from_archive", work)
+    train_shop(settings)
+    assert not half.exists()
+
+
 @pytest.mark.parametrize(
     "error",
     [

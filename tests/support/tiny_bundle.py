@@ -78,6 +78,16 @@ def tiny_rank_weights(seed: int = 0) -> np.ndarray:
     return random.normal(size=len(feature_names(SOURCES))).astype(np.float32)
 
 
+def of_an_earlier_release(path: Path) -> None:
+    """Let the bundle at `path`, which has a ranker, rank by a feature that there is no more."""
+    manifest = bundles.read_manifest(path)
+    assert manifest.ranking is not None
+    features = (*manifest.ranking.features[:-1], "forgotten")
+    ranking = manifest.ranking.model_copy(update={"features": features})
+    document = manifest.model_copy(update={"ranking": ranking}).model_dump_json()
+    (path / bundles.MANIFEST).write_text(document, "utf-8")
+
+
 class TinyModel(tf.Module):
     """The signatures of a bundle, without training. Two seeds give two vector spaces."""
 

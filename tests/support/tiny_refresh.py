@@ -12,6 +12,7 @@ from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Event, Item
 from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny
+from trainer.bundle_versions import readable_current
 from trainer.gate_settings import GateSettings
 from trainer.listener import Listener
 from trainer.refresh import RefreshOutcome, refresh
@@ -79,6 +80,7 @@ class TinyRefresh:
             tiny.tiny_items() if items is None else items,
             settings or self.settings,
             self.bundles,
+            readable_current(self.bundles),
             self.features,
             self.cache,
             NOW + timedelta(days=self.day),

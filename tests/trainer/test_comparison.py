@@ -1,8 +1,10 @@
 """A bundle that has learned from the answers does not win by knowing them."""
 
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
+import pytest
 from structlog.testing import capture_logs
 
 from tests.support.few_events import ITEMS, START, frame
@@ -11,8 +13,8 @@ from trainer.bundle_checks import BundleChecks
 from trainer.comparison import Current, compared
 from trainer.evaluate import EvaluationRow, evaluate
 from trainer.gate_settings import GateSettings
-from trainer.gates import CANDIDATE, CANDIDATE_ON_UNSEEN, CURRENT, refusals
-from trainer.tasks import temporal_split
+from trainer.gates import CANDIDATE, CURRENT, left_open, refusals
+from trainer.tasks import leave_one_out_split, temporal_split
 
 USERS, CUT = 6, 10
 # Everybody acts on item 0 before the cut, on a second one at hour 11; half of them on item 7 later.
@@ -34,56 +36,55 @@ def scorer(name: str, best: list[int]) -> EmbeddingScorer:
 
 
 def asked_at(hour: float | None) -> list[EvaluationRow]:
-    """Compare with a bundle that knows by heart what everybody did at hour 11."""
-    by_heart = scorer(CURRENT, [1 + user for user in range(USERS)])
+    """Compare with a bundle that learned until the hour, and answers all of hour 11 best."""
+    good = scorer(CURRENT, [1 + user for user in range(USERS)])
     end = None if hour is None else START + timedelta(hours=hour)
     candidate = scorer(CANDIDATE, [0] * USERS)
-    rows = compared(Current(lambda split: by_heart, end), candidate, SPLIT, SPLIT.tasks, None)
+    rows = compared(Current(lambda split: good, end), SPLIT, SPLIT.tasks, None)
     return [*rows, *(evaluate(candidate, task) for task in SPLIT.tasks)]
 
 
-def refused(rows: list[EvaluationRow], min_users: int) -> list[str]:
-    gates = GateSettings(min_users=min_users, max_loss={"all/ndcg@10": 0.1})
-    return refusals(rows, BundleChecks(index_recall=1.0, latency_ms=1.0), gates)
+def refused(rows: list[EvaluationRow], **gates: Any) -> list[str]:
+    settings = GateSettings(min_users=0, max_loss={"all/ndcg@10": 0.1}, **gates)
+    return refusals(rows, BundleChecks(index_recall=1.0, latency_ms=1.0), settings)
 
 
-def test_one_that_has_seen_nothing_is_asked_everything() -> None:
-    for hour in (None, CUT, 10.5):
+def test_one_that_has_seen_nothing_is_compared_with() -> None:
+    for hour in (None, 2, CUT, 10.5):
         with capture_logs() as logs:
             rows = asked_at(hour)
         assert {row.scorer for row in rows} == {CANDIDATE, CURRENT}
         assert {row.num_users for row in rows if row.task == "all"} == {USERS}
         assert not logs
-        assert refused(rows, 3)
+        assert refused(rows)
+        assert not left_open(rows)
 
 
-def test_one_that_has_seen_some_is_asked_the_rest() -> None:
+@pytest.mark.parametrize(("hour", "share"), [(11, 67), (13, 67), (14, 100)])
+def test_one_that_has_seen_some_is_compared_with_nothing(hour: int, share: int) -> None:
+    """Of the rest too it knows more than what learned from nothing later than the cut."""
     with capture_logs() as logs:
-        rows = asked_at(11)
+        rows = asked_at(hour)
     (log,) = logs
-    assert (log["event"], log["users_left"]) == ("current_bundle_has_seen", 3)
-    assert log["answers"] == round(6 / 9, 3)
-    of_all = {row.scorer: row for row in rows if row.task == "all"}
-    assert of_all[CANDIDATE].num_users == USERS
-    assert of_all["current bundle, which has seen 67 % of the answers"].num_users == USERS
-    # Of item 7, which both put last but for what is known by heart, both know as much.
-    fresh, current = of_all[CANDIDATE_ON_UNSEEN], of_all[CURRENT]
-    assert fresh.num_users == current.num_users == 3
-    assert not refused(rows, 3)
+    assert log["event"] == "current_bundle_has_seen"
+    assert log["answers"] == pytest.approx(share / 100, abs=0.005)
+    assert log["left_open"] == ["max_loss", "min_gain"]
+    seen = f"current bundle, which has seen {share} % of the answers"
+    assert {row.scorer for row in rows} == {CANDIDATE, seen}
+    assert left_open(rows).endswith(f"cannot be compared with the {seen}.")
+    assert not refused(rows, min_gain={"all/ndcg@10": 0.1})
+    # The other gates hold.
+    assert refused(rows, min_value={"all/ndcg@10": 1.0})
 
 
-def test_where_it_has_seen_everything_nothing_is_compared() -> None:
-    rows = asked_at(14)
-    assert not {CURRENT, CANDIDATE_ON_UNSEEN} & {row.scorer for row in rows}
-    assert not refused(rows, 0)
+def test_where_times_mean_nothing_no_answer_may_have_been_seen_either() -> None:
+    split = leave_one_out_split(frame(EVENTS), ITEMS)
+    good = scorer(CURRENT, [0] * USERS)
 
+    def names(hour: float) -> set[str]:
+        current = Current(lambda split: good, START + timedelta(hours=hour))
+        return {row.scorer for row in compared(current, split, split.tasks, None)}
 
-def test_too_few_who_acted_since_decide_nothing() -> None:
-    worse = [
-        EvaluationRow(row.scorer, row.task, row.num_users, {**row.metrics, "ndcg@10": 0.0})
-        if row.scorer == CANDIDATE_ON_UNSEEN
-        else row
-        for row in asked_at(11)
-    ]
-    assert refused(worse, 3)
-    assert not refused(worse, 4)
+    # The newest event of the past is of hour 11, and the first of the last ones too.
+    assert names(10.5) == {CURRENT}
+    assert names(11) == {"current bundle, which has seen 50 % of the answers"}

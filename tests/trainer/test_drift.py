@@ -21,6 +21,7 @@ from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle, tiny_items
 from trainer.drift import measure_drift, stability_index
 from trainer.drift_settings import DriftSettings
 from trainer.measured_drift import MeasuredDrift
+from trainer.refresh_lock import refresh_lock
 from trainer.refresh_metrics import RefreshCollector
 from trainer.refresh_runs import RefreshRuns
 from trainer.run_steps import RunSteps
@@ -159,14 +160,28 @@ def test_a_run_that_is_tried_again_lets_no_counter_fall(tmp_path: Path) -> None:
         return registry.get_sample_value("riverrun_refreshes_running"), failed, published
 
     assert exported() == (0, None, None)
-    runs.begin("first", START)
-    assert exported() == (1, None, None)
+    with refresh_lock(tmp_path):
+        runs.begin("first", START)
+        assert exported() == (1, None, None)
     runs.finish("first", "failed", END, None, "no room")
     assert exported() == (0, 1, None)
-    runs.begin("first", START)
-    assert exported() == (1, 1, None)
+    with refresh_lock(tmp_path):
+        runs.begin("first", START)
+        assert exported() == (1, 1, None)
     runs.finish("first", "published", END, "v", "")
     assert exported() == (0, 1, 1)
+
+
+def test_a_refresh_that_was_killed_is_not_at_work(tmp_path: Path) -> None:
+    """Its row says that it runs: the next one goes on with it."""
+    registry = CollectorRegistry()
+    registry.register(RefreshCollector(tmp_path))
+    with refresh_lock(tmp_path):
+        RefreshRuns(tmp_path).begin("killed", START)
+    assert registry.get_sample_value("riverrun_refreshes_running") == 0
+    # Asking leaves it to the next.
+    with refresh_lock(tmp_path):
+        assert registry.get_sample_value("riverrun_refreshes_running") == 1
 
 
 def test_a_table_of_runs_that_is_damaged_leaves_the_other_metrics(bundle: Path) -> None:

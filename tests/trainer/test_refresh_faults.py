@@ -13,6 +13,7 @@ import pytest
 from feature_repo.archive import Archive
 from serving.bundle import (
     CANDIDATE_EMBEDDINGS,
+    CURRENT,
     BundleError,
     current_version,
     published_versions,
@@ -67,6 +68,18 @@ def test_a_candidate_that_is_broken_fails_by_name_and_the_old_one_serves(
     assert done.start.startswith(f"cold start: {first.bundle.name} cannot be read: bundle file")
     assert "current bundle" not in {row.scorer for row in done.rows}
     assert current_version(shop.bundles) == done.bundle.name
+
+
+def test_where_it_is_not_known_what_serves_a_refresh_starts_from_nothing_and_serves(
+    shop: TinyRefresh,
+) -> None:
+    shop.bundles.mkdir()
+    (shop.bundles / CURRENT).write_text("nobody knows")
+    done = run(shop, "damaged", 15, gates=GATES)
+    assert (done.status, done.version) == ("published", current_version(shop.bundles))
+    manifest = read_manifest(shop.bundles / str(done.version))
+    assert manifest.parent is None
+    assert "must name a bundle version" in str(manifest.model["start"])
 
 
 def test_a_candidate_that_is_much_worse_is_refused_and_kept(shop: TinyRefresh) -> None:

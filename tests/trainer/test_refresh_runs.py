@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from errno import EDQUOT, ENOENT, ENOSPC
 from pathlib import Path
@@ -12,7 +13,7 @@ from structlog.testing import capture_logs
 from tensorflow.errors import ResourceExhaustedError
 
 from feature_repo.shop_file import ShopFileError
-from serving.bundle import MANIFEST, current_bundle, published_versions, set_current
+from serving.bundle import CURRENT, MANIFEST, current_bundle, published_versions, set_current
 from tests.support.tiny_bundle import build_tiny_bundle
 from trainer.bundle_versions import (
     VersionError,
@@ -236,6 +237,15 @@ def test_a_run_that_a_full_disk_failed_is_gone_on_with_however_often_and_no_othe
     assert run.started_at == NOW + timedelta(days=1)
 
 
+def test_what_was_not_compared_is_published_and_says_so(bundles: Path) -> None:
+    def publish(checkpoint: RefreshCheckpoint, begin: Begin) -> RefreshOutcome:
+        done = publishing(bundles, 0)(checkpoint, begin)
+        return replace(done, left_open="it could not be compared")
+
+    run, _ = refresh(bundles, None, publish)
+    assert (run.status, run.message) == ("published", "it could not be compared")
+
+
 def test_a_refused_candidate_is_kept_and_does_not_serve(bundles: Path) -> None:
     first = refreshed(bundles, 0)
     refused = refreshed(bundles, 1, "it is much worse")
@@ -247,6 +257,16 @@ def test_a_refused_candidate_is_kept_and_does_not_serve(bundles: Path) -> None:
     # A person may know better.
     promote(bundles, newest.version, NOW)
     assert serving(bundles) == refused.version
+
+
+def test_a_candidate_is_refused_and_nothing_pruned_where_it_is_not_known_what_serves(
+    bundles: Path,
+) -> None:
+    first = refreshed(bundles, 0)
+    (bundles / CURRENT).write_text("nobody knows")
+    refused = refreshed(bundles, 1, "it is much worse", keep=1)
+    assert refused.status == "refused"
+    assert published_versions(bundles) == [first.version, refused.version]
 
 
 def test_two_refreshes_at_once_are_one(bundles: Path) -> None:

@@ -3,14 +3,12 @@
 from datetime import timedelta
 
 import numpy as np
-import polars as pl
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.support.few_events import EVENTS, ITEMS, START, frame
 from trainer.baselines import EmbeddingScorer
 from trainer.evaluate import evaluate
-from trainer.slices import ITEM_SLICES, USER_SLICES, answers_after, item_slices, user_slices
+from trainer.slices import ITEM_SLICES, USER_SLICES, item_slices, user_slices
 from trainer.tasks import EvaluationTask, Split, everyone_split, leave_one_out_split, temporal_split
 
 CUT = START + timedelta(hours=10)
@@ -94,28 +92,3 @@ def test_slices_are_named_by_their_numbers() -> None:
         "items with 1-5 events",
         "items with 6+ events",
     ]
-
-
-@given(EVENTS, st.integers(0, 20))
-def test_answers_after_a_moment_are_what_was_done_then_and_the_others_are_no_fault(
-    events: list[tuple[int, int, int]], hour: int
-) -> None:
-    moment = START + timedelta(hours=hour)
-    for split in splits(events):
-        acted = split.future.filter(pl.col("timestamp") > moment)
-        known = set(acted.select("user_id", "item_id").iter_rows())
-        for task in split.tasks:
-            later = answers_after(task, split.future, moment)
-            user_ids, items = task.histories.user_ids, task.histories.items
-            assert pairs(later) == [
-                (user, item)
-                for user, item in pairs(task)
-                if (user_ids[user], items[item].item_id) in known
-            ]
-            places = {user: row for row, user in enumerate(task.users.tolist())}
-            for row, user in enumerate(later.users.tolist()):
-                answers, left_out = set(later.relevant[row]), set(later.excluded[row])
-                before = places[user]
-                assert answers
-                assert not answers & left_out
-                assert answers | left_out == {*task.relevant[before], *task.excluded[before]}

@@ -12,7 +12,7 @@ from feature_repo.times import DAY
 from tests.support.few_events import frame
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
-from trainer.windows import label_shares, make_windows, sample_batch
+from trainer.windows import label_shares, label_weights, make_windows, sample_batch
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ITEMS = [Item(item_id=f"i{number}") for number in range(5)]
@@ -134,12 +134,12 @@ def test_whatever_is_a_label_has_a_share_and_what_cannot_be_has_none(
     moment = START + timedelta(hours=since)
     windows = make_windows(columns, settings, moment)
     shares = label_shares(columns, windows, settings)
-    counted = [
-        item
-        for _, item, hour in history
-        if hour >= since and (weight > 0 or item > 2) and item < len(ITEMS)
-    ]
-    expected = np.bincount(np.array(counted, np.int64), minlength=len(ITEMS))
+    may_be_drawn = np.zeros(len(columns.item), np.bool_)
+    for start, end in zip(windows.label_start, windows.label_end, strict=True):
+        may_be_drawn[start:end] = True
+    counted = columns.item[may_be_drawn]
+    counted = counted[(weight > 0) | (counted > 2)]
+    expected = np.bincount(counted, minlength=len(ITEMS))
     np.testing.assert_allclose(shares, expected / max(1, len(counted)), rtol=1e-6)
     if len(windows):
         batch = sample_batch(
@@ -153,10 +153,21 @@ def test_what_a_type_weighs_does_not_change_how_often_it_is_a_label(
     history: list[tuple[int, int, int]], settings: TrainingSettings, weight: float
 ) -> None:
     columns = interactions_of(history)
-    settings = settings.model_copy(update={"event_type_weights": {"view": weight}})
+    windows = make_windows(columns, settings)
+    shares = label_shares(columns, windows, settings)
+    weighed = settings.model_copy(update={"event_type_weights": {"view": weight}})
+    np.testing.assert_array_equal(label_shares(columns, windows, weighed), shares)
+
+
+def test_what_is_done_once_and_never_again_counts_as_no_label() -> None:
+    """Whoever comes once, from an advertisement, teaches nothing of what is popular."""
+    once = [(user, 0, user % 10) for user in range(10, 90)]
+    columns = interactions_of([*once, (0, 1, 1), (0, 2, 1), (0, 3, 2), (0, 4, 3)])
+    settings = TrainingSettings()
+    counts = np.bincount(columns.item, label_weights(columns, settings), minlength=len(ITEMS))
+    np.testing.assert_array_equal(counts, [0, 0, 0, 1, 1])
     shares = label_shares(columns, make_windows(columns, settings), settings)
-    counts = np.bincount(columns.item, minlength=len(ITEMS))
-    np.testing.assert_array_equal(shares, (counts / counts.sum()).astype(np.float32))
+    np.testing.assert_array_equal(shares, counts / 2)
 
 
 def test_events_with_one_id_are_one_event_and_unknown_items_are_none() -> None:

@@ -1,0 +1,41 @@
+"""`riverrun refresh`, the refresh itself left out."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from feature_repo.archive import Archive
+from feature_repo.schema import Item
+from riverrun import refreshing
+from riverrun.cli.refresh import refresh
+from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle
+from trainer.bundle_versions import rollback
+from trainer.refresh import RefreshOutcome
+
+
+def test_a_run_that_was_published_before_is_not_said_to_serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Archive(tmp_path / "archive").write_items("some", [Item(item_id="i")])
+    bundles = tmp_path / "bundles"
+
+    def printed(run_id: str) -> str:
+        refresh(run_id=run_id, home=tmp_path)
+        return " ".join(capsys.readouterr().err.split())
+
+    def publish_in(year: int) -> str:
+        def work(*_: object) -> RefreshOutcome:
+            made = CREATED_AT.replace(year=year)
+            return RefreshOutcome(build_tiny_bundle(bundles, created_at=made), 1, ())
+
+        monkeypatch.setattr(refreshing, "refresh_from_archive", work)
+        return printed(str(year))
+
+    assert "run 2026: bundle 2026" in publish_in(2026)
+    assert "serves" in publish_in(2027)
+    rollback(bundles, datetime.now(UTC))
+    again = printed("2027")
+    assert "run 2027 has ended before: bundle 2027" in again
+    assert "was published." in again
+    assert " serves" not in again
