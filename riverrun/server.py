@@ -121,11 +121,9 @@ def services_of(
         log=parts.log,
         applied=applied,
         indexed=parts.follower.has_applied,
-        not_ready=lambda: [each for complaints in not_ready for each in complaints()],
+        not_ready=_all_of(not_ready),
         bundle_error=lambda: parts.watcher.refusal,
-        degraded=lambda: [
-            each for complaints in (online.degraded, *degraded) for each in complaints()
-        ],
+        degraded=_all_of([online.degraded, *degraded]),
         registry=registry,
         max_future=timedelta(seconds=settings.streaming.max_future_seconds),
         event_types=frozenset(settings.streaming.event_types),
@@ -137,6 +135,10 @@ def services_of(
         predict_queue=settings.http.predict_queue,
         tensorflow_serving=settings.serving.tensorflow_serving,
     )
+
+
+def _all_of(complaints: Sequence[Complaints]) -> Complaints:
+    return lambda: [each for some in complaints for each in some()]
 
 
 def open_grpc(settings: Settings, holder: ModelHolder, stack: ExitStack) -> None:
