@@ -1,5 +1,6 @@
 """`riverrun topics` against a real broker."""
 
+import time
 import uuid
 from pathlib import Path
 
@@ -32,6 +33,14 @@ def url(kafka_address: str) -> str:
 
 def settings(**values: object) -> KafkaSettings:
     return KafkaSettings.model_validate({"replication_factor": 1, **values})
+
+
+def wait_until_known(connection: KafkaConnection, topic: str) -> None:
+    """A broker may have made a topic, and say a moment later that there is none."""
+    deadline = time.monotonic() + 30
+    while topic not in find_topics(connection):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.kafka
@@ -71,6 +80,7 @@ def test_a_changelog_that_is_not_compacted_is_refused(url: str) -> None:
     connection = parse_kafka_url(url, settings(partitions=1))
     with connection.admin("test") as admin:
         admin.create_topics({connection.topic(ITEM_EMBEDDINGS): {"num_partitions": 1}})
+    wait_until_known(connection, ITEM_EMBEDDINGS)
     with pytest.raises(UserError, match=r"cleanup.policy=compact.*Received: 'delete'"):
         run("create", RIVERRUN_LOG_URL=url, **{f"{KAFKA}PARTITIONS": "1"})
     assert EVENTS not in find_topics(connection)
@@ -81,6 +91,7 @@ def test_a_topic_whose_producers_say_the_time_is_refused(url: str) -> None:
     connection = parse_kafka_url(url, settings(partitions=1))
     with connection.admin("test") as admin:
         admin.create_topics({connection.topic(USERS): {"num_partitions": 1}})
+    wait_until_known(connection, USERS)
     wanted = "message.timestamp.type=LogAppendTime"
     with pytest.raises(UserError, match=rf"{wanted}.*'CreateTime'.*kafka-configs.sh .*{wanted}"):
         run("create", RIVERRUN_LOG_URL=url, **{f"{KAFKA}PARTITIONS": "1"})
