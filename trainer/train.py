@@ -26,7 +26,7 @@ from trainer.strategy import open_strategy
 from trainer.text_tower import CachedTexts, TextTower, TunedTexts
 from trainer.two_tower_model import TwoTowerModel
 from trainer.warm_start import WarmStart, carry_over
-from trainer.windows import Windows, label_shares, label_weights
+from trainer.windows import Windows, label_shares, type_weights
 
 CANDIDATE_BATCH = 4096
 QUERY_BATCH = 256
@@ -208,8 +208,10 @@ def _build_model(
     # Other boundaries would give the buckets of the start another meaning.
     vocabulary = CandidateVocabulary.of(features, start.price_boundaries if start else None)
     age_days = (interactions.timestamp.max() - interactions.timestamp) / DAY
-    # As much as the event counts as a label: what the loss would teach of popularity.
-    recent = np.exp(-age_days / settings.recency_days) * label_weights(interactions, settings)
+    # As much as the event counts as a label: what the loss would teach of popularity. What users do
+    # first, which is no label, tells of it too: without it lists were worse (validation month).
+    recent = np.exp(-age_days / settings.recency_days)
+    recent = recent * type_weights(interactions, settings)[interactions.event_type]
     recent_counts = np.bincount(interactions.item, recent, minlength=len(interactions.items))
     log_popularity = np.log(recent_counts + 0.1)
     model = TwoTowerModel(

@@ -113,18 +113,6 @@ def type_weights(interactions: Interactions, settings: TrainingSettings) -> npt.
     return np.array(weights, dtype=np.float32)
 
 
-def label_weights(
-    interactions: Interactions, settings: TrainingSettings
-) -> npt.NDArray[np.float32]:
-    """Return float32 [num_events], what each event counts as a label, whatever its age.
-
-    What a user does first follows nothing, so it is never one.
-    """
-    first = interactions.timestamp[interactions.first_event[interactions.user]]
-    weights = type_weights(interactions, settings)[interactions.event_type]
-    return np.where(interactions.timestamp > first, weights, np.float32(0))
-
-
 def label_shares(
     interactions: Interactions, windows: Windows, settings: TrainingSettings
 ) -> npt.NDArray[np.float32]:
@@ -136,8 +124,9 @@ def label_shares(
     all that is asked for. An item of such events alone is met as a uniform negative, and as no
     other.
     """
-    is_label = label_weights(interactions, settings) > 0
-    is_label &= interactions.timestamp >= windows.earliest
+    first = interactions.timestamp[interactions.first_event[interactions.user]]
+    is_label = type_weights(interactions, settings)[interactions.event_type] > 0
+    is_label &= (interactions.timestamp > first) & (interactions.timestamp >= windows.earliest)
     counts = np.bincount(interactions.item[is_label], minlength=len(interactions.items))
     shares: npt.NDArray[np.float32] = (counts / max(counts.sum(), 1)).astype(np.float32)
     return shares

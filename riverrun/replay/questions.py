@@ -81,6 +81,11 @@ class Period:
         return newest
 
     @property
+    def begins(self) -> datetime:
+        """The earliest time that it is in a shop which knows the past: none of it lies ahead."""
+        return max(self.start, self.known_until)
+
+    @property
     def num_events(self) -> int:
         """How many events are replayed."""
         return self.future.height

@@ -74,7 +74,7 @@ def replay_refreshed(
     def shop(name: str) -> ReplayShop:
         opened = ReplayShop(
             folder / name, past, bundle, period.known_items, streaming, settings.serving, texts,
-            start=period.start, length=settings.length,
+            start=period.begins, length=settings.length,
         )  # fmt: skip
         opened.embed(users)
         return opened
@@ -107,7 +107,7 @@ def replay_refreshed(
                     each.embed(users)
                     variants[f"{REFRESHED}, {name}"] = as_of_now(each)
             for each in (first, *renewed.values()):
-                each.now = moment.at
+                each.turn(moment.at)
             asker.ask(moment, scores)
             for each in (first, *renewed.values()):
                 each.learn(moment)

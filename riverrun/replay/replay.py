@@ -46,7 +46,7 @@ def replay(
     def shop(name: str, streaming: StreamingSettings) -> ReplayShop:
         return ReplayShop(
             folder / name, past, bundle, period.known_items, streaming, settings.serving, texts,
-            start=period.start, length=settings.length,
+            start=period.begins, length=settings.length,
         )  # fmt: skip
 
     fixed_shop, moving_shop = shop("fixed", fixed), shop("moving", immediate)
@@ -65,7 +65,7 @@ def replay(
         asker = Asker(variants, period, known)
         for moment in moments(period):
             for each in (fixed_shop, moving_shop):
-                each.now = moment.at
+                each.turn(moment.at)
             asker.ask(moment, scores)
             for each in (fixed_shop, moving_shop):
                 each.learn(moment)

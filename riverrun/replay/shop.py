@@ -114,7 +114,7 @@ class ReplayShop:
         folder.mkdir(parents=True)
         shutil.copyfile(past / STATE, folder / STATE)
         self._serving, self._texts = serving, texts
-        self.now = start
+        self._start = self.now = start
         self.length = length
         rows = ItemRows()
         self.catalogue = Catalogue(rows)
@@ -167,9 +167,13 @@ class ReplayShop:
             max_history=self.length,
         )
 
+    def turn(self, at: datetime) -> None:
+        """Let it be `at`, but not before the start."""
+        self.now = max(at, self._start)
+
     def learn(self, moment: Moment) -> None:
         """Carry the moment's items and events through log, worker, changelog and index."""
-        self.now = moment.until
+        self.turn(moment.until)
         # A new item is in the index before the first event on it, as in a shop that sells it.
         self._send(ITEMS, [Message(i.item_id, i.model_dump_json().encode()) for i in moment.items])
         self._send(

@@ -130,7 +130,7 @@ def test_the_last_events_of_each_user_are_a_period() -> None:
 def test_a_bundle_may_know_the_past_and_no_more(tmp_path: Path) -> None:
     rows = [("a", f"i{n}", n) for n in range(5)] + [("b", "i1", 0), ("b", "i2", 1)]
     period = last_events_period(frame(rows), ITEMS, 2)
-    assert period.start < period.known_until == START + timedelta(hours=2)
+    assert period.start < period.known_until == period.begins == START + timedelta(hours=2)
     path = build_tiny_bundle(tmp_path / "bundles", ITEMS)
     manifest = path / "manifest.json"
     document = orjson.loads(manifest.read_bytes())
