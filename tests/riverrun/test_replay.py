@@ -214,6 +214,26 @@ def test_an_item_of_the_past_moves_to_its_users(tmp_path: Path) -> None:
         ]
 
 
+def test_no_past_lies_ahead_of_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what others did later would trend the more, the further ahead it lies."""
+    clock: list[datetime] = []
+    learn = ReplayShop.learn
+
+    def watched(shop: ReplayShop, moment: Moment) -> None:
+        clock.append(shop.now)
+        learn(shop, moment)
+        clock.append(shop.now)
+
+    monkeypatch.setattr(ReplayShop, "learn", watched)
+    rows = [*PAST, *(("a", f"i{n}", float(n - 10)) for n in range(5))]
+    period = last_events_period(frame(rows), ITEMS)
+    bundle = load_bundle(build_tiny_bundle(tmp_path / "bundles", ITEMS))
+    replay(period, bundle, SETTINGS, tmp_path / "replay", TextEmbeddingCache())
+    assert period.start == START - timedelta(hours=60)
+    assert min(clock) == period.known_until == START - timedelta(hours=8)
+    assert max(clock) == START - timedelta(hours=6)
+
+
 def test_an_interrupted_replay_has_scores(tmp_path: Path) -> None:
     scores = Scores()
 
