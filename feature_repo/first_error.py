@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 _WORDS = {"extra_forbidden": "unknown key", "missing": "is missing"}
-RECEIVED = "Received: "
+_RECEIVED = "Received: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,12 @@ class FirstError:
         key = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         # Who checks a value in a function says what was wrong with it.
-        reason, of_our_own, _ = message.partition(f". {RECEIVED}")
+        reason, of_our_own, _ = message.partition(f". {_RECEIVED}")
         if of_our_own:
             return cls(key, reason, message)
         reason = _WORDS.get(first["type"], message)
         # Of a key that is not there, pydantic shows all that stands around it. An unknown one may
         # be that of a password, with a slip in it.
         hidden = first["type"] in _WORDS or "password" in key.lower()
-        received = "" if hidden else f" {RECEIVED}{first['input']!r}."
+        received = "" if hidden else f" {_RECEIVED}{first['input']!r}."
         return cls(key, reason, f"{reason}.{received}")

@@ -110,4 +110,4 @@ def _without_none(value: Any) -> Any:
 
 
 def _has_password(value: Any) -> bool:
-    return isinstance(value, str) and "://" in value and without_password(value) != value
+    return isinstance(value, str) and without_password(value) != value

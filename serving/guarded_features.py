@@ -34,7 +34,7 @@ class GuardedFeatures:
         self._clock = clock
         self._failing = False
         self._trying = False
-        self._failed_at = 0.0
+        self._failed_at = float("-inf")
         self._lock = threading.Lock()
         self._logger = structlog.get_logger(__name__)
         self._failures = Counter(

@@ -80,9 +80,15 @@ def measure(urls: Sequence[str], users: Path, load: Load, seconds: int) -> LoadR
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         raise UserError(f"wrk failed: {done.stderr.strip() or done.stdout.strip()}")
-    result = parse_result(done.stdout)
-    asking = result.seconds - (QUIET_SECONDS if load.rate else 0)
-    return LoadResult(load, result.requests, asking, result.p50_ms, result.p99_ms, result.failed)
+    result = parse_result(done.stdout, quiet_seconds(load.rate))
+    return LoadResult(
+        load, result.requests, result.seconds, result.p50_ms, result.p99_ms, result.failed
+    )
+
+
+def quiet_seconds(rate: int) -> int:
+    """Return for how long nobody asks at the start of a load of so many requests a second."""
+    return QUIET_SECONDS if rate else 0
 
 
 def wrk_command(
@@ -97,7 +103,7 @@ def wrk_command(
     if wrk is None:
         raise UserError("wrk, the load generator, is not on the PATH: apt-get install wrk.")
     pause_ms = connections / rate * 1000 if rate else 0
-    quiet = QUIET_SECONDS if rate else 0
+    quiet = quiet_seconds(rate)
     return [
         wrk,
         f"--threads={threads}",
@@ -114,10 +120,10 @@ def wrk_command(
     ]
 
 
-def parse_result(output: str) -> WrkResult:
-    """Return what the script has printed at the end of wrk's run."""
+def parse_result(output: str, quiet: int = 0) -> WrkResult:
+    """Return what the script has printed at the end of wrk's run, less its quiet seconds."""
     line = next((line for line in output.splitlines() if line.startswith("RESULT ")), None)
     if line is None:
         raise UserError(f"wrk failed: {output.strip()}")
     requests, microseconds, p50, p99, failed = (int(field) for field in line.split()[1:])
-    return WrkResult(requests, microseconds / 1e6, p50 / 1e3, p99 / 1e3, failed)
+    return WrkResult(requests, microseconds / 1e6 - quiet, p50 / 1e3, p99 / 1e3, failed)

@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
-from riverrun.bench.recommend import QUIET_SECONDS, parse_result, wrk_command
+from riverrun.bench.recommend import parse_result, quiet_seconds, wrk_command
 from riverrun.bench.server import RunningServer, tail
 from riverrun.errors import UserError
 from trainer.bundle_versions import promote
@@ -95,7 +95,7 @@ def measure_swaps(
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
         asked, answered = _answers(Path(folder) / "answers")
-    result = parse_result(output)
+    result = parse_result(output, quiet_seconds(rate))
     during = np.zeros(len(asked), np.bool_)
     for start, end in intervals:
         during |= (answered >= start) & (asked <= end)
@@ -106,7 +106,7 @@ def measure_swaps(
         result.failed,
         [end - start for start, end in intervals],
         resident,
-        result.requests / (result.seconds - QUIET_SECONDS),
+        result.requests / result.seconds,
     )
 
 

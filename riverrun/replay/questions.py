@@ -77,7 +77,7 @@ class Period:
 
         It may be after the start: of last events, each user's past ends at a time of its own.
         """
-        newest: datetime = self.past["timestamp"].max()  # type: ignore[assignment]
+        newest: datetime = self.past.select(pl.col("timestamp").max()).item()
         return newest
 
     @property
