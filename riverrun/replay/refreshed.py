@@ -96,9 +96,8 @@ def replay_refreshed(
         for moment in moments(period):
             if moment.at >= due:
                 due += every * ((moment.at - due) // every + 1)
-                events = pl.concat([period.past, period.future]).filter(
-                    pl.col("timestamp") < moment.at
-                )
+                since = period.future.filter(pl.col("timestamp") < moment.at)
+                events = pl.concat([period.past, since])
                 for name, each in renewed.items():
                     start = time.monotonic()
                     path = trainers[name](events, items, moment.at)

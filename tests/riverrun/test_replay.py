@@ -316,6 +316,31 @@ def test_models_are_renewed_on_what_was_known_and_serve_from_then_on(
     assert {score.variant for score in scores.scores} == set(variants)
 
 
+def test_a_model_is_renewed_on_all_of_a_past_that_ends_late_for_some(tmp_path: Path) -> None:
+    rows = [*PAST, *(("a", f"i{n}", float(24 * n)) for n in range(5))]
+    period = last_events_period(frame(rows), ITEMS)
+    known: list[set[str]] = []
+
+    def retrain(events: pl.DataFrame, items: Sequence[Item], now: datetime) -> Path:
+        # Of user a, the first one knows events that are later than it.
+        assert (period.past["timestamp"] >= now).any() == (not known)
+        known.append(set(events["event_id"]))
+        return build_tiny_bundle(tmp_path / "new", items, seed=len(known), created_at=now)
+
+    replay_refreshed(
+        period,
+        load_bundle(build_tiny_bundle(tmp_path / "bundles", ITEMS)),
+        SETTINGS,
+        tmp_path / "replay",
+        TextEmbeddingCache(),
+        every=timedelta(hours=10),
+        trainers={WARM: retrain},
+        refreshes={},
+    )
+    assert len(known) > 1
+    assert all(set(period.past["event_id"]) <= each for each in known)
+
+
 def test_warm_and_cold_starts_are_told_apart_by_minutes_and_ndcg() -> None:
     scores = Scores()
     for start, place in ((WARM, 1), (COLD, 2)):
