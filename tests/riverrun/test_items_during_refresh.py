@@ -1,9 +1,9 @@
 """Items that change while a model is trained are right after the swap, wherever it is served."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from riverrun.embedded import embedded_shop
 from riverrun.server import serving_replica
 from riverrun.settings import Settings, load_settings
+from tests.support import waiting
 from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle, tiny_items
 from tests.support.tiny_shop import tiny_shop
 
@@ -26,11 +27,7 @@ def ready(app: Any) -> Iterator[TestClient]:
         yield client
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+wait_until = partial(waiting.wait_until, seconds=60)
 
 
 def serves(client: TestClient) -> str:

@@ -1,23 +1,19 @@
 """A bundle that must not be served: the old one serves on, and whoever watches is told."""
 
 import shutil
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from fastapi.testclient import TestClient
 
 from serving.bundle import CURRENT, MANIFEST, current_bundle
+from tests.support import waiting
 from tests.support.tiny_shop import tiny_shop
 
 OTHER = "20990102T030405Z-3f0f"
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+wait_until = partial(waiting.wait_until, seconds=60)
 
 
 def test_a_refused_bundle_is_said_where_servers_are_watched(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """`riverrun topics` against a real broker."""
 
-import time
 import uuid
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from riverrun.errors import UserError
 from streaming.kafka_connection import KafkaConnection, parse_kafka_url
 from streaming.kafka_settings import KafkaSettings
 from streaming.kafka_topics import TOPICS, create_topics, find_topics
+from tests.support.waiting import wait_until
 
 SCHEMAS = Path(__file__).parents[2] / "infra" / "schemas"
 KAFKA = "RIVERRUN_STREAMING__KAFKA__"
@@ -37,10 +37,7 @@ def settings(**values: object) -> KafkaSettings:
 
 def wait_until_known(connection: KafkaConnection, topic: str) -> None:
     """A broker may have made a topic, and say a moment later that there is none."""
-    deadline = time.monotonic() + 30
-    while topic not in find_topics(connection):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: topic in find_topics(connection), seconds=30)
 
 
 @pytest.mark.kafka

@@ -1,8 +1,7 @@
 """On a log that is shared out, `riverrun up` knows what the other workers have counted."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from feature_repo.times import microseconds
 from riverrun import server
 from serving.statistics_reader import StatisticsReader
 from streaming.sqlite_log import SqliteLog
+from tests.support import waiting
 from tests.support.stream import NOW
 from tests.support.tiny_shop import tiny_shop
 
@@ -57,11 +57,7 @@ def opened(home: Path) -> Iterator[TestClient]:
         yield client
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+wait_until = partial(waiting.wait_until, seconds=30)
 
 
 def listed(client: TestClient, source: str) -> list[str]:

@@ -1,13 +1,12 @@
 """One archives at a time, and the next one takes over."""
 
-import threading
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from streaming.archiver import Archiver
 from streaming.standby_archiver import StandbyArchiver
+from tests.support import waiting
 
 SECONDS = 10.0
 
@@ -36,11 +35,7 @@ def standby(folder: Path, *, fails: bool = False) -> StandbyArchiver:
     return StandbyArchiver(folder, lambda: cast(Archiver, FakeArchiver(fails=fails)))
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.01)
+wait_until = partial(waiting.wait_until, seconds=SECONDS)
 
 
 def test_the_second_begins_when_the_first_is_gone(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -28,6 +29,7 @@ from streaming.settings import FoldInSettings, StreamingSettings
 from streaming.standby_archiver import StandbyArchiver
 from streaming.stream_state import positions_of
 from streaming.worker import TOPICS
+from tests.support import waiting
 from tests.support.final_state import final_state
 from tests.support.kafka_server import fresh_topics
 from tests.support.stream import NOW, HashEncoder
@@ -44,7 +46,6 @@ SETTINGS = StreamingSettings(
 )
 SETTLE_SECONDS = 90.0
 COMMAND_SECONDS = 120.0
-LOOK_SECONDS = 0.03
 
 _PRELOADED = ["feature_repo.feast_online_features", __name__]
 
@@ -240,11 +241,7 @@ def undisturbed(shop: KafkaShop, requests: list[list[Record]]) -> dict[str, Any]
     return state
 
 
-def wait_until(true: Callable[[], bool], otherwise: str) -> None:
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while not true():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(LOOK_SECONDS)
+wait_until = partial(waiting.wait_until, seconds=SETTLE_SECONDS)
 
 
 def kill_at_work(shop: KafkaShop, worker: WorkerProcess, draw: random.Random) -> None:
