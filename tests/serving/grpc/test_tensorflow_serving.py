@@ -27,10 +27,8 @@ from riverrun.settings import GrpcSettings
 from serving.bundle import Bundle
 from serving.bundle_loading import load_bundle
 from serving.grpc.server import grpc_server
-from serving.grpc.tensors import array_of
 from serving.item_rows import ItemRows
 from serving.live_model import LiveModel, ModelHolder
-from serving.prediction.errors import PredictionError
 from serving.prediction.predictor import Predictor, version_number
 from serving.settings import BatchingSettings, ServingSettings, TensorFlowServingSettings
 from tests.support.tiny_bundle import build_tiny_bundle
@@ -168,25 +166,6 @@ def test_a_short_value_may_stand_for_all(channel: grpc.Channel) -> None:
     outputs = predicted(channel, request_of(one_value_each, "encode_query"))
     in_full = predicted(channel, request_of(history("i1", rows=rows), "encode_query"))
     np.testing.assert_array_equal(outputs["embeddings"], in_full["embeddings"])
-
-
-@pytest.mark.parametrize("sent", [["x" * 32], ["y" * 10_000, "x" * 32], ["x" * 10_000] * 1024])
-def test_strings_that_are_short_or_sent_are_taken(sent: list[str]) -> None:
-    places = 1024 * (1 if len(sent) == 1024 else 128)
-    tensor = tf.make_tensor_proto(sent)
-    tensor.tensor_shape.dim[0].size = places
-    taken = array_of("ids", tensor)
-    assert taken.shape == (places,)
-    assert taken[-1].decode() == sent[-1]
-
-
-@pytest.mark.parametrize("sent", [["x" * 33], ["", "x" * 8192], ["x" * 2**20] * 2])
-def test_a_long_string_is_not_repeated(sent: list[str]) -> None:
-    tensor = tf.make_tensor_proto(sent)
-    tensor.tensor_shape.dim[0].size = 1024 * 128
-    message = f"`ids` must have a value .* of {len(sent[-1])} bytes, is too long to be repeated"
-    with pytest.raises(PredictionError, match=message):
-        array_of("ids", tensor)
 
 
 def test_a_history_is_strings_in_and_ranked_ids_out(channel: grpc.Channel) -> None:
