@@ -1,14 +1,15 @@
 """What the members of a group do with partitions: a log whose partitions are shared out."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 
 import pytest
 
 from feature_repo.event_log import EVENTS, EventLog, LogRecord, Message, TopicPartition
 from streaming.kafka_log import KafkaLog
 from tests.support.kafka_server import fresh_topics
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(params=[pytest.param("kafka", marks=pytest.mark.kafka)])
@@ -53,11 +54,7 @@ class Member:
                 self.records.append(record)
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert condition()
+until = partial(wait_until, seconds=60)
 
 
 def test_a_groups_members_share_the_partitions_and_take_over(partitioned: EventLog) -> None:
