@@ -10,8 +10,6 @@ from feature_repo.history import HistoryEvent
 from feature_repo.times import DAY
 from serving.item_rows import ItemRows, Rows, grouped, places_among
 
-"""Microseconds."""
-
 Times = npt.NDArray[np.int64]
 """int64 [n], microseconds since 1970 UTC."""
 

@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from feature_repo.times import DAY
 
-"""Microseconds."""
 TIME_BUCKETS = 24
 
 

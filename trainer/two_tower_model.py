@@ -14,8 +14,6 @@ from trainer.query_tower import QueryTower
 from trainer.retrieval import RetrievalLoss
 from trainer.text_tower import CachedTexts, TunedTexts
 
-"""Microseconds."""
-
 
 class TwoTowerModel(keras.Model):
     """Query tower and candidate tower over one catalogue, trained by sampled softmax.

@@ -23,8 +23,6 @@ SIGNALS = (
 """Users who acted on the item within so many days before the bundle's data end; the share of its
 users who came back to it; the median days between two of one user's moments on it, or 0."""
 
-"""Microseconds."""
-
 
 def on_the_circles(
     timestamps: npt.NDArray[np.int64] | np.int64,

@@ -15,8 +15,6 @@ from serving.ranking.item_neighbours import Contributions, placed_contributions
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
 
-"""Microseconds."""
-
 Shares = npt.NDArray[np.float32]
 
 
