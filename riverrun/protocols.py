@@ -24,6 +24,7 @@ from trainer.baselines import (
     TimeDecay,
     WeightedSum,
 )
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.settings import RankerSettings
 from trainer.settings import TrainingSettings
 from trainer.tasks import Split, everyone_split, leave_one_out_split, temporal_split
@@ -33,8 +34,9 @@ from trainer.tasks import Split, everyone_split, leave_one_out_split, temporal_s
 class EvaluationProtocol:
     """Splits of a data set and periods to replay, and the settings to do it with.
 
-    baselines: by the name of the task, simple recommenders to compare with. everyone_validation,
-    everyone_test: splits that ask newcomers too, where the others leave them out.
+    service: what lists are made by, whatever the shop at hand is set to. baselines: by the name of
+    the task, simple recommenders to compare with. everyone_validation, everyone_test: splits that
+    ask newcomers too, where the others leave them out.
     """
 
     validation: Callable[[PresetData], Split]
@@ -43,6 +45,7 @@ class EvaluationProtocol:
     replay_validation: Callable[[PresetData], Period]
     replay_test: Callable[[PresetData], Period]
     settings: TrainingSettings = field(default_factory=TrainingSettings)
+    service: ServiceSettings = field(default_factory=ServiceSettings)
     replay: ReplaySettings = field(default_factory=ReplaySettings)
     everyone_validation: Callable[[PresetData], Split] | None = None
     everyone_test: Callable[[PresetData], Split] | None = None

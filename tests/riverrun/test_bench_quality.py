@@ -210,6 +210,9 @@ def test_the_parts_of_the_pipeline_are_measured_beside_the_whole(
     monkeypatch.setitem(PROTOCOLS, "sequences", protocol)
     # A ranker for so few is measured, whether or not it is worth having.
     monkeypatch.setattr(fit, "TRIED_BELOW", 0)
+    # What the shop in this folder is set to is none of the protocol.
+    monkeypatch.chdir(tmp_path)
+    Path("riverrun.toml").write_text('[serving.ranking]\nsources = ["two_tower"]\n')
     arguments = [*toys(tmp_path), "--json", str(tmp_path / "t.json"), "--ablation"]
     assert run(monkeypatch, tmp_path / "home", *arguments) == 0
     results = orjson.loads((tmp_path / "t.json").read_bytes())["results"]
