@@ -102,10 +102,12 @@ RANKING: Space = {
     "ranking.loss": Choice(("pointwise", "listwise")),
     "ranking.hidden_units": Choice(((16,), (32, 16), (64, 32), (128, 64))),
     "ranking.dropout": Real(0.0, 0.5),
-    "ranking.epochs": Whole(2, 24, log=True),
     "ranking.learning_rate": Real(3e-4, 1e-2, log=True),
 }
-"""What is fitted in seconds, given a two-tower."""
+"""What is fitted in seconds, given a two-tower.
+
+Not the ranker's epochs: of few candidates it learns for as many as it needs, whatever is set.
+"""
 
 MODEL: Space = {
     "dimension": Choice((32, 64, 128, 256)),
