@@ -122,6 +122,8 @@ def quality(
         f"{dataset}, {split}: {len(past.items):,} items, {len(past.user_ids):,} users, "
         f"{len(past.item):,} events in the past; {what}"
     )
+    if not protocol.has_times:
+        out.print("no recent popularity: positions stand for times")
     out.print(describe_machine())
     if json is not None:
         document = {
