@@ -85,8 +85,8 @@ def quality(
     Below NDCG and recall stands their 95 % interval, by bootstrap over users; beside them the
     coverage of the catalogue, the Gini index of how often items are shown, the diversity and the
     number of categories within lists of 10, and what fitting and a list take. Riverrun's own are
-    fitted together, once: each candidate source alone, the two-tower, all of them without and with
-    the ranker, and the last at a diversity of .3.
+    fitted together, once: each candidate source alone, what strangers get among them, the
+    two-tower, all of them without and with the ranker, and the last at a diversity of .3.
 
         riverrun bench quality --dataset beauty --data Beauty.txt.gz
     """

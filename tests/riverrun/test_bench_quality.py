@@ -235,6 +235,8 @@ def test_the_parts_of_the_pipeline_are_measured_beside_the_whole(
     own |= {f"without {name}" for name in set(SOURCES) - {"co_visitation"}}
     own |= {"without the ranker", f"{CANDIDATE}, diversity 0.3"}
     assert own <= set(found)
+    # Nothing says when an item came.
+    assert "new_arrivals" not in found
     assert len({found[name]["fit_seconds"] for name in own}) == 1
     # The ranker off, or no ranker, is the same.
     assert found["without the ranker"][NDCG] == found[FUSION][NDCG]
