@@ -18,6 +18,7 @@ from serving.ranking.settings import SOURCES
 from serving.sources.candidate_source import CandidateSource
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.item_neighbours import ItemNeighboursSource
+from serving.sources.new_arrivals import NewArrivalsSource
 from serving.sources.two_tower import TwoTowerSource
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer
@@ -74,12 +75,17 @@ class FittedPipeline:
 
     @property
     def parts(self) -> Sequence[Scorer]:
-        """Each other source alone, and all in the fusion that needs no ranker."""
+        """Each other source alone, and all in the fusion that needs no ranker.
+
+        Those of strangers' lists too; new arrivals, where the catalogue says when anything came.
+        """
         fusion = self._pipeline(FUSION, None, self.service)
+        dated = any(item.published_at is not None for item in self.split.past.items)
+        silent = {TwoTowerSource.name} | (set() if dated else {NewArrivalsSource.name})
         alone: list[Scorer] = [
             SourceScorer(source, fusion.shop)
-            for source in self._speaking(fusion)
-            if source.name != TwoTowerSource.name
+            for source in (*self._speaking(fusion), *fusion.shop.fallback)
+            if source.name not in silent
         ]
         return [*alone, fusion]
 

@@ -24,6 +24,7 @@ from trainer.baselines import (
     TimeDecay,
     WeightedSum,
 )
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.settings import RankerSettings
 from trainer.settings import TrainingSettings
 from trainer.tasks import Split, everyone_split, leave_one_out_split, temporal_split
@@ -33,8 +34,10 @@ from trainer.tasks import Split, everyone_split, leave_one_out_split, temporal_s
 class EvaluationProtocol:
     """Splits of a data set and periods to replay, and the settings to do it with.
 
-    baselines: by the name of the task, simple recommenders to compare with. everyone_validation,
-    everyone_test: splits that ask newcomers too, where the others leave them out.
+    service: what lists are made by, whatever the shop at hand is set to. baselines: by the name of
+    the task, simple recommenders to compare with. everyone_validation, everyone_test: splits that
+    ask newcomers too, where the others leave them out. has_times: whether times are any, and not
+    positions in a sequence.
     """
 
     validation: Callable[[PresetData], Split]
@@ -43,9 +46,11 @@ class EvaluationProtocol:
     replay_validation: Callable[[PresetData], Period]
     replay_test: Callable[[PresetData], Period]
     settings: TrainingSettings = field(default_factory=TrainingSettings)
+    service: ServiceSettings = field(default_factory=ServiceSettings)
     replay: ReplaySettings = field(default_factory=ReplaySettings)
     everyone_validation: Callable[[PresetData], Split] | None = None
     everyone_test: Callable[[PresetData], Split] | None = None
+    has_times: bool = True
 
 
 VALIDATION, TEST = datetime(2011, 10, 9, tzinfo=UTC), datetime(2011, 11, 9, tzinfo=UTC)
@@ -107,8 +112,8 @@ def _online_retail_baselines() -> dict[str, Sequence[FitScorer]]:
     }
 
 
-def _sequence_baselines() -> dict[str, Sequence[FitScorer]]:
-    """Return simple answers to a sequence.
+def _sequence_baselines() -> Sequence[FitScorer]:
+    """Return simple answers to a sequence, popularity first.
 
     Hyper-parameters were chosen on the validation items of Amazon Beauty, for a part of its
     users: EASE's lambda among 10 to 500, its half-life among 1 to 4 events (a decay of what it
@@ -116,27 +121,28 @@ def _sequence_baselines() -> dict[str, Sequence[FitScorer]]:
     RecencyKnn's distance among 5 and 10, half-life among 1, 1.5 and 2 events, and the cosines'
     weight among .1, .3 and .5.
     """
-    return {
-        "leave-one-out": (
-            Popularity,
-            ItemKnn,
-            partial(ImplicitAls, factors=64, regularisation=1, confidence=40),
-            partial(Ease, regularisation=50),
-            partial(Ease, regularisation=50, asked=PositionDecay(2), name="EASE with recency"),
-            partial(RecencyKnn, asked=PositionDecay(1), max_distance=10, cosine_weight=0.3),
-        )
-    }
+    return (
+        Popularity,
+        ItemKnn,
+        partial(ImplicitAls, factors=64, regularisation=1, confidence=40),
+        partial(Ease, regularisation=50),
+        partial(Ease, regularisation=50, asked=PositionDecay(2), name="EASE with recency"),
+        partial(RecencyKnn, asked=PositionDecay(1), max_distance=10, cosine_weight=0.3),
+    )
 
 
-def _leave_one_out(settings: TrainingSettings) -> EvaluationProtocol:
+def _leave_one_out(settings: TrainingSettings, *, has_times: bool) -> EvaluationProtocol:
     """Return the protocol of the sequential papers: each user's last event is asked for."""
+    popularity, *others = _sequence_baselines()
+    recent = (RECENT_POPULARITY,) if has_times else ()
     return EvaluationProtocol(
         lambda data: leave_one_out_split(data.events, data.items, held_out=2),
         lambda data: leave_one_out_split(data.events, data.items, held_out=1),
-        _sequence_baselines(),
+        {"leave-one-out": (popularity, *recent, *others)},
         _earlier_last_events,
         lambda data: last_events_period(data.events, data.items),
         settings,
+        has_times=has_times,
     )
 
 
@@ -181,6 +187,7 @@ PROTOCOLS = {
                 batch_size=16_384,
             ),
         ),
+        has_times=False,
     ),
     # The protocol of the sequential papers. Times are those at which somebody rated many films in
     # a row: minutes apart, they say nothing of how dated a rating is. Settings are those of the
@@ -201,5 +208,6 @@ PROTOCOLS = {
                 transition_history_days=0.01,
             ),
         ),
+        has_times=True,
     ),
 }

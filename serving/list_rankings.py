@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -36,10 +37,6 @@ class UserRanking:
         """Return the scores, or where these are counts, logarithms with one more event each."""
         return np.log1p(ranked.scores) if ranked.counted else ranked.scores
 
-    def score_of(self, context: Context, rows: Rows) -> Scores:
-        """Return dot products of the two-tower."""
-        return self._stage.two_tower.score_of(context, rows)
-
 
 class SimilarRanking:
     """Like one item, by cosine.
@@ -58,18 +55,18 @@ class SimilarRanking:
     def rank(self, context: Context, count: int) -> Ranked:
         """Return up to `count` of the allowed rows, nearest first."""
         found = self._two_tower.propose(context, max(count, self._reordered))
-        scores = self.score_of(context, found.rows)
+        scores = self._cosines(context, found.rows)
         # A fixed number is re-ordered, so that a later page continues an earlier one.
         order = np.argsort(-scores[: self._reordered], kind="stable")
         order = np.concatenate([order, np.arange(len(order), len(scores))])[:count]
-        return Ranked(found.rows[order], scores[order], [(SIMILAR,)] * len(order))
+        sources, score_of = [(SIMILAR,)] * len(order), partial(self._cosines, context)
+        return Ranked(found.rows[order], scores[order], sources, score_of=score_of)
 
     def logarithms(self, ranked: Ranked) -> Scores:
         """Return logarithms: a factor makes an item so many times as near."""
         return np.log(np.maximum(ranked.scores, LEAST_COSINE))
 
-    def score_of(self, context: Context, rows: Rows) -> Scores:
-        """Return cosines."""
+    def _cosines(self, context: Context, rows: Rows) -> Scores:
         embeddings, _ = context.model.table.embeddings_of_rows(rows)
         # Of a matrix product equal rows have other last bits by how many are asked for.
         return dot_products(context.model.space.tastes(embeddings), self._taste)
@@ -79,7 +76,6 @@ class TrendingRanking:
     """What is acted on most at present, filled up by `fallback`, one after the other."""
 
     def __init__(self, trending: TrendingSource, fallback: Sequence[CandidateSource]) -> None:
-        self._trending = trending
         self._sources = (trending, *fallback)
 
     def rank(self, context: Context, count: int) -> Ranked:
@@ -89,10 +85,6 @@ class TrendingRanking:
     def logarithms(self, ranked: Ranked) -> Scores:
         """Return logarithms of counts, with one more event each."""
         return np.log1p(ranked.scores)
-
-    def score_of(self, context: Context, rows: Rows) -> Scores:
-        """Return counts."""
-        return self._trending.score_of(rows, context.at)
 
 
 class GivenRanking:
@@ -108,15 +100,11 @@ class GivenRanking:
             allowed = context.allowed[rows]
             rows, scores = rows[allowed], scores[allowed]
         rows, scores = rows[:count], scores[:count]
-        return Ranked(rows, scores, [()] * len(rows))
+        return Ranked(rows, scores, [()] * len(rows), score_of=self._found.score_of)
 
     def logarithms(self, ranked: Ranked) -> Scores:
         """Return the scores, which are logarithms."""
         return ranked.scores
-
-    def score_of(self, context: Context, rows: Rows) -> Scores:
-        """Return what is said of rows that were not found."""
-        return self._found.score_of(rows)
 
 
 def _filled(ranked: Ranked, context: Context, needed: int, by: Sequence[CandidateSource]) -> Ranked:
@@ -132,11 +120,13 @@ def _filled(ranked: Ranked, context: Context, needed: int, by: Sequence[Candidat
         found = source.propose(replace(context, allowed=allowed), missing)
         # Scores of different sources do not compare: what follows ranks below.
         floor = float(ranked.scores[-1]) if len(ranked.scores) else np.inf
+        # The first source says what the scores are: those behind it are cut to its last.
+        is_first = not len(ranked.rows)
         ranked = Ranked(
             np.concatenate([ranked.rows, found.rows]),
             np.concatenate([ranked.scores, np.minimum(found.scores, np.float32(floor))]),
             [*ranked.sources, *([(source.name,)] * len(found.rows))],
-            # The first source says what the scores are: those behind it are cut to its last.
-            counted=ranked.counted or not len(ranked.rows),
+            counted=ranked.counted or is_first,
+            score_of=found.score_of if is_first else ranked.score_of,
         )
     return ranked

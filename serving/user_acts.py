@@ -7,23 +7,29 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.history import HistoryEvent
-from feature_repo.times import DAY
-from serving.item_rows import ItemRows, Rows, grouped, places_among
+from feature_repo.times import DAY, HOUR
+from serving.item_rows import ItemRows, Rows, places_among
 
 Times = npt.NDArray[np.int64]
 """int64 [n], microseconds since 1970 UTC."""
+
+VISIT = 12 * HOUR
+"""A user's acts on an item that follow each other sooner, as view, cart and purchase do, are one
+visit to it. In microseconds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UserActs:
     """What sources and ranking read of a history. Items that are not in the catalogue are left out.
 
-    rows: distinct, ascending. counts: float32 [n], events on each; first, last: their times.
+    rows: distinct, ascending. counts: float32 [n], events on each; visits: float32 [n], of which so
+    many follow no other sooner than `VISIT`; first, last: their times.
     newest: the time of the newest event; num_events, num_moments: events, and distinct times.
     """
 
     rows: Rows
     counts: npt.NDArray[np.float32]
+    visits: npt.NDArray[np.float32]
     first: Times
     last: Times
     newest: int
@@ -45,14 +51,20 @@ class UserActs:
         rows, timestamps = rows[known], timestamps[known]
         if not len(rows):
             return NO_ACTS
-        order, starts = grouped(rows)
-        ordered = timestamps[order]
+        order = np.lexsort((timestamps, rows))
+        rows, ordered = rows[order], timestamps[order]
+        begins = np.ones(len(rows), dtype=np.bool_)
+        np.not_equal(rows[1:], rows[:-1], out=begins[1:])
+        starts = np.flatnonzero(begins)
+        begins[1:] |= np.diff(ordered) >= VISIT
+        ends = np.append(starts[1:], len(rows))
         moments = np.sort(timestamps)
         return cls(
-            rows[order[starts]],
-            np.diff(starts, append=len(rows)).astype(np.float32),
-            np.minimum.reduceat(ordered, starts),
-            np.maximum.reduceat(ordered, starts),
+            rows[starts],
+            (ends - starts).astype(np.float32),
+            np.add.reduceat(begins, starts, dtype=np.float32),
+            ordered[starts],
+            ordered[ends - 1],
             int(moments[-1]),
             len(timestamps),
             1 + int(np.count_nonzero(moments[1:] != moments[:-1])),
@@ -77,6 +89,7 @@ class UserActs:
 NO_ACTS = UserActs(
     rows=np.empty(0, np.int64),
     counts=np.empty(0, np.float32),
+    visits=np.empty(0, np.float32),
     first=np.empty(0, np.int64),
     last=np.empty(0, np.int64),
     newest=0,

@@ -258,9 +258,9 @@ def judge_epochs(
     """Train on what comes before what is held out, ask for it after each epoch, learn to rank it.
 
     The rows are of the best epoch's two-tower, of the baselines, of `current`, as `compared` asks
-    it, and of the list as a whole, for users who have not taught the ranker or the fusion that they
-    are asked by. Where nothing is held out, or nobody can be asked for it, no training is done, and
-    all epochs count as best.
+    it, and of the list as a whole, for users who have taught nothing of the newest split to the
+    ranker or the fusion that they are asked by. Where nothing is held out, or nobody can be asked
+    for it, no training is done, and all epochs count as best.
     """
     settings = start.settings(material.settings)
     held_out = hold_out(material, start)

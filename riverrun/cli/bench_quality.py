@@ -80,12 +80,13 @@ def quality(
 ) -> None:
     """How good the lists of each recommender are, how sure that is, and what they cost.
 
-    By the published protocol of each data set: all items are ranked, ties stand at their mean
-    rank. Below NDCG and recall stands their 95 % interval, by bootstrap over users; beside them
-    the coverage of the catalogue, the Gini index of how often items are shown, the diversity and
-    the number of categories within lists of 10, and what fitting and a list take. Riverrun's own
-    are fitted together, once: each candidate source alone, the two-tower, all of them without and
-    with the ranker, and the last at a diversity of .3.
+    By the published protocol of each data set, with the settings chosen for it and the defaults of
+    all others, whatever this shop's are: all items are ranked, ties stand at their mean rank.
+    Below NDCG and recall stands their 95 % interval, by bootstrap over users; beside them the
+    coverage of the catalogue, the Gini index of how often items are shown, the diversity and the
+    number of categories within lists of 10, and what fitting and a list take. Riverrun's own are
+    fitted together, once: each candidate source alone, what strangers get among them, the
+    two-tower, all of them without and with the ranker, and the last at a diversity of .3.
 
         riverrun bench quality --dataset beauty --data Beauty.txt.gz
     """
@@ -121,6 +122,8 @@ def quality(
         f"{dataset}, {split}: {len(past.items):,} items, {len(past.user_ids):,} users, "
         f"{len(past.item):,} events in the past; {what}"
     )
+    if not protocol.has_times:
+        out.print("no recent popularity: positions stand for times")
     out.print(describe_machine())
     if json is not None:
         document = {
@@ -179,9 +182,9 @@ class _Asking:
         from riverrun.cli.training_progress import refresh_progress
         from riverrun.fitted_pipeline import fit_pipeline
 
-        training = self.protocol.settings
+        training, service = self.protocol.settings, self.protocol.service
         with text_cache(self.settings) as cache, refresh_progress() as listener:
-            fitted = fit_pipeline(split, training, self.settings.service_settings, cache, listener)
+            fitted = fit_pipeline(split, training, service, cache, listener)
         _say(f"Riverrun, {fitted.choice.epochs} epochs", fitted.seconds)
 
         def asked(scorer: "Scorer", tasks: "Sequence[EvaluationTask]") -> "list[MethodResult]":

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from serving.text_embedding_cache import TextEmbeddingCache
     from trainer.baselines import Scorer
     from trainer.evaluate import EvaluationRow
+    from trainer.ranking.service_settings import ServiceSettings
     from trainer.settings import TrainingSettings
     from trainer.tasks import Split
 
@@ -65,7 +66,8 @@ def evaluate(
     """Train on the past, ask about the future, and print the model beside simple recommenders.
 
     With `--preset`, on a public data set by its published protocol, with the settings chosen for it
-    (but for `training.precision` and `training.strategy`):
+    and the defaults of all others, whatever this shop's are (but for `training.precision` and
+    `training.strategy`):
 
         riverrun evaluate --preset online-retail --data online_retail.csv.gz
 
@@ -100,10 +102,11 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Question:
-    """Past and future, and what to train with."""
+    """Past and future, and what to train and to make lists with."""
 
     split: "Split"
     training: "TrainingSettings"
+    service: "ServiceSettings"
 
 
 @dataclass(frozen=True)
@@ -130,9 +133,9 @@ def _preset_question(
 ) -> _Question:
     protocol, loaded = read_preset(preset, data)
     split = (protocol.validation if validation else protocol.test)(loaded)
-    # The protocol says what is trained; this machine's settings, on what it is computed.
+    # The protocol says what is made; this machine's settings, on what it is computed.
     device = settings.training.model_dump(include={"precision", "strategy"})
-    return _Question(split, protocol.settings.model_copy(update=device))
+    return _Question(split, protocol.settings.model_copy(update=device), protocol.service)
 
 
 def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
@@ -159,7 +162,7 @@ def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
             f"{settings.archive}: nobody who acted until {split.past.end:%Y-%m-%d %H:%M} UTC acted "
             "on a known item afterwards, so there is nothing to ask about."
         )
-    return _Question(split, settings.training)
+    return _Question(split, settings.training, settings.service_settings)
 
 
 def _trained(question: _Question, settings: Settings) -> _Evaluation:
@@ -169,7 +172,7 @@ def _trained(question: _Question, settings: Settings) -> _Evaluation:
 
     split = question.split
     with text_cache(settings) as cache, refresh_progress() as listener:
-        fitted = fit_pipeline(split, question.training, settings.service_settings, cache, listener)
+        fitted = fit_pipeline(split, question.training, question.service, cache, listener)
         listener.stage("Evaluating")
         rows = _rows(split, [fitted.two_tower, fitted.pipeline], fitted.text_embeddings)
     err.print()

@@ -71,10 +71,12 @@ def tune(
         if fresh:
             tuning.forget()
         parts.append(tuning.ranking(bounds))
-        if model and not parts[-1].interrupted:
+        if model and not parts[-1].interrupted and bounds.has_time():
             parts.append(tuning.model(parts[-1].results[0].settings, bounds))
     if parts[-1].interrupted:
         err.print("interrupted: the same command goes on from here.")
+    elif model and len(parts) == 1:
+        err.print("no time is left to search the model: the same command goes on from here.")
     present = next((tried for tried in parts[0].results if tried.number == 0), None)
     if present is None:
         err.print("nothing was tried to the end.")

@@ -66,9 +66,7 @@ class FileColumns:
                 continue
             if name in required:
                 raise self._missing(name)
-            note = f"no row of a file has {name!r}, which the mapping names."
-            if note not in report.notes:
-                report.notes.append(note)
+            report.note(f"no row of a file has {name!r}, which the mapping names.")
 
     def _mapping_of(self, columns: list[str]) -> RecordMapping:
         if self._mapping is not None:

@@ -46,7 +46,8 @@ class ImportReport:
     `rejected` rows were unusable and are in the rejects file; `skipped` rows were right but
     superfluous (duplicates, known already); `repaired` rows were accepted after a change, and
     one row may be repaired for several reasons. `derived` counts records made out of rows, as
-    the items of a file of order lines. `notes` are for whoever started the import.
+    the items of a file of order lines. `published` counts the items that say when they were
+    published. `notes` are for whoever started the import.
     """
 
     read: int = 0
@@ -55,6 +56,7 @@ class ImportReport:
     skipped: Counter[str] = field(default_factory=Counter)
     repaired: Counter[str] = field(default_factory=Counter)
     derived: Counter[str] = field(default_factory=Counter)
+    published: int = 0
     notes: list[str] = field(default_factory=list)
     rejects: RejectsFile | None = None
 
@@ -83,6 +85,11 @@ class ImportReport:
         """Count rows that were changed and kept."""
         if count:
             self.repaired[reason] += count
+
+    def note(self, note: str) -> None:
+        """Keep a note, once."""
+        if note not in self.notes:
+            self.notes.append(note)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts as JSON values, the commonest reason first."""

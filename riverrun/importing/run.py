@@ -24,6 +24,11 @@ from riverrun.importing.records import clean_items, clean_users
 from riverrun.importing.report import ImportReport
 from riverrun.importing.sink import ArchiveSink
 
+UNPUBLISHED = (
+    "no item of a file has `published_at`: none counts as new, in new arrivals, exploration or "
+    "the ranker."
+)
+
 Progress = Callable[[int], None]
 """Called with the bytes read since the last call."""
 
@@ -53,7 +58,7 @@ def import_files(
     for file, form in zip(files, forms, strict=True):
         columns = FileColumns(file, kind, record, is_sparse=form in ("jsonl", "ndjson"))
         position = 0
-        rows = report.read
+        rows, accepted, published = report.read, report.accepted, report.published
         settings = FileFormat() if mapping is None else mapping.file
         for batch in read_batches(file, settings, report):
             try:
@@ -66,6 +71,8 @@ def import_files(
         if report.read == rows:
             raise UserError(f"{file}: has no rows.")
         columns.check_whole(report)
+        if kind == "items" and report.accepted > accepted and report.published == published:
+            report.note(UNPUBLISHED)
         progress(file.stat().st_size - position)
     sink.flush()
 
@@ -103,6 +110,8 @@ def _import_batch(
         events = clean_events(batch, mapping, report, now)
         report.accepted += sink.add_events(events, ids_given=mapping.event_id is not None)
     elif isinstance(mapping, ItemsMapping):
-        report.accepted += sink.add_items(clean_items(batch, mapping, report))
+        items = clean_items(batch, mapping, report)
+        report.published += sum(item.published_at is not None for item in items)
+        report.accepted += sink.add_items(items)
     else:
         report.accepted += sink.add_users(clean_users(batch, mapping, report))

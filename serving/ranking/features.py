@@ -118,7 +118,7 @@ def _of_users(context: Context) -> tuple[float, ...]:
         np.log1p(acts.num_events),
         np.log1p(len(acts)),
         np.log1p(len(acts) / max(acts.num_moments, 1)),
-        np.count_nonzero(acts.counts > 1) / max(len(acts), 1),
+        np.count_nonzero(acts.visits > 1) / max(len(acts), 1),
     )
 
 
@@ -134,7 +134,7 @@ def _of_pairs(rows: Rows, context: Context, known: npt.NDArray[np.float32]) -> l
         # From the newest event: how long the user has been away says nothing of an item.
         since[acted] = (acts.newest - acts.last[mine]) / DAY
         spans = (acts.last[mine] - acts.first[mine]) / DAY
-        between[acted] = spans / np.maximum(acts.counts[mine] - 1, 1)
+        between[acted] = spans / np.maximum(acts.visits[mine] - 1, 1)
     usual = known[:, SIGNALS.index("repeat_days")]
     due = np.where(acted & (usual > 0), np.log((since + 1) / (usual + 1)), 0)
     taste, view = context.taste, context.view

@@ -21,7 +21,8 @@ SIGNALS = (
     *RHYTHMS,
 )
 """Users who acted on the item within so many days before the bundle's data end; the share of its
-users who came back to it; the median days between two of one user's moments on it, or 0."""
+users who came back for another visit (`user_acts.VISIT`); the median days between two visits of one
+user, or 0."""
 
 
 def on_the_circles(

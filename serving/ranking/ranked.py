@@ -1,10 +1,10 @@
 """A list before it is re-ranked, and the contract of what makes it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from serving.candidates import NOTHING, Scores
+from serving.candidates import NOTHING, Scores, no_scores
 from serving.item_rows import Rows
 from serving.sources.candidate_source import Context
 
@@ -13,13 +13,15 @@ from serving.sources.candidate_source import Context
 class Ranked:
     """Rows, best first. sources[i] proposed rows[i].
 
-    counted: whether the scores are counts of events, or sums of weights.
+    counted: whether the scores are counts of events, or sums of weights. score_of: what any other
+    rows would score beside these, float32 [n].
     """
 
     rows: Rows
     scores: Scores
     sources: Sequence[tuple[str, ...]]
     counted: bool = False
+    score_of: Callable[[Rows], Scores] = no_scores
 
     def page(self, offset: int, limit: int) -> "Ranked":
         """Return the part from `offset` on."""
@@ -44,8 +46,4 @@ class ListRanking(Protocol):
 
         Logarithms of how probable each row is, up to a constant of the list.
         """
-        ...
-
-    def score_of(self, context: Context, rows: Rows) -> Scores:
-        """Return scores float32 [len(rows)] for rows of the list that `rank` did not return."""
         ...

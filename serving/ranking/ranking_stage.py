@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.candidates import Candidates, Scores, no_scores
 from serving.fusion import logarithms, mixed_scores, reciprocal_ranks, shares, votes
-from serving.item_rows import Rows, grouped
+from serving.item_rows import Rows, grouped, places_among
 from serving.live_model import LiveModel
 from serving.ranking.attribution import FeatureEffect, feature_effects
 from serving.ranking.calibrated_fusion import CalibratedFusion, Fusion, fusion_of
@@ -125,7 +126,8 @@ class RankingStage:
             (source,) = asked
             found = source.propose(context, count)
             proposers = [(source.name,)] * len(found)
-            return Ranked(found.rows, found.scores, proposers, source is not self.two_tower)
+            counted = source is not self.two_tower
+            return Ranked(found.rows, found.scores, proposers, counted, found.score_of)
         if context.query is None:
             return NOTHING_RANKED
         pool, scores = self.scored(context)
@@ -139,7 +141,7 @@ class RankingStage:
             rows = np.concatenate([rows, more.rows[behind]])
             scores = np.concatenate([scores, np.minimum(more.scores[behind], floor)])
             sources += [(self.two_tower.name,)] * len(behind)
-        return Ranked(rows, scores, sources)
+        return Ranked(rows, scores, sources, score_of=partial(self._score_beside, pool, context))
 
     def scored(self, context: Context) -> tuple[Pool, Scores]:
         """Return the candidates for a user something is known of, with their scores."""
@@ -221,6 +223,17 @@ class RankingStage:
         if columns is None:
             return mixed_scores(self.shares(pool), weights, self.own(pool), temperature)
         return logarithms(columns @ weights).astype(np.float32)
+
+    def _score_beside(self, pool: Pool, context: Context, rows: Rows) -> Scores:
+        """Return float32 [len(rows)], what rows that nobody proposes score beside the candidates.
+
+        The least of all, where a row has no embedding yet.
+        """
+        wider = Pool.of({**pool.proposals, "": Candidates(rows, no_scores(rows))}, context)
+        scores = self._score(wider, context)
+        places = places_among(wider.rows, rows)
+        least = scores.min(initial=np.float32(0))
+        return np.where(places >= 0, scores[places] if len(scores) else least, least)
 
     def shares(self, pool: Pool) -> npt.NDArray[np.float64]:
         """Return `fusion.shares` of the pool, float64 [n, len(SOURCES)]."""

@@ -93,7 +93,7 @@ class Reranker:
             explored_rows=explored_rows,
             promotions=promotions,
         )
-        return _as_placed(ranked, placed, ranking, context)
+        return _as_placed(ranked, placed)
 
     def _order(
         self,
@@ -179,14 +179,14 @@ def _pins(active: tuple[Rule, ...], masks: Mapping[str, Mask], propose: Propose)
     return pins
 
 
-def _as_placed(ranked: Ranked, placed: Placed, ranking: ListRanking, context: Context) -> Ranked:
+def _as_placed(ranked: Ranked, placed: Placed) -> Ranked:
     """Return the rows in their places, with their scores, and with what gave each its place."""
     rank_of = {row: rank for rank, row in enumerate(ranked.rows.tolist())}
     ranks = [rank_of.get(row, -1) for row in placed.rows.tolist()]
     unranked = np.array(ranks, dtype=np.int64) < 0
     scores = np.append(ranked.scores, np.float32(0))[ranks]
     if unranked.any():
-        scores[unranked] = ranking.score_of(context, placed.rows[unranked])
+        scores[unranked] = ranked.score_of(placed.rows[unranked])
     sources = [ranked.sources[rank] if rank >= 0 else () for rank in ranks]
     for number, origin in placed.origins.items():
         by = sources[number] or ((NewArrivalsSource.name,) if origin == EXPLORED else ())

@@ -156,6 +156,14 @@ def test_every_task_of_a_protocol_has_baselines_with_names_of_their_own(preset: 
         assert len(set(names)) == len(names)
 
 
+@pytest.mark.parametrize(("preset", "has_times"), [("sequences", False), ("movielens", True)])
+def test_recent_popularity_is_asked_where_times_are_any(preset: str, has_times: bool) -> None:
+    past = Interactions.from_frame(frame(EVENTS), ITEMS)
+    protocol = PROTOCOLS[preset]
+    names = [fit(past, past).name for fit in protocol.baselines["leave-one-out"]]
+    assert ("popularity, last 14 days" in names) == protocol.has_times == has_times
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -183,6 +191,7 @@ def test_a_data_set_of_sequences_is_measured_and_written(
     assert run(monkeypatch, tmp_path / "home", *arguments, "--baselines-only") == 0
     out = capsys.readouterr().out
     assert "leave-one-out (59 users)" in out
+    assert "no recent popularity: positions stand for times" in out
     assert "diversity by tags" in out.replace("\n", " ").replace("  ", " ")
     document = orjson.loads((tmp_path / "t.json").read_bytes())
     assert (document["dataset"], document["split"]) == ("beauty", "validation")
@@ -210,14 +219,24 @@ def test_the_parts_of_the_pipeline_are_measured_beside_the_whole(
     monkeypatch.setitem(PROTOCOLS, "sequences", protocol)
     # A ranker for so few is measured, whether or not it is worth having.
     monkeypatch.setattr(fit, "TRIED_BELOW", 0)
+    # What the shop in this folder is set to is none of the protocol.
+    monkeypatch.chdir(tmp_path)
+    Path("riverrun.toml").write_text('[serving.ranking]\nsources = ["two_tower"]\n')
     arguments = [*toys(tmp_path), "--json", str(tmp_path / "t.json"), "--ablation"]
     assert run(monkeypatch, tmp_path / "home", *arguments) == 0
     results = orjson.loads((tmp_path / "t.json").read_bytes())["results"]
     found = {result["method"]: result for result in results}
-    own = set(SOURCES) - {"two_tower", "co_visitation"} | {"two-tower", FUSION, CANDIDATE}
+    own = set(SOURCES) - {"two_tower", "co_visitation"} | {
+        "two-tower",
+        FUSION,
+        CANDIDATE,
+        "popular",
+    }
     own |= {f"without {name}" for name in set(SOURCES) - {"co_visitation"}}
     own |= {"without the ranker", f"{CANDIDATE}, diversity 0.3"}
     assert own <= set(found)
+    # Nothing says when an item came.
+    assert "new_arrivals" not in found
     assert len({found[name]["fit_seconds"] for name in own}) == 1
     # The ranker off, or no ranker, is the same.
     assert found["without the ranker"][NDCG] == found[FUSION][NDCG]

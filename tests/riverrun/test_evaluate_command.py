@@ -13,8 +13,10 @@ from riverrun.cli.evaluate import _preset_question, metrics_table
 from riverrun.cli.main import main
 from riverrun.protocols import PROTOCOLS
 from riverrun.settings import Settings
+from serving.settings import ServingSettings
 from tests.support.tiny_bundle import build_tiny_bundle, of_an_earlier_release, tiny_ranking
 from trainer.evaluate import EvaluationRow
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.settings import TrainingSettings
 
 
@@ -75,18 +77,20 @@ def test_a_bundle_that_ranks_by_what_there_is_no_more_is_named(
     assert "Traceback" not in printed
 
 
-def test_a_preset_is_computed_as_this_machine_is_set_and_trained_as_its_protocol_is(
+def test_a_preset_is_computed_as_this_machine_is_set_and_made_as_its_protocol_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("riverrun.importing.load_preset", lambda preset, data: data)
     protocol = replace(PROTOCOLS["sequences"], validation=lambda data: data)
     monkeypatch.setitem(PROTOCOLS, "sequences", protocol)
     training = TrainingSettings(precision="mixed_bfloat16", strategy="mirrored", epochs=99)
-    settings = Settings(training=training)
+    serving = ServingSettings(pool_size=70)
+    settings = Settings(training=training, serving=serving, history_length=9)
     asked = _preset_question("sequences", Path("file"), settings, validation=True)
     changed = {"precision": "mixed_bfloat16", "strategy": "mirrored"}
     assert asked.training == protocol.settings.model_copy(update=changed)
     assert asked.training.epochs == protocol.settings.epochs
+    assert asked.service == ServiceSettings() == Settings().service_settings
 
 
 def test_gpus_are_named_beside_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:

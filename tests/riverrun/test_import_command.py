@@ -75,6 +75,19 @@ def test_a_catalogue_that_is_imported_again_counts_again(tmp_path: Path, home: P
         assert Archive(home / "archive").items() == [Item(item_id="a", price=price)]
 
 
+def test_a_catalogue_of_which_nothing_is_new_is_told_apart(tmp_path: Path, home: Path) -> None:
+    untold, told, partly = (tmp_path / f"{name}.csv" for name in ("untold", "told", "partly"))
+    untold.write_text("item_id\na\n")
+    told.write_text("item_id,published_at\nb,2026-01-02\n")
+    partly.write_text("item_id,published_at\nc,\nd,2026-01-02\n")
+    hint = "hint: no item of a file has `published_at`: none counts as new"
+    for files, hints in (((untold,), 1), ((told, untold, untold), 1), ((told, partly), 0)):
+        assert run("import", "items", *files, "--home", home).count(hint) == hints
+    refused = tmp_path / "refused.csv"
+    refused.write_text("item_id\n \n")
+    assert hint not in run("import", "items", refused, told, "--home", home)
+
+
 def test_imports_go_one_at_a_time(tmp_path: Path, home: Path) -> None:
     file = tmp_path / "users.csv"
     file.write_text("user_id\nu1\n")

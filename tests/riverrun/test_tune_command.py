@@ -144,6 +144,22 @@ def test_what_is_better_is_written_and_what_only_flatters_is_not(
     assert written.ranking.min_users == 5
 
 
+def test_when_time_is_up_no_two_tower_is_trained_to_search_the_model(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NewestSliceObjectives, "_answers", planted(0.1, 0.1))
+    tune(trials=2, minutes=1e-6, model=True, settings_file=file)
+    captured = capsys.readouterr()
+    # What others are compared with is tried all the same.
+    assert "ranking (1 trials" in captured.out
+    assert "model (" not in captured.out
+    assert "no time is left to search the model" in captured.err
+    tune(trials=2, model=True, settings_file=file)
+    captured = capsys.readouterr()
+    assert "model (2 trials" in captured.out
+    assert "no time is left" not in captured.err
+
+
 def test_an_interrupt_keeps_what_was_found(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

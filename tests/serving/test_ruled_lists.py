@@ -1,18 +1,25 @@
 """What business rules do to a list."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from feature_repo.online_features import ItemStatistics
 from feature_repo.times import microseconds
+from serving.candidates import Scores
+from serving.catalogue import Catalogue
+from serving.ranking.ranking_stage import Pool, RankingStage
+from serving.reload import open_current
 from serving.requests import (
     RecommendRequest,
     SimilarRequest,
     TrendingRequest,
 )
-from tests.support.tiny_lists import ITEMS, RULES, reranking, sources
+from serving.sources.candidate_source import Context
+from tests.support.tiny_bundle import build_tiny_bundle, tiny_ranking
+from tests.support.tiny_lists import ITEMS, RULES, SETTINGS, reranking, sources
 from tests.support.tiny_recommender import NOW, Shop
 
 
@@ -30,6 +37,33 @@ def test_rules_have_their_places(shop: Shop) -> None:
     assert len(odd) > sum(ITEMS[item_id].tags == () for item_id in before)
     answer = shop.recommender.recommend(RecommendRequest("r", "shopper", limit=3, explain=True))
     assert answer.items[1].reason == "picked by the shop"
+
+
+@pytest.mark.parametrize("has_ranker", [False, True])
+def test_what_is_placed_from_beyond_the_candidates_scores_as_one_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_ranker: bool
+) -> None:
+    ranking = tiny_ranking(len(ITEMS), has_ranker=has_ranker)
+    build_tiny_bundle(tmp_path, list(ITEMS.values()), ranking=ranking)
+    catalogue = Catalogue()
+    shop = Shop(open_current(tmp_path, catalogue, SETTINGS), catalogue, SETTINGS)
+    said: list[dict[str, float]] = []
+    score = RankingStage._score
+
+    def listening(stage: RankingStage, pool: Pool, context: Context) -> Scores:
+        scores = score(stage, pool, context)
+        ids = catalogue.rows.ids_of(pool.rows).tolist()
+        said.append(dict(zip(ids, scores.tolist(), strict=True)))
+        return scores
+
+    monkeypatch.setattr(RankingStage, "_score", listening)
+    last = shop.ids(limit=500)[-1]
+    (candidates,) = said
+    assert last not in candidates
+    reranking(shop, [{"kind": "pin", "filter": f"item_id = '{last}'", "place": 2}])
+    pinned = shop.recommender.recommend(RecommendRequest("r", "shopper")).items[1]
+    assert (pinned.item_id, pinned.score) == (last, said[-1][last])
+    assert said[-1].keys() == {*candidates, last}
 
 
 def test_rules_hold_for_people_nothing_is_known_of(shop: Shop) -> None:

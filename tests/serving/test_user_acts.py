@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.history import HistoryEvent
-from feature_repo.times import DAY
+from feature_repo.times import DAY, HOUR
 from serving.item_rows import ItemRows
-from serving.user_acts import UserActs
+from serving.user_acts import VISIT, UserActs
 
-EVENTS = st.lists(st.tuples(st.sampled_from(["a", "b", "c", "gone"]), st.integers(0, 50)))
+TIMES = st.integers(0, 50).map(lambda hours: hours * HOUR)
+EVENTS = st.lists(st.tuples(st.sampled_from(["a", "b", "c", "gone"]), TIMES))
 
 
 @given(EVENTS)
@@ -24,9 +25,12 @@ def test_it_counts_as_a_loop_does(pairs: list[tuple[str, int]]) -> None:
         {i for i, _ in known}, key=["c", "b", "a"].index
     )
     for place, item in enumerate(rows.ids_of(acts.rows)):
-        times = [time for each, time in known if each == item]
-        assert (acts.counts[place], acts.first[place], acts.last[place]) == (
+        times = sorted(time for each, time in known if each == item)
+        visits = [time for n, time in enumerate(times) if not n or time - times[n - 1] >= VISIT]
+        counts = acts.counts[place], acts.visits[place]
+        assert (*counts, acts.first[place], acts.last[place]) == (
             len(times),
+            len(visits),
             min(times),
             max(times),
         )

@@ -38,7 +38,7 @@ class Newest:
 
     queries: float32 [num_users, dimension], candidates: float32 [num_items, dimension], the
     two-tower's, of the past's users and items. judged: users by whom the result is judged, and
-    from whom nothing is learned.
+    from whom nothing of this split is learned.
     """
 
     queries: Floats

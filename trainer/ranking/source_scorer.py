@@ -8,7 +8,10 @@ from trainer.ranking.past_shop import PastShop
 
 
 class SourceScorer:
-    """What a source of the shop proposes, as many as there are; all other items tie behind."""
+    """What a source of the shop proposes, as many as there are; all other items tie behind.
+
+    A source that gives nothing but an order, all scores being 0, is taken at its order.
+    """
 
     def __init__(self, source: CandidateSource, shop: PastShop) -> None:
         self.name = source.name
@@ -20,6 +23,9 @@ class SourceScorer:
         scores = np.zeros((len(users), self._shop.num_items), np.float32)
         for row, user in zip(scores, users.tolist(), strict=True):
             proposed = self._source.propose(self._shop.context(user, None), len(row))
-            row -= 1 - proposed.scores.min(initial=0)
-            row[proposed.rows] = proposed.scores
+            said = proposed.scores
+            if not said.any():
+                said = np.arange(len(said), 0, -1, dtype=np.float32)
+            row -= 1 - said.min(initial=0)
+            row[proposed.rows] = said
         return scores

@@ -10,6 +10,7 @@ from feature_repo.times import DAY
 from serving.ranking.item_neighbours import NeighbourTable
 from serving.ranking.item_signals import POPULARITY_DAYS, RHYTHMS, SIGNALS
 from serving.scann_searcher import build_searcher
+from serving.user_acts import VISIT
 from trainer.baselines.ease import item_weights
 from trainer.baselines.item_knn import Cosines
 from trainer.baselines.recency_knn import transition_shares
@@ -123,10 +124,11 @@ def item_signals(past: Interactions) -> Floats:
     for column, days in enumerate(POPULARITY_DAYS):
         recent = past.timestamp > newest - days * DAY
         signals[:, column] = _users_of(past.user[recent], past.item[recent], num_items)
-    # Moments of one user on one item, in order: what is between two of them is a return.
+    # Moments of one user on one item, in order: what is between two visits is a return.
     moments = np.unique(np.stack([past.user, past.item, past.timestamp], axis=1), axis=0)
-    again = (moments[1:, :2] == moments[:-1, :2]).all(axis=1)
-    items, gaps = moments[1:, 1][again], np.diff(moments[:, 2])[again] / DAY
+    gaps = np.diff(moments[:, 2])
+    again = (moments[1:, :2] == moments[:-1, :2]).all(axis=1) & (gaps >= VISIT)
+    items, gaps = moments[1:, 1][again], gaps[again] / DAY
     users = _users_of(past.user, past.item, num_items)
     returned = _users_of(moments[1:, 0][again], items, num_items)
     signals[:, SIGNALS.index("repeat_share")] = returned / np.maximum(users, 1)

@@ -99,13 +99,17 @@ RANKING: Space = {
     "ranking.neighbours": Whole(50, 400, log=True),
     "ranking.text_neighbours": Whole(10, 200, log=True),
     "ranking.text_history_days": Real(7.0, 1_000.0, log=True),
+    "ranking.transition_distance": Choice((0, 3, 10)),
+    "ranking.transition_history_days": Real(1.0, 1_000.0, log=True),
     "ranking.loss": Choice(("pointwise", "listwise")),
     "ranking.hidden_units": Choice(((16,), (32, 16), (64, 32), (128, 64))),
     "ranking.dropout": Real(0.0, 0.5),
-    "ranking.epochs": Whole(2, 24, log=True),
     "ranking.learning_rate": Real(3e-4, 1e-2, log=True),
 }
-"""What is fitted in seconds, given a two-tower."""
+"""What is fitted in seconds, given a two-tower.
+
+Not the ranker's epochs: of few candidates it learns for as many as it needs, whatever is set.
+"""
 
 MODEL: Space = {
     "dimension": Choice((32, 64, 128, 256)),

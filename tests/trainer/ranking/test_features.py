@@ -1,4 +1,4 @@
-"""The features of training are those of serving, and nothing later gets into them."""
+"""The features of training are those of serving, and what is learned from them."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -156,29 +156,6 @@ def test_when_a_user_comes_changes_the_features_of_time_alone(model: TrainedMode
     np.testing.assert_allclose(features(timedelta(days=7)), now, atol=1e-6)
 
 
-def test_nothing_of_the_slice_is_in_the_features(model: TrainedModel) -> None:
-    """Whatever happens from the slice on changes labels, and labels alone."""
-    cut = tiny.START + timedelta(hours=8)
-    events = tiny.tiny_interactions().frame()
-    shuffled = events.with_columns(
-        pl.when(pl.col("timestamp") >= cut)
-        .then(pl.col("item_id").shuffle(seed=1))
-        .otherwise(pl.col("item_id"))
-        .alias("item_id")
-    )
-    found = []
-    for each in (events, shuffled):
-        past = Interactions.from_frame(each.filter(pl.col("timestamp") < cut), tiny.tiny_items())
-        data = fit_tables(past, tiny.tiny_text_embeddings(), SETTINGS)
-        shop = PastShop(past, ranking_of(data), None, SERVICE)
-        labels = future_labels(past, each.filter(pl.col("timestamp") >= cut), SETTINGS)
-        pool = shop.stage.pool(shop.context(3, None))
-        wanted = labels[[3], :].toarray()[0, pool.rows]
-        found.append((shop.stage.features(pool, SOURCES, shop.context(3, None)), wanted))
-    np.testing.assert_array_equal(found[0][0], found[1][0])
-    assert not np.array_equal(found[0][1], found[1][1])
-
-
 def test_what_has_sold_out_since_is_found_as_it_was(model: TrainedModel) -> None:
     """What is unique is sold once: of today's availability no one could be asked for it."""
     cut = tiny.START + timedelta(hours=8)
@@ -279,7 +256,7 @@ def everybody() -> set[str]:
     return set(tiny.tiny_interactions().user_ids)
 
 
-def test_who_is_judged_teaches_nothing_and_too_few_teach_no_ranker() -> None:
+def test_who_is_judged_teaches_nothing_of_the_newest_slice_and_too_few_no_ranker() -> None:
     assert fitted(set()).ranker is not None
     assert fitted(everybody()).ranker is None
     assert fitted(set(), min_users=1_000).ranker is None

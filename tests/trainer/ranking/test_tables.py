@@ -1,6 +1,7 @@
 """Tables and signals against plain loops."""
 
 import tracemalloc
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -8,14 +9,20 @@ import polars as pl
 import pytest
 
 from feature_repo.schema import Item
-from feature_repo.times import DAY
+from feature_repo.times import DAY, HOUR
+from serving.ranking.bundle_files import RankingData
+from serving.ranking.feature_names import feature_names
 from serving.ranking.item_signals import SIGNALS
+from serving.ranking.settings import SOURCES
+from serving.user_acts import UserActs
 from trainer.baselines import item_knn
 from trainer.baselines.ease import item_weights
 from trainer.baselines.item_knn import Cosines
 from trainer.baselines.user_item import largest_weights
 from trainer.interactions import Interactions
 from trainer.ranking import tables
+from trainer.ranking.past_shop import PastShop, ranking_of
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.settings import RankerSettings
 from trainer.ranking.tables import ease_table, item_signals, text_table, transitions_table
 
@@ -173,3 +180,59 @@ def test_signals_count_users_and_returns() -> None:
         gaps = sorted(gap / DAY for times in returned for gap in np.diff(times))
         usual = gaps[len(gaps) // 2] if gaps else 0.0
         assert signals["repeat_days"][item] == pytest.approx(usual)
+
+
+FUNNEL = ("view", "cart", "purchase")
+
+
+def funnels(days: int, times: int, types: tuple[str, ...]) -> Interactions:
+    """Ten users come to i0 so often, `days` apart; each act follows the one before by a minute."""
+    names = "event_id", "user_id", "item_id", "event_type"
+    acts = [
+        (f"u{user}", START + timedelta(days=visit * days, hours=user, minutes=step), event_type)
+        for user in range(10)
+        for visit in range(times)
+        for step, event_type in enumerate(types)
+    ]
+    rows = [(str(n), user, "i0", kind, at) for n, (user, at, kind) in enumerate(acts)]
+    schema = {**dict.fromkeys(names, pl.String()), "timestamp": pl.Datetime("us", "UTC")}
+    return Interactions.from_frame(pl.DataFrame(rows, schema, orient="row"), ITEMS)
+
+
+def test_a_view_and_the_purchase_that_follows_are_no_return() -> None:
+    """Where views and carts are sent, people come back as where purchases alone are."""
+    columns = [SIGNALS.index(name) for name in ("repeat_share", "repeat_days")]
+    for times, expected in ((1, (0, 0)), (4, (1, 30))):
+        bought = item_signals(funnels(30, times, FUNNEL[-1:]))[0, columns]
+        np.testing.assert_allclose(bought, expected)
+        acted = item_signals(funnels(30, times, FUNNEL))[0, columns]
+        np.testing.assert_allclose(acted, expected, rtol=1e-3)
+
+
+def test_nor_does_it_change_when_a_user_is_expected_back() -> None:
+    names = ["repeats", "days_between", "due", "repeat_days", "repeat_share"]
+    columns = [feature_names(SOURCES).index(name) for name in names]
+    found = []
+    for types in (FUNNEL, FUNNEL[-1:]):
+        past = funnels(30, 4, types)
+        data = RankingData({}, item_signals(past))
+        shop = PastShop(past, ranking_of(data), None, ServiceSettings())
+        context = shop.context(0, None)
+        found.append(shop.stage.features(shop.stage.pool(context), SOURCES, context)[0, columns])
+    np.testing.assert_allclose(found[0], found[1], atol=1e-3)
+    assert found[1][1] == pytest.approx(np.log1p(30))
+
+
+def test_who_has_come_back_is_the_same_in_a_table_and_in_a_history() -> None:
+    past, random = interactions(), np.random.default_rng(1)
+    hours = random.integers(0, 40, len(past.timestamp))
+    past = replace(past, timestamp=past.timestamp + hours * HOUR)
+    share = item_signals(past)[:, SIGNALS.index("repeat_share")]
+    users, returned = np.zeros(len(ITEMS)), np.zeros(len(ITEMS))
+    for user in range(len(past.user_ids)):
+        own = slice(*past.first_event[user : user + 2])
+        acts = UserActs.of_columns(past.item[own].astype(np.int64), past.timestamp[own])
+        users[acts.rows] += 1
+        returned[acts.rows] += acts.visits > 1
+    assert 0 < returned.sum() < users.sum()
+    np.testing.assert_allclose(share, returned / np.maximum(users, 1), rtol=1e-6)
