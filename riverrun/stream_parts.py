@@ -18,6 +18,7 @@ from riverrun.state import open_state
 from streaming.applied import AppliedNotifier
 from streaming.archiver import Archiver
 from streaming.build_worker import build_worker
+from streaming.imported_items import Served
 from streaming.lag_monitor import LagMonitor
 from streaming.materialise import Progress, materialise
 from streaming.metrics import StreamMetrics
@@ -89,6 +90,11 @@ def open_stream(
             serving.log,
             settings=settings.streaming,
             max_history=settings.history_length,
+            served=Served(
+                serving.catalogue.get,
+                lambda: serving.holder.current.encoder,
+                lambda: serving.holder.current.space,
+            ),
             progress=progress,
         )
     except (StateError, EventLogError, RedisError) as error:

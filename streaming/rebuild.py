@@ -1,6 +1,7 @@
 """Makes the state of the stream again from the archive, so that the stream continues there."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from feature_repo.archive import Archive
@@ -9,9 +10,12 @@ from feature_repo.history import DEFAULT_MAX_LENGTH, UserHistory
 from feature_repo.online_features import OnlineFeatures
 from streaming.archiver import LIVE, TOPICS, end_of
 from streaming.bulk_fold import fold_events
+from streaming.imported_items import push_unpushed
 from streaming.imports import Imports
-from streaming.materialise import Progress, commit_imported, push_unpushed
+from streaming.materialise import Progress, commit_imported
+from streaming.metrics import StreamMetrics
 from streaming.milestones import REBUILD_BEGUN, Milestones
+from streaming.publisher import Publisher
 from streaming.settings import StreamingSettings
 from streaming.stream_state import IMPORTED, OpenState, StateLost, positions_of
 from streaming.updates import Updates
@@ -82,10 +86,13 @@ def rebuild(
         erased_there = Updates(erasures=erasures.get(partition, {}))
         state.commit(partition, state.load(partition, (), ()).version, erased_there, own)
     # 5. From here on the state is whole.
-    taken_up = Milestones.of_segments(imports.events, imports.users)
+    taken_up = Milestones.of_segments(*imports)
     commit_imported(state, Updates(), replace(taken_up, rebuild_ended=True))
     # 6. Push.
-    push_unpushed(state, online, log, settings, progress)
+    publisher = Publisher(
+        log, online, lambda: None, StreamMetrics(), lambda: datetime.now(UTC), settings=settings
+    )
+    push_unpushed(state, publisher, progress)
     return total
 
 
