@@ -196,3 +196,13 @@ class TrimmableLog(Protocol):
     def begin_after(self, offset: int) -> None:
         """Never assign an offset up to `offset` again."""
         ...
+
+
+@runtime_checkable
+class ForeignFedLog(Protocol):
+    """A log that others write to as well, who may put a key where nobody looks for it."""
+
+    @property
+    def misplaced(self) -> Mapping[str, int]:
+        """Return, by topic, how many records were found in another partition than their key's."""
+        ...

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from redis import RedisError
 
 from feature_repo.archive import Archive
-from feature_repo.event_log import EventLogError
+from feature_repo.event_log import EventLogError, ForeignFedLog
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from riverrun.errors import UserError
 from riverrun.server import ServingParts
@@ -123,6 +123,8 @@ def open_stream(
         ),
     )
     lag = LagMonitor(serving.log, worker, metrics)
+    if isinstance(serving.log, ForeignFedLog):
+        metrics.misplaced.counts = serving.log.misplaced
     parts = StreamParts(worker, archiver, lag)
     stack.callback(parts.stop)
     for part in (worker, archiver, lag):
