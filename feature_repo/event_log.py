@@ -61,6 +61,11 @@ class LogRecord(NamedTuple):
     value: bytes | None
     moment: int = 0
 
+    @property
+    def size(self) -> int:
+        """The bytes of its value."""
+        return len(self.value or b"")
+
 
 class LogReader(Protocol):
     """Gives records one after another. Not safe for use by two threads at once."""

@@ -164,7 +164,7 @@ class KafkaLogConsumer:
         if polled:
             self._heard = time.monotonic()
         for some in polled.values():
-            # One of them: to hash every key would cost a worker a twentieth of its time.
+            # One of them: every key's hash is microseconds of a worker's time for each event.
             self._look_at_place(some[0])
         return [self._record(each) for some in polled.values() for each in some]
 
