@@ -12,7 +12,7 @@ that crashed simply repeats itself; an event that two segments hold is read once
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from pydantic_core import to_json
 
 from feature_repo.change_files import (
     newest_changes,
+    newest_of,
     parquet_files,
     segment_of,
     write_changes,
@@ -49,6 +50,7 @@ MOMENT = "moment"
 """The column of files written from the log that says when the log took each event (ADR 0013)."""
 _LOGGED_SCHEMA = pl.Schema({**EVENT_SCHEMA, MOMENT: pl.Int64()})
 _SEGMENT = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+_ITEMS_AT_ONCE = 1_000
 
 
 class Archive:
@@ -177,6 +179,17 @@ class Archive:
     def deleted_items(self) -> list[str]:
         """Return the ids of the items that were deleted and have not come back, by id."""
         return [key for key, record in newest_changes(self._items) if record is None]
+
+    def item_segments(self) -> list[str]:
+        """Return the names of the segments of items, in the order they were written."""
+        return [segment_of(file) for file in parquet_files(self._items)]
+
+    def items_of(self, segments: Collection[str]) -> Iterator[list[Item]]:
+        """Yield the items whose newest state one of these segments brought, some at a time."""
+        for changes in newest_of(self._items, segments):
+            states = changes.filter(pl.col("record").is_not_null())
+            for some in states.iter_slices(_ITEMS_AT_ONCE):
+                yield [decode_record(Item, record) for record in some["record"]]
 
     def users(self) -> list[User]:
         """Return the newest state of every user, by id."""

@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -63,6 +63,18 @@ def newest_changes(folder: Path) -> list[tuple[str, str | None]]:
         return []
     changes = pl.scan_parquet(files).unique("key", keep="last", maintain_order=True)
     return changes.sort("key").select("key", "record").collect().rows()
+
+
+def newest_of(folder: Path, segments: Collection[str]) -> Iterator[pl.DataFrame]:
+    """Yield the changes of each of these segments whose keys no later segment names."""
+    files = parquet_files(folder)
+    for place, file in enumerate(files):
+        if segment_of(file) in segments:
+            changes = pl.scan_parquet(file)
+            if later := files[place + 1 :]:
+                named = pl.scan_parquet(later).select("key")
+                changes = changes.join(named, on="key", how="anti", maintain_order="left")
+            yield changes.collect()
 
 
 def _frame(changes: Changes) -> pl.DataFrame:

@@ -61,6 +61,11 @@ class LogRecord(NamedTuple):
     value: bytes | None
     moment: int = 0
 
+    @property
+    def size(self) -> int:
+        """The bytes of its value."""
+        return len(self.value or b"")
+
 
 class LogReader(Protocol):
     """Gives records one after another. Not safe for use by two threads at once."""
@@ -195,4 +200,14 @@ class TrimmableLog(Protocol):
 
     def begin_after(self, offset: int) -> None:
         """Never assign an offset up to `offset` again."""
+        ...
+
+
+@runtime_checkable
+class ForeignFedLog(Protocol):
+    """A log that others write to as well, who may put a key where nobody looks for it."""
+
+    @property
+    def misplaced(self) -> Mapping[str, int]:
+        """Return, by topic, how many records were found in another partition than their key's."""
         ...

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from redis import RedisError
 
 from feature_repo.archive import Archive
-from feature_repo.event_log import EventLogError
+from feature_repo.event_log import EventLogError, ForeignFedLog
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from riverrun.errors import UserError
 from riverrun.server import ServingParts
@@ -18,6 +18,7 @@ from riverrun.state import open_state
 from streaming.applied import AppliedNotifier
 from streaming.archiver import Archiver
 from streaming.build_worker import build_worker
+from streaming.imported_items import Served
 from streaming.lag_monitor import LagMonitor
 from streaming.materialise import Progress, materialise
 from streaming.metrics import StreamMetrics
@@ -89,6 +90,11 @@ def open_stream(
             serving.log,
             settings=settings.streaming,
             max_history=settings.history_length,
+            served=Served(
+                serving.catalogue.get,
+                lambda: serving.holder.current.encoder,
+                lambda: serving.holder.current.space,
+            ),
             progress=progress,
         )
     except (StateError, EventLogError, RedisError) as error:
@@ -117,6 +123,8 @@ def open_stream(
         ),
     )
     lag = LagMonitor(serving.log, worker, metrics)
+    if isinstance(serving.log, ForeignFedLog):
+        metrics.misplaced.counts = serving.log.misplaced
     parts = StreamParts(worker, archiver, lag)
     stack.callback(parts.stop)
     for part in (worker, archiver, lag):

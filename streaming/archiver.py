@@ -137,7 +137,8 @@ class Archiver(StreamThread):
             records = []
         for record in records:
             self._collect(record)
-        full = len(self._events) + len(self._items) + len(self._users) >= self.settings.archive_rows
+        rows = len(self._events) + len(self._items) + len(self._users)
+        full = rows >= self.settings.archive_rows or self._bytes >= self.settings.archive_bytes
         if self._positions and (full or time.monotonic() >= self._flush_due):
             self.flush()
         if time.monotonic() >= self._housekeeping_due:
@@ -160,6 +161,7 @@ class Archiver(StreamThread):
             self._first = (record.source, record.offset)
             self._flush_due = time.monotonic() + self.settings.archive_seconds
         self._positions[record.source] = record.offset + 1
+        self._bytes += record.size
         try:
             change = self._decoder.decode(record, self._clock())
         except DecodeError:
@@ -232,6 +234,7 @@ class Archiver(StreamThread):
 
     def _clear(self) -> None:
         self._first = (TopicPartition("", 0), 0)
+        self._bytes = 0
         self._events: list[Event] = []
         self._moments: list[int] = []
         self._items: dict[str, Item | None] = {}

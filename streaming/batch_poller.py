@@ -11,13 +11,16 @@ BEHIND = 4
 class BatchPoller:
     """Polls a reader until a batch is full or has waited long enough.
 
-    batch_records: how many make a full batch. linger_seconds: how long one that is not full waits
-    for more.
+    batch_records: how many make a full batch. batch_bytes: a batch whose values have so many takes
+    no more records. linger_seconds: how long one that is not full waits for more.
     """
 
-    def __init__(self, reader: LogReader, batch_records: int, linger_seconds: float) -> None:
+    def __init__(
+        self, reader: LogReader, batch_records: int, batch_bytes: int, linger_seconds: float
+    ) -> None:
         self._reader = reader
         self._batch_records = batch_records
+        self._batch_bytes = batch_bytes
         self._linger_seconds = linger_seconds
         self._was_full = False
 
@@ -28,11 +31,19 @@ class BatchPoller:
         """
         most = self._batch_records * (BEHIND if self._was_full else 1)
         records = self._reader.poll(most, patience)
+        size = sum(record.size for record in records)
         deadline = time.monotonic() + self._linger_seconds
-        while records and len(records) < most and (left := deadline - time.monotonic()) > 0:
+        while (
+            records
+            and len(records) < most
+            and size < self._batch_bytes
+            and (left := deadline - time.monotonic()) > 0
+        ):
             try:
-                records += self._reader.more(most - len(records), left)
+                more = self._reader.more(most - len(records), left)
             except EventLogError:
                 break  # The next poll says it again.
+            records += more
+            size += sum(record.size for record in more)
         self._was_full = len(records) >= self._batch_records
         return records

@@ -1,14 +1,22 @@
 """What imports have brought into the archive, and how it goes through a log that is followed."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import closing
 from typing import NamedTuple, Protocol
 
 import polars as pl
 from pydantic_core import from_json, to_json
 
-from feature_repo.event_log import USERS, GroupedLog, Message
+from feature_repo.event_log import (
+    ITEMS,
+    USERS,
+    GroupedLog,
+    LogRecord,
+    Message,
+    TopicPartition,
+)
 from feature_repo.log_records import encode_record
-from feature_repo.schema import SCHEMA_VERSION, User
+from feature_repo.schema import SCHEMA_VERSION, Item, User
 from streaming.archiver import GROUP, LIVE
 from streaming.milestones import NONE, Milestones
 
@@ -16,8 +24,8 @@ MESSAGES_PER_APPEND = 2_000
 _RECORDS_PER_POLL = 1_000
 
 
-class ImportArchive(Protocol):
-    """What is asked of the archive."""
+class ImportedEvents(Protocol):
+    """What is asked of the archive about events."""
 
     def segments(self) -> list[str]:
         """Return the names of the complete event segments."""
@@ -27,6 +35,10 @@ class ImportArchive(Protocol):
         """Return the events of one segment."""
         ...
 
+
+class ImportedRecords(Protocol):
+    """What is asked of the archive about users and items."""
+
     def user_segments(self) -> list[str]:
         """Return the names of the segments of users."""
         ...
@@ -35,50 +47,78 @@ class ImportArchive(Protocol):
         """Return the users whose newest state one of these segments brought."""
         ...
 
+    def item_segments(self) -> list[str]:
+        """Return the names of the segments of items."""
+        ...
+
+    def items_of(self, segments: Collection[str]) -> Iterator[list[Item]]:
+        """Yield the items whose newest state one of these segments brought, some at a time."""
+        ...
+
+
+class ImportArchive(ImportedEvents, ImportedRecords, Protocol):
+    """What is asked of the archive."""
+
 
 class Imports(NamedTuple):
     """The segments that imports have written."""
 
     events: list[str]
     users: list[str]
+    items: list[str]
 
     @classmethod
     def of(cls, archive: ImportArchive, passed: Milestones = NONE) -> "Imports":
         """Return those that a state which has `passed` these milestones has not taken up."""
         events = [each for each in archive.segments() if not each.startswith(LIVE)]
         users = [each for each in archive.user_segments() if not each.startswith(LIVE)]
+        items = [each for each in archive.item_segments() if not each.startswith(LIVE)]
         return cls(
             [each for each in events if each not in passed.event_segments],
             [each for each in users if each not in passed.user_segments],
+            [each for each in items if each not in passed.item_segments],
         )
 
 
 class Unarchived(NamedTuple):
-    """What the log says of users that the archiver may not have written: newer than the archive.
+    """What the log says that the archiver may not have written: newer than the archive.
 
-    users: of whom it says anything; erased: those whom it erases.
+    users, items: of whom it says anything; erased: the users whom it erases.
     """
 
     users: set[str | None]
     erased: set[str | None]
+    items: set[str | None]
 
     @classmethod
     def of(cls, log: GroupedLog) -> "Unarchived":
         """Read it. What the archive is asked after this is no older."""
-        unread = log.unread(GROUP, [USERS])
-        consumer = log.consumer(None, [USERS], lambda _: unread)
-        found = cls(set(), set())
-        try:
-            while records := consumer.poll(_RECORDS_PER_POLL, 0.0):
-                found.users.update(record.key for record in records)
-                found.erased.update(record.key for record in records if record.value is None)
-        finally:
-            consumer.close()
+        found = cls(set(), set(), set())
+        for record in _records_from(log, log.unread(GROUP, [USERS, ITEMS])):
+            if record.source.topic == ITEMS:
+                found.items.add(record.key)
+                continue
+            found.users.add(record.key)
+            if record.value is None:
+                found.erased.add(record.key)
         return found
 
     def without_erased(self, scan: pl.LazyFrame) -> pl.LazyFrame:
         """Return the events of those who are not erased: the archiver will remove the others'."""
         return scan.filter(~pl.col("user_id").is_in([*self.erased]))
+
+
+def unread_items(log: GroupedLog, read: Mapping[TopicPartition, int]) -> set[str | None]:
+    """Return the items of which the log says anything from the positions `read` on."""
+    positions = {source: at for source, at in read.items() if source.topic == ITEMS}
+    return {record.key for record in _records_from(log, log.starts([ITEMS]) | positions)}
+
+
+def _records_from(log: GroupedLog, positions: Mapping[TopicPartition, int]) -> Iterator[LogRecord]:
+    topics = sorted({topic for topic, _ in positions})
+    with closing(log.consumer(None, topics, lambda _: positions)) as consumer:
+        while records := consumer.poll(_RECORDS_PER_POLL, 0.0):
+            yield from records
 
 
 def imported_users(
@@ -112,3 +152,8 @@ def user_messages(users: Collection[User]) -> Iterator[list[Message]]:
     messages = [Message(each.user_id, encode_record(each)) for each in users]
     for start in range(0, len(messages), MESSAGES_PER_APPEND):
         yield messages[start : start + MESSAGES_PER_APPEND]
+
+
+def item_messages(items: Iterable[Item]) -> list[Message]:
+    """Return items as records of the log."""
+    return [Message(each.item_id, encode_record(each)) for each in items]

@@ -1,6 +1,7 @@
 """A `LogConsumer` of a `KafkaLog`: alone with every partition, or as a member of a group."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -10,6 +11,7 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata
 from kafka import TopicPartition as Place
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import CommitFailedError, RebalanceInProgressError
+from kafka.partitioner.default import murmur2
 
 from feature_repo.event_log import (
     EventLogError,
@@ -37,6 +39,8 @@ class KafkaLogConsumer:
 
     A partition that is assigned stays paused until it has been placed: at the position that
     `positions` gives, else where the group committed, else at its start.
+
+    on_misplaced: is told, by topic and partition, of records whose key belongs in another one.
     """
 
     def __init__(
@@ -46,12 +50,16 @@ class KafkaLogConsumer:
         topics: Sequence[str],
         positions: Positions,
         on_close: Callable[["KafkaLogConsumer"], None],
+        on_misplaced: Callable[[TopicPartition, int], None],
     ) -> None:
         self._connection = connection
         self._group = group
         self._topics = {connection.topic(topic): topic for topic in topics}
         self._stored_positions = positions
         self._on_close = on_close
+        self._on_misplaced = on_misplaced
+        # How many partitions each topic has, at the broker's name.
+        self._counts: Counter[str] = Counter()
         self._milliseconds = int(connection.settings.timeout_seconds * 1_000)
         self._consumer: Any = None
         # Its `generation` is that of the last assignment: joined is one who has been given one.
@@ -155,6 +163,9 @@ class KafkaLogConsumer:
         polled = self._consumer.poll(timeout_ms=seconds * 1_000, max_records=max_records)
         if polled:
             self._heard = time.monotonic()
+        for some in polled.values():
+            # One of them: every key's hash is microseconds of a worker's time for each event.
+            self._look_at_place(some[0])
         return [self._record(each) for some in polled.values() for each in some]
 
     def _opened(self) -> Any:
@@ -163,6 +174,7 @@ class KafkaLogConsumer:
         if self._consumer is not None:
             return self._consumer
         places = self._all_partitions()
+        self._counts = Counter(place.topic for place in places)
         settings = self._connection.settings
         options: dict[str, Any] = {}
         if self._group is not None:
@@ -326,6 +338,13 @@ class KafkaLogConsumer:
         if record.timestamp_type != LOG_APPEND_TIME:
             self._warn_of_clock(source.topic)
         return LogRecord(source, record.offset, key, record.value, record.timestamp)
+
+    def _look_at_place(self, record: Any) -> None:
+        source = self._ours(record)
+        if source.topic in CO_PARTITIONED and record.key is not None:
+            partition = (murmur2(record.key) & 0x7FFFFFFF) % self._counts[record.topic]
+            if partition != source.partition:
+                self._on_misplaced(source, record.offset)
 
     def _warn_of_clock(self, topic: str) -> None:
         if topic in CO_PARTITIONED and topic not in self._warned:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import structlog
 from kafka import KafkaConsumer, KafkaProducer
 from kafka import TopicPartition as Place
 from kafka.errors import KafkaTimeoutError
@@ -14,6 +15,9 @@ from feature_repo.event_log import EventLogError, Message, Positions, TopicParti
 from streaming.kafka_connection import KafkaConnection
 from streaming.kafka_consumer import KafkaLogConsumer
 
+PARTITIONER = "murmur2_random"
+"""What librdkafka calls the hash by which keys go to partitions: one writer owns all of a key."""
+
 
 class KafkaLog:
     """The topics of one shop. Connects when it is first used.
@@ -21,6 +25,9 @@ class KafkaLog:
     Appends are acknowledged by all in-sync replicas, and by an idempotent producer, so that a
     retry of the client makes no duplicate and changes no order. Keys go to partitions by
     murmur2, as the Java client's do.
+
+    misplaced: by topic, how many records were found in another partition than their key's, which
+    another hash has put there: of those looked at, one of each partition and poll.
     """
 
     topics_share_an_order = False
@@ -34,6 +41,8 @@ class KafkaLog:
         self._watching = threading.Lock()
         self._watcher: Any = None
         self._consumers: set[KafkaLogConsumer] = set()
+        self.misplaced: dict[str, int] = {}
+        self._logger = structlog.get_logger(__name__)
         self._closed = False
 
     def append(self, topic: str, messages: Sequence[Message]) -> dict[TopicPartition, int]:
@@ -72,7 +81,12 @@ class KafkaLog:
     ) -> KafkaLogConsumer:
         """Read `topics` as a member of `group`, or every partition on its own without a group."""
         consumer = KafkaLogConsumer(
-            self._connection, group, topics, positions or (lambda _: {}), self._forget
+            self._connection,
+            group,
+            topics,
+            positions or (lambda _: {}),
+            self._forget,
+            self._count_misplaced,
         )
         with self._lock:
             self._consumers.add(consumer)
@@ -146,6 +160,20 @@ class KafkaLog:
     def _forget(self, consumer: KafkaLogConsumer) -> None:
         with self._lock:
             self._consumers.discard(consumer)
+
+    def _count_misplaced(self, source: TopicPartition, offset: int) -> None:
+        topic, partition = source
+        with self._lock:
+            before = self.misplaced.get(topic, 0)
+            self.misplaced[topic] = before + 1
+        if not before:
+            self._logger.warning(
+                "keys_are_placed_by_another_hash",
+                topic=topic,
+                partition=partition,
+                offset=offset,
+                wanted=PARTITIONER,
+            )
 
     def _opened(self) -> Any:
         if self._producer is None and not self._closed:

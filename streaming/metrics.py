@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from feature_repo.event_log import TopicPartition
@@ -33,6 +33,24 @@ class LagCollector(Collector):
         )
         for (topic, partition), behind in self.offsets.items():
             metric.add_metric([topic, str(partition)], behind)
+        yield metric
+
+
+class MisplacedCollector(Collector):
+    """Exports `counts`, records by topic, as they are now."""
+
+    def __init__(self) -> None:
+        self.counts: Mapping[str, int] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the one metric."""
+        metric = CounterMetricFamily(
+            "riverrun_stream_misplaced_records",
+            "Records found in another partition than their key's, of those looked at.",
+            labels=["topic"],
+        )
+        for topic, count in list(self.counts.items()):
+            metric.add_metric([topic], count)
         yield metric
 
 
@@ -92,6 +110,8 @@ class StreamMetrics:
         )
         self.lag = LagCollector()
         self.registry.register(self.lag)
+        self.misplaced = MisplacedCollector()
+        self.registry.register(self.misplaced)
         self.archived = Counter(
             "riverrun_archive_rows",
             "Rows written to the archive, by topic.",

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_USERS = "users/"
-"""Begins what is stored of a segment of users, which no name of a segment of events can."""
+_USERS, _ITEMS = "users/", "items/"
+"""Begin what is stored of segments of users and items, which no name of a segment of events can."""
 _FOLLOWED, _BEGUN, _ENDED = "stream.followed", "rebuild.begun", "rebuild.ended"
 
 
@@ -12,21 +12,24 @@ _FOLLOWED, _BEGUN, _ENDED = "stream.followed", "rebuild.begun", "rebuild.ended"
 class Milestones:
     """Each is passed once, with a commit, and only a reset of the state takes it back.
 
-    event_segments, user_segments: the segments of imports that were taken up.
+    event_segments, user_segments, item_segments: those of imports that were taken up.
     is_followed: a worker may follow a log that others follow too: imports go through it now.
     rebuild_begun, rebuild_ended: between the two, the state is not whole.
     """
 
     event_segments: frozenset[str] = frozenset()
     user_segments: frozenset[str] = frozenset()
+    item_segments: frozenset[str] = frozenset()
     is_followed: bool = False
     rebuild_begun: bool = False
     rebuild_ended: bool = False
 
     @classmethod
-    def of_segments(cls, events: Iterable[str] = (), users: Iterable[str] = ()) -> "Milestones":
+    def of_segments(
+        cls, events: Iterable[str] = (), users: Iterable[str] = (), items: Iterable[str] = ()
+    ) -> "Milestones":
         """Return those of having taken up these segments."""
-        return cls(frozenset(events), frozenset(users))
+        return cls(frozenset(events), frozenset(users), frozenset(items))
 
     @classmethod
     def decode(cls, stored: Iterable[str]) -> "Milestones":
@@ -34,9 +37,14 @@ class Milestones:
         left = set(stored)
         flags = [flag in left for flag in (_FOLLOWED, _BEGUN, _ENDED)]
         left -= {_FOLLOWED, _BEGUN, _ENDED}
-        users = {each for each in left if each.startswith(_USERS)}
+        users, items = (
+            {each for each in left if each.startswith(prefix)} for prefix in (_USERS, _ITEMS)
+        )
         return cls(
-            frozenset(left - users), frozenset(each.removeprefix(_USERS) for each in users), *flags
+            frozenset(left - users - items),
+            frozenset(each.removeprefix(_USERS) for each in users),
+            frozenset(each.removeprefix(_ITEMS) for each in items),
+            *flags,
         )
 
     def encode(self) -> list[str]:
@@ -49,6 +57,7 @@ class Milestones:
         return [
             *sorted(self.event_segments),
             *(f"{_USERS}{each}" for each in sorted(self.user_segments)),
+            *(f"{_ITEMS}{each}" for each in sorted(self.item_segments)),
             *(stored for stored, is_passed in flags.items() if is_passed),
         ]
 

@@ -41,8 +41,8 @@ class Publisher:
     An encoder that fails holds nothing up: histories and items go out without embeddings, which
     readers then make from them.
 
-    space, items: the scale of the bundle's candidates, and the items as they are in the state;
-    without them no embedding moves.
+    space, items: the scale of the bundle's candidates, and the items as they are in the state, None
+    where one was deleted; without them no embedding moves.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Publisher:
         metrics: StreamMetrics,
         clock: Callable[[], datetime],
         space: Callable[[], CandidateSpace | None] = lambda: None,
-        items: Callable[[Collection[str]], Mapping[str, Item]] = lambda _: {},
+        items: Callable[[Collection[str]], Mapping[str, Item | None]] = lambda _: {},
         settings: StreamingSettings | None = None,
     ) -> None:
         self._log = log
@@ -69,11 +69,20 @@ class Publisher:
     def publish(self, updates: Updates) -> None:
         """Make `updates` visible. Raises what the log and the store raise."""
         encoder = self._encoder()
+        self._publish(updates, encoder, encoder)
+
+    def publish_imported(self, updates: Updates) -> None:
+        """Make `updates` visible without embeddings of users, whom an import has millions of."""
+        self._publish(updates, self._encoder(), None)
+
+    def _publish(
+        self, updates: Updates, encoder: Encoder | None, user_encoder: Encoder | None
+    ) -> None:
         # Items before users: a history may hold an item of this very batch.
         records = self._publish_items(encoder, updates.items, updates.fold_in)
         histories = [history for history in updates.histories.values() if history.events]
         records += histories
-        records += self._user_embeddings(encoder, histories)
+        records += self._user_embeddings(user_encoder, histories)
         records += [user for user in updates.users.values() if user is not None]
         records += updates.statistics.values()
         # Where it is turned off, readers keep what they were told before: that is not blanked.
@@ -129,7 +138,7 @@ class Publisher:
         ]
         if encoder is None or not moved_ids:
             return
-        items = self._items(moved_ids)
+        items = {key: item for key, item in self._items(moved_ids).items() if item is not None}
         embeddings = self._item_embeddings(encoder, list(items.values()), updates.fold_in)
         # The embedding that readers have is better than none.
         if not items or any(each.bundle_version == NO_BUNDLE for each in embeddings):

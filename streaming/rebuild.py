@@ -1,17 +1,23 @@
 """Makes the state of the stream again from the archive, so that the stream continues there."""
 
 from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+
+import polars as pl
 
 from feature_repo.archive import Archive
 from feature_repo.event_log import EventLog, GroupedLog, TrimmableLog
 from feature_repo.history import DEFAULT_MAX_LENGTH, UserHistory
 from feature_repo.online_features import OnlineFeatures
 from streaming.archiver import LIVE, TOPICS, end_of
-from streaming.bulk_fold import fold_events
+from streaming.bulk_fold import each_once, fold_events
+from streaming.imported_items import push_unpushed
 from streaming.imports import Imports
-from streaming.materialise import Progress, commit_imported, push_unpushed
+from streaming.materialise import Progress, commit_imported
+from streaming.metrics import StreamMetrics
 from streaming.milestones import REBUILD_BEGUN, Milestones
+from streaming.publisher import Publisher
 from streaming.settings import StreamingSettings
 from streaming.stream_state import IMPORTED, OpenState, StateLost, positions_of
 from streaming.updates import Updates
@@ -33,7 +39,8 @@ def rebuild(
     1. Let an embedded log that is a new one begin after all that the archive knows of the old
        one: moments ascend, and no segment is named twice. Empty the state; say that a rebuild
        has begun.
-    2. Fold the events day by day, for two segments may hold one event, but not two days.
+    2. Fold the events day by day. Two segments may hold one event, and so may two days, where one
+       without a time was sent again after midnight: it is of the day on which it came first.
     3. Take up items and users, and those that were deleted: the online store may hold them still.
     4. Set the positions of the log that both the archive and the worker's group have reached, or
        where a partition begins if that is later, and who was erased: the log may still hold what
@@ -64,7 +71,8 @@ def rebuild(
     total = 0
     for number, day in enumerate(days):
         progress("days", number, len(days))
-        total += fold_events(archive.scan_day(day), state, max_history, settings.co_visitation)
+        scan = _events_of(archive, day)
+        total += fold_events(scan, state, max_history, settings.co_visitation)
     progress("days", len(days), len(days))
     # 3. Items and users.
     items: dict[str, Any] = dict.fromkeys(archive.deleted_items())
@@ -82,11 +90,22 @@ def rebuild(
         erased_there = Updates(erasures=erasures.get(partition, {}))
         state.commit(partition, state.load(partition, (), ()).version, erased_there, own)
     # 5. From here on the state is whole.
-    taken_up = Milestones.of_segments(imports.events, imports.users)
+    taken_up = Milestones.of_segments(*imports)
     commit_imported(state, Updates(), replace(taken_up, rebuild_ended=True))
     # 6. Push.
-    push_unpushed(state, online, log, settings, progress)
+    publisher = Publisher(
+        log, online, lambda: None, StreamMetrics(), lambda: datetime.now(UTC), settings=settings
+    )
+    push_unpushed(state, publisher, progress)
     return total
+
+
+def _events_of(archive: Archive, day: date) -> pl.LazyFrame:
+    """Return the events of a UTC day without those that came before, on the day before or after."""
+    own = archive.scan_day(day)
+    beside = pl.concat([archive.scan_day(day + timedelta(days)) for days in (-1, 1)])
+    again = beside.join(own.select("event_id").unique(), on="event_id", how="semi")
+    return each_once(pl.concat([again, own])).filter(pl.col("timestamp").dt.date() == day)
 
 
 def last_offset(archive: Archive) -> int:

@@ -41,10 +41,10 @@ from streaming.stream_state import (
     Unpushed,
     additive_keys,
     decode_history,
+    decode_items,
     decode_record,
     encode_history,
     encode_record,
-    present_items,
     stamp_of,
     whole_keys,
 )
@@ -252,14 +252,14 @@ class RedisState:
         for rows in self._scanned(_HISTORIES, batch):
             yield [decode_history(user_id.decode(), events)[0] for user_id, events in rows]
 
-    def items(self, item_ids: Collection[str]) -> dict[str, Item]:
-        """Return those of these items that there are: none that was deleted, or never committed."""
+    def items(self, item_ids: Collection[str]) -> dict[str, Item | None]:
+        """Return those of these items that were ever committed; None where one was deleted."""
         ids = list(item_ids)
         with self._errors():
             stored = (
                 self._redis.hmget(_RECORDS, [_field((ITEM, key)) for key in ids]) if ids else []
             )
-        return present_items(_found(ids, stored))
+        return decode_items(_found(ids, stored))
 
     def milestones(self) -> Milestones:
         """Return those of all commits since the state was empty."""

@@ -28,12 +28,14 @@ class StreamingSettings(BaseModel):
     """How events are learned from.
 
     batch_records: most records of one micro-batch; after a full one, four times as many.
+    batch_bytes: a micro-batch of so many bytes takes no more records.
     linger_seconds: how long a batch that is not full waits for more records.
     statistics_seconds: how often what is learned of items is published: statistics and
         co-visitation to the online store, moved embeddings to the changelog.
     max_future_seconds: an event further ahead of the clock is a dead letter.
     event_types: the event types that are accepted; empty accepts every type.
-    archive_rows, archive_seconds: a segment is written at this size or age.
+    archive_rows, archive_bytes, archive_seconds: a segment is written at this size, as the log
+        has it, or age.
     retry_seconds, max_retry_seconds: first and longest pause before a failed step is repeated.
     housekeeping_seconds: how often archived records leave the embedded log.
     tombstone_days: how long a deleted item stays in the changelog; longer than the oldest
@@ -45,6 +47,7 @@ class StreamingSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     batch_records: Annotated[int, Field(ge=1, le=100_000)] = 500
+    batch_bytes: Annotated[int, Field(ge=1, le=2**30)] = 16 * 2**20
     linger_seconds: Annotated[float, Field(ge=0, le=60)] = 0.005
     statistics_seconds: Annotated[float, Field(ge=0, le=3600)] = 1.0
     max_future_seconds: Annotated[float, Field(ge=0)] = 86_400.0
@@ -54,6 +57,7 @@ class StreamingSettings(BaseModel):
     co_visitation: CoVisitationSettings = CoVisitationSettings(neighbours=0)
     fold_in: FoldInSettings = FoldInSettings(prior=0.0)
     archive_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 20_000
+    archive_bytes: Annotated[int, Field(ge=1, le=2**32)] = 64 * 2**20
     archive_seconds: Annotated[float, Field(gt=0)] = 60.0
     retry_seconds: Annotated[float, Field(gt=0)] = 0.1
     max_retry_seconds: Annotated[float, Field(gt=0)] = 5.0

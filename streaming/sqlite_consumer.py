@@ -1,7 +1,8 @@
 """One reader of the embedded log."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 
 from feature_repo.event_log import (
     EventLogError,
@@ -15,6 +16,9 @@ from streaming.sqlite_log_file import SqliteLogFile, last_offset
 
 # Appends by another process are noticed by looking; 25 ms keeps "within 50 ms" on a busy machine.
 LOOK_SECONDS = 0.025
+
+POLL_BYTES = 16 * 2**20
+"""A poll that has values of so many bytes takes no more records, as a Kafka's fetch does."""
 
 _COMMIT = "INSERT OR REPLACE INTO committed VALUES (?, ?, ?)"
 
@@ -117,18 +121,36 @@ class SqliteConsumer:
             if version == self._version:
                 return []
             records = [
-                LogRecord(TopicPartition(topic, 0), offset, key, value, moment=offset)
+                record
                 for topic, position in self._positions.items()
-                for offset, key, value in self._connection.execute(
-                    "SELECT offset, key, value FROM records "
-                    "WHERE topic = ? AND offset >= ? ORDER BY offset LIMIT ?",
-                    (topic, position, limit),
-                )
+                for record in _within_bytes(self._of_topic(topic, position, limit))
             ]
         if not records:
             self._version = version
         records.sort(key=lambda record: record.offset)
-        del records[limit:]
+        # A topic that was cut short holds these bytes alone: what is after its end is cut off too.
+        records = list(_within_bytes(records[:limit]))
         for record in records:
             self._positions[record.source.topic] = record.offset + 1
         return records
+
+    def _of_topic(self, topic: str, position: int, limit: int) -> Iterator[LogRecord]:
+        source = TopicPartition(topic, 0)
+        query = (
+            "SELECT offset, key, value FROM records "
+            "WHERE topic = ? AND offset >= ? ORDER BY offset LIMIT ?"
+        )
+        # Closed, for a cursor that is not read to its end keeps the log from being tidied up.
+        with closing(self._connection.execute(query, (topic, position, limit))) as rows:
+            for offset, key, value in rows:
+                yield LogRecord(source, offset, key, value, moment=offset)
+
+
+def _within_bytes(records: Iterable[LogRecord]) -> Iterator[LogRecord]:
+    """Yield the first records, up to the one with which they have `POLL_BYTES`."""
+    size = 0
+    for record in records:
+        yield record
+        size += record.size
+        if size >= POLL_BYTES:
+            return

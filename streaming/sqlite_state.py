@@ -22,6 +22,7 @@ from streaming.erasures import Moments
 from streaming.milestones import NONE, Milestones
 from streaming.stream_state import (
     HISTORY,
+    IMPORTED,
     ITEM,
     USER,
     Key,
@@ -32,10 +33,10 @@ from streaming.stream_state import (
     additive_keys,
     commit_of,
     decode_history,
+    decode_items,
     decode_record,
     encode_history,
     encode_record,
-    present_items,
     stamp_of,
     whole_keys,
 )
@@ -267,9 +268,9 @@ class SqliteState:
             last = rows[-1][0]
             yield [decode_history(*row)[0] for row in rows]
 
-    def items(self, item_ids: Collection[str]) -> dict[str, Item]:
-        """Return those of these items that there are: none that was deleted, or never committed."""
-        return present_items(self._of_keys(_RECORDS_OF, (ITEM,), item_ids))
+    def items(self, item_ids: Collection[str]) -> dict[str, Item | None]:
+        """Return those of these items that were ever committed; None where one was deleted."""
+        return decode_items(self._of_keys(_RECORDS_OF, (ITEM,), item_ids))
 
     def milestones(self) -> Milestones:
         """Return those of all commits since the state was empty."""
@@ -328,7 +329,8 @@ class SqliteState:
 
         The embedded online store does not wait for the disk: what it was told last can be lost
         with the power, though not with the process. An erased history has no row of its own; that
-        its user was ever known, or erased, is among the records.
+        its user was ever known, or erased, is among the records. Imported items are left out: most
+        of them were never pushed, for servers have them from the bundle.
         """
         known = [stored for (stored,) in self._query("SELECT id FROM boot")]
         if known == [boot_id]:
@@ -345,11 +347,16 @@ class SqliteState:
                     "SELECT partition, ?, key, 'reboot' FROM records WHERE kind = ?",
                     (HISTORY, USER),
                 )
-                for key, table in (("item_id", "additive"), ("key", "records")):
-                    connection.execute(
-                        "INSERT OR IGNORE INTO unpushed "
-                        f"SELECT partition, kind, {key}, 'reboot' FROM {table}"
-                    )
+                connection.execute(
+                    "INSERT OR IGNORE INTO unpushed "
+                    "SELECT partition, kind, item_id, 'reboot' FROM additive"
+                )
+                connection.execute(
+                    "INSERT OR IGNORE INTO unpushed "
+                    "SELECT partition, kind, key, 'reboot' FROM records "
+                    "WHERE partition <> ? OR kind <> ?",
+                    (IMPORTED, ITEM),
+                )
             connection.execute("DELETE FROM boot")
             connection.execute("INSERT INTO boot VALUES (?)", (boot_id,))
 

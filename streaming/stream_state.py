@@ -146,8 +146,8 @@ class OpenState(StreamState, StateContents, Protocol):
         """Yield every history, in batches."""
         ...
 
-    def items(self, item_ids: Collection[str]) -> dict[str, Item]:
-        """Return those of these items that there are: none that was deleted, or never committed."""
+    def items(self, item_ids: Collection[str]) -> dict[str, Item | None]:
+        """Return those of these items that were ever committed; None where one was deleted."""
         ...
 
     def reset(self) -> None:
@@ -221,9 +221,9 @@ def decode_record(updates: Updates, kind: str, key: str, stored: bytes) -> None:
         updates.users[key] = User.model_validate_json(stored) if stored else None
 
 
-def present_items(records: Iterable[tuple[str, bytes]]) -> dict[str, Item]:
-    """Return by id the items of stored records that are not of deleted ones."""
-    return {key: Item.model_validate_json(stored) for key, stored in records if stored}
+def decode_items(records: Iterable[tuple[str, bytes]]) -> dict[str, Item | None]:
+    """Return by id the items of stored records, None for a deleted one."""
+    return {key: Item.model_validate_json(each) if each else None for key, each in records}
 
 
 def encode_history(history: UserHistory, moments: Moments | None) -> bytes:

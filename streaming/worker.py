@@ -101,7 +101,9 @@ class Worker(StreamThread):
         )
         self._positions = WorkerPositions(state, monotonic)
         self._consumer = log.consumer(GROUP, TOPICS, self._assigned)
-        self._poller = BatchPoller(self._consumer, settings.batch_records, settings.linger_seconds)
+        self._poller = BatchPoller(
+            self._consumer, settings.batch_records, settings.batch_bytes, settings.linger_seconds
+        )
         # How long an empty poll waits, and since when no user was re-encoded.
         self._patience = IDLE_SECONDS
         self._reencoded_at = 0.0

@@ -26,12 +26,11 @@ from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 from serving.text_embedding_cache import TextEmbeddingCache
 from streaming.build_worker import build_worker
+from streaming.imported_items import Served
 from streaming.materialise import materialise
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
-from streaming.stream_state import IMPORTED, whole_values
-from streaming.updates import Updates
 
 STATE = "state.sqlite"
 BATCH = 256
@@ -39,9 +38,10 @@ BATCH = 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PastArchive:
-    """Events in memory as an archive of one imported segment."""
+    """Events and items in memory as an archive of one imported segment of each."""
 
     events: pl.DataFrame
+    items: Sequence[Item]
 
     def segments(self) -> list[str]:
         """Return the one."""
@@ -59,20 +59,39 @@ class PastArchive:
         """Return nobody."""
         return []
 
+    def item_segments(self) -> list[str]:
+        """Return the one."""
+        return ["past"]
 
-def fold_past(folder: Path, past: pl.DataFrame, settings: StreamingSettings, length: int) -> None:
-    """Write the state of a shop that has learned `past` to `folder`, as an import does."""
+    def items_of(self, segments: Collection[str]) -> Iterator[list[Item]]:
+        """Yield all of them."""
+        yield list(self.items)
+
+
+def fold_past(
+    folder: Path,
+    past: pl.DataFrame,
+    items: Sequence[Item],
+    settings: StreamingSettings,
+    length: int,
+) -> None:
+    """Write the state of a shop that has learned `past` to `folder`, as an import does.
+
+    Readers have `items`, embedded, from the bundle.
+    """
     folder.mkdir(parents=True)
+    known = {item.item_id: item for item in items}
     state = SqliteState(folder / STATE)
     log = SqliteLog(folder / "log.sqlite")
     try:
         materialise(
-            PastArchive(past),
+            PastArchive(past, items),
             state,
             InMemoryOnlineFeatures(),
             log,
             settings=settings,
             max_history=length,
+            served=Served(known.get),
         )
     finally:
         log.close()
@@ -124,7 +143,6 @@ class ReplayShop:
         self.items = LearnedOfItems.none(rows, serving)
         self._log: EventLog = SqliteLog(folder / "log.sqlite")
         self._state = SqliteState(folder / STATE)
-        self._commit(items)
         for histories in self._state.all_histories():
             self.online.push(histories)
         self._worker = build_worker(
@@ -143,13 +161,6 @@ class ReplayShop:
         self._follower = IndexFollower(self._log, self.holder, self.catalogue, lambda: self.now)
         self._changelog = self._log.consumer(None, [ITEM_EMBEDDINGS])
         self._worker.recover()
-
-    def _commit(self, items: Sequence[Item]) -> None:
-        """Know items as if they had been sent. Readers have them, embedded, from the bundle."""
-        updates = Updates(items={item.item_id: item for item in items})
-        version = self._state.load(IMPORTED, (), ()).version
-        stamp = self._state.commit(IMPORTED, version, updates, {})
-        self._state.forget_pushed(IMPORTED, whole_values(updates, stamp).stamps)
 
     def recommender(
         self, items: LearnedOfItems | None = None, *, online: OnlineFeatures | None = None

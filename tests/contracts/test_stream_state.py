@@ -28,7 +28,7 @@ from tests.support.records import HISTORIES, IDENTIFIERS, ITEMS, USERS, comparab
 from tests.support.redis_server import redis_server
 from tests.support.stream_states import commit, history, statistics
 
-TAKEN_UP = Milestones.of_segments("ab", "a")
+TAKEN_UP = Milestones.of_segments("ab", "a", "a")
 LATER = Milestones(event_segments=frozenset("bc"), is_followed=True)
 
 
@@ -177,7 +177,7 @@ def test_items_are_as_they_were_committed_last_in_any_partition(state: OpenState
     assert state.items(["ü g", "i", "unknown"]) == {"i": old, "ü g": gone}
     assert state.items(others) == others
     commit(state, 1, Updates(items={"i": new, "ü g": None}))
-    assert state.items(["ü g", "i", "unknown"]) == {"i": new}
+    assert state.items(["ü g", "i", "unknown"]) == {"i": new, "ü g": None}
     assert state.items([]) == {}
 
 
@@ -187,7 +187,10 @@ def test_milestones_are_remembered_each_for_itself(state: OpenState) -> None:
     assert state.milestones() == TAKEN_UP
     state.commit(IMPORTED, version + 1, Updates(), {}, milestones=LATER)
     assert state.milestones() == Milestones(
-        event_segments=frozenset("abc"), user_segments=frozenset("a"), is_followed=True
+        event_segments=frozenset("abc"),
+        user_segments=frozenset("a"),
+        item_segments=frozenset("a"),
+        is_followed=True,
     )
     state.reset()
     assert state.milestones() == Milestones()

@@ -74,6 +74,21 @@ def test_a_segment_is_written_when_it_is_full(log: SqliteLog, archive: Archive) 
     assert event_ids(archive) == ["e0", "e1"]
 
 
+def test_a_segment_is_written_when_it_has_many_bytes(log: SqliteLog, archive: Archive) -> None:
+    send(log, EVENTS, "u", event(0).model_copy(update={"query": "a" * 500}))
+    writer = archiver(log, archive, archive_bytes=1_000)
+    writer.step()
+    assert event_ids(archive) == []
+    send(log, ITEMS, "i1", item(1, "a" * 500))
+    writer.step()
+    assert event_ids(archive) == ["e0"]
+    assert [each.item_id for each in archive.items()] == ["i1"]
+    # The next segment begins at nothing.
+    send(log, EVENTS, "u", event(1))
+    writer.step()
+    assert event_ids(archive) == ["e0"]
+
+
 def test_a_crash_before_the_commit_repeats_the_segment(log: SqliteLog, archive: Archive) -> None:
     send(log, EVENTS, "u", event(0))
     first = archiver(log, archive)

@@ -3,11 +3,14 @@
 from feature_repo.event_log import EVENTS, EventLogError, LogRecord, TopicPartition
 from streaming.batch_poller import BEHIND, BatchPoller
 
+MANY = 2**30
+
 
 class Records:
     """A reader with so many records, of which each call gives some; None: it fails then."""
 
-    def __init__(self, *polls: int | None) -> None:
+    def __init__(self, *polls: int | None, value: bytes = b"") -> None:
+        self._value = value
         self.asked: list[tuple[int, float]] = []
         self.polled = 0
         self._polls = list(polls)
@@ -21,20 +24,20 @@ class Records:
         there = self._polls.pop(0)
         if there is None:
             raise EventLogError("no broker answers")
-        record = LogRecord(TopicPartition(EVENTS, 0), 0, None, b"")
+        record = LogRecord(TopicPartition(EVENTS, 0), 0, None, self._value)
         return [record] * min(there, max_records)
 
 
 def test_who_is_behind_takes_more_at_once() -> None:
     consumer = Records(100, 100, 5, 100)
-    poller = BatchPoller(consumer, batch_records=10, linger_seconds=0.0)
+    poller = BatchPoller(consumer, batch_records=10, batch_bytes=MANY, linger_seconds=0.0)
     assert [len(poller.poll(0.25)) for _ in range(4)] == [10, 10 * BEHIND, 5, 10]
     assert consumer.asked == [(10, 0.25), (40, 0.25), (40, 0.25), (10, 0.25)]
 
 
 def test_a_batch_waits_until_it_is_full_and_no_longer() -> None:
     consumer = Records(3, 0, 4, 3, 100)
-    poller = BatchPoller(consumer, batch_records=10, linger_seconds=60.0)
+    poller = BatchPoller(consumer, batch_records=10, batch_bytes=MANY, linger_seconds=60.0)
     assert len(poller.poll(0.25)) == 10
     assert [most for most, _ in consumer.asked] == [10, 7, 7, 3]
     assert all(0 < left <= 60.0 for _, left in consumer.asked[1:])
@@ -44,9 +47,19 @@ def test_a_batch_waits_until_it_is_full_and_no_longer() -> None:
 
 def test_an_empty_poll_does_not_linger() -> None:
     consumer = Records(0)
-    assert BatchPoller(consumer, batch_records=10, linger_seconds=60.0).poll(0.25) == []
+    assert (
+        BatchPoller(consumer, batch_records=10, batch_bytes=MANY, linger_seconds=60.0).poll(0.25)
+        == []
+    )
 
 
 def test_a_poll_for_more_that_fails_loses_nothing() -> None:
-    poller = BatchPoller(Records(3, None), batch_records=10, linger_seconds=60.0)
+    poller = BatchPoller(Records(3, None), batch_records=10, batch_bytes=MANY, linger_seconds=60.0)
     assert len(poller.poll(0.25)) == 3
+
+
+def test_a_batch_of_many_bytes_waits_for_no_more() -> None:
+    consumer = Records(3, 3, 3, 3, value=bytes(10))
+    poller = BatchPoller(consumer, batch_records=100, batch_bytes=60, linger_seconds=60.0)
+    assert [len(poller.poll(0.25)) for _ in range(2)] == [6, 6]
+    assert consumer.polled == 2

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 from feature_repo.archive import Archive
-from feature_repo.event_log import EVENTS, USERS, Message
+from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, USERS, Message
 from feature_repo.history import UserHistory
 from feature_repo.log_records import encode_record
-from feature_repo.schema import Event, User
+from feature_repo.schema import Event, Item, User
+from serving.item_changelog import ItemUpsert, decode_change
 from streaming.build_worker import build_worker
 from streaming.dead_letters import dead_letters
+from streaming.imported_items import Served
 from streaming.materialise import materialise
 from streaming.open_stream_state import open_stream_state
 from streaming.settings import StreamingSettings
@@ -26,7 +28,7 @@ from streaming.sqlite_log import SqliteLog
 from streaming.stream_state import OpenState
 from streaming.worker import Worker
 from tests.support.interleaved_log import InterleavedLog
-from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, user
+from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item, user
 
 SCHEMES = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
 MAX_HISTORY = 30
@@ -39,7 +41,7 @@ class Shop:
 
     def __init__(self, folder: Path, state_url: str) -> None:
         self.sqlite = SqliteLog(folder / "log.sqlite")
-        self.log = InterleavedLog(self.sqlite, itertools.cycle([EVENTS, USERS]))
+        self.log = InterleavedLog(self.sqlite, itertools.cycle([EVENTS, USERS, ITEMS]))
         self.archive = Archive(folder / "archive")
         self.online = MemoryOnline()
         self.state_url = state_url
@@ -49,18 +51,27 @@ class Shop:
     def open_state(self) -> OpenState:
         return open_stream_state(self.state_url)
 
-    def import_(self, name: str, events: list[Event], *users: User) -> None:
-        self.archive.write_users(name, users)
+    def import_(self, name: str, events: list[Event], *records: User | Item) -> None:
+        self.archive.write_users(name, [each for each in records if isinstance(each, User)])
+        self.archive.write_items(name, [each for each in records if isinstance(each, Item)])
         self.archive.write_events(name, events)
 
-    def send(self, events: list[Event], *users: User) -> None:
+    def send(self, events: list[Event], *records: User | Item) -> None:
         for made in events:
             self.log.append(EVENTS, [Message(made.user_id, encode_record(made))])
-        for someone in users:
-            self.log.append(USERS, [Message(someone.user_id, encode_record(someone))])
+        for each in records:
+            topic, key = (USERS, each.user_id) if isinstance(each, User) else (ITEMS, each.item_id)
+            self.log.append(topic, [Message(key, encode_record(each))])
 
     def take_up(self, state: OpenState) -> int:
-        return materialise(self.archive, state, self.online, self.log, max_history=MAX_HISTORY)
+        return materialise(
+            self.archive,
+            state,
+            self.online,
+            self.log,
+            max_history=MAX_HISTORY,
+            served=Served(encoder=HashEncoder),
+        )
 
     def start(self, state: OpenState) -> Worker:
         """Take up imports and return a worker, as every process does that starts."""
@@ -83,13 +94,28 @@ class Shop:
         assert self.online.get(UserHistory, known) == [histories.get(each) for each in known]
         assert list(dead_letters(self.log)) == []
         assert state.count_unpushed() == 0
-        assert state.milestones().event_segments == {"import-1", "import-2"}
+        passed = state.milestones()
+        assert passed.event_segments == passed.item_segments == {"import-1", "import-2"}
+        known_items = [f"i{number}" for number in range(5)]
+        items = state.items(known_items)
+        assert self.online.get(Item, known_items) == [items.get(each) for each in known_items]
         return (
+            items,
+            self.changelog(),
             {key: each.events for key, each in histories.items()},
             {key: (each.timestamp, each.event_types) for key, each in counts.items()},
             {key: tuple(round(each, 9) for each in every.week) for key, every in counts.items()},
-            0,
         )
+
+    def changelog(self) -> dict[str, Any]:
+        """Return what a server that reads it to its end knows."""
+        with closing(self.log.consumer(None, [ITEM_EMBEDDINGS])) as consumer:
+            changes = [decode_change(each) for each in iter_records(consumer)]
+        known: dict[str, Any] = {each.item_id: None for each in changes}
+        for change in changes:
+            if isinstance(change, ItemUpsert):
+                known[change.item_id] = change.item, change.embedding.tolist()
+        return known
 
 
 @pytest.fixture(params=SCHEMES)
@@ -111,6 +137,11 @@ def new_shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
     yield make
     for shop in made:
         shop.sqlite.close()
+
+
+def iter_records(consumer: Any) -> Iterator[Any]:
+    while records := consumer.poll(100, 0.0):
+        yield from records
 
 
 def drain(*workers: Worker) -> None:
@@ -137,18 +168,21 @@ def intruded(state: OpenState, call: int, intrude: Callable[[], object]) -> Any:
 
 
 OLD, NEW, IMPORTED = user(1, 1), user(1, 9), user(2, 7)
+OLD_ITEM, NEW_ITEM, IMPORTED_ITEM = item(1), item(1, "copper kettle"), item(2)
 
 
 def undisturbed(shop: Shop) -> Any:
-    shop.import_("import-1", FIRST, OLD)
-    shop.import_("import-2", SECOND, IMPORTED)
+    shop.import_("import-1", FIRST, OLD, OLD_ITEM)
+    shop.import_("import-2", SECOND, IMPORTED, IMPORTED_ITEM)
     with closing(shop.open_state()) as state:
         worker = shop.start(state)
-        shop.send(LIVE, NEW)
+        shop.send(LIVE, NEW, NEW_ITEM)
         drain(worker)
         found = shop.contents(state)
-    assert sum(map(len, found[0].values())) == len(MADE)
-    pass
+    items, changelog, histories, *_ = found
+    assert items == {"i1": NEW_ITEM, "i2": IMPORTED_ITEM}
+    assert {key: each[0] for key, each in changelog.items()} == items
+    assert sum(map(len, histories.values())) == len(MADE)
     return found
 
 
@@ -164,8 +198,8 @@ def test_one_that_starts_at_any_call_of_a_worker(new_shop: Callable[[], Shop]) -
                 log.append(shop.take_up(others))
 
             shop.take_up(own)
-            shop.send(LIVE, NEW)
-            shop.import_("import-2", SECOND, OLD, IMPORTED)
+            shop.send(LIVE, NEW, NEW_ITEM)
+            shop.import_("import-2", SECOND, OLD, IMPORTED, OLD_ITEM, IMPORTED_ITEM)
             worker = shop.worker(intruded(own, call, start))
             drain(worker)
             if not intrusions:
@@ -181,9 +215,9 @@ def test_two_that_start_together_for_the_first_time(new_shop: Callable[[], Shop]
     for call in itertools.count(1):
         shop = new_shop()
         intrusions: list[Worker] = []
-        shop.import_("import-1", FIRST, OLD)
-        shop.import_("import-2", SECOND, IMPORTED)
-        shop.send(LIVE, NEW)
+        shop.import_("import-1", FIRST, OLD, OLD_ITEM)
+        shop.import_("import-2", SECOND, IMPORTED, IMPORTED_ITEM)
+        shop.send(LIVE, NEW, NEW_ITEM)
         with closing(shop.open_state()) as own, closing(shop.open_state()) as others:
 
             def start(shop: Shop = shop, others: OpenState = others, log: Any = intrusions) -> None:

@@ -9,13 +9,14 @@ from streaming.milestones import Milestones
 SEGMENTS = st.sets(st.from_regex(r"import-[a-z0-9 ü.-]{1,8}", fullmatch=True))
 
 
-@given(SEGMENTS, SEGMENTS, st.booleans(), st.booleans(), st.booleans())
+@given(SEGMENTS, SEGMENTS, SEGMENTS, st.booleans(), st.booleans(), st.booleans())
 def test_what_is_stored_is_what_is_read(
-    events: set[str], users: set[str], followed: bool, begun: bool, ended: bool
+    events: set[str], users: set[str], items: set[str], followed: bool, begun: bool, ended: bool
 ) -> None:
-    passed = Milestones(frozenset(events), frozenset(users), followed, begun, ended)
+    segments = map(frozenset, (events, users, items))
+    passed = Milestones(*segments, followed, begun, ended)
     assert Milestones.decode(passed.encode()) == passed
-    assert len(passed.encode()) == len(events) + len(users) + followed + begun + ended
+    assert len(passed.encode()) == sum(map(len, (events, users, items))) + followed + begun + ended
 
 
 def test_what_earlier_versions_stored_is_read() -> None:

@@ -2,16 +2,21 @@
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from feature_repo.archive import Archive
 from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.event_log import EVENTS, ITEMS, USERS, Message
+from feature_repo.log_records import encode_record
 from feature_repo.online_features import ItemStatistics
+from feature_repo.schema import Event
 from streaming.archiver import Archiver
 from streaming.build_worker import build_worker
 from streaming.dead_letters import dead_letters
@@ -20,12 +25,15 @@ from streaming.open_stream_state import open_stream_state
 from streaming.rebuild import rebuild, require_told, require_whole
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
+from streaming.sqlite_state import SqliteState
 from streaming.stream_state import IMPORTED, OpenState, StateError, StateLost
 from streaming.updates import Updates
 from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item, user
 
 SCHEMES = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
 MAX_HISTORY = 200
+MIDNIGHT = 12 * 60.0
+"""Of the minutes that `event` takes."""
 
 OpenNew = Callable[[], OpenState]
 
@@ -125,6 +133,69 @@ def test_rebuilt_and_continued_it_is_the_undisturbed_state(
         key: each for key, each in online.state().items() if key[0] in kinds
     }
     log.close()
+
+
+def repeated(minutes: list[float]) -> list[Event]:
+    """Events of one id each that a shop sends without a time, and again some time later.
+
+    minutes: from midnight to when each was sent first; some are sent again twice.
+    """
+    return [
+        event(n, f"u{n % 2}", f"i{n % 3}", MIDNIGHT + first + again, ("view", "cart")[n % 2])
+        for n, first in enumerate(minutes)
+        for again in (0.0, *([0.7] if n % 3 else ()), *([1.5] if n % 4 == 1 else ()))
+    ]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    minutes=st.lists(st.floats(-3, 3), min_size=1, max_size=12),
+    order=st.randoms(use_true_random=False),
+    rows=st.integers(1, 8),
+)
+def test_an_event_that_was_sent_again_after_midnight_counts_once(
+    minutes: list[float], order: random.Random, rows: int
+) -> None:
+    """In whatever order they came, and whichever files of the archive hold them."""
+    made = repeated(minutes)
+    order.shuffle(made)
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        home = Path(folder)
+        log = stack.enter_context(closing(SqliteLog(home / "log.sqlite")))
+        archive = Archive(home / "archive")
+        for each in made:
+            log.append(EVENTS, [Message(each.user_id, encode_record(each))])
+        live, rebuilt = (
+            stack.enter_context(closing(SqliteState(home / name))) for name in ("live", "rebuilt")
+        )
+        work(log, MemoryOnline(), live)
+        archiver = Archiver(
+            log, archive, settings=StreamingSettings(archive_rows=rows), clock=lambda: NOW
+        )
+        poll = archiver._consumer.poll
+        archiver._consumer.poll = lambda _, __: poll(rows, 0.0)  # type: ignore[method-assign]
+        while archiver.step():
+            pass
+        archiver.flush()
+        archiver.stop()
+        chosen = StreamingSettings(co_visitation=CoVisitationSettings())
+        online = MemoryOnline()
+        rebuild(archive, rebuilt, online, log, settings=chosen, max_history=MAX_HISTORY)
+        assert contents(rebuilt) == contents(live)
+        assert neighbours(rebuilt) == neighbours(live)
+        users = ["u0", "u1"]
+        assert rebuilt.load(0, users, ()).moments == live.load(0, users, ()).moments
+
+
+def neighbours(state: OpenState) -> dict[str, dict[str, float]]:
+    return {
+        each.item_id: {
+            other: round(weight, 9)
+            for other, weight in zip(each.neighbour_ids, each.weights, strict=True)
+        }
+        for some in state.all_co_visitation()
+        for each in some
+    }
 
 
 def test_what_only_the_archiver_refused_gets_its_dead_letter(

@@ -3,20 +3,27 @@
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from feature_repo.event_log import (
     EVENTS,
     ITEM_EMBEDDINGS,
     ITEMS,
+    USERS,
     EventLogError,
     LostPositionError,
     Message,
     TopicPartition,
 )
+from streaming import sqlite_consumer
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_log_file import SqliteLogFile
+
+MOST = 250
 
 
 class Clock:
@@ -155,6 +162,30 @@ def begun_after(log: SqliteLog, offset: int) -> int:
     log.begin_after(offset)
     (start,) = set(log.starts([EVENTS, ITEMS]).values())
     return start
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    sizes=st.lists(st.tuples(st.sampled_from([EVENTS, ITEMS, USERS]), st.integers(0, 200))),
+    limit=st.integers(1, 30),
+)
+def test_a_poll_is_bounded_by_bytes_and_keeps_the_order(
+    sizes: list[tuple[str, int]], limit: int
+) -> None:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sqlite_consumer, "POLL_BYTES", MOST)
+        with closing(SqliteLog(Path(folder) / "log.sqlite")) as log:
+            for topic, size in sizes:
+                log.append(topic, [Message("a", bytes(size))])
+            consumer = log.consumer(None, [EVENTS, ITEMS, USERS])
+            polls = []
+            while records := consumer.poll(limit, 0.0):
+                polls.append(records)
+            consumer.close()
+    read = [record for records in polls for record in records]
+    assert [(record.source.topic, record.size) for record in read] == sizes
+    for records in polls:
+        assert sum(record.size for record in records[:-1]) < MOST
 
 
 def test_a_new_log_begins_where_it_is_told(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from feature_repo.archive import Archive
 from feature_repo.event_log import ITEM_EMBEDDINGS, EventLog
 from feature_repo.history import UserHistory
 from feature_repo.online_features import (
+    CoVisitation,
     ItemEmbedding,
     ItemStatistics,
     OnlineFeatures,
@@ -17,7 +18,7 @@ from streaming.stream_state import OpenState
 from tests.support.stream import comparable
 from tests.support.traffic import ITEMS_IN_SHOP, USERS_IN_SHOP
 
-VIEWS = (UserHistory, UserEmbedding, User, Item, ItemEmbedding, ItemStatistics)
+VIEWS = (UserHistory, UserEmbedding, User, Item, ItemEmbedding, ItemStatistics, CoVisitation)
 
 
 def final_state(
@@ -28,6 +29,9 @@ def final_state(
     found: dict[str, Any] = {
         "histories": {each.user_id: each for some in state.all_histories() for each in some},
         "statistics": {each.item_id: each for some in state.all_statistics() for each in some},
+        "co_visitation": {
+            each.item_id: each for some in state.all_co_visitation() for each in some
+        },
         "unpushed": state.count_unpushed(),
         "changelog": _changelog(log),
         "events": archive.scan_events().sort("timestamp", "event_id").collect().rows(),
