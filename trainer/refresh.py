@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from serving.bundle import is_published, set_current
-from trainer.bundle_versions import next_version
+from trainer.bundle_versions import next_version, readable_current
 from trainer.evaluate import EvaluationRow
 from trainer.gates import left_open, refusals
 from trainer.refresh_inputs import RefreshInputs
@@ -45,7 +45,8 @@ def refresh(
        bundle and the baselines the same.
     3. Train on everything for so many epochs, and export: published, but not served.
     4. Check the bundle as a server would, and hold both against the gates.
-    5. Make it the current bundle.
+    5. Make it the current bundle, unless another one has become that since: there are gates, and
+       with that one it was not compared.
 
     A failure at any step leaves the current bundle serving.
 
@@ -85,5 +86,17 @@ def refresh(
         if reasons := refusals(choice.rows, checks, inputs.gates):
             return replace(outcome, refusals=reasons)
     # 5.
+    serving = readable_current(inputs.bundles)
+    # Where it is not known what serves, nobody has chosen another one.
+    if inputs.gates and serving is not None and serving not in (inputs.current, bundle):
+        return replace(outcome, refusals=[_overtaken(serving.name, inputs.current)])
     set_current(inputs.bundles, version)
     return outcome
+
+
+def _overtaken(serving: str, before: Path | None) -> str:
+    began = "none was known to" if before is None else f"{before.name} did"
+    return (
+        f"{serving} serves, and {began} as this refresh began: with what was promoted or rolled "
+        "back to since, the new bundle was not compared."
+    )

@@ -18,11 +18,12 @@ from serving.bundle import (
     current_version,
     published_versions,
     read_manifest,
+    set_current,
 )
 from tests.support import tiny_training as tiny
 from tests.support.small_disk import small_disk
 from tests.support.tiny_refresh import GATES, NOW, USERS, TinyRefresh, events
-from trainer.bundle_versions import bundle_versions, next_version, rollback
+from trainer.bundle_versions import bundle_versions, next_version, promote, rollback
 from trainer.gate_settings import GateSettings
 from trainer.listener import Listener
 from trainer.promotions import Promotions
@@ -68,6 +69,44 @@ def test_a_candidate_that_is_broken_fails_by_name_and_the_old_one_serves(
     assert done.start.startswith(f"cold start: {first.bundle.name} cannot be read: bundle file")
     assert "current bundle" not in {row.scorer for row in done.rows}
     assert current_version(shop.bundles) == done.bundle.name
+
+
+@pytest.mark.parametrize("title", ["Embedding texts", "Checking the bundle"])
+def test_a_rollback_while_a_refresh_runs_is_not_undone_by_it(shop: TinyRefresh, title: str) -> None:
+    """It was compared with the bad one alone, which was rolled back from."""
+    good, bad = shop.refreshed(15).bundle, shop.refreshed(20).bundle
+    promotions = Promotions(shop.bundles)
+    for each in (good, bad):
+        promotions.add(each.name, NOW, "train")
+
+    def roll_back(begun: str) -> None:
+        if begun == title:
+            assert rollback(shop.bundles, NOW) == good.name
+
+    done = run(shop, "overtaken", 30, listener=Listener(roll_back), gates=GATES)
+    assert (done.status, current_version(shop.bundles)) == ("refused", good.name)
+    assert done.message.startswith(f"{good.name} serves, and {bad.name} did as this refresh began")
+    # It is kept: a person may know better.
+    promote(shop.bundles, str(done.version), NOW)
+    assert current_version(shop.bundles) == done.version
+
+
+def test_a_training_serves_what_it_makes_whatever_serves_by_then(shop: TinyRefresh) -> None:
+    good = shop.refreshed(15).bundle
+    shop.refreshed(20)
+    done = shop.refreshed(30, listener=Listener(lambda title: set_current(shop.bundles, good.name)))
+    assert current_version(shop.bundles) == done.bundle.name
+
+
+def test_a_current_that_is_damaged_while_a_refresh_runs_is_mended_by_it(shop: TinyRefresh) -> None:
+    shop.refreshed(15)
+
+    def damage(title: str) -> None:
+        if title == "Checking the bundle":
+            (shop.bundles / CURRENT).write_text("nobody knows")
+
+    done = run(shop, "damaged", 30, listener=Listener(damage), gates=GATES)
+    assert (done.status, done.version) == ("published", current_version(shop.bundles))
 
 
 def test_where_it_is_not_known_what_serves_a_refresh_starts_from_nothing_and_serves(
