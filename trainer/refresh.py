@@ -54,7 +54,7 @@ def refresh(
     steps that they finished are not done again, as long as what they found holds.
 
     Raises:
-        ValueError: there is nothing to learn from; the message says what is missing.
+        TrainingInputError: there is nothing to learn from; the message says what is missing.
     """
     notes = checkpoint.notes
     events, start = checkpoint.resume(events, inputs)

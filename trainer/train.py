@@ -24,6 +24,7 @@ from trainer.query_tower import QueryTower
 from trainer.settings import TrainingSettings
 from trainer.strategy import open_strategy
 from trainer.text_tower import CachedTexts, TextTower, TunedTexts
+from trainer.training_input_error import TrainingInputError
 from trainer.two_tower_model import TwoTowerModel
 from trainer.warm_start import WarmStart, carry_over
 from trainer.windows import Windows, label_shares, type_weights
@@ -134,11 +135,14 @@ def train(
         on_epoch: called after every epoch with the number of epochs done and the model.
 
     Raises:
-        ValueError: no user acted at two different moments, so there is nothing to learn; or
-            `start` does not fit.
+        TrainingInputError: no user acted at two different moments: there is nothing to learn.
+        ColdStartError: `start` does not fit.
+        ValueError: the loss is not a number any more.
     """
     if len(windows) == 0:
-        raise ValueError("no user acted at two different moments: there is nothing to learn from.")
+        raise TrainingInputError(
+            "no user acted at two different moments: there is nothing to learn from."
+        )
     keras.utils.set_random_seed(settings.seed)
     steps = num_steps(windows, settings)
     with _precision(settings), open_strategy(settings).scope():

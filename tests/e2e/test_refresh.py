@@ -1,11 +1,14 @@
 """`riverrun refresh` with real processes: killed at every step, and refused."""
 
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from feature_repo.archive import Archive
+from feature_repo.schema import Item
 from serving.bundle import current_bundle, published_versions, verify
 from tests.support.command import riverrun
 from trainer.bundle_versions import bundle_versions
@@ -77,6 +80,38 @@ def test_killed_at_every_step_a_refresh_goes_on_and_ends(home: Path) -> None:
     assert new is not None
     assert new.name == run.version
     assert verify(new).parent == old.name
+
+
+def test_a_fault_that_may_pass_ends_with_1_and_the_run_goes_on_without_it(home: Path) -> None:
+    """No file may be as large as a SavedModel is."""
+    arguments = [*refresh(home), "--run-id", "the-one"]
+    failed = subprocess.run(
+        [sys.executable, "-m", "riverrun", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 20, 16 << 20)),
+    )
+    assert failed.returncode == 1, failed.stderr
+    assert f"riverrun: {home}: " in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert RefreshRuns(home / "bundles").get("the-one").status == "failed"
+    done = riverrun(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "Training on everything" in done.stderr
+    assert RefreshRuns(home / "bundles").get("the-one").status == "published"
+
+
+def test_what_stays_wrong_ends_with_2(tmp_path: Path) -> None:
+    home = tmp_path / "shop"
+    home.mkdir()
+    wrong = riverrun(*refresh(home, SETTINGS + "min_user = 3\n"))
+    assert (wrong.returncode, "min_user" in wrong.stderr) == (2, True)
+    empty = riverrun(*refresh(home))
+    assert (empty.returncode, "the catalogue is empty" in empty.stderr) == (2, True)
+    Archive(home / "archive").write_items("some", [Item(item_id="i")])
+    unknown = riverrun(*refresh(home))
+    assert (unknown.returncode, "import events first" in unknown.stderr) == (2, True)
 
 
 def test_a_refused_refresh_says_why_and_leaves_the_old_bundle_serving(home: Path) -> None:
