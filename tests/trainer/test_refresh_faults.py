@@ -1,6 +1,7 @@
 """What goes wrong around a refresh leaves the old bundle serving, and says what it was."""
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -14,16 +15,16 @@ from feature_repo.archive import Archive
 from serving.bundle import (
     CANDIDATE_EMBEDDINGS,
     CURRENT,
-    BundleError,
     current_version,
     published_versions,
     read_manifest,
     set_current,
+    verify,
 )
 from tests.support import tiny_training as tiny
 from tests.support.small_disk import small_disk
 from tests.support.tiny_refresh import GATES, NOW, USERS, TinyRefresh, events
-from trainer.bundle_versions import bundle_versions, next_version, promote, rollback
+from trainer.bundle_versions import VersionError, bundle_versions, next_version, promote, rollback
 from trainer.gate_settings import GateSettings
 from trainer.listener import Listener
 from trainer.promotions import Promotions
@@ -45,7 +46,7 @@ def run(shop: TinyRefresh, run_id: str, until: int, **options: Any) -> Run:
     return run
 
 
-def test_a_candidate_that_is_broken_fails_by_name_and_the_old_one_serves(
+def test_a_candidate_that_is_broken_is_refused_by_name_and_the_old_one_serves(
     shop: TinyRefresh,
 ) -> None:
     first = shop.refreshed(15)
@@ -56,12 +57,13 @@ def test_a_candidate_that_is_broken_fails_by_name_and_the_old_one_serves(
             file = newest / CANDIDATE_EMBEDDINGS
             file.write_bytes(file.read_bytes()[:-1] + b"!")
 
-    with pytest.raises(BundleError, match=r"embeddings\.npy.*SHA-256"):
-        run(shop, "broken", 30, listener=Listener(damage), gates=GATES)
-    assert current_version(shop.bundles) == first.bundle.name
-    failed = RefreshRuns(shop.bundles).all()[0]
-    assert (failed.run_id, failed.status) == ("broken", "failed")
-    assert "embeddings.npy" in failed.message
+    done = run(shop, "broken", 30, listener=Listener(damage), gates=GATES)
+    assert (done.status, current_version(shop.bundles)) == ("refused", first.bundle.name)
+    assert re.search(r"is broken: .*embeddings\.npy.*SHA-256", done.message)
+    listed = bundle_versions(shop.bundles)[0]
+    assert (listed.version, listed.status, listed.note) == (done.version, "refused", done.message)
+    with pytest.raises(VersionError, match=r"embeddings\.npy.*SHA-256"):
+        promote(shop.bundles, listed.version, NOW)
     # Where the current bundle is the damaged one, the next is compared with nobody, and cold.
     damaged = first.bundle / CANDIDATE_EMBEDDINGS
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
@@ -69,6 +71,25 @@ def test_a_candidate_that_is_broken_fails_by_name_and_the_old_one_serves(
     assert done.start.startswith(f"cold start: {first.bundle.name} cannot be read: bundle file")
     assert "current bundle" not in {row.scorer for row in done.rows}
     assert current_version(shop.bundles) == done.bundle.name
+
+
+def test_a_candidate_that_broke_before_its_run_goes_on_is_exported_again(shop: TinyRefresh) -> None:
+    shop.refreshed(15)
+
+    def kill(title: str) -> None:
+        if title == "Checking the bundle":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(shop, "broken", 30, listener=Listener(kill), gates=GATES)
+    newest = shop.bundles / published_versions(shop.bundles)[-1]
+    file = newest / CANDIDATE_EMBEDDINGS
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    steps: list[object] = []
+    done = run(shop, "broken", 30, listener=Listener(step=steps.append), gates=GATES)
+    assert (done.status, done.version) == ("published", current_version(shop.bundles))
+    assert verify(newest).version == done.version
+    assert not steps  # what was trained is not trained again
 
 
 @pytest.mark.parametrize("title", ["Embedding texts", "Checking the bundle"])
