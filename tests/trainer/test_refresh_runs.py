@@ -291,6 +291,27 @@ def test_rollback_goes_back_by_age_and_never_to_what_did_not_serve(bundles: Path
     assert serving(bundles) == first.version
 
 
+def test_rollback_never_goes_to_what_was_rolled_back_from(bundles: Path) -> None:
+    good, bad = refreshed(bundles, 0), refreshed(bundles, 1)
+    assert rollback(bundles, NOW) == good.version
+    # It goes on from the good one, and is bad too. One bundle stays beside it, to go back to.
+    worse = refreshed(bundles, 2, keep=1)
+    assert published_versions(bundles) == [good.version, worse.version]
+    assert rollback(bundles, NOW) == good.version
+    with pytest.raises(VersionError, match=rf"served before {good.version}"):
+        rollback(bundles, NOW)
+    assert bad.version != serving(bundles) == good.version
+
+
+def test_what_is_promoted_again_after_a_rollback_can_be_gone_back_to(bundles: Path) -> None:
+    refreshed(bundles, 0)
+    second = refreshed(bundles, 1)
+    rollback(bundles, NOW)
+    promote(bundles, str(second.version), NOW)
+    refreshed(bundles, 2)
+    assert rollback(bundles, NOW) == second.version
+
+
 def test_a_corrupt_bundle_is_not_promoted(bundles: Path) -> None:
     first, second = refreshed(bundles, 0), refreshed(bundles, 1)
     promote(bundles, str(first.version), NOW)
