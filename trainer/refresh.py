@@ -22,8 +22,8 @@ class RefreshOutcome:
     """What came of it: the bundle, how the model did on what was held out, and why not to serve.
 
     `start` says what the training went on from. `refusals` is empty where the bundle serves now.
-    `left_open` says why it was not compared with what served before; empty where it was, or where
-    nothing served or nobody asked.
+    `left_open` says which gates of quality were not asked, and why, as where it could not be
+    compared with what served before; empty where all were, or there are none.
     """
 
     bundle: Path
@@ -83,7 +83,7 @@ def refresh(
         choice.epochs,
         choice.rows,
         start=str(prepared.start),
-        left_open=left_open(choice.rows),
+        left_open=_left_open(choice.rows, inputs, bundle),
     )
     # What serves has passed them: killed since, it is not to be refused for what is measured anew.
     if inputs.gates and inputs.current != bundle:
@@ -100,6 +100,14 @@ def refresh(
         return replace(outcome, refusals=[_overtaken(serving.name, inputs.current)])
     set_current(inputs.bundles, version)
     return outcome
+
+
+def _left_open(rows: Sequence[EvaluationRow], inputs: RefreshInputs, bundle: Path) -> str:
+    if inputs.gates is None:
+        return ""
+    # Where its own bundle serves already, the rows are beside the one before.
+    current = inputs.current if inputs.current != bundle else None
+    return left_open(rows, inputs.gates, current.name if current else None)
 
 
 def _is_whole(bundle: Path) -> bool:

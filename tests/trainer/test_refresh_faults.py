@@ -70,6 +70,7 @@ def test_a_candidate_that_is_broken_is_refused_by_name_and_the_old_one_serves(
     done = shop.refreshed(40, gates=GATES)
     assert done.start.startswith(f"cold start: {first.bundle.name} cannot be read: bundle file")
     assert "current bundle" not in {row.scorer for row in done.rows}
+    assert f"not asked: {first.bundle.name} serves, and cannot make lists now" in done.left_open
     assert current_version(shop.bundles) == done.bundle.name
 
 

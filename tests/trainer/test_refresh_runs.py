@@ -242,8 +242,11 @@ def test_what_was_not_compared_is_published_and_says_so(bundles: Path) -> None:
         done = publishing(bundles, 0)(checkpoint, begin)
         return replace(done, left_open="it could not be compared")
 
-    run, _ = refresh(bundles, None, publish)
+    with capture_logs() as lines:
+        run, _ = refresh(bundles, None, publish)
     assert (run.status, run.message) == ("published", "it could not be compared")
+    (line,) = (line for line in lines if line["event"] == "refresh_published")
+    assert line["left_open"] == run.message
 
 
 def test_a_refused_candidate_is_kept_and_does_not_serve(bundles: Path) -> None:
