@@ -3,15 +3,19 @@
 import resource
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from feature_repo.archive import Archive
-from feature_repo.schema import Item
+from feature_repo.schema import Event, Item
+from riverrun.cli.refresh import AT_WORK
+from riverrun.drifting import DRIFTED
 from serving.bundle import current_bundle, published_versions, verify
 from tests.support.command import riverrun
 from trainer.bundle_versions import bundle_versions
+from trainer.measured_drift import MeasuredDrift
 from trainer.refresh_runs import RefreshRuns
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_800)]
@@ -100,6 +104,44 @@ def test_a_fault_that_may_pass_ends_with_1_and_the_run_goes_on_without_it(home: 
     assert done.returncode == 0, done.stderr
     assert "Training on everything" in done.stderr
     assert RefreshRuns(home / "bundles").get("the-one").status == "published"
+
+
+def test_of_two_refreshes_at_once_one_works_and_the_other_says_so(home: Path) -> None:
+    command = [sys.executable, "-m", "riverrun", *refresh(home)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as first:
+        assert first.stderr is not None
+        assert any(line.startswith("Embedding texts ...") for line in first.stderr)
+        second = riverrun(*command[3:])
+        assert (second.returncode, first.poll()) == (AT_WORK, None), second.stderr
+        assert "another refresh is at work" in second.stderr
+        rest = first.stderr.read()
+    assert first.returncode == 0, rest
+    assert [run.status for run in RefreshRuns(home / "bundles").all()] == ["published"]
+
+
+def test_drift_ends_with_a_code_of_its_own_where_it_asks_for_a_refresh(home: Path) -> None:
+    (home / "riverrun.toml").write_text("[refresh.drift]\nmin_events = 50\n")
+    command = ["drift", "--home", str(home), "--settings", str(home / "riverrun.toml")]
+    quiet = riverrun(*command)
+    assert quiet.returncode == 0, quiet.stderr
+    archive = Archive(home / "archive")
+    newest = archive.scan_events().collect()["timestamp"].max()
+    assert isinstance(newest, datetime)
+    unseen = [
+        Event(
+            event_id=f"late-{number}",
+            user_id="u",
+            item_id="never-seen",
+            event_type="view",
+            timestamp=newest + timedelta(seconds=1 + number),
+        )
+        for number in range(60)
+    ]
+    archive.write_events("late", unseen)
+    drifted = riverrun(*command)
+    assert drifted.returncode == DRIFTED, drifted.stderr
+    assert "riverrun refresh" in drifted.stderr
+    assert MeasuredDrift(home / "bundles").values()["unseen_items"] == 1.0
 
 
 def test_what_stays_wrong_ends_with_2(tmp_path: Path) -> None:

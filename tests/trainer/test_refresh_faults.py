@@ -12,6 +12,8 @@ import polars as pl
 import pytest
 
 from feature_repo.archive import Archive
+from feature_repo.schema import Item
+from serving import scann_index
 from serving.bundle import (
     CANDIDATE_EMBEDDINGS,
     CURRENT,
@@ -21,6 +23,7 @@ from serving.bundle import (
     set_current,
     verify,
 )
+from serving.settings import ServingSettings
 from tests.support import tiny_training as tiny
 from tests.support.small_disk import small_disk
 from tests.support.tiny_refresh import GATES, NOW, USERS, TinyRefresh, events
@@ -28,6 +31,7 @@ from trainer.bundle_versions import VersionError, bundle_versions, next_version,
 from trainer.gate_settings import GateSettings
 from trainer.listener import Listener
 from trainer.promotions import Promotions
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.refresh import RefreshOutcome
 from trainer.refresh_run import run_refresh
 from trainer.refresh_runs import RefreshRuns, Run
@@ -159,6 +163,24 @@ def test_a_candidate_that_is_much_worse_is_refused_and_kept(shop: TinyRefresh) -
         "refused",
         done.message,
     )
+
+
+@pytest.mark.parametrize("searched", [1, scann_index.SEARCHED_CANDIDATES])
+def test_a_candidate_whose_index_misses_much_is_refused(
+    shop: TinyRefresh, monkeypatch: pytest.MonkeyPatch, searched: int
+) -> None:
+    """A tree of ScaNN is asked, by a search that looks at a leaf or two and by the one there is."""
+    few = searched < scann_index.SEARCHED_CANDIDATES
+    monkeypatch.setattr(scann_index, "SEARCHED_CANDIDATES", searched)
+    monkeypatch.setattr(scann_index, "SEARCHED_SHARE", 0.0)
+    catalogue = [Item(item_id=f"i{number}", title=f"lamp {number}") for number in range(3_000)]
+    spread = events(0, 20).with_columns(item_id=pl.format("i{}", pl.int_range(pl.len()) * 5))
+    service = ServiceSettings(ServingSettings(exact_below=0))
+    done = run(shop, "misses", 0, events_read=spread, items=catalogue, service=service, gates=GATES)
+    assert done.status == ("refused" if few else "published")
+    found = re.search(r"the index finds (0\.\d+) of the true best, and min_index", done.message)
+    assert (found is not None) == few
+    assert (current_version(shop.bundles) is None) == few
 
 
 @pytest.fixture
