@@ -12,17 +12,28 @@ class ShopFileError(Exception):
     """A file of the shop's folder cannot be used. The message names it, and the way on."""
 
 
+class PassingShopFileError(ShopFileError):
+    """It cannot be used now: another process holds it, or the disk is full."""
+
+
+_PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
+
+
 @contextmanager
 def opening(path: Path, way_on: str) -> Iterator[None]:
     """Open the shop's file `path`; `way_on` is a sentence that says what to do without it.
 
-    Raises `ShopFileError` where it cannot be opened, or is damaged.
+    Raises `ShopFileError` where it cannot be opened, or is damaged; one that is
+    `PassingShopFileError` where it can be later.
     """
     try:
         yield
     except (sqlite3.Error, DecodeError) as error:
+        # The low byte: an extended code says more of the same (https://sqlite.org/rescode.html).
+        passes = getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING
+        kind = PassingShopFileError if passes else ShopFileError
         reason = f"{path}: cannot be used: {with_way_on(error, way_on)}"
-        raise ShopFileError(reason) from error
+        raise kind(reason) from error
 
 
 def with_way_on(error: Exception, way_on: str) -> str:

@@ -51,8 +51,8 @@ class DriftWatcher(BackgroundThread):
             if code:
                 self._logger.error("drift_not_measured", code=code)
             return None
-        pause = timedelta(hours=self._settings.pause_hours)
-        if not self._settings.refresh or self._runs.begun_since(self._clock() - pause):
+        pause, now = timedelta(hours=self._settings.pause_hours), self._clock()
+        if not self._settings.refresh or self._runs.begun_since(now - pause, now):
             self._logger.warning("drifted", refresh=False)
             return None
         self._logger.warning("drifted", refresh=True)

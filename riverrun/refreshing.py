@@ -1,14 +1,17 @@
 """A shop's settings and archive, put into a refresh."""
 
 from datetime import UTC, datetime
+from errno import EACCES, EEXIST, EISDIR, ENOTDIR, EPERM, EROFS
 
+import polars as pl
 from polars.exceptions import ComputeError
 from safetensors import SafetensorError
 from tensorflow.errors import OpError
 
 from feature_repo.archive import Archive
 from feature_repo.offline_features import OfflineFeatures
-from riverrun.errors import UserError
+from feature_repo.schema import Item
+from riverrun.errors import RunFailedError, UserError
 from riverrun.settings import Settings
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.bundle_versions import readable_current
@@ -18,6 +21,10 @@ from trainer.refresh import RefreshOutcome, refresh
 from trainer.refresh_inputs import RefreshInputs
 from trainer.refresh_steps import TrainingSteps
 from trainer.resuming import RefreshCheckpoint
+from trainer.training_input_error import TrainingInputError
+
+NOT_TO_BE_USED = {EACCES, EPERM, EROFS, EEXIST, ENOTDIR, EISDIR}
+"""Failures of files that do not pass."""
 
 
 def refresh_from_archive(
@@ -28,13 +35,15 @@ def refresh_from_archive(
 ) -> RefreshOutcome:
     """Train on all that `settings.home` has archived, and serve it if it passes the gates.
 
-    Raises `UserError` where there is nothing to learn from.
+    Raises `UserError` where there is nothing to learn from, or a setting or a file is wrong, and
+    `RunFailedError` where what failed may pass.
     """
     archive = Archive(settings.archive)
     cache = TextEmbeddingCache(settings.text_embeddings)
     try:
+        items, events = _read(archive)
         inputs = RefreshInputs(
-            archive.items(),
+            items,
             settings.training,
             settings.bundles,
             readable_current(settings.bundles),
@@ -45,11 +54,21 @@ def refresh_from_archive(
             gates,
         )
         steps = TrainingSteps(inputs, listener)
-        return refresh(archive.scan_events().collect(), inputs, steps, checkpoint)
-    except ValueError as error:
+        return refresh(events, inputs, steps, checkpoint)
+    except TrainingInputError as error:
         raise UserError(f"{settings.archive}: {error}") from error
-    except (OSError, OpError, SafetensorError, ComputeError) as error:
-        # A full disk: of what writes a bundle, each says it in its own way.
-        raise UserError(f"{settings.home}: {error}") from error
+    except OSError as error:
+        kind = UserError if error.errno in NOT_TO_BE_USED else RunFailedError
+        raise kind(f"{settings.home}: {error}") from error
+    except (ValueError, OpError, SafetensorError, ComputeError) as error:
+        # A full disk: of what writes a bundle, each says it in its own way, TensorFlow in lines.
+        raise RunFailedError(f"{settings.home}: {' '.join(str(error).split())}") from error
     finally:
         cache.close()
+
+
+def _read(archive: Archive) -> tuple[list[Item], pl.DataFrame]:
+    try:
+        return archive.items(), archive.scan_events().collect()
+    except (ValueError, ComputeError) as error:
+        raise UserError(f"{archive.root}: {error}") from error

@@ -50,12 +50,13 @@ class RefreshScheduler(BackgroundThread):
 
     The process is its own, so that what it takes goes back to the system and a crash of it takes
     nothing along. Times that pass while one runs, or while the machine sleeps, count as one. A
-    clock that goes back repeats nothing: a time is only ever the next after the last. `stop` stops
-    a refresh in progress too; the next one goes on where it was.
+    clock that goes back to before the last time, but no further than the time before it, repeats
+    nothing. Of one that goes back further the schedule begins anew, as it was far ahead before.
+    `stop` stops a refresh in progress too; the next one goes on where it was.
 
     schedule: a cron expression, in UTC. command: what to run; default: `riverrun refresh`.
-    begun_since: whether a refresh of the shop has begun since a moment, whoever began it: of
-    several schedulers one is enough.
+    begun_since: whether a refresh of the shop has begun between a moment and now, whoever began it:
+    of several schedulers one is enough.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class RefreshScheduler(BackgroundThread):
         settings_file: Path | None = None,
         *,
         command: Sequence[str] | None = None,
-        begun_since: Callable[[datetime], bool] = lambda due: False,
+        begun_since: Callable[[datetime, datetime], bool] = lambda due, now: False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         super().__init__("refresh-scheduler")
@@ -83,9 +84,14 @@ class RefreshScheduler(BackgroundThread):
 
     def run_if_due(self) -> int | None:
         """Run a refresh if its time has come; return its exit code, or None."""
-        if self._clock() < self._due:
+        now = self._clock()
+        if now < self._due:
+            following = self._after(now)
+            if self._after(following) < self._due:
+                self._logger.warning("refresh_clock_went_back", due=following.isoformat())
+                self._due = following
             return None
-        if self._begun_since(self._due):
+        if self._begun_since(self._due, now):
             self._logger.info("refresh_begun_by_another", due=self._due.isoformat())
             self._due = self._after(max(self._clock(), self._due))
             return None

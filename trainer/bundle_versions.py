@@ -87,25 +87,34 @@ def promote(bundles: Path, version: str, now: datetime, reason: str = "promoted"
 
     Raises `VersionError` where it is not published or must not be served.
     """
+    _serve(bundles, version)
+    Promotions(bundles).add(version, now, reason)
+
+
+def _serve(bundles: Path, version: str) -> None:
     require_published(bundles, version)
     try:
         verify(bundles / version)
         set_current(bundles, version)
     except BundleError as error:
         raise VersionError(str(error)) from error
-    Promotions(bundles).add(version, now, reason)
 
 
 def rollback(bundles: Path, now: datetime) -> str:
     """Serve again what served before, and return its version.
+
+    What was rolled back from was bad: it does not come again, unless it was promoted since.
 
     Raises `VersionError` where nothing did, or it is not there any more.
     """
     serving = current_version(bundles)
     before = _served_before(bundles, serving)
     if before is None:
-        raise VersionError(f"no bundle in {bundles} served before {serving}.")
-    promote(bundles, before, now, f"rolled back from {serving}")
+        raise VersionError(
+            f"no bundle in {bundles} served before {serving} and was not rolled back from."
+        )
+    _serve(bundles, before)
+    Promotions(bundles).add_rollback(before, now, serving)
     return before
 
 
@@ -138,13 +147,18 @@ def prune(bundles: Path, keep: int) -> list[str]:
 
 
 def _served_before(bundles: Path, serving: str | None) -> str | None:
-    """Return what to roll back to: of what is older than `serving` and has served, the newest."""
+    """Return what to roll back to: of what is older than `serving` and has served, the newest.
+
+    What was rolled back from is left out.
+    """
     if serving is None:
         return None
     published = published_versions(bundles)
     manifests = [_manifest(bundles / version) for version in published]
+    promotions = Promotions(bundles)
     # A parent served when its child was trained, whoever made it serve.
-    served = {*Promotions(bundles).versions(), *(each.parent for each in manifests if each)}
+    served = {*promotions.versions(), *(each.parent for each in manifests if each)}
+    served -= promotions.rolled_back_from()
     # Names are times: they sort by age.
     return max((each for each in published if each in served and each < serving), default=None)
 

@@ -25,15 +25,42 @@ def refusals(
     ]
 
 
-def left_open(rows: Sequence[EvaluationRow]) -> str:
-    """Return why `max_loss` and `min_gain` are not asked; empty where the rows can be compared."""
-    for row in rows:
-        if row.scorer.startswith(CURRENT_HAS_SEEN):
-            return (
-                "max_loss and min_gain were not asked: the new model, which was judged without the "
-                f"newest events, cannot be compared with the {row.scorer}."
-            )
-    return ""
+def left_open(
+    rows: Sequence[EvaluationRow], settings: GateSettings, current: str | None = None
+) -> str:
+    """Return which gates of quality are not asked, and why; empty where all are.
+
+    rows: as in `refusals`. current: the version that serves, None where none does.
+    """
+    judged = {row.task: row.num_users for row in rows if row.scorer == CANDIDATE}
+    if not judged:
+        nobody = "no gate of quality was asked: nobody could be asked about what was held out."
+        return nobody if _tasks(settings) else ""
+    few = [
+        f"the gates of {task} were not asked: it has {users} users, and min_users asks for "
+        f"{settings.min_users}."
+        for task, users in judged.items()
+        if task in _tasks(settings) and users < settings.min_users
+    ]
+    return " ".join([*few, *_uncompared(rows, current)])
+
+
+def _tasks(settings: GateSettings) -> set[str]:
+    """Return the tasks that a gate names."""
+    named = {**settings.max_loss, **settings.min_gain, **settings.min_value}
+    return {name.partition("/")[0] for name in named}
+
+
+def _uncompared(rows: Sequence[EvaluationRow], current: str | None) -> Iterator[str]:
+    scorers = {row.scorer for row in rows}
+    seen = next((name for name in scorers if name.startswith(CURRENT_HAS_SEEN)), None)
+    if seen is not None:
+        yield (
+            "max_loss and min_gain were not asked: the new model, which was judged without the "
+            f"newest events, cannot be compared with the {seen}."
+        )
+    elif current is not None and CURRENT not in scorers:
+        yield f"max_loss and min_gain were not asked: {current} serves, and cannot make lists now."
 
 
 def _metrics(rows: Sequence[EvaluationRow], min_users: int) -> Mapping[str, Mapping[str, float]]:

@@ -19,6 +19,7 @@ from trainer.start import Start
 from trainer.text_embeddings import catalogue_text_embeddings
 from trainer.text_tower import TextTower, load_text_tower
 from trainer.train import TrainedModel, train
+from trainer.training_input_error import TrainingInputError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,13 +45,15 @@ class Material:
         options: keywords of `trainer.train.train`.
 
         Raises:
-            ValueError: there is nothing to learn from.
+            TrainingInputError: there is nothing to learn from.
         """
         settings = start.settings(self.settings)
         since = start.since(settings, interactions.end)
         windows = joined_windows(interactions, settings, self.features, since)
         if since is not None and len(windows) == 0:
-            raise ValueError(f"nobody who was known acted since {since:%Y-%m-%d %H:%M} UTC.")
+            raise TrainingInputError(
+                f"nobody who was known acted since {since:%Y-%m-%d %H:%M} UTC."
+            )
         text_tower = self.text_tower
         if settings.text.lora_rank:
             # What one training has taught it, the next must not know.
@@ -87,13 +90,13 @@ def read_material(
     on_texts: called with how many of how many texts are embedded.
 
     Raises:
-        ValueError: there are no items, or no events on them; the message says which.
+        TrainingInputError: there are no items, or no events on them; the message says which.
     """
     if not items:
-        raise ValueError("the catalogue is empty: import items first.")
+        raise TrainingInputError("the catalogue is empty: import items first.")
     interactions = Interactions.from_frame(events, items)
     if len(interactions.item) == 0:
-        raise ValueError("no event is on an item of the catalogue: import events first.")
+        raise TrainingInputError("no event is on an item of the catalogue: import events first.")
     tower = load_text_tower(settings.text)
     texts = [item.text for item in items]
     embeddings = catalogue_text_embeddings(tower, texts, settings.text, text_cache, on_texts)

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
+import structlog
 
-from serving.bundle import is_published, set_current
-from trainer.bundle_versions import next_version
+from serving.bundle import BundleError, is_published, set_current, verify
+from trainer.bundle_versions import delete, next_version, readable_current
 from trainer.evaluate import EvaluationRow
 from trainer.gates import left_open, refusals
 from trainer.refresh_inputs import RefreshInputs
@@ -21,8 +22,8 @@ class RefreshOutcome:
     """What came of it: the bundle, how the model did on what was held out, and why not to serve.
 
     `start` says what the training went on from. `refusals` is empty where the bundle serves now.
-    `left_open` says why it was not compared with what served before; empty where it was, or where
-    nothing served or nobody asked.
+    `left_open` says which gates of quality were not asked, and why, as where it could not be
+    compared with what served before; empty where all were, or there are none.
     """
 
     bundle: Path
@@ -44,16 +45,19 @@ def refresh(
        calibrate the fusion that orders where no ranker does. Ask the list as a whole, the current
        bundle and the baselines the same.
     3. Train on everything for so many epochs, and export: published, but not served.
-    4. Check the bundle as a server would, and hold both against the gates.
-    5. Make it the current bundle.
+    4. Check the bundle as a server would, and hold both against the gates. One that is broken
+       passes none.
+    5. Make it the current bundle, unless another one has become that since: there are gates, and
+       with that one it was not compared.
 
     A failure at any step leaves the current bundle serving.
 
     `steps` are of these `inputs`. `checkpoint` is what earlier tries of this refresh have left: the
-    steps that they finished are not done again, as long as what they found holds.
+    steps that they finished are not done again, as long as what they found holds. A bundle that
+    they have exported, and that is broken now, is exported again.
 
     Raises:
-        ValueError: there is nothing to learn from; the message says what is missing.
+        TrainingInputError: there is nothing to learn from; the message says what is missing.
     """
     notes = checkpoint.notes
     events, start = checkpoint.resume(events, inputs)
@@ -69,6 +73,8 @@ def refresh(
     if version is None:
         version = notes.version = next_version(inputs.bundles, inputs.now)
     bundle = inputs.bundles / version
+    if is_published(bundle) and inputs.current != bundle and not _is_whole(bundle):
+        delete(inputs.bundles, version)
     if not is_published(bundle):
         steps.publish(prepared, choice, version, checkpoint)
     # 4.
@@ -77,13 +83,45 @@ def refresh(
         choice.epochs,
         choice.rows,
         start=str(prepared.start),
-        left_open=left_open(choice.rows),
+        left_open=_left_open(choice.rows, inputs, bundle),
     )
     # What serves has passed them: killed since, it is not to be refused for what is measured anew.
     if inputs.gates and inputs.current != bundle:
-        checks = steps.check(prepared, version)
+        try:
+            checks = steps.check(prepared, version)
+        except BundleError as error:
+            return replace(outcome, refusals=[f"it is broken: {error}"])
         if reasons := refusals(choice.rows, checks, inputs.gates):
             return replace(outcome, refusals=reasons)
     # 5.
+    serving = readable_current(inputs.bundles)
+    # Where it is not known what serves, nobody has chosen another one.
+    if inputs.gates and serving is not None and serving not in (inputs.current, bundle):
+        return replace(outcome, refusals=[_overtaken(serving.name, inputs.current)])
     set_current(inputs.bundles, version)
     return outcome
+
+
+def _left_open(rows: Sequence[EvaluationRow], inputs: RefreshInputs, bundle: Path) -> str:
+    if inputs.gates is None:
+        return ""
+    # Where its own bundle serves already, the rows are beside the one before.
+    current = inputs.current if inputs.current != bundle else None
+    return left_open(rows, inputs.gates, current.name if current else None)
+
+
+def _is_whole(bundle: Path) -> bool:
+    try:
+        verify(bundle)
+    except BundleError as error:
+        structlog.get_logger(__name__).warning("refresh_exports_again", reason=str(error))
+        return False
+    return True
+
+
+def _overtaken(serving: str, before: Path | None) -> str:
+    began = "none was known to" if before is None else f"{before.name} did"
+    return (
+        f"{serving} serves, and {began} as this refresh began: with what was promoted or rolled "
+        "back to since, the new bundle was not compared."
+    )

@@ -102,7 +102,12 @@ def run_refresh(
                 logger.warning("refresh_refused", run_id=run_id, reasons=list(outcome.refusals))
             else:
                 runs.finish(run_id, "published", clock(), version, outcome.left_open)
-                logger.info("refresh_published", run_id=run_id, bundle_version=version)
+                logger.info(
+                    "refresh_published",
+                    run_id=run_id,
+                    bundle_version=version,
+                    left_open=outcome.left_open,
+                )
 
         _end(bundles, checkpoints, outcome, clock, f"refresh {run_id}", finish)
         prune(bundles, keep)

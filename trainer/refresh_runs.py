@@ -76,9 +76,13 @@ class RefreshRuns:
             return runs[0]
         return next((run for run in runs if run.status == "running"), None)
 
-    def begun_since(self, moment: datetime) -> bool:
-        """Return whether any run has begun at `moment` or later, or was gone on with and ended."""
-        return any((run.finished_at or run.started_at) >= moment for run in self.all())
+    def begun_since(self, moment: datetime, now: datetime) -> bool:
+        """Return whether any run has begun at `moment` or later, or was gone on with and ended.
+
+        What was written down of later than `now` tells nothing: the clock was ahead.
+        """
+        times = [(run.started_at, run.finished_at) for run in self.all()]
+        return any(each and moment <= each <= now for run in times for each in run)
 
     def finish(
         self, run_id: str, status: Status, now: datetime, version: str | None, message: str = ""

@@ -60,7 +60,7 @@ class TrainingSteps:
     def prepare(self, events: pl.DataFrame, start: Start | None) -> Prepared:
         """Read the material, and find a start as `choose_start` does.
 
-        Raises `ValueError` where there is nothing to learn from.
+        Raises `TrainingInputError` where there is nothing to learn from.
         """
         inputs = self._inputs
         self._listener.stage("Embedding texts")

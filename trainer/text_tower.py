@@ -13,6 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from trainer.settings import TextSettings
+from trainer.training_input_error import TrainingInputError
 
 WEIGHTS, OTHERS = (".safetensors", ".h5"), (".txt", ".json")
 """The files of a text model: its weights; its vocabulary and configuration."""
@@ -116,10 +117,19 @@ def installed_weights() -> Path:
 
 
 def load_text_tower(settings: TextSettings) -> TextTower:
-    """Load the BERT that the settings name; frozen, or with LoRA weights to be trained."""
+    """Load the BERT that the settings name; frozen, or with LoRA weights to be trained.
+
+    Raises:
+        TrainingInputError: they name none that KerasHub can read.
+    """
     preset = settings.model or str(installed_weights())
-    backbone = keras_hub.models.BertBackbone.from_preset(preset)
-    tokenizer = keras_hub.models.BertTokenizer.from_preset(preset)
+    try:
+        backbone = keras_hub.models.BertBackbone.from_preset(preset)
+        tokenizer = keras_hub.models.BertTokenizer.from_preset(preset)
+    except ValueError as error:
+        # KerasHub's message has several lines.
+        reason = " ".join(str(error).split())
+        raise TrainingInputError(f"`training.text.model` cannot be loaded: {reason}") from error
     if settings.lora_rank:
         backbone.enable_lora(settings.lora_rank)
     else:
@@ -134,7 +144,7 @@ def text_model_digest(settings: TextSettings) -> str:
     the two layouts name and place them differently.
 
     Raises:
-        ValueError: the folder holds no weights.
+        TrainingInputError: the folder holds no weights.
     """
     preset = Path(settings.model) if settings.model else installed_weights()
     digest = hashlib.sha256(f"max_tokens={settings.max_tokens}".encode())
@@ -145,7 +155,7 @@ def text_model_digest(settings: TextSettings) -> str:
         file for file in preset.rglob("*") if file.suffix in (*WEIGHTS, *OTHERS) and file.is_file()
     )
     if not any(file.suffix in WEIGHTS for file in files):
-        raise ValueError(
+        raise TrainingInputError(
             f"`training.text.model` must be a folder with weights ({' or '.join(WEIGHTS)}). "
             f"Received: {str(preset)!r}."
         )

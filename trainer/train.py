@@ -17,14 +17,14 @@ import tensorflow as tf
 
 from feature_repo.candidate_features import CandidateFeatures, candidate_features
 from feature_repo.times import DAY, microseconds
-from trainer.candidate_tower import CandidateTower, CandidateVocabulary, name_index
+from trainer.candidate_tower import CandidateVocabulary, name_index
 from trainer.dataset import epoch_dataset, num_steps
 from trainer.interactions import Interactions
-from trainer.query_tower import QueryTower
 from trainer.settings import TrainingSettings
 from trainer.strategy import open_strategy
 from trainer.text_tower import CachedTexts, TextTower, TunedTexts
-from trainer.two_tower_model import TwoTowerModel
+from trainer.training_input_error import TrainingInputError
+from trainer.two_tower_model import TwoTowerModel, two_tower_model
 from trainer.warm_start import WarmStart, carry_over
 from trainer.windows import Windows, label_shares, type_weights
 
@@ -134,11 +134,14 @@ def train(
         on_epoch: called after every epoch with the number of epochs done and the model.
 
     Raises:
-        ValueError: no user acted at two different moments, so there is nothing to learn; or
-            `start` does not fit.
+        TrainingInputError: no user acted at two different moments: there is nothing to learn.
+        ColdStartError: `start` does not fit.
+        ValueError: the loss is not a number any more.
     """
     if len(windows) == 0:
-        raise ValueError("no user acted at two different moments: there is nothing to learn from.")
+        raise TrainingInputError(
+            "no user acted at two different moments: there is nothing to learn from."
+        )
     keras.utils.set_random_seed(settings.seed)
     steps = num_steps(windows, settings)
     with _precision(settings), open_strategy(settings).scope():
@@ -214,32 +217,16 @@ def _build_model(
     recent = recent * type_weights(interactions, settings)[interactions.event_type]
     recent_counts = np.bincount(interactions.item, recent, minlength=len(interactions.items))
     log_popularity = np.log(recent_counts + 0.1)
-    model = TwoTowerModel(
-        QueryTower(
-            dimension=settings.dimension,
-            text_dimension=text_tower.dimension,
-            num_event_types=len(interactions.event_types),
-            hidden_units=settings.hidden_units,
-            num_layers=settings.transformer_layers,
-            num_heads=settings.transformer_heads,
-            event_dropout=settings.event_dropout,
-            hidden_dropout=settings.hidden_dropout,
-            name="query_tower",
-        ),
-        CandidateTower(
-            vocabulary,
-            dimension=settings.dimension,
-            text_dimension=text_tower.dimension,
-            id_dropout=settings.id_dropout,
-            popularity=(log_popularity - log_popularity.mean()).astype(np.float32),
-            name="candidate_tower",
-        ),
+    model = two_tower_model(
+        settings,
+        vocabulary,
+        text_tower.dimension,
+        len(interactions.event_types),
         catalogue=_catalogue_columns(interactions, features, vocabulary),
         texts=_text_lookup(settings, text_tower, features, text_embeddings),
         popularity=label_shares(interactions, windows, settings),
-        num_sampled_negatives=settings.num_sampled_negatives,
+        popularity_coordinate=(log_popularity - log_popularity.mean()).astype(np.float32),
     )
-    model.build()
     if start is not None:
         carry_over(start, model, interactions.event_types)
     return model

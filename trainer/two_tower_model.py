@@ -1,6 +1,6 @@
 """The two towers and their training step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -9,9 +9,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from feature_repo.times import DAY
-from trainer.candidate_tower import CandidateTower
+from trainer.candidate_tower import CandidateTower, CandidateVocabulary
 from trainer.query_tower import QueryTower
 from trainer.retrieval import RetrievalLoss
+from trainer.settings import TrainingSettings
 from trainer.text_tower import CachedTexts, TunedTexts
 
 
@@ -148,3 +149,67 @@ class TwoTowerModel(keras.Model):
         uniform = min(self.num_sampled_negatives / max(self.num_items, 1), 1.0)
         in_batch = tf.cast(num_labels, tf.float32) * tf.gather(self._popularity, candidate_ids)
         return in_batch + uniform
+
+
+def two_tower_model(
+    settings: TrainingSettings,
+    vocabulary: CandidateVocabulary,
+    text_dimension: int,
+    num_event_types: int,
+    *,
+    catalogue: Mapping[str, npt.NDArray[Any]],
+    texts: CachedTexts | TunedTexts,
+    popularity: npt.NDArray[np.float32],
+    popularity_coordinate: npt.NDArray[np.float32] | None = None,
+) -> TwoTowerModel:
+    """Return an untrained model of these settings, built.
+
+    catalogue, texts, popularity: as `TwoTowerModel` takes them. popularity_coordinate: float
+    [num_items], that of the candidates at first.
+    """
+    model = TwoTowerModel(
+        QueryTower(
+            dimension=settings.dimension,
+            text_dimension=text_dimension,
+            num_event_types=num_event_types,
+            hidden_units=settings.hidden_units,
+            num_layers=settings.transformer_layers,
+            num_heads=settings.transformer_heads,
+            event_dropout=settings.event_dropout,
+            hidden_dropout=settings.hidden_dropout,
+            name="query_tower",
+        ),
+        CandidateTower(
+            vocabulary,
+            dimension=settings.dimension,
+            text_dimension=text_dimension,
+            id_dropout=settings.id_dropout,
+            popularity=popularity_coordinate,
+            name="candidate_tower",
+        ),
+        catalogue=catalogue,
+        texts=texts,
+        popularity=popularity,
+        num_sampled_negatives=settings.num_sampled_negatives,
+    )
+    model.build()
+    return model
+
+
+def blank_model(
+    settings: TrainingSettings, text_dimension: int, price_boundaries: Sequence[float] = ()
+) -> TwoTowerModel:
+    """Return an untrained model that knows no item and no event type.
+
+    The towers' weights are named as those of any model of these settings, and are of their shapes,
+    but that tables have no row for a name.
+    """
+    return two_tower_model(
+        settings,
+        CandidateVocabulary((), (), (), (), price_boundaries),
+        text_dimension,
+        num_event_types=0,
+        catalogue={"id": np.zeros(0, np.int32)},
+        texts=CachedTexts(np.zeros((0, text_dimension), np.float32)),
+        popularity=np.zeros(0, np.float32),
+    )

@@ -26,7 +26,7 @@ from serving.bundle import CANDIDATE_IDS, BundleError, Manifest, read_ids, verif
 from trainer.candidate_tower import CandidateVocabulary
 from trainer.settings import TextSettings, TrainingSettings
 from trainer.text_tower import text_model_digest
-from trainer.two_tower_model import TwoTowerModel
+from trainer.two_tower_model import TwoTowerModel, blank_model
 
 WEIGHTS = "weights/towers.safetensors"
 VOCABULARY = "weights/vocabulary.json"
@@ -94,8 +94,8 @@ class WarmStart:
     def read(cls, path: Path, settings: TrainingSettings) -> "WarmStart":
         """Return what the bundle at `path` has for a training with these settings.
 
-        Raises `ColdStartError` where its settings or text model are others, it has no weights,
-        or it is damaged.
+        Raises `ColdStartError` where its settings or text model are others, it has no weights or
+        not those that a model has now, or it is damaged.
         """
         try:
             manifest = verify(path)
@@ -103,7 +103,7 @@ class WarmStart:
                 raise ColdStartError(f"{path.name} holds no weights to go on from.")
             vocabulary = _Vocabulary.model_validate_json((path / VOCABULARY).read_bytes())
             _check_fit(manifest, vocabulary, settings)
-            return cls(
+            start = cls(
                 version=path.name,
                 end=manifest.data_window.end,
                 item_ids=read_ids(path / CANDIDATE_IDS),
@@ -114,6 +114,10 @@ class WarmStart:
                 price_boundaries=vocabulary.price_boundaries,
                 weights=load_file(path / WEIGHTS),
             )
+            # With weights of another version of this program a training would end, not begin.
+            now = blank_model(settings, manifest.text_dimension, start.price_boundaries)
+            carry_over(start, now, ())
+            return start
         except (BundleError, ValidationError, SafetensorError, OSError) as error:
             raise ColdStartError(f"{path.name} cannot be read: {error}") from error
 
@@ -165,13 +169,16 @@ def carry_over(start: WarmStart, model: TwoTowerModel, event_types: Sequence[str
         if carried is None:
             raise ColdStartError(f"{start.version} has no weight {variable.path!r}.")
         table = variable.path.removeprefix(f"{model.name}/")
+        shape = tuple(variable.shape)
         if table in moves:
-            carried = _moved(carried, *moves[table], variable.numpy())
-        if carried.shape != tuple(variable.shape):
+            shape = (len(moves[table][0]) + 1, *shape[1:])
+        if carried.shape != shape:
             raise ColdStartError(
-                f"weight {variable.path!r} must have shape {tuple(variable.shape)}. "
+                f"weight {variable.path!r} must have shape {shape}. "
                 f"Received: {carried.shape}, of {start.version}."
             )
+        if table in moves:
+            carried = _moved(carried, *moves[table], variable.numpy())
         variable.assign(carried)
     return len(set(start.item_ids) & set(now.item_ids))
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from feature_repo.shop_file import ShopFileError
+from feature_repo.shop_file import PassingShopFileError, ShopFileError
 from riverrun import __version__
 from riverrun.cli import (
     bench,
@@ -32,7 +32,7 @@ from riverrun.cli import (
     up,
 )
 from riverrun.cli.console import err
-from riverrun.errors import UserError
+from riverrun.errors import RunFailedError, UserError
 from riverrun.logging import configure_logging
 
 OF_THE_PLACE = {EACCES, EPERM, EROFS, ENOSPC, EDQUOT, EEXIST, ENOTDIR, EISDIR}
@@ -90,23 +90,28 @@ app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:
-    """Run the command line; what a person can put right is one line and exit code 2."""
+    """Run the command line.
+
+    What a person can put right is one line and exit code 2; what may pass, one and code 1.
+    """
     # Libraries warn about themselves; what concerns the person is said by the commands. Not by a
     # filter: Feast sets its own for everybody when it is imported.
     warnings.showwarning = lambda *_, **__: None
     configure_logging()
     try:
         app()
+    except (RunFailedError, PassingShopFileError) as error:
+        _end(str(error), 1)
     except (UserError, ShopFileError) as error:
-        _refuse(str(error))
+        _end(str(error), 2)
     except OSError as error:
         if error.errno not in OF_THE_PLACE or error.filename is None:
             raise
-        _refuse(f"{error.filename}: {error.strerror}.")
+        _end(f"{error.filename}: {error.strerror}.", 2)
 
 
-def _refuse(reason: str) -> None:
+def _end(reason: str, code: int) -> None:
     # The reason quotes what a person has typed, brackets included. A line that is broken where the
     # terminal ends could neither be searched for nor copied.
     err.print(f"[bold red]riverrun:[/] {escape(reason)}", soft_wrap=True)
-    sys.exit(2)
+    sys.exit(code)

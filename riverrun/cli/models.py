@@ -1,6 +1,6 @@
 """`riverrun models`: what is published, what serves, going from one to another, and export."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +54,8 @@ def models(
         table.add_row(*_row(each))
     # A version that is cut off where the terminal is narrow could not be copied.
     Console(highlight=False, width=max(out.width, TABLE_WIDTH)).print(table)
+    if any(each.manifest and _ndcg(each.manifest.metrics).endswith("*") for each in versions):
+        out.print("* of users' last events, not of a slice of time")
     for each in versions:
         note = each.note
         try:
@@ -196,12 +198,19 @@ def _row(each: "BundleVersion") -> tuple[str, ...]:
     events = ""
     if window.start and window.end:
         events = f"{window.start:%Y-%m-%d} to {window.end:%Y-%m-%d %H:%M}"
-    ndcg = manifest.metrics.get("all/ndcg@10")
     return (
         each.version,
         status,
         f"{manifest.num_items:,}",
         events,
-        "" if ndcg is None else f"{ndcg:.4f}",
+        _ndcg(manifest.metrics),
         manifest.parent or "",
     )
+
+
+def _ndcg(metrics: Mapping[str, float]) -> str:
+    """Return NDCG@10 as it is listed, with a star where last events were held out."""
+    for name, mark in (("all/ndcg@10", ""), ("leave-one-out/ndcg@10", "*")):
+        if name in metrics:
+            return f"{metrics[name]:.4f}{mark}"
+    return ""

@@ -90,7 +90,7 @@ def refresh(
             err.print(f"[bold red]refused:[/] {reason}")
         next_command(
             f"riverrun models promote {run.version} {settings.options}",
-            "serves it all the same",
+            "serves it all the same, unless it is broken",
         )
         raise typer.Exit(REFUSED)
     # Of a run that had ended before, another may have taken the place.

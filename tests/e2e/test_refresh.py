@@ -1,14 +1,21 @@
 """`riverrun refresh` with real processes: killed at every step, and refused."""
 
+import resource
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from feature_repo.archive import Archive
+from feature_repo.schema import Event, Item
+from riverrun.cli.refresh import AT_WORK
+from riverrun.drifting import DRIFTED
 from serving.bundle import current_bundle, published_versions, verify
 from tests.support.command import riverrun
 from trainer.bundle_versions import bundle_versions
+from trainer.measured_drift import MeasuredDrift
 from trainer.refresh_runs import RefreshRuns
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_800)]
@@ -77,6 +84,76 @@ def test_killed_at_every_step_a_refresh_goes_on_and_ends(home: Path) -> None:
     assert new is not None
     assert new.name == run.version
     assert verify(new).parent == old.name
+
+
+def test_a_fault_that_may_pass_ends_with_1_and_the_run_goes_on_without_it(home: Path) -> None:
+    """No file may be as large as a SavedModel is."""
+    arguments = [*refresh(home), "--run-id", "the-one"]
+    failed = subprocess.run(
+        [sys.executable, "-m", "riverrun", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 20, 16 << 20)),
+    )
+    assert failed.returncode == 1, failed.stderr
+    assert f"riverrun: {home}: " in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert RefreshRuns(home / "bundles").get("the-one").status == "failed"
+    done = riverrun(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "Training on everything" in done.stderr
+    assert RefreshRuns(home / "bundles").get("the-one").status == "published"
+
+
+def test_of_two_refreshes_at_once_one_works_and_the_other_says_so(home: Path) -> None:
+    command = [sys.executable, "-m", "riverrun", *refresh(home)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as first:
+        assert first.stderr is not None
+        assert any(line.startswith("Embedding texts ...") for line in first.stderr)
+        second = riverrun(*command[3:])
+        assert (second.returncode, first.poll()) == (AT_WORK, None), second.stderr
+        assert "another refresh is at work" in second.stderr
+        rest = first.stderr.read()
+    assert first.returncode == 0, rest
+    assert [run.status for run in RefreshRuns(home / "bundles").all()] == ["published"]
+
+
+def test_drift_ends_with_a_code_of_its_own_where_it_asks_for_a_refresh(home: Path) -> None:
+    (home / "riverrun.toml").write_text("[refresh.drift]\nmin_events = 50\n")
+    command = ["drift", "--home", str(home), "--settings", str(home / "riverrun.toml")]
+    quiet = riverrun(*command)
+    assert quiet.returncode == 0, quiet.stderr
+    archive = Archive(home / "archive")
+    newest = archive.scan_events().collect()["timestamp"].max()
+    assert isinstance(newest, datetime)
+    unseen = [
+        Event(
+            event_id=f"late-{number}",
+            user_id="u",
+            item_id="never-seen",
+            event_type="view",
+            timestamp=newest + timedelta(seconds=1 + number),
+        )
+        for number in range(60)
+    ]
+    archive.write_events("late", unseen)
+    drifted = riverrun(*command)
+    assert drifted.returncode == DRIFTED, drifted.stderr
+    assert "riverrun refresh" in drifted.stderr
+    assert MeasuredDrift(home / "bundles").values()["unseen_items"] == 1.0
+
+
+def test_what_stays_wrong_ends_with_2(tmp_path: Path) -> None:
+    home = tmp_path / "shop"
+    home.mkdir()
+    wrong = riverrun(*refresh(home, SETTINGS + "min_user = 3\n"))
+    assert (wrong.returncode, "min_user" in wrong.stderr) == (2, True)
+    empty = riverrun(*refresh(home))
+    assert (empty.returncode, "the catalogue is empty" in empty.stderr) == (2, True)
+    Archive(home / "archive").write_items("some", [Item(item_id="i")])
+    unknown = riverrun(*refresh(home))
+    assert (unknown.returncode, "import events first" in unknown.stderr) == (2, True)
 
 
 def test_a_refused_refresh_says_why_and_leaves_the_old_bundle_serving(home: Path) -> None:

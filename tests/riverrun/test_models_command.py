@@ -3,12 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 from typer.testing import CliRunner
 
 from riverrun.cli.main import app
 from riverrun.errors import UserError
-from serving.bundle import set_current
+from serving.bundle import MANIFEST, set_current
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_items, tiny_ranking
 
@@ -28,6 +29,27 @@ def test_it_prints_what_the_fusion_weighs_where_it_was_calibrated(tmp_path: Path
     assert f"{newer.name}: the fusion weighs {weighs}" in printed().splitlines()
     set_current(bundles, older.name)
     assert "the fusion weighs" not in printed()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "listed", "explained"),
+    [
+        ({"all/ndcg@10": 0.25, "novel/ndcg@10": 0.5}, "0.2500", False),
+        ({"leave-one-out/ndcg@10": 0.125}, "0.1250*", True),
+        ({}, "", False),
+    ],
+)
+def test_it_lists_the_metric_of_either_way_to_hold_out(
+    tmp_path: Path, metrics: dict[str, float], listed: str, *, explained: bool
+) -> None:
+    manifest = build_tiny_bundle(tmp_path / "bundles", tiny_items(12)) / MANIFEST
+    said = orjson.loads(manifest.read_bytes()) | {"metrics": metrics}
+    manifest.write_bytes(orjson.dumps(said))
+    command = ["models", "--home", str(tmp_path)]
+    output = CliRunner().invoke(app, command, catch_exceptions=False).output
+    (row,) = (line for line in output.splitlines() if line.startswith(manifest.parent.name))
+    assert [word for word in row.split() if word.startswith("0.")] == ([listed] if listed else [])
+    assert ("* of users' last events" in output) == explained
 
 
 @pytest.mark.parametrize("before", [True, False])

@@ -26,8 +26,16 @@ class Clock:
         return self.now
 
 
-def scheduler(clock: Clock, home: Path, code: str) -> RefreshScheduler:
-    return RefreshScheduler("30 * * * *", home, command=[sys.executable, "-c", code], clock=clock)
+def scheduler(
+    clock: Clock, home: Path, code: str, runs: RefreshRuns | None = None
+) -> RefreshScheduler:
+    return RefreshScheduler(
+        "30 * * * *",
+        home,
+        command=[sys.executable, "-c", code],
+        begun_since=runs.begun_since if runs else lambda due, now: False,
+        clock=clock,
+    )
 
 
 def test_a_refresh_begins_at_its_time_and_once(tmp_path: Path) -> None:
@@ -57,6 +65,33 @@ def test_a_clock_that_goes_back_repeats_nothing(tmp_path: Path) -> None:
     assert refreshes.run_if_due() is None
     clock.now = START + timedelta(minutes=20)
     assert refreshes.run_if_due() is None
+
+
+def test_a_clock_that_was_far_ahead_stops_nothing(tmp_path: Path) -> None:
+    """Neither in the scheduler that saw it, nor by the run that it wrote down, after a restart."""
+    clock = Clock()
+    clock.now = START + timedelta(days=400)
+    settings = load_settings(home=tmp_path, refresh={"schedule": "30 * * * *"})
+    RefreshRuns(settings.bundles).begin("ahead", clock.now)
+    seeing = scheduler(clock, tmp_path, "pass", RefreshRuns(settings.bundles))
+    clock.now = START
+    assert seeing.run_if_due() is None
+    restarted = scheduler(clock, tmp_path, "pass", RefreshRuns(settings.bundles))
+    for refreshes in (seeing, restarted):
+        assert refreshes.due == START + timedelta(minutes=15)
+    clock.now = START + timedelta(minutes=16)
+    assert [each.run_if_due() for each in (seeing, restarted)] == [0, 0]
+
+
+@pytest.mark.parametrize("back", [timedelta(minutes=1), timedelta(hours=5), timedelta(days=90)])
+def test_wherever_a_clock_goes_back_to_no_two_times_are_left_out(
+    tmp_path: Path, back: timedelta
+) -> None:
+    clock = Clock()
+    refreshes = scheduler(clock, tmp_path, "pass")
+    clock.now = START + timedelta(minutes=16) - back
+    refreshes.run_if_due()
+    assert refreshes.due <= clock.now + timedelta(hours=2)
 
 
 def test_two_schedulers_begin_one_refresh(tmp_path: Path) -> None:
@@ -92,7 +127,7 @@ def test_a_table_of_runs_that_is_locked_for_a_while_ends_no_schedule(
     monkeypatch.setattr("riverrun.scheduling.LOOK_SECONDS", 0.01)
     clock, asked, ran = Clock(), list[datetime](), tmp_path / "ran"
 
-    def begun_since(due: datetime) -> bool:
+    def begun_since(due: datetime, now: datetime) -> bool:
         asked.append(due)
         if len(asked) == 1:
             # As the table itself does it.

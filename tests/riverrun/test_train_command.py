@@ -1,5 +1,6 @@
 """`riverrun train`, the training itself left out."""
 
+from errno import EACCES, EIO
 from pathlib import Path
 
 import pytest
@@ -7,14 +8,19 @@ from polars.exceptions import ComputeError
 from safetensors import SafetensorError
 from tensorflow.errors import ResourceExhaustedError
 
+from feature_repo.archive import Archive
+from feature_repo.schema import Event, Item
 from riverrun import refreshing
 from riverrun.cli.train import train_shop
-from riverrun.errors import UserError
+from riverrun.errors import RunFailedError, UserError
 from riverrun.settings import Settings
-from tests.support.tiny_bundle import build_tiny_bundle
+from serving.bundle import BundleError
+from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle
 from trainer.promotions import Promotions
 from trainer.refresh import RefreshOutcome
 from trainer.refresh_lock import refresh_lock
+from trainer.settings import TextSettings
+from trainer.training_input_error import TrainingInputError
 
 
 @pytest.fixture
@@ -84,6 +90,47 @@ def test_a_full_disk_is_said_in_one_line_whoever_writes(
         raise error
 
     monkeypatch.setattr(refreshing, "refresh", full)
-    with pytest.raises(UserError, match=rf"^{settings.home}: .*No space left on device"):
+    with pytest.raises(RunFailedError, match=rf"^{settings.home}: .*No space left on device"):
         train_shop(settings)
     assert (settings.checkpoints / "checkpoint").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (TrainingInputError("the catalogue is empty"), UserError),
+        (PermissionError(EACCES, "Permission denied"), UserError),
+        (OSError(EIO, "Input/output error"), RunFailedError),
+        (ValueError("the loss of epoch 2 is nan"), RunFailedError),
+        (BundleError(Path("items.parquet"), "is missing."), RunFailedError),
+        (ResourceExhaustedError(None, None, "OOM when allocating tensor"), RunFailedError),
+    ],
+)
+def test_what_may_pass_is_told_from_what_is_wrong(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception]
+) -> None:
+    def failing(*_: object, **__: object) -> RefreshOutcome:
+        raise error
+
+    monkeypatch.setattr(refreshing, "refresh", failing)
+    with pytest.raises(kind, match=rf"^{settings.home}"):
+        train_shop(settings)
+
+
+def test_an_archive_that_cannot_be_read_does_not_pass(settings: Settings) -> None:
+    Archive(settings.archive).write_items("some", [Item(item_id="i")])
+    (file,) = (settings.archive / "items").glob("*.parquet")
+    file.write_bytes(b"no table at all")
+    with pytest.raises(UserError, match=rf"^{settings.archive}: "):
+        train_shop(settings)
+
+
+def test_a_text_model_that_is_not_there_does_not_pass(settings: Settings) -> None:
+    archive = Archive(settings.archive)
+    archive.write_items("some", [Item(item_id="i")])
+    event = Event(event_id="e", user_id="u", item_id="i", event_type="view", timestamp=CREATED_AT)
+    archive.write_events("some", [event])
+    text = TextSettings(model=str(settings.home / "nowhere"))
+    training = settings.training.model_copy(update={"text": text})
+    with pytest.raises(UserError, match=r"`training\.text\.model` cannot be loaded: .*nowhere"):
+        train_shop(settings.model_copy(update={"training": training}))

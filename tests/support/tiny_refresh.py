@@ -15,6 +15,7 @@ from tests.support import tiny_training as tiny
 from trainer.bundle_versions import readable_current
 from trainer.gate_settings import GateSettings
 from trainer.listener import Listener
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.refresh import RefreshOutcome, refresh
 from trainer.refresh_inputs import RefreshInputs
 from trainer.refresh_notes import RefreshNotes
@@ -73,6 +74,7 @@ class TinyRefresh:
         gates: GateSettings | None = None,
         listener: Listener | None = None,
         checkpoint: RefreshCheckpoint | None = None,
+        service: ServiceSettings | None = None,
     ) -> RefreshOutcome:
         """Refresh with the events `until` an hour; as `riverrun train` does, unless it is a run."""
         self.day += 1
@@ -84,7 +86,8 @@ class TinyRefresh:
             self.features,
             self.cache,
             NOW + timedelta(days=self.day),
-            gates=gates,
+            service or ServiceSettings(),
+            gates,
         )
         return refresh(
             events(0, until) if events_read is None else events_read,

@@ -57,7 +57,7 @@ def test_one_that_has_seen_nothing_is_compared_with() -> None:
         assert {row.num_users for row in rows if row.task == "all"} == {USERS}
         assert not logs
         assert refused(rows)
-        assert not left_open(rows)
+        assert not left_open(rows, GateSettings(min_users=0), "the old one")
 
 
 @pytest.mark.parametrize(("hour", "share"), [(11, 67), (13, 67), (14, 100)])
@@ -71,7 +71,8 @@ def test_one_that_has_seen_some_is_compared_with_nothing(hour: int, share: int) 
     assert log["left_open"] == ["max_loss", "min_gain"]
     seen = f"current bundle, which has seen {share} % of the answers"
     assert {row.scorer for row in rows} == {CANDIDATE, seen}
-    assert left_open(rows).endswith(f"cannot be compared with the {seen}.")
+    why = left_open(rows, GateSettings(min_users=0), "the old one")
+    assert why.endswith(f"cannot be compared with the {seen}.")
     assert not refused(rows, min_gain={"all/ndcg@10": 0.1})
     # The other gates hold.
     assert refused(rows, min_value={"all/ndcg@10": 1.0})

@@ -81,13 +81,36 @@ def test_a_slice_with_few_users_decides_nothing() -> None:
     assert refusals(rows, GOOD, GateSettings(min_users=3))
 
 
+def test_gates_that_too_few_users_leave_open_are_named() -> None:
+    few = [row(CANDIDATE, 0.0, users=3, task=task) for task in ("novel", "all")]
+    rows = [*few, row(CURRENT, 0.5, users=3)]
+    assert not left_open(rows, GateSettings(min_users=3), "the old one")
+    said = "the gates of all were not asked: it has 3 users, and min_users asks for 4."
+    # No gate is of the task `novel`.
+    assert left_open(rows, GateSettings(min_users=4), "the old one") == said
+    assert left_open(few, GateSettings(min_users=4)) == said
+    assert not left_open(rows, GateSettings(min_users=4, max_loss={}), "the old one")
+    assert left_open([], GateSettings()).startswith("no gate of quality was asked")
+    assert not left_open([], GateSettings(max_loss={}))
+
+
+def test_a_current_bundle_that_cannot_be_asked_is_named() -> None:
+    rows = [row(CANDIDATE, 0.2), row("popularity", 0.25)]
+    assert not left_open(rows, GateSettings())
+    assert left_open(rows, GateSettings(), "the old one") == (
+        "max_loss and min_gain were not asked: the old one serves, and cannot make lists now."
+    )
+    unlike = [row(CANDIDATE, 0.2, users=3)]
+    assert left_open(unlike, GateSettings(), "the old one").count("not asked") == 2
+
+
 def test_what_the_current_bundle_has_seen_compares_nothing() -> None:
     """Only baselines and bounds are held against the slice then."""
     seen = row("current bundle, which has seen 67 % of the answers", 0.9)
     rows = [row(CANDIDATE, 0.2), row("popularity", 0.25), seen]
     assert not refusals(rows, GOOD, GateSettings(min_gain={"all/ndcg@10": 0.1}))
-    assert "seen 67 % of the answers" in left_open(rows)
-    assert not left_open([*rows[:2], row(CURRENT, 0.9)])
+    assert "seen 67 % of the answers" in left_open(rows, GateSettings(), "the old one")
+    assert not left_open([*rows[:2], row(CURRENT, 0.9)], GateSettings(), "the old one")
     bounded = GateSettings(min_value={"all/ndcg@10": 0.3}, beats=("popularity",))
     assert len(refusals(rows, GOOD, bounded)) == 2
 

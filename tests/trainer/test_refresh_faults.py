@@ -1,6 +1,7 @@
 """What goes wrong around a refresh leaves the old bundle serving, and says what it was."""
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -11,21 +12,26 @@ import polars as pl
 import pytest
 
 from feature_repo.archive import Archive
+from feature_repo.schema import Item
+from serving import scann_index
 from serving.bundle import (
     CANDIDATE_EMBEDDINGS,
     CURRENT,
-    BundleError,
     current_version,
     published_versions,
     read_manifest,
+    set_current,
+    verify,
 )
+from serving.settings import ServingSettings
 from tests.support import tiny_training as tiny
 from tests.support.small_disk import small_disk
 from tests.support.tiny_refresh import GATES, NOW, USERS, TinyRefresh, events
-from trainer.bundle_versions import bundle_versions, next_version, rollback
+from trainer.bundle_versions import VersionError, bundle_versions, next_version, promote, rollback
 from trainer.gate_settings import GateSettings
 from trainer.listener import Listener
 from trainer.promotions import Promotions
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.refresh import RefreshOutcome
 from trainer.refresh_run import run_refresh
 from trainer.refresh_runs import RefreshRuns, Run
@@ -44,7 +50,7 @@ def run(shop: TinyRefresh, run_id: str, until: int, **options: Any) -> Run:
     return run
 
 
-def test_a_candidate_that_is_broken_fails_by_name_and_the_old_one_serves(
+def test_a_candidate_that_is_broken_is_refused_by_name_and_the_old_one_serves(
     shop: TinyRefresh,
 ) -> None:
     first = shop.refreshed(15)
@@ -55,19 +61,78 @@ def test_a_candidate_that_is_broken_fails_by_name_and_the_old_one_serves(
             file = newest / CANDIDATE_EMBEDDINGS
             file.write_bytes(file.read_bytes()[:-1] + b"!")
 
-    with pytest.raises(BundleError, match=r"embeddings\.npy.*SHA-256"):
-        run(shop, "broken", 30, listener=Listener(damage), gates=GATES)
-    assert current_version(shop.bundles) == first.bundle.name
-    failed = RefreshRuns(shop.bundles).all()[0]
-    assert (failed.run_id, failed.status) == ("broken", "failed")
-    assert "embeddings.npy" in failed.message
+    done = run(shop, "broken", 30, listener=Listener(damage), gates=GATES)
+    assert (done.status, current_version(shop.bundles)) == ("refused", first.bundle.name)
+    assert re.search(r"is broken: .*embeddings\.npy.*SHA-256", done.message)
+    listed = bundle_versions(shop.bundles)[0]
+    assert (listed.version, listed.status, listed.note) == (done.version, "refused", done.message)
+    with pytest.raises(VersionError, match=r"embeddings\.npy.*SHA-256"):
+        promote(shop.bundles, listed.version, NOW)
     # Where the current bundle is the damaged one, the next is compared with nobody, and cold.
     damaged = first.bundle / CANDIDATE_EMBEDDINGS
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
     done = shop.refreshed(40, gates=GATES)
     assert done.start.startswith(f"cold start: {first.bundle.name} cannot be read: bundle file")
     assert "current bundle" not in {row.scorer for row in done.rows}
+    assert f"not asked: {first.bundle.name} serves, and cannot make lists now" in done.left_open
     assert current_version(shop.bundles) == done.bundle.name
+
+
+def test_a_candidate_that_broke_before_its_run_goes_on_is_exported_again(shop: TinyRefresh) -> None:
+    shop.refreshed(15)
+
+    def kill(title: str) -> None:
+        if title == "Checking the bundle":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(shop, "broken", 30, listener=Listener(kill), gates=GATES)
+    newest = shop.bundles / published_versions(shop.bundles)[-1]
+    file = newest / CANDIDATE_EMBEDDINGS
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    steps: list[object] = []
+    done = run(shop, "broken", 30, listener=Listener(step=steps.append), gates=GATES)
+    assert (done.status, done.version) == ("published", current_version(shop.bundles))
+    assert verify(newest).version == done.version
+    assert not steps  # what was trained is not trained again
+
+
+@pytest.mark.parametrize("title", ["Embedding texts", "Checking the bundle"])
+def test_a_rollback_while_a_refresh_runs_is_not_undone_by_it(shop: TinyRefresh, title: str) -> None:
+    """It was compared with the bad one alone, which was rolled back from."""
+    good, bad = shop.refreshed(15).bundle, shop.refreshed(20).bundle
+    promotions = Promotions(shop.bundles)
+    for each in (good, bad):
+        promotions.add(each.name, NOW, "train")
+
+    def roll_back(begun: str) -> None:
+        if begun == title:
+            assert rollback(shop.bundles, NOW) == good.name
+
+    done = run(shop, "overtaken", 30, listener=Listener(roll_back), gates=GATES)
+    assert (done.status, current_version(shop.bundles)) == ("refused", good.name)
+    assert done.message.startswith(f"{good.name} serves, and {bad.name} did as this refresh began")
+    # It is kept: a person may know better.
+    promote(shop.bundles, str(done.version), NOW)
+    assert current_version(shop.bundles) == done.version
+
+
+def test_a_training_serves_what_it_makes_whatever_serves_by_then(shop: TinyRefresh) -> None:
+    good = shop.refreshed(15).bundle
+    shop.refreshed(20)
+    done = shop.refreshed(30, listener=Listener(lambda title: set_current(shop.bundles, good.name)))
+    assert current_version(shop.bundles) == done.bundle.name
+
+
+def test_a_current_that_is_damaged_while_a_refresh_runs_is_mended_by_it(shop: TinyRefresh) -> None:
+    shop.refreshed(15)
+
+    def damage(title: str) -> None:
+        if title == "Checking the bundle":
+            (shop.bundles / CURRENT).write_text("nobody knows")
+
+    done = run(shop, "damaged", 30, listener=Listener(damage), gates=GATES)
+    assert (done.status, done.version) == ("published", current_version(shop.bundles))
 
 
 def test_where_it_is_not_known_what_serves_a_refresh_starts_from_nothing_and_serves(
@@ -98,6 +163,24 @@ def test_a_candidate_that_is_much_worse_is_refused_and_kept(shop: TinyRefresh) -
         "refused",
         done.message,
     )
+
+
+@pytest.mark.parametrize("searched", [1, scann_index.SEARCHED_CANDIDATES])
+def test_a_candidate_whose_index_misses_much_is_refused(
+    shop: TinyRefresh, monkeypatch: pytest.MonkeyPatch, searched: int
+) -> None:
+    """A tree of ScaNN is asked, by a search that looks at a leaf or two and by the one there is."""
+    few = searched < scann_index.SEARCHED_CANDIDATES
+    monkeypatch.setattr(scann_index, "SEARCHED_CANDIDATES", searched)
+    monkeypatch.setattr(scann_index, "SEARCHED_SHARE", 0.0)
+    catalogue = [Item(item_id=f"i{number}", title=f"lamp {number}") for number in range(3_000)]
+    spread = events(0, 20).with_columns(item_id=pl.format("i{}", pl.int_range(pl.len()) * 5))
+    service = ServiceSettings(ServingSettings(exact_below=0))
+    done = run(shop, "misses", 0, events_read=spread, items=catalogue, service=service, gates=GATES)
+    assert done.status == ("refused" if few else "published")
+    found = re.search(r"the index finds (0\.\d+) of the true best, and min_index", done.message)
+    assert (found is not None) == few
+    assert (current_version(shop.bundles) is None) == few
 
 
 @pytest.fixture

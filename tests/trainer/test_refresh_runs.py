@@ -242,8 +242,11 @@ def test_what_was_not_compared_is_published_and_says_so(bundles: Path) -> None:
         done = publishing(bundles, 0)(checkpoint, begin)
         return replace(done, left_open="it could not be compared")
 
-    run, _ = refresh(bundles, None, publish)
+    with capture_logs() as lines:
+        run, _ = refresh(bundles, None, publish)
     assert (run.status, run.message) == ("published", "it could not be compared")
+    (line,) = (line for line in lines if line["event"] == "refresh_published")
+    assert line["left_open"] == run.message
 
 
 def test_a_refused_candidate_is_kept_and_does_not_serve(bundles: Path) -> None:
@@ -289,6 +292,27 @@ def test_rollback_goes_back_by_age_and_never_to_what_did_not_serve(bundles: Path
     with pytest.raises(VersionError, match="served before"):
         rollback(bundles, NOW)
     assert serving(bundles) == first.version
+
+
+def test_rollback_never_goes_to_what_was_rolled_back_from(bundles: Path) -> None:
+    good, bad = refreshed(bundles, 0), refreshed(bundles, 1)
+    assert rollback(bundles, NOW) == good.version
+    # It goes on from the good one, and is bad too. One bundle stays beside it, to go back to.
+    worse = refreshed(bundles, 2, keep=1)
+    assert published_versions(bundles) == [good.version, worse.version]
+    assert rollback(bundles, NOW) == good.version
+    with pytest.raises(VersionError, match=rf"served before {good.version}"):
+        rollback(bundles, NOW)
+    assert bad.version != serving(bundles) == good.version
+
+
+def test_what_is_promoted_again_after_a_rollback_can_be_gone_back_to(bundles: Path) -> None:
+    refreshed(bundles, 0)
+    second = refreshed(bundles, 1)
+    rollback(bundles, NOW)
+    promote(bundles, str(second.version), NOW)
+    refreshed(bundles, 2)
+    assert rollback(bundles, NOW) == second.version
 
 
 def test_a_corrupt_bundle_is_not_promoted(bundles: Path) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import orjson
 import polars as pl
 import pytest
-from safetensors.numpy import save_file
 from structlog.testing import capture_logs
 
 from feature_repo.offline_features import OfflineFeatures
@@ -46,8 +45,8 @@ from trainer.resuming import (
 )
 from trainer.settings import TextSettings, TrainingSettings
 from trainer.start import Start, start_from
-from trainer.text_tower import text_model_digest
-from trainer.warm_start import VOCABULARY, WEIGHTS
+from trainer.two_tower_model import blank_model
+from trainer.warm_start import write_weights
 
 OLD, PROMOTED = "20260101T000000Z-aaaa", "20260201T000000Z-bbbb"
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -73,17 +72,14 @@ def publish_start(bundles: Path, version: str, settings: TrainingSettings) -> No
         data_window=DataWindow(start=None, end=None, events=0),
         model={"settings": orjson.loads(settings.model_dump_json())},
     )
-    names = ("event_types", "categories", "brands", "tags", "price_boundaries")
-    vocabulary = {"text_model": text_model_digest(settings.text), **{name: [] for name in names}}
     nothing = np.zeros((0, settings.dimension), np.float32)
     with building(bundles, version) as folder:
         write_candidates(folder, [], nothing, np.zeros(0, np.int64))
         write_items(folder, [])
-        for file in (f"{MODEL}/saved_model.pb", VOCABULARY, WEIGHTS):
-            (folder / file).parent.mkdir(exist_ok=True)
-            (folder / file).touch()
-        (folder / VOCABULARY).write_bytes(orjson.dumps(vocabulary))
-        save_file({}, folder / WEIGHTS)
+        (folder / MODEL).mkdir()
+        (folder / MODEL / "saved_model.pb").touch()
+        model = blank_model(settings, manifest.text_dimension)
+        write_weights(folder, model, (), settings.text)
         publish(bundles, folder, manifest)
 
 

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 
 from feature_repo.schema import Item
 from serving.bundle import MANIFEST, file_entry, read_manifest, set_current
@@ -193,6 +194,31 @@ def pickled(path: Path) -> TrainingSettings:
     return SETTINGS
 
 
+def reweighed(
+    name: str, change: Callable[[np.ndarray], np.ndarray | None]
+) -> Callable[[Path], TrainingSettings]:
+    """As another version of this program writes it, whose models have other weights."""
+
+    def rewrite(path: Path) -> TrainingSettings:
+        weights = load_file(path / WEIGHTS)
+        changed = change(weights.pop(f"two_tower/{name}"))
+        save_file(
+            weights if changed is None else {**weights, f"two_tower/{name}": changed},
+            path / WEIGHTS,
+        )
+        manifest = read_manifest(path)
+        files = {**manifest.files, WEIGHTS: file_entry(path / WEIGHTS)}
+        document = manifest.model_copy(update={"files": files}).model_dump_json()
+        (path / MANIFEST).write_text(document)
+        return SETTINGS
+
+    return rewrite
+
+
+def widened(weight: np.ndarray) -> np.ndarray:
+    return np.concatenate([weight, weight], axis=-1)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -203,6 +229,10 @@ def pickled(path: Path) -> TrainingSettings:
         (damaged, "towers.safetensors.*SHA-256"),
         (pickled, "cannot be read"),
         (without_weights, "holds no weights"),
+        (reweighed("query_tower/age", lambda _: None), "has no weight .*query_tower/age"),
+        (reweighed("query_tower/age", widened), r"query_tower/age.*\(24,\).*Received: \(48,\)"),
+        (reweighed("candidate_tower/id", widened), r"candidate_tower/id.*16\).*, 32\)"),
+        (reweighed("candidate_tower/id", lambda table: table[1:]), "candidate_tower/id.*shape"),
     ],
 )
 def test_what_does_not_fit_is_a_cold_start_with_a_reason(
