@@ -55,6 +55,10 @@ def test_the_job_reads_the_shops_settings(job: Any) -> None:
     assert "configMap" in volumes[mounts[str(Path(variable["value"]).parent)]]
 
 
+def test_the_pod_is_told_of_no_service(job: Any) -> None:
+    assert job["template"]["spec"]["enableServiceLinks"] is False
+
+
 def test_beside_another_refresh_the_command_ends_with_a_code_of_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
