@@ -12,6 +12,7 @@ from feature_repo.event_log import EventLogError, GroupedLog
 from feature_repo.online_features import OnlineFeatures
 from feature_repo.open_online_features import open_online_features, without_password
 from riverrun.errors import UserError
+from riverrun.listening import authority
 from riverrun.served_bundle import require_bundle, saying_how_to_get_one
 from riverrun.settings import Settings
 from serving.catalogue import Catalogue
@@ -157,7 +158,7 @@ def open_grpc(settings: Settings, holder: ModelHolder, stack: ExitStack) -> None
     api = settings.serving.tensorflow_serving
     server = grpc_server(
         Predictor(holder, api.model_name),
-        f"{settings.grpc.host}:{settings.grpc.port}",
+        authority(settings.grpc.host, settings.grpc.port),
         threads=settings.grpc.threads,
         queue=settings.grpc.queue,
         max_message_bytes=api.max_message_bytes,
