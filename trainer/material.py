@@ -90,10 +90,12 @@ def read_material(
         ValueError: there are no items, or no events on them; the message says which.
     """
     if not items:
-        raise ValueError("the catalogue is empty: import items first.")
+        raise ValueError("the catalogue is empty. To import items: riverrun import items FILE")
     interactions = Interactions.from_frame(events, items)
     if len(interactions.item) == 0:
-        raise ValueError("no event is on an item of the catalogue: import events first.")
+        raise ValueError(
+            "no event is on an item of the catalogue. To import events: riverrun import events FILE"
+        )
     tower = load_text_tower(settings.text)
     texts = [item.text for item in items]
     embeddings = catalogue_text_embeddings(tower, texts, settings.text, text_cache, on_texts)
