@@ -149,6 +149,10 @@ class Archive:
         files = sorted(self._events.glob(f"date=*/{_check(segment)}.parquet"))
         return _scan(files).select(EVENT_SCHEMA.names())
 
+    def has_events(self) -> bool:
+        """Whether any event was ever written."""
+        return any(parquet_files(day) for day in self._days())
+
     # Items and users.
 
     def write_items(self, segment: str, items: Sequence[Item], deleted: Sequence[str] = ()) -> int:

@@ -1,6 +1,6 @@
 """Features as they were at past moments: what training reads, through Feast's point-in-time join.
 
-    features/user_history.parquet   each user's history after certain of their events
+    features/user_history.parquet   each user's history after certain of their events, during a join
     features/registry.db            Feast's registry of these files
 
 The join gives each example the newest row that is not later than the example, so that no
@@ -106,6 +106,10 @@ class OfflineFeatures:
         return cuts.join(
             joined, on=CUT_SCHEMA.names(), how="left", maintain_order="left"
         ).with_columns(pl.col(name).fill_null([]) for name in names)
+
+    def remove_user_histories(self) -> None:
+        """Remove what was written: who is erased from now on would be left in it."""
+        self._history_file.unlink(missing_ok=True)
 
     def _join(self, cuts: pl.DataFrame, names: list[str]) -> pl.DataFrame:
         with warnings.catch_warnings():

@@ -1,13 +1,12 @@
 """Prometheus metrics over HTTP, of a process that answers nothing else."""
 
-import socket
 import threading
 from wsgiref.simple_server import WSGIRequestHandler
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
-from riverrun.errors import UserError
+from riverrun.listening import family_of, refusal
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -25,11 +24,10 @@ class MetricsServer(ThreadingWSGIServer):
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
         try:
-            infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            self.address_family = infos[0][0]
+            self.address_family = family_of(host, port)
             super().__init__((host, port), _QuietHandler)
-        except OSError as error:
-            raise UserError(f"cannot listen on {host}:{port}: {error}.") from error
+        except (OSError, UnicodeError) as error:
+            raise refusal(host, port, error, "--metrics-port") from error
         self.set_app(make_wsgi_app(registry))
 
     def start(self) -> None:

@@ -10,8 +10,9 @@ from prometheus_client import CollectorRegistry
 
 from feature_repo.event_log import EventLogError, GroupedLog
 from feature_repo.online_features import OnlineFeatures
-from feature_repo.open_online_features import open_online_features
+from feature_repo.open_online_features import open_online_features, without_password
 from riverrun.errors import UserError
+from riverrun.listening import authority
 from riverrun.served_bundle import require_bundle, saying_how_to_get_one
 from riverrun.settings import Settings
 from serving.catalogue import Catalogue
@@ -52,7 +53,11 @@ class ServingParts:
 
     def not_ready(self) -> Sequence[str]:
         """Say why lists would not be up to date yet."""
-        return [] if self.follower.caught_up else ["the item changelog is being read"]
+        if self.follower.caught_up:
+            return []
+        if reason := self.follower.last_error:
+            return [f"the item changelog cannot be read: {without_password(reason)}"]
+        return ["the item changelog is being read"]
 
 
 def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
@@ -153,7 +158,7 @@ def open_grpc(settings: Settings, holder: ModelHolder, stack: ExitStack) -> None
     api = settings.serving.tensorflow_serving
     server = grpc_server(
         Predictor(holder, api.model_name),
-        f"{settings.grpc.host}:{settings.grpc.port}",
+        authority(settings.grpc.host, settings.grpc.port),
         threads=settings.grpc.threads,
         queue=settings.grpc.queue,
         max_message_bytes=api.max_message_bytes,

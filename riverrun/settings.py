@@ -5,6 +5,7 @@ and take it as an argument; nothing below `riverrun` reads a file or the environ
 """
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,6 +51,13 @@ FILES_IN_HOME: Mapping[str, Any] = MappingProxyType(
 """Overrides for shops made to be looked at: whatever the settings name, only `home` is written."""
 # Read elsewhere: by the tests and the command line, not by this class.
 NOT_SETTINGS = ("RIVERRUN_TEST_", "RIVERRUN_FUZZ_", "RIVERRUN_SETTINGS")
+# Kubernetes tells every pod of each Service of the namespace. One named `riverrun`, or `riverrun-`
+# and more, has these, and RIVERRUN_PORT=tcp://10.0.0.1:8080.
+_SERVICE_LINK = re.compile(
+    rf"{PREFIX}(\w+_)?"
+    r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)"
+)
+_SERVICE_URL = re.compile(r"(tcp|udp|sctp)://.*")
 
 
 class HttpSettings(BaseModel):
@@ -326,7 +334,15 @@ def _refuse_unknown_variables() -> None:
         name = variable.upper()
         if not name.startswith(PREFIX) or name.startswith(NOT_SETTINGS):
             continue
+        if _is_service_link(name, os.environ[variable]):
+            continue
         field = name.removeprefix(PREFIX).split("__")[0].lower()
         if field not in Settings.model_fields:
             known = ", ".join(f"{PREFIX}{key.upper()}" for key in sorted(Settings.model_fields))
             raise UserError(f"environment variable {variable} is no setting. Known: {known}.")
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    if _SERVICE_LINK.fullmatch(name):
+        return True
+    return name.endswith("_PORT") and _SERVICE_URL.fullmatch(value) is not None

@@ -70,6 +70,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
+_GIVEN = re.compile(r": unable to parse '.*' as Expr", re.DOTALL)
 _ADVICE = re.compile(r" \(create native .*\)")
 
 
@@ -125,6 +126,11 @@ def compile_filter(sql: str) -> Filter:
         following = tokens[position + 1].text if position + 1 < len(tokens) else ""
         if token.kind == "operator" and token.text == ".":
             raise _unexpected(token, sql)
+        if token.text == following == "=":
+            reason = (
+                f"holds '==' at position {token.position}: what is equal stands beside one '='."
+            )
+            raise FilterError(reason, sql)
         if token.kind == "word" and token.text.lower() == ATTRIBUTES and following == ".":
             name = _attribute(tokens, position, sql)
             attributes.add(name)
@@ -138,7 +144,9 @@ def compile_filter(sql: str) -> Filter:
     try:
         expression = pl.sql_expr(" ".join(parts))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise FilterError(f"is no SQL expression: {_first_line(error)}.", sql) from None
+        # Without the text that Polars was given, which is not quite the one that was sent.
+        reason = _GIVEN.sub("", f"is no SQL expression: {_first_line(error)}")
+        raise FilterError(f"{reason}.", sql) from None
     if not expression.meta.eq(expression.meta.undo_aliases()):
         # `price < 50 available`: to Polars the last word names the result and asks nothing.
         token = tokens[-1]
@@ -185,8 +193,13 @@ def _check_name(token: _Token, following: str, sql: str) -> None:
         known = ", ".join(sorted(FUNCTIONS))
         raise FilterError(f"calls {token.text!r}, which is none of {known}.", sql)
     if name not in COLUMNS or token.text.strip('"') != name:
-        known = ", ".join((*COLUMNS, f"{ATTRIBUTES}.NAME"))
-        raise FilterError(f"names {token.text!r}, which is no column. Columns: {known}.", sql)
+        known = ", ".join(COLUMNS)
+        text = "'{}'".format(token.text.strip('"').replace("'", "''"))
+        reason = (
+            f"names {token.text!r}, which is no column. An attribute is {ATTRIBUTES}.{token.text}, "
+            f"a text {text}. Columns: {known}."
+        )
+        raise FilterError(reason, sql)
 
 
 def _unexpected(token: _Token, sql: str) -> FilterError:

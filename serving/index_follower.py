@@ -10,6 +10,7 @@ import structlog
 from feature_repo.event_log import (
     ITEM_EMBEDDINGS,
     EventLog,
+    EventLogError,
     LogConsumer,
     LogRecord,
     LostPositionError,
@@ -39,6 +40,7 @@ class IndexFollower(BackgroundThread):
     the start it would bring back, for a while, items that are deleted and prices that are old.
 
     caught_up: whether the end of the changelog has been reached since it was read from its start.
+    last_error: why the log could not be read, in words without a full stop; None once it can.
     """
 
     def __init__(
@@ -139,15 +141,22 @@ class IndexFollower(BackgroundThread):
                     self._log.consumer(None, [ITEM_EMBEDDINGS], self._positions)
                 ) as consumer:
                     self._follow(consumer)
-            except Exception as error:  # A follower that dies would serve old items for ever.
-                self.last_error = f"{type(error).__name__}: {error}"
-                self._logger.exception("index_follower_failed")
+            except Exception as error:  # noqa: BLE001 - one that dies serves old items for ever
+                self._failed(error)
                 if isinstance(error, LostPositionError):
                     # Another log: all it holds is new here. Before its end, it may say of an item
                     # what it takes back further on.
                     self._applied.clear()
                     self.caught_up = False
                 self._stop.wait(RETRY_SECONDS)
+
+    def _failed(self, error: Exception) -> None:
+        """Say it once: it is tried again every second, for as long as a broker is away."""
+        known = isinstance(error, EventLogError)
+        reason = str(error).rstrip(".") if known else f"{type(error).__name__}: {error}"
+        if reason != self.last_error:
+            self._logger.error("index_follower_failed", reason=reason, exc_info=not known)
+        self.last_error = reason
 
     def _positions(self, _: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, int]:
         """Return where to go on: at the last applied records, not after, to know the log again."""
@@ -157,12 +166,12 @@ class IndexFollower(BackgroundThread):
         while not self._stop.is_set():
             timeout = POLL_SECONDS if self.caught_up else 0.0
             records = consumer.poll(BATCH, timeout)
+            self.last_error = None
             if records:
                 self._change_each(self._changes(self._new(records)))
                 self._applied.update((record.source, record) for record in records)
             else:
                 self.caught_up = True
-                self.last_error = None
 
     def _new(self, records: Sequence[LogRecord]) -> list[LogRecord]:
         """Return the records that are not applied yet.

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from feature_repo.shop_file import opening
+from feature_repo.shop_file import with_way_on
 
 Embeddings = npt.NDArray[np.float32]
 
@@ -22,31 +22,23 @@ WITHOUT_IT = "Remove it, and the texts are embedded again when they are needed."
 
 
 class TextEmbeddingCache:
-    """A SQLite file, or memory where `path` is None. Safe for many threads.
+    """A SQLite file, or memory where `path` is None. Safe for many threads and processes.
 
-    Losing it costs time, never truth: so it is not flushed on every write, and a disk that is full
-    is a warning, not an error.
-    Raises `ShopFileError` where the file is damaged.
+    Losing it costs time, never truth: so it is not flushed on every write, and a file that is
+    damaged, locked or on a full disk is a warning, not an error. One that cannot be used at all
+    stays as it is, and memory takes its place.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._lock = threading.Lock()
         self._logger = structlog.get_logger(__name__)
-        with opening(path or Path(":memory:"), WITHOUT_IT):
-            self._connection = sqlite3.connect(path or ":memory:", check_same_thread=False)
-            self._prepare()
-
-    def _prepare(self) -> None:
-        with self._lock, self._connection:
-            self._connection.execute("PRAGMA busy_timeout = 10000")
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = OFF")
-            self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS text_embeddings"
-                " (key BLOB PRIMARY KEY, embedding BLOB NOT NULL) WITHOUT ROWID"
-            )
+        try:
+            self._connection = _connected(path)
+        except sqlite3.Error as error:
+            self._connection = self._memory_instead(error)
 
     def embedded(
         self,
@@ -83,14 +75,11 @@ class TextEmbeddingCache:
         keys = [_key(model, text) for text in texts]
         found: dict[bytes, bytes] = {}
         with self._lock:
-            for start in range(0, len(keys), _READ_BATCH):
-                batch = keys[start : start + _READ_BATCH]
-                marks = ",".join("?" * len(batch))
-                found.update(
-                    self._connection.execute(
-                        f"SELECT key, embedding FROM text_embeddings WHERE key IN ({marks})", batch
-                    )
-                )
+            try:
+                for start in range(0, len(keys), _READ_BATCH):
+                    found.update(self._read(keys[start : start + _READ_BATCH]))
+            except sqlite3.Error as error:
+                self._fail("text_embeddings_not_read", len(keys) - len(found), error)
         raw = (found.get(key) for key in keys)
         return [
             None if value is None else np.frombuffer(value, dtype="<f4").astype(np.float32)
@@ -103,18 +92,56 @@ class TextEmbeddingCache:
             (_key(model, text), embedding.astype("<f4").tobytes())
             for text, embedding in zip(texts, embeddings, strict=True)
         ]
-        try:
-            with self._lock, self._connection:
-                self._connection.executemany(
-                    "INSERT OR REPLACE INTO text_embeddings VALUES (?, ?)", rows
-                )
-        except sqlite3.OperationalError as error:
-            self._logger.warning("text_embeddings_not_kept", texts=len(rows), reason=str(error))
+        with self._lock:
+            try:
+                with self._connection:
+                    self._connection.executemany(
+                        "INSERT OR REPLACE INTO text_embeddings VALUES (?, ?)", rows
+                    )
+            except sqlite3.Error as error:
+                self._fail("text_embeddings_not_kept", len(rows), error)
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._connection.close()
+
+    def _read(self, keys: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+        marks = ",".join("?" * len(keys))
+        query = f"SELECT key, embedding FROM text_embeddings WHERE key IN ({marks})"
+        return self._connection.execute(query, keys).fetchall()
+
+    def _fail(self, event: str, texts: int, error: sqlite3.Error) -> None:
+        """Say what could not be done; a damaged file is not asked again."""
+        if self._path is None or isinstance(error, sqlite3.OperationalError):
+            self._logger.warning(event, texts=texts, reason=str(error))
+            return
+        self._connection.close()
+        self._connection = self._memory_instead(error)
+
+    def _memory_instead(self, error: sqlite3.Error) -> sqlite3.Connection:
+        reason = f"{self._path}: cannot be used: {with_way_on(error, WITHOUT_IT)}"
+        self._logger.warning("text_embeddings_in_memory", reason=reason)
+        self._path = None
+        return _connected(None)
+
+
+def _connected(path: Path | None) -> sqlite3.Connection:
+    connection = sqlite3.connect(path or ":memory:", check_same_thread=False)
+    try:
+        with connection:
+            connection.execute("PRAGMA busy_timeout = 10000")
+            # WAL is for the processes of one machine, and those of several may share the file.
+            connection.execute("PRAGMA journal_mode = TRUNCATE").fetchall()
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS text_embeddings"
+                " (key BLOB PRIMARY KEY, embedding BLOB NOT NULL) WITHOUT ROWID"
+            )
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
 
 
 def _key(model: str, text: str) -> bytes:

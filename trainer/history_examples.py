@@ -30,7 +30,7 @@ def joined_windows(
     1. The moment of each window's last event is a cut.
     2. Write the users' histories at the cuts to the offline store, from these events alone:
        what is held out may be of the moment of a cut, where no join could tell it apart.
-    3. Join the cuts with them.
+    3. Join the cuts with them, and remove them.
     4. Of a history take the window: a cut lets all events of its moment in, and a window may
        end between two of them.
     """
@@ -47,12 +47,15 @@ def joined_windows(
         schema_overrides={"user_id": pl.String(), "timestamp": pl.Datetime("us", "UTC")},
     )
     beyond = _end_of_moment(interactions, newest) - windows.end
-    # 2.
-    features.write_user_histories(
-        interactions.frame(), cuts, max_length=settings.history_length + int(beyond.max())
-    )
-    # 3.
-    joined = features.histories_at(cuts)
+    try:
+        # 2.
+        features.write_user_histories(
+            interactions.frame(), cuts, max_length=settings.history_length + int(beyond.max())
+        )
+        # 3.
+        joined = features.histories_at(cuts)
+    finally:
+        features.remove_user_histories()
     # 4.
     end = np.cumsum(joined["timestamps"].list.len().to_numpy().astype(np.int64)) - beyond
     histories = Histories(

@@ -93,10 +93,14 @@ def read_material(
         TrainingInputError: there are no items, or no events on them; the message says which.
     """
     if not items:
-        raise TrainingInputError("the catalogue is empty: import items first.")
+        raise TrainingInputError(
+            "the catalogue is empty. To import items: riverrun import items FILE"
+        )
     interactions = Interactions.from_frame(events, items)
     if len(interactions.item) == 0:
-        raise TrainingInputError("no event is on an item of the catalogue: import events first.")
+        raise TrainingInputError(
+            "no event is on an item of the catalogue. To import events: riverrun import events FILE"
+        )
     tower = load_text_tower(settings.text)
     texts = [item.text for item in items]
     embeddings = catalogue_text_embeddings(tower, texts, settings.text, text_cache, on_texts)

@@ -13,6 +13,7 @@ from uuid import uuid4
 import httpx
 import redis
 
+from feature_repo.event_log import EventLogError
 from feature_repo.open_online_features import without_password
 from riverrun.bench.server import (
     RunningServer,
@@ -25,9 +26,10 @@ from riverrun.bench.server import (
 from riverrun.errors import UserError
 from streaming.kafka_connection import KafkaConnection, parse_kafka_url
 from streaming.kafka_settings import KafkaSettings
-from streaming.kafka_topics import create_topics
+from streaming.kafka_topics import TopicMismatchError, create_topics
 
 READY_SECONDS = 300.0
+CONNECT_SECONDS = 10.0
 TOMBSTONE_DAYS = 1.0
 
 
@@ -44,18 +46,31 @@ class KafkaShop:
 def kafka_shop(home: Path, kafka_url: str, redis_url: str, partitions: int) -> Iterator[KafkaShop]:
     """Create topics under a prefix of their own; empty the Redis database in the end.
 
-    Raises `UserError` where the Redis database is not empty or a URL is none.
+    Raises `UserError` where a URL is none, a server does not answer, the Redis database is not
+    empty, or the brokers refuse the topics.
     """
+    shown = without_password(redis_url)
     try:
+        parse_kafka_url(kafka_url, KafkaSettings())
         own = f"{kafka_url.rstrip('/')}/bench-{uuid4().hex[:12]}"
         connection = parse_kafka_url(own, KafkaSettings(partitions=partitions))
     except ValueError as error:
-        raise UserError(str(error)) from error
-    with redis.Redis.from_url(redis_url) as store:
-        if store.dbsize():
-            shown = without_password(redis_url)
-            raise UserError(f"--redis {shown}: the database must be empty: it is emptied after.")
-        create_topics(connection, TOMBSTONE_DAYS)
+        raise UserError(f"--kafka: {error}") from error
+    try:
+        client = redis.Redis.from_url(redis_url, socket_connect_timeout=CONNECT_SECONDS)
+    except ValueError as error:
+        raise UserError(f"--redis {shown}: {error}.") from error
+    with client as store:
+        try:
+            if store.dbsize():
+                raise UserError(
+                    f"--redis {shown}: the database must be empty: it is emptied after."
+                )
+            create_topics(connection, TOMBSTONE_DAYS)
+        except redis.RedisError as error:
+            raise UserError(f"--redis {shown}: {str(error).rstrip('.')}.") from error
+        except (EventLogError, TopicMismatchError) as error:
+            raise UserError(f"--kafka: {error}") from error
         environment = {
             "RIVERRUN_LOG_URL": own,
             "RIVERRUN_ONLINE_URL": redis_url,

@@ -99,9 +99,7 @@ def wrk_command(
     `script` is told the users' file, a connection's pause, what is quiet and the connections of a
     thread.
     """
-    wrk = shutil.which("wrk")
-    if wrk is None:
-        raise UserError("wrk, the load generator, is not on the PATH: apt-get install wrk.")
+    wrk = require_wrk()
     pause_ms = connections / rate * 1000 if rate else 0
     quiet = quiet_seconds(rate)
     return [
@@ -118,6 +116,14 @@ def wrk_command(
         str(quiet * 1000),
         str(connections // threads),
     ]
+
+
+def require_wrk() -> str:
+    """Return the path of wrk. Raises `UserError` where there is none."""
+    wrk = shutil.which("wrk")
+    if wrk is None:
+        raise UserError("wrk, the load generator, is not on the PATH: apt-get install wrk.")
+    return wrk
 
 
 def parse_result(output: str, quiet: int = 0) -> WrkResult:

@@ -60,9 +60,10 @@ def recommend(
     request for a random known user. The steady rate is that of many clients, each of whom asks
     every two seconds or so, whether others wait or not.
     """
-    from riverrun.bench.recommend import Load, measure
+    from riverrun.bench.recommend import Load, measure, require_wrk
     from riverrun.bench.server import running_server, wait_until_embedded
 
+    require_wrk()
     table = Table("load", "requests/s", "p50 ms", "p99 ms", "failed", title="/v1/recommend")
     loads = [Load(1), Load(8), Load(32), Load.steady(rate)]
     folder = home or default_home(items)
@@ -197,9 +198,11 @@ def swap(
     A swap lasts from the promotion until the new model answers: its loading, its warming and the
     items that it catches up with are all in it.
     """
+    from riverrun.bench.recommend import require_wrk
     from riverrun.bench.shop import prepare_versions
     from riverrun.bench.swap import measure_swaps
 
+    require_wrk()
     folder = home or default_home(items)
     versions = prepare_versions(folder, items)
     with trained_shop(folder, items) as (server, users, _):

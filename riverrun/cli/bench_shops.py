@@ -23,10 +23,11 @@ def trained_kafka_shop(
     from riverrun.bench.shop import prepare_shop
 
     folder = home or Path(f".riverrun/bench-kafka-{items}")
-    prepare_shop(folder, items)
-    # What an earlier run has archived is not in this run's topics.
-    shutil.rmtree(folder / "archive" / "positions", ignore_errors=True)
+    # The servers first: a shop takes minutes to be made and trained.
     with kafka_shop(folder, kafka, redis, partitions) as shop:
+        prepare_shop(folder, items)
+        # What an earlier run has archived is not in this run's topics.
+        shutil.rmtree(folder / "archive" / "positions", ignore_errors=True)
         yield shop, *known_ids(folder)
 
 

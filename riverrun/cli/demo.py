@@ -14,8 +14,9 @@ from rich.table import Table
 from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
-from riverrun.cli.up import PortOption, ended_by, listen, opened_shop, url_of
+from riverrun.cli.up import PortOption, ended_by, listen, opened_shop
 from riverrun.interpreter import settle
+from riverrun.listening import url_of
 from riverrun.settings import FILES_IN_HOME, Settings, load_settings
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from rich.table import Table
 from feature_repo.exclusive_lock import exclusive
 from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.cli.train import missing_kind
 from riverrun.errors import UserError
 from riverrun.importing.csv_reader import STRAY_QUOTE, TOO_LONG
 from riverrun.importing.mapping import ImportMapping, Kind, load_mapping
@@ -233,6 +234,9 @@ def _session(
             raise UserError("no row could be used: there is none.")
         reason = report.rejected.most_common(1)[0][0]
         raise UserError(f"no row could be used: {reason}. See {rejects.path}.")
+    if kind := missing_kind(loaded):
+        next_command(f"riverrun import {kind} FILE {loaded.options}", "a model needs these too")
+        return
     up = f"riverrun up {loaded.options}".rstrip()
     next_command(f"riverrun train {loaded.options}", f"learn from it; then `{up}`")
 

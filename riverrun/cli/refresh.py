@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from riverrun.cli.console import err, next_command
 from riverrun.cli.options import HomeOption, SettingsOption
-from riverrun.cli.train import require_items
+from riverrun.cli.train import require_material
 from riverrun.errors import UserError
 from riverrun.settings import load_settings, with_warm_start
 
@@ -56,7 +56,7 @@ def refresh(
         settings = with_warm_start(settings, enabled=False)
     elif days is not None:
         settings = with_warm_start(settings, days=days)
-    require_items(settings)
+    require_material(settings)
     from riverrun.cli.evaluate import print_tables
     from riverrun.cli.training_progress import refresh_progress
     from riverrun.refreshing import refresh_from_archive

@@ -6,6 +6,7 @@ from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.status import Status
 
 from riverrun.cli.console import counting, err
@@ -88,7 +89,7 @@ def _watch(worker: "StreamWorker", stopped: threading.Event) -> None:
 
 def _line(worker: "StreamWorker", per_second: float) -> str:
     reasons = worker.not_ready()
-    state = f"[yellow]{'; '.join(reasons)}[/]" if reasons else "[green]following[/]"
+    state = f"[yellow]{escape('; '.join(reasons))}[/]" if reasons else "[green]following[/]"
     archives = ", archiving" if worker.stream.archiver.archives else ""
     partitions = len(worker.stream.worker.positions)
     return (

@@ -1,6 +1,6 @@
 """`riverrun train`: from the archive to a bundle that serves."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -35,15 +35,26 @@ def train(
     settings = load_settings(settings_file, home=home)
     if full:
         settings = with_warm_start(settings, enabled=False)
-    require_items(settings)
+    require_material(settings)
     train_shop(settings, fresh=fresh)
     next_command(f"riverrun up {settings.options}", "serves it and learns from events")
 
 
-def require_items(settings: Settings) -> None:
+def require_material(settings: Settings) -> None:
     """Raise `UserError` where there is nothing to train on, before what trains is imported."""
-    if not Archive(settings.archive).has_items():
-        raise UserError(f"{settings.archive}: the catalogue is empty: import items first.")
+    kind = missing_kind(settings)
+    if kind is not None:
+        what = {"items": "the catalogue is empty", "events": "there are no events"}[kind]
+        way_on = f"riverrun import {kind} FILE {settings.options}"
+        raise UserError(f"{settings.archive}: {what}. To import {kind}: {way_on}")
+
+
+def missing_kind(settings: Settings) -> Literal["items", "events"] | None:
+    """Return what a training needs and nothing was ever written of, items first."""
+    archive = Archive(settings.archive)
+    if not archive.has_items():
+        return "items"
+    return None if archive.has_events() else "events"
 
 
 def train_shop(settings: Settings, *, fresh: bool = False) -> None:

@@ -12,8 +12,8 @@ import typer
 from riverrun.cli.console import counting, err
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
-from riverrun.errors import UserError
 from riverrun.interpreter import FEAST, HTTP, freeze_modules, settle
+from riverrun.listening import listening_socket, url_of
 from riverrun.served_bundle import require_bundle
 from riverrun.settings import Settings, load_settings
 
@@ -88,20 +88,10 @@ def opened_shop(settings: Settings) -> "Iterator[EmbeddedShop]":
 
 def listen(settings: Settings, host: str | None, port: int | None) -> socket.socket:
     """Return a socket bound to the address, before anything slow is done."""
-    address = (
+    return listening_socket(
         settings.http.host if host is None else host,
         settings.http.port if port is None else port,
     )
-    try:
-        return socket.create_server(address, backlog=1024)
-    except (OSError, OverflowError) as error:
-        raise UserError(f"cannot listen on {address[0]}:{address[1]}: {error}.") from error
-
-
-def url_of(listening: socket.socket) -> str:
-    """Return the URL that a browser on this machine opens."""
-    host, port = listening.getsockname()[:2]
-    return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
 
 
 def ended_by(stopped: threading.Event, stream: "StreamParts") -> Callable[[], bool]:

@@ -1,10 +1,13 @@
 """Reading request bodies: bounded, JSON only, strictly typed."""
 
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json, to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
@@ -14,6 +17,8 @@ MAX_BYTES = 8 * 2**20
 MAX_RECORDS = 1000
 THREADED_BYTES = 64 * 2**10
 """A larger body is read beside the event loop, which no other request would get meanwhile."""
+
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 ResultT = TypeVar("ResultT")
@@ -77,6 +82,11 @@ def parse_records(body: bytes) -> list[Any]:
         document = orjson.loads(body)
     except ValueError as error:
         raise Problem(400, f"The body is not JSON: {error}.") from None
+    if _LONG_NUMBER.search(body):
+        # orjson makes a float of an integer beyond 64 bits. What pydantic reads no deeper than
+        # is refused record by record.
+        with suppress(ValueError):
+            document = from_json(body, allow_inf_nan=False)
     records = document if isinstance(document, list) else [document]
     if len(records) > MAX_RECORDS:
         many = FieldError(
@@ -90,8 +100,8 @@ def validate_record(model: type[ModelT], record: Any, max_bytes: int) -> ModelT 
     """Return one record as a `model`, without converting types, or what is wrong with it."""
     try:
         # To JSON again, where strict means JSON's types and not Python's.
-        document = orjson.dumps(record)
-    except TypeError:  # orjson reads deeper than it writes
+        document = _json(record)
+    except ValueError:  # orjson reads deeper than anybody writes
         return [FieldError(field="body", message="must not be nested so deeply.")]
     if len(document) > max_bytes:
         message = f"must have at most {max_bytes} bytes."
@@ -100,6 +110,13 @@ def validate_record(model: type[ModelT], record: Any, max_bytes: int) -> ModelT 
         return model.model_validate_json(document, strict=True)
     except ValidationError as error:
         return field_errors(error)
+
+
+def _json(record: Any) -> bytes:
+    try:
+        return orjson.dumps(record)
+    except TypeError:  # an integer beyond 64 bits, or nested deeply
+        return to_json(record)
 
 
 def _unsupported(field: str, message: str, received: str) -> Problem:

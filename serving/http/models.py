@@ -30,7 +30,7 @@ FilterText = Annotated[
         min_length=1,
         max_length=MAX_FILTER,
         description="SQL boolean expression over item_id, title, brand, price, available, "
-        "published_at, categories, tags and attributes.NAME.",
+        "published_at, categories, tags and attributes.NAME; texts in single quotes.",
         examples=["price < 50 AND 'Garden' = ANY(categories)"],
     ),
 ]

@@ -6,18 +6,23 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 from kafka import KafkaProducer
 
 from feature_repo.event_log import EVENTS, USERS, Message
 from feature_repo.history import UserHistory
+from feature_repo.offline_features import OfflineFeatures
 from feature_repo.online_features import UserEmbedding
 from feature_repo.open_online_features import open_online_features
-from feature_repo.schema import Event, User
+from feature_repo.schema import Event, Item, User
 from streaming.dead_letters import dead_letters
 from tests.support.kafka_stream import KafkaShop, database
 from tests.support.stream import NOW, event, user
 from tests.support.traffic import Record
+from trainer.history_examples import joined_windows
+from trainer.interactions import Interactions
+from trainer.settings import TrainingSettings
 
 pytestmark = [
     pytest.mark.slow,
@@ -65,6 +70,7 @@ def test_an_erased_user_is_gone_and_does_not_come_back(shop: KafkaShop) -> None:
     shop.send([[*map(record, events), *profiles]])
     shop.settle()
     assert is_known(shop, "u0")
+    learn(shop)
     shop.send([[(USERS, "u0", None)]])
     shop.settle()
     assert is_forgotten(shop, "u0")
@@ -116,6 +122,14 @@ def test_an_erasure_reaches_events_that_are_read_after_it(shop: KafkaShop) -> No
     assert len(shop.state()["events"]) == 3_001
 
 
+def learn(shop: KafkaShop) -> None:
+    """Make the windows that a training makes of the archive."""
+    items = [Item(item_id=f"i{number}") for number in range(3)]
+    interactions = Interactions.from_frame(shop.archive.scan_events().collect(), items)
+    features = OfflineFeatures(shop.home / "features")
+    assert len(joined_windows(interactions, TrainingSettings(), features))
+
+
 def of_user(shop: KafkaShop, user_id: str) -> list[str]:
     """Return the user's events, which must be the same everywhere; no profile may be left."""
     state = shop.state()
@@ -147,4 +161,10 @@ def is_known(shop: KafkaShop, user_id: str) -> bool:
 
 
 def is_forgotten(shop: KafkaShop, user_id: str) -> bool:
-    return not any(traces(shop, user_id))
+    return not any([*traces(shop, user_id), is_in_features(shop, user_id)])
+
+
+def is_in_features(shop: KafkaShop, user_id: str) -> bool:
+    """Whether a training has left the user in the offline store."""
+    files = (shop.home / "features").rglob("*.parquet*")
+    return any(user_id in pl.read_parquet(file)["user_id"] for file in files)

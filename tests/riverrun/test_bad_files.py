@@ -41,7 +41,6 @@ def refused(
         ("log.sqlite", "riverrun rebuild"),
         ("online.sqlite", "riverrun rebuild"),
         ("registry.db", "the next start makes it again"),
-        ("text-embeddings.sqlite", "embedded again"),
         ("checkpoint.sqlite", "riverrun rebuild"),
         ("bundles/runs.sqlite", "the bundles stay"),
     ],

@@ -10,8 +10,8 @@ import typer
 import yaml
 
 from feature_repo.archive import Archive
-from feature_repo.schema import Item
 from riverrun.cli import refresh
+from tests.support.stream import event, item
 from trainer.refresh_lock import refresh_lock
 
 CRONJOB = Path(__file__).parents[2] / "infra" / "kubernetes" / "refresh-cronjob.yaml"
@@ -55,10 +55,16 @@ def test_the_job_reads_the_shops_settings(job: Any) -> None:
     assert "configMap" in volumes[mounts[str(Path(variable["value"]).parent)]]
 
 
+def test_the_pod_is_told_of_no_service(job: Any) -> None:
+    assert job["template"]["spec"]["enableServiceLinks"] is False
+
+
 def test_beside_another_refresh_the_command_ends_with_a_code_of_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Archive(tmp_path / "archive").write_items("some", [Item(item_id="i")])
+    archive = Archive(tmp_path / "archive")
+    archive.write_items("some", [item(1)])
+    archive.write_events("some", [event(1)])
     with refresh_lock(tmp_path / "bundles"), pytest.raises(typer.Exit) as ended:
         refresh.refresh(home=tmp_path)
     assert ended.value.exit_code == refresh.AT_WORK

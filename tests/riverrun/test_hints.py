@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def hinted(*arguments: str) -> list[str]:
     result = CliRunner().invoke(app, arguments)
     said = str(result.exception) if isinstance(result.exception, UserError) else result.output
     (command,) = re.findall(
-        r"(?:next: |[Tt]o make one: )riverrun (.*?)(?:  |$)", said, re.MULTILINE
+        r"(?:next: |[Tt]o (?:make one|import \w+): )riverrun (.*?)(?:  |$)", said, re.MULTILINE
     )
     return shlex.split(command)
 
@@ -44,7 +45,7 @@ def hinted(*arguments: str) -> list[str]:
         (["evaluate", "--served"], ["train"]),
         (["serve", "--port", "0"], ["train"]),
         (["topics", "list"], ["up"]),
-        (["import", "users", "USERS"], ["train"]),
+        (["import", "users", "USERS"], ["import", "items", "FILE"]),
     ],
 )
 @pytest.mark.parametrize("with_file", [False, True])
@@ -56,6 +57,34 @@ def test_a_command_that_is_named_next_names_the_shop(
     shop = ["--home", str(home), *(["--settings", str(file)] if with_file else [])]
     given = [str(users) if word == "USERS" else word for word in command]
     assert hinted(*given, *shop) == [*following, *shop]
+
+
+ROWS = {
+    "users": "user_id\nu1\n",
+    "items": "item_id\ni1\n",
+    "events": "event_id,user_id,item_id,event_type,timestamp\ne1,u1,i1,view,2026-01-02T03:04:05Z\n",
+}
+
+
+@pytest.mark.parametrize("order", [*permutations(ROWS)])
+def test_after_an_import_what_a_training_still_needs_is_next(
+    order: tuple[str, ...], home: Path
+) -> None:
+    """And `riverrun train` names it too, until there is all of it."""
+    shop = ["--home", str(home)]
+    done: list[str] = []
+    for kind in order:
+        file = home.parent / f"{kind}.csv"
+        file.write_text(ROWS[kind])
+        missing = [each for each in ("items", "events") if each not in done]
+        assert hinted("train", *shop) == ["import", missing[0], "FILE", *shop]
+        done.append(kind)
+        following = hinted("import", kind, str(file), *shop)
+        missing = [each for each in ("items", "events") if each not in done]
+        if not missing:
+            assert following == ["train", *shop]
+            return
+        assert following == ["import", missing[0], "FILE", *shop]
 
 
 def test_beside_a_bundle_too(home: Path, file: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from feature_repo.archive import Archive
-from feature_repo.schema import Item
 from riverrun import refreshing
 from riverrun.cli.refresh import refresh
+from tests.support.stream import event, item
 from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle
 from trainer.bundle_versions import rollback
 from trainer.refresh import RefreshOutcome
@@ -17,7 +17,9 @@ from trainer.refresh import RefreshOutcome
 def test_a_run_that_was_published_before_is_not_said_to_serve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Archive(tmp_path / "archive").write_items("some", [Item(item_id="i")])
+    archive = Archive(tmp_path / "archive")
+    archive.write_items("some", [item(1)])
+    archive.write_events("some", [event(1)])
     bundles = tmp_path / "bundles"
 
     def printed(run_id: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from feature_repo.open_online_features import without_password
 from riverrun.errors import UserError
-from riverrun.settings import load_settings
+from riverrun.settings import Settings, load_settings
 
 
 def test_the_settings_file_is_told_which_rule_is_wrong(tmp_path: Path) -> None:
@@ -127,3 +127,47 @@ def test_what_an_unknown_key_holds_is_not_shown(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(UserError) as raised:
         load_settings()
     assert str(raised.value) == "settings: streaming.kafka.sasl_password: unknown key."
+
+
+ADDRESS = "tcp://10.96.0.7:8080"
+
+
+@pytest.mark.parametrize("service", ["RIVERRUN", "RIVERRUN_SERVING", "RIVERRUN_HTTP_2"])
+def test_what_kubernetes_tells_of_a_service_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
+    links = {
+        "SERVICE_HOST": "10.96.0.7",
+        "SERVICE_PORT": "8080",
+        "SERVICE_PORT_HTTP": "8080",
+        "PORT": ADDRESS,
+        "PORT_8080_TCP": ADDRESS,
+        "PORT_8080_TCP_PROTO": "tcp",
+        "PORT_8080_TCP_PORT": "8080",
+        "PORT_8080_TCP_ADDR": "10.96.0.7",
+        "PORT_53_UDP": "udp://10.96.0.7:53",
+        "PORT_9_SCTP_ADDR": "10.96.0.7",
+    }
+    for name, value in links.items():
+        monkeypatch.setenv(f"{service}_{name}", value)
+    assert load_settings().model_dump() == Settings().model_dump()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("RIVERRUN_PORT", "8080"),
+        ("RIVERRUN_HTTP_PORT", "8080"),
+        ("RIVERRUN_PORT_8080", ADDRESS),
+        ("RIVERRUN_PORTS", ADDRESS),
+        ("RIVERRUN_SERVICE", "10.96.0.7"),
+        ("RIVERRUN_SERVING_HOST", "10.96.0.7"),
+        ("RIVERRUN_LOGURL", "kafka://h:9092"),
+    ],
+)
+def test_a_variable_that_is_neither_a_setting_nor_of_a_service_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UserError, match=f"^environment variable {variable} is no setting. Known: "):
+        load_settings()

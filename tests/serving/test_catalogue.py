@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from feature_repo.schema import Item
 from serving.catalogue import Catalogue
 from serving.catalogue_columns import CatalogueColumns
-from serving.filters import FilterError
+from serving.filters import FilterError, compile_filter
 
 
 def item(number: int, **changes: Any) -> Item:
@@ -258,6 +258,11 @@ def test_a_mistyped_value_holds_a_filter_up_only_while_it_is_there() -> None:
         ("price < 50 then", "without an operator"),
         ("(price < 50) date", "without an operator"),
         ("(price < 50 available) AND available", "no SQL expression"),
+        ('brand = "Norden"', "a text 'Norden'."),
+        ('brand = "Jo\'s"', "a text 'Jo''s'."),
+        ("brand = Norden", "a text 'Norden'."),
+        ("colour = 'red'", "An attribute is attributes.colour,"),
+        ("price < 5 AND brand == 'x'", "'==' at position 20"),
     ],
 )
 def test_what_is_no_filter_is_refused_by_its_part(sql: str, part: str) -> None:
@@ -268,6 +273,13 @@ def test_what_is_no_filter_is_refused_by_its_part(sql: str, part: str) -> None:
     assert caught.value.argument == "filter"
     assert part in str(caught.value)
     assert str(caught.value).startswith("`filter` ")
+
+
+@pytest.mark.parametrize("sql", ["brand<>='x'", "price   <", "brand in('x'"])
+def test_an_error_quotes_what_was_sent_and_nothing_else(sql: str) -> None:
+    with pytest.raises(FilterError) as caught:
+        compile_filter(sql)
+    assert str(caught.value) == f"`filter` is no SQL expression. Received: {sql!r}."
 
 
 words = ["price", "title", "tags", "(", ")", "AND", "NOT", "'a'", "1", "=", "<", "IN", ",", "ANY"]

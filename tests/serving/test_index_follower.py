@@ -81,8 +81,9 @@ class Consumer:
 
     def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
         self._log.polls += 1
+        self._log.on_poll()
         if self._log.polls in self._log.failing:
-            raise EventLogError("connection reset")
+            raise self._log.error
         if records := self._inner.poll(max_records, 0.0):
             self._log.polled += len(records)
             return records
@@ -102,6 +103,8 @@ class FailingLog:
         self.failing: set[int] = set()
         self.polls = self.polled = 0
         self.at_end: Callable[[], None] = lambda: None
+        self.on_poll: Callable[[], None] = lambda: None
+        self.error: Exception = EventLogError("connection reset")
         self.make_anew()
 
     def make_anew(self) -> None:
@@ -223,6 +226,21 @@ def test_a_log_made_anew_is_applied_from_its_start(length: int) -> None:
         # What it says of an item may be taken back further on.
         assert not any(ready)
         assert shop.follower.caught_up
+
+
+@pytest.mark.parametrize("error", [EventLogError("connection reset."), RuntimeError("a bug")])
+def test_each_reason_is_logged_once_and_told_until_the_log_is_read(error: Exception) -> None:
+    with replica() as shop, capture_logs() as logs:
+        shop.log.error = error
+        shop.log.append(priced("a", 1.0))
+        shop.log.failing = {1, 2, 3}
+        told: list[str | None] = []
+        shop.log.on_poll = lambda: told.append(shop.follower.last_error)
+        shop.follow()
+        known = isinstance(error, EventLogError)
+        reason = "connection reset" if known else "RuntimeError: a bug"
+        assert told == [None, reason, reason, reason, None]
+        assert [(line["reason"], line["exc_info"]) for line in logs] == [(reason, not known)]
 
 
 def test_a_change_that_cannot_be_applied_holds_no_other_up() -> None:

@@ -1,6 +1,8 @@
 """What was embedded is found again, by model and text; what cannot be kept is embedded again."""
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,9 @@ from serving import text_embedding_cache
 from serving.text_embedding_cache import TextEmbeddingCache
 
 TEXTS = ["", "lamp", "Lampe für 1.234,50 €", "灯", "half of a pair: \ud83d", *map(str, range(700))]
+
+
+TABLE = "CREATE TABLE text_embeddings (key BLOB PRIMARY KEY, embedding BLOB NOT NULL) WITHOUT ROWID"
 
 
 def embeddings_of(count: int, seed: int = 0) -> np.ndarray:
@@ -50,6 +55,65 @@ def test_a_full_disk_costs_what_is_new_and_nothing_else(tmp_path: Path) -> None:
     assert lamp is not None
     np.testing.assert_array_equal(lamp, embeddings_of(1)[0])
     assert other is None
+    cache.close()
+
+
+def test_nothing_of_the_file_is_in_memory_that_only_one_machine_shares(tmp_path: Path) -> None:
+    file = tmp_path / "texts.sqlite"
+    # As an earlier version has left it.
+    with closing(sqlite3.connect(file)) as earlier:
+        earlier.execute("PRAGMA journal_mode = WAL")
+        earlier.execute(TABLE)
+    cache, other = TextEmbeddingCache(file), TextEmbeddingCache(file)
+    for each, text in ((cache, "lamp"), (other, "灯")):
+        each.put("bert", [text], embeddings_of(1))
+        assert not [*tmp_path.glob("*-wal"), *tmp_path.glob("*-shm")]
+    for each in (cache, other):
+        found = each.get("bert", ["灯", "lamp"])
+        np.testing.assert_array_equal(np.stack(found), embeddings_of(1)[[0, 0]])
+        each.close()
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_damaged_file_costs_what_is_kept_and_stops_nobody(
+    tmp_path: Path, *, opened: bool
+) -> None:
+    file = tmp_path / "texts.sqlite"
+    cache = TextEmbeddingCache(file)
+    cache.put("bert", TEXTS, embeddings_of(len(TEXTS)))
+    if not opened:
+        cache.close()
+    damaged = b"\xff no database at all \xff" * (file.stat().st_size // 24)
+    file.write_bytes(damaged)
+    with capture_logs() as logs:
+        cache = cache if opened else TextEmbeddingCache(file)
+        for _ in range(2):
+            assert cache.get("bert", ["lamp"]) == [None]
+    cache.put("bert", ["lamp"], embeddings_of(1))
+    np.testing.assert_array_equal(np.stack(cache.get("bert", ["lamp"])), embeddings_of(1))
+    cache.close()
+    (warning,) = logs
+    assert (warning["event"], warning["log_level"]) == ("text_embeddings_in_memory", "warning")
+    assert warning["reason"].startswith(f"{file}: cannot be used: ")
+    assert warning["reason"].endswith(text_embedding_cache.WITHOUT_IT)
+    assert file.read_bytes() == damaged
+
+
+def test_a_file_that_another_holds_is_embedded_again_meanwhile(
+    tmp_path: Path,
+) -> None:
+    cache = TextEmbeddingCache(tmp_path / "texts.sqlite")
+    cache.put("bert", ["lamp"], embeddings_of(1))
+    cache._connection.execute("PRAGMA busy_timeout = 0").fetchall()
+    with closing(sqlite3.connect(tmp_path / "texts.sqlite")) as other, capture_logs() as logs:
+        other.execute("BEGIN EXCLUSIVE")
+        assert cache.get("bert", ["lamp"]) == [None]
+        cache.put("bert", ["灯"], embeddings_of(1))
+    assert [line["event"] for line in logs] == [
+        "text_embeddings_not_read",
+        "text_embeddings_not_kept",
+    ]
+    np.testing.assert_array_equal(np.stack(cache.get("bert", ["lamp"])), embeddings_of(1))
     cache.close()
 
 

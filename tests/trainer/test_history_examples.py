@@ -1,5 +1,6 @@
 """Windows that come through the point-in-time join are those that the events make."""
 
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -98,3 +99,27 @@ def test_the_histories_are_feasts_and_not_the_events(
         columns, windows, np.arange(1), TrainingSettings(), np.random.default_rng(0)
     )
     assert batch.items[0, :4].tolist() == [5, 5, 5, 5]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_history_is_left_once_the_windows_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    """Nobody would erase a user from it."""
+    columns = Interactions.from_frame(
+        frame_of([(0, item, item, "view") for item in range(4)]), ITEMS
+    )
+    features = OfflineFeatures(tmp_path)
+    joined, written = features.histories_at, []
+
+    def histories_at(cuts: pl.DataFrame) -> pl.DataFrame:
+        written.extend(pl.read_parquet(file) for file in tmp_path.glob("*.parquet"))
+        if fails:
+            raise OSError("No space left on device")
+        return joined(cuts)
+
+    monkeypatch.setattr(features, "histories_at", histories_at)
+    with pytest.raises(OSError, match="No space") if fails else nullcontext():
+        joined_windows(columns, TrainingSettings(), features)
+    assert [frame["user_id"].to_list() for frame in written] == [["u0"]]
+    assert not [*tmp_path.rglob("*.parquet*")]

@@ -71,9 +71,9 @@ def test_a_shop_without_events_on_its_items_is_refused_before_a_text_is_embedded
     settings = TrainingSettings(text=TextSettings(model=str(tmp_path / "no-model")))
     features, cache = OfflineFeatures(tmp_path / "features"), TextEmbeddingCache()
     for events, items, reason in (
-        ([event], [], "the catalogue is empty"),
-        ([], tiny_items(3), "import events first"),
-        ([event], tiny_items(3), "import events first"),
+        ([event], [], "the catalogue is empty.* riverrun import items FILE"),
+        ([], tiny_items(3), "no event is on an item.* riverrun import events FILE"),
+        ([event], tiny_items(3), "no event is on an item.* riverrun import events FILE"),
     ):
         with pytest.raises(ValueError, match=reason):
             read_material(events_frame(events), items, settings, features, cache)

@@ -39,14 +39,18 @@ function itemOf(id) {
 const listed = (places) =>
   Promise.all(places.map(async (place) => ({ ...place, item: await itemOf(place.item_id) })));
 
+// Returns whether the effect is known to be visible.
 async function send(event) {
   try {
     await call("/v1/events?wait=applied", event);
   } catch (problem) {
+    // Accepted, and another worker's to apply: what lists are made of here will follow.
+    if (problem.status === 504) return false;
     // Where the worker runs in another process, nobody here can say when it is done.
     if (!problem.fields?.includes("wait")) throw problem;
     await call("/v1/events", event);
   }
+  return true;
 }
 
 // --- Pictures: every article gets a river of its own, in its department's colour ------------------
@@ -199,8 +203,9 @@ async function act(item, type) {
   };
   if (type === "purchase" && item.price != null) event.value = item.price;
   const opened = type === "view" ? choose(item) : null;
+  let applied;
   try {
-    await send(event);
+    applied = await send(event);
   } catch (problem) {
     $("problem").textContent = problem.message;
     $("problem").hidden = false;
@@ -208,7 +213,7 @@ async function act(item, type) {
   }
   const learned = performance.now() - start;
   const ranked = await recommend();
-  if (ranked !== null) showSpeed(learned, ranked);
+  if (applied && ranked !== null) showSpeed(learned, ranked);
   await Promise.all([opened, showHistory(), showTrending()]);
 }
 

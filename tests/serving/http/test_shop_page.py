@@ -41,3 +41,13 @@ def test_the_script_finds_every_element_it_names(client: TestClient) -> None:
     named = set(re.findall(r'\$\("([a-z-]+)"\)', script))
     assert named
     assert named <= _Page(client.get("/").text).ids
+
+
+def test_an_event_that_is_accepted_and_not_applied_in_time_is_no_error(client: TestClient) -> None:
+    """Beside other workers that is how every event of their partitions is answered."""
+    script = client.get("/static/shop.js").text
+    (send,) = re.findall(r"async function send\(event\) \{.*?\n\}", script, re.DOTALL)
+    awaited = client.get("/openapi.json").json()["paths"]["/v1/events"]["post"]["responses"]
+    assert "504" in awaited
+    assert re.search(r"catch \(problem\) \{[^}]*problem\.status === 504\) return false;", send)
+    assert "throw problem" in send
