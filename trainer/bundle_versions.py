@@ -104,7 +104,8 @@ def rollback(bundles: Path, now: datetime) -> str:
     serving = current_version(bundles)
     before = _served_before(bundles, serving)
     if before is None:
-        raise VersionError(f"no bundle in {bundles} served before {serving}.")
+        former = "" if serving is None else f" before {serving}"
+        raise VersionError(f"no bundle in {bundles} has served{former}.")
     promote(bundles, before, now, f"rolled back from {serving}")
     return before
 
