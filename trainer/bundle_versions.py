@@ -110,6 +110,8 @@ def rollback(bundles: Path, now: datetime) -> str:
     serving = current_version(bundles)
     before = _served_before(bundles, serving)
     if before is None:
+        if serving is None:
+            raise VersionError(f"no bundle in {bundles} has served.")
         raise VersionError(
             f"no bundle in {bundles} served before {serving} and was not rolled back from."
         )

@@ -84,9 +84,12 @@ def promote(
 @app.command()
 def rollback(home: HomeOption = None, settings_file: SettingsOption = None) -> None:
     """Serve again what served before."""
+    from serving.bundle import published_versions
     from trainer.bundle_versions import rollback as roll_back
 
     settings = load_settings(settings_file, home=home)
+    if not published_versions(settings.bundles):
+        raise _none(settings)
     with _refusals(settings):
         version = roll_back(settings.bundles, datetime.now(UTC))
     err.print(f"{version} serves again")

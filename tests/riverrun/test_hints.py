@@ -40,6 +40,7 @@ def hinted(*arguments: str) -> list[str]:
     ("command", "following"),
     [
         (["models"], ["train"]),
+        (["models", "rollback"], ["train"]),
         (["models", "export", "--to", "there"], ["train"]),
         (["drift"], ["train"]),
         (["evaluate", "--served"], ["train"]),

@@ -71,3 +71,10 @@ def test_a_version_that_there_is_not_is_not_exported(tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, command).exception
     assert isinstance(refused, UserError)
     assert str(refused) == f"'nope' is not published in {tmp_path / 'bundles'}."
+
+
+def test_where_nothing_has_served_there_is_nothing_to_go_back_to(tmp_path: Path) -> None:
+    build_tiny_bundle(tmp_path / "bundles", tiny_items(12))
+    (tmp_path / "bundles" / "CURRENT").unlink()
+    refused = CliRunner().invoke(app, ["models", "rollback", "--home", str(tmp_path)]).exception
+    assert str(refused) == f"no bundle in {tmp_path / 'bundles'} has served."

@@ -171,3 +171,9 @@ def test_a_variable_that_is_neither_a_setting_nor_of_a_service_is_refused(
     monkeypatch.setenv(variable, value)
     with pytest.raises(UserError, match=f"^environment variable {variable} is no setting. Known: "):
         load_settings()
+
+
+def test_a_mechanism_that_needs_kerberos_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RIVERRUN_STREAMING__KAFKA__SASL_MECHANISM", "GSSAPI")
+    with pytest.raises(UserError, match=r"sasl_mechanism: .*'SCRAM-SHA-512'.* Received: 'GSSAPI'"):
+        load_settings()
