@@ -188,12 +188,15 @@ class Archive:
         """Return the names of the segments of items, in the order they were written."""
         return [segment_of(file) for file in parquet_files(self._items)]
 
-    def items_of(self, segments: Collection[str]) -> Iterator[list[Item]]:
-        """Yield the items whose newest state one of these segments brought, some at a time."""
+    def items_of(self, segments: Collection[str]) -> Iterator[dict[str, str]]:
+        """Yield the items whose newest state one of these segments brought, some at a time.
+
+        By id, each is what `log_records.decode_record` reads.
+        """
         for changes in newest_of(self._items, segments):
             states = changes.filter(pl.col("record").is_not_null())
             for some in states.iter_slices(_ITEMS_AT_ONCE):
-                yield [decode_record(Item, record) for record in some["record"]]
+                yield dict(some.iter_rows())
 
     def users(self) -> list[User]:
         """Return the newest state of every user, by id."""

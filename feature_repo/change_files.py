@@ -66,15 +66,16 @@ def newest_changes(folder: Path) -> list[tuple[str, str | None]]:
 
 
 def newest_of(folder: Path, segments: Collection[str]) -> Iterator[pl.DataFrame]:
-    """Yield the changes of each of these segments whose keys no later segment names."""
-    files = parquet_files(folder)
-    for place, file in enumerate(files):
-        if segment_of(file) in segments:
-            changes = pl.scan_parquet(file)
-            if later := files[place + 1 :]:
-                named = pl.scan_parquet(later).select("key")
-                changes = changes.join(named, on="key", how="anti", maintain_order="left")
-            yield changes.collect()
+    """Yield the changes of these segments whose keys no later segment names, the last one first."""
+    wanted = {file for file in parquet_files(folder) if segment_of(file) in segments}
+    later = pl.Series("key", [], pl.String())
+    for file in reversed(parquet_files(folder)):
+        if file in wanted:
+            yield pl.read_parquet(file).filter(~pl.col("key").is_in(later.implode()))
+            wanted.remove(file)
+        if not wanted:
+            return
+        later = pl.concat([later, pl.read_parquet(file, columns=["key"])["key"]]).unique()
 
 
 def _frame(changes: Changes) -> pl.DataFrame:

@@ -18,7 +18,6 @@ from riverrun.state import open_state
 from streaming.applied import AppliedNotifier
 from streaming.archiver import Archiver
 from streaming.build_worker import build_worker
-from streaming.imported_items import Served
 from streaming.lag_monitor import LagMonitor
 from streaming.materialise import Progress, materialise
 from streaming.metrics import StreamMetrics
@@ -90,11 +89,6 @@ def open_stream(
             serving.log,
             settings=settings.streaming,
             max_history=settings.history_length,
-            served=Served(
-                serving.catalogue.get,
-                lambda: serving.holder.current.encoder,
-                lambda: serving.holder.current.space,
-            ),
             progress=progress,
         )
     except (StateError, EventLogError, RedisError) as error:
@@ -105,6 +99,7 @@ def open_stream(
         state,
         lambda: serving.holder.current.encoder,
         space=lambda: serving.holder.current.space,
+        served=serving.catalogue.get,
         settings=settings.streaming,
         max_history=settings.history_length,
         applied=applied,

@@ -22,6 +22,7 @@ from serving.item_changelog import (
     ChangelogError,
     ItemChange,
     ItemDeletion,
+    ItemMove,
     ItemUpsert,
     decode_change,
 )
@@ -73,7 +74,7 @@ class IndexFollower(BackgroundThread):
         self._change(self._changes(records))
 
     def _changes(self, records: Sequence[LogRecord]) -> Collection[ItemChange]:
-        """Return the last change of each item."""
+        """Return the last change of each item; a move is one of what the item was made before."""
         changes: dict[str, ItemChange] = {}
         for record in records:
             try:
@@ -81,23 +82,31 @@ class IndexFollower(BackgroundThread):
             except ChangelogError as error:
                 self._logger.error("item_change_refused", reason=str(error))
                 continue
-            changes[change.item_id] = change
+            before = changes.get(change.item_id)
+            if isinstance(change, ItemMove) and isinstance(before, ItemUpsert):
+                change = ItemUpsert(before.item, change.embedding, change.bundle_version)
+            if not (isinstance(change, ItemMove) and isinstance(before, ItemDeletion)):
+                changes[change.item_id] = change
         return changes.values()
 
     def _change(self, changes: Collection[ItemChange]) -> None:
         upserts = [change for change in changes if isinstance(change, ItemUpsert)]
+        moves = [change for change in changes if isinstance(change, ItemMove)]
         deletions = [change.item_id for change in changes if isinstance(change, ItemDeletion)]
         with self._holder.changing:
             model, waiting = self._holder.current, self._holder.waiting
             # The vector first: what the filters know can then be retrieved.
             self._upsert(model, upserts)
+            self._move(model, moves)
             self._catalogue.upsert([change.item for change in upserts])
             # The catalogue first: what is gone must not be shown.
             self._catalogue.delete(deletions)
             model.delete_items(deletions)
             waiting.drop(change.item_id for change in changes)
-            for change in upserts:
-                if change.bundle_version != model.bundle_version and len(change.embedding):
+            for change in changes:
+                if isinstance(change, ItemDeletion) or not len(change.embedding):
+                    continue
+                if change.bundle_version != model.bundle_version:
                     waiting.keep(change.item_id, change.bundle_version, change.embedding)
 
     def _change_each(self, changes: Collection[ItemChange]) -> None:
@@ -128,6 +137,14 @@ class IndexFollower(BackgroundThread):
         ]
         if foreign:
             model.upsert_items(foreign, model.encoder.encode_candidates(foreign, self._clock()))
+
+    def _move(self, model: LiveModel, moves: Sequence[ItemMove]) -> None:
+        # One that is gone here was deleted: whoever moved it will say so too.
+        found = [(each, self._catalogue.get(each.item_id)) for each in moves if _fits(each, model)]
+        usable = [(each, item) for each, item in found if item is not None]
+        if usable:
+            embeddings = np.stack([each.embedding for each, _ in usable])
+            model.upsert_items([item for _, item in usable], embeddings)
 
     def _is_in(self, model: LiveModel, change: ItemUpsert) -> bool:
         """Whether the bundle was made for this very item already, so that nothing is to do."""
@@ -193,7 +210,7 @@ class IndexFollower(BackgroundThread):
         return new
 
 
-def _fits(change: ItemUpsert, model: LiveModel) -> bool:
+def _fits(change: ItemUpsert | ItemMove, model: LiveModel) -> bool:
     return change.bundle_version == model.bundle_version and change.embedding.shape == (
         model.table.dimension,
     )

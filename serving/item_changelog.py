@@ -2,7 +2,9 @@
 
 key: item_id. value: JSON {"item", "embedding" (base64 of little-endian float32),
 "bundle_version"}; a tombstone deletes the item. One record carries both, so that no
-replica can know an item's price without its vector, or the reverse (ADR 0004).
+replica can know an item's price without its vector, or the reverse (ADR 0004). Without "item" it
+moves the embedding of an item that all replicas have from their bundle, and leaves it to the next
+bundle what the item is.
 """
 
 import base64
@@ -37,6 +39,15 @@ class ItemUpsert:
         return self.item.item_id
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemMove:
+    """A new embedding, float32 [dimension], of an item that only the bundles tell of."""
+
+    item_id: str
+    embedding: npt.NDArray[np.float32]
+    bundle_version: str
+
+
 @dataclass(frozen=True, slots=True)
 class ItemDeletion:
     """The item is gone."""
@@ -44,7 +55,7 @@ class ItemDeletion:
     item_id: str
 
 
-ItemChange = ItemUpsert | ItemDeletion
+ItemChange = ItemUpsert | ItemMove | ItemDeletion
 
 
 def encode_change(change: ItemChange) -> Message:
@@ -52,14 +63,11 @@ def encode_change(change: ItemChange) -> Message:
     if isinstance(change, ItemDeletion):
         return Message(change.item_id, None)
     embedding = base64.b64encode(change.embedding.astype("<f4").tobytes()).decode()
-    value = orjson.dumps(
-        {
-            "item": orjson.Fragment(change.item.model_dump_json()),
-            "embedding": embedding,
-            "bundle_version": change.bundle_version,
-        }
-    )
-    return Message(change.item_id, value)
+    document = {"embedding": embedding, "bundle_version": change.bundle_version}
+    if isinstance(change, ItemUpsert):
+        item = orjson.Fragment(change.item.model_dump_json())
+        return Message(change.item_id, orjson.dumps({"item": item, **document}))
+    return Message(change.item_id, orjson.dumps(document))
 
 
 def decode_change(record: LogRecord) -> ItemChange:
@@ -71,16 +79,18 @@ def decode_change(record: LogRecord) -> ItemChange:
     try:
         # Not orjson: an item may hold integers beyond 64 bits.
         document = from_json(record.value)
-        item = Item.model_validate(document["item"])
+        item = Item.model_validate(document["item"]) if "item" in document else None
         raw = base64.b64decode(document["embedding"], validate=True)
         embedding = np.frombuffer(raw, dtype="<f4").astype(np.float32)
         bundle_version = str(document["bundle_version"])
     except (ValidationError, binascii.Error, ValueError, KeyError, TypeError) as error:
         raise ChangelogError(_describe(record, f"is no item change: {error}")) from error
-    if item.item_id != record.key:
+    if item is not None and item.item_id != record.key:
         raise ChangelogError(_describe(record, f"holds another item: {item.item_id!r}."))
     if not np.isfinite(embedding).all():
         raise ChangelogError(_describe(record, "holds a value that is not finite."))
+    if item is None:
+        return ItemMove(record.key, embedding, bundle_version)
     return ItemUpsert(item, embedding, bundle_version)
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from feature_repo.event_log import EventLog
 from feature_repo.history import DEFAULT_MAX_LENGTH
 from feature_repo.online_features import CoVisitation, ItemStatistics, OnlineFeatures
+from feature_repo.schema import Item
 from serving.candidate_space import CandidateSpace
 from serving.encoder import Encoder
 from streaming.applied import AppliedNotifier
@@ -30,6 +31,7 @@ def build_worker(
     settings: StreamingSettings | None = None,
     max_history: int = DEFAULT_MAX_LENGTH,
     space: Callable[[], CandidateSpace | None] = lambda: None,
+    served: Callable[[str], Item | None] = lambda _: None,
     applied: AppliedNotifier | None = None,
     on_statistics: Callable[[Sequence[ItemStatistics]], None] = lambda _: None,
     on_co_visitation: Callable[[Sequence[CoVisitation]], None] = lambda _: None,
@@ -40,14 +42,17 @@ def build_worker(
     """Return a worker that follows `log`, keeps `state`, and tells `online`.
 
     encoder: gives the current bundle's encoder, or None while there is none.
-    space: gives the scale of that bundle's candidates; without it no embedding moves.
+    space: gives the scale of that bundle's candidates; without it no embedding moves. served: an
+    item as it is served, for those that were never sent: without it theirs do not move.
     on_statistics, on_co_visitation: are told those that are pushed, and all of them at the start.
     clock: tells the time of day. monotonic: seconds, from any moment on.
     """
     settings = settings or StreamingSettings()
     metrics = metrics or StreamMetrics()
     retrying = Retrying(settings, metrics)
-    publisher = Publisher(log, online, encoder, metrics, clock, space, state.items, settings)
+    publisher = Publisher(
+        log, online, encoder, metrics, clock, space, state.items, settings, served
+    )
     relay = OutboxRelay(
         state,
         publisher,

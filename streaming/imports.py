@@ -51,8 +51,11 @@ class ImportedRecords(Protocol):
         """Return the names of the segments of items."""
         ...
 
-    def items_of(self, segments: Collection[str]) -> Iterator[list[Item]]:
-        """Yield the items whose newest state one of these segments brought, some at a time."""
+    def items_of(self, segments: Collection[str]) -> Iterator[dict[str, str]]:
+        """Yield the items whose newest state one of these segments brought, some at a time.
+
+        By id, each is what `log_records.decode_record` reads.
+        """
         ...
 
 

@@ -1,21 +1,25 @@
 """Takes up what imports have added to the archive.
 
-While no worker follows the log, in bulk (`streaming.bulk_fold`, `streaming.imported_items`). A
-segment is folded once: its statistics and its name are committed together. An import leaves out
-events the archive has, so that segments are disjoint.
+While no worker follows the log, in bulk (`streaming.bulk_fold`). A segment is folded once: its
+statistics and its name are committed together. An import leaves out events the archive has, so that
+segments are disjoint.
 
-Beside workers, through the log: only the owner of a partition may write what is keyed by it
+Beside workers, through the log: only the owner of a user's partition may write the user's history
 (ADR 0008).
+
+Items always go through the log, and only those of which the stream knows something else: servers
+have all others from their bundle.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from feature_repo.event_log import EVENTS, ITEMS, USERS, GroupedLog
+from feature_repo.event_log import EVENTS, ITEMS, USERS, EventLog, GroupedLog
 from feature_repo.history import DEFAULT_MAX_LENGTH
+from feature_repo.log_records import decode_record
 from feature_repo.online_features import OnlineFeatures
+from feature_repo.schema import Item
 from streaming.bulk_fold import fold_events
-from streaming.imported_items import ItemImports, Served, push_unpushed
 from streaming.imports import (
     ImportArchive,
     Imports,
@@ -23,18 +27,20 @@ from streaming.imports import (
     event_messages,
     imported_users,
     item_messages,
+    unread_items,
     user_messages,
 )
-from streaming.learner import Learner
 from streaming.metrics import StreamMetrics
 from streaming.milestones import FOLLOWED, NONE, Milestones
 from streaming.publisher import Publisher
 from streaming.settings import StreamingSettings
-from streaming.stream_state import IMPORTED, OpenState, StateConflict
+from streaming.stream_state import IMPORTED, OpenState, StateConflict, positions_of
 from streaming.updates import Updates
 
 Progress = Callable[[str, int, int], None]
 """Is told what is being done, how many are done, and of how many."""
+
+_KEYS_PER_PUSH = 2_000
 
 
 def materialise(
@@ -45,7 +51,6 @@ def materialise(
     *,
     settings: StreamingSettings | None = None,
     max_history: int = DEFAULT_MAX_LENGTH,
-    served: Served | None = None,
     progress: Progress = lambda *_: None,
 ) -> int:
     """Take up what imports have added since the last time; return the number of events.
@@ -56,19 +61,7 @@ def materialise(
     it ends in the same state when repeated, and so do several at once, as workers that start
     together are.
     """
-    settings, served, metrics = settings or StreamingSettings(), served or Served(), StreamMetrics()
-    publisher = Publisher(
-        log,
-        online,
-        served.encoder,
-        metrics,
-        lambda: datetime.now(UTC),
-        served.space,
-        state.items,
-        settings,
-    )
-    learner = Learner(state, served.encoder, served.space, settings, metrics)
-    imported_items = ItemImports(archive, state, log, served, publisher, learner)
+    settings = settings or StreamingSettings()
     total = 0
     while True:
         # The version first: whoever takes something up after it, makes the commits conflicts.
@@ -77,16 +70,17 @@ def materialise(
         news = Imports.of(archive, passed)
         try:
             if not any(news):
-                push_unpushed(state, publisher, progress)
+                push_unpushed(state, online, log, settings, progress)
                 if log.is_shared_out and not passed.is_followed:
                     state.commit(IMPORTED, version, Updates(), {}, milestones=FOLLOWED)
                 return total
+            if news.items:
+                _append_items(archive, state, log, news.items)
+                continue
             if passed.is_followed:
                 total += _append(archive, state, log, news, progress)
                 continue
             unarchived = Unarchived.of(log)
-            if news.items:
-                version = imported_items.take_up(news.items, unarchived, version, progress)
             if news.users:
                 users = imported_users(archive, news.users, unarchived)
                 taken_up = Milestones.of_segments(users=news.users)
@@ -100,6 +94,26 @@ def materialise(
             continue  # Another takes them up too: look again at what is left.
 
 
+def _append_items(
+    archive: ImportArchive, state: OpenState, log: GroupedLog, segments: Sequence[str]
+) -> None:
+    """Append those imported items to the log of which the state or the log says something else.
+
+    What the log holds beyond the archive is newer than any import, and stays. Repeated after a
+    crash, items that are in the log already are so twice.
+    """
+    unarchived = Unarchived.of(log).items
+    unread = unread_items(log, positions_of(state)) - unarchived
+    for records in archive.items_of(segments):
+        known = state.items(records.keys() - unarchived)
+        asked = known.keys() | (records.keys() & unread)
+        items = [decode_record(Item, records[item_id]) for item_id in sorted(asked)]
+        # Of what is unread, the state tells nothing: it will be what the log says.
+        news = [each for each in items if each.item_id in unread or known[each.item_id] != each]
+        log.append(ITEMS, item_messages(news))
+    commit_imported(state, Updates(), Milestones.of_segments(items=segments))
+
+
 def _append(
     archive: ImportArchive, state: OpenState, log: GroupedLog, news: Imports, progress: Progress
 ) -> int:
@@ -108,13 +122,6 @@ def _append(
     Repeated after a crash it is appended again, and a repeated event changes nothing.
     """
     unarchived = Unarchived.of(log)
-    for number, segment in enumerate(news.items):
-        progress("items to the log", number, len(news.items))
-        for items in archive.items_of([segment]):
-            newest = [item for item in items if item.item_id not in unarchived.items]
-            log.append(ITEMS, item_messages(newest))
-        commit_imported(state, Updates(), Milestones.of_segments(items=[segment]))
-    progress("items to the log", len(news.items), len(news.items))
     if news.users:
         users = imported_users(archive, news.users, unarchived)
         for messages in user_messages(users.values()):
@@ -129,6 +136,28 @@ def _append(
         commit_imported(state, Updates(), Milestones.of_segments([segment]))
     progress("segments to the log", len(news.events), len(news.events))
     return total
+
+
+def push_unpushed(
+    state: OpenState,
+    online: OnlineFeatures,
+    log: EventLog,
+    settings: StreamingSettings,
+    progress: Progress = lambda *_: None,
+) -> None:
+    """Tell the online store of what was imported, without embeddings.
+
+    What the worker has left unpushed it pushes itself when it recovers, with them.
+    """
+    publisher = Publisher(
+        log, online, lambda: None, StreamMetrics(), lambda: datetime.now(UTC), settings=settings
+    )
+    done, total = 0, state.count_unpushed()
+    while unpushed := state.unpushed(IMPORTED, _KEYS_PER_PUSH):
+        publisher.publish(unpushed.updates)
+        state.forget_pushed(IMPORTED, unpushed.stamps)
+        done += len(unpushed.stamps)
+        progress("online store", done, total)
 
 
 def commit_imported(state: OpenState, updates: Updates, milestones: Milestones = NONE) -> None:

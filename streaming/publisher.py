@@ -23,7 +23,13 @@ from feature_repo.online_features import (
 from feature_repo.schema import Item, User
 from serving.candidate_space import CandidateSpace
 from serving.encoder import Encoder
-from serving.item_changelog import ItemChange, ItemDeletion, ItemUpsert, encode_change
+from serving.item_changelog import (
+    ItemChange,
+    ItemDeletion,
+    ItemMove,
+    ItemUpsert,
+    encode_change,
+)
 from streaming.fold_in import FoldIn, moved
 from streaming.metrics import StreamMetrics
 from streaming.settings import StreamingSettings
@@ -42,7 +48,8 @@ class Publisher:
     readers then make from them.
 
     space, items: the scale of the bundle's candidates, and the items as they are in the state, None
-    where one was deleted; without them no embedding moves.
+    where one was deleted; without them no embedding moves. served: gives an item as the bundle has
+    it, which is all that is known of one that was imported and never sent.
     """
 
     def __init__(
@@ -55,6 +62,7 @@ class Publisher:
         space: Callable[[], CandidateSpace | None] = lambda: None,
         items: Callable[[Collection[str]], Mapping[str, Item | None]] = lambda _: {},
         settings: StreamingSettings | None = None,
+        served: Callable[[str], Item | None] = lambda _: None,
     ) -> None:
         self._log = log
         self._online = online
@@ -63,26 +71,18 @@ class Publisher:
         self._clock = clock
         self._space = space
         self._items = items
+        self._served = served
         self._settings = settings or StreamingSettings()
         self._logger = structlog.get_logger(__name__)
 
     def publish(self, updates: Updates) -> None:
         """Make `updates` visible. Raises what the log and the store raise."""
         encoder = self._encoder()
-        self._publish(updates, encoder, encoder)
-
-    def publish_imported(self, updates: Updates) -> None:
-        """Make `updates` visible without embeddings of users, whom an import has millions of."""
-        self._publish(updates, self._encoder(), None)
-
-    def _publish(
-        self, updates: Updates, encoder: Encoder | None, user_encoder: Encoder | None
-    ) -> None:
         # Items before users: a history may hold an item of this very batch.
         records = self._publish_items(encoder, updates.items, updates.fold_in)
         histories = [history for history in updates.histories.values() if history.events]
         records += histories
-        records += self._user_embeddings(user_encoder, histories)
+        records += self._user_embeddings(encoder, histories)
         records += [user for user in updates.users.values() if user is not None]
         records += updates.statistics.values()
         # Where it is turned off, readers keep what they were told before: that is not blanked.
@@ -138,21 +138,26 @@ class Publisher:
         ]
         if encoder is None or not moved_ids:
             return
-        items = {key: item for key, item in self._items(moved_ids).items() if item is not None}
-        embeddings = self._item_embeddings(encoder, list(items.values()), updates.fold_in)
+        known = {**self._items(moved_ids)}
+        items = [known[key] if key in known else self._served(key) for key in moved_ids]
+        present = [item for item in items if item is not None]
+        embeddings = self._item_embeddings(encoder, present, updates.fold_in)
         # The embedding that readers have is better than none.
-        if not items or any(each.bundle_version == NO_BUNDLE for each in embeddings):
+        if not present or any(each.bundle_version == NO_BUNDLE for each in embeddings):
             return
-        self._append(_upserts(items.values(), embeddings))
+        self._append([_moved(known, *pair) for pair in zip(present, embeddings, strict=True)])
         self._push(embeddings)
-        published: Mapping[str, Item | None] = items
-        while published := self._changed(published):
-            self._push(self._publish_items(encoder, published, updates.fold_in))
+        published = [item.item_id for item in present]
+        while changed := self._changed(published, known):
+            self._push(self._publish_items(encoder, changed, updates.fold_in))
+            known |= changed
 
-    def _changed(self, items: Mapping[str, Item | None]) -> dict[str, Item | None]:
-        """Return those of `items` that are not as they were, as they are now."""
-        now = self._items(items)
-        return {key: now.get(key) for key, item in items.items() if now.get(key) != item}
+    def _changed(
+        self, item_ids: Collection[str], known: Mapping[str, Item | None]
+    ) -> dict[str, Item | None]:
+        """Return those of the items that are not as they were `known`, as they are now."""
+        now = self._items(item_ids)
+        return {key: now[key] for key in now if key not in known or now[key] != known[key]}
 
     def _append(self, changes: Sequence[ItemChange]) -> None:
         if changes:
@@ -219,6 +224,13 @@ class Publisher:
         gone = [key for key, user in updates.users.items() if user is None]
         if gone:
             self._online.delete(User, gone)
+
+
+def _moved(known: Collection[str], item: Item, embedding: ItemEmbedding) -> ItemChange:
+    # What the state does not know, the next bundle may know otherwise: no record is to say it.
+    if item.item_id not in known:
+        return ItemMove(item.item_id, embedding.vector, embedding.bundle_version)
+    return ItemUpsert(item, embedding.vector, embedding.bundle_version)
 
 
 def _upserts(items: Iterable[Item], embeddings: Sequence[ItemEmbedding]) -> list[ItemChange]:

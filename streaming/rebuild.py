@@ -1,7 +1,7 @@
 """Makes the state of the stream again from the archive, so that the stream continues there."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
@@ -12,12 +12,9 @@ from feature_repo.history import DEFAULT_MAX_LENGTH, UserHistory
 from feature_repo.online_features import OnlineFeatures
 from streaming.archiver import LIVE, TOPICS, end_of
 from streaming.bulk_fold import each_once, fold_events
-from streaming.imported_items import push_unpushed
 from streaming.imports import Imports
-from streaming.materialise import Progress, commit_imported
-from streaming.metrics import StreamMetrics
+from streaming.materialise import Progress, commit_imported, push_unpushed
 from streaming.milestones import REBUILD_BEGUN, Milestones
-from streaming.publisher import Publisher
 from streaming.settings import StreamingSettings
 from streaming.stream_state import IMPORTED, OpenState, StateLost, positions_of
 from streaming.updates import Updates
@@ -93,10 +90,7 @@ def rebuild(
     taken_up = Milestones.of_segments(*imports)
     commit_imported(state, Updates(), replace(taken_up, rebuild_ended=True))
     # 6. Push.
-    publisher = Publisher(
-        log, online, lambda: None, StreamMetrics(), lambda: datetime.now(UTC), settings=settings
-    )
-    push_unpushed(state, publisher, progress)
+    push_unpushed(state, online, log, settings, progress)
     return total
 
 

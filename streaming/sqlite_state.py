@@ -22,7 +22,6 @@ from streaming.erasures import Moments
 from streaming.milestones import NONE, Milestones
 from streaming.stream_state import (
     HISTORY,
-    IMPORTED,
     ITEM,
     USER,
     Key,
@@ -329,8 +328,7 @@ class SqliteState:
 
         The embedded online store does not wait for the disk: what it was told last can be lost
         with the power, though not with the process. An erased history has no row of its own; that
-        its user was ever known, or erased, is among the records. Imported items are left out: most
-        of them were never pushed, for servers have them from the bundle.
+        its user was ever known, or erased, is among the records.
         """
         known = [stored for (stored,) in self._query("SELECT id FROM boot")]
         if known == [boot_id]:
@@ -347,16 +345,11 @@ class SqliteState:
                     "SELECT partition, ?, key, 'reboot' FROM records WHERE kind = ?",
                     (HISTORY, USER),
                 )
-                connection.execute(
-                    "INSERT OR IGNORE INTO unpushed "
-                    "SELECT partition, kind, item_id, 'reboot' FROM additive"
-                )
-                connection.execute(
-                    "INSERT OR IGNORE INTO unpushed "
-                    "SELECT partition, kind, key, 'reboot' FROM records "
-                    "WHERE partition <> ? OR kind <> ?",
-                    (IMPORTED, ITEM),
-                )
+                for key, table in (("item_id", "additive"), ("key", "records")):
+                    connection.execute(
+                        "INSERT OR IGNORE INTO unpushed "
+                        f"SELECT partition, kind, {key}, 'reboot' FROM {table}"
+                    )
             connection.execute("DELETE FROM boot")
             connection.execute("INSERT INTO boot VALUES (?)", (boot_id,))
 

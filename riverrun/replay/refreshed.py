@@ -68,7 +68,7 @@ def replay_refreshed(
     scores = scores or Scores()
     streaming = settings.fixed
     past = folder / "past"
-    fold_past(past, period.past, period.known_items, streaming, settings.length)
+    fold_past(past, period.past, streaming, settings.length)
     users = period.future["user_id"].unique(maintain_order=True).to_list()
 
     def shop(name: str) -> ReplayShop:

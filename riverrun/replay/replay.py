@@ -41,7 +41,7 @@ def replay(
     scores = scores or Scores()
     immediate, fixed = settings.immediate, settings.fixed
     past = folder / "past"
-    fold_past(past, period.past, period.known_items, immediate, settings.length)
+    fold_past(past, period.past, immediate, settings.length)
 
     def shop(name: str, streaming: StreamingSettings) -> ReplayShop:
         return ReplayShop(

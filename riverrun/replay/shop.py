@@ -26,7 +26,6 @@ from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 from serving.text_embedding_cache import TextEmbeddingCache
 from streaming.build_worker import build_worker
-from streaming.imported_items import Served
 from streaming.materialise import materialise
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
@@ -38,10 +37,9 @@ BATCH = 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PastArchive:
-    """Events and items in memory as an archive of one imported segment of each."""
+    """Events in memory as an archive of one imported segment."""
 
     events: pl.DataFrame
-    items: Sequence[Item]
 
     def segments(self) -> list[str]:
         """Return the one."""
@@ -60,38 +58,27 @@ class PastArchive:
         return []
 
     def item_segments(self) -> list[str]:
-        """Return the one."""
-        return ["past"]
+        """Return none: readers have all items from the bundle."""
+        return []
 
-    def items_of(self, segments: Collection[str]) -> Iterator[list[Item]]:
-        """Yield all of them."""
-        yield list(self.items)
+    def items_of(self, segments: Collection[str]) -> Iterator[dict[str, str]]:
+        """Yield nothing."""
+        return iter(())
 
 
-def fold_past(
-    folder: Path,
-    past: pl.DataFrame,
-    items: Sequence[Item],
-    settings: StreamingSettings,
-    length: int,
-) -> None:
-    """Write the state of a shop that has learned `past` to `folder`, as an import does.
-
-    Readers have `items`, embedded, from the bundle.
-    """
+def fold_past(folder: Path, past: pl.DataFrame, settings: StreamingSettings, length: int) -> None:
+    """Write the state of a shop that has learned `past` to `folder`, as an import does."""
     folder.mkdir(parents=True)
-    known = {item.item_id: item for item in items}
     state = SqliteState(folder / STATE)
     log = SqliteLog(folder / "log.sqlite")
     try:
         materialise(
-            PastArchive(past, items),
+            PastArchive(past),
             state,
             InMemoryOnlineFeatures(),
             log,
             settings=settings,
             max_history=length,
-            served=Served(known.get),
         )
     finally:
         log.close()
@@ -151,6 +138,7 @@ class ReplayShop:
             self._state,
             lambda: self.holder.current.encoder,
             space=lambda: self.holder.current.space,
+            served=self.catalogue.get,
             # Everything learned is visible to the next question.
             settings=streaming,
             max_history=length,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from feature_repo.online_features import ItemStatistics
+from feature_repo.online_features import CoVisitation, ItemStatistics
 from tests.support.kafka_server import KafkaServer
 from tests.support.kafka_stream import KafkaShop, database, undisturbed, wait_until
 from tests.support.redis_server import RedisServer
@@ -141,7 +141,14 @@ def comparable(state: dict[str, Any]) -> dict[str, Any]:
     made["changelog"] = {key: value is None for key, value in state["changelog"].items()}
     made["statistics"] = {key: rounded(each) for key, each in state["statistics"].items()}
     made["ItemStatistics"] = [each and rounded(each) for each in state["ItemStatistics"]]
+    made["co_visitation"] = {key: weights(each) for key, each in state["co_visitation"].items()}
+    made["CoVisitation"] = [each and weights(each) for each in state["CoVisitation"]]
     return made
+
+
+def weights(beside: CoVisitation) -> Any:
+    pairs = zip(beside.neighbour_ids, beside.weights, strict=True)
+    return beside.timestamp, {neighbour: round(weight, 6) for neighbour, weight in pairs}
 
 
 def rounded(statistics: ItemStatistics) -> Any:

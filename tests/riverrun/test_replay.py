@@ -194,7 +194,7 @@ def test_an_item_of_the_past_moves_to_its_users(tmp_path: Path) -> None:
     bundle = load_bundle(build_tiny_bundle(tmp_path / "bundles", ITEMS))
     period = split_period(frame([*PAST, ("u1", "i38", 1.0)]), ITEMS, START)
     streaming, past = SETTINGS.immediate, tmp_path / "past"
-    fold_past(past, period.past, period.known_items, streaming, SETTINGS.length)
+    fold_past(past, period.past, streaming, SETTINGS.length)
     shop = ReplayShop(
         tmp_path / "shop", past, bundle, period.known_items, streaming, SETTINGS.serving,
         TextEmbeddingCache(), start=START, length=SETTINGS.length,

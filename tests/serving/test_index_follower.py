@@ -27,7 +27,7 @@ from serving.candidate_space import CandidateSpace
 from serving.catalogue import Catalogue
 from serving.exact_index import ExactIndex
 from serving.index_follower import IndexFollower
-from serving.item_changelog import ItemChange, ItemDeletion, ItemUpsert, encode_change
+from serving.item_changelog import ItemChange, ItemDeletion, ItemMove, ItemUpsert, encode_change
 from serving.live_model import LiveModel, ModelHolder
 from streaming.sqlite_log import SqliteLog
 
@@ -261,3 +261,31 @@ def test_a_change_that_cannot_be_applied_holds_no_other_up() -> None:
         assert [(line["event"], line["item_id"]) for line in failures] == [
             ("item_change_failed", "b")
         ]
+
+
+def test_a_move_changes_the_embedding_and_leaves_it_to_the_bundles_what_the_item_is() -> None:
+    with replica() as shop:
+        shop.catalogue.load_snapshot([Item(item_id="a", price=1.0)])
+        moves = [ItemMove(key, np.full(2, 3.0, np.float32), SERVED) for key in ("a", "unknown")]
+        shop.log.append(*moves)
+        shop.follow()
+        embeddings, found = shop.follower._holder.current.embeddings_of(["a", "unknown"])
+        assert found.tolist() == [True, False]
+        assert embeddings[0].tolist() == [3.0, 3.0]
+        shop.catalogue.load_snapshot([Item(item_id="a", price=8.0)])
+        assert shop.prices() == {"a": 8.0}
+
+
+@pytest.mark.parametrize("between", [0, 1, 2])
+def test_a_move_takes_nothing_from_a_change_before_it(between: int) -> None:
+    """Whether or not both are read at once."""
+    others = [priced(f"other-{number}", 0.0) for number in range(between)]
+    sent, other = priced("a", 5.0), priced("b", 6.0)
+    with replica() as shop:
+        moves = [ItemMove(key, np.full(2, 3.0, np.float32), SERVED) for key in ("a", "b")]
+        shop.log.append(other, sent, *others, ItemDeletion("b"), *moves)
+        shop.follow()
+        prices = shop.prices()
+        assert (prices["a"], "b" in prices) == (5.0, False)
+        embeddings, found = shop.follower._holder.current.embeddings_of(["a", "b"])
+        assert (embeddings[0].tolist(), found.tolist()) == ([3.0, 3.0], [True, False])

@@ -27,6 +27,7 @@ from serving.index_follower import IndexFollower
 from serving.item_changelog import (
     ChangelogError,
     ItemDeletion,
+    ItemMove,
     ItemUpsert,
     decode_change,
     encode_change,
@@ -106,6 +107,10 @@ def test_a_change_is_read_back_as_written(vector: list[float], title: str) -> No
     assert (read.item, read.bundle_version) == (change.item, "v")
     assert read.embedding.tolist() == change.embedding.tolist()
     assert decode_change(record(encode_change(ItemDeletion("i3")))) == ItemDeletion("i3")
+    move = decode_change(record(encode_change(ItemMove("i1", change.embedding, "v"))))
+    assert isinstance(move, ItemMove)
+    assert (move.item_id, move.bundle_version) == ("i1", "v")
+    assert move.embedding.tolist() == change.embedding.tolist()
 
 
 @pytest.mark.parametrize(

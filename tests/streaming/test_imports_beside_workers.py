@@ -20,7 +20,6 @@ from feature_repo.schema import Event, Item, User
 from serving.item_changelog import ItemUpsert, decode_change
 from streaming.build_worker import build_worker
 from streaming.dead_letters import dead_letters
-from streaming.imported_items import Served
 from streaming.materialise import materialise
 from streaming.open_stream_state import open_stream_state
 from streaming.settings import StreamingSettings
@@ -64,14 +63,7 @@ class Shop:
             self.log.append(topic, [Message(key, encode_record(each))])
 
     def take_up(self, state: OpenState) -> int:
-        return materialise(
-            self.archive,
-            state,
-            self.online,
-            self.log,
-            max_history=MAX_HISTORY,
-            served=Served(encoder=HashEncoder),
-        )
+        return materialise(self.archive, state, self.online, self.log, max_history=MAX_HISTORY)
 
     def start(self, state: OpenState) -> Worker:
         """Take up imports and return a worker, as every process does that starts."""
@@ -180,7 +172,7 @@ def undisturbed(shop: Shop) -> Any:
         drain(worker)
         found = shop.contents(state)
     items, changelog, histories, *_ = found
-    assert items == {"i1": NEW_ITEM, "i2": IMPORTED_ITEM}
+    assert items == {"i1": NEW_ITEM}
     assert {key: each[0] for key, each in changelog.items()} == items
     assert sum(map(len, histories.values())) == len(MADE)
     return found

@@ -10,7 +10,7 @@ import pytest
 from feature_repo.event_log import ITEM_EMBEDDINGS
 from feature_repo.online_features import ItemEmbedding
 from feature_repo.schema import Item
-from serving.item_changelog import ItemDeletion, ItemUpsert, decode_change
+from serving.item_changelog import ItemDeletion, ItemMove, ItemUpsert, decode_change
 from streaming.fold_in import FoldIn, moved
 from streaming.metrics import StreamMetrics
 from streaming.publisher import Publisher
@@ -24,6 +24,7 @@ from tests.support.stream import NOW, SPACE, HashEncoder, MemoryOnline
 OLD = Item(item_id="i0", title="kettle", price=5.0)
 NEW = Item(item_id="i0", title="kettle", price=9.0)
 LATER = Item(item_id="i0", title="copper kettle", price=9.0)
+IMPORTED = Item(item_id="i1", title="lamp")
 SUMS = {"i0": FoldIn("i0", "v1", 1, 2.0, np.ones(3))}
 SETTINGS = StreamingSettings(fold_in=FoldInSettings(prior=5.0))
 
@@ -57,6 +58,7 @@ class Shop:
             lambda: SPACE,
             self.state.items,
             SETTINGS,
+            {"i0": OLD, "i1": IMPORTED}.get,
         )
 
     def change(self, item: Item | None) -> None:
@@ -136,3 +138,34 @@ def test_an_item_that_was_deleted_is_not_moved(shop: Shop) -> None:
     shop.change(None)
     shop.move()
     shop.assert_readers_have(None)
+
+
+OF_IMPORTED = Updates(fold_in={"i1": FoldIn("i1", "v1", 1, 2.0, np.ones(3))})
+
+
+def test_of_an_item_that_was_never_sent_the_embedding_alone_is_published(shop: Shop) -> None:
+    shop.publisher(HashEncoder()).publish(OF_IMPORTED)
+    *_, record = shop.log.consumer(None, [ITEM_EMBEDDINGS]).poll(1_000, 0.0)
+    change = decode_change(record)
+    assert isinstance(change, ItemMove)
+    (stored,) = shop.online.get(ItemEmbedding, ["i1"])
+    np.testing.assert_array_equal(change.embedding, stored.vector)
+    assert shop.online.get(Item, ["i1"]) == [None]
+
+
+@pytest.mark.parametrize("item", [IMPORTED.model_copy(update={"price": 3.0}), None])
+def test_one_that_is_sent_meanwhile_is_the_last_word(shop: Shop, item: Item | None) -> None:
+    def send() -> None:
+        updates = Updates(items={"i1": item})
+        shop.state.commit(0, shop.state.load(0, (), ()).version, updates, {})
+        shop.publisher(HashEncoder()).publish(updates)
+
+    shop.publisher(DisturbedEncoder([send])).publish(OF_IMPORTED)
+    *_, record = shop.log.consumer(None, [ITEM_EMBEDDINGS]).poll(1_000, 0.0)
+    change = decode_change(record)
+    assert shop.online.get(Item, ["i1"]) == [item]
+    if item is None:
+        assert change == ItemDeletion("i1")
+    else:
+        assert isinstance(change, ItemUpsert)
+        assert change.item == item

@@ -154,6 +154,8 @@ class KafkaShop:
             f'online_url = "{redis_url}"',
             f"history_length = {max_history}",
             f"training.history_length = {max_history}",
+            f"streaming.co_visitation.neighbours = {SETTINGS.co_visitation.neighbours}",
+            f"streaming.fold_in.prior = {SETTINGS.fold_in.prior}",
             "[streaming.kafka]",
             *(f"{name} = {value}" for name, value in chosen.items()),
         ]
