@@ -43,8 +43,8 @@ def refusal(host: str, port: int, error: Exception, option: str) -> UserError:
 
 
 def authority(host: str, port: int) -> str:
-    """Return HOST:PORT as it stands in a URL."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    """Return HOST:PORT as it stands in a URL; a host in brackets keeps those it has."""
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 
 
 def url_of(listening: socket.socket) -> str:

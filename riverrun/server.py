@@ -55,8 +55,12 @@ class ServingParts:
         """Say why lists would not be up to date yet."""
         if self.follower.caught_up:
             return []
-        if reason := self.follower.last_error:
-            return [f"the item changelog cannot be read: {without_password(reason)}"]
+        error = self.follower.last_error
+        if isinstance(error, EventLogError):
+            reason = without_password(str(error).rstrip("."))
+            return [f"the item changelog cannot be read: {reason}"]
+        if error is not None:
+            return ["the item changelog cannot be applied; the log says why"]
         return ["the item changelog is being read"]
 
 

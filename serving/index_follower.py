@@ -41,7 +41,8 @@ class IndexFollower(BackgroundThread):
     the start it would bring back, for a while, items that are deleted and prices that are old.
 
     caught_up: whether the end of the changelog has been reached since it was read from its start.
-    last_error: why the log could not be read, in words without a full stop; None once it can.
+    last_error: why the log could not be read, an `EventLogError`, or what it holds not be applied;
+    None once that is done.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class IndexFollower(BackgroundThread):
         self._applied: dict[TopicPartition, LogRecord] = {}
         self._logger = structlog.get_logger(__name__)
         self.caught_up = False
-        self.last_error: str | None = None
+        self.last_error: Exception | None = None
 
     def has_applied(self, positions: Mapping[TopicPartition, int]) -> bool:
         """Whether all records before these offsets of the changelog are applied."""
@@ -169,11 +170,11 @@ class IndexFollower(BackgroundThread):
 
     def _failed(self, error: Exception) -> None:
         """Say it once: it is tried again every second, for as long as a broker is away."""
-        known = isinstance(error, EventLogError)
-        reason = str(error).rstrip(".") if known else f"{type(error).__name__}: {error}"
-        if reason != self.last_error:
+        if repr(error) != repr(self.last_error):
+            known = isinstance(error, EventLogError)
+            reason = str(error).rstrip(".") if known else f"{type(error).__name__}: {error}"
             self._logger.error("index_follower_failed", reason=reason, exc_info=not known)
-        self.last_error = reason
+        self.last_error = error
 
     def _positions(self, _: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, int]:
         """Return where to go on: at the last applied records, not after, to know the log again."""
@@ -183,12 +184,15 @@ class IndexFollower(BackgroundThread):
         while not self._stop.is_set():
             timeout = POLL_SECONDS if self.caught_up else 0.0
             records = consumer.poll(BATCH, timeout)
-            self.last_error = None
-            if records:
-                self._change_each(self._changes(self._new(records)))
+            new = self._new(records)
+            if new:
+                self._change_each(self._changes(new))
                 self._applied.update((record.source, record) for record in records)
-            else:
+            elif not records:
                 self.caught_up = True
+            # What was applied before comes again, also where what follows it cannot be.
+            if new or not records:
+                self.last_error = None
 
     def _new(self, records: Sequence[LogRecord]) -> list[LogRecord]:
         """Return the records that are not applied yet.

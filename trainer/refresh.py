@@ -11,6 +11,7 @@ from serving.bundle import BundleError, is_published, set_current, verify
 from trainer.bundle_versions import delete, next_version, readable_current
 from trainer.evaluate import EvaluationRow
 from trainer.gates import left_open, refusals
+from trainer.promotions import Promotions
 from trainer.refresh_inputs import RefreshInputs
 from trainer.refresh_notes import NotedStart
 from trainer.refresh_steps import RefreshSteps
@@ -48,7 +49,8 @@ def refresh(
     4. Check the bundle as a server would, and hold both against the gates. One that is broken
        passes none.
     5. Make it the current bundle, unless another one has become that since: there are gates, and
-       with that one it was not compared.
+       with that one it was not compared. Nor where it has served before, as this refresh was killed
+       or failed after that, and was rolled back from.
 
     A failure at any step leaves the current bundle serving.
 
@@ -98,6 +100,10 @@ def refresh(
     # Where it is not known what serves, nobody has chosen another one.
     if inputs.gates and serving is not None and serving not in (inputs.current, bundle):
         return replace(outcome, refusals=[_overtaken(serving.name, inputs.current)])
+    if version in Promotions(inputs.bundles).rolled_back_from():
+        return replace(
+            outcome, refusals=[f"it served already, and {version} was rolled back from."]
+        )
     set_current(inputs.bundles, version)
     return outcome
 

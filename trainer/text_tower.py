@@ -126,7 +126,7 @@ def load_text_tower(settings: TextSettings) -> TextTower:
     try:
         backbone = keras_hub.models.BertBackbone.from_preset(preset)
         tokenizer = keras_hub.models.BertTokenizer.from_preset(preset)
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         # KerasHub's message has several lines.
         reason = " ".join(str(error).split())
         raise TrainingInputError(f"`training.text.model` cannot be loaded: {reason}") from error

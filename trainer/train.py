@@ -134,9 +134,9 @@ def train(
         on_epoch: called after every epoch with the number of epochs done and the model.
 
     Raises:
-        TrainingInputError: no user acted at two different moments: there is nothing to learn.
+        TrainingInputError: no user acted at two different moments: there is nothing to learn. Or
+            the loss is not a number any more.
         ColdStartError: `start` does not fit.
-        ValueError: the loss is not a number any more.
     """
     if len(windows) == 0:
         raise TrainingInputError(
@@ -179,7 +179,9 @@ def train(
         seconds.append(time.monotonic() - started)
         losses.append(float(history.history["loss"][-1]))
         if not np.isfinite(losses[-1]):
-            raise ValueError(f"the loss of epoch {epoch + 1} is {losses[-1]}: lower learning_rate.")
+            raise TrainingInputError(
+                f"the loss of epoch {epoch + 1} is {losses[-1]}: lower `training.learning_rate`."
+            )
         epochs_done.assign(epoch + 1)
         on_epoch(epoch + 1, trained())
         # Saved last: an epoch that is not gone through again was heard of.

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,11 +43,16 @@ class KafkaShop:
 
 
 @contextmanager
-def kafka_shop(home: Path, kafka_url: str, redis_url: str, partitions: int) -> Iterator[KafkaShop]:
+def kafka_shop(
+    home: Path, kafka_url: str, redis_url: str, partitions: int, prepare: Callable[[], None]
+) -> Iterator[KafkaShop]:
     """Create topics under a prefix of their own; empty the Redis database in the end.
 
+    prepare: makes the shop in `home`, once the servers have been asked. What others have written
+    to the Redis meanwhile is left.
+
     Raises `UserError` where a URL is none, a server does not answer, the Redis database is not
-    empty, or the brokers refuse the topics.
+    empty, before or after that, or the brokers refuse the topics.
     """
     shown = without_password(redis_url)
     try:
@@ -61,14 +66,9 @@ def kafka_shop(home: Path, kafka_url: str, redis_url: str, partitions: int) -> I
     except ValueError as error:
         raise UserError(f"--redis {shown}: {error}.") from error
     with client as store:
+        _require_empty(store, shown)
         try:
-            if store.dbsize():
-                raise UserError(
-                    f"--redis {shown}: the database must be empty: it is emptied after."
-                )
             create_topics(connection, TOMBSTONE_DAYS)
-        except redis.RedisError as error:
-            raise UserError(f"--redis {shown}: {str(error).rstrip('.')}.") from error
         except (EventLogError, TopicMismatchError) as error:
             raise UserError(f"--kafka: {error}") from error
         environment = {
@@ -76,10 +76,21 @@ def kafka_shop(home: Path, kafka_url: str, redis_url: str, partitions: int) -> I
             "RIVERRUN_ONLINE_URL": redis_url,
             "RIVERRUN_STREAMING__KAFKA__PARTITIONS": str(partitions),
         }
+        prepare()
+        _require_empty(store, shown)
         try:
             yield KafkaShop(home, connection, environment)
         finally:
             store.flushdb()
+
+
+def _require_empty(store: "redis.Redis[bytes]", shown: str) -> None:
+    try:
+        size = store.dbsize()
+    except redis.RedisError as error:
+        raise UserError(f"--redis {shown}: {str(error).rstrip('.')}.") from error
+    if size:
+        raise UserError(f"--redis {shown}: the database must be empty: it is emptied after.")
 
 
 class RunningWorker:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -24,8 +25,8 @@ def trained_kafka_shop(
 
     folder = home or Path(f".riverrun/bench-kafka-{items}")
     # The servers first: a shop takes minutes to be made and trained.
-    with kafka_shop(folder, kafka, redis, partitions) as shop:
-        prepare_shop(folder, items)
+    prepare = partial(prepare_shop, folder, items)
+    with kafka_shop(folder, kafka, redis, partitions, prepare) as shop:
         # What an earlier run has archived is not in this run's topics.
         shutil.rmtree(folder / "archive" / "positions", ignore_errors=True)
         yield shop, *known_ids(folder)

@@ -1,13 +1,13 @@
 """Reading request bodies: bounded, JSON only, strictly typed."""
 
+import json
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
@@ -84,9 +84,11 @@ def parse_records(body: bytes) -> list[Any]:
         raise Problem(400, f"The body is not JSON: {error}.") from None
     if _LONG_NUMBER.search(body):
         # orjson makes a float of an integer beyond 64 bits. What pydantic reads no deeper than
-        # is refused record by record.
-        with suppress(ValueError):
-            document = from_json(body, allow_inf_nan=False)
+        # is refused record by record, so this must read as deeply.
+        try:
+            document = json.loads(body)
+        except RecursionError:
+            raise Problem(400, "The body must not be nested so deeply.") from None
     records = document if isinstance(document, list) else [document]
     if len(records) > MAX_RECORDS:
         many = FieldError(

@@ -153,7 +153,13 @@ def test_what_stays_wrong_ends_with_2(tmp_path: Path) -> None:
     assert (empty.returncode, "the catalogue is empty" in empty.stderr) == (2, True)
     Archive(home / "archive").write_items("some", [Item(item_id="i")])
     unknown = riverrun(*refresh(home))
-    assert (unknown.returncode, "import events first" in unknown.stderr) == (2, True)
+    assert (
+        unknown.returncode,
+        "To import events: riverrun import events FILE" in unknown.stderr,
+    ) == (
+        2,
+        True,
+    )
 
 
 def test_a_refused_refresh_says_why_and_leaves_the_old_bundle_serving(home: Path) -> None:

@@ -6,9 +6,10 @@ import pytest
 import redis
 from typer.testing import CliRunner
 
+from riverrun.bench.kafka_shop import kafka_shop
 from riverrun.bench.server import free_port
 from riverrun.cli.bench import app
-from riverrun.errors import UserError
+from riverrun.errors import RunFailedError, UserError
 from tests.support.command import riverrun
 from tests.support.kafka_stream import database
 
@@ -72,3 +73,32 @@ def test_a_kafka_that_is_away_is_refused(
     said = refused(tmp_path / "shop", *command, "--kafka", kafka, "--redis", empty)
     assert said.startswith("--kafka: kafka 127.0.0.1:")
     assert "Connection refused" in said
+
+
+@pytest.mark.kafka
+@pytest.mark.redis
+@pytest.mark.parametrize("trains", [True, False])
+def test_what_others_write_to_the_redis_while_the_shop_is_made_stays(
+    redis_url: str, kafka_address: str, tmp_path: Path, trains: bool
+) -> None:
+    url = database(redis_url, 7)
+    with redis.Redis.from_url(url) as store:
+        store.flushdb()
+
+        def prepare() -> None:
+            store.set("theirs", 1)
+            if not trains:
+                raise RunFailedError("no room")
+
+        expected = "must be empty" if trains else "no room"
+        with (
+            pytest.raises((UserError, RunFailedError), match=expected),
+            kafka_shop(tmp_path, f"kafka://{kafka_address}", url, 1, prepare),
+        ):
+            pytest.fail("nothing must be written to it")
+        assert store.keys() == [b"theirs"]
+        store.flushdb()
+        nothing = kafka_shop(tmp_path, f"kafka://{kafka_address}", url, 1, lambda: None)
+        with nothing:
+            store.set("ours", 1)
+        assert store.keys() == []

@@ -74,5 +74,5 @@ def test_a_host_that_is_not_this_machines_is_named(host: str, shown: str, reason
 
 
 def test_an_address_of_ipv6_stands_in_brackets() -> None:
-    assert authority("::1", 80) == "[::1]:80"
+    assert authority("::1", 80) == authority("[::1]", 80) == "[::1]:80"
     assert authority("a.example", 80) == "a.example:80"

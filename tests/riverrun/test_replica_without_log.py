@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from feature_repo.event_log import EventLogError
 from riverrun import server
 from riverrun.bench.server import free_port
 from riverrun.server import serving_replica
@@ -42,11 +43,24 @@ def test_it_says_which_command_creates_the_topics(tmp_path: Path, kafka_address:
     assert "there is no topic 'no-shop.item-embeddings'" in said
 
 
-def test_it_shows_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            EventLogError("redis://me:hunter2@host:6379/0 does not answer."),
+            "cannot be read: redis://me:***@host:6379/0 does not answer",
+        ),
+        (TypeError("unhashable type: 'dict'"), "cannot be applied; the log says why"),
+    ],
+)
+def test_it_shows_neither_password_nor_what_is_wrong_in_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
     class Follower(IndexFollower):
         def _run(self) -> None:
-            self.last_error = "redis://me:hunter2@host:6379/0 does not answer"
+            self.last_error = error
 
     monkeypatch.setattr(server, "IndexFollower", Follower)
-    said = why_not_ready(tmp_path, "", "does not answer")
-    assert "redis://me:***@host:6379/0" in said
+    said = why_not_ready(tmp_path, "", "the item changelog cannot")
+    assert f"the item changelog {reason}" in said
+    assert str(error).rstrip(".") not in said

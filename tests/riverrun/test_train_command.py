@@ -20,6 +20,7 @@ from trainer.promotions import Promotions
 from trainer.refresh import RefreshOutcome
 from trainer.refresh_lock import refresh_lock
 from trainer.settings import TextSettings
+from trainer.text_tower import installed_weights
 from trainer.training_input_error import TrainingInputError
 
 
@@ -101,7 +102,7 @@ def test_a_full_disk_is_said_in_one_line_whoever_writes(
         (TrainingInputError("the catalogue is empty"), UserError),
         (PermissionError(EACCES, "Permission denied"), UserError),
         (OSError(EIO, "Input/output error"), RunFailedError),
-        (ValueError("the loss of epoch 2 is nan"), RunFailedError),
+        (ValueError("128 requested and 64 written"), RunFailedError),
         (BundleError(Path("items.parquet"), "is missing."), RunFailedError),
         (ResourceExhaustedError(None, None, "OOM when allocating tensor"), RunFailedError),
     ],
@@ -125,12 +126,21 @@ def test_an_archive_that_cannot_be_read_does_not_pass(settings: Settings) -> Non
         train_shop(settings)
 
 
-def test_a_text_model_that_is_not_there_does_not_pass(settings: Settings) -> None:
+@pytest.mark.parametrize("without", ["", "vocab.txt"])
+def test_a_text_model_that_is_not_there_does_not_pass(settings: Settings, without: str) -> None:
     archive = Archive(settings.archive)
     archive.write_items("some", [Item(item_id="i")])
     event = Event(event_id="e", user_id="u", item_id="i", event_type="view", timestamp=CREATED_AT)
     archive.write_events("some", [event])
-    text = TextSettings(model=str(settings.home / "nowhere"))
+    folder = settings.home / "nowhere"
+    if without:
+        folder.mkdir()
+        for file in installed_weights().glob("*.*"):
+            if file.name != without:
+                (folder / file.name).symlink_to(file)
+    text = TextSettings(model=str(folder))
     training = settings.training.model_copy(update={"text": text})
-    with pytest.raises(UserError, match=r"`training\.text\.model` cannot be loaded: .*nowhere"):
+    with pytest.raises(
+        UserError, match=rf"`training\.text\.model` cannot be loaded: .*{without or folder}"
+    ):
         train_shop(settings.model_copy(update={"training": training}))

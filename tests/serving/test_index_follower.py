@@ -27,7 +27,14 @@ from serving.candidate_space import CandidateSpace
 from serving.catalogue import Catalogue
 from serving.exact_index import ExactIndex
 from serving.index_follower import IndexFollower
-from serving.item_changelog import ItemChange, ItemDeletion, ItemMove, ItemUpsert, encode_change
+from serving.item_changelog import (
+    ItemChange,
+    ItemDeletion,
+    ItemMove,
+    ItemUpsert,
+    decode_change,
+    encode_change,
+)
 from serving.live_model import LiveModel, ModelHolder
 from streaming.sqlite_log import SqliteLog
 
@@ -103,7 +110,7 @@ class FailingLog:
         self.failing: set[int] = set()
         self.polls = self.polled = 0
         self.at_end: Callable[[], None] = lambda: None
-        self.on_poll: Callable[[], None] = lambda: None
+        self.on_poll: Callable[[], object] = lambda: None
         self.error: Exception = EventLogError("connection reset")
         self.make_anew()
 
@@ -234,13 +241,34 @@ def test_each_reason_is_logged_once_and_told_until_the_log_is_read(error: Except
         shop.log.error = error
         shop.log.append(priced("a", 1.0))
         shop.log.failing = {1, 2, 3}
-        told: list[str | None] = []
+        told: list[Exception | None] = []
         shop.log.on_poll = lambda: told.append(shop.follower.last_error)
         shop.follow()
         known = isinstance(error, EventLogError)
         reason = "connection reset" if known else "RuntimeError: a bug"
-        assert told == [None, reason, reason, reason, None]
+        assert told == [None, error, error, error, None]
         assert [(line["reason"], line["exc_info"]) for line in logs] == [(reason, not known)]
+
+
+@pytest.mark.parametrize("applied", [0, 3])
+def test_what_cannot_be_applied_is_logged_once_though_it_is_read_each_time(
+    monkeypatch: pytest.MonkeyPatch, applied: int
+) -> None:
+    def decoded(record: LogRecord) -> ItemChange:
+        if record.key == "bad":
+            raise TypeError("a bug")
+        return decode_change(record)
+
+    monkeypatch.setattr(index_follower, "decode_change", decoded)
+    with replica() as shop, capture_logs() as logs:
+        shop.log.append(*(priced(f"i{number}", 1.0) for number in range(applied)))
+        shop.follow()
+        shop.log.append(priced("bad", 1.0))
+        polls = shop.log.polls
+        shop.log.on_poll = lambda: shop.log.polls > polls + 8 and shop.follower.end()
+        shop.follow()
+        assert [line["event"] for line in logs] == ["index_follower_failed"]
+        assert isinstance(shop.follower.last_error, TypeError)
 
 
 def test_a_change_that_cannot_be_applied_holds_no_other_up() -> None:

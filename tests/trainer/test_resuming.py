@@ -27,10 +27,11 @@ from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny
 from trainer.bundle_checks import BundleChecks
-from trainer.bundle_versions import readable_current
+from trainer.bundle_versions import promote, readable_current, rollback
 from trainer.evaluate import EvaluationRow
 from trainer.gate_settings import GateSettings
 from trainer.material import Material
+from trainer.promotions import Promotions
 from trainer.ranking.ranker import blank_ranker
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.refresh import RefreshOutcome, refresh
@@ -315,6 +316,26 @@ def test_its_own_bundle_may_serve_already(shop: Shop) -> None:
     done = shop.refreshed(shop.run(notes), gates=gates)
     assert (done.bundle.name, done.refusals) == (version, ())
     assert not shop.did
+
+
+@pytest.mark.parametrize("gates", [GateSettings(min_users=0), None])
+def test_what_was_rolled_back_from_is_not_served_by_the_run_that_made_it(
+    shop: Shop, gates: GateSettings | None
+) -> None:
+    Promotions(shop.bundles).add(OLD, NOW, "train")
+    notes = RefreshNotes({})
+    version = shop.refreshed(shop.run(notes)).bundle.name
+    # Killed before it was written down that it serves, and rolled back from.
+    assert rollback(shop.bundles, NOW) == OLD
+    shop.did.clear()
+    done = shop.refreshed(shop.run(notes), gates=gates)
+    assert (done.bundle.name, shop.did) == (version, [])
+    assert "rolled back from" in " ".join(done.refusals)
+    assert current_version(shop.bundles) == OLD
+    # Whoever knows better promotes it.
+    promote(shop.bundles, version, NOW)
+    assert not shop.refreshed(shop.run(notes), gates=gates).refusals
+    assert current_version(shop.bundles) == version
 
 
 @pytest.mark.parametrize("other", [Shop.training, Shop.run])

@@ -20,6 +20,7 @@ from trainer.interactions import Interactions
 from trainer.settings import TextSettings, TrainingSettings
 from trainer.text_tower import text_tower_digest
 from trainer.train import Progress, TrainedModel, train
+from trainer.training_input_error import TrainingInputError
 from trainer.windows import make_windows
 
 pytestmark = pytest.mark.slow
@@ -52,6 +53,11 @@ def baseline() -> TrainedModel:
 def test_the_loss_starts_at_chance_and_falls(baseline: TrainedModel) -> None:
     assert baseline.losses[0] == pytest.approx(np.log(tiny.NUM_ITEMS), rel=0.05)
     assert list(baseline.losses) == sorted(baseline.losses, reverse=True)
+
+
+def test_a_loss_that_diverges_is_the_settings_fault() -> None:
+    with pytest.raises(TrainingInputError, match=r"nan: lower `training\.learning_rate`"):
+        train_tiny(tiny.tiny_settings(learning_rate=1e30))
 
 
 def test_the_next_item_is_learned() -> None:

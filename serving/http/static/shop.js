@@ -43,14 +43,15 @@ const listed = (places) =>
 async function send(event) {
   try {
     await call("/v1/events?wait=applied", event);
+    return true;
   } catch (problem) {
     // Accepted, and another worker's to apply: what lists are made of here will follow.
     if (problem.status === 504) return false;
     // Where the worker runs in another process, nobody here can say when it is done.
     if (!problem.fields?.includes("wait")) throw problem;
     await call("/v1/events", event);
+    return false;
   }
-  return true;
 }
 
 // --- Pictures: every article gets a river of its own, in its department's colour ------------------
@@ -213,7 +214,8 @@ async function act(item, type) {
   }
   const learned = performance.now() - start;
   const ranked = await recommend();
-  if (applied && ranked !== null) showSpeed(learned, ranked);
+  if (!applied) showAccepted();
+  else if (ranked !== null) showSpeed(learned, ranked);
   await Promise.all([opened, showHistory(), showTrending()]);
 }
 
@@ -225,6 +227,13 @@ function showSpeed(learned, ranked) {
   $("learn").style.width = `${share}%`;
   $("rank").style.width = `${100 - share}%`;
   $("hint").textContent = "On disk, in the history, in the embedding, and ranked again.";
+}
+
+// How long it takes is not known, and what an earlier click took says nothing of this one.
+function showAccepted() {
+  for (const id of ["total", "learn-ms", "rank-ms"]) $(id).textContent = "–";
+  for (const id of ["learn", "rank"]) $(id).style.width = "";
+  $("hint").textContent = "Accepted: a worker in another process learns from it, and lists follow.";
 }
 
 async function choose(item) {

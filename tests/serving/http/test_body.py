@@ -68,6 +68,19 @@ def test_a_record_that_is_nested_too_deeply_leaves_the_others(innermost: str) ->
     assert isinstance(validate_record(Record, second, MAX_BYTES), Record)
 
 
+@given(st.integers(1, 1500))
+@example(190)
+@example(250)
+def test_digits_beside_what_is_nested_deeply_are_kept_or_nothing_is_read(depth: int) -> None:
+    deep = '{"in": ' + "[" * depth + "]" * depth + "}"
+    found: object
+    try:
+        _, found = parse_records(f'[{deep}, {{"in": {10**20}}}]'.encode())
+    except Problem as problem:
+        found = problem.status
+    assert repr(found) == repr({"in": 10**20}) or (found == 400 and depth > 500)
+
+
 def test_of_a_key_that_comes_twice_the_last_counts() -> None:
     body = b'{"a": 1, "a": 100000000000000000000}'
     assert parse_records(body) == [{"a": 10**20}]

@@ -51,3 +51,12 @@ def test_an_event_that_is_accepted_and_not_applied_in_time_is_no_error(client: T
     assert "504" in awaited
     assert re.search(r"catch \(problem\) \{[^}]*problem\.status === 504\) return false;", send)
     assert "throw problem" in send
+
+
+def test_an_effect_is_known_to_be_visible_only_where_it_was_waited_for(client: TestClient) -> None:
+    script = client.get("/static/shop.js").text
+    (send,) = re.findall(r"async function send\(event\) \{.*?\n\}", script, re.DOTALL)
+    answers = re.findall(r'call\("(/v1/events[^"]*)", event\);\s*return (\w+);', send)
+    assert answers == [("/v1/events?wait=applied", "true"), ("/v1/events", "false")]
+    assert send.count("return true") == 1
+    assert "if (!applied) showAccepted();" in script
