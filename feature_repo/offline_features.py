@@ -108,8 +108,12 @@ class OfflineFeatures:
         ).with_columns(pl.col(name).fill_null([]) for name in names)
 
     def remove_user_histories(self) -> None:
-        """Remove what was written: who is erased from now on would be left in it."""
-        self._history_file.unlink(missing_ok=True)
+        """Remove what was written, by processes that were killed too.
+
+        Who is erased from now on would be left in it.
+        """
+        for file in self._history_file.parent.glob(f"*{self._history_file.name}*"):
+            file.unlink(missing_ok=True)
 
     def _join(self, cuts: pl.DataFrame, names: list[str]) -> pl.DataFrame:
         with warnings.catch_warnings():

@@ -42,12 +42,15 @@ def refresh_from_archive(
     cache = TextEmbeddingCache(settings.text_embeddings)
     try:
         items, events = _read(archive)
+        features = OfflineFeatures(settings.features)
+        # What a training that was killed has left: one at a time runs.
+        features.remove_user_histories()
         inputs = RefreshInputs(
             items,
             settings.training,
             settings.bundles,
             readable_current(settings.bundles),
-            OfflineFeatures(settings.features),
+            features,
             cache,
             datetime.now(UTC),
             settings.service_settings,

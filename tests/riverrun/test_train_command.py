@@ -1,5 +1,6 @@
 """`riverrun train`, the training itself left out."""
 
+import shutil
 from errno import EACCES, EIO
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from polars.exceptions import ComputeError
 from safetensors import SafetensorError
 from tensorflow.errors import ResourceExhaustedError
 
-from feature_repo.archive import Archive
+from feature_repo.archive import Archive, events_frame
+from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Event, Item
 from riverrun import refreshing
 from riverrun.cli.train import train_shop
@@ -22,6 +24,8 @@ from trainer.refresh_lock import refresh_lock
 from trainer.settings import TextSettings
 from trainer.text_tower import installed_weights
 from trainer.training_input_error import TrainingInputError
+
+EVENT = Event(event_id="e", user_id="u", item_id="i", event_type="view", timestamp=CREATED_AT)
 
 
 @pytest.fixture
@@ -118,6 +122,30 @@ def test_what_may_pass_is_told_from_what_is_wrong(
         train_shop(settings)
 
 
+def test_histories_that_a_killed_training_has_left_are_removed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuts = events_frame([EVENT]).select("user_id", "timestamp")
+    features = OfflineFeatures(settings.features)
+    assert features.write_user_histories(events_frame([EVENT]), cuts)
+    whole = settings.features / "user_history.parquet"
+    shutil.copy(whole, settings.features / ".user_history.parquet.0123abcd")
+    before = set(settings.features.iterdir())
+    left: set[Path] = set()
+
+    def training(*_: object, **__: object) -> RefreshOutcome:
+        left.update(settings.features.iterdir())
+        return RefreshOutcome(build_tiny_bundle(settings.bundles), 1, ())
+
+    monkeypatch.setattr(refreshing, "refresh", training)
+    train_shop(settings)
+    assert {file.name for file in before - left} == {
+        "user_history.parquet",
+        ".user_history.parquet.0123abcd",
+    }
+    assert settings.features / "registry.db" in left
+
+
 def test_an_archive_that_cannot_be_read_does_not_pass(settings: Settings) -> None:
     Archive(settings.archive).write_items("some", [Item(item_id="i")])
     (file,) = (settings.archive / "items").glob("*.parquet")
@@ -130,8 +158,7 @@ def test_an_archive_that_cannot_be_read_does_not_pass(settings: Settings) -> Non
 def test_a_text_model_that_is_not_there_does_not_pass(settings: Settings, without: str) -> None:
     archive = Archive(settings.archive)
     archive.write_items("some", [Item(item_id="i")])
-    event = Event(event_id="e", user_id="u", item_id="i", event_type="view", timestamp=CREATED_AT)
-    archive.write_events("some", [event])
+    archive.write_events("some", [EVENT])
     folder = settings.home / "nowhere"
     if without:
         folder.mkdir()
