@@ -1,6 +1,7 @@
 """`riverrun refresh` with real processes: killed at every step, and refused."""
 
 import resource
+import signal
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -111,7 +112,12 @@ def test_of_two_refreshes_at_once_one_works_and_the_other_says_so(home: Path) ->
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as first:
         assert first.stderr is not None
         assert any(line.startswith("Embedding texts ...") for line in first.stderr)
-        second = riverrun(*command[3:])
+        # However long the other takes to begin.
+        first.send_signal(signal.SIGSTOP)
+        try:
+            second = riverrun(*command[3:])
+        finally:
+            first.send_signal(signal.SIGCONT)
         assert (second.returncode, first.poll()) == (AT_WORK, None), second.stderr
         assert "another refresh is at work" in second.stderr
         rest = first.stderr.read()
