@@ -15,25 +15,13 @@ from riverrun.cli.refresh import AT_WORK
 from riverrun.drifting import DRIFTED
 from serving.bundle import current_bundle, published_versions, verify
 from tests.support.command import riverrun
+from tests.support.quick_refresh import SETTINGS
 from trainer.bundle_versions import bundle_versions
 from trainer.measured_drift import MeasuredDrift
 from trainer.refresh_runs import RefreshRuns
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_800)]
 
-SETTINGS = """
-[training]
-epochs = 1
-dimension = 16
-transformer_layers = 0
-history_length = 16
-labels_per_position = 4
-horizon_days = 1.0
-
-[refresh.gates]
-min_users = 0
-max_loss = {}
-"""
 KILLS = 2
 """In a row, at every step."""
 STEPS = (

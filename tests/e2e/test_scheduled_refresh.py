@@ -10,7 +10,7 @@ import pytest
 
 from riverrun.bench.server import running_server
 from serving.bundle import current_version
-from tests.e2e.test_refresh import SETTINGS
+from tests.support.quick_refresh import SETTINGS
 from tests.support.waiting import wait_until
 from trainer.refresh_runs import RefreshRuns
 
