@@ -208,14 +208,10 @@ class Archive:
 
     def users_of(self, segments: Collection[str]) -> list[User]:
         """Return the users whose newest state one of these segments brought, by id."""
-        newer: set[str] = set()
-        found: dict[str, User] = {}
-        for file in reversed(parquet_files(self._users)):
-            rows = [row for row in pl.read_parquet(file).iter_rows() if row[0] not in newer]
-            newer.update(key for key, _ in rows)
-            if segment_of(file) in segments:
-                found |= {key: decode_record(User, record) for key, record in rows}
-        return [found[key] for key in sorted(found)]
+        found = {
+            key: each for some in newest_of(self._users, segments) for key, each in some.rows()
+        }
+        return [decode_record(User, found[key]) for key in sorted(found)]
 
     def erase_user(self, user_id: str, moment: int) -> int:
         """Remove a user and their events for good; return the number of events removed.

@@ -70,12 +70,13 @@ def newest_of(folder: Path, segments: Collection[str]) -> Iterator[pl.DataFrame]
     wanted = {file for file in parquet_files(folder) if segment_of(file) in segments}
     later = pl.Series("key", [], pl.String())
     for file in reversed(parquet_files(folder)):
-        if file in wanted:
-            yield pl.read_parquet(file).filter(~pl.col("key").is_in(later.implode()))
-            wanted.remove(file)
         if not wanted:
             return
-        later = pl.concat([later, pl.read_parquet(file, columns=["key"])["key"]]).unique()
+        changes = pl.read_parquet(file, columns=None if file in wanted else ["key"])
+        if file in wanted:
+            yield changes.filter(~pl.col("key").is_in(later.implode()))
+            wanted.remove(file)
+        later = pl.concat([later, changes["key"]]).unique()
 
 
 def _frame(changes: Changes) -> pl.DataFrame:

@@ -4,6 +4,11 @@ UserError         2, what a person can put right
 RunFailedError    1, what may pass: run it again
 """
 
+from errno import EACCES, EEXIST, EISDIR, ENOTDIR, EPERM, EROFS
+
+NOT_TO_BE_USED = {EACCES, EPERM, EROFS, EEXIST, ENOTDIR, EISDIR}
+"""Numbers of an `OSError` that a person can put right: of a file or folder that cannot be used."""
+
 
 class UserError(Exception):
     """A bad command line, setting or file. Shown as one line; the process exits with code 2."""

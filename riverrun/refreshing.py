@@ -1,7 +1,6 @@
 """A shop's settings and archive, put into a refresh."""
 
 from datetime import UTC, datetime
-from errno import EACCES, EEXIST, EISDIR, ENOTDIR, EPERM, EROFS
 
 import polars as pl
 from polars.exceptions import ComputeError
@@ -11,7 +10,7 @@ from tensorflow.errors import OpError
 from feature_repo.archive import Archive
 from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Item
-from riverrun.errors import RunFailedError, UserError
+from riverrun.errors import NOT_TO_BE_USED, RunFailedError, UserError
 from riverrun.settings import Settings
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.bundle_versions import readable_current
@@ -22,9 +21,6 @@ from trainer.refresh_inputs import RefreshInputs
 from trainer.refresh_steps import TrainingSteps
 from trainer.resuming import RefreshCheckpoint
 from trainer.training_input_error import TrainingInputError
-
-NOT_TO_BE_USED = {EACCES, EPERM, EROFS, EEXIST, ENOTDIR, EISDIR}
-"""Failures of files that do not pass."""
 
 
 def refresh_from_archive(

@@ -83,11 +83,9 @@ class IndexFollower(BackgroundThread):
             except ChangelogError as error:
                 self._logger.error("item_change_refused", reason=str(error))
                 continue
-            before = changes.get(change.item_id)
-            if isinstance(change, ItemMove) and isinstance(before, ItemUpsert):
-                change = ItemUpsert(before.item, change.embedding, change.bundle_version)
-            if not (isinstance(change, ItemMove) and isinstance(before, ItemDeletion)):
-                changes[change.item_id] = change
+            if isinstance(change, ItemMove):
+                change = _after(changes.get(change.item_id), change)
+            changes[change.item_id] = change
         return changes.values()
 
     def _change(self, changes: Collection[ItemChange]) -> None:
@@ -212,6 +210,15 @@ class IndexFollower(BackgroundThread):
                     f"{record.offset} than the one that was applied."
                 )
         return new
+
+
+def _after(before: ItemChange | None, move: ItemMove) -> ItemChange:
+    """Return the two as one change: a move takes nothing from an item, and brings none back."""
+    if isinstance(before, ItemDeletion):
+        return before
+    if isinstance(before, ItemUpsert):
+        return ItemUpsert(before.item, move.embedding, move.bundle_version)
+    return move
 
 
 def _fits(change: ItemUpsert | ItemMove, model: LiveModel) -> bool:

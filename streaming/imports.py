@@ -24,8 +24,8 @@ MESSAGES_PER_APPEND = 2_000
 _RECORDS_PER_POLL = 1_000
 
 
-class ImportedEvents(Protocol):
-    """What is asked of the archive about events."""
+class ImportArchive(Protocol):
+    """What is asked of the archive."""
 
     def segments(self) -> list[str]:
         """Return the names of the complete event segments."""
@@ -34,10 +34,6 @@ class ImportedEvents(Protocol):
     def scan_segment(self, segment: str) -> pl.LazyFrame:
         """Return the events of one segment."""
         ...
-
-
-class ImportedRecords(Protocol):
-    """What is asked of the archive about users and items."""
 
     def user_segments(self) -> list[str]:
         """Return the names of the segments of users."""
@@ -57,10 +53,6 @@ class ImportedRecords(Protocol):
         By id, each is what `log_records.decode_record` reads.
         """
         ...
-
-
-class ImportArchive(ImportedEvents, ImportedRecords, Protocol):
-    """What is asked of the archive."""
 
 
 class Imports(NamedTuple):

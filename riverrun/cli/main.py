@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from errno import EACCES, EDQUOT, EEXIST, EISDIR, ENOSPC, ENOTDIR, EPERM, EROFS
+from errno import EDQUOT, ENOSPC
 from typing import Annotated
 
 import typer
@@ -32,10 +32,10 @@ from riverrun.cli import (
     up,
 )
 from riverrun.cli.console import err
-from riverrun.errors import RunFailedError, UserError
+from riverrun.errors import NOT_TO_BE_USED, RunFailedError, UserError
 from riverrun.logging import configure_logging
 
-OF_THE_PLACE = {EACCES, EPERM, EROFS, ENOSPC, EDQUOT, EEXIST, ENOTDIR, EISDIR}
+OF_THE_PLACE = {*NOT_TO_BE_USED, ENOSPC, EDQUOT}
 """Failures of files that are the place's, not the program's: others may be a bug of Riverrun."""
 
 app = typer.Typer(

@@ -1,15 +1,14 @@
 """What is searched makes a difference, in a small shop too."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 
 from feature_repo.schema import Item
 from serving.ranking.feature_names import feature_names
 from serving.ranking.settings import SOURCES
+from tests.support.few_events import frame
 from trainer.interactions import Interactions
 from trainer.ranking.examples import Examples
 from trainer.ranking.fit import fit_tables
@@ -22,25 +21,17 @@ pytestmark = pytest.mark.slow
 
 NUM_ITEMS, NUM_USERS = 100, 200
 ITEMS = [Item(item_id=f"i{number}", title=f"lamp {number}") for number in range(NUM_ITEMS)]
-START = datetime(2026, 1, 1, tzinfo=UTC)
 PRESENT = TrainingSettings(ranking=RankerSettings(transition_distance=3))
 
 
 def past() -> Interactions:
     random = np.random.default_rng(0)
-    rows = [
-        {
-            "event_id": f"e{user}-{day}",
-            "user_id": f"u{user}",
-            "item_id": f"i{item}",
-            "event_type": "purchase",
-            "timestamp": START + timedelta(days=day),
-        }
+    events = [
+        (user, item, 24 * day)
         for user in range(NUM_USERS)
-        for day, item in enumerate(random.integers(NUM_ITEMS, size=12))
+        for day, item in enumerate(random.integers(NUM_ITEMS, size=12).tolist())
     ]
-    schema = {"timestamp": pl.Datetime("us", "UTC")}
-    return Interactions.from_frame(pl.DataFrame(rows, schema_overrides=schema), ITEMS)
+    return Interactions.from_frame(frame(events), ITEMS)
 
 
 def extremes(parameter: Parameter) -> tuple[Any, Any]:
