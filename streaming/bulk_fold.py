@@ -37,7 +37,7 @@ def fold_events(
 ) -> int:
     """Fold events of the archive, none of which is in the state; return their number.
 
-    scan: may hold an event repeatedly, as `each_once` reads it.
+    scan: with `MOMENT`, each event once; without, it may hold one repeatedly.
 
     segments: their names, if they are whole segments. Returns 0 where another has folded them
     meanwhile, or follows the log, and raises `StateConflict` where another folds anything at the
@@ -54,23 +54,11 @@ def fold_events(
     return events.height
 
 
-def each_once(scan: pl.LazyFrame) -> pl.LazyFrame:
-    """Return each event as the log took it first, with its last `MOMENT`: as the live fold does.
-
-    A repetition may say another time of it, which counts for nothing.
-    """
-    return (
-        scan.sort(MOMENT, "timestamp")
-        .with_columns(pl.col(MOMENT).max().over("event_id"))
-        .unique("event_id", keep="first", maintain_order=True)
-    )
-
-
 def _collected(scan: pl.LazyFrame) -> pl.DataFrame:
     """Return each event once, with the columns that a fold needs; timestamps are microseconds."""
     columns = ["user_id", "timestamp", "event_id", "item_id", "event_type", "value"]
     if MOMENT in scan.collect_schema():
-        events = each_once(scan.select(*columns, MOMENT)).collect()
+        events = scan.select(*columns, MOMENT).collect()
     else:
         events = scan.select(*columns, pl.lit(0).alias(MOMENT)).unique("event_id").collect()
     return events.with_columns(

@@ -6,12 +6,12 @@ from typing import Any
 
 import polars as pl
 
-from feature_repo.archive import Archive
+from feature_repo.archive import MOMENT, Archive
 from feature_repo.event_log import EventLog, GroupedLog, TrimmableLog
 from feature_repo.history import DEFAULT_MAX_LENGTH, UserHistory
 from feature_repo.online_features import OnlineFeatures
 from streaming.archiver import LIVE, TOPICS, end_of
-from streaming.bulk_fold import each_once, fold_events
+from streaming.bulk_fold import fold_events
 from streaming.imports import Imports
 from streaming.materialise import Progress, commit_imported, push_unpushed
 from streaming.milestones import REBUILD_BEGUN, Milestones
@@ -95,11 +95,21 @@ def rebuild(
 
 
 def _events_of(archive: Archive, day: date) -> pl.LazyFrame:
-    """Return the events of a UTC day without those that came before, on the day before or after."""
+    """Return the events of a UTC day without those that came before, on the day before or after.
+
+    Each is as the log took it first, with its last `MOMENT`, as the live fold does: a repetition
+    may say another time of it, which counts for nothing.
+    """
     own = archive.scan_day(day)
     beside = pl.concat([archive.scan_day(day + timedelta(days)) for days in (-1, 1)])
     again = beside.join(own.select("event_id").unique(), on="event_id", how="semi")
-    return each_once(pl.concat([again, own])).filter(pl.col("timestamp").dt.date() == day)
+    once = (
+        pl.concat([again, own])
+        .sort(MOMENT, "timestamp")
+        .with_columns(pl.col(MOMENT).max().over("event_id"))
+        .unique("event_id", keep="first", maintain_order=True)
+    )
+    return once.filter(pl.col("timestamp").dt.date() == day)
 
 
 def last_offset(archive: Archive) -> int:
