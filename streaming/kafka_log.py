@@ -9,7 +9,13 @@ from typing import Any
 import structlog
 from kafka import KafkaConsumer, KafkaProducer
 from kafka import TopicPartition as Place
-from kafka.errors import KafkaTimeoutError
+from kafka.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    KafkaTimeoutError,
+    NotCoordinatorError,
+)
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from feature_repo.event_log import EventLogError, Message, Positions, TopicPartition
 from streaming.kafka_connection import KafkaConnection
@@ -17,6 +23,13 @@ from streaming.kafka_consumer import KafkaLogConsumer
 
 PARTITIONER = "murmur2_random"
 """What librdkafka calls the hash by which keys go to partitions: one writer owns all of a key."""
+
+_NO_COORDINATOR_YET = (
+    CoordinatorNotAvailableError,
+    CoordinatorLoadInProgressError,
+    NotCoordinatorError,
+)
+_COORDINATOR_SECONDS = 0.1
 
 
 class KafkaLog:
@@ -103,7 +116,14 @@ class KafkaLog:
         """Return for each partition where the group is, or where it starts if that is later."""
         name = self._connection.group(group)
         with self._connection.admin(f"cannot say where {name!r} is") as admin:
-            committed = admin.list_group_offsets(name)[name]
+            # A broker that has had no group yet first makes the topic where it keeps them.
+            coordinated = Retrying(
+                retry=retry_if_exception_type(_NO_COORDINATOR_YET),
+                wait=wait_fixed(_COORDINATOR_SECONDS),
+                stop=stop_after_delay(self._connection.settings.timeout_seconds),
+                reraise=True,
+            )
+            committed = coordinated(admin.list_group_offsets, name)[name]
         unread = self.starts(topics)
         for source, start in unread.items():
             place = Place(self._connection.topic(source.topic), source.partition)

@@ -291,6 +291,18 @@ def test_a_log_can_be_opened_before_its_broker(server: KafkaServer) -> None:
     gc.collect()
 
 
+def test_the_first_to_ask_a_new_broker_where_a_group_is_gets_an_answer(tmp_path: Path) -> None:
+    """It has no coordinator of groups until somebody asks: a shop's first start is who asks."""
+    server = KafkaServer(tmp_path)
+    server.start()
+    try:
+        log = KafkaLog(fresh_topics(server.address))
+        assert log.unread("g", [EVENTS]) == {TopicPartition(EVENTS, 0): 0}
+        log.close()
+    finally:
+        server.kill()
+
+
 def test_a_broker_that_answers_nothing_leaves_no_thread_behind() -> None:
     """It is tried again for as long as it is away: what every try leaves would add up."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
