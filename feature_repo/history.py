@@ -6,8 +6,9 @@ idempotent: late, repeated and replayed events end in the same history.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple
 
 from feature_repo.schema import Event
@@ -37,6 +38,10 @@ class HistoryEvent(NamedTuple):
         )
 
 
+# Every event of a stream is looked for among those before it: without a Python frame for each.
+_EVENT_ID: Callable[[HistoryEvent], str] = attrgetter("event_id")
+
+
 @dataclass(frozen=True, slots=True)
 class UserHistory:
     """A user's newest events, oldest first."""
@@ -56,7 +61,7 @@ def append(
     is therefore the test for "this event must not be counted again".
     """
     events = history.events
-    if any(known.event_id == event.event_id for known in events):
+    if event.event_id in map(_EVENT_ID, events):
         return history
     position = bisect_left(events, event)
     if position <= len(events) - max_length:

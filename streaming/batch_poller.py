@@ -4,8 +4,11 @@ import time
 
 from feature_repo.event_log import EventLogError, LogReader, LogRecord
 
-BEHIND = 4
+GROWTH = 4
 """After a full batch the next may be so many times as large: they share what each costs."""
+
+MOST = 8
+"""How many full batches one may hold in the end."""
 
 
 class BatchPoller:
@@ -20,16 +23,17 @@ class BatchPoller:
     ) -> None:
         self._reader = reader
         self._batch_records = batch_records
+        self._limit = batch_records * MOST
         self._batch_bytes = batch_bytes
         self._linger_seconds = linger_seconds
-        self._was_full = False
+        self._most = batch_records
 
     def poll(self, patience: float) -> list[LogRecord]:
         """Return the next batch; wait up to `patience` seconds for its first record.
 
         Raises what the reader's poll raises, while nothing is in hand that would be lost.
         """
-        most = self._batch_records * (BEHIND if self._was_full else 1)
+        most = self._most
         records = self._reader.poll(most, patience)
         size = sum(record.size for record in records)
         deadline = time.monotonic() + self._linger_seconds
@@ -45,5 +49,6 @@ class BatchPoller:
                 break  # The next poll says it again.
             records += more
             size += sum(record.size for record in more)
-        self._was_full = len(records) >= self._batch_records
+        is_full = len(records) >= self._batch_records
+        self._most = min(len(records) * GROWTH, self._limit) if is_full else self._batch_records
         return records

@@ -5,6 +5,8 @@ it came after, and the other way round. Both carry their moment in the log (`Log
 An event of a history is therefore kept with its moment, and an erasure leaves a mark.
 """
 
+from bisect import bisect_left
+
 from feature_repo.event_log import EventLog
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.times import DAY_MILLISECONDS
@@ -20,7 +22,7 @@ def placed(
     """Return the moments of `after`, which `append` made of `before` and `event`."""
     # A full history has let go of its oldest.
     kept = moments[len(before.events) + 1 - len(after.events) :]
-    at = after.events.index(event)
+    at = bisect_left(after.events, event)
     return (*kept[:at], moment, *kept[at:])
 
 

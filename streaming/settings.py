@@ -27,7 +27,8 @@ class FoldInSettings(BaseModel):
 class StreamingSettings(BaseModel):
     """How events are learned from.
 
-    batch_records: most records of one micro-batch; after a full one, four times as many.
+    batch_records: most records of one micro-batch; while it is behind, up to eight times
+        as many.
     batch_bytes: a micro-batch of so many bytes takes no more records.
     linger_seconds: how long a batch that is not full waits for more records.
     statistics_seconds: how often what is learned of items is published: statistics and

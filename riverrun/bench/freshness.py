@@ -59,9 +59,8 @@ def event_freshness(
     make: Callable[[], Sender],
     url: str,
     users: Sequence[str],
-    items: Sequence[str],
+    load: SteadyLoad,
     *,
-    rate: int,
     samples: int,
     seed: int,
     learner: str,
@@ -69,8 +68,8 @@ def event_freshness(
     """From the acknowledgement of an event to the first `/v1/recommend` that reflects it.
 
     Each sample clicks the first item of a user's list and asks again, leaving out what the
-    user has seen, until that item is gone. make: opens the way in; called here and in the
-    process that sends `rate` events a second beside. learner: the URL of who learns from them.
+    user has seen, until that item is gone. make: opens the way in. load: runs beside. learner: the
+    URL of who learns from all of them.
     """
     random = np.random.default_rng(seed)
     delays: list[float] = []
@@ -78,7 +77,7 @@ def event_freshness(
     with (
         httpx.Client(base_url=url, timeout=10) as client,
         make() as sender,
-        SteadyLoad(make, users, items, rate) as load,
+        load,
     ):
         for user in random.choice(np.array(users, dtype=object), samples):
             first = _recommend(client, user)[0]
@@ -91,10 +90,10 @@ def event_freshness(
                 lost += 1
             if lost == HOPELESS:
                 break
-        unread = records_behind(learner) if rate else 0.0
+        unread = records_behind(learner) if load.rate else 0.0
     # What is measured next shall not wait for what this load has left.
     wait_until_read(learner)
-    return _result("event → changed list", rate, load.achieved_rate, delays, lost, unread)
+    return _result("event → changed list", load.rate, load.achieved_rate, delays, lost, unread)
 
 
 def item_freshness(

@@ -106,12 +106,15 @@ def event_of(user_id: str, item_id: str) -> Record:
 
 
 class SteadyLoad:
-    """Sends random events at a steady rate, from a process of its own, until it is left."""
+    """Sends random events at a steady rate, from a process of its own, until it is left.
+
+    make: opens the way in, in that process. rate: events a second.
+    """
 
     def __init__(
         self, make: Callable[[], Sender], users: Sequence[str], items: Sequence[str], rate: int
     ) -> None:
-        self._rate = rate
+        self.rate = rate
         # A process of its own: its work must not hold up what is measured here.
         context = multiprocessing.get_context("spawn")
         self._stop = context.Event()
@@ -129,7 +132,7 @@ class SteadyLoad:
         return self._sent.value / self._seconds.value if self._seconds.value else 0.0
 
     def __enter__(self) -> "SteadyLoad":
-        if self._rate:
+        if self.rate:
             self._process.start()
             deadline = time.monotonic() + 60.0
             # Measured under a steady load, not while it ramps up.
@@ -139,7 +142,7 @@ class SteadyLoad:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        if self._rate:
+        if self.rate:
             self._process.join(30)
 
 

@@ -98,6 +98,9 @@ def freshness(
             "with --kafka 0, 1000 and 5000]"
         ),
     ] = None,
+    load_users: Annotated[
+        int, typer.Option("--users", min=1, help="Whose the events beside are.")
+    ] = 20_000,
     samples: Annotated[int, typer.Option(min=10, help="Clicks, and new items.")] = 200,
     kafka: KafkaUrl = None,
     redis: RedisUrl = DEFAULT_REDIS,
@@ -112,7 +115,7 @@ def freshness(
     """
     from riverrun.bench.freshness import event_freshness, item_freshness
     from riverrun.bench.kafka_shop import running_replicas, running_worker
-    from riverrun.bench.senders import HttpSender, KafkaSender, Sender
+    from riverrun.bench.senders import HttpSender, KafkaSender, Sender, SteadyLoad
 
     table = Table("", "events/s beside", "samples", "p50 ms", "p99 ms", "never", title="freshness")
     with ExitStack() as stack:
@@ -131,9 +134,10 @@ def freshness(
             learner = worker.url
             servers = stack.enter_context(running_replicas(shop, replicas))
             make, urls = partial(KafkaSender, shop.connection), [each.url for each in servers]
+        load = partial(SteadyLoad, make, _people(load_users), item_ids)
         results = [
             event_freshness(
-                make, urls[0], users, item_ids, rate=each, samples=samples, seed=7, learner=learner
+                make, urls[0], users, load(each), samples=samples, seed=7, learner=learner
             )
             for each in rate or ([0, 500] if kafka is None else [0, 1_000, 5_000])
         ]
@@ -171,8 +175,7 @@ def stream(
     from riverrun.bench.stream import measure_stream
 
     with trained_kafka_shop(home, items, kafka, redis, partitions) as (shop, _, item_ids):
-        people = [f"bench-{number}" for number in range(users)]
-        result = measure_stream(shop, people, item_ids, events=events, seed=7)
+        result = measure_stream(shop, _people(users), item_ids, events=events, seed=7)
     table = Table("", "events/s", title=f"{events:,} events of {users:,} users")
     table.add_row("kafka-python alone, produced", f"{result.produced_per_second:,.0f}")
     table.add_row("kafka-python alone, consumed", f"{result.consumed_per_second:,.0f}")
@@ -315,3 +318,8 @@ def reranking(
 
 
 app.command()(serving)
+
+
+def _people(count: int) -> list[str]:
+    """Return users that no shop knows."""
+    return [f"bench-{number}" for number in range(count)]

@@ -1,7 +1,7 @@
 """How many records make a batch, and how long it waits for them."""
 
 from feature_repo.event_log import EVENTS, EventLogError, LogRecord, TopicPartition
-from streaming.batch_poller import BEHIND, BatchPoller
+from streaming.batch_poller import BatchPoller
 
 MANY = 2**30
 
@@ -28,11 +28,11 @@ class Records:
         return [record] * min(there, max_records)
 
 
-def test_who_is_behind_takes_more_at_once() -> None:
-    consumer = Records(100, 100, 5, 100)
+def test_who_is_behind_takes_more_and_more_at_once_up_to_a_limit() -> None:
+    consumer = Records(100, 100, 100, 100, 12, 5, 100)
     poller = BatchPoller(consumer, batch_records=10, batch_bytes=MANY, linger_seconds=0.0)
-    assert [len(poller.poll(0.25)) for _ in range(4)] == [10, 10 * BEHIND, 5, 10]
-    assert consumer.asked == [(10, 0.25), (40, 0.25), (40, 0.25), (10, 0.25)]
+    assert [len(poller.poll(0.25)) for _ in range(7)] == [10, 40, 80, 80, 12, 5, 10]
+    assert [most for most, _ in consumer.asked] == [10, 40, 80, 80, 80, 48, 10]
 
 
 def test_a_batch_waits_until_it_is_full_and_no_longer() -> None:
