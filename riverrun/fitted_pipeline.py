@@ -38,7 +38,7 @@ from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.source_scorer import SourceScorer
 from trainer.settings import TrainingSettings
 from trainer.start import Start
-from trainer.tasks import EvaluationTask, Split
+from trainer.tasks import Split
 from trainer.text_embeddings import catalogue_text_embeddings
 from trainer.text_tower import load_text_tower
 
@@ -89,13 +89,13 @@ class FittedPipeline:
         ]
         return [*alone, fusion]
 
-    def diverse(self, task: EvaluationTask) -> Scorer:
-        """Return the list as the service makes it at the knob `DIVERSE`, for the task's users."""
+    @property
+    def diverse(self) -> Scorer:
+        """The list as the service makes it at the knob `DIVERSE`."""
         knobs = self.service.serving.reranking.model_copy(update={"diversity": DIVERSE})
         serving = self.service.serving.model_copy(update={"reranking": knobs})
-        excluded = dict(zip(task.users.tolist(), task.excluded, strict=True))
         name = f"{CANDIDATE}, diversity {DIVERSE:g}"
-        return RerankedScorer(name, self.pipeline, serving, excluded)
+        return RerankedScorer(name, self.pipeline, serving)
 
     def ablations(self) -> Iterator[Scorer]:
         """Yield the list without each part: each source in turn, then the ranker.

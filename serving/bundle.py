@@ -125,11 +125,13 @@ class FileEntry(_Part):
 class RankingPart(_Part):
     """What candidates are ranked by. Empty `sources` and `features`: no ranker was trained.
 
-    tables: of neighbours, with the days over which a history's item fades by e. signals: the
-    columns of `ranking/signals.npy`. sources: whose scores the ranker reads. features: its columns.
+    tables: of neighbours, with the days over which a history's item fades by e. events: of those in
+    which it also fades with every newer event of its user, over how many by e. signals: the columns
+    of `ranking/signals.npy`. sources: whose scores the ranker reads. features: its columns.
     """
 
     tables: dict[Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")], Annotated[float, Field(gt=0)]]
+    events: dict[str, Annotated[float, Field(gt=0)]] = {}
     signals: tuple[str, ...]
     sources: tuple[str, ...] = ()
     features: tuple[str, ...] = ()

@@ -23,7 +23,8 @@ class UserActs:
     """What sources and ranking read of a history. Items that are not in the catalogue are left out.
 
     rows: distinct, ascending. counts: float32 [n], events on each; visits: float32 [n], of which so
-    many follow no other sooner than `VISIT`; first, last: their times.
+    many follow no other sooner than `VISIT`; first, last: their times. newer: int64 [n], of the
+    user's events so many came after the last one; of those of one moment, the later given is newer.
     newest: the time of the newest event; num_events, num_moments: events, and distinct times.
     """
 
@@ -32,13 +33,14 @@ class UserActs:
     visits: npt.NDArray[np.float32]
     first: Times
     last: Times
+    newer: npt.NDArray[np.int64]
     newest: int
     num_events: int
     num_moments: int
 
     @classmethod
     def of(cls, events: Sequence[HistoryEvent], rows: ItemRows) -> "UserActs":
-        """Group `events`, in any order."""
+        """Group `events`, in any order but for those of one moment."""
         return cls.of_columns(
             rows.rows_of(event.item_id for event in events),
             np.fromiter((event.timestamp for event in events), np.int64, len(events)),
@@ -51,6 +53,9 @@ class UserActs:
         rows, timestamps = rows[known], timestamps[known]
         if not len(rows):
             return NO_ACTS
+        in_time = np.argsort(timestamps, kind="stable")
+        newer = np.empty(len(rows), dtype=np.int64)
+        newer[in_time] = np.arange(len(rows))[::-1]
         order = np.lexsort((timestamps, rows))
         rows, ordered = rows[order], timestamps[order]
         begins = np.ones(len(rows), dtype=np.bool_)
@@ -58,13 +63,14 @@ class UserActs:
         starts = np.flatnonzero(begins)
         begins[1:] |= np.diff(ordered) >= VISIT
         ends = np.append(starts[1:], len(rows))
-        moments = np.sort(timestamps)
+        moments = timestamps[in_time]
         return cls(
             rows[starts],
             (ends - starts).astype(np.float32),
             np.add.reduceat(begins, starts, dtype=np.float32),
             ordered[starts],
             ordered[ends - 1],
+            newer[order[ends - 1]],
             int(moments[-1]),
             len(timestamps),
             1 + int(np.count_nonzero(moments[1:] != moments[:-1])),
@@ -73,12 +79,15 @@ class UserActs:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def decayed(self, days: float) -> npt.NDArray[np.float32]:
-        """Return float32 [n], exp(-age / days) of each item's last event.
+    def decayed(self, days: float, events: float = 0.0) -> npt.NDArray[np.float32]:
+        """Return float32 [n], exp(-age / days - newer / events) of each item's last event.
 
-        Ages are relative to the newest event of all, so that time passing changes no list.
+        Ages are relative to the newest event of all, so that time passing changes no list. events:
+        0 says that it does not matter how many came after.
         """
         ages: npt.NDArray[np.float64] = (self.newest - self.last) / (days * DAY)
+        if events:
+            ages = ages + self.newer / events
         return np.exp(-ages).astype(np.float32)
 
     def places_of(self, rows: Rows) -> npt.NDArray[np.int64]:
@@ -92,6 +101,7 @@ NO_ACTS = UserActs(
     visits=np.empty(0, np.float32),
     first=np.empty(0, np.int64),
     last=np.empty(0, np.int64),
+    newer=np.empty(0, np.int64),
     newest=0,
     num_events=0,
     num_moments=0,

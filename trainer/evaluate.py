@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from trainer import metrics
-from trainer.baselines import Scorer
+from trainer.baselines import Scorer, scores_without
 from trainer.tasks import EvaluationTask
 
 NDCG_AT = 10
@@ -51,7 +51,7 @@ def answer(scorer: Scorer, task: EvaluationTask) -> Answers:
     batch_size = max(1, SCORES_PER_BATCH // max(1, len(task.histories.items)))
     for start in range(0, len(task.users), batch_size):
         part = slice(start, start + batch_size)
-        scores = scorer.score(task.users[part])
+        scores = scores_without(scorer, task.users[part], task.excluded[part])
         batch = zip(scores, task.relevant[part], task.excluded[part], strict=True)
         for row, relevant, excluded in batch:
             ranked.append(metrics.rank_relevant(row, relevant, excluded))

@@ -11,7 +11,7 @@ from scipy.cluster.vq import kmeans2
 
 from feature_repo.schema import Item
 from trainer import metrics
-from trainer.baselines import FitScorer, Scorer
+from trainer.baselines import FitScorer, Scorer, scores_without
 from trainer.evaluate import NDCG_AT, RECALL_AT, EvaluationRow, answer, evaluate, summarise
 from trainer.slices import item_slices, user_slices
 from trainer.tasks import EvaluationTask, Split
@@ -166,7 +166,7 @@ def _ms_per_list(scorer: Scorer, task: EvaluationTask, random: np.random.Generat
     seconds = []
     for row in rows:
         start = time.perf_counter()
-        scores = scorer.score(task.users[[row]])
+        scores = scores_without(scorer, task.users[[row]], task.excluded[row : row + 1])
         scores[0, task.excluded[row]] = -np.inf
         metrics.top_k(scores, NDCG_AT)
         seconds.append(time.perf_counter() - start)

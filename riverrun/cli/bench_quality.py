@@ -202,10 +202,8 @@ class _Asking:
             )
 
         results: list[MethodResult] = []
-        for scorer in (*fitted.parts, fitted.two_tower, fitted.pipeline):
+        for scorer in (*fitted.parts, fitted.two_tower, fitted.pipeline, fitted.diverse):
             results += asked(scorer, split.tasks)
-        for task in split.tasks:
-            results += asked(fitted.diverse(task), [task])
         for scorer in fitted.ablations() if with_ablation else ():
             results += asked(scorer, split.tasks)
         return results

@@ -54,6 +54,7 @@ class RankingData:
         """What the manifest says of it."""
         return RankingPart(
             tables={name: table.days for name, table in self.tables.items()},
+            events={name: table.events for name, table in self.tables.items() if table.events},
             signals=SIGNALS,
             sources=self.sources,
             features=feature_names(self.sources) if self.sources else (),
@@ -100,8 +101,10 @@ def read_ranking(bundle: Bundle, rows: ItemRows) -> Ranking | None:
         )
     candidate_rows = rows.rows_of(bundle.candidate_ids)
     tables = {
-        name: ItemNeighbours(_read_table(folder / name, days, manifest), candidate_rows, rows)
-        for name, days in part.tables.items()
+        name: ItemNeighbours(
+            _read_table(folder / name, part, manifest.num_items), candidate_rows, rows
+        )
+        for name in part.tables
     }
     ranker = None
     if part.sources:
@@ -161,14 +164,14 @@ def _read_layers(file: Path, num_features: int) -> list[DenseLayer]:
     return layers
 
 
-def _read_table(folder: Path, days: float, manifest: Manifest) -> NeighbourTable:
+def _read_table(folder: Path, part: RankingPart, num_items: int) -> NeighbourTable:
     starts = read_array(folder / "starts.npy", np.dtype(np.int64))
     neighbours = read_array(folder / "neighbours.npy", np.dtype(np.int32))
     weights = read_array(folder / "weights.npy", np.dtype(np.float32))
-    if starts.shape != (manifest.num_items + 1,) or starts[0] != 0 or (np.diff(starts) < 0).any():
+    if starts.shape != (num_items + 1,) or starts[0] != 0 or (np.diff(starts) < 0).any():
         raise BundleError(
             folder / "starts.npy",
-            f"must be {manifest.num_items + 1} ascending numbers from 0. "
+            f"must be {num_items + 1} ascending numbers from 0. "
             f"Received: shape {list(starts.shape)}.",
         )
     for name, column in (("neighbours", neighbours), ("weights", weights)):
@@ -177,6 +180,8 @@ def _read_table(folder: Path, days: float, manifest: Manifest) -> NeighbourTable
                 folder / f"{name}.npy",
                 f"must have shape [{starts[-1]}]. Received: {list(column.shape)}.",
             )
-    if len(neighbours) and not 0 <= neighbours.min() <= neighbours.max() < manifest.num_items:
+    if len(neighbours) and not 0 <= neighbours.min() <= neighbours.max() < num_items:
         raise BundleError(folder / "neighbours.npy", "names a candidate that there is not.")
-    return NeighbourTable(starts, neighbours, weights, days)
+    name = folder.name
+    days, events = part.tables[name], part.events.get(name, 0.0)
+    return NeighbourTable(starts, neighbours, weights, days, events)

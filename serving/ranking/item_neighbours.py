@@ -18,13 +18,15 @@ class NeighbourTable:
     """Weights as a bundle has them, in compressed sparse rows over its candidates.
 
     The neighbours of candidate i are neighbours[starts[i]:starts[i + 1]], int32, with weights
-    float32. starts: int64 [num_items + 1]. days: a history's item counts exp(-age / days).
+    float32. starts: int64 [num_items + 1]. days, events: an item of a history counts as
+    `UserActs.decayed` says.
     """
 
     starts: npt.NDArray[np.int64]
     neighbours: npt.NDArray[np.int32]
     weights: npt.NDArray[np.float32]
     days: float
+    events: float = 0.0
 
 
 class ItemNeighbours:
@@ -34,7 +36,7 @@ class ItemNeighbours:
     """
 
     def __init__(self, table: NeighbourTable, candidate_rows: Rows, rows: ItemRows) -> None:
-        self.days = table.days
+        self.days, self.events = table.days, table.events
         self._starts = table.starts
         self._rows = candidate_rows[table.neighbours]
         self._weights = table.weights

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from serving.candidates import NOTHING, Candidates
+from serving.candidates import NOTHING, Candidates, Scores
 from serving.item_rows import Rows
 from serving.ranking.item_neighbours import Contributions, ItemNeighbours
 from serving.sources.candidate_source import Context
@@ -19,7 +19,7 @@ class ItemNeighboursSource:
         table = self._table(context)
         if table is None or not len(context.acts):
             return NOTHING
-        found = table.scores(context.acts.rows, context.acts.decayed(table.days))
+        found = table.scores(context.acts.rows, self._weights(table, context))
         return found.candidates(context.allowed, count)
 
     def contributions(self, context: Context, rows: Rows) -> Contributions:
@@ -27,7 +27,11 @@ class ItemNeighboursSource:
         acts, table = context.acts, self._table(context)
         if table is None:
             return np.zeros((len(acts), len(rows)), dtype=np.float32)
-        return table.contributions(acts.rows, acts.decayed(table.days), rows)
+        return table.contributions(acts.rows, self._weights(table, context), rows)
+
+    @staticmethod
+    def _weights(table: ItemNeighbours, context: Context) -> Scores:
+        return context.acts.decayed(table.days, table.events)
 
     def _table(self, context: Context) -> ItemNeighbours | None:
         ranking = context.model.ranking

@@ -34,6 +34,9 @@ def test_it_counts_as_a_loop_does(pairs: list[tuple[str, int]]) -> None:
             min(times),
             max(times),
         )
+        # As a history has them: in the order of time, and of one moment as they were given.
+        in_order = [each for each, _ in sorted(known, key=lambda pair: pair[1])]
+        assert acts.newer[place] == in_order[::-1].index(item)
     assert acts.num_events == len(known)
     assert acts.num_moments == len({time for _, time in known})
 
@@ -41,6 +44,7 @@ def test_it_counts_as_a_loop_does(pairs: list[tuple[str, int]]) -> None:
 def test_an_act_fades_from_the_newest_on() -> None:
     acts = UserActs.of_columns(np.array([4, 2]), np.array([0, int(DAY)]))
     np.testing.assert_allclose(acts.decayed(2.0), [1.0, np.exp(-0.5)], rtol=1e-6)
+    np.testing.assert_allclose(acts.decayed(2.0, 4.0), [1.0, np.exp(-0.75)], rtol=1e-6)
     assert acts.places_of(np.array([4, 3, 2])).tolist() == [1, -1, 0]
 
 

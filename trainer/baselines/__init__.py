@@ -15,7 +15,14 @@ from trainer.baselines.implicit_als import ImplicitAls
 from trainer.baselines.item_knn import ItemKnn
 from trainer.baselines.popularity import Popularity
 from trainer.baselines.recency_knn import RecencyKnn
-from trainer.baselines.scorer import FitScorer, Indices, Scorer, Scores
+from trainer.baselines.scorer import (
+    FitScorer,
+    Indices,
+    ListScorer,
+    Scorer,
+    Scores,
+    scores_without,
+)
 from trainer.baselines.weighted_sum import WeightedSum
 from trainer.interactions import Interactions
 
@@ -30,6 +37,7 @@ __all__ = [
     "Indices",
     "ItemKnn",
     "LastDays",
+    "ListScorer",
     "NoDecay",
     "Popularity",
     "PositionDecay",
@@ -39,6 +47,7 @@ __all__ = [
     "TimeDecay",
     "WeightedSum",
     "baselines",
+    "scores_without",
 ]
 
 RECENT_DAYS = 14

@@ -1,7 +1,7 @@
 """What every evaluation compares: something that is fitted on a past and scores all items."""
 
-from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,22 @@ class Scorer(Protocol):
         The array is the caller's to write into.
         """
         ...
+
+
+@runtime_checkable
+class ListScorer(Scorer, Protocol):
+    """A scorer of lists made of candidates, among which what is excluded takes no place."""
+
+    def score_without(self, users: Indices, excluded: Sequence[Indices]) -> Scores:
+        """As `score`, where the items `excluded`, int64 indices by user, may not be shown."""
+        ...
+
+
+def scores_without(scorer: Scorer, users: Indices, excluded: Sequence[Indices]) -> Scores:
+    """Return the scorer's scores; those of `excluded`, item indices by user, mean nothing."""
+    if isinstance(scorer, ListScorer):
+        return scorer.score_without(users, excluded)
+    return scorer.score(users)
 
 
 FitScorer: TypeAlias = Callable[[Interactions, Interactions], Scorer]

@@ -93,10 +93,13 @@ class PastShop:
         )
         """What strangers get, one after the other."""
 
-    def context(self, user: int, query: Floats | None) -> Context:
-        """Return the context of a request by the user of this index, with nothing left out.
+    def context(
+        self, user: int, query: Floats | None, hidden: npt.NDArray[np.int64] | None = None
+    ) -> Context:
+        """Return the context of a request by the user of this index.
 
-        query: float32 [dimension], the user's; None asks without the two-tower.
+        query: float32 [dimension], the user's; None asks without the two-tower. hidden: items, by
+        their index, that may not be shown; None leaves nothing out.
         """
         columns = self._histories
         start, end = columns.first_event[user : user + 2]
@@ -106,8 +109,16 @@ class PastShop:
         acts = UserActs.of_columns(columns.item[kept].astype(np.int64), columns.timestamp[kept])
         # What is sold out is known as of today, and an answer may have sold out since it was one.
         allowed = view.listed
+        if hidden is not None and len(hidden):
+            allowed = allowed.copy()
+            allowed[hidden] = False
         context = Context(self._model, view, allowed, False, query, self._at, moment=moment)
         return context.of_user(self._events(kept), acts)
+
+    def seen(self, user: int) -> npt.NDArray[np.int64]:
+        """Return the items, by their index, that the user of this index has acted on."""
+        start, end = self._histories.first_event[user : user + 2]
+        return np.unique(self._histories.item[start:end]).astype(np.int64)
 
     def _events(self, kept: slice) -> tuple[HistoryEvent, ...]:
         columns = self._histories

@@ -1,6 +1,6 @@
 """The whole list as the service would make it, as a scorer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -32,12 +32,19 @@ class PipelineScorer:
 
     def score(self, users: Indices) -> Scores:
         """Return float32 [len(users), num_items]."""
-        return np.stack([scores for _, scores in self.answers(users)])
+        return self.score_without(users, _nothing(users))
 
-    def answers(self, users: Indices) -> list[tuple[Context, Scores]]:
-        """Return for each user the context of the request, and float32 [num_items]."""
+    def score_without(self, users: Indices, excluded: Sequence[Indices]) -> Scores:
+        """Return float32 [len(users), num_items], as for requests with `exclude_seen`."""
+        return np.stack([scores for _, scores in self.answers(users, excluded)])
+
+    def answers(self, users: Indices, excluded: Sequence[Indices]) -> list[tuple[Context, Scores]]:
+        """Return for each user the context of the request, and float32 [num_items].
+
+        excluded: by user, items that may not be shown.
+        """
         queries = self._queries(users)
-        contexts = map(self.shop.context, users.tolist(), queries)
+        contexts = map(self.shop.context, users.tolist(), queries, excluded)
         return [(context, self._scores_of(context)) for context in contexts]
 
     def _scores_of(self, context: Context) -> Scores:
@@ -75,44 +82,47 @@ class CrossFittedScorer:
 
     def score(self, users: Indices) -> Scores:
         """Return float32 [len(users), num_items]."""
+        return self.score_without(users, _nothing(users))
+
+    def score_without(self, users: Indices, excluded: Sequence[Indices]) -> Scores:
+        """Return float32 [len(users), num_items], as for requests with `exclude_seen`."""
         scores = np.empty((len(users), self._by_first.shop.num_items), np.float32)
         is_first = np.isin(users, self._first)
         for asked, pipeline in ((is_first, self._by_others), (~is_first, self._by_first)):
             if asked.any():
-                scores[asked] = pipeline.score(users[asked])
+                hidden = [excluded[row] for row in np.flatnonzero(asked).tolist()]
+                scores[asked] = pipeline.score_without(users[asked], hidden)
         return scores
 
 
 class RerankedScorer:
-    """The first `PLACES` of a pipeline's list as the service re-ranks them, the others behind.
+    """The first `PLACES` of a pipeline's list as the service re-ranks them, the others behind."""
 
-    excluded: per user the rows that may not be shown.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        pipeline: PipelineScorer,
-        settings: ServingSettings,
-        excluded: Mapping[int, Indices],
-    ) -> None:
+    def __init__(self, name: str, pipeline: PipelineScorer, settings: ServingSettings) -> None:
         self.name = name
         self._pipeline = pipeline
         # A shop's rules are no part of how good its lists are.
         self._reranker = Reranker(settings.model_copy(update={"rules": ()}))
-        self._excluded = excluded
 
     def score(self, users: Indices) -> Scores:
         """Return float32 [len(users), num_items]."""
-        answers = zip(users.tolist(), self._pipeline.answers(users), strict=True)
-        return np.stack([self._reranked(user, *answer) for user, answer in answers])
+        return self.score_without(users, _nothing(users))
 
-    def _reranked(self, user: int, context: Context, scores: Scores) -> Scores:
+    def score_without(self, users: Indices, excluded: Sequence[Indices]) -> Scores:
+        """Return float32 [len(users), num_items], as for requests with `exclude_seen`."""
+        answers = zip(self._pipeline.answers(users, excluded), excluded, strict=True)
+        return np.stack([self._reranked(*answer, hidden) for answer, hidden in answers])
+
+    def _reranked(self, context: Context, scores: Scores, hidden: Indices) -> Scores:
         order = np.argsort(-scores, kind="stable")
-        rows = order[~np.isin(order, self._excluded[user])]
+        rows = order[~np.isin(order, hidden)]
         shape = self._reranker.completed(ListShape("", limit=PLACES))
         ranking = GivenRanking(Candidates(rows, scores[rows]))
         placed = self._reranker.rerank(ranking, context, shape).rows
         scores = scores.copy()
         scores[placed] = scores.max() + np.arange(len(placed), 0, -1, dtype=np.float32)
         return scores
+
+
+def _nothing(users: Indices) -> Sequence[Indices]:
+    return [np.empty(0, np.int64)] * len(users)

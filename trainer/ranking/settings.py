@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Days = Annotated[float, Field(gt=0)]
+Events = Annotated[float, Field(ge=0)]
 
 
 class RankerSettings(BaseModel):
@@ -16,10 +17,13 @@ class RankerSettings(BaseModel):
     ease_regularisation, ease_days: its regularisation; a user's event on an item counts less by e
         for every so many days before the newest of all.
     ease_history_days: the same of the events of whoever asks, before their own newest.
+    ease_history_events: such an event counts less by e also for every so many that its user added
+        since; 0 counts none.
     transition_distance: what follows an item within so many of a user's events counts 1 / distance;
         0 makes no such table. transition_cosine_weight: of the cosine of their users beside it.
     neighbours, text_neighbours: so many are kept of each item.
-    transition_history_days, text_history_days: as `ease_history_days`, for these tables.
+    transition_history_days, transition_history_events, text_history_days, text_history_events: as
+        those of EASE, for these tables.
     slices: the ranker learns from so many slices of the time, each as long as the newest one,
         which is held out, or from so many last events of each user; 0 trains none. From before
         the newest, the two-tower, which is trained once, has nothing to say.
@@ -41,12 +45,15 @@ class RankerSettings(BaseModel):
     ease_regularisation: Annotated[float, Field(gt=0)] = 100.0
     ease_days: Days = 60.0
     ease_history_days: Days = 90.0
+    ease_history_events: Events = 0.0
     transition_distance: Annotated[int, Field(ge=0, le=100)] = 0
     transition_cosine_weight: Annotated[float, Field(ge=0)] = 0.3
     transition_history_days: Days = 60.0
+    transition_history_events: Events = 0.0
     neighbours: Annotated[int, Field(ge=1, le=10_000)] = 200
     text_neighbours: Annotated[int, Field(ge=1, le=10_000)] = 50
     text_history_days: Days = 60.0
+    text_history_events: Events = 0.0
     slices: Annotated[int, Field(ge=0, le=24)] = 3
     users_per_slice: Annotated[int, Field(ge=1)] = 4_000
     min_users: Annotated[int, Field(ge=1)] = 100

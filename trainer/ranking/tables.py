@@ -46,7 +46,11 @@ def ease_table(past: Interactions, settings: RankerSettings) -> NeighbourTable:
     if len(kept):
         weights = item_weights(user_item, settings.ease_regularisation)
     return _table(
-        num_items, kept, lambda part: weights[part], settings.neighbours, settings.ease_history_days
+        num_items,
+        kept,
+        lambda part: weights[part],
+        settings.neighbours,
+        (settings.ease_history_days, settings.ease_history_events),
     )
 
 
@@ -64,9 +68,8 @@ def text_table(text_embeddings: Floats, settings: RankerSettings) -> NeighbourTa
         return likenesses
 
     every = np.arange(num_items)
-    return _table(
-        num_items, every, likenesses, settings.text_neighbours, settings.text_history_days
-    )
+    fades = settings.text_history_days, settings.text_history_events
+    return _table(num_items, every, likenesses, settings.text_neighbours, fades)
 
 
 def _approximate_table(text_embeddings: Floats, settings: RankerSettings) -> NeighbourTable:
@@ -93,7 +96,8 @@ def _approximate_table(text_embeddings: Floats, settings: RankerSettings) -> Nei
         columns[part] = np.take_along_axis(found, order, axis=1)
         values[part] = np.take_along_axis(likenesses, order, axis=1)
     starts = np.arange(num_items + 1, dtype=np.int64) * count
-    return NeighbourTable(starts, columns.ravel(), values.ravel(), settings.text_history_days)
+    fades = settings.text_history_days, settings.text_history_events
+    return NeighbourTable(starts, columns.ravel(), values.ravel(), *fades)
 
 
 def transitions_table(past: Interactions, settings: RankerSettings) -> NeighbourTable:
@@ -113,6 +117,7 @@ def transitions_table(past: Interactions, settings: RankerSettings) -> Neighbour
         np.concatenate(neighbours),
         np.concatenate(weights),
         settings.transition_history_days,
+        settings.transition_history_events,
     )
 
 
@@ -173,9 +178,12 @@ def _table(
     kept: npt.NDArray[np.int64],
     weights_of: WeightsOf,
     neighbours: int,
-    days: float,
+    fades: tuple[float, float],
 ) -> NeighbourTable:
-    """Keep the largest of each row of weights [len(kept), len(kept)], which stand for `kept`."""
+    """Keep the largest of each row of weights [len(kept), len(kept)], which stand for `kept`.
+
+    fades: days and events of `NeighbourTable`.
+    """
     count = min(neighbours, len(kept))
     columns = np.zeros((len(kept), count), dtype=np.int32)
     values = np.zeros((len(kept), count), dtype=np.float32)
@@ -188,4 +196,4 @@ def _table(
     lengths = np.zeros(num_items, dtype=np.int64)
     lengths[kept] = count
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    return NeighbourTable(starts, columns.ravel(), values.ravel(), days)
+    return NeighbourTable(starts, columns.ravel(), values.ravel(), *fades)

@@ -46,7 +46,7 @@ def test_what_was_written_is_read(published: Bundle) -> None:
     assert ranking.neighbours.keys() == DATA.tables.keys()
     for name, table in DATA.tables.items():
         read = ranking.neighbours[name]
-        assert read.days == table.days
+        assert (read.days, read.events) == (table.days, table.events)
         for item, row in enumerate(places.tolist()):
             entries = slice(*table.starts[item : item + 2])
             expected = np.zeros(NUM_ITEMS, np.float32)

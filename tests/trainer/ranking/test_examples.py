@@ -19,21 +19,30 @@ NUM_ITEMS, WIDTH = 40, len(feature_names(SOURCES))
 
 
 class Proposals:
-    """A shop that proposes given rows to each user; a candidate's first feature is its row."""
+    """A shop that proposes given rows to each user; a candidate's first feature is its row.
+
+    seen: by user, what is not proposed to one who has hidden it.
+    """
 
     num_items = NUM_ITEMS
 
-    def __init__(self, rows: list[list[int]]) -> None:
+    def __init__(self, rows: list[list[int]], seen: list[list[int]] | None = None) -> None:
+        self._seen = seen or [[] for _ in rows]
         self.stage = SimpleNamespace(
-            pool=lambda user: SimpleNamespace(rows=np.array(sorted(rows[user]), np.int64)),
+            pool=lambda asked: SimpleNamespace(
+                rows=np.array(sorted({*rows[asked[0]]} - {*asked[1]}), np.int64)
+            ),
             features=lambda pool, *_: np.tile(pool.rows[:, None], WIDTH).astype(np.float32),
             shares=lambda pool: np.tile(pool.rows[:, None], len(SOURCES)) / NUM_ITEMS,
             own=lambda pool: pool.rows.astype(np.float32),
             fusible=lambda pool: np.tile(pool.rows[:, None], len(SOURCES)) * 2,
         )
 
-    def context(self, user: int, _: object) -> int:
-        return user
+    def seen(self, user: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        return np.array(self._seen[user], np.int64)
+
+    def context(self, user: int, _: object, hidden: Any) -> tuple[int, list[int]]:
+        return user, [] if hidden is None else hidden.tolist()
 
 
 def asked(rows: list[list[int]], acts: list[set[int]], negatives: int, most: int) -> Examples:
@@ -99,3 +108,24 @@ def test_who_bounds_it_is_said(negatives: int, most: int, kept: int, said: bool)
     assert found.sizes.tolist() == [kept + 1] * 3
     assert [log["event"] for log in logs] == ["negatives_sampled"] * said
     assert not said or (logs[0]["of_each"], logs[0]["most_found"]) == (20, 29)
+
+
+def test_every_other_user_asks_for_what_is_new_if_anything_new_comes() -> None:
+    """Else a ranker would know no list with `exclude_seen`, whose candidates are others."""
+    seen, new = list(range(10)), list(range(10, 20))
+    users = 400
+    labels = np.zeros((users, NUM_ITEMS), np.float32)
+    labels[:, 3] = 1.0
+    labels[: users // 2, 13] = 1.0
+    shop: Any = Proposals([seen + new] * users, [seen] * users)
+    random = np.random.default_rng(0)
+    found = examples_of(shop, sparse.csr_array(labels), np.arange(users), None, 0, random)
+    assert found.num_requests == users
+    sizes = found.sizes
+    assert set(sizes.tolist()) == {10, 20}
+    assert 70 < np.count_nonzero(sizes[: users // 2] == 10) < 130
+    assert (sizes[users // 2 :] == 20).all()
+    # Of those who hide what they have seen no such item is learned from.
+    rows = found.features[:, 0].reshape(-1)
+    hides = np.repeat(sizes == 10, sizes)
+    assert rows[hides].min() >= 10
