@@ -52,6 +52,11 @@ class Split:
     future: pl.DataFrame
     moments: npt.NDArray[np.int64] | None = None
 
+    @property
+    def asks_for_new_alone(self) -> bool:
+        """Whether no task takes for an answer what a user has acted on before."""
+        return all(any(map(len, task.excluded)) for task in self.tasks)
+
 
 def temporal_split(
     events: pl.DataFrame, items: Sequence[Item], cut: datetime, end: datetime | None = None

@@ -71,6 +71,7 @@ def test_everyone_is_asked_about_all_that_is_sold(
     assert task.name == "everyone"
     assert asked(task) == {user: (wanted, set()) for user, wanted in later.items()}
     assert {item.item_id for item in split.past.items} == {item for _, item, _ in sold}
+    assert not split.asks_for_new_alone
     # Nothing but the past is known of anybody.
     assert (split.histories.timestamp < moment.timestamp() * 1e6).all()
     known = {user: items for user, items in items_by_user(split.histories).items() if items}
@@ -100,6 +101,7 @@ def test_leave_one_out_asks_for_one_event_after_a_history(
         if [item for item in sequence[:-2] if item != "i8"]
     }
     assert split.past.items == split.histories.items == ITEMS
+    assert split.asks_for_new_alone == bool(expected)
 
 
 def items_by_user(interactions: Interactions) -> dict[str, list[str]]:

@@ -25,9 +25,6 @@ Floats = npt.NDArray[np.float32]
 MOST_NEGATIVES = 2_000_000
 """Of one slice: their features take half a gigabyte, and as much again while they are joined."""
 
-EXCLUDES_SEEN = 0.5
-"""The share of users who ask for what they have not acted on yet."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
@@ -104,15 +101,14 @@ def examples_of(
     queries: Floats | None,
     negatives: int,
     random: np.random.Generator,
+    hiding: float = 0.0,
 ) -> Examples:
     """Ask the shop for candidates for each user, and label them.
-
-    Every other user, drawn by chance, asks with `exclude_seen`, if anything new comes of that user:
-    the ranker is to order both kinds of lists, and who has acted on much is proposed little else.
 
     queries: float32 [num_users, dimension] of all users of the shop; None asks without.
     negatives: of candidates that were not acted on, at most so many a request are kept; 0 keeps
     as many as `MOST_NEGATIVES` allows of all. The kept ones weigh as much as all would.
+    hiding: the share of users, drawn, who ask with `exclude_seen` if anything new comes of them.
 
     A request of which no candidate was acted on tells nothing, and is left out. The others weigh
     the square root of how many were: who buys much shall count for more, but not for all.
@@ -121,14 +117,14 @@ def examples_of(
     most = min(negatives or allowed, allowed)
     most_found = 0
     parts = []
-    excludes_seen = random.random(len(users)) < EXCLUDES_SEEN
-    for user, excludes in zip(users.tolist(), excludes_seen.tolist(), strict=True):
+    hides = random.random(len(users)) < hiding
+    for user, is_hiding in zip(users.tolist(), hides.tolist(), strict=True):
         wanted = np.zeros(shop.num_items, dtype=np.float32)
         row = slice(labels.indptr[user], labels.indptr[user + 1])
         wanted[labels.indices[row]] = labels.data[row]
         seen = shop.seen(user)
         is_new = np.count_nonzero(wanted) > np.count_nonzero(wanted[seen])
-        hidden = seen if excludes and is_new else None
+        hidden = seen if is_hiding and is_new else None
         context = shop.context(user, None if queries is None else queries[user], hidden)
         pool = shop.stage.pool(context)
         found = wanted[pool.rows]

@@ -28,6 +28,13 @@ Floats = npt.NDArray[np.float32]
 TextEmbeddingsOf = Callable[[Sequence[Item]], Floats | None]
 """From items to the embeddings of their texts, float32 [len(items), n]; None with LoRA."""
 
+HIDING = 0.5
+"""The share of users who ask with `exclude_seen`, where a return is no answer.
+
+Who has acted on much is proposed little new otherwise. The others ask openly, so that the ranker
+learns to put behind what was seen.
+"""
+
 TRIED_BELOW = 400
 """With fewer requests of the newest slice a ranker is tried first: to learn costs little then."""
 
@@ -153,7 +160,9 @@ def learn_to_order(
             moments=split.moments,
         )
         queries = newest.queries if number == 0 else None
-        asked = _Asked(shop, future_labels(past, split.future, settings), queries, random)
+        labels = future_labels(past, split.future, settings)
+        hiding = HIDING if split.asks_for_new_alone else 0.0
+        asked = _Asked(shop, labels, queries, random, hiding)
         users = asked.users
         if number == 0:
             judged = [user_id in newest.judged for user_id in past.user_ids]
@@ -177,12 +186,13 @@ def learn_to_order(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Asked:
-    """A shop, and what came of whom. queries: as `examples_of` takes them."""
+    """A shop, and what came of whom. queries, hiding: as `examples_of` takes them."""
 
     shop: PastShop
     labels: sparse.csr_array
     queries: Floats | None
     random: np.random.Generator
+    hiding: float
 
     @property
     def users(self) -> npt.NDArray[np.int64]:
@@ -195,7 +205,9 @@ class _Asked:
         """Return the examples of at most `users_per_slice` of these users."""
         if len(users) > settings.users_per_slice:
             users = self.random.choice(users, settings.users_per_slice, replace=False)
-        return examples_of(self.shop, self.labels, users, self.queries, negatives, self.random)
+        return examples_of(
+            self.shop, self.labels, users, self.queries, negatives, self.random, self.hiding
+        )
 
 
 def _cross_fitted(asked: _Asked, settings: RankerSettings) -> Learned:

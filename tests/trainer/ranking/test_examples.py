@@ -110,22 +110,24 @@ def test_who_bounds_it_is_said(negatives: int, most: int, kept: int, said: bool)
     assert not said or (logs[0]["of_each"], logs[0]["most_found"]) == (20, 29)
 
 
-def test_every_other_user_asks_for_what_is_new_if_anything_new_comes() -> None:
+@pytest.mark.parametrize(
+    ("hiding", "least", "most"), [(0.0, 0, 0), (0.5, 70, 130), (1.0, 200, 200)]
+)
+def test_some_ask_for_what_is_new_if_anything_new_comes(
+    hiding: float, least: int, most: int
+) -> None:
     """Else a ranker would know no list with `exclude_seen`, whose candidates are others."""
     seen, new = list(range(10)), list(range(10, 20))
-    users = 400
-    labels = np.zeros((users, NUM_ITEMS), np.float32)
+    users = np.arange(400)
+    labels = np.zeros((len(users), NUM_ITEMS), np.float32)
     labels[:, 3] = 1.0
-    labels[: users // 2, 13] = 1.0
-    shop: Any = Proposals([seen + new] * users, [seen] * users)
+    labels[:200, 13] = 1.0
+    shop: Any = Proposals([seen + new] * len(users), [seen] * len(users))
     random = np.random.default_rng(0)
-    found = examples_of(shop, sparse.csr_array(labels), np.arange(users), None, 0, random)
-    assert found.num_requests == users
-    sizes = found.sizes
-    assert set(sizes.tolist()) == {10, 20}
-    assert 70 < np.count_nonzero(sizes[: users // 2] == 10) < 130
-    assert (sizes[users // 2 :] == 20).all()
-    # Of those who hide what they have seen no such item is learned from.
-    rows = found.features[:, 0].reshape(-1)
-    hides = np.repeat(sizes == 10, sizes)
-    assert rows[hides].min() >= 10
+    found = examples_of(shop, sparse.csr_array(labels), users, None, 0, random, hiding)
+    hides = found.sizes == 10
+    assert least <= np.count_nonzero(hides[:200]) <= most
+    assert (found.sizes[~hides] == 20).all()
+    assert not hides[200:].any()
+    # Of who hides what was seen, nothing of it is learned from.
+    assert found.features[np.repeat(hides, found.sizes), 0].min(initial=10) == 10
