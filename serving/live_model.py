@@ -14,7 +14,7 @@ from serving.candidate_index import CandidateIndex
 from serving.candidate_space import CandidateSpace
 from serving.encoder import Encoder
 from serving.exact_index import ExactIndex
-from serving.item_rows import ItemRows
+from serving.item_rows import ItemRows, Rows
 from serving.micro_batching import MicroBatcher
 from serving.prediction.served_signature import ServedSignature
 from serving.ranking.bundle_files import read_ranking
@@ -55,6 +55,10 @@ class LiveModel:
         self.ranking = ranking
         self.recent_queries: deque[npt.NDArray[np.float32]] = deque(maxlen=RECENT_QUERIES)
         self.signatures = dict(signatures or {})
+        # Behind the last row stands what comes after the bundle.
+        self._trained_events = np.zeros(len(table.rows) + 1, dtype=np.int64)
+        self._trained_events[table.rows.rows_of(space.counts)] = list(space.counts.values())
+        self._trained_events[-1] = 0
         self._encode_query: MicroBatcher[UserHistory, npt.NDArray[np.float32]] = MicroBatcher(
             lambda histories: list(encoder.encode_queries(histories)),
             batching or BatchingSettings(),
@@ -106,6 +110,10 @@ class LiveModel:
     def encode_query(self, history: UserHistory) -> npt.NDArray[np.float32]:
         """Return a query embedding, float32 [dimension]; concurrent callers share an encode."""
         return self._encode_query(history)
+
+    def trained_events_of(self, rows: Rows) -> npt.NDArray[np.int64]:
+        """Return int64 [n], how many events of each row training saw: 0 of what came later."""
+        return self._trained_events[np.minimum(rows, len(self._trained_events) - 1)]
 
     def upsert_items(self, items: Sequence[Item], embeddings: npt.NDArray[np.float32]) -> None:
         """Make items retrievable by embeddings float32 [len(items), dimension] of this space."""

@@ -43,6 +43,11 @@ class ItemNeighbours:
         self._candidates = np.full(len(rows), UNKNOWN, dtype=np.int64)
         self._candidates[candidate_rows] = np.arange(len(candidate_rows))
 
+    @property
+    def num_rows(self) -> int:
+        """Above every row that has neighbours, or is one."""
+        return len(self._candidates)
+
     def of(self, row: int) -> tuple[Rows, Scores]:
         """Return the neighbours of one row, distinct, and their weights; none of an unknown one."""
         candidate = self._candidates[row] if 0 <= row < len(self._candidates) else UNKNOWN

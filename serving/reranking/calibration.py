@@ -24,8 +24,10 @@ class CategoryMix(NamedTuple):
 
 def category_mix(categories: Categories) -> CategoryMix:
     """Return the mix of a history's categories int32 [events]; events without one do not count."""
-    known, counts = np.unique(categories[categories != NO_GROUP], return_counts=True)
-    return CategoryMix(known, counts / max(int(counts.sum()), 1))
+    counts = np.bincount(categories, minlength=NO_GROUP + 1)
+    counts[NO_GROUP] = 0
+    known = np.flatnonzero(counts)
+    return CategoryMix(known.astype(np.int32), counts[known] / max(int(counts.sum()), 1))
 
 
 class CalibrationGain:

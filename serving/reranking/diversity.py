@@ -20,6 +20,9 @@ SAME_CATEGORY = 0.1
 OTHER_CATEGORY = 0.8
 """What the kernel of two candidates is multiplied by where their categories differ."""
 
+_KERNEL_FACTORS = np.array([OTHER_CATEGORY / 2, 1 / 2], np.float32)
+"""What 1 + likeness is multiplied by, where the categories differ and where they do not."""
+
 VOLUME_WEIGHT = 0.5
 """The weight of the logarithm of the determinant."""
 
@@ -84,9 +87,7 @@ class DeterminantalGain:
         row = self._factor[self._chosen]
         # In place: a list of 20 does this 20 times, and has a millisecond for all.
         np.add(self._likeness.to(candidate), 1.0, out=row)
-        row *= 0.5
-        same = self._categories == self._categories[candidate]
-        row *= np.where(same, np.float32(1), np.float32(OTHER_CATEGORY))
+        row *= _KERNEL_FACTORS.take(self._categories == self._categories[candidate])
         before = self._factor[: self._chosen]
         row -= np.einsum("kn,k->n", before, before[:, candidate])
         row /= np.sqrt(self._variance[candidate])

@@ -24,6 +24,5 @@ def explored(rows: Rows, share: float, count: int, seed: str) -> tuple[npt.NDArr
     number = int(np.ceil(share * count))
     drawn = np.arange(number) + random.random(number)
     # Those behind `count` are left out before they are divided: a share may be as small as a float.
-    places = (drawn[drawn < share * count] / share).astype(np.int64)
-    places = places[(np.diff(places, prepend=-1) > 0) & (places < count)]
-    return places, order
+    places = np.unique((drawn[drawn < share * count] / share).astype(np.int64))
+    return places[places < count], order

@@ -1,6 +1,5 @@
 """One greedy pass that trades relevance for what a list as a whole should be."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -74,12 +73,14 @@ def greedy_order(
     count = min(count, len(relevance))
     if not terms and not caps:
         return np.argsort(-relevance, kind="stable")[:count]
-    weights = [np.broadcast_to(np.atleast_1d(term.weights)[:count], count) for term in terms]
+    weights = np.empty((count, len(terms)))
+    for number, term in enumerate(terms):
+        weights[:, number] = np.atleast_1d(term.weights)[:count]
+    of_relevance = np.prod(1.0 - weights, axis=1).tolist()
     order = np.empty(count, dtype=np.int64)
-    for place in range(count):
-        at = [float(each[place]) for each in weights]
-        values = math.prod(1.0 - weight for weight in at) * relevance
-        for weight, term in zip(at, terms, strict=True):
+    for place, of_terms in enumerate(weights.tolist()):
+        values = of_relevance[place] * relevance
+        for weight, term in zip(of_terms, terms, strict=True):
             if weight:
                 values += weight * term.gain.gains()
         for cap in caps:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -138,9 +137,8 @@ class Reranker:
         little_known = np.zeros_like(context.allowed)
         if context.sources is None or self._new_arrivals.name in context.sources:
             little_known[self._new_arrivals.arrivals(context)] = True
-        counts, least = context.model.space.counts, self._defaults.uncertain_events
-        ids = context.model.table.rows.ids_of(rows).tolist()
-        little_known[rows] |= np.fromiter(map(counts.get, ids, repeat(0)), np.int64) < least
+        seen = context.model.trained_events_of(rows)
+        little_known[rows] |= seen < self._defaults.uncertain_events
         return np.flatnonzero(little_known)
 
     def _active(self, at: datetime) -> tuple[Rule, ...]:
@@ -181,7 +179,7 @@ def _pins(active: tuple[Rule, ...], masks: Mapping[str, Mask], propose: Propose)
 
 def _as_placed(ranked: Ranked, placed: Placed) -> Ranked:
     """Return the rows in their places, with their scores, and with what gave each its place."""
-    rank_of = {row: rank for rank, row in enumerate(ranked.rows.tolist())}
+    rank_of = dict(zip(ranked.rows.tolist(), range(len(ranked.rows)), strict=True))
     ranks = [rank_of.get(row, -1) for row in placed.rows.tolist()]
     unranked = np.array(ranks, dtype=np.int64) < 0
     scores = np.append(ranked.scores, np.float32(0))[ranks]

@@ -22,7 +22,8 @@ HEAD = 2_000
 """How many rows are kept in order: a request that they answer looks at no others."""
 
 WINDOW_MICROSECONDS = {"hour": HOUR, "day": DAY, "week": WEEK}
-_WINDOWS = np.array(list(WINDOW_MICROSECONDS.values()))
+_LENGTHS = tuple(WINDOW_MICROSECONDS.values())
+_WINDOWS = np.array(_LENGTHS)
 _PLACES = {window: place for place, window in enumerate(WINDOW_MICROSECONDS)}
 
 
@@ -53,9 +54,9 @@ class Span:
 
     def moment(self, at: datetime) -> float:
         """Return what is in every key of `order` at this moment, whatever was counted."""
-        window, baseline = _WINDOWS[list(self._places)]
+        window, baseline = (_LENGTHS[place] for place in self._places)
         now = microseconds(at) * (1 / window + self.lift * (1 / window - 1 / baseline))
-        return float(now - self.lift * np.log(baseline / window))
+        return now - self.lift * math.log(baseline / window)
 
     @property
     def _places(self) -> tuple[int, int]:

@@ -119,11 +119,98 @@ def test_a_boost_leaves_the_others_as_relevant_as_they_were(
     )
 
 
-@pytest.mark.parametrize("method", ["mmr", "dpp"])
-def test_equal_candidates_stay_in_order(method: str) -> None:
-    embeddings = np.repeat(unit_vectors(1, 0), 12, axis=0)
-    terms = [Term(0.7, gain(method, embeddings, 12))]
-    assert greedy_order(np.ones(12), terms, [], 12).tolist() == list(range(12))
+@given(methods, st.sampled_from([8, 31, 127]), st.integers(1, 4), sizes, seeds)
+def test_equal_candidates_stay_in_order(
+    method: str, dimension: int, kinds: int, size: int, seed: int
+) -> None:
+    kind = np.random.default_rng(seed).integers(0, kinds, size)
+    embeddings = unit_vectors(kinds, seed, dimension)[kind]
+    relevance = unboosted(some_scores(kinds, seed))[kind]
+    categories = (kind % 3).astype(np.int32)
+    terms = [
+        Term(0.4, gain(method, embeddings, size, categories)),
+        Term(0.2, CalibrationGain(categories, category_mix(categories[: size // 3]))),
+    ]
+    order = greedy_order(relevance, terms, [Cap(categories, 2, 5)], size)
+    for each in range(kinds):
+        of_kind = order[kind[order] == each]
+        assert of_kind.tolist() == sorted(of_kind.tolist())
+
+
+@given(methods, st.integers(0, 9), seeds, knobs, knobs, st.integers(1, 3), st.integers(2, 6))
+def test_every_place_goes_to_the_best_by_all_terms_under_the_caps(
+    method: str,
+    size: int,
+    seed: int,
+    diversity: float,
+    calibration: float,
+    most: int,
+    window: int,
+) -> None:
+    embeddings, relevance = unit_vectors(size, seed, 16), unboosted(some_scores(size, seed))
+    categories = np.random.default_rng(seed).integers(0, 3, size).astype(np.int32)
+    mix, weights = category_mix(categories[: size // 2]), growing(diversity, size)
+    terms = [
+        Term(weights, gain(method, embeddings, size, categories)),
+        Term(calibration, CalibrationGain(categories, mix)),
+    ]
+    caps = [Cap(categories, most, window)]
+    order = greedy_order(relevance, terms, caps, size).tolist()
+    assert sorted(order) == list(range(size))
+    for place in range(size):
+        before = order[:place]
+        recent = categories[before[max(place - window + 1, 0) :]].tolist()
+        values, over = {}, {}
+        for each in set(range(size)) - set(before):
+            category = int(categories[each])
+            over[each] = category != NO_GROUP and recent.count(category) >= most
+            added = (
+                plain_marginal_relevance(embeddings, categories, before, each)
+                if method == "mmr"
+                else plain_determinantal_gain(embeddings, categories, before, each)
+            )
+            weight = float(weights[place])
+            values[each] = (
+                (1 - weight) * (1 - calibration) * float(relevance[each])
+                + weight * added
+                + calibration * plain_calibration_gain(mix, categories[before].tolist(), category)
+            )
+        chosen, least = order[place], min(over.values())
+        assert over[chosen] == least
+        best = max(value for each, value in values.items() if over[each] == least)
+        assert values[chosen] >= best - 1e-4
+
+
+def plain_marginal_relevance(
+    embeddings: np.ndarray, categories: np.ndarray, before: list[int], candidate: int
+) -> float:
+    category = categories[candidate]
+    alike = [
+        float(embeddings[each] @ embeddings[candidate])
+        + SAME_CATEGORY * (category != NO_GROUP and category == categories[each])
+        for each in before
+    ]
+    return min([1.0, *(-likeness for likeness in alike)])
+
+
+def plain_determinantal_gain(
+    embeddings: np.ndarray, categories: np.ndarray, before: list[int], candidate: int
+) -> float:
+    def log_determinant(chosen: list[int]) -> float:
+        tastes = embeddings[chosen].astype(np.float64)
+        same = categories[chosen][:, None] == categories[chosen]
+        kernel = (1 + tastes @ tastes.T) / 2 * np.where(same, 1.0, OTHER_CATEGORY)
+        return float(np.linalg.slogdet(kernel)[1]) if chosen else 0.0
+
+    return VOLUME_WEIGHT * (log_determinant([*before, candidate]) - log_determinant(before))
+
+
+def plain_calibration_gain(mix: CategoryMix, before: list[int], category: int) -> float:
+    share = dict(zip(mix.categories.tolist(), mix.shares.tolist(), strict=True)).get(category, 0.0)
+    if not share:
+        return 0.0
+    gain = share * np.log1p(1 / (before.count(category) + PRIOR * share))
+    return float(gain) * (len(before) + PRIOR)
 
 
 @given(st.integers(1, 7), seeds, st.sampled_from([0.1, 0.5, 0.9, 1.0]))
@@ -132,22 +219,15 @@ def test_the_determinantal_gain_is_that_of_the_determinant(
 ) -> None:
     embeddings, relevance = unit_vectors(size, seed), unboosted(some_scores(size, seed))
     categories = np.random.default_rng(seed).integers(0, 3, size).astype(np.int32)
-    kernel = (1 + embeddings.astype(np.float64) @ embeddings.T.astype(np.float64)) / 2
-    kernel *= np.where(categories[:, None] == categories, 1.0, OTHER_CATEGORY)
     found = greedy_order(
         relevance, [Term(diversity, gain("dpp", embeddings, size, categories))], [], size
     ).tolist()
-
-    def log_determinant(chosen: list[int]) -> float:
-        return float(np.linalg.slogdet(kernel[np.ix_(chosen, chosen)])[1]) if chosen else 0.0
 
     for place in range(size):
         before = found[:place]
         values = {
             each: (1 - diversity) * relevance[each]
-            + diversity
-            * VOLUME_WEIGHT
-            * (log_determinant([*before, each]) - log_determinant(before))
+            + diversity * plain_determinantal_gain(embeddings, categories, before, each)
             for each in range(size)
             if each not in before
         }

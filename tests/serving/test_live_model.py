@@ -1,0 +1,28 @@
+"""What a model knows of the rows of the catalogue."""
+
+from typing import cast
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.candidate_space import CandidateSpace
+from serving.encoder import Encoder
+from serving.exact_index import ExactIndex
+from serving.live_model import LiveModel
+
+NO_ENCODER = cast(Encoder, object())
+ids = st.integers(0, 9).map(lambda number: f"i{number}")
+
+
+@given(st.lists(ids, unique=True), st.dictionaries(ids, st.integers(1, 9)), st.lists(ids))
+def test_events_that_training_saw_are_those_of_the_item(
+    listed: list[str], counts: dict[str, int], later: list[str]
+) -> None:
+    table = ExactIndex(1)
+    table.rows.add(listed)
+    model = LiveModel(CandidateSpace("v1", 1, 1.0, counts), NO_ENCODER, table, table)
+    known = {item_id: count for item_id, count in counts.items() if item_id in listed}
+    rows = np.append(table.rows.add(listed), table.rows.add(later))
+    expected = [known.get(item_id, 0) for item_id in (*listed, *later)]
+    assert model.trained_events_of(rows).tolist() == expected
