@@ -3,6 +3,7 @@
 The searcher is built from vectors, never read from disk: ScaNN keeps ids in a pickle.
 """
 
+import math
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -40,7 +41,7 @@ REBUILD_SHARE = 0.5
 
 def num_leaves(size: int) -> int:
     """Return how many leaves a tree of `size` candidates has."""
-    return max(1, round(LEAVES_PER_ROOT * size**0.5))
+    return max(1, round(LEAVES_PER_ROOT * math.sqrt(size)))
 
 
 def searched_leaves(leaves: int, size: int, limit: int) -> int:
