@@ -3,6 +3,7 @@
 The searcher is built from vectors, never read from disk: ScaNN keeps ids in a pickle.
 """
 
+import math
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -36,6 +37,24 @@ REORDERED_PER_RESULT = 4
 UPSERT_BATCH = 32
 QUERY_BATCH = 64
 REBUILD_SHARE = 0.5
+
+
+def num_leaves(size: int) -> int:
+    """Return how many leaves a tree of `size` candidates has."""
+    return max(1, round(LEAVES_PER_ROOT * math.sqrt(size)))
+
+
+def searched_leaves(leaves: int, size: int, limit: int) -> int:
+    """Return how many of `leaves`, which hold `size` candidates, a search for `limit` looks at."""
+    # A deep list needs more leaves: the searched ones must hold enough candidates.
+    searched = max(SEARCHED_CANDIDATES, REORDERED_PER_RESULT * limit)
+    share = min(1.0, max(SEARCHED_SHARE, searched / size))
+    return max(1, round(share * leaves))
+
+
+def num_reordered(limit: int) -> int:
+    """Return of how many candidates a search for `limit` takes exact dot products."""
+    return max(REORDERED, REORDERED_PER_RESULT * limit)
 
 
 class ScannIndex:
@@ -119,12 +138,8 @@ class ScannIndex:
         self, searcher: Any, query: Embeddings, limit: int
     ) -> tuple[Rows, npt.NDArray[np.float32]]:
         limit = min(limit, len(searcher.docids))
-        reordered = max(REORDERED, REORDERED_PER_RESULT * limit)
-        # A deep list needs more leaves: the searched ones must hold enough candidates.
-        searched = max(SEARCHED_CANDIDATES, REORDERED_PER_RESULT * limit)
-        share = min(1.0, max(SEARCHED_SHARE, searched / self._built_size))
-        leaves = max(1, round(share * self._leaves))
-        positions, dots = searcher.searcher.search(query, limit, reordered, leaves)
+        leaves = searched_leaves(self._leaves, self._built_size, limit)
+        positions, dots = searcher.searcher.search(query, limit, num_reordered(limit), leaves)
         docids = map(searcher.docids.__getitem__, positions.tolist())
         return np.fromiter(docids, np.int64, len(positions)), dots
 
@@ -194,7 +209,7 @@ class ScannIndex:
 
 def _make_searcher(rows: Rows, embeddings: Embeddings) -> tuple[Any, int]:
     """Return a searcher whose docids are the rows, and how many leaves it has."""
-    leaves = max(1, round(LEAVES_PER_ROOT * len(rows) ** 0.5))
+    leaves = num_leaves(len(rows))
     searcher = build_searcher(
         embeddings,
         neighbours=REORDERED,

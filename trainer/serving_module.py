@@ -14,6 +14,7 @@ import tensorflow as tf
 from scann.scann_ops.py import scann_ops
 
 from serving import bundle
+from serving.scann_index import num_leaves, num_reordered, searched_leaves
 from trainer.candidate_tower import CandidateTower
 from trainer.query_tower import QueryTower
 from trainer.text_tower import TextTower
@@ -304,16 +305,15 @@ def _name_table(names: Sequence[str]) -> Any:
 
 
 def _build_searcher(embeddings: npt.NDArray[np.float32], top_k: int) -> Any:
-    """ScaNN with a partition of sqrt(n) leaves and exact reordering, as its guide advises.
-
-    https://github.com/google-research/google-research/blob/master/scann/docs/algorithms.md
-    """
-    leaves = int(np.sqrt(len(embeddings)))
+    """Return ScaNN's tree, searched as far as the index of the lists is: see `ScannIndex`."""
+    size = len(embeddings)
+    leaves = num_leaves(size)
+    searched = searched_leaves(leaves, size, top_k)
     searcher = (
         scann_ops.builder(tf.constant(embeddings), top_k, "dot_product")
-        .tree(leaves, max(leaves // 8, 1), training_sample_size=min(len(embeddings), 100_000))
+        .tree(leaves, searched, training_sample_size=min(size, 100_000))
         .score_ah(2, anisotropic_quantization_threshold=0.2)
-        .reorder(4 * top_k)
+        .reorder(num_reordered(top_k))
         .build()
     )
     return searcher.serialize_to_module()

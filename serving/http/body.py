@@ -2,6 +2,7 @@
 
 import json
 import re
+import zlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -18,6 +19,8 @@ MAX_RECORDS = 1000
 THREADED_BYTES = 64 * 2**10
 """A larger body is read beside the event loop, which no other request would get meanwhile."""
 
+_GZIP = 16 + zlib.MAX_WBITS
+"""What zlib calls DEFLATE in gzip's format, RFC 1952."""
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -49,6 +52,26 @@ async def bounded_body(request: Request, max_bytes: int) -> bytes | None:
             return None
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def gunzipped(body: bytes, max_bytes: int) -> bytes | None:
+    """Return what gzip made `body` of; None, and the rest unread, where it has more bytes.
+
+    Raises `ValueError` where `body` is not gzip's, is cut off, or holds something else behind it.
+    """
+    reader = zlib.decompressobj(_GZIP)
+    try:
+        content = reader.decompress(body, max_bytes + 1)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
+    if len(content) > max_bytes:
+        return None
+    if not reader.eof:
+        raise ValueError("it is cut off")
+    # A second member would be gzip's too: TensorFlow Serving reads none either.
+    if reader.unused_data:
+        raise ValueError("something follows its end")
+    return content
 
 
 async def reading(body: bytes, read: Callable[[bytes], ResultT]) -> ResultT:

@@ -8,6 +8,7 @@ problems; TensorFlow documents these, and a signature's arguments come from the 
 """
 
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -15,7 +16,7 @@ from google.protobuf.json_format import MessageToDict
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from serving.http.body import bounded_body
+from serving.http.body import bounded_body, gunzipped
 from serving.http.bounded_threads import BoundedThreads
 from serving.http.problems import Problem
 from serving.http.services import Services
@@ -54,8 +55,8 @@ def tensorflow_serving_routes(services: Services) -> APIRouter:
 
     async def answer(request: Request) -> Response:
         model = predictor.model(_asked(request))
-        body = await _body(request, settings.max_message_bytes)
-        return Response(await threads.run(_predicted, model, body), media_type=MEDIA_TYPE)
+        sent = await _sent(request, settings.max_message_bytes)
+        return Response(await threads.run(_predicted, model, sent), media_type=MEDIA_TYPE)
 
     async def malformed(request: Request) -> Response:
         raise invalid(f"Malformed request: {request.method} {request.url.path}")
@@ -104,18 +105,46 @@ def _asked(request: Request) -> ModelName:
     return ModelName(path["name"], int(version))
 
 
-async def _body(request: Request, max_bytes: int) -> bytes:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sent:
+    """A body as it came, and how: `encoding` is its Content-Encoding, "" where it has none."""
+
+    body: bytes
+    encoding: str
+    max_bytes: int
+
+    def content(self) -> bytes:
+        """Return the JSON. Raises `PredictionError` where it cannot be had, or is too large."""
+        # As TensorFlow Serving does: any that names gzip is gzip, and no other is known.
+        if "gzip" not in self.encoding.lower():
+            return self.body
+        try:
+            content = gunzipped(self.body, self.max_bytes)
+        except ValueError as error:
+            raise invalid(
+                f"the request must be gzip, as its Content-Encoding says: {error}."
+            ) from None
+        if content is None:
+            raise _too_large(self.max_bytes)
+        return content
+
+
+async def _sent(request: Request, max_bytes: int) -> _Sent:
     # Whatever its media type: TensorFlow Serving's own examples send JSON as curl's form.
     body = await bounded_body(request, max_bytes)
     if body is None:
-        raise PredictionError(
-            Code.RESOURCE_EXHAUSTED, f"the request must have at most {max_bytes} bytes."
-        )
-    return body
+        raise _too_large(max_bytes)
+    return _Sent(body, request.headers.get("content-encoding", ""), max_bytes)
 
 
-def _predicted(model: LiveModel, content: bytes) -> bytes:
-    body = read_body(content)
+def _too_large(max_bytes: int) -> PredictionError:
+    return PredictionError(
+        Code.RESOURCE_EXHAUSTED, f"the request must have at most {max_bytes} bytes."
+    )
+
+
+def _predicted(model: LiveModel, sent: _Sent) -> bytes:
+    body = read_body(sent.content())
     signature = signature_of(model, body.signature_name)
     outputs = predict(signature, body.arrays(signature.inputs))
     return write_body(outputs, by_row=body.by_row)

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scann.scann_ops.py import scann_ops
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 from typer.testing import CliRunner
 
+import trainer.export
 import trainer.serving_module
 from feature_repo.candidate_features import candidate_features
 from riverrun.cli.main import app
@@ -37,21 +40,30 @@ from trainer.export import export_bundle
 from trainer.model_export import _check_restored, custom_ops_of, export_model, ops_of
 from trainer.ranking.ranker import blank_ranker
 from trainer.ranking.settings import RankerSettings
+from trainer.serving_module import BRUTE_FORCE_BELOW, _build_searcher
 from trainer.text_tower import embed_texts
 from trainer.train import TrainedModel
 from trainer.warmup import FILE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-USERS = np.arange(5)
-LENGTH = 12
+LENGTHS = (12, 12, 7, 1, 0)
+"""Of the histories, one for each row of a request."""
+UNKNOWN_AT = 3
+"""Where the second history has an event on an item that no catalogue knows."""
+QUERY_TEXTS = ("", "lamp 3", "", "lamp 7", "lamp 12")
+TOP_K = 10
 TEXT_OPS, SCANN_OPS = "tensorflow_text", "scann.scann_ops.py.scann_ops"
 Arrays = Mapping[str, np.ndarray]
 
 
 @pytest.fixture(scope="module")
 def model() -> TrainedModel:
-    return tiny.tiny_model(epochs=2, learning_rate=1e-2)
+    model = tiny.tiny_model(epochs=2, learning_rate=1e-2)
+    # As if queries had been trained on: a projection of zeros would read no query text.
+    kernel = model.two_tower.query_tower.query_projection.kernel
+    kernel.assign(np.random.default_rng(4).normal(size=kernel.shape))
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -67,21 +79,71 @@ def bundle(
     """A bundle whose SavedModel searches by ScaNN, as that of many items does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer.serving_module, "BRUTE_FORCE_BELOW", 0)
+        patch.setattr(trainer.export, "TOP_K", TOP_K)
         folder = tmp_path_factory.mktemp("bundles")
         return export_bundle(model, folder, datetime(2026, 1, 2, tzinfo=UTC), ranker=ranker)
 
 
+@dataclass(frozen=True)
+class Histories:
+    """Histories as the towers read them, and the query texts beside them.
+
+    item, event_type, timestamp: [n, L], padded at the end by zeros. last: [n], the place of the
+    newest event. text: float32 [n, text_dimension], zeros for none.
+    """
+
+    item: np.ndarray
+    event_type: np.ndarray
+    timestamp: np.ndarray
+    last: np.ndarray
+    text: np.ndarray
+
+
 @pytest.fixture(scope="module")
-def inputs(model: TrainedModel, ranker: keras.Model) -> Arrays:
+def histories(model: TrainedModel) -> Histories:
+    columns = model.interactions
+    shape = (len(LENGTHS), max(LENGTHS))
+    item, event_type, timestamp = (np.zeros(shape, np.int64) for _ in range(3))
+    for user, length in enumerate(LENGTHS):
+        rows = np.arange(length) + columns.first_event[user]
+        item[user, :length] = columns.item[rows]
+        event_type[user, :length] = columns.event_type[rows] + 1
+        timestamp[user, :length] = columns.timestamp[rows]
+    text = embed_texts(model.text_tower, list(QUERY_TEXTS), 8)
+    text[[not asked for asked in QUERY_TEXTS]] = 0
+    return Histories(item, event_type, timestamp, np.maximum(np.array(LENGTHS) - 1, 0), text)
+
+
+@pytest.fixture(scope="module")
+def queries(model: TrainedModel, histories: Histories) -> np.ndarray:
+    """What the trained towers make of the histories: float32 [n, dimension]."""
+    encoded = model.two_tower.query_tower(
+        model.candidate_embeddings()[histories.item],
+        histories.event_type,
+        histories.timestamp,
+        histories.last[:, None],
+        histories.text[:, None],
+    )
+    return np.asarray(encoded[:, 0])
+
+
+@pytest.fixture(scope="module")
+def inputs(model: TrainedModel, ranker: keras.Model, histories: Histories) -> Arrays:
     """Arguments of every signature, by `signature/argument`."""
     columns, items = model.interactions, tiny.tiny_items()
-    rows = np.stack([np.arange(*columns.first_event[user : user + 2]) for user in USERS])
     names = np.array([item.item_id for item in columns.items])
-    history = {
-        "event_types": np.full((len(USERS), LENGTH), "view"),
-        "timestamps": columns.timestamp[rows],
-    }
-    query = {"item_ids": names[columns.item[rows]], "query_text": np.full(len(USERS), "")}
+    types = np.array(["", *columns.event_types])
+    known = histories.timestamp > 0
+    with_unknown: dict[str, Any] = {}
+    for name, column, unknown in (
+        ("item_ids", np.where(known, names[histories.item], ""), "never-seen"),
+        ("event_types", types[histories.event_type], "view"),
+        ("timestamps", histories.timestamp, histories.timestamp[1, UNKNOWN_AT]),
+    ):
+        longer = np.pad(column.astype(object), [(0, 0), (0, 1)], constant_values=column[-1, -1])
+        longer[1] = np.insert(column[1].astype(object), UNKNOWN_AT, unknown)
+        with_unknown[name] = longer.astype(column.dtype if column.dtype.kind == "i" else str)
+    query = with_unknown | {"query_text": np.array(QUERY_TEXTS)}
     features = candidate_features(items, columns.end)
     item = {
         name: getattr(features, name).astype(str)
@@ -90,12 +152,13 @@ def inputs(model: TrainedModel, ranker: keras.Model) -> Arrays:
     texts = features.text.astype(str)
     columns_of_features = ranker.input_shape[-1]
     arguments: dict[str, Arrays] = {
-        ENCODE_QUERY: {**history, **query},
-        RECOMMEND: {**history, **query},
+        ENCODE_QUERY: query,
+        RECOMMEND: query,
         ENCODE_QUERY_FROM_EMBEDDINGS: {
-            **history,
-            "history_embeddings": model.candidate_embeddings()[columns.item[rows]],
-            "query_text_embedding": np.zeros((len(USERS), tiny.TEXT_DIMENSION), np.float32),
+            "event_types": types[histories.event_type],
+            "timestamps": histories.timestamp,
+            "history_embeddings": model.candidate_embeddings()[histories.item],
+            "query_text_embedding": histories.text,
         },
         ENCODE_TEXT: {"texts": texts},
         ENCODE_CANDIDATE: {**item, "text": texts},
@@ -129,25 +192,43 @@ def stock(tmp_path_factory: pytest.TempPathFactory, inputs: Arrays) -> Callable[
     return answers
 
 
-def check_encoders(
-    answers: Arrays, model: TrainedModel, ranker: keras.Model, inputs: Arrays
+def check_answers(
+    answers: Arrays,
+    model: TrainedModel,
+    ranker: keras.Model,
+    inputs: Arrays,
+    queries: np.ndarray,
 ) -> None:
-    """Hold every signature but `serving_default` against what was trained."""
+    """Hold every signature, value by value, against what was trained."""
     candidates = model.candidate_embeddings()
-    queries = model.query_embeddings(USERS, candidates)
     for name in (ENCODE_QUERY, ENCODE_QUERY_FROM_EMBEDDINGS):
         np.testing.assert_allclose(answers[f"{name}/embeddings"], queries, atol=1e-5)
     for name in (ENCODE_CANDIDATE, ENCODE_CANDIDATE_FROM_TEXT):
-        np.testing.assert_allclose(answers[f"{name}/embeddings"], candidates, atol=1e-4)
+        np.testing.assert_allclose(answers[f"{name}/embeddings"], candidates, atol=1e-5)
     texts = inputs[f"{ENCODE_CANDIDATE_FROM_TEXT}/text_embedding"]
     np.testing.assert_allclose(answers[f"{ENCODE_TEXT}/embeddings"], texts, atol=1e-5)
     scores = ranker(inputs[f"{RANK}/features"].astype(np.float32), training=False)
     np.testing.assert_allclose(answers[f"{RANK}/scores"], scores, rtol=1e-4, atol=1e-5)
+    # What exact search finds among the trained candidates.
+    exact = queries @ candidates.T
+    best = np.argsort(-exact, axis=1)[:, :TOP_K]
+    names = np.array([item.item_id for item in model.interactions.items])
+    np.testing.assert_array_equal(answers[f"{RECOMMEND}/item_ids"], names[best])
+    np.testing.assert_allclose(
+        answers[f"{RECOMMEND}/scores"], np.take_along_axis(exact, best, axis=1), atol=1e-5
+    )
 
 
-def true_scores(model: TrainedModel) -> np.ndarray:
-    candidates = model.candidate_embeddings()
-    return model.query_embeddings(USERS, candidates) @ candidates.T
+def test_query_text_and_every_event_that_is_known_count(
+    model: TrainedModel, queries: np.ndarray
+) -> None:
+    """Otherwise it would tell nothing that the exports read them as the towers do."""
+    whole = model.query_embeddings(np.arange(len(LENGTHS)), model.candidate_embeddings())
+    same = np.isclose(queries, whole, atol=1e-3).all(axis=1)
+    assert same.tolist() == [
+        length == max(LENGTHS) and not text
+        for length, text in zip(LENGTHS, QUERY_TEXTS, strict=True)
+    ]
 
 
 def test_the_export_with_scann_answers_what_was_trained(
@@ -155,6 +236,7 @@ def test_the_export_with_scann_answers_what_was_trained(
     model: TrainedModel,
     ranker: keras.Model,
     inputs: Arrays,
+    queries: np.ndarray,
     stock: Callable[..., Arrays],
     tmp_path: Path,
 ) -> None:
@@ -163,25 +245,15 @@ def test_the_export_with_scann_answers_what_was_trained(
         int(datetime(2026, 1, 2, tzinfo=UTC).timestamp()) * 2**16 + int(bundle.name[-4:], 16)
     )
     assert custom_ops_of(path) == ["Scann>ScannSearchBatched", "Scann>TensorsToScann"]
-    answers = stock(path, TEXT_OPS, SCANN_OPS)
-    check_encoders(answers, model, ranker, inputs)
-    ids, scores = answers[f"{RECOMMEND}/item_ids"], answers[f"{RECOMMEND}/scores"]
-    assert ids.shape == scores.shape
-    assert np.isfinite(scores).any()
-    rows = np.char.lstrip(ids, "i").astype(int)
-    for user, (row, found) in enumerate(zip(rows, scores, strict=True)):
-        # One leaf of few items is searched: ScaNN pads with NaN where another's is larger.
-        finite = np.isfinite(found)
-        assert len(set(row[finite])) == finite.sum()
-        np.testing.assert_allclose(found[finite], true_scores(model)[user, row[finite]], atol=1e-4)
-        assert (np.diff(found[finite]) <= 0).all()
+    check_answers(stock(path, TEXT_OPS, SCANN_OPS), model, ranker, inputs, queries)
 
 
-def test_the_export_without_custom_ops_needs_none_and_ranks_exactly(
+def test_the_export_without_custom_ops_needs_none_and_answers_the_same(
     bundle: Path,
     model: TrainedModel,
     ranker: keras.Model,
     inputs: Arrays,
+    queries: np.ndarray,
     stock: Callable[..., Arrays],
     tmp_path: Path,
 ) -> None:
@@ -190,12 +262,23 @@ def test_the_export_without_custom_ops_needs_none_and_ranks_exactly(
     own = set(tf.raw_ops.__dict__) | {"Placeholder", "NoOp"}
     assert ops_of(path) - own == {"FastWordpieceTokenizeWithOffsets", "RegexSplitWithOffsets"}
     # ScaNN is not imported: the process would end with "Op type not registered".
-    answers = stock(path, TEXT_OPS)
-    check_encoders(answers, model, ranker, inputs)
-    best = -np.sort(-true_scores(model), axis=1)
-    np.testing.assert_allclose(answers[f"{RECOMMEND}/scores"], best, atol=1e-4)
-    first = np.char.lstrip(answers[f"{RECOMMEND}/item_ids"][:, 0], "i").astype(int)
-    np.testing.assert_array_equal(first, true_scores(model).argmax(axis=1))
+    check_answers(stock(path, TEXT_OPS), model, ranker, inputs, queries)
+
+
+def test_where_scann_begins_to_search_it_finds_what_scoring_every_item_finds() -> None:
+    """Of vectors that are as much noise as cluster."""
+    random = np.random.default_rng(0)
+    size, dimension = BRUTE_FORCE_BELOW + 1, 64
+    centres = random.normal(size=(200, dimension))
+    vectors = centres[random.integers(200, size=size)] + random.normal(size=(size, dimension))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    module = _build_searcher(vectors, 100)
+    searcher = scann_ops.searcher_from_module(module)
+    asked = vectors[random.integers(size, size=100)]
+    rows = np.asarray(searcher.search_batched(asked)[0])
+    best = np.argsort(-(asked @ vectors.T), axis=1)[:, :100]
+    found = [np.isin(true, each).mean() for true, each in zip(best, rows, strict=True)]
+    assert np.mean(found) > 0.999
 
 
 def test_without_scann_the_other_export_cannot_be_loaded(

@@ -1,6 +1,8 @@
 """What is read of a body is what was sent, to the last digit."""
 
+import gzip
 import json
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -9,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
-from serving.http.body import MAX_BYTES, parse_records, validate_record
+from serving.http.body import MAX_BYTES, gunzipped, parse_records, validate_record
 from serving.http.problems import Problem
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=5)
@@ -84,3 +86,31 @@ def test_digits_beside_what_is_nested_deeply_are_kept_or_nothing_is_read(depth: 
 def test_of_a_key_that_comes_twice_the_last_counts() -> None:
     body = b'{"a": 1, "a": 100000000000000000000}'
     assert parse_records(body) == [{"a": 10**20}]
+
+
+@given(st.binary(max_size=300), st.integers(0, 300))
+def test_what_gzip_made_of_a_body_is_that_body_unless_it_is_too_large(
+    body: bytes, max_bytes: int
+) -> None:
+    expected = body if len(body) <= max_bytes else None
+    assert gunzipped(gzip.compress(body), max_bytes) == expected
+
+
+@given(st.binary(max_size=300), st.data())
+def test_what_is_not_whole_is_not_read(body: bytes, data: st.DataObject) -> None:
+    whole = gzip.compress(body)
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    with pytest.raises(ValueError, match="it is cut off"):
+        gunzipped(whole[:cut], MAX_BYTES)
+    with pytest.raises(ValueError, match="something follows its end"):
+        gunzipped(whole + b"\n", MAX_BYTES)
+
+
+def test_of_what_becomes_too_large_no_more_is_made_than_may_be() -> None:
+    bomb = gzip.compress(bytes(64 * 2**20))
+    tracemalloc.start()
+    try:
+        assert gunzipped(bomb, 2**16) is None
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()

@@ -1,6 +1,7 @@
 """TensorFlow Serving's REST API, as its documentation describes it."""
 
 import base64
+import gzip
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -183,6 +184,43 @@ def test_what_is_no_request_of_the_api_is_malformed(
 
 def test_a_body_that_is_too_large_is_refused(client: TestClient) -> None:
     answer = client.post(f"{MODEL}:predict", content=b" " * (128 * 2**20 + 1))
+    assert "at most 134217728 bytes" in refused(answer, 429)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip"])
+def test_a_body_may_be_compressed_by_gzip(client: TestClient, encoding: str) -> None:
+    body = json.dumps({"instances": [HISTORY]}).encode()
+    headers = {"content-encoding": encoding}
+    path = f"{MODEL}:predict"
+    answer = client.post(path, content=gzip.compress(body), headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.content == client.post(path, content=body).content
+
+
+WHOLE = gzip.compress(json.dumps({"instances": [HISTORY]}).encode())
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"instances": []}', "incorrect header check"),
+        (b"", "it is cut off"),
+        (WHOLE[:-1], "it is cut off"),
+        (WHOLE[:-8] + bytes(8), "incorrect data check"),
+        (WHOLE + WHOLE, "something follows its end"),
+        (gzip.compress(b"{"), "JSON Parse error"),
+    ],
+)
+def test_what_is_not_gzip_though_its_header_says_so_is_an_invalid_argument(
+    client: TestClient, body: bytes, message: str
+) -> None:
+    answer = client.post(f"{MODEL}:predict", content=body, headers={"content-encoding": "gzip"})
+    assert message in refused(answer, 400)
+
+
+def test_a_body_that_gzip_made_small_is_refused_as_one_that_is_large(client: TestClient) -> None:
+    small = gzip.compress(b" " * (128 * 2**20 + 1))
+    answer = client.post(f"{MODEL}:predict", content=small, headers={"content-encoding": "gzip"})
     assert "at most 134217728 bytes" in refused(answer, 429)
 
 

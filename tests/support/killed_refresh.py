@@ -1,0 +1,128 @@
+"""A refresh that is killed by SIGKILL in the middle of its steps, and then goes on to its end.
+
+    python -m tests.support.killed_refresh FOLDER PRESET STEPS
+
+FOLDER is that of a `shop_to_refresh` in which a bundle serves. STEPS becomes a list of the steps
+that were trained, by stage and epoch, whichever try trained them.
+
+Each try is a fork of a process that has imported TensorFlow and begun nothing: importing it takes
+longer than the try.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+import trainer  # noqa: F401  (sets what TensorFlow reads when it is first imported)
+
+# isort: split
+from tests.support.tiny_refresh import GATES, NOW, TinyRefresh
+from trainer.listener import Listener
+from trainer.refresh import RefreshOutcome
+from trainer.refresh_run import run_refresh
+from trainer.resuming import RefreshCheckpoint
+from trainer.settings import WarmStartSettings
+from trainer.train import Progress
+
+RUN_ID = "killed"
+STAGES = ("Training, the newest events held out", "Training on everything")
+UNTIL = 30
+"""Hours of events that the refresh learns from; the bundle that serves knows fewer."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a try is killed: in an epoch of a stage, or as it opens a file of this pattern."""
+
+    stage: str = ""
+    epoch: int = 0
+    file: str = ""
+
+
+_BEST = Place(file="*/held-out/best-candidates.npy")
+"""The best epoch's queries are written, and its number is not."""
+_HELD_OUT, _FULL = (Place(stage, epoch=2) for stage in STAGES)
+_CANDIDATES = Place(file="*/.building-*/candidates/embeddings.npy")
+"""The SavedModel is written."""
+_MANIFEST = Place(file="*/.building-*/manifest.json")
+# In every step twice in a row.
+KILLS = (_BEST, _HELD_OUT, _HELD_OUT, _FULL, _FULL, _CANDIDATES, _MANIFEST)
+NOWHERE = Place()
+
+
+def shop_to_refresh(folder: Path, preset: Path) -> TinyRefresh:
+    """Return a shop whose warm trainings take two epochs, the second being the better one."""
+    shop = TinyRefresh(folder, preset)
+    warm = WarmStartSettings(epochs=2, min_users=10, learning_rate=1e-2)
+    shop.settings = shop.settings.model_copy(update={"warm_start": warm})
+    return shop
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at_file(pattern: str) -> None:
+    """Kill this process as it opens such a file to write."""
+
+    def hear(event: str, arguments: tuple[object, ...]) -> None:
+        if event != "open":
+            return
+        path, mode, _ = arguments
+        if str(mode).startswith("w") and fnmatch(str(path), pattern):
+            die()
+
+    sys.addaudithook(hear)
+
+
+def run_once(
+    shop: TinyRefresh, on_step: Callable[[str, Progress], None] = lambda stage, progress: None
+) -> RefreshOutcome | None:
+    """Refresh as `riverrun refresh` does; None where the run has ended before."""
+    stage = ""
+
+    def begin(title: str) -> None:
+        nonlocal stage
+        stage = title
+
+    def work(checkpoint: RefreshCheckpoint, timed: Callable[[str], None]) -> RefreshOutcome:
+        listener = Listener(begin, step=lambda progress: on_step(stage, progress)).also(timed)
+        return shop.refreshed(UNTIL, checkpoint=checkpoint, listener=listener, gates=GATES)
+
+    _, outcome = run_refresh(
+        shop.bundles, shop.checkpoints, RUN_ID, work, keep=5, clock=lambda: NOW
+    )
+    return outcome
+
+
+def try_once(folder: Path, preset: Path, steps: Path, place: Place) -> None:
+    if place.file:
+        die_at_file(place.file)
+
+    def on_step(stage: str, progress: Progress) -> None:
+        with steps.open("a") as file:
+            file.write(f"{STAGES.index(stage)} {progress.epoch}\n")
+        if (stage, progress.epoch) == (place.stage, place.epoch):
+            die()
+
+    run_once(shop_to_refresh(folder, preset), on_step)
+
+
+def main(folder: Path, preset: Path, steps: Path) -> None:
+    for place in (*KILLS, NOWHERE):
+        child = os.fork()
+        if not child:
+            try_once(folder, preset, steps, place)
+            return
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code != (0 if place == NOWHERE else -signal.SIGKILL):
+            sys.exit(f"{place}: ended with {code}")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
