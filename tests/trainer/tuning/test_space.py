@@ -45,7 +45,7 @@ def tables(settings: RankerSettings) -> list[Any]:
     texts = np.random.default_rng(0).normal(size=(NUM_ITEMS, 8)).astype(np.float32)
     data = fit_tables(past(), texts / np.linalg.norm(texts, axis=1, keepdims=True), settings)
     return [
-        (name, each.starts.tolist(), each.neighbours.tolist(), each.weights.tolist(), each.days)
+        (name, *map(list, (each.starts, each.neighbours, each.weights)), each.days, each.events)
         for name, each in sorted(data.tables.items())
     ]
 
