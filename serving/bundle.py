@@ -16,6 +16,7 @@ without pickles.
 """
 
 import hashlib
+import operator
 import re
 import secrets
 from collections.abc import Iterator, Mapping
@@ -131,7 +132,10 @@ class RankingPart(_Part):
     """
 
     tables: dict[Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")], Annotated[float, Field(gt=0)]]
-    events: dict[str, Annotated[float, Field(gt=0)]] = {}
+    # Left out where it says nothing, so that releases that do not know it read the bundle.
+    events: Annotated[
+        dict[str, Annotated[float, Field(gt=0)]], Field(exclude_if=operator.not_)
+    ] = {}
     signals: tuple[str, ...]
     sources: tuple[str, ...] = ()
     features: tuple[str, ...] = ()

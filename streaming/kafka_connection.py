@@ -117,14 +117,19 @@ class KafkaConnection:
     @contextmanager
     def admin(self, what: str) -> Iterator[Any]:
         """Give a `KafkaAdminClient` for `what`. Raises `EventLogError`."""
-        with self.reporting(what):
-            self.reach()
-            milliseconds = int(self.settings.timeout_seconds * 1_000)
-            client = self.client(KafkaAdminClient, request_timeout_ms=milliseconds)
-            try:
-                yield client
-            finally:
-                client.close()
+        with self.reporting(what), self.client_for_admin() as client:
+            yield client
+
+    @contextmanager
+    def client_for_admin(self) -> Iterator[Any]:
+        """Give a `KafkaAdminClient`. Raises what kafka-python raises."""
+        self.reach()
+        milliseconds = int(self.settings.timeout_seconds * 1_000)
+        client = self.client(KafkaAdminClient, request_timeout_ms=milliseconds)
+        try:
+            yield client
+        finally:
+            client.close()
 
 
 def parse_kafka_url(url: str, settings: KafkaSettings) -> KafkaConnection:

@@ -115,7 +115,7 @@ class KafkaLog:
     def unread(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
         """Return for each partition where the group is, or where it starts if that is later."""
         name = self._connection.group(group)
-        with self._connection.admin(f"cannot say where {name!r} is") as admin:
+        with self._connection.reporting(f"cannot say where {name!r} is"):
             # A broker that has had no group yet first makes the topic where it keeps them.
             coordinated = Retrying(
                 retry=retry_if_exception_type(_NO_COORDINATOR_YET),
@@ -123,13 +123,18 @@ class KafkaLog:
                 stop=stop_after_delay(self._connection.settings.timeout_seconds),
                 reraise=True,
             )
-            committed = coordinated(admin.list_group_offsets, name)[name]
+            committed = coordinated(self._committed, name)
         unread = self.starts(topics)
         for source, start in unread.items():
             place = Place(self._connection.topic(source.topic), source.partition)
             if place in committed:
                 unread[source] = max(start, committed[place].offset)
         return unread
+
+    def _committed(self, group: str) -> Any:
+        # With a client of its own each time: it never looks for a coordinator again that it found.
+        with self._connection.client_for_admin() as admin:
+            return admin.list_group_offsets(group)[group]
 
     def starts(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
         """Return for each partition the first offset that its retention has left."""

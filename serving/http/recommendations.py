@@ -134,7 +134,8 @@ def _recommend_request(services: Services, body: RecommendBody) -> RecommendRequ
             timestamp=microseconds(event.timestamp)
             if event.timestamp
             else now - len(body.session) + place,
-            event_id=f"session-{place}",
+            # Of one moment they keep the order sent: a history sorts ids as text.
+            event_id=f"session-{place:06}",
             item_id=event.item_id,
             event_type=event.event_type,
             value=0.0,

@@ -101,9 +101,7 @@ class PastShop:
         query: float32 [dimension], the user's; None asks without the two-tower. hidden: items, by
         their index, that may not be shown; None leaves nothing out.
         """
-        columns = self._histories
-        start, end = columns.first_event[user : user + 2]
-        kept = slice(max(start, end - self._max_history), end)
+        columns, kept = self._histories, self._kept(user)
         view = self._catalogue.view()
         moment = None if self._moments is None else _moment(self._moments[user])
         acts = UserActs.of_columns(columns.item[kept].astype(np.int64), columns.timestamp[kept])
@@ -116,9 +114,15 @@ class PastShop:
         return context.of_user(self._events(kept), acts)
 
     def seen(self, user: int) -> npt.NDArray[np.int64]:
-        """Return the items, by their index, that the user of this index has acted on."""
+        """Return the items, by their index, that `exclude_seen` hides from the user of this index.
+
+        Those of the newest events alone: of older ones a service knows nothing.
+        """
+        return np.unique(self._histories.item[self._kept(user)]).astype(np.int64)
+
+    def _kept(self, user: int) -> slice:
         start, end = self._histories.first_event[user : user + 2]
-        return np.unique(self._histories.item[start:end]).astype(np.int64)
+        return slice(max(start, end - self._max_history), end)
 
     def _events(self, kept: slice) -> tuple[HistoryEvent, ...]:
         columns = self._histories

@@ -35,7 +35,10 @@ class PipelineScorer:
         return self.score_without(users, _nothing(users))
 
     def score_without(self, users: Indices, excluded: Sequence[Indices]) -> Scores:
-        """Return float32 [len(users), num_items], as for requests with `exclude_seen`."""
+        """Return float32 [len(users), num_items], as for requests with `exclude_seen`.
+
+        What is excluded but too long ago for a service to know of, it would show.
+        """
         return np.stack([scores for _, scores in self.answers(users, excluded)])
 
     def answers(self, users: Indices, excluded: Sequence[Indices]) -> list[tuple[Context, Scores]]:
@@ -44,7 +47,11 @@ class PipelineScorer:
         excluded: by user, items that may not be shown.
         """
         queries = self._queries(users)
-        contexts = map(self.shop.context, users.tolist(), queries, excluded)
+        hidden = [
+            np.intersect1d(each, self.shop.seen(user))
+            for user, each in zip(users.tolist(), excluded, strict=True)
+        ]
+        contexts = map(self.shop.context, users.tolist(), queries, hidden)
         return [(context, self._scores_of(context)) for context in contexts]
 
     def _scores_of(self, context: Context) -> Scores:

@@ -100,6 +100,7 @@ RANKING: Space = {
     "ranking.neighbours": Whole(50, 400, log=True),
     "ranking.text_neighbours": Whole(10, 200, log=True),
     "ranking.text_history_days": Real(7.0, 1_000.0, log=True),
+    "ranking.text_history_events": Choice((0.0, 3.0, 10.0)),
     "ranking.transition_distance": Choice((0, 3, 10)),
     "ranking.transition_history_days": Real(1.0, 1_000.0, log=True),
     "ranking.transition_history_events": Choice((0.0, 1.5, 5.0)),

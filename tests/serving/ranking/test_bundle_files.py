@@ -72,6 +72,14 @@ def test_a_bundle_may_have_no_ranker_or_nothing_to_rank_by(tmp_path: Path) -> No
     assert read_ranking(bundle, ItemRows(bundle.candidate_ids)) is None
 
 
+def test_what_fades_by_time_alone_is_written_as_earlier_releases_read_it() -> None:
+    part = DATA.part
+    assert part.model_dump()["events"] == {"transitions": 5.0}
+    by_time = part.model_copy(update={"events": {}})
+    assert "events" not in by_time.model_dump()
+    assert RankingPart.model_validate_json(by_time.model_dump_json()) == by_time
+
+
 def test_what_is_learned_of_the_fusion_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert DATA.fusion is None
     learned = CalibratedFusion(weights={"ease": 0.345, "text": 0.2}, temperature=1.4)

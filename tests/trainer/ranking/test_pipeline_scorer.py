@@ -18,7 +18,7 @@ SEEN, NEW = [0, 1], 2
 USERS = np.array([0])
 
 
-def pipeline() -> PipelineScorer:
+def pipeline(history_length: int = 128) -> PipelineScorer:
     """One user has acted on two items; each leads to both and, least of all, to a third one.
 
     The one source proposes no more than these two.
@@ -34,7 +34,9 @@ def pipeline() -> PipelineScorer:
     )
     data = RankingData({"ease": table}, np.zeros((NUM_ITEMS, len(SIGNALS)), np.float32))
     ranking = RankingSettings(sources=("ease",), source_size=2)
-    service = ServiceSettings(serving=ServingSettings(ranking=ranking))
+    service = ServiceSettings(
+        serving=ServingSettings(ranking=ranking), history_length=history_length
+    )
     shop = PastShop(past, ranking_of(data), None, service)
     return PipelineScorer("list", shop, lambda users: np.zeros((len(users), 1), np.float32))
 
@@ -53,3 +55,12 @@ def test_what_may_not_be_shown_takes_no_place_among_the_candidates() -> None:
         ]
     # Asked openly, it is not even proposed.
     assert len(set(scorer.score(USERS)[0, others].tolist())) == 1
+
+
+def test_what_was_seen_too_long_ago_to_be_known_still_takes_its_place() -> None:
+    """A service hides what is in the history it keeps; an evaluation flatters no longer one."""
+    scorer = pipeline(history_length=1)
+    assert scorer.shop.seen(0).tolist() == SEEN[1:]
+    (scores,) = scorer.score_without(USERS, [np.array(SEEN)])
+    others = np.delete(np.arange(NUM_ITEMS), SEEN[1:])
+    assert others[np.argmax(scores[others])] == SEEN[0]
