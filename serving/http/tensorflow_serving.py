@@ -28,6 +28,10 @@ from serving.prediction.predictor import ModelName, Predictor, predict, signatur
 
 MEDIA_TYPE = "application/json"
 
+MAX_GUNZIPPED_BYTES = 8 * 2**20
+"""A thousandth of it, sent, may become so much: JSON takes Python's lock while it is parsed, and a
+multiple of its size."""
+
 Route = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -119,13 +123,14 @@ class _Sent:
         if "gzip" not in self.encoding.lower():
             return self.body
         try:
-            content = gunzipped(self.body, self.max_bytes)
+            most = min(self.max_bytes, MAX_GUNZIPPED_BYTES)
+            content = gunzipped(self.body, most)
         except ValueError as error:
             raise invalid(
                 f"the request must be gzip, as its Content-Encoding says: {error}."
             ) from None
         if content is None:
-            raise _too_large(self.max_bytes)
+            raise _too_large(most, " once it is decompressed")
         return content
 
 
@@ -134,12 +139,13 @@ async def _sent(request: Request, max_bytes: int) -> _Sent:
     body = await bounded_body(request, max_bytes)
     if body is None:
         raise _too_large(max_bytes)
-    return _Sent(body, request.headers.get("content-encoding", ""), max_bytes)
+    encoding = ", ".join(request.headers.getlist("content-encoding"))
+    return _Sent(body, encoding, max_bytes)
 
 
-def _too_large(max_bytes: int) -> PredictionError:
+def _too_large(max_bytes: int, when: str = "") -> PredictionError:
     return PredictionError(
-        Code.RESOURCE_EXHAUSTED, f"the request must have at most {max_bytes} bytes."
+        Code.RESOURCE_EXHAUSTED, f"the request must have at most {max_bytes} bytes{when}."
     )
 
 

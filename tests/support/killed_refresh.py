@@ -36,21 +36,28 @@ UNTIL = 30
 
 @dataclass(frozen=True)
 class Place:
-    """Where a try is killed: in an epoch of a stage, or as it opens a file of this pattern."""
+    """Where a try is killed: in an epoch of a stage, or as it opens a file of this pattern.
+
+    behind: only where a file of this name lies in the same folder.
+    """
 
     stage: str = ""
     epoch: int = 0
     file: str = ""
+    behind: str = ""
 
 
-_BEST = Place(file="*/held-out/best-candidates.npy")
+_CANDIDATES_OF_BEST = "*/held-out/best-candidates.npy"
+_BEST = Place(file=_CANDIDATES_OF_BEST)
 """The best epoch's queries are written, and its number is not."""
-_HELD_OUT, _FULL = (Place(stage, epoch=2) for stage in STAGES)
+_BETTER = Place(file=_CANDIDATES_OF_BEST, behind="best-epoch.json")
+"""A better epoch's queries stand beside the number of the one before."""
+_HELD_OUT, FULL = (Place(stage, epoch=2) for stage in STAGES)
 _CANDIDATES = Place(file="*/.building-*/candidates/embeddings.npy")
 """The SavedModel is written."""
 _MANIFEST = Place(file="*/.building-*/manifest.json")
 # In every step twice in a row.
-KILLS = (_BEST, _HELD_OUT, _HELD_OUT, _FULL, _FULL, _CANDIDATES, _MANIFEST)
+KILLS = (_BEST, _BETTER, _HELD_OUT, _HELD_OUT, FULL, FULL, _CANDIDATES, _MANIFEST)
 NOWHERE = Place()
 
 
@@ -66,14 +73,16 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_at_file(pattern: str) -> None:
+def die_at_file(place: Place) -> None:
     """Kill this process as it opens such a file to write."""
 
     def hear(event: str, arguments: tuple[object, ...]) -> None:
         if event != "open":
             return
         path, mode, _ = arguments
-        if str(mode).startswith("w") and fnmatch(str(path), pattern):
+        if not str(mode).startswith("w") or not fnmatch(str(path), place.file):
+            return
+        if not place.behind or Path(str(path)).with_name(place.behind).exists():
             die()
 
     sys.addaudithook(hear)
@@ -101,7 +110,7 @@ def run_once(
 
 def try_once(folder: Path, preset: Path, steps: Path, place: Place) -> None:
     if place.file:
-        die_at_file(place.file)
+        die_at_file(place)
 
     def on_step(stage: str, progress: Progress) -> None:
         with steps.open("a") as file:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from serving.bundle import current_version, published_versions, verify
-from tests.support.killed_refresh import RUN_ID, run_once, shop_to_refresh
+from tests.support.killed_refresh import FULL, KILLS, RUN_ID, run_once, shop_to_refresh
 from trainer.refresh_runs import RefreshRuns
 from trainer.warm_start import WEIGHTS
 
@@ -28,7 +29,9 @@ def test_killed_in_the_middle_of_its_steps_it_ends_as_one_that_was_left_alone(
     shutil.copytree(shop.bundles, killed.bundles)
     steps = tmp_path / "steps"
     command = [sys.executable, "-m", "tests.support.killed_refresh"]
-    subprocess.run([*command, *map(str, (tmp_path / "killed", preset, steps))], check=True)
+    arguments = map(str, (tmp_path / "killed", preset, steps))
+    # Where the tests are a package, wherever pytest was started from.
+    subprocess.run([*command, *arguments], check=True, cwd=Path(__file__).parents[2])
     expected = run_once(shop)
     shop.cache.close()
     assert expected is not None
@@ -50,3 +53,5 @@ def test_killed_in_the_middle_of_its_steps_it_ends_as_one_that_was_left_alone(
     # An epoch that was written down is not trained again.
     trained = [tuple(map(int, line.split())) for line in steps.read_text().splitlines()]
     assert trained == sorted(trained)
+    taught = Counter(trained)
+    assert taught[1, 2] == taught[1, 1] + KILLS.count(FULL)

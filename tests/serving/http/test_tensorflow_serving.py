@@ -197,7 +197,8 @@ def test_a_body_may_be_compressed_by_gzip(client: TestClient, encoding: str) -> 
     assert answer.content == client.post(path, content=body).content
 
 
-WHOLE = gzip.compress(json.dumps({"instances": [HISTORY]}).encode())
+# Without the time of day, which is in names of tests otherwise.
+WHOLE = gzip.compress(json.dumps({"instances": [HISTORY]}).encode(), mtime=0)
 
 
 @pytest.mark.parametrize(
@@ -208,8 +209,9 @@ WHOLE = gzip.compress(json.dumps({"instances": [HISTORY]}).encode())
         (WHOLE[:-1], "it is cut off"),
         (WHOLE[:-8] + bytes(8), "incorrect data check"),
         (WHOLE + WHOLE, "something follows its end"),
-        (gzip.compress(b"{"), "JSON Parse error"),
+        (gzip.compress(b"{", mtime=0), "JSON Parse error"),
     ],
+    ids=["plain", "empty", "cut", "damaged", "twice", "no JSON"],
 )
 def test_what_is_not_gzip_though_its_header_says_so_is_an_invalid_argument(
     client: TestClient, body: bytes, message: str
@@ -219,9 +221,17 @@ def test_what_is_not_gzip_though_its_header_says_so_is_an_invalid_argument(
 
 
 def test_a_body_that_gzip_made_small_is_refused_as_one_that_is_large(client: TestClient) -> None:
-    small = gzip.compress(b" " * (128 * 2**20 + 1))
+    """A thousandth of it is sent, and all of it would be parsed while nobody else is answered."""
+    small = gzip.compress(b" " * (8 * 2**20 + 1))
     answer = client.post(f"{MODEL}:predict", content=small, headers={"content-encoding": "gzip"})
-    assert "at most 134217728 bytes" in refused(answer, 429)
+    assert "at most 8388608 bytes once it is decompressed" in refused(answer, 429)
+
+
+def test_several_lines_of_encodings_are_one_list(client: TestClient) -> None:
+    body = json.dumps({"instances": [HISTORY]}).encode()
+    headers = [("content-encoding", "identity"), ("content-encoding", "gzip")]
+    answer = client.post(f"{MODEL}:predict", content=gzip.compress(body), headers=headers)
+    assert answer.status_code == 200, answer.text
 
 
 def test_64_callers_at_once_are_answered(client: TestClient) -> None:
