@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
+from queue import SimpleQueue
 
 import structlog
 import typer
@@ -28,6 +29,9 @@ LATER = "Nothing is lost: the next start continues from what was committed."
 def stopped_by_signal() -> threading.Event:
     """Return what is set by Ctrl-C and by SIGTERM from now on; a second one ends the process."""
     stopped = threading.Event()
+    # An event's lock may be held by the very code that a signal interrupts: to wait for it there
+    # would never end. A queue's `put` may interrupt itself.
+    heard: SimpleQueue[None] = SimpleQueue()
     first: list[float] = []
 
     def hear(number: int, _: object) -> None:
@@ -36,8 +40,13 @@ def stopped_by_signal() -> threading.Event:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         first.append(now)
+        heard.put(None)
+
+    def stop() -> None:
+        heard.get()
         stopped.set()
 
+    threading.Thread(target=stop, name="signals", daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, hear)
     return stopped

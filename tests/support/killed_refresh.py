@@ -56,8 +56,8 @@ _HELD_OUT, FULL = (Place(stage, epoch=2) for stage in STAGES)
 _CANDIDATES = Place(file="*/.building-*/candidates/embeddings.npy")
 """The SavedModel is written."""
 _MANIFEST = Place(file="*/.building-*/manifest.json")
-# In every step twice in a row.
-KILLS = (_BEST, _BETTER, _HELD_OUT, _HELD_OUT, FULL, FULL, _CANDIDATES, _MANIFEST)
+# Each step twice; in the training on everything at the same place.
+KILLS = (_BEST, _BETTER, _HELD_OUT, FULL, FULL, _CANDIDATES, _MANIFEST)
 NOWHERE = Place()
 
 

@@ -51,16 +51,15 @@ def tiny_ranking(num_items: int, *, has_ranker: bool = True) -> RankingData:
     """Tables that lead from each item to two others: the next, and by text those 5 and 10 on."""
     numbers = np.arange(num_items)
 
-    def table(steps: tuple[int, int], days: float, events: float = 0.0) -> NeighbourTable:
+    def table(steps: tuple[int, int], days: float) -> NeighbourTable:
         neighbours = (numbers[:, None] + steps).astype(np.int32) % num_items
         weights = np.tile(np.array([1.0, 0.25], np.float32), num_items)
-        starts = 2 * np.arange(num_items + 1)
-        return NeighbourTable(starts, neighbours.ravel(), weights, days, events)
+        return NeighbourTable(2 * np.arange(num_items + 1), neighbours.ravel(), weights, days)
 
     signals = np.random.default_rng(0).random((num_items, len(SIGNALS))).astype(np.float32)
     tables = {
         "ease": table((1, 2), 30.0),
-        "transitions": table((1, 2), 30.0, 5.0),
+        "transitions": table((1, 2), 30.0),
         "text": table((5, 10), 60.0),
     }
     if not has_ranker:

@@ -28,6 +28,9 @@ from tests.support.tiny_bundle import (
 NUM_ITEMS = 12
 ITEMS = tiny_items(NUM_ITEMS)
 DATA = tiny_ranking(NUM_ITEMS)
+# One whose histories fade by their order too.
+FADING = replace(DATA.tables["transitions"], events=5.0)
+DATA = replace(DATA, tables={**DATA.tables, "transitions": FADING})
 
 
 @pytest.fixture(scope="module")
