@@ -56,7 +56,7 @@ class UserActs:
         in_time = np.argsort(timestamps, kind="stable")
         newer = np.empty(len(rows), dtype=np.int64)
         newer[in_time] = np.arange(len(rows))[::-1]
-        order = np.lexsort((timestamps, rows))
+        order = in_time[np.argsort(rows[in_time], kind="stable")]
         rows, ordered = rows[order], timestamps[order]
         begins = np.ones(len(rows), dtype=np.bool_)
         np.not_equal(rows[1:], rows[:-1], out=begins[1:])

@@ -26,21 +26,10 @@ from trainer.windows import Windows
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = """
-[training]
-dimension = 16
-hidden_units = 16
-transformer_layers = 0
-history_length = 12
-horizon_days = 0.0
-labels_per_position = 1
-batch_size = 16
-num_sampled_negatives = 100
+SETTINGS = f"""
+{tiny.TRAINING}labels_per_position = 1
 epochs = 1
 holdout_share = 0.0
-[training.text]
-model = "{preset}"
-max_tokens = 16
 [training.ranking]
 enabled = false
 [training.warm_start]
@@ -48,7 +37,7 @@ epochs = 1
 min_users = 10
 [refresh.gates]
 min_users = 0
-max_loss = {{}}
+max_loss = {{{{}}}}
 """
 OTHER_SEED = SETTINGS.replace("[training]", "[training]\nseed = 7")
 UNTIL = 30

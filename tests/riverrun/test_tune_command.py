@@ -24,19 +24,10 @@ from trainer.tuning.search import Answers
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = """\
-home = "{home}"
+SETTINGS = f"""\
+home = "{{home}}"
 
-[training]
-dimension = 16
-hidden_units = 16
-transformer_layers = 0
-history_length = 12
-horizon_days = 0.0
-epochs = 2
-batch_size = 16
-num_sampled_negatives = 100
-text = {{ model = "{preset}", max_tokens = 16 }}
+{tiny.TRAINING}epochs = 2
 
 [training.ranking]
 min_users = 5

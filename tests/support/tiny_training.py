@@ -33,6 +33,18 @@ NUM_ITEMS = 20
 # Not that of all-MiniLM-L6-v2: any BERT will do.
 TEXT_DIMENSION = 48
 START = datetime(2026, 1, 1, tzinfo=UTC)
+TRAINING = """\
+[training]
+dimension = 16
+hidden_units = 16
+transformer_layers = 0
+history_length = 12
+horizon_days = 0.0
+batch_size = 16
+num_sampled_negatives = 100
+text = {{ model = "{preset}", max_tokens = 16 }}
+"""
+"""Settings of a model that trains in seconds, by a preset; more of `[training]` may follow."""
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "lamp", *map(str, range(NUM_ITEMS)))
 
 

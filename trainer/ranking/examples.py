@@ -122,9 +122,9 @@ def examples_of(
         wanted = np.zeros(shop.num_items, dtype=np.float32)
         row = slice(labels.indptr[user], labels.indptr[user + 1])
         wanted[labels.indices[row]] = labels.data[row]
-        seen = shop.seen(user)
-        is_new = np.count_nonzero(wanted) > np.count_nonzero(wanted[seen])
-        hidden = seen if is_hiding and is_new else None
+        hidden = shop.seen(user) if is_hiding else None
+        if hidden is not None and np.count_nonzero(wanted) == np.count_nonzero(wanted[hidden]):
+            hidden = None
         context = shop.context(user, None if queries is None else queries[user], hidden)
         pool = shop.stage.pool(context)
         found = wanted[pool.rows]

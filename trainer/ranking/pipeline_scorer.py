@@ -1,5 +1,6 @@
 """The whole list as the service would make it, as a scorer."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -17,7 +18,18 @@ PLACES = 20
 """How many places are re-ranked: metrics look no further."""
 
 
-class PipelineScorer:
+class _Lists(ABC):
+    """A `ListScorer` to whom an open list is one from which nothing is left out."""
+
+    def score(self, users: Indices) -> Scores:
+        """Return float32 [len(users), num_items]."""
+        return self.score_without(users, [np.empty(0, np.int64)] * len(users))
+
+    @abstractmethod
+    def score_without(self, users: Indices, excluded: Sequence[Indices]) -> Scores: ...
+
+
+class PipelineScorer(_Lists):
     """Candidates of all sources in the order of the ranking stage; all other items behind them.
 
     The others keep the order that the two-tower gives them. Users without events get what the
@@ -29,10 +41,6 @@ class PipelineScorer:
         self.name = name
         self.shop = shop
         self._queries = queries
-
-    def score(self, users: Indices) -> Scores:
-        """Return float32 [len(users), num_items]."""
-        return self.score_without(users, _nothing(users))
 
     def score_without(self, users: Indices, excluded: Sequence[Indices]) -> Scores:
         """Return float32 [len(users), num_items], as for requests with `exclude_seen`.
@@ -74,7 +82,7 @@ class PipelineScorer:
         return scores
 
 
-class CrossFittedScorer:
+class CrossFittedScorer(_Lists):
     """Two pipelines, so that nobody is asked by the one that the user has taught.
 
     first: int64, the users who taught `by_first`; the others taught `by_others`.
@@ -87,10 +95,6 @@ class CrossFittedScorer:
         self._first = first
         self._by_first, self._by_others = by_first, by_others
 
-    def score(self, users: Indices) -> Scores:
-        """Return float32 [len(users), num_items]."""
-        return self.score_without(users, _nothing(users))
-
     def score_without(self, users: Indices, excluded: Sequence[Indices]) -> Scores:
         """Return float32 [len(users), num_items], as for requests with `exclude_seen`."""
         scores = np.empty((len(users), self._by_first.shop.num_items), np.float32)
@@ -102,7 +106,7 @@ class CrossFittedScorer:
         return scores
 
 
-class RerankedScorer:
+class RerankedScorer(_Lists):
     """The first `PLACES` of a pipeline's list as the service re-ranks them, the others behind."""
 
     def __init__(self, name: str, pipeline: PipelineScorer, settings: ServingSettings) -> None:
@@ -110,10 +114,6 @@ class RerankedScorer:
         self._pipeline = pipeline
         # A shop's rules are no part of how good its lists are.
         self._reranker = Reranker(settings.model_copy(update={"rules": ()}))
-
-    def score(self, users: Indices) -> Scores:
-        """Return float32 [len(users), num_items]."""
-        return self.score_without(users, _nothing(users))
 
     def score_without(self, users: Indices, excluded: Sequence[Indices]) -> Scores:
         """Return float32 [len(users), num_items], as for requests with `exclude_seen`."""
@@ -129,7 +129,3 @@ class RerankedScorer:
         scores = scores.copy()
         scores[placed] = scores.max() + np.arange(len(placed), 0, -1, dtype=np.float32)
         return scores
-
-
-def _nothing(users: Indices) -> Sequence[Indices]:
-    return [np.empty(0, np.int64)] * len(users)

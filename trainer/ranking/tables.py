@@ -57,8 +57,9 @@ def ease_table(past: Interactions, settings: RankerSettings) -> NeighbourTable:
 def text_table(text_embeddings: Floats, settings: RankerSettings) -> NeighbourTable:
     """Return the nearest items by cosine of text embeddings, unit vectors [num_items, n]."""
     num_items = len(text_embeddings)
+    fades = settings.text_history_days, settings.text_history_events
     if num_items > EXACT_ITEMS:
-        return _approximate_table(text_embeddings, settings)
+        return _approximate_table(text_embeddings, settings.text_neighbours, fades)
     transposed = text_embeddings.T
 
     def likenesses(part: slice) -> Floats:
@@ -68,13 +69,14 @@ def text_table(text_embeddings: Floats, settings: RankerSettings) -> NeighbourTa
         return likenesses
 
     every = np.arange(num_items)
-    fades = settings.text_history_days, settings.text_history_events
     return _table(num_items, every, likenesses, settings.text_neighbours, fades)
 
 
-def _approximate_table(text_embeddings: Floats, settings: RankerSettings) -> NeighbourTable:
+def _approximate_table(
+    text_embeddings: Floats, count: int, fades: tuple[float, float]
+) -> NeighbourTable:
     """Return the neighbours that ScaNN finds: all pairs of a large catalogue are too many."""
-    num_items, count = len(text_embeddings), settings.text_neighbours
+    num_items = len(text_embeddings)
     leaves = round(num_items**0.5)
     searcher = build_searcher(
         text_embeddings,
@@ -96,7 +98,6 @@ def _approximate_table(text_embeddings: Floats, settings: RankerSettings) -> Nei
         columns[part] = np.take_along_axis(found, order, axis=1)
         values[part] = np.take_along_axis(likenesses, order, axis=1)
     starts = np.arange(num_items + 1, dtype=np.int64) * count
-    fades = settings.text_history_days, settings.text_history_events
     return NeighbourTable(starts, columns.ravel(), values.ravel(), *fades)
 
 
