@@ -8,18 +8,23 @@ import tensorflow as tf
 from feature_repo.times import DAY
 
 TIME_BUCKETS = 24
+ORDER_BUCKETS = 24
 
 
 class QueryTower(keras.layers.Layer):
     """A causal transformer beside a causal, time-aware weighted sum of the history.
 
     The weighted sum is what makes small data learnable: each event weighs exp(learned weight
-    of its age and item), and the sum is divided by the square root of the weights, as in
-    pointwise aggregated attention (HSTU, Zhai et al., ICML 2024, arXiv:2402.17152). The
-    transformer adds order: it reads item, event type and the gap to the event before.
+    of its age, place, type and item), and the sum is divided by the square root of the weights,
+    as in pointwise aggregated attention (HSTU, Zhai et al., ICML 2024, arXiv:2402.17152), whose
+    biases of time and position these are. The place is how many moments ago an event was: where
+    people rate or click by the second, ages of minutes tell nothing apart. Events that share a
+    timestamp, as those of a basket do, are of one moment; their order is an accident of sorting.
 
-    Ages are relative to the position that is encoded and never to the moment of a request, so
-    an embedding stays valid until the next event.
+    The transformer reads item, event type and the gap to the event before.
+
+    Ages and places are relative to the position that is encoded and never to the moment of a
+    request, so an embedding stays valid until the next event.
 
     Args:
         dimension: of candidate and query embeddings; the last coordinate of a query is 1.
@@ -90,6 +95,9 @@ class QueryTower(keras.layers.Layer):
         width = self.dimension - 1
         zeros = "zeros"
         self.age_weights = self.add_weight(name="age", shape=(TIME_BUCKETS,), initializer=zeros)
+        self.order_weights = self.add_weight(
+            name="order", shape=(ORDER_BUCKETS,), initializer=zeros
+        )
         self.type_weights = self.add_weight(
             name="type", shape=(self.num_event_types + 1,), initializer=zeros
         )
@@ -152,7 +160,9 @@ class QueryTower(keras.layers.Layer):
     ) -> Any:
         now = tf.gather(timestamps, positions, batch_dims=1)
         age = time_bucket(now[:, :, None] - timestamps[:, None, :])
+        order = order_bucket(_moments_since(timestamps, positions))
         logits = tf.gather(tf.convert_to_tensor(self.age_weights), age)
+        logits += tf.gather(tf.convert_to_tensor(self.order_weights), order)
         event_logits = self.item_weight(tastes)[..., 0] + tf.gather(
             tf.convert_to_tensor(self.type_weights), event_types
         )
@@ -286,6 +296,21 @@ def _causal(positions: Any, timestamps: Any) -> Any:
     # In int64: TensorFlow compares int32 on the CPU, whatever the device.
     events = tf.range(tf.shape(timestamps, tf.int64)[1])
     return events[None, None, :] <= tf.cast(positions, tf.int64)[:, :, None]
+
+
+def _moments_since(timestamps: Any, positions: Any) -> Any:
+    """Return float32 [n, num_positions, length]: how many moments an event is before a position."""
+    # In float32, as the buckets are: TensorFlow computes int32 on the CPU, whatever the device.
+    changed = tf.cast(timestamps[:, 1:] != timestamps[:, :-1], tf.float32)
+    moments = tf.pad(tf.cumsum(changed, axis=1), [[0, 0], [1, 0]])
+    return tf.gather(moments, positions, batch_dims=1)[:, :, None] - moments[:, None, :]
+
+
+def order_bucket(moments: Any) -> Any:
+    """Return int32 buckets 0..23, two for each doubling of 1 + moments; `moments` is float32."""
+    # A power of two must not fall below itself by rounding.
+    doublings = 2.0 * tf.math.log(1.0 + tf.maximum(moments, 0.0)) / tf.math.log(2.0) + 1e-4
+    return tf.cast(tf.minimum(tf.floor(doublings), ORDER_BUCKETS - 1.0), tf.int32)
 
 
 def time_bucket(microseconds: Any) -> Any:

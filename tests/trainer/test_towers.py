@@ -22,9 +22,11 @@ from trainer.candidate_tower import (
     name_index,
 )
 from trainer.query_tower import (
+    ORDER_BUCKETS,
     TIME_BUCKETS,
     QueryTower,
     SparseQueryAttention,
+    order_bucket,
     time_bucket,
 )
 
@@ -32,16 +34,32 @@ DIMENSION, TEXT_DIMENSION, LENGTH = 8, 12, 6
 NO_QUERY = np.zeros(TEXT_DIMENSION)
 
 
-@pytest.fixture
-def query_tower() -> QueryTower:
+def random_tower(num_layers: int = 1) -> QueryTower:
     keras.utils.set_random_seed(0)
-    tower = QueryTower(DIMENSION, TEXT_DIMENSION, num_event_types=2, hidden_units=8, num_heads=2)
+    tower = QueryTower(
+        DIMENSION,
+        TEXT_DIMENSION,
+        num_event_types=2,
+        hidden_units=8,
+        num_layers=num_layers,
+        num_heads=2,
+    )
     tower.build()
     random = np.random.default_rng(0)
     # What starts at zero would make every test pass.
     for weight in tower.trainable_variables:
         weight.assign(random.normal(scale=0.3, size=weight.shape))
     return tower
+
+
+@pytest.fixture
+def query_tower() -> QueryTower:
+    return random_tower()
+
+
+@pytest.fixture
+def weighted_sum() -> QueryTower:
+    return random_tower(num_layers=0)
 
 
 def encode(
@@ -98,6 +116,25 @@ def test_the_moment_of_the_request_does_not_matter(query_tower: QueryTower) -> N
         encode(query_tower, vectors, times + 1000 * HOUR, last=LENGTH - 1),
         encode(query_tower, vectors, times, last=LENGTH - 1),
         rtol=1e-5,
+    )
+
+
+def test_the_order_of_moments_counts_however_close_they_are(weighted_sum: QueryTower) -> None:
+    vectors, _ = history()
+    seconds = HOUR + np.arange(LENGTH, dtype=np.int64) * (HOUR // 3600)
+    # The last stays: it is the position that is asked about.
+    other = vectors[[4, 1, 2, 3, 0, 5]]
+    asked = encode(weighted_sum, vectors, seconds, last=LENGTH - 1)
+    assert not np.allclose(encode(weighted_sum, other, seconds, last=LENGTH - 1), asked, atol=1e-3)
+
+
+def test_events_of_one_moment_have_no_order(weighted_sum: QueryTower) -> None:
+    vectors, times = history()
+    times[1:4] = times[1]
+    asked = encode(weighted_sum, vectors, times, last=LENGTH - 1)
+    other = vectors[[0, 3, 1, 2, 4, 5]]
+    np.testing.assert_allclose(
+        encode(weighted_sum, other, times, last=LENGTH - 1), asked, rtol=1e-4, atol=1e-5
     )
 
 
@@ -170,6 +207,13 @@ def test_time_buckets_grow_with_time_and_are_bounded() -> None:
     assert buckets[0] == 0
     assert buckets[-1] == TIME_BUCKETS - 1
     assert time_bucket(tf.constant(-HOUR, tf.int64)).numpy() == 0
+
+
+def test_order_buckets_tell_the_newest_apart_and_are_bounded() -> None:
+    buckets = order_bucket(tf.constant([0, 1, 2, 3, 5, 7, 15, 127, 1e9])).numpy()
+    assert (np.diff(buckets) > 0).all()
+    # Two for each doubling: whole powers of two are not below themselves.
+    assert buckets.tolist() == [0, 2, 3, 4, 5, 6, 8, 14, ORDER_BUCKETS - 1]
 
 
 def test_age_buckets_grow_with_age_and_0_is_unknown() -> None:
