@@ -11,6 +11,7 @@ from functools import partial
 from riverrun.importing import PresetData
 from riverrun.replay.questions import Period, last_events_period, split_period
 from riverrun.replay.settings import ReplaySettings
+from riverrun.settings import Settings
 from trainer.baselines import (
     RECENT_DAYS,
     BuyAgain,
@@ -51,6 +52,11 @@ class EvaluationProtocol:
     everyone_validation: Callable[[PresetData], Split] | None = None
     everyone_test: Callable[[PresetData], Split] | None = None
     has_times: bool = True
+
+    def of_shop(self, settings: Settings) -> Settings:
+        """Return the settings of a shop that trains, and keeps histories, as the protocol does."""
+        update = {"training": self.settings, "history_length": self.service.history_length}
+        return settings.model_copy(update=update)
 
 
 VALIDATION, TEST = datetime(2011, 10, 9, tzinfo=UTC), datetime(2011, 11, 9, tzinfo=UTC)

@@ -44,9 +44,17 @@ def read_preset(preset: str, data: Path | None) -> "tuple[EvaluationProtocol, Pr
     Raises `UserError` for one that has no protocol, and what `load_preset` raises.
     """
     from riverrun.importing import load_preset
+
+    protocol = protocol_of(preset)
+    assert data is not None, "as `check_preset` has seen to"
+    return protocol, load_preset(preset, data)
+
+
+def protocol_of(preset: str) -> "EvaluationProtocol":
+    """Return the protocol of a data set. Raises `UserError` for one that has none."""
     from riverrun.protocols import PROTOCOLS
 
-    if preset not in PROTOCOLS or data is None:
+    if preset not in PROTOCOLS:
         known = ", ".join(PROTOCOLS)
         raise UserError(f"--preset {preset!r} has no evaluation protocol. Known: {known}.")
-    return PROTOCOLS[preset], load_preset(preset, data)
+    return PROTOCOLS[preset]

@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from riverrun.errors import UserError
+from riverrun.protocols import PROTOCOLS
 from riverrun.settings import Settings, load_settings
 from riverrun.settings_reference import meaning, settings_reference
 from tests.support.command import riverrun
@@ -116,6 +117,25 @@ def test_every_setting_is_explained() -> None:
             ):
                 missing.append(f"{part}.{name}")
     assert missing == []
+
+
+@pytest.mark.parametrize("preset", PROTOCOLS)
+def test_a_shop_may_train_as_a_preset_does(tmp_path: Path, preset: str) -> None:
+    (tmp_path / "riverrun.toml").write_text("[training]\nepochs = 3\n[serving]\npool_size = 777\n")
+    settings = str(tmp_path / "riverrun.toml")
+    done = riverrun("settings", "--preset", preset, "--settings", settings)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "preset.toml").write_text(done.stdout)
+    read, protocol = load_settings(tmp_path / "preset.toml"), PROTOCOLS[preset]
+    assert read.training == protocol.settings
+    assert read.history_length == protocol.service.history_length
+    assert read.serving.pool_size == 777
+
+
+def test_a_preset_that_there_is_not_is_refused() -> None:
+    refused = riverrun("settings", "--preset", "icecat")
+    assert refused.returncode == 2
+    assert "online-retail, sequences, movielens" in refused.stderr
 
 
 def test_the_command_prints_what_is_in_force(tmp_path: Path) -> None:
