@@ -220,7 +220,7 @@ PROTOCOLS = {
             event_dropout=0.4,
             hidden_dropout=0.4,
             holdout="last_events",
-            # A million events: an epoch takes as long as three of a shop's.
+            # More would be better still, and a million ratings train for minutes, not hours.
             epochs=12,
             ranking=_SEQUENTIAL_RANKING(
                 ease_regularisation=500.0,
