@@ -158,9 +158,8 @@ class QueryTower(keras.layers.Layer):
     def _weighted_sum(
         self, tastes: Any, event_types: Any, timestamps: Any, seen: Any, positions: Any
     ) -> Any:
-        now = tf.gather(timestamps, positions, batch_dims=1)
-        age = time_bucket(now[:, :, None] - timestamps[:, None, :])
-        order = order_bucket(_moments_since(timestamps, positions))
+        age = time_bucket(_since(timestamps, positions))
+        order = order_bucket(_since(_moments(timestamps), positions))
         logits = tf.gather(tf.convert_to_tensor(self.age_weights), age)
         logits += tf.gather(tf.convert_to_tensor(self.order_weights), order)
         event_logits = self.item_weight(tastes)[..., 0] + tf.gather(
@@ -298,27 +297,38 @@ def _causal(positions: Any, timestamps: Any) -> Any:
     return events[None, None, :] <= tf.cast(positions, tf.int64)[:, :, None]
 
 
-def _moments_since(timestamps: Any, positions: Any) -> Any:
-    """Return float32 [n, num_positions, length]: how many moments an event is before a position."""
+def _since(clock: Any, positions: Any) -> Any:
+    """Return [n, num_positions, length]: how long before a position, by `clock`, an event was.
+
+    clock: [n, length], what it shows at each event.
+    """
+    return tf.gather(clock, positions, batch_dims=1)[:, :, None] - clock[:, None, :]
+
+
+def _moments(timestamps: Any) -> Any:
+    """Return float32 [n, length]: how many moments of its history were before an event's."""
     # In float32, as the buckets are: TensorFlow computes int32 on the CPU, whatever the device.
     changed = tf.cast(timestamps[:, 1:] != timestamps[:, :-1], tf.float32)
-    moments = tf.pad(tf.cumsum(changed, axis=1), [[0, 0], [1, 0]])
-    return tf.gather(moments, positions, batch_dims=1)[:, :, None] - moments[:, None, :]
+    return tf.pad(tf.cumsum(changed, axis=1), [[0, 0], [1, 0]])
+
+
+def _half_doublings(value: Any) -> Any:
+    """Return how often 1 + value has doubled, counted in halves; float, of `value`'s shape."""
+    return 2.0 * tf.math.log(1.0 + value) / tf.math.log(2.0)
 
 
 def order_bucket(moments: Any) -> Any:
     """Return int32 buckets 0..23, two for each doubling of 1 + moments; `moments` is float32."""
     # A power of two must not fall below itself by rounding.
-    doublings = 2.0 * tf.math.log(1.0 + tf.maximum(moments, 0.0)) / tf.math.log(2.0) + 1e-4
-    return tf.cast(tf.minimum(tf.floor(doublings), ORDER_BUCKETS - 1.0), tf.int32)
+    doublings = tf.floor(_half_doublings(tf.maximum(moments, 0.0)) + 1e-4)
+    return tf.cast(tf.minimum(doublings, ORDER_BUCKETS - 1.0), tf.int32)
 
 
 def time_bucket(microseconds: Any) -> Any:
     """Return int32 buckets 0..23, two for each doubling of 1 + hours / 24."""
     days = tf.cast(tf.maximum(microseconds, 0), tf.float32) / DAY
-    doublings = 2.0 * tf.math.log(1.0 + days) / tf.math.log(2.0)
     # Within the first day the hour matters too: views of this visit against this morning's.
     minutes = tf.cast(days * 24.0 * 60.0 > 30.0, tf.float32)
-    bucket = tf.floor(doublings) + minutes
+    bucket = tf.floor(_half_doublings(days)) + minutes
     # Counted in float32: TensorFlow computes int32 on the CPU, whatever the device.
     return tf.cast(tf.minimum(bucket, TIME_BUCKETS - 1.0), tf.int32)
