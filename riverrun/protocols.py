@@ -54,8 +54,13 @@ class EvaluationProtocol:
     has_times: bool = True
 
     def of_shop(self, settings: Settings) -> Settings:
-        """Return the settings of a shop that trains, and keeps histories, as the protocol does."""
-        update = {"training": self.settings, "history_length": self.service.history_length}
+        """Return the settings of a shop that trains, and keeps histories, as the protocol does.
+
+        The protocol says what is made; the shop's own settings, on what it is computed.
+        """
+        device = settings.training.model_dump(include={"precision", "strategy"})
+        training = self.settings.model_copy(update=device)
+        update = {"training": training, "history_length": self.service.history_length}
         return settings.model_copy(update=update)
 
 
@@ -155,6 +160,24 @@ def _leave_one_out(
     )
 
 
+_SEQUENTIAL_TRAINING: Callable[..., TrainingSettings] = partial(
+    TrainingSettings,
+    horizon_days=0.0,
+    labels_per_position=1,
+    # Of longer windows most positions would be left to later epochs.
+    history_length=50,
+    recency_days=36_500.0,
+    # Many items of few events each: what an item has in common with others must carry, and a model
+    # that may learn each by heart does so within ten epochs.
+    id_dropout=0.35,
+    event_dropout=0.4,
+    hidden_dropout=0.4,
+    epochs=12,
+    # A slice of the time is not what comes last.
+    holdout="last_events",
+)
+"""What comes next is the question, and order matters."""
+
 _SEQUENTIAL_RANKING: Callable[..., RankerSettings] = partial(
     RankerSettings,
     ease_days=36_500.0,
@@ -179,22 +202,10 @@ PROTOCOLS = {
         everyone_test=lambda data: everyone_split(data.events, data.items, TEST),
     ),
     "sequences": _leave_one_out(
-        # A click stream: what comes next is the question, and order matters.
-        TrainingSettings(
-            horizon_days=0.0,
-            labels_per_position=1,
-            history_length=50,
-            recency_days=36_500.0,
-            # Many items of few events each: what an item has in common with others must carry, and
-            # a model that may learn each by heart does so within ten epochs.
-            id_dropout=0.35,
-            event_dropout=0.4,
-            hidden_dropout=0.4,
+        # Its times are positions, of which a day is one.
+        _SEQUENTIAL_TRAINING(
             batch_size=128,
             num_sampled_negatives=1_024,
-            epochs=12,
-            # Its times are positions: a slice of them is not what comes last.
-            holdout="last_events",
             ranking=_SEQUENTIAL_RANKING(
                 ease_regularisation=50.0,
                 ease_history_days=2.9,
@@ -210,18 +221,8 @@ PROTOCOLS = {
     # history fades by its order here, that the ranker and the regularisation are theirs, and that
     # to tell a film from all others, not from a thousand, is worth its time.
     "movielens": _leave_one_out(
-        TrainingSettings(
-            horizon_days=0.0,
-            labels_per_position=1,
-            # Of longer windows most positions would be left to later epochs.
-            history_length=50,
-            recency_days=36_500.0,
-            id_dropout=0.35,
-            event_dropout=0.4,
-            hidden_dropout=0.4,
-            holdout="last_events",
-            # More would be better still, and a million ratings train for minutes, not hours.
-            epochs=12,
+        # More epochs would be better still, but a million ratings should train for minutes.
+        _SEQUENTIAL_TRAINING(
             ranking=_SEQUENTIAL_RANKING(
                 ease_regularisation=500.0,
                 ease_history_days=36_500.0,

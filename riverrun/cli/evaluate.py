@@ -133,9 +133,7 @@ def _preset_question(
 ) -> _Question:
     protocol, loaded = read_preset(preset, data)
     split = (protocol.validation if validation else protocol.test)(loaded)
-    # The protocol says what is made; this machine's settings, on what it is computed.
-    device = settings.training.model_dump(include={"precision", "strategy"})
-    return _Question(split, protocol.settings.model_copy(update=device), protocol.service)
+    return _Question(split, protocol.of_shop(settings).training, protocol.service)
 
 
 def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:

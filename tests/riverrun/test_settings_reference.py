@@ -132,6 +132,14 @@ def test_a_shop_may_train_as_a_preset_does(tmp_path: Path, preset: str) -> None:
     assert read.serving.pool_size == 777
 
 
+def test_a_preset_does_not_say_on_what_a_shop_trains(tmp_path: Path) -> None:
+    (tmp_path / "riverrun.toml").write_text('[training]\nstrategy = "mirrored"\nepochs = 3\n')
+    shop = load_settings(tmp_path / "riverrun.toml")
+    training = PROTOCOLS["movielens"].of_shop(shop).training
+    assert training.strategy == "mirrored"
+    assert training.epochs == PROTOCOLS["movielens"].settings.epochs
+
+
 def test_a_preset_that_there_is_not_is_refused() -> None:
     refused = riverrun("settings", "--preset", "icecat")
     assert refused.returncode == 2
