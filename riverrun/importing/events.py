@@ -43,13 +43,13 @@ def clean_events(
         timestamp=values.time(mapping.timestamp, raw.schema),
         value=pl.lit(None, pl.Float64)
         if mapping.value is None
-        else values.number(mapping.value, raw.schema),
+        else values.number(mapping.value, raw.schema, batch.is_json),
         query=_text(mapping.query, raw.schema),
         request_id=_identifier(mapping.request_id, raw.schema),
         context=_context(mapping.context, raw.schema),
         plain=pl.lit(True)
         if mapping.value is None
-        else values.plain_number(mapping.value, raw.schema),
+        else values.plain_number(mapping.value, raw.schema, batch.is_json),
         given=_given(mapping, raw.schema),
     )
     read = read.with_columns(given_type="event_type", event_type=_event_type())

@@ -127,7 +127,9 @@ class NumberSource(_Mapping):
 
     `decimal` is the decimal sign. With `auto` it is the last "." or "," of the number, except for
     a single "," before exactly three digits, which separates thousands unless a lone zero stands
-    before it: "1.234,50" is 1234.5, "1,234" is 1234, "1,5" is 1.5, and "0,500" is 0.5.
+    before it: "1.234,50" is 1234.5, "1,234" is 1234, "1,5" is 1.5, and "0,500" is 0.5. With "."
+    or "," the other sign may only separate thousands: with "," 12.50 is not read. Numbers of JSONL
+    and Parquet are what they are.
     """
 
     column: str | None = None

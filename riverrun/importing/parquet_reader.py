@@ -39,8 +39,8 @@ _LISTS = (types.is_list, types.is_large_list, types.is_fixed_size_list)
 def read_parquet(path: Path, report: ImportReport, size: BatchSize) -> Iterator[RawBatch]:
     """Yield the rows of a Parquet file with its own types.
 
-    UUIDs are texts, and so are bytes, those that are no UTF-8 being null, and decimals of more
-    digits than Polars has.
+    UUIDs are texts, and so are bytes, those that are no UTF-8 being null. Decimals of more digits
+    than Polars has are JSON.
     """
     on_disk = path.stat().st_size
     with ExitStack() as stack:
@@ -57,6 +57,7 @@ def read_parquet(path: Path, report: ImportReport, size: BatchSize) -> Iterator[
         schema: pyarrow.Schema = file.schema_arrow
         check_names(path, schema.names)
         unreadable = {each.name: str(each.type) for each in schema if not _is_column(each.type)}
+        wide = [each.name for each in schema if types.is_decimal256(each.type)]
         done, total = 0, max(file.metadata.num_rows, 1)
         for batch in file.iter_batches(batch_size=_batch_rows(file.metadata, size)):
             columns = [_readable(column) for column in batch.columns]
@@ -66,7 +67,8 @@ def read_parquet(path: Path, report: ImportReport, size: BatchSize) -> Iterator[
             lines = pl.Series(LINE, range(done + 1, done + frame.height + 1), dtype=pl.Int64)
             done += frame.height
             frame.insert_column(0, lines)
-            yield RawBatch(path, frame, on_disk * done // total, unreadable)
+            is_json = {name: pl.repeat(True, frame.height, eager=True) for name in wide}
+            yield RawBatch(path, frame, on_disk * done // total, unreadable, is_json)
 
 
 def _batch_rows(metadata: pyarrow.parquet.FileMetaData, size: BatchSize) -> int:

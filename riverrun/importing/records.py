@@ -45,8 +45,8 @@ def clean_items(batch: RawBatch, mapping: ItemsMapping, report: ImportReport) ->
         read["available_given"] = read["available"]
         read["available"] = values.switch(read["available"])
     if mapping.price is not None:
-        read["price"] = values.number(mapping.price, raw.schema)
-        read["price_plain"] = values.plain_number(mapping.price, raw.schema)
+        read["price"] = values.number(mapping.price, raw.schema, batch.is_json)
+        read["price_plain"] = values.plain_number(mapping.price, raw.schema, batch.is_json)
         column = mapping.price.column
         read["price_given"] = (
             pl.lit(None) if column is None else values.raw_text(column, raw.schema[column])

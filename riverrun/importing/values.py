@@ -3,7 +3,7 @@
 Each takes the column's type, since CSV and JSONL give strings and Parquet its own types.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import polars as pl
 
@@ -13,6 +13,10 @@ from riverrun.importing.text import normalised, stripped
 from riverrun.importing.time_formats import has_hour, has_minute, has_offset, polars_format
 
 EPOCH_UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+NO_JSON: Mapping[str, pl.Series] = {}
+_EXPONENT = r"([eE][+-]?\d+)?$"
+DECIMAL_COMMA = r"^[+-]?([1-9]\d{0,2}(\.\d{3})+|\d*)(,\d*)?" + _EXPONENT
+DECIMAL_POINT = r"^[+-]?([1-9]\d{0,2}(,\d{2,3})*,\d{3}|\d*)(\.\d*)?" + _EXPONENT
 OFFSET = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
 TRUE = ("true", "1", "yes", "y", "t", "on", "in stock", "available")
 FALSE = ("false", "0", "no", "n", "f", "off", "out of stock", "unavailable")
@@ -67,8 +71,13 @@ def _replaced(source: TextSource, schema: pl.Schema, rule: Callable[[pl.Expr], p
     return value if source.default is None else value.fill_null(source.default)
 
 
-def number(source: NumberSource, schema: pl.Schema) -> pl.Expr:
-    """Return finite numbers; what cannot be read is null."""
+def number(
+    source: NumberSource, schema: pl.Schema, is_json: Mapping[str, pl.Series] = NO_JSON
+) -> pl.Expr:
+    """Return finite numbers; what cannot be read is null.
+
+    is_json: as `RawBatch` has it; a number of JSON is read as JSON writes it.
+    """
     if source.constant is not None:
         return pl.lit(source.constant * source.scale)
     assert source.column is not None
@@ -76,30 +85,52 @@ def number(source: NumberSource, schema: pl.Schema) -> pl.Expr:
     if dtype.is_numeric():
         value = pl.col(source.column).cast(pl.Float64)
     else:
-        value = parsed_number(raw_text(source.column, dtype), source.decimal)
+        written = raw_text(source.column, dtype)
+        value = parsed_number(written, source.decimal)
+        if source.column in is_json:
+            exact = written.cast(pl.Float64, strict=False)
+            value = pl.when(pl.lit(is_json[source.column])).then(exact).otherwise(value)
     if source.scale != 1.0:
         # Cents to euros must not give 19.990000000000002.
         value = (value * source.scale).round(6)
     return pl.when(value.is_finite()).then(value)
 
 
-def plain_number(source: NumberSource, schema: pl.Schema) -> pl.Expr:
+def plain_number(
+    source: NumberSource, schema: pl.Schema, is_json: Mapping[str, pl.Series] = NO_JSON
+) -> pl.Expr:
     """Return whether a column's value needed no rule to be read as a number."""
     if source.column is None or schema[source.column].is_numeric():
         return pl.lit(True)
     value = raw_text(source.column, schema[source.column])
-    return value.cast(pl.Float64, strict=False).is_not_null() & (source.decimal != ",")
+    plain = value.cast(pl.Float64, strict=False).is_not_null() & (source.decimal != ",")
+    return pl.lit(is_json[source.column]) | plain if source.column in is_json else plain
 
 
 def parsed_number(value: pl.Expr, decimal: str) -> pl.Expr:
-    """Read "1.234,50", "1,234.50", "€ 12,-" and "1 234,50" as numbers."""
+    """Read "1.234,50", "1,234.50", "€ 1.234,-" and "1 234,50" as numbers.
+
+    What separates thousands stands before groups of three digits (from the second group on, before
+    two, as in "12,34,567.00"): a point that does not, where "," is the decimal sign, may be one
+    itself, and nothing is read.
+    """
+    dash = "${2}" if decimal == "auto" else decimal
     digits = (
         value.str.replace_all(r"[\s\p{Sc}\p{Z}'’]", "")
         .str.replace(r"^[A-Za-z]{1,4}\.?|[A-Za-z]{1,4}\.?$", "")
-        .str.replace(r"[.,][-–—]+$", "")
+        .str.replace(r"(\d)([.,])[-–—]+$", f"${{1}}{dash}0")
     )
-    as_comma = digits.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
-    as_point = digits.str.replace_all(",", "", literal=True)
+    as_comma = (
+        pl.when(digits.str.contains(DECIMAL_COMMA))
+        .then(digits)
+        .str.replace_all(".", "", literal=True)
+        .str.replace(",", ".", literal=True)
+    )
+    as_point = (
+        pl.when(digits.str.contains(DECIMAL_POINT))
+        .then(digits)
+        .str.replace_all(",", "", literal=True)
+    )
     if decimal == ",":
         chosen = as_comma
     elif decimal == ".":

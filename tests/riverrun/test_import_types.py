@@ -320,3 +320,36 @@ def test_json_stays_json_in_texts_and_keeps_its_digits(tmp_path: Path) -> None:
     (item,) = archive.items
     assert item.tags == (str(long), "true", '{"w":1,"h":null}')
     assert item.attributes == {"size": '{"w":1,"h":null}', "list": "1, true, x"}
+
+
+@pytest.mark.parametrize("decimal", ["auto", ",", "."])
+@pytest.mark.parametrize("form", ["jsonl", "parquet", "wide.parquet"])
+def test_a_number_of_the_file_is_itself_whatever_the_decimal_sign(
+    tmp_path: Path, form: str, decimal: str
+) -> None:
+    prices = [12.5, 1234.567, 1e-7]
+    file = tmp_path / f"items.{form}"
+    if form == "jsonl":
+        rows = [{"i": f"i{n}", "p": price} for n, price in enumerate(prices)]
+        file.write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    else:
+        type_ = pa.decimal256(40, 7) if form == "wide.parquet" else pa.float64()
+        values = [Decimal(str(price)) for price in prices] if "wide" in form else prices
+        table = pa.table({"i": ["i0", "i1", "i2"], "p": pa.array(values, type_)})
+        pyarrow.parquet.write_table(table, file)
+    price = f'price = {{ column = "p", decimal = "{decimal}" }}'
+    archive, report = run("items", [file], f'[items]\nitem_id = "i"\n{price}\n')
+    assert [item.price for item in archive.items] == prices
+    assert report.repaired == {}
+
+
+def test_a_number_that_json_has_as_text_is_read_by_the_decimal_sign(tmp_path: Path) -> None:
+    file = tmp_path / "items.jsonl"
+    file.write_text('{"i": "a", "p": "1.234,5"}\n{"i": "b", "p": 12.5}\n{"i": "c", "p": "12.5"}\n')
+    mapping = '[items]\nitem_id = "i"\nprice = { column = "p", decimal = "," }\n'
+    archive, report = run("items", [file], mapping)
+    assert [item.price for item in archive.items] == [1234.5, 12.5, None]
+    assert report.repaired == {
+        "price read by the rule for decimal signs": 1,
+        "price cannot be read: left out": 1,
+    }

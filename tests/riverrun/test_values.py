@@ -71,6 +71,47 @@ def test_a_decimal_sign_that_is_set_decides() -> None:
     assert read_number("1,234", ".") == 1234.0
 
 
+@pytest.mark.parametrize(
+    ("written", "decimal", "meant"),
+    [
+        ("12.50", ",", None),
+        ("12.5", ",", None),
+        ("0.500", ",", None),
+        ("1.2345", ",", None),
+        ("1234.567", ",", None),
+        ("1.234,5", ",", 1234.5),
+        ("1.234.567", ",", 1234567.0),
+        ("1234,5", ",", 1234.5),
+        (",5", ",", 0.5),
+        ("-1,5e3 kg", ",", -1500.0),
+        ("12,50", ".", None),
+        ("1,234.5", ".", 1234.5),
+        ("12,34,567.5", ".", 1234567.5),
+        ("€ 1.234,-", "auto", 1234.0),
+        ("1,234.-", "auto", 1234.0),
+        ("12,-", ".", 12.0),
+        ("12.-", ",", 12.0),
+        ("1.234,–", ",", 1234.0),
+        (",-", "auto", None),
+    ],
+)
+def test_the_other_sign_only_separates_thousands(
+    written: str, decimal: str, meant: float | None
+) -> None:
+    assert read_number(written, decimal) == meant
+
+
+@given(
+    value=st.floats(0, 1e9).map(lambda value: round(value, 2)), signs=st.sampled_from([",.", ".,"])
+)
+def test_no_number_is_read_as_another_by_a_wrong_decimal_sign(value: float, signs: str) -> None:
+    """A point before two digits separates no thousands, so it is the decimal sign, or an error."""
+    right, wrong = signs
+    written = f"{value:.2f}".replace(".", right)
+    assert read_number(written, right) == value
+    assert read_number(written, wrong) is None
+
+
 @given(value=st.floats(0, 1e9).map(lambda value: round(value, 2)))
 def test_numbers_survive_both_ways_of_writing_them(value: float) -> None:
     english = f"{value:,.2f}"
