@@ -93,8 +93,9 @@ class TextSource(_Mapping):
 class TimeSource(_Mapping):
     """A column of times. Times without an offset are in `timezone`.
 
-    `format` is a strftime format, several of them, or: `auto` (RFC 3339, ISO 8601 dates, and
-    epoch numbers whose unit follows from their size), `s`, `ms`, `us`.
+    `format` is a strftime format, several of them, or: `auto` (RFC 3339, ISO 8601 dates,
+    the times that PostgreSQL and BigQuery write, and epoch numbers whose unit follows from their
+    size), `s`, `ms`, `us`.
     """
 
     column: str

@@ -17,7 +17,7 @@ NO_JSON: Mapping[str, pl.Series] = {}
 _EXPONENT = r"([eE][+-]?\d+)?$"
 DECIMAL_COMMA = r"^[+-]?([1-9]\d{0,2}(\.\d{3})+|\d*)(,\d*)?" + _EXPONENT
 DECIMAL_POINT = r"^[+-]?([1-9]\d{0,2}(,\d{2,3})*,\d{3}|\d*)(\.\d*)?" + _EXPONENT
-OFFSET = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
+OFFSET = r"(?:[Zz]|UTC|[+-]\d{2}(?::?\d{2})?)$"
 TRUE = ("true", "1", "yes", "y", "t", "on", "in stock", "available")
 FALSE = ("false", "0", "no", "n", "f", "off", "out of stock", "unavailable")
 
@@ -199,7 +199,11 @@ def _parsed_time(words: pl.Expr, form: str, timezone: str) -> pl.Expr:
 def _iso_or_epoch(words: pl.Expr, timezone: str) -> pl.Expr:
     iso = words.str.replace(r"^(\d{4}-\d{2}-\d{2})[ tT]+", "${1}T")
     has_offset = iso.str.contains(r"T.*" + OFFSET)
-    zoned = iso.str.replace(r"[Zz]$", "+0000").str.replace(r"([+-]\d{2}):(\d{2})$", "${1}${2}")
+    zoned = (
+        iso.str.replace(r" *(?:[Zz]|UTC)$", "+0000")
+        .str.replace(r" *([+-]\d{2})$", "${1}00")
+        .str.replace(r" *([+-]\d{2}):?(\d{2})$", "${1}${2}")
+    )
     with_offset = pl.coalesce(
         zoned.str.to_datetime(form, time_unit="us", strict=False).dt.convert_time_zone("UTC")
         for form in ("%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%dT%H:%M%z")
