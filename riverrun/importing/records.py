@@ -124,11 +124,12 @@ def _item(
     if mapping.tags is not None:
         record["tags"] = _list(mapping.tags, cells, MAX_TAGS, report)
     record |= _price(row, report)
-    for name in ("available", "published_at"):
+    instead = {"available": "taken as available", "published_at": "left out"}
+    for name, taken in instead.items():
         if row.get(name) is not None:
             record[name] = row[name]
         elif (row.get(f"{name}_given") or "").strip():
-            report.repair(f"{name} cannot be read: left out", 1)
+            report.repair(f"{name} cannot be read: {taken}", 1)
     return Item.model_validate(record)
 
 

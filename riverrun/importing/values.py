@@ -18,8 +18,10 @@ _EXPONENT = r"([eE][+-]?\d+)?$"
 DECIMAL_COMMA = r"^[+-]?([1-9]\d{0,2}(\.\d{3})+|\d*)(,\d*)?" + _EXPONENT
 DECIMAL_POINT = r"^[+-]?([1-9]\d{0,2}(,\d{2,3})*,\d{3}|\d*)(\.\d*)?" + _EXPONENT
 OFFSET = r"(?:[Zz]|UTC|[+-]\d{2}(?::?\d{2})?)$"
-TRUE = ("true", "1", "yes", "y", "t", "on", "in stock", "available")
-FALSE = ("false", "0", "no", "n", "f", "off", "out of stock", "unavailable")
+TRUE = {"true", "1", "yes", "y", "t", "on", "available", "instock", "preorder", "backorder"}
+TRUE |= {"presale", "onbackorder", "onlineonly", "limitedavailability", "madetoorder"}
+FALSE = {"false", "0", "no", "n", "f", "off", "unavailable", "outofstock", "soldout"}
+FALSE |= {"notavailable", "notinstock", "discontinued"}
 
 
 def raw_text(column: str, dtype: pl.DataType) -> pl.Expr:
@@ -173,8 +175,15 @@ def plausible(moment: pl.Expr) -> pl.Expr:
 
 
 def switch(value: pl.Expr) -> pl.Expr:
-    """Return true or false for the words of `TRUE` and `FALSE`, else null."""
-    word = value.str.to_lowercase()
+    """Return true or false for the words of `TRUE` and `FALSE`, else null.
+
+    However they are written: "out of stock", "out_of_stock", "https://schema.org/OutOfStock".
+    """
+    word = (
+        value.str.to_lowercase()
+        .str.replace(r"^https?://schema\.org/", "")
+        .str.replace_all(r"([a-z])[ _-]+", "${1}")
+    )
     return pl.when(word.is_in(TRUE)).then(True).when(word.is_in(FALSE)).then(False)
 
 

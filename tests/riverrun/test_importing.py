@@ -316,3 +316,11 @@ def test_presets_go_into_the_archive_once(tmp_path: Path) -> None:
         import_preset("sequences", file, ArchiveSink(archive, report), report)
     assert (report.accepted, report.skipped) == (0, {"the archive has the event": 4})
     assert archive.events.height == 4
+
+
+def test_an_item_whose_availability_cannot_be_read_is_offered_and_counted(tmp_path: Path) -> None:
+    file = tmp_path / "items.csv"
+    file.write_text("item_id,available\na,out_of_stock\nb,ask us\nc,\n")
+    archive, report = run("items", [file])
+    assert [item.available for item in archive.items] == [False, True, True]
+    assert report.repaired == {"available cannot be read: taken as available": 1}

@@ -259,13 +259,26 @@ def test_values_are_replaced_and_others_kept_unless_there_is_a_default() -> None
     assert found == ["view", "other", "other"]
 
 
+def read_switch(value: str | None) -> bool | None:
+    frame = pl.DataFrame({"x": [value]}, schema={"x": pl.String})
+    found: bool | None = frame.select(switch(pl.col("x"))).item()
+    return found
+
+
 def test_switches() -> None:
-    frame = pl.DataFrame({"x": ["Yes", "0", "In Stock", "false", "perhaps", None]})
-    assert frame.select(switch(pl.col("x"))).to_series().to_list() == [
-        True,
-        False,
-        True,
-        False,
-        None,
-        None,
-    ]
+    words = ["Yes", "0", "In Stock", "false", "perhaps", "-1", "17", None]
+    expected = [True, False, True, False, None, None, None, None]
+    assert [read_switch(word) for word in words] == expected
+
+
+AVAILABLE = [("In", "Stock"), ("Pre", "Order"), ("Back", "Order"), ("Made", "To", "Order")]
+UNAVAILABLE = [("Out", "Of", "Stock"), ("Sold", "Out"), ("Not", "Available"), ("Discontinued",)]
+
+
+@pytest.mark.parametrize("words", AVAILABLE + UNAVAILABLE)
+def test_the_words_of_schema_org_and_merchant_feeds_are_switches(words: tuple[str, ...]) -> None:
+    name = "".join(words)
+    spellings = [sign.join(words) for sign in (" ", "_", "-", "")]
+    spellings += [each.lower() for each in spellings] + [each.upper() for each in spellings]
+    spellings += [f"{scheme}://schema.org/{name}" for scheme in ("http", "https")]
+    assert {read_switch(each) for each in spellings} == {words in AVAILABLE}
