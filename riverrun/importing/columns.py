@@ -11,6 +11,7 @@ from riverrun.importing.mapping import (
     Kind,
     RecordMapping,
     native_mapping,
+    other_names,
     required_columns,
     source_columns,
 )
@@ -81,7 +82,7 @@ class FileColumns:
         if self._mapping is None:
             return UserError(
                 f"{self._file}: no column {name!r}. The file has: {', '.join(columns)}. "
-                "Other names need --mapping."
+                f"{other_names(self._kind)}."
             )
         close = get_close_matches(name, columns, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""

@@ -238,7 +238,7 @@ MAPPINGS: dict[Kind, type[RecordMapping]] = {
 
 
 class ImportMapping(_Mapping):
-    """A mapping file."""
+    """A mapping file. Columns of a kind without a table bear the names of its fields."""
 
     file: FileFormat = FileFormat()
     events: EventsMapping | None = None
@@ -259,6 +259,11 @@ def load_mapping(path: Path) -> ImportMapping:
         raise UserError(f"mapping {path}: {first.key}: {first.statement}") from None
 
 
+def other_names(kind: Kind) -> str:
+    """Return what a file of `kind` needs whose columns bear other names than the fields."""
+    return f"Other names need a table [{kind}] in a file for --mapping"
+
+
 def native_mapping(kind: Kind, columns: Collection[str]) -> RecordMapping:
     """Return the mapping of a file whose columns bear the names of the fields.
 
@@ -270,7 +275,7 @@ def native_mapping(kind: Kind, columns: Collection[str]) -> RecordMapping:
     if unknown:
         raise ValueError(
             f"unknown column {unknown[0]!r}. {kind.capitalize()} have: "
-            f"{', '.join(model.model_fields)}. Other names need --mapping"
+            f"{', '.join(model.model_fields)}. {other_names(kind)}"
         )
     required = [name for name, field in model.model_fields.items() if field.is_required()]
     return model.model_validate({name: name for name in [*columns, *required]})

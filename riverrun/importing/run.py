@@ -11,7 +11,6 @@ from riverrun.importing.columns import FileColumns
 from riverrun.importing.events import clean_events
 from riverrun.importing.mapping import (
     EventsMapping,
-    FileFormat,
     ImportMapping,
     ItemsMapping,
     Kind,
@@ -48,19 +47,17 @@ def import_files(
 ) -> None:
     """Read `files` as events, items or users into `sink`.
 
-    Without a mapping the columns must bear the fields' own names. Raises `UserError` for a file
-    that cannot be read or a column that is not there; rows are reported, not raised.
+    Where no mapping says otherwise, the columns must bear the fields' own names. Raises `UserError`
+    for a file that cannot be read or a column that is not there; rows are reported, not raised.
     """
     forms = [file_format(file) for file in files]
-    record = None if mapping is None else getattr(mapping, kind)
-    if mapping is not None and record is None:
-        raise UserError(f"the mapping has no table [{kind}].")
+    mapping = ImportMapping() if mapping is None else mapping
+    record = getattr(mapping, kind)
     for file, form in zip(files, forms, strict=True):
         columns = FileColumns(file, kind, record, is_sparse=form in ("jsonl", "ndjson"))
         position = 0
         rows, accepted, published = report.read, report.accepted, report.published
-        settings = FileFormat() if mapping is None else mapping.file
-        for batch in read_batches(file, settings, report):
+        for batch in read_batches(file, mapping.file, report):
             try:
                 _import_batch(*columns.complete(batch), sink, report, now)
             except pl.exceptions.PolarsError as error:

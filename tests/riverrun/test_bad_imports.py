@@ -164,7 +164,7 @@ def test_a_column_that_is_not_there_is_named_with_the_likely_one(tmp_path: Path)
     path.write_text("[users]\nuser_id = 'CustomerId'\n")
     with pytest.raises(UserError, match="Did you mean 'CustomerID'"):
         run("users", [file], load_mapping(path))
-    with pytest.raises(UserError, match=r"no table \[items\]"):
+    with pytest.raises(UserError, match=r"need a table \[items\]"):
         run("items", [file], load_mapping(path))
 
 

@@ -324,3 +324,12 @@ def test_an_item_whose_availability_cannot_be_read_is_offered_and_counted(tmp_pa
     archive, report = run("items", [file])
     assert [item.available for item in archive.items] == [False, True, True]
     assert report.repaired == {"available cannot be read: taken as available": 1}
+
+
+def test_a_mapping_may_say_no_more_than_how_the_file_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "items.csv"
+    file.write_bytes("item_id;title\na;Käse\n".encode("windows-1252"))
+    form = '[file]\ndelimiter = ";"\nencoding = "windows-1252"\n'
+    for mapping in (form, f'{form}[users]\nuser_id = "u"\n'):
+        archive, _ = run("items", [file], mapping)
+        assert archive.items == [Item(item_id="a", title="Käse")]
