@@ -161,7 +161,10 @@ class ListSource(_Mapping):
 
 
 class MapSource(_Mapping):
-    """A column that holds a JSON object, or a column for each name of `fields`."""
+    """A column that holds a JSON object, or a column for each name of `fields`.
+
+    In a mapping, a lone `column` names the former: `{ column = "specs" }` is "specs".
+    """
 
     column: str | None = None
     fields: dict[str, str] = {}
@@ -182,7 +185,9 @@ def _fields(value: Any) -> Any:
         return {"column": value}
     if isinstance(value, list):
         return {"fields": {name: name for name in value}}
-    return {"fields": value} if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return value if list(value) == ["column"] else {"fields": value}
+    return value
 
 
 Text = Annotated[TextSource, BeforeValidator(_column)]

@@ -333,3 +333,18 @@ def test_a_mapping_may_say_no_more_than_how_the_file_is_written(tmp_path: Path) 
     for mapping in (form, f'{form}[users]\nuser_id = "u"\n'):
         archive, _ = run("items", [file], mapping)
         assert archive.items == [Item(item_id="a", title="Käse")]
+
+
+@pytest.mark.parametrize("source", ['"specs"', '{ column = "specs" }'])
+def test_a_column_of_objects_is_named_as_any_other(tmp_path: Path, source: str) -> None:
+    file = tmp_path / "rows.jsonl"
+    good = dict(zip(HEAD.split(","), GOOD.split(","), strict=True))
+    file.write_bytes(orjson.dumps(good | {"specs": {"colour": "red"}}))
+    names = "".join(f'{name} = "{name}"\n' for name in HEAD.split(","))
+    archive, _ = run("events", [file], f"[events]\n{names}context = {source}\n")
+    assert archive.events["context"].to_list() == ['{"colour":"red"}']
+    for kind in ("item", "user"):
+        mapping = f'[{kind}s]\n{kind}_id = "{kind}_id"\nattributes = {source}\n'
+        archive, _ = run(f"{kind}s", [file], mapping)
+        (record,) = archive.items or archive.users
+        assert record.attributes == {"colour": "red"}
