@@ -88,7 +88,8 @@ def read_csv(
     """Yield the rows of a CSV file, or with `tabs` of a TSV file, as strings.
 
     A quote that is not closed would take in the lines up to the next one: such a record is
-    rejected, and reading goes on with the line after its first.
+    rejected, and reading goes on with the line after its first. A column without a name is left
+    out, and the report says so.
     """
     csv.field_size_limit(MAX_FIELD)
     with ExitStack() as stack:
@@ -98,7 +99,7 @@ def read_csv(
         )
         lines = _Lines(text)
         header = list(settings.columns or _header(path, lines, settings, tabs=tabs))
-        _check_header(path, header, settings)
+        _check_header(path, header, settings, report)
         rows: list[list[str]] = []
         numbers: list[int] = []
         start = lines.characters
@@ -157,14 +158,14 @@ def _reason(error: csv.Error) -> str:
     return TOO_LONG if "limit" in str(error) else STRAY_QUOTE
 
 
-def _check_header(path: Path, header: list[str], settings: FileFormat) -> None:
-    check_names(path, header)
-    if not header:
+def _check_header(
+    path: Path, header: list[str], settings: FileFormat, report: ImportReport
+) -> None:
+    check_names(path, [name for name in header if name])
+    if not any(header):
         raise UserError(f"{path}: the first line is empty, where the names of columns stand.")
     if "" in header:
-        raise UserError(
-            f"{path}: column {header.index('') + 1} has no name. Header: {', '.join(header)}."
-        )
+        report.note(f"{path}: column {header.index('') + 1} has no name: left out.")
     if len(header) == 1 and settings.delimiter == "," and any(c in header[0] for c in ";\t|"):
         raise UserError(
             f"{path}: the header is one column, {header[0]!r}. Set `delimiter` under [file] of "
@@ -182,11 +183,13 @@ def _csv_batch(
 ) -> RawBatch:
     report.read += len(rows)
     width = len(header)
-    if any(len(row) != width for row in rows):
+    # Where only the header ends in a delimiter, rows lack what has no name.
+    least = max(number for number, name in enumerate(header, start=1) if name)
+    if any(not least <= len(row) <= width for row in rows):
         kept: list[list[str]] = []
         kept_lines: list[int] = []
         for row, line in zip(rows, lines, strict=True):
-            if len(row) == width:
+            if least <= len(row) <= width:
                 kept.append(row)
                 kept_lines.append(line)
             else:
@@ -195,12 +198,12 @@ def _csv_batch(
                 )
                 report.reject_one(str(path), line, reason, row)
         rows, lines = kept, kept_lines
-    columns = zip(*rows, strict=True) if rows else ([] for _ in header)
     frame = pl.DataFrame(
         {LINE: pl.Series(lines, dtype=pl.Int64)}
         | {
-            name: pl.Series(name, column, dtype=pl.String)
-            for name, column in zip(header, columns, strict=True)
+            name: pl.Series(name, [row[number] for row in rows], dtype=pl.String)
+            for number, name in enumerate(header)
+            if name
         }
     )
     return RawBatch(path, frame, position)

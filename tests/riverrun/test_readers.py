@@ -109,6 +109,36 @@ def test_a_file_without_a_header_takes_its_columns_from_the_mapping(tmp_path: Pa
     assert batch.frame.rows() == [(1, "1", "2"), (2, "3", "4")]
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        (",a,b\n0,x,y\n1,z,\n", 1),  # as pandas writes the index of a frame
+        ("a, ,b\nx,0,y\nz,1,\n", 2),
+        ("a,b,\nx,y,\nz,,\n", 3),
+        ("a,b,\nx,y\nz,\n", 3),
+        ("a,b,,\nx,y,0,1\nz,\n", 3),
+    ],
+)
+def test_a_column_without_a_name_is_left_out_and_told(
+    tmp_path: Path, text: str, number: int
+) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+    report = ImportReport()
+    (batch,) = read_batches(path, FileFormat(), report)
+    assert batch.frame.rows() == [(2, "x", "y"), (3, "z", "")]
+    assert report.notes == [f"{path}: column {number} has no name: left out."]
+    assert report.rejected == {}
+
+
+def test_only_what_has_no_name_may_be_lacking(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b,\nx\nx,y,0,1\n")
+    report = ImportReport()
+    assert [batch.frame.height for batch in read_batches(path, FileFormat(), report)] == [0]
+    assert report.rejected == {"line has too few fields": 1, "line has too many fields": 1}
+
+
 def test_parquet_types_are_kept_for_the_rules(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     frame = pl.DataFrame({"n": [1.0, None], "l": [["a"], []], "s": [{"k": 1}, None]})
