@@ -15,6 +15,7 @@ from riverrun.importing.mapping import (
     required_columns,
     source_columns,
 )
+from riverrun.importing.nested import with_names_inside
 from riverrun.importing.raw_files import RawBatch
 from riverrun.importing.report import LINE, ImportReport
 
@@ -38,6 +39,8 @@ class FileColumns:
     def complete(self, batch: RawBatch) -> tuple[RawBatch, RecordMapping]:
         """Return a batch with all columns that are read, absent ones null, and how to read it.
 
+        Names inside of others, as "title.en", are columns too.
+
         Raises `UserError` for a column that is unknown, of a type that cannot be read, or absent
         where rows are not sparse.
         """
@@ -45,6 +48,12 @@ class FileColumns:
         self._seen |= dict.fromkeys(columns)
         mapping = self._mapping_of(columns)
         read = source_columns(mapping)
+        for name in read:
+            if name not in columns and (inner := with_names_inside(batch, name)) is not None:
+                batch = inner
+                columns.append(name)
+                if batch.frame[name].null_count() < batch.frame.height:
+                    self._seen[name] = None
         for name in batch.unreadable.keys() & read:
             raise UserError(
                 f"{self._file}: column {name!r} is of the type {batch.unreadable[name]}, which "

@@ -14,6 +14,7 @@ from riverrun.importing.frames import event_frame
 from riverrun.importing.identifiers import identifier_reason
 from riverrun.importing.json_values import MAX_BYTES, dump_json, json_object
 from riverrun.importing.mapping import EventsMapping, MapSource, TextSource
+from riverrun.importing.nested import not_text, note_names_inside
 from riverrun.importing.raw_files import RawBatch
 from riverrun.importing.report import LINE, REASON, ImportReport
 
@@ -22,6 +23,8 @@ MAX_CONTEXT = 64
 MAX_VALUE = 1e12
 FUTURE = timedelta(days=1)
 EVENT_TYPE = r"^[a-z][a-z0-9_-]{0,31}$"
+DISPENSABLE = ("query", "request_id")
+"""Texts without which an event is one."""
 IDENTITY = ("user_id", "item_id", "event_type", "timestamp", "value", "query", "context")
 
 
@@ -51,17 +54,29 @@ def clean_events(
         if mapping.value is None
         else values.plain_number(mapping.value, raw.schema, batch.is_json),
         given=_given(mapping, raw.schema),
+        **{
+            f"{name}_nested": batch.is_nested(source.column)
+            for name, source in _texts(mapping).items()
+        },
     )
+    for name, source in _texts(mapping).items():
+        if read[f"{name}_nested"].any():
+            note_names_inside(source.column, report)
     read = read.with_columns(given_type="event_type", event_type=_event_type())
-    reasons = read.select(_reason(now))[REASON]
+    reasons = read.select(_reason(mapping, now))[REASON]
     bad = reasons.is_not_null()
     if bad.any():
         report.reject(str(batch.file), raw.with_columns(reasons).filter(bad))
         read = read.filter(~bad)
-    events = _with_ids(_repaired(read, report))
+    events = _with_ids(_repaired(read, mapping, report))
     distinct = events.unique("event_id", keep="first", maintain_order=True)
     report.skip("the same event again", events.height - distinct.height)
     return distinct
+
+
+def _texts(mapping: EventsMapping) -> dict[str, TextSource]:
+    """Return where the fields that are text come from."""
+    return {name: source for name, source in mapping if isinstance(source, TextSource)}
 
 
 def _text(source: TextSource | None, schema: pl.Schema) -> pl.Expr:
@@ -96,10 +111,15 @@ def _event_type() -> pl.Expr:
     return pl.col("event_type").str.to_lowercase().str.replace_all(r"[^a-z0-9_-]+", "_")
 
 
-def _reason(now: datetime) -> pl.Expr:
+def _reason(mapping: EventsMapping, now: datetime) -> pl.Expr:
     kind, moment = pl.col("event_type"), pl.col("timestamp")
     return (
         pl.coalesce(
+            *(
+                pl.when(f"{name}_nested").then(pl.lit(not_text(name, source.column)))
+                for name, source in _texts(mapping).items()
+                if name not in DISPENSABLE
+            ),
             identifier_reason("user_id"),
             identifier_reason("item_id"),
             pl.when(kind.is_null()).then(pl.lit("no event_type")),
@@ -116,7 +136,13 @@ def _reason(now: datetime) -> pl.Expr:
     ).alias(REASON)
 
 
-def _repaired(read: pl.DataFrame, report: ImportReport) -> pl.DataFrame:
+def _repaired(read: pl.DataFrame, mapping: EventsMapping, report: ImportReport) -> pl.DataFrame:
+    for name, source in _texts(mapping).items():
+        if name in DISPENSABLE:
+            is_nested = f"{name}_nested"
+            reason = f"{not_text(name, source.column)}: left out"
+            report.repair(reason, int(read[is_nested].fill_null(False).sum()))
+            read = read.with_columns(pl.when(pl.col(is_nested).not_()).then(name).alias(name))
     value, query, request_id = pl.col("value"), pl.col("query"), pl.col("request_id")
     rules = {
         "event_type written in the common form": pl.col("given_type") != pl.col("event_type"),

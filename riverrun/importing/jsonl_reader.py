@@ -19,6 +19,7 @@ from riverrun.importing.raw_files import (
     RawBatch,
     check_names,
     encoding_of,
+    json_column,
     open_file,
     position_on_disk,
 )
@@ -108,15 +109,7 @@ def _jsonl_batch(
 ) -> RawBatch:
     names = list(dict.fromkeys(name for row in rows for name in row))
     check_names(path, names)
-    columns = {LINE: pl.Series(lines, dtype=pl.Int64)}
-    is_json = {}
+    batch = RawBatch(path, pl.DataFrame({LINE: pl.Series(lines, dtype=pl.Int64)}), position)
     for name in names:
-        values = [row.get(name) for row in rows]
-        if not all(value is None or isinstance(value, str) for value in values):
-            texts = [value is None or isinstance(value, str) for value in values]
-            is_json[name] = ~pl.Series(name, texts, dtype=pl.Boolean)
-            values = [
-                v if is_text else dump_json(v) for v, is_text in zip(values, texts, strict=True)
-            ]
-        columns[name] = pl.Series(name, values, dtype=pl.String)
-    return RawBatch(path, pl.DataFrame(columns), position, is_json=is_json)
+        batch = batch.with_column(*json_column(name, [row.get(name) for row in rows]))
+    return batch

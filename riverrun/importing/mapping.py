@@ -24,6 +24,9 @@ attributes = { colour = "farbe", size = "groesse" }
 user_id = "CustomerID"
 attributes = ["Country"]
 ```
+
+A column may be a name in the objects of another, "title.en", and in a list of them,
+"categories.name".
 """
 
 import tomllib
@@ -146,7 +149,10 @@ class NumberSource(_Mapping):
 
 
 class ListSource(_Mapping):
-    """A column that holds a list, JSON, or text parted by `separator`; or one column per entry."""
+    """A column that holds a list, or text parted by `separator`; or several such columns.
+
+    Text that JSON or Python writes as a list is one: ["a", "b"], ['a', 'b'].
+    """
 
     column: str | None = None
     columns: tuple[str, ...] = ()

@@ -3,13 +3,14 @@
 import codecs
 import gzip
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import polars as pl
 
 from riverrun.errors import UserError
+from riverrun.importing.json_values import dump_json
 from riverrun.importing.mapping import FileFormat
 from riverrun.importing.report import LINE
 
@@ -50,6 +51,35 @@ class RawBatch:
     position: int
     unreadable: Mapping[str, str] = field(default_factory=dict)
     is_json: Mapping[str, pl.Series] = field(default_factory=dict)
+
+    def with_column(self, column: pl.Series, is_json: pl.Series | None) -> "RawBatch":
+        """Return the batch with one more column, and what `is_json` says of it."""
+        told = {} if is_json is None else {column.name: is_json}
+        return replace(
+            self, frame=self.frame.with_columns(column), is_json={**self.is_json, **told}
+        )
+
+    def is_nested(self, column: str | None) -> pl.Expr:
+        """Return whether a row has an object or a list in a column, which is no text."""
+        if column is None:
+            return pl.lit(False)
+        if self.frame.schema[column].is_nested():
+            return pl.col(column).is_not_null()
+        if column not in self.is_json:
+            return pl.lit(False)
+        return pl.lit(self.is_json[column]) & pl.col(column).str.contains(r"^[\[{]")
+
+
+def json_column(name: str, values: Sequence[Any]) -> tuple[pl.Series, pl.Series | None]:
+    """Return a column of text, JSON of what is none, and where it is such; None for nowhere.
+
+    values: as JSON has them.
+    """
+    is_text = [value is None or isinstance(value, str) for value in values]
+    if all(is_text):
+        return pl.Series(name, values, dtype=pl.String), None
+    texts = [v if text else dump_json(v) for v, text in zip(values, is_text, strict=True)]
+    return pl.Series(name, texts, dtype=pl.String), ~pl.Series(name, is_text, dtype=pl.Boolean)
 
 
 def check_names(path: Path, names: Sequence[str]) -> None:

@@ -10,21 +10,14 @@ from feature_repo.first_error import FirstError
 from feature_repo.schema import NO_OWN_ADDRESS, Item, User, has_own_address
 from riverrun.importing import values
 from riverrun.importing.attributes import attributes_of, raw_attributes
-from riverrun.importing.json_values import load_json, plain_text
-from riverrun.importing.mapping import (
-    ItemsMapping,
-    ListSource,
-    TextSource,
-    UsersMapping,
-    source_columns,
-)
+from riverrun.importing.labels import MAX_LABEL, labels
+from riverrun.importing.mapping import ItemsMapping, TextSource, UsersMapping, source_columns
+from riverrun.importing.nested import not_text, note_names_inside
 from riverrun.importing.raw_files import RawBatch
 from riverrun.importing.report import LINE, REASON, ImportReport
-from riverrun.importing.text import normalise
 
 MAX_TITLE = 1_024
 MAX_DESCRIPTION = 16_384
-MAX_LABEL = 256
 MAX_CATEGORIES = 32
 MAX_TAGS = 64
 MAX_PRICE = 1e12
@@ -37,10 +30,12 @@ def clean_items(batch: RawBatch, mapping: ItemsMapping, report: ImportReport) ->
     """Return the items of `batch`; of several with one id the last."""
     raw = batch.frame
     read = {"item_id": values.identifier(mapping.item_id, raw.schema)}
+    read["item_id_nested"] = batch.is_nested(mapping.item_id.column)
     for name in ("title", "description", "brand", "available"):
         source: TextSource | None = getattr(mapping, name)
         if source is not None:
             read[name] = values.text(source, raw.schema)
+            read[f"{name}_nested"] = batch.is_nested(source.column)
     if "available" in read:
         read["available_given"] = read["available"]
         read["available"] = values.switch(read["available"])
@@ -69,7 +64,11 @@ def clean_users(batch: RawBatch, mapping: UsersMapping, report: ImportReport) ->
     def build(row: Row, _cells: Row, attributes: Row) -> User:
         return User.model_validate({"user_id": row["user_id"], "attributes": attributes})
 
-    read = batch.frame.select(LINE, user_id=values.identifier(mapping.user_id, batch.frame.schema))
+    read = batch.frame.select(
+        LINE,
+        user_id=values.identifier(mapping.user_id, batch.frame.schema),
+        user_id_nested=batch.is_nested(mapping.user_id.column),
+    )
     return _records(batch, read, mapping, build, report)
 
 
@@ -80,7 +79,8 @@ def _records(
     build: Callable[[Row, Row, Row], RecordT],
     report: ImportReport,
 ) -> list[RecordT]:
-    key = "item_id" if "item_id" in read.columns else "user_id"
+    key = "item_id" if isinstance(mapping, ItemsMapping) else "user_id"
+    key_column = getattr(mapping, key).column
     records: dict[str, RecordT] = {}
     reasons: list[str | None] = []
     cells = batch.frame.select(LINE, *source_columns(mapping)).iter_rows(named=True)
@@ -88,7 +88,10 @@ def _records(
     for row, raw, found in zip(read.iter_rows(named=True), cells, maps, strict=True):
         reason = None
         try:
-            if row[key] is None:
+            if row[f"{key}_nested"]:
+                reason = not_text(key, key_column)
+                note_names_inside(key_column, report)
+            elif row[key] is None:
                 reason = f"no {key}"
             elif key == "item_id" and not has_own_address(row[key]):
                 reason = f"{key}: {NO_OWN_ADDRESS}"
@@ -116,13 +119,19 @@ def _item(
     limits = {"title": MAX_TITLE, "description": MAX_DESCRIPTION, "brand": MAX_LABEL}
     for name, limit in limits.items():
         text = row.get(name)
-        if text is not None:
+        if row.get(f"{name}_nested"):
+            column = getattr(mapping, name).column
+            report.repair(f"{not_text(name, column)}: left out", 1)
+            note_names_inside(column, report)
+        elif text is not None:
             report.repair(f"{name} cut to {limit} characters", int(len(text) > limit))
             record[name] = text[:limit].rstrip()
     if mapping.categories is not None:
-        record["categories"] = _list(mapping.categories, cells, MAX_CATEGORIES, report)
+        record["categories"] = labels(
+            "categories", mapping.categories, cells, MAX_CATEGORIES, report
+        )
     if mapping.tags is not None:
-        record["tags"] = _list(mapping.tags, cells, MAX_TAGS, report)
+        record["tags"] = labels("tags", mapping.tags, cells, MAX_TAGS, report)
     record |= _price(row, report)
     instead = {"available": "taken as available", "published_at": "left out"}
     for name, taken in instead.items():
@@ -145,29 +154,3 @@ def _price(row: Row, report: ImportReport) -> Row:
         return {}
     report.repair("price read by the rule for decimal signs", int(not row["price_plain"]))
     return {"price": price}
-
-
-def _list(source: ListSource, cells: Row, limit: int, report: ImportReport) -> tuple[str, ...]:
-    if source.column is None:
-        found: list[Any] = list(source.constant) or [cells[name] for name in source.columns]
-    else:
-        found = _parts(cells[source.column], source.separator)
-    texts = (plain_text(part) for part in found if part is not None)
-    labels = dict.fromkeys(normalise(text)[:MAX_LABEL] for text in texts)
-    labels.pop("", None)
-    report.repair(f"more than {limit} entries in a list: cut", int(len(labels) > limit))
-    return tuple(labels)[:limit]
-
-
-def _parts(cell: Any, separator: str | None) -> list[Any]:
-    if cell is None:
-        return []
-    if isinstance(cell, list):
-        return cell
-    text = plain_text(cell)
-    if text.startswith("["):
-        try:
-            return list(load_json(text))
-        except ValueError:
-            pass  # a text that happens to begin with a bracket
-    return text.split(separator) if separator else [text]

@@ -1,0 +1,90 @@
+"""What stands inside a column: the objects and lists of its cells, and names in them."""
+
+import ast
+import re
+from typing import Any
+
+import polars as pl
+
+from feature_repo.schema import is_shallow
+from riverrun.importing.json_values import MAX_BYTES, dump_json, load_json
+from riverrun.importing.raw_files import RawBatch, json_column
+from riverrun.importing.report import ImportReport
+
+_NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
+_NUMPY_LIST = re.compile(r"""\[\s*('[^'\\]*'|"[^"\\]*")(\s+('[^'\\]*'|"[^"\\]*"))*\s*\]""")
+
+
+def not_text(field: str, column: str | None) -> str:
+    """Return the reason against an object or a list of a column in a field that is text."""
+    return f"{field}: column {column!r} has an object or a list, not text"
+
+
+def note_names_inside(column: str | None, report: ImportReport) -> None:
+    """Say how a mapping reads what stands in the objects of a column."""
+    report.note(f'a mapping names what is in the objects of {column!r} as "{column}.NAME".')
+
+
+def parsed(text: str) -> dict[str, Any] | list[Any] | None:
+    """Return the object or list that text writes as JSON or as Python does; None for other text."""
+    if not text.startswith(("{", "[")):
+        return None
+    try:
+        found = load_json(text)
+    except ValueError:
+        found = _python_literal(text)
+    return found if isinstance(found, dict | list) and is_shallow(found) else None
+
+
+def _python_literal(text: str) -> Any:
+    """Return what Python, pandas or numpy wrote: ['a', "b's"], or ['a' 'b']; else None."""
+    if len(text) > MAX_BYTES:
+        return None
+    if _NUMPY_LIST.fullmatch(text):
+        return [part[1:-1] for part in re.findall(r"""'[^']*'|"[^"]*\"""", text)]
+    try:
+        return load_json(dump_json(ast.literal_eval(text)))
+    except _NO_LITERAL:
+        return None
+
+
+def with_names_inside(batch: RawBatch, name: str) -> RawBatch | None:
+    """Return a batch with a column for a name in the objects of another: "title.en".
+
+    Of a list it holds what each of its objects has. None where the batch has no such column.
+    """
+    parts = name.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        outer = ".".join(parts[:length])
+        if outer in batch.frame.columns:
+            return _with_inner(batch, name, batch.frame[outer], parts[length:])
+    return None
+
+
+def _with_inner(batch: RawBatch, name: str, column: pl.Series, path: list[str]) -> RawBatch | None:
+    if column.dtype == pl.String:
+        found = [None if text is None else _inside(parsed(text), path) for text in column.to_list()]
+        return batch.with_column(*json_column(name, found))
+    inner: pl.Series | None = column
+    for key in path:
+        inner = None if inner is None else _member(inner, key)
+    return None if inner is None else batch.with_column(inner.alias(name), None)
+
+
+def _inside(value: Any, path: list[str]) -> Any:
+    if isinstance(value, list):
+        found = [_inside(entry, path) for entry in value]
+        return [entry for entry in found if entry is not None]
+    if not path:
+        return value
+    return _inside(value.get(path[0]), path[1:]) if isinstance(value, dict) else None
+
+
+def _member(column: pl.Series, key: str) -> pl.Series | None:
+    is_list = isinstance(column.dtype, pl.List)
+    type_ = column.dtype.inner if isinstance(column.dtype, pl.List) else column.dtype
+    if not isinstance(type_, pl.Struct) or key not in {field.name for field in type_.fields}:
+        return None
+    if is_list:
+        return column.list.eval(pl.element().struct.field(key))
+    return column.struct.field(key)
