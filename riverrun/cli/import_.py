@@ -38,9 +38,13 @@ app = typer.Typer(
     user_id = "CustomerID"
     item_id = "StockCode"
     event_type = { constant = "purchase" }
-    timestamp = { column = "Date", format = "%d.%m.%Y %H:%M", timezone = "Europe/Berlin" }
+    timestamp.column = "Date"
+    timestamp.format = "%d.%m.%Y %H:%M"
+    timestamp.timezone = "Europe/Berlin"
     value = { column = "Price", decimal = "," }
     ```
+
+    All that a mapping can say, with examples: infra/docs/importing.md.
 
     What is unusable is rejected, with reason, file and line, into a file beside the report; what
     can be repaired by rule is, and counted. An import can be run again with the same mapping:
