@@ -8,7 +8,13 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from feature_repo.schema import content_id
+from feature_repo.schema import (
+    EVENT_TYPE_PATTERN,
+    MAX_CONTEXT,
+    MAX_QUERY,
+    MAX_VALUE,
+    content_id,
+)
 from riverrun.importing import values
 from riverrun.importing.frames import event_frame
 from riverrun.importing.identifiers import identifier_reason
@@ -17,11 +23,7 @@ from riverrun.importing.mapping import EventsMapping, MapSource, TextSource
 from riverrun.importing.raw_files import RawBatch
 from riverrun.importing.report import LINE, REASON, ImportReport
 
-MAX_QUERY = 1_024
-MAX_CONTEXT = 64
-MAX_VALUE = 1e12
 FUTURE = timedelta(days=1)
-EVENT_TYPE = r"^[a-z][a-z0-9_-]{0,31}$"
 IDENTITY = ("user_id", "item_id", "event_type", "timestamp", "value", "query", "context")
 
 
@@ -103,7 +105,7 @@ def _reason(now: datetime) -> pl.Expr:
             identifier_reason("user_id"),
             identifier_reason("item_id"),
             pl.when(kind.is_null()).then(pl.lit("no event_type")),
-            pl.when(~kind.str.contains(EVENT_TYPE)).then(
+            pl.when(~kind.str.contains(EVENT_TYPE_PATTERN)).then(
                 pl.lit("event_type is not a word of up to 32 letters")
             ),
             pl.when(moment.is_null()).then(pl.lit("timestamp is absent or cannot be read")),

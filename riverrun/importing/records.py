@@ -7,7 +7,18 @@ import polars as pl
 from pydantic import ValidationError
 
 from feature_repo.first_error import FirstError
-from feature_repo.schema import NO_OWN_ADDRESS, Item, User, has_own_address
+from feature_repo.schema import (
+    MAX_CATEGORIES,
+    MAX_DESCRIPTION,
+    MAX_LABEL,
+    MAX_PRICE,
+    MAX_TAGS,
+    MAX_TITLE,
+    NO_OWN_ADDRESS,
+    Item,
+    User,
+    has_own_address,
+)
 from riverrun.importing import values
 from riverrun.importing.attributes import attributes_of, raw_attributes
 from riverrun.importing.json_values import load_json, plain_text
@@ -21,13 +32,6 @@ from riverrun.importing.mapping import (
 from riverrun.importing.raw_files import RawBatch
 from riverrun.importing.report import LINE, REASON, ImportReport
 from riverrun.importing.text import normalise
-
-MAX_TITLE = 1_024
-MAX_DESCRIPTION = 16_384
-MAX_LABEL = 256
-MAX_CATEGORIES = 32
-MAX_TAGS = 64
-MAX_PRICE = 1e12
 
 Row = dict[str, Any]
 RecordT = TypeVar("RecordT", Item, User)
