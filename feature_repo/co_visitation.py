@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from feature_repo.co_visitation_settings import CoVisitationSettings
+from feature_repo.event_weights import UNNAMED_WEIGHT
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.online_features import CoVisitation
 from feature_repo.times import DAY
@@ -40,12 +41,13 @@ def pairs(
 ) -> Iterator[Pair]:
     """Yield the pairs that `entry`, which `history` holds, makes with the others in it."""
     window = settings.window_days * DAY
-    own = settings.event_type_weights.get(entry.event_type, 1.0)
+    weights = settings.event_type_weights
+    own = weights.get(entry.event_type, UNNAMED_WEIGHT)
     for other in history.events:
         gap = abs(entry.timestamp - other.timestamp)
         if gap > window or other.item_id == entry.item_id:
             continue
-        worth = math.sqrt(own * settings.event_type_weights.get(other.event_type, 1.0))
+        worth = math.sqrt(own * weights.get(other.event_type, UNNAMED_WEIGHT))
         weight = worth * math.exp(-gap / (settings.gap_days * DAY))
         if weight <= 0:
             continue

@@ -4,10 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from feature_repo.event_weights import EVENT_WEIGHTS, Weight
 from feature_repo.schema import EventType
-
-Weight = Annotated[float, Field(ge=0)]
-DEFAULT_WEIGHTS = {"view": 1.0, "click": 1.0, "cart": 3.0, "purchase": 5.0, "rating": 2.0}
 
 
 class CoVisitationSettings(BaseModel):
@@ -26,4 +24,4 @@ class CoVisitationSettings(BaseModel):
     window_days: Annotated[float, Field(ge=0)] = 1.0
     gap_days: Annotated[float, Field(gt=0)] = 0.5
     backward: Annotated[float, Field(ge=0, le=1)] = 0.5
-    event_type_weights: dict[EventType, Weight] = DEFAULT_WEIGHTS
+    event_type_weights: dict[EventType, Weight] = EVENT_WEIGHTS

@@ -6,6 +6,7 @@ import polars as pl
 
 from feature_repo.co_visitation import DECAY
 from feature_repo.co_visitation_settings import CoVisitationSettings
+from feature_repo.event_weights import UNNAMED_WEIGHT
 from feature_repo.online_features import CoVisitation
 from feature_repo.times import DAY
 
@@ -49,7 +50,8 @@ def _sums(
     moment = both["timestamp"].to_numpy()
     is_new = both["new"].to_numpy()
     types = both["event_type"].unique()
-    worths = [settings.event_type_weights.get(name, 1.0) ** 0.5 for name in types]
+    weights = settings.event_type_weights
+    worths = [weights.get(name, UNNAMED_WEIGHT) ** 0.5 for name in types]
     worth = both["event_type"].replace_strict(types, worths, return_dtype=pl.Float64).to_numpy()
     window = settings.window_days * DAY
     parts: list[pl.DataFrame] = []

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from feature_repo.received import described, shortened
+
 _WORDS = {"extra_forbidden": "unknown key", "missing": "is missing"}
 _RECEIVED = "Received: "
 
@@ -28,15 +30,15 @@ class FirstError:
     def of(cls, error: ValidationError) -> "FirstError":
         """Return the first error of those that pydantic has found."""
         first = error.errors(include_url=False, include_context=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join(shortened(str(part)) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         # Who checks a value in a function says what was wrong with it.
         reason, of_our_own, _ = message.partition(f". {_RECEIVED}")
         if of_our_own:
             return cls(key, reason, message)
-        reason = _WORDS.get(first["type"], message)
+        reason = _WORDS.get(first["type"], message.removesuffix("."))
         # Of a key that is not there, pydantic shows all that stands around it. An unknown one may
         # be that of a password, with a slip in it.
         hidden = first["type"] in _WORDS or "password" in key.lower()
-        received = "" if hidden else f" {_RECEIVED}{first['input']!r}."
+        received = "" if hidden else f" {_RECEIVED}{described(first['input'])}."
         return cls(key, reason, f"{reason}.{received}")

@@ -60,13 +60,32 @@ Identifier = Annotated[
 ]
 """A user, item, event or request id: 1..128 printable characters."""
 
-EventType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+EVENT_TYPE_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"
+EventType = Annotated[str, Field(pattern=EVENT_TYPE_PATTERN)]
 """A lower-case word such as view, cart, purchase."""
 
 Timestamp = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_plausible)]
 """An RFC 3339 time with an offset, kept in UTC with microsecond resolution."""
 
-Label = Annotated[str, Field(min_length=1, max_length=256)]
+MAX_LABEL = 256
+Label = Annotated[str, Field(min_length=1, max_length=MAX_LABEL)]
+"""A category or a tag."""
+
+MAX_TITLE = 1_024
+MAX_DESCRIPTION = 16_384
+MAX_CATEGORIES = 32
+MAX_TAGS = 64
+MAX_PRICE = 1e12
+
+MAX_VALUE = 1e12
+EventValue = Annotated[float, Field(ge=-MAX_VALUE, le=MAX_VALUE)]
+MAX_QUERY = 1_024
+SearchQuery = Annotated[str, Field(max_length=MAX_QUERY)]
+MAX_CONTEXT = 64
+EventContext = Annotated[dict[str, JsonValue], Field(max_length=MAX_CONTEXT)]
+
+MAX_ATTRIBUTES = 256
+Attributes = Annotated[dict[str, str | float | bool], Field(max_length=MAX_ATTRIBUTES)]
 
 MAX_NESTING = 100
 """How deep an unknown field may be nested: readers of JSON give up at 200."""
@@ -112,10 +131,10 @@ class Event(_Record):
     item_id: Identifier
     event_type: EventType
     timestamp: Timestamp
-    value: Annotated[float, Field(ge=-1e12, le=1e12)] | None = None
-    query: Annotated[str, Field(max_length=1024)] | None = None
+    value: EventValue | None = None
+    query: SearchQuery | None = None
     request_id: Identifier | None = None
-    context: Annotated[dict[str, JsonValue], Field(max_length=64)] = {}
+    context: EventContext = {}
 
 
 NO_OWN_ADDRESS = "must not end in '/similar': that is the address of a list"
@@ -133,13 +152,13 @@ class Item(_Record):
     """One entry of the catalogue. `categories` go from general to specific."""
 
     item_id: Identifier
-    title: Annotated[str, Field(max_length=1024)] = ""
-    description: Annotated[str, Field(max_length=16_384)] = ""
-    categories: Annotated[tuple[Label, ...], Field(max_length=32)] = ()
-    brand: Annotated[str, Field(max_length=256)] = ""
-    price: Annotated[float, Field(ge=0, le=1e12)] | None = None
-    tags: Annotated[tuple[Label, ...], Field(max_length=64)] = ()
-    attributes: Annotated[dict[str, str | float | bool], Field(max_length=256)] = {}
+    title: Annotated[str, Field(max_length=MAX_TITLE)] = ""
+    description: Annotated[str, Field(max_length=MAX_DESCRIPTION)] = ""
+    categories: Annotated[tuple[Label, ...], Field(max_length=MAX_CATEGORIES)] = ()
+    brand: Annotated[str, Field(max_length=MAX_LABEL)] = ""
+    price: Annotated[float, Field(ge=0, le=MAX_PRICE)] | None = None
+    tags: Annotated[tuple[Label, ...], Field(max_length=MAX_TAGS)] = ()
+    attributes: Attributes = {}
     available: bool = True
     published_at: Timestamp | None = None
 
@@ -154,7 +173,7 @@ class User(_Record):
     """What is known of a user besides the events."""
 
     user_id: Identifier
-    attributes: Annotated[dict[str, str | float | bool], Field(max_length=256)] = {}
+    attributes: Attributes = {}
 
 
 def content_id(*parts: str) -> str:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from serving.received import shortened
+from feature_repo.received import shortened
 from serving.requests import InvalidArgumentError
 
 MAX_LENGTH = 2_000

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from feature_repo.event_weights import EVENT_WEIGHTS
 from serving.ranking.settings import RankingSettings
 from serving.reranking.settings import RerankingSettings, Rule, check_rules
 
@@ -44,7 +45,9 @@ class ServingSettings(BaseModel):
     pool_size: candidates taken from the index before filters and re-ranking.
     rerank_size: how many of the best candidates re-ranking and `similar` put in another order.
     exact_share: a filter that allows a smaller share of the catalogue is scored exactly.
-    trending_weights: what one event of a type counts for in `trending`.
+    trending_weights: what one event of a type counts for in `trending`, `popular` and `category`,
+        and in what the ranker reads of the last hour, day and week; other types count 1, and 0
+        leaves a type out.
     trending_window: over which span trending counts: "hour", "day" or "week".
     trending_lift: 0 to 1, the power of (events within the window / events that the next longer
         window lets expect) by which a count is multiplied; "week" has none. 0 orders by counts
@@ -71,13 +74,7 @@ class ServingSettings(BaseModel):
     pool_size: Annotated[int, Field(ge=10, le=10_000)] = 200
     rerank_size: Annotated[int, Field(ge=1, le=2_000)] = 150
     exact_share: Annotated[float, Field(ge=0, le=1)] = 0.1
-    trending_weights: dict[str, float] = {
-        "view": 1.0,
-        "click": 1.0,
-        "cart": 3.0,
-        "purchase": 5.0,
-        "rating": 2.0,
-    }
+    trending_weights: dict[str, float] = EVENT_WEIGHTS
     trending_window: Annotated[str, Field(pattern="^(hour|day|week)$")] = "day"
     popular_window: Annotated[str, Field(pattern="^(hour|day|week)$")] = "week"
     trending_lift: Annotated[float, Field(ge=0, le=1)] = 0.0

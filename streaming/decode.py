@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pydantic import TypeAdapter, ValidationError
 
 from feature_repo.event_log import EVENTS, ITEMS, USERS, LogRecord
+from feature_repo.first_error import FirstError
 from feature_repo.log_records import decode_record
 from feature_repo.schema import (
     NO_OWN_ADDRESS,
@@ -15,7 +16,6 @@ from feature_repo.schema import (
     User,
     has_own_address,
 )
-from serving.received import described
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +110,6 @@ class Decoder:
 
 
 def _reason(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
-    more = error.error_count() - 1
-    reason = f"`{field}`: {first['msg']}" if field else first["msg"]
-    received = "" if field == "" else f" Received: {described(first['input'])}."
-    return f"{reason}.{received}" + (f" And {more} more errors." if more else "")
+    first, more = FirstError.of(error), error.error_count() - 1
+    reason = f"`{first.key}`: {first.statement}" if first.key else first.statement
+    return reason + (f" And {more} more errors." if more else "")

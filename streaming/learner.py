@@ -13,6 +13,7 @@ import structlog
 from feature_repo import co_visitation
 from feature_repo.co_visitation import Pair
 from feature_repo.co_visitation import pairs as pairs_of
+from feature_repo.event_weights import UNNAMED_WEIGHT
 from feature_repo.history import UserHistory
 from serving.candidate_space import CandidateSpace
 from serving.encoder import Encoder
@@ -102,12 +103,12 @@ class Learner:
         # Of a deleted one too: what is kept must not depend on the batch that a record is in.
         for item_id in changed:
             sums[item_id] = sums_of(item_id)
-        settings = self._settings.fold_in
+        weights = self._settings.fold_in.event_type_weights
         earlier = [_earlier(act) for act in acts]
         tastes = self._tastes(encoder, space, earlier)
         for (_, event), history in zip(acts, earlier, strict=True):
             if history in tastes:
-                weight = settings.event_type_weights.get(event.event_type, 1.0)
+                weight = weights.get(event.event_type, UNNAMED_WEIGHT)
                 own = sums_of(event.item_id)
                 sums[event.item_id] = fold_in.add(own, tastes[history], weight, event.timestamp)
         return sums

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from feature_repo.co_visitation_settings import CoVisitationSettings, Weight
+from feature_repo.co_visitation_settings import CoVisitationSettings
+from feature_repo.event_weights import Weight
 from feature_repo.schema import EventType
 from streaming.kafka_settings import KafkaSettings
 

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from feature_repo.exclusive_lock import LockHeldError, exclusive
+from feature_repo.exclusive_lock import LockHeldError, exclusive, is_held
 from serving.background import BackgroundThread
 from streaming.archiver import Archiver
 
 LOOK_SECONDS = 0.2
 STOP_SECONDS = 30.0
+_FILE = "lock"
 
 
 class StandbyArchiver(BackgroundThread):
@@ -22,7 +23,7 @@ class StandbyArchiver(BackgroundThread):
 
     def __init__(self, folder: Path, make: Callable[[], Archiver]) -> None:
         super().__init__("archiver", STOP_SECONDS)
-        self._file = folder / "lock"
+        self._file = folder / _FILE
         self._make = make
         self._archiver: Archiver | None = None
         self._failure: BaseException | None = None
@@ -66,3 +67,8 @@ class StandbyArchiver(BackgroundThread):
             self._stop.wait(LOOK_SECONDS)
         archiver.stop()
         self._failure = archiver.failure
+
+
+def is_archived(folder: Path) -> bool:
+    """Return whether a process that follows the log archives into `folder`."""
+    return is_held(folder / _FILE)

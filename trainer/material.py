@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import structlog
 
 from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Item
@@ -87,6 +88,8 @@ def read_material(
 ) -> Material:
     """Return the material of a shop, texts embedded where the cache lacks them.
 
+    The log says how many events are on no item: nothing is learned from them.
+
     on_texts: called with how many of how many texts are embedded.
 
     Raises:
@@ -96,12 +99,35 @@ def read_material(
         raise TrainingInputError(
             "the catalogue is empty. To import items: riverrun import items FILE"
         )
-    interactions = Interactions.from_frame(events, items)
-    if len(interactions.item) == 0:
+    if events.is_empty():
         raise TrainingInputError(
-            "no event is on an item of the catalogue. To import events: riverrun import events FILE"
+            "there are no events. To import events: riverrun import events FILE"
         )
+    interactions = Interactions.from_frame(events, items)
+    left_out = _on_no_item(events["item_id"], items)
+    if len(interactions.item) == 0:
+        raise TrainingInputError(f"{left_out} Import both by the same ids: riverrun import --help")
+    if left_out:
+        structlog.get_logger(__name__).warning("events_left_out", reason=left_out)
     tower = load_text_tower(settings.text)
     texts = [item.text for item in items]
     embeddings = catalogue_text_embeddings(tower, texts, settings.text, text_cache, on_texts)
     return Material(events, items, interactions, settings, tower, embeddings, features)
+
+
+def _on_no_item(acted_on: pl.Series, items: Sequence[Item]) -> str:
+    """Say how many events are on no item, with an id of either kind; nothing where none are."""
+    known = pl.Series("item_id", [item.item_id for item in items], pl.String)
+    unknown = acted_on.filter(~acted_on.is_in(known.implode()))
+    if unknown.is_empty():
+        return ""
+    example: str = unknown.mode().sort()[0]
+    # What is often lost or added: zeros before a number, ".0" or a variant behind.
+    is_alike = pl.col("item_id").str.ends_with(example)
+    is_alike |= pl.lit(example).str.starts_with(pl.col("item_id"))
+    alike = known.to_frame().filter(is_alike)["item_id"].to_list()
+    beside = max(alike, key=len, default=known[0])
+    return (
+        f"{len(unknown):,} of {len(acted_on):,} events are on no item of the catalogue, "
+        f"e.g. {example!r}; the catalogue has e.g. {beside!r}."
+    )

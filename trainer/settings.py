@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from feature_repo.event_weights import Weight
 from trainer.ranking.settings import RankerSettings
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -100,7 +101,7 @@ class TrainingSettings(BaseModel):
     queries_per_step: Annotated[int, Field(ge=1)] = 2048
     recency_days: Annotated[float, Field(gt=0)] = 45.0
     query_share: Share = 0.0
-    event_type_weights: dict[str, Annotated[float, Field(ge=0)]] = {}
+    event_type_weights: dict[str, Weight] = {}
 
     holdout: Literal["newest", "last_events"] = "newest"
     holdout_share: Annotated[float, Field(ge=0, le=0.5)] = 0.1

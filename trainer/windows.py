@@ -14,6 +14,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.event_weights import UNNAMED_WEIGHT
 from feature_repo.times import DAY, microseconds
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
@@ -109,8 +110,8 @@ def make_windows(
 
 def type_weights(interactions: Interactions, settings: TrainingSettings) -> npt.NDArray[np.float32]:
     """Return float32 [num_event_types], what a label of each type counts."""
-    weights = [settings.event_type_weights.get(name, 1.0) for name in interactions.event_types]
-    return np.array(weights, dtype=np.float32)
+    weights, names = settings.event_type_weights, interactions.event_types
+    return np.array([weights.get(name, UNNAMED_WEIGHT) for name in names], dtype=np.float32)
 
 
 def label_shares(

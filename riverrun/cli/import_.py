@@ -201,6 +201,7 @@ def _session(
     """Open the archive; afterwards write and show the report."""
     from feature_repo.archive import Archive
     from riverrun.settings import load_settings
+    from streaming.standby_archiver import is_archived
 
     loaded = load_settings(settings, home=home)
     started = datetime.now(UTC)
@@ -238,6 +239,12 @@ def _session(
             raise UserError("no row could be used: there is none.")
         reason = report.rejected.most_common(1)[0][0]
         raise UserError(f"no row could be used: {reason}. See {rejects.path}.")
+    if report.accepted and is_archived(loaded.archive):
+        err.print(
+            "[yellow]hint:[/] `riverrun up` or `riverrun stream` is running: it takes up what was "
+            "imported when it is started again",
+            soft_wrap=True,
+        )
     if kind := missing_kind(loaded):
         next_command(f"riverrun import {kind} FILE {loaded.options}", "a model needs these too")
         return

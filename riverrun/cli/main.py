@@ -45,7 +45,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,
     help=(
-        "Search and recommendation that learns from the event stream while people click.\n\n"
+        "Recommendation that learns from the event stream while people click.\n\n"
         "New here? `riverrun demo` makes a sample shop, trains on it and shows a list change "
         "after three clicks. With data of your own: `riverrun import`, `riverrun train`, "
         "`riverrun up`."

@@ -5,13 +5,12 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any
 
+from feature_repo.schema import MAX_ATTRIBUTES
 from riverrun.importing.json_values import MAX_BYTES, json_object, load_json, plain_text
 from riverrun.importing.mapping import MapSource
 from riverrun.importing.raw_files import RawBatch
 from riverrun.importing.report import ImportReport
 from riverrun.importing.text import normalise
-
-MAX_ATTRIBUTES = 256
 
 Attributes = dict[str, Any]
 

@@ -8,7 +8,13 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from feature_repo.schema import content_id
+from feature_repo.schema import (
+    EVENT_TYPE_PATTERN,
+    MAX_CONTEXT,
+    MAX_QUERY,
+    MAX_VALUE,
+    content_id,
+)
 from riverrun.importing import values
 from riverrun.importing.frames import event_frame
 from riverrun.importing.identifiers import identifier_reason
@@ -18,11 +24,7 @@ from riverrun.importing.nested import not_text, note_names_inside
 from riverrun.importing.raw_files import RawBatch
 from riverrun.importing.report import LINE, REASON, ImportReport
 
-MAX_QUERY = 1_024
-MAX_CONTEXT = 64
-MAX_VALUE = 1e12
 FUTURE = timedelta(days=1)
-EVENT_TYPE = r"^[a-z][a-z0-9_-]{0,31}$"
 DISPENSABLE = ("query", "request_id")
 """Texts without which an event is one."""
 IDENTITY = ("user_id", "item_id", "event_type", "timestamp", "value", "query", "context")
@@ -123,7 +125,7 @@ def _reason(mapping: EventsMapping, now: datetime) -> pl.Expr:
             identifier_reason("user_id"),
             identifier_reason("item_id"),
             pl.when(kind.is_null()).then(pl.lit("no event_type")),
-            pl.when(~kind.str.contains(EVENT_TYPE)).then(
+            pl.when(~kind.str.contains(EVENT_TYPE_PATTERN)).then(
                 pl.lit("event_type is not a word of up to 32 letters")
             ),
             pl.when(moment.is_null()).then(pl.lit("timestamp is absent or cannot be read")),

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from feature_repo.schema import MAX_LABEL
 from riverrun.importing.json_values import plain_text
 from riverrun.importing.mapping import ListSource
 from riverrun.importing.nested import note_names_inside, parsed
 from riverrun.importing.report import ImportReport
 from riverrun.importing.text import normalise
-
-MAX_LABEL = 256
 
 
 def labels(

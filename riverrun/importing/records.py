@@ -7,20 +7,25 @@ import polars as pl
 from pydantic import ValidationError
 
 from feature_repo.first_error import FirstError
-from feature_repo.schema import NO_OWN_ADDRESS, Item, User, has_own_address
+from feature_repo.schema import (
+    MAX_CATEGORIES,
+    MAX_DESCRIPTION,
+    MAX_LABEL,
+    MAX_PRICE,
+    MAX_TAGS,
+    MAX_TITLE,
+    NO_OWN_ADDRESS,
+    Item,
+    User,
+    has_own_address,
+)
 from riverrun.importing import values
 from riverrun.importing.attributes import attributes_of, raw_attributes
-from riverrun.importing.labels import MAX_LABEL, labels
+from riverrun.importing.labels import labels
 from riverrun.importing.mapping import ItemsMapping, TextSource, UsersMapping, source_columns
 from riverrun.importing.nested import not_text, note_names_inside
 from riverrun.importing.raw_files import RawBatch
 from riverrun.importing.report import LINE, REASON, ImportReport
-
-MAX_TITLE = 1_024
-MAX_DESCRIPTION = 16_384
-MAX_CATEGORIES = 32
-MAX_TAGS = 64
-MAX_PRICE = 1e12
 
 Row = dict[str, Any]
 RecordT = TypeVar("RecordT", Item, User)

@@ -54,7 +54,7 @@ def create_app(services: Services) -> FastAPI:
         redirect_slashes=False,
         title="Riverrun",
         version="1",
-        description="Search and recommendation that learns from the event stream.",
+        description="Recommendation that learns from the event stream.",
         openapi_tags=[
             {"name": "lists", "description": "What to show."},
             {"name": "events", "description": "What people do."},

@@ -4,13 +4,17 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from feature_repo.schema import (
+    MAX_LABEL,
     NO_OWN_ADDRESS,
+    EventContext,
     EventType,
+    EventValue,
     Identifier,
     Item,
+    SearchQuery,
     Timestamp,
     User,
     has_own_address,
@@ -98,10 +102,10 @@ class EventBody(_Body):
     item_id: Identifier
     event_type: EventType
     timestamp: Timestamp | None = None
-    value: Annotated[float, Field(ge=-1e12, le=1e12)] | None = None
-    query: Annotated[str, Field(max_length=1024)] | None = None
+    value: EventValue | None = None
+    query: SearchQuery | None = None
     request_id: Identifier | None = None
-    context: Annotated[dict[str, JsonValue], Field(max_length=64)] = {}
+    context: EventContext = {}
 
 
 class ItemBody(Item):
@@ -207,9 +211,9 @@ class ListQuery(PageQuery):
 class TrendingQuery(ListQuery):
     """A part of what trends, in a category if given."""
 
-    category: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00]+$")] | None = (
-        None
-    )
+    category: (
+        Annotated[str, Field(min_length=1, max_length=MAX_LABEL, pattern=r"^[^\x00]+$")] | None
+    ) = None
 
 
 class Rejection(BaseModel):

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from feature_repo.event_log import EventLogError
-from serving.received import shortened
+from feature_repo.received import shortened
 from serving.requests import FeaturesUnavailableError, InvalidArgumentError, UnknownItemError
 
 MEDIA_TYPE = "application/problem+json"

@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from feature_repo.received import described
 from serving.bundle import RECOMMEND
 from serving.prediction.errors import PredictionError, invalid
 from serving.prediction.served_signature import Arrays
-from serving.received import described
 
 MAX_RANK = 8
 

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from feature_repo.received import shortened
 from serving.micro_batching import MicroBatcher
 from serving.prediction.errors import invalid
-from serving.received import shortened
 from serving.settings import BatchingSettings
 
 MERGED_LENGTH = 128

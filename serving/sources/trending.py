@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.event_weights import UNNAMED_WEIGHT
 from feature_repo.online_features import ItemStatistics
 from feature_repo.times import DAY, HOUR, WEEK, microseconds
 from serving.candidates import Candidates, Scores
@@ -156,7 +157,7 @@ class TrendingSource:
             return head
 
     def _keys_of(self, record: ItemStatistics) -> list[float]:
-        weights = [self._weights.get(each, 0.0) for each in record.event_types]
+        weights = [self._weights.get(each, UNNAMED_WEIGHT) for each in record.event_types]
         # Of two or three numbers a sum is faster than an array's.
         worth = (
             sum(map(operator.mul, weights, counts))

@@ -103,6 +103,15 @@ def test_imports_go_one_at_a_time(tmp_path: Path, home: Path) -> None:
     assert len(Archive(home / "archive").users()) == 1
 
 
+def test_beside_a_worker_it_says_when_what_was_imported_counts(tmp_path: Path, home: Path) -> None:
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    first.write_text("user_id\nu1\n")
+    second.write_text("user_id\nu2\n")
+    assert "is started again" not in run("import", "users", first, "--home", home)
+    with exclusive(home / "archive" / "lock"):  # As who archives what it reads holds it.
+        assert "is started again" in run("import", "users", second, "--home", home)
+
+
 def test_an_import_without_a_usable_row_fails(tmp_path: Path, home: Path) -> None:
     file = tmp_path / "users.csv"
     file.write_text("user_id\n \n")

@@ -47,7 +47,12 @@ def test_what_is_sound_is_read(decoder: Decoder) -> None:
         ("u", b"\xff\xfe", "Invalid JSON"),
         ("u", b"", "Invalid JSON"),
         ("u", b"[]", "must be a JSON object. Received: list"),
-        ("u", b'{"event_id": "e"}', r"`user_id`: Field required.* And 3 more errors"),
+        ("u", b'{"event_id": "e"}', r"^`user_id`: is missing\. And 3 more errors\.$"),
+        (
+            "u",
+            GOOD.replace(b'"event_id":"', b'"event_id":" '),
+            r"^`event_id`: must be printable and not padded with spaces\. Received: ' \w+'\.$",
+        ),
         ("u", GOOD.replace(b'"view"', b'"Teleport!"'), r"`event_type`.*Received: 'Teleport!'"),
         ("u", GOOD.replace(b'"view"', b'"purchase"'), "must be one of cart, view"),
         ("u", GOOD[:-1] + b', "version": "1"}', "`version` must be a whole number"),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import cast
 
 from streaming.archiver import Archiver
-from streaming.standby_archiver import StandbyArchiver
+from streaming.standby_archiver import StandbyArchiver, is_archived
 from tests.support import waiting
 
 SECONDS = 10.0
@@ -41,13 +41,16 @@ wait_until = partial(waiting.wait_until, seconds=SECONDS)
 def test_the_second_begins_when_the_first_is_gone(tmp_path: Path) -> None:
     FakeArchiver.most = 0
     first, second = standby(tmp_path), standby(tmp_path)
+    assert not is_archived(tmp_path)
     first.start()
     wait_until(lambda: first.archives)
+    assert is_archived(tmp_path)
     second.start()
     first.stop()
     wait_until(lambda: second.archives)
     second.stop()
     assert FakeArchiver.most == 1
+    assert not is_archived(tmp_path)
     assert FakeArchiver.running == 0
 
 

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import tensorflow as tf
+from structlog.testing import capture_logs
 
 from feature_repo.archive import events_frame
 from feature_repo.offline_features import OfflineFeatures
-from feature_repo.schema import Event
+from feature_repo.schema import Event, Item
 from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny
 from tests.support.tiny_bundle import tiny_items
@@ -72,8 +74,37 @@ def test_a_shop_without_events_on_its_items_is_refused_before_a_text_is_embedded
     features, cache = OfflineFeatures(tmp_path / "features"), TextEmbeddingCache()
     for events, items, reason in (
         ([event], [], "the catalogue is empty.* riverrun import items FILE"),
-        ([], tiny_items(3), "no event is on an item.* riverrun import events FILE"),
-        ([event], tiny_items(3), "no event is on an item.* riverrun import events FILE"),
+        ([], tiny_items(3), "there are no events.* riverrun import events FILE"),
+        ([event], tiny_items(3), "1 of 1 events are on no item.*'of-another-shop'.* 'i0'"),
     ):
         with pytest.raises(ValueError, match=reason):
             read_material(events_frame(events), items, settings, features, cache)
+
+
+@pytest.mark.parametrize(
+    ("written", "known"),
+    [("17", "0017"), ("i7.0", "i7"), ("i7-blue", "i7"), ("elsewhere", "i0")],
+)
+def test_how_many_events_are_on_no_item_is_said_with_ids_of_both(
+    tmp_path: Path, preset: Path, written: str, known: str
+) -> None:
+    settings = tiny.tiny_settings(text=TextSettings(model=str(preset), max_tokens=16))
+    items = [*tiny.tiny_items(), Item(item_id="0017")]
+    events = tiny.tiny_interactions(users=4, events=4).frame()
+    strays = events.head(6).with_columns(
+        pl.format("stray{}", "event_id").alias("event_id"), item_id=pl.lit(written)
+    )
+    features, cache = OfflineFeatures(tmp_path / "features"), TextEmbeddingCache()
+    for left_out in (strays, strays.clear()):
+        with capture_logs() as logs:
+            shop = read_material(pl.concat([events, left_out]), items, settings, features, cache)
+        assert len(shop.interactions.item) == len(events)
+        said = [line["reason"] for line in logs if line["event"] == "events_left_out"]
+        assert (
+            said
+            == [
+                f"6 of 22 events are on no item of the catalogue, e.g. {written!r}; "
+                f"the catalogue has e.g. {known!r}."
+            ][: len(left_out)]
+        )
+    cache.close()

@@ -13,6 +13,7 @@ import polars as pl
 import structlog
 from scipy import sparse
 
+from feature_repo.event_weights import UNNAMED_WEIGHT
 from serving.ranking.feature_names import feature_names
 from serving.ranking.settings import SOURCES
 from trainer.interactions import Interactions
@@ -78,7 +79,7 @@ def future_labels(
 ) -> sparse.csr_array:
     """Return float32 [num_users, num_items] in 0..1 of what known users did in `future`."""
     weights = settings.event_type_weights
-    most = max([1.0, *weights.values()])
+    most = max([UNNAMED_WEIGHT, *weights.values()])
     users = {user_id: row for row, user_id in enumerate(past.user_ids)}
     items = {item.item_id: row for row, item in enumerate(past.items)}
     best: dict[tuple[int, int], float] = {}
@@ -87,7 +88,7 @@ def future_labels(
     ):
         if user_id in users and item_id in items:
             pair = users[user_id], items[item_id]
-            best[pair] = max(best.get(pair, 0.0), weights.get(event_type, 1.0) / most)
+            best[pair] = max(best.get(pair, 0.0), weights.get(event_type, UNNAMED_WEIGHT) / most)
     pairs = np.array(list(best), dtype=np.int64).reshape(-1, 2)
     values = np.array(list(best.values()), dtype=np.float32)
     shape = (len(past.user_ids), len(past.items))

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from feature_repo.event_weights import EVENT_WEIGHTS, Weight
+
 Days = Annotated[float, Field(gt=0)]
 Events = Annotated[float, Field(ge=0)]
 
@@ -35,7 +37,8 @@ class RankerSettings(BaseModel):
         from, drawn once; 0 takes all, or as many as memory is meant for: two million a slice.
     epochs, batch_size, learning_rate, hidden_units, dropout: of the ranker's network; a batch is
         of candidates. Of few candidates it learns for more epochs.
-    event_type_weights: what the ranker shall find, by what a purchase or a view is worth.
+    event_type_weights: what the ranker shall find, by what a purchase or a view is worth; other
+        types are worth 1.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,10 +67,4 @@ class RankerSettings(BaseModel):
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     hidden_units: tuple[Annotated[int, Field(ge=1, le=4_096)], ...] = (64, 32)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    event_type_weights: dict[str, Annotated[float, Field(ge=0)]] = {
-        "view": 1.0,
-        "click": 1.0,
-        "cart": 3.0,
-        "purchase": 5.0,
-        "rating": 2.0,
-    }
+    event_type_weights: dict[str, Weight] = EVENT_WEIGHTS

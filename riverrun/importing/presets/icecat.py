@@ -13,14 +13,13 @@ import polars as pl
 from pydantic import ValidationError
 
 from feature_repo.archive import EVENT_SCHEMA
-from feature_repo.schema import EARLIEST_TIMESTAMP, Item
+from feature_repo.schema import EARLIEST_TIMESTAMP, MAX_ATTRIBUTES, MAX_LABEL, MAX_TITLE, Item
 from riverrun.errors import UserError
 from riverrun.importing.presets.data import PresetData, read_bytes
 from riverrun.importing.report import ImportReport
 from riverrun.importing.text import normalise
 
 PREFIXES = ("attr_t_", "attr_n_", "attr_b_")
-MAX_ATTRIBUTES = 256
 
 
 def load(path: Path, report: ImportReport) -> PresetData:
@@ -69,9 +68,9 @@ def _item(product: dict[str, Any], report: ImportReport) -> Item:
         published_at = None
     return Item(
         item_id=product["id"],
-        title=normalise(product["title"])[:1024],
+        title=normalise(product["title"])[:MAX_TITLE],
         description=normalise(product.get("short_description") or ""),
-        categories=(category[:256],) if isinstance(category, str) and category else (),
+        categories=(category[:MAX_LABEL],) if isinstance(category, str) and category else (),
         brand=normalise(product.get("supplier") or ""),
         price=None if price is None else price / 100,
         attributes=attributes,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from feature_repo.schema import Item, User, content_id
+from feature_repo.schema import MAX_TITLE, Item, User, content_id
 from riverrun.errors import UserError
 from riverrun.importing.frames import event_frame
 from riverrun.importing.identifiers import identifier_reason
@@ -27,7 +27,6 @@ COLUMNS = (
     "CustomerID",
     "Country",
 )
-MAX_TITLE = 1_024
 TIME_FORMATS = ("%Y-%m-%d %H:%M:%S", "%m/%d/%Y %H:%M")  # this file's, and the UCI spreadsheet's
 
 

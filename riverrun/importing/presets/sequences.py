@@ -12,15 +12,13 @@ from pathlib import Path
 import orjson
 import polars as pl
 
-from feature_repo.schema import MAX_IDENTIFIER, Item, content_id
+from feature_repo.schema import MAX_IDENTIFIER, MAX_LABEL, MAX_TAGS, Item, content_id
 from riverrun.errors import UserError
 from riverrun.importing.frames import event_frame
 from riverrun.importing.presets.data import PresetData, read_bytes, read_text
 from riverrun.importing.report import ImportReport
 
 START = datetime(2014, 1, 1, tzinfo=UTC)
-MAX_TAGS = 64
-MAX_TAG = 256
 
 
 def load(path: Path, report: ImportReport) -> PresetData:
@@ -103,7 +101,7 @@ def _items(path: Path, item_ids: list[str], report: ImportReport) -> list[Item]:
         Item(
             item_id=item_id,
             tags=tuple(
-                f"attribute-{value}"[:MAX_TAG] for value in attributes.get(item_id, [])[:MAX_TAGS]
+                f"attribute-{value}"[:MAX_LABEL] for value in attributes.get(item_id, [])[:MAX_TAGS]
             ),
         )
         for item_id in item_ids

@@ -22,10 +22,10 @@ COUNTS = st.lists(st.integers(0, 5), min_size=30, max_size=30)
 MASKS = st.lists(st.booleans(), min_size=20, max_size=30)
 
 
-def statistics(item_id: str, views: int) -> ItemStatistics:
+def statistics(item_id: str, events: int, event_type: str = "view") -> ItemStatistics:
     moment = microseconds(NOW - timedelta(hours=1))
-    counts = (float(views),)
-    return ItemStatistics(item_id, moment, ("view",), counts, counts, counts)
+    counts = (float(events),)
+    return ItemStatistics(item_id, moment, (event_type,), counts, counts, counts)
 
 
 def context(allowed: list[bool]) -> Context:
@@ -51,6 +51,24 @@ def test_the_head_answers_as_all_rows_do(
     assert shown == sorted((after[row] for row in rows), reverse=True)[:count]
     decayed = np.exp(-1 / 24)  # an hour of the window of a day
     np.testing.assert_allclose(found.scores, np.array(shown) * decayed, rtol=1e-5)
+
+
+@given(counts=COUNTS, event_type=st.from_regex(r"\A[a-z][a-z0-9_-]{0,31}\Z"))
+def test_a_type_that_is_not_named_counts_one_and_one_of_weight_0_nothing(
+    counts: list[int], event_type: str
+) -> None:
+    def worth(name: str, weights: dict[str, float]) -> list[list[float]]:
+        settings = ServingSettings(trending_weights={"other": 7.0, **weights})
+        source = TrendingSource(ItemRows(), settings)
+        source.update([statistics(*pair, name) for pair in zip(ITEMS, counts, strict=True)])
+        rows = np.arange(len(ITEMS))
+        found = source.propose(context([True] * len(ITEMS)), len(ITEMS))
+        assert set(found.rows.tolist()) == set(np.flatnonzero(source.score_of(rows, NOW)).tolist())
+        return source.worth(rows, NOW).tolist()
+
+    if event_type != "other":
+        assert worth(event_type, {}) == worth("view", {"view": 1.0})
+    assert not np.any(worth(event_type, {event_type: 0.0}))
 
 
 def test_what_is_more_than_usual_counts_for_more_by_the_lift() -> None:

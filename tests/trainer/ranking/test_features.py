@@ -156,6 +156,23 @@ def test_when_a_user_comes_changes_the_features_of_time_alone(model: TrainedMode
     np.testing.assert_allclose(features(timedelta(days=7)), now, atol=1e-6)
 
 
+def test_what_people_do_has_the_features_of_views_where_no_setting_names_it(
+    model: TrainedModel,
+) -> None:
+    columns = model.interactions
+    data = fit_tables(columns, tiny.tiny_text_embeddings(), SETTINGS)
+
+    def features(event_type: str) -> np.ndarray:
+        past = replace(columns, event_types=[event_type] * len(columns.event_types))
+        shop = PastShop(past, ranking_of(data), None, SERVICE)
+        context = shop.context(3, None)
+        return shop.stage.features(shop.stage.pool(context), SOURCES, context)
+
+    plays = features("play")
+    assert np.ptp(plays[:, feature_names(SOURCES).index("worth_day")]) > 0
+    np.testing.assert_array_equal(plays, features("view"))
+
+
 def test_what_has_sold_out_since_is_found_as_it_was(model: TrainedModel) -> None:
     """What is unique is sold once: of today's availability no one could be asked for it."""
     cut = tiny.START + timedelta(hours=8)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feature_repo.received import SHOWN, described, shortened
 from feature_repo.schema import Item
-from serving.received import SHOWN, described, shortened
 
 
 @given(st.text(max_size=2 * SHOWN))

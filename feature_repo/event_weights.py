@@ -1,0 +1,13 @@
+"""What an event counts for, by its type."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+Weight = Annotated[float, Field(ge=0)]
+
+EVENT_WEIGHTS = {"view": 1.0, "click": 1.0, "cart": 3.0, "purchase": 5.0, "rating": 2.0}
+"""The default of settings that weigh types."""
+
+UNNAMED_WEIGHT = 1.0
+"""What an event counts for whose type such a setting does not name."""
