@@ -1,4 +1,4 @@
-"""The retrieval loss; the only module that touches TensorFlow Recommenders."""
+"""The retrieval losses; the only module that touches TensorFlow Recommenders."""
 
 from typing import Any
 
@@ -59,6 +59,19 @@ class RetrievalLoss:
         # TFRS corrects the positive's own score too: no gradient comes of that, but an offset.
         positives = tf.math.log(expected_count[: tf.shape(query_embeddings)[0]])
         return loss - _weighted_mean(positives, sample_weight)
+
+
+def full_softmax_loss(queries: Any, items: Any, labels: Any, sample_weight: Any) -> Any:
+    """Return the scalar loss of the softmax over all items, which `RetrievalLoss` estimates.
+
+    A catalogue that fits into a step leaves nothing to sample, to correct or to remove.
+
+    queries: float [num_queries, dimension]; items: float [num_items, dimension]; labels: int
+    [num_queries], rows of `items`; sample_weight: float [num_queries].
+    """
+    scores = tf.matmul(queries, items, transpose_b=True)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=scores)
+    return _weighted_mean(losses, sample_weight)
 
 
 def _weighted_mean_cross_entropy(y_true: Any, y_pred: Any, sample_weight: Any) -> Any:

@@ -77,7 +77,8 @@ class TrainingSettings(BaseModel):
     holdout_share: of the time; 0 holds nothing out: it trains once, for all epochs.
     epochs: at most; the held-out slice chooses. batch_size: histories a step. learning_rate: of
         the first step; it falls to a twentieth of that. seed: of all that is drawn.
-    num_sampled_negatives: beside the other candidates of the step.
+    num_sampled_negatives: beside the labels of the step; at least the size of the catalogue means
+        every item, once.
     precision: of Keras. strategy: of tf.distribute. tensorboard: a folder to log to.
     """
 

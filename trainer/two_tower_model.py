@@ -11,13 +11,15 @@ import tensorflow as tf
 from feature_repo.times import DAY
 from trainer.candidate_tower import CandidateTower, CandidateVocabulary
 from trainer.query_tower import QueryTower
-from trainer.retrieval import RetrievalLoss
+from trainer.retrieval import RetrievalLoss, full_softmax_loss
 from trainer.settings import TrainingSettings
 from trainer.text_tower import CachedTexts, TunedTexts
 
 
 class TwoTowerModel(keras.Model):
-    """Query tower and candidate tower over one catalogue, trained by sampled softmax.
+    """Query tower and candidate tower over one catalogue, trained by a softmax over its items.
+
+    The softmax is sampled where the catalogue is large, and over every item where it is not.
 
     Candidates of a step are embedded once each: the items of the histories, of the labels and
     the sampled negatives are gathered from one table of the distinct ones. So the same vector
@@ -30,8 +32,8 @@ class TwoTowerModel(keras.Model):
         texts: the layer that looks up or computes text embeddings of catalogue rows.
         popularity: float [num_items], the share of the labels of a step that each item is
             (`trainer.windows.label_shares`).
-        num_sampled_negatives: uniform negatives a step; at least the size of the catalogue
-            means every item, once.
+        num_sampled_negatives: uniform negatives a step, beside those in the batch; at least the
+            size of the catalogue means that every item is a candidate, once.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class TwoTowerModel(keras.Model):
         self.candidate_tower = candidate_tower
         self.num_items = len(catalogue["id"])
         self.num_sampled_negatives = num_sampled_negatives
+        self._every_item = num_sampled_negatives >= self.num_items
         self._catalogue = {name: tf.constant(column) for name, column in catalogue.items()}
         self._texts = texts
         self._popularity = tf.constant(popularity, tf.float32)
@@ -73,27 +76,34 @@ class TwoTowerModel(keras.Model):
         return self.candidate_tower(columns, training=training)
 
     def call(self, batch: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """Return the rows of the loss: queries, candidates, ids, expected counts and weights.
+        """Return what the loss takes: queries, their labels and weights, and candidates.
 
-        `batch` holds the columns of `trainer.windows.Batch`.
+        `batch` holds the columns of `trainer.windows.Batch`. Labels are catalogue rows.
         """
         labels = tf.reshape(batch["labels"], [-1])
         weights = tf.reshape(batch["weights"], [-1])
         labelled = tf.where(weights > 0)[:, 0]
-        labels = tf.gather(labels, labelled)
-        negatives = self._negatives()
+        num_labels, labels = tf.size(labels), tf.gather(labels, labelled)
         # Row 0 of the batch's items is padding: any item will do, since it is masked.
         history = tf.maximum(batch["items"] - 1, 0)
-        distinct, position = tf.unique(
-            tf.concat([tf.reshape(history, [-1]), labels, negatives], axis=0)
-        )
         reference_time = tf.reduce_max(batch["reference_time"])
-        table = self.embed_candidates(distinct, reference_time, training)
-        num_history = tf.size(history)
-        history_embeddings = tf.reshape(
-            tf.gather(table, position[:num_history]),
-            tf.concat([tf.shape(history), [table.shape[-1]]], axis=0),
-        )
+        if self._every_item:
+            candidates = self.embed_candidates(tf.range(self.num_items), reference_time, training)
+            loss_rows = {"candidates": candidates}
+            history_embeddings = tf.gather(candidates, history)
+        else:
+            candidate_ids = tf.concat([labels, self._negatives()], axis=0)
+            distinct, place = tf.unique(
+                tf.concat([tf.reshape(history, [-1]), candidate_ids], axis=0)
+            )
+            table = self.embed_candidates(distinct, reference_time, training)
+            places = tf.reshape(place[: tf.size(history)], tf.shape(history))
+            history_embeddings = tf.gather(table, places)
+            loss_rows = {
+                "candidates": tf.gather(table, place[tf.size(history) :]),
+                "candidate_ids": candidate_ids,
+                "expected_count": self._expected_count(candidate_ids, num_labels),
+            }
         queries = self.query_tower(
             history_embeddings,
             batch["event_types"],
@@ -105,27 +115,28 @@ class TwoTowerModel(keras.Model):
         per_position = tf.shape(batch["labels"])[-1]
         queries = tf.reshape(queries, [-1, queries.shape[-1]])
         queries = tf.gather(queries, labelled // tf.cast(per_position, labelled.dtype))
-        candidate_ids = tf.concat([labels, negatives], axis=0)
         return {
             "queries": queries,
-            "candidates": tf.gather(table, position[num_history:]),
-            "candidate_ids": candidate_ids,
-            "expected_count": self._expected_count(candidate_ids, tf.size(labels)),
+            "labels": labels,
             "weights": tf.gather(weights, labelled),
+            **loss_rows,
         }
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, **_: Any
     ) -> Any:
-        """Return the retrieval loss of the rows that `call` made."""
-        rows = {name: tf.cast(value, tf.float32) for name, value in y_pred.items()}
-        loss = self._retrieval(
-            rows["queries"],
-            rows["candidates"],
-            y_pred["candidate_ids"],
-            rows["expected_count"],
-            rows["weights"],
+        """Return the loss of what `call` made."""
+        # Whatever the precision of the towers: Keras casts what a model returns.
+        queries, candidates, weights = (
+            tf.cast(y_pred[name], tf.float32) for name in ("queries", "candidates", "weights")
         )
+        if self._every_item:
+            loss = full_softmax_loss(queries, candidates, y_pred["labels"], weights)
+        else:
+            expected_count = tf.cast(y_pred["expected_count"], tf.float32)
+            loss = self._retrieval(
+                queries, candidates, y_pred["candidate_ids"], expected_count, weights
+            )
         # Keras sums the gradients of the replicas.
         return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
@@ -140,13 +151,11 @@ class TwoTowerModel(keras.Model):
         )
 
     def _negatives(self) -> Any:
-        if self.num_sampled_negatives >= self.num_items:
-            return tf.range(self.num_items)
         shape = (self.num_sampled_negatives,)
         return keras.random.randint(shape, 0, self.num_items, seed=self._seed_generator)
 
     def _expected_count(self, candidate_ids: Any, num_labels: Any) -> Any:
-        uniform = min(self.num_sampled_negatives / max(self.num_items, 1), 1.0)
+        uniform = self.num_sampled_negatives / self.num_items
         in_batch = tf.cast(num_labels, tf.float32) * tf.gather(self._popularity, candidate_ids)
         return in_batch + uniform
 

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tests.support.host_memory import computed_on_the_host
-from trainer.retrieval import RetrievalLoss
+from trainer.retrieval import RetrievalLoss, full_softmax_loss
 
 
 def loss(
@@ -38,6 +38,20 @@ def test_it_is_the_softmax_over_all_items_where_all_are_candidates_once() -> Non
     )
 
 
+def test_of_every_item_it_is_the_full_softmax_whatever_the_order_of_the_labels() -> None:
+    queries, candidates, ids = example()
+    weights = np.array([1.0, 2.0, 0.5, 3.0])
+    labels = np.array([7, 0, 9, 0])
+    expected = [
+        loss(queries[i : i + 1], candidates[order], ids[order], np.ones(10), np.ones(1))
+        for i, label in enumerate(labels)
+        for order in [np.roll(ids, -label)]
+    ]
+    floats = [tf.constant(value, tf.float32) for value in (queries, candidates)]
+    full = full_softmax_loss(*floats, tf.constant(labels), tf.constant(weights, tf.float32))
+    np.testing.assert_allclose(float(full), np.average(expected, weights=weights), rtol=1e-5)
+
+
 def test_a_candidate_listed_twice_as_often_weighs_half() -> None:
     queries, candidates, ids = example()
     once = loss(queries, candidates, ids, np.ones(10), np.ones(4))
@@ -65,3 +79,5 @@ def test_no_matrix_of_queries_by_candidates_is_computed_beside_a_gpu() -> None:
     retrieval = RetrievalLoss()
     traced = retrieval.__call__.get_concrete_function(vectors, vectors, ids, counts, counts)
     assert computed_on_the_host(traced.graph, rank=2) == []
+    full = tf.function(full_softmax_loss).get_concrete_function(vectors, vectors, ids, counts)
+    assert computed_on_the_host(full.graph, rank=2) == []
