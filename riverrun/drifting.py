@@ -10,7 +10,7 @@ from feature_repo.shop_file import ShopFileError
 from riverrun.scheduling import riverrun_command, run_politely
 from riverrun.settings import Settings
 from serving.background import BackgroundThread
-from trainer.refresh_runs import RefreshRuns
+from trainer.refresh.runs_file import RunsFile
 
 DRIFTED = 4
 """The exit code of `riverrun drift` where a signal is above its threshold."""
@@ -35,7 +35,7 @@ class DriftWatcher(BackgroundThread):
         self._settings = settings.refresh.drift
         self._look = look or riverrun_command("drift", settings.home, settings_file)
         self._renew = renew or riverrun_command("refresh", settings.home, settings_file)
-        self._runs = RefreshRuns(settings.bundles)
+        self._runs = RunsFile(settings.bundles)
         self._clock = clock
         self._logger = structlog.get_logger(__name__)
 

@@ -22,7 +22,7 @@ from serving.sources.new_arrivals import NewArrivalsSource
 from serving.sources.two_tower import TwoTowerSource
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer
-from trainer.gates import CANDIDATE
+from trainer.comparison import CANDIDATE
 from trainer.judging import (
     Judgement,
     judge_epochs,

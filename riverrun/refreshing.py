@@ -13,13 +13,13 @@ from feature_repo.schema import Item
 from riverrun.errors import NOT_TO_BE_USED, RunFailedError, UserError
 from riverrun.settings import Settings
 from serving.text_embedding_cache import TextEmbeddingCache
-from trainer.bundle_versions import readable_current
-from trainer.gate_settings import GateSettings
 from trainer.listener import Listener
-from trainer.refresh import RefreshOutcome, refresh
-from trainer.refresh_inputs import RefreshInputs
-from trainer.refresh_steps import TrainingSteps
-from trainer.resuming import RefreshCheckpoint
+from trainer.refresh.bundle_versions import readable_current
+from trainer.refresh.gate_settings import GateSettings
+from trainer.refresh.inputs import RefreshInputs
+from trainer.refresh.refresh import RefreshOutcome, refresh
+from trainer.refresh.resuming import RefreshCheckpoint
+from trainer.refresh.steps import TrainingSteps
 from trainer.training_input_error import TrainingInputError
 
 

@@ -14,7 +14,7 @@ from croniter import croniter
 from feature_repo.shop_file import ShopFileError
 from riverrun.settings import Settings
 from serving.background import BackgroundThread
-from trainer.refresh_runs import RefreshRuns
+from trainer.refresh.runs_file import RunsFile
 
 LOOK_SECONDS = 5.0
 NICENESS = 10
@@ -104,7 +104,7 @@ class RefreshScheduler(BackgroundThread):
     @classmethod
     def of(cls, settings: Settings, settings_file: Path | None) -> "RefreshScheduler":
         """Return the scheduler of a shop whose settings have a schedule."""
-        runs = RefreshRuns(settings.bundles)
+        runs = RunsFile(settings.bundles)
         return cls(
             settings.refresh.schedule, settings.home, settings_file, begun_since=runs.begun_since
         )

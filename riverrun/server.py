@@ -32,7 +32,7 @@ from serving.sources.trending import TrendingSource
 from serving.statistics_reader import StatisticsReader
 from serving.text_embedding_cache import TextEmbeddingCache
 from streaming.open_event_log import open_event_log
-from trainer.refresh_metrics import RefreshCollector
+from trainer.refresh.metrics import RefreshCollector
 
 Complaints = Callable[[], Sequence[str]]
 """Says what is not as it should be, a sentence each."""

@@ -38,9 +38,9 @@ from feature_repo.open_online_features import without_password
 from riverrun.errors import UserError
 from serving.settings import ServingSettings
 from streaming.settings import StreamingSettings
-from trainer.drift_settings import DriftSettings
-from trainer.gate_settings import OF_TEXTS, GateSettings
 from trainer.ranking.service_settings import ServiceSettings
+from trainer.refresh.drift_settings import DriftSettings
+from trainer.refresh.gate_settings import OF_TEXTS, GateSettings
 from trainer.settings import TrainingSettings
 
 DEFAULT_FILE = Path("riverrun.toml")

@@ -12,8 +12,12 @@ import structlog
 
 from trainer.baselines import Scorer
 from trainer.evaluate import EvaluationRow, evaluate
-from trainer.gates import CURRENT_HAS_SEEN
 from trainer.tasks import EvaluationTask, Split
+
+CANDIDATE, CURRENT = "all together", "current bundle"
+"""Names of the rows that are compared."""
+CURRENT_HAS_SEEN = f"{CURRENT}, which has seen"
+"""How the name begins of a current bundle that is compared with nothing: it knows some answers."""
 
 MakeScorer = Callable[[Split], Scorer]
 """From the split whose users are asked about."""

@@ -22,9 +22,8 @@ from serving.ranking.settings import SOURCES, Source
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer, baselines
 from trainer.bundle_scorer import bundle_pipeline, load_to_ask
-from trainer.comparison import Current, compared
+from trainer.comparison import CANDIDATE, CURRENT, Current, compared
 from trainer.evaluate import NDCG_AT, EvaluationRow, evaluate
-from trainer.gates import CANDIDATE, CURRENT
 from trainer.held_out import held_out_splits
 from trainer.interactions import Interactions
 from trainer.material import Material

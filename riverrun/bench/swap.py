@@ -17,7 +17,7 @@ import numpy.typing as npt
 from riverrun.bench.recommend import parse_result, quiet_seconds, wrk_command
 from riverrun.bench.server import RunningServer, tail
 from riverrun.errors import UserError
-from trainer.bundle_versions import promote
+from trainer.refresh.bundle_versions import promote
 
 SCRIPT = Path(__file__).with_name("swap.lua")
 CONNECTIONS = 128

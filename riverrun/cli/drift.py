@@ -21,8 +21,8 @@ def drift(home: HomeOption = None, settings_file: SettingsOption = None) -> None
     """
     from feature_repo.archive import Archive
     from serving.bundle import BundleError
-    from trainer.drift import measure_drift
-    from trainer.measured_drift import MeasuredDrift
+    from trainer.refresh.drift import measure_drift
+    from trainer.refresh.runs_file import RunsFile
 
     settings = load_settings(settings_file, home=home)
     asked = settings.refresh.drift
@@ -31,7 +31,7 @@ def drift(home: HomeOption = None, settings_file: SettingsOption = None) -> None
         found = measure_drift(path, Archive(settings.archive).scan_events(), asked)
     except (BundleError, ValueError) as error:
         raise UserError(str(error)) from error
-    MeasuredDrift(settings.bundles).write(
+    RunsFile(settings.bundles).write_drift(
         found.version, {each.name: each.value for each in found.signals}, datetime.now(UTC)
     )
     since = f"{found.events:,} events since {found.since:%Y-%m-%d %H:%M} UTC"

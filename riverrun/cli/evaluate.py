@@ -187,7 +187,7 @@ def _served(settings: Settings) -> _Evaluation:
     """Ask the bundle that serves about what happened after the last event it was trained on."""
     from serving.bundle import BundleError
     from trainer.bundle_scorer import BundleScorer, bundle_pipeline, load_to_ask
-    from trainer.gates import CANDIDATE
+    from trainer.comparison import CANDIDATE
     from trainer.judging import TWO_TOWER
 
     path = served_bundle(settings)

@@ -18,7 +18,7 @@ from riverrun.served_bundle import to_make_one
 from riverrun.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from trainer.bundle_versions import BundleVersion
+    from trainer.refresh.bundle_versions import BundleVersion
 
 app = typer.Typer(help="List the published models; serve another one of them.")
 
@@ -39,7 +39,7 @@ def models(
         context.default_map = {command: {name: each for name, each in given.items() if each}}
         return
     from serving.bundle import BundleError
-    from trainer.bundle_versions import bundle_versions
+    from trainer.refresh.bundle_versions import bundle_versions
 
     settings = load_settings(settings_file, home=home)
     bundles = settings.bundles
@@ -73,7 +73,7 @@ def promote(
     version: Version, home: HomeOption = None, settings_file: SettingsOption = None
 ) -> None:
     """Serve this version from now on; running servers swap it in between two requests."""
-    from trainer.bundle_versions import promote as promote_version
+    from trainer.refresh.bundle_versions import promote as promote_version
 
     settings = load_settings(settings_file, home=home)
     with _refusals(settings):
@@ -85,7 +85,7 @@ def promote(
 def rollback(home: HomeOption = None, settings_file: SettingsOption = None) -> None:
     """Serve again what served before."""
     from serving.bundle import published_versions
-    from trainer.bundle_versions import rollback as roll_back
+    from trainer.refresh.bundle_versions import rollback as roll_back
 
     settings = load_settings(settings_file, home=home)
     if not published_versions(settings.bundles):
@@ -98,7 +98,7 @@ def rollback(home: HomeOption = None, settings_file: SettingsOption = None) -> N
 @app.command()
 def delete(version: Version, home: HomeOption = None, settings_file: SettingsOption = None) -> None:
     """Remove a version that does not serve."""
-    from trainer.bundle_versions import delete as delete_version
+    from trainer.refresh.bundle_versions import delete as delete_version
 
     settings = load_settings(settings_file, home=home)
     with _refusals(settings):
@@ -131,8 +131,8 @@ def export(
 ) -> None:
     """Write a version's SavedModel for a TensorFlow Serving: DIR/NAME/<version's integer>/."""
     from serving.bundle import BundleError, current_version
-    from trainer.bundle_versions import require_published
     from trainer.model_export import custom_ops_of, export_model
+    from trainer.refresh.bundle_versions import require_published
 
     settings = load_settings(settings_file, home=home)
     with _refusals(settings):
@@ -159,7 +159,7 @@ def export(
 def _refusals(settings: Settings) -> Iterator[None]:
     """Tell a person why versions cannot be listed, or one of them be promoted or deleted."""
     from serving.bundle import BundleError
-    from trainer.bundle_versions import VersionError
+    from trainer.refresh.bundle_versions import VersionError
 
     try:
         yield

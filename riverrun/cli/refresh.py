@@ -60,8 +60,8 @@ def refresh(
     from riverrun.cli.evaluate import print_tables
     from riverrun.cli.training_progress import refresh_progress
     from riverrun.refreshing import refresh_from_archive
-    from trainer.refresh_lock import RefreshRunning
-    from trainer.refresh_run import run_refresh
+    from trainer.refresh.lock import RefreshRunning
+    from trainer.refresh.running import run_refresh
 
     gates, keep = settings.refresh.gates, settings.refresh.keep
     try:

@@ -258,10 +258,10 @@ def _bundle(
     from riverrun.cli.training_progress import refresh_progress
     from serving.bundle import BundleError
     from trainer.bundle_scorer import load_to_ask
-    from trainer.refresh import refresh
-    from trainer.refresh_inputs import RefreshInputs
-    from trainer.refresh_steps import TrainingSteps
-    from trainer.resuming import NoCheckpoint
+    from trainer.refresh.inputs import RefreshInputs
+    from trainer.refresh.refresh import refresh
+    from trainer.refresh.resuming import NoCheckpoint
+    from trainer.refresh.steps import TrainingSteps
 
     period = chosen.period
     if path is None:

@@ -62,8 +62,8 @@ def train_shop(settings: Settings, *, fresh: bool = False) -> None:
     from riverrun.cli.evaluate import print_tables
     from riverrun.cli.training_progress import refresh_progress
     from riverrun.refreshing import refresh_from_archive
-    from trainer.refresh_lock import RefreshRunning
-    from trainer.refresh_run import run_training
+    from trainer.refresh.lock import RefreshRunning
+    from trainer.refresh.running import run_training
 
     try:
         with refresh_progress() as listener:

@@ -13,10 +13,10 @@ from feature_repo.schema import Item
 from serving.bundle import current_bundle, set_current
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.ranking.service_settings import ServiceSettings
-from trainer.refresh import refresh
-from trainer.refresh_inputs import RefreshInputs
-from trainer.refresh_steps import TrainingSteps
-from trainer.resuming import NoCheckpoint
+from trainer.refresh.inputs import RefreshInputs
+from trainer.refresh.refresh import refresh
+from trainer.refresh.resuming import NoCheckpoint
+from trainer.refresh.steps import TrainingSteps
 from trainer.settings import TrainingSettings
 
 

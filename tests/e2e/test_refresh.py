@@ -16,9 +16,8 @@ from riverrun.drifting import DRIFTED
 from serving.bundle import current_bundle, published_versions, verify
 from tests.support.command import riverrun
 from tests.support.quick_refresh import SETTINGS
-from trainer.bundle_versions import bundle_versions
-from trainer.measured_drift import MeasuredDrift
-from trainer.refresh_runs import RefreshRuns
+from trainer.refresh.bundle_versions import bundle_versions
+from trainer.refresh.runs_file import RunsFile
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_800)]
 
@@ -64,7 +63,7 @@ def test_killed_at_every_step_a_refresh_goes_on_and_ends(home: Path) -> None:
             assert current_bundle(home / "bundles") == old
     done = riverrun(*refresh(home))
     assert done.returncode == 0, done.stderr
-    (run,) = RefreshRuns(home / "bundles").all()[:1]
+    (run,) = RunsFile(home / "bundles").all()[:1]
     assert run.status == "published"
     # One run, one bundle; nothing half made is left.
     assert published_versions(home / "bundles") == [old.name, run.version]
@@ -88,11 +87,11 @@ def test_a_fault_that_may_pass_ends_with_1_and_the_run_goes_on_without_it(home: 
     assert failed.returncode == 1, failed.stderr
     assert f"riverrun: {home}: " in failed.stderr
     assert "Traceback" not in failed.stderr
-    assert RefreshRuns(home / "bundles").get("the-one").status == "failed"
+    assert RunsFile(home / "bundles").get("the-one").status == "failed"
     done = riverrun(*arguments)
     assert done.returncode == 0, done.stderr
     assert "Training on everything" in done.stderr
-    assert RefreshRuns(home / "bundles").get("the-one").status == "published"
+    assert RunsFile(home / "bundles").get("the-one").status == "published"
 
 
 def test_of_two_refreshes_at_once_one_works_and_the_other_says_so(home: Path) -> None:
@@ -110,7 +109,7 @@ def test_of_two_refreshes_at_once_one_works_and_the_other_says_so(home: Path) ->
         assert "another refresh is at work" in second.stderr
         rest = first.stderr.read()
     assert first.returncode == 0, rest
-    assert [run.status for run in RefreshRuns(home / "bundles").all()] == ["published"]
+    assert [run.status for run in RunsFile(home / "bundles").all()] == ["published"]
 
 
 def test_drift_ends_with_a_code_of_its_own_where_it_asks_for_a_refresh(home: Path) -> None:
@@ -135,7 +134,7 @@ def test_drift_ends_with_a_code_of_its_own_where_it_asks_for_a_refresh(home: Pat
     drifted = riverrun(*command)
     assert drifted.returncode == DRIFTED, drifted.stderr
     assert "riverrun refresh" in drifted.stderr
-    assert MeasuredDrift(home / "bundles").values()["unseen_items"] == 1.0
+    assert RunsFile(home / "bundles").drift()["unseen_items"] == 1.0
 
 
 def test_what_stays_wrong_ends_with_2(tmp_path: Path) -> None:

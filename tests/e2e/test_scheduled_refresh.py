@@ -12,7 +12,7 @@ from riverrun.bench.server import running_server
 from serving.bundle import current_version
 from tests.support.quick_refresh import SETTINGS
 from tests.support.waiting import wait_until
-from trainer.refresh_runs import RefreshRuns
+from trainer.refresh.runs_file import RunsFile
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -22,7 +22,7 @@ EVERY_MINUTE = SETTINGS + '[refresh]\nschedule = "* * * * *"\n'
 def test_two_schedulers_renew_the_model_that_serves_one_after_the_other(home: Path) -> None:
     (file := home / "refresh.toml").write_text(EVERY_MINUTE)
     old = current_version(home / "bundles")
-    runs = RefreshRuns(home / "bundles")
+    runs = RunsFile(home / "bundles")
     command = [sys.executable, "-m", "riverrun", "scheduler", "--home", str(home)]
     # A server has a scheduler of its own.
     with (

@@ -30,8 +30,8 @@ from serving.ranking.settings import SOURCES
 from tests.support import tiny_training as tiny
 from tests.support.few_events import ITEMS, START, frame
 from trainer.baselines import FitScorer, ItemKnn, Popularity, Scorer
+from trainer.comparison import CANDIDATE
 from trainer.evaluate import EvaluationRow, evaluate
-from trainer.gates import CANDIDATE
 from trainer.interactions import Interactions
 from trainer.ranking import fit
 from trainer.ranking.settings import RankerSettings

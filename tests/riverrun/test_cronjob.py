@@ -12,7 +12,7 @@ import yaml
 from feature_repo.archive import Archive
 from riverrun.cli import refresh
 from tests.support.stream import event, item
-from trainer.refresh_lock import refresh_lock
+from trainer.refresh.lock import refresh_lock
 
 CRONJOB = Path(__file__).parents[2] / "infra" / "kubernetes" / "refresh-cronjob.yaml"
 

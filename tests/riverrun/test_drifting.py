@@ -8,7 +8,7 @@ import pytest
 
 from riverrun.drifting import DRIFTED, DriftWatcher
 from riverrun.settings import load_settings
-from trainer.refresh_runs import RefreshRuns
+from trainer.refresh.runs_file import RunsFile
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -34,6 +34,6 @@ def test_drift_begins_a_refresh_where_it_is_asked_for(
     drift = {"refresh": refresh, "pause_hours": 24, "check_hours": 1}
     settings = load_settings(home=tmp_path, refresh={"drift": drift})
     if begun_hours_ago is not None:
-        RefreshRuns(settings.bundles).begin("before", NOW - timedelta(hours=begun_hours_ago))
+        RunsFile(settings.bundles).begin("before", NOW - timedelta(hours=begun_hours_ago))
     watcher = DriftWatcher(settings, look=ending(looked), renew=ending(3), clock=lambda: NOW)
     assert watcher.check() == expected

@@ -10,8 +10,8 @@ from riverrun import refreshing
 from riverrun.cli.refresh import refresh
 from tests.support.stream import event, item
 from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle
-from trainer.bundle_versions import rollback
-from trainer.refresh import RefreshOutcome
+from trainer.refresh.bundle_versions import rollback
+from trainer.refresh.refresh import RefreshOutcome
 
 
 def test_a_run_that_was_published_before_is_not_said_to_serve(

@@ -13,7 +13,7 @@ import pytest
 from feature_repo.shop_file import opening
 from riverrun.scheduling import RefreshScheduler, run_politely
 from riverrun.settings import load_settings
-from trainer.refresh_runs import RefreshRuns
+from trainer.refresh.runs_file import RunsFile
 
 START = datetime(2026, 5, 1, 3, 15, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ class Clock:
 
 
 def scheduler(
-    clock: Clock, home: Path, code: str, runs: RefreshRuns | None = None
+    clock: Clock, home: Path, code: str, runs: RunsFile | None = None
 ) -> RefreshScheduler:
     return RefreshScheduler(
         "30 * * * *",
@@ -72,11 +72,11 @@ def test_a_clock_that_was_far_ahead_stops_nothing(tmp_path: Path) -> None:
     clock = Clock()
     clock.now = START + timedelta(days=400)
     settings = load_settings(home=tmp_path, refresh={"schedule": "30 * * * *"})
-    RefreshRuns(settings.bundles).begin("ahead", clock.now)
-    seeing = scheduler(clock, tmp_path, "pass", RefreshRuns(settings.bundles))
+    RunsFile(settings.bundles).begin("ahead", clock.now)
+    seeing = scheduler(clock, tmp_path, "pass", RunsFile(settings.bundles))
     clock.now = START
     assert seeing.run_if_due() is None
-    restarted = scheduler(clock, tmp_path, "pass", RefreshRuns(settings.bundles))
+    restarted = scheduler(clock, tmp_path, "pass", RunsFile(settings.bundles))
     for refreshes in (seeing, restarted):
         assert refreshes.due == START + timedelta(minutes=15)
     clock.now = START + timedelta(minutes=16)
@@ -98,11 +98,11 @@ def test_two_schedulers_begin_one_refresh(tmp_path: Path) -> None:
     """However far apart: also where the first has ended before the second looks."""
     clock = Clock()
     settings = load_settings(home=tmp_path, refresh={"schedule": "30 * * * *"})
-    runs = RefreshRuns(settings.bundles)
+    runs = RunsFile(settings.bundles)
     code = (
         "import sys; from datetime import datetime; from pathlib import Path; "
-        "from trainer.refresh_runs import RefreshRuns; "
-        f"RefreshRuns(Path({str(settings.bundles)!r})).begin(sys.argv[1], "
+        "from trainer.refresh.runs_file import RunsFile; "
+        f"RunsFile(Path({str(settings.bundles)!r})).begin(sys.argv[1], "
         f"datetime.fromisoformat({(START + timedelta(minutes=15)).isoformat()!r}))"
     )
     both = [

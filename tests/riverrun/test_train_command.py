@@ -18,9 +18,9 @@ from riverrun.errors import RunFailedError, UserError
 from riverrun.settings import Settings
 from serving.bundle import BundleError
 from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle
-from trainer.promotions import Promotions
-from trainer.refresh import RefreshOutcome
-from trainer.refresh_lock import refresh_lock
+from trainer.refresh.lock import refresh_lock
+from trainer.refresh.refresh import RefreshOutcome
+from trainer.refresh.runs_file import RunsFile
 from trainer.settings import TextSettings
 from trainer.text_tower import installed_weights
 from trainer.training_input_error import TrainingInputError
@@ -59,7 +59,7 @@ def test_checkpoints_are_gone_on_from_unless_asked_not_to_and_removed_once_it_se
     train_shop(settings, fresh=fresh)
     assert there == [not fresh]
     assert not settings.checkpoints.exists()
-    assert len(Promotions(settings.bundles).versions()) == 1
+    assert len(RunsFile(settings.bundles).promoted()) == 1
 
 
 def test_what_a_training_that_was_killed_had_half_exported_is_removed(

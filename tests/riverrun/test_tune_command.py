@@ -15,7 +15,7 @@ from riverrun.settings import load_settings
 from riverrun.tuning import Bounds, shop_tuning
 from tests.support import tiny_training as tiny
 from tests.support.tiny_refresh import USERS, events
-from trainer.gates import CANDIDATE
+from trainer.comparison import CANDIDATE
 from trainer.judging import judge_epochs
 from trainer.listener import Listener
 from trainer.ranking import fit

@@ -22,9 +22,9 @@ import trainer  # noqa: F401  (sets what TensorFlow reads when it is first impor
 # isort: split
 from tests.support.tiny_refresh import GATES, NOW, TinyRefresh
 from trainer.listener import Listener
-from trainer.refresh import RefreshOutcome
-from trainer.refresh_run import run_refresh
-from trainer.resuming import RefreshCheckpoint
+from trainer.refresh.refresh import RefreshOutcome
+from trainer.refresh.resuming import RefreshCheckpoint
+from trainer.refresh.running import run_refresh
 from trainer.settings import WarmStartSettings
 from trainer.train import Progress
 

@@ -12,15 +12,15 @@ from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Event, Item
 from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny
-from trainer.bundle_versions import readable_current
-from trainer.gate_settings import GateSettings
 from trainer.listener import Listener
 from trainer.ranking.service_settings import ServiceSettings
-from trainer.refresh import RefreshOutcome, refresh
-from trainer.refresh_inputs import RefreshInputs
-from trainer.refresh_notes import RefreshNotes
-from trainer.refresh_steps import TrainingSteps
-from trainer.resuming import RefreshCheckpoint, RunCheckpoint, TrainingCheckpoint
+from trainer.refresh.bundle_versions import readable_current
+from trainer.refresh.gate_settings import GateSettings
+from trainer.refresh.inputs import RefreshInputs
+from trainer.refresh.refresh import RefreshOutcome, refresh
+from trainer.refresh.resuming import RefreshCheckpoint, RunCheckpoint, TrainingCheckpoint
+from trainer.refresh.runs_file import RunsFile
+from trainer.refresh.steps import TrainingSteps
 from trainer.settings import TextSettings, TrainingSettings, WarmStartSettings
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -60,9 +60,9 @@ class TinyRefresh:
         )
         self.day = 0
 
-    def run(self, notes: RefreshNotes) -> RunCheckpoint:
-        """Return the checkpoint of the run of these notes."""
-        return RunCheckpoint(self.checkpoints, notes)
+    def run(self, run_id: str = "run", runs: RunsFile | None = None) -> RunCheckpoint:
+        """Return the checkpoint of the run of this id, as its earlier tries have left it."""
+        return RunCheckpoint(self.checkpoints, runs or RunsFile(self.bundles), run_id)
 
     def refreshed(
         self,

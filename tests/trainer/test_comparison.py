@@ -9,11 +9,11 @@ from structlog.testing import capture_logs
 
 from tests.support.few_events import ITEMS, START, frame
 from trainer.baselines import EmbeddingScorer
-from trainer.bundle_checks import BundleChecks
-from trainer.comparison import Current, compared
+from trainer.comparison import CANDIDATE, CURRENT, Current, compared
 from trainer.evaluate import EvaluationRow, evaluate
-from trainer.gate_settings import GateSettings
-from trainer.gates import CANDIDATE, CURRENT, left_open, refusals
+from trainer.refresh.bundle_checks import BundleChecks
+from trainer.refresh.gate_settings import GateSettings
+from trainer.refresh.gates import left_open, refusals
 from trainer.tasks import leave_one_out_split, temporal_split
 
 USERS, CUT = 6, 10

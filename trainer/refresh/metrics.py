@@ -11,10 +11,8 @@ from prometheus_client.registry import Collector
 
 from feature_repo.shop_file import ShopFileError
 from serving.bundle import BundleError, current_bundle, read_manifest
-from trainer.measured_drift import MeasuredDrift
-from trainer.refresh_lock import is_at_work
-from trainer.refresh_runs import RefreshRuns
-from trainer.run_steps import RunSteps
+from trainer.refresh.lock import is_at_work
+from trainer.refresh.runs_file import RunsFile
 
 
 class RefreshCollector(Collector):
@@ -24,9 +22,7 @@ class RefreshCollector(Collector):
         self, bundles: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
         self._bundles = bundles
-        self._runs = RefreshRuns(bundles)
-        self._steps = RunSteps(bundles)
-        self._drift = MeasuredDrift(bundles)
+        self._runs = RunsFile(bundles)
         self._clock = clock
         self._ended: Counter[str] = Counter()
         self._readable = True
@@ -63,12 +59,12 @@ class RefreshCollector(Collector):
         steps = GaugeMetricFamily(
             "riverrun_refresh_step_seconds", "Duration by step, last refresh.", labels=["step"]
         )
-        for step, seconds in (self._steps.seconds(runs[0].run_id) if runs else {}).items():
+        for step, seconds in (self._runs.step_seconds(runs[0].run_id) if runs else {}).items():
             steps.add_metric([step], seconds)
         drift = GaugeMetricFamily(
             "riverrun_drift", "Drift as last measured, by signal.", labels=["signal"]
         )
-        for signal, value in self._drift.values().items():
+        for signal, value in self._runs.drift().items():
             drift.add_metric([signal], value)
         return [running, outcomes, steps, drift]
 

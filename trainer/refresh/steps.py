@@ -6,17 +6,17 @@ from typing import Protocol
 
 import polars as pl
 
-from trainer.bundle_checks import BundleChecks, check_bundle
+from trainer.comparison import CANDIDATE
 from trainer.evaluate import EvaluationRow
 from trainer.export import export_bundle
-from trainer.gates import CANDIDATE
 from trainer.judging import current_scorer, judge_epochs
 from trainer.listener import Listener
 from trainer.material import Material, read_material
 from trainer.ranking.fit import fit_tables
-from trainer.refresh_inputs import RefreshInputs
-from trainer.refresh_notes import Choice
-from trainer.resuming import RefreshCheckpoint
+from trainer.refresh.bundle_checks import BundleChecks, check_bundle
+from trainer.refresh.inputs import RefreshInputs
+from trainer.refresh.notes import Choice
+from trainer.refresh.resuming import RefreshCheckpoint
 from trainer.start import Start, choose_start
 
 
@@ -29,7 +29,7 @@ class Prepared:
 
 
 class RefreshSteps(Protocol):
-    """Does the steps that `trainer.refresh` finds are left to do."""
+    """Does the steps that `refresh` finds are left to do."""
 
     def prepare(self, events: pl.DataFrame, start: Start | None) -> Prepared:
         """Embed the texts that the cache lacks; find a start where it is not noted already."""
@@ -100,7 +100,7 @@ class TrainingSteps:
         return Choice(
             epochs=judgement.epochs,
             rows=tuple(judgement.rows),
-            ranker=judgement.ranker is not None,
+            has_ranker=judgement.ranker is not None,
             fusion=judgement.fusion,
         )
 

@@ -2,14 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from trainer.bundle_checks import BundleChecks
+from trainer.comparison import CANDIDATE, CURRENT, CURRENT_HAS_SEEN
 from trainer.evaluate import EvaluationRow
-from trainer.gate_settings import GateSettings
-
-CANDIDATE, CURRENT = "all together", "current bundle"
-"""Names of the rows that are compared."""
-CURRENT_HAS_SEEN = f"{CURRENT}, which has seen"
-"""How the name begins of a current bundle that is compared with nothing: it knows some answers."""
+from trainer.refresh.bundle_checks import BundleChecks
+from trainer.refresh.gate_settings import GateSettings
 
 
 def refusals(

@@ -21,8 +21,7 @@ from serving.bundle import (
     set_current,
     verify,
 )
-from trainer.promotions import Promotions
-from trainer.refresh_runs import RefreshRuns, Run
+from trainer.refresh.runs_file import Run, RunsFile
 
 Status = Literal["serving", "served", "refused", "unserved", "broken"]
 
@@ -43,8 +42,9 @@ class VersionError(ValueError):
 
 def bundle_versions(bundles: Path) -> list[BundleVersion]:
     """Return what is published, the newest first."""
-    by_version = {run.version: run for run in RefreshRuns(bundles).all()}
-    served = set(Promotions(bundles).versions())
+    runs = RunsFile(bundles)
+    by_version = {run.version: run for run in runs.all()}
+    served = set(runs.promoted())
     serving = current_version(bundles)
     return [
         _version(bundles / version, serving, served, by_version.get(version))
@@ -88,7 +88,7 @@ def promote(bundles: Path, version: str, now: datetime, reason: str = "promoted"
     Raises `VersionError` where it is not published or must not be served.
     """
     _serve(bundles, version)
-    Promotions(bundles).add(version, now, reason)
+    RunsFile(bundles).add_promotion(version, now, reason)
 
 
 def _serve(bundles: Path, version: str) -> None:
@@ -116,7 +116,7 @@ def rollback(bundles: Path, now: datetime) -> str:
             f"no bundle in {bundles} served before {serving} and was not rolled back from."
         )
     _serve(bundles, before)
-    Promotions(bundles).add_rollback(before, now, serving)
+    RunsFile(bundles).add_rollback(before, now, serving)
     return before
 
 
@@ -157,10 +157,10 @@ def _served_before(bundles: Path, serving: str | None) -> str | None:
         return None
     published = published_versions(bundles)
     manifests = [_manifest(bundles / version) for version in published]
-    promotions = Promotions(bundles)
+    runs = RunsFile(bundles)
     # A parent served when its child was trained, whoever made it serve.
-    served = {*promotions.versions(), *(each.parent for each in manifests if each)}
-    served -= promotions.rolled_back_from()
+    served = {*runs.promoted(), *(each.parent for each in manifests if each)}
+    served -= runs.rolled_back_from()
     # Names are times: they sort by age.
     return max((each for each in published if each in served and each < serving), default=None)
 

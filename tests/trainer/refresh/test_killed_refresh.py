@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from serving.bundle import current_version, published_versions, verify
 from tests.support.killed_refresh import FULL, KILLS, RUN_ID, run_once, shop_to_refresh
-from trainer.refresh_runs import RefreshRuns
+from trainer.refresh.runs_file import RunsFile
 from trainer.warm_start import WEIGHTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -31,11 +31,11 @@ def test_killed_in_the_middle_of_its_steps_it_ends_as_one_that_was_left_alone(
     command = [sys.executable, "-m", "tests.support.killed_refresh"]
     arguments = map(str, (tmp_path / "killed", preset, steps))
     # Where the tests are a package, wherever pytest was started from.
-    subprocess.run([*command, *arguments], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([*command, *arguments], check=True, cwd=Path(__file__).parents[3])
     expected = run_once(shop)
     shop.cache.close()
     assert expected is not None
-    (run,) = RefreshRuns(killed.bundles).all()
+    (run,) = RunsFile(killed.bundles).all()
     assert (run.run_id, run.status) == (RUN_ID, "published")
     assert published_versions(killed.bundles) == [first, run.version]
     assert current_version(killed.bundles) == run.version

@@ -8,14 +8,14 @@ import polars as pl
 import structlog
 
 from serving.bundle import BundleError, is_published, set_current, verify
-from trainer.bundle_versions import delete, next_version, readable_current
 from trainer.evaluate import EvaluationRow
-from trainer.gates import left_open, refusals
-from trainer.promotions import Promotions
-from trainer.refresh_inputs import RefreshInputs
-from trainer.refresh_notes import NotedStart
-from trainer.refresh_steps import RefreshSteps
-from trainer.resuming import RefreshCheckpoint
+from trainer.refresh.bundle_versions import delete, next_version, readable_current
+from trainer.refresh.gates import left_open, refusals
+from trainer.refresh.inputs import RefreshInputs
+from trainer.refresh.notes import NotedStart
+from trainer.refresh.resuming import RefreshCheckpoint
+from trainer.refresh.runs_file import RunsFile
+from trainer.refresh.steps import RefreshSteps
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +61,20 @@ def refresh(
     Raises:
         TrainingInputError: there is nothing to learn from; the message says what is missing.
     """
-    notes = checkpoint.notes
     events, start = checkpoint.resume(events, inputs)
     # 1.
     prepared = steps.prepare(events, start)
-    notes.start = NotedStart.of(prepared.start)
+    checkpoint.notes = replace(checkpoint.notes, start=NotedStart.of(prepared.start))
     # 2.
-    choice = notes.choice
+    choice = checkpoint.notes.choice
     if choice is None:
-        choice = notes.choice = steps.judge(prepared, checkpoint)
+        choice = steps.judge(prepared, checkpoint)
+        checkpoint.notes = replace(checkpoint.notes, choice=choice)
     # 3.
-    version = notes.version
+    version = checkpoint.notes.version
     if version is None:
-        version = notes.version = next_version(inputs.bundles, inputs.now)
+        version = next_version(inputs.bundles, inputs.now)
+        checkpoint.notes = replace(checkpoint.notes, version=version)
     bundle = inputs.bundles / version
     if is_published(bundle) and inputs.current != bundle and not _is_whole(bundle):
         delete(inputs.bundles, version)
@@ -100,7 +101,7 @@ def refresh(
     # Where it is not known what serves, nobody has chosen another one.
     if inputs.gates and serving is not None and serving not in (inputs.current, bundle):
         return replace(outcome, refusals=[_overtaken(serving.name, inputs.current)])
-    if version in Promotions(inputs.bundles).rolled_back_from():
+    if version in RunsFile(inputs.bundles).rolled_back_from():
         return replace(
             outcome, refusals=[f"it served already, and {version} was rolled back from."]
         )

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,8 +18,9 @@ from feature_repo.whole_file import replacing
 from trainer.ranking.ranker import read_ranker, write_ranker
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.settings import RankerSettings
-from trainer.refresh_inputs import RefreshInputs
-from trainer.refresh_notes import Basis, RefreshNotes
+from trainer.refresh.inputs import RefreshInputs
+from trainer.refresh.notes import Basis, Notes
+from trainer.refresh.runs_file import RunsFile
 from trainer.settings import TrainingSettings
 from trainer.start import Start, start_from
 from trainer.text_tower import text_model_digest
@@ -31,10 +33,10 @@ _TRAINING = "train"
 class RefreshCheckpoint(Protocol):
     """What one refresh at a time keeps of its steps: nothing goes on from what another has left.
 
-    notes: what the steps have found out.
+    notes: what the steps have found out; kept at once where they are set.
     """
 
-    notes: RefreshNotes
+    notes: Notes
 
     def resume(
         self, events: pl.DataFrame, inputs: RefreshInputs
@@ -62,7 +64,7 @@ class NoCheckpoint:
     """Implements `RefreshCheckpoint` in memory: who is interrupted begins anew."""
 
     def __init__(self) -> None:
-        self.notes = RefreshNotes({})
+        self.notes = Notes()
         self._ranker: keras.Model = None
 
     def resume(
@@ -109,11 +111,23 @@ class TrainingCheckpoint(NoCheckpoint):
 
 
 class RunCheckpoint:
-    """Implements `RefreshCheckpoint` for a run: by its notes, and in the folder `checkpoints`."""
+    """Implements `RefreshCheckpoint` for a run: in its file, and in the folder `checkpoints`."""
 
-    def __init__(self, checkpoints: Path, notes: RefreshNotes) -> None:
+    def __init__(self, checkpoints: Path, runs: RunsFile, run_id: str) -> None:
         self._checkpoints = checkpoints
-        self.notes = notes
+        self._runs = runs
+        self._run_id = run_id
+        self._notes, self._unreadable = _read(runs.notes(run_id))
+
+    @property
+    def notes(self) -> Notes:
+        """What the steps have found out, on disk once it is set."""
+        return self._notes
+
+    @notes.setter
+    def notes(self, notes: Notes) -> None:
+        self._runs.write_notes(self._run_id, notes.to_json())
+        self._notes, self._unreadable = notes, None
 
     def resume(
         self, events: pl.DataFrame, inputs: RefreshInputs
@@ -135,7 +149,9 @@ class RunCheckpoint:
             current=inputs.current.name if inputs.current else None,
             checkpoints=_owner(self._checkpoints),
         )
-        start, reason = _start(self.notes, basis, inputs.bundles, inputs.settings)
+        start, reason = None, self._unreadable
+        if reason is None:
+            start, reason = _start(self.notes, basis, inputs.bundles, inputs.settings)
         if reason is not None:
             self._begin_anew(basis, reason)
         return events_as_begun(events, self._checkpoints), start
@@ -153,12 +169,13 @@ class RunCheckpoint:
         return read_ranker(self._checkpoints / _RANKER_FILE, settings)
 
     def _begin_anew(self, basis: Basis, reason: str) -> None:
-        if self.notes.stored:
+        if self._unreadable or self.notes != Notes():
             structlog.get_logger(__name__).warning("refresh_begins_anew", reason=reason)
-        self.notes.forget()
+        # First what they hold for is gone: killed in between, they hold for nothing.
+        self.notes = Notes()
         owner = secrets.token_hex(8)
         _claim(self._checkpoints, owner)
-        self.notes.basis = basis.model_copy(update={"checkpoints": owner})
+        self.notes = Notes(basis=replace(basis, checkpoints=owner))
 
 
 def events_as_begun(events: pl.DataFrame, checkpoints: Path) -> pl.DataFrame:
@@ -176,24 +193,30 @@ def events_as_begun(events: pl.DataFrame, checkpoints: Path) -> pl.DataFrame:
     return events
 
 
-def _start(
-    notes: RefreshNotes, now: Basis, bundles: Path, settings: TrainingSettings
-) -> tuple[Start | None, str | None]:
-    """Return the noted start, if there is one, and why the notes do not hold, if they do not."""
+def _read(stored: str | None) -> tuple[Notes, str | None]:
+    """Return the notes of a run; where they cannot be read, none, and why."""
+    if stored is None:
+        return Notes(), None
     try:
-        # Whatever a later step reads is read now, while there is a way back.
-        noted, noted_start, version, _ = notes.basis, notes.start, notes.version, notes.choice
+        return Notes.from_json(stored), None
     except ValidationError as error:
         first = FirstError.of(error)
         where = f"{error.title}.{first.key}" if first.key else error.title
         reason = f"`{where}`: {first.reason}"
-        return None, f"its notes are of another version of this program: {reason}"
+        return Notes(), f"its notes are of another version of this program: {reason}"
+
+
+def _start(
+    notes: Notes, now: Basis, bundles: Path, settings: TrainingSettings
+) -> tuple[Start | None, str | None]:
+    """Return the noted start, if there is one, and why the notes do not hold, if they do not."""
+    noted, noted_start = notes.basis, notes.start
     if noted is None:
         return None, "it is not noted what the notes hold for"
     if noted.settings != now.settings:
         return None, "its settings have changed"
     serving = now.current
-    if serving != noted.current and (serving is None or serving != version):
+    if serving != noted.current and (serving is None or serving != notes.version):
         return None, f"{serving} serves, and not {noted.current} as when it began"
     if now.checkpoints is None or noted.checkpoints != now.checkpoints:
         return None, "its checkpoints are not there any more"

@@ -1,53 +1,43 @@
 """A refresh goes on with what it has found out only as long as that holds."""
 
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import orjson
 import polars as pl
 import pytest
 from structlog.testing import capture_logs
 
 from feature_repo.offline_features import OfflineFeatures
-from serving.bundle import (
-    CURRENT,
-    MANIFEST,
-    MODEL,
-    DataWindow,
-    Manifest,
-    current_version,
-    set_current,
-)
-from serving.bundle_writing import building, publish, write_candidates, write_items
+from serving.bundle import CURRENT, MANIFEST, current_version, set_current
 from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny
-from trainer.bundle_checks import BundleChecks
-from trainer.bundle_versions import promote, readable_current, rollback
+from tests.support.blank_bundle import publish_start
 from trainer.evaluate import EvaluationRow
-from trainer.gate_settings import GateSettings
 from trainer.material import Material
-from trainer.promotions import Promotions
 from trainer.ranking.ranker import blank_ranker
 from trainer.ranking.service_settings import ServiceSettings
-from trainer.refresh import RefreshOutcome, refresh
-from trainer.refresh_inputs import RefreshInputs
-from trainer.refresh_notes import Choice, RefreshNotes
-from trainer.refresh_steps import Prepared
-from trainer.resuming import (
+from trainer.refresh.bundle_checks import BundleChecks
+from trainer.refresh.bundle_versions import promote, readable_current, rollback
+from trainer.refresh.gate_settings import GateSettings
+from trainer.refresh.inputs import RefreshInputs
+from trainer.refresh.notes import Choice
+from trainer.refresh.refresh import RefreshOutcome, refresh
+from trainer.refresh.resuming import (
     NoCheckpoint,
     RefreshCheckpoint,
     RunCheckpoint,
     TrainingCheckpoint,
 )
+from trainer.refresh.runs_file import RunsFile
+from trainer.refresh.steps import Prepared
 from trainer.settings import TextSettings, TrainingSettings
 from trainer.start import Start, start_from
-from trainer.two_tower_model import blank_model
-from trainer.warm_start import write_weights
 
 OLD, PROMOTED = "20260101T000000Z-aaaa", "20260201T000000Z-bbbb"
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -59,29 +49,6 @@ class KilledError(BaseException):
 
 def events(*event_ids: str) -> pl.DataFrame:
     return pl.DataFrame({"event_id": event_ids})
-
-
-def publish_start(bundles: Path, version: str, settings: TrainingSettings) -> None:
-    """Publish a bundle that serves nobody, and that a training of these settings goes on from."""
-    manifest = Manifest(
-        version=version,
-        created_at=NOW,
-        dimension=settings.dimension,
-        max_history=settings.history_length,
-        event_types=(),
-        num_items=0,
-        data_window=DataWindow(start=None, end=None, events=0),
-        model={"settings": orjson.loads(settings.model_dump_json())},
-    )
-    nothing = np.zeros((0, settings.dimension), np.float32)
-    with building(bundles, version) as folder:
-        write_candidates(folder, [], nothing, np.zeros(0, np.int64))
-        write_items(folder, [])
-        (folder / MODEL).mkdir()
-        (folder / MODEL / "saved_model.pb").touch()
-        model = blank_model(settings, manifest.text_dimension)
-        write_weights(folder, model, (), settings.text)
-        publish(bundles, folder, manifest)
 
 
 @dataclass
@@ -104,9 +71,13 @@ class Shop:
     def checkpoints(self) -> Path:
         return self.folder / "training"
 
-    def run(self, notes: RefreshNotes | None = None) -> RunCheckpoint:
-        """Return the checkpoint of a run of these notes; default: of one that begins."""
-        return RunCheckpoint(self.checkpoints, notes or RefreshNotes({}))
+    @property
+    def runs(self) -> RunsFile:
+        return RunsFile(self.bundles)
+
+    def run(self, run_id: str = "run") -> RunCheckpoint:
+        """Return the checkpoint of the run of this id, as its earlier tries have left it."""
+        return RunCheckpoint(self.checkpoints, self.runs, run_id)
 
     def training(self) -> TrainingCheckpoint:
         return TrainingCheckpoint(self.checkpoints)
@@ -134,13 +105,11 @@ class Shop:
         )
         return refresh(events, inputs, StepsOfNothing(self, inputs.settings, killed_at), checkpoint)
 
-    def killed(self, step: str, checkpoint: RefreshCheckpoint | None = None) -> RefreshNotes:
-        """Return the notes of a refresh that was killed as the step began."""
-        checkpoint = checkpoint or self.run()
+    def kill(self, step: str, checkpoint: RefreshCheckpoint | None = None) -> None:
+        """Begin a refresh, of the run by default, that is killed as the step begins."""
         with pytest.raises(KilledError):
-            self.refreshed(checkpoint, killed_at=step)
+            self.refreshed(checkpoint or self.run(), killed_at=step)
         self.did.clear()
-        return checkpoint.notes
 
     def serve(self, version: str) -> None:
         publish_start(self.bundles, version, self.settings)
@@ -164,7 +133,7 @@ class StepsOfNothing:
         self.done("judged")
         checkpoint.write_ranker(blank_ranker(self.settings.ranking))
         rows = (EvaluationRow("all together", "all", 9, {"ndcg@10": 0.5}),)
-        return Choice(epochs=1, rows=rows, ranker=True, fusion=None)
+        return Choice(epochs=1, rows=rows, has_ranker=True, fusion=None)
 
     def publish(
         self, prepared: Prepared, choice: Choice, version: str, checkpoint: RefreshCheckpoint
@@ -198,10 +167,10 @@ def shop(tmp_path: Path) -> Shop:
 
 
 def test_a_refresh_goes_on_where_it_was_killed(shop: Shop) -> None:
-    notes = shop.killed("export")
+    shop.kill("export")
     with capture_logs() as lines:
         gates = GateSettings(min_value={"all/ndcg@10": 0.1})
-        done = shop.refreshed(shop.run(notes), gates=gates)
+        done = shop.refreshed(shop.run(), gates=gates)
     assert [did for did, _ in shop.did] == ["trained"]
     assert done.start == f"warm start from {OLD}"
     assert current_version(shop.bundles) == done.bundle.name
@@ -211,16 +180,16 @@ def test_a_refresh_goes_on_where_it_was_killed(shop: Shop) -> None:
 def test_it_goes_on_with_the_events_that_there_were_when_it_began_and_are_there(
     shop: Shop,
 ) -> None:
-    notes = shop.killed("export")
-    shop.refreshed(shop.run(notes), events("b", "c"))
+    shop.kill("export")
+    shop.refreshed(shop.run(), events("b", "c"))
     assert shop.learned == [{"a", "b"}, {"b"}]
     # One that begins anew learns from all.
-    shop.refreshed(shop.run(), events("b", "c"))
+    shop.refreshed(shop.run("other"), events("b", "c"))
     assert shop.learned[-1] == {"b", "c"}
 
 
 def test_a_training_that_is_not_a_run_learns_from_all_events(shop: Shop) -> None:
-    shop.killed("train", shop.training())
+    shop.kill("train", shop.training())
     shop.refreshed(shop.training(), events("b", "c"))
     assert shop.learned[-1] == {"b", "c"}
 
@@ -253,12 +222,12 @@ def test_with_other_settings_it_is_trained_and_judged_anew(
     shop: Shop, step: str, change: Callable[[Shop], dict[str, Any]]
 ) -> None:
     """The rows and the number of epochs in the notes are of a model that is not made any more."""
-    notes = shop.killed(step)
-    version = notes.version
+    shop.kill(step)
+    version = shop.run().notes.version
     (shop.checkpoints / "full").mkdir()
     changes = change(shop)
     with capture_logs() as lines:
-        done = shop.refreshed(shop.run(notes), **changes)
+        done = shop.refreshed(shop.run(), **changes)
     dimension = changes.get("settings", shop.settings).dimension
     assert shop.did == [("judged", dimension), ("trained", dimension)]
     assert done.bundle.name != version
@@ -270,18 +239,19 @@ def test_with_other_settings_it_is_trained_and_judged_anew(
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
-        ("basis", "`Basis.settings`: is missing"),
-        ("start", "`NotedStart.version`: is missing"),
-        ("choice", "`Choice.epochs`: is missing"),
-        ("version", "`str`: Input should be a valid string"),
+        ("basis", "`Notes.basis.settings`: is missing"),
+        ("start", "`Notes.start.version`: is missing"),
+        ("choice", "`Notes.choice.epochs`: is missing"),
+        ("version", "`Notes.version`: Input should be a valid string"),
     ],
 )
 def test_notes_that_cannot_be_read_are_forgotten(shop: Shop, name: str, wrong: str) -> None:
     """Another version of the program may have made them: the log says so, and all is done anew."""
-    notes = shop.killed("export")
-    notes.stored[name] = '{"rows": 1}'
+    shop.kill("export")
+    stored = orjson.loads(shop.runs.notes("run") or "")
+    shop.runs.write_notes("run", orjson.dumps(stored | {name: {"rows": 1}}).decode())
     with capture_logs() as lines:
-        shop.refreshed(shop.run(notes), events("b", "c"))
+        shop.refreshed(shop.run(), events("b", "c"))
     assert [did for did, _ in shop.did] == ["judged", "trained"]
     assert shop.learned[-1] == {"b", "c"}
     (line,) = lines
@@ -291,29 +261,30 @@ def test_notes_that_cannot_be_read_are_forgotten(shop: Shop, name: str, wrong: s
 
 def test_it_is_not_compared_with_a_bundle_that_does_not_serve_any_more(shop: Shop) -> None:
     """And it does not serve under a version older than what was made meanwhile."""
-    notes = shop.killed("export")
+    shop.kill("export")
     shop.serve(PROMOTED)
-    done = shop.refreshed(shop.run(notes))
+    done = shop.refreshed(shop.run())
     assert [did for did, _ in shop.did] == ["judged", "trained"]
     assert done.start == f"warm start from {PROMOTED}"
 
 
 def test_where_nothing_serves_any_more_there_is_nothing_to_compare_with(shop: Shop) -> None:
-    notes = shop.killed("train")
-    notes.stored.pop("version")
+    shop.kill("train")
+    checkpoint = shop.run()
+    checkpoint.notes = replace(checkpoint.notes, version=None)
     (shop.bundles / CURRENT).unlink()
-    shop.refreshed(shop.run(notes))
+    shop.refreshed(shop.run())
     assert [did for did, _ in shop.did] == ["judged", "trained"]
 
 
 def test_its_own_bundle_may_serve_already(shop: Shop) -> None:
-    notes = shop.killed("check")
-    version = notes.version
+    shop.kill("check")
+    version = shop.run().notes.version
     assert version is not None
     set_current(shop.bundles, version)
     # Killed before that was written down. A clock may say something else the second time.
     gates = GateSettings(min_users=0, min_value={"all/ndcg@10": 0.9})
-    done = shop.refreshed(shop.run(notes), gates=gates)
+    done = shop.refreshed(shop.run(), gates=gates)
     assert (done.bundle.name, done.refusals) == (version, ())
     assert not shop.did
 
@@ -322,49 +293,48 @@ def test_its_own_bundle_may_serve_already(shop: Shop) -> None:
 def test_what_was_rolled_back_from_is_not_served_by_the_run_that_made_it(
     shop: Shop, gates: GateSettings | None
 ) -> None:
-    Promotions(shop.bundles).add(OLD, NOW, "train")
-    notes = RefreshNotes({})
-    version = shop.refreshed(shop.run(notes)).bundle.name
+    shop.runs.add_promotion(OLD, NOW, "train")
+    version = shop.refreshed(shop.run()).bundle.name
     # Killed before it was written down that it serves, and rolled back from.
     assert rollback(shop.bundles, NOW) == OLD
     shop.did.clear()
-    done = shop.refreshed(shop.run(notes), gates=gates)
+    done = shop.refreshed(shop.run(), gates=gates)
     assert (done.bundle.name, shop.did) == (version, [])
     assert "rolled back from" in " ".join(done.refusals)
     assert current_version(shop.bundles) == OLD
     # Whoever knows better promotes it.
     promote(shop.bundles, version, NOW)
-    assert not shop.refreshed(shop.run(notes), gates=gates).refusals
+    assert not shop.refreshed(shop.run(), gates=gates).refusals
     assert current_version(shop.bundles) == version
 
 
-@pytest.mark.parametrize("other", [Shop.training, Shop.run])
+@pytest.mark.parametrize("other", [Shop.training, lambda shop: shop.run("other")])
 def test_checkpoints_of_another_training_are_not_gone_on_from(
     shop: Shop, other: Callable[[Shop], RefreshCheckpoint]
 ) -> None:
     """By `riverrun train`, or by a refresh of another id, that did not come to serve."""
-    notes = shop.killed("export")
-    shop.killed("train", other(shop))
+    shop.kill("export")
+    shop.kill("train", other(shop))
     (shop.checkpoints / "full").mkdir()
-    done = shop.refreshed(shop.run(notes))
+    done = shop.refreshed(shop.run())
     assert [did for did, _ in shop.did] == ["judged", "trained"]
     assert current_version(shop.bundles) == done.bundle.name
     assert not (shop.checkpoints / "full").exists()
 
 
 def test_a_training_that_is_not_a_run_goes_on_from_its_own_checkpoints_alone(shop: Shop) -> None:
-    shop.killed("train", shop.training())
+    shop.kill("train", shop.training())
     (shop.checkpoints / "full").mkdir()
     shop.refreshed(shop.training())
     assert (shop.checkpoints / "full").exists()
-    shop.killed("train")
+    shop.kill("train")
     (shop.checkpoints / "full").mkdir()
     shop.refreshed(shop.training())
     assert not (shop.checkpoints / "full").exists()
 
 
 def test_without_a_checkpoint_nothing_is_kept_and_nothing_is_touched(shop: Shop) -> None:
-    shop.killed("export")
+    shop.kill("export")
     for read in (events("a"), events("c")):
         done = shop.refreshed(NoCheckpoint(), read)
         assert current_version(shop.bundles) == done.bundle.name
@@ -374,15 +344,32 @@ def test_without_a_checkpoint_nothing_is_kept_and_nothing_is_touched(shop: Shop)
 
 
 def test_a_start_that_cannot_be_read_any_more_is_no_start(shop: Shop) -> None:
-    notes = shop.killed("export")
+    shop.kill("export")
     (shop.bundles / OLD / MANIFEST).unlink()
-    done = shop.refreshed(shop.run(notes))
+    done = shop.refreshed(shop.run())
     assert [did for did, _ in shop.did] == ["judged", "trained"]
     assert done.start.startswith(f"cold start: {OLD} cannot be read")
 
 
 def test_what_is_published_needs_no_checkpoints(shop: Shop) -> None:
-    notes = shop.killed("check")
-    version = notes.version
+    shop.kill("check")
+    version = shop.run().notes.version
     (shop.checkpoints / "ranker.safetensors").unlink()
-    assert shop.refreshed(shop.run(notes)).bundle.name == version
+    assert shop.refreshed(shop.run()).bundle.name == version
+
+
+def test_killed_as_it_begins_anew_it_goes_on_with_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checkpoints may be half removed: not even the settings of before bring them back."""
+    shop.kill("export")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KilledError):
+            shop.refreshed(shop.run(), **to(epochs=9)(shop))
+    shop.refreshed(shop.run())
+    assert [did for did, _ in shop.did] == ["judged", "trained"]

@@ -1,21 +1,18 @@
 """Trainings and refreshes as an operator runs them: one at a time, resumed, written down."""
 
 import shutil
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 
-from trainer.bundle_versions import prune
-from trainer.promotions import Promotions
-from trainer.refresh import RefreshOutcome
-from trainer.refresh_lock import refresh_lock
-from trainer.refresh_notes import RefreshNotes
-from trainer.refresh_runs import RefreshRuns, Run
-from trainer.resuming import RefreshCheckpoint, RunCheckpoint, TrainingCheckpoint
-from trainer.run_notes import RunNotes
-from trainer.run_steps import RunSteps, StepTimer
+from trainer.refresh.bundle_versions import prune
+from trainer.refresh.lock import refresh_lock
+from trainer.refresh.refresh import RefreshOutcome
+from trainer.refresh.resuming import RefreshCheckpoint, RunCheckpoint, TrainingCheckpoint
+from trainer.refresh.runs_file import Run, RunsFile
 
 Clock = Callable[[], datetime]
 Work = Callable[[RefreshCheckpoint, Callable[[str], None]], RefreshOutcome]
@@ -49,7 +46,10 @@ def run_training(
             shutil.rmtree(checkpoints, ignore_errors=True)
         _remove_unfinished(bundles)
         outcome = work(TrainingCheckpoint(checkpoints))
-        _end(bundles, checkpoints, outcome, clock, "train")
+        if not outcome.refusals:
+            RunsFile(bundles).add_promotion(outcome.bundle.name, clock(), "train")
+        # Not before it is written down: until then the next try goes on from them.
+        shutil.rmtree(checkpoints, ignore_errors=True)
         return outcome
 
 
@@ -70,7 +70,7 @@ def run_refresh(
 
     Raises `RefreshRunning` where another is at work, and what `work` raises, written down.
     """
-    runs = RefreshRuns(bundles)
+    runs = RunsFile(bundles)
     logger = structlog.get_logger(__name__)
     with refresh_lock(bundles):
         _remove_unfinished(bundles)
@@ -82,52 +82,41 @@ def run_refresh(
         if run.status != "running":
             return run, None
         logger.info("refresh_began", run_id=run_id)
-        notes = RefreshNotes(RunNotes(bundles, run_id))
-        timer = StepTimer(RunSteps(bundles), run_id)
+        checkpoint = RunCheckpoint(checkpoints, runs, run_id)
+        timer = _StepTimer(runs, run_id)
         try:
-            outcome = work(RunCheckpoint(checkpoints, notes), timer.begin)
+            outcome = work(checkpoint, timer.begin)
             timer.end("done")
         except BaseException as error:
             timer.end("failed")
             # One that was interrupted goes on the next time; it has not failed.
             if isinstance(error, Exception):
-                runs.finish(run_id, "failed", clock(), notes.version, str(error))
+                runs.finish(run_id, "failed", clock(), checkpoint.notes.version, str(error))
                 logger.error("refresh_failed", run_id=run_id, reason=str(error))
             raise
-        version = outcome.bundle.name
-
-        def finish() -> None:
-            if outcome.refusals:
-                runs.finish(run_id, "refused", clock(), version, " ".join(outcome.refusals))
-                logger.warning("refresh_refused", run_id=run_id, reasons=list(outcome.refusals))
-            else:
-                runs.finish(run_id, "published", clock(), version, outcome.left_open)
-                logger.info(
-                    "refresh_published",
-                    run_id=run_id,
-                    bundle_version=version,
-                    left_open=outcome.left_open,
-                )
-
-        _end(bundles, checkpoints, outcome, clock, f"refresh {run_id}", finish)
+        if not outcome.refusals:
+            runs.add_promotion(outcome.bundle.name, clock(), f"refresh {run_id}")
+        _finish(runs, run_id, outcome, clock())
+        # Not before it is written down: until then the next try goes on from them.
+        shutil.rmtree(checkpoints, ignore_errors=True)
         prune(bundles, keep)
         return runs.get(run_id), outcome
 
 
-def _end(
-    bundles: Path,
-    checkpoints: Path,
-    outcome: RefreshOutcome,
-    clock: Clock,
-    reason: str,
-    finish: Callable[[], None] = lambda: None,
-) -> None:
-    """Write down that the bundle serves, if it does, and how the work ended; then forget it."""
-    if not outcome.refusals:
-        Promotions(bundles).add(outcome.bundle.name, clock(), reason)
-    finish()
-    # Not before it is written down: until then the next try goes on from them.
-    shutil.rmtree(checkpoints, ignore_errors=True)
+def _finish(runs: RunsFile, run_id: str, outcome: RefreshOutcome, now: datetime) -> None:
+    """Write down how the run ended: in the table, and as one line of the log."""
+    logger, version = structlog.get_logger(__name__), outcome.bundle.name
+    if outcome.refusals:
+        runs.finish(run_id, "refused", now, version, " ".join(outcome.refusals))
+        logger.warning("refresh_refused", run_id=run_id, reasons=list(outcome.refusals))
+    else:
+        runs.finish(run_id, "published", now, version, outcome.left_open)
+        logger.info(
+            "refresh_published",
+            run_id=run_id,
+            bundle_version=version,
+            left_open=outcome.left_open,
+        )
 
 
 def _remove_unfinished(bundles: Path) -> None:
@@ -135,3 +124,31 @@ def _remove_unfinished(bundles: Path) -> None:
     for pattern in (".building-*", ".deleted-*"):
         for folder in bundles.glob(pattern):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+class _StepTimer:
+    """Writes down how long each step of a run takes: in the table, and as one line of the log."""
+
+    def __init__(self, runs: RunsFile, run_id: str) -> None:
+        self._runs = runs
+        self._run_id = run_id
+        self._step: tuple[str, float] | None = None
+        self._logger = structlog.get_logger(__name__)
+
+    def begin(self, step: str) -> None:
+        """End the step before, and begin this one."""
+        self.end("done")
+        self._step = step, time.monotonic()
+
+    def end(self, outcome: str) -> None:
+        """End the step that has begun, if one has. Only one that is "done" gets into the table."""
+        if self._step is None:
+            return
+        step, start = self._step
+        self._step = None
+        seconds = round(time.monotonic() - start, 3)
+        self._logger.info(
+            "refresh_step", run_id=self._run_id, step=step, seconds=seconds, outcome=outcome
+        )
+        if outcome == "done":
+            self._runs.add_step(self._run_id, step, seconds)

@@ -8,8 +8,8 @@ from pathlib import Path
 from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Item
 from serving.text_embedding_cache import TextEmbeddingCache
-from trainer.gate_settings import GateSettings
 from trainer.ranking.service_settings import ServiceSettings
+from trainer.refresh.gate_settings import GateSettings
 from trainer.settings import TrainingSettings
 
 

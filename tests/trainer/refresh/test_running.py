@@ -15,7 +15,7 @@ from tensorflow.errors import ResourceExhaustedError
 from feature_repo.shop_file import ShopFileError
 from serving.bundle import CURRENT, MANIFEST, current_bundle, published_versions, set_current
 from tests.support.tiny_bundle import build_tiny_bundle
-from trainer.bundle_versions import (
+from trainer.refresh.bundle_versions import (
     VersionError,
     bundle_versions,
     delete,
@@ -23,18 +23,16 @@ from trainer.bundle_versions import (
     prune,
     rollback,
 )
-from trainer.promotions import Promotions
-from trainer.refresh import RefreshOutcome
-from trainer.refresh_lock import RefreshRunning
-from trainer.refresh_notes import Choice
-from trainer.refresh_run import Work, run_refresh
-from trainer.refresh_runs import RefreshRuns, Run
-from trainer.resuming import RefreshCheckpoint
-from trainer.run_steps import RunSteps
+from trainer.refresh.lock import RefreshRunning
+from trainer.refresh.notes import Choice, Notes
+from trainer.refresh.refresh import RefreshOutcome
+from trainer.refresh.resuming import RefreshCheckpoint
+from trainer.refresh.running import Work, run_refresh
+from trainer.refresh.runs_file import Run, RunsFile
 
 Begin = Callable[[str], None]
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
-CHOICE = Choice(epochs=3, rows=(), ranker=False, fusion=None)
+CHOICE = Choice(epochs=3, rows=(), has_ranker=False, fusion=None)
 
 
 @pytest.fixture
@@ -48,7 +46,7 @@ def publishing(bundles: Path, day: int, refusals: tuple[str, ...] = ()) -> Work:
     def work(checkpoint: RefreshCheckpoint, begin: Begin) -> RefreshOutcome:
         created = NOW + timedelta(days=day)
         path = build_tiny_bundle(bundles, created_at=created, current=not refusals)
-        checkpoint.notes.version = path.name
+        checkpoint.notes = Notes(version=path.name)
         return RefreshOutcome(path, 1, (), refusals)
 
     return work
@@ -86,12 +84,12 @@ def test_a_run_of_one_id_is_done_once(bundles: Path) -> None:
 
 def test_an_interrupted_run_goes_on_with_what_it_knew(bundles: Path) -> None:
     def killed(checkpoint: RefreshCheckpoint, begin: Begin) -> RefreshOutcome:
-        checkpoint.notes.choice = CHOICE
+        checkpoint.notes = Notes(choice=CHOICE)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         refresh(bundles, None, killed, clock=lambda: NOW)
-    (interrupted,) = RefreshRuns(bundles).all()
+    (interrupted,) = RunsFile(bundles).all()
     known: list[Choice | None] = []
 
     def resumed(checkpoint: RefreshCheckpoint, begin: Begin) -> RefreshOutcome:
@@ -120,7 +118,7 @@ def test_killed_twice_between_publishing_and_writing_it_down_a_run_goes_on(
 
     for _ in range(2):
         with monkeypatch.context() as patch:
-            patch.setattr(Promotions, "add", killed)
+            patch.setattr(RunsFile, "add_promotion", killed)
             with pytest.raises(KeyboardInterrupt):
                 refresh(bundles, None, publish, clock=lambda: NOW)
         # Whole, and what serves already.
@@ -128,7 +126,7 @@ def test_killed_twice_between_publishing_and_writing_it_down_a_run_goes_on(
     run, _ = refresh(bundles, None, publish, clock=lambda: NOW)
     assert (run.status, run.version) == ("published", serving(bundles))
     assert published_versions(bundles) == [before.version, run.version]
-    assert len(RefreshRuns(bundles).all()) == 2
+    assert len(RunsFile(bundles).all()) == 2
     assert rollback(bundles, NOW) == before.version
 
 
@@ -152,7 +150,7 @@ def test_checkpoints_stay_until_it_is_written_down_how_the_run_ended(
         run(failing)
     assert checkpoints.exists()
     with monkeypatch.context() as patch:
-        patch.setattr(RefreshRuns, "finish", killed)
+        patch.setattr(RunsFile, "finish", killed)
         with pytest.raises(KeyboardInterrupt):
             run(publishing(bundles, 0))
     assert checkpoints.exists()
@@ -175,7 +173,7 @@ def test_each_step_is_a_row_and_a_line(bundles: Path) -> None:
         ("Exporting", "done"),
     ]
     assert {line["run_id"] for line in steps} == {"day-0"}
-    assert list(RunSteps(bundles).seconds("day-0")) == ["Training", "Exporting"]
+    assert list(RunsFile(bundles).step_seconds("day-0")) == ["Training", "Exporting"]
 
     def failing(checkpoint: RefreshCheckpoint, begin: Begin) -> RefreshOutcome:
         begin("Training")
@@ -194,7 +192,7 @@ def test_a_failed_run_leaves_the_old_bundle_serving_and_may_be_tried_again(bundl
 
     with pytest.raises(OSError, match="No space"):
         refresh(bundles, "day-1", failing)
-    failed = RefreshRuns(bundles).all()[0]
+    failed = RunsFile(bundles).all()[0]
     assert (failed.status, failed.message) == ("failed", "No space left on device")
     assert serving(bundles) == first.version
     assert refreshed(bundles, 1).status == "published"
@@ -220,7 +218,7 @@ def test_a_run_that_a_full_disk_failed_is_gone_on_with_however_often_and_no_othe
 
     def failing(checkpoint: RefreshCheckpoint, begin: Begin) -> RefreshOutcome:
         known.append(checkpoint.notes.choice)
-        checkpoint.notes.choice = CHOICE
+        checkpoint.notes = Notes(choice=CHOICE)
         raise error
 
     for second in range(3):
@@ -229,7 +227,7 @@ def test_a_run_that_a_full_disk_failed_is_gone_on_with_however_often_and_no_othe
             refresh(bundles, None, failing, clock=lambda moment=moment: moment)
     kept = CHOICE if gone_on_with else None
     assert known == [None, kept, kept]
-    assert {run.status for run in RefreshRuns(bundles).all()} == {"failed"}
+    assert {run.status for run in RunsFile(bundles).all()} == {"failed"}
     # Overtaken, it stays what it is.
     later = NOW + timedelta(hours=1)
     refresh(bundles, "other", publishing(bundles, 0), clock=lambda: later)
@@ -363,6 +361,6 @@ def test_a_version_whose_manifest_is_broken_is_listed_as_such(bundles: Path) -> 
 def test_a_bundle_that_served_before_there_was_a_table_can_be_gone_back_to(bundles: Path) -> None:
     old = build_tiny_bundle(bundles, created_at=NOW - timedelta(days=9))
     set_current(bundles, old.name)
-    Promotions(bundles).add(old.name, NOW, "train")
+    RunsFile(bundles).add_promotion(old.name, NOW, "train")
     refreshed(bundles, 0)
     assert rollback(bundles, NOW) == old.name

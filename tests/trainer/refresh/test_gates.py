@@ -9,10 +9,11 @@ from pydantic import ValidationError
 
 from tests.support.few_events import ITEMS, START, frame
 from trainer.baselines import Popularity, baselines
-from trainer.bundle_checks import BundleChecks
+from trainer.comparison import CANDIDATE, CURRENT
 from trainer.evaluate import EvaluationRow, evaluate
-from trainer.gate_settings import BASELINES, METRICS, TASKS, GateSettings
-from trainer.gates import CANDIDATE, CURRENT, left_open, refusals
+from trainer.refresh.bundle_checks import BundleChecks
+from trainer.refresh.gate_settings import BASELINES, METRICS, TASKS, GateSettings
+from trainer.refresh.gates import left_open, refusals
 from trainer.tasks import leave_one_out_split, temporal_split
 
 GOOD = BundleChecks(index_recall=1.0, latency_ms=2.0)

@@ -18,13 +18,11 @@ from serving.bundle import (
     set_current,
 )
 from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle, tiny_items
-from trainer.drift import measure_drift, stability_index
-from trainer.drift_settings import DriftSettings
-from trainer.measured_drift import MeasuredDrift
-from trainer.refresh_lock import refresh_lock
-from trainer.refresh_metrics import RefreshCollector
-from trainer.refresh_runs import RefreshRuns
-from trainer.run_steps import RunSteps
+from trainer.refresh.drift import measure_drift, stability_index
+from trainer.refresh.drift_settings import DriftSettings
+from trainer.refresh.lock import refresh_lock
+from trainer.refresh.metrics import RefreshCollector
+from trainer.refresh.runs_file import RunsFile
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 END = START + timedelta(days=10)
@@ -127,11 +125,11 @@ def test_the_index_of_a_known_example() -> None:
 
 def test_what_is_known_of_refreshes_is_exported(bundle: Path) -> None:
     set_current(bundle.parent, bundle.name)
-    runs = RefreshRuns(bundle.parent)
+    runs = RunsFile(bundle.parent)
     runs.begin("first", START)
-    RunSteps(bundle.parent).add("first", "Exporting", 2.5)
+    runs.add_step("first", "Exporting", 2.5)
     runs.finish("first", "refused", END, bundle.name, "worse")
-    MeasuredDrift(bundle.parent).write(bundle.name, {"categories": 0.3}, END)
+    runs.write_drift(bundle.name, {"categories": 0.3}, END)
     registry = CollectorRegistry()
     registry.register(
         RefreshCollector(bundle.parent, clock=lambda: CREATED_AT + timedelta(hours=1))
@@ -147,7 +145,7 @@ def test_what_is_known_of_refreshes_is_exported(bundle: Path) -> None:
 
 
 def test_a_run_that_is_tried_again_lets_no_counter_fall(tmp_path: Path) -> None:
-    runs = RefreshRuns(tmp_path)
+    runs = RunsFile(tmp_path)
     registry = CollectorRegistry()
     registry.register(RefreshCollector(tmp_path))
 
@@ -177,7 +175,7 @@ def test_a_refresh_that_was_killed_is_not_at_work(tmp_path: Path) -> None:
     registry = CollectorRegistry()
     registry.register(RefreshCollector(tmp_path))
     with refresh_lock(tmp_path):
-        RefreshRuns(tmp_path).begin("killed", START)
+        RunsFile(tmp_path).begin("killed", START)
     assert registry.get_sample_value("riverrun_refreshes_running") == 0
     # Asking leaves it to the next.
     with refresh_lock(tmp_path):

@@ -10,9 +10,10 @@ from feature_repo.schema import Item
 from serving.bundle import current_version, read_manifest, verify
 from tests.support import tiny_training as tiny
 from tests.support.tiny_refresh import GATES, USERS, TinyRefresh, events
-from trainer.gates import CURRENT
+from trainer.comparison import CURRENT
 from trainer.listener import Listener
-from trainer.refresh_notes import RefreshNotes
+from trainer.refresh.notes import Notes
+from trainer.refresh.runs_file import RunsFile
 from trainer.settings import WarmStartSettings
 from trainer.train import Progress
 
@@ -106,20 +107,18 @@ class KilledError(BaseException):
 
 
 def test_a_refresh_that_was_killed_goes_on_with_what_it_had_judged(shop: TinyRefresh) -> None:
-    notes = RefreshNotes({})
-
     def kill(progress: Progress) -> None:
         if progress.epoch == 2:
             raise KilledError
 
     with pytest.raises(KilledError):
-        shop.refreshed(20, checkpoint=shop.run(notes), listener=Listener(step=kill))
+        shop.refreshed(20, checkpoint=shop.run(), listener=Listener(step=kill))
     judged = (shop.checkpoints / "held-out" / "best-epoch.json").read_bytes()
     assert b'"number":1' in judged
     steps: list[Progress] = []
     whole = TinyRefresh(shop.checkpoints.parent / "whole", Path(shop.settings.text.model))
     expected = whole.refreshed(20)
-    done = shop.refreshed(20, checkpoint=shop.run(notes), listener=Listener(step=steps.append))
+    done = shop.refreshed(20, checkpoint=shop.run(), listener=Listener(step=steps.append))
     assert steps[0].epoch == 2
     assert done.epochs == expected.epochs
     assert [row.scorer for row in done.rows] == [row.scorer for row in expected.rows]
@@ -127,25 +126,23 @@ def test_a_refresh_that_was_killed_goes_on_with_what_it_had_judged(shop: TinyRef
         assert row.metrics == pytest.approx(other.metrics, abs=0.05), row.scorer
 
 
-def killed_before_its_choice_is_noted(shop: TinyRefresh) -> RefreshNotes:
-    """Return the notes of a refresh that is killed when the model has been judged."""
-    notes = RefreshNotes(Forgetful())
+def kill_before_its_choice_is_noted(shop: TinyRefresh) -> None:
+    """Begin a refresh that is killed when the model has been judged."""
     with pytest.raises(KilledError):
-        shop.refreshed(20, checkpoint=shop.run(notes))
-    return RefreshNotes(dict(notes.stored))
+        shop.refreshed(20, checkpoint=shop.run(runs=Forgetful(shop.bundles)))
 
 
-class Forgetful(dict[str, str]):
-    def __setitem__(self, name: str, value: str) -> None:
-        if name == "choice":
+class Forgetful(RunsFile):
+    def write_notes(self, run_id: str, notes: str) -> None:
+        if Notes.from_json(notes).choice is not None:
             raise KilledError
-        super().__setitem__(name, value)
+        super().write_notes(run_id, notes)
 
 
 def test_one_that_was_killed_before_its_note_has_judged_all_the_same(shop: TinyRefresh) -> None:
     """Between the last epoch and the note nothing is left to train, and the rows are known."""
-    notes = killed_before_its_choice_is_noted(shop)
-    done = shop.refreshed(20, checkpoint=shop.run(notes))
+    kill_before_its_choice_is_noted(shop)
+    done = shop.refreshed(20, checkpoint=shop.run())
     assert {"two-tower", "popularity"} <= {row.scorer for row in done.rows}
 
 
@@ -153,20 +150,19 @@ def test_a_refresh_goes_on_with_the_events_that_there_were_when_it_began(
     shop: TinyRefresh,
 ) -> None:
     """A shop has others each minute: beside them nothing is trained again, and nothing claimed."""
-    notes = RefreshNotes({})
 
     def kill(title: str) -> None:
         if title == "Exporting":
             raise KilledError
 
     with pytest.raises(KilledError):
-        shop.refreshed(20, checkpoint=shop.run(notes), listener=Listener(kill))
+        shop.refreshed(20, checkpoint=shop.run(), listener=Listener(kill))
     newcomer = events(0, 24).filter(pl.col("user_id") == "u003")
     newcomer = newcomer.with_columns(user_id=pl.lit("a"), event_id="a" + pl.col("event_id"))
     grown = pl.concat([events(0, 24), newcomer])
     steps: list[Progress] = []
     done = shop.refreshed(
-        0, events_read=grown, checkpoint=shop.run(notes), listener=Listener(step=steps.append)
+        0, events_read=grown, checkpoint=shop.run(), listener=Listener(step=steps.append)
     )
     assert not steps
     window = read_manifest(done.bundle).data_window
@@ -177,11 +173,11 @@ def test_what_is_gone_on_with_is_judged_without_those_who_were_erased_meanwhile(
     shop: TinyRefresh,
 ) -> None:
     """The others take their places, and the newest slice is another."""
-    notes = killed_before_its_choice_is_noted(shop)
+    kill_before_its_choice_is_noted(shop)
     left = events(0, 20).filter(pl.col("user_id") != "u003")
     whole = TinyRefresh(shop.checkpoints.parent / "whole", Path(shop.settings.text.model))
     expected = whole.refreshed(0, events_read=left)
-    done = shop.refreshed(0, events_read=left, checkpoint=shop.run(notes))
+    done = shop.refreshed(0, events_read=left, checkpoint=shop.run())
     for row, other in zip(done.rows, expected.rows, strict=True):
         assert (row.task, row.scorer, row.num_users) == (other.task, other.scorer, other.num_users)
         # Two trainings of a few people are alike, not the same; what is simply counted is.
@@ -197,9 +193,9 @@ def test_a_new_refresh_does_not_go_on_from_the_epochs_of_an_old_one(shop: TinyRe
             raise OSError("No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        shop.refreshed(20, checkpoint=shop.run(RefreshNotes({})), listener=Listener(full_disk))
+        shop.refreshed(20, checkpoint=shop.run("first"), listener=Listener(full_disk))
     assert (shop.checkpoints / "full").is_dir()
-    shop.refreshed(30, checkpoint=shop.run(RefreshNotes({})), listener=Listener(step=steps.append))
+    shop.refreshed(30, checkpoint=shop.run("second"), listener=Listener(step=steps.append))
     assert steps[0].epoch == 1
     assert not shop.refreshed(30).refusals
 
@@ -207,14 +203,12 @@ def test_a_new_refresh_does_not_go_on_from_the_epochs_of_an_old_one(shop: TinyRe
 def test_a_catalogue_that_grew_meanwhile_does_not_keep_a_refresh_from_going_on(
     shop: TinyRefresh,
 ) -> None:
-    notes = RefreshNotes({})
-
     def kill(title: str) -> None:
         if title == "Exporting":
             raise KilledError
 
     with pytest.raises(KilledError):
-        shop.refreshed(20, checkpoint=shop.run(notes), listener=Listener(kill))
+        shop.refreshed(20, checkpoint=shop.run(), listener=Listener(kill))
     grown = [*tiny.tiny_items(), Item(item_id="new", title="lamp 3")]
-    done = shop.refreshed(20, grown, checkpoint=shop.run(notes))
+    done = shop.refreshed(20, grown, checkpoint=shop.run())
     assert read_manifest(done.bundle).num_items == len(grown)

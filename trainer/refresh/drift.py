@@ -22,7 +22,7 @@ from serving.bundle import (
     read_ids,
     read_manifest,
 )
-from trainer.drift_settings import DriftSettings, Signals
+from trainer.refresh.drift_settings import DriftSettings, Signals
 
 NORM_BINS = 10
 

@@ -27,15 +27,20 @@ from serving.settings import ServingSettings
 from tests.support import tiny_training as tiny
 from tests.support.small_disk import small_disk
 from tests.support.tiny_refresh import GATES, NOW, USERS, TinyRefresh, events
-from trainer.bundle_versions import VersionError, bundle_versions, next_version, promote, rollback
-from trainer.gate_settings import GateSettings
 from trainer.listener import Listener
-from trainer.promotions import Promotions
 from trainer.ranking.service_settings import ServiceSettings
-from trainer.refresh import RefreshOutcome
-from trainer.refresh_run import run_refresh
-from trainer.refresh_runs import RefreshRuns, Run
-from trainer.resuming import RefreshCheckpoint
+from trainer.refresh.bundle_versions import (
+    VersionError,
+    bundle_versions,
+    next_version,
+    promote,
+    rollback,
+)
+from trainer.refresh.gate_settings import GateSettings
+from trainer.refresh.refresh import RefreshOutcome
+from trainer.refresh.resuming import RefreshCheckpoint
+from trainer.refresh.running import run_refresh
+from trainer.refresh.runs_file import Run, RunsFile
 
 pytestmark = pytest.mark.slow
 
@@ -101,9 +106,9 @@ def test_a_candidate_that_broke_before_its_run_goes_on_is_exported_again(shop: T
 def test_a_rollback_while_a_refresh_runs_is_not_undone_by_it(shop: TinyRefresh, title: str) -> None:
     """It was compared with the bad one alone, which was rolled back from."""
     good, bad = shop.refreshed(15).bundle, shop.refreshed(20).bundle
-    promotions = Promotions(shop.bundles)
+    runs = RunsFile(shop.bundles)
     for each in (good, bad):
-        promotions.add(each.name, NOW, "train")
+        runs.add_promotion(each.name, NOW, "train")
 
     def roll_back(begun: str) -> None:
         if begun == title:
@@ -211,7 +216,7 @@ def test_a_disk_that_is_full_while_exporting_fails_the_run_and_room_lets_it_go_o
     assert current_version(shop.bundles) == first.bundle.name
     assert [each.version for each in bundle_versions(disk)] == [first.bundle.name]
     assert not list(disk.glob(".building-*"))
-    failed = RefreshRuns(disk).all()[0]
+    failed = RunsFile(disk).all()[0]
     assert (failed.run_id, failed.status) == ("full", "failed")
     (disk / "filler").unlink()
     steps: list[object] = []
@@ -236,9 +241,9 @@ def test_a_clock_that_went_back_orders_bundles_by_their_making(shop: TinyRefresh
     shop.day -= 2
     second = shop.refreshed(20)
     assert second.bundle.name > first.bundle.name
-    promotions = Promotions(shop.bundles)
+    runs = RunsFile(shop.bundles)
     for each in (first, second):
-        promotions.add(each.bundle.name, NOW, "refresh")
+        runs.add_promotion(each.bundle.name, NOW, "refresh")
     assert rollback(shop.bundles, NOW) == first.bundle.name
 
 

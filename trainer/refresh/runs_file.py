@@ -1,0 +1,224 @@
+"""The file that keeps what refreshes did: who serves reads it while a refresh writes it."""
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from errno import EDQUOT, ENOSPC
+from pathlib import Path
+from typing import Any, Literal
+
+from feature_repo.shop_file import opening
+
+WITHOUT_IT = "Remove it: the bundles stay, but which served before and what refreshes did is lost."
+
+# An older file has a table `notes` too, of another form, which nothing reads any more.
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    run_id TEXT PRIMARY KEY, status TEXT NOT NULL, started_at TEXT NOT NULL, finished_at TEXT,
+    version TEXT, message TEXT NOT NULL DEFAULT ''
+);
+-- What the steps of a run have found out, as JSON: it need not find it out again after a crash.
+CREATE TABLE IF NOT EXISTS run_notes (run_id TEXT PRIMARY KEY, notes TEXT NOT NULL);
+-- How long each step took, the last time it was gone through.
+CREATE TABLE IF NOT EXISTS steps (
+    run_id TEXT NOT NULL, step TEXT NOT NULL, seconds REAL NOT NULL, PRIMARY KEY (run_id, step)
+);
+-- What was last measured of how far events are from what `version` has learned from.
+CREATE TABLE IF NOT EXISTS drift (
+    signal TEXT PRIMARY KEY, value REAL NOT NULL, version TEXT NOT NULL, at TEXT NOT NULL
+);
+-- Which version served from when on, and why.
+CREATE TABLE IF NOT EXISTS promotions (
+    number INTEGER PRIMARY KEY, at TEXT NOT NULL, version TEXT NOT NULL, reason TEXT NOT NULL
+);
+"""
+
+_ROLLED_BACK = "rolled back from "
+_NO_ROOM = re.compile(
+    "|".join(
+        [
+            *(re.escape(os.strerror(number)) for number in (ENOSPC, EDQUOT)),
+            "database or disk is full",  # SQLite
+            r"\d+ requested and \d+ written",  # NumPy
+        ]
+    )
+)
+"""What is said where a disk is full: TensorFlow, safetensors and Polars raise no `OSError`."""
+
+Status = Literal["running", "published", "refused", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One refresh. version: of its bundle, once it has one. message: why refused or failed."""
+
+    run_id: str
+    status: Status
+    started_at: datetime
+    finished_at: datetime | None
+    version: str | None
+    message: str
+
+
+class RunsFile:
+    """The SQLite file `runs.sqlite` of the folder of bundles: runs, promotions, and drift.
+
+    Its methods raise `ShopFileError` where it is damaged, or cannot be written.
+    """
+
+    def __init__(self, bundles: Path) -> None:
+        bundles.mkdir(parents=True, exist_ok=True)
+        self._file = bundles / "runs.sqlite"
+        with self._connected() as connection:
+            connection.executescript(_SCHEMA)
+
+    def begin(self, run_id: str, now: datetime) -> Run:
+        """Return the run of this id, begun now or before; one that failed is tried again."""
+        with self._connected() as connection:
+            connection.execute(
+                "INSERT INTO runs (run_id, status, started_at) VALUES (?, 'running', ?) "
+                "ON CONFLICT DO UPDATE SET status = 'running', finished_at = NULL, message = '' "
+                "WHERE status = 'failed'",
+                (run_id, now.isoformat()),
+            )
+        return self.get(run_id)
+
+    def finish(
+        self, run_id: str, status: Status, now: datetime, version: str | None, message: str = ""
+    ) -> None:
+        """Write down how the run ended."""
+        with self._connected() as connection:
+            connection.execute(
+                "UPDATE runs SET status = ?, finished_at = ?, version = ?, message = ? "
+                "WHERE run_id = ?",
+                (status, now.isoformat(), version, message, run_id),
+            )
+
+    def get(self, run_id: str) -> Run:
+        """Return the run of this id.
+
+        Raises `KeyError` where none has begun.
+        """
+        row = self._row(f"SELECT {_COLUMNS} FROM runs WHERE run_id = ?", run_id)
+        if row is None:
+            raise KeyError(run_id)
+        return _run(*row)
+
+    def all(self) -> list[Run]:
+        """Return every run, the newest first."""
+        query = f"SELECT {_COLUMNS} FROM runs ORDER BY started_at DESC, rowid DESC"
+        return [_run(*row) for row in self._rows(query)]
+
+    def unfinished(self) -> Run | None:
+        """Return the run to go on with, if there is one; ask under `refresh_lock`.
+
+        It is the newest that began and did not end; or the newest of all, where a full disk failed
+        it: with room it can end. One that failed of anything else would do so again.
+        """
+        runs = self.all()
+        if runs and runs[0].status == "failed" and _NO_ROOM.search(runs[0].message):
+            return runs[0]
+        return next((run for run in runs if run.status == "running"), None)
+
+    def begun_since(self, moment: datetime, now: datetime) -> bool:
+        """Return whether any run has begun at `moment` or later, or was gone on with and ended.
+
+        What was written down of later than `now` tells nothing: the clock was ahead.
+        """
+        times = [(run.started_at, run.finished_at) for run in self.all()]
+        return any(each and moment <= each <= now for run in times for each in run)
+
+    def notes(self, run_id: str) -> str | None:
+        """Return the notes of the run, if there are any."""
+        row = self._row("SELECT notes FROM run_notes WHERE run_id = ?", run_id)
+        return None if row is None else str(row[0])
+
+    def write_notes(self, run_id: str, notes: str) -> None:
+        """Write down notes of the run, in place of those before."""
+        with self._connected() as connection:
+            connection.execute("INSERT OR REPLACE INTO run_notes VALUES (?, ?)", (run_id, notes))
+
+    def add_step(self, run_id: str, step: str, seconds: float) -> None:
+        """Write down how long a step of the run took."""
+        with self._connected() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO steps VALUES (?, ?, ?)", (run_id, step, seconds)
+            )
+
+    def step_seconds(self, run_id: str) -> dict[str, float]:
+        """Return the seconds of each step that the run has gone through, in their order."""
+        query = "SELECT step, seconds FROM steps WHERE run_id = ? ORDER BY rowid"
+        return dict(self._rows(query, run_id))
+
+    def add_promotion(self, version: str, now: datetime, reason: str) -> None:
+        """Write down that `version` serves from now on."""
+        with self._connected() as connection:
+            connection.execute(
+                "INSERT INTO promotions (at, version, reason) VALUES (?, ?, ?)",
+                (now.isoformat(), version, reason),
+            )
+
+    def add_rollback(self, version: str, now: datetime, bad: str | None) -> None:
+        """Write down that `version` serves from now on, in place of `bad`."""
+        self.add_promotion(version, now, f"{_ROLLED_BACK}{bad}")
+
+    def promoted(self) -> list[str]:
+        """Return the versions that served, the newest promotion first."""
+        rows = self._rows("SELECT version FROM promotions ORDER BY number DESC")
+        return [version for (version,) in rows]
+
+    def rolled_back_from(self) -> set[str]:
+        """Return the versions that were rolled back from, and not made to serve again since."""
+        bad: set[str] = set()
+        for version, reason in self._rows("SELECT version, reason FROM promotions ORDER BY number"):
+            if reason.startswith(_ROLLED_BACK):
+                bad.add(reason.removeprefix(_ROLLED_BACK))
+            bad.discard(version)
+        return bad
+
+    def write_drift(self, version: str, values: Mapping[str, float], now: datetime) -> None:
+        """Write down the signals of `trainer.refresh.drift`, in place of those before.
+
+        version: of the bundle they are about.
+        """
+        rows = [(name, value, version, now.isoformat()) for name, value in values.items()]
+        with self._connected() as connection:
+            connection.execute("DELETE FROM drift")
+            connection.executemany("INSERT INTO drift VALUES (?, ?, ?, ?)", rows)
+
+    def drift(self) -> dict[str, float]:
+        """Return the signals of drift by name; none where none was measured."""
+        return dict(self._rows("SELECT signal, value FROM drift"))
+
+    def _row(self, query: str, *parameters: str) -> tuple[Any, ...] | None:
+        return next(iter(self._rows(query, *parameters)), None)
+
+    def _rows(self, query: str, *parameters: str) -> list[tuple[Any, ...]]:
+        with self._connected() as connection:
+            return connection.execute(query, parameters).fetchall()
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """Open a connection for one transaction, which is undone where the block raises."""
+        with (
+            opening(self._file, WITHOUT_IT),
+            closing(sqlite3.connect(self._file, timeout=30)) as connection,
+            connection,
+        ):
+            yield connection
+
+
+_COLUMNS = "run_id, status, started_at, finished_at, version, message"
+
+
+def _run(run_id: str, status: Status, started: str, finished: str | None, *others: Any) -> Run:
+    ended = None if finished is None else _time(finished)
+    return Run(run_id, status, _time(started), ended, *others)
+
+
+def _time(stored: str) -> datetime:
+    return datetime.fromisoformat(stored).astimezone(UTC)
