@@ -76,7 +76,9 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
     )
     async def similar(item_id: ItemId, query: Annotated[ListQuery, Query()]) -> Response:
         """Return the items most like one item, by behaviour and text."""
-        asked = SimilarRequest(uuid4().hex, item_id, query.limit, query.offset, query.filter)
+        asked = SimilarRequest(
+            uuid4().hex, item_id, limit=query.limit, offset=query.offset, filter=query.filter
+        )
         return answered(await threads.run(services.recommender.similar, asked))
 
     @router.get(
@@ -85,7 +87,11 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
     async def trending(query: Annotated[TrendingQuery, Query()]) -> Response:
         """Return what everybody acts on now."""
         asked = TrendingRequest(
-            uuid4().hex, query.category, query.limit, query.offset, query.filter
+            uuid4().hex,
+            query.category,
+            limit=query.limit,
+            offset=query.offset,
+            filter=query.filter,
         )
         return answered(await threads.run(services.recommender.trending, asked))
 
