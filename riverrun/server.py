@@ -131,12 +131,8 @@ def services_of(
         max_future=timedelta(seconds=settings.streaming.max_future_seconds),
         event_types=frozenset(settings.streaming.event_types),
         max_record_bytes=min(MAX_RECORD_BYTES, settings.streaming.kafka.max_record_bytes),
-        attributed_places=settings.serving.attributed_places,
-        list_threads=settings.http.list_threads,
-        list_queue=settings.http.list_queue,
-        predict_threads=settings.http.predict_threads,
-        predict_queue=settings.http.predict_queue,
-        tensorflow_serving=settings.serving.tensorflow_serving,
+        http=settings.http,
+        serving=settings.serving,
     )
 
 
