@@ -1,5 +1,6 @@
 """A shop's settings and archive, put into a refresh."""
 
+from contextlib import closing
 from datetime import UTC, datetime
 
 import polars as pl
@@ -35,25 +36,25 @@ def refresh_from_archive(
     `RunFailedError` where what failed may pass.
     """
     archive = Archive(settings.archive)
-    cache = TextEmbeddingCache(settings.text_embeddings)
     try:
-        items, events = _read(archive)
-        features = OfflineFeatures(settings.features)
-        # What a training that was killed has left: one at a time runs.
-        features.remove_user_histories()
-        inputs = RefreshInputs(
-            items,
-            settings.training,
-            settings.bundles,
-            readable_current(settings.bundles),
-            features,
-            cache,
-            datetime.now(UTC),
-            settings.service_settings,
-            gates,
-        )
-        steps = TrainingSteps(inputs, listener)
-        return refresh(events, inputs, steps, checkpoint)
+        with closing(TextEmbeddingCache(settings.text_embeddings)) as cache:
+            items, events = _read(archive)
+            features = OfflineFeatures(settings.features)
+            # What a training that was killed has left: one at a time runs.
+            features.remove_user_histories()
+            inputs = RefreshInputs(
+                items,
+                settings.training,
+                settings.bundles,
+                readable_current(settings.bundles),
+                features,
+                cache,
+                datetime.now(UTC),
+                settings.service_settings,
+                gates,
+            )
+            steps = TrainingSteps(inputs, listener)
+            return refresh(events, inputs, steps, checkpoint)
     except TrainingInputError as error:
         raise UserError(f"{settings.archive}: {error}") from error
     except OSError as error:
@@ -62,8 +63,6 @@ def refresh_from_archive(
     except (ValueError, OpError, SafetensorError, ComputeError) as error:
         # A full disk: of what writes a bundle, each says it in its own way, TensorFlow in lines.
         raise RunFailedError(f"{settings.home}: {' '.join(str(error).split())}") from error
-    finally:
-        cache.close()
 
 
 def _read(archive: Archive) -> tuple[list[Item], pl.DataFrame]:

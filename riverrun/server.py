@@ -1,7 +1,7 @@
 """The serving deployment: the API over a bundle, the changelog and the online store."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -10,9 +10,10 @@ from prometheus_client import CollectorRegistry
 
 from feature_repo.event_log import EventLogError, GroupedLog
 from feature_repo.online_features import OnlineFeatures
-from feature_repo.open_online_features import open_online_features, without_password
+from feature_repo.open_online_features import without_password
 from riverrun.errors import UserError
 from riverrun.listening import authority
+from riverrun.opening import open_log, open_online
 from riverrun.served_bundle import require_bundle, saying_how_to_get_one
 from riverrun.settings import Settings
 from serving.catalogue import Catalogue
@@ -31,7 +32,6 @@ from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 from serving.statistics_reader import StatisticsReader
 from serving.text_embedding_cache import TextEmbeddingCache
-from streaming.open_event_log import open_event_log
 from trainer.refresh.metrics import RefreshCollector
 
 Complaints = Callable[[], Sequence[str]]
@@ -71,15 +71,9 @@ def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
     none, or the log cannot be opened.
     """
     optimise_little()
-    try:
-        log = open_event_log(settings.event_log_url, settings.streaming.kafka)
-        stack.callback(log.close)
-        online = open_online_features(settings.online_store_url, settings.registry)
-        stack.callback(online.close)
-    except (ValueError, EventLogError) as error:
-        raise UserError(str(error)) from error
-    texts = TextEmbeddingCache(settings.text_embeddings)
-    stack.callback(texts.close)
+    log = stack.enter_context(closing(open_log(settings)))
+    online = stack.enter_context(closing(open_online(settings)))
+    texts = stack.enter_context(closing(TextEmbeddingCache(settings.text_embeddings)))
     rows = ItemRows()
     catalogue = Catalogue(rows)
     with saying_how_to_get_one(settings):
@@ -137,12 +131,8 @@ def services_of(
         max_future=timedelta(seconds=settings.streaming.max_future_seconds),
         event_types=frozenset(settings.streaming.event_types),
         max_record_bytes=min(MAX_RECORD_BYTES, settings.streaming.kafka.max_record_bytes),
-        attributed_places=settings.serving.attributed_places,
-        list_threads=settings.http.list_threads,
-        list_queue=settings.http.list_queue,
-        predict_threads=settings.http.predict_threads,
-        predict_queue=settings.http.predict_queue,
-        tensorflow_serving=settings.serving.tensorflow_serving,
+        http=settings.http,
+        serving=settings.serving,
     )
 
 

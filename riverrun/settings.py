@@ -36,7 +36,7 @@ from feature_repo.first_error import FirstError
 from feature_repo.history import DEFAULT_MAX_LENGTH
 from feature_repo.open_online_features import without_password
 from riverrun.errors import UserError
-from serving.settings import ServingSettings
+from serving.settings import HttpSettings, ServingSettings
 from streaming.settings import StreamingSettings
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.refresh.drift_settings import DriftSettings
@@ -58,28 +58,6 @@ _SERVICE_LINK = re.compile(
     r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)"
 )
 _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://.*")
-
-
-class HttpSettings(BaseModel):
-    """Where the HTTP API listens.
-
-    list_threads: how many requests for lists are worked on at a time; others wait. One list is
-        computed at a time, whatever this says: while it is, others read features and encode
-        histories.
-    list_queue: how many of them may wait; more are answered 503, with `Retry-After`.
-    predict_threads: how many calls of TensorFlow Serving's `:predict` are worked on at a time;
-        those of a moment share a call of the model. predict_queue: how many others may wait;
-        more are answered 503, with `Retry-After`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
-    list_threads: Annotated[int, Field(ge=1, le=1024)] = 4
-    list_queue: Annotated[int, Field(ge=0, le=65_536)] = 256
-    predict_threads: Annotated[int, Field(ge=1, le=1024)] = 64
-    predict_queue: Annotated[int, Field(ge=0, le=65_536)] = 256
 
 
 class GrpcSettings(BaseModel):

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from redis import RedisError
@@ -12,9 +12,9 @@ from feature_repo.archive import Archive
 from feature_repo.event_log import EventLogError, ForeignFedLog
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from riverrun.errors import UserError
+from riverrun.opening import open_state
 from riverrun.server import ServingParts
 from riverrun.settings import Settings
-from riverrun.state import open_state
 from streaming.applied import AppliedNotifier
 from streaming.archiver import Archiver
 from streaming.build_worker import build_worker
@@ -75,8 +75,7 @@ def open_stream(
 
     `stack` stops the threads. Raises `UserError` where the state is lost, or a server is down.
     """
-    state = open_state(settings)
-    stack.callback(state.close)
+    state = stack.enter_context(closing(open_state(settings)))
     archive = Archive(settings.archive)
     try:
         require_whole(state, archive)

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -133,12 +133,15 @@ def shop_tuning(settings: Settings, listener: Listener) -> Iterator[ShopTuning]:
     """
     archive = Archive(settings.archive)
     settings.tuning.mkdir(parents=True, exist_ok=True)
-    cache = TextEmbeddingCache(settings.text_embeddings)
     lock = settings.tuning / "lock"
     refusal = UserError(f"another search is at work: {lock} is held.")
     try:
-        # Features of its own: a refresh may run meanwhile.
-        with exclusive(lock, refusal), TemporaryDirectory() as features:
+        with (
+            closing(TextEmbeddingCache(settings.text_embeddings)) as cache,
+            exclusive(lock, refusal),
+            # Features of its own: a refresh may run meanwhile.
+            TemporaryDirectory() as features,
+        ):
             listener.stage("Embedding texts")
             material = read_material(
                 archive.scan_events().collect(),
@@ -155,8 +158,6 @@ def shop_tuning(settings: Settings, listener: Listener) -> Iterator[ShopTuning]:
         raise UserError(f"{settings.archive}: {error}") from error
     except OSError as error:  # A full disk.
         raise UserError(f"{settings.home}: {error}") from error
-    finally:
-        cache.close()
 
 
 def _of_data(material: Material) -> str:

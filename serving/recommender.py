@@ -20,7 +20,7 @@ from serving.ranking.ranked import ListRanking, Ranked
 from serving.ranking.ranking_stage import RankingStage
 from serving.requests import (
     Explanation,
-    ListShape,
+    ListRequest,
     Recommendation,
     RecommendedItem,
     RecommendRequest,
@@ -82,15 +82,15 @@ class Recommender:
         Raises `InvalidArgumentError` for a filter that is none.
         """
         at, model = self._clock(), self._holder.current
-        shape = self._reranker.completed(request.shape)
-        with_events = bool(shape.calibration) or self._stage.reads_events(model, request.sources)
+        request = self._reranker.completed(request)
+        with_events = bool(request.calibration) or self._stage.reads_events(model, request.sources)
         user = self._queries.read(request, model, microseconds(at), with_events=with_events)
         hidden = [*request.exclude_item_ids, *request.context_item_ids]
         hidden += seen_items(user.events, request.exclude_seen)
         context = self._context(model, request.filter, hidden, user.embedding, at)
         acts = UserActs.of(user.events, self._catalogue.rows)
         context = replace(context.of_user(user.events, acts), sources=request.sources)
-        page = self._page(self._reranker, self._user_ranking, context, shape)
+        page = self._page(self._reranker, self._user_ranking, context, request)
         explained = self._explainer.explain(page, context) if request.explain else None
         return self._answer(request.request_id, model, page, explained)
 
@@ -103,7 +103,7 @@ class Recommender:
         hidden = [*request.exclude_item_ids, request.item_id]
         context = self._context(model, request.filter, hidden, query, at)
         ranking = SimilarRanking(self._stage.two_tower, taste, self._settings.rerank_size)
-        page = self._page(self._similar_reranker, ranking, context, request.shape)
+        page = self._page(self._similar_reranker, ranking, context, request)
         return self._answer(request.request_id, model, page)
 
     def trending(self, request: TrendingRequest) -> Recommendation:
@@ -114,7 +114,7 @@ class Recommender:
             quoted = request.category.replace("'", "''")
             in_category = context.view.allowed(f"'{quoted}' = ANY(categories)")
             context = replace(context, allowed=context.allowed & in_category)
-        page = self._page(self._trending_reranker, self._trending_ranking, context, request.shape)
+        page = self._page(self._trending_reranker, self._trending_ranking, context, request)
         return self._answer(request.request_id, model, page)
 
     def _context(
@@ -134,11 +134,11 @@ class Recommender:
         return Context(model, view, allowed, sql is not None, query, at)
 
     def _page(
-        self, reranker: Reranker, ranking: ListRanking, context: Context, shape: ListShape
+        self, reranker: Reranker, ranking: ListRanking, context: Context, request: ListRequest
     ) -> Ranked:
         """Return the part of a list that is asked for."""
         with self._computing:
-            return reranker.rerank(ranking, context, shape).page(shape.offset, shape.limit)
+            return reranker.rerank(ranking, context, request).page(request.offset, request.limit)
 
     def _item_embedding(
         self, item_id: str, model: LiveModel, at: datetime

@@ -1,6 +1,6 @@
 """What the recommender is asked and what it answers, independent of any transport."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from feature_repo.history import HistoryEvent
@@ -36,20 +36,40 @@ class FeaturesUnavailableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class ListShape:
-    """Which part of a list is asked for, and how it is re-ranked, each as in `RecommendRequest`.
+class ListRequest:
+    """What every list is asked. The same request over the same state has the same answer.
 
-    What is None has no effect: `Reranker.completed` puts in its place what is set.
+    filter: SQL boolean expression over catalogue columns.
+    What is None has no effect, unless `Reranker.completed` puts in its place what is set:
+    diversity: 0 orders by score alone, 1 by difference alone. calibration: 1 shows categories as
+    often as the history has them. exploration: the share of places given to new and uncertain
+    items, drawn by `request_id`. category_cap, brand_cap: the most items of one category, or
+    brand, among the next places.
     """
 
     request_id: str
-    limit: int
+    _: KW_ONLY
+    limit: int = 20
     offset: int = 0
+    filter: str | None = None
+    exclude_item_ids: frozenset[str] = frozenset()
     diversity: float | None = None
     calibration: float | None = None
     exploration: float | None = None
     category_cap: int | None = None
     brand_cap: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.limit <= MAX_LIMIT:
+            raise InvalidArgumentError("limit", f"must be in 1..{MAX_LIMIT}.", self.limit)
+        if not 0 <= self.offset <= MAX_OFFSET:
+            raise InvalidArgumentError("offset", f"must be in 0..{MAX_OFFSET}.", self.offset)
+        _check_size("exclude_item_ids", self.exclude_item_ids, MAX_IDS)
+        _check_share("diversity", self.diversity)
+        _check_share("calibration", self.calibration)
+        _check_share("exploration", self.exploration)
+        _check_cap("category_cap", self.category_cap)
+        _check_cap("brand_cap", self.brand_cap)
 
     @property
     def end(self) -> int:
@@ -64,109 +84,46 @@ class ListShape:
 
 
 @dataclass(frozen=True, slots=True)
-class RecommendRequest:
-    """One question. The same request over the same state has the same answer.
+class RecommendRequest(ListRequest):
+    """The best for a user or a session; what is None is as `[serving.reranking]` sets it.
 
     session: events not yet (or never) sent to the log, added to the stored history for this
     answer. context_item_ids: what the page shows; they count as viewed after the session.
-    filter: SQL boolean expression over catalogue columns. exclude_seen: True leaves out every
-    item of the history; a set, only those with an event of these types.
-    What is None is as `[serving.reranking]` sets it:
-    diversity: 0 orders by score alone, 1 by difference alone. calibration: 1 shows categories as
-    often as the history has them. exploration: the share of places given to new and uncertain
-    items, drawn by `request_id`. category_cap, brand_cap: the most items of one category, or
-    brand, among the next places.
-    sources: where given, only these of `ASKED_SOURCES` are asked, whatever the settings say, and
-    only what they propose is shown: one in its own order, several in that of the ranking. explain:
-    whether places have reasons and explanations.
+    exclude_seen: True leaves out every item of the history; a set, only those with an event of
+    these types. sources: where given, only these of `ASKED_SOURCES` are asked, whatever the
+    settings say, and only what they propose is shown: one in its own order, several in that of the
+    ranking. explain: whether places have reasons and explanations.
     """
 
-    request_id: str
     user_id: str | None = None
     session: tuple[HistoryEvent, ...] = ()
     context_item_ids: tuple[str, ...] = ()
-    limit: int = 20
-    offset: int = 0
-    filter: str | None = None
-    exclude_item_ids: frozenset[str] = frozenset()
     exclude_seen: bool | frozenset[str] = False
-    diversity: float | None = None
-    calibration: float | None = None
-    exploration: float | None = None
-    category_cap: int | None = None
-    brand_cap: int | None = None
     sources: frozenset[str] | None = None
     explain: bool = False
 
     def __post_init__(self) -> None:
-        _check_page(self.limit, self.offset)
+        # Not by super(): a class with slots is another than the one that it was written as.
+        ListRequest.__post_init__(self)
         _check_size("session", self.session, MAX_SESSION)
         _check_size("context_item_ids", self.context_item_ids, MAX_SESSION)
-        _check_size("exclude_item_ids", self.exclude_item_ids, MAX_IDS)
-        _check_share("diversity", self.diversity)
-        _check_share("calibration", self.calibration)
-        _check_share("exploration", self.exploration)
-        _check_cap("category_cap", self.category_cap)
-        _check_cap("brand_cap", self.brand_cap)
         if unknown := (self.sources or frozenset()) - set(ASKED_SOURCES):
             known = ", ".join(ASKED_SOURCES)
             raise InvalidArgumentError("sources", f"must be of {known}.", min(unknown))
 
-    @property
-    def shape(self) -> ListShape:
-        """What is asked of the list, whatever it is made of."""
-        return ListShape(
-            self.request_id,
-            self.limit,
-            self.offset,
-            diversity=self.diversity,
-            calibration=self.calibration,
-            exploration=self.exploration,
-            category_cap=self.category_cap,
-            brand_cap=self.brand_cap,
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class SimilarRequest:
+class SimilarRequest(ListRequest):
     """Items like one item, which itself is left out."""
 
-    request_id: str
     item_id: str
-    limit: int = 20
-    offset: int = 0
-    filter: str | None = None
-    exclude_item_ids: frozenset[str] = frozenset()
-
-    def __post_init__(self) -> None:
-        _check_page(self.limit, self.offset)
-        _check_size("exclude_item_ids", self.exclude_item_ids, MAX_IDS)
-
-    @property
-    def shape(self) -> ListShape:
-        """What is asked of the list, whatever it is made of."""
-        return ListShape(self.request_id, self.limit, self.offset)
 
 
 @dataclass(frozen=True, slots=True)
-class TrendingRequest:
+class TrendingRequest(ListRequest):
     """What everybody acts on now. `category` keeps the items that carry this category."""
 
-    request_id: str
     category: str | None = None
-    limit: int = 20
-    offset: int = 0
-    filter: str | None = None
-    exclude_item_ids: frozenset[str] = frozenset()
-
-    def __post_init__(self) -> None:
-        _check_page(self.limit, self.offset)
-        _check_size("exclude_item_ids", self.exclude_item_ids, MAX_IDS)
-
-    @property
-    def shape(self) -> ListShape:
-        """What is asked of the list, whatever it is made of."""
-        return ListShape(self.request_id, self.limit, self.offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,13 +173,6 @@ class Recommendation:
     request_id: str
     model_version: str
     items: tuple[RecommendedItem, ...]
-
-
-def _check_page(limit: int, offset: int) -> None:
-    if not 1 <= limit <= MAX_LIMIT:
-        raise InvalidArgumentError("limit", f"must be in 1..{MAX_LIMIT}.", limit)
-    if not 0 <= offset <= MAX_OFFSET:
-        raise InvalidArgumentError("offset", f"must be in 0..{MAX_OFFSET}.", offset)
 
 
 def _check_share(argument: str, share: float | None) -> None:

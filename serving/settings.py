@@ -9,6 +9,28 @@ from serving.ranking.settings import RankingSettings
 from serving.reranking.settings import RerankingSettings, Rule, check_rules
 
 
+class HttpSettings(BaseModel):
+    """Where the HTTP API listens.
+
+    list_threads: how many requests for lists are worked on at a time; others wait. One list is
+        computed at a time, whatever this says: while it is, others read features and encode
+        histories.
+    list_queue: how many of them may wait; more are answered 503, with `Retry-After`.
+    predict_threads: how many calls of TensorFlow Serving's `:predict` are worked on at a time;
+        those of a moment share a call of the model. predict_queue: how many others may wait;
+        more are answered 503, with `Retry-After`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    list_threads: Annotated[int, Field(ge=1, le=1024)] = 4
+    list_queue: Annotated[int, Field(ge=0, le=65_536)] = 256
+    predict_threads: Annotated[int, Field(ge=1, le=1024)] = 64
+    predict_queue: Annotated[int, Field(ge=0, le=65_536)] = 256
+
+
 class BatchingSettings(BaseModel):
     """How concurrent encodes share a call of the model.
 

@@ -1,10 +1,10 @@
 """Writes what the log holds to the archive, as a second consumer group beside the worker."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
+from feature_repo.archive import Archive
 from feature_repo.event_log import (
     EVENTS,
     ITEMS,
@@ -33,52 +33,6 @@ _POLL_SECONDS = 0.5
 _POLL_RECORDS = 1_000
 
 
-class SegmentArchive(Protocol):
-    """What the archiver asks of the archive. Writing a segment again replaces it."""
-
-    def write_events(
-        self, segment: str, events: Sequence[Event], moments: Sequence[int] | None = None
-    ) -> int:
-        """Write events, and when the log took them."""
-        ...
-
-    def write_items(self, segment: str, items: Sequence[Item], deleted: Sequence[str]) -> int:
-        """Write changes of items."""
-        ...
-
-    def write_users(self, segment: str, users: Sequence[User]) -> int:
-        """Write changes of users."""
-        ...
-
-    def erase_user(self, user_id: str, moment: int) -> int:
-        """Remove a user, and their events until `moment`, for good."""
-        ...
-
-
-class PositionArchive(Protocol):
-    """Keeps beside the segments how far the log is in them, for the state to be rebuilt."""
-
-    def write_positions(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Remember that all records before these offsets are in the archive."""
-        ...
-
-
-class ErasureArchive(Protocol):
-    """Keeps who was erased when, for what the log still holds of them."""
-
-    def write_erasures(self, partition: int, moments: Mapping[str, int]) -> None:
-        """Remember these users of a partition in place of those remembered before."""
-        ...
-
-    def erasures(self) -> dict[int, dict[str, int]]:
-        """Return the remembered users of each partition."""
-        ...
-
-
-class LogArchive(SegmentArchive, PositionArchive, ErasureArchive, Protocol):
-    """What the archiver writes to."""
-
-
 def end_of(segment: str) -> int:
     """Return the offset after the last record of a segment that was written from the log."""
     return int(segment.rpartition("-")[2])
@@ -95,7 +49,7 @@ class Archiver(StreamThread):
     def __init__(
         self,
         log: EventLog,
-        archive: LogArchive,
+        archive: Archive,
         *,
         settings: StreamingSettings | None = None,
         metrics: StreamMetrics | None = None,

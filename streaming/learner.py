@@ -3,8 +3,7 @@
 The edge of `feature_repo.co_visitation` and `streaming.fold_in`: it looks up what they add to.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -22,18 +21,10 @@ from streaming.fold_in import FoldIn
 from streaming.metrics import StreamMetrics
 from streaming.processor import Act, Folded
 from streaming.settings import StreamingSettings
-from streaming.stream_state import Slice
+from streaming.stream_state import OpenState
 from streaming.updates import Updates
 
 Vector = npt.NDArray[np.float32]
-
-
-class ItemState(Protocol):
-    """What is asked of the state."""
-
-    def load(self, partition: int, user_ids: Collection[str], item_ids: Collection[str]) -> Slice:
-        """Return the partition's part of the state of these users and items."""
-        ...
 
 
 class Learner:
@@ -44,7 +35,7 @@ class Learner:
 
     def __init__(
         self,
-        state: ItemState,
+        state: OpenState,
         encoder: Callable[[], Encoder | None],
         space: Callable[[], CandidateSpace | None],
         settings: StreamingSettings,

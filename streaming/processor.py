@@ -4,16 +4,16 @@ No input or output, no clock: the same records in the same order give the same u
 whatever batches they arrive.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from feature_repo.history import HistoryEvent, UserHistory, append
 from feature_repo.item_statistics import count, nothing
-from feature_repo.online_features import ItemStatistics
 from feature_repo.schema import Event, Item
 from streaming.decode import Change, ItemRemoved, UserErased
 from streaming.erasures import Moments, later, placed, seen_again
+from streaming.stream_state import Slice
 from streaming.updates import Updates
 
 
@@ -22,30 +22,6 @@ class Appended(NamedTuple):
 
     change: Change
     moment: int
-
-
-class Before(Protocol):
-    """The state of the users and items that a batch names; one that is missing is new."""
-
-    @property
-    def histories(self) -> Mapping[str, UserHistory]:
-        """Return the users' histories."""
-        ...
-
-    @property
-    def moments(self) -> Mapping[str, Moments]:
-        """Return when each event of those histories was appended."""
-        ...
-
-    @property
-    def erasures(self) -> Mapping[str, int]:
-        """Return the moments of the users' last erasures, where they are still remembered."""
-        ...
-
-    @property
-    def statistics(self) -> Mapping[str, ItemStatistics]:
-        """Return the items' statistics."""
-        ...
 
 
 class Act(NamedTuple):
@@ -70,7 +46,7 @@ class Folded:
 
 
 def process(
-    changes: Sequence[Appended], before: Before, max_length: int, keep_marks: int = 0
+    changes: Sequence[Appended], before: Slice, max_length: int, keep_marks: int = 0
 ) -> Folded:
     """Return what `changes` do, in their order, to the state before them.
 
@@ -94,7 +70,7 @@ def process(
     return folded
 
 
-def _count(folded: Folded, event: Event, moment: int, before: Before, max_length: int) -> None:
+def _count(folded: Folded, event: Event, moment: int, before: Slice, max_length: int) -> None:
     updates, user, item = folded.updates, event.user_id, event.item_id
     if moment <= _erased(updates, user, before):
         folded.erased += 1
@@ -115,7 +91,7 @@ def _count(folded: Folded, event: Event, moment: int, before: Before, max_length
     folded.acts.append(Act(after, entry))
 
 
-def _erase(updates: Updates, user: str, moment: int, before: Before) -> None:
+def _erase(updates: Updates, user: str, moment: int, before: Slice) -> None:
     erased = max(moment, _erased(updates, user, before))
     updates.erasures[user] = erased
     updates.users[user] = None
@@ -123,12 +99,12 @@ def _erase(updates: Updates, user: str, moment: int, before: Before) -> None:
     updates.histories[user], updates.moments[user] = later(history, moments, erased)
 
 
-def _erased(updates: Updates, user: str, before: Before) -> int:
+def _erased(updates: Updates, user: str, before: Slice) -> int:
     """Return the moment of the user's last erasure, and -1 where none is remembered."""
     return updates.erasures.get(user, before.erasures.get(user, -1))
 
 
-def _history(updates: Updates, user: str, before: Before) -> tuple[UserHistory, Moments]:
+def _history(updates: Updates, user: str, before: Slice) -> tuple[UserHistory, Moments]:
     for known in (updates, before):
         if user in known.histories:
             return known.histories[user], known.moments[user]

@@ -13,7 +13,7 @@ from serving.candidates import Candidates
 from serving.catalogue import Catalogue
 from serving.list_rankings import GivenRanking
 from serving.live_model import LiveModel
-from serving.requests import ListShape
+from serving.requests import ListRequest
 from serving.reranking.reranker import Reranker
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
@@ -90,8 +90,8 @@ def measure_reranking(
             context, found = asked[number % len(asked)]
             ranking = GivenRanking(Candidates(found.rows[:size], found.scores[:size]))
             start = time.perf_counter()
-            shape = reranker.completed(ListShape(str(number), limit=limit))
-            reranker.rerank(ranking, context, shape)
+            request = reranker.completed(ListRequest(str(number), limit=limit))
+            reranker.rerank(ranking, context, request)
             seconds.append(time.perf_counter() - start)
         p50, p99 = np.quantile(seconds, [0.5, 0.99]) * 1e3
         times.append(RerankingTime(function, size, float(p50), float(p99)))

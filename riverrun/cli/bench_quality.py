@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
@@ -178,12 +179,15 @@ class _Asking:
     ) -> "list[MethodResult]":
         """Fit Riverrun's pipeline once, and ask its parts and the whole."""
         from riverrun.bench.quality import ask
-        from riverrun.cli.evaluate import text_cache
         from riverrun.cli.training_progress import refresh_progress
         from riverrun.fitted_pipeline import fit_pipeline
+        from serving.text_embedding_cache import TextEmbeddingCache
 
         training, service = self.protocol.settings, self.protocol.service
-        with text_cache(self.settings) as cache, refresh_progress() as listener:
+        with (
+            closing(TextEmbeddingCache(self.settings.text_embeddings)) as cache,
+            refresh_progress() as listener,
+        ):
             fitted = fit_pipeline(split, training, service, cache, listener)
         _say(f"Riverrun, {fitted.choice.epochs} epochs", fitted.seconds)
 
@@ -295,16 +299,16 @@ def _features(
 ) -> "tuple[npt.NDArray[np.float32] | None, str]":
     """Return what tells items apart, [num_items, n], and what it is: texts, else tags."""
     from riverrun.bench.quality import tag_features
-    from riverrun.cli.evaluate import text_cache
 
     frozen = not training.text.lora_rank
     if frozen and any(item.text for item in items):
+        from serving.text_embedding_cache import TextEmbeddingCache
         from trainer.text_embeddings import catalogue_text_embeddings
         from trainer.text_tower import load_text_tower
 
         err.print("embedding texts ...")
         tower = load_text_tower(training.text)
-        with text_cache(settings) as cache:
+        with closing(TextEmbeddingCache(settings.text_embeddings)) as cache:
             texts = [item.text for item in items]
             return catalogue_text_embeddings(tower, texts, training.text, cache), "text embeddings"
     if any(item.tags for item in items):

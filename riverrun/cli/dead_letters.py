@@ -1,7 +1,7 @@
 """`riverrun dead-letters`: the records that could not be used."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -69,15 +69,10 @@ def replay(home: HomeOption = None, settings_file: SettingsOption = None) -> Non
 @contextmanager
 def _log(settings: Settings) -> "Iterator[EventLog]":
     from feature_repo.event_log import EventLogError
-    from streaming.open_event_log import open_event_log
+    from riverrun.opening import open_log
 
     try:
-        log = open_event_log(settings.event_log_url, settings.streaming.kafka)
-    except (ValueError, EventLogError) as error:
-        raise UserError(str(error)) from error
-    try:
-        yield log
+        with closing(open_log(settings)) as log:
+            yield log
     except EventLogError as error:
         raise UserError(str(error)) from error
-    finally:
-        log.close()

@@ -1,8 +1,8 @@
 """`riverrun evaluate`: the two-tower beside the simple recommenders, on a split by time."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from serving.text_embedding_cache import TextEmbeddingCache
     from trainer.baselines import Scorer
     from trainer.evaluate import EvaluationRow
     from trainer.ranking.service_settings import ServiceSettings
@@ -167,9 +166,13 @@ def _trained(question: _Question, settings: Settings) -> _Evaluation:
     """Train on the split's past as a refresh does, and ask."""
     from riverrun.cli.training_progress import refresh_progress
     from riverrun.fitted_pipeline import fit_pipeline
+    from serving.text_embedding_cache import TextEmbeddingCache
 
     split = question.split
-    with text_cache(settings) as cache, refresh_progress() as listener:
+    with (
+        closing(TextEmbeddingCache(settings.text_embeddings)) as cache,
+        refresh_progress() as listener,
+    ):
         fitted = fit_pipeline(split, question.training, question.service, cache, listener)
         listener.stage("Evaluating")
         rows = _rows(split, [fitted.two_tower, fitted.pipeline], fitted.text_embeddings)
@@ -186,6 +189,7 @@ def _trained(question: _Question, settings: Settings) -> _Evaluation:
 def _served(settings: Settings) -> _Evaluation:
     """Ask the bundle that serves about what happened after the last event it was trained on."""
     from serving.bundle import BundleError
+    from serving.text_embedding_cache import TextEmbeddingCache
     from trainer.bundle_scorer import BundleScorer, bundle_pipeline, load_to_ask
     from trainer.comparison import CANDIDATE
     from trainer.judging import TWO_TOWER
@@ -199,7 +203,7 @@ def _served(settings: Settings) -> _Evaluation:
     if end is None:
         raise UserError(f"{path} does not say when the events that it was trained on end.")
     split = _own_question(settings, end + INSTANT).split
-    with text_cache(settings) as cache:
+    with closing(TextEmbeddingCache(settings.text_embeddings)) as cache:
         scorer = BundleScorer(bundle, split.histories, cache, TWO_TOWER)
         embeddings = scorer.encoder.encode_text([item.text for item in split.past.items])
         pipeline = bundle_pipeline(CANDIDATE, bundle, split, cache, settings.service_settings)
@@ -207,19 +211,6 @@ def _served(settings: Settings) -> _Evaluation:
     return _Evaluation(
         split, rows, f"bundle {path.name} trained on events until {end:%Y-%m-%d %H:%M} UTC"
     )
-
-
-@contextmanager
-def text_cache(settings: Settings) -> "Iterator[TextEmbeddingCache]":
-    """Open the shop's cache of text embeddings; its folder is made."""
-    from serving.text_embedding_cache import TextEmbeddingCache
-
-    settings.home.mkdir(parents=True, exist_ok=True)
-    cache = TextEmbeddingCache(settings.text_embeddings)
-    try:
-        yield cache
-    finally:
-        cache.close()
 
 
 def _rows(

@@ -19,10 +19,8 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
 
     from feature_repo.archive import Archive
     from feature_repo.event_log import EventLogError
-    from feature_repo.open_online_features import open_online_features
     from riverrun.follower import only_follower
-    from riverrun.state import open_state
-    from streaming.open_event_log import open_event_log
+    from riverrun.opening import open_log, open_online, open_state
     from streaming.rebuild import rebuild as rebuild_state
     from streaming.stream_state import StateError
 
@@ -31,15 +29,10 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
     # One without events is right where a young shop's log still holds all there was.
     if not archive.root.is_dir():
         raise UserError(f"there is no archive to rebuild from: {archive.root} is no folder.")
-    try:
-        log = open_event_log(settings.event_log_url, settings.streaming.kafka)
-        online = open_online_features(settings.online_store_url, settings.registry)
-    except (ValueError, EventLogError) as error:
-        raise UserError(str(error)) from error
     with (
+        closing(open_log(settings)) as log,
+        closing(open_online(settings)) as online,
         only_follower(settings),
-        closing(log),
-        closing(online),
         closing(open_state(settings)) as state,
         counting("Rebuilding") as progress,
     ):

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -16,7 +16,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from riverrun.bench.machine import describe_machine
 from riverrun.cli.console import err, out
-from riverrun.cli.evaluate import text_cache
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.preset_data import (
     DataOption,
@@ -197,10 +196,11 @@ def _run(
     """Fill `scores`; return whether the whole period was replayed."""
     from riverrun.replay.refreshed import replay_refreshed
     from riverrun.replay.replay import replay as run
+    from serving.text_embedding_cache import TextEmbeddingCache
 
     try:
         with (
-            text_cache(settings) as cache,
+            closing(TextEmbeddingCache(settings.text_embeddings)) as cache,
             TemporaryDirectory(prefix="riverrun-replay-") as folder,
         ):
             opened = _bundle(chosen, bundle, Path(folder) / "training", cache)

@@ -65,9 +65,8 @@ def create_app(services: Services) -> FastAPI:
     )
     problems.install(app)
     documentation.install(app)
-    shares = SourceShares(
-        services.registry, services.attributed_places, services.event_types or reasons.VERBS
-    )
+    places = services.serving.attributed_places
+    shares = SourceShares(services.registry, places, services.event_types or reasons.VERBS)
     app.include_router(ingest_routes(services, shares))
     app.include_router(recommendation_routes(services, shares))
     app.include_router(tensorflow_serving_routes(services))

@@ -40,11 +40,9 @@ from serving.source_shares import SourceShares
 
 def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter:
     """Return the routes over `services`; what they answer counts in `shares`."""
-    router = APIRouter(prefix="/v1")
+    router, http = APIRouter(prefix="/v1"), services.http
     # Lists are made under Python's lock: many threads would only wait for it longer.
-    threads = BoundedThreads(
-        "lists", "requests for lists", services.list_threads, services.list_queue
-    )
+    threads = BoundedThreads("lists", "requests for lists", http.list_threads, http.list_queue)
 
     def answered(recommendation: Recommendation) -> Response:
         shares.served(recommendation)
@@ -76,7 +74,9 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
     )
     async def similar(item_id: ItemId, query: Annotated[ListQuery, Query()]) -> Response:
         """Return the items most like one item, by behaviour and text."""
-        asked = SimilarRequest(uuid4().hex, item_id, query.limit, query.offset, query.filter)
+        asked = SimilarRequest(
+            uuid4().hex, item_id, limit=query.limit, offset=query.offset, filter=query.filter
+        )
         return answered(await threads.run(services.recommender.similar, asked))
 
     @router.get(
@@ -85,7 +85,11 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
     async def trending(query: Annotated[TrendingQuery, Query()]) -> Response:
         """Return what everybody acts on now."""
         asked = TrendingRequest(
-            uuid4().hex, query.category, query.limit, query.offset, query.filter
+            uuid4().hex,
+            query.category,
+            limit=query.limit,
+            offset=query.offset,
+            filter=query.filter,
         )
         return answered(await threads.run(services.recommender.trending, asked))
 

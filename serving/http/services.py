@@ -14,7 +14,7 @@ from feature_repo.online_features import OnlineFeatures
 from serving.catalogue import Catalogue
 from serving.live_model import ModelHolder
 from serving.recommender import Recommender
-from serving.settings import TensorFlowServingSettings
+from serving.settings import HttpSettings, ServingSettings
 
 MAX_RECORD_BYTES = 512 * 2**10
 """Half of what a Kafka takes by its own default: dead letters and changes are longer."""
@@ -42,9 +42,6 @@ class Services:
     max_future: an event further ahead of the clock is rejected.
     event_types: the types that are accepted; empty accepts every type.
     max_record_bytes: a record that is longer is rejected: the log would not take it.
-    attributed_places: as in `ServingSettings`.
-    list_threads: how many requests for lists are worked on at a time. list_queue: how many others
-    wait; more are turned away. predict_threads, predict_queue: the same of calls of `:predict`.
     """
 
     recommender: Recommender
@@ -62,13 +59,9 @@ class Services:
     max_future: timedelta = timedelta(days=1)
     event_types: frozenset[str] = frozenset()
     max_record_bytes: int = MAX_RECORD_BYTES
-    attributed_places: int = 1_000_000
     wait_seconds: float = 10.0
-    list_threads: int = 4
-    list_queue: int = 256
-    predict_threads: int = 64
-    predict_queue: int = 256
-    tensorflow_serving: TensorFlowServingSettings = field(default_factory=TensorFlowServingSettings)
+    http: HttpSettings = field(default_factory=HttpSettings)
+    serving: ServingSettings = field(default_factory=ServingSettings)
 
     def complaints(self) -> list[str]:
         """Say what is wrong though lists are answered."""

@@ -37,10 +37,10 @@ Route = Callable[[Request], Coroutine[Any, Any, Response]]
 
 def tensorflow_serving_routes(services: Services) -> APIRouter:
     """Return the routes over `services`. What is unknown below /v1/models is their error too."""
-    settings = services.tensorflow_serving
+    settings, http = services.serving.tensorflow_serving, services.http
     predictor = Predictor(services.holder, settings.model_name)
     threads = BoundedThreads(
-        "predict", "calls of the model", services.predict_threads, services.predict_queue
+        "predict", "calls of the model", http.predict_threads, http.predict_queue
     )
 
     async def status(request: Request) -> Response:

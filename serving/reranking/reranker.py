@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import structlog
 from serving.filters import FilterError
 from serving.item_rows import Mask, Rows
 from serving.ranking.ranked import ListRanking, Ranked
-from serving.requests import ListShape
+from serving.requests import ListRequest
 from serving.reranking.calibration import CalibrationGain, category_mix
 from serving.reranking.caps import Cap
 from serving.reranking.diversity import DeterminantalGain, MarginalRelevance
@@ -23,6 +24,11 @@ from serving.reranking.settings import FactorRule, ListName, PinRule, PromoteRul
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
 from serving.sources.new_arrivals import NewArrivalsSource
+
+KNOBS = {"diversity", "calibration", "exploration", "category_cap", "brand_cap"}
+"""What a request may leave to the settings."""
+
+R = TypeVar("R", bound=ListRequest)
 
 Propose = Callable[[Mask, int], Rows]
 """The best rows of those that are allowed and in the mask; so many, as far as there are."""
@@ -43,30 +49,30 @@ class Reranker:
 
     def __init__(self, settings: ServingSettings, list_name: ListName = "recommend") -> None:
         self._defaults = settings.reranking
+        self._knobs = settings.reranking.model_dump(include=KNOBS, exclude_none=True).items()
         self._size = settings.rerank_size
         self._rules = tuple(rule for rule in settings.rules if list_name in rule.lists)
         self._new_arrivals = NewArrivalsSource(settings)
         self._refused: set[str] = set()
         self._logger = structlog.get_logger(__name__)
 
-    def completed(self, shape: ListShape) -> ListShape:
-        """Return the shape with what it leaves to the settings."""
-        names = ("diversity", "calibration", "exploration", "category_cap", "brand_cap")
-        missing = [name for name in names if getattr(shape, name) is None]
-        return replace(shape, **{name: getattr(self._defaults, name) for name in missing})
+    def completed(self, request: R) -> R:
+        """Return the request with what it leaves to the settings."""
+        missing = {name: value for name, value in self._knobs if getattr(request, name) is None}
+        return replace(request, **missing)
 
-    def rerank(self, ranking: ListRanking, context: Context, shape: ListShape) -> Ranked:
+    def rerank(self, ranking: ListRanking, context: Context, request: ListRequest) -> Ranked:
         """Return the list of `ranking`, from its first place to the end of the page."""
         active = self._active(context.at)
-        if not active and shape.is_by_score:
-            return ranking.rank(context, shape.end)
+        if not active and request.is_by_score:
+            return ranking.rank(context, request.end)
 
         def propose(mask: Mask, count: int) -> Rows:
             allowed = context.allowed & mask
             return ranking.rank(replace(context, allowed=allowed, filtered=True), count).rows
 
         # What is pinned to a later place is missing before it.
-        needed = shape.end + sum(isinstance(rule, PinRule) for rule in active)
+        needed = request.end + sum(isinstance(rule, PinRule) for rule in active)
         # A fixed number is re-ordered, so that a later page continues an earlier one.
         ranked = ranking.rank(context, max(needed, self._size))
         masks = {rule.filter: self._mask(rule, context) for rule in active}
@@ -74,19 +80,21 @@ class Reranker:
         logarithms = ranking.logarithms(ranked.page(0, self._size))
         boosts = _boosts(head, active, masks)
         relevance = relevance_of(logarithms.astype(np.float64), boosts)
-        order = self._order(head, relevance, context, shape, needed)
+        order = self._order(head, relevance, context, request, needed)
         pins = _pins(active, masks, propose)
         promotions = [
             Promotion(rule.share, propose(masks[rule.filter], needed), masks[rule.filter])
             for rule in active
             if isinstance(rule, PromoteRule)
         ]
-        share = shape.exploration or 0.0
+        share = request.exploration or 0.0
         little_known = self._little_known(head, context) if share else head[:0]
-        explored_places, explored_rows = explored(little_known, share, shape.end, shape.request_id)
+        explored_places, explored_rows = explored(
+            little_known, share, request.end, request.request_id
+        )
         placed = place(
             np.concatenate([head[order], tail]),
-            shape.end,
+            request.end,
             pins=pins,
             explored_places=explored_places,
             explored_rows=explored_rows,
@@ -99,23 +107,23 @@ class Reranker:
         rows: Rows,
         relevance: Floats,
         context: Context,
-        shape: ListShape,
+        request: ListRequest,
         count: int,
     ) -> npt.NDArray[np.int64]:
         terms, view = [], context.view
-        if shape.diversity:
-            weights = growing(shape.diversity, count)
+        if request.diversity:
+            weights = growing(request.diversity, count)
             terms.append(Term(weights, self._diversity(rows, context, count)))
-        if shape.calibration:
+        if request.calibration:
             history = context.model.table.rows.rows_of(event.item_id for event in context.events)
             history = history[(history >= 0) & (history < len(view.categories))]
             mix = category_mix(view.categories[history])
-            terms.append(Term(shape.calibration, CalibrationGain(view.categories[rows], mix)))
+            terms.append(Term(request.calibration, CalibrationGain(view.categories[rows], mix)))
         caps = [
             Cap(groups[rows], most, self._defaults.cap_window)
             for groups, most in (
-                (view.paths, shape.category_cap),
-                (view.brands, shape.brand_cap),
+                (view.paths, request.category_cap),
+                (view.brands, request.brand_cap),
             )
             if most is not None
         ]

@@ -140,6 +140,6 @@ def test_pages_of_similar_items_hold_where_all_are_equally_near(shop: Shop, dime
         pages = [
             item.item_id
             for offset in range(0, 200, 20)
-            for item in lists.similar(SimilarRequest("r", "v0", 20, offset)).items
+            for item in lists.similar(SimilarRequest("r", "v0", limit=20, offset=offset)).items
         ]
         assert len(set(pages)) == 200

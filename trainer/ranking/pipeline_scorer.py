@@ -7,7 +7,7 @@ import numpy as np
 
 from serving.candidates import Candidates
 from serving.list_rankings import GivenRanking
-from serving.requests import ListShape
+from serving.requests import ListRequest
 from serving.reranking.reranker import Reranker
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
@@ -123,9 +123,9 @@ class RerankedScorer(_Lists):
     def _reranked(self, context: Context, scores: Scores, hidden: Indices) -> Scores:
         order = np.argsort(-scores, kind="stable")
         rows = order[~np.isin(order, hidden)]
-        shape = self._reranker.completed(ListShape("", limit=PLACES))
+        request = self._reranker.completed(ListRequest("", limit=PLACES))
         ranking = GivenRanking(Candidates(rows, scores[rows]))
-        placed = self._reranker.rerank(ranking, context, shape).rows
+        placed = self._reranker.rerank(ranking, context, request).rows
         scores = scores.copy()
         scores[placed] = scores.max() + np.arange(len(placed), 0, -1, dtype=np.float32)
         return scores

@@ -22,6 +22,7 @@ from serving.http.ingest import APPEND_THREADS, ENDS_THREADS
 from serving.http.problems import FieldError, field_errors
 from serving.http.services import Services
 from serving.requests import FeaturesUnavailableError, Recommendation, TrendingRequest
+from serving.settings import HttpSettings
 
 SECONDS = 30.0
 
@@ -102,10 +103,7 @@ def client(shop: Shop, registry: CollectorRegistry) -> TestClient:
         wait_seconds=0.2,
         registry=registry,
         degraded=lambda: ["the store is away"],
-        list_threads=2,
-        list_queue=3,
-        predict_threads=2,
-        predict_queue=3,
+        http=HttpSettings(list_threads=2, list_queue=3, predict_threads=2, predict_queue=3),
     )
     return TestClient(create_app(services), raise_server_exceptions=False)
 

@@ -1,0 +1,42 @@
+"""The event log, the online store and the worker's state, as every deployment opens them.
+
+Each raises `UserError` where it cannot be opened, or where its URL is none.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from feature_repo.event_log import EventLogError, GroupedLog
+from feature_repo.online_features import OnlineFeatures
+from feature_repo.open_online_features import open_online_features
+from riverrun.errors import UserError
+from riverrun.settings import Settings
+from streaming.open_event_log import open_event_log
+from streaming.open_stream_state import open_stream_state
+from streaming.stream_state import OpenState, StateError
+
+
+def open_log(settings: Settings) -> GroupedLog:
+    """Open the event log of `settings`. A Kafka is connected to when it is first used."""
+    with _refused():
+        return open_event_log(settings.event_log_url, settings.streaming.kafka)
+
+
+def open_online(settings: Settings) -> OnlineFeatures:
+    """Open the online store of `settings`."""
+    with _refused():
+        return open_online_features(settings.online_store_url, settings.registry)
+
+
+def open_state(settings: Settings) -> OpenState:
+    """Open the state of the stream worker of `settings`."""
+    with _refused():
+        return open_stream_state(settings.stream_state_url)
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, EventLogError, StateError) as error:
+        raise UserError(str(error)) from error
