@@ -21,7 +21,7 @@ from streaming.fold_in import FoldIn
 from streaming.metrics import StreamMetrics
 from streaming.processor import Act, Folded
 from streaming.settings import StreamingSettings
-from streaming.stream_state import OpenState
+from streaming.stream_state import StreamState
 from streaming.updates import Updates
 
 Vector = npt.NDArray[np.float32]
@@ -35,7 +35,7 @@ class Learner:
 
     def __init__(
         self,
-        state: OpenState,
+        state: StreamState,
         encoder: Callable[[], Encoder | None],
         space: Callable[[], CandidateSpace | None],
         settings: StreamingSettings,

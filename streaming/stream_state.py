@@ -79,11 +79,8 @@ class Unpushed:
         return bool(self.stamps)
 
 
-class OpenState(Protocol):
-    """The state as it is opened: by the worker, by imports, to be rebuilt.
-
-    For use by one thread at a time; raises `StateError`.
-    """
+class StreamState(Protocol):
+    """What a worker does with the state. For use by one thread at a time; raises `StateError`."""
 
     def load(self, partition: int, user_ids: Collection[str], item_ids: Collection[str]) -> Slice:
         """Return the partition's part of the state of these users and items."""
@@ -117,6 +114,10 @@ class OpenState(Protocol):
         """
         ...
 
+
+class StateContents(Protocol):
+    """What is in the state as a whole."""
+
     def partitions(self) -> list[int]:
         """Return the partitions that were ever committed."""
         ...
@@ -136,6 +137,10 @@ class OpenState(Protocol):
     def count_unpushed(self) -> int:
         """Return how many keys the online store has not been told of yet."""
         ...
+
+
+class OpenState(StreamState, StateContents, Protocol):
+    """A state as it is opened: by the worker, by imports, to be rebuilt."""
 
     def all_histories(self, batch: int = 1_000) -> Iterator[list[UserHistory]]:
         """Yield every history, in batches."""
