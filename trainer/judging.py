@@ -13,7 +13,6 @@ import numpy.typing as npt
 import orjson
 import structlog
 
-from feature_repo.times import INSTANT
 from feature_repo.whole_file import replacing
 from serving.bundle import BundleError
 from serving.ranking.bundle_files import RankingData
@@ -151,10 +150,7 @@ def _digest(split: Split) -> str:
 def hold_out(material: Material, start: Start) -> HeldOut | None:
     """Return what is held out of a training that begins so; None where nobody can be asked."""
     settings = start.settings(material.settings)
-    # After all that the start has seen.
-    seen = start.warm.end if start.warm else None
-    since = None if seen is None else seen + INSTANT
-    every = held_out_splits(material.events, material.items, settings, since)
+    every = held_out_splits(material.events, material.items, settings, start.unseen_since)
     splits = list(islice(every, max(settings.ranking.slices, 1)))
     if not splits or not len(splits[0].tasks[-1].users):
         return None

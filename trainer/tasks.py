@@ -80,6 +80,18 @@ def temporal_split(
     return Split(past, past, tasks, after, _moments(past, after))
 
 
+def returning_users(interactions: Interactions, cut: datetime) -> Indices:
+    """Return those whom the task 'all' of a `temporal_split` at `cut` asks, without the split.
+
+    Known before the cut, they acted from it on on something that was known too: int64 [n],
+    ascending, into `interactions.user_ids`.
+    """
+    is_past = interactions.timestamp < microseconds(cut)
+    user, item = interactions.user, interactions.item
+    known = np.isin(user, user[is_past]) & np.isin(item, item[is_past])
+    return np.unique(user[known & ~is_past]).astype(np.int64)
+
+
 def everyone_split(
     events: pl.DataFrame, items: Sequence[Item], cut: datetime, end: datetime | None = None
 ) -> Split:
