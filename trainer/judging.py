@@ -36,6 +36,7 @@ from trainer.settings import TrainingSettings
 from trainer.start import Start
 from trainer.tasks import EvaluationTask, Split
 from trainer.train import Progress, TrainedModel
+from trainer.windows import has_windows
 
 NDCG = f"ndcg@{NDCG_AT}"
 TWO_TOWER = "two-tower"
@@ -148,11 +149,14 @@ def _digest(split: Split) -> str:
 
 
 def hold_out(material: Material, start: Start) -> HeldOut | None:
-    """Return what is held out of a training that begins so; None where nobody can be asked."""
+    """Return what is held out of a training that begins so.
+
+    None where nobody can be asked, or there is nothing before it to learn from.
+    """
     settings = start.settings(material.settings)
     every = held_out_splits(material.events, material.items, settings, start.unseen_since)
     splits = list(islice(every, max(settings.ranking.slices, 1)))
-    if not splits or not len(splits[0].tasks[-1].users):
+    if not splits or not len(splits[0].tasks[-1].users) or not has_windows(splits[0].past):
         return None
     judged = _judged(splits[0].tasks[-1], settings)
     # Who returns to what they know is asked by one task only.
@@ -255,8 +259,8 @@ def judge_epochs(
 
     The rows are of the best epoch's two-tower, of the baselines, of `current`, as `compared` asks
     it, and of the list as a whole, for users who have taught nothing of the newest split to the
-    ranker or the fusion that they are asked by. Where nothing is held out, or nobody can be asked
-    for it, no training is done, and all epochs count as best.
+    ranker or the fusion that they are asked by. Where nothing is held out, nobody can be asked for
+    it, or nothing before it can be learned from, no training is done, and all epochs count as best.
     """
     settings = start.settings(material.settings)
     held_out = hold_out(material, start)

@@ -107,6 +107,12 @@ def make_windows(
     )
 
 
+def has_windows(interactions: Interactions) -> bool:
+    """Return whether anybody acted at two different moments: whether there is a window to make."""
+    moves = np.diff(interactions.timestamp) > 0
+    return bool(np.any(moves & (np.diff(interactions.user) == 0)))
+
+
 def type_weights(interactions: Interactions, settings: TrainingSettings) -> npt.NDArray[np.float32]:
     """Return float32 [num_event_types], what a label of each type counts."""
     weights = [settings.event_type_weights.get(name, 1.0) for name in interactions.event_types]

@@ -38,7 +38,8 @@ class NewestSliceObjectives:
         """Return the objectives of a shop.
 
         Raises:
-            ValueError: there is no slice, or fewer than two users can be asked about it.
+            ValueError: there is no slice, fewer than two users can be asked about it, or nothing
+                before it can be learned from.
         """
         share = material.settings.holdout_share
         if not share:
@@ -47,7 +48,7 @@ class NewestSliceObjectives:
         if held_out is None or len(held_out.judged) < 2:
             raise ValueError(
                 "fewer than two users who were known before the newest slice of the events acted "
-                "in it: there is nobody to ask."
+                "in it, or nobody at two different moments before it: there is nobody to ask."
             )
         return cls(material, held_out, service)
 
