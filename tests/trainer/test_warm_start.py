@@ -20,6 +20,7 @@ from tests.support import tiny_training as tiny
 from trainer.export import export_bundle
 from trainer.interactions import Interactions
 from trainer.query_tower import QueryTower
+from trainer.ranking.settings import RankerSettings
 from trainer.settings import TextSettings, TrainingSettings, WarmStartSettings
 from trainer.start import Start, choose_start, start_from
 from trainer.train import TrainedModel, train
@@ -248,7 +249,9 @@ def test_what_does_not_fit_is_a_cold_start_with_a_reason(
 
 
 def test_how_it_is_trained_changes_nothing_about_what_fits(published: Path) -> None:
-    settings = SETTINGS.model_copy(update={"epochs": 7, "learning_rate": 1.0, "seed": 4})
+    ranking = RankerSettings(ease_days=9.0, slices=1, event_type_weights={"view": 0.0})
+    changed = {"epochs": 7, "learning_rate": 1.0, "seed": 4, "ranking": ranking}
+    settings = SETTINGS.model_copy(update=changed)
     start = start_from(published, settings)
     assert str(start) == f"warm start from {published.name}"
     update = {"warm_start": WarmStartSettings(epochs=2, learning_rate=0.5)}
