@@ -15,6 +15,7 @@ from riverrun.settings import Settings
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.bundle_versions import readable_current
 from trainer.gate_settings import GateSettings
+from trainer.interactions import EVENT_COLUMNS
 from trainer.listener import Listener
 from trainer.refresh import RefreshOutcome, refresh
 from trainer.refresh_inputs import RefreshInputs
@@ -68,6 +69,6 @@ def refresh_from_archive(
 
 def _read(archive: Archive) -> tuple[list[Item], pl.DataFrame]:
     try:
-        return archive.items(), archive.scan_events().collect()
+        return archive.items(), archive.scan_events().select(EVENT_COLUMNS).collect()
     except (ValueError, ComputeError) as error:
         raise UserError(f"{archive.root}: {error}") from error
