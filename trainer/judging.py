@@ -19,10 +19,11 @@ from serving.ranking.bundle_files import RankingData
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.settings import SOURCES, Source
 from serving.text_embedding_cache import TextEmbeddingCache
+from trainer import metrics
 from trainer.baselines import EmbeddingScorer, Scorer, baselines
 from trainer.bundle_scorer import bundle_pipeline, load_to_ask
 from trainer.comparison import Current, compared
-from trainer.evaluate import NDCG_AT, EvaluationRow, evaluate
+from trainer.evaluate import EvaluationRow, answer, evaluate, ndcgs
 from trainer.gates import CANDIDATE, CURRENT
 from trainer.held_out import held_out_splits
 from trainer.interactions import Interactions
@@ -38,10 +39,10 @@ from trainer.tasks import EvaluationTask, Split
 from trainer.train import Progress, TrainedModel
 from trainer.windows import has_windows
 
-NDCG = f"ndcg@{NDCG_AT}"
 TWO_TOWER = "two-tower"
 
 Embeddings = npt.NDArray[np.float32]
+Values = npt.NDArray[np.float64]
 JUDGED_USERS = 2_000
 """At most so many users tell epochs apart; all of a large shop would take longer than an epoch."""
 
@@ -170,11 +171,12 @@ def best_epoch(
     held_out: HeldOut,
     checkpoints: Path | None,
     on_step: Callable[[Progress], None],
-    on_value: Callable[[int, float], None] = lambda epoch, value: None,
+    on_values: Callable[[int, Values], None] = lambda epoch, values: None,
 ) -> BestEpoch:
     """Train the two-tower on the past, and return the epoch that answers what is held out best.
 
-    on_value: called after every epoch with the number of epochs done and NDCG@10 of 'all'.
+    on_values: called after every epoch with the number of epochs done and NDCG@10 of 'all', float64
+    [num_users], of its users in their order.
     """
     split, tasks = held_out.split, held_out.tasks
     embeddings = material.text_embeddings_of(split.past.items)
@@ -185,12 +187,13 @@ def best_epoch(
         candidates = model.candidate_embeddings()
         queries = model.query_embeddings(np.arange(len(split.past.user_ids)), candidates)
         scorer = EmbeddingScorer(TWO_TOWER, queries, candidates)
-        value = evaluate(scorer, every).metrics[NDCG]
+        values = ndcgs(answer(scorer, every).ranked)
+        value = metrics.mean_of(values.tolist())
         best = kept.read()
         if best is None or value > best.value:
             rows = [evaluate(scorer, task, embeddings) for task in tasks]
             kept.write(epoch, value, rows, queries=queries, candidates=candidates)
-        on_value(epoch, value)
+        on_values(epoch, values)
 
     material.trained(split.past, start, checkpoints=checkpoints, on_step=on_step, on_epoch=judge)
     return kept
