@@ -175,6 +175,7 @@ def best_epoch(
 ) -> BestEpoch:
     """Train the two-tower on the past, and return the epoch that answers what is held out best.
 
+    Its queries, float32 [num_users, dimension], are 0 of users who do not act in the future.
     on_values: called after every epoch with the number of epochs done and NDCG@10 of 'all', float64
     [num_users], of its users in their order.
     """
@@ -182,16 +183,20 @@ def best_epoch(
     embeddings = material.text_embeddings_of(split.past.items)
     every = tasks[-1]
     kept = BestEpoch(checkpoints, split)
+    judged = held_out.judged
+    others = np.setdiff1d(split.returning, judged)
 
     def judge(epoch: int, model: TrainedModel) -> None:
         candidates = model.candidate_embeddings()
-        queries = model.query_embeddings(np.arange(len(split.past.user_ids)), candidates)
+        queries = np.zeros((len(split.past.user_ids), candidates.shape[1]), np.float32)
+        queries[judged] = model.query_embeddings(judged, candidates)
         scorer = EmbeddingScorer(TWO_TOWER, queries, candidates)
         values = ndcgs(answer(scorer, every).ranked)
         value = metrics.mean_of(values.tolist())
         best = kept.read()
         if best is None or value > best.value:
             rows = [evaluate(scorer, task, embeddings) for task in tasks]
+            queries[others] = model.query_embeddings(others, candidates)
             kept.write(epoch, value, rows, queries=queries, candidates=candidates)
         on_values(epoch, values)
 

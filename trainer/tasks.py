@@ -57,6 +57,12 @@ class Split:
         """Whether no task takes for an answer what a user has acted on before."""
         return all(any(map(len, task.excluded)) for task in self.tasks)
 
+    @property
+    def returning(self) -> Indices:
+        """Users of the past who act in the future: nothing is asked, nor learned, of any other."""
+        users = self.future["user_id"].unique().implode()
+        return pl.Series(self.past.user_ids, dtype=pl.String).is_in(users).arg_true().to_numpy()
+
 
 def temporal_split(
     events: pl.DataFrame, items: Sequence[Item], cut: datetime, end: datetime | None = None

@@ -20,6 +20,20 @@ from trainer.tasks import (
 )
 
 
+@given(EVENTS, st.integers(0, 20))
+def test_nobody_is_asked_about_who_does_not_return(
+    events: list[tuple[int, int, int]], cut: int
+) -> None:
+    temporal = temporal_split(frame(events), ITEMS, START + timedelta(hours=cut))
+    for split in (temporal, leave_one_out_split(frame(events), ITEMS)):
+        returning = {split.past.user_ids[user] for user in split.returning}
+        assert returning == set(split.past.user_ids) & set(split.future["user_id"])
+        for task in split.tasks:
+            assert {split.histories.user_ids[user] for user in task.users} <= set(
+                split.future["user_id"]
+            )
+
+
 def asked(task: EvaluationTask) -> dict[str, tuple[set[str], set[str]]]:
     """Return per user the ids of the relevant and of the excluded items."""
     ids = [item.item_id for item in task.histories.items]
