@@ -161,7 +161,8 @@ def hold_out(material: Material, start: Start) -> HeldOut | None:
         return None
     judged = _judged(splits[0].tasks[-1], settings)
     # Who returns to what they know is asked by one task only.
-    tasks = [part for task in splits[0].tasks if len((part := _of_users(task, judged)).users)]
+    asked = (task.of(np.flatnonzero(np.isin(task.users, judged))) for task in splits[0].tasks)
+    tasks = [task for task in asked if len(task.users)]
     return HeldOut(splits, judged, tasks, FittedTables(material.text_embeddings_of))
 
 
@@ -366,13 +367,3 @@ def _judged(task: EvaluationTask, settings: TrainingSettings) -> npt.NDArray[np.
         count = min(count, -(-len(users) // 2))
     drawn = np.random.default_rng(settings.seed).choice(len(users), count, replace=False)
     return np.sort(users[drawn])
-
-
-def _of_users(task: EvaluationTask, users: npt.NDArray[np.int64]) -> EvaluationTask:
-    rows = np.flatnonzero(np.isin(task.users, users)).tolist()
-    return replace(
-        task,
-        users=task.users[rows],
-        relevant=[task.relevant[row] for row in rows],
-        excluded=[task.excluded[row] for row in rows],
-    )

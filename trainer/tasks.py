@@ -6,7 +6,7 @@ ICDM 2018, arXiv:1808.09781).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -34,6 +34,15 @@ class EvaluationTask:
     users: Indices
     relevant: Sequence[Indices]
     excluded: Sequence[Indices]
+
+    def of(self, rows: Indices) -> "EvaluationTask":
+        """Return the task for some of its users, int64 [m], by their place in `users`."""
+        return replace(
+            self,
+            users=self.users[rows],
+            relevant=[self.relevant[row] for row in rows],
+            excluded=[self.excluded[row] for row in rows],
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
