@@ -14,6 +14,7 @@ from feature_repo.schema import Item
 from riverrun.errors import NOT_TO_BE_USED, RunFailedError, UserError
 from riverrun.settings import Settings
 from serving.text_embedding_cache import TextEmbeddingCache
+from trainer.interactions import EVENT_COLUMNS
 from trainer.listener import Listener
 from trainer.refresh.bundle_versions import readable_current
 from trainer.refresh.gate_settings import GateSettings
@@ -67,6 +68,6 @@ def refresh_from_archive(
 
 def _read(archive: Archive) -> tuple[list[Item], pl.DataFrame]:
     try:
-        return archive.items(), archive.scan_events().collect()
+        return archive.items(), archive.scan_events().select(EVENT_COLUMNS).collect()
     except (ValueError, ComputeError) as error:
         raise UserError(f"{archive.root}: {error}") from error

@@ -17,6 +17,7 @@ from feature_repo.offline_features import OfflineFeatures
 from riverrun.errors import UserError
 from riverrun.settings import Settings
 from serving.text_embedding_cache import TextEmbeddingCache
+from trainer.interactions import EVENT_COLUMNS
 from trainer.listener import Listener
 from trainer.material import Material, read_material
 from trainer.ranking.service_settings import ServiceSettings
@@ -144,7 +145,7 @@ def shop_tuning(settings: Settings, listener: Listener) -> Iterator[ShopTuning]:
         ):
             listener.stage("Embedding texts")
             material = read_material(
-                archive.scan_events().collect(),
+                archive.scan_events().select(EVENT_COLUMNS).collect(),
                 archive.items(),
                 settings.training,
                 OfflineFeatures(Path(features)),

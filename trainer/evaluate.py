@@ -60,6 +60,11 @@ def answer(scorer: Scorer, task: EvaluationTask) -> Answers:
     return Answers(ranked, np.concatenate(lists))
 
 
+def ndcgs(ranked: Sequence[metrics.RankedRelevant]) -> npt.NDArray[np.float64]:
+    """Return NDCG at `NDCG_AT` of each user, float64 [num_users]."""
+    return np.array([metrics.ndcg(user, NDCG_AT) for user in ranked], dtype=np.float64)
+
+
 def evaluate(
     scorer: Scorer, task: EvaluationTask, features: npt.NDArray[np.float32] | None = None
 ) -> EvaluationRow:

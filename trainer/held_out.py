@@ -41,6 +41,15 @@ def held_out_splits(
         yield split
 
 
+def newest_cut(
+    interactions: Interactions, settings: TrainingSettings, since: datetime | None = None
+) -> datetime:
+    """Return where the newest slice of the time begins, at `since` or later."""
+    span = interactions.end - interactions.start
+    cut = interactions.end - min(span * settings.holdout_share, timedelta(days=30))
+    return cut if since is None else max(cut, since)
+
+
 def _last_events(events: pl.DataFrame, items: Sequence[Item]) -> Iterator[Split]:
     for number in count(1):
         yield leave_one_out_split(events, items, held_out=number, unseen=number)
@@ -53,10 +62,7 @@ def _slices(
     since: datetime | None,
 ) -> Iterator[Split]:
     every = Interactions.from_frame(events, items)
-    span, end = every.end - every.start, every.end + INSTANT
-    cut = every.end - min(span * settings.holdout_share, timedelta(days=30))
-    if since is not None:
-        cut = max(cut, since)
+    cut, end = newest_cut(every, settings, since), every.end + INSTANT
     length = end - cut
     for number in count():
         start = cut - number * length

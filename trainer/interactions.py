@@ -12,6 +12,9 @@ import polars as pl
 from feature_repo.schema import Item
 from feature_repo.times import moment_of
 
+EVENT_COLUMNS = ("event_id", "user_id", "item_id", "event_type", "timestamp")
+"""All that training and evaluation read of `feature_repo.schema.Event`."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Interactions:
@@ -53,14 +56,14 @@ class Interactions:
 
     @classmethod
     def from_frame(cls, events: pl.DataFrame, items: Sequence[Item]) -> "Interactions":
-        """Index `events` (columns of `feature_repo.schema.Event`) over the catalogue `items`.
+        """Index `events` (columns `EVENT_COLUMNS`, and any others) over the catalogue `items`.
 
         Events on items that are not in the catalogue are left out: there is nothing to
         represent them by. Events with one id are one event.
         """
         item_index = {item.item_id: index for index, item in enumerate(items)}
         events = (
-            events.select("event_id", "user_id", "item_id", "event_type", "timestamp")
+            events.select(EVENT_COLUMNS)
             .filter(
                 pl.col("item_id").is_in(pl.Series(item_index.keys(), dtype=pl.String).implode())
             )

@@ -13,17 +13,17 @@ import numpy.typing as npt
 import orjson
 import structlog
 
-from feature_repo.times import INSTANT
 from feature_repo.whole_file import replacing
 from serving.bundle import BundleError
 from serving.ranking.bundle_files import RankingData
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.settings import SOURCES, Source
 from serving.text_embedding_cache import TextEmbeddingCache
+from trainer import metrics
 from trainer.baselines import EmbeddingScorer, Scorer, baselines
 from trainer.bundle_scorer import bundle_pipeline, load_to_ask
 from trainer.comparison import CANDIDATE, CURRENT, Current, compared
-from trainer.evaluate import NDCG_AT, EvaluationRow, evaluate
+from trainer.evaluate import EvaluationRow, answer, evaluate, ndcgs
 from trainer.held_out import held_out_splits
 from trainer.interactions import Interactions
 from trainer.material import Material
@@ -36,11 +36,12 @@ from trainer.settings import TrainingSettings
 from trainer.start import Start
 from trainer.tasks import EvaluationTask, Split
 from trainer.train import Progress, TrainedModel
+from trainer.windows import has_windows
 
-NDCG = f"ndcg@{NDCG_AT}"
 TWO_TOWER = "two-tower"
 
 Embeddings = npt.NDArray[np.float32]
+Values = npt.NDArray[np.float64]
 JUDGED_USERS = 2_000
 """At most so many users tell epochs apart; all of a large shop would take longer than an epoch."""
 
@@ -148,18 +149,19 @@ def _digest(split: Split) -> str:
 
 
 def hold_out(material: Material, start: Start) -> HeldOut | None:
-    """Return what is held out of a training that begins so; None where nobody can be asked."""
+    """Return what is held out of a training that begins so.
+
+    None where nobody can be asked, or there is nothing before it to learn from.
+    """
     settings = start.settings(material.settings)
-    # After all that the start has seen.
-    seen = start.warm.end if start.warm else None
-    since = None if seen is None else seen + INSTANT
-    every = held_out_splits(material.events, material.items, settings, since)
+    every = held_out_splits(material.events, material.items, settings, start.unseen_since)
     splits = list(islice(every, max(settings.ranking.slices, 1)))
-    if not splits or not len(splits[0].tasks[-1].users):
+    if not splits or not len(splits[0].tasks[-1].users) or not has_windows(splits[0].past):
         return None
     judged = _judged(splits[0].tasks[-1], settings)
     # Who returns to what they know is asked by one task only.
-    tasks = [part for task in splits[0].tasks if len((part := _of_users(task, judged)).users)]
+    asked = (task.of(np.flatnonzero(np.isin(task.users, judged))) for task in splits[0].tasks)
+    tasks = [task for task in asked if len(task.users)]
     return HeldOut(splits, judged, tasks, FittedTables(material.text_embeddings_of))
 
 
@@ -169,27 +171,34 @@ def best_epoch(
     held_out: HeldOut,
     checkpoints: Path | None,
     on_step: Callable[[Progress], None],
-    on_value: Callable[[int, float], None] = lambda epoch, value: None,
+    on_values: Callable[[int, Values], None] = lambda epoch, values: None,
 ) -> BestEpoch:
     """Train the two-tower on the past, and return the epoch that answers what is held out best.
 
-    on_value: called after every epoch with the number of epochs done and NDCG@10 of 'all'.
+    Its queries, float32 [num_users, dimension], are 0 of users who do not act in the future.
+    on_values: called after every epoch with the number of epochs done and NDCG@10 of 'all', float64
+    [num_users], of its users in their order.
     """
     split, tasks = held_out.split, held_out.tasks
     embeddings = material.text_embeddings_of(split.past.items)
     every = tasks[-1]
     kept = BestEpoch(checkpoints, split)
+    judged = held_out.judged
+    others = np.setdiff1d(split.returning, judged)
 
     def judge(epoch: int, model: TrainedModel) -> None:
         candidates = model.candidate_embeddings()
-        queries = model.query_embeddings(np.arange(len(split.past.user_ids)), candidates)
+        queries = np.zeros((len(split.past.user_ids), candidates.shape[1]), np.float32)
+        queries[judged] = model.query_embeddings(judged, candidates)
         scorer = EmbeddingScorer(TWO_TOWER, queries, candidates)
-        value = evaluate(scorer, every).metrics[NDCG]
+        values = ndcgs(answer(scorer, every).ranked)
+        value = metrics.mean_of(values.tolist())
         best = kept.read()
         if best is None or value > best.value:
             rows = [evaluate(scorer, task, embeddings) for task in tasks]
+            queries[others] = model.query_embeddings(others, candidates)
             kept.write(epoch, value, rows, queries=queries, candidates=candidates)
-        on_value(epoch, value)
+        on_values(epoch, values)
 
     material.trained(split.past, start, checkpoints=checkpoints, on_step=on_step, on_epoch=judge)
     return kept
@@ -258,8 +267,8 @@ def judge_epochs(
 
     The rows are of the best epoch's two-tower, of the baselines, of `current`, as `compared` asks
     it, and of the list as a whole, for users who have taught nothing of the newest split to the
-    ranker or the fusion that they are asked by. Where nothing is held out, or nobody can be asked
-    for it, no training is done, and all epochs count as best.
+    ranker or the fusion that they are asked by. Where nothing is held out, nobody can be asked for
+    it, or nothing before it can be learned from, no training is done, and all epochs count as best.
     """
     settings = start.settings(material.settings)
     held_out = hold_out(material, start)
@@ -357,13 +366,3 @@ def _judged(task: EvaluationTask, settings: TrainingSettings) -> npt.NDArray[np.
         count = min(count, -(-len(users) // 2))
     drawn = np.random.default_rng(settings.seed).choice(len(users), count, replace=False)
     return np.sort(users[drawn])
-
-
-def _of_users(task: EvaluationTask, users: npt.NDArray[np.int64]) -> EvaluationTask:
-    rows = np.flatnonzero(np.isin(task.users, users)).tolist()
-    return replace(
-        task,
-        users=task.users[rows],
-        relevant=[task.relevant[row] for row in rows],
-        excluded=[task.excluded[row] for row in rows],
-    )

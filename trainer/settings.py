@@ -37,9 +37,10 @@ class WarmStartSettings(BaseModel):
     epochs, learning_rate: in place of those of a training from nothing.
     days: learn from the newest so many days of events alone, with the histories before them; 0
         learns from all.
-    min_users: so many must have acted since the newest event that the bundle learned from. What
-        it has seen it cannot be judged by: where there are fewer, the start is cold. Half of them
-        judge, and `ranking.min_users` of the others are to teach the ranker.
+    min_users: so many who were known must have acted on known items in the newest slice, which
+        begins after the newest event that the bundle learned from. What it has seen it cannot be
+        judged by: where there are fewer, the start is cold. Half of them judge, and
+        `ranking.min_users` of the others are to teach the ranker.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -19,16 +19,8 @@ def user_slices(task: EvaluationTask) -> Sequence[EvaluationTask]:
     slices = []
     for low, high in USER_SLICES:
         is_in = (counts >= low) & (counts <= (np.inf if high is None else high))
-        rows = np.flatnonzero(is_in).tolist()
-        slices.append(
-            replace(
-                task,
-                name=f"users with {_number(low, high)}",
-                users=task.users[rows],
-                relevant=[task.relevant[row] for row in rows],
-                excluded=[task.excluded[row] for row in rows],
-            )
-        )
+        part = task.of(np.flatnonzero(is_in))
+        slices.append(replace(part, name=f"users with {_number(low, high)}"))
     return slices
 
 

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import numpy as np
-
-from feature_repo.times import microseconds
+from feature_repo.times import INSTANT
 from serving.bundle import BundleError, current_bundle
+from trainer.held_out import newest_cut
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
+from trainer.tasks import returning_users
 from trainer.warm_start import ColdStartError, WarmStart
 
 
@@ -27,6 +27,12 @@ class Start:
     def version(self) -> str | None:
         """The bundle that it goes on from."""
         return self.warm.version if self.warm else None
+
+    @property
+    def unseen_since(self) -> datetime | None:
+        """The first moment after all that it has learned from; None where that is not known."""
+        end = self.warm.end if self.warm else None
+        return None if end is None else end + INSTANT
 
     def settings(self, settings: TrainingSettings) -> TrainingSettings:
         """Return the settings of a training that begins so."""
@@ -57,12 +63,12 @@ def choose_start(bundles: Path, settings: TrainingSettings, interactions: Intera
     if start.warm is not None and settings.holdout_share:
         if settings.holdout == "last_events":
             return Start(None, f"{path.name} has seen the last events that it would be judged by")
-        acted = _acted_since(start.warm.end, interactions)
-        if acted < settings.warm_start.min_users:
+        asked = _can_be_asked(start, settings, interactions)
+        if asked < settings.warm_start.min_users:
             return Start(
                 None,
-                f"{acted} known users acted since the newest event of {path.name}, and "
-                f"warm_start.min_users asks for {settings.warm_start.min_users}",
+                f"{asked} known users acted on known items in the newest slice that {path.name} "
+                f"has not seen, and warm_start.min_users asks for {settings.warm_start.min_users}",
             )
     return start
 
@@ -75,9 +81,9 @@ def start_from(path: Path, settings: TrainingSettings) -> Start:
         return Start(None, str(error))
 
 
-def _acted_since(end: datetime | None, interactions: Interactions) -> int:
-    """Return how many users acted both until `end` and after it."""
-    moment = 0 if end is None else microseconds(end)
-    first = interactions.timestamp[interactions.first_event[:-1]]
-    last = interactions.timestamp[interactions.first_event[1:] - 1]
-    return int(np.count_nonzero((first <= moment) & (moment < last)))
+def _can_be_asked(start: Start, settings: TrainingSettings, interactions: Interactions) -> int:
+    """Return how many users can be asked about what a judgement of the start holds out."""
+    unseen = start.unseen_since
+    if unseen is None:
+        return 0
+    return len(returning_users(interactions, newest_cut(interactions, settings, unseen)))

@@ -6,7 +6,7 @@ ICDM 2018, arXiv:1808.09781).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -35,6 +35,15 @@ class EvaluationTask:
     relevant: Sequence[Indices]
     excluded: Sequence[Indices]
 
+    def of(self, rows: Indices) -> "EvaluationTask":
+        """Return the task for some of its users, int64 [m], by their place in `users`."""
+        return replace(
+            self,
+            users=self.users[rows],
+            relevant=[self.relevant[row] for row in rows],
+            excluded=[self.excluded[row] for row in rows],
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
@@ -57,6 +66,12 @@ class Split:
         """Whether no task takes for an answer what a user has acted on before."""
         return all(any(map(len, task.excluded)) for task in self.tasks)
 
+    @property
+    def returning(self) -> Indices:
+        """Users of the past who act in the future: nothing is asked, nor learned, of any other."""
+        users = self.future["user_id"].unique().implode()
+        return pl.Series(self.past.user_ids, dtype=pl.String).is_in(users).arg_true().to_numpy()
+
 
 def temporal_split(
     events: pl.DataFrame, items: Sequence[Item], cut: datetime, end: datetime | None = None
@@ -78,6 +93,18 @@ def temporal_split(
     nothing = dict.fromkeys(future, np.zeros(0, dtype=np.int64))
     tasks = _task("novel", past, novel, seen), _task("all", past, future, nothing)
     return Split(past, past, tasks, after, _moments(past, after))
+
+
+def returning_users(interactions: Interactions, cut: datetime) -> Indices:
+    """Return those whom the task 'all' of a `temporal_split` at `cut` asks, without the split.
+
+    Known before the cut, they acted from it on on something that was known too: int64 [n],
+    ascending, into `interactions.user_ids`.
+    """
+    is_past = interactions.timestamp < microseconds(cut)
+    user, item = interactions.user, interactions.item
+    known = np.isin(user, user[is_past]) & np.isin(item, item[is_past])
+    return np.unique(user[known & ~is_past]).astype(np.int64)
 
 
 def everyone_split(

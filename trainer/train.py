@@ -80,28 +80,32 @@ class TrainedModel:
             queries = tower(history, event_types, timestamps, last[:, None], no_query)
             return tf.cast(queries[:, 0], tf.float32)
 
-        parts = [
-            encode(*self._histories(users[start : start + QUERY_BATCH])).numpy()
-            for start in range(0, len(users), QUERY_BATCH)
-        ]
-        shape = (0, self.settings.dimension)
-        return np.concatenate(parts or [np.zeros(shape, np.float32)])
+        queries = np.zeros((len(users), candidate_embeddings.shape[1]), np.float32)
+        # Those of like length together: a batch is as wide as its longest history.
+        order = np.argsort(self._lengths(users), kind="stable")
+        for start in range(0, len(users), QUERY_BATCH):
+            rows = order[start : start + QUERY_BATCH]
+            queries[rows] = encode(*self._histories(users[rows])).numpy()
+        return queries
+
+    def _lengths(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        first_event = self.interactions.first_event
+        lengths = first_event[users + 1] - first_event[users]
+        return lengths.clip(max=self.settings.history_length)
 
     def _histories(self, users: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
-        columns, length = self.interactions, self.settings.history_length
-        items = np.zeros((len(users), length), np.int32)
-        event_types = np.zeros((len(users), length), np.int32)
-        timestamps = np.zeros((len(users), length), np.int64)
-        last = np.zeros(len(users), np.int32)
-        for row, user in enumerate(users):
-            start, end = columns.first_event[user : user + 2]
-            start = max(start, end - length)
-            size = end - start
-            items[row, :size] = columns.item[start:end]
-            event_types[row, :size] = columns.event_type[start:end] + 1
-            timestamps[row, :size] = columns.timestamp[start:end]
-            last[row] = max(size - 1, 0)
-        return items, event_types, timestamps, last
+        """Return the users' newest events, as wide as the most of them, and the last's place."""
+        columns, lengths = self.interactions, self._lengths(users)
+        places = np.arange(lengths.max(initial=1))
+        known = places < lengths[:, None]
+        oldest = columns.first_event[users + 1] - lengths
+        events = (oldest[:, None] + places)[known]
+        items, event_types = np.zeros((2, *known.shape), np.int32)
+        timestamps = np.zeros(known.shape, np.int64)
+        items[known] = columns.item[events]
+        event_types[known] = columns.event_type[events] + 1
+        timestamps[known] = columns.timestamp[events]
+        return items, event_types, timestamps, np.maximum(lengths - 1, 0).astype(np.int32)
 
 
 def train(

@@ -41,6 +41,7 @@ EVENT_TYPE_TABLES = ("query_tower/type", "query_tower/type_embeddings")
 FREE = frozenset(
     {
         "text",
+        "ranking",
         "holdout",
         "holdout_share",
         "epochs",

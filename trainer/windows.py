@@ -108,6 +108,12 @@ def make_windows(
     )
 
 
+def has_windows(interactions: Interactions) -> bool:
+    """Return whether anybody acted at two different moments: whether there is a window to make."""
+    moves = np.diff(interactions.timestamp) > 0
+    return bool(np.any(moves & (np.diff(interactions.user) == 0)))
+
+
 def type_weights(interactions: Interactions, settings: TrainingSettings) -> npt.NDArray[np.float32]:
     """Return float32 [num_event_types], what a label of each type counts."""
     weights, names = settings.event_type_weights, interactions.event_types

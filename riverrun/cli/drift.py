@@ -35,8 +35,11 @@ def drift(home: HomeOption = None, settings_file: SettingsOption = None) -> None
         found.version, {each.name: each.value for each in found.signals}, datetime.now(UTC)
     )
     since = f"{found.events:,} events since {found.since:%Y-%m-%d %H:%M} UTC"
-    if not found.signals:
+    if found.events < asked.min_events:
         err.print(f"{since}: fewer than refresh.drift.min_events = {asked.min_events:,}")
+        return
+    if not found.signals:
+        err.print(f"{since}: refresh.drift.thresholds names no signal to measure")
         return
     table = Table("signal", "value", "threshold", "", title=since, title_justify="left")
     for each in found.signals:

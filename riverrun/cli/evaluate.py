@@ -139,10 +139,12 @@ def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
     """Split the archive at `cut`, or before what a training would hold out."""
     from feature_repo.archive import Archive
     from trainer.held_out import held_out_splits
+    from trainer.interactions import EVENT_COLUMNS
     from trainer.tasks import temporal_split
 
     archive = Archive(settings.archive)
-    events, items = archive.scan_events().collect(), archive.items()
+    events = archive.scan_events().select(EVENT_COLUMNS).collect()
+    items = archive.items()
     if cut is not None:
         split = temporal_split(events, items, cut)
     elif not settings.training.holdout_share:

@@ -13,6 +13,7 @@ from feature_repo.schema import Item
 from serving.bundle import current_bundle, set_current
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.ranking.service_settings import ServiceSettings
+from trainer.refresh.bundle_versions import prune
 from trainer.refresh.inputs import RefreshInputs
 from trainer.refresh.refresh import refresh
 from trainer.refresh.resuming import NoCheckpoint
@@ -48,7 +49,10 @@ class RefreshTrainer:
         set_current(self._bundles, first.name)
 
     def __call__(self, events: pl.DataFrame, items: Sequence[Item], now: datetime) -> Path:
-        """Return the folder of a bundle that was trained on `events` and `items`."""
+        """Return the folder of a bundle that was trained on `events` and `items`.
+
+        It goes at the training after the next: until then it may serve.
+        """
         inputs = RefreshInputs(
             items,
             self._settings,
@@ -60,5 +64,6 @@ class RefreshTrainer:
             self._service,
         )
         done = refresh(events, inputs, TrainingSteps(inputs), NoCheckpoint())
+        prune(self._bundles, keep=1)
         self._logger.info("replay_refreshed", at=now.isoformat(), start=done.start)
         return done.bundle

@@ -1,13 +1,20 @@
 """Drift that begins a refresh, and drift that does not."""
 
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from feature_repo.archive import Archive
+from feature_repo.schema import Event
+from riverrun.cli.main import app
 from riverrun.drifting import DRIFTED, DriftWatcher
 from riverrun.settings import load_settings
+from serving.bundle import MANIFEST, DataWindow, read_manifest
+from tests.support.tiny_bundle import build_tiny_bundle
 from trainer.refresh.runs_file import RunsFile
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -37,3 +44,36 @@ def test_drift_begins_a_refresh_where_it_is_asked_for(
         RunsFile(settings.bundles).begin("before", NOW - timedelta(hours=begun_hours_ago))
     watcher = DriftWatcher(settings, look=ending(looked), renew=ending(3), clock=lambda: NOW)
     assert watcher.check() == expected
+
+
+@pytest.mark.parametrize(
+    ("drift", "said"),
+    [
+        ("min_events = 61", "60 events since .*: fewer than refresh.drift.min_events = 61"),
+        ("min_events = 60\nthresholds = {}", "60 events since .*thresholds names no signal"),
+    ],
+)
+def test_why_nothing_is_measured_is_said(tmp_path: Path, drift: str, said: str) -> None:
+    home = tmp_path / "home"
+    bundle = build_tiny_bundle(home / "bundles")
+    manifest = read_manifest(bundle)
+    window = DataWindow(start=NOW - timedelta(days=9), end=NOW, events=9)
+    (bundle / MANIFEST).write_text(
+        manifest.model_copy(update={"data_window": window}).model_dump_json()
+    )
+    later = [
+        Event(
+            event_id=f"e{number}",
+            user_id="u",
+            item_id="i1",
+            event_type="view",
+            timestamp=NOW + timedelta(seconds=1 + number),
+        )
+        for number in range(60)
+    ]
+    Archive(home / "archive").write_events("later", later)
+    (home / "riverrun.toml").write_text(f"[refresh.drift]\n{drift}\n")
+    command = ["drift", "--home", str(home), "--settings", str(home / "riverrun.toml")]
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert re.search(said, " ".join(done.output.split()))

@@ -4,6 +4,7 @@ import shutil
 from errno import EACCES, EIO
 from pathlib import Path
 
+import polars as pl
 import pytest
 from polars.exceptions import ComputeError
 from safetensors import SafetensorError
@@ -18,6 +19,7 @@ from riverrun.errors import RunFailedError, UserError
 from riverrun.settings import Settings
 from serving.bundle import BundleError
 from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle
+from trainer.interactions import Interactions
 from trainer.refresh.lock import refresh_lock
 from trainer.refresh.refresh import RefreshOutcome
 from trainer.refresh.runs_file import RunsFile
@@ -171,3 +173,22 @@ def test_a_text_model_that_is_not_there_does_not_pass(settings: Settings, withou
         UserError, match=rf"`training\.text\.model` cannot be loaded: .*{without or folder}"
     ):
         train_shop(settings.model_copy(update={"training": training}))
+
+
+def test_no_column_is_read_that_training_does_not_use(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Archive(settings.archive)
+    archive.write_items("items", [Item(item_id="i")])
+    long = EVENT.model_copy(update={"query": "lamp", "context": {"page": "x" * 60_000}})
+    archive.write_events("events", [long])
+    read: list[str] = []
+
+    def work(events: pl.DataFrame, *_: object) -> RefreshOutcome:
+        read.extend(events.columns)
+        assert len(Interactions.from_frame(events, archive.items()).item) == 1
+        return RefreshOutcome(build_tiny_bundle(settings.bundles), 1, ())
+
+    monkeypatch.setattr(refreshing, "refresh", work)
+    train_shop(settings)
+    assert set(read) == {"event_id", "user_id", "item_id", "event_type", "timestamp"}

@@ -7,9 +7,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from feature_repo.offline_features import OfflineFeatures
 from tests.support import tiny_training as tiny
-from tests.support.tiny_refresh import events
-from trainer.judging import BestEpoch
+from tests.support.tiny_refresh import USERS, events
+from trainer.interactions import Interactions
+from trainer.judging import BestEpoch, best_epoch, hold_out
+from trainer.material import Material
+from trainer.start import Start
 from trainer.tasks import Split, temporal_split
 
 QUERIES = np.arange(6, dtype=np.float32).reshape(3, 2)
@@ -49,3 +53,32 @@ def test_nothing_is_left_of_it_by_another(tmp_path: Path, other: Split) -> None:
     (folder / "checkpoint").touch()
     assert BestEpoch(folder, other).read() is None
     assert not folder.exists()
+
+
+def test_nobody_is_encoded_who_is_not_asked_about_nor_learned_from(tmp_path: Path) -> None:
+    stayed = pl.col("user_id") < "u020"
+    read = events(0, 24).filter(stayed | (pl.col("timestamp") < tiny.START + timedelta(hours=18)))
+    settings = tiny.tiny_settings(epochs=2, transformer_layers=0, holdout_share=0.2)
+    columns = Interactions.from_frame(read, tiny.tiny_items())
+    tower, texts = tiny.tiny_text_tower(), tiny.tiny_text_embeddings()
+    features = OfflineFeatures(tmp_path / "features")
+    material = Material(read, columns.items, columns, settings, tower, texts, features)
+    start = Start(None, "nothing serves")
+    held_out = hold_out(material, start)
+    assert held_out is not None
+    told: list[int] = []
+    best = best_epoch(
+        material,
+        start,
+        held_out,
+        None,
+        lambda step: None,
+        lambda epoch, values: told.append(len(values)),
+    )
+    assert told == [len(held_out.judged)] * 2
+    queries = best.embeddings("queries")
+    users = held_out.split.past.user_ids
+    assert len(queries) == len(users) == USERS
+    encoded = {users[row] for row in np.flatnonzero(queries.any(axis=1))}
+    assert encoded == {f"u{number:03}" for number in range(20)}
+    assert set(held_out.tasks[-1].users) <= set(held_out.split.returning)

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,15 @@ from feature_repo.times import INSTANT
 from tests.support.few_events import EVENTS, ITEMS, START, frame
 from trainer.held_out import held_out_splits
 from trainer.interactions import Interactions
+from trainer.judging import hold_out, judge_epochs
+from trainer.material import Material
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.settings import TrainingSettings
+from trainer.start import Start
 from trainer.tasks import Split
+from trainer.windows import make_windows
 
+COLD = Start(None, "nothing serves")
 NEWEST = TrainingSettings(holdout_share=0.2)
 LAST_EVENTS = TrainingSettings(holdout="last_events")
 
@@ -63,6 +70,35 @@ def test_last_events_go_back_event_by_event(events: FewEvents) -> None:
             for user, items in sequences.items()
             if (known := [item for item in items[:-number] if item != "i8"])
         }
+
+
+def material_of(events: FewEvents, settings: TrainingSettings = NEWEST) -> Material:
+    """Return what needs no text to be read."""
+    read, unused = frame(events), cast(Any, None)
+    interactions = Interactions.from_frame(read, ITEMS)
+    return Material(read, ITEMS, interactions, settings, unused, None, unused)
+
+
+@given(EVENTS, st.sampled_from([NEWEST, LAST_EVENTS]))
+def test_what_is_held_out_is_asked_of_what_can_be_learned(
+    events: FewEvents, settings: TrainingSettings
+) -> None:
+    held_out = hold_out(material_of(events, settings), COLD)
+    newest = splits(events, settings)[:1]
+    can_be = [
+        len(split.tasks[-1].users) > 0 and len(make_windows(split.past, settings)) > 0
+        for split in newest
+    ]
+    assert (held_out is not None) == any(can_be)
+
+
+def test_without_a_past_to_learn_from_all_epochs_count_as_best() -> None:
+    events = [(1, 0, 0), (2, 1, 5), (1, 1, 10)]
+    judged = judge_epochs(
+        material_of(events), COLD, None, None, lambda progress: None, ServiceSettings()
+    )
+    assert judged.epochs == NEWEST.epochs
+    assert not judged.rows
 
 
 @pytest.mark.parametrize("settings", [NEWEST, LAST_EVENTS])

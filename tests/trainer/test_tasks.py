@@ -11,7 +11,27 @@ from hypothesis import strategies as st
 
 from tests.support.few_events import EVENTS, ITEMS, START, frame
 from trainer.interactions import Interactions
-from trainer.tasks import EvaluationTask, everyone_split, leave_one_out_split, temporal_split
+from trainer.tasks import (
+    EvaluationTask,
+    everyone_split,
+    leave_one_out_split,
+    returning_users,
+    temporal_split,
+)
+
+
+@given(EVENTS, st.integers(0, 20))
+def test_nobody_is_asked_about_who_does_not_return(
+    events: list[tuple[int, int, int]], cut: int
+) -> None:
+    temporal = temporal_split(frame(events), ITEMS, START + timedelta(hours=cut))
+    for split in (temporal, leave_one_out_split(frame(events), ITEMS)):
+        returning = {split.past.user_ids[user] for user in split.returning}
+        assert returning == set(split.past.user_ids) & set(split.future["user_id"])
+        for task in split.tasks:
+            assert {split.histories.user_ids[user] for user in task.users} <= set(
+                split.future["user_id"]
+            )
 
 
 def asked(task: EvaluationTask) -> dict[str, tuple[set[str], set[str]]]:
@@ -51,6 +71,16 @@ def test_a_temporal_split_asks_known_users_about_known_items(
         for user, wanted in every.items()
         if wanted - seen[user]
     }
+
+
+@given(EVENTS, st.integers(0, 20))
+def test_who_returns_is_told_without_the_split(
+    events: list[tuple[int, int, int]], cut: int
+) -> None:
+    moment = START + timedelta(hours=cut)
+    every = Interactions.from_frame(frame(events), ITEMS)
+    returning = [every.user_ids[user] for user in returning_users(every, moment)]
+    assert returning == list(asked(temporal_split(frame(events), ITEMS, moment).tasks[-1]))
 
 
 @given(EVENTS, st.integers(0, 20), st.none() | st.integers(0, 20))

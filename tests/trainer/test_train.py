@@ -11,11 +11,13 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pytest
 import tensorflow as tf
 
 from feature_repo.schema import Item
 from tests.support import tiny_training as tiny
+from trainer import train as train_module
 from trainer.interactions import Interactions
 from trainer.settings import TextSettings, TrainingSettings
 from trainer.text_tower import text_tower_digest
@@ -88,6 +90,34 @@ def test_what_is_never_to_be_recommended_is_not() -> None:
     queries = model.query_embeddings(np.arange(len(columns.user_ids)), candidates)
     ranked = np.argsort(-queries @ candidates.T, axis=1)
     assert (ranked[:, : tiny.NUM_ITEMS - 4] >= 4).mean() > 0.99
+
+
+def test_a_query_does_not_depend_on_whose_histories_are_read_beside(
+    baseline: TrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of histories of 1 to 12 events, of which 10 are read, and of nobody's."""
+    known = baseline.interactions.frame().with_columns(
+        place=pl.int_range(pl.len()).over("user_id"),
+        length=pl.col("user_id").str.slice(1).cast(pl.Int64) % 12,
+    )
+    known = known.filter(pl.col("place") <= pl.col("length"))
+    columns = Interactions.from_frame(known, tiny.tiny_items()).with_users(["a stranger"])
+    columns = replace(columns, event_types=baseline.interactions.event_types)
+    settings = baseline.settings.model_copy(update={"history_length": 10})
+    model = replace(baseline, interactions=columns, settings=settings)
+    candidates, users = model.candidate_embeddings(), np.arange(len(columns.user_ids))
+    alone = [model.query_embeddings(users[user : user + 1], candidates) for user in users]
+    monkeypatch.setattr(train_module, "QUERY_BATCH", 7)
+    shuffled = np.random.default_rng(0).permutation(users)
+    together = model.query_embeddings(shuffled, candidates)
+    np.testing.assert_allclose(together, np.concatenate(alone)[shuffled], atol=1e-5)
+    # No wider than it needs to be, and no older than it may.
+    assert model._histories(np.array([columns.user_ids.index("u002")]))[0].shape == (1, 3)
+    items, _, _, last = model._histories(np.array([columns.user_ids.index("u011")]))
+    (newest,) = columns.first_event[[columns.user_ids.index("u011") + 1]]
+    np.testing.assert_array_equal(items, columns.item[None, newest - 10 : newest])
+    assert last.tolist() == [9]
+    assert model.query_embeddings(users[:0], candidates).shape == (0, candidates.shape[1])
 
 
 def test_one_seed_gives_one_model(baseline: TrainedModel) -> None:

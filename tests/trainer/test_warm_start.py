@@ -20,6 +20,7 @@ from tests.support import tiny_training as tiny
 from trainer.export import export_bundle
 from trainer.interactions import Interactions
 from trainer.query_tower import QueryTower
+from trainer.ranking.settings import RankerSettings
 from trainer.settings import TextSettings, TrainingSettings, WarmStartSettings
 from trainer.start import Start, choose_start, start_from
 from trainer.train import TrainedModel, train
@@ -248,7 +249,9 @@ def test_what_does_not_fit_is_a_cold_start_with_a_reason(
 
 
 def test_how_it_is_trained_changes_nothing_about_what_fits(published: Path) -> None:
-    settings = SETTINGS.model_copy(update={"epochs": 7, "learning_rate": 1.0, "seed": 4})
+    ranking = RankerSettings(ease_days=9.0, slices=1, event_type_weights={"view": 0.0})
+    changed = {"epochs": 7, "learning_rate": 1.0, "seed": 4, "ranking": ranking}
+    settings = SETTINGS.model_copy(update=changed)
     start = start_from(published, settings)
     assert str(start) == f"warm start from {published.name}"
     update = {"warm_start": WarmStartSettings(epochs=2, learning_rate=0.5)}
@@ -271,14 +274,23 @@ def test_a_weight_that_is_missing_or_of_another_shape_is_refused(
 
 
 def test_what_serves_is_gone_on_from_where_enough_have_acted_since(published: Path) -> None:
-    settings = SETTINGS.model_copy(update={"warm_start": WarmStartSettings(min_users=10)})
+    update = {"warm_start": WarmStartSettings(min_users=10), "holdout_share": 0.5}
+    settings = SETTINGS.model_copy(update=update)
     bundles, columns = published.parent, tiny.tiny_interactions()
     assert "no bundle serves" in choose_start(bundles / "none", settings, columns).reason
     set_current(bundles, published.name)
     # The bundle has seen everything: nothing is left to judge it by.
-    assert "0 known users acted since" in choose_start(bundles, settings, columns).reason
+    nobody = "0 known users acted on known items in"
+    assert nobody in choose_start(bundles, settings, columns).reason
     later = replace(columns, timestamp=columns.timestamp + 6 * 3_600_000_000)
     assert choose_start(bundles, settings, later).version == published.name
+    # All came back, to what is new: of that nobody can be asked.
+    new = [Item(item_id=f"new-{each.item_id}") for each in columns.items]
+    is_since = later.timestamp > columns.timestamp.max()
+    elsewhere = replace(
+        later, items=[*columns.items, *new], item=later.item + len(new) * is_since.astype(np.int32)
+    )
+    assert nobody in choose_start(bundles, settings, elsewhere).reason
     unjudged = settings.model_copy(update={"holdout_share": 0.0})
     assert choose_start(bundles, unjudged, columns).version == published.name
     cold = settings.model_copy(update={"warm_start": WarmStartSettings(enabled=False)})

@@ -9,6 +9,7 @@ from trainer.baselines.decay import Decay, NoDecay
 from trainer.baselines.scorer import Indices, Scores
 from trainer.baselines.user_item import largest_weights
 from trainer.interactions import Interactions
+from trainer.training_input_error import TrainingInputError
 
 
 class Ease:
@@ -51,7 +52,11 @@ class Ease:
 
 
 def item_weights(user_item: sparse.csr_array, regularisation: float) -> npt.NDArray[np.float32]:
-    """Return B, float32 [num_items, num_items], of user_item float32 [num_users, num_items]."""
+    """Return B, float32 [num_items, num_items], of user_item float32 [num_users, num_items].
+
+    Raises:
+        TrainingInputError: `regularisation` is too small for single precision.
+    """
     gram = (user_item.T @ user_item).toarray(order="F")
     diagonal = np.arange(len(gram))
     gram[diagonal, diagonal] += regularisation
@@ -59,8 +64,8 @@ def item_weights(user_item: sparse.csr_array, regularisation: float) -> npt.NDAr
     factor, failed = lapack.spotrf(gram, overwrite_a=True)
     inverse, also_failed = lapack.spotri(factor, overwrite_c=True)
     if failed or also_failed:
-        raise ValueError(
-            "`regularisation` is too small for single precision. Received: "
+        raise TrainingInputError(
+            "`regularisation` of EASE is too small for single precision. Received: "
             f"{regularisation} for {len(gram)} items."
         )
     # LAPACK gives the upper triangle by columns; rows are what a sparse product reads.

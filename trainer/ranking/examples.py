@@ -77,7 +77,10 @@ class Examples:
 def future_labels(
     past: Interactions, future: pl.DataFrame, settings: RankerSettings
 ) -> sparse.csr_array:
-    """Return float32 [num_users, num_items] in 0..1 of what known users did in `future`."""
+    """Return float32 [num_users, num_items] in 0..1 of what known users did in `future`.
+
+    What weighs 0 is stored no more than what nobody did.
+    """
     weights = settings.event_type_weights
     most = max([UNNAMED_WEIGHT, *weights.values()])
     users = {user_id: row for row, user_id in enumerate(past.user_ids)}
@@ -92,7 +95,9 @@ def future_labels(
     pairs = np.array(list(best), dtype=np.int64).reshape(-1, 2)
     values = np.array(list(best.values()), dtype=np.float32)
     shape = (len(past.user_ids), len(past.items))
-    return sparse.csr_array((values, (pairs[:, 0], pairs[:, 1])), shape=shape)
+    labels = sparse.csr_array((values, (pairs[:, 0], pairs[:, 1])), shape=shape)
+    labels.eliminate_zeros()
+    return labels
 
 
 def examples_of(

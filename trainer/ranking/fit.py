@@ -44,8 +44,8 @@ class Newest:
     """What is known of the newest split, whose future the two-tower has not seen.
 
     queries: float32 [num_users, dimension], candidates: float32 [num_items, dimension], the
-    two-tower's, of the past's users and items. judged: users by whom the result is judged, and
-    from whom nothing of this split is learned.
+    two-tower's, of the past's users and items; queries of users who do not act in the future are 0.
+    judged: users by whom the result is judged, and from whom nothing of this split is learned.
     """
 
     queries: Floats

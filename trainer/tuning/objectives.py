@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from trainer import metrics
-from trainer.evaluate import NDCG_AT, answer
+from trainer.evaluate import answer, ndcgs
 from trainer.judging import HeldOut, best_epoch, fit_list, hold_out, newest_of
 from trainer.material import Material
+from trainer.metrics import mean_of
 from trainer.ranking.fit import Newest
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.settings import TrainingSettings
@@ -38,7 +39,8 @@ class NewestSliceObjectives:
         """Return the objectives of a shop.
 
         Raises:
-            ValueError: there is no slice, or fewer than two users can be asked about it.
+            ValueError: there is no slice, fewer than two users can be asked about it, or nothing
+                before it can be learned from.
         """
         share = material.settings.holdout_share
         if not share:
@@ -47,7 +49,7 @@ class NewestSliceObjectives:
         if held_out is None or len(held_out.judged) < 2:
             raise ValueError(
                 "fewer than two users who were known before the newest slice of the events acted "
-                "in it: there is nobody to ask."
+                "in it, or nobody at two different moments before it: there is nobody to ask."
             )
         return cls(material, held_out, service)
 
@@ -66,20 +68,29 @@ class NewestSliceObjectives:
     def of_model(self, on_step: OnStep) -> Objective:
         """Return the objective of all settings: a two-tower is trained for each.
 
-        A report is of the two-tower after each epoch: what the list as a whole takes from it.
+        A report is of the two-tower after each epoch: what the list as a whole takes from it. Those
+        who confirm have no say in it, since a trial is given up by it.
         """
 
         def ask(settings: TrainingSettings, report: Report) -> Answers:
             material = replace(self.material, settings=settings)
-            best = best_epoch(material, START, self.held_out, None, on_step, report)
+            best = best_epoch(
+                material,
+                START,
+                self.held_out,
+                None,
+                on_step,
+                lambda epoch, values: report(epoch, mean_of(self._halved(values).choosing)),
+            )
             return self._answers(settings, newest_of(self.held_out, best))
 
         return ask
 
     def _answers(self, settings: TrainingSettings, newest: Newest) -> Answers:
         _, pipeline = fit_list(self.held_out, newest, settings, self.service)
-        ranked = answer(pipeline, self.held_out.tasks[-1]).ranked
-        values = np.array([metrics.ndcg(user, NDCG_AT) for user in ranked])
+        return self._halved(ndcgs(answer(pipeline, self.held_out.tasks[-1]).ranked))
+
+    def _halved(self, values: npt.NDArray[np.float64]) -> Answers:
         order = np.random.default_rng(self.material.settings.seed).permutation(len(values))
         half = len(values) // 2
         return Answers(values[order[half:]].tolist(), values[order[:half]].tolist())

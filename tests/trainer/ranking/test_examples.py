@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +13,11 @@ from structlog.testing import capture_logs
 
 from serving.ranking.feature_names import feature_names
 from serving.ranking.settings import SOURCES
+from tests.support.few_events import EVENTS, ITEMS, frame
+from trainer.interactions import Interactions
 from trainer.ranking import examples
-from trainer.ranking.examples import Examples, examples_of
+from trainer.ranking.examples import Examples, examples_of, future_labels
+from trainer.ranking.settings import RankerSettings
 
 NUM_ITEMS, WIDTH = 40, len(feature_names(SOURCES))
 
@@ -131,3 +135,17 @@ def test_some_ask_for_what_is_new_if_anything_new_comes(
     assert not hides[200:].any()
     # Of who hides what was seen, nothing of it is learned from.
     assert found.features[np.repeat(hides, found.sizes), 0].min(initial=10) == 10
+
+
+@given(EVENTS, EVENTS)
+def test_what_weighs_nothing_teaches_as_little_as_what_nobody_did(
+    before: list[tuple[int, int, int]], after: list[tuple[int, int, int]]
+) -> None:
+    past, future = Interactions.from_frame(frame(before), ITEMS), frame(after)
+    kinds = [("view", "purchase")[hour % 2] for _, _, hour in after]
+    future = future.with_columns(event_type=pl.Series(kinds, dtype=pl.String))
+    settings = RankerSettings(event_type_weights={"view": 0.0, "purchase": 5.0})
+    labels = future_labels(past, future, settings)
+    bought = future_labels(past, future.filter(pl.col("event_type") == "purchase"), settings)
+    np.testing.assert_array_equal(np.diff(labels.indptr), np.diff(bought.indptr))
+    np.testing.assert_array_equal(labels.toarray(), bought.toarray())

@@ -25,6 +25,7 @@ from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.settings import RankerSettings
 from trainer.ranking.tables import ease_table, item_signals, text_table, transitions_table
+from trainer.training_input_error import TrainingInputError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ITEMS = [Item(item_id=f"i{number}") for number in range(8)]
@@ -65,6 +66,20 @@ def test_ease_keeps_the_largest_weights() -> None:
     assert (np.count_nonzero(kept, axis=1) == [*[3] * 7, 0]).all()
     for item in range(7):
         np.testing.assert_allclose(np.sort(kept[item])[-3:], np.sort(weights[item])[-3:], rtol=1e-5)
+
+
+def test_ease_says_that_no_retry_helps_where_its_regularisation_is_too_small() -> None:
+    one = interactions().frame()
+    # Of items that the same people act on, no regularisation makes a singular matrix.
+    twins = pl.concat(
+        [
+            one.with_columns(item_id=pl.lit(item), event_id=pl.col("event_id") + item)
+            for item in ("i0", "i1")
+        ]
+    )
+    settings = RankerSettings(ease_regularisation=1e-12)
+    with pytest.raises(TrainingInputError, match="`regularisation` of EASE is too small"):
+        ease_table(Interactions.from_frame(twins, ITEMS), settings)
 
 
 def test_ease_of_a_part_leaves_the_rest_without_neighbours() -> None:
