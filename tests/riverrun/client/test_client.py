@@ -33,6 +33,7 @@ from riverrun.client import (
     calls,
 )
 from riverrun.client.retries import retry_after
+from serving.http.problems import Problem, problem_response
 from tests.support.tiny_shop import tiny_shop
 
 Call = Callable[[], object]
@@ -306,6 +307,43 @@ def test_what_cannot_help_is_not_sent_again(
     assert len(answers.requests) == attempts
     assert caught.value.status == status
     assert caught.value.detail == "<html>"
+
+
+ITEM = Item(item_id="i")
+EVENT = EventBody(user_id="u", item_id="i", event_type="view")
+WAITING: list[tuple[str, object]] = [
+    ("post_events", [EVENT]),
+    ("post_items", [ITEM]),
+    ("post_users", [User(user_id="u")]),
+    ("delete_item", "i"),
+    ("delete_user", "u"),
+]
+
+
+@both
+@pytest.mark.parametrize(("method", "sent"), WAITING)
+def test_what_the_server_has_accepted_is_not_sent_again(
+    kind: str, method: str, sent: object
+) -> None:
+    """It would undo what others have sent since: the price of an item, clicks after an erasure."""
+    late = problem_response(Problem(504, "Accepted and durable, but not applied here within 10 s."))
+    answer = httpx.Response(504, content=late.body, headers=dict(late.headers))
+    answers = Answers(answer)
+    with pytest.raises(UnavailableError, match="Accepted and durable") as caught:
+        answers.call(kind, method, sent, wait="applied")
+    assert caught.value.status == 504
+    assert len(answers.requests) == 1
+
+
+@both
+@pytest.mark.parametrize(("method", "sent"), WAITING)
+def test_a_proxy_that_has_waited_too_long_has_accepted_nothing(
+    kind: str, method: str, sent: object
+) -> None:
+    late = httpx.Response(504, text="<html>", headers={"content-type": "text/html"})
+    answers = Answers(late, httpx.Response(202, json=ACCEPTED))
+    assert answers.call(kind, method, sent, wait="applied").accepted == 1
+    assert len(answers.requests) == 2
 
 
 @both
