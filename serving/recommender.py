@@ -86,7 +86,7 @@ class Recommender:
         with_events = bool(shape.calibration) or self._stage.reads_events(model, request.sources)
         user = self._queries.read(request, model, microseconds(at), with_events=with_events)
         hidden = [*request.exclude_item_ids, *request.context_item_ids]
-        hidden += seen_items(user.events, request.exclude_seen)
+        hidden += seen_items(user.seen, request.exclude_seen)
         context = self._context(model, request.filter, hidden, user.embedding, at)
         acts = UserActs.of(user.events, self._catalogue.rows)
         context = replace(context.of_user(user.events, acts), sources=request.sources)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feature_repo.history import DEFAULT_MAX_LENGTH, UserHistory
 from feature_repo.schema import Item
 from serving.candidate_space import CandidateSpace
 from serving.catalogue import Catalogue
@@ -19,13 +20,21 @@ from tests.support.tiny_bundle import CREATED_AT
 from tests.support.tiny_lists import RULES, TOGETHER, reranking
 from tests.support.tiny_recommender import SHOPPER, Shop, event
 
+# As many events as a history holds: whatever a request adds takes the place of one.
+REGULAR = UserHistory(
+    "regular",
+    tuple(event(f"i{number}", 9_000 - number, "purchase") for number in range(DEFAULT_MAX_LENGTH)),
+)
+KNOWN = {"shopper": SHOPPER.events, "regular": REGULAR.events}
+
 requests = st.builds(
     RecommendRequest,
     request_id=st.sampled_from(["r1", "r2"]),
-    user_id=st.sampled_from([None, "shopper", "lost", "nobody"]),
+    user_id=st.sampled_from([None, "shopper", "regular", "lost", "nobody"]),
     session=st.lists(st.integers(0, 620), max_size=3).map(
         lambda numbers: tuple(event(f"i{number}", 1 + age) for age, number in enumerate(numbers))
     ),
+    context_item_ids=st.lists(st.integers(0, 620).map("i{}".format), max_size=30).map(tuple),
     limit=st.integers(1, 500),
     offset=st.sampled_from([0, 0, 1, 30, 300, 700]),
     filter=st.sampled_from(
@@ -46,13 +55,14 @@ requests = st.builds(
 def test_every_list_is_full_distinct_and_allowed(shop: Shop, ruled: bool) -> None:
     reranking(shop, RULES if ruled else ())
     shop.co_visitation.update([TOGETHER])
+    shop.online.push([REGULAR])
 
     @given(requests)
     def check(request: RecommendRequest) -> None:
         allowed = np.flatnonzero(shop.catalogue.view().allowed(request.filter))
-        expected = set(shop.catalogue.rows.ids_of(allowed).tolist()) - request.exclude_item_ids
-        known = SHOPPER.events if request.user_id == "shopper" else ()
-        for seen in (*known, *request.session):
+        expected = set(shop.catalogue.rows.ids_of(allowed).tolist())
+        expected -= request.exclude_item_ids | set(request.context_item_ids)
+        for seen in (*KNOWN.get(request.user_id or "", ()), *request.session):
             types = request.exclude_seen
             if types is True or (not isinstance(types, bool) and seen.event_type in types):
                 expected.discard(seen.item_id)
