@@ -56,14 +56,16 @@ class UserQueryReader:
             return UserQuery(stored.vector)
         history = self._history(request.user_id)
         seen = (*history.events, *extra)
-        newest = history.events[-1].timestamp if history.events else None
-        if stored is not None and newest in (None, stored.history_timestamp):
-            return UserQuery(stored.vector, history.events, seen)
         history = fold(history, extra, self._max_history)
-        # A tower has an answer for nobody; what is popular is a better one.
-        if not model.embeddings_of([event.item_id for event in history.events])[1].any():
-            return UserQuery(None, history.events, seen)
-        return UserQuery(model.encode_query(history), history.events, seen)
+        events = history.events
+        if stored is not None and not events:
+            return UserQuery(stored.vector)
+        # A tower has an answer for nobody, stored or not; what is popular is a better one.
+        if not model.knows_any([event.item_id for event in events]):
+            return UserQuery(None, events, seen)
+        if stored is not None and stored.history_timestamp == events[-1].timestamp:
+            return UserQuery(stored.vector, events, seen)
+        return UserQuery(model.encode_query(history), events, seen)
 
     def _stored_embedding(self, user_id: str | None, model: LiveModel) -> UserEmbedding | None:
         if user_id is None:

@@ -23,7 +23,7 @@ from serving.requests import (
 )
 from serving.settings import ServingSettings
 from tests.support.tiny_lists import ITEMS, SETTINGS, TOGETHER, available
-from tests.support.tiny_recommender import NOW, SHOPPER, Shop, event
+from tests.support.tiny_recommender import LOST, NOW, SHOPPER, Shop, event
 
 
 def without(source: str) -> ServingSettings:
@@ -55,6 +55,15 @@ def test_an_embedding_of_another_model_or_moment_is_not_used(shop: Shop) -> None
     assert shop.ids() == fresh
     shop.online.push([UserEmbedding("shopper", nonsense, version, newest - 1)])
     assert shop.ids(exclude_seen=frozenset({"none"})) == fresh
+
+
+def test_an_embedding_of_nothing_that_is_in_the_catalogue_is_not_used(shop: Shop) -> None:
+    popular, model = shop.ids("lost"), shop.holder.current
+    assert popular == shop.ids("nobody")
+    vector = model.encoder.encode_queries([SHOPPER])[0]
+    newest = LOST.events[-1].timestamp
+    shop.online.push([UserEmbedding("lost", vector, model.bundle_version, newest)])
+    assert shop.ids("lost") == popular
 
 
 def test_a_session_and_a_page_change_the_list_at_once(shop: Shop) -> None:
