@@ -88,20 +88,23 @@ class Catalogue:
 
     def get(self, item_id: str) -> Item | None:
         """Return the item, or None."""
-        rows = self.rows.known((item_id,))
-        document = self._documents.get(int(rows[0])) if len(rows) else None
+        document = self.document(item_id)
         return None if document is None else Item.model_validate_json(document)
+
+    def document(self, item_id: str) -> bytes | None:
+        """Return the item as JSON, or None."""
+        rows = self.rows.known((item_id,))
+        return self._documents.get(int(rows[0])) if len(rows) else None
 
     def titles(self, item_ids: Iterable[str]) -> list[str]:
         """Return the title of each item; its id where it has none."""
         items = [self.get(item_id) or Item(item_id=item_id) for item_id in item_ids]
         return [item.title or item.item_id for item in items]
 
-    def page(self, offset: int, limit: int) -> list[Item]:
-        """Return a page of the items in order of their arrival."""
+    def page(self, offset: int, limit: int) -> list[bytes]:
+        """Return a page of the items, each as JSON, in order of their arrival."""
         rows = np.flatnonzero(self._view.listed)[offset : offset + limit]
-        documents = (self._documents.get(row) for row in rows.tolist())
-        return [Item.model_validate_json(document) for document in documents if document]
+        return self._documents_of(rows)
 
     def changed_since(self, version: int) -> tuple[list[Item], list[str]]:
         """Return the items upserted, and the ids deleted, after `view().version` was `version`.
@@ -110,8 +113,8 @@ class Catalogue:
         """
         view = self._view
         rows = np.flatnonzero(view.changed > version)
-        documents = (self._documents.get(row) for row in rows[view.listed[rows]].tolist())
-        upserted = [Item.model_validate_json(document) for document in documents if document]
+        documents = self._documents_of(rows[view.listed[rows]])
+        upserted = [Item.model_validate_json(document) for document in documents]
         return upserted, self.rows.ids_of(rows[~view.listed[rows]]).tolist()
 
     def upsert(self, items: Sequence[Item]) -> None:
@@ -138,6 +141,11 @@ class Catalogue:
             for rows in loaded:
                 stale[rows] = False
             self._view = self._without(view, np.flatnonzero(stale))
+
+    def _documents_of(self, rows: Rows) -> list[bytes]:
+        # An item may have gone since the view was taken.
+        documents = (self._documents.get(row) for row in rows.tolist())
+        return [document for document in documents if document is not None]
 
     def _load(self, items: Sequence[Item]) -> Rows:
         """Upsert those of the items that no change has touched; return the rows of all."""

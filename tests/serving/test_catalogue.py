@@ -14,6 +14,7 @@ from feature_repo.schema import Item
 from serving.catalogue import Catalogue
 from serving.catalogue_columns import CatalogueColumns
 from serving.filters import FilterError, compile_filter
+from tests.support.items import items_of
 
 
 def item(number: int, **changes: Any) -> Item:
@@ -92,7 +93,7 @@ def test_any_changes_leave_what_a_dictionary_holds(
         expected = {i.item_id for i in oracle.values() if i.available and (i.price or 0) > 30}
         assert allowed(catalogue, "price > 30") == expected
     assert len(catalogue) == len(oracle)
-    assert {i.item_id: i for i in catalogue.page(0, 1000)} == oracle
+    assert {i.item_id: i for i in items_of(catalogue)} == oracle
     assert all(catalogue.get(key) == value for key, value in oracle.items())
     assert catalogue.get("nothing") is None
 
@@ -116,7 +117,7 @@ def test_a_snapshot_does_not_override_changes() -> None:
     catalogue.delete(["i2"])
     version = catalogue.view().version
     catalogue.load_snapshot([item(1), item(2), item(3, title="newer"), item(5)])
-    titles = {i.item_id: i.title for i in catalogue.page(0, 10)}
+    titles = {i.item_id: i.title for i in items_of(catalogue)}
     assert titles == {"i1": "changed", "i3": "newer", "i5": "Item 5"}
     assert catalogue.changed_since(version) == ([], [])
     upserted, deleted = catalogue.changed_since(0)
@@ -138,7 +139,7 @@ def test_an_item_changes_and_goes_whatever_its_unknown_fields_hold(unknown: str)
         else:
             catalogue.load_snapshot([item(1)])
         assert ("odd" in catalogue) is (change == "upsert")
-        assert allowed(catalogue, None) == {each.item_id for each in catalogue.page(0, 10)}
+        assert allowed(catalogue, None) == {each.item_id for each in items_of(catalogue)}
         with pytest.raises(FilterError, match="no item has"):
             allowed(catalogue, "attributes.a = 1")
 
@@ -204,7 +205,7 @@ def test_an_attribute_is_of_the_kind_of_the_items_that_are_there(
         else:
             catalogue.load_snapshot([sized(number, size)])
         fresh = Catalogue()
-        fresh.upsert(catalogue.page(0, 1000))
+        fresh.upsert(items_of(catalogue))
         for sql in ("attributes.size > 2", "attributes.size = 'L'", "attributes.size"):
             assert answer(catalogue, sql) == answer(fresh, sql)
 

@@ -16,6 +16,7 @@ from serving.exact_index import ExactIndex
 from serving.live_model import LiveModel, ModelHolder
 from serving.requests import RecommendRequest, SimilarRequest, TrendingRequest
 from serving.settings import ServingSettings
+from tests.support.items import items_of
 from tests.support.tiny_bundle import CREATED_AT
 from tests.support.tiny_lists import RULES, TOGETHER, reranking
 from tests.support.tiny_recommender import SHOPPER, Shop, event
@@ -105,7 +106,7 @@ def test_pages_neither_repeat_nor_miss(
 
 @pytest.fixture
 def shop_of_one_moment(shop: Shop) -> Iterator[Shop]:
-    before = shop.catalogue.page(0, 1_000)
+    before = items_of(shop.catalogue)
     published = CREATED_AT - timedelta(days=3)
     shop.catalogue.upsert([item.model_copy(update={"published_at": published}) for item in before])
     yield shop
