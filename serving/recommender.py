@@ -102,7 +102,7 @@ class Recommender:
         query = np.pad(taste, (0, model.table.dimension - len(taste)))
         hidden = [*request.exclude_item_ids, request.item_id]
         context = self._context(model, request.filter, hidden, query, at)
-        ranking = SimilarRanking(self._stage.two_tower, taste, self._settings.rerank_size)
+        ranking = SimilarRanking(self._stage.two_tower, taste)
         page = self._page(self._similar_reranker, ranking, context, request.shape)
         return self._answer(request.request_id, model, page)
 

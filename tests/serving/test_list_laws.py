@@ -15,6 +15,7 @@ from serving.catalogue import Catalogue
 from serving.exact_index import ExactIndex
 from serving.live_model import LiveModel, ModelHolder
 from serving.requests import RecommendRequest, SimilarRequest, TrendingRequest
+from serving.scann_index import ScannIndex
 from serving.settings import ServingSettings
 from tests.support.items import items_of
 from tests.support.tiny_bundle import CREATED_AT
@@ -154,3 +155,32 @@ def test_pages_of_similar_items_hold_where_all_are_equally_near(shop: Shop, dime
             for item in lists.similar(SimilarRequest("r", "v0", 20, offset)).items
         ]
         assert len(set(pages)) == 200
+
+
+@pytest.mark.parametrize("sql", [None, "price >= 2000"])
+@pytest.mark.parametrize("approximate", [False, True])
+def test_similar_items_are_the_nearest_whatever_the_lengths_of_others(
+    shop: Shop, approximate: bool, sql: str | None
+) -> None:
+    """Of 3,000, some twice as long as others, a list holds those that all cosines name."""
+    random, dimension = np.random.default_rng(7), 16
+    ids = [f"v{number}" for number in range(3_000)]
+    catalogue = Catalogue()
+    catalogue.upsert([Item(item_id=each, price=float(each[1:])) for each in ids])
+    table = ExactIndex(dimension, catalogue.rows)
+    tastes = random.normal(size=(len(ids), dimension))
+    tastes /= np.linalg.norm(tastes, axis=1, keepdims=True)
+    table.upsert(ids, (tastes * random.uniform(1, 2, (len(ids), 1))).astype(np.float32))
+    index = ScannIndex(table) if approximate else table
+    model = LiveModel(
+        CandidateSpace("lengths", dimension, 1.0, {}), shop.holder.current.encoder, table, index
+    )
+    lists = Shop(ModelHolder(model), catalogue, ServingSettings()).recommender
+    for asked in range(20):
+        cosines = tastes @ tastes[asked]
+        cosines[asked] = -np.inf
+        if sql is not None:
+            cosines[:2_000] = -np.inf
+        expected = [f"v{row}" for row in np.argsort(-cosines)[:20]]
+        found = lists.similar(SimilarRequest("r", f"v{asked}", 20, 0, sql)).items
+        assert [item.item_id for item in found] == expected
