@@ -152,11 +152,17 @@ class Catalogue:
         latest = {item.item_id: item for item in items}
         rows = self.rows.add(list(latest))
         view = self._grown()
-        untouched = view.changed[rows] == 0
-        kept = [item for item, keep in zip(latest.values(), untouched, strict=True) if keep]
-        if kept:
-            self._view = self._with(view, kept, rows[untouched])
+        # A snapshot is mostly the one before: its tables stay, and the masks of filters with them.
+        new = view.changed[rows] == 0
+        new &= [self._differs(*pair) for pair in zip(rows.tolist(), latest.values(), strict=True)]
+        if new.any():
+            kept = [item for item, keep in zip(latest.values(), new, strict=True) if keep]
+            self._view = self._with(view, kept, rows[new])
         return rows
+
+    def _differs(self, row: int, item: Item) -> bool:
+        document = self._documents.get(row)
+        return document is None or document != item.model_dump_json().encode()
 
     def delete(self, item_ids: Sequence[str]) -> None:
         """Remove items; an unknown id is no error."""
@@ -174,7 +180,7 @@ class Catalogue:
         view.write(rows, items, self._code)
         # Last, so that items of which no table can be made leave no trace.
         for row, item, document in zip(rows.tolist(), items, documents, strict=True):
-            if document != self._documents.get(row):  # A snapshot is mostly the one before.
+            if document != self._documents.get(row):
                 self._count_out(row)
                 self._kinds.add(item.attributes)
                 self._documents[row] = document

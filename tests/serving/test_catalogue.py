@@ -125,6 +125,18 @@ def test_a_snapshot_does_not_override_changes() -> None:
     assert deleted == ["i2"]
 
 
+def test_what_a_snapshot_says_again_keeps_its_tables() -> None:
+    catalogue, snapshot = Catalogue(), [item(number) for number in range(200)]
+    catalogue.load_snapshot(snapshot)
+    levels = catalogue.view().levels
+    catalogue.load_snapshot(snapshot)
+    assert catalogue.view().levels == levels
+    snapshot[3] = item(3, price=1000.0)
+    catalogue.load_snapshot(snapshot)
+    assert catalogue.view().levels[: len(levels)] == levels
+    assert allowed(catalogue, "price > 900") == {"i3"}
+
+
 @pytest.mark.parametrize("unknown", ["9" * 400, "1e400", "[" * 99 + "]" * 99])
 def test_an_item_changes_and_goes_whatever_its_unknown_fields_hold(unknown: str) -> None:
     odd = Item.model_validate_json(f'{{"item_id":"odd","attributes":{{"a":1}},"x":{unknown}}}')
