@@ -176,7 +176,7 @@ class Catalogue:
 
     def _with(self, view: CatalogueView, items: Sequence[Item], rows: Rows) -> CatalogueView:
         documents = [item.model_dump_json().encode() for item in items]
-        levels = merged((*view.levels, Level.of(items, rows)))
+        levels = merged((*view.levels, Level.of(items, rows)), view.listed)
         view.write(rows, items, self._code)
         # Last, so that items of which no table can be made leave no trace.
         for row, item, document in zip(rows.tolist(), items, documents, strict=True):
@@ -195,7 +195,8 @@ class Catalogue:
         for row in rows.tolist():
             self._count_out(row)
             self._documents.pop(row, None)
-        return replace(view, attribute_kinds=self._kinds.kinds())
+        levels = tuple(level.without_gone(view.listed) for level in view.levels)
+        return replace(view, levels=levels, attribute_kinds=self._kinds.kinds())
 
     def _count_out(self, row: int) -> None:
         document = self._documents.get(row)

@@ -98,6 +98,36 @@ def test_any_changes_leave_what_a_dictionary_holds(
     assert catalogue.get("nothing") is None
 
 
+@given(changes=changes)
+def test_tables_hold_little_more_than_the_items(
+    changes: list[tuple[str, list[int], int]],
+) -> None:
+    catalogue = Catalogue()
+    catalogue.upsert([item(number) for number in range(200, 300)])
+    for action, ids, generation in changes:
+        if action == "upsert":
+            catalogue.upsert([item(number, price=float(generation)) for number in ids])
+        else:
+            catalogue.delete([f"i{number}" for number in (*ids, *(200 + each for each in ids))])
+        listed = catalogue.view().listed
+        for level in catalogue.view().levels:
+            assert 2 * np.count_nonzero(listed[level.rows]) >= len(level.rows)
+            assert level.frame["_row"].to_list() == level.rows.tolist()
+    catalogue.delete([f"i{number}" for number in range(300)])
+    assert sum(level.frame.height for level in catalogue.view().levels) == 0
+    catalogue.upsert([item(7)])
+    assert allowed(catalogue, "price = 7 OR TRUE") == {"i7"}
+    assert sum(level.frame.height for level in catalogue.view().levels) == 1
+
+
+def test_what_is_gone_leaves_the_tables_when_they_are_merged() -> None:
+    catalogue = Catalogue()
+    catalogue.upsert([item(number) for number in range(50)])
+    catalogue.delete([f"i{number}" for number in range(20)])
+    catalogue.upsert([item(100), item(3)])
+    assert sum(level.frame.height for level in catalogue.view().levels) == len(catalogue)
+
+
 def test_a_view_does_not_change() -> None:
     catalogue = Catalogue()
     catalogue.upsert([item(1), item(3)])
