@@ -80,7 +80,7 @@ class Catalogue:
         return len(self._documents)
 
     def __contains__(self, item_id: str) -> bool:
-        return self.get(item_id) is not None
+        return self.document(item_id) is not None
 
     def view(self) -> CatalogueView:
         """Return the catalogue as it is now."""

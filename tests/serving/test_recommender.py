@@ -156,6 +156,20 @@ def test_a_reason_names_the_nearest_item_of_the_history(shop: Shop) -> None:
             assert item.reason == "because you bought kettles kettles model 1"
 
 
+def test_a_reason_names_no_item_that_is_gone(shop: Shop) -> None:
+    asked = RecommendRequest("r", "shopper", limit=30, explain=True)
+    bought = "because you bought shoes shoes model 5"
+    assert bought in {item.reason for item in shop.recommender.recommend(asked).items}
+    shop.catalogue.delete(["i5"])
+    reasons = {item.reason for item in shop.recommender.recommend(asked).items}
+    assert "because you viewed shoes shoes model 0" in reasons
+    assert not [reason for reason in reasons if reason and "bought" in reason]
+    shop.catalogue.delete(["i0"])
+    for item in shop.recommender.recommend(asked).items:
+        assert item.reason is None or "because" not in item.reason
+    shop.catalogue.upsert([ITEMS["i0"].model_copy(update={"available": False})])
+
+
 def test_similar_items_are_the_nearest_by_cosine(shop: Shop) -> None:
     answer = shop.recommender.similar(SimilarRequest("r", "i2", limit=10))
     assert "i2" not in {item.item_id for item in answer.items}
