@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.bundle import Bundle
+from serving.exact_index import dot_products
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +39,21 @@ class CandidateSpace:
         That is all but the coordinate of popularity, where the bundle has one: two items are
         not alike for both being popular.
         """
+        kept, norms = self._kept(embeddings)
+        return (kept / norms[:, None]).astype(np.float32, copy=False)
+
+    def cosines(
+        self, embeddings: npt.NDArray[np.float32], taste: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        """Return float32 [n], how near the tastes of embeddings are to a unit one [num_tastes]."""
+        kept, norms = self._kept(embeddings)
+        # Of a matrix product equal rows have other last bits by how many are asked for.
+        return dot_products(kept, taste) / norms
+
+    def _kept(
+        self, embeddings: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         kept = embeddings[:, : self.num_tastes]
         # `np.linalg.norm` takes twice as long for a few hundred rows.
         norms = np.sqrt(np.einsum("ij,ij->i", kept, kept))
-        return (kept / np.where(norms > 0, norms, 1)[:, None]).astype(np.float32, copy=False)
+        return kept, np.where(norms > 0, norms, np.float32(1))

@@ -80,7 +80,7 @@ class Catalogue:
         return len(self._documents)
 
     def __contains__(self, item_id: str) -> bool:
-        return self.get(item_id) is not None
+        return self.document(item_id) is not None
 
     def view(self) -> CatalogueView:
         """Return the catalogue as it is now."""
@@ -88,20 +88,23 @@ class Catalogue:
 
     def get(self, item_id: str) -> Item | None:
         """Return the item, or None."""
-        rows = self.rows.known((item_id,))
-        document = self._documents.get(int(rows[0])) if len(rows) else None
+        document = self.document(item_id)
         return None if document is None else Item.model_validate_json(document)
+
+    def document(self, item_id: str) -> bytes | None:
+        """Return the item as JSON, or None."""
+        rows = self.rows.known((item_id,))
+        return self._documents.get(int(rows[0])) if len(rows) else None
 
     def titles(self, item_ids: Iterable[str]) -> list[str]:
         """Return the title of each item; its id where it has none."""
         items = [self.get(item_id) or Item(item_id=item_id) for item_id in item_ids]
         return [item.title or item.item_id for item in items]
 
-    def page(self, offset: int, limit: int) -> list[Item]:
-        """Return a page of the items in order of their arrival."""
+    def page(self, offset: int, limit: int) -> list[bytes]:
+        """Return a page of the items, each as JSON, in order of their arrival."""
         rows = np.flatnonzero(self._view.listed)[offset : offset + limit]
-        documents = (self._documents.get(row) for row in rows.tolist())
-        return [Item.model_validate_json(document) for document in documents if document]
+        return self._documents_of(rows)
 
     def changed_since(self, version: int) -> tuple[list[Item], list[str]]:
         """Return the items upserted, and the ids deleted, after `view().version` was `version`.
@@ -110,8 +113,8 @@ class Catalogue:
         """
         view = self._view
         rows = np.flatnonzero(view.changed > version)
-        documents = (self._documents.get(row) for row in rows[view.listed[rows]].tolist())
-        upserted = [Item.model_validate_json(document) for document in documents if document]
+        documents = self._documents_of(rows[view.listed[rows]])
+        upserted = [Item.model_validate_json(document) for document in documents]
         return upserted, self.rows.ids_of(rows[~view.listed[rows]]).tolist()
 
     def upsert(self, items: Sequence[Item]) -> None:
@@ -139,16 +142,27 @@ class Catalogue:
                 stale[rows] = False
             self._view = self._without(view, np.flatnonzero(stale))
 
+    def _documents_of(self, rows: Rows) -> list[bytes]:
+        # An item may have gone since the view was taken.
+        documents = (self._documents.get(row) for row in rows.tolist())
+        return [document for document in documents if document is not None]
+
     def _load(self, items: Sequence[Item]) -> Rows:
         """Upsert those of the items that no change has touched; return the rows of all."""
         latest = {item.item_id: item for item in items}
         rows = self.rows.add(list(latest))
         view = self._grown()
-        untouched = view.changed[rows] == 0
-        kept = [item for item, keep in zip(latest.values(), untouched, strict=True) if keep]
-        if kept:
-            self._view = self._with(view, kept, rows[untouched])
+        # A snapshot is mostly the one before: its tables stay, and the masks of filters with them.
+        new = view.changed[rows] == 0
+        new &= [self._differs(*pair) for pair in zip(rows.tolist(), latest.values(), strict=True)]
+        if new.any():
+            kept = [item for item, keep in zip(latest.values(), new, strict=True) if keep]
+            self._view = self._with(view, kept, rows[new])
         return rows
+
+    def _differs(self, row: int, item: Item) -> bool:
+        document = self._documents.get(row)
+        return document is None or document != item.model_dump_json().encode()
 
     def delete(self, item_ids: Sequence[str]) -> None:
         """Remove items; an unknown id is no error."""
@@ -162,11 +176,11 @@ class Catalogue:
 
     def _with(self, view: CatalogueView, items: Sequence[Item], rows: Rows) -> CatalogueView:
         documents = [item.model_dump_json().encode() for item in items]
-        levels = merged((*view.levels, Level.of(items, rows)))
+        levels = merged((*view.levels, Level.of(items, rows)), view.listed)
         view.write(rows, items, self._code)
         # Last, so that items of which no table can be made leave no trace.
         for row, item, document in zip(rows.tolist(), items, documents, strict=True):
-            if document != self._documents.get(row):  # A snapshot is mostly the one before.
+            if document != self._documents.get(row):
                 self._count_out(row)
                 self._kinds.add(item.attributes)
                 self._documents[row] = document
@@ -181,7 +195,8 @@ class Catalogue:
         for row in rows.tolist():
             self._count_out(row)
             self._documents.pop(row, None)
-        return replace(view, attribute_kinds=self._kinds.kinds())
+        levels = tuple(level.without_gone(view.listed) for level in view.levels)
+        return replace(view, levels=levels, attribute_kinds=self._kinds.kinds())
 
     def _count_out(self, row: int) -> None:
         document = self._documents.get(row)

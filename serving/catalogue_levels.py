@@ -47,11 +47,21 @@ class Level:
         schema = {**COLUMNS, ATTRIBUTES: pl.String(), _ROW: pl.Int64()}
         return cls(pl.DataFrame(columns, schema=schema), rows)
 
-    def under(self, newer: "Level") -> "Level":
-        """Return both as one; what `newer` says of a row replaces what this one says."""
-        kept = self.frame.filter(~np.isin(self.rows, newer.rows))
+    def under(self, newer: "Level", listed: Mask) -> "Level":
+        """Return both as one; what `newer` says of a row replaces what this one says.
+
+        Of the rows of this one those that are listed stay.
+        """
+        kept = self.frame.filter(listed[self.rows] & ~np.isin(self.rows, newer.rows))
         frame = pl.concat([kept, newer.frame], rechunk=True)
         return Level(frame, frame[_ROW].to_numpy())
+
+    def without_gone(self, listed: Mask) -> "Level":
+        """Return the level, or its listed rows alone, where they are less than half."""
+        kept = listed[self.rows]
+        if 2 * np.count_nonzero(kept) >= len(kept):
+            return self
+        return Level(self.frame.filter(kept), self.rows[kept])
 
     def mask(self, filter_: Filter, kinds: tuple[str, ...]) -> Mask:
         """Return bool [len(rows)], where the filter is true.
@@ -82,14 +92,17 @@ class Level:
         return column
 
 
-def merged(levels: tuple[Level, ...]) -> tuple[Level, ...]:
-    """Merge levels until each is much larger than the next, so that there are few."""
+def merged(levels: tuple[Level, ...], listed: Mask) -> tuple[Level, ...]:
+    """Merge levels until each is much larger than the next, so that there are few.
+
+    listed: bool [num_rows]; of the newest level all rows are, whatever it says.
+    """
     while len(levels) > 1:
         older, newer = levels[-2:]
         small = older.frame.height + newer.frame.height <= FRESH_SIZE
         if not small and older.frame.height > MERGE_FACTOR * newer.frame.height:
             break
-        levels = (*levels[:-2], older.under(newer))
+        levels = (*levels[:-2], older.under(newer, listed))
     return levels
 
 

@@ -1,7 +1,8 @@
 """Brute-force search, and the table of candidate embeddings that every model keeps."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,9 @@ from serving.candidate_index import Neighbours
 from serving.item_rows import UNKNOWN, ItemRows, Mask, Rows, best
 
 Embeddings = npt.NDArray[np.float32]
+
+Score = Callable[[Embeddings], npt.NDArray[np.float32]]
+"""Says of embeddings float32 [n, dimension] how good each is, float32 [n]."""
 
 
 class ExactIndex:
@@ -97,15 +101,21 @@ class ExactIndex:
         self, query_embedding: Embeddings, allowed: Mask, count: int
     ) -> tuple[Rows, npt.NDArray[np.float32]]:
         """Return the `count` best of the allowed rows, best first, and their dot products."""
+        return self.best_by(partial(dot_products, query_embedding=query_embedding), allowed, count)
+
+    def best_by(
+        self, score: Score, allowed: Mask, count: int
+    ) -> tuple[Rows, npt.NDArray[np.float32]]:
+        """Return the `count` best of the allowed rows by `score`, best first, and their scores."""
         end = min(self._end, len(allowed))
         allowed = allowed[:end] & self._present[:end]
         embeddings = self._embeddings[:end]
         rows = np.flatnonzero(allowed)
         # Gathering rows costs more than multiplying a few too many.
         if len(rows) * 4 < end:
-            scores = dot_products(embeddings[rows], query_embedding)
+            scores = score(embeddings[rows])
         else:
-            scores = dot_products(embeddings, query_embedding)[rows]
+            scores = score(embeddings)[rows]
         positions = best(scores, count)
         return rows[positions], scores[positions]
 

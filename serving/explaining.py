@@ -41,17 +41,22 @@ class Explainer:
         effects = self._stage.effects(context, page.rows)
         ids = self._catalogue.rows.ids_of(page.rows).tolist()
         history = self._history(page, context)
-        first = {shares[0].item_id for shares in history if shares}
+        # Of an item that is gone nobody knows the title any more.
+        named = [
+            next((share for share in shares if share.item_id in self._catalogue), None)
+            for shares in history
+        ]
+        titled = {share.item_id for share in named if share}
         acts = _Acts.of(
-            context.events, dict(zip(first, self._catalogue.titles(first), strict=True))
+            context.events, dict(zip(titled, self._catalogue.titles(titled), strict=True))
         )
-        columns = zip(page.rows.tolist(), ids, page.sources, history, strict=True)
+        columns = zip(page.rows.tolist(), ids, page.sources, named, history, strict=True)
         return [
             (
-                self._words(item_id, sources, shares, acts),
+                self._words(item_id, sources, share, acts),
                 Explanation(shares, tuple(effects.get(row, ()))),
             )
-            for row, item_id, sources, shares in columns
+            for row, item_id, sources, share, shares in columns
         ]
 
     def _history(self, page: Ranked, context: Context) -> list[tuple[HistoryShare, ...]]:
@@ -90,14 +95,14 @@ class Explainer:
         return _normalised(shares)
 
     def _words(
-        self, item_id: str, sources: Sequence[str], shares: Sequence[HistoryShare], acts: "_Acts"
+        self, item_id: str, sources: Sequence[str], named: HistoryShare | None, acts: "_Acts"
     ) -> str | None:
         if sources[-1] in (PINNED, PROMOTED):
             return reasons.PICKED
         if newest := acts.newest.get(item_id):
             return reasons.again(newest, often=acts.counts[item_id, newest] >= OFTEN)
-        if shares:
-            return f"because {reasons.did(shares[0].event_type, acts.titles[shares[0].item_id])}"
+        if named is not None:
+            return f"because {reasons.did(named.event_type, acts.titles[named.item_id])}"
         if "category" in sources and (item := self._catalogue.get(item_id)) and item.categories:
             return reasons.POPULAR_IN.format(item.categories[0])
         return next((reasons.GENERAL[each] for each in sources if each in reasons.GENERAL), None)

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.candidates import Candidates, Scores
-from serving.exact_index import dot_products
 from serving.item_rows import Rows
 from serving.ranking.ranked import NOTHING_RANKED, Ranked
 from serving.ranking.ranking_stage import RankingStage
@@ -42,25 +41,18 @@ class SimilarRanking:
     """Like one item, by cosine.
 
     taste: float32 [num_tastes], the item's, a unit vector; a context's query begins with it.
-    reordered: that many of the nearest by the index are put in exact order.
     """
 
-    def __init__(
-        self, two_tower: TwoTowerSource, taste: npt.NDArray[np.float32], reordered: int
-    ) -> None:
+    def __init__(self, two_tower: TwoTowerSource, taste: npt.NDArray[np.float32]) -> None:
         self._two_tower = two_tower
         self._taste = taste
-        self._reordered = reordered
 
     def rank(self, context: Context, count: int) -> Ranked:
         """Return up to `count` of the allowed rows, nearest first."""
-        found = self._two_tower.propose(context, max(count, self._reordered))
-        scores = self._cosines(context, found.rows)
-        # A fixed number is re-ordered, so that a later page continues an earlier one.
-        order = np.argsort(-scores[: self._reordered], kind="stable")
-        order = np.concatenate([order, np.arange(len(order), len(scores))])[:count]
-        sources, score_of = [(SIMILAR,)] * len(order), partial(self._cosines, context)
-        return Ranked(found.rows[order], scores[order], sources, score_of=score_of)
+        cosines = partial(context.model.space.cosines, taste=self._taste)
+        found = self._two_tower.nearest_by(cosines, context, count)
+        sources, score_of = [(SIMILAR,)] * len(found), partial(self._cosines, context)
+        return Ranked(found.rows, found.scores, sources, score_of=score_of)
 
     def logarithms(self, ranked: Ranked) -> Scores:
         """Return logarithms: a factor makes an item so many times as near."""
@@ -68,8 +60,7 @@ class SimilarRanking:
 
     def _cosines(self, context: Context, rows: Rows) -> Scores:
         embeddings, _ = context.model.table.embeddings_of_rows(rows)
-        # Of a matrix product equal rows have other last bits by how many are asked for.
-        return dot_products(context.model.space.tastes(embeddings), self._taste)
+        return context.model.space.cosines(embeddings, self._taste)
 
 
 class TrendingRanking:

@@ -123,6 +123,10 @@ class LiveModel:
         """Make items irretrievable; an unknown id is no error."""
         self.index.delete(item_ids)
 
+    def knows_any(self, item_ids: Iterable[str]) -> bool:
+        """Return whether any of the items has an embedding."""
+        return bool(self.table.has(self.table.rows.known(item_ids)).any())
+
     def embeddings_of(
         self, item_ids: Iterable[str]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:

@@ -86,7 +86,7 @@ class Recommender:
         with_events = bool(request.calibration) or self._stage.reads_events(model, request.sources)
         user = self._queries.read(request, model, microseconds(at), with_events=with_events)
         hidden = [*request.exclude_item_ids, *request.context_item_ids]
-        hidden += seen_items(user.events, request.exclude_seen)
+        hidden += seen_items(user.seen, request.exclude_seen)
         context = self._context(model, request.filter, hidden, user.embedding, at)
         acts = UserActs.of(user.events, self._catalogue.rows)
         context = replace(context.of_user(user.events, acts), sources=request.sources)
@@ -102,7 +102,7 @@ class Recommender:
         query = np.pad(taste, (0, model.table.dimension - len(taste)))
         hidden = [*request.exclude_item_ids, request.item_id]
         context = self._context(model, request.filter, hidden, query, at)
-        ranking = SimilarRanking(self._stage.two_tower, taste, self._settings.rerank_size)
+        ranking = SimilarRanking(self._stage.two_tower, taste)
         page = self._page(self._similar_reranker, ranking, context, request)
         return self._answer(request.request_id, model, page)
 

@@ -64,8 +64,9 @@ class ServingSettings(BaseModel):
     """How candidates are found, and what is made of them.
 
     exact_below: catalogues smaller than this are searched exactly, others by ScaNN.
-    pool_size: candidates taken from the index before filters and re-ranking.
-    rerank_size: how many of the best candidates re-ranking and `similar` put in another order.
+    pool_size: candidates taken from the index before filters and re-ranking; for `similar`, which
+        orders them by cosine, four times as many.
+    rerank_size: how many of the best candidates re-ranking puts in another order.
     exact_share: a filter that allows a smaller share of the catalogue is scored exactly.
     trending_weights: what one event of a type counts for in `trending`, `popular` and `category`,
         and in what the ranker reads of the last hour, day and week; other types count 1, and 0

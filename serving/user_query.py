@@ -17,11 +17,13 @@ CONTEXT_EVENT_TYPE = "view"
 class UserQuery:
     """embedding: float32 [dimension], None where nothing is known. events: oldest first.
 
-    `events` is empty where the stored embedding was enough and the request asked for no more.
+    `events` is empty where the stored embedding was enough and the request asked for no more. seen:
+    the stored history and what the request brings, before both are cut to one history.
     """
 
     embedding: npt.NDArray[np.float32] | None
-    events: tuple[HistoryEvent, ...]
+    events: tuple[HistoryEvent, ...] = ()
+    seen: tuple[HistoryEvent, ...] = ()
 
 
 class UserQueryReader:
@@ -51,16 +53,19 @@ class UserQueryReader:
         stored = None if extra else self._stored_embedding(request.user_id, model)
         needs_events = with_events or request.exclude_seen or request.explain
         if stored is not None and not needs_events:
-            return UserQuery(stored.vector, ())
+            return UserQuery(stored.vector)
         history = self._history(request.user_id)
-        newest = history.events[-1].timestamp if history.events else None
-        if stored is not None and newest in (None, stored.history_timestamp):
-            return UserQuery(stored.vector, history.events)
+        seen = (*history.events, *extra)
         history = fold(history, extra, self._max_history)
-        # A tower has an answer for nobody; what is popular is a better one.
-        if not model.embeddings_of([event.item_id for event in history.events])[1].any():
-            return UserQuery(None, history.events)
-        return UserQuery(model.encode_query(history), history.events)
+        events = history.events
+        if stored is not None and not events:
+            return UserQuery(stored.vector)
+        # A tower has an answer for nobody, stored or not; what is popular is a better one.
+        if not model.knows_any([event.item_id for event in events]):
+            return UserQuery(None, events, seen)
+        if stored is not None and stored.history_timestamp == events[-1].timestamp:
+            return UserQuery(stored.vector, events, seen)
+        return UserQuery(model.encode_query(history), events, seen)
 
     def _stored_embedding(self, user_id: str | None, model: LiveModel) -> UserEmbedding | None:
         if user_id is None:

@@ -6,9 +6,10 @@ server would refuse raises `ValueError` here (pydantic's `ValidationError`, wher
 What is up to its settings or its catalogue the server says, and of one record in `rejected`, beside
 those that it accepts.
 
-Every call is idempotent, so that it may be sent again when no answer came: lists and records are
-only read, an item or a user is replaced as a whole, what is deleted stays deleted, and an event
-carries its id (see `identified`).
+A call may be sent again when no answer came: lists and records are only read, an item or a user is
+replaced as a whole, what is deleted stays deleted, and an event carries its id (see `identified`).
+But it is later then than what others have sent meanwhile: it replaces their change of the item, and
+an erasure reaches their events. So what the server says it has accepted is not sent again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +42,7 @@ from serving.http.models import (
     UserBody,
     WaitQuery,
 )
-from serving.http.problems import ProblemDocument
+from serving.http.problems import MEDIA_TYPE, ProblemDocument
 from serving.ranking.settings import AskedSource
 
 AnswerT = TypeVar("AnswerT")
@@ -70,6 +71,17 @@ class Call(Generic[AnswerT]):
         headers = {} if self.content is None else {"content-type": "application/json"}
         return client.build_request(
             method, self.path, params=self.query, content=self.content, headers=headers
+        )
+
+    def is_accepted(self, response: httpx.Response) -> bool:
+        """Return whether the server says that what was sent is durable, and not applied in time.
+
+        The 504 of a proxy says nothing of what became of the request.
+        """
+        return (
+            response.status_code == HTTPStatus.GATEWAY_TIMEOUT
+            and "wait" in self.query
+            and response.headers.get("content-type", "").startswith(MEDIA_TYPE)
         )
 
     def answer(self, response: httpx.Response) -> AnswerT:

@@ -36,7 +36,7 @@ class Exchange(Generic[AnswerT]):
         self._attempts += 1
         asked = None
         if isinstance(outcome, httpx.Response):
-            if outcome.status_code not in UNAVAILABLE:
+            if outcome.status_code not in UNAVAILABLE or self._call.is_accepted(outcome):
                 return None
             asked = retry_after(outcome.headers, self._clock())
         return self._retries.pause(self._attempts, self._random.random(), asked)

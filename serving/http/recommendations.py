@@ -11,6 +11,7 @@ from starlette.responses import Response
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.schema import Item, User
 from feature_repo.times import microseconds, moment_of
+from serving.catalogue import Catalogue
 from serving.http.body import parse, read_body, reading, refuse_query
 from serving.http.bounded_threads import BoundedThreads
 from serving.http.documentation import body_of, problems
@@ -98,9 +99,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
     )
     async def items(query: Annotated[PageQuery, Query()]) -> Response:
         """Return a part of the catalogue."""
-        page = await threads.run(services.catalogue.page, query.offset, query.limit)
-        answer = {"total": len(services.catalogue), "items": [_item(item) for item in page]}
-        return _json(answer)
+        return await threads.run(_items, services.catalogue, query)
 
     @router.get(
         "/items/{item_id:shown_id}",
@@ -111,10 +110,10 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
     async def item(request: Request, item_id: ItemId) -> Response:
         """Return an item."""
         refuse_query(request)
-        found = services.catalogue.get(item_id)
-        if found is None:
+        document = services.catalogue.document(item_id)
+        if document is None:
             raise Problem(404, f"There is no item {shown(item_id)!r}.")
-        return _json(_item(found))
+        return _json(orjson.Fragment(document))
 
     @router.get(
         "/users/{user_id:id}",
@@ -190,8 +189,9 @@ def _place(item: RecommendedItem) -> dict[str, object]:
     return place
 
 
-def _item(item: Item) -> orjson.Fragment:
-    return orjson.Fragment(item.model_dump_json())
+def _items(catalogue: Catalogue, query: PageQuery) -> Response:
+    page = catalogue.page(query.offset, query.limit)
+    return _json({"total": len(catalogue), "items": list(map(orjson.Fragment, page))})
 
 
 def _user(services: Services, user_id: str) -> dict[str, object]:

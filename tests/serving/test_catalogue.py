@@ -14,6 +14,7 @@ from feature_repo.schema import Item
 from serving.catalogue import Catalogue
 from serving.catalogue_columns import CatalogueColumns
 from serving.filters import FilterError, compile_filter
+from tests.support.items import items_of
 
 
 def item(number: int, **changes: Any) -> Item:
@@ -92,9 +93,39 @@ def test_any_changes_leave_what_a_dictionary_holds(
         expected = {i.item_id for i in oracle.values() if i.available and (i.price or 0) > 30}
         assert allowed(catalogue, "price > 30") == expected
     assert len(catalogue) == len(oracle)
-    assert {i.item_id: i for i in catalogue.page(0, 1000)} == oracle
+    assert {i.item_id: i for i in items_of(catalogue)} == oracle
     assert all(catalogue.get(key) == value for key, value in oracle.items())
     assert catalogue.get("nothing") is None
+
+
+@given(changes=changes)
+def test_tables_hold_little_more_than_the_items(
+    changes: list[tuple[str, list[int], int]],
+) -> None:
+    catalogue = Catalogue()
+    catalogue.upsert([item(number) for number in range(200, 300)])
+    for action, ids, generation in changes:
+        if action == "upsert":
+            catalogue.upsert([item(number, price=float(generation)) for number in ids])
+        else:
+            catalogue.delete([f"i{number}" for number in (*ids, *(200 + each for each in ids))])
+        listed = catalogue.view().listed
+        for level in catalogue.view().levels:
+            assert 2 * np.count_nonzero(listed[level.rows]) >= len(level.rows)
+            assert level.frame["_row"].to_list() == level.rows.tolist()
+    catalogue.delete([f"i{number}" for number in range(300)])
+    assert sum(level.frame.height for level in catalogue.view().levels) == 0
+    catalogue.upsert([item(7)])
+    assert allowed(catalogue, "price = 7 OR TRUE") == {"i7"}
+    assert sum(level.frame.height for level in catalogue.view().levels) == 1
+
+
+def test_what_is_gone_leaves_the_tables_when_they_are_merged() -> None:
+    catalogue = Catalogue()
+    catalogue.upsert([item(number) for number in range(50)])
+    catalogue.delete([f"i{number}" for number in range(20)])
+    catalogue.upsert([item(100), item(3)])
+    assert sum(level.frame.height for level in catalogue.view().levels) == len(catalogue)
 
 
 def test_a_view_does_not_change() -> None:
@@ -116,12 +147,24 @@ def test_a_snapshot_does_not_override_changes() -> None:
     catalogue.delete(["i2"])
     version = catalogue.view().version
     catalogue.load_snapshot([item(1), item(2), item(3, title="newer"), item(5)])
-    titles = {i.item_id: i.title for i in catalogue.page(0, 10)}
+    titles = {i.item_id: i.title for i in items_of(catalogue)}
     assert titles == {"i1": "changed", "i3": "newer", "i5": "Item 5"}
     assert catalogue.changed_since(version) == ([], [])
     upserted, deleted = catalogue.changed_since(0)
     assert [i.title for i in upserted] == ["changed"]
     assert deleted == ["i2"]
+
+
+def test_what_a_snapshot_says_again_keeps_its_tables() -> None:
+    catalogue, snapshot = Catalogue(), [item(number) for number in range(200)]
+    catalogue.load_snapshot(snapshot)
+    levels = catalogue.view().levels
+    catalogue.load_snapshot(snapshot)
+    assert catalogue.view().levels == levels
+    snapshot[3] = item(3, price=1000.0)
+    catalogue.load_snapshot(snapshot)
+    assert catalogue.view().levels[: len(levels)] == levels
+    assert allowed(catalogue, "price > 900") == {"i3"}
 
 
 @pytest.mark.parametrize("unknown", ["9" * 400, "1e400", "[" * 99 + "]" * 99])
@@ -138,7 +181,7 @@ def test_an_item_changes_and_goes_whatever_its_unknown_fields_hold(unknown: str)
         else:
             catalogue.load_snapshot([item(1)])
         assert ("odd" in catalogue) is (change == "upsert")
-        assert allowed(catalogue, None) == {each.item_id for each in catalogue.page(0, 10)}
+        assert allowed(catalogue, None) == {each.item_id for each in items_of(catalogue)}
         with pytest.raises(FilterError, match="no item has"):
             allowed(catalogue, "attributes.a = 1")
 
@@ -204,7 +247,7 @@ def test_an_attribute_is_of_the_kind_of_the_items_that_are_there(
         else:
             catalogue.load_snapshot([sized(number, size)])
         fresh = Catalogue()
-        fresh.upsert(catalogue.page(0, 1000))
+        fresh.upsert(items_of(catalogue))
         for sql in ("attributes.size > 2", "attributes.size = 'L'", "attributes.size"):
             assert answer(catalogue, sql) == answer(fresh, sql)
 

@@ -37,6 +37,7 @@ from serving.item_changelog import (
 )
 from serving.live_model import LiveModel, ModelHolder
 from streaming.sqlite_log import SqliteLog
+from tests.support.items import items_of
 
 SERVED = "served"
 UNENCODABLE = "unencodable"
@@ -155,7 +156,7 @@ class Replica:
         self.log.failing.add(self.log.polls + 1)
 
     def prices(self) -> dict[str, float | None]:
-        return {item.item_id: item.price for item in self.catalogue.page(0, 100)}
+        return {item.item_id: item.price for item in items_of(self.catalogue)}
 
 
 @contextmanager

@@ -8,24 +8,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feature_repo.history import DEFAULT_MAX_LENGTH, UserHistory
 from feature_repo.schema import Item
 from serving.candidate_space import CandidateSpace
 from serving.catalogue import Catalogue
 from serving.exact_index import ExactIndex
 from serving.live_model import LiveModel, ModelHolder
 from serving.requests import RecommendRequest, SimilarRequest, TrendingRequest
+from serving.scann_index import ScannIndex
 from serving.settings import ServingSettings
+from tests.support.items import items_of
 from tests.support.tiny_bundle import CREATED_AT
 from tests.support.tiny_lists import RULES, TOGETHER, reranking
 from tests.support.tiny_recommender import SHOPPER, Shop, event
 
+# As many events as a history holds: whatever a request adds takes the place of one.
+REGULAR = UserHistory(
+    "regular",
+    tuple(event(f"i{number}", 9_000 - number, "purchase") for number in range(DEFAULT_MAX_LENGTH)),
+)
+KNOWN = {"shopper": SHOPPER.events, "regular": REGULAR.events}
+
 requests = st.builds(
     RecommendRequest,
     request_id=st.sampled_from(["r1", "r2"]),
-    user_id=st.sampled_from([None, "shopper", "lost", "nobody"]),
+    user_id=st.sampled_from([None, "shopper", "regular", "lost", "nobody"]),
     session=st.lists(st.integers(0, 620), max_size=3).map(
         lambda numbers: tuple(event(f"i{number}", 1 + age) for age, number in enumerate(numbers))
     ),
+    context_item_ids=st.lists(st.integers(0, 620).map("i{}".format), max_size=30).map(tuple),
     limit=st.integers(1, 500),
     offset=st.sampled_from([0, 0, 1, 30, 300, 700]),
     filter=st.sampled_from(
@@ -46,13 +57,14 @@ requests = st.builds(
 def test_every_list_is_full_distinct_and_allowed(shop: Shop, ruled: bool) -> None:
     reranking(shop, RULES if ruled else ())
     shop.co_visitation.update([TOGETHER])
+    shop.online.push([REGULAR])
 
     @given(requests)
     def check(request: RecommendRequest) -> None:
         allowed = np.flatnonzero(shop.catalogue.view().allowed(request.filter))
-        expected = set(shop.catalogue.rows.ids_of(allowed).tolist()) - request.exclude_item_ids
-        known = SHOPPER.events if request.user_id == "shopper" else ()
-        for seen in (*known, *request.session):
+        expected = set(shop.catalogue.rows.ids_of(allowed).tolist())
+        expected -= request.exclude_item_ids | set(request.context_item_ids)
+        for seen in (*KNOWN.get(request.user_id or "", ()), *request.session):
             types = request.exclude_seen
             if types is True or (not isinstance(types, bool) and seen.event_type in types):
                 expected.discard(seen.item_id)
@@ -95,7 +107,7 @@ def test_pages_neither_repeat_nor_miss(
 
 @pytest.fixture
 def shop_of_one_moment(shop: Shop) -> Iterator[Shop]:
-    before = shop.catalogue.page(0, 1_000)
+    before = items_of(shop.catalogue)
     published = CREATED_AT - timedelta(days=3)
     shop.catalogue.upsert([item.model_copy(update={"published_at": published}) for item in before])
     yield shop
@@ -143,3 +155,32 @@ def test_pages_of_similar_items_hold_where_all_are_equally_near(shop: Shop, dime
             for item in lists.similar(SimilarRequest("r", "v0", limit=20, offset=offset)).items
         ]
         assert len(set(pages)) == 200
+
+
+@pytest.mark.parametrize("sql", [None, "price >= 2000"])
+@pytest.mark.parametrize("approximate", [False, True])
+def test_similar_items_are_the_nearest_whatever_the_lengths_of_others(
+    shop: Shop, approximate: bool, sql: str | None
+) -> None:
+    """Of 3,000, some twice as long as others, a list holds those that all cosines name."""
+    random, dimension = np.random.default_rng(7), 16
+    ids = [f"v{number}" for number in range(3_000)]
+    catalogue = Catalogue()
+    catalogue.upsert([Item(item_id=each, price=float(each[1:])) for each in ids])
+    table = ExactIndex(dimension, catalogue.rows)
+    tastes = random.normal(size=(len(ids), dimension))
+    tastes /= np.linalg.norm(tastes, axis=1, keepdims=True)
+    table.upsert(ids, (tastes * random.uniform(1, 2, (len(ids), 1))).astype(np.float32))
+    index = ScannIndex(table) if approximate else table
+    model = LiveModel(
+        CandidateSpace("lengths", dimension, 1.0, {}), shop.holder.current.encoder, table, index
+    )
+    lists = Shop(ModelHolder(model), catalogue, ServingSettings()).recommender
+    for asked in range(20):
+        cosines = tastes @ tastes[asked]
+        cosines[asked] = -np.inf
+        if sql is not None:
+            cosines[:2_000] = -np.inf
+        expected = [f"v{row}" for row in np.argsort(-cosines)[:20]]
+        found = lists.similar(SimilarRequest("r", f"v{asked}", 20, 0, sql)).items
+        assert [item.item_id for item in found] == expected

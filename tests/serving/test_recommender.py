@@ -23,7 +23,7 @@ from serving.requests import (
 )
 from serving.settings import ServingSettings
 from tests.support.tiny_lists import ITEMS, SETTINGS, TOGETHER, available
-from tests.support.tiny_recommender import NOW, SHOPPER, Shop, event
+from tests.support.tiny_recommender import LOST, NOW, SHOPPER, Shop, event
 
 
 def without(source: str) -> ServingSettings:
@@ -55,6 +55,15 @@ def test_an_embedding_of_another_model_or_moment_is_not_used(shop: Shop) -> None
     assert shop.ids() == fresh
     shop.online.push([UserEmbedding("shopper", nonsense, version, newest - 1)])
     assert shop.ids(exclude_seen=frozenset({"none"})) == fresh
+
+
+def test_an_embedding_of_nothing_that_is_in_the_catalogue_is_not_used(shop: Shop) -> None:
+    popular, model = shop.ids("lost"), shop.holder.current
+    assert popular == shop.ids("nobody")
+    vector = model.encoder.encode_queries([SHOPPER])[0]
+    newest = LOST.events[-1].timestamp
+    shop.online.push([UserEmbedding("lost", vector, model.bundle_version, newest)])
+    assert shop.ids("lost") == popular
 
 
 def test_a_session_and_a_page_change_the_list_at_once(shop: Shop) -> None:
@@ -145,6 +154,20 @@ def test_a_reason_names_the_nearest_item_of_the_history(shop: Shop) -> None:
             assert item.reason == "because you viewed shoes shoes model 0"
         if ITEMS[item.item_id].categories[0] == "kettles":
             assert item.reason == "because you bought kettles kettles model 1"
+
+
+def test_a_reason_names_no_item_that_is_gone(shop: Shop) -> None:
+    asked = RecommendRequest("r", "shopper", limit=30, explain=True)
+    bought = "because you bought shoes shoes model 5"
+    assert bought in {item.reason for item in shop.recommender.recommend(asked).items}
+    shop.catalogue.delete(["i5"])
+    reasons = {item.reason for item in shop.recommender.recommend(asked).items}
+    assert "because you viewed shoes shoes model 0" in reasons
+    assert not [reason for reason in reasons if reason and "bought" in reason]
+    shop.catalogue.delete(["i0"])
+    for item in shop.recommender.recommend(asked).items:
+        assert item.reason is None or "because" not in item.reason
+    shop.catalogue.upsert([ITEMS["i0"].model_copy(update={"available": False})])
 
 
 def test_similar_items_are_the_nearest_by_cosine(shop: Shop) -> None:

@@ -7,6 +7,7 @@ from feature_repo.online_features import CoVisitation
 from feature_repo.times import microseconds
 from serving.requests import RecommendRequest
 from serving.settings import ServingSettings
+from tests.support.items import items_of
 from tests.support.tiny_bundle import tiny_items
 from tests.support.tiny_recommender import NOW, Shop
 
@@ -23,7 +24,7 @@ RULES: list[dict[str, object]] = [
 
 
 def available(shop: Shop) -> set[str]:
-    return {item.item_id for item in shop.catalogue.page(0, 10_000) if item.available}
+    return {item.item_id for item in items_of(shop.catalogue) if item.available}
 
 
 def reranking(shop: Shop, rules: Sequence[dict[str, object]] = (), **changes: object) -> Shop:

@@ -4,7 +4,7 @@ const LISTED = 24;
 const $ = (id) => document.getElementById(id);
 const items = new Map(); // item id -> promise of the item
 const hues = new Map(); // top category -> hue
-const state = { user: "", category: "", requestId: null, chosen: null, asked: 0 };
+const state = { user: "", category: "", requestId: null, chosen: null, asked: 0, diversity: null };
 
 // --- API ---------------------------------------------------------------------------------------
 
@@ -168,7 +168,7 @@ function wishes() {
     limit: LISTED,
     filter: parts.join(" AND ") || null,
     exclude_seen: $("unseen").checked,
-    diversity: Number($("diversity").value),
+    diversity: state.diversity,
     explain: true,
   };
 }
@@ -325,7 +325,12 @@ $("who").onsubmit = (submitted) => {
 $("user").onchange = () => $("who").requestSubmit();
 $("visitor").onclick = () => become(newVisitor());
 $("wishes").onsubmit = (submitted) => submitted.preventDefault();
-for (const id of ["filter", "unseen", "diversity"]) $(id).onchange = recommend;
+for (const id of ["filter", "unseen"]) $(id).onchange = recommend;
+// Until it is moved the list is as the shop's settings say.
+$("diversity").onchange = () => {
+  state.diversity = Number($("diversity").value);
+  recommend();
+};
 $("cart").onclick = () => act(state.chosen, "cart");
 $("purchase").onclick = () => act(state.chosen, "purchase");
 

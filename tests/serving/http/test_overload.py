@@ -15,7 +15,9 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry, Metric
 
 from feature_repo.event_log import Message, TopicPartition
+from feature_repo.schema import Item
 from serving.bundle import RECOMMEND
+from serving.catalogue import Catalogue
 from serving.http.app import create_app
 from serving.http.body import THREADED_BYTES
 from serving.http.ingest import APPEND_THREADS, ENDS_THREADS
@@ -91,12 +93,17 @@ def registry() -> CollectorRegistry:
 
 
 @pytest.fixture
-def client(shop: Shop, registry: CollectorRegistry) -> TestClient:
+def catalogue() -> Catalogue:
+    return Catalogue()
+
+
+@pytest.fixture
+def client(shop: Shop, catalogue: Catalogue, registry: CollectorRegistry) -> TestClient:
     model = SimpleNamespace(bundle_version=VERSION, table=[], signatures={RECOMMEND: shop})
     services = Services(
         recommender=cast(Any, shop),
         holder=cast(Any, SimpleNamespace(current=model)),
-        catalogue=cast(Any, []),
+        catalogue=catalogue,
         online=cast(Any, shop),
         log=cast(Any, shop),
         applied=shop,
@@ -238,3 +245,22 @@ def test_a_large_body_is_read_beside_the_event_loop(
     small, large = threads
     assert "worker" not in small
     assert "worker" in large
+
+
+def test_a_page_of_the_catalogue_is_written_beside_the_event_loop(
+    client: TestClient, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = [Item(item_id=f"i{number}", description="x" * 1_000) for number in range(3)]
+    catalogue.upsert(items)
+    threads: list[str] = []
+    written = orjson.dumps
+
+    def dumps(answer: Any) -> bytes:
+        threads.append(threading.current_thread().name)
+        return written(answer)
+
+    monkeypatch.setattr("serving.http.recommendations.orjson.dumps", dumps)
+    answer = client.get("/v1/items")
+    assert answer.json() == {"total": 3, "items": [item.model_dump(mode="json") for item in items]}
+    (thread,) = threads
+    assert thread.startswith("lists")

@@ -60,3 +60,14 @@ def test_an_effect_is_known_to_be_visible_only_where_it_was_waited_for(client: T
     assert answers == [("/v1/events?wait=applied", "true"), ("/v1/events", "false")]
     assert send.count("return true") == 1
     assert "if (!applied) showAccepted();" in script
+
+
+def test_a_diversity_that_nobody_chose_is_left_to_the_settings(client: TestClient) -> None:
+    script = client.get("/static/shop.js").text
+    (wishes,) = re.findall(r"function wishes\(\) \{.*?\n\}", script, re.DOTALL)
+    assert "diversity: state.diversity," in wishes
+    assert re.search(r"const state = \{[^}]*diversity: null", script)
+    (moved,) = re.findall(r'\$\("diversity"\)\.onchange = .*?\n\};', script, re.DOTALL)
+    assert script.count('$("diversity")') == moved.count('$("diversity")')
+    asked = {"user_id": "u", "diversity": None}
+    assert client.post("/v1/recommend", json=asked).is_success
