@@ -45,6 +45,8 @@ GROUP = "worker"
 TOPICS = (EVENTS, ITEMS, USERS)
 STOP_SECONDS = 10.0
 IDLE_SECONDS = 0.25
+CATCH_UP_SECONDS = 0.05
+"""How often a worker that begins looks whether the items of the changelog are there."""
 REENCODING_SECONDS = (0.02, 1.0)
 """The pause between two pages of users to re-encode: while no events come, and while they do."""
 
@@ -63,7 +65,8 @@ class Worker(StreamThread):
 
     `build_worker` gives it its parts.
 
-    max_history: events kept per user. clock: tells the time of day, which no event may be far
+    max_history: events kept per user. caught_up: whether the encoder has the embeddings of all
+    items that the changelog tells of. clock: tells the time of day, which no event may be far
     ahead of. monotonic: seconds, from any moment on.
     """
 
@@ -80,6 +83,7 @@ class Worker(StreamThread):
         metrics: StreamMetrics,
         applied: AppliedNotifier,
         max_history: int,
+        caught_up: Callable[[], bool],
         clock: Callable[[], datetime],
         monotonic: Callable[[], float],
     ) -> None:
@@ -94,6 +98,7 @@ class Worker(StreamThread):
         self._reencoder = reencoder
         self._max_history = max_history
         self._keep_marks = keep_marks(log, settings)
+        self._caught_up = caught_up
         self._clock = clock
         self._monotonic = monotonic
         self._decoder = Decoder(
@@ -129,7 +134,14 @@ class Worker(StreamThread):
         self._commit_positions()
 
     def recover(self) -> None:
-        """Take up the state of the last run: redo its unfinished pushes."""
+        """Take up the state of the last run: redo its unfinished pushes.
+
+        Not before all items are known that were: a history would be embedded without the others,
+        and they would learn where its user stands from half of it.
+        """
+        while not self._caught_up():
+            if self._stop.wait(CATCH_UP_SECONDS):
+                return
         self._retrying("load", self._relay.tell_all)
         self._relay.add(self._retrying("load", self._state.partitions))
         self._relay.push_lists()
