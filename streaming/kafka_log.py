@@ -219,7 +219,7 @@ class KafkaLog:
                     delivery_timeout_ms=milliseconds,
                     request_timeout_ms=milliseconds // 2,
                     max_block_ms=milliseconds // 2,
-                    max_request_size=self._connection.largest_request,
+                    max_request_size=self._connection.settings.largest_request,
                     allow_auto_create_topics=False,
                 )
             return self._producer

@@ -102,7 +102,9 @@ class Worker(StreamThread):
         self._clock = clock
         self._monotonic = monotonic
         self._decoder = Decoder(
-            settings.event_types, timedelta(seconds=settings.max_future_seconds)
+            settings.event_types,
+            timedelta(seconds=settings.max_future_seconds),
+            settings.kafka.max_record_bytes,
         )
         self._positions = WorkerPositions(state, monotonic)
         self._consumer = log.consumer(GROUP, TOPICS, self._assigned)
@@ -198,7 +200,8 @@ class Worker(StreamThread):
         with self.metrics.stage("decode"):
             batches = decode_batches(records, self._decoder, self._clock())
         # 2. Dead letters first: once the position is past a record, nothing else keeps it.
-        letters = [encode_dead_letter(letter) for batch in batches for letter in batch.dead]
+        most = self.settings.kafka.max_letter_bytes
+        letters = [encode_dead_letter(each, most) for batch in batches for each in batch.dead]
         if letters:
             self._retrying("dead letters", lambda: self._log.append(DEAD_LETTERS, letters))
         # 3. and 4. Commit before push: what is pushed can be redone from the state, and no
