@@ -144,7 +144,7 @@ class Publisher:
         moved_ids = [
             item_id
             for item_id, sums in updates.fold_in.items()
-            if sums.weight > 0 and item_id not in updates.items
+            if any(each.weight > 0 for each in sums.spaces) and item_id not in updates.items
         ]
         if encoder is None or not moved_ids:
             return
