@@ -67,8 +67,8 @@ def open_stream(
     metrics: StreamMetrics,
     *,
     applied: AppliedNotifier | None = None,
-    on_statistics: Callable[[Sequence[ItemStatistics]], None] = lambda _: None,
-    on_co_visitation: Callable[[Sequence[CoVisitation]], None] = lambda _: None,
+    on_statistics: Callable[[Sequence[ItemStatistics]], None] | None = None,
+    on_co_visitation: Callable[[Sequence[CoVisitation]], None] | None = None,
     progress: Progress = lambda *_: None,
 ) -> StreamParts:
     """Fold what was imported since the last start, then start to follow the log.
