@@ -59,6 +59,7 @@ user_embedding = FeatureView(
         Field(name="vector", dtype=Array(Float32), description="query embedding"),
         Field(name="bundle_version", dtype=String),
         Field(name="history_timestamp", dtype=Int64, description="microseconds"),
+        Field(name="left_out", dtype=Array(String), description="items without an embedding"),
     ],
     source=_pushed("user_embedding"),
 )

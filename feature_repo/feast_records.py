@@ -26,6 +26,7 @@ Values = dict[str, Any]
 ViewRows = tuple[Any, Iterable[tuple[str, Values]]]
 """A feature view whose entity is one string, and rows of it: the string and the values."""
 
+_NO_VALUE = Value()
 _NO_EVENTS: tuple[tuple[Any, ...], ...] = ((),) * len(HistoryEvent._fields)
 
 
@@ -74,6 +75,7 @@ def _encode_user_embedding(embedding: UserEmbedding) -> Values:
         "vector": _floats(embedding.vector),
         "bundle_version": Value(string_val=embedding.bundle_version),
         "history_timestamp": Value(int64_val=embedding.history_timestamp),
+        "left_out": _strings(embedding.left_out),
     }
 
 
@@ -83,6 +85,8 @@ def _decode_user_embedding(user_id: str, values: Mapping[str, Any]) -> UserEmbed
         np.array(values["vector"].float_list_val.val, dtype=np.float32),
         values["bundle_version"].string_val,
         values["history_timestamp"].int64_val,
+        # A row of before there was this field has none.
+        tuple(values.get("left_out", _NO_VALUE).string_list_val.val),
     )
 
 

@@ -16,12 +16,15 @@ class UserEmbedding:
     """The query embedding of a user's history, in the vector space of one bundle.
 
     vector: float32 [dimension]; history_timestamp: microseconds of the newest event in it.
+    left_out: the items of the history that had no candidate embedding. Who has that of one of them
+    by now has to make the vector anew.
     """
 
     user_id: str
     vector: npt.NDArray[np.float32]
     bundle_version: str
     history_timestamp: int
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,7 +5,8 @@ a command for each view. Keys, hashes and values are the same, so that any clien
 them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
 from struct import Struct
@@ -17,7 +18,7 @@ from feast.infra.online_stores.helpers import _mmh3, compute_versioned_name
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from feast.protos.feast.types.Value_pb2 import ValueType
 from google.protobuf.timestamp_pb2 import Timestamp
-from redis import ConnectionError
+from redis import ConnectionError, ReadOnlyError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -58,7 +59,8 @@ class BulkRedisOnlineStore(RedisOnlineStore):
                 pairs += (time, stamp)
                 for feature, value in values.items():
                     pairs += (_field(name, feature), value.SerializeToString())
-        with self._get_client(config.online_store).pipeline(transaction=False) as pipe:
+        client = self._get_client(config.online_store)
+        with _to_the_master(client), client.pipeline(transaction=False) as pipe:
             for (join_key, key), pairs in commands.items():
                 # `hset` would look at every pair once more.
                 pipe.execute_command("HSET", _stored_key(config, join_key, key), *pairs)
@@ -74,6 +76,19 @@ class BulkRedisOnlineStore(RedisOnlineStore):
             retry = Retry(NoBackoff(), 1, supported_errors=(ConnectionError,))
             super()._get_client(online_store_config).set_retry(retry)
         return self._client
+
+
+@contextmanager
+def _to_the_master(client: Any) -> Iterator[None]:
+    """Close the client's connections where a server takes no writes.
+
+    Another is the master now: who connects anew may find it.
+    """
+    try:
+        yield
+    except ReadOnlyError:
+        client.connection_pool.disconnect()
+        raise
 
 
 _STRING = Struct("<II")

@@ -67,8 +67,8 @@ def open_stream(
     metrics: StreamMetrics,
     *,
     applied: AppliedNotifier | None = None,
-    on_statistics: Callable[[Sequence[ItemStatistics]], None] = lambda _: None,
-    on_co_visitation: Callable[[Sequence[CoVisitation]], None] = lambda _: None,
+    on_statistics: Callable[[Sequence[ItemStatistics]], None] | None = None,
+    on_co_visitation: Callable[[Sequence[CoVisitation]], None] | None = None,
     progress: Progress = lambda *_: None,
 ) -> StreamParts:
     """Fold what was imported since the last start, then start to follow the log.
@@ -99,6 +99,8 @@ def open_stream(
         lambda: serving.holder.current.encoder,
         space=lambda: serving.holder.current.space,
         served=serving.catalogue.get,
+        embedded=lambda item_ids: serving.holder.current.embeddings_of(item_ids)[1],
+        caught_up=lambda: serving.follower.caught_up,
         settings=settings.streaming,
         max_history=settings.history_length,
         applied=applied,

@@ -73,6 +73,9 @@ class UserQueryReader:
         stored = self._online.get(UserEmbedding, [user_id])[0]
         if stored is None or stored.bundle_version != model.bundle_version:
             return None
+        # What has arrived since counts in a history like any other.
+        if stored.left_out and model.embeddings_of(stored.left_out)[1].any():
+            return None
         return stored if stored.vector.shape == (model.table.dimension,) else None
 
     def _history(self, user_id: str | None) -> UserHistory:

@@ -63,7 +63,9 @@ class Archiver(StreamThread):
         self._housekeeping = housekeeping or (lambda: None)
         self._clock = clock
         self._decoder = Decoder(
-            self.settings.event_types, timedelta(seconds=self.settings.max_future_seconds)
+            self.settings.event_types,
+            timedelta(seconds=self.settings.max_future_seconds),
+            self.settings.kafka.max_record_bytes,
         )
         self._consumer = log.consumer(GROUP, TOPICS)
         self._keep_marks = keep_marks(log, self.settings)

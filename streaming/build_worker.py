@@ -14,7 +14,7 @@ from streaming.applied import AppliedNotifier
 from streaming.learner import Learner
 from streaming.metrics import StreamMetrics
 from streaming.outbox_relay import OutboxRelay
-from streaming.publisher import Publisher
+from streaming.publisher import Embedded, Publisher, all_embedded
 from streaming.reencoding import UserReencoder
 from streaming.retrying import Retrying
 from streaming.settings import StreamingSettings
@@ -32,9 +32,11 @@ def build_worker(
     max_history: int = DEFAULT_MAX_LENGTH,
     space: Callable[[], CandidateSpace | None] = lambda: None,
     served: Callable[[str], Item | None] = lambda _: None,
+    embedded: Embedded = all_embedded,
+    caught_up: Callable[[], bool] = lambda: True,
     applied: AppliedNotifier | None = None,
-    on_statistics: Callable[[Sequence[ItemStatistics]], None] = lambda _: None,
-    on_co_visitation: Callable[[Sequence[CoVisitation]], None] = lambda _: None,
+    on_statistics: Callable[[Sequence[ItemStatistics]], None] | None = None,
+    on_co_visitation: Callable[[Sequence[CoVisitation]], None] | None = None,
     metrics: StreamMetrics | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     monotonic: Callable[[], float] = time.monotonic,
@@ -44,6 +46,7 @@ def build_worker(
     encoder: gives the current bundle's encoder, or None while there is none.
     space: gives the scale of that bundle's candidates; without it no embedding moves. served: an
     item as it is served, for those that were never sent: without it theirs do not move.
+    embedded: as for `Publisher`. caught_up: whether that encoder has the items of the changelog.
     on_statistics, on_co_visitation: are told those that are pushed, and all of them at the start.
     clock: tells the time of day. monotonic: seconds, from any moment on.
     """
@@ -51,7 +54,7 @@ def build_worker(
     metrics = metrics or StreamMetrics()
     retrying = Retrying(settings, metrics)
     publisher = Publisher(
-        log, online, encoder, metrics, clock, space, state.items, settings, served
+        log, online, encoder, metrics, clock, space, state.items, settings, served, embedded
     )
     relay = OutboxRelay(
         state,
@@ -63,7 +66,7 @@ def build_worker(
         monotonic,
     )
     reencoder = UserReencoder(
-        state, online, encoder, publisher, metrics, settings.max_retry_seconds, monotonic
+        state, online, encoder, publisher, metrics, settings.max_retry_seconds, monotonic, embedded
     )
     return Worker(
         log,
@@ -76,6 +79,7 @@ def build_worker(
         metrics=metrics,
         applied=applied or AppliedNotifier(),
         max_history=max_history,
+        caught_up=caught_up,
         clock=clock,
         monotonic=monotonic,
     )

@@ -21,18 +21,28 @@ from feature_repo.event_log import (
 
 REPLAY_GROUP = "dead-letter-replay"
 _BATCH = 500
+_KEPT_CHARACTERS = 1_000
+"""Of the reason, and of a key, in a letter that has lost its record's value."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """The original record and why it was refused."""
+    """The original record and why it was refused.
+
+    is_whole: whether the record is as it was. One that is too large for a letter has lost its
+    value, and cannot be put back.
+    """
 
     record: LogRecord
     reason: str
+    is_whole: bool = True
 
 
-def encode_dead_letter(letter: DeadLetter) -> Message:
-    """Return the message that `decode_dead_letter` reads back."""
+def encode_dead_letter(letter: DeadLetter, max_bytes: int | None = None) -> Message:
+    """Return the message that `decode_dead_letter` reads back.
+
+    max_bytes: of a value that would be longer, only where its record is and the reason are kept.
+    """
     (topic, partition), offset, key, value, moment = letter.record
     document = {
         "reason": letter.reason,
@@ -42,9 +52,15 @@ def encode_dead_letter(letter: DeadLetter) -> Message:
         "moment": moment,
         "key": key,
         "value": None if value is None else base64.b64encode(value).decode(),
+        "is_whole": letter.is_whole,
     }
     # Not orjson: a key that was no UTF-8 holds surrogates, which it refuses.
-    return Message(f"{topic}/{partition}/{offset}", json.dumps(document).encode())
+    encoded = json.dumps(document).encode()
+    if max_bytes is not None and len(encoded) > max_bytes:
+        kept = key if key is None or len(key) <= _KEPT_CHARACTERS else None
+        document |= {"reason": letter.reason[:_KEPT_CHARACTERS], "key": kept, "value": None}
+        encoded = json.dumps(document | {"is_whole": False}).encode()
+    return Message(f"{topic}/{partition}/{offset}", encoded)
 
 
 def decode_dead_letter(record: LogRecord) -> DeadLetter:
@@ -61,7 +77,7 @@ def decode_dead_letter(record: LogRecord) -> DeadLetter:
             # Letters of before there were moments have none.
             int(document.get("moment", 0)),
         )
-        return DeadLetter(original, str(document["reason"]))
+        return DeadLetter(original, str(document["reason"]), document.get("is_whole", True))
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
         raise ValueError(
             f"record {record.source.topic}/{record.source.partition}@{record.offset} "
@@ -85,18 +101,20 @@ def replay(log: EventLog) -> int:
 
     What is still refused becomes a new dead letter, for the next replay: a worker that is quick
     would otherwise keep this one going for ever. A crash in between repeats some, which is
-    harmless: a record counts once by its id.
+    harmless: a record counts once by its id. A letter that is not whole is passed over: without
+    its value, a record would be a deletion.
     """
     ends = log.ends([DEAD_LETTERS])
     consumer = log.consumer(REPLAY_GROUP, [DEAD_LETTERS])
     total = 0
     try:
         for letters, positions in _read(consumer, ends):
-            for letter in letters:
+            whole = [letter for letter in letters if letter.is_whole]
+            for letter in whole:
                 message = Message(letter.record.key, letter.record.value)
                 log.append(letter.record.source.topic, [message])
             consumer.commit(positions)
-            total += len(letters)
+            total += len(whole)
     finally:
         consumer.close()
     return total

@@ -54,11 +54,15 @@ class Decoder:
 
     event_types: the accepted types; empty accepts all.
     max_future: how far ahead of the clock an event may lie.
+    max_bytes: the longest value; what is made of a longer one may fit no message any more.
     """
 
-    def __init__(self, event_types: tuple[str, ...], max_future: timedelta) -> None:
+    def __init__(
+        self, event_types: tuple[str, ...], max_future: timedelta, max_bytes: int | None = None
+    ) -> None:
         self._event_types = frozenset(event_types)
         self._max_future = max_future
+        self._max_bytes = max_bytes
 
     def decode(self, record: LogRecord, now: datetime) -> Change:
         """Return what `record` says, or raise `DecodeError`."""
@@ -67,6 +71,11 @@ class Decoder:
             raise DecodeError("the key is null.")
         if record.value is None:
             return self._tombstone(topic, record.key)
+        if self._max_bytes is not None and len(record.value) > self._max_bytes:
+            raise DecodeError(
+                f"the value must be at most {self._max_bytes} bytes, which the setting "
+                f"streaming.kafka.max_message_bytes leaves. Received: {len(record.value)} bytes."
+            )
         model = MODELS.get(topic)
         if model is None:
             raise DecodeError(f"topic {topic!r} is not read here.")

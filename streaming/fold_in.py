@@ -6,12 +6,12 @@ from where it started toward their mean (`moved`). It is the ridge estimate of a
 its prior: a few events move an item that training did not see, and hardly one it knew well.
 
 The sums fade by forward decay, like `feature_repo.co_visitation`, and add up over partitions. They
-lie in the vector space of one bundle, and begin again with another.
+lie in the vector space of one bundle, and begin again with another; those of two do not add up.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,8 @@ class FoldIn:
     """Decayed sums over the events on an item, as of `timestamp`, microseconds since 1970 UTC.
 
     weight: the sum of the events' weights. vector: float64 [n], the weighted sum of the unit
-    vectors of their users' tastes, in the space of bundle `bundle_version`.
+    vectors of their users' tastes, in the space of bundle `bundle_version`. others: what `merge`
+    found in other spaces, one of each; a partition's own part has none.
     """
 
     item_id: str
@@ -39,6 +40,12 @@ class FoldIn:
     timestamp: int
     weight: float
     vector: Vector
+    others: tuple["FoldIn", ...] = ()
+
+    @property
+    def spaces(self) -> tuple["FoldIn", ...]:
+        """The sums of each space, by themselves."""
+        return (replace(self, others=()), *self.others)
 
 
 def nothing(item_id: str, bundle_version: str, size: int) -> FoldIn:
@@ -65,14 +72,22 @@ def add(
 
 
 def merge(left: FoldIn, right: FoldIn) -> FoldIn:
-    """Return the sums of both, as of the later one's `timestamp`.
+    """Return the sums of both, as of the later one's `timestamp` in each vector space.
 
-    Of two vector spaces the newer bundle's remains. Raises `ValueError` for two items.
+    After a rollback, partitions where nothing has happened since keep sums of the newer bundle:
+    they stay apart. Raises `ValueError` for two items.
     """
     if left.item_id != right.item_id:
         raise ValueError(f"`right` must be of item {left.item_id!r}. Received: {right.item_id!r}.")
-    if left.bundle_version != right.bundle_version:
-        return max(left, right, key=lambda each: each.bundle_version)
+    sums: dict[str, FoldIn] = {}
+    for each in (*left.spaces, *right.spaces):
+        known = sums.get(each.bundle_version)
+        sums[each.bundle_version] = each if known is None else _summed(known, each)
+    newest, *others = (sums[version] for version in sorted(sums, reverse=True))
+    return replace(newest, others=tuple(others))
+
+
+def _summed(left: FoldIn, right: FoldIn) -> FoldIn:
     left, right = _at(left, right.timestamp), _at(right, left.timestamp)
     return FoldIn(
         left.item_id,
@@ -98,8 +113,9 @@ def moved(
     """
     result = embeddings.copy()
     for row, item_id in enumerate(item_ids):
-        own = sums.get(item_id)
-        if own is None or own.bundle_version != space.bundle_version:
+        spaces = sums[item_id].spaces if item_id in sums else ()
+        own = next((each for each in spaces if each.bundle_version == space.bundle_version), None)
+        if own is None:
             continue
         prior = settings.prior + settings.trained_prior * space.counts.get(item_id, 0)
         start = prior * embeddings[row, : space.num_tastes]

@@ -20,9 +20,6 @@ from streaming.kafka_settings import KafkaSettings
 
 # Long enough to be no load, short enough that a broker which is back is found at once.
 RECONNECT_MILLISECONDS = 1_000
-# A dead letter holds its record in base64, which takes 4/3 of its size, and some words.
-_LETTER_BYTES = 4 / 3
-_LETTER_EXTRA_BYTES = 65_536
 
 _SERVER = re.compile(r"[^\s:,/@]+:\d{1,5}|\[[0-9a-fA-F:.]+\]:\d{1,5}")
 _PREFIX = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
@@ -80,11 +77,6 @@ class KafkaConnection:
                 each.close()
                 each._net.stop()
             raise
-
-    @property
-    def largest_request(self) -> int:
-        """The bytes of the largest message that is ever appended: a dead letter."""
-        return int(self.settings.max_message_bytes * _LETTER_BYTES) + _LETTER_EXTRA_BYTES
 
     @contextmanager
     def reporting(self, what: str) -> Iterator[None]:

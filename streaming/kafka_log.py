@@ -12,6 +12,7 @@ from kafka import TopicPartition as Place
 from kafka.errors import (
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
+    KafkaError,
     KafkaTimeoutError,
     NotCoordinatorError,
 )
@@ -80,7 +81,7 @@ class KafkaLog:
                 raise EventLogError(f"{self._connection}: {error}.") from error
             try:
                 done = [future.get(max(deadline - time.monotonic(), 0.0)) for future in sent]
-            except KafkaTimeoutError:
+            except KafkaError:
                 self._give_up(producer)
                 raise
         ends: dict[TopicPartition, int] = {}
@@ -175,7 +176,8 @@ class KafkaLog:
         """Let the next append begin with a new producer.
 
         An idempotent one of kafka-python whose batch has expired may wait for ever for the
-        sequence numbers that are missing, though the broker is back.
+        sequence numbers that are missing, though the broker is back. One whose batch a broker has
+        refused for good fails all that come after it by the same error.
         """
         with self._lock:
             if self._producer is producer:
@@ -217,7 +219,7 @@ class KafkaLog:
                     delivery_timeout_ms=milliseconds,
                     request_timeout_ms=milliseconds // 2,
                     max_block_ms=milliseconds // 2,
-                    max_request_size=self._connection.largest_request,
+                    max_request_size=self._connection.settings.largest_request,
                     allow_auto_create_topics=False,
                 )
             return self._producer

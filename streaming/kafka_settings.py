@@ -7,6 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 Days = Annotated[float, Field(gt=0)]
 
+# A dead letter holds its record in base64, which takes 4/3 of its size, and some words.
+_LETTER_BYTES = 4 / 3
+_LETTER_EXTRA_BYTES = 65_536
+
 _MESSAGE_EXTRA_BYTES = 640
 """Of a batch of one message: a key of 128 characters, and what Kafka writes about both."""
 
@@ -56,3 +60,13 @@ class KafkaSettings(BaseModel):
     def max_record_bytes(self) -> int:
         """The longest value that fits a message with every key."""
         return self.max_message_bytes - _MESSAGE_EXTRA_BYTES
+
+    @property
+    def largest_request(self) -> int:
+        """The bytes of the largest message that is ever appended: a dead letter."""
+        return int(self.max_message_bytes * _LETTER_BYTES) + _LETTER_EXTRA_BYTES
+
+    @property
+    def max_letter_bytes(self) -> int:
+        """The longest value of a dead letter."""
+        return self.largest_request - _MESSAGE_EXTRA_BYTES

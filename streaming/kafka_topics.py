@@ -24,6 +24,8 @@ CO_PARTITIONED = (EVENTS, ITEMS, USERS)
 TIMESTAMP_TYPE, APPEND_TIME = "message.timestamp.type", "LogAppendTime"
 """Of these, so that a record's moment is the broker's, and not its producer's (ADR 0013)."""
 
+MAX_BYTES = "max.message.bytes"
+
 
 class TopicMismatchError(Exception):
     """A topic is there already, and cannot be used as it is. The message says what to do."""
@@ -65,8 +67,8 @@ def plan_topics(connection: KafkaConnection, tombstone_days: float) -> list[Topi
     for topic in TOPICS:
         # A letter is larger than its record, and a change larger than its item.
         derived = topic not in CO_PARTITIONED
-        largest = connection.largest_request if derived else settings.max_message_bytes
-        config = {"max.message.bytes": str(largest)}
+        largest = settings.largest_request if derived else settings.max_message_bytes
+        config = {MAX_BYTES: str(largest)}
         if not derived:
             config[TIMESTAMP_TYPE] = APPEND_TIME
         if topic == ITEM_EMBEDDINGS:
@@ -118,6 +120,14 @@ def check_topics(plans: list[TopicPlan], found: Mapping[str, TopicState]) -> Non
                 f"topic {state.name!r} must have {setting}, or a producer's clock decides which "
                 f"events an erasure reaches. Received: {timestamps!r}. To change it: "
                 f"kafka-configs.sh --alter --topic {state.name} --add-config {setting}"
+            )
+        largest, needed = state.config[MAX_BYTES], plan.config[MAX_BYTES]
+        if int(largest) < int(needed):
+            raise TopicMismatchError(
+                f"topic {state.name!r} must have {MAX_BYTES} of at least {needed}, or what the "
+                f"setting streaming.kafka.max_message_bytes allows stops the stream. Received: "
+                f"{largest}. To change it: kafka-configs.sh --alter --topic {state.name} "
+                f"--add-config {MAX_BYTES}={needed}"
             )
         policy = state.config["cleanup.policy"]
         if plan.topic == ITEM_EMBEDDINGS and policy != plan.config["cleanup.policy"]:

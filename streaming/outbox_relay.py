@@ -21,7 +21,7 @@ class OutboxRelay:
     event: they stay on the lists, and `step` brings them out by the page.
 
     every_seconds: how long the lists rest between two rounds.
-    on_statistics, on_co_visitation: are told those that a page holds.
+    on_statistics, on_co_visitation: are told those that a page holds; None where nobody listens.
     clock: seconds, from any moment on.
     """
 
@@ -31,8 +31,8 @@ class OutboxRelay:
         publisher: Publisher,
         retrying: Retrying,
         every_seconds: float,
-        on_statistics: Callable[[Sequence[ItemStatistics]], None],
-        on_co_visitation: Callable[[Sequence[CoVisitation]], None],
+        on_statistics: Callable[[Sequence[ItemStatistics]], None] | None,
+        on_co_visitation: Callable[[Sequence[CoVisitation]], None] | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._state = state
@@ -55,11 +55,13 @@ class OutboxRelay:
         return bool(self._partitions) and self._clock() >= self._due
 
     def tell_all(self) -> None:
-        """Tell of the sums of every item, as they are in the state."""
-        for statistics in self._state.all_statistics():
-            self._on_statistics(statistics)
-        for co_visitation in self._state.all_co_visitation():
-            self._on_co_visitation(co_visitation)
+        """Tell those who listen of the sums of every item, as they are in the state."""
+        if self._on_statistics is not None:
+            for statistics in self._state.all_statistics():
+                self._on_statistics(statistics)
+        if self._on_co_visitation is not None:
+            for co_visitation in self._state.all_co_visitation():
+                self._on_co_visitation(co_visitation)
 
     def add(self, partitions: Iterable[int], keys: int = 0) -> None:
         """Look at the lists of these partitions from now on; `keys` were added to them."""
@@ -99,8 +101,10 @@ class OutboxRelay:
         self._grown = 0
         unpushed = self._retrying("unpushed", partial(self._state.unpushed, partition, most))
         self.push([(partition, unpushed)])
-        self._on_statistics(list(unpushed.updates.statistics.values()))
-        self._on_co_visitation(list(unpushed.updates.co_visitation.values()))
+        if self._on_statistics is not None:
+            self._on_statistics(list(unpushed.updates.statistics.values()))
+        if self._on_co_visitation is not None:
+            self._on_co_visitation(list(unpushed.updates.co_visitation.values()))
         # Not until the list is empty: other workers may keep changing what is on it, and put
         # back what was pushed meanwhile. That is for the next round.
         if len(unpushed.stamps) < most:

@@ -5,6 +5,7 @@ Everything written here is a whole value, so publishing the same updates twice i
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -39,14 +40,22 @@ NO_BUNDLE = ""
 """The bundle version of an item without an embedding: every replica makes its own."""
 
 Vectors = npt.NDArray[np.float32]
+Embedded = Callable[[Sequence[str]], npt.NDArray[np.bool_]]
+
+
+def all_embedded(item_ids: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Return that every item has an embedding."""
+    return np.ones(len(item_ids), dtype=np.bool_)
 
 
 class Publisher:
     """Writes `Updates` to the item changelog and the online store.
 
     An encoder that fails holds nothing up: histories and items go out without embeddings, which
-    readers then make from them.
+    readers then make from them. So does a history of which no item has an embedding yet: the tower
+    has an answer for nobody, but it is no user's.
 
+    embedded: bool [n], which of n items the encoder has embeddings of, for histories.
     space, items: the scale of the bundle's candidates, and the items as they are in the state, None
     where one was deleted; without them no embedding moves. served: gives an item as the bundle has
     it, which is all that is known of one that was imported and never sent.
@@ -63,6 +72,7 @@ class Publisher:
         items: Callable[[Collection[str]], Mapping[str, Item | None]] = lambda _: {},
         settings: StreamingSettings | None = None,
         served: Callable[[str], Item | None] = lambda _: None,
+        embedded: Embedded = all_embedded,
     ) -> None:
         self._log = log
         self._online = online
@@ -72,6 +82,7 @@ class Publisher:
         self._space = space
         self._items = items
         self._served = served
+        self._embedded = embedded
         self._settings = settings or StreamingSettings()
         self._logger = structlog.get_logger(__name__)
 
@@ -82,7 +93,8 @@ class Publisher:
         records = self._publish_items(encoder, updates.items, updates.fold_in)
         histories = [history for history in updates.histories.values() if history.events]
         records += histories
-        records += self._user_embeddings(encoder, histories)
+        embeddings = self._user_embeddings(encoder, histories)
+        records += embeddings.values()
         records += [user for user in updates.users.values() if user is not None]
         records += updates.statistics.values()
         # Where it is turned off, readers keep what they were told before: that is not blanked.
@@ -90,6 +102,7 @@ class Publisher:
             records += [heaviest(each, most) for each in updates.co_visitation.values()]
         with self._metrics.stage("online store"):
             self._forget_users(updates)
+            self._forget_embeddings(encoder, histories, embeddings)
             if records:
                 self._online.push(records)
         self._publish_moved(encoder, updates)
@@ -99,15 +112,12 @@ class Publisher:
 
         An empty history takes its user's embedding away.
         """
-        embeddings = self._user_embeddings(
-            self._encoder(), [each for each in histories if each.events]
-        )
-        gone = [history.user_id for history in histories if not history.events]
+        encoder = self._encoder()
+        embeddings = self._user_embeddings(encoder, [each for each in histories if each.events])
         with self._metrics.stage("online store"):
+            self._forget_embeddings(encoder, histories, embeddings)
             if embeddings:
-                self._online.push(embeddings)
-            if gone:
-                self._online.delete(UserEmbedding, gone)
+                self._online.push([*embeddings.values()])
 
     def _publish_items(
         self,
@@ -134,7 +144,7 @@ class Publisher:
         moved_ids = [
             item_id
             for item_id, sums in updates.fold_in.items()
-            if sums.weight > 0 and item_id not in updates.items
+            if any(each.weight > 0 for each in sums.spaces) and item_id not in updates.items
         ]
         if encoder is None or not moved_ids:
             return
@@ -190,18 +200,52 @@ class Publisher:
 
     def _user_embeddings(
         self, encoder: Encoder | None, histories: Sequence[UserHistory]
-    ) -> list[FeatureRecord]:
+    ) -> dict[str, UserEmbedding]:
+        """Return by user the embeddings of histories that can be embedded."""
         if encoder is None or not histories:
-            return []
+            return {}
+        # Before they are encoded: what comes meanwhile passes for left out.
+        unknown = self._unknown_items(histories)
+        if unknown:
+            histories = [
+                history
+                for history in histories
+                if any(event.item_id not in unknown for event in history.events)
+            ]
+        if not histories:
+            return {}
         vectors = self._encode("users", len(histories), lambda: encoder.encode_queries(histories))
         if vectors is None:
-            return []
-        return [
-            UserEmbedding(
-                history.user_id, vector, encoder.bundle_version, history.events[-1].timestamp
+            return {}
+        return {
+            history.user_id: UserEmbedding(
+                history.user_id,
+                vector,
+                encoder.bundle_version,
+                history.events[-1].timestamp,
+                _items_among(unknown, history) if unknown else (),
             )
             for history, vector in zip(histories, vectors, strict=True)
-        ]
+        }
+
+    def _unknown_items(self, histories: Sequence[UserHistory]) -> set[str]:
+        """Return the items of the histories that have no embedding here."""
+        item_ids = list({event.item_id for history in histories for event in history.events})
+        return set(compress(item_ids, ~self._embedded(item_ids)))
+
+    def _forget_embeddings(
+        self,
+        encoder: Encoder | None,
+        histories: Sequence[UserHistory],
+        embeddings: Collection[str],
+    ) -> None:
+        """Take away what is stored of users who have no embedding now: it is of an older history.
+
+        Without a bundle there is nothing that a reader would use.
+        """
+        gone = [history.user_id for history in histories if history.user_id not in embeddings]
+        if encoder is not None and gone:
+            self._online.delete(UserEmbedding, gone)
 
     def _encode(self, what: str, count: int, encode: Callable[[], Vectors]) -> Vectors | None:
         try:
@@ -224,6 +268,12 @@ class Publisher:
         gone = [key for key, user in updates.users.items() if user is None]
         if gone:
             self._online.delete(User, gone)
+
+
+def _items_among(item_ids: Collection[str], history: UserHistory) -> tuple[str, ...]:
+    """Return those of the items that the history has, each once."""
+    items = (event.item_id for event in history.events)
+    return tuple(dict.fromkeys(item_id for item_id in items if item_id in item_ids))
 
 
 def _moved(known: Collection[str], item: Item, embedding: ItemEmbedding) -> ItemChange:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from redis import Redis, RedisError, WatchError
+from redis import ReadOnlyError, Redis, RedisError, WatchError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -345,6 +345,9 @@ class RedisState:
         try:
             yield
         except RedisError as error:
+            if isinstance(error, ReadOnlyError):
+                # Another is the master now: who connects anew may find it.
+                self._redis.connection_pool.disconnect()
             raise StateError(f"state {self._url}: {error}.") from error
 
 

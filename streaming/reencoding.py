@@ -13,7 +13,7 @@ from feature_repo.history import UserHistory
 from feature_repo.online_features import OnlineFeatures, UserEmbedding
 from serving.encoder import Encoder
 from streaming.metrics import StreamMetrics
-from streaming.publisher import Publisher
+from streaming.publisher import Embedded, Publisher, all_embedded
 from streaming.stream_state import IMPORTED, OpenState
 
 PAGE = 64
@@ -28,6 +28,7 @@ class UserReencoder:
 
     Args:
         pause_seconds: how long it rests after an error; what it does is never urgent.
+        embedded: as for `Publisher`.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class UserReencoder:
         metrics: StreamMetrics,
         pause_seconds: float,
         clock: Callable[[], float] = time.monotonic,
+        embedded: Embedded = all_embedded,
     ) -> None:
         self._state = state
         self._online = online
@@ -47,6 +49,7 @@ class UserReencoder:
         self._metrics = metrics
         self._pause = pause_seconds
         self._clock = clock
+        self._embedded = embedded
         self._bundle: str | None = None
         self._left: Iterator[list[UserHistory]] | None = None
         self._not_before = 0.0
@@ -86,6 +89,7 @@ class UserReencoder:
             if embedding is None
             or embedding.bundle_version != self._bundle
             or embedding.history_timestamp != history.events[-1].timestamp
+            or (embedding.left_out and self._embedded(embedding.left_out).any())
         ]
 
     def _embed(self, histories: Sequence[UserHistory]) -> None:

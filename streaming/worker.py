@@ -45,6 +45,8 @@ GROUP = "worker"
 TOPICS = (EVENTS, ITEMS, USERS)
 STOP_SECONDS = 10.0
 IDLE_SECONDS = 0.25
+CATCH_UP_SECONDS = 0.05
+"""How often a worker that begins looks whether the items of the changelog are there."""
 REENCODING_SECONDS = (0.02, 1.0)
 """The pause between two pages of users to re-encode: while no events come, and while they do."""
 
@@ -63,7 +65,8 @@ class Worker(StreamThread):
 
     `build_worker` gives it its parts.
 
-    max_history: events kept per user. clock: tells the time of day, which no event may be far
+    max_history: events kept per user. caught_up: whether the encoder has the embeddings of all
+    items that the changelog tells of. clock: tells the time of day, which no event may be far
     ahead of. monotonic: seconds, from any moment on.
     """
 
@@ -80,6 +83,7 @@ class Worker(StreamThread):
         metrics: StreamMetrics,
         applied: AppliedNotifier,
         max_history: int,
+        caught_up: Callable[[], bool],
         clock: Callable[[], datetime],
         monotonic: Callable[[], float],
     ) -> None:
@@ -94,10 +98,13 @@ class Worker(StreamThread):
         self._reencoder = reencoder
         self._max_history = max_history
         self._keep_marks = keep_marks(log, settings)
+        self._caught_up = caught_up
         self._clock = clock
         self._monotonic = monotonic
         self._decoder = Decoder(
-            settings.event_types, timedelta(seconds=settings.max_future_seconds)
+            settings.event_types,
+            timedelta(seconds=settings.max_future_seconds),
+            settings.kafka.max_record_bytes,
         )
         self._positions = WorkerPositions(state, monotonic)
         self._consumer = log.consumer(GROUP, TOPICS, self._assigned)
@@ -129,7 +136,14 @@ class Worker(StreamThread):
         self._commit_positions()
 
     def recover(self) -> None:
-        """Take up the state of the last run: redo its unfinished pushes."""
+        """Take up the state of the last run: redo its unfinished pushes.
+
+        Not before all items are known that were: a history would be embedded without the others,
+        and they would learn where its user stands from half of it.
+        """
+        while not self._caught_up():
+            if self._stop.wait(CATCH_UP_SECONDS):
+                return
         self._retrying("load", self._relay.tell_all)
         self._relay.add(self._retrying("load", self._state.partitions))
         self._relay.push_lists()
@@ -186,7 +200,8 @@ class Worker(StreamThread):
         with self.metrics.stage("decode"):
             batches = decode_batches(records, self._decoder, self._clock())
         # 2. Dead letters first: once the position is past a record, nothing else keeps it.
-        letters = [encode_dead_letter(letter) for batch in batches for letter in batch.dead]
+        most = self.settings.kafka.max_letter_bytes
+        letters = [encode_dead_letter(each, most) for batch in batches for each in batch.dead]
         if letters:
             self._retrying("dead letters", lambda: self._log.append(DEAD_LETTERS, letters))
         # 3. and 4. Commit before push: what is pushed can be redone from the state, and no

@@ -43,7 +43,9 @@ def list_(
             f"{topic}/{partition}@{offset}",
             escape(repr(key)),
             escape(letter.reason),
-            escape(repr((value or b"")[:SHOWN_BYTES])),
+            escape(repr((value or b"")[:SHOWN_BYTES]))
+            if letter.is_whole
+            else "not kept: too large",
         )
     out.print(table)
     err.print(f"{len(letters):,} dead letters")
@@ -58,7 +60,7 @@ def list_(
 def replay(home: HomeOption = None, settings_file: SettingsOption = None) -> None:
     """Append the originals of the letters not replayed yet to their topics.
 
-    What is still refused becomes a new dead letter.
+    What is still refused becomes a new dead letter. Records too large to be kept stay out.
     """
     from streaming.dead_letters import replay as replay_letters
 

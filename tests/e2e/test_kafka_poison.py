@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,20 @@ def test_poison_stops_nothing_and_can_be_put_back(shop: KafkaShop) -> None:
     again = Counter(letter.record.value for letter in dead_letters(shop.log))
     assert again == Counter({value: 1 if value == UNKNOWN_TYPE[1] else 2 for _, value in POISON})
     assert f"{len(POISON) - 1} records were put back" in shop.run("dead-letters", "replay")
+
+
+def test_records_beyond_the_settings_in_a_topic_that_allows_them_stop_nothing(
+    shop: KafkaShop,
+) -> None:
+    key, valid = good(3)
+    send(shop, [good(1), TOO_LARGE, (key, valid + b" " * LARGE), good(2)])
+    small = shop.connection.settings.model_copy(update={"max_message_bytes": 2**20})
+    shop.connection = replace(shop.connection, settings=small)
+    shop.settings = shop.settings.model_copy(update={"kafka": small})
+    worker = shop.start()
+    shop.settle()
+    worker.stop()
+    assert seen(shop) == ["i1", "i2"]
+    letters = list(dead_letters(shop.log))
+    assert [letter.is_whole for letter in letters] == [False, False]
+    assert all("the value must be at most" in letter.reason for letter in letters)

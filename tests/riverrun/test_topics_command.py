@@ -94,6 +94,18 @@ def test_a_topic_whose_producers_say_the_time_is_refused(url: str) -> None:
         run("create", RIVERRUN_LOG_URL=url, **{f"{KAFKA}PARTITIONS": "1"})
 
 
+@pytest.mark.kafka
+def test_a_topic_that_takes_smaller_messages_than_the_settings_is_refused(url: str) -> None:
+    create_topics(parse_kafka_url(url, settings(partitions=1, max_message_bytes=2**20)), 1.0)
+    needed = "max.message.bytes of at least 2097152"
+    with pytest.raises(UserError, match=rf"events' .*{needed}.*: 1048576\. .*kafka-configs.sh"):
+        run(
+            "create",
+            RIVERRUN_LOG_URL=url,
+            **{f"{KAFKA}PARTITIONS": "1", f"{KAFKA}MAX_MESSAGE_BYTES": str(2**21)},
+        )
+
+
 def test_a_broker_that_is_not_there_is_named() -> None:
     nobody = str(KafkaConnection(("127.0.0.1:9",)))
     with pytest.raises(UserError, match=f"{nobody}: cannot list the topics: .*refused"):

@@ -1,5 +1,7 @@
 """An item moves toward those who act on it, little where it is known well, and in any order."""
 
+from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -73,8 +75,19 @@ def test_sums_of_another_bundle_move_nothing() -> None:
     start = np.ones((1, 4), np.float32)
     sums = add(nothing("i", "v0", 3), NORTH, 4.0, START)
     assert (moved(start, ["i"], {"i": sums}, SPACE, SETTINGS) == start).all()
-    assert merge(sums, summed([])).bundle_version == "v1"
-    assert merge(summed([]), sums).bundle_version == "v1"
+
+
+@given(st.lists(st.tuples(st.sampled_from(["v0", "v1", "v2"]), acts), min_size=1, max_size=6))
+def test_a_space_gets_its_own_sums_whatever_other_partitions_have(
+    parts: list[tuple[str, Any]],
+) -> None:
+    sums = [replace(summed(rows), bundle_version=version) for version, rows in parts]
+    own = [each for each in sums if each.bundle_version == "v1"]
+    start = np.ones((1, 4), np.float32)
+    (alone,) = moved(start, ["i"], {"i": reduce(merge, own)} if own else {}, SPACE, SETTINGS)
+    for order in (sums, sums[::-1]):
+        (among,) = moved(start, ["i"], {"i": reduce(merge, order)}, SPACE, SETTINGS)
+        np.testing.assert_allclose(among, alone, rtol=1e-5)
 
 
 def test_two_items_do_not_merge() -> None:

@@ -97,6 +97,19 @@ def test_a_message_beyond_the_limit_is_refused(log: KafkaLog) -> None:
     log.append(EVENTS, [Message("a", b"fine")])
 
 
+def test_a_message_that_the_broker_refuses_spoils_no_later_one(kafka_address: str) -> None:
+    topics = fresh_topics(kafka_address, max_message_bytes=10_000)
+    # As settings that allow more than the topic does.
+    settings = KafkaSettings(max_message_bytes=2**20)
+    log = KafkaLog(KafkaConnection(topics.servers, topics.prefix, settings))
+    for _ in range(2):
+        with pytest.raises(EventLogError, match="cannot append"):
+            log.append(EVENTS, [Message("u", bytes(20_000))])
+        log.append(EVENTS, [Message("u", b"small")])
+    assert [record.value for record in drain(log.consumer(None, [EVENTS]), 2)] == [b"small"] * 2
+    log.close()
+
+
 def test_what_retention_has_deleted_is_before_the_start(log: KafkaLog) -> None:
     log.append(EVENTS, [Message("a", b"1")] * 5)
     source, consumer = TopicPartition(EVENTS, 0), log.consumer("g", [EVENTS])

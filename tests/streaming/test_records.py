@@ -87,6 +87,35 @@ def test_letters_round_trip(key: str | None, value: bytes | None) -> None:
     assert decode_dead_letter(stored) == letter
 
 
+@pytest.mark.parametrize("key", ["u", "k" * 9_000, "\udcff" * 9_000, None])
+def test_a_record_too_large_for_a_letter_leaves_its_place_and_the_reason(
+    key: str | None, tmp_path: Path
+) -> None:
+    letter = DeadLetter(record(USERS, key, bytes(9_000), 7), "too large" + "!" * 9_000)
+    message = encode_dead_letter(letter, 8_000)
+    assert len(message.value or b"") <= 8_000
+    read = decode_dead_letter(record(DEAD_LETTERS, message.key, message.value))
+    assert (read.record.source, read.record.offset) == (letter.record.source, 7)
+    assert read.reason.startswith("too large")
+    assert not read.is_whole
+    # Put back, it would erase the user.
+    log = SqliteLog(tmp_path / "log.sqlite")
+    log.append(
+        DEAD_LETTERS, [message, encode_dead_letter(DeadLetter(record(USERS, "u", None), ""))]
+    )
+    assert replay(log) == 1
+    assert [each.key for each in log.consumer(None, [USERS]).poll(10, 0.0)] == ["u"]
+    log.close()
+
+
+def test_a_value_that_is_too_long_is_refused_and_a_deletion_is_not() -> None:
+    decoder = Decoder((), timedelta(days=1), max_bytes=len(GOOD))
+    decoder.decode(record(EVENTS, "u", GOOD), NOW)
+    with pytest.raises(DecodeError, match=rf"at most {len(GOOD)} bytes.*{len(GOOD) + 1} bytes"):
+        decoder.decode(record(EVENTS, "u", GOOD + b" "), NOW)
+    assert decoder.decode(record(ITEMS, "i" * 100, None), NOW) == ItemRemoved("i" * 100)
+
+
 def test_letters_are_replayed_once(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path / "log.sqlite")
     letter = DeadLetter(record(EVENTS, "u", GOOD, 7), "the clock was wrong")

@@ -1,7 +1,7 @@
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,7 +16,12 @@ from feature_repo.event_log import (
     TopicPartition,
 )
 from feature_repo.history import UserHistory
-from feature_repo.online_features import ItemEmbedding, ItemStatistics, UserEmbedding
+from feature_repo.online_features import (
+    CoVisitation,
+    ItemEmbedding,
+    ItemStatistics,
+    UserEmbedding,
+)
 from feature_repo.schema import Item
 from serving.item_changelog import ItemUpsert, decode_change
 from streaming.build_worker import build_worker
@@ -77,6 +82,27 @@ def test_a_running_worker_makes_events_visible_and_says_so(tmp_path: Path) -> No
     worker = worker_on(tmp_path, online, on_statistics=later.extend)
     worker.recover()
     assert later == [statistics]
+
+
+def test_the_sums_of_all_items_are_read_for_those_who_listen_alone(tmp_path: Path) -> None:
+    class Counting(SqliteState):
+        read: ClassVar[list[str]] = []
+
+        def all_statistics(self, batch: int = 10_000) -> Iterator[list[ItemStatistics]]:
+            self.read.append("statistics")
+            return super().all_statistics(batch)
+
+        def all_co_visitation(self, batch: int = 1_000) -> Iterator[list[CoVisitation]]:
+            self.read.append("co-visitation")
+            return super().all_co_visitation(batch)
+
+    log, state = SqliteLog(tmp_path / "log.sqlite"), Counting(tmp_path / "state.sqlite")
+    build_worker(log, MemoryOnline(), state, HashEncoder).recover()
+    assert state.read == []
+    build_worker(log, MemoryOnline(), state, HashEncoder, on_statistics=print).recover()
+    assert state.read == ["statistics"]
+    state.close()
+    log.close()
 
 
 def test_an_online_store_that_is_down_delays_and_loses_nothing(tmp_path: Path) -> None:

@@ -136,11 +136,11 @@ class KafkaShop:
         self.home = home
         self.settings_file = home / "riverrun.toml"
         self.redis_url = redis_url
-        self.settings = SETTINGS
         self._started: list[WorkerProcess] = []
         self.max_history = max_history
         settings = {"partitions": 2, "session_timeout_seconds": 1.0, "timeout_seconds": 5.0}
         self.connection = fresh_topics(kafka_address, **{**settings, **kafka})
+        self.settings = SETTINGS.model_copy(update={"kafka": self.connection.settings})
         self.archive = Archive(home / "archive")
         self.log = KafkaLog(self.connection)
         with redis.Redis.from_url(redis_url) as client:

@@ -53,7 +53,9 @@ ITEMS = st.builds(
     available=st.booleans(),
     published_at=st.none() | TIMESTAMPS,
 )
-USER_EMBEDDINGS = st.builds(UserEmbedding, IDENTIFIERS, VECTORS, TEXTS, INT64)
+USER_EMBEDDINGS = st.builds(
+    UserEmbedding, IDENTIFIERS, VECTORS, TEXTS, INT64, st.lists(IDENTIFIERS, max_size=3).map(tuple)
+)
 ITEM_EMBEDDINGS = st.builds(ItemEmbedding, IDENTIFIERS, VECTORS, TEXTS)
 
 
