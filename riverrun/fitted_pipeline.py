@@ -23,19 +23,14 @@ from serving.sources.two_tower import TwoTowerSource
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer
 from trainer.comparison import CANDIDATE
-from trainer.judging import (
-    Judgement,
-    judge_epochs,
-    learn_to_rank,
-    pipeline_scorer,
-    two_tower_scorer,
-)
+from trainer.judging import Judgement, judge_epochs, learn_to_rank
 from trainer.listener import Listener
 from trainer.material import Material
 from trainer.ranking.fit import fit_tables
 from trainer.ranking.pipeline_scorer import PipelineScorer, RerankedScorer
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.source_scorer import SourceScorer
+from trainer.scorers import pipeline_scorer, two_tower_scorer
 from trainer.settings import TrainingSettings
 from trainer.start import Start
 from trainer.tasks import Split
@@ -51,7 +46,7 @@ DIVERSE = 0.3
 class FittedPipeline:
     """What was fitted on the past of a split, with the queries of its histories.
 
-    two_tower: it alone. data: None where `training.ranking` is off. choice: how many epochs, and
+    two_tower: it alone. data: None where `training.ranking` is off. judgement: how many epochs, and
     the ranker, None where too few told anything. text_embeddings: float32 [num_items, n], None with
     LoRA. seconds: that fitting took; text_seconds: that embedding texts took of these;
     epoch_seconds: that an epoch took, in the middle of the epochs on all of the past.
@@ -60,7 +55,7 @@ class FittedPipeline:
     split: Split
     training: TrainingSettings
     service: ServiceSettings
-    choice: Judgement
+    judgement: Judgement
     two_tower: EmbeddingScorer
     data: RankingData | None
     text_embeddings: npt.NDArray[np.float32] | None
@@ -71,7 +66,7 @@ class FittedPipeline:
     @cached_property
     def pipeline(self) -> PipelineScorer:
         """The list as the service makes it."""
-        return self._pipeline(CANDIDATE, self.choice.ranker, self.service)
+        return self._pipeline(CANDIDATE, self.judgement.ranker, self.service)
 
     @property
     def parts(self) -> Sequence[Scorer]:
@@ -104,7 +99,7 @@ class FittedPipeline:
         """
         for source in self._speaking(self.pipeline):
             yield self._without(source.name)
-        if self.choice.ranker is not None:
+        if self.judgement.ranker is not None:
             yield self._pipeline("without the ranker", None, self.service)
 
     def _speaking(self, pipeline: PipelineScorer) -> Sequence[CandidateSource]:
@@ -122,16 +117,16 @@ class FittedPipeline:
         ]
 
     def _without(self, name: str) -> PipelineScorer:
-        choice, ranking = self.choice, self.service.serving.ranking
+        judgement, ranking = self.judgement, self.service.serving.ranking
         sources = tuple(each for each in ranking.sources if each != name)
         ranking = ranking.model_copy(update={"sources": sources})
         serving = self.service.serving.model_copy(update={"ranking": ranking})
         service = replace(self.service, serving=serving)
-        ranker = choice.ranker
-        if ranker is not None and choice.held_out is not None and choice.newest is not None:
+        ranker = judgement.ranker
+        if ranker is not None and judgement.held_out is not None and judgement.newest is not None:
             learned = tuple(each for each in SOURCES if each != name)
             ranker = learn_to_rank(
-                choice.held_out, choice.newest, self.training, service, learned
+                judgement.held_out, judgement.newest, self.training, service, learned
             ).ranker
         return self._pipeline(f"without {name}", ranker, service)
 
@@ -182,20 +177,20 @@ def fit_pipeline(
         )
         try:
             listener.stage("Training, the newest events held out")
-            choice = judge_epochs(material, cold, None, None, listener.step, service)
+            judgement = judge_epochs(material, cold, None, None, listener.step, service)
             listener.stage("Training")
-            model = material.trained(past, cold, on_step=listener.step, stop_after=choice.epochs)
+            model = material.trained(past, cold, on_step=listener.step, stop_after=judgement.epochs)
         except ValueError as error:
             raise UserError(f"cannot train on the past: {error}") from error
     data = None
     if training.ranking.enabled:
-        data = replace(fit_tables(past, embeddings, training.ranking), fusion=choice.fusion)
+        data = replace(fit_tables(past, embeddings, training.ranking), fusion=judgement.fusion)
     seconds = time.monotonic() - start
     return FittedPipeline(
         split,
         training,
         service,
-        choice,
+        judgement,
         two_tower_scorer(model, split.histories),
         data,
         embeddings,

@@ -5,15 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from feature_repo.history import HistoryEvent, UserHistory
-from serving.bundle import Bundle
+from serving.bundle import Bundle, BundleError
 from serving.bundle_loading import load_bundle
 from serving.item_rows import ItemRows
 from serving.ranking.bundle_files import read_ranking
 from serving.ranking.ranking import Ranking
 from serving.saved_model_encoder import SavedModelEncoder
 from serving.text_embedding_cache import TextEmbeddingCache
+from trainer.comparison import CURRENT, Current
 from trainer.interactions import Interactions
 from trainer.ranking.past_shop import PastShop
 from trainer.ranking.pipeline_scorer import PipelineScorer
@@ -125,3 +127,21 @@ def bundle_pipeline(
         moments=split.moments,
     )
     return PipelineScorer(name, shop, scorer.queries)
+
+
+def current_scorer(
+    path: Path, text_cache: TextEmbeddingCache, service: ServiceSettings
+) -> Current | None:
+    """Return the bundle that serves, which lies at `path`.
+
+    None where its lists cannot be made any more: it has nothing to say.
+    """
+    try:
+        bundle = load_to_ask(path)
+    except BundleError as error:
+        structlog.get_logger(__name__).warning("current_bundle_not_compared", reason=str(error))
+        return None
+    return Current(
+        lambda split: bundle_pipeline(CURRENT, bundle, split, text_cache, service),
+        bundle.manifest.data_window.end,
+    )

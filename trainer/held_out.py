@@ -1,69 +1,69 @@
-"""What is held out of the events, to judge by and to learn to rank from."""
+"""What is held out of the events, and who is asked about it."""
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
-from itertools import count
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
 
-import polars as pl
+import numpy as np
+import numpy.typing as npt
 
-from feature_repo.schema import Item
-from feature_repo.times import INSTANT
-from trainer.interactions import Interactions
+from trainer.held_out_splits import held_out_splits
+from trainer.material import Material
+from trainer.ranking.fit import FittedTables
 from trainer.settings import TrainingSettings
-from trainer.tasks import Split, leave_one_out_split, temporal_split
+from trainer.start import Start
+from trainer.tasks import EvaluationTask, Split
+from trainer.windows import has_windows
+
+JUDGED_USERS = 2_000
+"""At most so many users tell epochs apart; all of a large shop would take longer than an epoch."""
 
 
-def held_out_splits(
-    events: pl.DataFrame,
-    items: Sequence[Item],
-    settings: TrainingSettings,
-    since: datetime | None = None,
-) -> Iterator[Split]:
-    """Yield splits at older and older cuts, of which none sees what the one before asks for.
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOut:
+    """What is held out, and what is asked about it.
 
-    By `settings.holdout`: at "newest" the first asks for the newest slice of the time, the second
-    for the slice of the same length before it, and so on; at "last_events" for each user's last
-    event, for the last but one, and so on. None where nothing is held out; the last is the one
-    before which nothing happened.
-
-    since: nothing older than this is asked for first; "last_events" has no use for it.
+    splits: those that the ranker may learn from, the newest first. judged: int64, the users of the
+    newest one's past by whom a model is judged. tasks: its tasks, of these users alone; the last is
+    'all', or the only one. tables: what was fitted on the pasts, for whoever asks again.
     """
-    if not settings.holdout_share:
-        return
-    splits = (
-        _last_events(events, items)
-        if settings.holdout == "last_events"
-        else _slices(events, items, settings, since)
-    )
-    for split in splits:
-        if not len(split.past.item):
-            return
-        yield split
+
+    splits: Sequence[Split]
+    judged: npt.NDArray[np.int64]
+    tasks: Sequence[EvaluationTask]
+    tables: FittedTables
+
+    @property
+    def split(self) -> Split:
+        """The newest one, which models are judged by."""
+        return self.splits[0]
 
 
-def newest_cut(
-    interactions: Interactions, settings: TrainingSettings, since: datetime | None = None
-) -> datetime:
-    """Return where the newest slice of the time begins, at `since` or later."""
-    span = interactions.end - interactions.start
-    cut = interactions.end - min(span * settings.holdout_share, timedelta(days=30))
-    return cut if since is None else max(cut, since)
+def hold_out(material: Material, start: Start) -> HeldOut | None:
+    """Return what is held out of a training that begins so.
+
+    None where nobody can be asked, or there is nothing before it to learn from.
+    """
+    settings = start.settings(material.settings)
+    every = held_out_splits(material.events, material.items, settings, start.unseen_since)
+    splits = list(islice(every, max(settings.ranking.slices, 1)))
+    if not splits or not len(splits[0].tasks[-1].users) or not has_windows(splits[0].past):
+        return None
+    judged = _judged(splits[0].tasks[-1], settings)
+    # Who returns to what they know is asked by one task only.
+    asked = (task.of(np.flatnonzero(np.isin(task.users, judged))) for task in splits[0].tasks)
+    tasks = [task for task in asked if len(task.users)]
+    return HeldOut(splits, judged, tasks, FittedTables(material.text_embeddings_of))
 
 
-def _last_events(events: pl.DataFrame, items: Sequence[Item]) -> Iterator[Split]:
-    for number in count(1):
-        yield leave_one_out_split(events, items, held_out=number, unseen=number)
+def _judged(task: EvaluationTask, settings: TrainingSettings) -> npt.NDArray[np.int64]:
+    """Return the users by whom a model is judged, drawn once.
 
-
-def _slices(
-    events: pl.DataFrame,
-    items: Sequence[Item],
-    settings: TrainingSettings,
-    since: datetime | None,
-) -> Iterator[Split]:
-    every = Interactions.from_frame(events, items)
-    cut, end = newest_cut(every, settings, since), every.end + INSTANT
-    length = end - cut
-    for number in count():
-        start = cut - number * length
-        yield temporal_split(events, items, start, start + length)
+    At most `JUDGED_USERS`; where the others are enough for a ranker to learn from, half of all.
+    """
+    users, ranking = task.users, settings.ranking
+    count = min(JUDGED_USERS, len(users))
+    if ranking.enabled and ranking.slices and len(users) >= 2 * ranking.min_users:
+        count = min(count, -(-len(users) // 2))
+    drawn = np.random.default_rng(settings.seed).choice(len(users), count, replace=False)
+    return np.sort(users[drawn])

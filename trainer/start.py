@@ -6,7 +6,7 @@ from pathlib import Path
 
 from feature_repo.times import INSTANT
 from serving.bundle import BundleError, current_bundle
-from trainer.held_out import newest_cut
+from trainer.held_out_splits import newest_cut
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
 from trainer.tasks import returning_users

@@ -189,7 +189,7 @@ class _Asking:
             refresh_progress() as listener,
         ):
             fitted = fit_pipeline(split, training, service, cache, listener)
-        _say(f"Riverrun, {fitted.choice.epochs} epochs", fitted.seconds)
+        _say(f"Riverrun, {fitted.judgement.epochs} epochs", fitted.seconds)
 
         def asked(scorer: "Scorer", tasks: "Sequence[EvaluationTask]") -> "list[MethodResult]":
             return list(

@@ -138,7 +138,7 @@ def _preset_question(
 def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
     """Split the archive at `cut`, or before what a training would hold out."""
     from feature_repo.archive import Archive
-    from trainer.held_out import held_out_splits
+    from trainer.held_out_splits import held_out_splits
     from trainer.interactions import EVENT_COLUMNS
     from trainer.tasks import temporal_split
 
@@ -179,11 +179,11 @@ def _trained(question: _Question, settings: Settings) -> _Evaluation:
         listener.stage("Evaluating")
         rows = _rows(split, [fitted.two_tower, fitted.pipeline], fitted.text_embeddings)
     err.print()
-    ranker = "" if fitted.choice.ranker is None else ", and a ranker"
+    ranker = "" if fitted.judgement.ranker is None else ", and a ranker"
     return _Evaluation(
         split,
         rows,
-        f"two-tower of {fitted.choice.epochs} epochs of {fitted.epoch_seconds:.2f} s{ranker} "
+        f"two-tower of {fitted.judgement.epochs} epochs of {fitted.epoch_seconds:.2f} s{ranker} "
         f"trained in {fitted.seconds:.0f} s, {fitted.text_seconds:.1f} s of them to embed texts",
     )
 
@@ -194,7 +194,7 @@ def _served(settings: Settings) -> _Evaluation:
     from serving.text_embedding_cache import TextEmbeddingCache
     from trainer.bundle_scorer import BundleScorer, bundle_pipeline, load_to_ask
     from trainer.comparison import CANDIDATE
-    from trainer.judging import TWO_TOWER
+    from trainer.scorers import TWO_TOWER
 
     path = served_bundle(settings)
     try:

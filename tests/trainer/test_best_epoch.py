@@ -10,8 +10,9 @@ import pytest
 from feature_repo.offline_features import OfflineFeatures
 from tests.support import tiny_training as tiny
 from tests.support.tiny_refresh import USERS, events
+from trainer.best_epoch import BestEpoch, best_epoch
+from trainer.held_out import hold_out
 from trainer.interactions import Interactions
-from trainer.judging import BestEpoch, best_epoch, hold_out
 from trainer.material import Material
 from trainer.start import Start
 from trainer.tasks import Split, temporal_split

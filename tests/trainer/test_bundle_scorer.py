@@ -13,7 +13,7 @@ from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny
 from trainer.bundle_scorer import BundleScorer
 from trainer.export import export_bundle
-from trainer.judging import two_tower_scorer
+from trainer.scorers import two_tower_scorer
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 
 from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support.tiny_bundle import build_tiny_bundle, of_an_earlier_release, tiny_ranking
-from trainer.judging import current_scorer
+from trainer.bundle_scorer import current_scorer
 from trainer.ranking.service_settings import ServiceSettings
 
 

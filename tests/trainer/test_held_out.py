@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from feature_repo.times import INSTANT
 from tests.support.few_events import EVENTS, ITEMS, START, frame
-from trainer.held_out import held_out_splits
+from trainer.held_out import hold_out
+from trainer.held_out_splits import held_out_splits
 from trainer.interactions import Interactions
-from trainer.judging import hold_out, judge_epochs
+from trainer.judging import judge_epochs
 from trainer.material import Material
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.settings import TrainingSettings

@@ -6,10 +6,11 @@ from typing import Protocol
 
 import polars as pl
 
+from trainer.bundle_scorer import current_scorer
 from trainer.comparison import CANDIDATE
 from trainer.evaluate import EvaluationRow
 from trainer.export import export_bundle
-from trainer.judging import current_scorer, judge_epochs
+from trainer.judging import judge_epochs
 from trainer.listener import Listener
 from trainer.material import Material, read_material
 from trainer.ranking.fit import fit_tables

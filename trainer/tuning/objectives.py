@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from trainer.best_epoch import best_epoch
 from trainer.evaluate import answer, ndcgs
-from trainer.judging import HeldOut, best_epoch, fit_list, hold_out, newest_of
+from trainer.held_out import HeldOut, hold_out
+from trainer.judging import fit_list, newest_of
 from trainer.material import Material
 from trainer.metrics import mean_of
 from trainer.ranking.fit import Newest

@@ -11,7 +11,7 @@ import pytest
 
 from serving.ranking.settings import SOURCES
 from tests.support import tiny_training as tiny
-from trainer.held_out import held_out_splits
+from trainer.held_out_splits import held_out_splits
 from trainer.ranking import fit
 from trainer.ranking.examples import Examples, examples_of
 from trainer.ranking.fit import FittedTables, Newest, learn_to_order

@@ -1,0 +1,130 @@
+"""The epoch whose two-tower answers best what is held out of the events."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from feature_repo.whole_file import replacing
+from trainer import metrics
+from trainer.baselines import EmbeddingScorer
+from trainer.evaluate import EvaluationRow, answer, evaluate, ndcgs
+from trainer.held_out import HeldOut
+from trainer.material import Material
+from trainer.scorers import TWO_TOWER
+from trainer.start import Start
+from trainer.tasks import Split
+from trainer.train import Progress, TrainedModel
+
+Embeddings = npt.NDArray[np.float32]
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Epoch:
+    split: str
+    number: int
+    value: float
+    rows: Sequence[EvaluationRow]
+
+
+class BestEpoch:
+    """The best epoch so far, in files beside the checkpoints, so that both are gone on from.
+
+    Where the best epoch in `folder` is of another split, everything there is removed: its value was
+    of other questions, and its embeddings are of other people.
+    """
+
+    def __init__(self, folder: Path | None, split: Split) -> None:
+        self._folder = folder
+        # In memory there is none of another split.
+        self._split = "" if folder is None else _digest(split)
+        self._best: _Epoch | None = None
+        self._embeddings: dict[str, Embeddings] = {}
+        best = self.read()
+        if folder is not None and best is not None and best.split != self._split:
+            shutil.rmtree(folder)
+
+    def read(self) -> _Epoch | None:
+        """Return the best epoch; None before the first."""
+        if self._folder is None:
+            return self._best
+        try:
+            read = orjson.loads((self._folder / "best-epoch.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        rows = [EvaluationRow(**row) for row in read["rows"]]
+        return _Epoch(read.get("split", ""), read["number"], read["value"], rows)
+
+    def embeddings(self, name: str) -> Embeddings:
+        """Return "queries" or "candidates" of the epoch."""
+        if self._folder is None:
+            return self._embeddings[name]
+        embeddings: Embeddings = np.load(self._folder / f"best-{name}.npy", allow_pickle=False)
+        return embeddings
+
+    def write(
+        self, number: int, value: float, rows: Sequence[EvaluationRow], **embeddings: Embeddings
+    ) -> None:
+        """Keep the epoch, the best from now on, with its embeddings."""
+        best = _Epoch(self._split, number, value, rows)
+        if self._folder is None:
+            self._best, self._embeddings = best, embeddings
+            return
+        # The number last: killed before it, the epoch is done again, and so are these.
+        for name, each in embeddings.items():
+            np.save(self._folder / f"best-{name}.npy", each, allow_pickle=False)
+        with replacing(self._folder / "best-epoch.json") as file:
+            file.write_bytes(orjson.dumps(best))
+
+
+def best_epoch(
+    material: Material,
+    start: Start,
+    held_out: HeldOut,
+    checkpoints: Path | None,
+    on_step: Callable[[Progress], None],
+    on_values: Callable[[int, Values], None] = lambda epoch, values: None,
+) -> BestEpoch:
+    """Train the two-tower on the past, and return the epoch that answers what is held out best.
+
+    Its queries, float32 [num_users, dimension], are 0 of users who do not act in the future.
+    on_values: called after every epoch with the number of epochs done and NDCG@10 of 'all', float64
+    [num_users], of its users in their order.
+    """
+    split, tasks = held_out.split, held_out.tasks
+    embeddings = material.text_embeddings_of(split.past.items)
+    every = tasks[-1]
+    kept = BestEpoch(checkpoints, split)
+    judged = held_out.judged
+    others = np.setdiff1d(split.returning, judged)
+
+    def judge(epoch: int, model: TrainedModel) -> None:
+        candidates = model.candidate_embeddings()
+        queries = np.zeros((len(split.past.user_ids), candidates.shape[1]), np.float32)
+        queries[judged] = model.query_embeddings(judged, candidates)
+        scorer = EmbeddingScorer(TWO_TOWER, queries, candidates)
+        values = ndcgs(answer(scorer, every).ranked)
+        value = metrics.mean_of(values.tolist())
+        best = kept.read()
+        if best is None or value > best.value:
+            rows = [evaluate(scorer, task, embeddings) for task in tasks]
+            queries[others] = model.query_embeddings(others, candidates)
+            kept.write(epoch, value, rows, queries=queries, candidates=candidates)
+        on_values(epoch, values)
+
+    material.trained(split.past, start, checkpoints=checkpoints, on_step=on_step, on_epoch=judge)
+    return kept
+
+
+def _digest(split: Split) -> str:
+    """Return a hash of who is known of what, and of what is asked for."""
+    digest = hashlib.sha256(split.past.digest().encode())
+    asked = split.future["event_id"].sort().to_list()
+    digest.update("\0".join(asked).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
