@@ -42,9 +42,9 @@ from streaming.stream_state import (
     additive_keys,
     decode_history,
     decode_items,
-    decode_record,
     encode_history,
-    encode_record,
+    encode_stored,
+    put_stored,
     stamp_of,
     whole_keys,
 )
@@ -153,8 +153,8 @@ class RedisState:
         gone = [key for key, history in updates.histories.items() if not history.events]
         stamps = {_field(key): stamp for key in additive_keys(updates)}
         records = {
-            **{_field((ITEM, key)): encode_record(item) for key, item in updates.items.items()},
-            **{_field((USER, key)): encode_record(user) for key, user in updates.users.items()},
+            **{_field((ITEM, key)): encode_stored(item) for key, item in updates.items.items()},
+            **{_field((USER, key)): encode_stored(user) for key, user in updates.users.items()},
         }
         hashes: list[tuple[str, dict[Any, Any]]] = [
             (_partition(partition), {**positions, _VERSION: version + 1}),
@@ -220,7 +220,7 @@ class RedisState:
         for (key, entry), stamp, record in zip(entries.items(), stamps, records, strict=True):
             unpushed.stamps[key] = (stamp or entry).decode()
             if key[0] in (ITEM, USER):
-                decode_record(unpushed.updates, *key, record)
+                put_stored(unpushed.updates, *key, record)
         return unpushed
 
     def forget_pushed(self, partition: int, stamps: Mapping[Key, str]) -> None:

@@ -33,9 +33,9 @@ from streaming.stream_state import (
     commit_of,
     decode_history,
     decode_items,
-    decode_record,
     encode_history,
-    encode_record,
+    encode_stored,
+    put_stored,
     stamp_of,
     whole_keys,
 )
@@ -179,8 +179,8 @@ class SqliteState:
         ]
         gone = [(key,) for key, history in updates.histories.items() if not history.events]
         records = [
-            *((ITEM, key, partition, encode_record(item)) for key, item in updates.items.items()),
-            *((USER, key, partition, encode_record(user)) for key, user in updates.users.items()),
+            *((ITEM, key, partition, encode_stored(item)) for key, item in updates.items.items()),
+            *((USER, key, partition, encode_stored(user)) for key, user in updates.users.items()),
         ]
         additive = [
             (kind.name, item_id, partition, kind.encode(state))
@@ -226,7 +226,7 @@ class SqliteState:
             updates.histories[user_id] = histories.get(user_id, UserHistory(user_id))
         for kind in (ITEM, USER):
             for key, record in self._of_keys(_RECORDS_OF, (kind,), keys.get(kind, ())):
-                decode_record(updates, kind, key, record)
+                put_stored(updates, kind, key, record)
         for each in ADDITIVE:
             query = "SELECT item_id, state FROM additive WHERE kind = ? AND item_id"
             parts = self._of_keys(query, (each.name,), keys.get(each.name, ()))

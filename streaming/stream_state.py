@@ -208,12 +208,12 @@ def commit_of(stamp: str) -> str:
 # How values are stored.
 
 
-def encode_record(record: Item | User | None) -> bytes:
+def encode_stored(record: Item | User | None) -> bytes:
     """Return the JSON of a record, and nothing for a deleted one."""
     return b"" if record is None else record.model_dump_json().encode()
 
 
-def decode_record(updates: Updates, kind: str, key: str, stored: bytes) -> None:
+def put_stored(updates: Updates, kind: str, key: str, stored: bytes) -> None:
     """Put the item or user `key` into `updates`."""
     if kind == ITEM:
         updates.items[key] = Item.model_validate_json(stored) if stored else None

@@ -17,7 +17,7 @@ from feature_repo.event_log import EVENTS, ITEMS, USERS, LogRecord, TopicPartiti
 from feature_repo.schema import Event, Item, User
 from serving.item_changelog import ItemUpsert, decode_change, encode_change
 from streaming.decode import DecodeError, Decoder
-from streaming.stream_state import ITEM, USER, decode_record, encode_record
+from streaming.stream_state import ITEM, USER, encode_stored, put_stored
 from streaming.updates import Updates
 from tests.support.stream import NOW, event, item, user
 
@@ -110,7 +110,7 @@ def comes_back(change: Item | User) -> None:
     """Check that archive, state and changelog give back what they are given."""
     assert repr(archived(change)) == repr(change)
     updates, kind = Updates(), ITEM if isinstance(change, Item) else USER
-    decode_record(updates, kind, "any", encode_record(change))
+    put_stored(updates, kind, "any", encode_stored(change))
     (kept,) = (*updates.items.values(), *updates.users.values())
     assert repr(kept) == repr(change)
     if isinstance(change, Item):
