@@ -99,7 +99,7 @@ def open_stream(
         lambda: serving.holder.current.encoder,
         space=lambda: serving.holder.current.space,
         served=serving.catalogue.get,
-        embedded=lambda item_ids: serving.holder.current.embeddings_of(item_ids)[1],
+        embedded=lambda item_ids: serving.holder.current.has_embeddings(item_ids),
         caught_up=lambda: serving.follower.caught_up,
         settings=settings.streaming,
         max_history=settings.history_length,

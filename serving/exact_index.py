@@ -92,6 +92,11 @@ class ExactIndex:
             embeddings[~found] = 0
         return embeddings, found
 
+    def has_embeddings(self, candidate_ids: Iterable[str]) -> Mask:
+        """Return bool [n], which of them are candidates."""
+        rows = self.rows.rows_of(candidate_ids)
+        return (rows >= 0) & self.has(np.maximum(rows, 0))
+
     def has(self, rows: Rows) -> Mask:
         """Return bool [n], which rows are candidates; none of them is negative."""
         known: Mask = rows < self._end

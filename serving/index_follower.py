@@ -147,8 +147,9 @@ class IndexFollower(BackgroundThread):
 
     def _is_in(self, model: LiveModel, change: ItemUpsert) -> bool:
         """Whether the bundle was made for this very item already, so that nothing is to do."""
-        _, found = model.embeddings_of([change.item_id])
-        return bool(found[0]) and self._catalogue.get(change.item_id) == change.item
+        return (
+            model.knows_any([change.item_id]) and self._catalogue.get(change.item_id) == change.item
+        )
 
     def _run(self) -> None:
         while not self._stop.is_set():

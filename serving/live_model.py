@@ -133,6 +133,10 @@ class LiveModel:
         """Return embeddings float32 [n, dimension] and which of them were found."""
         return self.table.embeddings_of(item_ids)
 
+    def has_embeddings(self, item_ids: Iterable[str]) -> npt.NDArray[np.bool_]:
+        """Return bool [n], which of them have an embedding."""
+        return self.table.has_embeddings(item_ids)
+
 
 class ModelHolder:
     """The model that serves. A request takes it once, so that its list is of one model.

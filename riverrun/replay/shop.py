@@ -139,7 +139,7 @@ class ReplayShop:
             lambda: self.holder.current.encoder,
             space=lambda: self.holder.current.space,
             served=self.catalogue.get,
-            embedded=lambda item_ids: self.holder.current.embeddings_of(item_ids)[1],
+            embedded=lambda item_ids: self.holder.current.has_embeddings(item_ids),
             # Everything learned is visible to the next question.
             settings=streaming,
             max_history=length,

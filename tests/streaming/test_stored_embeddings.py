@@ -73,7 +73,7 @@ def publisher_of(log: SqliteLog, online: InMemoryOnlineFeatures, model: LiveMode
         lambda: model.encoder,
         StreamMetrics(),
         lambda: NOW,
-        embedded=lambda item_ids: model.embeddings_of(item_ids)[1],
+        embedded=lambda item_ids: model.has_embeddings(item_ids),
     )
 
 
@@ -141,7 +141,7 @@ def test_a_worker_that_begins_embeds_again_who_lacks_what_has_come(
             publisher,
             StreamMetrics(),
             pause_seconds=0.0,
-            embedded=lambda item_ids: model.embeddings_of(item_ids)[1],
+            embedded=lambda item_ids: model.has_embeddings(item_ids),
         )
         while reencoder.step():
             pass
