@@ -23,6 +23,21 @@ def parquet_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("[!.]*.parquet"))
 
 
+def files_holding(files: list[Path], column: str, keys: pl.Series) -> list[Path]:
+    """Return the Parquet files whose `column` has any of the keys; no other column is read."""
+    if not files:
+        return []
+    scan = pl.scan_parquet(
+        files,
+        schema={column: pl.String()},
+        extra_columns="ignore",
+        hive_partitioning=False,
+        include_file_paths="_file",
+    )
+    found = scan.filter(pl.col(column).is_in(keys.implode())).select("_file").unique()
+    return sorted(Path(file) for file in found.collect()["_file"])
+
+
 def segment_of(file: Path) -> str:
     """Return the name of the segment that a file of changes holds."""
     return file.stem.partition("-")[2]

@@ -41,6 +41,7 @@ def end_of(segment: str) -> int:
 class Archiver(StreamThread):
     """Collects decoded records and writes them as segments named by their place in the log.
 
+    Erasures are collected too: one pass over the archive removes all users of a segment.
     A crash between writing and committing repeats the segment, under the same name or beside
     it; an event that lies in two segments is read once. housekeeping: called now and then, for
     retention. Records that cannot be decoded are the worker's business.
@@ -93,7 +94,7 @@ class Archiver(StreamThread):
             records = []
         for record in records:
             self._collect(record)
-        rows = len(self._events) + len(self._items) + len(self._users)
+        rows = len(self._events) + len(self._items) + len(self._users) + len(self._erased)
         full = rows >= self.settings.archive_rows or self._bytes >= self.settings.archive_bytes
         if self._positions and (full or time.monotonic() >= self._flush_due):
             self.flush()
@@ -145,30 +146,36 @@ class Archiver(StreamThread):
         # What the log says of the user before this is removed with what is in the archive, and
         # what it says in topics that are not read so far yet, is left out by the mark.
         self._users.pop(erased.user_id, None)
-        self._erased[erased.user_id] = record.moment
         marks = self._marks.setdefault(record.source.partition, {})
-        marks[erased.user_id] = max(record.moment, marks.get(erased.user_id, -1))
-        self.flush()
+        for moments in (self._erased, marks):
+            moments[erased.user_id] = max(record.moment, moments.get(erased.user_id, -1))
 
     def _write(self) -> None:
         segment = self._segment_name()
-        if self._events:
-            self._archive.write_events(segment, self._events, self._moments)
+        # First: what a user did who came back is in the segment, and their new profile too.
+        if self._erased:
+            self._archive.erase_users(self._erased)
+        left = [
+            (event, moment)
+            for event, moment in zip(self._events, self._moments, strict=True)
+            if moment > self._erased.get(event.user_id, -1)
+        ]
+        if left:
+            events, moments = zip(*left, strict=True)
+            self._archive.write_events(segment, events, moments)
         if self._items:
             items = [item for item in self._items.values() if item is not None]
             gone = [item_id for item_id, item in self._items.items() if item is None]
             self._archive.write_items(segment, items, gone)
         if self._users:
             self._archive.write_users(segment, list(self._users.values()))
-        for user_id, moment in self._erased.items():
-            self._archive.erase_user(user_id, moment)
         self._write_marks()
         # Last: what is before them is in the archive whatever happens.
         self._archive.write_positions(self._positions)
         # Commit after the rename: a repeated segment is harmless, a lost one is not.
         self._consumer.commit(self._positions)
         for topic, rows in (
-            (EVENTS, len(self._events)), (ITEMS, len(self._items)), (USERS, len(self._users))
+            (EVENTS, len(left)), (ITEMS, len(self._items)), (USERS, len(self._users))
         ):  # fmt: skip
             self.metrics.archived.labels(topic).inc(rows)
         for (topic, partition), offset in self._positions.items():

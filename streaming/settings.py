@@ -36,8 +36,8 @@ class StreamingSettings(BaseModel):
         co-visitation to the online store, moved embeddings to the changelog.
     max_future_seconds: an event further ahead of the clock is a dead letter.
     event_types: the event types that are accepted; empty accepts every type.
-    archive_rows, archive_bytes, archive_seconds: a segment is written at this size, as the log
-        has it, or age.
+    archive_rows, archive_bytes, archive_seconds: a segment is written, and who was erased is
+        removed from those before, at this size, as the log has it, or age.
     retry_seconds, max_retry_seconds: first and longest pause before a failed step is repeated.
     housekeeping_seconds: how often archived records leave the embedded log.
     tombstone_days: how long a deleted item stays in the changelog; longer than the oldest

@@ -238,7 +238,7 @@ def test_users_that_are_imported_anew_are_of_a_new_segment(tmp_path: Path) -> No
     assert archive.user_segments() == [
         "import-a", "import-b", "import-a.2", "import-b.2", "import-a.3"
     ]  # fmt: skip
-    archive.erase_user("u", 0)
+    archive.erase_users({"u": 0})
     archive.import_users("import-a", [user])
     assert archive.users_of(["import-a.4"]) == [user]
 
@@ -264,10 +264,10 @@ def test_an_erased_user_is_gone_and_nobody_else(tmp_path: Path) -> None:
     archive.write_events("s", [event("a"), event("b", 24, "v"), event("c", 48)])
     archive.write_events("t", [event("d", 0, "v"), event("e", 0)])
     archive.write_users("s", [User(user_id="u"), User(user_id="v")])
-    assert archive.erase_user("u", 0) == 3
+    assert archive.erase_users({"u": 0}) == 3
     assert [one.event_id for one in read(archive.scan_events())] == ["d", "b"]
     assert [user.user_id for user in archive.users()] == ["v"]
-    assert archive.erase_user("u", 0) == 0
+    assert archive.erase_users({"u": 0}) == 0
     assert archive.segments() == ["s", "t"]
 
 

@@ -136,6 +136,49 @@ def test_an_erased_user_leaves_the_archive(log: SqliteLog, archive: Archive) -> 
     assert archive.users() == []
 
 
+def test_erasures_of_one_segment_are_one_pass_over_the_archive(
+    log: SqliteLog, archive: Archive
+) -> None:
+    passes: list[set[str]] = []
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(archive, name)
+
+        def erase_users(self, moments: dict[str, int]) -> int:
+            passes.append(set(moments))
+            return archive.erase_users(moments)
+
+    people = [f"u{number}" for number in range(9)]
+    for number, person in enumerate(people):
+        send(log, EVENTS, person, event(number, person))
+        send(log, USERS, person, user(number))
+    writer = archiver(log, Watched())
+    writer.step()
+    writer.flush()
+    for number, person in enumerate(people[:7]):
+        send(log, EVENTS, person, event(100 + number, person))
+        send(log, USERS, person, None)
+    send(log, EVENTS, "u3", event(200, "u3"))
+    send(log, USERS, "u4", user(4))
+    writer.step()
+    writer.flush()
+    assert passes == [set(people[:7])]
+    assert event_ids(archive) == ["e200", "e7", "e8"]
+    assert [each.user_id for each in archive.users()] == ["u4", "u7", "u8"]
+
+
+def test_many_erasures_are_not_collected_without_end(log: SqliteLog, archive: Archive) -> None:
+    send(log, EVENTS, "u1", event(0, "u1"))
+    writer = archiver(log, archive, archive_rows=2)
+    writer.step()
+    writer.flush()
+    for number in range(2):
+        send(log, USERS, f"u{number}", None)
+    writer.step()
+    assert event_ids(archive) == []
+
+
 def test_segments_of_different_places_do_not_replace_each_other(
     log: SqliteLog, archive: Archive
 ) -> None:

@@ -2,7 +2,8 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -107,10 +108,12 @@ class Shop:
         _step(worker, steps)
         worker.stop()
 
-    def archive_some(self, turns: Sequence[str], batch: int, steps: int | None) -> None:
+    def archive_some(
+        self, turns: Sequence[str], batch: int, steps: int | None, archive: Any = None
+    ) -> None:
         """Let a new archiver take so many steps, None: all there are."""
         archiver = Archiver(
-            InterleavedLog(self.log, itertools.cycle(turns)), self.archive,
+            InterleavedLog(self.log, itertools.cycle(turns)), archive or self.archive,
             settings=StreamingSettings(archive_rows=3), clock=lambda: NOW,
         )  # fmt: skip
         poll = archiver._consumer.poll
@@ -143,6 +146,28 @@ class Shop:
         }
 
 
+class Died(BaseException):
+    """What nothing tries again."""
+
+
+class Dying:
+    """An archive whose writer dies after so many writes."""
+
+    def __init__(self, archive: Archive, writes: int) -> None:
+        self._archive = archive
+        self._left = writes
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._archive, name)
+        return partial(self._write, method) if name.startswith(("write_", "erase_")) else method
+
+    def _write(self, method: Callable[..., Any], *arguments: Any) -> None:
+        method(*arguments)
+        self._left -= 1
+        if self._left == 0:
+            raise Died
+
+
 def _step(part: Worker | Archiver, steps: int | None) -> None:
     taken = 0
     while (steps is None or taken < steps) and part.step():
@@ -168,6 +193,7 @@ def state_url(request: pytest.FixtureRequest) -> Callable[[Path, int], str]:
     reading=st.tuples(turns, batches),
     archiving=st.tuples(turns, batches),
     restarts=st.lists(st.integers(1, 6), max_size=3),
+    deaths=st.lists(st.integers(1, 12), max_size=3),
     lost_after=st.integers(0, 6),
     online_is_lost=st.booleans(),
 )
@@ -177,6 +203,7 @@ def test_any_interleaving_of_the_topics_ends_in_the_same_state(
     reading: tuple[list[str], int],
     archiving: tuple[list[str], int],
     restarts: list[int],
+    deaths: list[int],
     lost_after: int,
     online_is_lost: bool,
 ) -> None:
@@ -193,6 +220,9 @@ def test_any_interleaving_of_the_topics_ends_in_the_same_state(
         for steps in (*restarts, None):
             shop.work(one, *reading, steps)
         assert shop.left(one) == expected(records)
+        for writes in deaths:
+            with suppress(Died):
+                shop.archive_some(*archiving, None, Dying(shop.archive, writes))
         # A state that is lost while the archive is anywhere, and goes on from there.
         shop.archive_some(*archiving, lost_after)
         if online_is_lost:
@@ -356,6 +386,7 @@ def test_the_archive_forgets_marks_that_nothing_unread_can_precede(tmp_path: Pat
         log.append(topic, [message])
     while archiver.step():
         pass
+    archiver.flush()
     assert archive.erasures() == {0: {"u0": 2}}
     for topic, message in (_event(2), (ITEMS, Message("i1", None))):
         log.append(topic, [message])
