@@ -45,8 +45,8 @@ class SharedStore(InMemoryOnlineFeatures):
 @pytest.fixture
 def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SharedStore:
     log, online = SharedOutLog(tmp_path / "log.sqlite"), SharedStore()
-    monkeypatch.setattr(server, "open_event_log", lambda *_: log)
-    monkeypatch.setattr(server, "open_online_features", lambda *_: online)
+    monkeypatch.setattr(server, "open_log", lambda *_: log)
+    monkeypatch.setattr(server, "open_online", lambda *_: online)
     monkeypatch.setattr(server, "StatisticsReader", partial(StatisticsReader, every_seconds=0.05))
     return online
 

@@ -182,5 +182,5 @@ def test_similar_items_are_the_nearest_whatever_the_lengths_of_others(
         if sql is not None:
             cosines[:2_000] = -np.inf
         expected = [f"v{row}" for row in np.argsort(-cosines)[:20]]
-        found = lists.similar(SimilarRequest("r", f"v{asked}", 20, 0, sql)).items
+        found = lists.similar(SimilarRequest("r", f"v{asked}", limit=20, filter=sql)).items
         assert [item.item_id for item in found] == expected
