@@ -223,6 +223,9 @@ PROTOCOLS = {
     "movielens": _leave_one_out(
         # More epochs would be better still, but a million ratings should train for minutes.
         _SEQUENTIAL_TRAINING(
+            # All that a window of 50 has after the one before it; with 16, the validation events of
+            # 100k were found worse (two-tower .096 for .110).
+            positions_per_window=25,
             ranking=_SEQUENTIAL_RANKING(
                 ease_regularisation=500.0,
                 ease_history_days=36_500.0,
