@@ -125,7 +125,7 @@ class LiveModel:
 
     def knows_any(self, item_ids: Iterable[str]) -> bool:
         """Return whether any of the items has an embedding."""
-        return bool(self.table.has(self.table.rows.known(item_ids)).any())
+        return bool(self.has_embeddings(item_ids).any())
 
     def embeddings_of(
         self, item_ids: Iterable[str]
