@@ -132,6 +132,17 @@ def kill_before_its_choice_is_noted(shop: TinyRefresh) -> None:
         shop.refreshed(20, checkpoint=shop.run(runs=Forgetful(shop.bundles)))
 
 
+def kill_before_its_export(shop: TinyRefresh) -> None:
+    """Begin a refresh that is killed when the model has been trained."""
+
+    def kill(title: str) -> None:
+        if title == "Exporting":
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        shop.refreshed(20, checkpoint=shop.run(), listener=Listener(kill))
+
+
 class Forgetful(RunsFile):
     def write_notes(self, run_id: str, notes: str) -> None:
         if Notes.from_json(notes).choice is not None:
@@ -151,12 +162,7 @@ def test_a_refresh_goes_on_with_the_events_that_there_were_when_it_began(
 ) -> None:
     """A shop has others each minute: beside them nothing is trained again, and nothing claimed."""
 
-    def kill(title: str) -> None:
-        if title == "Exporting":
-            raise KilledError
-
-    with pytest.raises(KilledError):
-        shop.refreshed(20, checkpoint=shop.run(), listener=Listener(kill))
+    kill_before_its_export(shop)
     newcomer = events(0, 24).filter(pl.col("user_id") == "u003")
     newcomer = newcomer.with_columns(user_id=pl.lit("a"), event_id="a" + pl.col("event_id"))
     grown = pl.concat([events(0, 24), newcomer])
@@ -203,12 +209,7 @@ def test_a_new_refresh_does_not_go_on_from_the_epochs_of_an_old_one(shop: TinyRe
 def test_a_catalogue_that_grew_meanwhile_does_not_keep_a_refresh_from_going_on(
     shop: TinyRefresh,
 ) -> None:
-    def kill(title: str) -> None:
-        if title == "Exporting":
-            raise KilledError
-
-    with pytest.raises(KilledError):
-        shop.refreshed(20, checkpoint=shop.run(), listener=Listener(kill))
+    kill_before_its_export(shop)
     grown = [*tiny.tiny_items(), Item(item_id="new", title="lamp 3")]
     done = shop.refreshed(20, grown, checkpoint=shop.run())
     assert read_manifest(done.bundle).num_items == len(grown)
