@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -17,6 +16,7 @@ from kafka.errors import KafkaError
 from streaming.kafka_connection import KafkaConnection
 from streaming.kafka_settings import KafkaSettings
 from streaming.kafka_topics import create_topics
+from tests.support import frozen
 
 JARS = Path(__file__).parents[2] / ".tools" / "kafka" / "libs"
 START_SECONDS = 60.0
@@ -108,12 +108,12 @@ class KafkaServer:
     def freeze(self) -> None:
         """Let the broker answer nothing, though it takes connections."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGSTOP)
+            frozen.freeze(self._process)
 
     def thaw(self) -> None:
         """End a `freeze`."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
+            frozen.thaw(self._process)
 
     def _run(self, *arguments: str) -> None:
         command = [*self._java, *arguments, str(self._properties)]

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -11,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import redis
+
+from tests.support import frozen
 
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
@@ -60,12 +61,12 @@ class RedisServer:
     def freeze(self) -> None:
         """Let the server answer nothing, though it takes connections."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGSTOP)
+            frozen.freeze(self._process)
 
     def thaw(self) -> None:
         """End a `freeze`."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
+            frozen.thaw(self._process)
 
 
 @contextmanager
