@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import feature_repo.before_feast  # noqa: F401
+import feature_repo.import_feast  # noqa: F401
 
 # isort: split
 from feast import FeatureStore, RepoConfig

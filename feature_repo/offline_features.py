@@ -18,7 +18,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-import feature_repo.before_feast  # noqa: F401
+import feature_repo.import_feast  # noqa: F401
 
 # isort: split
 from feast import FeatureStore, FileSource, RepoConfig

@@ -15,11 +15,7 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 1
 
 
 class LagCollector(Collector):
-    """Exports `offsets` as they are: a partition that is not among them any more is not exported.
-
-    A `Gauge` would have to forget labels, which it may refuse: Feast sets the variable that puts
-    prometheus-client into its mode for several processes.
-    """
+    """Exports `offsets` as they are: a partition that is not among them is not exported."""
 
     def __init__(self) -> None:
         self.offsets: Mapping[TopicPartition, int] = {}

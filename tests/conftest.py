@@ -1,6 +1,6 @@
 """Settings shared by all tests: quiet TensorFlow, hypothesis without deadlines, real data."""
 
-import feature_repo.before_feast  # noqa: F401
+import feature_repo.import_feast  # noqa: F401
 
 # isort: split
 import os

@@ -95,7 +95,7 @@ def main() -> None:
     What a person can put right is one line and exit code 2; what may pass, one and code 1.
     """
     # Libraries warn about themselves; what concerns the person is said by the commands. Not by a
-    # filter: Feast sets its own for everybody when it is imported.
+    # filter: some set their own for everybody when they are imported.
     warnings.showwarning = lambda *_, **__: None
     configure_logging()
     try:

@@ -71,21 +71,3 @@ def test_no_definition_is_forgotten() -> None:
     kinds = tuple({type(part) for part in definitions.ALL})
     declared = [part for part in vars(definitions).values() if isinstance(part, kinds)]
     assert sorted(part.name for part in declared) == sorted(part.name for part in definitions.ALL)
-
-
-def test_feast_does_not_move_the_counters_of_a_process_to_files() -> None:
-    script = (
-        "import feature_repo.feast_online_features, prometheus_client.values as values; "
-        "print(values.ValueClass.__name__)"
-    )
-    # Without what Feast has told this very process.
-    environment = {k: v for k, v in os.environ.items() if k != "PROMETHEUS_MULTIPROC_DIR"}
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    assert done.stdout.split() == ["MutexValue"]
