@@ -121,6 +121,7 @@ def services_of(
         holder=parts.holder,
         catalogue=parts.catalogue,
         online=online,
+        online_is_remote=settings.online_is_remote,
         log=parts.log,
         applied=applied,
         indexed=parts.follower.has_applied,

@@ -227,6 +227,11 @@ class Settings(BaseSettings):
         return self.online_url or self._url("sqlite", "online.sqlite")
 
     @property
+    def online_is_remote(self) -> bool:
+        """Whether the online features live in a server."""
+        return urlsplit(self.online_store_url).scheme == "redis"
+
+    @property
     def event_log_url(self) -> str:
         """Where events and items are appended."""
         return self.log_url or self._url("log", "log.sqlite")
@@ -249,7 +254,7 @@ class Settings(BaseSettings):
         """Where the stream worker's state and positions are."""
         if self.state_url:
             return self.state_url
-        if self.online_url.startswith("redis:") and self.embedded_log is None:
+        if self.online_is_remote and self.embedded_log is None:
             return self.online_url
         return self._url("sqlite", "checkpoint.sqlite")
 

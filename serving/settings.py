@@ -8,13 +8,16 @@ from feature_repo.event_weights import EVENT_WEIGHTS
 from serving.ranking.settings import RankingSettings
 from serving.reranking.settings import RerankingSettings, Rule, check_rules
 
+REMOTE_LIST_THREADS = 4
+
 
 class HttpSettings(BaseModel):
     """Where the HTTP API listens.
 
-    list_threads: how many requests for lists are worked on at a time; others wait. One list is
-        computed at a time, whatever this says: while it is, others read features and encode
-        histories.
+    list_threads: how many requests for lists are worked on at a time; others wait. Unset, it is
+        one where features are read from files: lists are made under Python's lock, and more
+        threads would only take it from each other. It is four where a server is asked for them:
+        while one waits for its answer, another is worked on.
     list_queue: how many of them may wait; more are answered 503, with `Retry-After`.
     predict_threads: how many calls of TensorFlow Serving's `:predict` are worked on at a time;
         those of a moment share a call of the model. predict_queue: how many others may wait;
@@ -25,10 +28,16 @@ class HttpSettings(BaseModel):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
-    list_threads: Annotated[int, Field(ge=1, le=1024)] = 4
+    list_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     list_queue: Annotated[int, Field(ge=0, le=65_536)] = 256
     predict_threads: Annotated[int, Field(ge=1, le=1024)] = 64
     predict_queue: Annotated[int, Field(ge=0, le=65_536)] = 256
+
+    def list_threads_over(self, *, remote: bool) -> int:
+        """Return `list_threads`, or what suits an online store that is a server, or is none."""
+        if self.list_threads is None:
+            return REMOTE_LIST_THREADS if remote else 1
+        return self.list_threads
 
 
 class BatchingSettings(BaseModel):

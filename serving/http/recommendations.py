@@ -42,8 +42,8 @@ from serving.source_shares import SourceShares
 def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter:
     """Return the routes over `services`; what they answer counts in `shares`."""
     router, http = APIRouter(prefix="/v1"), services.http
-    # Lists are made under Python's lock: many threads would only wait for it longer.
-    threads = BoundedThreads("lists", "requests for lists", http.list_threads, http.list_queue)
+    list_threads = http.list_threads_over(remote=services.online_is_remote)
+    threads = BoundedThreads("lists", "requests for lists", list_threads, http.list_queue)
 
     def answered(recommendation: Recommendation) -> Response:
         shares.served(recommendation)

@@ -39,6 +39,7 @@ class Services:
     not_ready: says why requests cannot be answered yet; empty where they can.
     bundle_error: why the newest bundle does not serve; None where it does.
     degraded: says what lists do without at present, though they are answered.
+    online_is_remote: whether `online` asks a server, which takes its time and may hang.
     max_future: an event further ahead of the clock is rejected.
     event_types: the types that are accepted; empty accepts every type.
     max_record_bytes: a record that is longer is rejected: the log would not take it.
@@ -49,6 +50,7 @@ class Services:
     catalogue: Catalogue
     online: OnlineFeatures
     log: EventLog
+    online_is_remote: bool = False
     applied: Applied | None = None
     indexed: Callable[[Mapping[TopicPartition, int]], bool] = lambda _: True
     not_ready: Callable[[], Sequence[str]] = lambda: ()

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, cast
 
@@ -24,7 +25,7 @@ from serving.http.ingest import APPEND_THREADS, ENDS_THREADS
 from serving.http.problems import FieldError, field_errors
 from serving.http.services import Services
 from serving.requests import FeaturesUnavailableError, Recommendation, TrendingRequest
-from serving.settings import HttpSettings
+from serving.settings import REMOTE_LIST_THREADS, HttpSettings
 
 SECONDS = 30.0
 
@@ -98,9 +99,9 @@ def catalogue() -> Catalogue:
 
 
 @pytest.fixture
-def client(shop: Shop, catalogue: Catalogue, registry: CollectorRegistry) -> TestClient:
+def services(shop: Shop, catalogue: Catalogue, registry: CollectorRegistry) -> Services:
     model = SimpleNamespace(bundle_version=VERSION, table=[], signatures={RECOMMEND: shop})
-    services = Services(
+    return Services(
         recommender=cast(Any, shop),
         holder=cast(Any, SimpleNamespace(current=model)),
         catalogue=catalogue,
@@ -112,7 +113,15 @@ def client(shop: Shop, catalogue: Catalogue, registry: CollectorRegistry) -> Tes
         degraded=lambda: ["the store is away"],
         http=HttpSettings(list_threads=2, list_queue=3, predict_threads=2, predict_queue=3),
     )
+
+
+def open_client(services: Services) -> TestClient:
     return TestClient(create_app(services), raise_server_exceptions=False)
+
+
+@pytest.fixture
+def client(services: Services) -> TestClient:
+    return open_client(services)
 
 
 def test_who_would_wait_behind_too_many_is_told_when_to_come_back(
@@ -130,6 +139,20 @@ def test_who_would_wait_behind_too_many_is_told_when_to_come_back(
         statuses = sorted(answer.result().status_code for answer in asked)
         assert statuses == [200] * 5 + [503] * 3
         assert client.get("/v1/trending").is_success
+
+
+@pytest.mark.parametrize(("remote", "threads"), [(False, 1), (True, REMOTE_LIST_THREADS)])
+def test_several_lists_are_made_at_a_time_where_a_server_is_asked_for_features(
+    services: Services, shop: Shop, remote: bool, threads: int
+) -> None:
+    """While one that hangs keeps a thread; where none can hang, more threads take longer."""
+    services = replace(services, online_is_remote=remote, http=HttpSettings(list_queue=0))
+    with open_client(services) as client, ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(client.get, "/v1/trending") for _ in range(8)]
+        for _, answer in zip(range(8 - threads), as_completed(asked, SECONDS), strict=False):
+            assert answer.result().status_code == 503
+        shop.go_on.set()
+        assert sum(answer.result().is_success for answer in asked) == threads
 
 
 def test_a_call_of_the_model_that_would_wait_behind_too_many_is_told_so_too(
