@@ -103,8 +103,7 @@ class Archive:
         self, start: datetime | None = None, end: datetime | None = None
     ) -> pl.LazyFrame:
         """Return the events of start <= timestamp < end, each once, in no particular order."""
-        files = [file for day in self._days(start, end) for file in parquet_files(day)]
-        events = _scan(files).select(EVENT_SCHEMA.names())
+        events = _scan(self._event_files(start, end)).select(EVENT_SCHEMA.names())
         if start is not None:
             events = events.filter(pl.col("timestamp") >= start)
         if end is not None:
@@ -138,8 +137,7 @@ class Archive:
 
     def last_moment(self) -> int:
         """Return the moment of the event that the log took last; 0 where none came from a log."""
-        files = [file for day in self._days() for file in parquet_files(day)]
-        return _scan(files).select(pl.col(MOMENT).max()).collect().item() or 0
+        return _scan(self._event_files()).select(pl.col(MOMENT).max()).collect().item() or 0
 
     def segments(self) -> list[str]:
         """Return the names of the complete event segments, sorted."""
@@ -225,8 +223,7 @@ class Archive:
             user_ids, list(moments.values()), default=None, return_dtype=pl.Int64()
         )
         removed = 0
-        events = [file for day in self._days() for file in parquet_files(day)]
-        for file in files_holding(events, "user_id", user_ids):
+        for file in files_holding(self._event_files(), "user_id", user_ids):
             frame = pl.read_parquet(file, hive_partitioning=False)
             later = pl.col(MOMENT) > moment if MOMENT in frame.columns else pl.lit(value=False)
             kept = frame.filter(moment.is_null() | later)
@@ -256,7 +253,7 @@ class Archive:
 
     def written_segments(self) -> set[str]:
         """Return the names of all segments that anything is left of, complete or not."""
-        events = {file.stem for day in self._days() for file in parquet_files(day)}
+        events = {file.stem for file in self._event_files()}
         changes = [*parquet_files(self._items), *parquet_files(self._users)]
         return events | {segment_of(file) for file in changes}
 
@@ -273,6 +270,11 @@ class Archive:
 
     def _day_folder(self, day: date) -> Path:
         return self._events / f"date={day.isoformat()}"
+
+    def _event_files(
+        self, start: datetime | None = None, end: datetime | None = None
+    ) -> list[Path]:
+        return [file for day in self._days(start, end) for file in parquet_files(day)]
 
     def _days(self, start: datetime | None = None, end: datetime | None = None) -> list[Path]:
         first = start.astimezone(UTC).date().isoformat() if start else ""

@@ -11,8 +11,6 @@ import typeguard
 
 os.environ.setdefault("FEAST_USAGE", "False")
 
-_SHARED_COUNTERS = ("PROMETHEUS_MULTIPROCESS_DIR", "PROMETHEUS_MULTIPROC_DIR")
-
 _typechecked: Any = typeguard.typechecked
 
 
@@ -30,7 +28,7 @@ def _typechecked_unless_feast(target: Any = None, /, **options: Any) -> Any:
 
 typeguard.typechecked = _typechecked_unless_feast
 
-_told = {name for name in _SHARED_COUNTERS if name in os.environ}
+_untold = {"PROMETHEUS_MULTIPROCESS_DIR", "PROMETHEUS_MULTIPROC_DIR"} - os.environ.keys()
 
 # It sets a filter of warnings for everybody.
 with warnings.catch_warnings():
@@ -38,6 +36,5 @@ with warnings.catch_warnings():
 
 # Feast tells Prometheus's client to keep counters in files that the processes of its own server
 # share. Every process that is started from here would do so too, and add up what is not one's own.
-for _name in _SHARED_COUNTERS:
-    if _name not in _told:
-        os.environ.pop(_name, None)
+for _name in _untold:
+    os.environ.pop(_name, None)
