@@ -16,11 +16,10 @@ from kafka.errors import KafkaError
 from streaming.kafka_connection import KafkaConnection
 from streaming.kafka_settings import KafkaSettings
 from streaming.kafka_topics import create_topics
-from tests.support import frozen
+from tests.support.server_process import STOP_SECONDS, ServerProcess
 
 JARS = Path(__file__).parents[2] / ".tools" / "kafka" / "libs"
 START_SECONDS = 60.0
-STOP_SECONDS = 30.0
 
 _CLUSTER_ID = "cml2ZXJydW4tdGVzdHMwMQ"
 _PROPERTIES = """
@@ -53,7 +52,7 @@ replica.fetch.max.bytes=16777216
 """
 
 
-class KafkaServer:
+class KafkaServer(ServerProcess):
     """One KRaft broker. Its port and its data outlive `stop` and `kill`, until `start` again."""
 
     def __init__(self, folder: Path) -> None:
@@ -76,7 +75,6 @@ class KafkaServer:
             java, "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{JARS}/*",
         ]  # fmt: skip
-        self._process: subprocess.Popen[bytes] | None = None
         self._run("kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c")
 
     def start(self) -> None:
@@ -98,22 +96,6 @@ class KafkaServer:
         if self._process is not None:
             self._process.terminate()
             self._process.wait(STOP_SECONDS)
-
-    def kill(self) -> None:
-        """End the broker as kill -9 does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(STOP_SECONDS)
-
-    def freeze(self) -> None:
-        """Let the broker answer nothing, though it takes connections."""
-        if self._process is not None:
-            frozen.freeze(self._process)
-
-    def thaw(self) -> None:
-        """End a `freeze`."""
-        if self._process is not None:
-            frozen.thaw(self._process)
 
     def _run(self, *arguments: str) -> None:
         command = [*self._java, *arguments, str(self._properties)]

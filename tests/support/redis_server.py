@@ -11,13 +11,12 @@ from pathlib import Path
 
 import redis
 
-from tests.support import frozen
+from tests.support.server_process import ServerProcess
 
 START_SECONDS = 20.0
-STOP_SECONDS = 10.0
 
 
-class RedisServer:
+class RedisServer(ServerProcess):
     """One server. Its port outlives `kill`, and its data only with `options` that keep them."""
 
     def __init__(self, folder: Path, *options: str) -> None:
@@ -33,7 +32,6 @@ class RedisServer:
             program, "--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(folder),
             "--save", "", *options,
         ]  # fmt: skip
-        self._process: subprocess.Popen[bytes] | None = None
         self.url = f"redis://127.0.0.1:{self._port}/0"
 
     def start(self) -> None:
@@ -51,22 +49,6 @@ class RedisServer:
                     return
         self.kill()
         raise RuntimeError(f"Redis at {self.url} does not answer:\n{self._log.read_text()}")
-
-    def kill(self) -> None:
-        """End the server as kill -9 does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(STOP_SECONDS)
-
-    def freeze(self) -> None:
-        """Let the server answer nothing, though it takes connections."""
-        if self._process is not None:
-            frozen.freeze(self._process)
-
-    def thaw(self) -> None:
-        """End a `freeze`."""
-        if self._process is not None:
-            frozen.thaw(self._process)
 
 
 @contextmanager
