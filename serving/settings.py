@@ -89,7 +89,8 @@ class ServingSettings(BaseModel):
     buy_again_days: an event on an item counts less by e for every so many days before the newest.
     co_visitation_events: so many of the newest events count. co_visitation_days: one counts
         less by e for every so many days before the newest.
-    new_arrival_days: how long an item counts as new.
+    new_arrival_days: how long an item counts as new; one that old scores a third as much as one of
+        today in the source `new_arrivals`.
     recall_seconds: how often the index is compared with exact search on recent queries; 0 never.
     reload_seconds: how often `CURRENT` is looked at; 0 turns it off.
     attributed_places: events that name a list by its `request_id` are counted for the sources of

@@ -23,6 +23,7 @@ from serving.sources.candidate_source import CandidateSource, Context, HistorySo
 from serving.sources.category import CategorySource
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.item_neighbours import ItemNeighboursSource
+from serving.sources.new_arrivals import NewArrivalsSource
 from serving.sources.trending import TrendingSource
 from serving.sources.two_tower import TwoTowerSource
 
@@ -109,6 +110,7 @@ class RankingStage:
             category,
             co_visitation,
             trending,
+            NewArrivalsSource(settings),
         )
         self.sources = [each for each in self._every if each.name in self._settings.sources]
         # Of the last bundle, which is mostly that of the next request.

@@ -13,11 +13,12 @@ Source = Literal[
     "category",
     "co_visitation",
     "trending",
+    "new_arrivals",
 ]
 SOURCES: tuple[Source, ...] = get_args(Source)
 """Everything that proposes candidates for a user something is known of."""
 
-AskedSource = Literal[Source, "popular", "new_arrivals", "catalogue"]
+AskedSource = Literal[Source, "popular", "catalogue"]
 ASKED_SOURCES: tuple[AskedSource, ...] = get_args(AskedSource)
 """Everything that a request may ask alone: `SOURCES`, and what else fills a list up."""
 
