@@ -2,10 +2,12 @@
 -- Arguments after "--": the file with one user id a line, the pause in milliseconds that a
 -- connection makes between two requests (0: none, closed loop), for how many milliseconds none asks
 -- at first, and how many connections a thread has. RIVERRUN_BENCH_PORTS holds the port of each
--- thread's server, so that several share the load.
+-- thread's server, so that several share the load; RIVERRUN_BENCH_FIELDS, as JSON without its first
+-- brace, what each request has beside its user.
 local users = {}
 local pause, quiet, connections = 0, 0, 0
 local begun = 0
+local fields = os.getenv("RIVERRUN_BENCH_FIELDS") or '"limit": 20}'
 
 local threads = 0
 
@@ -39,7 +41,7 @@ end
 
 function request()
   local user = users[math.random(#users)]
-  return wrk.format(nil, nil, nil, '{"user_id": "' .. user .. '", "limit": 20}')
+  return wrk.format(nil, nil, nil, '{"user_id": "' .. user .. '", ' .. fields)
 end
 
 function done(summary, latency, requests)

@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+from pydantic import ValidationError
+
+from feature_repo.first_error import FirstError
 from riverrun.errors import UserError
+from serving.http.models import RecommendBody
 
 SCRIPT = Path(__file__).with_name("recommend.lua")
 
@@ -66,17 +71,40 @@ class WrkResult:
     failed: int
 
 
-def measure(urls: Sequence[str], users: Path, load: Load, seconds: int) -> LoadResult:
+def request_fields(given: str) -> str:
+    """Return what each request has beside its user, as JSON without its first brace.
+
+    given: fields of a request as a JSON object. Raises `UserError` where the API would refuse them.
+    """
+    try:
+        fields = orjson.loads(given)
+        if not isinstance(fields, dict) or "user_id" in fields:
+            raise UserError(f"--fields must be a JSON object without `user_id`. Received: {given}")
+        RecommendBody.model_validate(fields | {"user_id": "u"})
+    except orjson.JSONDecodeError as error:
+        raise UserError(f"--fields must be JSON: {error}. Received: {given}") from None
+    except ValidationError as error:
+        first = FirstError.of(error)
+        raise UserError(f"--fields: {first.key}: {first.statement}") from None
+    return orjson.dumps({"limit": 20} | fields).decode().removeprefix("{")
+
+
+def measure(urls: Sequence[str], users: Path, load: Load, seconds: int, fields: str) -> LoadResult:
     """Load servers for `seconds` with users drawn from the file `users`, one id a line.
 
-    urls: `http://127.0.0.1:PORT`; each has its share of the connections.
+    urls: `http://127.0.0.1:PORT`; each has its share of the connections. fields: as
+    `request_fields` returns them.
     """
     urls = urls[: load.connections]
     command = wrk_command(
         urls[0], users, SCRIPT, load.connections, load.rate, seconds, threads=len(urls)
     )
     ports = ",".join(url.rpartition(":")[2] for url in urls)
-    environment = {**os.environ, "RIVERRUN_BENCH_PORTS": ports}
+    environment = {
+        **os.environ,
+        "RIVERRUN_BENCH_PORTS": ports,
+        "RIVERRUN_BENCH_FIELDS": fields,
+    }
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         raise UserError(f"wrk failed: {done.stderr.strip() or done.stdout.strip()}")

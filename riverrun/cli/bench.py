@@ -6,6 +6,7 @@ from functools import partial
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from riverrun.cli.bench_figures import print_figures, say
@@ -52,19 +53,31 @@ def recommend(
     replicas: Annotated[
         int, typer.Option(min=0, help="How many `riverrun serve` answer beside `riverrun up`.")
     ] = 0,
+    fields: Annotated[
+        str,
+        typer.Option(
+            metavar="JSON",
+            help="What each request has beside its user, such as "
+            '\'{"diversity": 0.3, "exploration": 0.1}\'.',
+        ),
+    ] = "{}",
     home: ShopHome = None,
 ) -> None:
     """Latency and throughput of /v1/recommend at 1, 8 and 32 connections, and at a steady rate.
 
     All processes run on this machine. The load comes from wrk (`apt-get install wrk`), each
-    request for a random known user. The steady rate is that of many clients, each of whom asks
-    every two seconds or so, whether others wait or not.
+    request for a random known user, for 20 items, re-ranked as `--fields` asks for. The steady
+    rate is that of many clients, each of whom asks every two seconds or so, whether others wait or
+    not.
     """
-    from riverrun.bench.recommend import Load, measure, require_wrk
+    from riverrun.bench.recommend import Load, measure, request_fields, require_wrk
     from riverrun.bench.server import running_server, wait_until_embedded
 
     require_wrk()
-    table = Table("load", "requests/s", "p50 ms", "p99 ms", "failed", title="/v1/recommend")
+    more = request_fields(fields)
+    table = Table(
+        "load", "requests/s", "p50 ms", "p99 ms", "failed", title=escape(f"/v1/recommend {{{more}")
+    )
     loads = [Load(1), Load(8), Load(32), Load.steady(rate)]
     folder = home or default_home(items)
     with ExitStack() as stack:
@@ -74,9 +87,9 @@ def recommend(
         wait_until_embedded(server.url)
         servers = [running_server(folder, "serve") for _ in range(replicas)]
         urls = [server.url, *(stack.enter_context(each).url for each in servers)]
-        measure(urls, file, Load(8), 5)  # the first requests compile and fill caches
+        measure(urls, file, Load(8), 5, more)  # the first requests compile and fill caches
         for load in loads:
-            result = measure(urls, file, load, seconds)
+            result = measure(urls, file, load, seconds, more)
             pace = f"{load.rate} requests/s asked" if load.rate else "as fast as answered"
             table.add_row(
                 f"{load.connections} connections, {pace}",

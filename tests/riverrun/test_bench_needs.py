@@ -1,5 +1,6 @@
 """What a benchmark needs is asked for before a shop is made, and told in one line."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import redis
 from typer.testing import CliRunner
 
 from riverrun.bench.kafka_shop import kafka_shop
+from riverrun.bench.recommend import request_fields
 from riverrun.bench.server import free_port
 from riverrun.cli.bench import app
 from riverrun.errors import RunFailedError, UserError
@@ -31,6 +33,28 @@ def test_wrk_is_looked_for_first(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "apt-get install wrk" in refused(tmp_path / "shop", *command)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ("diversity=.3", "--fields must be JSON: "),
+        ("[]", "--fields must be a JSON object without `user_id`. Received: []"),
+        ('{"user_id": "u1"}', "--fields must be a JSON object without `user_id`."),
+        ('{"diversity": 2}', "--fields: diversity: Input should be less than or equal to 1"),
+        ('{"divers": 1}', "--fields: divers: "),
+    ],
+)
+def test_fields_that_the_api_would_refuse_are_refused_first(
+    fields: str, reason: str, tmp_path: Path
+) -> None:
+    assert refused(tmp_path / "shop", "recommend", "--fields", fields).startswith(reason)
+
+
+def test_a_request_has_the_fields_beside_its_user() -> None:
+    for given, whole in (("{}", {"limit": 20}), ('{"limit": 5, "diversity": 0.3}', None)):
+        fields = json.loads('{"user_id": "u", ' + request_fields(given))
+        assert fields == {"user_id": "u"} | (whole or json.loads(given))
 
 
 def test_a_redis_that_is_away_ends_with_one_line(tmp_path: Path) -> None:
