@@ -19,7 +19,7 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServic
 from serving.bundle import RECOMMEND
 from serving.grpc.tensors import array_of, tensor_of
 from serving.prediction import messages
-from serving.prediction.errors import PredictionError, failure, invalid
+from serving.prediction.errors import PredictionError, UnknownSignatureError, failure, invalid
 from serving.prediction.predictor import ModelName, Predictor, predict, signature_of
 
 Method = Callable[[Any, Any, grpc.ServicerContext], Any]
@@ -32,6 +32,9 @@ def _answering(method: Method) -> Method:
     def answered(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
         try:
             return method(self, request, context)
+        except UnknownSignatureError as error:
+            message = f'Serving signature key "{error.name}" not found.'
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, message)
         except PredictionError as error:
             context.abort(grpc.StatusCode[error.code.name], error.message)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is answered
@@ -95,7 +98,7 @@ class ModelService(ModelServiceServicer):
     @_answering
     def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Return the version that serves, which is available; no other one is known."""
-        return messages.model_status(self._predictor.model(_asked(request.model_spec)))
+        return messages.model_status(self._predictor.status(_asked(request.model_spec)))
 
 
 def _asked(spec: Any) -> ModelName:

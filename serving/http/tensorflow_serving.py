@@ -46,7 +46,7 @@ def tensorflow_serving_routes(services: Services) -> APIRouter:
     async def status(request: Request) -> Response:
         if ":" in request.url.path:  # a verb that is none, or that is not for GET
             return await malformed(request)
-        return _rendered(messages.model_status(predictor.model(_asked(request))))
+        return _rendered(messages.model_status(predictor.status(_asked(request))))
 
     async def metadata(request: Request) -> Response:
         model = predictor.model(_asked(request))

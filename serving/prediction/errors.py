@@ -25,6 +25,16 @@ class PredictionError(Exception):
         self.message = message
 
 
+class UnknownSignatureError(PredictionError):
+    """The model has no signature `name`: in REST's words; gRPC's Predict has others."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            Code.INVALID_ARGUMENT, f'Serving signature name: "{name}" not found in signature def'
+        )
+        self.name = name
+
+
 def invalid(message: str) -> PredictionError:
     """Return the error of a request that cannot be answered, however often it is sent."""
     return PredictionError(Code.INVALID_ARGUMENT, message)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from serving.live_model import LiveModel, ModelHolder
-from serving.prediction.errors import Code, PredictionError, invalid
+from serving.prediction.errors import Code, PredictionError, UnknownSignatureError, invalid
 from serving.prediction.served_signature import Arrays, ServedSignature
 
 LABEL = "stable"
@@ -47,22 +47,33 @@ class Predictor:
 
     def model(self, asked: ModelName) -> LiveModel:
         """Return the model that is asked for. Raises `PredictionError` where it does not serve."""
-        model = self._holder.current
-        if asked.label not in (None, LABEL):
-            raise invalid(f"Unrecognized servable version label: {asked.label}")
-        if asked.name != self.model_name or asked.version not in (
-            None,
-            version_number(model.bundle_version),
-        ):
+        model = self._serving(asked)
+        if model is None:
             raise PredictionError(Code.NOT_FOUND, f"Servable not found for request: {asked}")
         return model
 
+    def status(self, asked: ModelName) -> LiveModel:
+        """Return the model whose status is asked for, as `model`, with the words for a status."""
+        model = self._serving(asked)
+        if model is None:
+            what = "any versions" if asked.version is None else f"version {asked.version}"
+            raise PredictionError(Code.NOT_FOUND, f"Could not find {what} of model {asked.name}")
+        return model
+
+    def _serving(self, asked: ModelName) -> LiveModel | None:
+        model = self._holder.current
+        if asked.label not in (None, LABEL):
+            raise invalid(f"Unrecognized servable version label: {asked.label}")
+        number = version_number(model.bundle_version)
+        is_asked = asked.name == self.model_name and asked.version in (None, number)
+        return model if is_asked else None
+
 
 def signature_of(model: LiveModel, name: str) -> ServedSignature:
-    """Return a signature of the model. Raises `PredictionError` where it has none of the name."""
+    """Return a signature of the model. Raises `UnknownSignatureError`."""
     signature = model.signatures.get(name)
     if signature is None:
-        raise invalid(f'Serving signature name: "{name}" not found in signature def')
+        raise UnknownSignatureError(name)
     return signature
 
 

@@ -241,7 +241,7 @@ def test_inputs_that_do_not_fit_are_named(
 @pytest.mark.parametrize(
     ("spec", "code", "message"),
     [
-        ({"signature": "dream"}, "INVALID_ARGUMENT", '"dream" not found in signature def'),
+        ({"signature": "dream"}, "FAILED_PRECONDITION", 'signature key "dream" not found.'),
         ({"version": 7}, "NOT_FOUND", "Specific(riverrun, 7)"),
         ({"name": "other"}, "NOT_FOUND", "Latest(other)"),
         ({"name": ""}, "INVALID_ARGUMENT", "Missing ModelSpec.name"),

@@ -147,7 +147,7 @@ def test_what_does_not_fit_is_an_invalid_argument(
     assert re.search(message, refused(answer, 400))
 
 
-@pytest.mark.parametrize("suffix", ["", "/metadata", ":predict"])
+@pytest.mark.parametrize("suffix", ["/metadata", ":predict"])
 @pytest.mark.parametrize(
     ("path", "status", "message"),
     [
@@ -163,6 +163,22 @@ def test_a_model_that_does_not_serve_is_named(
 ) -> None:
     method = "POST" if suffix == ":predict" else "GET"
     assert message in refused(client.request(method, path + suffix), status)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "message"),
+    [
+        ("/v1/models/other", 404, "Could not find any versions of model other"),
+        ("/v1/models/other/versions/7", 404, "Could not find version 7 of model other"),
+        (f"{MODEL}/versions/7", 404, "Could not find version 7 of model riverrun"),
+        (f"{MODEL}/versions/new", 400, "Failed to convert version: new to numeric."),
+        (f"{MODEL}/labels/canary", 400, "Unrecognized servable version label: canary"),
+    ],
+)
+def test_the_status_of_what_does_not_serve_has_words_of_its_own(
+    client: TestClient, path: str, status: int, message: str
+) -> None:
+    assert message in refused(client.get(path), status)
 
 
 @pytest.mark.parametrize(
