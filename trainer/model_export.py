@@ -2,6 +2,9 @@
 
     FOLDER/<model name>/<version>/saved_model.pb, variables/, assets.extra/
 
+`assets.extra/rank_features.json` names the columns that the signature `rank` reads, which no
+metadata of a SavedModel can.
+
 https://www.tensorflow.org/tfx/serving/serving_basic
 """
 
@@ -11,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
@@ -19,6 +23,8 @@ from serving.prediction.predictor import version_number
 from serving.saved_model import load_saved_model
 from trainer.serving_module import PARTS, best_of_all, trace
 from trainer.warmup import write_warmup
+
+RANK_FEATURES = Path("assets.extra") / "rank_features.json"
 
 CUSTOM_OPS = "Scann>"
 """What the names of ops begin with that TensorFlow Serving's own binary has not.
@@ -46,6 +52,8 @@ def export_model(bundle: Path, folder: Path, model_name: str, *, custom_ops: boo
             shutil.copytree(bundle / MODEL, draft)
         else:
             _save_without_custom_ops(bundle / MODEL, manifest, draft)
+        if manifest.ranking is not None and manifest.ranking.features:
+            (draft / RANK_FEATURES).write_bytes(orjson.dumps(manifest.ranking.features))
     return folder / model_name / str(version_number(manifest.version))
 
 

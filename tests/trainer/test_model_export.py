@@ -1,5 +1,6 @@
 """Both exports of a model answer in a process of TensorFlow alone what the trainer answers."""
 
+import json
 import re
 import subprocess
 import sys
@@ -35,9 +36,19 @@ from serving.bundle import (
     BundleError,
     set_current,
 )
+from serving.ranking.bundle_files import RankingData
+from serving.ranking.feature_names import feature_names
+from serving.ranking.item_signals import SIGNALS
+from serving.ranking.settings import SOURCES
 from tests.support import tiny_training as tiny
 from trainer.export import export_bundle
-from trainer.model_export import _check_restored, custom_ops_of, export_model, ops_of
+from trainer.model_export import (
+    RANK_FEATURES,
+    _check_restored,
+    custom_ops_of,
+    export_model,
+    ops_of,
+)
 from trainer.ranking.ranker import blank_ranker
 from trainer.ranking.settings import RankerSettings
 from trainer.serving_module import BRUTE_FORCE_BELOW, _build_searcher
@@ -81,7 +92,14 @@ def bundle(
         patch.setattr(trainer.serving_module, "BRUTE_FORCE_BELOW", 0)
         patch.setattr(trainer.export, "TOP_K", TOP_K)
         folder = tmp_path_factory.mktemp("bundles")
-        return export_bundle(model, folder, datetime(2026, 1, 2, tzinfo=UTC), ranker=ranker)
+        signals = np.zeros((len(model.interactions.items), len(SIGNALS)), np.float32)
+        return export_bundle(
+            model,
+            folder,
+            datetime(2026, 1, 2, tzinfo=UTC),
+            ranking=RankingData({}, signals),
+            ranker=ranker,
+        )
 
 
 @dataclass(frozen=True)
@@ -288,7 +306,7 @@ def test_without_scann_the_other_export_cannot_be_loaded(
         stock(bundle / MODEL, TEXT_OPS)
 
 
-def test_both_exports_have_warm_up_requests_for_every_signature(
+def test_both_exports_have_warm_up_requests_and_name_what_rank_reads(
     bundle: Path, tmp_path: Path
 ) -> None:
     for custom_ops in (True, False):
@@ -306,6 +324,9 @@ def test_both_exports_have_warm_up_requests_for_every_signature(
             assert signature(**tensors).keys() == signature.structured_outputs.keys()
             asked.add(name)
         assert asked == model.signatures.keys()
+        names = json.loads((path / RANK_FEATURES).read_bytes())
+        assert len(names) == model.signatures[RANK].inputs[0].shape[1]
+        assert tuple(names) == feature_names(SOURCES)
 
 
 def test_a_version_is_exported_once_and_whole(bundle: Path, tmp_path: Path) -> None:

@@ -66,7 +66,14 @@ class RefreshCollector(Collector):
         )
         for signal, value in self._runs.drift().items():
             drift.add_metric([signal], value)
-        return [running, outcomes, steps, drift]
+        # The newest first. What is said of one that was published is which gates were not asked.
+        published = next((run for run in runs if run.status == "published"), None)
+        left_open = GaugeMetricFamily(
+            "riverrun_refresh_gates_open",
+            "Whether the last refresh that published was too small to ask gates of quality.",
+            value=int(published is not None and bool(published.message)),
+        )
+        return [running, outcomes, steps, drift, left_open]
 
     def _ages(self) -> Iterable[Metric]:
         """Yield how old the bundle that `CURRENT` names is; nothing where it cannot be read."""

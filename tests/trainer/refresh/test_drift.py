@@ -144,6 +144,21 @@ def test_what_is_known_of_refreshes_is_exported(bundle: Path) -> None:
         assert registry.get_sample_value(name, labels) == value
 
 
+def test_gates_that_were_left_open_are_exported_until_they_are_asked(tmp_path: Path) -> None:
+    runs = RunsFile(tmp_path)
+    registry = CollectorRegistry()
+    registry.register(RefreshCollector(tmp_path))
+    said = []
+    for number, (status, message) in enumerate(
+        [("refused", "worse"), ("published", "80 users"), ("failed", "no room"), ("published", "")]
+    ):
+        started = START + timedelta(hours=number)
+        runs.begin(f"{number}", started)
+        runs.finish(f"{number}", status, started, None, message)
+        said.append(registry.get_sample_value("riverrun_refresh_gates_open"))
+    assert said == [0, 1, 1, 0]
+
+
 def test_a_run_that_is_tried_again_lets_no_counter_fall(tmp_path: Path) -> None:
     runs = RunsFile(tmp_path)
     registry = CollectorRegistry()
