@@ -184,6 +184,7 @@ def _import_with_bar(
         TimeRemainingColumn(),
         console=err,
         transient=True,
+        disable=not err.is_terminal,
     ) as bars:
         task = bars.add_task(kind, total=size, rows=0)
         before = report.read
