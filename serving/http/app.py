@@ -60,7 +60,11 @@ def create_app(services: Services) -> FastAPI:
             {"name": "events", "description": "What people do."},
             {"name": "items", "description": "What can be shown."},
             {"name": "users", "description": "Whom it is shown to."},
-            {"name": "operations", "description": "How the server is."},
+            {
+                "name": "operations",
+                "description": "How the server is. Query parameters are passed over: probes and "
+                "scrapers add some of their own.",
+            },
         ],
     )
     problems.install(app)

@@ -184,14 +184,17 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
         path = shown(request.url.path)
-        detail = {
-            404: f"There is nothing at {path}.",
-            405: f"{request.method} is not allowed at {path}.",
-        }.get(error.status_code, str(error.detail))
-        headers = error.headers
-        if error.status_code == 405:
-            headers = {"Allow": ", ".join(_methods_at(request))}
-        return problem_response(Problem(error.status_code, detail, headers=headers))
+        problem = Problem(error.status_code, str(error.detail), headers=error.headers)
+        if error.status_code == 404:
+            field = FieldError(field="path", message="must be one of this API.", value=path)
+            problem = Problem(404, f"There is nothing at {path}.", [field])
+        elif error.status_code == 405:
+            allowed, method = ", ".join(_methods_at(request)), shown(request.method)
+            message = f"must be one of {allowed}."
+            field = FieldError(field="method", message=message, value=method)
+            detail = f"{method} is not allowed at {path}."
+            problem = Problem(405, detail, [field], {"Allow": allowed})
+        return problem_response(problem)
 
     @app.exception_handler(Exception)
     async def _internal(request: Request, error: Exception) -> Response:
