@@ -15,7 +15,7 @@ from feature_repo.schema import (
     Identifier,
     Item,
     SearchQuery,
-    Timestamp,
+    SentTimestamp,
     User,
     has_own_address,
 )
@@ -101,7 +101,7 @@ class EventBody(_Body):
     user_id: Identifier
     item_id: Identifier
     event_type: EventType
-    timestamp: Timestamp | None = None
+    timestamp: SentTimestamp | None = None
     value: EventValue | None = None
     query: SearchQuery | None = None
     request_id: Identifier | None = None
@@ -112,6 +112,8 @@ class ItemBody(Item):
     """An entry of the catalogue, whole: what is left out takes its default."""
 
     model_config = ConfigDict(extra="forbid")
+
+    published_at: SentTimestamp | None = None
 
     @field_validator("item_id")
     @classmethod
@@ -132,7 +134,7 @@ class SessionEvent(_Body):
 
     item_id: Identifier
     event_type: EventType = "view"
-    timestamp: Timestamp | None = None
+    timestamp: SentTimestamp | None = None
 
 
 class RecommendBody(_Body):
