@@ -115,7 +115,12 @@ def _operations(app: FastAPI, services: Services) -> None:
         )
         return Response(answer.model_dump_json(), media_type="application/json")
 
-    @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
+    @app.get(
+        "/metrics",
+        tags=["operations"],
+        response_class=PlainTextResponse,
+        responses=documentation.answer("riverrun_catalogue_items 2000.0\n", "text/plain"),
+    )
     async def metrics() -> Response:
         """Prometheus metrics."""
         # Some are read from files, which another process may hold locked.

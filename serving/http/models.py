@@ -301,6 +301,8 @@ class ListAnswer(BaseModel):
 class CatalogueAnswer(BaseModel):
     """A part of the catalogue."""
 
+    model_config = _example({"total": 2_000, "items": [ITEM]})
+
     total: int
     items: list[Item]
 
@@ -318,6 +320,16 @@ class PastEvent(BaseModel):
 class UserAnswer(BaseModel):
     """What is known of a user: profile, and the newest events, oldest first."""
 
+    model_config = _example(
+        {
+            **USER,
+            "history": [
+                {name: EVENT[name] for name in ("event_id", "item_id", "event_type", "value")}
+                | {"timestamp": "2026-01-02T03:04:05+00:00"}
+            ],
+        }
+    )
+
     user_id: str
     attributes: dict[str, str | float | bool]
     history: list[PastEvent]
@@ -325,6 +337,8 @@ class UserAnswer(BaseModel):
 
 class AliveAnswer(BaseModel):
     """The process answers."""
+
+    model_config = _example({"status": "alive"})
 
     status: Literal["alive"]
 
@@ -334,6 +348,14 @@ class ReadyAnswer(BaseModel):
 
     `degraded` says what they do without at present.
     """
+
+    model_config = _example(
+        {
+            "status": "ready",
+            "model_version": _LIST["model_version"],
+            "degraded": ["the online store does not answer: users are served as unknown ones"],
+        }
+    )
 
     status: Literal["ready"]
     model_version: str

@@ -9,7 +9,7 @@ import orjson
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -23,6 +23,20 @@ MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 100
 """Errors of one request, or one record, that an answer lists."""
 
+_EXAMPLE: dict[str, Any] = {
+    "type": "about:blank",
+    "title": HTTPStatus(422).phrase,
+    "status": 422,
+    "detail": "`limit`: Input should be greater than or equal to 1. Received: 0",
+    "errors": [
+        {
+            "field": "limit",
+            "message": "Input should be greater than or equal to 1.",
+            "value": 0,
+        }
+    ],
+}
+
 
 class FieldError(BaseModel):
     """One thing that is wrong with a request."""
@@ -34,6 +48,8 @@ class FieldError(BaseModel):
 
 class ProblemDocument(BaseModel):
     """RFC 9457; `errors` says what is wrong, field by field."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     type: str = "about:blank"
     title: str

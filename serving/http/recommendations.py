@@ -14,8 +14,9 @@ from feature_repo.times import microseconds, moment_of
 from serving.catalogue import Catalogue
 from serving.http.body import parse, read_body, reading, refuse_query, refuse_repeated
 from serving.http.bounded_threads import BoundedThreads
-from serving.http.documentation import body_of, problems
+from serving.http.documentation import answer, body_of, problems
 from serving.http.models import (
+    ITEM,
     RECOMMEND,
     CatalogueAnswer,
     ItemId,
@@ -107,7 +108,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
         "/items/{item_id:shown_id}",
         tags=["items"],
         response_model=Item,
-        responses=problems(404, 422, 500),
+        responses={**answer(ITEM), **problems(404, 422, 500)},
     )
     async def item(request: Request, item_id: ItemId) -> Response:
         """Return an item."""
