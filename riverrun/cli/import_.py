@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 import typer
@@ -212,8 +212,14 @@ def _session(
         path.parent.mkdir(parents=True, exist_ok=True)
         rejects = RejectsFile(path.with_name(f"{name}-rejected.jsonl"))
         with _only_import(loaded.archive), ImportReport(rejects=rejects) as report:
-            yield ArchiveSink(Archive(loaded.archive), report), report
-        path.write_bytes(orjson.dumps(report.as_dict(), option=orjson.OPT_INDENT_2))
+            try:
+                yield ArchiveSink(Archive(loaded.archive), report), report
+            except UserError as error:
+                if not (report.accepted or report.skipped or report.rejected):
+                    raise
+                _write(path, {"failed": str(error), **report.as_dict()})
+                raise UserError(f"{error} What was read before: {path}") from None
+        _write(path, report.as_dict())
     except OSError as error:
         raise UserError(f"{loaded.home}: cannot be written: {error.strerror or error}.") from None
     seconds = (datetime.now(UTC) - started).total_seconds()
@@ -262,6 +268,10 @@ def _only_import(archive: Path) -> Iterator[None]:
     )
     with exclusive(archive / "import.lock", refusal):
         yield
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
 
 
 def _show(report: ImportReport, seconds: float) -> None:
