@@ -127,7 +127,7 @@ def preset(
     home: HomeOption = None,
     settings: SettingsOption = None,
 ) -> None:
-    """Import a well-known data set as it is published.
+    """Import a well-known data set as it is published, which is read whole into memory.
 
     - `online-retail`  UCI Online Retail: online_retail.csv[.gz]
     - `movielens`  a folder in the layout of MovieLens 100k, 1M or latest-small
