@@ -1,10 +1,12 @@
 """Event, Item and User: what enters the system, validated once at the edge.
 
 The same models read a REST body, an imported file and a log record, so that a
-value that is accepted in one place is accepted in all.
+value that is accepted in one place is accepted in all. Only times may be written
+in more ways in a log, whose records must stay readable, than in a request.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated
@@ -33,6 +35,9 @@ def _printable(value: str) -> str:
     return value
 
 
+_NO_TIME = "must be an RFC 3339 time, as 2026-01-02T03:04:05Z. Received: {!r}."
+
+
 def _plausible(value: datetime) -> datetime:
     if not EARLIEST_TIMESTAMP <= value < LATEST_TIMESTAMP:
         raise ValueError(
@@ -42,7 +47,22 @@ def _plausible(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
-def _rfc3339(value: object) -> object:
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
+    r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def _written_by_rfc3339(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if _RFC3339.fullmatch(value) is None:
+        raise ValueError(_NO_TIME.format(value[:64]))
+    # Its letters may be small ones.
+    return value.upper()
+
+
+def _moment(value: object) -> object:
     # Pydantic would also read numbers, as seconds or milliseconds by their size.
     if isinstance(value, str) and value[4:5] == "-":
         try:
@@ -51,7 +71,7 @@ def _rfc3339(value: object) -> object:
             pass
     if isinstance(value, datetime):
         return value
-    raise ValueError(f"must be an RFC 3339 time. Received: {str(value)[:64]!r}.")
+    raise ValueError(_NO_TIME.format(str(value)[:64]))
 
 
 MAX_IDENTIFIER = 128
@@ -64,8 +84,11 @@ EVENT_TYPE_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"
 EventType = Annotated[str, Field(pattern=EVENT_TYPE_PATTERN)]
 """A lower-case word such as view, cart, purchase."""
 
-Timestamp = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_plausible)]
-"""An RFC 3339 time with an offset, kept in UTC with microsecond resolution."""
+Timestamp = Annotated[AwareDatetime, BeforeValidator(_moment), AfterValidator(_plausible)]
+"""A time with an offset, by ISO 8601, kept in UTC with microsecond resolution."""
+
+SentTimestamp = Annotated[Timestamp, BeforeValidator(_written_by_rfc3339)]
+"""A `Timestamp` as requests have it: written by RFC 3339."""
 
 MAX_LABEL = 256
 Label = Annotated[str, Field(min_length=1, max_length=MAX_LABEL)]

@@ -23,7 +23,8 @@ def next_command(command: str, purpose: str) -> None:
 @contextmanager
 def counting(doing: str) -> Iterator[Callable[[str, int, int], None]]:
     """Show a bar for each thing that is counted; give what is told (what, done, total)."""
-    with Progress(console=err, transient=True) as bars:
+    # Where it cannot be drawn over, all that is left of it is an empty line.
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}
 
         def progress(what: str, done: int, total: int) -> None:

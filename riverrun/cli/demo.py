@@ -1,8 +1,12 @@
 """`riverrun demo`: a shop from nothing, and a list that changes while one watches."""
 
+import shlex
+import shutil
+import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,11 +19,14 @@ from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
 from riverrun.cli.up import PortOption, ended_by, listen, opened_shop
+from riverrun.errors import RunFailedError
 from riverrun.interpreter import settle
 from riverrun.listening import url_of
 from riverrun.settings import FILES_IN_HOME, Settings, load_settings
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from riverrun.http_server import HttpServer
 
 ITEMS, USERS, EVENTS, DAYS = 2_000, 2_000, 60_000, 60
@@ -61,15 +68,20 @@ def demo(
         stopped = stopped_by_signal()
         end_in_time(stopped, shop.stream.worker.metrics.doing)
         server = HttpServer(shop.app, ended_by(stopped, shop.stream))
+        failures: list[Exception] = []
         visitor = threading.Thread(
             target=_visit,
-            args=(server, stopped, url_of(listening), settings, started, once),
+            args=(server, stopped, url_of(listening), settings, started, once, failures),
             daemon=True,
         )
         settle()
         visitor.start()
         server.run(sockets=[listening])
     end(shop.stream.failure)
+    if failures:
+        failure = failures[0]
+        reason = " ".join(f"{type(failure).__name__}: {failure}".split())
+        raise RunFailedError(f"the visit to the sample shop failed: {reason}")
 
 
 def _make_shop(settings: Settings) -> None:
@@ -98,18 +110,23 @@ def _visit(
     settings: Settings,
     started: float,
     once: bool,
+    failures: list[Exception],
 ) -> None:
+    """Visit the shop once it is ready. What fails before it is stopped is put into `failures`."""
     try:
         while not server.started:
             time.sleep(0.02)
         with httpx.Client(base_url=url, timeout=30) as client:
             _wait_until_ready(client)
             err.rule("[bold]Three clicks")
-            _show_three_clicks(client, _someone(settings))
-        _show_what_next(url, time.monotonic() - started)
-    except Exception:
+            departments = _departments(settings)
+            names = departments["department"].unique()
+            _show_three_clicks(client, _someone(settings, departments), names)
+        _show_what_next(url, time.monotonic() - started, stays=not once)
+    except Exception as error:  # noqa: BLE001 - a thread's would end nothing
+        if not stopped.is_set():
+            failures.append(error)
         stopped.set()
-        raise
     if once:
         stopped.set()
 
@@ -119,20 +136,32 @@ def _wait_until_ready(client: httpx.Client) -> None:
         time.sleep(0.05)
 
 
-def _someone(settings: Settings) -> str:
+def _departments(settings: Settings) -> "pl.DataFrame":
+    """Return `item_id` and `department` of every item that is in one."""
+    import polars as pl
+
+    from feature_repo.archive import Archive
+
+    return pl.DataFrame(
+        [
+            (item.item_id, item.categories[0])
+            for item in Archive(settings.archive).items()
+            if item.categories
+        ],
+        schema=["item_id", "department"],
+        orient="row",
+    )
+
+
+def _someone(settings: Settings, departments: "pl.DataFrame") -> str:
     """Return a user who knows what they like, but has not done much: the same one every time."""
     import polars as pl
 
     from feature_repo.archive import Archive
 
-    archive = Archive(settings.archive)
-    departments = pl.DataFrame(
-        [(item.item_id, item.categories[0]) for item in archive.items() if item.categories],
-        schema=["item_id", "department"],
-        orient="row",
-    )
     users = (
-        archive.scan_events()
+        Archive(settings.archive)
+        .scan_events()
         .collect()
         .join(departments, on="item_id")
         .group_by("user_id")
@@ -143,11 +172,10 @@ def _someone(settings: Settings) -> str:
     return str(users["user_id"][0])
 
 
-def _show_three_clicks(client: httpx.Client, user_id: str) -> None:
+def _show_three_clicks(client: httpx.Client, user_id: str, departments: Iterable[str]) -> None:
     before = _recommended(client, user_id)
     out.print(_table(f"For user {user_id}", before))
-    shown = Counter(item["categories"][0] for item in before)
-    category = next(name for name in _categories(client) if name not in shown)
+    category = another(departments, before)
     clicked = _trending(client, category)[:CLICKS]
     for item in clicked:
         out.print(f"  click  [bold]{item['title']}[/]  [dim]{category}[/]")
@@ -176,6 +204,16 @@ def _show_three_clicks(client: httpx.Client, user_id: str) -> None:
     )
 
 
+def another(departments: Iterable[str], items: Iterable[dict[str, Any]]) -> str:
+    """Return the department that the fewest items are in.
+
+    Of several that is the next, by the alphabet, after the one that most are in.
+    """
+    shown = Counter(name for item in items for name in item["categories"][:1])
+    most = max(shown, key=lambda name: shown[name], default="")
+    return min(departments, key=lambda name: (shown[name], name < most, name))
+
+
 def _recommended(client: httpx.Client, user_id: str) -> list[dict[str, Any]]:
     body = {"user_id": user_id, "limit": SHOWN, "exclude_seen": True, "explain": True}
     answer = client.post("/v1/recommend", json=body).raise_for_status().json()
@@ -196,11 +234,6 @@ def _item(client: httpx.Client, item_id: str) -> dict[str, Any]:
     return item
 
 
-def _categories(client: httpx.Client) -> list[str]:
-    items = client.get("/v1/items", params={"limit": 500}).raise_for_status().json()["items"]
-    return sorted({item["categories"][0] for item in items if item["categories"]})
-
-
 def _table(title: str, items: list[dict[str, Any]], before: set[str] | None = None) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold")
     for column in ("item", "category", "why"):
@@ -215,11 +248,24 @@ def _table(title: str, items: list[dict[str, Any]], before: set[str] | None = No
     return table
 
 
-def _show_what_next(url: str, seconds: float) -> None:
+def _show_what_next(url: str, seconds: float, *, stays: bool) -> None:
+    riverrun = called()
     err.rule()
     err.print(f"open this URL: [bold]{url}[/]  (the shop; {url}/docs is the API)")
     err.print(f"[dim]reached after {seconds:.0f} s[/]")
-    err.print("With data of your own:")
-    next_command("riverrun import items products.csv --mapping map.toml", "what can be shown")
-    next_command("riverrun import events orders.csv --mapping map.toml", "what people did")
-    next_command("riverrun train && riverrun up", "learns from it, and serves")
+    # It holds the port that `riverrun up` will listen on.
+    err.print(f"With data of your own{', after Ctrl-C here' if stays else ''}:")
+    next_command(f"{riverrun} import items products.csv --mapping map.toml", "what can be shown")
+    next_command(f"{riverrun} import events orders.csv --mapping map.toml", "what people did")
+    next_command(f"{riverrun} train && {riverrun} up", "learns from it, and serves")
+
+
+def called() -> str:
+    """Return what a shell knows the command as: after `make demo` it is on nobody's PATH."""
+    if shutil.which("riverrun"):
+        return "riverrun"
+    called = sys.argv[0]
+    name = Path(called).name
+    return (
+        shlex.quote(called) if name == "riverrun" else f"{shlex.quote(sys.executable)} -m riverrun"
+    )

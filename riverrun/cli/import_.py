@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 import typer
@@ -127,7 +127,7 @@ def preset(
     home: HomeOption = None,
     settings: SettingsOption = None,
 ) -> None:
-    """Import a well-known data set as it is published.
+    """Import a well-known data set as it is published, which is read whole into memory.
 
     - `online-retail`  UCI Online Retail: online_retail.csv[.gz]
     - `movielens`  a folder in the layout of MovieLens 100k, 1M or latest-small
@@ -184,6 +184,7 @@ def _import_with_bar(
         TimeRemainingColumn(),
         console=err,
         transient=True,
+        disable=not err.is_terminal,
     ) as bars:
         task = bars.add_task(kind, total=size, rows=0)
         before = report.read
@@ -211,8 +212,14 @@ def _session(
         path.parent.mkdir(parents=True, exist_ok=True)
         rejects = RejectsFile(path.with_name(f"{name}-rejected.jsonl"))
         with _only_import(loaded.archive), ImportReport(rejects=rejects) as report:
-            yield ArchiveSink(Archive(loaded.archive), report), report
-        path.write_bytes(orjson.dumps(report.as_dict(), option=orjson.OPT_INDENT_2))
+            try:
+                yield ArchiveSink(Archive(loaded.archive), report), report
+            except UserError as error:
+                if not (report.accepted or report.skipped or report.rejected):
+                    raise
+                _write(path, {"failed": str(error), **report.as_dict()})
+                raise UserError(f"{error} What was read before: {path}") from None
+        _write(path, report.as_dict())
     except OSError as error:
         raise UserError(f"{loaded.home}: cannot be written: {error.strerror or error}.") from None
     seconds = (datetime.now(UTC) - started).total_seconds()
@@ -261,6 +268,10 @@ def _only_import(archive: Path) -> Iterator[None]:
     )
     with exclusive(archive / "import.lock", refusal):
         yield
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
 
 
 def _show(report: ImportReport, seconds: float) -> None:

@@ -3,9 +3,10 @@
 import sys
 import warnings
 from errno import EDQUOT, ENOSPC
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
+from pydantic import ValidationError
 from rich.markup import escape
 
 from feature_repo.shop_file import PassingShopFileError, ShopFileError
@@ -92,14 +93,20 @@ app.add_typer(bench.app, name="bench")
 def main() -> None:
     """Run the command line.
 
-    What a person can put right is one line and exit code 2; what may pass, one and code 1.
+    What a person can put right is one line and exit code 2; what may pass, one and code 1. An
+    incomplete command is answered with its help, and exit code 2.
     """
     # Libraries warn about themselves; what concerns the person is said by the commands. Not by a
     # filter: some set their own for everybody when they are imported.
     warnings.showwarning = lambda *_, **__: None
     configure_logging()
     try:
-        app()
+        # Else Typer would say itself what is wrong with a command line, in a box.
+        sys.exit(app(prog_name="riverrun", standalone_mode=False))
+    except typer.TyperException as error:
+        _end(_of_command_line(error), error.exit_code)
+    except typer.Abort:
+        _end("aborted.", 1)
     except (RunFailedError, PassingShopFileError) as error:
         _end(str(error), 1)
     except (UserError, ShopFileError) as error:
@@ -110,8 +117,23 @@ def main() -> None:
         _end(f"{error.filename}: {error.strerror}.", 2)
 
 
-def _end(reason: str, code: int) -> None:
-    # The reason quotes what a person has typed, brackets included. A line that is broken where the
-    # terminal ends could neither be searched for nor copied.
-    err.print(f"[bold red]riverrun:[/] {escape(reason)}", soft_wrap=True)
+def _of_command_line(error: typer.TyperException) -> str:
+    """Return what is wrong with the words of a command line; nothing where its help was shown."""
+    # Choices, and what Pydantic says, may be on lines of their own.
+    reason = " ".join(error.format_message().split()).rstrip(".")
+    if not reason:
+        return ""
+    if isinstance(error.__cause__, ValidationError):
+        reason = reason.replace(": Value error, ", ": ")
+        reason += f". Received: {error.__cause__.errors()[0]['input']!r}"
+    context = getattr(error, "ctx", None)
+    command = "riverrun" if context is None else context.command_path
+    return f"{reason}. See {command} --help"
+
+
+def _end(reason: str, code: int) -> NoReturn:
+    if reason:
+        # The reason quotes what a person has typed, brackets included. A line that is broken where
+        # the terminal ends could neither be searched for nor copied.
+        err.print(f"[bold red]riverrun:[/] {escape(reason)}", soft_wrap=True)
     sys.exit(code)

@@ -75,6 +75,7 @@ def sample(
             TimeRemainingColumn(),
             console=err,
             transient=True,
+            disable=not err.is_terminal,
         ) as bars:
             tasks = {name: bars.add_task(name, total=total) for name, total in totals.items()}
             files = write_sample(

@@ -25,7 +25,7 @@ from riverrun.importing.labels import labels
 from riverrun.importing.mapping import ItemsMapping, TextSource, UsersMapping, source_columns
 from riverrun.importing.nested import not_text, note_names_inside
 from riverrun.importing.raw_files import RawBatch
-from riverrun.importing.report import LINE, REASON, ImportReport
+from riverrun.importing.report import LINE, REASON, SAME_AGAIN, ImportReport
 
 Row = dict[str, Any]
 RecordT = TypeVar("RecordT", Item, User)
@@ -102,7 +102,7 @@ def _records(
                 reason = f"{key}: {NO_OWN_ADDRESS}"
             else:
                 record = build(row, raw, attributes_of(found, report))
-                report.skip(f"the same {key} again: the last counts", int(row[key] in records))
+                report.skip(SAME_AGAIN.format(key), int(row[key] in records))
                 records.pop(row[key], None)
                 records[row[key]] = record
         except ValidationError as error:

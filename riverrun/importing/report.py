@@ -11,6 +11,8 @@ import polars as pl
 
 LINE = "_line"
 REASON = "_reason"
+SAME_AGAIN = "the same {} again: the last counts"
+"""Why an item or a user is skipped, by what its id is called."""
 
 
 class RejectsFile:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from feature_repo.schema import Item, User, content_id
-from riverrun.importing.report import ImportReport
+from riverrun.importing.report import SAME_AGAIN, ImportReport
 
 ROWS_PER_SEGMENT = 1_000_000
 RECORDS_PER_SEGMENT = 100_000
@@ -122,19 +122,30 @@ def _rows_by_day(days: pl.Series) -> list[tuple[date, npt.NDArray[np.int64]]]:
 
 
 class _Gathered(Generic[RecordT]):
-    """Records of one kind, by id: they become a segment once there are enough."""
+    """Records of one kind, by id: they become a segment once there are enough.
+
+    Remembers of every id that it was there, in 8 bytes.
+    """
 
     def __init__(self, write: Callable[[str, Sequence[RecordT]], int]) -> None:
         self._write: Callable[[str, Sequence[RecordT]], int] = write
         self._records: dict[str, RecordT] = {}
         self._bytes = 0
+        self._seen = _Hashes()
 
-    def add(self, records: Mapping[str, RecordT]) -> None:
-        """Add records; a later one replaces an earlier one with the same id."""
+    def add(self, records: Mapping[str, RecordT]) -> int:
+        """Add records; a later one replaces an earlier one with the same id.
+
+        Return how many have an id that was not there before.
+        """
+        hashes = pl.Series(list(records), dtype=pl.String).hash().to_numpy()
+        new = hashes[~self._seen.have(hashes)]
+        self._seen.add(new)
         self._records |= records
         self._bytes += sum(map(_size, records.values()))
         if self._bytes >= RECORD_BYTES_PER_SEGMENT or len(self._records) >= RECORDS_PER_SEGMENT:
             self.flush()
+        return len(new)
 
     def flush(self) -> None:
         """Write what is gathered."""
@@ -180,14 +191,19 @@ class ArchiveSink:
         return count
 
     def add_items(self, items: Sequence[Item]) -> int:
-        """Add items; a later one replaces an earlier one with the same id. Return their number."""
-        self._items.add({item.item_id: item for item in items})
-        return len(items)
+        """Add items; one replaces, and stands for, an earlier one with the same id.
+
+        Return how many are no replacements; those are reported as skipped.
+        """
+        new = self._items.add({item.item_id: item for item in items})
+        self._report.skip(SAME_AGAIN.format("item_id"), len(items) - new)
+        return new
 
     def add_users(self, users: Sequence[User]) -> int:
-        """Add users; a later one replaces an earlier one with the same id. Return their number."""
-        self._users.add({user.user_id: user for user in users})
-        return len(users)
+        """Add users, as `add_items` does items."""
+        new = self._users.add({user.user_id: user for user in users})
+        self._report.skip(SAME_AGAIN.format("user_id"), len(users) - new)
+        return new
 
     def flush(self) -> None:
         """Write what is gathered."""

@@ -60,7 +60,11 @@ def create_app(services: Services) -> FastAPI:
             {"name": "events", "description": "What people do."},
             {"name": "items", "description": "What can be shown."},
             {"name": "users", "description": "Whom it is shown to."},
-            {"name": "operations", "description": "How the server is."},
+            {
+                "name": "operations",
+                "description": "How the server is. Query parameters are passed over: probes and "
+                "scrapers add some of their own.",
+            },
         ],
     )
     problems.install(app)
@@ -111,7 +115,12 @@ def _operations(app: FastAPI, services: Services) -> None:
         )
         return Response(answer.model_dump_json(), media_type="application/json")
 
-    @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
+    @app.get(
+        "/metrics",
+        tags=["operations"],
+        response_class=PlainTextResponse,
+        responses=documentation.answer("riverrun_catalogue_items 2000.0\n", "text/plain"),
+    )
     async def metrics() -> Response:
         """Prometheus metrics."""
         # Some are read from files, which another process may hold locked.

@@ -3,6 +3,7 @@
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from feature_repo.received import SHOWN
 from serving.http.problems import FieldError, Problem, field_errors, shown, unprocessable
 
 MAX_BYTES = 8 * 2**20
@@ -37,7 +39,11 @@ async def read_body(request: Request) -> bytes:
         raise _unsupported("Content-Encoding", "must be absent: send it as it is.", encoding)
     body = await bounded_body(request, MAX_BYTES)
     if body is None:
-        raise Problem(413, f"The body must have at most {MAX_BYTES} bytes.")
+        # How many it has is not known: the rest is unread.
+        declared = request.headers.get("content-length")
+        message = f"must have at most {MAX_BYTES} bytes."
+        large = FieldError(field="body", message=message, value=shown(declared))
+        raise Problem(413, f"The body {message}", [large])
     return body
 
 
@@ -87,6 +93,19 @@ def refuse_query(request: Request) -> None:
         raise unprocessable([FieldError(field=shown(name), message=message, value=shown(value))])
 
 
+async def refuse_repeated(request: Request) -> None:
+    """Raise 422 where a request has a query parameter more than once."""
+    if not request.scope["query_string"]:
+        return
+    parameters = request.query_params
+    if len(parameters) < len(parameters.multi_items()):
+        names = Counter(name for name, _ in parameters.multi_items())
+        name = names.most_common(1)[0][0]
+        value = shown(", ".join(parameters.getlist(name)))
+        message = "must be given only once."
+        raise unprocessable([FieldError(field=shown(name), message=message, value=value)])
+
+
 def parse(model: type[ModelT], body: bytes) -> ModelT:
     """Return the body as a `model`, without converting types. Raises 422, or 400 if no JSON."""
     try:
@@ -94,8 +113,7 @@ def parse(model: type[ModelT], body: bytes) -> ModelT:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         if first["type"] == "json_invalid":
-            reason = first["msg"].removeprefix("Invalid JSON: ")
-            raise Problem(400, f"The body is not JSON: {reason}.") from None
+            raise _unreadable(body, f"is not JSON: {first['ctx']['error']}.") from None
         raise unprocessable(field_errors(error)) from None
 
 
@@ -104,14 +122,14 @@ def parse_records(body: bytes) -> list[Any]:
     try:
         document = orjson.loads(body)
     except ValueError as error:
-        raise Problem(400, f"The body is not JSON: {error}.") from None
+        raise _unreadable(body, f"is not JSON: {error}.") from None
     if _LONG_NUMBER.search(body):
         # orjson makes a float of an integer beyond 64 bits. What pydantic reads no deeper than
         # is refused record by record, so this must read as deeply.
         try:
             document = json.loads(body)
         except RecursionError:
-            raise Problem(400, "The body must not be nested so deeply.") from None
+            raise _unreadable(body, "must not be nested so deeply.") from None
     records = document if isinstance(document, list) else [document]
     if len(records) > MAX_RECORDS:
         many = FieldError(
@@ -142,6 +160,12 @@ def _json(record: Any) -> bytes:
         return orjson.dumps(record)
     except TypeError:  # an integer beyond 64 bits, or nested deeply
         return to_json(record)
+
+
+def _unreadable(body: bytes, message: str) -> Problem:
+    begins = body[: 4 * SHOWN].decode("utf-8", "replace")
+    error = FieldError(field="body", message=message, value=shown(begins))
+    return Problem(400, f"The body {message}", [error])
 
 
 def _unsupported(field: str, message: str, received: str) -> Problem:

@@ -35,6 +35,11 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def answer(example: Any, media_type: str = "application/json") -> dict[int | str, dict[str, Any]]:
+    """Return what FastAPI's `responses` takes for an example of the answer."""
+    return {200: {"content": {media_type: {"example": example}}}}
+
+
 def body_of(
     model: type[BaseModel], example: dict[str, Any], *, many: bool = True
 ) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from uuid import uuid4
 
 import orjson
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
@@ -17,7 +17,7 @@ from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, USERS, Messag
 from feature_repo.log_records import encode_record
 from feature_repo.schema import Event
 from feature_repo.times import INSTANT
-from serving.http.body import parse_records, read_body, reading, validate_record
+from serving.http.body import parse_records, read_body, reading, refuse_repeated, validate_record
 from serving.http.bounded_threads import BoundedThreads
 from serving.http.documentation import body_of, problems
 from serving.http.models import (
@@ -95,7 +95,7 @@ class _Log:
 
 def ingest_routes(services: Services, shares: SourceShares) -> APIRouter:
     """Return the routes over `services`; events that name a list count in `shares`."""
-    router = APIRouter(prefix="/v1")
+    router = APIRouter(prefix="/v1", dependencies=[Depends(refuse_repeated)])
     log = _Log(services)
 
     def accepting(*statuses: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from feature_repo.schema import (
     Identifier,
     Item,
     SearchQuery,
-    Timestamp,
+    SentTimestamp,
     User,
     has_own_address,
 )
@@ -101,7 +101,7 @@ class EventBody(_Body):
     user_id: Identifier
     item_id: Identifier
     event_type: EventType
-    timestamp: Timestamp | None = None
+    timestamp: SentTimestamp | None = None
     value: EventValue | None = None
     query: SearchQuery | None = None
     request_id: Identifier | None = None
@@ -112,6 +112,8 @@ class ItemBody(Item):
     """An entry of the catalogue, whole: what is left out takes its default."""
 
     model_config = ConfigDict(extra="forbid")
+
+    published_at: SentTimestamp | None = None
 
     @field_validator("item_id")
     @classmethod
@@ -132,7 +134,7 @@ class SessionEvent(_Body):
 
     item_id: Identifier
     event_type: EventType = "view"
-    timestamp: Timestamp | None = None
+    timestamp: SentTimestamp | None = None
 
 
 class RecommendBody(_Body):
@@ -299,6 +301,8 @@ class ListAnswer(BaseModel):
 class CatalogueAnswer(BaseModel):
     """A part of the catalogue."""
 
+    model_config = _example({"total": 2_000, "items": [ITEM]})
+
     total: int
     items: list[Item]
 
@@ -316,6 +320,16 @@ class PastEvent(BaseModel):
 class UserAnswer(BaseModel):
     """What is known of a user: profile, and the newest events, oldest first."""
 
+    model_config = _example(
+        {
+            **USER,
+            "history": [
+                {name: EVENT[name] for name in ("event_id", "item_id", "event_type", "value")}
+                | {"timestamp": "2026-01-02T03:04:05+00:00"}
+            ],
+        }
+    )
+
     user_id: str
     attributes: dict[str, str | float | bool]
     history: list[PastEvent]
@@ -323,6 +337,8 @@ class UserAnswer(BaseModel):
 
 class AliveAnswer(BaseModel):
     """The process answers."""
+
+    model_config = _example({"status": "alive"})
 
     status: Literal["alive"]
 
@@ -332,6 +348,14 @@ class ReadyAnswer(BaseModel):
 
     `degraded` says what they do without at present.
     """
+
+    model_config = _example(
+        {
+            "status": "ready",
+            "model_version": _LIST["model_version"],
+            "degraded": ["the online store does not answer: users are served as unknown ones"],
+        }
+    )
 
     status: Literal["ready"]
     model_version: str

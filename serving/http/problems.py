@@ -9,7 +9,7 @@ import orjson
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -23,6 +23,20 @@ MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 100
 """Errors of one request, or one record, that an answer lists."""
 
+_EXAMPLE: dict[str, Any] = {
+    "type": "about:blank",
+    "title": HTTPStatus(422).phrase,
+    "status": 422,
+    "detail": "`limit`: Input should be greater than or equal to 1. Received: 0",
+    "errors": [
+        {
+            "field": "limit",
+            "message": "Input should be greater than or equal to 1.",
+            "value": 0,
+        }
+    ],
+}
+
 
 class FieldError(BaseModel):
     """One thing that is wrong with a request."""
@@ -34,6 +48,8 @@ class FieldError(BaseModel):
 
 class ProblemDocument(BaseModel):
     """RFC 9457; `errors` says what is wrong, field by field."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     type: str = "about:blank"
     title: str
@@ -184,14 +200,17 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
         path = shown(request.url.path)
-        detail = {
-            404: f"There is nothing at {path}.",
-            405: f"{request.method} is not allowed at {path}.",
-        }.get(error.status_code, str(error.detail))
-        headers = error.headers
-        if error.status_code == 405:
-            headers = {"Allow": ", ".join(_methods_at(request))}
-        return problem_response(Problem(error.status_code, detail, headers=headers))
+        problem = Problem(error.status_code, str(error.detail), headers=error.headers)
+        if error.status_code == 404:
+            field = FieldError(field="path", message="must be one of this API.", value=path)
+            problem = Problem(404, f"There is nothing at {path}.", [field])
+        elif error.status_code == 405:
+            allowed, method = ", ".join(_methods_at(request)), shown(request.method)
+            message = f"must be one of {allowed}."
+            field = FieldError(field="method", message=message, value=method)
+            detail = f"{method} is not allowed at {path}."
+            problem = Problem(405, detail, [field], {"Allow": allowed})
+        return problem_response(problem)
 
     @app.exception_handler(Exception)
     async def _internal(request: Request, error: Exception) -> Response:

@@ -5,17 +5,18 @@ from typing import Annotated
 from uuid import uuid4
 
 import orjson
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.schema import Item, User
 from feature_repo.times import microseconds, moment_of
 from serving.catalogue import Catalogue
-from serving.http.body import parse, read_body, reading, refuse_query
+from serving.http.body import parse, read_body, reading, refuse_query, refuse_repeated
 from serving.http.bounded_threads import BoundedThreads
-from serving.http.documentation import body_of, problems
+from serving.http.documentation import answer, body_of, problems
 from serving.http.models import (
+    ITEM,
     RECOMMEND,
     CatalogueAnswer,
     ItemId,
@@ -27,7 +28,7 @@ from serving.http.models import (
     UserAnswer,
     UserId,
 )
-from serving.http.problems import Problem, shown
+from serving.http.problems import FieldError, Problem, shown
 from serving.http.services import Services
 from serving.requests import (
     Recommendation,
@@ -35,13 +36,15 @@ from serving.requests import (
     RecommendRequest,
     SimilarRequest,
     TrendingRequest,
+    UnknownItemError,
 )
 from serving.source_shares import SourceShares
 
 
 def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter:
     """Return the routes over `services`; what they answer counts in `shares`."""
-    router, http = APIRouter(prefix="/v1"), services.http
+    router = APIRouter(prefix="/v1", dependencies=[Depends(refuse_repeated)])
+    http = services.http
     list_threads = http.list_threads_over(remote=services.online_is_remote)
     threads = BoundedThreads("lists", "requests for lists", list_threads, http.list_queue)
 
@@ -105,14 +108,14 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
         "/items/{item_id:shown_id}",
         tags=["items"],
         response_model=Item,
-        responses=problems(404, 422, 500),
+        responses={**answer(ITEM), **problems(404, 422, 500)},
     )
     async def item(request: Request, item_id: ItemId) -> Response:
         """Return an item."""
         refuse_query(request)
         document = services.catalogue.document(item_id)
         if document is None:
-            raise Problem(404, f"There is no item {shown(item_id)!r}.")
+            raise UnknownItemError(item_id)
         return _json(orjson.Fragment(document))
 
     @router.get(
@@ -198,7 +201,9 @@ def _user(services: Services, user_id: str) -> dict[str, object]:
     profile = services.online.get(User, [user_id])[0]
     history = services.online.get(UserHistory, [user_id])[0]
     if profile is None and history is None:
-        raise Problem(404, f"There is no user {shown(user_id)!r}.")
+        value = shown(user_id)
+        error = FieldError(field="user_id", message="must be that of a known user.", value=value)
+        raise Problem(404, f"There is no user {value!r}.", [error])
     return {
         "user_id": user_id,
         "attributes": profile.attributes if profile else {},

@@ -17,7 +17,7 @@ from feature_repo.schema import (
     content_id,
 )
 from feature_repo.times import EPOCH, INSTANT, microseconds, moment_of
-from serving.http.models import EventBody, ItemBody, UserBody
+from serving.http.models import EventBody, ItemBody, SessionEvent, UserBody
 from tests.support.records import IDENTIFIERS, ITEMS, TIMESTAMPS, USERS
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -46,6 +46,59 @@ def test_a_moment_is_the_same_in_every_offset(moment: datetime, offset: timezone
     assert read == moment
     assert read.tzinfo is UTC
     assert microseconds(read) == microseconds(moment)
+
+
+SENT: tuple[tuple[type[BaseModel], dict[str, str], str], ...] = (
+    (EventBody, {"user_id": "u", "item_id": "i", "event_type": "view"}, "timestamp"),
+    (SessionEvent, {"item_id": "i"}, "timestamp"),
+    (ItemBody, {"item_id": "i"}, "published_at"),
+)
+
+
+@pytest.mark.parametrize(("body", "fields", "name"), SENT)
+@given(moment=TIMESTAMPS, offset=OFFSETS, separator=st.sampled_from("Tt "), small=st.booleans())
+def test_a_request_may_write_a_moment_in_every_way_of_rfc_3339(
+    body: type[BaseModel],
+    fields: dict[str, str],
+    name: str,
+    moment: datetime,
+    offset: timezone,
+    separator: str,
+    small: bool,
+) -> None:
+    written = moment.astimezone(offset).isoformat(separator)
+    utc = moment.isoformat().removesuffix("+00:00") + ("z" if small else "Z")
+    for each in (written, utc):
+        assert getattr(body.model_validate({**fields, name: each}), name) == moment
+
+
+@pytest.mark.parametrize(("body", "fields", "name"), SENT)
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2026-W01-1T00:00:00Z",
+        "2026-01-02T03Z",
+        "2026-01-02T03:04Z",
+        "2026-01-02T03:04:05,5Z",
+        "2026-01-02T030405Z",
+        "2026-01-02T03:04:05+01",
+        "2026-01-02T03:04:05+0100",
+        "2026-01-02_03:04:05Z",
+    ],
+)
+def test_other_ways_to_write_a_moment_are_refused_in_a_request_and_read_in_a_log(
+    body: type[BaseModel], fields: dict[str, str], name: str, written: str
+) -> None:
+    with pytest.raises(ValidationError, match="must be an RFC 3339 time"):
+        body.model_validate({**fields, name: written})
+    assert event(timestamp=written).timestamp
+    assert Item.model_validate({"item_id": "i", "published_at": written}).published_at
+
+
+@pytest.mark.parametrize("end", ["\n", " ", "Z", "x"])
+def test_nothing_may_stand_behind_a_moment(end: str) -> None:
+    with pytest.raises(ValidationError, match="must be an RFC 3339 time"):
+        SessionEvent.model_validate({"item_id": "i", "timestamp": f"2026-01-02T03:04:05Z{end}"})
 
 
 @given(TIMESTAMPS)

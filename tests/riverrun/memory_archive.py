@@ -20,10 +20,12 @@ class MemoryArchive:
         return events.height
 
     def import_items(self, segment: str, items: Sequence[Item]) -> int:
+        self.item_segments.pop(segment, None)  # What is written again is the newest.
         self.item_segments[segment] = list(items)
         return len(items)
 
     def import_users(self, segment: str, users: Sequence[User]) -> int:
+        self.user_segments.pop(segment, None)
         self.user_segments[segment] = list(users)
         return len(users)
 

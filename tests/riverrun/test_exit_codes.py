@@ -1,9 +1,13 @@
 """What the command ends with, and the one line that says why."""
 
+import sys
+
 import pytest
+import typer
 
 from feature_repo.shop_file import PassingShopFileError, ShopFileError
-from riverrun.cli import main
+from riverrun import __version__
+from riverrun.cli import import_, main
 from riverrun.errors import RunFailedError, UserError
 
 
@@ -22,7 +26,7 @@ def test_what_may_pass_ends_with_another_code_than_what_is_wrong(
     error: Exception,
     code: int,
 ) -> None:
-    def fail() -> None:
+    def fail(**_: object) -> None:
         raise error
 
     monkeypatch.setattr(main, "app", fail)
@@ -30,3 +34,83 @@ def test_what_may_pass_ends_with_another_code_than_what_is_wrong(
         main.main()
     assert ended.value.code == code
     assert capsys.readouterr().err.splitlines() == [f"riverrun: {error}"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("nothing", "No such command 'nothing'. See riverrun --help"),
+        (
+            "up --prot 1",
+            "No such option: --prot (Possible options: --host, --port). See riverrun up --help",
+        ),
+        ("up --port", "Option '--port' requires an argument. See riverrun --help"),
+        (
+            "up --port abc",
+            "Invalid value for '--port' / '-p': Input should be a valid integer, unable to parse "
+            "string as an integer. Received: 'abc'. See riverrun up --help",
+        ),
+        ("up [/x]", "Got unexpected extra argument(s) ([/x]). See riverrun up --help"),
+        ("import items", "Missing argument 'FILE...'. See riverrun import items --help"),
+        ("sample", "Missing option '--out'. See riverrun sample --help"),
+        (
+            "replay --refresh hourly",
+            "Invalid value for '--refresh': 'hourly' is not one of 'daily', 'weekly'. Received: "
+            "'hourly'. See riverrun replay --help",
+        ),
+    ],
+)
+def test_a_command_line_that_is_none_is_one_line_and_the_way_to_its_help(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: str,
+    line: str,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["riverrun", *arguments.split()])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [f"riverrun: {line}"]
+    assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "first"),
+    [
+        ("", 2, "Usage: riverrun [OPTIONS] COMMAND [ARGS]..."),
+        ("import", 2, "Usage: riverrun import [OPTIONS] COMMAND [ARGS]..."),
+        ("up --help", 0, "Usage: riverrun up [OPTIONS]"),
+        ("--version", 0, f"riverrun {__version__}"),
+    ],
+)
+def test_help_and_version_are_results(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: str,
+    code: int,
+    first: str,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["riverrun", *arguments.split()])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert (ended.value.code or 0) == code
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert said.out.split("\n\n")[0].strip().splitlines()[0].strip() == first
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"), [(KeyboardInterrupt(), 130), (typer.Exit(4), 4), (typer.Exit(), 0)]
+)
+def test_what_a_command_ends_with_is_what_the_process_ends_with(
+    monkeypatch: pytest.MonkeyPatch, failure: BaseException, code: int
+) -> None:
+    def fail(_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(sys, "argv", ["riverrun", "import", "shop", "folder"])
+    monkeypatch.setattr(import_, "shop_files", fail)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == code

@@ -67,6 +67,29 @@ def test_the_report_counts_and_the_rejects_file_tells(tmp_path: Path, home: Path
     assert orjson.loads(rejects.read_bytes())["line"] == 3
 
 
+def test_an_import_that_fails_midway_reports_what_it_has_read(tmp_path: Path, home: Path) -> None:
+    good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
+    good.write_text("user_id\nu1\n \nu1\n")
+    bad.write_text("customer\nu2\n")
+    with pytest.raises(UserError, match="user_id") as raised:
+        run("import", "users", good, bad, "--home", home)
+    (path,) = (home / "imports").glob("*-users.json")
+    assert str(raised.value).endswith(f". What was read before: {path}")
+    report = orjson.loads(path.read_bytes())
+    assert str(bad) in report["failed"]
+    assert report["accepted"] == 1
+    assert report["rejected"] == {"no user_id": 1}
+    assert len(list((home / "imports").glob("*-rejected.jsonl"))) == 1
+
+
+def test_an_import_that_fails_before_it_reads_reports_nothing(tmp_path: Path, home: Path) -> None:
+    file = tmp_path / "bad.csv"
+    file.write_text("customer\nu2\n")
+    with pytest.raises(UserError, match="user_id"):
+        run("import", "users", file, "--home", home)
+    assert list((home / "imports").iterdir()) == []
+
+
 def test_a_catalogue_that_is_imported_again_counts_again(tmp_path: Path, home: Path) -> None:
     for price in (10, 5, 10):
         file = tmp_path / f"products-{price}.csv"

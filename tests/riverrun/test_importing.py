@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import orjson
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from feature_repo.schema import Event, Item, User
@@ -152,6 +152,37 @@ def test_what_is_gathered_is_bounded_however_wide_it_is(
     assert [len(some) for some in archive.item_segments.values()] == [12, 12, 6]
     assert [len(some) for some in archive.user_segments.values()] == [12, 12, 6]
     assert len(archive.event_segments) == 3
+
+
+IDS = st.lists(st.sampled_from(["", "a", "b", "c", "d"]), min_size=1, max_size=8)
+
+
+@given(kind=st.sampled_from(["items", "users"]), files=st.lists(IDS, min_size=1, max_size=3))
+@example(kind="items", files=[["a", "b"], ["a", "b"]])
+def test_a_record_that_comes_again_is_skipped_whatever_batch_or_file_it_is_in(
+    kind: str, files: list[list[str]]
+) -> None:
+    key = f"{kind.removesuffix('s')}_id"
+    written = [(id_, place) for ids in files for place, id_ in enumerate(ids)]
+    with (
+        TemporaryDirectory() as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        batches = partial(read_batches, size=BatchSize(2))
+        patch.setattr("riverrun.importing.run.read_batches", batches)
+        patch.setattr(sink, "RECORDS_PER_SEGMENT", 3)
+        paths = [Path(folder) / f"{number}.jsonl" for number in range(len(files))]
+        for path, ids in zip(paths, files, strict=True):
+            rows = [{key: id_, "attributes": {"n": place}} for place, id_ in enumerate(ids)]
+            path.write_bytes(b"\n".join(map(orjson.dumps, rows)))
+        archive, report = run(kind, paths)
+    distinct = {id_ for id_, _ in written if id_}
+    again = sum(bool(id_) for id_, _ in written) - len(distinct)
+    assert report.accepted == len(distinct)
+    assert report.skipped == ({f"the same {key} again: the last counts": again} if again else {})
+    # Segments are in the order they were written: the last state of an id is what it is now.
+    states = {getattr(each, key): each.attributes for each in getattr(archive, kind)}
+    assert states == {id_: {"n": float(place)} for id_, place in written if id_}
 
 
 def test_events_without_an_id_are_known_again(tmp_path: Path) -> None:

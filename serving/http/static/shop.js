@@ -1,6 +1,9 @@
 // The demo shop: everything on the page comes from API v1 (see /docs), and no other host.
 
 const LISTED = 24;
+const PAGE = 500; // of the catalogue, the most that an answer has
+const PAGES = 8;
+const LAST_OFFSET = 10_000; // the furthest that the catalogue can be asked for
 const $ = (id) => document.getElementById(id);
 const items = new Map(); // item id -> promise of the item
 const hues = new Map(); // top category -> hue
@@ -279,9 +282,19 @@ function ago(moment) {
   return unit ? `${Math.floor(seconds / size)} ${unit} ago` : "now";
 }
 
+// All of a small catalogue; of a large one pages spread over it, for neighbours are often alike.
+async function someOfTheCatalogue() {
+  const first = await call(`/v1/items?limit=${PAGE}`);
+  const last = Math.min(Math.max(first.total - PAGE, 0), LAST_OFFSET);
+  const more = Math.min(Math.ceil(last / PAGE), PAGES - 1);
+  const offsets = Array.from({ length: more }, (_, page) => Math.ceil((last * (page + 1)) / more));
+  const others = offsets.map((offset) => call(`/v1/items?limit=${PAGE}&offset=${offset}`));
+  return [first, ...(await Promise.all(others))].flatMap((page) => page.items);
+}
+
 async function showCategories() {
-  const page = await call("/v1/items?limit=500");
-  const names = [...new Set(page.items.map((item) => item.categories[0]).filter(Boolean))].sort();
+  const shown = await someOfTheCatalogue();
+  const names = [...new Set(shown.map((item) => item.categories[0]).filter(Boolean))].sort();
   // Golden angle: neighbours in the list are far apart in colour.
   names.forEach((name, place) => hues.set(name, (200 + place * 137.5) % 360));
   for (const name of names.slice(0, 16)) {

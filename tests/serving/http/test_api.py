@@ -9,6 +9,9 @@ from uuid import uuid4
 import pytest
 from fastapi.testclient import TestClient
 
+DEEP = b'{"in": [' + str(10**20).encode() + b", " + b"[" * 1000 + b"]" * 1000 + b"]}"
+"""No reader of JSON goes so deep."""
+
 APPLIED = {"wait": "applied"}
 
 
@@ -293,36 +296,64 @@ def test_a_bad_question_is_a_problem_that_names_field_and_value(
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"),
+    ("method", "path", "status", "field", "value"),
     [
-        ("GET", "/v1/nothing", 404),
-        ("GET", "/v1/items/unheard-of", 404),
-        ("GET", "/v1/items/unheard-of/similar", 404),
-        ("DELETE", "/v1/items/with%0Aa-line-break", 422),
-        ("DELETE", "/v1/recommend", 405),
+        ("GET", "/v1/nothing", 404, "path", "/v1/nothing"),
+        ("GET", "/static/nothing.js", 404, "path", "/static/nothing.js"),
+        ("GET", "/v1/items/unheard-of", 404, "item_id", "unheard-of"),
+        ("GET", "/v1/items/unheard-of/similar", 404, "item_id", "unheard-of"),
+        ("GET", "/v1/users/unheard-of", 404, "user_id", "unheard-of"),
+        ("DELETE", "/v1/items/with%0Aa-line-break", 422, "item_id", "with\na-line-break"),
+        ("DELETE", "/v1/recommend", 405, "method", "DELETE"),
+        ("GET", "/v1/items?limit=1&limit=2", 422, "limit", "1, 2"),
+        ("GET", "/v1/trending?offset=0&limit=1&limit=1", 422, "limit", "1, 1"),
+        ("DELETE", "/v1/users/u1?wait=applied&wait=applied", 422, "wait", "applied, applied"),
+        ("GET", "/v1/items?page=2", 422, "page", "2"),
+        ("GET", "/v1/items/i1?page=2", 422, "page", "2"),
     ],
 )
-def test_what_is_not_there_is_a_problem_too(
-    client: TestClient, method: str, path: str, status: int
+def test_a_request_for_what_is_not_there_is_a_problem_that_names_field_and_value(
+    client: TestClient, method: str, path: str, status: int, field: str, value: str
 ) -> None:
     answer = client.request(method, path)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["status"] == status
+    problem = answer.json()
+    assert problem["status"] == status
+    (error,) = problem["errors"]
+    assert (error["field"], error["value"]) == (field, value)
+    assert error["message"]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_probes_and_scrapers_may_add_parameters_of_their_own(client: TestClient, path: str) -> None:
+    assert client.get(path, params={"probe": "1"}).status_code == 200
 
 
 @pytest.mark.parametrize(
-    ("content", "headers", "status"),
+    ("content", "media_type", "status", "field", "value"),
     [
-        (b"{", {"content-type": "application/json"}, 400),
-        (b"user_id=u1", {"content-type": "application/x-www-form-urlencoded"}, 415),
-        (b" " * (8 * 2**20 + 1), {"content-type": "application/json"}, 413),
-        (b"\xff\xfe", {"content-type": "application/json"}, 400),
+        (b"{", "application/json", 400, "body", "{"),
+        (b"user_id=u1", "text/plain", 415, "Content-Type", "text/plain"),
+        (b" " * (8 * 2**20 + 1), "application/json", 413, "body", "8388609"),
+        (b"\xff[" + b"1" * 1000, "application/json", 400, "body", f"\ufffd[{'1' * 198}..."),
+        (DEEP, "application/json", 400, "body", f"{DEEP.decode()[:200]}..."),
     ],
 )
-def test_a_body_that_cannot_be_read_is_refused(
-    client: TestClient, content: bytes, headers: dict[str, str], status: int
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/recommend"])
+def test_a_body_that_cannot_be_read_is_refused_by_field_and_value(
+    client: TestClient,
+    path: str,
+    content: bytes,
+    media_type: str,
+    status: int,
+    field: str,
+    value: str,
 ) -> None:
-    answer = client.post("/v1/events", content=content, headers=headers)
+    answer = client.post(path, content=content, headers={"content-type": media_type})
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    (error,) = problem["errors"]
+    assert (error["field"], error["value"]) == (field, value)
+    assert error["message"] in problem["detail"]

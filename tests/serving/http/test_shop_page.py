@@ -5,6 +5,8 @@ from html.parser import HTMLParser
 
 from fastapi.testclient import TestClient
 
+from serving.requests import MAX_LIMIT, MAX_OFFSET
+
 
 class _Page(HTMLParser):
     def __init__(self, document: str) -> None:
@@ -60,6 +62,16 @@ def test_an_effect_is_known_to_be_visible_only_where_it_was_waited_for(client: T
     assert answers == [("/v1/events?wait=applied", "true"), ("/v1/events", "false")]
     assert send.count("return true") == 1
     assert "if (!applied) showAccepted();" in script
+
+
+def test_the_catalogue_is_asked_for_within_the_bounds_of_the_api(client: TestClient) -> None:
+    script = client.get("/static/shop.js").text
+    found = dict(re.findall(r"^const (PAGE|LAST_OFFSET) = ([0-9_]+);", script, re.MULTILINE))
+    assert {name: int(value) for name, value in found.items()} == {
+        "PAGE": MAX_LIMIT,
+        "LAST_OFFSET": MAX_OFFSET,
+    }
+    assert "const shown = await someOfTheCatalogue();" in script
 
 
 def test_a_diversity_that_nobody_chose_is_left_to_the_settings(client: TestClient) -> None:
