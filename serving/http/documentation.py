@@ -76,8 +76,9 @@ def install(app: FastAPI) -> None:
             # FastAPI's own error body, which no route answers with.
             for path in document["paths"].values():
                 for operation in path.values():
-                    operation["responses"].setdefault("422", {})
-                    _drop_default_error(operation["responses"])
+                    if operation["tags"] != ["operations"]:  # they pass over what they are sent
+                        operation["responses"].setdefault("422", {})
+                        _drop_default_error(operation["responses"])
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
             app.openapi_schema = document
