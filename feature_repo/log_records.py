@@ -68,7 +68,7 @@ def upgrade(
     return upgraded
 
 
-def json_schema(model: type[Event] | type[Item] | type[User]) -> Document:
+def json_schema(model: type[BaseModel]) -> Document:
     """Return the JSON Schema of the records of one topic."""
     schema = TypeAdapter(model).json_schema()
     version = {

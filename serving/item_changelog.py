@@ -1,10 +1,9 @@
 """The records of the compacted topic `item-embeddings`: an item with its embedding.
 
-key: item_id. value: JSON {"item", "embedding" (base64 of little-endian float32),
-"bundle_version"}; a tombstone deletes the item. One record carries both, so that no
-replica can know an item's price without its vector, or the reverse (ADR 0004). Without "item" it
-moves the embedding of an item that all replicas have from their bundle, and leaves it to the next
-bundle what the item is.
+key: item_id. value: an `ItemChangeRecord`; a tombstone deletes the item. One record carries both,
+so that no replica can know an item's price without its vector, or the reverse (ADR 0004). Without
+"item" it moves the embedding of an item that all replicas have from their bundle, and leaves it to
+the next bundle what the item is.
 """
 
 import base64
@@ -14,11 +13,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import from_json
 
 from feature_repo.event_log import LogRecord, Message
-from feature_repo.schema import Item
+from feature_repo.schema import SCHEMA_VERSION, Item
+
+
+class ItemChangeRecord(BaseModel):
+    """An item with its embedding. A null value: the item is gone."""
+
+    item: Item | None = Field(
+        default=None, description="As in `items`; absent, what the bundles say of it stays."
+    )
+    embedding: str = Field(
+        description="Little-endian float32, in base64.",
+        json_schema_extra={"contentEncoding": "base64"},
+    )
+    bundle_version: str = Field(description="The bundle in whose space the embedding lies.")
 
 
 class ChangelogError(ValueError):
@@ -63,7 +75,11 @@ def encode_change(change: ItemChange) -> Message:
     if isinstance(change, ItemDeletion):
         return Message(change.item_id, None)
     embedding = base64.b64encode(change.embedding.astype("<f4").tobytes()).decode()
-    document = {"embedding": embedding, "bundle_version": change.bundle_version}
+    document = {
+        "version": SCHEMA_VERSION,
+        "embedding": embedding,
+        "bundle_version": change.bundle_version,
+    }
     if isinstance(change, ItemUpsert):
         item = orjson.Fragment(change.item.model_dump_json())
         return Message(change.item_id, orjson.dumps({"item": item, **document}))
@@ -79,10 +95,11 @@ def decode_change(record: LogRecord) -> ItemChange:
     try:
         # Not orjson: an item may hold integers beyond 64 bits.
         document = from_json(record.value)
-        item = Item.model_validate(document["item"]) if "item" in document else None
         raw = base64.b64decode(document["embedding"], validate=True)
         embedding = np.frombuffer(raw, dtype="<f4").astype(np.float32)
         bundle_version = str(document["bundle_version"])
+        said = document.get("item")
+        item = None if said is None else Item.model_validate(said)
     except (ValidationError, binascii.Error, ValueError, KeyError, TypeError) as error:
         raise ChangelogError(_describe(record, f"is no item change: {error}")) from error
     if item is not None and item.item_id != record.key:

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from pydantic import BaseModel, Field
+
 from feature_repo.event_log import (
     DEAD_LETTERS,
     EventLog,
@@ -18,6 +20,7 @@ from feature_repo.event_log import (
     Message,
     TopicPartition,
 )
+from feature_repo.schema import SCHEMA_VERSION
 
 REPLAY_GROUP = "dead-letter-replay"
 _BATCH = 500
@@ -38,13 +41,32 @@ class DeadLetter:
     is_whole: bool = True
 
 
+class DeadLetterRecord(BaseModel):
+    """A record that could not be used, and why."""
+
+    reason: str
+    topic: str = Field(description="Where the record was, without the topics' prefix.")
+    partition: int
+    offset: int
+    moment: int = Field(
+        default=0, description="When it was taken, by the log's clock: a Kafka's is in ms."
+    )
+    key: str | None
+    value: str | None = Field(
+        description="In base64; null also where it was too large for a letter.",
+        json_schema_extra={"contentEncoding": "base64"},
+    )
+    is_whole: bool = Field(default=True, description="Whether key and value are all of the record.")
+
+
 def encode_dead_letter(letter: DeadLetter, max_bytes: int | None = None) -> Message:
-    """Return the message that `decode_dead_letter` reads back.
+    """Return the message, a `DeadLetterRecord`, that `decode_dead_letter` reads back.
 
     max_bytes: of a value that would be longer, only where its record is and the reason are kept.
     """
     (topic, partition), offset, key, value, moment = letter.record
     document = {
+        "version": SCHEMA_VERSION,
         "reason": letter.reason,
         "topic": topic,
         "partition": partition,

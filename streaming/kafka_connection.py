@@ -125,7 +125,10 @@ class KafkaConnection:
 
 
 def parse_kafka_url(url: str, settings: KafkaSettings) -> KafkaConnection:
-    """Read `kafka://HOST:PORT[,HOST:PORT...][/PREFIX]`. Raises `ValueError`."""
+    """Read `kafka://HOST:PORT[,HOST:PORT...][/PREFIX]`.
+
+    Raises `ValueError`, also where `settings` do not say what their SASL mechanism needs.
+    """
     parts = urlsplit(url)
     servers = tuple(parts.netloc.split(","))
     prefix = parts.path.removeprefix("/")
@@ -140,6 +143,7 @@ def parse_kafka_url(url: str, settings: KafkaSettings) -> KafkaConnection:
             "`log_url` must be kafka://HOST:PORT[,HOST:PORT...][/PREFIX]. "
             f"Received: {without_password(url)!r}."
         )
+    settings.check_sasl()
     return KafkaConnection(servers, prefix, settings)
 
 

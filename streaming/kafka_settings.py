@@ -1,9 +1,10 @@
 """What can be set about Kafka."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 Days = Annotated[float, Field(gt=0)]
 
@@ -14,12 +15,16 @@ _LETTER_EXTRA_BYTES = 65_536
 _MESSAGE_EXTRA_BYTES = 640
 """Of a batch of one message: a key of 128 characters, and what Kafka writes about both."""
 
+_PACKAGES = {"GSSAPI": "gssapi", "AWS_MSK_IAM": "botocore"}
+"""What kafka-python imports for a mechanism; the others need a name and a password."""
+
 
 class KafkaSettings(BaseModel):
     """How a Kafka is talked to. Servers and topic prefix are in the log's URL.
 
     security_protocol, sasl_*, ssl_*: passed to kafka-python as they are. Unset files mean the
-        system's certificate authorities and no client certificate.
+        system's certificate authorities and no client certificate. What a mechanism needs besides
+        is asked for where a Kafka is opened, so that a password need not be in the file.
     partitions: of each topic that `riverrun topics create` makes. Events, items and users need
         equally many; a topic's number cannot be changed later without mixing up its keys.
     replication_factor: of each topic; 0 leaves it to the brokers.
@@ -36,9 +41,13 @@ class KafkaSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_mechanism: (
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "AWS_MSK_IAM"] | None
+    ) = None
     sasl_plain_username: str | None = None
     sasl_plain_password: SecretStr | None = None
+    sasl_kerberos_service_name: str = "kafka"
+    sasl_kerberos_domain_name: str | None = None
     ssl_cafile: Path | None = None
     ssl_certfile: Path | None = None
     ssl_keyfile: Path | None = None
@@ -55,6 +64,44 @@ class KafkaSettings(BaseModel):
     timeout_seconds: Annotated[float, Field(ge=1, le=600)] = 10.0
     session_timeout_seconds: Annotated[float, Field(ge=1, le=1_800)] = 10.0
     max_poll_seconds: Annotated[float, Field(ge=10, le=86_400)] = 300.0
+
+    @field_validator("sasl_mechanism", mode="before")
+    @classmethod
+    def _is_no_object(cls, mechanism: object) -> object:
+        if mechanism == "OAUTHBEARER":
+            raise ValueError("its tokens come from an object of Python, which no setting can be")
+        return mechanism
+
+    def check_sasl(self) -> None:
+        """Raise `ValueError` where kafka-python would look for a broker in vain.
+
+        It says no more of what is missing than that no broker was found.
+        """
+        if not self.security_protocol.startswith("SASL_"):
+            return
+        mechanism = self.sasl_mechanism
+        if mechanism is None:
+            raise ValueError(
+                f"`sasl_mechanism` must be set where `security_protocol` is "
+                f"{self.security_protocol}. Received: None."
+            )
+        needed = _PACKAGES.get(mechanism)
+        if needed is None:
+            for name in ("sasl_plain_username", "sasl_plain_password"):
+                if getattr(self, name) is None:
+                    raise ValueError(
+                        f"`{name}` must be set where `sasl_mechanism` is {mechanism}. "
+                        "Received: None."
+                    )
+        elif find_spec(needed) is None:
+            raise ValueError(
+                f"`sasl_mechanism` {mechanism} needs the package {needed}, which is not installed."
+            )
+        if mechanism == "AWS_MSK_IAM" and self.security_protocol != "SASL_SSL":
+            raise ValueError(
+                "`security_protocol` must be SASL_SSL where `sasl_mechanism` is AWS_MSK_IAM. "
+                f"Received: {self.security_protocol!r}."
+            )
 
     @property
     def max_record_bytes(self) -> int:

@@ -24,7 +24,7 @@ HOPELESS = 10
 
 @dataclass(frozen=True, slots=True)
 class FreshnessResult:
-    """Milliseconds from an acknowledgement to its visible effect.
+    """Milliseconds from before something is sent to its visible effect.
 
     asked: events a second that were to run beside; rate: those that did; behind: how many the
     worker had still to read in the end.
@@ -65,7 +65,7 @@ def event_freshness(
     seed: int,
     learner: str,
 ) -> FreshnessResult:
-    """From the acknowledgement of an event to the first `/v1/recommend` that reflects it.
+    """From before an event is sent to the first `/v1/recommend` that reflects it.
 
     Each sample clicks the first item of a user's list and asks again, leaving out what the
     user has seen, until that item is gone. make: opens the way in. load: runs beside. learner: the
@@ -81,11 +81,11 @@ def event_freshness(
     ):
         for user in random.choice(np.array(users, dtype=object), samples):
             first = _recommend(client, user)[0]
+            start = time.perf_counter()
             sender.send_events([event_of(user, first)])
-            acknowledged = time.perf_counter()
             gone = _until(partial(_is_not_listed, client, user, first))
             if gone:
-                delays.append(time.perf_counter() - acknowledged)
+                delays.append(time.perf_counter() - start)
             else:
                 lost += 1
             if lost == HOPELESS:
@@ -93,13 +93,13 @@ def event_freshness(
         unread = records_behind(learner) if load.rate else 0.0
     # What is measured next shall not wait for what this load has left.
     wait_until_read(learner)
-    return _result("event → changed list", load.rate, load.achieved_rate, delays, lost, unread)
+    return _result("event sent → changed list", load.rate, load.achieved_rate, delays, lost, unread)
 
 
 def item_freshness(
     make: Callable[[], Sender], urls: Sequence[str], *, samples: int
 ) -> FreshnessResult:
-    """From the acknowledgement of an item until every server serves what is similar to it."""
+    """From before an item is sent until every server serves what is similar to it."""
     delays: list[float] = []
     lost = 0
     with ExitStack() as stack:
@@ -107,15 +107,15 @@ def item_freshness(
         sender = stack.enter_context(make())
         for number in range(samples):
             item_id = f"bench-{uuid4().hex}"
+            start = time.perf_counter()
             sender.send_item({"item_id": item_id, "title": f"Blue ceramic teapot number {number}"})
-            acknowledged = time.perf_counter()
             if all(_until(partial(_is_found, client, item_id)) for client in clients):
-                delays.append(time.perf_counter() - acknowledged)
+                delays.append(time.perf_counter() - start)
             else:
                 lost += 1
             sender.delete_item(item_id)
     where = "" if len(urls) == 1 else f" on {len(urls)} replicas"
-    return _result(f"new item → retrievable{where}", 0, 0, delays, lost)
+    return _result(f"new item sent → retrievable{where}", 0, 0, delays, lost)
 
 
 def _recommend(client: httpx.Client, user_id: str) -> list[str]:

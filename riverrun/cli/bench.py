@@ -120,9 +120,9 @@ def freshness(
     replicas: Annotated[int, typer.Option(min=1, help="Servers, with --kafka.")] = 2,
     home: ShopHome = None,
 ) -> None:
-    """From the acknowledgement of an event to the first list that reflects it, idle and loaded.
+    """From the sending of an event to the first list that reflects it, idle and loaded.
 
-    Also from the acknowledgement of a new item to the moment it can be retrieved. Embedded,
+    Also from the sending of a new item to the moment it can be retrieved. Embedded,
     events are posted to the API; with --kafka they are produced to its topics, one
     `riverrun stream` learns from them, and all servers must know the new item.
     """

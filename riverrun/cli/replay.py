@@ -92,7 +92,7 @@ def replay(
         ),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw NDCG over time.")
+        Path | None, typer.Option(metavar="FILE.png", help="Draw NDCG and recall over time.")
     ] = None,
     json: JsonOption = None,
     home: HomeOption = None,
@@ -311,7 +311,7 @@ def _progress(total: int) -> "Iterator[Callable[[Moment], None]]":
 
 def _report(scores: "Scores", plot: Path | None, json: Path | None) -> None:
     from riverrun.replay.plot import plot_over_time
-    from riverrun.replay.scoring import NOVEL, SLICES
+    from riverrun.replay.scoring import METRICS, NOVEL, SLICES
 
     rows = scores.rows()
     for slice_ in SLICES:
@@ -322,7 +322,8 @@ def _report(scores: "Scores", plot: Path | None, json: Path | None) -> None:
     over_time = scores.over_time(span.days)
     novel = [row for row in over_time if row.slice == NOVEL]
     if novel:
-        out.print(table_over_time(span.name, novel))
+        for metric in METRICS:
+            out.print(table_over_time(span.name, novel, metric))
     if plot is not None and novel:
         plot_over_time(over_time, NOVEL, span.name, plot)
     if json is not None:

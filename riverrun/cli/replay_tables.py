@@ -52,20 +52,23 @@ def refreshes_table(refreshes: "Mapping[str, Refreshes]", scores: "Scores", ever
     return table
 
 
-def table_over_time(span: str, rows: "Sequence[Row]") -> Table:
-    """Return a row for each span of time, a column for each variant."""
-    from riverrun.replay.scoring import NDCG_AT
+def table_over_time(span: str, rows: "Sequence[Row]", metric: str) -> Table:
+    """Return a row for each span of time, a column for each variant.
+
+    metric: "ndcg" or "recall".
+    """
+    from riverrun.replay.scoring import METRICS
 
     variants = list(dict.fromkeys(row.variant for row in rows))
-    title = f"{rows[0].slice}, ndcg@{NDCG_AT} by {span}"
+    title = f"{rows[0].slice}, {metric}@{METRICS[metric]} by {span}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for name in (span, "questions", *variants):
         table.add_column(name, justify="right")
     values = {(row.span, row.variant): row for row in rows}
     for place in sorted({row.span for row in rows if row.span is not None}):
         of_span = [values[place, variant] for variant in variants]
-        ndcgs = (f"{row.ndcg:.4f}" for row in of_span)
-        table.add_row(str(place + 1), f"{of_span[0].questions:,}", *ndcgs)
+        reached = (f"{getattr(row, metric):.4f}" for row in of_span)
+        table.add_row(str(place + 1), f"{of_span[0].questions:,}", *reached)
     return table
 
 

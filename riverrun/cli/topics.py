@@ -47,13 +47,17 @@ def create(home: HomeOption = None, settings_file: SettingsOption = None) -> Non
 def schema(
     folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write.")],
 ) -> None:
-    """Write the JSON Schema of the records of events, items and users, for their producers."""
+    """Write the JSON Schema of each topic's records, for who produces or reads them."""
+    from feature_repo.event_log import DEAD_LETTERS, ITEM_EMBEDDINGS
     from feature_repo.log_records import json_schema
+    from serving.item_changelog import ItemChangeRecord
+    from streaming.dead_letters import DeadLetterRecord
     from streaming.decode import MODELS
 
+    models = {**MODELS, ITEM_EMBEDDINGS: ItemChangeRecord, DEAD_LETTERS: DeadLetterRecord}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for topic, model in MODELS.items():
+        for topic, model in models.items():
             file = folder / f"{topic}.json"
             file.write_text(json.dumps(json_schema(model), indent=2, ensure_ascii=False) + "\n")
             out.print(str(file), soft_wrap=True)

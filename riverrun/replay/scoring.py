@@ -11,6 +11,8 @@ from trainer.metrics import RankedRelevant, mean_of, ndcg, recall
 
 NDCG_AT = 10
 RECALL_AT = 20
+METRICS = {"ndcg": NDCG_AT, "recall": RECALL_AT}
+"""What a `Row` has, and the length of the list that it is of."""
 NOVEL, ALL, NEW_ITEMS = "novel", "all", "novel, items first seen in the period"
 SLICES = (NOVEL, ALL, NEW_ITEMS)
 

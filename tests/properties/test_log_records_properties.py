@@ -3,14 +3,29 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from feature_repo.archive import Archive, events_frame
+from feature_repo.event_log import DEAD_LETTERS, ITEM_EMBEDDINGS, LogRecord, TopicPartition
 from feature_repo.log_records import decode_record, encode_record, json_schema, upgrade
 from feature_repo.schema import SCHEMA_VERSION, Event, Item, User
+from serving.item_changelog import (
+    ItemChangeRecord,
+    ItemMove,
+    ItemUpsert,
+    decode_change,
+    encode_change,
+)
+from streaming.dead_letters import (
+    DeadLetter,
+    DeadLetterRecord,
+    decode_dead_letter,
+    encode_dead_letter,
+)
 from tests.support.records import EVENT_TYPES, IDENTIFIERS, ITEMS, TEXTS, TIMESTAMPS, USERS
 
 JSON = st.recursive(
@@ -106,3 +121,48 @@ def test_what_is_written_is_of_the_published_schema(
 
     document = {**json.loads(encode_record(record)), **new}
     assert jsonschema_rs.is_valid(json_schema(type(record)), document)
+
+
+@given(ITEMS, st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False)))
+def test_item_changes_are_of_the_published_schema_and_read_without_a_version(
+    item: Item, values: list[float]
+) -> None:
+    import jsonschema_rs
+
+    embedding = np.array(values, np.float32)
+    for change in (ItemUpsert(item, embedding, "b"), ItemMove(item.item_id, embedding, "b")):
+        message = encode_change(change)
+        document = json.loads(message.value or b"")
+        assert document.pop("version") == SCHEMA_VERSION
+        earlier = json.dumps(document).encode()
+        for value in (message.value or b"", earlier):
+            assert jsonschema_rs.is_valid(json_schema(ItemChangeRecord), json.loads(value))
+            place = TopicPartition(ITEM_EMBEDDINGS, 0)
+            read = decode_change(LogRecord(place, 1, message.key, value))
+            assert isinstance(read, type(change))
+            assert encode_change(read) == message
+
+
+@given(st.none() | TEXTS, st.none() | st.binary(max_size=9), TEXTS, st.sampled_from([None, 1]))
+def test_dead_letters_are_of_the_published_schema_and_read_without_a_version(
+    key: str | None, value: bytes | None, reason: str, max_bytes: int | None
+) -> None:
+    import jsonschema_rs
+
+    letter = DeadLetter(LogRecord(TopicPartition("events", 2), 7, key, value, 5), reason)
+    message = encode_dead_letter(letter, max_bytes)
+    document = json.loads(message.value or b"")
+    assert jsonschema_rs.is_valid(json_schema(DeadLetterRecord), document)
+    assert document.pop("version") == SCHEMA_VERSION
+    # Letters of before there were moments, or too large ones, have neither.
+    for field in ("moment", "is_whole") if max_bytes is None else ():
+        assert jsonschema_rs.is_valid(json_schema(DeadLetterRecord), document)
+        document.pop(field)
+    place = TopicPartition(DEAD_LETTERS, 0)
+    read, again = (
+        decode_dead_letter(LogRecord(place, 1, message.key, each))
+        for each in (message.value, json.dumps(document).encode())
+    )
+    assert read.reason == again.reason == reason
+    assert read.record[:4] == again.record[:4]
+    assert read.is_whole == again.is_whole == (max_bytes is None)

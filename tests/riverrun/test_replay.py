@@ -1,5 +1,6 @@
 """Ask, then learn: nothing of an answer is known before it was asked for."""
 
+import re
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -10,11 +11,12 @@ import numpy as np
 import orjson
 import polars as pl
 import pytest
+from matplotlib.figure import Figure
 
 from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.online_features import ItemEmbedding
 from feature_repo.schema import Item
-from riverrun.cli.replay import _bundle, _Chosen
+from riverrun.cli.replay import _bundle, _Chosen, _report
 from riverrun.cli.replay_tables import asked_of, refreshes_table
 from riverrun.errors import UserError
 from riverrun.replay.questions import (
@@ -252,6 +254,24 @@ def test_scores_are_kept_by_span_of_time() -> None:
     scores.judge("v", NOVEL, START, ["a"], set())
     assert scores.span().name == "week"
     assert [(row.span, row.questions) for row in scores.over_time(7)] == [(0, 2), (2, 1)]
+
+
+def test_ndcg_and_recall_over_time_are_printed_and_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    scores = Scores()
+    for day, place in ((0, 1), (20, 15)):
+        shown = ["x"] * (place - 1) + ["right"]
+        scores.judge("v", NOVEL, START + timedelta(days=day), shown, {"right"})
+    _report(scores, tmp_path / "replay.png", None)
+    printed = " ".join(capsys.readouterr().out.split())
+    for name, expected in (("ndcg@10", (1.0, 0.0)), ("recall@20", (1.0, 1.0))):
+        first, last = (f"{value:.4f}" for value in expected)
+        assert re.search(rf"{name} by week week questions v [─ ]+ 1 1 {first} 3 1 {last}", printed)
+        (axes,) = (each for each in drawn[0].axes if name in each.get_ylabel())
+        assert axes.lines[0].get_xydata().tolist() == [[1.0, expected[0]], [3.0, expected[1]]]
 
 
 def test_some_of_the_questions_may_be_asked_and_everything_is_learned() -> None:

@@ -173,7 +173,13 @@ def test_a_variable_that_is_neither_a_setting_nor_of_a_service_is_refused(
         load_settings()
 
 
-def test_a_mechanism_that_needs_kerberos_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RIVERRUN_STREAMING__KAFKA__SASL_MECHANISM", "GSSAPI")
-    with pytest.raises(UserError, match=r"sasl_mechanism: .*'SCRAM-SHA-512'.* Received: 'GSSAPI'"):
+@pytest.mark.parametrize(
+    ("mechanism", "reason"),
+    [("OAUTHBEARER", "an object of Python, which no setting can be"), ("DIGEST-MD5", "'GSSAPI'")],
+)
+def test_a_mechanism_that_cannot_be_set_is_refused(
+    monkeypatch: pytest.MonkeyPatch, mechanism: str, reason: str
+) -> None:
+    monkeypatch.setenv("RIVERRUN_STREAMING__KAFKA__SASL_MECHANISM", mechanism)
+    with pytest.raises(UserError, match=rf"sasl_mechanism: .*{reason}.* Received: '{mechanism}'"):
         load_settings()

@@ -25,10 +25,10 @@ _CLUSTER_ID = "cml2ZXJydW4tdGVzdHMwMQ"
 _PROPERTIES = """
 process.roles=broker,controller
 node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
+controller.quorum.voters=1@{controller}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://{address},CONTROLLER://{controller}
+advertised.listeners=PLAINTEXT://{address}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
 num.partitions=1
@@ -64,12 +64,15 @@ class KafkaServer(ServerProcess):
         java = shutil.which("java")
         if java is None:
             raise RuntimeError("`java` must be on the PATH (apt-get install openjdk-17-jre).")
-        port, controller_port = _free_ports(2)
+        port, controller_port = free_ports(2)
         self.address = f"127.0.0.1:{port}"
+        self._controller = f"127.0.0.1:{controller_port}"
         self._log = folder / "kafka.log"
         self._properties = folder / "server.properties"
         self._properties.write_text(
-            _PROPERTIES.format(port=port, controller_port=controller_port, data=folder / "data")
+            _PROPERTIES.format(
+                address=self.address, controller=self._controller, data=folder / "data"
+            )
         )
         self._java = [
             java, "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
@@ -144,7 +147,7 @@ def _answers(address: str) -> bool:
     return True
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     probes = [socket.socket() for _ in range(count)]
     try:
         for probe in probes:
