@@ -1,30 +1,41 @@
 """What Feast knows: entities, feature views with their sources, and feature services.
 
 The one file that `feast apply` reads; `.feastignore` keeps it from the others, which it would
-import as top-level modules. The Parquet sources lie in `$RIVERRUN_HOME/features` (default:
-`.riverrun` where the command runs) and are written by `feature_repo.offline_features`.
+import as top-level modules.
+
+The views' Parquet sources lie in `offline` of the shop's folder: `$RIVERRUN_HOME`, or that of
+`feature_store.yaml`. They have no rows, unless you write some (infra/docs/feast.md): the online
+store is what the stream keeps up to date, and Feast's SQLite store would let `feast materialize`
+put an older row over a newer one.
 """
 
 import os
+from collections.abc import Sequence
+from copy import copy
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
-from feast.types import Array, Bool, Float32, Float64, Int64, String
+from feast.types import Array, Bool, Float32, Float64, Int64, String, from_feast_to_pyarrow_type
 
-HOME = Path(os.environ.get("RIVERRUN_HOME", ".riverrun"))
+HOME = Path(os.environ.get("RIVERRUN_HOME") or Path(__file__).resolve().parents[1] / ".riverrun")
+TIMESTAMP_FIELD = "event_timestamp"
 FOREVER = timedelta(0)
 
 user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
 item = Entity(name="item", join_keys=["item_id"], value_type=ValueType.STRING)
 
 
-def _pushed(name: str) -> PushSource:
+def _pushed(name: str, home: Path = HOME) -> PushSource:
     """Return a source that the stream pushes to, with its history in Parquet."""
     history = FileSource(
         name=f"{name}_file",
-        path=str((HOME / "features" / f"{name}.parquet").absolute()),
-        timestamp_field="event_timestamp",
+        # Feast's DuckDB store takes a relative path from where the command runs.
+        path=str((home / "offline" / f"{name}.parquet").absolute()),
+        timestamp_field=TIMESTAMP_FIELD,
     )
     return PushSource(name=f"{name}_push", batch_source=history)
 
@@ -138,4 +149,42 @@ ALL = [
     retrieval,
     ranking,
 ]
-"""What `FeatureStore.apply` is given when Riverrun applies the definitions itself."""
+
+
+def of_shop(home: Path) -> list[Any]:
+    """Return `ALL`, the sources in the shop's folder `home`.
+
+    It is what `FeatureStore.apply` is given when Riverrun applies the definitions itself.
+    """
+    return [_moved(part, home) if isinstance(part, FeatureView) else part for part in ALL]
+
+
+def write_missing_sources(definitions: Sequence[Any]) -> None:
+    """Write the sources of the views that are not there, without rows."""
+    for view in definitions:
+        if isinstance(view, FeatureView) and not Path(view.batch_source.path).exists():
+            _write_without_rows(view)
+
+
+def _moved(view: FeatureView, home: Path) -> FeatureView:
+    moved = copy(view)
+    moved.stream_source = _pushed(view.name, home)
+    moved.batch_source = moved.stream_source.batch_source
+    return moved
+
+
+def _write_without_rows(view: FeatureView) -> None:
+    keys = [entity.join_key for entity in (user, item) if entity.name in view.entities]
+    columns = {TIMESTAMP_FIELD: pa.timestamp("us", "UTC"), **dict.fromkeys(keys, pa.string())}
+    columns |= {field.name: from_feast_to_pyarrow_type(field.dtype) for field in view.features}
+    file = Path(view.batch_source.path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # Beside it first: another process may read, or write, the file at the same time.
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    pq.write_table(pa.schema(columns.items()).empty_table(), unfinished)
+    unfinished.replace(file)
+
+
+if not __package__:
+    # Imported by `feast apply`, as a top-level module.
+    write_missing_sources(ALL)

@@ -61,7 +61,7 @@ class FeastOnlineFeatures:
             entity_key_serialization_version=3,
         )
         with opening(registry, WITHOUT_REGISTRY):
-            self._views = {view.name: view for view in _apply(self._config)}
+            self._views = {view.name: view for view in _apply(self._config, registry.parent)}
         self._reader = get_provider(self._config)
         self._writer = get_provider(self._config)
         if self._config.online_store.type == BULK_SQLITE:
@@ -160,23 +160,30 @@ def redis_online_store(
     return {"type": BULK_REDIS, "connection_string": ",".join([f"{host}:{port}", *written])}
 
 
-def _apply(config: Any) -> list[Any]:
-    """Apply the definitions where the registry differs, and return its feature views."""
+def _apply(config: Any, home: Path) -> list[Any]:
+    """Apply the definitions where the registry differs, and return its feature views.
+
+    Their offline sources, in the shop's folder `home`, are written where they are missing.
+    """
     store = FeatureStore(config=config)
-    wanted = {part.name: part for part in definitions.ALL if hasattr(part, "batch_source")}
+    shop = definitions.of_shop(home)
+    wanted = {part.name: part for part in shop if hasattr(part, "batch_source")}
     try:
         known = {view.name: view for view in store.list_feature_views()}
     except FileNotFoundError:
         known = {}
     if (
         any(
-            name not in known or known[name].features != view.features
+            name not in known
+            or known[name].features != view.features
+            or known[name].batch_source.path != view.batch_source.path
             for name, view in wanted.items()
         )
         or config.online_store.type == BULK_SQLITE
     ):
         # For SQLite applying also creates the tables, which another registry may not have.
-        store.apply(definitions.ALL)
+        definitions.write_missing_sources(shop)
+        store.apply(shop)
     return list(store.list_feature_views())
 
 

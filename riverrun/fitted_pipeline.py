@@ -33,9 +33,11 @@ from trainer.ranking.source_scorer import SourceScorer
 from trainer.scorers import pipeline_scorer, two_tower_scorer
 from trainer.settings import TrainingSettings
 from trainer.start import Start
+from trainer.strategy import open_strategy
 from trainer.tasks import Split
 from trainer.text_embeddings import catalogue_text_embeddings
 from trainer.text_tower import load_text_tower
+from trainer.training_input_error import TrainingInputError
 
 FUSION = "fusion, no ranker"
 DIVERSE = 0.3
@@ -154,8 +156,12 @@ def fit_pipeline(
     """Fit everything on the split's past, its newest events held out to choose by.
 
     Raises:
-        UserError: there is nothing to learn from.
+        UserError: there is nothing to learn from, or the strategy cannot be had.
     """
+    try:
+        open_strategy(training)
+    except TrainingInputError as error:
+        raise UserError(str(error)) from error
     past = split.past
     start, cold = time.monotonic(), Start(None, "an evaluation begins from nothing")
     listener.stage("Embedding texts")

@@ -17,6 +17,7 @@ from trainer.history_examples import joined_windows
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
 from trainer.start import Start
+from trainer.strategy import open_strategy
 from trainer.text_embeddings import catalogue_text_embeddings
 from trainer.text_tower import TextTower, load_text_tower
 from trainer.train import TrainedModel, train
@@ -93,7 +94,8 @@ def read_material(
     on_texts: called with how many of how many texts are embedded.
 
     Raises:
-        TrainingInputError: there are no items, or no events on them; the message says which.
+        TrainingInputError: there are no items, or no events on them; the message says which. Or
+            the settings' strategy cannot be had.
     """
     if not items:
         raise TrainingInputError(
@@ -109,6 +111,7 @@ def read_material(
         raise TrainingInputError(f"{left_out} Import both by the same ids: riverrun import --help")
     if left_out:
         structlog.get_logger(__name__).warning("events_left_out", reason=left_out)
+    open_strategy(settings)
     tower = load_text_tower(settings.text)
     texts = [item.text for item in items]
     embeddings = catalogue_text_embeddings(tower, texts, settings.text, text_cache, on_texts)

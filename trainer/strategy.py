@@ -1,17 +1,24 @@
-"""Where training runs: one device, the GPUs of a machine, a TPU, or several machines."""
+"""Where training runs: one device, the GPUs of a machine, or a TPU."""
 
+from functools import cache
 from typing import Any
 
 import tensorflow as tf
 
 from trainer.settings import TrainingSettings
+from trainer.training_input_error import TrainingInputError
 
 
 def open_strategy(settings: TrainingSettings) -> Any:
     """Return the `tf.distribute.Strategy` of `settings.strategy`.
 
     `multi_worker_mirrored` reads the cluster from `TF_CONFIG`, `tpu` finds the TPU of the
-    environment (https://www.tensorflow.org/guide/distributed_training).
+    environment (https://www.tensorflow.org/guide/distributed_training). Of a cluster TensorFlow
+    must hear before it makes its first variable: a process that will train, and loads the text
+    tower before, opens the strategy first.
+
+    Raises:
+        TrainingInputError: `TF_CONFIG` names more than one worker.
     """
     match settings.strategy:
         case "default":
@@ -26,9 +33,23 @@ def open_strategy(settings: TrainingSettings) -> Any:
                 cross_device_ops=tf.distribute.ReductionToOneDevice(),
             )
         case "multi_worker_mirrored":
-            return tf.distribute.MultiWorkerMirroredStrategy()
+            return _one_worker()
         case "tpu":
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver()
             tf.config.experimental_connect_to_cluster(resolver)
             tf.tpu.experimental.initialize_tpu_system(resolver)
             return tf.distribute.TPUStrategy(resolver)
+
+
+@cache
+def _one_worker() -> Any:
+    """Return the strategy of the cluster: TensorFlow lets a process join one, once."""
+    cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec()
+    workers = sum(cluster.num_tasks(job) for job in cluster.jobs if job in ("chief", "worker"))
+    if workers > 1:
+        raise TrainingInputError(
+            "`training.strategy` 'multi_worker_mirrored' trains with one worker: each of several "
+            "would judge the model, choose its epochs and publish a bundle by itself. "
+            f"Received {workers} workers in TF_CONFIG."
+        )
+    return tf.distribute.MultiWorkerMirroredStrategy()

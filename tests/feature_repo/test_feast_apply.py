@@ -4,23 +4,60 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
+
+import feature_repo.import_feast  # noqa: F401
+
+# isort: split
 from feast import FeatureStore, PushSource
 
 from feature_repo import definitions
+from feature_repo.feast_online_features import FeastOnlineFeatures, sqlite_online_store
+from feature_repo.history import HistoryEvent, UserHistory
+from feature_repo.online_features import FeatureRecord, ItemStatistics
 
+# Ibis calls a method that DuckDB has renamed since, and DuckDB says so every time.
+pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
 REPOSITORY = Path(definitions.__file__).parent
+
+
+HISTORY = UserHistory("u1", (HistoryEvent(1_767_225_600_000_000, "e1", "i1", "view", 1.0),))
+STATISTICS = ItemStatistics("i1", 1_767_225_600_000_000, ("view",), (1.0,), (2.0,), (3.0,))
+LONG_AGO, LATER = datetime(2020, 1, 1, tzinfo=UTC), datetime(2040, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the folder in which `feast apply` was run."""
-    folder = tmp_path_factory.mktemp("shop") / "feature_repo"
-    shutil.copytree(REPOSITORY, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    folder = copied(tmp_path_factory.mktemp("shop"))
     feast(folder, "apply")
     return folder
+
+
+def copied(shop: Path) -> Path:
+    folder = shop / "feature_repo"
+    shutil.copytree(REPOSITORY, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def service(folder: Path) -> FeastOnlineFeatures:
+    """Return the features of the default shop beside the folder as Riverrun opens them."""
+    home = folder.parent / ".riverrun"
+    return FeastOnlineFeatures(sqlite_online_store(home / "online.sqlite"), home / "registry.db")
+
+
+def write_rows(folder: Path, view: str, rows: pl.DataFrame) -> None:
+    """Put rows into the view's offline source, as one who has some would."""
+    file = folder.parent / ".riverrun" / "offline" / f"{view}.parquet"
+    without_rows = pl.read_parquet(file)
+    assert without_rows.is_empty()
+    written = pl.concat([without_rows, rows.cast(dict(without_rows.schema))], how="diagonal")
+    written.write_parquet(file)
 
 
 def feast(folder: Path, *arguments: str) -> str:
@@ -71,3 +108,78 @@ def test_no_definition_is_forgotten() -> None:
     kinds = tuple({type(part) for part in definitions.ALL})
     declared = [part for part in vars(definitions).values() if isinstance(part, kinds)]
     assert sorted(part.name for part in declared) == sorted(part.name for part in definitions.ALL)
+
+
+def test_materialising_leaves_what_the_stream_has_pushed(repository: Path) -> None:
+    with closing(service(repository)) as features:
+        features.push([HISTORY, STATISTICS])
+    feast(repository, "materialize", LONG_AGO.isoformat(), LATER.isoformat())
+    feast(repository, "materialize-incremental", (LATER + timedelta(days=1)).isoformat())
+    kept: list[FeatureRecord | None] = []
+    with closing(service(repository)) as features:
+        kept += features.get(UserHistory, ["u1", "nobody"])
+        kept += features.get(ItemStatistics, ["i1"])
+    assert kept == [HISTORY, None, STATISTICS]
+
+
+def test_feasts_own_commands_need_no_apply_where_riverrun_was_run(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    with closing(service(folder)) as features:
+        features.push([HISTORY])
+    FeatureStore(repo_path=str(folder)).materialize(LONG_AGO, LATER)
+    with closing(service(folder)) as features:
+        assert features.get(UserHistory, ["u1"]) == [HISTORY]
+
+
+@pytest.mark.parametrize("offline_store", ["duckdb", "dask"])
+def test_every_view_can_be_asked_about_past_moments(tmp_path: Path, offline_store: str) -> None:
+    folder = copied(tmp_path)
+    service(folder).close()
+    settings = folder / "feature_store.yaml"
+    settings.write_text(settings.read_text().replace("type: duckdb", f"type: {offline_store}"))
+    store = FeatureStore(repo_path=str(folder))
+    features = [
+        f"{view.name}:{field.name}"
+        for view in store.list_feature_views()
+        for field in view.features
+    ]
+    asked = pl.DataFrame(
+        {"user_id": ["u1", "u2"], "item_id": ["i1", "i2"], "event_timestamp": [LATER, LATER]}
+    )
+    answered = store.get_historical_features(
+        asked.to_pandas(), features, full_feature_names=True
+    ).to_df()
+    assert sorted(answered["user_id"]) == ["u1", "u2"]
+    assert {name.replace(":", "__") for name in features} <= set(answered.columns)
+    store.materialize(LONG_AGO, LATER)
+
+
+def test_rows_that_one_has_written_are_joined_and_materialised(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    service(folder).close()
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    rows = [
+        ("u1", moment, '{"plan": "old"}'),
+        ("u1", moment + timedelta(days=2), '{"plan": "new"}'),
+    ]
+    columns = ["user_id", "event_timestamp", "attributes"]
+    write_rows(folder, "user_profile", pl.DataFrame(rows, schema=columns, orient="row"))
+    cuts = [moment + timedelta(days=days) for days in (-1, 1, 3)]
+    store = FeatureStore(repo_path=str(folder))
+    asked = pl.DataFrame({"user_id": ["u1"] * 3, "event_timestamp": cuts}).to_pandas()
+    joined = store.get_historical_features(asked, ["user_profile:attributes"]).to_arrow()
+    known = pl.DataFrame(joined).sort("event_timestamp")["attributes"].to_list()
+    assert known == [None, '{"plan": "old"}', '{"plan": "new"}']
+    store.materialize(LONG_AGO, LATER)
+    online = store.get_online_features(["user_profile:attributes"], [{"user_id": "u1"}]).to_dict()
+    assert online["attributes"] == ['{"plan": "new"}']
+
+
+def test_a_source_with_rows_is_left_when_the_definitions_are_applied(repository: Path) -> None:
+    rows = {"user_id": ["u1"], "event_timestamp": [LATER], "attributes": ["{}"]}
+    write_rows(repository, "user_profile", pl.DataFrame(rows))
+    feast(repository, "apply")
+    service(repository).close()
+    file = repository.parent / ".riverrun" / "offline" / "user_profile.parquet"
+    assert pl.read_parquet(file)["user_id"].to_list() == ["u1"]
+    file.unlink()

@@ -26,7 +26,7 @@ class RedisServer(ServerProcess):
                 "`redis-server` must be on the PATH (apt-get install redis-server), "
                 "or RIVERRUN_TEST_REDIS_URL must name a server that tests may empty."
             )
-        self._port = _free_port()
+        self._port = free_port()
         self._log = folder / "redis.log"
         self._command = [
             program, "--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(folder),
@@ -70,7 +70,8 @@ def redis_server(folder: Path) -> Iterator[str]:
         server.kill()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
