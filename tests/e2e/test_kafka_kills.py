@@ -10,12 +10,12 @@ import pytest
 from tests.support.kafka_stream import (
     KafkaShop,
     WorkerProcess,
-    database,
     kill_at_work,
     kill_joining,
     kill_taking_over,
     undisturbed,
 )
+from tests.support.redis_server import database
 from tests.support.traffic import make_requests
 
 pytestmark = [

@@ -10,8 +10,8 @@ import pytest
 
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from tests.support.kafka_server import KafkaServer
-from tests.support.kafka_stream import KafkaShop, database, undisturbed, wait_until
-from tests.support.redis_server import RedisServer
+from tests.support.kafka_stream import KafkaShop, undisturbed, wait_until
+from tests.support.redis_server import RedisServer, database
 from tests.support.traffic import make_requests
 
 pytestmark = [

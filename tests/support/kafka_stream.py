@@ -238,11 +238,6 @@ class KafkaShop:
         self.log.close()
 
 
-def database(redis_url: str, number: int) -> str:
-    """Return the URL of another database of the same server."""
-    return f"{redis_url.rpartition('/')[0]}/{number}"
-
-
 def undisturbed(shop: KafkaShop, requests: list[list[Record]]) -> dict[str, Any]:
     """Return the state after one worker has read it all in peace."""
     shop.send(requests)
