@@ -34,6 +34,8 @@ $(READY): requirements.lock pyproject.toml | $(UV)
 	touch $@
 
 .tools/bin/uv:
+	@# Debian's python3 comes without what `venv` needs.
+	python3 -c 'import ensurepip' 2>/dev/null || infra/install-packages python3-venv
 	python3 -m venv .tools
 	.tools/bin/python -m pip install --quiet uv
 

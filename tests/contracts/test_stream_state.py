@@ -25,7 +25,7 @@ from streaming.stream_state import (
 )
 from streaming.updates import Updates
 from tests.support.records import HISTORIES, IDENTIFIERS, ITEMS, USERS, comparable
-from tests.support.redis_server import redis_server
+from tests.support.redis_server import RedisServer
 from tests.support.stream_states import commit, history, statistics
 
 TAKEN_UP = Milestones.of_segments("ab", "a", "a")
@@ -231,9 +231,13 @@ def test_an_unknown_url_is_refused(url: str) -> None:
 
 @pytest.mark.redis
 def test_a_server_that_is_gone_is_one_error(tmp_path: Path) -> None:
-    with redis_server(tmp_path) as url:
-        state = open_stream_state(url)
+    server = RedisServer(tmp_path)
+    server.start()
+    state = open_stream_state(server.url)
+    try:
         state.load(0, ["u"], ["i"])
+    finally:
+        server.kill()
     for call in (
         lambda: state.load(0, ["u"], ["i"]),
         lambda: state.commit(0, 0, Updates(), {}),

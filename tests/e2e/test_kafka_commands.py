@@ -20,7 +20,8 @@ from serving.bundle import Manifest
 from serving.item_changelog import ItemUpsert, encode_change
 from streaming.redis_state import RedisState
 from tests.support.kafka_server import KafkaServer
-from tests.support.kafka_stream import KafkaShop, database, wait_until
+from tests.support.kafka_stream import KafkaShop, wait_until
+from tests.support.redis_server import database
 from tests.support.stream import event
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_items
 

@@ -17,7 +17,8 @@ from feature_repo.online_features import UserEmbedding
 from feature_repo.open_online_features import open_online_features
 from feature_repo.schema import Event, Item, User
 from streaming.dead_letters import dead_letters
-from tests.support.kafka_stream import KafkaShop, database
+from tests.support.kafka_stream import KafkaShop
+from tests.support.redis_server import database
 from tests.support.stream import NOW, event, user
 from tests.support.traffic import Record
 from trainer.history_examples import joined_windows

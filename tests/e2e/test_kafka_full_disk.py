@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from streaming.worker import TOPICS
-from tests.support.kafka_stream import KafkaShop, database, undisturbed, wait_until
+from tests.support.kafka_stream import KafkaShop, undisturbed, wait_until
+from tests.support.redis_server import database
 from tests.support.small_disk import small_disk
 from tests.support.traffic import make_requests
 

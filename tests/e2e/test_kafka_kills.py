@@ -10,10 +10,12 @@ import pytest
 from tests.support.kafka_stream import (
     KafkaShop,
     WorkerProcess,
-    database,
     kill_at_work,
+    kill_joining,
+    kill_taking_over,
     undisturbed,
 )
+from tests.support.redis_server import database
 from tests.support.traffic import make_requests
 
 pytestmark = [
@@ -24,8 +26,7 @@ pytestmark = [
 ]
 
 SEED = 20260203
-KILLS = 50
-KILLED_AT_WORK = 25
+KILLS = [kill_at_work] * 25 + [kill_taking_over] * 17 + [kill_joining] * 8
 REBALANCES = 24
 REQUESTS_A_ROUND = 12
 
@@ -46,18 +47,12 @@ def test_killed_at_random_moments_it_ends_as_if_never_killed(
     calm: KafkaShop, shop: KafkaShop
 ) -> None:
     draw = random.Random(SEED)
-    at_work = [number < KILLED_AT_WORK for number in range(KILLS)]
-    draw.shuffle(at_work)
-    requests = make_requests(KILLS * REQUESTS_A_ROUND, SEED)
+    kills = draw.sample(KILLS, len(KILLS))
+    requests = make_requests(len(kills) * REQUESTS_A_ROUND, SEED)
     expected = undisturbed(calm, requests)
-    for number, works in enumerate(at_work):
+    for number, kill in enumerate(kills):
         shop.send(requests[number * REQUESTS_A_ROUND : (number + 1) * REQUESTS_A_ROUND])
-        worker = shop.start()
-        if works:
-            kill_at_work(shop, worker, draw)
-        else:
-            time.sleep(draw.uniform(0, 0.5))  # while it starts, joins, or recovers
-            worker.kill()
+        kill(shop, shop.start(), draw)
     last = shop.start()
     shop.settle()
     last.stop()

@@ -10,7 +10,8 @@ from kafka import KafkaProducer
 
 from feature_repo.event_log import EVENTS
 from streaming.dead_letters import dead_letters
-from tests.support.kafka_stream import KafkaShop, database
+from tests.support.kafka_stream import KafkaShop
+from tests.support.redis_server import database
 from tests.support.stream import event
 
 pytestmark = [

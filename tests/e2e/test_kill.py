@@ -90,3 +90,4 @@ def test_killed_at_random_moments_it_ends_as_if_never_killed(tmp_path: Path) -> 
     assert expected["unpushed"] == 0
     assert expected["histories"]
     assert expected["events"]
+    assert any(weight for _, _, weight, *_ in expected["fold_in"].values())

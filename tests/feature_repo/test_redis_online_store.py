@@ -28,8 +28,8 @@ from feature_repo.open_online_features import open_online_features
 from feature_repo.redis_online_store import BulkRedisOnlineStoreConfig
 from streaming.open_stream_state import open_stream_state
 from streaming.stream_state import StateError
-from tests.support.kafka_stream import database
 from tests.support.records import RECORDS, comparable
+from tests.support.redis_server import database
 
 pytestmark = pytest.mark.redis
 
@@ -48,10 +48,10 @@ class Stores:
         }
         where = self.clients["ours"].connection_pool.connection_kwargs
         self.configs = {
-            "ours": redis_online_store(where["host"], where["port"], 8),
+            "ours": redis_online_store(where["host"], where["port"], where["db"]),
             "feast": {
                 "type": "redis",
-                "connection_string": f"{where['host']}:{where['port']},db=9",
+                "connection_string": f"{where['host']}:{where['port']},db={where['db'] + 1}",
                 "skip_dedup": True,
             },
         }

@@ -13,7 +13,7 @@ from riverrun.bench.server import free_port
 from riverrun.cli.bench import app
 from riverrun.errors import RunFailedError, UserError
 from tests.support.command import riverrun
-from tests.support.kafka_stream import database
+from tests.support.redis_server import database
 
 WITH_KAFKA = [["stream"], ["freshness"]]
 

@@ -21,6 +21,7 @@ from streaming.settings import FoldInSettings, StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.stream_state import OpenState, StateError
 from streaming.worker import Worker
+from tests.support.redis_server import database
 from tests.support.stream import (
     NOW,
     SPACE,
@@ -201,8 +202,8 @@ def new_shop(
     def make(folder: Path, records: list[Append]) -> Shop:
         if request.param == "sqlite":
             return Shop(folder, records, f"sqlite://{folder / 'state.sqlite'}")
-        server = request.getfixturevalue("redis_url").rpartition("/")[0]
-        return Shop(folder, records, f"{server}/{next(databases)}")
+        url = database(request.getfixturevalue("redis_url"), next(databases))
+        return Shop(folder, records, url)
 
     return make
 

@@ -30,6 +30,7 @@ from streaming.sqlite_state import SqliteState
 from streaming.stream_state import OpenState, Slice, decode_history, encode_history
 from streaming.worker import Worker
 from tests.support.interleaved_log import InterleavedLog
+from tests.support.redis_server import database
 from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item, user
 
 SCHEMES = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
@@ -181,8 +182,7 @@ def state_url(request: pytest.FixtureRequest) -> Callable[[Path, int], str]:
     def url(folder: Path, number: int) -> str:
         if request.param == "sqlite":
             return f"sqlite://{folder / f'{number}.sqlite'}"
-        server = request.getfixturevalue("redis_url").rpartition("/")[0]
-        return f"{server}/{number}"
+        return database(request.getfixturevalue("redis_url"), number)
 
     return url
 

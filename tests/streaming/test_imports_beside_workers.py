@@ -27,6 +27,7 @@ from streaming.sqlite_log import SqliteLog
 from streaming.stream_state import OpenState
 from streaming.worker import Worker
 from tests.support.interleaved_log import InterleavedLog
+from tests.support.redis_server import database
 from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item, user
 
 SCHEMES = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
@@ -121,8 +122,7 @@ def new_shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
         folder.mkdir()
         url = f"sqlite://{folder / 'state.sqlite'}"
         if request.param == "redis":
-            server = request.getfixturevalue("redis_url").rpartition("/")[0]
-            url = f"{server}/{1 + number % 8}"
+            url = database(request.getfixturevalue("redis_url"), 1 + number % 8)
         made.append(Shop(folder, url))
         return made[-1]
 

@@ -28,6 +28,7 @@ from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.stream_state import IMPORTED, OpenState, StateError, StateLost
 from streaming.updates import Updates
+from tests.support.redis_server import database
 from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item, user
 
 SCHEMES = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
@@ -49,7 +50,7 @@ def new_state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenNe
             opened += 1
             url = f"sqlite://{tmp_path / f'{opened}.sqlite'}"
             if request.param == "redis":
-                url = f"{request.getfixturevalue('redis_url').rpartition('/')[0]}/{opened}"
+                url = database(request.getfixturevalue("redis_url"), opened)
             state = open_stream_state(url)
             stack.callback(state.close)
             state.reset()

@@ -32,6 +32,7 @@ def final_state(
         "co_visitation": {
             each.item_id: each for some in state.all_co_visitation() for each in some
         },
+        "fold_in": _fold_in(state),
         "unpushed": state.count_unpushed(),
         "changelog": _changelog(log),
         "events": archive.scan_events().sort("timestamp", "event_id").collect().rows(),
@@ -43,6 +44,16 @@ def final_state(
         records = online.get(view, keys)
         found[view.__name__] = [None if r is None else comparable(r) for r in records]
     return found
+
+
+def _fold_in(state: OpenState) -> dict[tuple[int, str], Any]:
+    """Return the sums of the items' users, to the last bit, by partition and item."""
+    items = [f"i{n}" for n in range(ITEMS_IN_SHOP)]
+    return {
+        (partition, item_id): (sums.bundle_version, sums.timestamp, sums.weight, *sums.vector)
+        for partition in state.partitions()
+        for item_id, sums in state.load(partition, (), items).fold_in.items()
+    }
 
 
 def _changelog(log: EventLog) -> dict[str | None, bytes | None]:

@@ -1,4 +1,7 @@
-"""A real Kafka for tests: the broker of `RIVERRUN_TEST_KAFKA`, or one started here."""
+"""A real Kafka for tests: the broker of `RIVERRUN_TEST_KAFKA`, or one started here.
+
+Tests that end brokers start their own all the same.
+"""
 
 import os
 import shutil
@@ -11,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kafka import KafkaAdminClient
+from kafka.admin import ConfigFilterType, ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 
 from streaming.kafka_connection import KafkaConnection
@@ -20,7 +24,12 @@ from tests.support.server_process import STOP_SECONDS, ServerProcess
 
 JARS = Path(__file__).parents[2] / ".tools" / "kafka" / "libs"
 START_SECONDS = 60.0
+SESSION_MILLISECONDS = 1_000
+"""How soon a member of a group that says nothing may pass for dead."""
+MESSAGE_BYTES = 16 * 2**20
 
+_SESSION = "group.min.session.timeout.ms"
+_MESSAGE = "message.max.bytes"
 _CLUSTER_ID = "cml2ZXJydW4tdGVzdHMwMQ"
 _PROPERTIES = """
 process.roles=broker,controller
@@ -42,13 +51,13 @@ share.coordinator.state.topic.num.partitions=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=1000
+group.min.session.timeout.ms={session}
 broker.heartbeat.interval.ms=200
 broker.session.timeout.ms=2000
 num.network.threads=1
 num.io.threads=2
-message.max.bytes=16777216
-replica.fetch.max.bytes=16777216
+message.max.bytes={message}
+replica.fetch.max.bytes={message}
 """
 
 
@@ -57,13 +66,10 @@ class KafkaServer(ServerProcess):
 
     def __init__(self, folder: Path) -> None:
         if not any(JARS.glob("kafka_*.jar")):
-            raise RuntimeError(
-                f"the broker's jars must be in {JARS} (make servers), "
-                "or RIVERRUN_TEST_KAFKA must name a broker that tests may use."
-            )
+            raise RuntimeError(f"the broker's jars must be in {JARS} (make servers).")
         java = shutil.which("java")
         if java is None:
-            raise RuntimeError("`java` must be on the PATH (apt-get install openjdk-17-jre).")
+            raise RuntimeError("`java` must be on the PATH (apt-get install default-jre-headless).")
         port, controller_port = free_ports(2)
         self.address = f"127.0.0.1:{port}"
         self._controller = f"127.0.0.1:{controller_port}"
@@ -71,7 +77,11 @@ class KafkaServer(ServerProcess):
         self._properties = folder / "server.properties"
         self._properties.write_text(
             _PROPERTIES.format(
-                address=self.address, controller=self._controller, data=folder / "data"
+                address=self.address,
+                controller=self._controller,
+                data=folder / "data",
+                session=SESSION_MILLISECONDS,
+                message=MESSAGE_BYTES,
             )
         )
         self._java = [
@@ -112,9 +122,11 @@ def kafka_server(folder: Path) -> Iterator[str]:
     """Give the address of a broker, `HOST:PORT`: tests use topics and groups of their own.
 
     Raises:
-        RuntimeError: there is no broker to start, or it does not answer.
+        RuntimeError: there is no broker to start, it does not answer, or the one that the
+            environment names is not set as tests need it.
     """
     if address := os.environ.get("RIVERRUN_TEST_KAFKA"):
+        _check(address)
         yield address
         return
     server = KafkaServer(folder)
@@ -132,6 +144,20 @@ def fresh_topics(address: str, **settings: object) -> KafkaConnection:
     connection = KafkaConnection((address,), f"test-{uuid.uuid4().hex[:12]}", chosen)
     create_topics(connection, tombstone_days=1.0)
     return connection
+
+
+def _check(address: str) -> None:
+    with KafkaConnection((address,)).client_for_admin() as admin:
+        broker = str(admin.describe_cluster()["brokers"][0]["broker_id"])
+        resource = ConfigResource(ConfigResourceType.BROKER, broker)
+        answer = admin.describe_configs([resource], config_filter=ConfigFilterType.ALL)
+    configs = {name: int(answer["broker"][broker][name]["value"]) for name in (_SESSION, _MESSAGE)}
+    if configs[_SESSION] > SESSION_MILLISECONDS or configs[_MESSAGE] < MESSAGE_BYTES:
+        raise RuntimeError(
+            f"the broker of RIVERRUN_TEST_KAFKA must have {_SESSION} of at most "
+            f"{SESSION_MILLISECONDS} and {_MESSAGE} of at least {MESSAGE_BYTES}. "
+            f"Received: {configs[_SESSION]} and {configs[_MESSAGE]}."
+        )
 
 
 def _answers(address: str) -> bool:

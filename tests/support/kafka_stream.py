@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from streaming.worker import TOPICS
 from tests.support import waiting
 from tests.support.final_state import final_state
 from tests.support.kafka_server import fresh_topics
-from tests.support.stream import NOW, HashEncoder
+from tests.support.stream import NOW, SPACE, HashEncoder
 from tests.support.traffic import Record
 
 SETTINGS = StreamingSettings(
@@ -57,8 +58,12 @@ def work(
     settings: StreamingSettings,
     max_history: int,
     pipe: Connection,
+    owns: Event,
 ) -> None:
-    """Work until anything comes through the pipe, or the worker fails; say at last why it did."""
+    """Work until anything comes through the pipe, or the worker fails; say at last why it did.
+
+    owns: is set once partitions are the worker's.
+    """
     with (home / "worker.log").open("ab") as output:
         for number in (1, 2):
             os.dup2(output.fileno(), number)
@@ -71,6 +76,7 @@ def work(
             online,
             state,
             HashEncoder,
+            space=lambda: SPACE,
             settings=settings,
             max_history=max_history,
             clock=lambda: NOW,
@@ -80,8 +86,9 @@ def work(
         )
         worker.start()
         archiver.start()
-        while worker.failure is None and archiver.failure is None and not pipe.poll(0.05):
-            pass
+        while worker.failure is None and archiver.failure is None and not pipe.poll(0.01):
+            if worker.positions:
+                owns.set()
         worker.stop()
         archiver.stop()
         failure = worker.failure or archiver.failure
@@ -89,16 +96,22 @@ def work(
 
 
 class WorkerProcess:
-    """A started worker; its arguments are those of `work`, without the pipe."""
+    """A started worker; its arguments are those of `work`, without the pipe and the event."""
 
     def __init__(self, *shop: Any) -> None:
         # Forked from a process that has imported all this already: restarts take milliseconds.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_PRELOADED)
         self._pipe, theirs = context.Pipe()
-        self._process: BaseProcess = context.Process(target=work, args=(*shop, theirs), daemon=True)
+        self._owns = context.Event()
+        arguments = (*shop, theirs, self._owns)
+        self._process: BaseProcess = context.Process(target=work, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
+
+    def wait_for_partitions(self) -> None:
+        """Return once partitions are its own: a killed one's are not until its session ends."""
+        assert self._owns.wait(SETTLE_SECONDS), "the worker is given no partition"
 
     def kill(self) -> None:
         """End it as kill -9 does."""
@@ -225,11 +238,6 @@ class KafkaShop:
         self.log.close()
 
 
-def database(redis_url: str, number: int) -> str:
-    """Return the URL of another database of the same server."""
-    return f"{redis_url.rpartition('/')[0]}/{number}"
-
-
 def undisturbed(shop: KafkaShop, requests: list[list[Record]]) -> dict[str, Any]:
     """Return the state after one worker has read it all in peace."""
     shop.send(requests)
@@ -240,6 +248,7 @@ def undisturbed(shop: KafkaShop, requests: list[list[Record]]) -> dict[str, Any]
     shop.close()
     assert state["histories"]
     assert state["events"]
+    assert any(weight for _, _, weight, *_ in state["fold_in"].values())
     return state
 
 
@@ -251,4 +260,17 @@ def kill_at_work(shop: KafkaShop, worker: WorkerProcess, draw: random.Random) ->
     before = shop.reached()
     wait_until(lambda: shop.reached() > before, "the worker commits nothing")
     time.sleep(draw.uniform(0, 0.06))
+    worker.kill()
+
+
+def kill_taking_over(_: KafkaShop, worker: WorkerProcess, draw: random.Random) -> None:
+    """Kill the worker before, or while, it carries the first batches of what it took over."""
+    worker.wait_for_partitions()
+    time.sleep(draw.uniform(0, 0.1))
+    worker.kill()
+
+
+def kill_joining(_: KafkaShop, worker: WorkerProcess, draw: random.Random) -> None:
+    """Kill the worker while it starts, or waits for its partitions."""
+    time.sleep(draw.uniform(0, 0.5))
     worker.kill()

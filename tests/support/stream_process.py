@@ -18,7 +18,7 @@ from streaming.settings import FoldInSettings, StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.worker import Worker
-from tests.support.stream import NOW, HashEncoder
+from tests.support.stream import NOW, SPACE, HashEncoder
 
 SETTINGS = StreamingSettings(
     batch_records=40,
@@ -49,6 +49,7 @@ def serve(home: Path, pipe: Connection) -> None:
         online,
         checkpoint,
         HashEncoder,
+        space=lambda: SPACE,
         settings=SETTINGS,
         max_history=MAX_HISTORY,
         applied=applied,
