@@ -43,13 +43,14 @@ def encode_dead_letter(letter: DeadLetter, max_bytes: int | None = None) -> Mess
 
     max_bytes: of a value that would be longer, only where its record is and the reason are kept.
     """
-    (topic, partition), offset, key, value, moment = letter.record
+    (topic, partition), offset, key, value, moment, appended_at = letter.record
     document = {
         "reason": letter.reason,
         "topic": topic,
         "partition": partition,
         "offset": offset,
         "moment": moment,
+        "appended_at": appended_at,
         "key": key,
         "value": None if value is None else base64.b64encode(value).decode(),
         "is_whole": letter.is_whole,
@@ -76,6 +77,7 @@ def decode_dead_letter(record: LogRecord) -> DeadLetter:
             None if value is None else base64.b64decode(value, validate=True),
             # Letters of before there were moments have none.
             int(document.get("moment", 0)),
+            document.get("appended_at"),
         )
         return DeadLetter(original, str(document["reason"]), document.get("is_whole", True))
     except (KeyError, TypeError, ValueError, binascii.Error) as error:

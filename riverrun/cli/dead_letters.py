@@ -38,7 +38,7 @@ def list_(
         letters = list(dead_letters(log))
     table = Table("record", "key", "reason", "value")
     for letter in letters[-limit:]:
-        (topic, partition), offset, key, value, _ = letter.record
+        (topic, partition), offset, key, value, *_ = letter.record
         table.add_row(
             f"{topic}/{partition}@{offset}",
             escape(repr(key)),

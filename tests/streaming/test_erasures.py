@@ -114,7 +114,7 @@ class Shop:
         """Let a new archiver take so many steps, None: all there are."""
         archiver = Archiver(
             InterleavedLog(self.log, itertools.cycle(turns)), archive or self.archive,
-            settings=StreamingSettings(archive_rows=3), clock=lambda: NOW,
+            settings=StreamingSettings(archive_rows=3),
         )  # fmt: skip
         poll = archiver._consumer.poll
         archiver._consumer.poll = lambda _, wait: poll(batch, wait)  # type: ignore[method-assign]
@@ -381,7 +381,7 @@ def test_marks_are_outdated_by_newer_events_alone() -> None:
 
 def test_the_archive_forgets_marks_that_nothing_unread_can_precede(tmp_path: Path) -> None:
     log, archive = SqliteLog(tmp_path / "log.sqlite"), Archive(tmp_path / "archive")
-    archiver = Archiver(log, archive, clock=lambda: NOW)
+    archiver = Archiver(log, archive)
     for topic, message in (_event(0), _erasure(0)):
         log.append(topic, [message])
     while archiver.step():

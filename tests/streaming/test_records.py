@@ -8,6 +8,7 @@ import pytest
 
 from feature_repo.event_log import DEAD_LETTERS, EVENTS, ITEMS, USERS, LogRecord, Message
 from feature_repo.event_log import TopicPartition as Source
+from feature_repo.schema import Event
 from streaming.applied import AppliedNotifier
 from streaming.dead_letters import (
     DeadLetter,
@@ -21,11 +22,12 @@ from streaming.sqlite_log import SqliteLog
 from tests.support.stream import NOW, event
 
 GOOD = event(1).model_dump_json().encode()
+TAKEN = int(NOW.timestamp() * 1_000)
 FUTURE = event(1, minutes=3 * 24 * 60).model_dump_json().encode()
 
 
 def record(topic: str, key: str | None, value: bytes | None, offset: int = 1) -> LogRecord:
-    return LogRecord(Source(topic, 0), offset, key, value)
+    return LogRecord(Source(topic, 0), offset, key, value, offset, TAKEN)
 
 
 @pytest.fixture
@@ -34,9 +36,9 @@ def decoder() -> Decoder:
 
 
 def test_what_is_sound_is_read(decoder: Decoder) -> None:
-    assert decoder.decode(record(EVENTS, "u", GOOD), NOW) == event(1)
-    assert decoder.decode(record(ITEMS, "i", None), NOW) == ItemRemoved("i")
-    assert decoder.decode(record(USERS, "u", None), NOW) == UserErased("u")
+    assert decoder.decode(record(EVENTS, "u", GOOD)) == event(1)
+    assert decoder.decode(record(ITEMS, "i", None)) == ItemRemoved("i")
+    assert decoder.decode(record(USERS, "u", None)) == UserErased("u")
 
 
 @pytest.mark.parametrize(
@@ -57,14 +59,19 @@ def test_what_is_sound_is_read(decoder: Decoder) -> None:
         ("u", GOOD.replace(b'"view"', b'"purchase"'), "must be one of cart, view"),
         ("u", GOOD[:-1] + b', "version": "1"}', "`version` must be a whole number"),
         ("other", GOOD, "`user_id` is 'u' but the key is 'other'"),
-        ("u", FUTURE, "must be at most 1 day, 0:00:00 ahead of the clock"),
+        ("u", FUTURE, "must be at most 1 day, 0:00:00 ahead of when the log took the event"),
     ],
 )
 def test_what_is_not_is_refused_with_the_reason(
     decoder: Decoder, key: str | None, value: bytes | None, reason: str
 ) -> None:
     with pytest.raises(DecodeError, match=reason):
-        decoder.decode(record(EVENTS, key, value), NOW)
+        decoder.decode(record(EVENTS, key, value))
+
+
+def test_an_event_of_a_log_that_knows_no_time_is_not_bounded(decoder: Decoder) -> None:
+    untimed = record(EVENTS, "u", FUTURE)._replace(appended_at=None)
+    assert isinstance(decoder.decode(untimed), Event)
 
 
 def test_an_item_that_the_api_could_not_name_is_refused_and_can_be_removed(
@@ -72,8 +79,8 @@ def test_an_item_that_the_api_could_not_name_is_refused_and_can_be_removed(
 ) -> None:
     nameless = record(ITEMS, "a/similar", b'{"item_id": "a/similar"}')
     with pytest.raises(DecodeError, match=r"must not end in '/similar'.*Received: 'a/similar'"):
-        decoder.decode(nameless, NOW)
-    removed = decoder.decode(record(ITEMS, "a/similar", None), NOW)
+        decoder.decode(nameless)
+    removed = decoder.decode(record(ITEMS, "a/similar", None))
     assert removed == ItemRemoved("a/similar")
 
 
@@ -110,10 +117,10 @@ def test_a_record_too_large_for_a_letter_leaves_its_place_and_the_reason(
 
 def test_a_value_that_is_too_long_is_refused_and_a_deletion_is_not() -> None:
     decoder = Decoder((), timedelta(days=1), max_bytes=len(GOOD))
-    decoder.decode(record(EVENTS, "u", GOOD), NOW)
+    decoder.decode(record(EVENTS, "u", GOOD))
     with pytest.raises(DecodeError, match=rf"at most {len(GOOD)} bytes.*{len(GOOD) + 1} bytes"):
-        decoder.decode(record(EVENTS, "u", GOOD + b" "), NOW)
-    assert decoder.decode(record(ITEMS, "i" * 100, None), NOW) == ItemRemoved("i" * 100)
+        decoder.decode(record(EVENTS, "u", GOOD + b" "))
+    assert decoder.decode(record(ITEMS, "i" * 100, None)) == ItemRemoved("i" * 100)
 
 
 def test_letters_are_replayed_once(tmp_path: Path) -> None:
@@ -194,4 +201,4 @@ def test_nothing_is_remembered_for_those_who_have_gone() -> None:
 @pytest.mark.parametrize("key", ["\udcff", "", " padded", "x" * 129])
 def test_a_tombstone_of_no_id_is_refused(decoder: Decoder, topic: str, key: str) -> None:
     with pytest.raises(DecodeError, match="the key is no id"):
-        decoder.decode(LogRecord(Source(topic, 0), 7, key, None), NOW)
+        decoder.decode(LogRecord(Source(topic, 0), 7, key, None))
