@@ -92,6 +92,35 @@ def test_an_erased_user_is_gone_and_does_not_come_back(shop: KafkaShop) -> None:
     assert [each.event_id for each in shop.state()["histories"]["u0"].events] == ["e1000"]
 
 
+def test_what_was_refused_of_an_erased_user_is_not_put_back(shop: KafkaShop) -> None:
+    worker = shop.start()
+    dances = [event(n, f"u{n % 2}", "i0", n, "dance") for n in range(4)]
+    shop.send([[*map(record, dances), record(event(4, "u0", "i1"))]])
+    shop.settle()
+    # One erasure that the workers have read, of which a later event is the newest they know.
+    shop.send([[(USERS, "u0", None)]])
+    shop.settle()
+    shop.send([[record(event(5, f"u{n}", "i2", 5)) for n in range(2, 9)]])
+    shop.settle()
+    worker.stop()
+    # And one that nobody has read yet.
+    shop.send([[record(event(6, "u3", "i0", 6, "dance"))]])
+    worker = shop.start()
+    shop.settle()
+    worker.stop()
+    shop.send([[(USERS, "u3", None)]])
+    said = shop.run("dead-letters", "replay")
+    assert "2 records were put back" in said
+    assert "3 left out: their users were erased since" in said
+    shop.settings = shop.settings.model_copy(update={"event_types": ()})
+    worker = shop.start()
+    shop.settle()
+    worker.stop()
+    histories = shop.state()["histories"]
+    assert [each.event_id for each in histories["u1"].events] == ["e1", "e3"]
+    assert histories.keys() & {"u0", "u3"} == set()
+
+
 def test_an_erasure_reaches_events_that_are_read_after_it(shop: KafkaShop) -> None:
     """A backlog in `events` hides what the erased user did; their return lies behind it."""
     worker = shop.start()
