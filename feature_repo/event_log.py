@@ -53,6 +53,8 @@ class LogRecord(NamedTuple):
     moment: when it was appended, by a clock that all topics share and no producer sets: what was
     appended earlier has no larger one. A broker's are milliseconds, which records can have in
     common; the embedded log's are its offsets.
+    appended_at: the same in milliseconds since 1970 UTC, by the log's clock; None where it is not
+    known. Whoever reads the record, whenever, is told the same.
     """
 
     source: TopicPartition
@@ -60,6 +62,7 @@ class LogRecord(NamedTuple):
     key: str | None
     value: bytes | None
     moment: int = 0
+    appended_at: int | None = None
 
     @property
     def size(self) -> int:

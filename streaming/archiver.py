@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from feature_repo.archive import Archive
 from feature_repo.event_log import (
@@ -55,14 +55,12 @@ class Archiver(StreamThread):
         settings: StreamingSettings | None = None,
         metrics: StreamMetrics | None = None,
         housekeeping: Callable[[], object] | None = None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.settings = settings or StreamingSettings()
         self.metrics = metrics or StreamMetrics()
         super().__init__("archiver", STOP_SECONDS, Retrying(self.settings, self.metrics))
         self._archive = archive
         self._housekeeping = housekeeping or (lambda: None)
-        self._clock = clock
         self._decoder = Decoder(
             self.settings.event_types,
             timedelta(seconds=self.settings.max_future_seconds),
@@ -120,7 +118,7 @@ class Archiver(StreamThread):
         self._positions[record.source] = record.offset + 1
         self._bytes += record.size
         try:
-            change = self._decoder.decode(record, self._clock())
+            change = self._decoder.decode(record)
         except DecodeError:
             return
         if isinstance(change, Event):

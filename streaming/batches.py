@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 import structlog
 
@@ -43,7 +42,7 @@ class Batch:
         return {TopicPartition(topic, self.partition): at for topic, at in positions.items()}
 
 
-def decode_batches(records: Sequence[LogRecord], decoder: Decoder, now: datetime) -> list[Batch]:
+def decode_batches(records: Sequence[LogRecord], decoder: Decoder) -> list[Batch]:
     """Return a batch for every partition that `records` come from, in its order."""
     logger = structlog.get_logger(__name__)
     batches: dict[int, Batch] = {}
@@ -53,7 +52,7 @@ def decode_batches(records: Sequence[LogRecord], decoder: Decoder, now: datetime
         batch.first.setdefault(topic, record.offset)
         batch.positions[topic] = record.offset + 1
         try:
-            batch.changes.append(Appended(decoder.decode(record, now), record.moment))
+            batch.changes.append(Appended(decoder.decode(record), record.moment))
         except DecodeError as error:
             batch.dead.append(DeadLetter(record, str(error)))
             logger.warning("record_refused", topic=topic, offset=record.offset, reason=str(error))

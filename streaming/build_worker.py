@@ -80,6 +80,5 @@ def build_worker(
         applied=applied or AppliedNotifier(),
         max_history=max_history,
         caught_up=caught_up,
-        clock=clock,
         monotonic=monotonic,
     )

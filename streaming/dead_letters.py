@@ -1,19 +1,24 @@
 """Records that could not be used, kept with the reason, and put back when it is mended.
 
-A dead letter's key names the place of the original record. A record that is read twice
-because of a crash therefore makes two letters with one key, and counts as one.
+A dead letter names the place of the original record. A record that is read twice because of a
+crash therefore makes two letters of one place, and counts as one.
 """
 
 import base64
-import binascii
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
+import structlog
 from pydantic import BaseModel, Field
+from pydantic_core import from_json
 
 from feature_repo.event_log import (
     DEAD_LETTERS,
+    EVENTS,
+    USERS,
     EventLog,
     LogConsumer,
     LogRecord,
@@ -21,11 +26,18 @@ from feature_repo.event_log import (
     TopicPartition,
 )
 from feature_repo.schema import SCHEMA_VERSION
+from streaming.decode import MODELS
 
 REPLAY_GROUP = "dead-letter-replay"
 _BATCH = 500
 _KEPT_CHARACTERS = 1_000
 """Of the reason, and of a key, in a letter that has lost its record's value."""
+
+
+ErasuresOf = Callable[[Collection[str]], Mapping[str, int]]
+"""Gives the moment of the last erasure of those of some users that were erased."""
+Foreign = Callable[[str], object]
+"""Is told of each record of the topic that is no letter, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,35 @@ class DeadLetter:
     reason: str
     is_whole: bool = True
 
+    @property
+    def user_ids(self) -> frozenset[str]:
+        """The users that the record is of: its key, and whom its value names where that is read."""
+        if self.record.source.topic not in (EVENTS, USERS):
+            return frozenset()
+        named: list[Any] = [self.record.key]
+        with suppress(ValueError, TypeError, LookupError):
+            named.append(from_json(self.record.value or b"")["user_id"])
+        # A key that was no text is nobody's id.
+        return frozenset(each for each in named if isinstance(each, str) and _is_text(each))
+
+    def precedes(self, erasures: Mapping[str, int]) -> bool:
+        """Whether one of its users was erased after the log had taken the record."""
+        return any(self.record.moment <= erasures.get(each, -1) for each in self.user_ids)
+
+
+@dataclass(slots=True)
+class Replayed:
+    """How many letters a replay put back, and how many it left out.
+
+    erased: their users were erased since. forgotten: whether they were is not known any more.
+    cut: they have lost their record's value, and without it a record would be a deletion.
+    """
+
+    put_back: int = 0
+    erased: int = 0
+    forgotten: int = 0
+    cut: int = 0
+
 
 class DeadLetterRecord(BaseModel):
     """A record that could not be used, and why."""
@@ -50,6 +91,9 @@ class DeadLetterRecord(BaseModel):
     offset: int
     moment: int = Field(
         default=0, description="When it was taken, by the log's clock: a Kafka's is in ms."
+    )
+    appended_at: int | None = Field(
+        default=None, description="The same in milliseconds since 1970; null where it is not known."
     )
     key: str | None
     value: str | None = Field(
@@ -64,7 +108,7 @@ def encode_dead_letter(letter: DeadLetter, max_bytes: int | None = None) -> Mess
 
     max_bytes: of a value that would be longer, only where its record is and the reason are kept.
     """
-    (topic, partition), offset, key, value, moment = letter.record
+    (topic, partition), offset, key, value, moment, appended_at = letter.record
     document = {
         "version": SCHEMA_VERSION,
         "reason": letter.reason,
@@ -72,6 +116,7 @@ def encode_dead_letter(letter: DeadLetter, max_bytes: int | None = None) -> Mess
         "partition": partition,
         "offset": offset,
         "moment": moment,
+        "appended_at": appended_at,
         "key": key,
         "value": None if value is None else base64.b64encode(value).decode(),
         "is_whole": letter.is_whole,
@@ -86,74 +131,115 @@ def encode_dead_letter(letter: DeadLetter, max_bytes: int | None = None) -> Mess
 
 
 def decode_dead_letter(record: LogRecord) -> DeadLetter:
-    """Return the letter in `record`. Raises `ValueError` where it holds none."""
+    """Return the letter in `record`, whose record can be appended again.
+
+    Raises `ValueError` where it holds none.
+    """
     try:
         document = json.loads(record.value or b"")
-        value = document["value"]
-        source = TopicPartition(str(document["topic"]), int(document["partition"]))
+        topic, key, value = document["topic"], document["key"], document["value"]
+        if topic not in MODELS:
+            raise ValueError(f"`topic` must be one of {', '.join(MODELS)}. Received: {topic!r}.")
+        if key is not None:
+            str.encode(key, errors="surrogateescape")
         original = LogRecord(
-            source,
+            TopicPartition(topic, int(document["partition"])),
             int(document["offset"]),
-            document["key"],
+            key,
             None if value is None else base64.b64decode(value, validate=True),
             # Letters of before there were moments have none.
             int(document.get("moment", 0)),
+            document.get("appended_at"),
         )
         return DeadLetter(original, str(document["reason"]), document.get("is_whole", True))
-    except (KeyError, TypeError, ValueError, binascii.Error) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        missing = isinstance(error, KeyError)
         raise ValueError(
             f"record {record.source.topic}/{record.source.partition}@{record.offset} "
-            f"is no dead letter: {error}"
+            f"is no dead letter: {f'{error} is missing' if missing else error}"
         ) from error
 
 
-def dead_letters(log: EventLog) -> Iterator[DeadLetter]:
+def log_foreign(reason: str) -> None:
+    """Say in the log that a record was passed over."""
+    structlog.get_logger(__name__).warning("no_dead_letter", reason=reason)
+
+
+def dead_letters(log: EventLog, foreign: Foreign = log_foreign) -> Iterator[DeadLetter]:
     """Yield all dead letters in the log, each record's once, oldest first."""
     ends = log.ends([DEAD_LETTERS])
     consumer = log.consumer(None, [DEAD_LETTERS])
     try:
-        for letters, _ in _read(consumer, ends):
+        for letters, _ in _read(consumer, ends, foreign):
             yield from letters
     finally:
         consumer.close()
 
 
-def replay(log: EventLog) -> int:
-    """Append the originals of all letters not replayed yet to their topics; return how many.
+def replay(
+    log: EventLog, erasures_of: ErasuresOf, known_from: int, foreign: Foreign = log_foreign
+) -> Replayed:
+    """Append the originals of the letters not replayed yet to their topics; count them.
+
+    What is appended has the moment at which it is. So a letter whose user was erased after the
+    log had taken the record is passed over: for the workers, that user would have come back.
 
     What is still refused becomes a new dead letter, for the next replay: a worker that is quick
     would otherwise keep this one going for ever. A crash in between repeats some, which is
-    harmless: a record counts once by its id. A letter that is not whole is passed over: without
-    its value, a record would be a deletion.
+    harmless: a record counts once by its id. A letter that is not whole is passed over.
+
+    known_from: erasures of earlier moments may be forgotten, and users' letters of these are
+    passed over.
     """
     ends = log.ends([DEAD_LETTERS])
     consumer = log.consumer(REPLAY_GROUP, [DEAD_LETTERS])
-    total = 0
+    replayed = Replayed()
     try:
-        for letters, positions in _read(consumer, ends):
-            whole = [letter for letter in letters if letter.is_whole]
-            for letter in whole:
-                message = Message(letter.record.key, letter.record.value)
-                log.append(letter.record.source.topic, [message])
+        for letters, positions in _read(consumer, ends, foreign):
+            erasures = erasures_of({each for letter in letters for each in letter.user_ids})
+            for letter in letters:
+                if not letter.is_whole:
+                    replayed.cut += 1
+                elif letter.precedes(erasures):
+                    replayed.erased += 1
+                elif letter.user_ids and letter.record.moment < known_from:
+                    replayed.forgotten += 1
+                else:
+                    message = Message(letter.record.key, letter.record.value)
+                    log.append(letter.record.source.topic, [message])
+                    replayed.put_back += 1
             consumer.commit(positions)
-            total += len(whole)
     finally:
         consumer.close()
-    return total
+    return replayed
 
 
 def _read(
-    consumer: LogConsumer, ends: Mapping[TopicPartition, int]
+    consumer: LogConsumer, ends: Mapping[TopicPartition, int], foreign: Foreign
 ) -> Iterator[tuple[list[DeadLetter], dict[TopicPartition, int]]]:
     """Yield the letters before `ends`, each record's once, and the positions behind them."""
-    seen: set[str | None] = set()
+    seen: set[tuple[TopicPartition, int]] = set()
     while records := consumer.poll(_BATCH, 0.0):
         letters, positions = [], {}
         for record in records:
             if record.offset >= ends.get(record.source, 0):
                 continue
             positions[record.source] = record.offset + 1
-            if record.key not in seen:
-                seen.add(record.key)
-                letters.append(decode_dead_letter(record))
+            try:
+                letter = decode_dead_letter(record)
+            except ValueError as error:
+                foreign(str(error))
+                continue
+            place = letter.record.source, letter.record.offset
+            if place not in seen:
+                seen.add(place)
+                letters.append(letter)
         yield letters, positions
+
+
+def _is_text(key: str) -> bool:
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,7 +1,7 @@
 """From the bytes of a log record to what happened, or to the reason why not."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -16,6 +16,7 @@ from feature_repo.schema import (
     User,
     has_own_address,
 )
+from feature_repo.times import moment_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ class Decoder:
     """Reads the records of the topics events, items and users.
 
     event_types: the accepted types; empty accepts all.
-    max_future: how far ahead of the clock an event may lie.
+    max_future: how far an event may lie ahead of when the log took it. Not ahead of a reader's
+    clock: the readers of one record would not agree.
     max_bytes: the longest value; what is made of a longer one may fit no message any more.
     """
 
@@ -64,7 +66,7 @@ class Decoder:
         self._max_future = max_future
         self._max_bytes = max_bytes
 
-    def decode(self, record: LogRecord, now: datetime) -> Change:
+    def decode(self, record: LogRecord) -> Change:
         """Return what `record` says, or raise `DecodeError`."""
         topic = record.source.topic
         if record.key is None:
@@ -89,20 +91,22 @@ class Decoder:
         if named != record.key:
             raise DecodeError(f"`{_KEYS[topic]}` is {named!r} but the key is {record.key!r}.")
         if isinstance(change, Event):
-            self._check(change, now)
+            self._check(change, record.appended_at)
         if isinstance(change, Item) and not has_own_address(change.item_id):
             raise DecodeError(f"`item_id` {NO_OWN_ADDRESS}. Received: {change.item_id!r}.")
         return change
 
-    def _check(self, event: Event, now: datetime) -> None:
+    def _check(self, event: Event, appended_at: int | None) -> None:
         if self._event_types and event.event_type not in self._event_types:
             known = ", ".join(sorted(self._event_types))
             raise DecodeError(f"`event_type` must be one of {known}. Received: {event.event_type}.")
-        if event.timestamp > now + self._max_future:
-            ahead = event.timestamp - now
+        if appended_at is None:
+            return
+        ahead = event.timestamp - moment_of(appended_at * 1_000)
+        if ahead > self._max_future:
             raise DecodeError(
-                f"`timestamp` must be at most {self._max_future} ahead of the clock. "
-                f"Received: {event.timestamp.isoformat()}, {ahead} ahead."
+                f"`timestamp` must be at most {self._max_future} ahead of when the log took the "
+                f"event. Received: {event.timestamp.isoformat()}, {ahead} ahead."
             )
 
     @staticmethod

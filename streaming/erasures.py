@@ -14,6 +14,8 @@ from streaming.settings import StreamingSettings
 
 Moments = tuple[int, ...]
 """When each event of a history was appended to the log; 0 for what was imported."""
+_FOR_EVER = 2**63 - 1
+"""No moment is so far from another."""
 
 
 def placed(
@@ -56,9 +58,12 @@ def later(history: UserHistory, moments: Moments, erased: int) -> tuple[UserHist
 def keep_marks(log: EventLog, settings: StreamingSettings) -> int:
     """Return how far, in moments, an event must be past an erasure for its mark to be dropped.
 
-    In a log of one order nothing older comes after anything newer. Of a broker, what is older than
-    the retention of `events` is not in the topic any more.
+    As long as a record from before it may come from anywhere. Of a broker: what is older than the
+    retention of `events` is not in the topic any more, and a record that was refused last of all
+    is in a dead letter for as long as these are retained. The embedded log keeps its dead letters,
+    and so the marks.
     """
     if log.topics_share_an_order:
-        return 0
-    return int(settings.kafka.events_retention_days * DAY_MILLISECONDS)
+        return _FOR_EVER
+    kafka = settings.kafka
+    return int((kafka.events_retention_days + kafka.dead_letters_retention_days) * DAY_MILLISECONDS)

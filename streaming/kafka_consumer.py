@@ -337,7 +337,9 @@ class KafkaLogConsumer:
         source = TopicPartition(self._topics[record.topic], record.partition)
         if record.timestamp_type != LOG_APPEND_TIME:
             self._warn_of_clock(source.topic)
-        return LogRecord(source, record.offset, key, record.value, record.timestamp)
+        # Old producers leave it out where the broker sets none: such a record precedes all others.
+        moment = max(record.timestamp or 0, 0)
+        return LogRecord(source, record.offset, key, record.value, moment, moment or None)
 
     def _look_at_place(self, record: Any) -> None:
         source = self._ours(record)

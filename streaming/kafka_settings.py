@@ -29,7 +29,8 @@ class KafkaSettings(BaseModel):
         equally many; a topic's number cannot be changed later without mixing up its keys.
     replication_factor: of each topic; 0 leaves it to the brokers.
     *_retention_days: how long records stay in a topic. The archive keeps them for ever, so it
-        must hold the longest outage of workers and archiver.
+        must hold the longest outage of workers and archiver. That of `events` and that of dead
+        letters together are how long it is remembered that a user was erased.
     max_message_bytes: the largest message of a topic; 1 MiB is Kafka's own limit.
     max_fetch_bytes: most bytes that one broker sends a consumer at once, and so what a consumer
         holds in memory, unless a single message is larger.

@@ -34,7 +34,7 @@ class StreamingSettings(BaseModel):
     linger_seconds: how long a batch that is not full waits for more records.
     statistics_seconds: how often what is learned of items is published: statistics and
         co-visitation to the online store, moved embeddings to the changelog.
-    max_future_seconds: an event further ahead of the clock is a dead letter.
+    max_future_seconds: an event further ahead of when the log took it is a dead letter.
     event_types: the event types that are accepted; empty accepts every type.
     archive_rows, archive_bytes, archive_seconds: a segment is written, and who was erased is
         removed from those before, at this size, as the log has it, or age.

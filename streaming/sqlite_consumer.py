@@ -137,13 +137,13 @@ class SqliteConsumer:
     def _of_topic(self, topic: str, position: int, limit: int) -> Iterator[LogRecord]:
         source = TopicPartition(topic, 0)
         query = (
-            "SELECT offset, key, value FROM records "
+            "SELECT offset, key, value, appended_at FROM records "
             "WHERE topic = ? AND offset >= ? ORDER BY offset LIMIT ?"
         )
         # Closed, for a cursor that is not read to its end keeps the log from being tidied up.
         with closing(self._connection.execute(query, (topic, position, limit))) as rows:
-            for offset, key, value in rows:
-                yield LogRecord(source, offset, key, value, moment=offset)
+            for offset, key, value, appended_at in rows:
+                yield LogRecord(source, offset, key, value, offset, appended_at)
 
 
 def _within_bytes(records: Iterable[LogRecord]) -> Iterator[LogRecord]:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from feature_repo.event_log import (
     DEAD_LETTERS,
@@ -66,8 +66,7 @@ class Worker(StreamThread):
     `build_worker` gives it its parts.
 
     max_history: events kept per user. caught_up: whether the encoder has the embeddings of all
-    items that the changelog tells of. clock: tells the time of day, which no event may be far
-    ahead of. monotonic: seconds, from any moment on.
+    items that the changelog tells of. monotonic: seconds, from any moment on.
     """
 
     def __init__(
@@ -84,7 +83,6 @@ class Worker(StreamThread):
         applied: AppliedNotifier,
         max_history: int,
         caught_up: Callable[[], bool],
-        clock: Callable[[], datetime],
         monotonic: Callable[[], float],
     ) -> None:
         super().__init__("stream-worker", STOP_SECONDS, retrying)
@@ -99,7 +97,6 @@ class Worker(StreamThread):
         self._max_history = max_history
         self._keep_marks = keep_marks(log, settings)
         self._caught_up = caught_up
-        self._clock = clock
         self._monotonic = monotonic
         self._decoder = Decoder(
             settings.event_types,
@@ -198,7 +195,7 @@ class Worker(StreamThread):
         """Carry the records through all that a batch needs."""
         # 1. Decode, and group by partition.
         with self.metrics.stage("decode"):
-            batches = decode_batches(records, self._decoder, self._clock())
+            batches = decode_batches(records, self._decoder)
         # 2. Dead letters first: once the position is past a record, nothing else keeps it.
         most = self.settings.kafka.max_letter_bytes
         letters = [encode_dead_letter(each, most) for batch in batches for each in batch.dead]

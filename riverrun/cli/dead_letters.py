@@ -1,7 +1,8 @@
 """`riverrun dead-letters`: the records that could not be used."""
 
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,7 @@ from riverrun.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from feature_repo.event_log import EventLog
+    from streaming.erased_users import ErasedUsers
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,17 +32,26 @@ def list_(
     home: HomeOption = None,
     settings_file: SettingsOption = None,
 ) -> None:
-    """Print where each dead letter comes from, why it was refused, and how it begins."""
+    """Print where each dead letter comes from, why it was refused, and how it begins.
+
+    Of those of users who were erased since, the place alone.
+    """
     from streaming.dead_letters import dead_letters
 
     settings = load_settings(settings_file, home=home)
-    with _log(settings) as log:
-        letters = list(dead_letters(log))
+    with _opened(settings) as (log, erased):
+        letters = list(dead_letters(log, _say_foreign))
+        shown = letters[-limit:]
+        erasures = erased.moments({each for letter in shown for each in letter.user_ids})
     table = Table("record", "key", "reason", "value")
-    for letter in letters[-limit:]:
-        (topic, partition), offset, key, value, _ = letter.record
+    for letter in shown:
+        (topic, partition), offset, key, value, *_ = letter.record
+        place = f"{topic}/{partition}@{offset}"
+        if letter.precedes(erasures):
+            table.add_row(place, "", "the user was erased since: it is not put back", "")
+            continue
         table.add_row(
-            f"{topic}/{partition}@{offset}",
+            place,
             escape(repr(key)),
             escape(letter.reason),
             escape(repr((value or b"")[:SHOWN_BYTES]))
@@ -60,21 +71,39 @@ def list_(
 def replay(home: HomeOption = None, settings_file: SettingsOption = None) -> None:
     """Append the originals of the letters not replayed yet to their topics.
 
-    What is still refused becomes a new dead letter. Records too large to be kept stay out.
+    What is still refused becomes a new dead letter. Records too large to be kept stay out, and so
+    does what was taken of a user before the user was erased.
     """
     from streaming.dead_letters import replay as replay_letters
 
-    with _log(load_settings(settings_file, home=home)) as log:
-        err.print(f"{replay_letters(log):,} records were put back")
+    with _opened(load_settings(settings_file, home=home)) as (log, erased):
+        replayed = replay_letters(log, erased.moments, erased.known_from, _say_foreign)
+    err.print(f"{replayed.put_back:,} records were put back")
+    for count, reason in (
+        (replayed.erased, "their users were erased since"),
+        (replayed.forgotten, "so old that an erasure of their users may be forgotten"),
+        (replayed.cut, "they were too large to be kept"),
+    ):
+        if count:
+            err.print(f"{count:,} left out: {reason}")
+
+
+def _say_foreign(reason: str) -> None:
+    err.print(escape(f"passed over: {reason}"), soft_wrap=True)
 
 
 @contextmanager
-def _log(settings: Settings) -> "Iterator[EventLog]":
+def _opened(settings: Settings) -> "Iterator[tuple[EventLog, ErasedUsers]]":
     from feature_repo.event_log import EventLogError
-    from riverrun.opening import open_log
+    from riverrun.opening import open_log, open_state
+    from streaming.erased_users import ErasedUsers
+    from streaming.stream_state import StateError
 
     try:
-        with closing(open_log(settings)) as log:
-            yield log
-    except EventLogError as error:
+        with ExitStack() as stack:
+            log = stack.enter_context(closing(open_log(settings)))
+            state = stack.enter_context(closing(open_state(settings)))
+            erased = ErasedUsers(log, state, settings.streaming, time.time())
+            yield log, stack.enter_context(closing(erased))
+    except (EventLogError, StateError) as error:
         raise UserError(str(error)) from error

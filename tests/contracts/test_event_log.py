@@ -94,6 +94,17 @@ def test_moments_say_what_came_first_in_all_topics(log: EventLog) -> None:
         assert values(records) == list("012345")
 
 
+def test_a_record_says_to_every_reader_when_the_log_took_it(log: EventLog) -> None:
+    before = time.time()
+    log.append(EVENTS, messages("a"))
+    after = time.time()
+    (first,) = drain(log.consumer("g", [EVENTS]), 1)
+    (again,) = drain(log.consumer(None, [EVENTS]), 1)
+    assert first.appended_at is not None
+    assert int(before * 1_000) <= first.appended_at <= after * 1_000
+    assert again == first
+
+
 def test_a_consumer_reads_only_its_topics(log: EventLog) -> None:
     log.append(EVENTS, messages("event"))
     log.append(ITEMS, messages("item"))

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -48,9 +48,10 @@ def test_late_events_sort_in_and_future_ones_are_refused(shop: KafkaShop) -> Non
     worker = shop.start()
     shop.send([[record(event(n, "u1", f"i{n}", 60 * n)) for n in (3, 1)]])
     shop.settle()
+    # The broker's clock, unlike the tests' own, says when it took them.
     ahead = [
-        event(9, "u1", "i9").model_copy(update={"timestamp": NOW + timedelta(hours=hours)})
-        for hours in (25, 23)
+        event(9, "u1", "i9").model_copy(update={"timestamp": datetime.now(UTC) + lead})
+        for lead in (timedelta(hours=25), timedelta(hours=23))
     ]
     shop.send([[record(event(2, "u1", "i2", 120)), *map(record, ahead)]])
     shop.settle()
@@ -58,7 +59,10 @@ def test_late_events_sort_in_and_future_ones_are_refused(shop: KafkaShop) -> Non
     history = shop.state()["histories"]["u1"]
     assert [each.item_id for each in history.events] == ["i1", "i2", "i3", "i9"]
     (letter,) = dead_letters(shop.log)
-    assert "`timestamp` must be at most 1 day, 0:00:00 ahead of the clock" in letter.reason
+    assert (
+        "`timestamp` must be at most 1 day, 0:00:00 ahead of when the log took the event"
+        in letter.reason
+    )
 
 
 def test_an_erased_user_is_gone_and_does_not_come_back(shop: KafkaShop) -> None:
@@ -87,6 +91,35 @@ def test_an_erased_user_is_gone_and_does_not_come_back(shop: KafkaShop) -> None:
     shop.settle()
     worker.stop()
     assert [each.event_id for each in shop.state()["histories"]["u0"].events] == ["e1000"]
+
+
+def test_what_was_refused_of_an_erased_user_is_not_put_back(shop: KafkaShop) -> None:
+    worker = shop.start()
+    dances = [event(n, f"u{n % 2}", "i0", n, "dance") for n in range(4)]
+    shop.send([[*map(record, dances), record(event(4, "u0", "i1"))]])
+    shop.settle()
+    # One erasure that the workers have read, of which a later event is the newest they know.
+    shop.send([[(USERS, "u0", None)]])
+    shop.settle()
+    shop.send([[record(event(5, f"u{n}", "i2", 5)) for n in range(2, 9)]])
+    shop.settle()
+    worker.stop()
+    # And one that nobody has read yet.
+    shop.send([[record(event(6, "u3", "i0", 6, "dance"))]])
+    worker = shop.start()
+    shop.settle()
+    worker.stop()
+    shop.send([[(USERS, "u3", None)]])
+    said = shop.run("dead-letters", "replay")
+    assert "2 records were put back" in said
+    assert "3 left out: their users were erased since" in said
+    shop.settings = shop.settings.model_copy(update={"event_types": ()})
+    worker = shop.start()
+    shop.settle()
+    worker.stop()
+    histories = shop.state()["histories"]
+    assert [each.event_id for each in histories["u1"].events] == ["e1", "e3"]
+    assert histories.keys() & {"u0", "u3"} == set()
 
 
 def test_an_erasure_reaches_events_that_are_read_after_it(shop: KafkaShop) -> None:

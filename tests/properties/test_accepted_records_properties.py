@@ -19,7 +19,7 @@ from serving.item_changelog import ItemUpsert, decode_change, encode_change
 from streaming.decode import DecodeError, Decoder
 from streaming.stream_state import ITEM, USER, encode_stored, put_stored
 from streaming.updates import Updates
-from tests.support.stream import NOW, event, item, user
+from tests.support.stream import event, item, user
 
 DECODER = Decoder((), timedelta(days=1))
 BASES = {EVENTS: event(1), ITEMS: item(1), USERS: user(1)}
@@ -89,7 +89,7 @@ def test_what_is_accepted_comes_back_as_it_was(
 ) -> None:
     topic, field = sent
     try:
-        change = DECODER.decode(log_record(topic, field, new), NOW)
+        change = DECODER.decode(log_record(topic, field, new))
     except DecodeError:
         return
     assert isinstance(change, Event | Item | User)
@@ -135,4 +135,4 @@ def test_what_cannot_be_kept_is_refused_by_name(
     topic: str, field: dict[str, Any], new: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(DecodeError, match=reason):
-        DECODER.decode(log_record(topic, field, new), NOW)
+        DECODER.decode(log_record(topic, field, new))

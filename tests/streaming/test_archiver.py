@@ -18,7 +18,7 @@ from feature_repo.event_log import (
 from streaming.archiver import Archiver
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
-from tests.support.stream import NOW, event, item, user
+from tests.support.stream import event, item, user
 
 
 def send(log: SqliteLog, topic: str, key: str, record: Any) -> None:
@@ -28,7 +28,7 @@ def send(log: SqliteLog, topic: str, key: str, record: Any) -> None:
 
 def archiver(log: SqliteLog, archive: Any, **settings: Any) -> Archiver:
     chosen = StreamingSettings(retry_seconds=0.001, **settings)
-    return Archiver(log, archive, settings=chosen, clock=lambda: NOW)
+    return Archiver(log, archive, settings=chosen)
 
 
 def event_ids(archive: Archive) -> list[str]:

@@ -88,7 +88,7 @@ class Shop:
 
     def __init__(self, folder: Path, appends: list[Append], state_url: str) -> None:
         self.state_url = state_url
-        self.log = SqliteLog(folder / "log.sqlite")
+        self.log = SqliteLog(folder / "log.sqlite", lambda: NOW.timestamp())
         self.online = MemoryOnline()
         self.appends = len(appends)
         self.fuse = Fuse()

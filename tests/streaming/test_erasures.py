@@ -115,7 +115,7 @@ class Shop:
         """Let a new archiver take so many steps, None: all there are."""
         archiver = Archiver(
             InterleavedLog(self.log, itertools.cycle(turns)), archive or self.archive,
-            settings=StreamingSettings(archive_rows=3), clock=lambda: NOW,
+            settings=StreamingSettings(archive_rows=3),
         )  # fmt: skip
         poll = archiver._consumer.poll
         archiver._consumer.poll = lambda _, wait: poll(batch, wait)  # type: ignore[method-assign]
@@ -377,22 +377,3 @@ def test_a_history_that_was_stored_without_moments_is_reached_by_any_erasure() -
 def test_marks_are_outdated_by_newer_events_alone() -> None:
     changes = [Appended(event(1, "u"), 50), Appended(user(1), 90), Appended(event(2, "u"), 40)]
     assert process(changes, Slice(1, {}), MAX_HISTORY, keep_marks=20).updates.outdated == 30
-
-
-def test_the_archive_forgets_marks_that_nothing_unread_can_precede(tmp_path: Path) -> None:
-    log, archive = SqliteLog(tmp_path / "log.sqlite"), Archive(tmp_path / "archive")
-    archiver = Archiver(log, archive, clock=lambda: NOW)
-    for topic, message in (_event(0), _erasure(0)):
-        log.append(topic, [message])
-    while archiver.step():
-        pass
-    archiver.flush()
-    assert archive.erasures() == {0: {"u0": 2}}
-    for topic, message in (_event(2), (ITEMS, Message("i1", None))):
-        log.append(topic, [message])
-    while archiver.step():
-        pass
-    archiver.flush()
-    assert archive.erasures() == {0: {}}
-    archiver.stop()
-    log.close()

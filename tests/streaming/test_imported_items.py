@@ -89,7 +89,7 @@ class Shop:
         worker.stop()
 
     def archive_log(self) -> None:
-        archiver = Archiver(self.log, self.archive, clock=lambda: NOW)
+        archiver = Archiver(self.log, self.archive)
         while archiver.step():
             pass
         archiver.flush()

@@ -247,7 +247,7 @@ def test_what_the_log_says_of_a_user_after_an_import_stays(tmp_path: Path, archi
         log.append(USERS, [Message(f"u{number}", value)])
 
     def archive_it() -> None:
-        archiver = Archiver(log, archive, clock=lambda: NOW)
+        archiver = Archiver(log, archive)
         while archiver.step():
             pass
         archiver.stop()
@@ -291,4 +291,4 @@ def test_an_event_goes_through_the_log_as_it_was_imported(tmp_path: Path) -> Non
     decoder = Decoder((), timedelta(0))
     source = TopicPartition(EVENTS, 0)
     for message, made in ((first, whole), (second, later)):
-        assert decoder.decode(LogRecord(source, 0, *message), NOW) == made
+        assert decoder.decode(LogRecord(source, 0, *message)) == made

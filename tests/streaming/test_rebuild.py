@@ -111,9 +111,7 @@ def test_rebuilt_and_continued_it_is_the_undisturbed_state(
     rebuild(archive, undisturbed, online, log, max_history=MAX_HISTORY)
     work(log, online, undisturbed)
 
-    archiver = Archiver(
-        log, archive, settings=StreamingSettings(archive_rows=10), clock=lambda: NOW
-    )
+    archiver = Archiver(log, archive, settings=StreamingSettings(archive_rows=10))
     poll = archiver._consumer.poll
     archiver._consumer.poll = lambda most, _: poll(15, 0.0)  # type: ignore[method-assign]
     for _ in range(archived_batches):
@@ -170,9 +168,7 @@ def test_an_event_that_was_sent_again_after_midnight_counts_once(
             stack.enter_context(closing(SqliteState(home / name))) for name in ("live", "rebuilt")
         )
         work(log, MemoryOnline(), live)
-        archiver = Archiver(
-            log, archive, settings=StreamingSettings(archive_rows=rows), clock=lambda: NOW
-        )
+        archiver = Archiver(log, archive, settings=StreamingSettings(archive_rows=rows))
         poll = archiver._consumer.poll
         archiver._consumer.poll = lambda _, __: poll(rows, 0.0)  # type: ignore[method-assign]
         while archiver.step():
@@ -210,7 +206,7 @@ def test_what_only_the_archiver_refused_gets_its_dead_letter(
     work(log, online, state)
     log.append(EVENTS, [Message("u1", bad[1])])
     send(log, 40)
-    archiver = Archiver(log, archive, clock=lambda: NOW)
+    archiver = Archiver(log, archive)
     archiver.step()
     archiver.flush()
     archiver.stop()

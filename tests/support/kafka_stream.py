@@ -81,9 +81,7 @@ def work(
             max_history=max_history,
             clock=lambda: NOW,
         )
-        archiver = StandbyArchiver(
-            archive.root, lambda: Archiver(log, archive, settings=settings, clock=lambda: NOW)
-        )
+        archiver = StandbyArchiver(archive.root, lambda: Archiver(log, archive, settings=settings))
         worker.start()
         archiver.start()
         while worker.failure is None and archiver.failure is None and not pipe.poll(0.01):

@@ -62,7 +62,6 @@ def serve(home: Path, pipe: Connection) -> None:
             Archive(home / "archive"),
             settings=SETTINGS,
             housekeeping=lambda: housekeep(log, SETTINGS, NOW.timestamp()),
-            clock=lambda: NOW,
         )
 
     archiving = archiver()

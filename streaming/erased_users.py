@@ -1,0 +1,71 @@
+"""Who was erased: what the state remembers, and what the log says that no worker has read yet."""
+
+from collections.abc import Collection
+
+from feature_repo.event_log import USERS, EventLog
+from streaming.erasures import keep_marks
+from streaming.settings import StreamingSettings
+from streaming.stream_state import OpenState, StateLost, positions_of
+
+_BATCH = 1_000
+
+
+class ErasedUsers:
+    """Says when users were erased, as of now, whether a worker runs or not.
+
+    now: seconds since 1970. known_from: an erasure of an earlier moment may be forgotten.
+    """
+
+    def __init__(
+        self, log: EventLog, state: OpenState, settings: StreamingSettings, now: float
+    ) -> None:
+        # In the embedded log moments are no times, and no mark is ever dropped.
+        kept_since = int(now * 1_000) - keep_marks(log, settings)
+        self.known_from = max(kept_since, 0)
+        self._log = log
+        self._state = state
+        # Before any mark: what is read meanwhile is found in the log, in the state, or in both.
+        positions, passed = positions_of(state), state.milestones()
+        half_rebuilt = passed.rebuild_begun and not passed.rebuild_ended
+        self._is_whole = bool(positions) and not half_rebuilt
+        self._reached = {source: at for source, at in positions.items() if source.topic == USERS}
+        self._unread: dict[str, int] = {}
+        self._consumer = log.consumer(None, [USERS], lambda _: self._reached)
+
+    def moments(self, user_ids: Collection[str]) -> dict[str, int]:
+        """Return the moment of the last erasure of those of these users that were erased.
+
+        Raises `StateLost` where the state cannot tell, `StateError`, and `EventLogError`.
+        """
+        if not user_ids:
+            return {}
+        if not self._is_whole:
+            raise StateLost(
+                "the state is empty or half rebuilt, so nobody knows who was erased: "
+                "`riverrun rebuild` makes it again."
+            )
+        self._read_on()
+        erased = {user_id: self._unread[user_id] for user_id in user_ids if user_id in self._unread}
+        # Of all partitions: a key need not lie where it would be put now.
+        for partition in self._state.partitions():
+            marks = self._state.load(partition, user_ids, ()).erasures
+            for user_id, moment in marks.items():
+                erased[user_id] = max(moment, erased.get(user_id, -1))
+        return erased
+
+    def close(self) -> None:
+        """Close the reader of the log."""
+        self._consumer.close()
+
+    def _read_on(self) -> None:
+        """Read the log's erasures up to its present end."""
+        ends = self._log.ends([USERS])
+        while any(self._reached.get(source, 0) < end for source, end in ends.items()):
+            records = self._consumer.poll(_BATCH, 0.0)
+            if not records:
+                return
+            for record in records:
+                self._reached[record.source] = record.offset + 1
+                if record.value is None and record.key is not None:
+                    known = self._unread.get(record.key, -1)
+                    self._unread[record.key] = max(known, record.moment)

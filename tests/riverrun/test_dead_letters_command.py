@@ -1,0 +1,92 @@
+"""`riverrun dead-letters` on an embedded log."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from feature_repo.event_log import DEAD_LETTERS, EVENTS, USERS, Message
+from riverrun.cli.main import app
+from riverrun.errors import UserError
+from riverrun.opening import open_state
+from riverrun.settings import Settings
+from streaming.build_worker import build_worker
+from streaming.settings import StreamingSettings
+from streaming.sqlite_log import SqliteLog
+from tests.support.stream import HashEncoder, MemoryOnline, event
+
+REFUSING = StreamingSettings(linger_seconds=0, event_types=("view",))
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["dead-letters", *arguments], env={"COLUMNS": "200"})
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0
+    return " ".join(result.output.split())
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[SqliteLog]:
+    log = SqliteLog(tmp_path / "log.sqlite")
+    yield log
+    log.close()
+
+
+def refuse(log: SqliteLog, home: Path, *people: str) -> None:
+    """Let a worker refuse an event of each."""
+    for number, person in enumerate(people):
+        dance = event(number, person, kind="dance").model_dump_json().encode()
+        log.append(EVENTS, [Message(person, dance)])
+    with closing(open_state(Settings(home=home))) as state:
+        worker = build_worker(log, MemoryOnline(), state, HashEncoder, settings=REFUSING)
+        worker.recover()
+        while worker.step():
+            pass
+        worker.stop()
+
+
+def test_a_shop_without_letters_says_so(tmp_path: Path) -> None:
+    assert "0 dead letters" in run("list", "--home", str(tmp_path))
+    assert run("replay", "--home", str(tmp_path)) == "0 records were put back"
+
+
+def test_who_was_erased_is_neither_shown_nor_put_back(log: SqliteLog, tmp_path: Path) -> None:
+    refuse(log, tmp_path, "mallory", "alice")
+    before = run("list", "--home", str(tmp_path))
+    assert before.count("Received: dance.") == 2
+    assert "mallory" in before
+    log.append(USERS, [Message("mallory", None)])
+    after = run("list", "--home", str(tmp_path))
+    assert "mallory" not in after
+    assert "│ events/0@1 │ │ the user was erased since: it is not put back │ │" in after
+    assert "'alice'" in after
+    assert run("replay", "--home", str(tmp_path)) == (
+        "1 records were put back 1 left out: their users were erased since"
+    )
+    assert "0 records" in run("replay", "--home", str(tmp_path))
+
+
+def test_a_record_that_is_no_letter_is_named_and_passed_over(
+    log: SqliteLog, tmp_path: Path
+) -> None:
+    log.append(DEAD_LETTERS, [Message("theirs", b"[bold]hello"), Message(None, None)])
+    refuse(log, tmp_path, "alice")
+    listed = run("list", "--home", str(tmp_path))
+    assert "passed over: record events.dead-letter/0@1 is no dead letter: Expecting" in listed
+    assert "passed over: record events.dead-letter/0@2 is no dead letter" in listed
+    assert "1 dead letters" in listed
+    replayed = run("replay", "--home", str(tmp_path))
+    assert "passed over: record events.dead-letter/0@1 is no dead letter" in replayed
+    assert "1 records were put back" in replayed
+
+
+def test_a_lost_state_says_what_to_do(log: SqliteLog, tmp_path: Path) -> None:
+    refuse(log, tmp_path, "alice")
+    for file in tmp_path.glob("checkpoint.sqlite*"):
+        file.unlink()
+    with pytest.raises(UserError, match="nobody knows who was erased: `riverrun rebuild`"):
+        run("replay", "--home", str(tmp_path))
+    assert [each.key for each in log.consumer(None, [EVENTS]).poll(10, 0.0)] == ["alice"]

@@ -1,0 +1,79 @@
+"""How long it is remembered that a user was erased."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from feature_repo.archive import Archive
+from feature_repo.event_log import EVENTS, ITEMS, USERS, Message
+from streaming.archiver import Archiver
+from streaming.kafka_settings import KafkaSettings
+from streaming.settings import StreamingSettings
+from streaming.sqlite_log import SqliteLog
+from tests.support.interleaved_log import InterleavedLog
+from tests.support.stream import event
+
+ERASURE = (USERS, Message("u0", None))
+
+
+def act(number: int) -> tuple[str, Message]:
+    return EVENTS, Message("u0", event(number, "u0").model_dump_json().encode())
+
+
+def do_not_wait(archiver: Archiver) -> None:
+    poll = archiver._consumer.poll
+    archiver._consumer.poll = lambda most, _: poll(most, 0.0)  # type: ignore[method-assign]
+
+
+def archive_all(archiver: Archiver) -> None:
+    while archiver.step():
+        pass
+    archiver.flush()
+
+
+@pytest.mark.parametrize(("events", "letters"), [(1, 2), (2, 1), (3, 0)])
+def test_the_archive_forgets_marks_that_no_record_or_letter_can_precede(
+    tmp_path: Path, events: int, letters: int
+) -> None:
+    """What is unread is kept for so many moments, and for so many more if it is refused at last."""
+    day = 86_400_000
+    kafka = KafkaSettings(
+        # A little more than none, which is no setting.
+        events_retention_days=(events + 0.2) / day,
+        dead_letters_retention_days=(letters + 0.2) / day,
+    )
+    log, archive = SqliteLog(tmp_path / "log.sqlite"), Archive(tmp_path / "archive")
+    archiver = Archiver(
+        InterleavedLog(log, itertools.cycle([EVENTS])), archive,
+        settings=StreamingSettings(kafka=kafka),
+    )  # fmt: skip
+    do_not_wait(archiver)
+    for topic, message in (act(0), ERASURE):
+        log.append(topic, [message])
+    archive_all(archiver)
+    for number in range(2, 5):
+        topic, message = act(number)
+        log.append(topic, [message])
+        archive_all(archiver)
+        assert archive.erasures() == {0: {"u0": 2}}
+    for topic, message in (act(5), (ITEMS, Message("i1", None))):
+        log.append(topic, [message])
+    archive_all(archiver)
+    assert archive.erasures() == {0: {}}
+    archiver.stop()
+    log.close()
+
+
+def test_the_embedded_log_keeps_its_dead_letters_and_so_the_archive_its_marks(
+    tmp_path: Path,
+) -> None:
+    log, archive = SqliteLog(tmp_path / "log.sqlite"), Archive(tmp_path / "archive")
+    archiver = Archiver(log, archive)
+    do_not_wait(archiver)
+    for topic, message in (act(0), ERASURE, act(2)):
+        log.append(topic, [message])
+        archive_all(archiver)
+    assert archive.erasures() == {0: {"u0": 2}}
+    archiver.stop()
+    log.close()
