@@ -30,6 +30,7 @@ from feature_repo.schema import Item
 from streaming.additive import ADDITIVE, CO_VISITATION, STATISTICS, AdditiveKind
 from streaming.erasures import Moments
 from streaming.milestones import NONE, Milestones
+from streaming.redis_scripts import FORGET
 from streaming.stream_state import (
     HISTORY,
     ITEM,
@@ -53,37 +54,6 @@ from streaming.updates import Updates
 PREFIX = "riverrun:state:"
 TIMEOUT_SECONDS = 10.0
 
-# KEYS: stamps, unpushed, partition, the other partitions' unpushed. ARGV: the partition, a token
-# that nobody else has, then a key and the stamp of its pushed value, and so on. What was pushed of
-# an item is the sum over all partitions, so it is news for none of them.
-_FORGET = """
-local newest = ARGV[1] .. ':' .. (redis.call('HGET', KEYS[3], 'version') or '0')
-local function commit_of(stamp) return string.match(stamp, '^[^/]+') end
-local sums = {}
-for i = 3, #ARGV, 2 do
-    local pushed = ARGV[i + 1]
-    local sum = redis.call('HGET', KEYS[1], ARGV[i])
-    local current = sum or redis.call('HGET', KEYS[2], ARGV[i]) or newest
-    if current == pushed then
-        redis.call('HDEL', KEYS[2], ARGV[i])
-        if sum then
-            sums[#sums + 1] = ARGV[i]
-        end
-    elseif commit_of(current) ~= commit_of(pushed) then
-        local again = commit_of(current) .. '/' .. ARGV[2]
-        redis.call('HSET', KEYS[2], ARGV[i], again)
-        if sum then
-            redis.call('HSET', KEYS[1], ARGV[i], again)
-        end
-    end
-end
-for key = 4, #KEYS do
-    for first = 1, #sums, 1000 do
-        redis.call('HDEL', KEYS[key], unpack(sums, first, math.min(first + 999, #sums)))
-    end
-end
-"""
-
 S = TypeVar("S")
 
 
@@ -102,7 +72,7 @@ class RedisState:
             socket_timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,
         )
-        self._forget = self._redis.register_script(_FORGET)
+        self._forget = self._redis.register_script(FORGET)
         # Those that are known to have a list of what is unpushed.
         self._partitions: frozenset[int] = frozenset()
 
