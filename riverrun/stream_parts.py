@@ -21,9 +21,10 @@ from streaming.build_worker import build_worker
 from streaming.lag_monitor import LagMonitor
 from streaming.materialise import Progress, materialise
 from streaming.metrics import StreamMetrics
-from streaming.rebuild import require_log, require_told, require_whole
+from streaming.rebuild import require_log, require_whole
 from streaming.retention import housekeep
 from streaming.standby_archiver import StandbyArchiver
+from streaming.store_watch import StoreWatch
 from streaming.stream_state import StateError
 from streaming.worker import Worker
 
@@ -80,7 +81,7 @@ def open_stream(
     try:
         require_whole(state, archive)
         require_log(state, serving.log)
-        require_told(state, serving.online)
+        StoreWatch(state, serving.online).look()
         materialise(
             archive,
             state,

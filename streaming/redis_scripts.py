@@ -30,3 +30,22 @@ for key = 4, #KEYS do
     end
 end
 """
+
+# KEYS: a hash, the list, and the stamps where the hash's keys have some. ARGV: where to continue,
+# how many to look at, the stamp, and what precedes the hash's names in the list. Returns where to
+# continue. Whoever has a profile, or was erased, has a history or none: either is told.
+LIST_AGAIN = """
+local page = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+for i = 1, #page[2], 2 do
+    local name = ARGV[4] .. page[2][i]
+    redis.call('HSET', KEYS[2], name, ARGV[3])
+    local user_id = string.match(name, '^user (.*)$')
+    if user_id then
+        redis.call('HSET', KEYS[2], 'history ' .. user_id, ARGV[3])
+    end
+    if KEYS[3] then
+        redis.call('HSET', KEYS[3], name, ARGV[3])
+    end
+end
+return page[1]
+"""
