@@ -74,8 +74,10 @@ def open_stream(
 ) -> StreamParts:
     """Fold what was imported since the last start, then start to follow the log.
 
-    `stack` stops the threads. Raises `UserError` where the state is lost, or a server is down.
+    `stack` stops the threads. Raises `UserError` where the state is lost, a server is down, or a
+    topic of a Kafka cannot be used as it is.
     """
+    _require_topics(settings)
     state = stack.enter_context(closing(open_state(settings)))
     archive = Archive(settings.archive)
     try:
@@ -127,3 +129,16 @@ def open_stream(
     for part in (worker, archiver, lag):
         part.start()
     return parts
+
+
+def _require_topics(settings: Settings) -> None:
+    if settings.embedded_log is not None:
+        return
+    from streaming.kafka_connection import parse_kafka_url  # An embedded log needs no Kafka.
+    from streaming.kafka_topics import TopicMismatchError, require_topics
+
+    connection = parse_kafka_url(settings.event_log_url, settings.streaming.kafka)
+    try:
+        require_topics(connection, settings.streaming.tombstone_days)
+    except (EventLogError, TopicMismatchError) as error:
+        raise UserError(str(error)) from error

@@ -4,8 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from kafka.admin import ConfigFilterType, ConfigResource, ConfigResourceType
-from kafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from kafka.errors import (
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from feature_repo.event_log import (
     DEAD_LETTERS,
@@ -135,6 +141,22 @@ def check_topics(plans: list[TopicPlan], found: Mapping[str, TopicState]) -> Non
                 f"topic {state.name!r} must have cleanup.policy=compact, or items are forgotten. "
                 f"Received: {policy!r}."
             )
+
+
+def require_topics(connection: KafkaConnection, tombstone_days: float) -> None:
+    """Raise `TopicMismatchError` where a topic that is there cannot serve as it is planned.
+
+    Brokers that do not let this user read the topics' settings are believed. Raises
+    `EventLogError` where they do not answer.
+    """
+    try:
+        found = find_topics(connection)
+    except EventLogError as error:
+        if not isinstance(error.__cause__, TopicAuthorizationFailedError):
+            raise
+        structlog.get_logger(__name__).warning("topics_not_checked", error=str(error))
+        return
+    check_topics(plan_topics(connection, tombstone_days), found)
 
 
 def create_topics(
