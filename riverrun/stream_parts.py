@@ -21,9 +21,10 @@ from streaming.build_worker import build_worker
 from streaming.lag_monitor import LagMonitor
 from streaming.materialise import Progress, materialise
 from streaming.metrics import StreamMetrics
-from streaming.rebuild import require_log, require_told, require_whole
+from streaming.rebuild import require_log, require_whole
 from streaming.retention import housekeep
 from streaming.standby_archiver import StandbyArchiver
+from streaming.store_watch import StoreWatch
 from streaming.stream_state import StateError
 from streaming.worker import Worker
 
@@ -73,14 +74,16 @@ def open_stream(
 ) -> StreamParts:
     """Fold what was imported since the last start, then start to follow the log.
 
-    `stack` stops the threads. Raises `UserError` where the state is lost, or a server is down.
+    `stack` stops the threads. Raises `UserError` where the state is lost, a server is down, or a
+    topic of a Kafka cannot be used as it is.
     """
+    _require_topics(settings)
     state = stack.enter_context(closing(open_state(settings)))
     archive = Archive(settings.archive)
     try:
         require_whole(state, archive)
         require_log(state, serving.log)
-        require_told(state, serving.online)
+        StoreWatch(state, serving.online).look()
         materialise(
             archive,
             state,
@@ -126,3 +129,16 @@ def open_stream(
     for part in (worker, archiver, lag):
         part.start()
     return parts
+
+
+def _require_topics(settings: Settings) -> None:
+    if settings.embedded_log is not None:
+        return
+    from streaming.kafka_connection import parse_kafka_url  # An embedded log needs no Kafka.
+    from streaming.kafka_topics import TopicMismatchError, require_topics
+
+    connection = parse_kafka_url(settings.event_log_url, settings.streaming.kafka)
+    try:
+        require_topics(connection, settings.streaming.tombstone_days)
+    except (EventLogError, TopicMismatchError) as error:
+        raise UserError(str(error)) from error

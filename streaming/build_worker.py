@@ -18,6 +18,7 @@ from streaming.publisher import Embedded, Publisher, all_embedded
 from streaming.reencoding import UserReencoder
 from streaming.retrying import Retrying
 from streaming.settings import StreamingSettings
+from streaming.store_watch import StoreWatch
 from streaming.stream_state import OpenState
 from streaming.worker import Worker
 
@@ -74,6 +75,7 @@ def build_worker(
         Learner(state, encoder, space, settings, metrics),
         relay,
         reencoder,
+        StoreWatch(state, online, settings.max_retry_seconds, monotonic),
         retrying,
         settings=settings,
         metrics=metrics,

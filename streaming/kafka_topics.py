@@ -4,8 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from kafka.admin import ConfigFilterType, ConfigResource, ConfigResourceType
-from kafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from kafka.errors import (
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from feature_repo.event_log import (
     DEAD_LETTERS,
@@ -121,20 +127,44 @@ def check_topics(plans: list[TopicPlan], found: Mapping[str, TopicState]) -> Non
                 f"events an erasure reaches. Received: {timestamps!r}. To change it: "
                 f"kafka-configs.sh --alter --topic {state.name} --add-config {setting}"
             )
-        largest, needed = state.config[MAX_BYTES], plan.config[MAX_BYTES]
-        if int(largest) < int(needed):
-            raise TopicMismatchError(
-                f"topic {state.name!r} must have {MAX_BYTES} of at least {needed}, or what the "
-                f"setting streaming.kafka.max_message_bytes allows stops the stream. Received: "
-                f"{largest}. To change it: kafka-configs.sh --alter --topic {state.name} "
-                f"--add-config {MAX_BYTES}={needed}"
-            )
-        policy = state.config["cleanup.policy"]
-        if plan.topic == ITEM_EMBEDDINGS and policy != plan.config["cleanup.policy"]:
-            raise TopicMismatchError(
-                f"topic {state.name!r} must have cleanup.policy=compact, or items are forgotten. "
-                f"Received: {policy!r}."
-            )
+        _check_config(plan, state)
+
+
+def _check_config(plan: TopicPlan, state: TopicState) -> None:
+    """Raise `TopicMismatchError` where the topic's settings would stop the stream, or lose items."""
+    largest, needed = state.config[MAX_BYTES], plan.config[MAX_BYTES]
+    if int(largest) < int(needed):
+        raise TopicMismatchError(
+            f"topic {state.name!r} must have {MAX_BYTES} of at least {needed}, or what the "
+            f"setting streaming.kafka.max_message_bytes allows stops the stream. Received: "
+            f"{largest}. To change it: kafka-configs.sh --alter --topic {state.name} "
+            f"--add-config {MAX_BYTES}={needed}"
+        )
+    policy = state.config["cleanup.policy"]
+    if plan.topic == ITEM_EMBEDDINGS and policy != plan.config["cleanup.policy"]:
+        raise TopicMismatchError(
+            f"topic {state.name!r} must have cleanup.policy=compact, or items are forgotten. "
+            f"Received: {policy!r}."
+        )
+
+
+def require_topics(connection: KafkaConnection, tombstone_days: float) -> None:
+    """Raise `TopicMismatchError` where a topic that is there would stop the stream, or lose items.
+
+    Less than `check_topics` asks of topics before they are used: how many partitions they have,
+    and whose times, was decided then. Brokers that do not let this user read the topics' settings
+    are believed. Raises `EventLogError` where they do not answer.
+    """
+    try:
+        found = find_topics(connection)
+    except EventLogError as error:
+        if not isinstance(error.__cause__, TopicAuthorizationFailedError):
+            raise
+        structlog.get_logger(__name__).warning("topics_not_checked", error=str(error))
+        return
+    for plan in plan_topics(connection, tombstone_days):
+        if plan.topic in found:
+            _check_config(plan, found[plan.topic])
 
 
 def create_topics(

@@ -1,10 +1,10 @@
-"""What a state has passed: imports it has taken up, the first follower of a log, a rebuild."""
+"""What a state has passed: imports taken up, the first follower of a log, a rebuild, stores."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_USERS, _ITEMS = "users/", "items/"
-"""Begin what is stored of segments of users and items, which no name of a segment of events can."""
+_USERS, _ITEMS, _MARKS = "users/", "items/", "marks/"
+"""Begin what is stored of others than segments of events, which no name of such a segment can."""
 _FOLLOWED, _BEGUN, _ENDED = "stream.followed", "rebuild.begun", "rebuild.ended"
 
 
@@ -13,6 +13,7 @@ class Milestones:
     """Each is passed once, with a commit, and only a reset of the state takes it back.
 
     event_segments, user_segments, item_segments: those of imports that were taken up.
+    store_marks: those of online stores that lack nothing but what is on a list (`store_watch`).
     is_followed: a worker may follow a log that others follow too: imports go through it now.
     rebuild_begun, rebuild_ended: between the two, the state is not whole.
     """
@@ -20,6 +21,7 @@ class Milestones:
     event_segments: frozenset[str] = frozenset()
     user_segments: frozenset[str] = frozenset()
     item_segments: frozenset[str] = frozenset()
+    store_marks: frozenset[str] = frozenset()
     is_followed: bool = False
     rebuild_begun: bool = False
     rebuild_ended: bool = False
@@ -37,13 +39,15 @@ class Milestones:
         left = set(stored)
         flags = [flag in left for flag in (_FOLLOWED, _BEGUN, _ENDED)]
         left -= {_FOLLOWED, _BEGUN, _ENDED}
-        users, items = (
-            {each for each in left if each.startswith(prefix)} for prefix in (_USERS, _ITEMS)
+        users, items, marks = (
+            {each for each in left if each.startswith(prefix)}
+            for prefix in (_USERS, _ITEMS, _MARKS)
         )
         return cls(
-            frozenset(left - users - items),
+            frozenset(left - users - items - marks),
             frozenset(each.removeprefix(_USERS) for each in users),
             frozenset(each.removeprefix(_ITEMS) for each in items),
+            frozenset(each.removeprefix(_MARKS) for each in marks),
             *flags,
         )
 
@@ -58,6 +62,7 @@ class Milestones:
             *sorted(self.event_segments),
             *(f"{_USERS}{each}" for each in sorted(self.user_segments)),
             *(f"{_ITEMS}{each}" for each in sorted(self.item_segments)),
+            *(f"{_MARKS}{each}" for each in sorted(self.store_marks)),
             *(stored for stored, is_passed in flags.items() if is_passed),
         ]
 

@@ -7,7 +7,7 @@ from functools import partial
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from streaming.publisher import Publisher
 from streaming.retrying import Retrying
-from streaming.stream_state import OpenState, Unpushed
+from streaming.stream_state import AGAIN, OpenState, Unpushed
 from streaming.updates import Updates
 
 PAGE = 50
@@ -18,7 +18,8 @@ class OutboxRelay:
     """Pushes what is unpushed, and takes it off the list of its partition.
 
     A batch's own values are pushed at once, by `push`. Sums over partitions change with every
-    event: they stay on the lists, and `step` brings them out by the page.
+    event: they stay on the lists, and `step` brings them out by the page. So it does what the
+    online store has lost, the list of `AGAIN`, which is as long as the state: nobody waits for it.
 
     every_seconds: how long the lists rest between two rounds.
     on_statistics, on_co_visitation: are told those that a page holds; None where nobody listens.
@@ -45,6 +46,7 @@ class OutboxRelay:
         # The partitions that there are lists of, and those that this round has not reached.
         self._partitions: set[int] = set()
         self._round: list[int] = []
+        self._is_again_left = False
         # Keys that came since a page.
         self._grown = 0
         self._due = 0.0
@@ -52,7 +54,7 @@ class OutboxRelay:
     @property
     def is_due(self) -> bool:
         """Whether a page is to be pushed now."""
-        return bool(self._partitions) and self._clock() >= self._due
+        return self._is_again_left or self._is_round_due
 
     def tell_all(self) -> None:
         """Tell those who listen of the sums of every item, as they are in the state."""
@@ -65,7 +67,9 @@ class OutboxRelay:
 
     def add(self, partitions: Iterable[int], keys: int = 0) -> None:
         """Look at the lists of these partitions from now on; `keys` were added to them."""
-        self._partitions.update(partitions)
+        added = set(partitions)
+        self._partitions |= added - {AGAIN}
+        self._is_again_left |= AGAIN in added
         self._grown += keys
 
     def push(self, unpushed: Sequence[tuple[int, Unpushed]]) -> None:
@@ -80,14 +84,20 @@ class OutboxRelay:
                 self._retrying("forget pushed", forget)
 
     def step(self) -> None:
-        """Push a page of the lists where they are due."""
-        if not self.is_due:
+        """Push a page of the lists where they are due, and one of what the store has lost."""
+        if not self._is_round_due:
             self._grown = 0
         elif not self._push_page():
             self._due = self._clock() + self._every_seconds
+        if self._is_again_left:
+            self._is_again_left = bool(self._push_keys(AGAIN, PAGE))
+
+    @property
+    def _is_round_due(self) -> bool:
+        return bool(self._partitions) and self._clock() >= self._due
 
     def push_lists(self) -> None:
-        """Push what is on the lists."""
+        """Push what is on the lists, except what the store has lost."""
         self._round = list(self._partitions)
         while self._push_page():
             pass
@@ -99,12 +109,7 @@ class OutboxRelay:
             return False
         partition, most = self._round[0], PAGE + self._grown
         self._grown = 0
-        unpushed = self._retrying("unpushed", partial(self._state.unpushed, partition, most))
-        self.push([(partition, unpushed)])
-        if self._on_statistics is not None:
-            self._on_statistics(list(unpushed.updates.statistics.values()))
-        if self._on_co_visitation is not None:
-            self._on_co_visitation(list(unpushed.updates.co_visitation.values()))
+        unpushed = self._push_keys(partition, most)
         # Not until the list is empty: other workers may keep changing what is on it, and put
         # back what was pushed meanwhile. That is for the next round.
         if len(unpushed.stamps) < most:
@@ -112,3 +117,13 @@ class OutboxRelay:
         if not unpushed:
             self._partitions.discard(partition)
         return bool(self._round)
+
+    def _push_keys(self, partition: int, most: int) -> Unpushed:
+        """Push up to `most` keys of a list; return what was on it."""
+        unpushed = self._retrying("unpushed", partial(self._state.unpushed, partition, most))
+        self.push([(partition, unpushed)])
+        if unpushed and self._on_statistics is not None:
+            self._on_statistics(list(unpushed.updates.statistics.values()))
+        if unpushed and self._on_co_visitation is not None:
+            self._on_co_visitation(list(unpushed.updates.co_visitation.values()))
+        return unpushed

@@ -16,6 +16,7 @@ from streaming.imports import Imports
 from streaming.materialise import Progress, commit_imported, push_unpushed
 from streaming.milestones import REBUILD_BEGUN, Milestones
 from streaming.settings import StreamingSettings
+from streaming.store_watch import StoreWatch
 from streaming.stream_state import IMPORTED, OpenState, StateLost, positions_of
 from streaming.updates import Updates
 from streaming.worker import GROUP
@@ -63,6 +64,8 @@ def rebuild(
     }
     state.reset()
     commit_imported(state, Updates(), REBUILD_BEGUN)
+    # All that the store is to hold comes to a list from here on.
+    StoreWatch(state, online).look()
     # 2. Events.
     days = archive.days()
     total = 0
@@ -146,20 +149,3 @@ def require_log(state: OpenState, log: EventLog) -> None:
         consumer.seek(positions_of(state))
     finally:
         consumer.close()
-
-
-def require_told(state: OpenState, online: OnlineFeatures) -> None:
-    """Raise `StateLost` where the online store knows none of the state's users: it was emptied.
-
-    What is still to be pushed comes to the store by itself, so nothing is said then.
-    """
-    histories = next(state.all_histories(), [])
-    user_ids = [history.user_id for history in histories if history.events]
-    # Asked after the histories were read: where nothing is left, all of them have been pushed.
-    if not user_ids or state.count_unpushed():
-        return
-    if not any(online.get(UserHistory, user_ids)):
-        raise StateLost(
-            "the online store is empty, but the stream's state holds histories: `riverrun rebuild` "
-            "fills it again."
-        )

@@ -27,10 +27,12 @@ from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.open_online_features import without_password
 from feature_repo.schema import Item
-from streaming.additive import ADDITIVE, CO_VISITATION, STATISTICS, AdditiveKind
+from streaming.additive import ADDITIVE, CO_VISITATION, FOLD_IN, STATISTICS, AdditiveKind
 from streaming.erasures import Moments
 from streaming.milestones import NONE, Milestones
+from streaming.redis_scripts import FORGET, LIST_AGAIN
 from streaming.stream_state import (
+    AGAIN,
     HISTORY,
     ITEM,
     USER,
@@ -52,37 +54,7 @@ from streaming.updates import Updates
 
 PREFIX = "riverrun:state:"
 TIMEOUT_SECONDS = 10.0
-
-# KEYS: stamps, unpushed, partition, the other partitions' unpushed. ARGV: the partition, a token
-# that nobody else has, then a key and the stamp of its pushed value, and so on. What was pushed of
-# an item is the sum over all partitions, so it is news for none of them.
-_FORGET = """
-local newest = ARGV[1] .. ':' .. (redis.call('HGET', KEYS[3], 'version') or '0')
-local function commit_of(stamp) return string.match(stamp, '^[^/]+') end
-local sums = {}
-for i = 3, #ARGV, 2 do
-    local pushed = ARGV[i + 1]
-    local sum = redis.call('HGET', KEYS[1], ARGV[i])
-    local current = sum or redis.call('HGET', KEYS[2], ARGV[i]) or newest
-    if current == pushed then
-        redis.call('HDEL', KEYS[2], ARGV[i])
-        if sum then
-            sums[#sums + 1] = ARGV[i]
-        end
-    elseif commit_of(current) ~= commit_of(pushed) then
-        local again = commit_of(current) .. '/' .. ARGV[2]
-        redis.call('HSET', KEYS[2], ARGV[i], again)
-        if sum then
-            redis.call('HSET', KEYS[1], ARGV[i], again)
-        end
-    end
-end
-for key = 4, #KEYS do
-    for first = 1, #sums, 1000 do
-        redis.call('HDEL', KEYS[key], unpack(sums, first, math.min(first + 999, #sums)))
-    end
-end
-"""
+_KEYS_PER_SCAN = 1_000
 
 S = TypeVar("S")
 
@@ -102,7 +74,8 @@ class RedisState:
             socket_timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,
         )
-        self._forget = self._redis.register_script(_FORGET)
+        self._forget = self._redis.register_script(FORGET)
+        self._list_again = self._redis.register_script(LIST_AGAIN)
         # Those that are known to have a list of what is unpushed.
         self._partitions: frozenset[int] = frozenset()
 
@@ -152,6 +125,7 @@ class RedisState:
         }
         gone = [key for key, history in updates.histories.items() if not history.events]
         stamps = {_field(key): stamp for key in additive_keys(updates)}
+        whole = [_field(key) for key in whole_keys(updates)]
         records = {
             **{_field((ITEM, key)): encode_stored(item) for key, item in updates.items.items()},
             **{_field((USER, key)): encode_stored(user) for key, user in updates.users.items()},
@@ -161,10 +135,7 @@ class RedisState:
             (_HISTORIES, kept),
             *((_additive(kind, partition), _encoded(kind, updates)) for kind in ADDITIVE),
             (_STAMPS, stamps),
-            (
-                _unpushed(partition),
-                {**stamps, **{_field(key): stamp for key in whole_keys(updates)}},
-            ),
+            (_unpushed(partition), {**stamps, **dict.fromkeys(whole, stamp)}),
             (_RECORDS, records),
         ]
         with self._errors(), self._redis.pipeline() as pipe:
@@ -179,6 +150,8 @@ class RedisState:
                     pipe.hset(name, mapping=values)
             if gone:
                 pipe.hdel(_HISTORIES, *gone)
+            if whole:
+                pipe.hdel(_unpushed(AGAIN), *whole)
             if updates.erasures:
                 marks: dict[Any, Any] = {**updates.erasures}
                 pipe.zadd(_erasures(partition), marks)
@@ -212,6 +185,8 @@ class RedisState:
                 stamps, records, members = pipe.execute()
             self._partitions = partitions = frozenset(map(int, members))
             histories = self._histories_of(wanted.get(HISTORY, []))
+            # An item is embedded where its sums have moved it.
+            wanted[FOLD_IN.name] = [*{*wanted.get(FOLD_IN.name, ()), *wanted.get(ITEM, ())}]
             for additive in ADDITIVE:
                 parts = self._parts(additive, partitions, wanted.get(additive.name, []))
                 additive.of(unpushed.updates).update(additive.merged(parts))
@@ -272,6 +247,25 @@ class RedisState:
         partitions = self.partitions()
         with self._errors():
             return sum(self._redis.hlen(_unpushed(partition)) for partition in partitions)
+
+    def list_all_again(self) -> int:
+        """Put every key on the list of `AGAIN`, and return how many are on it."""
+        stamp, again = stamp_of(AGAIN, uuid4().hex), _unpushed(AGAIN)
+        with self._errors():
+            for keys, prefix in (
+                ([_HISTORIES, again], _field((HISTORY, ""))),
+                ([_RECORDS, again], ""),
+                ([_STAMPS, again, _STAMPS], ""),
+            ):
+                cursor = b"0"
+                while True:
+                    cursor = self._list_again(keys, [cursor, _KEYS_PER_SCAN, stamp, prefix])
+                    if cursor == b"0":
+                        break
+            listed = self._redis.hlen(again)
+            if listed:
+                self._redis.sadd(_PARTITIONS, AGAIN)
+        return listed
 
     def reset(self) -> None:
         """Empty the state. Versions grow, so that nothing read before can be committed after."""

@@ -17,10 +17,11 @@ from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.schema import Item
 from feature_repo.shop_file import with_way_on
-from streaming.additive import ADDITIVE, CO_VISITATION, STATISTICS, AdditiveKind
+from streaming.additive import ADDITIVE, CO_VISITATION, FOLD_IN, STATISTICS, AdditiveKind
 from streaming.erasures import Moments
 from streaming.milestones import NONE, Milestones
 from streaming.stream_state import (
+    AGAIN,
     HISTORY,
     ITEM,
     USER,
@@ -102,6 +103,14 @@ INSERT OR REPLACE INTO stamps SELECT kind, key, again FROM outdated JOIN stamps 
 _TAKE_OFF = f"""{_PUSHED}
 DELETE FROM unpushed WHERE (partition, kind, key) IN (
     SELECT partition, kind, key FROM compared WHERE current = pushed)
+"""
+_NOT_AGAIN = "DELETE FROM unpushed WHERE (partition, kind, key) IN (VALUES {rows})"
+_LIST_ALL_AGAIN = f"""
+INSERT OR REPLACE INTO unpushed SELECT {AGAIN}, kind, key, :stamp FROM (
+    SELECT '{HISTORY}' AS kind, user_id AS key FROM histories
+    UNION ALL SELECT '{HISTORY}', key FROM records WHERE kind = '{USER}'
+    UNION ALL SELECT kind, key FROM records
+    UNION ALL SELECT kind, key FROM stamps)
 """
 _RECORDS_OF = "SELECT key, record FROM records WHERE kind = ? AND key"
 _OUTDATED = "DELETE FROM erasures WHERE partition = ? AND moment < ?"
@@ -187,9 +196,10 @@ class SqliteState:
             for kind in ADDITIVE
             for item_id, state in kind.of(updates).items()
         ]
-        merged = additive_keys(updates)
+        whole, merged = whole_keys(updates), additive_keys(updates)
         stamps = [(*key, stamp) for key in merged]
-        unpushed = [(partition, *key, stamp) for key in (*whole_keys(updates), *merged)]
+        unpushed = [(partition, *key, stamp) for key in (*whole, *merged)]
+        again = [(AGAIN, *key) for key in whole]
         read = [(partition, topic, offset) for topic, offset in positions.items()]
         erasures = [(partition, user_id, at) for user_id, at in updates.erasures.items()]
         passed = [(each,) for each in milestones.encode()]
@@ -201,6 +211,7 @@ class SqliteState:
             execute_rows(connection, "INSERT OR REPLACE INTO stamps VALUES {rows}", stamps)
             execute_rows(connection, "INSERT OR REPLACE INTO records VALUES {rows}", records)
             execute_rows(connection, "INSERT OR REPLACE INTO unpushed VALUES {rows}", unpushed)
+            execute_rows(connection, _NOT_AGAIN, again)
             execute_rows(connection, "INSERT OR REPLACE INTO positions VALUES {rows}", read)
             execute_rows(connection, "INSERT OR REPLACE INTO erasures VALUES {rows}", erasures)
             if updates.outdated:
@@ -227,6 +238,8 @@ class SqliteState:
         for kind in (ITEM, USER):
             for key, record in self._of_keys(_RECORDS_OF, (kind,), keys.get(kind, ())):
                 put_stored(updates, kind, key, record)
+        # An item is embedded where its sums have moved it.
+        keys[FOLD_IN.name] = [*{*keys.get(FOLD_IN.name, ()), *keys.get(ITEM, ())}]
         for each in ADDITIVE:
             query = "SELECT item_id, state FROM additive WHERE kind = ? AND item_id"
             parts = self._of_keys(query, (each.name,), keys.get(each.name, ()))
@@ -280,6 +293,21 @@ class SqliteState:
         """Return how many keys the online store has not been told of yet."""
         return int(self._query("SELECT COUNT(*) FROM unpushed")[0][0])
 
+    def list_all_again(self) -> int:
+        """Put every key on the list of `AGAIN`, and return how many are on it.
+
+        An erased history has no row of its own; that its user was ever known, or erased, is among
+        the records.
+        """
+        stamp = {"stamp": stamp_of(AGAIN, uuid4().hex)}
+        with self._transaction() as connection:
+            listed = connection.execute(_LIST_ALL_AGAIN, stamp).rowcount
+            connection.execute("UPDATE stamps SET stamp = :stamp", stamp)
+            if listed > 0:
+                connection.execute("INSERT OR IGNORE INTO partitions VALUES (?, 1)", (AGAIN,))
+        query = "SELECT COUNT(*) FROM unpushed WHERE partition = ?"
+        return int(self._query(query, (AGAIN,))[0][0])
+
     def reset(self) -> None:
         """Empty the state. Versions grow, so that nothing read before can be committed after."""
         with self._transaction() as connection:
@@ -327,29 +355,14 @@ class SqliteState:
         """Count everything as unpushed where the machine has started anew since the last time.
 
         The embedded online store does not wait for the disk: what it was told last can be lost
-        with the power, though not with the process. An erased history has no row of its own; that
-        its user was ever known, or erased, is among the records.
+        with the power, though not with the process.
         """
         known = [stored for (stored,) in self._query("SELECT id FROM boot")]
         if known == [boot_id]:
             return
+        if known:
+            self.list_all_again()
         with self._transaction() as connection:
-            if known:
-                connection.execute(
-                    "INSERT OR IGNORE INTO unpushed "
-                    "SELECT partition, ?, user_id, 'reboot' FROM histories",
-                    (HISTORY,),
-                )
-                connection.execute(
-                    "INSERT OR IGNORE INTO unpushed "
-                    "SELECT partition, ?, key, 'reboot' FROM records WHERE kind = ?",
-                    (HISTORY, USER),
-                )
-                for key, table in (("item_id", "additive"), ("key", "records")):
-                    connection.execute(
-                        "INSERT OR IGNORE INTO unpushed "
-                        f"SELECT partition, kind, {key}, 'reboot' FROM {table}"
-                    )
             connection.execute("DELETE FROM boot")
             connection.execute("INSERT INTO boot VALUES (?)", (boot_id,))
 

@@ -28,6 +28,10 @@ from streaming.updates import Updates
 IMPORTED = -1
 """The partition of what came from the archive and not from the log."""
 
+AGAIN = -2
+"""Whose list holds what the online store has lost. Nothing is committed to it, and every commit
+takes its own keys off: they are on the list of its partition."""
+
 HISTORY, ITEM, USER = "history", "item", "user"
 
 Key = tuple[str, str]
@@ -134,12 +138,24 @@ class StateContents(Protocol):
         """Return those of all commits since the state was empty."""
         ...
 
+
+class Outbox(Protocol):
+    """The lists of what is unpushed as a whole."""
+
     def count_unpushed(self) -> int:
         """Return how many keys the online store has not been told of yet."""
         ...
 
+    def list_all_again(self) -> int:
+        """Put every key on the list of `AGAIN`, and return how many are on it.
 
-class OpenState(StreamState, StateContents, Protocol):
+        On return that is durable, and nobody who has read a list before takes a key off. Of a user
+        who was erased, the history that is gone counts too.
+        """
+        ...
+
+
+class OpenState(StreamState, StateContents, Outbox, Protocol):
     """A state as it is opened: by the worker, by imports, to be rebuilt."""
 
     def all_histories(self, batch: int = 1_000) -> Iterator[list[UserHistory]]:
@@ -195,8 +211,11 @@ def additive_keys(updates: Updates) -> list[Key]:
     return [(kind.name, key) for kind in ADDITIVE for key in kind.of(updates)]
 
 
-def stamp_of(partition: int, version: int) -> str:
-    """Return the stamp of the commit that made `version`: no two commits have the same."""
+def stamp_of(partition: int, version: int | str) -> str:
+    """Return the stamp of the commit that made `version`: no two commits have the same.
+
+    Of `AGAIN`, whose lists are as a commit of everything, the version is a token.
+    """
     return f"{partition}:{version}"
 
 

@@ -28,7 +28,9 @@ from streaming.processor import Folded, process
 from streaming.reencoding import UserReencoder
 from streaming.retrying import Retrying
 from streaming.settings import StreamingSettings
+from streaming.store_watch import StoreWatch
 from streaming.stream_state import (
+    AGAIN,
     OpenState,
     Slice,
     StateConflict,
@@ -76,6 +78,7 @@ class Worker(StreamThread):
         learner: Learner,
         relay: OutboxRelay,
         reencoder: UserReencoder,
+        watch: StoreWatch,
         retrying: Retrying,
         *,
         settings: StreamingSettings,
@@ -94,6 +97,7 @@ class Worker(StreamThread):
         self._learner = learner
         self._relay = relay
         self._reencoder = reencoder
+        self._watch = watch
         self._max_history = max_history
         self._keep_marks = keep_marks(log, settings)
         self._caught_up = caught_up
@@ -141,6 +145,8 @@ class Worker(StreamThread):
         while not self._caught_up():
             if self._stop.wait(CATCH_UP_SECONDS):
                 return
+        # Before anything is pushed: what is would pass for lost.
+        self._retrying("load", self._watch.step)
         self._retrying("load", self._relay.tell_all)
         self._relay.add(self._retrying("load", self._state.partitions))
         self._relay.push_lists()
@@ -167,7 +173,8 @@ class Worker(StreamThread):
         6. Forget what was pushed.
         7. Tell those who wait.
         8. Commit the positions to the log, once a second and when there was nothing to read.
-        9. Push a page of what is on the lists; re-encode a page of users.
+        9. List everything if the online store was emptied; push a page of what is on the lists;
+           re-encode a page of users.
 
         A crash before 4 repeats the batch from a state that has not seen it. A crash after 4
         repeats 5 and 6 from the state: pushes are whole values, so twice is once. 8 serves
@@ -183,6 +190,8 @@ class Worker(StreamThread):
         if not records or self._positions.is_due:
             self._commit_positions()
         # 9. What is on the lists changes most, and waits a while. Page by page: events go first.
+        if self._retrying("load", self._watch.step):
+            self._relay.add([AGAIN])
         self._relay.step()
         self._reencode(idle=not records)
         return len(records)

@@ -2,14 +2,26 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from feature_repo.history import UserHistory
 from feature_repo.item_statistics import count, nothing
-from feature_repo.schema import Item
+from feature_repo.schema import Item, User
+from streaming.additive import FOLD_IN
+from streaming.fold_in import FoldIn
 from streaming.open_stream_state import open_stream_state
-from streaming.stream_state import HISTORY, ITEM, Key, OpenState, Unpushed, whole_values
+from streaming.stream_state import (
+    AGAIN,
+    HISTORY,
+    ITEM,
+    Key,
+    OpenState,
+    Unpushed,
+    whole_values,
+)
 from streaming.updates import Updates
 from tests.support.stream_states import commit, history, statistics
 
@@ -105,21 +117,44 @@ class Pusher:
     st.lists(
         st.tuples(
             st.integers(0, 1),
-            st.sampled_from(["fold 0", "fold 1", "read 0", "read 1", "push", "forget"]),
+            st.sampled_from(
+                [
+                    "fold 0",
+                    "fold 1",
+                    "read 0",
+                    "read 1",
+                    "read -2",
+                    "push",
+                    "forget",
+                    "lose",
+                    "list",
+                ]
+            ),
         ),
         max_size=30,
     )
 )
+# What is pushed before the store is emptied is taken off after everything was listed.
+@example([(0, "fold 0"), (0, "push"), (1, "lose"), (1, "list"), (0, "forget")])
+@example([(0, "fold 0"), (0, "read 0"), (0, "push"), (0, "forget"), (1, "lose"), (1, "list"),
+          (0, "push"), (0, "forget")])  # fmt: skip
+# The older value is read from the list of everything, and pushed after the newer one.
+@example([(0, "fold 0"), (0, "push"), (0, "forget"), (1, "list"), (1, "read -2"), (0, "fold 0"),
+          (0, "push"), (0, "forget"), (1, "push"), (1, "forget")])  # fmt: skip
 # The older value is pushed between the push of the newer one and its taking off the list.
 @example([(0, "fold 0"), (1, "fold 0"), (1, "read 0"), (1, "push"), (1, "push")])
 @example([(0, "fold 0"), (0, "push"), (0, "read 0"), (1, "fold 0"), (1, "read 0"), (1, "push")])
 def test_what_is_pushed_last_is_the_newest(
     shared: OpenState, actions: list[tuple[int, str]]
 ) -> None:
-    """Two pushers, each of them perhaps a zombie of the other, in any order of their calls."""
+    """Two pushers, each of them perhaps a zombie of the other, in any order of their calls.
+
+    The store may be emptied at any time. What it has lost is listed after that, never before.
+    """
     shared.reset()
     online: dict[Key, Any] = {}
     items: dict[Key, Any] = {}
+    is_lost = False
     pushers = Pusher(shared, online, items), Pusher(shared, online, items)
     for time, (which, action) in enumerate(actions):
         pusher = pushers[which]
@@ -132,12 +167,20 @@ def test_what_is_pushed_last_is_the_newest(
                 pusher.push()
             case ["forget"]:
                 pusher.forget()
+            case ["lose"]:
+                online.clear()
+                is_lost = True
+            case ["list"]:
+                shared.list_all_again()
+                is_lost = False
+    if is_lost:
+        shared.list_all_again()
     for _ in range(20):
         for pusher in pushers:
             while pusher.pending or pusher.pushed:
                 pusher.push()
                 pusher.forget()
-            for partition in (0, 1):
+            for partition in (0, 1, AGAIN):
                 pusher.read(partition)
         if not shared.count_unpushed():
             break
@@ -149,3 +192,69 @@ def test_what_is_pushed_last_is_the_newest(
         **{(HISTORY, key): each for key, each in histories.items()},
         **{("statistics", key): each for key, each in merged.items()},
     }
+
+
+def listed(state: OpenState, partition: int, page: int) -> Updates:
+    """Return what is on a list, which is then empty."""
+    told = Updates()
+    while unpushed := state.unpushed(partition, page):
+        told = Updates.together([told, unpushed.updates])
+        state.forget_pushed(partition, unpushed.stamps)
+    return told
+
+
+def test_everything_can_be_listed_again(state: OpenState) -> None:
+    assert state.list_all_again() == 0
+    people = {f"ü {number}": history(f"ü {number}", number + 1) for number in range(2_500)}
+    gone = {"gone": UserHistory("gone")}
+    users = {"ü 1": User(user_id="ü 1"), "gone": None}
+    items = {"物 1": Item(item_id="物 1"), "i 2": None}
+    commit(state, 0, Updates(histories=people, items=items, users=users))
+    commit(state, 1, Updates(histories=gone, statistics={"i": statistics("i", 1)}))
+    commit(state, 2, Updates(statistics={"i": statistics("i", 2)}))
+    for partition in (0, 1, 2):
+        listed(state, partition, 2_000)
+    assert state.count_unpushed() == 0
+    assert state.list_all_again() == state.count_unpushed() == 2_500 + 1 + 2 + 2 + 1
+    assert AGAIN in state.partitions()
+    again = listed(state, AGAIN, 1_000)
+    assert again.histories == people | gone
+    assert (again.items, again.users) == (items, users)
+    assert again.statistics == {"i": statistics("i", 1, 2)}
+    assert state.count_unpushed() == 0
+
+
+def test_who_has_read_a_list_before_takes_nothing_off_that_is_listed_again(
+    state: OpenState,
+) -> None:
+    updates = Updates(histories={"u": history("u", 1)}, statistics={"i": statistics("i", 1)})
+    commit(state, 0, updates)
+    own = state.unpushed(0)
+    state.list_all_again()
+    again = state.unpushed(AGAIN)
+    state.list_all_again()
+    for partition, before in ((0, own), (AGAIN, again)):
+        state.forget_pushed(partition, before.stamps)
+    assert listed(state, AGAIN, 10).histories == updates.histories
+    commit(state, 0, updates)
+    state.list_all_again()
+    state.forget_pushed(0, state.unpushed(0).stamps)
+    assert listed(state, AGAIN, 10).histories == updates.histories
+
+
+def test_what_is_committed_is_on_the_list_of_its_partition_alone(state: OpenState) -> None:
+    commit(state, 0, Updates(histories={"u": history("u", 1), "v": history("v", 1)}))
+    state.list_all_again()
+    commit(state, 1, Updates(histories={"u": history("u", 2)}))
+    assert set(state.unpushed(AGAIN).updates.histories) == {"v"}
+    assert state.unpushed(1).updates.histories == {"u": history("u", 2)}
+
+
+def test_an_item_is_listed_with_the_sums_that_move_it(state: OpenState) -> None:
+    sums = FoldIn("i", "v1", 1, 2.0, np.ones(3))
+    commit(state, 0, Updates(fold_in={"i": sums}))
+    listed(state, 0, 10)
+    commit(state, 0, Updates(items={"i": Item(item_id="i")}))
+    unpushed = state.unpushed(0)
+    assert list(unpushed.stamps) == [(ITEM, "i")]
+    assert FOLD_IN.encode(unpushed.updates.fold_in["i"]) == FOLD_IN.encode(sums)

@@ -1,17 +1,25 @@
 """`riverrun topics` against a real broker."""
 
 import uuid
+from contextlib import ExitStack
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from kafka.errors import TopicAuthorizationFailedError
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
-from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, USERS
+from feature_repo.event_log import DEAD_LETTERS, EVENTS, ITEM_EMBEDDINGS, USERS, EventLogError
 from riverrun.cli.main import app
 from riverrun.errors import UserError
+from riverrun.settings import Settings
+from riverrun.stream_parts import open_stream
+from streaming import kafka_topics
 from streaming.kafka_connection import KafkaConnection, parse_kafka_url
 from streaming.kafka_settings import KafkaSettings
-from streaming.kafka_topics import TOPICS, create_topics, find_topics
+from streaming.kafka_topics import TOPICS, create_topics, find_topics, require_topics
+from streaming.settings import StreamingSettings
 from tests.support.waiting import wait_until
 
 SCHEMAS = Path(__file__).parents[2] / "infra" / "schemas"
@@ -104,6 +112,32 @@ def test_a_topic_that_takes_smaller_messages_than_the_settings_is_refused(url: s
             RIVERRUN_LOG_URL=url,
             **{f"{KAFKA}PARTITIONS": "1", f"{KAFKA}MAX_MESSAGE_BYTES": str(2**21)},
         )
+
+
+@pytest.mark.kafka
+def test_a_start_on_dead_letters_that_take_too_little_is_refused(url: str) -> None:
+    chosen = settings(partitions=1)
+    connection = parse_kafka_url(url, chosen)
+    small = {"num_partitions": 1, "configs": {"max.message.bytes": "1000"}}
+    with connection.admin("test") as admin:
+        admin.create_topics({connection.topic(DEAD_LETTERS): small})
+    wait_until_known(connection, DEAD_LETTERS)
+    started = Settings(log_url=url, streaming=StreamingSettings(kafka=chosen))
+    wanted = rf"dead-letter' .*max.message.bytes of at least {chosen.largest_request}"
+    with ExitStack() as stack, pytest.raises(UserError, match=rf"{wanted}.*: 1000\. .*--alter"):
+        open_stream(started, None, stack, None)  # type: ignore[arg-type]
+
+
+def test_brokers_that_do_not_tell_how_their_topics_are_are_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(_: object) -> NoReturn:
+        raise EventLogError("not allowed") from TopicAuthorizationFailedError()
+
+    monkeypatch.setattr(kafka_topics, "find_topics", refused)
+    with capture_logs() as logs:
+        require_topics(KafkaConnection(("127.0.0.1:9",)), 1.0)
+    assert [each["event"] for each in logs] == ["topics_not_checked"]
 
 
 def test_a_broker_that_is_not_there_is_named() -> None:

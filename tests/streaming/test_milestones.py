@@ -8,15 +8,23 @@ from streaming.milestones import Milestones
 # As the names of imports are: `feature_repo.archive` makes files of them.
 SEGMENTS = st.sets(st.from_regex(r"import-[a-z0-9 ü.-]{1,8}", fullmatch=True))
 
+MARKS = st.sets(st.uuids().map(lambda mark: mark.hex))
 
-@given(SEGMENTS, SEGMENTS, SEGMENTS, st.booleans(), st.booleans(), st.booleans())
+
+@given(SEGMENTS, SEGMENTS, SEGMENTS, MARKS, st.booleans(), st.booleans(), st.booleans())
 def test_what_is_stored_is_what_is_read(
-    events: set[str], users: set[str], items: set[str], followed: bool, begun: bool, ended: bool
+    events: set[str],
+    users: set[str],
+    items: set[str],
+    marks: set[str],
+    followed: bool,
+    begun: bool,
+    ended: bool,
 ) -> None:
-    segments = map(frozenset, (events, users, items))
-    passed = Milestones(*segments, followed, begun, ended)
+    sets = (events, users, items, marks)
+    passed = Milestones(*map(frozenset, sets), followed, begun, ended)
     assert Milestones.decode(passed.encode()) == passed
-    assert len(passed.encode()) == sum(map(len, (events, users, items))) + followed + begun + ended
+    assert len(passed.encode()) == sum(map(len, sets)) + followed + begun + ended
 
 
 def test_what_earlier_versions_stored_is_read() -> None:

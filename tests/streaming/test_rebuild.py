@@ -22,7 +22,7 @@ from streaming.build_worker import build_worker
 from streaming.dead_letters import dead_letters
 from streaming.milestones import REBUILD_BEGUN
 from streaming.open_stream_state import open_stream_state
-from streaming.rebuild import rebuild, require_told, require_whole
+from streaming.rebuild import rebuild, require_whole
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
@@ -227,26 +227,6 @@ def test_an_interrupted_rebuild_is_noticed(tmp_path: Path, new_state: OpenNew) -
     state.commit(IMPORTED, version, Updates(), {}, milestones=REBUILD_BEGUN)
     with pytest.raises(StateLost, match="interrupted"):
         require_whole(state, archive)
-
-
-def test_an_online_store_that_was_emptied_is_noticed(tmp_path: Path, new_state: OpenNew) -> None:
-    log, state, online = SqliteLog(tmp_path / "log.sqlite"), new_state(), MemoryOnline()
-    archive = Archive(tmp_path / "archive")
-    require_told(state, online)  # Nothing has happened yet.
-    send(log, 30)
-    work(log, online, state)
-    require_told(state, online)
-    emptied = MemoryOnline()
-    with pytest.raises(StateLost, match="`riverrun rebuild`"):
-        require_told(state, emptied)
-    # What is on the list is pushed by whoever starts.
-    version = state.load(IMPORTED, (), ()).version
-    state.commit(IMPORTED, version, Updates(users={"u9": user(9)}), {})
-    require_told(state, emptied)
-    rebuild(archive, state, emptied, log, max_history=MAX_HISTORY)
-    work(log, emptied, state)
-    require_told(state, emptied)
-    log.close()
 
 
 def test_a_worker_notices_that_its_state_was_emptied(tmp_path: Path, new_state: OpenNew) -> None:

@@ -8,7 +8,7 @@ from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.schema import User
 from streaming import sqlite_state
 from streaming.sqlite_state import SqliteState
-from streaming.stream_state import HISTORY
+from streaming.stream_state import AGAIN, HISTORY
 from streaming.updates import Updates
 
 
@@ -30,7 +30,7 @@ def test_after_a_reboot_every_history_is_pushed_again(
 
     boot_id.write_text("second")
     rebooted = SqliteState(tmp_path / "checkpoint.sqlite")
-    assert rebooted.unpushed(0).updates.histories == {"u": history}
+    assert rebooted.unpushed(AGAIN).updates.histories == {"u": history}
     rebooted.close()
 
 
@@ -63,7 +63,7 @@ def test_after_a_reboot_an_erased_history_is_deleted_again(
 
     boot_id.write_text("second")
     rebooted = SqliteState(tmp_path / "checkpoint.sqlite")
-    again = rebooted.unpushed(0).updates
+    again = rebooted.unpushed(AGAIN).updates
     assert again.histories == {
         "gone": UserHistory("gone"), "back": full["back"], "renamed": UserHistory("renamed"),
     }  # fmt: skip

@@ -1,0 +1,223 @@
+"""An online store that was emptied beside a state that is whole is filled again, by itself."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from feature_repo.co_visitation_settings import CoVisitationSettings
+from feature_repo.event_log import EVENTS, ITEMS, USERS, Message
+from streaming.build_worker import build_worker
+from streaming.open_stream_state import open_stream_state
+from streaming.settings import FoldInSettings, StreamingSettings
+from streaming.sqlite_log import SqliteLog
+from streaming.store_watch import StoreWatch
+from streaming.stream_state import AGAIN, OpenState
+from streaming.worker import Worker
+from tests.support.stream import NOW, SPACE, HashEncoder, MemoryOnline, event, item, user
+
+SCHEMES = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
+ITEMS_AND_USERS = 7
+EVENTS_SENT = 120
+WRITES = ("push", "list_all_again", "commit")
+
+OpenAgain = Callable[[], OpenState]
+
+
+@pytest.fixture(params=SCHEMES)
+def open_again(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenAgain]:
+    """Opens one state, as one process after another does. It is empty at first."""
+    url = f"sqlite://{tmp_path / 'state.sqlite'}"
+    if request.param == "redis":
+        url = request.getfixturevalue("redis_url")
+    with ExitStack() as stack:
+
+        def open_it() -> OpenState:
+            state = open_stream_state(url)
+            stack.callback(state.close)
+            return state
+
+        open_it().reset()
+        yield open_it
+
+
+class Shop:
+    """A log with all kinds of records, the state that they make, and a store that was told."""
+
+    def __init__(self, folder: Path, open_again: OpenAgain) -> None:
+        self.open_again = open_again
+        self.state = open_again()
+        self.online = MemoryOnline()
+        self.log = SqliteLog(folder / "log.sqlite")
+        self.now = 0.0
+        for number in range(ITEMS_AND_USERS):
+            someone, thing = user(number), item(number, f"title {number}")
+            self.append(USERS, someone.user_id, someone.model_dump_json())
+            self.append(ITEMS, thing.item_id, thing.model_dump_json())
+        self.act(0, EVENTS_SENT)
+        self.append(USERS, "u1", None)
+        self.append(ITEMS, "i1", None)
+        worker = self.worker()
+        worker.recover()
+        self.finish(worker)
+        self.told = self.online.state()
+        assert {view for view, _ in self.told} == {
+            "UserHistory", "UserEmbedding", "User", "Item", "ItemEmbedding", "ItemStatistics",
+            "CoVisitation",
+        }  # fmt: skip
+
+    def append(self, topic: str, key: str, value: str | None) -> None:
+        self.log.append(topic, [Message(key, None if value is None else value.encode())])
+
+    def act(self, first: int, count: int) -> None:
+        for number in range(first, first + count):
+            made = event(number, f"u{number % 7}", f"i{number % 5}", number)
+            self.append(EVENTS, made.user_id, made.model_dump_json())
+
+    def worker(self) -> Worker:
+        return build_worker(
+            self.log,
+            self.online,
+            self.state,
+            HashEncoder,
+            space=lambda: SPACE,
+            settings=StreamingSettings(
+                batch_records=30,
+                linger_seconds=0,
+                statistics_seconds=0,
+                retry_seconds=0.001,
+                co_visitation=CoVisitationSettings(),
+                fold_in=FoldInSettings(),
+            ),
+            clock=lambda: NOW,
+            monotonic=lambda: self.now,
+        )
+
+    def finish(self, worker: Worker) -> None:
+        """Carry on until nothing is left to read or to push."""
+        for _ in range(100):
+            if not worker.step() and not self.state.count_unpushed():
+                return
+            self.now += 0.5
+        raise AssertionError("something stays on a list")
+
+
+@pytest.fixture
+def shop(tmp_path: Path, open_again: OpenAgain) -> Iterator[Shop]:
+    made = Shop(tmp_path, open_again)
+    yield made
+    made.log.close()
+
+
+def test_a_worker_that_starts_beside_an_emptied_store_fills_it(shop: Shop) -> None:
+    shop.online.records.clear()
+    worker = shop.worker()
+    with capture_logs() as logs:
+        worker.recover()
+        # What was lost is pushed page by page, while the stream is followed.
+        assert worker.ready
+        assert shop.state.unpushed(AGAIN)
+        shop.finish(worker)
+    assert shop.online.state() == shop.told
+    [said] = [each for each in logs if each["event"] == "online_store_was_emptied"]
+    assert said["told_again"] > 0
+    worker.stop()
+
+
+def test_a_worker_that_is_at_work_fills_it_too(shop: Shop) -> None:
+    worker = shop.worker()
+    worker.recover()
+    worker.step()
+    shop.online.records.clear()
+    # Who acts in between is known again at once, which must not pass for all that was told.
+    shop.act(126, 1)
+    worker.step()
+    shop.now += 1.0
+    shop.finish(worker)
+    filled = shop.online.state()
+    assert filled.keys() == shop.told.keys()
+    shop.online.records.clear()
+    shop.now += 1.0
+    worker.step()
+    shop.finish(worker)
+    assert shop.online.state() == filled
+    worker.stop()
+
+
+def test_a_store_that_lacks_nothing_is_told_nothing(shop: Shop) -> None:
+    with capture_logs() as logs:
+        StoreWatch(shop.state, shop.online).look()
+    assert shop.state.count_unpushed() == 0
+    assert logs == []
+
+
+def test_a_store_that_another_worker_has_begun_to_fill_is_filled_by_all(shop: Shop) -> None:
+    other = shop.worker()
+    other.recover()
+    shop.online.records.clear()
+    StoreWatch(shop.open_again(), shop.online).look()  # Of a worker that dies here.
+    shop.now += 1.0
+    shop.finish(other)
+    assert shop.online.state() == shop.told
+    other.stop()
+
+
+def test_a_store_that_is_down_holds_nobody_up(shop: Shop) -> None:
+    class Down(MemoryOnline):
+        def get(self, view: type, keys: Any) -> list[Any]:
+            raise OSError("refused")
+
+    now = 0.0
+    watch = StoreWatch(shop.state, Down(), 5.0, lambda: now)
+    with capture_logs() as logs:
+        assert not watch.step()
+        now = 4.9
+        assert not watch.step()
+    assert [each["event"] for each in logs] == ["store_not_looked_at"]
+    assert shop.state.count_unpushed() == 0
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+class Fused:
+    """Passes calls on; dies before or after the one of the writing calls that it is set to."""
+
+    def __init__(self, target: Any, left: list[int]) -> None:
+        self._target, self._left = target, left
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
+            self._tick(name)
+            result = getattr(self._target, name)(*arguments, **named)
+            self._tick(name)
+            return result
+
+        return call
+
+    def _tick(self, name: str) -> None:
+        if name in WRITES:
+            self._left[0] -= 1
+            if self._left[0] < 0:
+                raise Crash
+
+
+@pytest.mark.parametrize("ticks", range(7))
+def test_a_crash_anywhere_leads_to_all_of_it_again(shop: Shop, ticks: int) -> None:
+    shop.online.records.clear()
+    left = [ticks]
+    watch = StoreWatch(Fused(shop.state, left), Fused(shop.online, left))  # type: ignore[arg-type]
+    if ticks < 6:
+        with pytest.raises(Crash):
+            watch.look()
+    else:
+        watch.look()
+    worker = shop.worker()
+    worker.recover()
+    shop.finish(worker)
+    assert shop.online.state() == shop.told
+    worker.stop()
