@@ -131,7 +131,7 @@ def check_topics(plans: list[TopicPlan], found: Mapping[str, TopicState]) -> Non
 
 
 def _check_config(plan: TopicPlan, state: TopicState) -> None:
-    """Raise `TopicMismatchError` where the topic's settings would stop the stream, or lose items."""
+    """Raise `TopicMismatchError` where the settings would stop the stream, or lose items."""
     largest, needed = state.config[MAX_BYTES], plan.config[MAX_BYTES]
     if int(largest) < int(needed):
         raise TopicMismatchError(
