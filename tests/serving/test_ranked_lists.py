@@ -20,6 +20,7 @@ from serving.ranking.feature_names import feature_names
 from serving.ranking.ranking import Ranker
 from serving.ranking.ranking_stage import RankingStage
 from serving.ranking.settings import ASKED_SOURCES, BUILT_IN_WEIGHTS, SOURCES, Weights
+from serving.reasons import FEATURES, about
 from serving.reload import open_current
 from serving.requests import InvalidArgumentError, RecommendedItem, RecommendRequest
 from serving.settings import ServingSettings
@@ -374,11 +375,18 @@ def test_the_effects_of_a_linear_ranker_are_its_summands() -> None:
     for place, found in zip(places, feature_effects(ranker, features, places), strict=True):
         strongest = np.argsort(-np.abs(summands[place]))[:5]
         assert [each.name for each in found] == [names[column] for column in strongest]
+        assert [each.words for each in found] == [about(each.name) for each in found]
         assert [each.value for each in found] == features[place, strongest].tolist()
         np.testing.assert_allclose(
             [each.effect for each in found], summands[place, strongest], atol=1e-4
         )
     assert feature_effects(ranker, features, places[:0]) == []
+
+
+def test_every_feature_has_words_and_no_words_have_lost_theirs() -> None:
+    named = {name.partition(".")[0] for name in feature_names(SOURCES)}
+    assert {about(name) for name in feature_names(SOURCES)} == set(FEATURES.values())
+    assert FEATURES.keys() == named
 
 
 def test_contributions_add_up_to_the_scores(shop: Shop) -> None:
