@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
@@ -21,10 +22,11 @@ from serving.ranking.ranking import Ranker
 from serving.ranking.ranking_stage import RankingStage
 from serving.ranking.settings import ASKED_SOURCES, BUILT_IN_WEIGHTS, SOURCES, Weights
 from serving.reasons import FEATURES, about
-from serving.reload import open_current
+from serving.reload import BundleWatcher, open_current
 from serving.requests import InvalidArgumentError, RecommendedItem, RecommendRequest
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
+from serving.text_embedding_cache import TextEmbeddingCache
 from serving.user_acts import UserActs
 from tests.support.tiny_bundle import (
     build_tiny_bundle,
@@ -146,6 +148,31 @@ def test_the_fusion_weighs_by_setting_else_as_the_bundle_says_else_as_built_in(
     assert scored(_shop(tmp_path / "other", "tables", replace(tables, fusion=other))) != calibrated
     # Only who weighs anything is asked.
     assert proposers(items(shop, limit=50)) == {"two_tower", *learned}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_log_says_that_weights_have_no_effect_beside_a_ranker(
+    tmp_path: Path, kind: str
+) -> None:
+    """The server that starts with the bundle says it, and the one that takes it up."""
+    ranking = None if kind == "none" else tiny_ranking(NUM_ITEMS, has_ranker=kind == "ranker")
+    build_tiny_bundle(tmp_path, list(ITEMS.values()), ranking=ranking)
+    for changed, expected in (
+        (settings(weights={"ease": 0.3}), kind == "ranker"),
+        (settings(weights={"ease": 0.3}, learned=False), False),
+        (SETTINGS, False),
+    ):
+        catalogue = Catalogue()
+        with capture_logs() as lines:
+            holder = open_current(tmp_path, catalogue, changed)
+        said = [each for each in lines if each["event"] == "setting_has_no_effect"]
+        assert [each["setting"] for each in said] == ["serving.ranking.weights"] * expected
+        holder.current.space = replace(holder.current.space, bundle_version="another")
+        watcher = BundleWatcher(tmp_path, holder, catalogue, changed, TextEmbeddingCache())
+        with capture_logs() as lines:
+            assert watcher.check()
+        again = [each for each in lines if each["event"] == "setting_has_no_effect"]
+        assert again == said
 
 
 def test_a_bundle_with_nothing_to_rank_by_serves_by_the_other_sources(
