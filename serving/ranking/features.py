@@ -118,7 +118,7 @@ def _of_users(context: Context) -> tuple[float, ...]:
         np.log1p(acts.num_events),
         np.log1p(len(acts)),
         np.log1p(len(acts) / max(acts.num_moments, 1)),
-        np.count_nonzero(acts.visits > 1) / max(np.count_nonzero(acts.visits), 1),
+        np.count_nonzero(acts.visits > 1) / max(int(np.count_nonzero(acts.visits)), 1),
     )
 
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
@@ -21,12 +20,11 @@ from serving.ranking.feature_names import feature_names
 from serving.ranking.ranking import Ranker
 from serving.ranking.ranking_stage import RankingStage
 from serving.ranking.settings import ASKED_SOURCES, BUILT_IN_WEIGHTS, SOURCES, Weights
-from serving.reasons import FEATURES, about
-from serving.reload import BundleWatcher, open_current
+from serving.reasons import about
+from serving.reload import open_current
 from serving.requests import InvalidArgumentError, RecommendedItem, RecommendRequest
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
-from serving.text_embedding_cache import TextEmbeddingCache
 from serving.user_acts import UserActs
 from tests.support.tiny_bundle import (
     build_tiny_bundle,
@@ -148,31 +146,6 @@ def test_the_fusion_weighs_by_setting_else_as_the_bundle_says_else_as_built_in(
     assert scored(_shop(tmp_path / "other", "tables", replace(tables, fusion=other))) != calibrated
     # Only who weighs anything is asked.
     assert proposers(items(shop, limit=50)) == {"two_tower", *learned}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_log_says_that_weights_have_no_effect_beside_a_ranker(
-    tmp_path: Path, kind: str
-) -> None:
-    """The server that starts with the bundle says it, and the one that takes it up."""
-    ranking = None if kind == "none" else tiny_ranking(NUM_ITEMS, has_ranker=kind == "ranker")
-    build_tiny_bundle(tmp_path, list(ITEMS.values()), ranking=ranking)
-    for changed, expected in (
-        (settings(weights={"ease": 0.3}), kind == "ranker"),
-        (settings(weights={"ease": 0.3}, learned=False), False),
-        (SETTINGS, False),
-    ):
-        catalogue = Catalogue()
-        with capture_logs() as lines:
-            holder = open_current(tmp_path, catalogue, changed)
-        said = [each for each in lines if each["event"] == "setting_has_no_effect"]
-        assert [each["setting"] for each in said] == ["serving.ranking.weights"] * expected
-        holder.current.space = replace(holder.current.space, bundle_version="another")
-        watcher = BundleWatcher(tmp_path, holder, catalogue, changed, TextEmbeddingCache())
-        with capture_logs() as lines:
-            assert watcher.check()
-        again = [each for each in lines if each["event"] == "setting_has_no_effect"]
-        assert again == said
 
 
 def test_a_bundle_with_nothing_to_rank_by_serves_by_the_other_sources(
@@ -408,12 +381,6 @@ def test_the_effects_of_a_linear_ranker_are_its_summands() -> None:
             [each.effect for each in found], summands[place, strongest], atol=1e-4
         )
     assert feature_effects(ranker, features, places[:0]) == []
-
-
-def test_every_feature_has_words_and_no_words_have_lost_theirs() -> None:
-    named = {name.partition(".")[0] for name in feature_names(SOURCES)}
-    assert {about(name) for name in feature_names(SOURCES)} == set(FEATURES.values())
-    assert FEATURES.keys() == named
 
 
 def test_contributions_add_up_to_the_scores(shop: Shop) -> None:
