@@ -1,5 +1,6 @@
 """What the catalogue knows of every row, one array for each thing."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
@@ -43,6 +44,7 @@ class CatalogueColumns:
     int64 [num_rows], the version that upserted or deleted the row, 0 for none. categories,
     paths, brands: int32 [num_rows], equal where items share the most general category, all of
     their categories, or the brand; 0 for none. prices: float32 [num_rows], NaN where unknown.
+    hashes: uint64 [num_rows], of the id, the same in every process.
     """
 
     listed: Mask = field(metadata=_column(np.bool_, False, lambda item, code: True))
@@ -60,6 +62,9 @@ class CatalogueColumns:
         metadata=_column(
             np.float32, np.nan, lambda item, code: np.nan if item.price is None else item.price
         )
+    )
+    hashes: npt.NDArray[np.uint64] = field(
+        metadata=_column(np.uint64, 0, lambda item, code: _hash(item.item_id))
     )
 
     @staticmethod
@@ -88,6 +93,11 @@ def _grown(array: npt.NDArray[Any], length: int, default: float) -> npt.NDArray[
     grown = np.full(length, default, dtype=array.dtype)
     grown[: len(array)] = array
     return grown
+
+
+def _hash(item_id: str) -> int:
+    encoded = item_id.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "big")
 
 
 def _published(item: Item) -> int:

@@ -88,7 +88,8 @@ class Recommender:
         hidden = [*request.exclude_item_ids, *request.context_item_ids]
         hidden += seen_items(user.seen, request.exclude_seen)
         context = self._context(model, request.filter, hidden, user.embedding, at)
-        acts = UserActs.of(user.events, self._catalogue.rows)
+        taking = model.ranking.taking if model.ranking else ()
+        acts = UserActs.of(user.events, self._catalogue.rows, taking)
         context = replace(context.of_user(user.events, acts), sources=request.sources)
         page = self._page(self._reranker, self._user_ranking, context, request)
         explained = self._explainer.explain(page, context) if request.explain else None

@@ -76,6 +76,7 @@ class BundleWatcher(BackgroundThread):
         self._swapped = True
         self._refused = self.last_error = self.refusal = None
         self._logger.info("bundle_swapped", bundle_version=model.bundle_version)
+        _say_what_has_no_effect(model, self._settings)
         return True
 
     def _prepare(self, path: Path) -> tuple[LiveModel, list[Item], int]:
@@ -156,4 +157,18 @@ def open_current(
     """
     bundle = load_bundle(require_current(bundles))
     catalogue.load_snapshot(bundle.items())
-    return ModelHolder(LiveModel.create(bundle, catalogue.rows, settings, text_cache))
+    settings = settings or ServingSettings()
+    model = LiveModel.create(bundle, catalogue.rows, settings, text_cache)
+    _say_what_has_no_effect(model, settings)
+    return ModelHolder(model)
+
+
+def _say_what_has_no_effect(model: LiveModel, settings: ServingSettings) -> None:
+    ranking = settings.ranking
+    if ranking.weights is not None and ranking.learned and model.ranking and model.ranking.ranker:
+        structlog.get_logger(__name__).warning(
+            "setting_has_no_effect",
+            setting="serving.ranking.weights",
+            bundle_version=model.bundle_version,
+            reason="The bundle's ranker orders lists; with `learned = false` the weights do.",
+        )

@@ -1,6 +1,6 @@
 """A history by item: how often and when the user acted on each."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,33 +22,51 @@ visit to it. In microseconds."""
 class UserActs:
     """What sources and ranking read of a history. Items that are not in the catalogue are left out.
 
-    rows: distinct, ascending. counts: float32 [n], events on each; visits: float32 [n], of which so
-    many follow no other sooner than `VISIT`; first, last: their times. newer: int64 [n], of the
-    user's events so many came after the last one; of those of one moment, the later given is newer.
-    newest: the time of the newest event; num_events, num_moments: events, and distinct times.
+    rows: distinct, ascending. counts: float32 [n], events on each; last: the time of the last one.
+    newer: int64 [n], of the user's events so many came after that; of those of one moment, the
+    later given is newer. newest: the time of the newest event; num_events, num_moments: events, and
+    distinct times.
+
+    visits: float32 [n], of the events that take the item, so many follow no other of them sooner
+    than `VISIT`; first_taken, last_taken: the times of the first and the last of these events, 0
+    where there is none.
     """
 
     rows: Rows
     counts: npt.NDArray[np.float32]
-    visits: npt.NDArray[np.float32]
-    first: Times
     last: Times
     newer: npt.NDArray[np.int64]
+    visits: npt.NDArray[np.float32]
+    first_taken: Times
+    last_taken: Times
     newest: int
     num_events: int
     num_moments: int
 
     @classmethod
-    def of(cls, events: Sequence[HistoryEvent], rows: ItemRows) -> "UserActs":
-        """Group `events`, in any order but for those of one moment."""
+    def of(
+        cls, events: Sequence[HistoryEvent], rows: ItemRows, taking: Collection[str] = ()
+    ) -> "UserActs":
+        """Group `events`, in any order but for those of one moment.
+
+        taking: the types of event that take an item; empty says that every event does.
+        """
         return cls.of_columns(
             rows.rows_of(event.item_id for event in events),
             np.fromiter((event.timestamp for event in events), np.int64, len(events)),
+            np.array([event.event_type in taking for event in events], np.bool_)
+            if taking
+            else None,
         )
 
     @classmethod
-    def of_columns(cls, rows: Rows, timestamps: Times) -> "UserActs":
-        """Group columns: rows int64 [num_events], -1 being unknown."""
+    def of_columns(
+        cls, rows: Rows, timestamps: Times, taking: npt.NDArray[np.bool_] | None = None
+    ) -> "UserActs":
+        """Group columns: rows int64 [num_events], -1 being unknown.
+
+        taking: bool [num_events], which of them take the item; None says that all do.
+        """
         known = rows >= 0
         rows, timestamps = rows[known], timestamps[known]
         if not len(rows):
@@ -58,19 +76,17 @@ class UserActs:
         newer[in_time] = np.arange(len(rows))[::-1]
         order = in_time[np.argsort(rows[in_time], kind="stable")]
         rows, ordered = rows[order], timestamps[order]
-        begins = np.ones(len(rows), dtype=np.bool_)
-        np.not_equal(rows[1:], rows[:-1], out=begins[1:])
+        begins = _begins(rows)
         starts = np.flatnonzero(begins)
-        begins[1:] |= np.diff(ordered) >= VISIT
         ends = np.append(starts[1:], len(rows))
+        taken = np.ones(len(rows), np.bool_) if taking is None else taking[known][order]
         moments = timestamps[in_time]
         return cls(
             rows[starts],
             (ends - starts).astype(np.float32),
-            np.add.reduceat(begins, starts, dtype=np.float32),
-            ordered[starts],
             ordered[ends - 1],
             newer[order[ends - 1]],
+            *_takings(np.cumsum(begins)[taken] - 1, ordered[taken], len(starts)),
             int(moments[-1]),
             len(timestamps),
             1 + int(np.count_nonzero(moments[1:] != moments[:-1])),
@@ -95,13 +111,41 @@ class UserActs:
         return places_among(self.rows, rows)
 
 
+def _takings(
+    places: npt.NDArray[np.int64], timestamps: Times, num_items: int
+) -> tuple[npt.NDArray[np.float32], Times, Times]:
+    """Return visits, first and last time of each of `num_items`, 0 where none is.
+
+    places: int64 [n], ascending, which of them was taken; timestamps: ascending within each.
+    """
+    visits = np.zeros(num_items, np.float32)
+    first, last = np.zeros(num_items, np.int64), np.zeros(num_items, np.int64)
+    if len(places):
+        begins = _begins(places)
+        starts = np.flatnonzero(begins)
+        begins[1:] |= np.diff(timestamps) >= VISIT
+        found = places[starts]
+        visits[found] = np.add.reduceat(begins, starts, dtype=np.float32)
+        first[found] = timestamps[starts]
+        last[found] = timestamps[np.append(starts[1:], len(places)) - 1]
+    return visits, first, last
+
+
+def _begins(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return bool [n], which of the numbers, of which there is one at least, differ from before."""
+    begins = np.ones(len(numbers), dtype=np.bool_)
+    np.not_equal(numbers[1:], numbers[:-1], out=begins[1:])
+    return begins
+
+
 NO_ACTS = UserActs(
     rows=np.empty(0, np.int64),
     counts=np.empty(0, np.float32),
-    visits=np.empty(0, np.float32),
-    first=np.empty(0, np.int64),
     last=np.empty(0, np.int64),
     newer=np.empty(0, np.int64),
+    visits=np.empty(0, np.float32),
+    first_taken=np.empty(0, np.int64),
+    last_taken=np.empty(0, np.int64),
     newest=0,
     num_events=0,
     num_moments=0,

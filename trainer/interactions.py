@@ -1,7 +1,7 @@
 """The events and the catalogue as the columns that training reads."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -45,6 +45,10 @@ class Interactions:
         """The moment of the oldest event."""
         oldest = int(self.timestamp.min()) if len(self.timestamp) else 0
         return moment_of(oldest)
+
+    def is_of(self, types: Collection[str]) -> npt.NDArray[np.bool_]:
+        """Return bool [num_events], which events are of one of these types."""
+        return np.array([name in types for name in self.event_types], np.bool_)[self.event_type]
 
     def digest(self) -> str:
         """Return a hash of who did what when; which items their numbers mean is not in it."""

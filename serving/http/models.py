@@ -79,7 +79,14 @@ _LIST = {
             "reason": "because you viewed Green ceramic teapot",
             "explanation": {
                 "history": [{"item_id": "i3", "event_type": "view", "share": 0.71}],
-                "features": [{"name": "ease.score", "value": 0.42, "effect": 1.3}],
+                "features": [
+                    {
+                        "name": "ease.score",
+                        "words": "what people do who did what you did",
+                        "value": 0.42,
+                        "effect": 1.3,
+                    }
+                ],
             },
         }
     ],
@@ -263,6 +270,9 @@ class FeatureEffectAnswer(BaseModel):
     """A feature of the ranker."""
 
     name: str
+    words: str = Field(
+        "", description="What it is about, for people; `effect` says for or against."
+    )
     value: float
     effect: float = Field(
         description="The score less what it would be with the mean of the candidates for `value`."

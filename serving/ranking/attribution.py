@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from serving import reasons
 from serving.item_rows import Rows
 from serving.ranking.feature_names import feature_names
 from serving.ranking.ranking import Ranker
@@ -15,9 +16,10 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class FeatureEffect:
-    """A feature by name, its value, and what it adds to the score beside the candidates' mean."""
+    """A feature by name and in words, its value, and what it adds to the score beside the mean."""
 
     name: str
+    words: str
     value: float
     effect: float
 
@@ -47,7 +49,12 @@ def feature_effects(
     strongest = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :SHOWN]
     return [
         [
-            FeatureEffect(names[column], float(values[column]), float(row[column]))
+            FeatureEffect(
+                names[column],
+                reasons.about(names[column]),
+                float(values[column]),
+                float(row[column]),
+            )
             for column in order.tolist()
             if row[column]
         ]

@@ -40,7 +40,7 @@ class RankingData:
     """Tables by the source that reads them, and signals float32 [num_items, len(SIGNALS)].
 
     sources, layers: whose scores the ranker reads, in order, and its network; empty where there is
-    none. fusion: what is learned of it; None where nothing is.
+    none. fusion: what is learned of it; None where nothing is. taking: as in `Ranking`.
     """
 
     tables: Mapping[str, NeighbourTable]
@@ -48,6 +48,7 @@ class RankingData:
     sources: tuple[str, ...] = ()
     layers: tuple[DenseLayer, ...] = ()
     fusion: CalibratedFusion | None = None
+    taking: tuple[str, ...] = ()
 
     @property
     def part(self) -> RankingPart:
@@ -56,6 +57,7 @@ class RankingData:
             tables={name: table.days for name, table in self.tables.items()},
             events={name: table.events for name, table in self.tables.items() if table.events},
             signals=SIGNALS,
+            taking=self.taking,
             sources=self.sources,
             features=feature_names(self.sources) if self.sources else (),
         )
@@ -110,7 +112,8 @@ def read_ranking(bundle: Bundle, rows: ItemRows) -> Ranking | None:
     if part.sources:
         ranker = Ranker(part.sources, _read_layers(folder / RANKER, len(part.features)))
     fusion = read_fusion(bundle.path, manifest)
-    return Ranking(tables, ItemSignals.of(signals, candidate_rows, rows), ranker, fusion)
+    placed = ItemSignals.of(signals, candidate_rows, rows)
+    return Ranking(tables, placed, ranker, fusion, part.taking)
 
 
 def read_fusion(path: Path, manifest: Manifest) -> CalibratedFusion | None:

@@ -30,7 +30,8 @@ OF_REQUESTS = ("day_sin", "day_cos", "week_sin", "week_cos")
 """Where in its day and in its week, both of UTC, the moment of the request is, on a circle."""
 
 OF_USERS = ("num_events", "num_items", "items_per_moment", "repeats")
-"""Logarithms of 1 + the counts; `repeats` is the share of items with several visits."""
+"""Logarithms of 1 + the counts; `repeats` is, of the items that the user took
+(`Ranking.taking`), the share with several visits."""
 
 OF_PAIRS = (
     "acted",
@@ -43,8 +44,8 @@ OF_PAIRS = (
     "price_difference",
 )
 """Of the user with the item: whether, how often, and how long ago the user acted on it, and how
-many days lie between two visits (`user_acts.VISIT`), in logarithms; the log ratio of the time
-since to the item's usual one, where it has one."""
+many days lie between two visits that took it (`Ranking.taking`, `user_acts.VISIT`), in logarithms;
+the log ratio of the time since the last of them to the item's usual one, where it has one."""
 
 LOGARITHMIC = frozenset({"two_tower"})
 """Sources whose scores are logarithms up to a constant."""

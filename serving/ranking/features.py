@@ -118,7 +118,7 @@ def _of_users(context: Context) -> tuple[float, ...]:
         np.log1p(acts.num_events),
         np.log1p(len(acts)),
         np.log1p(len(acts) / max(acts.num_moments, 1)),
-        np.count_nonzero(acts.visits > 1) / max(len(acts), 1),
+        np.count_nonzero(acts.visits > 1) / max(int(np.count_nonzero(acts.visits)), 1),
     )
 
 
@@ -128,15 +128,18 @@ def _of_pairs(rows: Rows, context: Context, known: npt.NDArray[np.float32]) -> l
     acted = places >= 0
     times = np.zeros(len(rows))
     since, between = np.zeros(len(rows)), np.zeros(len(rows))
+    taken, since_taken = np.zeros(len(rows), np.bool_), np.zeros(len(rows))
     if acted.any():
         mine = places[acted]
         times[acted] = acts.counts[mine]
         # From the newest event: how long the user has been away says nothing of an item.
         since[acted] = (acts.newest - acts.last[mine]) / DAY
-        spans = (acts.last[mine] - acts.first[mine]) / DAY
+        taken[acted] = acts.visits[mine] > 0
+        since_taken[acted] = (acts.newest - acts.last_taken[mine]) / DAY
+        spans = (acts.last_taken[mine] - acts.first_taken[mine]) / DAY
         between[acted] = spans / np.maximum(acts.visits[mine] - 1, 1)
     usual = known[:, SIGNALS.index("repeat_days")]
-    due = np.where(acted & (usual > 0), np.log((since + 1) / (usual + 1)), 0)
+    due = np.where(taken & (usual > 0), np.log((since_taken + 1) / (usual + 1)), 0)
     taste, view = context.taste, context.view
     return [
         acted.astype(np.float32),

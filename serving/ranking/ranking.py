@@ -53,10 +53,12 @@ class Ranker:
 class Ranking:
     """Tables of neighbours by the source that reads them, signals, and the ranker if it has one.
 
-    fusion: what a training has learned of it; None where it has not.
+    fusion: what a training has learned of it; None where it has not. taking: the types of event
+    that take an item, as a purchase does: signals of repetition are of them; empty means all types.
     """
 
     neighbours: Mapping[str, ItemNeighbours]
     signals: ItemSignals
     ranker: Ranker | None = None
     fusion: CalibratedFusion | None = None
+    taking: tuple[str, ...] = ()

@@ -43,7 +43,8 @@ class RankingSettings(BaseModel):
         two-tower weighs 1 beside `weights` that are set.
     weights: of the other sources in the fusion; one that is not named weighs 0. Unset, they are
         those that the training has learned of mixtures, from the newest slice; where the bundle
-        has none, { ease = 0.2, co_visitation = 0.2, trending = 0.1 }.
+        has none, { ease = 0.2, co_visitation = 0.2, trending = 0.1 }. They have no effect where a
+        ranker orders the candidates: `learned = false` lets them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

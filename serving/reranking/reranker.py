@@ -16,7 +16,7 @@ from serving.requests import ListRequest
 from serving.reranking.calibration import CalibrationGain, category_mix
 from serving.reranking.caps import Cap
 from serving.reranking.diversity import DeterminantalGain, MarginalRelevance
-from serving.reranking.exploration import explored
+from serving.reranking.exploration import explored_places, explored_rows
 from serving.reranking.greedy import Floats, Term, greedy_order, growing, relevance_of
 from serving.reranking.likeness import Likeness
 from serving.reranking.placement import EXPLORED, Placed, Promotion, place
@@ -87,17 +87,18 @@ class Reranker:
             for rule in active
             if isinstance(rule, PromoteRule)
         ]
-        share = request.exploration or 0.0
-        little_known = self._little_known(head, context) if share else head[:0]
-        explored_places, explored_rows = explored(
-            little_known, share, request.end, request.request_id
-        )
+        places = explored_places(request.exploration or 0.0, request.end, request.request_id)
+        explored = head[:0]
+        if len(places):
+            little_known = self._little_known(head, context)
+            # All but the last of them the list may hold already.
+            explored = explored_rows(little_known, context.view.hashes, needed, request.request_id)
         placed = place(
             np.concatenate([head[order], tail]),
             request.end,
             pins=pins,
-            explored_places=explored_places,
-            explored_rows=explored_rows,
+            explored_places=places,
+            explored_rows=explored,
             promotions=promotions,
         )
         return _as_placed(ranked, placed)

@@ -11,14 +11,14 @@ from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
 
 NOT_DUE = 0.5
-"""An item that was acted on a moment ago counts less by so much than one that is long due."""
+"""An item that was taken a moment ago counts less by so much than one that is long due."""
 
 
 class BuyAgainSource:
     """Items of the history, by how often and how lately the user acted on them, and what is due.
 
-    An item that people come back to after some days, as the bundle has counted, is less probable
-    before: by `NOT_DUE` * exp(-days since / usual days).
+    An item that people take again after some days, as the bundle has counted, is less probable
+    before: by `NOT_DUE` * exp(-days since the user took it / usual days).
     """
 
     name = "buy_again"
@@ -44,7 +44,7 @@ class BuyAgainSource:
         if ranking is None:
             return scores
         usual = ranking.signals.of_rows(acts.rows)[:, SIGNALS.index("repeat_days")]
-        known = usual > 0
-        since = np.maximum(microseconds(context.at) - acts.last[known], 0) / DAY
+        known = (usual > 0) & (acts.visits > 0)
+        since = np.maximum(microseconds(context.at) - acts.last_taken[known], 0) / DAY
         scores[known] *= 1 - NOT_DUE * np.exp(-(since + 1) / usual[known])
         return scores

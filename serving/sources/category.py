@@ -1,9 +1,32 @@
 """What is popular in the user's categories and at the user's prices."""
 
+from dataclasses import dataclass, field
+
+import numpy as np
+
 from serving.candidates import NOTHING, Candidates, Scores
+from serving.catalogue_columns import Codes
 from serving.item_rows import Rows, best
 from serving.sources.candidate_source import Context
 from serving.sources.trending import TrendingSource
+
+ENOUGH = 100
+"""With so many of its rows in the user's categories, what trends most of all is looked at alone."""
+
+CATEGORIES = 20
+"""Of so many categories, those with most of the history, what trends within them is looked at."""
+
+HEAD = 500
+"""How many rows of a category are kept, those that trend most."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Heads:
+    """Rows by category, as of one view's `categories` and of one `TrendingSource.head`."""
+
+    categories: Codes
+    trending: Rows
+    rows: dict[int, Rows] = field(default_factory=dict)
 
 
 class CategorySource:
@@ -13,9 +36,14 @@ class CategorySource:
 
     def __init__(self, trending: TrendingSource) -> None:
         self._trending = trending
+        # Of the last view, which is mostly that of the next request.
+        self._heads = _Heads(np.empty(0, np.int32), np.empty(0, np.int64))
 
     def propose(self, context: Context, count: int) -> Candidates:
-        """Return up to `count` of the allowed rows among those that trend most."""
+        """Return up to `count` of the allowed rows among those that trend most.
+
+        Where these are hardly in the user's categories, those that trend most within each of them.
+        """
         if not len(context.acts):
             return NOTHING
         taste, view = context.taste, context.view
@@ -27,6 +55,25 @@ class CategorySource:
         rows = self._trending.head()
         rows = rows[rows < len(context.allowed)]
         rows = rows[context.allowed[rows] & (taste.category_shares(view, rows) > 0)]
+        # Whatever `count` is, so that more of them follow after the same first.
+        if len(rows) < ENOUGH:
+            others = self._of_categories(context)
+            rows = np.union1d(rows, others[context.allowed[others]])
         scores = score_of(rows)
         order = best(scores, count)
         return Candidates(rows[order], scores[order], score_of)
+
+    def _of_categories(self, context: Context) -> Rows:
+        """Return the heads of the user's categories, one after the other."""
+        categories, trending, heads = context.view.categories, self._trending.head(), self._heads
+        if heads.categories is not categories or heads.trending is not trending:
+            heads = self._heads = _Heads(categories, trending)
+        shares = context.taste.shares_of_categories
+        codes = best(shares, CATEGORIES)
+        found = [np.empty(0, np.int64)]
+        for code in codes[shares[codes] > 0].tolist():
+            if code not in heads.rows:
+                rows = np.flatnonzero(categories == code)
+                heads.rows[code] = self._trending.leading(rows, HEAD)
+            found.append(heads.rows[code])
+        return np.concatenate(found)

@@ -126,6 +126,12 @@ class TrendingSource:
         """Return the `HEAD` rows that count most, best first."""
         return self._head(self._span).rows
 
+    def leading(self, rows: Rows, count: int) -> Rows:
+        """Return the `count` of `rows` that count most, best first; none that counts nothing."""
+        keys = self._span.order(self._keys_of_rows(rows))
+        counted = np.flatnonzero(keys > -np.inf)
+        return rows[counted[best(keys[counted], count)]]
+
     def score_of(self, rows: Rows, at: datetime) -> Scores:
         """Return float32 [n], what each row counts for within `trending_window`, lifted."""
         return self._score_of(self._span, at, rows)

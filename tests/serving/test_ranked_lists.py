@@ -20,6 +20,7 @@ from serving.ranking.feature_names import feature_names
 from serving.ranking.ranking import Ranker
 from serving.ranking.ranking_stage import RankingStage
 from serving.ranking.settings import ASKED_SOURCES, BUILT_IN_WEIGHTS, SOURCES, Weights
+from serving.reasons import about
 from serving.reload import open_current
 from serving.requests import InvalidArgumentError, RecommendedItem, RecommendRequest
 from serving.settings import ServingSettings
@@ -284,6 +285,20 @@ def test_a_source_alone_answers_in_its_own_order(shop: Shop) -> None:
     assert [i.item_id for i in items(shop, off, sources=frozenset({"ease"}))] == ids("ease")
 
 
+def test_only_what_was_taken_waits_until_it_is_due(shops: dict[str, Shop], tmp_path: Path) -> None:
+    data = replace(tiny_ranking(NUM_ITEMS, has_ranker=False), taking=("purchase",))
+
+    def scores(shop: Shop) -> dict[str, float]:
+        answered = items(shop, sources=frozenset({"buy_again"}))
+        return {item.item_id: item.score for item in answered}
+
+    acted, bought = scores(shops["tables"]), scores(_shop(tmp_path, "tables", data))
+    # i21 was viewed and not bought.
+    assert acted.keys() == bought.keys() == {"i10", "i21", "i22"}
+    assert {item for item in acted if bought[item] != acted[item]} == {"i21"}
+    assert bought["i21"] > acted["i21"]
+
+
 def test_an_unknown_source_is_refused_by_name() -> None:
     with pytest.raises(InvalidArgumentError, match=r"`sources` must be of .* Received: 'easy'"):
         RecommendRequest("r", sources=frozenset({"ease", "easy"}))
@@ -360,6 +375,7 @@ def test_the_effects_of_a_linear_ranker_are_its_summands() -> None:
     for place, found in zip(places, feature_effects(ranker, features, places), strict=True):
         strongest = np.argsort(-np.abs(summands[place]))[:5]
         assert [each.name for each in found] == [names[column] for column in strongest]
+        assert [each.words for each in found] == [about(each.name) for each in found]
         assert [each.value for each in found] == features[place, strongest].tolist()
         np.testing.assert_allclose(
             [each.effect for each in found], summands[place, strongest], atol=1e-4

@@ -7,6 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from feature_repo.schema import Item
 from serving.list_rankings import GivenRanking
 from serving.live_model import LiveModel, ModelHolder
 from serving.requests import ListRequest
@@ -49,13 +50,34 @@ def test_exploration_gives_a_share_of_places_to_new_arrivals(shop: Shop) -> None
     assert ("new_arrivals", "exploration") in found.values()
     # `request_id` draws.
     assert found == sources(shop, limit=100, exploration=0.1)
-    assert found != sources(shop, limit=100, exploration=0.1, request_id="other")
+    other = sources(shop, limit=100, exploration=0.1, request_id="other")
+    assert list(found.items()) != list(other.items())
+
+
+def test_one_new_arrival_more_changes_no_draw_but_by_taking_places(shop: Shop) -> None:
+    reranking(shop, uncertain_events=0)
+
+    def explored() -> list[str]:
+        found = sources(shop, limit=100, exploration=0.5)
+        return [item_id for item_id, by in found.items() if by[-1] == "exploration"]
+
+    before = explored()
+    new = [f"new {number}" for number in range(20)]
+    try:
+        for item_id in new:
+            shop.catalogue.upsert([Item(item_id=item_id, title=item_id, published_at=NOW)])
+            after = [each for each in explored() if each not in new]
+            assert after == [each for each in before if each in after]
+        assert set(new) & set(explored())
+    finally:
+        shop.catalogue.delete(new)
 
 
 def test_exploration_reaches_what_training_hardly_saw(shop: Shop) -> None:
     # Training saw no events of any item: the candidates are uncertain, all of them.
-    found = sources(reranking(shop), limit=100, exploration=0.1)
-    assert ("two_tower", "exploration") in found.values()
+    reranking(shop)
+    drawn = [sources(shop, exploration=0.1, request_id=str(seed)) for seed in range(20)]
+    assert any(("two_tower", "exploration") in found.values() for found in drawn)
     model = shop.holder.current
     seen = replace(model.space, counts=dict.fromkeys(ITEMS, 5))
     shop.holder = ModelHolder(LiveModel(seen, model.encoder, model.table, model.index))

@@ -10,29 +10,34 @@ from serving.item_rows import ItemRows
 from serving.user_acts import VISIT, UserActs
 
 TIMES = st.integers(0, 50).map(lambda hours: hours * HOUR)
-EVENTS = st.lists(st.tuples(st.sampled_from(["a", "b", "c", "gone"]), TIMES))
+EVENTS = st.lists(
+    st.tuples(st.sampled_from(["a", "b", "c", "gone"]), TIMES, st.sampled_from(["view", "buy"]))
+)
+TAKING = st.sampled_from([(), ("buy",), ("buy", "view"), ("rent",)])
 
 
-@given(EVENTS)
-def test_it_counts_as_a_loop_does(pairs: list[tuple[str, int]]) -> None:
+@given(EVENTS, TAKING)
+def test_it_counts_as_a_loop_does(
+    given_: list[tuple[str, int, str]], taking: tuple[str, ...]
+) -> None:
     rows = ItemRows(["c", "b", "a"])
     events = [
-        HistoryEvent(time, f"e{n}", item, "view", 0.0) for n, (item, time) in enumerate(pairs)
+        HistoryEvent(time, f"e{n}", item, kind, 0.0) for n, (item, time, kind) in enumerate(given_)
     ]
-    acts = UserActs.of(events, rows)
-    known = [(item, time) for item, time in pairs if item != "gone"]
+    acts = UserActs.of(events, rows, taking)
+    known = [(item, time) for item, time, _ in given_ if item != "gone"]
     assert rows.ids_of(acts.rows).tolist() == sorted(
         {i for i, _ in known}, key=["c", "b", "a"].index
     )
     for place, item in enumerate(rows.ids_of(acts.rows)):
         times = sorted(time for each, time in known if each == item)
-        visits = [time for n, time in enumerate(times) if not n or time - times[n - 1] >= VISIT]
-        counts = acts.counts[place], acts.visits[place]
-        assert (*counts, acts.first[place], acts.last[place]) == (
-            len(times),
+        assert (acts.counts[place], acts.last[place]) == (len(times), times[-1])
+        taken = sorted(t for each, t, kind in given_ if each == item and kind in (taking or kind))
+        visits = [time for n, time in enumerate(taken) if not n or time - taken[n - 1] >= VISIT]
+        assert (acts.visits[place], acts.first_taken[place], acts.last_taken[place]) == (
             len(visits),
-            min(times),
-            max(times),
+            min(taken, default=0),
+            max(taken, default=0),
         )
         # As a history has them: in the order of time, and of one moment as they were given.
         in_order = [each for each, _ in sorted(known, key=lambda pair: pair[1])]

@@ -67,7 +67,8 @@ def fit_tables(
         tables["text"] = text_table(text_embeddings * told[:, None], settings)
     if settings.transition_distance:
         tables["transitions"] = transitions_table(past, settings)
-    return RankingData(tables, item_signals(past))
+    taking = settings.taking_types if past.is_of(settings.taking_types).any() else ()
+    return RankingData(tables, item_signals(past, taking), taking=taking)
 
 
 _OF_THE_RANKER = {

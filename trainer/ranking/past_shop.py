@@ -67,6 +67,9 @@ class PastShop:
         self.num_items = len(histories.items)
         rows = ItemRows([item.item_id for item in histories.items])
         ranking = ranking_over(rows)
+        self._takes: npt.NDArray[np.bool_] | None = None
+        if ranking is not None and ranking.taking:
+            self._takes = histories.is_of(ranking.taking)
         self._catalogue = Catalogue(rows)
         self._catalogue.load_snapshot(histories.items)
         self._trending = TrendingSource(rows, settings)
@@ -104,7 +107,11 @@ class PastShop:
         columns, kept = self._histories, self._kept(user)
         view = self._catalogue.view()
         moment = None if self._moments is None else _moment(self._moments[user])
-        acts = UserActs.of_columns(columns.item[kept].astype(np.int64), columns.timestamp[kept])
+        acts = UserActs.of_columns(
+            columns.item[kept].astype(np.int64),
+            columns.timestamp[kept],
+            None if self._takes is None else self._takes[kept],
+        )
         # What is sold out is known as of today, and an answer may have sold out since it was one.
         allowed = view.listed
         if hidden is not None and len(hidden):
@@ -152,6 +159,7 @@ def ranking_of(data: RankingData, ranker: Ranker | None = None) -> Callable[[Ite
     def over(rows: ItemRows) -> Ranking:
         first = np.arange(len(data.signals))
         placed = {name: ItemNeighbours(each, first, rows) for name, each in data.tables.items()}
-        return Ranking(placed, ItemSignals.of(data.signals, first, rows), ranker, data.fusion)
+        signals = ItemSignals.of(data.signals, first, rows)
+        return Ranking(placed, signals, ranker, data.fusion, data.taking)
 
     return over

@@ -37,6 +37,9 @@ class RankerSettings(BaseModel):
         from, drawn once; 0 takes all, or as many as memory is meant for: two million a slice.
     epochs, batch_size, learning_rate, hidden_units, dropout: of the ranker's network; a batch is
         of candidates. Of few candidates it learns for more epochs.
+    taking_types: the types of event that take an item, as against looking at it. Where the events
+        have any of them, after how long people come back to an item is counted between these alone;
+        where there are none, as on a site of articles, between events of all types.
     event_type_weights: what the ranker shall find, by what a purchase or a view is worth; other
         types are worth 1.
     """
@@ -67,4 +70,5 @@ class RankerSettings(BaseModel):
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     hidden_units: tuple[Annotated[int, Field(ge=1, le=4_096)], ...] = (64, 32)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    taking_types: tuple[str, ...] = ("purchase",)
     event_type_weights: dict[str, Weight] = EVENT_WEIGHTS

@@ -1,6 +1,6 @@
 """Tables of neighbours and signals of items, from what happened before a moment."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import numpy.typing as npt
@@ -122,8 +122,11 @@ def transitions_table(past: Interactions, settings: RankerSettings) -> Neighbour
     )
 
 
-def item_signals(past: Interactions) -> Floats:
-    """Return `SIGNALS` of the past's items, float32 [num_items, len(SIGNALS)]."""
+def item_signals(past: Interactions, taking: Collection[str] = ()) -> Floats:
+    """Return `SIGNALS` of the past's items, float32 [num_items, len(SIGNALS)].
+
+    taking: the types of event that take an item; empty says that every event does.
+    """
     num_items = len(past.items)
     newest = int(past.timestamp.max(initial=0))
     signals = np.zeros((num_items, len(SIGNALS)), dtype=np.float32)
@@ -131,11 +134,12 @@ def item_signals(past: Interactions) -> Floats:
         recent = past.timestamp > newest - days * DAY
         signals[:, column] = _users_of(past.user[recent], past.item[recent], num_items)
     # Moments of one user on one item, in order: what is between two visits is a return.
-    moments = np.unique(np.stack([past.user, past.item, past.timestamp], axis=1), axis=0)
+    columns = np.stack([past.user, past.item, past.timestamp], axis=1)
+    moments = np.unique(columns[past.is_of(taking)] if taking else columns, axis=0)
     gaps = np.diff(moments[:, 2])
     again = (moments[1:, :2] == moments[:-1, :2]).all(axis=1) & (gaps >= VISIT)
     items, gaps = moments[1:, 1][again], gaps[again] / DAY
-    users = _users_of(past.user, past.item, num_items)
+    users = _users_of(moments[:, 0], moments[:, 1], num_items)
     returned = _users_of(moments[1:, 0][again], items, num_items)
     signals[:, SIGNALS.index("repeat_share")] = returned / np.maximum(users, 1)
     signals[:, SIGNALS.index("repeat_days")] = _medians(items, gaps, num_items)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.reranking.exploration import explored
+from serving.reranking.exploration import AT_A_TIME, _number, explored_places, explored_rows
 from serving.reranking.placement import EXPLORED, PINNED, PROMOTED, Placed, Promotion, place
 
 NONE = np.empty(0, np.int64)
@@ -19,23 +19,55 @@ seeds = st.text(max_size=5)
 def test_places_to_explore_are_bounded_in_every_beginning(
     share: float, one: int, other: int, seed: str
 ) -> None:
-    rows, (beginning, count) = np.arange(9), sorted((one, other))
-    places, order = explored(rows, share, count, seed)
+    beginning, count = sorted((one, other))
+    places = explored_places(share, count, seed)
     assert places.tolist() == sorted(set(places.tolist()))
     assert np.count_nonzero(places < beginning) <= ceil(share * beginning)
     if share == 1.0:
         assert places.tolist() == list(range(count))
-    shorter, same = explored(rows, share, beginning, seed)
+    shorter = explored_places(share, beginning, seed)
     assert shorter.tolist() == places[places < beginning].tolist()
-    assert same.tolist() == order.tolist()
-    assert sorted(order.tolist()) == rows.tolist()
+
+
+def test_a_share_of_places_is_explored_on_average() -> None:
+    """Of lists that are shorter than 1 / share, some have a place and others none."""
+    counts = [len(explored_places(0.1, 5, str(seed))) for seed in range(2_000)]
+    assert set(counts) == {0, 1}
+    assert np.mean(counts) == pytest.approx(0.5, abs=0.05)
+
+
+@given(st.sets(st.integers(0, 2**64 - 1)), st.sets(st.integers(0, 99)), st.integers(0, 99), seeds)
+def test_an_item_more_changes_nothing_between_the_others(
+    ids: set[int], gone: set[int], count: int, seed: str
+) -> None:
+    hashes = np.array(sorted(ids), np.uint64)
+    rows = np.arange(len(hashes))
+    order = explored_rows(rows, hashes, len(rows), seed).tolist()
+    assert sorted(order) == rows.tolist()
+    assert explored_rows(rows, hashes, count, seed).tolist() == order[:count]
+    # Nor does another number for an item, as another replica has.
+    rest = np.setdiff1d(rows, list(gone))[::-1]
+    drawn = explored_rows(rest, hashes, len(rest), seed).tolist()
+    assert drawn == [row for row in order if row not in gone]
+
+
+def test_of_many_rows_the_first_of_all_are_drawn() -> None:
+    hashes = np.random.default_rng(0).integers(2**64, size=3 * AT_A_TIME + 7, dtype=np.uint64)
+    rows = np.arange(len(hashes))
+    order = explored_rows(rows, hashes, len(rows), "seed")
+    drawn = hashes[order] * np.uint64(_number("seed") | 1)
+    assert (drawn[1:] > drawn[:-1]).all()
+    for count in (1, 20, AT_A_TIME + 1):
+        assert explored_rows(rows, hashes, count, "seed").tolist() == order[:count].tolist()
 
 
 def test_the_seed_draws() -> None:
     rows = np.arange(50)
-    drawn = [explored(rows, 0.2, 50, str(seed)) for seed in range(9)]
-    assert len({tuple(places.tolist()) for places, _ in drawn}) == 9
-    assert len({tuple(order.tolist()) for _, order in drawn}) == 9
+    hashes = np.random.default_rng(0).integers(2**64, size=50, dtype=np.uint64)
+    assert len({tuple(explored_places(0.2, 50, str(seed)).tolist()) for seed in range(9)}) == 9
+    orders = np.array([explored_rows(rows, hashes, 50, str(seed)) for seed in range(2_000)])
+    # Every item is the first of its share of lists: 40 of 2,000.
+    assert np.ptp(np.bincount(orders[:, 0], minlength=50)) < 60
 
 
 NUM_ROWS = 60
@@ -58,7 +90,7 @@ def wishes(draw: st.DrawFn) -> dict[str, object]:
     return {
         "ranked": some[:size],
         "pins": pins,
-        "explored_places": explored(NONE, share, 100, seed)[0],
+        "explored_places": explored_places(share, 100, seed),
         "explored_rows": random.permutation(NUM_ROWS)[: draw(st.integers(0, 20))],
         "promotions": promotions,
     }
@@ -98,8 +130,8 @@ def test_pins_have_their_places(wish: dict[str, object]) -> None:
 @given(wishes())
 def test_shares_are_bounded_in_every_beginning(wish: dict[str, object]) -> None:
     found = placed(wish, 70)
-    explored_places = set(wish["explored_places"].tolist())  # type: ignore[attr-defined]
-    assert {at for at, by in found.origins.items() if by == EXPLORED} <= explored_places
+    wished = set(wish["explored_places"].tolist())  # type: ignore[attr-defined]
+    assert {at for at, by in found.origins.items() if by == EXPLORED} <= wished
     promotions: list[Promotion] = wish["promotions"]  # type: ignore[assignment]
     total = sum(promotion.share for promotion in promotions)
     for end in range(len(found.rows) + 1):

@@ -18,14 +18,20 @@ from trainer.ranking.fit import FittedTables, Newest, learn_to_order
 from trainer.ranking.past_shop import PastShop
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.settings import RankerSettings
+from trainer.settings import TrainingSettings
 from trainer.tasks import Split
 
 SLICES = 3
 SETTINGS = RankerSettings(
     ease_regularisation=1.0, transition_distance=3, min_users=5, slices=SLICES
 )
-# Of eleven hours: each user acts every hour, so at least twice in a slice.
-TRAINING = tiny.tiny_settings(holdout_share=0.2)
+HOLDOUTS = [
+    # Of eleven hours: each user acts every hour, so at least twice in a slice.
+    tiny.tiny_settings(holdout_share=0.2),
+    # The last event of each user, the last but one, and so on, whenever they were.
+    tiny.tiny_settings(holdout="last_events"),
+]
+of_each_holdout = pytest.mark.parametrize("training", HOLDOUTS, ids=lambda each: each.holdout)
 
 
 @dataclass(frozen=True)
@@ -41,13 +47,15 @@ class Asked:
     examples: Examples
 
 
-def splits_of(events: pl.DataFrame) -> list[Split]:
-    return list(islice(held_out_splits(events, tiny.tiny_items(), TRAINING), SLICES))
+def splits_of(events: pl.DataFrame, training: TrainingSettings) -> list[Split]:
+    return list(islice(held_out_splits(events, tiny.tiny_items(), training), SLICES))
 
 
-def learned(events: pl.DataFrame, judged: Collection[str] = ()) -> list[Asked]:
+def learned(
+    events: pl.DataFrame, training: TrainingSettings, judged: Collection[str] = ()
+) -> list[Asked]:
     """Return what `learn_to_order` asks, the newest slice first."""
-    splits, texts, asked = splits_of(events), tiny.tiny_text_embeddings(), list[Asked]()
+    splits, texts, asked = splits_of(events, training), tiny.tiny_text_embeddings(), list[Asked]()
 
     def listening(shop: PastShop, labels: Any, users: Any, queries: Any, *rest: Any) -> Examples:
         features = []
@@ -88,27 +96,32 @@ def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
     return all(np.array_equal(*pair) for pair in zip(one, other, strict=True))
 
 
+@of_each_holdout
 @pytest.mark.parametrize("number", range(SLICES))
-def test_nothing_of_the_slice_is_in_the_features(number: int) -> None:
+def test_nothing_of_the_slice_is_in_the_features(number: int, training: TrainingSettings) -> None:
     """Whatever happens in a slice changes its labels, and the features of later ones alone."""
     events = tiny.tiny_interactions().frame()
-    slice_ = pl.col("event_id").is_in(splits_of(events)[number].future["event_id"].implode())
-    before, after = learned(events), learned(other_items(events, slice_))
+    future = splits_of(events, training)[number].future
+    slice_ = pl.col("event_id").is_in(future["event_id"].implode())
+    before = learned(events, training)
+    after = learned(other_items(events, slice_), training)
     for each, (was, now) in enumerate(zip(before, after, strict=True)):
         assert same(was.features, now.features) == (each >= number), each
         assert np.array_equal(was.labels, now.labels) == (each != number), each
 
 
-def test_who_is_judged_teaches_nothing_of_the_newest_slice() -> None:
+@of_each_holdout
+def test_who_is_judged_teaches_nothing_of_the_newest_slice(training: TrainingSettings) -> None:
     """What they did before it is asked of them as of the others."""
     events = tiny.tiny_interactions().frame()
-    users = splits_of(events)[0].past.user_ids
+    split = splits_of(events, training)[0]
+    users = split.past.user_ids
     judged = users[::2]
-    newest = pl.col("event_id").is_in(splits_of(events)[0].future["event_id"].implode())
+    newest = pl.col("event_id").is_in(split.future["event_id"].implode())
     theirs = pl.col("user_id").is_in(judged)
-    taught = learned(events, judged)
-    again = learned(other_items(events, newest & theirs), judged)
-    others = learned(other_items(events, newest & ~theirs), judged)
+    taught = learned(events, training, judged)
+    again = learned(other_items(events, newest & theirs), training, judged)
+    others = learned(other_items(events, newest & ~theirs), training, judged)
     for number, (was, now) in enumerate(zip(taught, again, strict=True)):
         np.testing.assert_array_equal(was.examples.features, now.examples.features)
         np.testing.assert_array_equal(was.examples.labels, now.examples.labels)

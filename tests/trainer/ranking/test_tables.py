@@ -10,7 +10,6 @@ import pytest
 
 from feature_repo.schema import Item
 from feature_repo.times import DAY, HOUR
-from serving.ranking.bundle_files import RankingData
 from serving.ranking.feature_names import feature_names
 from serving.ranking.item_signals import SIGNALS
 from serving.ranking.settings import SOURCES
@@ -21,6 +20,7 @@ from trainer.baselines.item_knn import Cosines
 from trainer.baselines.user_item import largest_weights
 from trainer.interactions import Interactions
 from trainer.ranking import tables
+from trainer.ranking.fit import fit_tables
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.settings import RankerSettings
@@ -230,7 +230,7 @@ def test_nor_does_it_change_when_a_user_is_expected_back() -> None:
     found = []
     for types in (FUNNEL, FUNNEL[-1:]):
         past = funnels(30, 4, types)
-        data = RankingData({}, item_signals(past))
+        data = fit_tables(past, None, RankerSettings())
         shop = PastShop(past, ranking_of(data), None, ServiceSettings())
         context = shop.context(0, None)
         found.append(shop.stage.features(shop.stage.pool(context), SOURCES, context)[0, columns])
@@ -251,3 +251,83 @@ def test_who_has_come_back_is_the_same_in_a_table_and_in_a_history() -> None:
         returned[acts.rows] += acts.visits > 1
     assert 0 < returned.sum() < users.sum()
     np.testing.assert_allclose(share, returned / np.maximum(users, 1), rtol=1e-6)
+
+
+OF_RETURNS = [SIGNALS.index(name) for name in ("repeat_share", "repeat_days")]
+
+
+def bought_and_viewed() -> tuple[Interactions, Interactions]:
+    """Ten users buy i0 every 30 days; and the same who view it, and i1, every third day too."""
+    bought = funnels(30, 4, ("purchase",)).frame()
+    viewed = pl.concat(
+        [
+            funnels(3, 32, ("view",))
+            .frame()
+            .with_columns(
+                item_id=pl.lit(item),
+                event_id=item + pl.col("event_id"),
+                # A minute later, so that no view has the moment of a purchase.
+                timestamp=pl.col("timestamp") + pl.duration(minutes=1),
+            )
+            for item in ("i0", "i1")
+        ]
+    )
+    both = Interactions.from_frame(pl.concat([bought, viewed]), ITEMS)
+    return Interactions.from_frame(bought, ITEMS), both
+
+
+def test_views_do_not_change_when_what_is_bought_is_bought_again() -> None:
+    bought, both = bought_and_viewed()
+    of_both = fit_tables(both, None, RankerSettings())
+    expected = item_signals(bought)[:, OF_RETURNS]
+    np.testing.assert_allclose(expected[0], [1, 30])
+    np.testing.assert_array_equal(of_both.signals[:, OF_RETURNS], expected)
+    assert of_both.taking == ("purchase",)
+    # By a setting, what else takes an item; and no type takes less than all where none occurs.
+    every = fit_tables(both, None, RankerSettings(taking_types=("view",)))
+    np.testing.assert_allclose(every.signals[:2, OF_RETURNS], [[1, 3]] * 2)
+
+
+@pytest.mark.parametrize("event_type", ["purchase", "view", "play"])
+def test_of_one_type_every_event_counts(event_type: str) -> None:
+    past = replace(interactions(), event_types=[event_type])
+    data = fit_tables(past, None, RankerSettings())
+    assert data.taking == (("purchase",) if event_type == "purchase" else ())
+    np.testing.assert_array_equal(data.signals, item_signals(past))
+    every = PastShop(past, ranking_of(replace(data, taking=())), None, ServiceSettings())
+    shop = PastShop(past, ranking_of(data), None, ServiceSettings())
+    for user in range(len(past.user_ids)):
+        one, other = every.context(user, None), shop.context(user, None)
+        np.testing.assert_array_equal(
+            every.stage.features(every.stage.pool(one), SOURCES, one),
+            shop.stage.features(shop.stage.pool(other), SOURCES, other),
+        )
+
+
+def test_what_is_due_is_due_from_the_purchase_on_and_what_was_but_viewed_never() -> None:
+    _, both = bought_and_viewed()
+    shop = PastShop(
+        both,
+        ranking_of(fit_tables(both, None, RankerSettings())),
+        None,
+        ServiceSettings(),
+    )
+    context = shop.context(0, None)
+    pool = shop.stage.pool(context)
+    names = feature_names(SOURCES)
+    features = shop.stage.features(pool, SOURCES, context)
+    by_name = dict(zip(names, features.T, strict=True))
+    assert pool.rows.tolist() == [0, 1]
+    # Bought last on day 90, and viewed last on day 93.
+    np.testing.assert_allclose(by_name["due"], [np.log(4 / 31), 0], atol=1e-3)
+    np.testing.assert_allclose(np.expm1(by_name["days_since"]), 0, atol=1e-3)
+    np.testing.assert_allclose(np.expm1(by_name["days_between"]), [30, 0], rtol=1e-3)
+    np.testing.assert_allclose(by_name["repeats"], 1)
+    # u0 comes nine hours before the newest of all events.
+    since = 3 + 9 / 24
+    counts = context.acts.counts
+    np.testing.assert_allclose(
+        pool.scores["buy_again"],
+        [counts[0] * (1 - 0.5 * np.exp(-(since + 1) / 30)), counts[1]],
+        rtol=1e-3,
+    )
