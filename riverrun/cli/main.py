@@ -102,7 +102,7 @@ def main() -> None:
     configure_logging()
     try:
         # Else Typer would say itself what is wrong with a command line, in a box.
-        sys.exit(app(prog_name="riverrun", standalone_mode=False))
+        sys.exit(app(prog_name="riverrun", standalone_mode=False) or 0)
     except typer.TyperException as error:
         _end(_of_command_line(error), error.exit_code)
     except typer.Abort:

@@ -80,7 +80,7 @@ def test_what_fails_of_a_place_is_one_line_and_what_fails_otherwise_is_a_bug(
     assert line.startswith(f"riverrun: {file}")
     assert line.endswith(os.strerror(errno.ENOTDIR) + ".")
 
-    def fail() -> None:
+    def fail(**_: object) -> None:
         raise OSError(errno.EBADF, "Bad file descriptor", "somewhere")
 
     monkeypatch.setattr(command_line, "app", fail)
@@ -93,7 +93,7 @@ def test_a_long_reason_is_one_line_and_keeps_its_brackets(
 ) -> None:
     reason = "[items] " + "/a/long/path" * 30
 
-    def fail() -> None:
+    def fail(**_: object) -> None:
         raise UserError(reason)
 
     monkeypatch.setattr(command_line, "app", fail)

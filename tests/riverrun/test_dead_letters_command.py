@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from feature_repo.event_log import DEAD_LETTERS, EVENTS, USERS, Message
+from riverrun.cli.console import out
 from riverrun.cli.main import app
 from riverrun.errors import UserError
 from riverrun.opening import open_state
@@ -21,11 +22,16 @@ REFUSING = StreamingSettings(linger_seconds=0, event_types=("view",))
 
 
 def run(*arguments: str) -> str:
-    result = CliRunner().invoke(app, ["dead-letters", *arguments], env={"COLUMNS": "200"})
+    result = CliRunner().invoke(app, ["dead-letters", *arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0
     return " ".join(result.output.split())
+
+
+@pytest.fixture(autouse=True)
+def _on_a_wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(out, "width", 200)
 
 
 @pytest.fixture
