@@ -1,19 +1,25 @@
 """The latest items are those of all that the log has taken, whatever of it is archived."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from feature_repo.archive import Archive
-from feature_repo.event_log import EVENTS, ITEMS, Message
+from feature_repo.event_log import EVENTS, ITEMS, EventLog, Message
 from feature_repo.log_records import encode_record
 from feature_repo.schema import Item
 from streaming.archiver import Archiver
+from streaming.kafka_connection import parse_kafka_url
+from streaming.kafka_log import KafkaLog
+from streaming.kafka_settings import KafkaSettings
 from streaming.latest_items import latest_items
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
+from tests.support.kafka_server import fresh_topics
 from tests.support.stream import NOW, event, item
+from tests.support.waiting import wait_until
 
 SETTINGS = StreamingSettings()
 CHANGES: Sequence[tuple[str, Item | None]] = (
@@ -37,7 +43,7 @@ def archive(tmp_path: Path) -> Archive:
     return Archive(tmp_path / "archive")
 
 
-def send(log: SqliteLog, changes: Sequence[tuple[str, Item | None]]) -> None:
+def send(log: EventLog, changes: Sequence[tuple[str, Item | None]]) -> None:
     for item_id, state in changes:
         value = None if state is None else encode_record(state)
         log.append(ITEMS, [Message(item_id, value)])
@@ -88,3 +94,31 @@ def test_an_import_is_in_them_unless_the_log_says_something_newer(
     imported = [item(number).model_copy(update={"title": "imported"}) for number in (1, 2, 4)]
     archive.import_items("import-1", imported)
     assert latest_items(archive, log, SETTINGS) == [imported[0], imported[2]]
+
+
+@pytest.mark.kafka
+def test_of_a_broker_too(kafka_address: str, archive: Archive) -> None:
+    with closing(KafkaLog(fresh_topics(kafka_address))) as log:
+        writer = Archiver(log, archive, settings=SETTINGS, clock=lambda: NOW)
+
+        def archived() -> list[Item]:
+            writer.step()
+            writer.flush()
+            return archive.items()
+
+        for some, expected in ((CHANGES[:3], ["i1", "i2"]), (CHANGES[3:5], ["i1", "i3"])):
+            send(log, some)
+            found = latest_items(archive, log, SETTINGS)
+            assert [each.item_id for each in found] == expected
+            wait_until(lambda found=found: archived() == found, seconds=60)  # type: ignore[misc]
+            assert latest_items(archive, log, SETTINGS) == found
+
+
+@pytest.mark.kafka
+def test_where_the_topics_are_not_there_yet_the_archive_has_all(
+    kafka_address: str, archive: Archive
+) -> None:
+    archive.import_items("import-1", [item(1)])
+    connection = parse_kafka_url(f"kafka://{kafka_address}/none-was-made", KafkaSettings())
+    with closing(KafkaLog(connection)) as log:
+        assert latest_items(archive, log, SETTINGS) == [item(1)]
