@@ -1,6 +1,7 @@
 """A shop's settings and archive, put into a refresh."""
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 
 import polars as pl
@@ -9,11 +10,14 @@ from safetensors import SafetensorError
 from tensorflow.errors import OpError
 
 from feature_repo.archive import Archive
+from feature_repo.event_log import EventLogError
 from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Item
 from riverrun.errors import NOT_TO_BE_USED, RunFailedError, UserError
+from riverrun.opening import open_log
 from riverrun.settings import Settings
 from serving.text_embedding_cache import TextEmbeddingCache
+from streaming.latest_items import latest_items
 from trainer.interactions import EVENT_COLUMNS
 from trainer.listener import Listener
 from trainer.refresh.bundle_versions import readable_current
@@ -21,6 +25,7 @@ from trainer.refresh.gate_settings import GateSettings
 from trainer.refresh.inputs import RefreshInputs
 from trainer.refresh.refresh import RefreshOutcome, refresh
 from trainer.refresh.resuming import RefreshCheckpoint
+from trainer.refresh.runs_file import LOG_AWAY
 from trainer.refresh.steps import TrainingSteps
 from trainer.training_input_error import TrainingInputError
 
@@ -39,7 +44,8 @@ def refresh_from_archive(
     archive = Archive(settings.archive)
     try:
         with closing(TextEmbeddingCache(settings.text_embeddings)) as cache:
-            items, events = _read(archive)
+            # Before hours of training too: a log that cannot be read is said at once.
+            items, events = _items(settings, archive), _events(archive)
             features = OfflineFeatures(settings.features)
             # What a training that was killed has left: one at a time runs.
             features.remove_user_histories()
@@ -53,11 +59,14 @@ def refresh_from_archive(
                 datetime.now(UTC),
                 settings.service_settings,
                 gates,
+                lambda: _items(settings, archive),
             )
             steps = TrainingSteps(inputs, listener)
             return refresh(events, inputs, steps, checkpoint)
     except TrainingInputError as error:
         raise UserError(f"{settings.archive}: {error}") from error
+    except EventLogError as error:
+        raise RunFailedError(f"{settings.home}: {LOG_AWAY}: {error}") from error
     except OSError as error:
         kind = UserError if error.errno in NOT_TO_BE_USED else RunFailedError
         raise kind(f"{settings.home}: {error}") from error
@@ -66,8 +75,24 @@ def refresh_from_archive(
         raise RunFailedError(f"{settings.home}: {' '.join(str(error).split())}") from error
 
 
-def _read(archive: Archive) -> tuple[list[Item], pl.DataFrame]:
+def _items(settings: Settings, archive: Archive) -> list[Item]:
+    """Return the catalogue as of now. Raises `EventLogError` where the log cannot be read."""
+    file = settings.embedded_log
+    with _readable(archive):
+        if file is not None and not file.exists():
+            return archive.items()  # Nobody has sent anything yet, and none is made for it.
+        with closing(open_log(settings)) as log:
+            return latest_items(archive, log, settings.streaming)
+
+
+def _events(archive: Archive) -> pl.DataFrame:
+    with _readable(archive):
+        return archive.scan_events().select(EVENT_COLUMNS).collect()
+
+
+@contextmanager
+def _readable(archive: Archive) -> Iterator[None]:
     try:
-        return archive.items(), archive.scan_events().select(EVENT_COLUMNS).collect()
+        yield
     except (ValueError, ComputeError) as error:
         raise UserError(f"{archive.root}: {error}") from error

@@ -206,12 +206,7 @@ class Bundle:
 
     def items(self) -> Iterator[Item]:
         """Yield the catalogue as it was when the bundle was built."""
-        file = self.path / ITEMS
-        try:
-            for row in pl.read_parquet(file, columns=["item"])["item"]:
-                yield Item.model_validate_json(row)
-        except (OSError, pl.exceptions.PolarsError, ValidationError) as error:
-            raise BundleError(file, f"is no table of items: {error}") from error
+        return read_items(self.path)
 
 
 # Reading.
@@ -317,6 +312,16 @@ def invalid(file: Path, error: ValidationError) -> BundleError:
     """Return the error that names the first key of a file that is not as it must be."""
     first = FirstError.of(error)
     return BundleError(file, f"`{first.key}`: {first.statement}")
+
+
+def read_items(path: Path) -> Iterator[Item]:
+    """Yield the catalogue of the bundle at `path`, or raise `BundleError`."""
+    file = path / ITEMS
+    try:
+        for row in pl.read_parquet(file, columns=["item"])["item"]:
+            yield Item.model_validate_json(row)
+    except (OSError, pl.exceptions.PolarsError, ValidationError) as error:
+        raise BundleError(file, f"is no table of items: {error}") from error
 
 
 def read_ids(file: Path) -> list[str]:

@@ -89,7 +89,7 @@ class Unarchived(NamedTuple):
     def of(cls, log: GroupedLog) -> "Unarchived":
         """Read it. What the archive is asked after this is no older."""
         found = cls(set(), set(), set())
-        for record in _records_from(log, log.unread(GROUP, [USERS, ITEMS])):
+        for record in records_from(log, log.unread(GROUP, [USERS, ITEMS])):
             if record.source.topic == ITEMS:
                 found.items.add(record.key)
                 continue
@@ -106,10 +106,16 @@ class Unarchived(NamedTuple):
 def unread_items(log: GroupedLog, read: Mapping[TopicPartition, int]) -> set[str | None]:
     """Return the items of which the log says anything from the positions `read` on."""
     positions = {source: at for source, at in read.items() if source.topic == ITEMS}
-    return {record.key for record in _records_from(log, log.starts([ITEMS]) | positions)}
+    return {record.key for record in records_from(log, log.starts([ITEMS]) | positions)}
 
 
-def _records_from(log: GroupedLog, positions: Mapping[TopicPartition, int]) -> Iterator[LogRecord]:
+def records_from(log: GroupedLog, positions: Mapping[TopicPartition, int]) -> Iterator[LogRecord]:
+    """Yield all records from these positions on to the end, those of each partition in order.
+
+    Raises `EventLogError`.
+    """
+    if not positions:
+        return  # A broker that has no such topic yet.
     topics = sorted({topic for topic, _ in positions})
     with closing(log.consumer(None, topics, lambda _: positions)) as consumer:
         while records := consumer.poll(_RECORDS_PER_POLL, 0.0):

@@ -1,19 +1,22 @@
 """From a trained model to a published bundle."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import orjson
 import tensorflow as tf
 
+from feature_repo.schema import Item
 from serving import bundle, bundle_writing
 from serving.ranking.bundle_files import RankingData, write_ranking
 from serving.ranking.settings import SOURCES
 from serving.saved_model_encoder import TEXT_TOWER_DIGEST
+from trainer.interactions import Interactions
 from trainer.ranking.ranker import dense_layers
 from trainer.serving_module import ServingModule
 from trainer.text_tower import text_tower_digest
@@ -35,16 +38,22 @@ def export_bundle(
     metrics: Mapping[str, float] | None = None,
     ranking: RankingData | None = None,
     ranker: keras.Model | None = None,
+    items: Sequence[Item] | None = None,
+    text_embeddings: npt.NDArray[np.float32] | None = None,
 ) -> Path:
-    """Write the model and its catalogue as a new bundle, and return its folder.
+    """Write the model and a catalogue as a new bundle, and return its folder.
 
     The bundle is published but not served until `serving.bundle.set_current` names it. `start`
     says what the training went on from; `parent` is what served then. `ranking` is what candidates
     are ranked by, with the trained `ranker` where there is one.
+
+    `items` is the catalogue, by default the one that the model was trained on, from which it may
+    differ in any way. The rows of `ranking` are its own, and those of `text_embeddings`, float32
+    [len(items), n]; by default the model reads the texts.
     """
-    items = model.interactions.items
+    items = model.interactions.items if items is None else items
     candidate_ids = [item.item_id for item in items]
-    embeddings = model.candidate_embeddings()
+    embeddings = model.embeddings_of(items, text_embeddings)
     manifest = bundle.Manifest(
         version=version or bundle.new_version(created_at),
         created_at=created_at,
@@ -81,7 +90,7 @@ def export_bundle(
             options=tf.saved_model.SaveOptions(namespace_whitelist=["Scann"]),
         )
         write_warmup(folder / bundle.MODEL, signatures)
-        counts = np.bincount(model.interactions.item, minlength=len(items))
+        counts = _counts(model.interactions, candidate_ids)
         bundle_writing.write_candidates(folder, candidate_ids, embeddings, counts)
         bundle_writing.write_items(folder, items)
         if ranking is not None:
@@ -89,3 +98,10 @@ def export_bundle(
         event_types = model.interactions.event_types
         write_weights(folder, model.two_tower, event_types, model.settings.text)
         return bundle_writing.publish(bundles, folder, manifest)
+
+
+def _counts(learned: Interactions, item_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return int64 [len(item_ids)], of how many events on each the model has learned."""
+    events = np.bincount(learned.item, minlength=len(learned.items)).tolist()
+    by_id = dict(zip((item.item_id for item in learned.items), events, strict=True))
+    return np.array([by_id.get(item_id, 0) for item_id in item_ids], dtype=np.int64)

@@ -1,7 +1,7 @@
 """What a model is trained on, and the training of it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -71,6 +71,25 @@ class Material:
             **options,
         )
 
+    def with_items(self, items: Sequence[Item], text_cache: TextEmbeddingCache) -> "Material":
+        """Return the same events over another catalogue, texts embedded where the cache lacks them.
+
+        Raises:
+            TrainingInputError: there are no items.
+        """
+        if list(items) == list(self.items):
+            return self
+        _check_catalogue(items)
+        texts = [item.text for item in items]
+        return replace(
+            self,
+            items=items,
+            interactions=Interactions.from_frame(self.events, items),
+            text_embeddings=catalogue_text_embeddings(
+                self.text_tower, texts, self.settings.text, text_cache
+            ),
+        )
+
     def text_embeddings_of(self, chosen: Sequence[Item]) -> npt.NDArray[np.float32] | None:
         """Return `text_embeddings` of some of the items, float32 [len(chosen), n]."""
         if self.text_embeddings is None:
@@ -97,10 +116,7 @@ def read_material(
         TrainingInputError: there are no items, or no events on them; the message says which. Or
             the settings' strategy cannot be had.
     """
-    if not items:
-        raise TrainingInputError(
-            "the catalogue is empty. To import items: riverrun import items FILE"
-        )
+    _check_catalogue(items)
     if events.is_empty():
         raise TrainingInputError(
             "there are no events. To import events: riverrun import events FILE"
@@ -116,6 +132,13 @@ def read_material(
     texts = [item.text for item in items]
     embeddings = catalogue_text_embeddings(tower, texts, settings.text, text_cache, on_texts)
     return Material(events, items, interactions, settings, tower, embeddings, features)
+
+
+def _check_catalogue(items: Sequence[Item]) -> None:
+    if not items:
+        raise TrainingInputError(
+            "the catalogue is empty. To import items: riverrun import items FILE"
+        )
 
 
 def _on_no_item(acted_on: pl.Series, items: Sequence[Item]) -> str:

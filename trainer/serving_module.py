@@ -23,6 +23,7 @@ from trainer.train import TrainedModel
 PARTS = (
     "weights",
     "ids",
+    "candidate_rows",
     "categories",
     "brands",
     "tags",
@@ -64,7 +65,7 @@ class ServingModule(tf.Module):
 
     Args:
         model: what was trained.
-        candidate_ids: ids in row order.
+        candidate_ids: ids in row order; they need not be those that the model was trained on.
         embeddings: float32 [num_items, dimension].
         top_k: how many candidates `serving_default` returns.
         ranker: what was trained to rank them, if anything.
@@ -96,6 +97,7 @@ class ServingModule(tf.Module):
         strings = tf.TensorSpec([None], tf.string)
         self._embed_texts = _shared(self._texts, strings)
         self._embed_histories = _shared(self._histories, *self._history_specs().values())
+        self.candidate_rows = _name_table(candidate_ids)
         self.candidate_ids = tf.Variable(list(candidate_ids), trainable=False)
         self.candidates = tf.Variable(embeddings, trainable=False)
         self.searcher = None
@@ -147,7 +149,7 @@ class ServingModule(tf.Module):
         self, item_ids: Any, event_types: Any, timestamps: Any, query_text: Any
     ) -> dict[str, Any]:
         """Embed histories given by item ids, looked up among the candidates."""
-        rows = self.ids.lookup(item_ids) - 1
+        rows = self.candidate_rows.lookup(item_ids) - 1
         known = (rows >= 0) & (timestamps > 0)
         # Events on unknown items go to the end, where padding is.
         order = tf.argsort(tf.cast(~known, tf.int32), axis=1, stable=True)

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,14 @@ import orjson
 import tensorflow as tf
 
 from feature_repo.candidate_features import CandidateFeatures, candidate_features
+from feature_repo.schema import Item
 from feature_repo.times import DAY, microseconds
 from trainer.candidate_tower import CandidateVocabulary, name_index
 from trainer.dataset import epoch_dataset, num_steps
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
 from trainer.strategy import open_strategy
-from trainer.text_tower import CachedTexts, TextTower, TunedTexts
+from trainer.text_tower import CachedTexts, TextTower, TunedTexts, embed_texts
 from trainer.training_input_error import TrainingInputError
 from trainer.two_tower_model import TwoTowerModel, two_tower_model
 from trainer.warm_start import WarmStart, carry_over
@@ -66,6 +67,37 @@ class TrainedModel:
         # Whatever the precision of training, an index holds float32.
         arrays = [tf.cast(part, tf.float32).numpy() for part in parts]
         return np.concatenate(arrays or [np.zeros(shape, np.float32)])
+
+    def embeddings_of(
+        self, items: Sequence[Item], text_embeddings: npt.NDArray[np.float32] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return float32 [len(items), dimension] of any items, ages taken at the newest event.
+
+        One that the model was not trained on has no id, as for a server that is sent it.
+
+        text_embeddings: float32 [len(items), text_dimension]; by default the text tower reads them.
+        """
+        features = candidate_features(items, self.interactions.end)
+        if text_embeddings is None:
+            texts = features.text.tolist()
+            text_embeddings = embed_texts(self.text_tower, texts, self.settings.text.batch_size)
+        tower = self.two_tower.candidate_tower
+        names = tower.vocabulary
+        columns = {
+            "id": name_index(names.item_ids, features.item_id),
+            "category": name_index(names.categories, features.category),
+            "brand": name_index(names.brands, features.brand),
+            "tags": name_index(names.tags, features.tags),
+            "price": features.price,
+            "age_days": features.age_days,
+            "text_embedding": text_embeddings,
+        }
+        embeddings = np.zeros((len(items), self.settings.dimension), np.float32)
+        for start in range(0, len(items), CANDIDATE_BATCH):
+            part = slice(start, start + CANDIDATE_BATCH)
+            encoded = tower({name: tf.constant(column[part]) for name, column in columns.items()})
+            embeddings[part] = tf.cast(encoded, tf.float32).numpy()
+        return embeddings
 
     def query_embeddings(
         self, users: npt.NDArray[np.int64], candidate_embeddings: npt.NDArray[np.float32]

@@ -67,6 +67,8 @@ class _Vocabulary(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     text_model: str
+    # Bundles of before hold the items that they were trained on, and no others.
+    item_ids: tuple[str, ...] | None = None
     event_types: tuple[str, ...]
     categories: tuple[str, ...]
     brands: tuple[str, ...]
@@ -104,10 +106,11 @@ class WarmStart:
                 raise ColdStartError(f"{path.name} holds no weights to go on from.")
             vocabulary = _Vocabulary.model_validate_json((path / VOCABULARY).read_bytes())
             _check_fit(manifest, vocabulary, settings)
+            item_ids = vocabulary.item_ids
             start = cls(
                 version=path.name,
                 end=manifest.data_window.end,
-                item_ids=read_ids(path / CANDIDATE_IDS),
+                item_ids=read_ids(path / CANDIDATE_IDS) if item_ids is None else item_ids,
                 event_types=vocabulary.event_types,
                 categories=vocabulary.categories,
                 brands=vocabulary.brands,
@@ -133,6 +136,7 @@ def write_weights(
     names = model.candidate_tower.vocabulary
     vocabulary = _Vocabulary(
         text_model=text_model_digest(text),
+        item_ids=tuple(names.item_ids),
         event_types=tuple(event_types),
         categories=tuple(names.categories),
         brands=tuple(names.brands),

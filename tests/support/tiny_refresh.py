@@ -1,6 +1,6 @@
 """A shop to refresh in this process: a BERT of one layer, towers of a few weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -75,6 +75,7 @@ class TinyRefresh:
         listener: Listener | None = None,
         checkpoint: RefreshCheckpoint | None = None,
         service: ServiceSettings | None = None,
+        latest: Callable[[], Sequence[Item]] | None = None,
     ) -> RefreshOutcome:
         """Refresh with the events `until` an hour; as `riverrun train` does, unless it is a run."""
         self.day += 1
@@ -88,6 +89,7 @@ class TinyRefresh:
             NOW + timedelta(days=self.day),
             service or ServiceSettings(),
             gates,
+            latest,
         )
         return refresh(
             events(0, until) if events_read is None else events_read,

@@ -1,6 +1,6 @@
 """What a refresh is of, and what decides what comes of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -17,11 +17,13 @@ from trainer.settings import TrainingSettings
 class RefreshInputs:
     """All that a refresh is given, but the events.
 
-    items: the catalogue. bundles: the folder of what is published. current: the one of them that
-    serves, as `readable_current` says before anything is done. features: makes the point-in-time
-    join: of no example is more shown than was known then. text_cache: embeddings of texts, which it
-    also keeps. now: when the bundle is made. service: how lists are made, and how the index that is
-    checked is built. gates: what the bundle must reach to serve; without them every bundle serves.
+    items: the catalogue that it learns of. bundles: the folder of what is published. current: the
+    one of them that serves, as `readable_current` says before anything is done. features: makes the
+    point-in-time join: of no example is more shown than was known then. text_cache: embeddings of
+    texts, which it also keeps. now: when the bundle is made. service: how lists are made, and how
+    the index that is checked is built. gates: what the bundle must reach to serve; without them
+    every bundle serves. latest: returns the catalogue as of its call, which the bundle gets; where
+    there is none, `items` do not change.
     """
 
     items: Sequence[Item]
@@ -33,3 +35,4 @@ class RefreshInputs:
     now: datetime
     service: ServiceSettings = field(default_factory=ServiceSettings)
     gates: GateSettings | None = None
+    latest: Callable[[], Sequence[Item]] | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import structlog
 
-from serving.bundle import BundleError, is_published, set_current, verify
+from serving.bundle import BundleError, is_published, read_items, set_current, verify
 from trainer.evaluate import EvaluationRow
 from trainer.refresh.bundle_versions import delete, next_version, readable_current
 from trainer.refresh.gates import left_open, refusals
@@ -45,7 +45,8 @@ def refresh(
        whose model answers them best. Learn from it how to rank what all sources propose, and
        calibrate the fusion that orders where no ranker does. Ask the list as a whole, the current
        bundle and the baselines the same.
-    3. Train on everything for so many epochs, and export: published, but not served.
+    3. Train on everything for so many epochs, and export with the catalogue as it is by then: what
+       came, changed or went meanwhile is in it. Published, but not served.
     4. Check the bundle as a server would, and hold both against the gates. One that is broken
        passes none.
     5. Make it the current bundle, unless another one has become that since: there are gates, and
@@ -56,7 +57,7 @@ def refresh(
 
     `steps` are of these `inputs`. `checkpoint` is what earlier tries of this refresh have left: the
     steps that they finished are not done again, as long as what they found holds. A bundle that
-    they have exported, and that is broken now, is exported again.
+    they have exported is exported again where it is broken now, or items have changed since.
 
     Raises:
         TrainingInputError: there is nothing to learn from; the message says what is missing.
@@ -76,7 +77,7 @@ def refresh(
         version = next_version(inputs.bundles, inputs.now)
         checkpoint.notes = replace(checkpoint.notes, version=version)
     bundle = inputs.bundles / version
-    if is_published(bundle) and inputs.current != bundle and not _is_whole(bundle):
+    if is_published(bundle) and inputs.current != bundle and not _holds(bundle, inputs):
         delete(inputs.bundles, version)
     if not is_published(bundle):
         steps.publish(prepared, choice, version, checkpoint)
@@ -117,13 +118,24 @@ def _left_open(rows: Sequence[EvaluationRow], inputs: RefreshInputs, bundle: Pat
     return left_open(rows, inputs.gates, current.name if current else None)
 
 
-def _is_whole(bundle: Path) -> bool:
+def _holds(bundle: Path, inputs: RefreshInputs) -> bool:
+    """Whether what an earlier try has exported is whole, and of the catalogue as it is now."""
     try:
         verify(bundle)
+        # One that has served is what it was, for those who know it by its version.
+        if inputs.latest is None or _has_served(bundle, RunsFile(inputs.bundles)):
+            return True
+        if list(read_items(bundle)) == list(inputs.latest()):
+            return True
+        reason = f"items have changed since {bundle.name} was exported."
     except BundleError as error:
-        structlog.get_logger(__name__).warning("refresh_exports_again", reason=str(error))
-        return False
-    return True
+        reason = str(error)
+    structlog.get_logger(__name__).warning("refresh_exports_again", reason=reason)
+    return False
+
+
+def _has_served(bundle: Path, runs: RunsFile) -> bool:
+    return bundle.name in {*runs.promoted(), *runs.rolled_back_from()}
 
 
 def _overtaken(serving: str, before: Path | None) -> str:

@@ -38,16 +38,19 @@ CREATE TABLE IF NOT EXISTS promotions (
 """
 
 _ROLLED_BACK = "rolled back from "
-_NO_ROOM = re.compile(
+LOG_AWAY = "the log cannot be read now"
+"""What the message of a run that failed of that says."""
+_PASSES = re.compile(
     "|".join(
         [
+            re.escape(LOG_AWAY),
             *(re.escape(os.strerror(number)) for number in (ENOSPC, EDQUOT)),
             "database or disk is full",  # SQLite
             r"\d+ requested and \d+ written",  # NumPy
         ]
     )
 )
-"""What is said where a disk is full: TensorFlow, safetensors and Polars raise no `OSError`."""
+"""And where a disk is full: TensorFlow, safetensors and Polars raise no `OSError`."""
 
 Status = Literal["running", "published", "refused", "failed"]
 
@@ -116,11 +119,12 @@ class RunsFile:
     def unfinished(self) -> Run | None:
         """Return the run to go on with, if there is one; ask under `refresh_lock`.
 
-        It is the newest that began and did not end; or the newest of all, where a full disk failed
-        it: with room it can end. One that failed of anything else would do so again.
+        It is the newest that began and did not end; or the newest of all, where a full disk or a
+        log that was away failed it: it can end now. One that failed of anything else would fail
+        again.
         """
         runs = self.all()
-        if runs and runs[0].status == "failed" and _NO_ROOM.search(runs[0].message):
+        if runs and runs[0].status == "failed" and _PASSES.search(runs[0].message):
             return runs[0]
         return next((run for run in runs if run.status == "running"), None)
 

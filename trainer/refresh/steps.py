@@ -43,7 +43,7 @@ class RefreshSteps(Protocol):
     def publish(
         self, prepared: Prepared, choice: Choice, version: str, checkpoint: RefreshCheckpoint
     ) -> None:
-        """Train on everything, and export the bundle of this version."""
+        """Train on everything, and export the bundle of this version with the latest items."""
         ...
 
     def check(self, prepared: Prepared, version: str) -> BundleChecks:
@@ -108,7 +108,10 @@ class TrainingSteps:
     def publish(
         self, prepared: Prepared, choice: Choice, version: str, checkpoint: RefreshCheckpoint
     ) -> None:
-        """Train with the schedule of the validated training, stopped where that was best."""
+        """Train with the schedule of the validated training, stopped where that was best.
+
+        The bundle has the catalogue as of when its export begins.
+        """
         inputs, material, start = self._inputs, prepared.material, prepared.start
         ranking = inputs.settings.ranking
         self._listener.stage("Training on everything")
@@ -121,9 +124,12 @@ class TrainingSteps:
         )
         ranker = checkpoint.read_ranker(ranking) if choice.has_ranker else None
         self._listener.stage("Exporting")
+        catalogue = material
+        if inputs.latest is not None:
+            catalogue = material.with_items(inputs.latest(), inputs.text_cache)
         tables = None
         if ranking.enabled:
-            tables = fit_tables(material.interactions, material.text_embeddings, ranking)
+            tables = fit_tables(catalogue.interactions, catalogue.text_embeddings, ranking)
             tables = replace(tables, fusion=choice.fusion)
         export_bundle(
             model,
@@ -135,6 +141,8 @@ class TrainingSteps:
             metrics=_metrics(choice.rows),
             ranking=tables,
             ranker=ranker,
+            items=catalogue.items,
+            text_embeddings=catalogue.text_embeddings,
         )
 
     def check(self, prepared: Prepared, version: str) -> BundleChecks:

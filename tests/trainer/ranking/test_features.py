@@ -74,8 +74,16 @@ def test_the_service_sees_what_training_saw(
     model: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     past = model.interactions
-    data = fit_tables(past, tiny.tiny_text_embeddings(), SETTINGS)
-    path = export_bundle(model, tmp_path, past.end, ranking=data, ranker=blank_ranker(SETTINGS))
+    texts = tiny.tiny_text_embeddings()
+    data = fit_tables(past, texts, SETTINGS)
+    path = export_bundle(
+        model,
+        tmp_path,
+        past.end,
+        ranking=data,
+        ranker=blank_ranker(SETTINGS),
+        text_embeddings=texts,
+    )
     set_current(tmp_path, path.name)
     catalogue = Catalogue()
     holder = open_current(tmp_path, catalogue, SERVING)

@@ -13,6 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from feature_repo.offline_features import OfflineFeatures
+from feature_repo.schema import Item
 from serving.bundle import CURRENT, MANIFEST, current_version, set_current
 from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
@@ -266,6 +267,29 @@ def test_it_is_not_compared_with_a_bundle_that_does_not_serve_any_more(shop: Sho
     done = shop.refreshed(shop.run())
     assert [did for did, _ in shop.did] == ["judged", "trained"]
     assert done.start == f"warm start from {PROMOTED}"
+
+
+@pytest.mark.parametrize(
+    ("latest", "did"), [([], []), ([Item(item_id="new", title="lamp")], ["trained"])]
+)
+def test_what_is_published_is_exported_again_where_items_have_changed_since(
+    shop: Shop, latest: list[Item], did: list[str]
+) -> None:
+    shop.kill("check")
+    version = shop.run().notes.version
+    done = shop.refreshed(shop.run(), latest=lambda: latest)
+    assert [step for step, _ in shop.did] == did
+    assert done.bundle.name == version == current_version(shop.bundles)
+
+
+def test_what_has_served_stays_what_it_was_for_those_who_know_its_version(shop: Shop) -> None:
+    shop.kill("check")
+    version = shop.run().notes.version
+    assert version is not None
+    promote(shop.bundles, version, NOW)
+    promote(shop.bundles, OLD, NOW)
+    shop.refreshed(shop.run(), latest=lambda: [Item(item_id="new", title="lamp")])
+    assert not shop.did
 
 
 def test_where_nothing_serves_any_more_there_is_nothing_to_compare_with(shop: Shop) -> None:

@@ -1,0 +1,48 @@
+"""The catalogue as of now: the archive, and what the log has taken that is not in it yet."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from feature_repo.event_log import ITEMS, GroupedLog
+from feature_repo.schema import Item
+from streaming.archiver import GROUP
+from streaming.decode import DecodeError, Decoder, ItemRemoved
+from streaming.imports import records_from
+from streaming.settings import StreamingSettings
+
+
+class ItemArchive(Protocol):
+    """What is asked of the archive."""
+
+    def items(self) -> Sequence[Item]:
+        """Return the newest state of every item that is not deleted, by id."""
+        ...
+
+
+def latest_items(archive: ItemArchive, log: GroupedLog, settings: StreamingSettings) -> list[Item]:
+    """Return the newest state of every item that is not deleted, by id.
+
+    All that `log` had taken before is in it, whether anybody archives or not. What the log holds
+    beyond the archive is newer than any import.
+
+    Raises `EventLogError` where the log cannot be read.
+    """
+    # Before the archive: what is archived meanwhile is then read twice, and not left out.
+    unread = log.unread(GROUP, [ITEMS])
+    items = {item.item_id: item for item in archive.items()}
+    decoder = Decoder(
+        settings.event_types,
+        timedelta(seconds=settings.max_future_seconds),
+        settings.kafka.max_record_bytes,
+    )
+    for record in records_from(log, unread):
+        try:
+            change = decoder.decode(record)
+        except DecodeError:
+            continue  # A dead letter of the worker.
+        if isinstance(change, Item):
+            items[change.item_id] = change
+        elif isinstance(change, ItemRemoved):
+            items.pop(change.item_id, None)
+    return [items[item_id] for item_id in sorted(items)]
