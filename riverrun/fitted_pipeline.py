@@ -14,7 +14,6 @@ import numpy.typing as npt
 from feature_repo.offline_features import OfflineFeatures
 from riverrun.errors import UserError
 from serving.ranking.bundle_files import RankingData
-from serving.ranking.settings import SOURCES
 from serving.sources.candidate_source import CandidateSource
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.item_neighbours import ItemNeighboursSource
@@ -124,9 +123,8 @@ class FittedPipeline:
         service = replace(self.service, serving=serving)
         ranker = judgement.ranker
         if ranker is not None and judgement.held_out is not None and judgement.newest is not None:
-            learned = tuple(each for each in SOURCES if each != name)
             ranker = learn_to_rank(
-                judgement.held_out, judgement.newest, self.training, service, learned
+                judgement.held_out, judgement.newest, self.training, service
             ).ranker
         return self._pipeline(f"without {name}", ranker, service)
 
