@@ -22,8 +22,9 @@ from riverrun.bench.quality import (
     item_labels,
     tag_features,
 )
-from riverrun.cli.bench_quality import quality_table, slice_table
+from riverrun.cli.bench_quality import quality_table
 from riverrun.cli.main import main
+from riverrun.cli.slices_table import slices_table
 from riverrun.fitted_pipeline import FUSION
 from riverrun.protocols import PROTOCOLS
 from serving.ranking.settings import SOURCES
@@ -140,7 +141,7 @@ def test_the_tables_fit_80_columns() -> None:
     split = leave_one_out_split(frame(EVENTS), ITEMS)
     methods = {"leave-one-out": PROTOCOLS["sequences"].baselines["leave-one-out"]}
     results = compare(split, methods, None, 7, with_slices=True)
-    lines = printed(slice_table("leave-one-out", results))
+    lines = printed(slices_table("leave-one-out", [result.slices for result in results]))
     assert lines[0].rstrip() == "leave-one-out, ndcg@10 by number of events"
     assert not any("…" in line for line in lines)
     assert ["users", "users", "users", "users", "items", "items", "items"] in map(str.split, lines)
