@@ -14,7 +14,6 @@ import numpy.typing as npt
 from feature_repo.offline_features import OfflineFeatures
 from riverrun.errors import UserError
 from serving.ranking.bundle_files import RankingData
-from serving.ranking.settings import SOURCES
 from serving.sources.candidate_source import CandidateSource
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.item_neighbours import ItemNeighboursSource
@@ -72,19 +71,19 @@ class FittedPipeline:
 
     @property
     def parts(self) -> Sequence[Scorer]:
-        """Each other source alone, and all in the fusion that needs no ranker.
+        """Each other source alone, those of strangers' lists too, and all in the fusion.
 
-        Those of strangers' lists too; new arrivals, where the catalogue says when anything came.
+        That is the fusion that needs no ranker.
         """
         fusion = self._pipeline(FUSION, None, self.service)
-        dated = any(item.published_at is not None for item in self.split.past.items)
-        silent = {TwoTowerSource.name} | (set() if dated else {NewArrivalsSource.name})
-        alone: list[Scorer] = [
-            SourceScorer(source, fusion.shop)
-            for source in (*self._speaking(fusion), *fusion.shop.fallback)
-            if source.name not in silent
-        ]
-        return [*alone, fusion]
+        every = (*self._speaking(fusion), *fusion.shop.fallback)
+        # By name: new arrivals are in strangers' lists and in others.
+        alone = {
+            source.name: SourceScorer(source, fusion.shop)
+            for source in every
+            if source.name not in {TwoTowerSource.name, *self._silent}
+        }
+        return [*alone.values(), fusion]
 
     @property
     def diverse(self) -> Scorer:
@@ -105,18 +104,25 @@ class FittedPipeline:
             yield self._pipeline("without the ranker", None, self.service)
 
     def _speaking(self, pipeline: PipelineScorer) -> Sequence[CandidateSource]:
-        """Return the sources that have something to say.
-
-        Tables that are not made have not, nor has co-visitation where no stream learns it.
-        """
+        """Return the sources that have something to say; tables that are not made have not."""
         tables = self.data.tables if self.data else {}
-        silent = set() if self.service.co_visitation.neighbours else {CoVisitationSource.name}
         return [
             source
             for source in pipeline.shop.stage.sources
-            if source.name not in silent
+            if source.name not in self._silent
             and (source.name in tables or not isinstance(source, ItemNeighboursSource))
         ]
+
+    @cached_property
+    def _silent(self) -> set[str]:
+        """Sources of which the data make nothing.
+
+        Co-visitation, where no stream learns it, and new arrivals, where nothing says when it came.
+        """
+        silent = set() if self.service.co_visitation.neighbours else {CoVisitationSource.name}
+        if all(item.published_at is None for item in self.split.past.items):
+            silent.add(NewArrivalsSource.name)
+        return silent
 
     def _without(self, name: str) -> PipelineScorer:
         judgement, ranking = self.judgement, self.service.serving.ranking
@@ -126,9 +132,8 @@ class FittedPipeline:
         service = replace(self.service, serving=serving)
         ranker = judgement.ranker
         if ranker is not None and judgement.held_out is not None and judgement.newest is not None:
-            learned = tuple(each for each in SOURCES if each != name)
             ranker = learn_to_rank(
-                judgement.held_out, judgement.newest, self.training, service, learned
+                judgement.held_out, judgement.newest, self.training, service
             ).ranker
         return self._pipeline(f"without {name}", ranker, service)
 

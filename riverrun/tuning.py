@@ -4,7 +4,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,11 +20,13 @@ from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.interactions import EVENT_COLUMNS
 from trainer.listener import Listener
 from trainer.material import Material, read_material
+from trainer.ranking.fit import Newest
 from trainer.ranking.service_settings import ServiceSettings
-from trainer.settings import TrainingSettings
 from trainer.tuning.objectives import NewestSliceObjectives
-from trainer.tuning.search import Objective, Search, Tried
+from trainer.tuning.search import Objective, Search, Steps, Tried, no_steps
+from trainer.tuning.source_steps import SourceSteps
 from trainer.tuning.space import MODEL, RANKING, Space
+from trainer.tuning.tuned_settings import TunedSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,11 @@ class Bounds:
 class Found:
     """What a search has found.
 
-    results: the settings that were tried to the end, the best first. pruned: how many were given
-    up before. interrupted: whether it was.
+    space: what was searched. results: the settings that were tried to the end, those to go on with
+    first, and then the best. pruned: how many were given up before. interrupted: whether it was.
     """
 
+    space: Space
     results: Sequence[Tried]
     pruned: int
     interrupted: bool
@@ -62,22 +65,32 @@ class ShopTuning:
 
     def ranking(self, bounds: Bounds) -> Found:
         """Search the settings of ranking, with one two-tower of the settings at present."""
-        self.listener.stage("Training a two-tower, the newest slice held out")
-        present = self.objectives.material.settings
-        checkpoints = self.folder / f"two-tower-{_digest(self.data, present)}"
-        self._forget_two_towers(but=checkpoints)
-        try:
-            newest = self.objectives.trained(checkpoints, self.listener.step)
-        except KeyboardInterrupt:
-            return Found((), 0, True)
+        newest = self._newest()
+        if newest is None:
+            return Found(RANKING, (), 0, True)
         self.listener.stage("Searching the settings of ranking")
         objective = self.objectives.of_ranking(newest)
-        progress = self.listener.progress
-        found = self._found("ranking", RANKING, present, objective, bounds, progress, pruned=False)
-        progress(len(found.results) + found.pruned, bounds.trials)
-        return found
+        return self._quick("ranking", RANKING, self._present, objective, bounds)
 
-    def model(self, base: TrainingSettings, bounds: Bounds) -> Found:
+    def sources(self, base: TunedSettings, bounds: Bounds) -> Found:
+        """Search which sources are on, all other settings being those of `base`.
+
+        To go on with is what `SourceSteps` settles on.
+        """
+        steps = SourceSteps(base, self.objectives.speaking(base.training))
+        newest = self._newest()
+        if newest is None:
+            return Found(steps.space, (), 0, True)
+        self.listener.stage("Searching the sources")
+        objective = self.objectives.of_ranking(newest)
+        found = self._quick("sources", steps.space, base, objective, bounds, steps.next)
+        settled = steps.settled(found.results)
+        if settled is None:
+            return found
+        others = [tried for tried in found.results if tried is not settled]
+        return replace(found, results=[settled, *others])
+
+    def model(self, base: TunedSettings, bounds: Bounds) -> Found:
         """Search the settings of the model, all others being those of `base`."""
 
         def begins(done: int, trials: int) -> None:
@@ -95,6 +108,37 @@ class ShopTuning:
     def _searches(self) -> Path:
         return self.folder / "searches.sqlite"
 
+    @property
+    def _present(self) -> TunedSettings:
+        return TunedSettings(
+            training=self.objectives.material.settings, serving=self.objectives.service.serving
+        )
+
+    def _newest(self) -> Newest | None:
+        """Train one two-tower, or take the one that was; None where that is interrupted."""
+        self.listener.stage("Training a two-tower, the newest slice held out")
+        checkpoints = self.folder / f"two-tower-{_digest(self.data, self._present.training)}"
+        self._forget_two_towers(but=checkpoints)
+        try:
+            return self.objectives.trained(checkpoints, self.listener.step)
+        except KeyboardInterrupt:
+            return None
+
+    def _quick(
+        self,
+        name: str,
+        space: Space,
+        base: TunedSettings,
+        objective: Objective,
+        bounds: Bounds,
+        steps: Steps = no_steps,
+    ) -> Found:
+        """Search by trials of seconds, which one bar shows together."""
+        progress = self.listener.progress
+        found = self._found(name, space, base, objective, bounds, progress, steps)
+        progress(len(found.results) + found.pruned, bounds.trials)
+        return found
+
     def _forget_two_towers(self, but: Path | None = None) -> None:
         for each in self.folder.glob("two-tower-*"):
             if each != but:
@@ -104,16 +148,19 @@ class ShopTuning:
         self,
         name: str,
         space: Space,
-        base: TrainingSettings,
+        base: TunedSettings,
         objective: Objective,
         bounds: Bounds,
         begins: Callable[[int, int], None],
+        steps: Steps = no_steps,
         *,
-        pruned: bool,
+        pruned: bool = False,
     ) -> Found:
         name = f"{name}-{_digest(self.data, base, space)}"
-        interrupted = False
-        with Search(self._searches, name, space, base, seed=base.seed, pruned=pruned) as search:
+        interrupted, seed = False, base.training.seed
+        with Search(
+            self._searches, name, space, base, seed=seed, steps=steps, pruned=pruned
+        ) as search:
             try:
                 search.run(
                     objective,
@@ -123,7 +170,7 @@ class ShopTuning:
                 )
             except KeyboardInterrupt:
                 interrupted = True
-            return Found(search.results(), search.pruned, interrupted)
+            return Found(space, search.results(), search.pruned, interrupted)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import keras
 import structlog
 
 from serving.ranking.calibrated_fusion import CalibratedFusion
-from serving.ranking.settings import SOURCES, Source
 from trainer.baselines import Scorer, baselines
 from trainer.best_epoch import BestEpoch, best_epoch
 from trainer.comparison import CANDIDATE, Current, compared
@@ -71,9 +70,8 @@ def learn_to_rank(
     newest: Newest,
     settings: TrainingSettings,
     service: ServiceSettings,
-    sources: Sequence[Source] = SOURCES,
 ) -> Learned:
-    """Return what is learned of what these sources propose, as `learn_to_order` does."""
+    """Return what is learned of the newest slices, as `learn_to_order` does."""
     return learn_to_order(
         held_out.splits,
         newest,
@@ -81,7 +79,6 @@ def learn_to_rank(
         settings.ranking,
         service,
         seed=settings.seed,
-        sources=sources,
     )
 
 

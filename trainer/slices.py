@@ -13,6 +13,11 @@ ITEM_SLICES = ((0, 0), (1, 5), (6, None))
 """Numbers of events, from and to, both included; None is without end."""
 
 
+def slices(task: EvaluationTask, past: Interactions) -> Sequence[EvaluationTask]:
+    """Return the task by what is known of users, then by what is known of items."""
+    return [*user_slices(task), *item_slices(task, past)]
+
+
 def user_slices(task: EvaluationTask) -> Sequence[EvaluationTask]:
     """Return the task for the users of each of `USER_SLICES`, by the events in their histories."""
     counts = np.diff(task.histories.first_event)[task.users]

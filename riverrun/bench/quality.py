@@ -13,7 +13,7 @@ from feature_repo.schema import Item
 from trainer import metrics
 from trainer.baselines import FitScorer, Scorer, scores_without
 from trainer.evaluate import NDCG_AT, RECALL_AT, EvaluationRow, answer, evaluate, summarise
-from trainer.slices import item_slices, user_slices
+from trainer.slices import slices
 from trainer.tasks import EvaluationTask, Split
 
 NDCG, RECALL, HIT_RATE = f"ndcg@{NDCG_AT}", f"recall@{RECALL_AT}", f"hit@{NDCG_AT}"
@@ -96,7 +96,7 @@ def ask(
     for task in tasks:
         result = _ask(scorer, task, features, labels, seed, fit_seconds)
         if with_slices:
-            parts = (*user_slices(task), *item_slices(task, split.past))
+            parts = slices(task, split.past)
             result = replace(result, slices=[evaluate(scorer, part) for part in parts])
         yield result
 

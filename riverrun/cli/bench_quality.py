@@ -1,6 +1,5 @@
 """`riverrun bench quality`: recommenders beside each other on a public data set."""
 
-import math
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from riverrun.bench.machine import describe_machine
 from riverrun.cli.console import err, out
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.preset_data import check_output
+from riverrun.cli.slices_table import short, slices_table
 from riverrun.errors import UserError
 from riverrun.settings import Settings, load_settings
 
@@ -117,7 +117,7 @@ def quality(
         of_task = [result for result in results if result.row.task == task]
         out.print(quality_table(task, of_task))
         if of_task[0].slices:
-            out.print(slice_table(task, of_task))
+            out.print(slices_table(task, [result.slices for result in of_task]))
     past = question.past
     out.print(
         f"{dataset}, {split}: {len(past.items):,} items, {len(past.user_ids):,} users, "
@@ -234,42 +234,16 @@ def quality_table(task: str, results: "Sequence[MethodResult]") -> Table:
         table.add_row(
             escape(result.row.scorer),
             *(
-                f"{_short(figures[name])}\n[dim]{_short(low, 3)}–{_short(high, 3)}[/]"
+                f"{short(figures[name])}\n[dim]{short(low, 3)}–{short(high, 3)}[/]"
                 for name in (NDCG, second)
                 for low, high in (result.intervals[name],)
             ),
-            *(_short(figures.get(f"{name}@10"), 3) for name in ("coverage", "gini", "diversity")),
+            *(short(figures.get(f"{name}@10"), 3) for name in ("coverage", "gini", "diversity")),
             _number(figures.get("categories@10")),
             f"{result.fit_seconds:.0f}",
             f"{result.ms_per_list:.1f}",
         )
     return table
-
-
-def slice_table(task: str, results: "Sequence[MethodResult]") -> Table:
-    """Return NDCG by slice: a row for each method, a column for each slice."""
-    from riverrun.bench.quality import NDCG
-
-    title = f"{task}, {NDCG} by number of events"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", overflow="fold")
-    slices = results[0].slices if results else ()
-    for part in slices:
-        # "users with 2-5 events": the title says that events are counted.
-        header = part.task.replace(" with ", "\n").partition(" event")[0]
-        table.add_column(header, justify="right", no_wrap=True)
-    table.add_row("users asked", *(f"{part.num_users:,}" for part in slices))
-    for result in results:
-        figures = (_short(part.metrics[NDCG]) for part in result.slices)
-        table.add_row(escape(result.row.scorer), *figures)
-    return table
-
-
-def _short(value: float | None, digits: int = 4) -> str:
-    """Return a figure of 0..1 without its zero, a dash for none."""
-    if value is None or math.isnan(value):
-        return "–"
-    return f"{value:.{digits}f}".removeprefix("0")
 
 
 def _number(value: float | None) -> str:

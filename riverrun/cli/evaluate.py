@@ -1,13 +1,14 @@
 """`riverrun evaluate`: the two-tower beside the simple recommenders, on a split by time."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
@@ -26,6 +27,7 @@ from riverrun.cli.preset_data import (
     check_preset,
     read_preset,
 )
+from riverrun.cli.slices_table import slices_table
 from riverrun.errors import UserError
 from riverrun.served_bundle import served_bundle
 from riverrun.settings import Settings, load_settings
@@ -58,6 +60,14 @@ def evaluate(
             help="Judge the bundle that serves by what happened after its training; train nothing.",
         ),
     ] = False,
+    slices: Annotated[
+        bool,
+        typer.Option(
+            "--slices",
+            help="Also by how much is known of the user and of the item; newcomers are asked "
+            "too, after a second training.",
+        ),
+    ] = False,
     json: JsonOption = None,
     home: HomeOption = None,
     settings_file: SettingsOption = None,
@@ -76,45 +86,71 @@ def evaluate(
     _check_options(preset, data, json, validation=validation, served=served)
     start = time.monotonic()
     if served:
-        evaluation = _served(settings)
+        evaluations = _served(settings, with_slices=slices)
     elif preset is None:
-        evaluation = _trained(_own_question(settings), settings)
+        evaluations = _trained(_own_question(settings), settings, with_slices=slices)
     else:
-        evaluation = _trained(
-            _preset_question(preset, data, settings, validation=validation), settings
+        question = _preset_question(preset, data, settings, validation=validation)
+        evaluations = _trained(question, settings, with_slices=slices)
+    for each in evaluations:
+        split = each.split
+        print_tables(each.rows)
+        for task, methods in each.slices.items():
+            out.print(slices_table(task, methods))
+        out.print(
+            f"{len(split.past.items):,} items, {len(split.past.user_ids):,} users, "
+            f"{len(split.past.item):,} events in the past; {each.model}, "
+            f"all in {time.monotonic() - start:.0f} s"
         )
-    split, rows = evaluation.split, evaluation.rows
-    print_tables(rows)
-    out.print(
-        f"{len(split.past.items):,} items, {len(split.past.user_ids):,} users, "
-        f"{len(split.past.item):,} events in the past; {evaluation.model}, "
-        f"all in {time.monotonic() - start:.0f} s"
-    )
     out.print(describe_machine(with_gpus=True))
     if json is not None:
-        document = [
-            {"task": row.task, "scorer": row.scorer, "users": row.num_users, **row.metrics}
-            for row in rows
-        ]
+        document = [entry for each in evaluations for entry in _document(each)]
         json.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
 
 
 @dataclass(frozen=True)
 class _Question:
-    """Past and future, and what to train and to make lists with."""
+    """Past and future, and what to train and to make lists with.
+
+    everyone: makes the split that asks newcomers too, about new items too; None where `split` does.
+    """
 
     split: "Split"
     training: "TrainingSettings"
     service: "ServiceSettings"
+    everyone: "Callable[[], Split] | None"
+
+    def asked(self, *, with_slices: bool) -> "list[tuple[Split, bool]]":
+        """Return what is asked, and whether by slices: those of everyone, if they are wanted."""
+        if not with_slices or self.everyone is None:
+            return [(self.split, with_slices)]
+        return [(self.split, False), (self.everyone(), True)]
 
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """The table, what was asked, and in words which model answered."""
+    """The table, what was asked, and in words which model answered.
+
+    slices: by task, of each scorer the rows of all slices.
+    """
 
     split: "Split"
     rows: "Sequence[EvaluationRow]"
+    slices: "Mapping[str, Sequence[Sequence[EvaluationRow]]]"
     model: str
+
+
+def _document(evaluation: _Evaluation) -> list[dict[str, Any]]:
+    document: list[dict[str, Any]] = []
+    for row in evaluation.rows:
+        entry = {"task": row.task, "scorer": row.scorer, "users": row.num_users, **row.metrics}
+        for parts in evaluation.slices.get(row.task, ()):
+            if parts[0].scorer == row.scorer:
+                entry["slices"] = {
+                    part.task: {"users": part.num_users, **part.metrics} for part in parts
+                }
+        document.append(entry)
+    return document
 
 
 def _check_options(
@@ -132,15 +168,21 @@ def _preset_question(
 ) -> _Question:
     protocol, loaded = read_preset(preset, data)
     split = (protocol.validation if validation else protocol.test)(loaded)
-    return _Question(split, protocol.of_shop(settings).training, protocol.service)
+    everyone = protocol.everyone_validation if validation else protocol.everyone_test
+    return _Question(
+        split,
+        protocol.of_shop(settings).training,
+        protocol.service,
+        None if everyone is None else partial(everyone, loaded),
+    )
 
 
 def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
     """Split the archive at `cut`, or before what a training would hold out."""
     from feature_repo.archive import Archive
-    from trainer.held_out_splits import held_out_splits
-    from trainer.interactions import EVENT_COLUMNS
-    from trainer.tasks import temporal_split
+    from trainer.held_out_splits import held_out_splits, newest_cut
+    from trainer.interactions import EVENT_COLUMNS, Interactions
+    from trainer.tasks import everyone_split, temporal_split
 
     archive = Archive(settings.archive)
     events = archive.scan_events().select(EVENT_COLUMNS).collect()
@@ -161,34 +203,45 @@ def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
             f"{settings.archive}: nobody who acted until {split.past.end:%Y-%m-%d %H:%M} UTC acted "
             "on a known item afterwards, so there is nothing to ask about."
         )
-    return _Question(split, settings.training, settings.service_settings)
+
+    def everyone() -> "Split":
+        at = cut or newest_cut(Interactions.from_frame(events, items), settings.training)
+        return everyone_split(events, items, at)
+
+    by_time = cut is not None or settings.training.holdout == "newest"
+    return _Question(
+        split, settings.training, settings.service_settings, everyone if by_time else None
+    )
 
 
-def _trained(question: _Question, settings: Settings) -> _Evaluation:
-    """Train on the split's past as a refresh does, and ask."""
+def _trained(question: _Question, settings: Settings, *, with_slices: bool) -> list[_Evaluation]:
+    """Train on the past of each split as a refresh does, and ask."""
     from riverrun.cli.training_progress import refresh_progress
     from riverrun.fitted_pipeline import fit_pipeline
     from serving.text_embedding_cache import TextEmbeddingCache
 
-    split = question.split
-    with (
-        closing(TextEmbeddingCache(settings.text_embeddings)) as cache,
-        refresh_progress() as listener,
-    ):
-        fitted = fit_pipeline(split, question.training, question.service, cache, listener)
-        listener.stage("Evaluating")
-        rows = _rows(split, [fitted.two_tower, fitted.pipeline], fitted.text_embeddings)
-    err.print()
-    ranker = "" if fitted.judgement.ranker is None else ", and a ranker"
-    return _Evaluation(
-        split,
-        rows,
-        f"two-tower of {fitted.judgement.epochs} epochs of {fitted.epoch_seconds:.2f} s{ranker} "
-        f"trained in {fitted.seconds:.0f} s, {fitted.text_seconds:.1f} s of them to embed texts",
-    )
+    evaluations = []
+    for split, sliced in question.asked(with_slices=with_slices):
+        with (
+            closing(TextEmbeddingCache(settings.text_embeddings)) as cache,
+            refresh_progress() as listener,
+        ):
+            fitted = fit_pipeline(split, question.training, question.service, cache, listener)
+            listener.stage("Evaluating")
+            ranker = "" if fitted.judgement.ranker is None else ", and a ranker"
+            model = (
+                f"two-tower of {fitted.judgement.epochs} epochs of {fitted.epoch_seconds:.2f} s"
+                f"{ranker} trained in {fitted.seconds:.0f} s, {fitted.text_seconds:.1f} s of them "
+                "to embed texts"
+            )
+            models: list[Scorer] = [fitted.two_tower, fitted.pipeline]
+            embeddings = fitted.text_embeddings
+            evaluations.append(_evaluation(split, models, embeddings, model, with_slices=sliced))
+        err.print()
+    return evaluations
 
 
-def _served(settings: Settings) -> _Evaluation:
+def _served(settings: Settings, *, with_slices: bool) -> list[_Evaluation]:
     """Ask the bundle that serves about what happened after the last event it was trained on."""
     from serving.bundle import BundleError
     from serving.text_embedding_cache import TextEmbeddingCache
@@ -204,26 +257,39 @@ def _served(settings: Settings) -> _Evaluation:
     end = bundle.manifest.data_window.end
     if end is None:
         raise UserError(f"{path} does not say when the events that it was trained on end.")
-    split = _own_question(settings, end + INSTANT).split
+    model = f"bundle {path.name} trained on events until {end:%Y-%m-%d %H:%M} UTC"
+    question = _own_question(settings, end + INSTANT)
+    evaluations = []
     with closing(TextEmbeddingCache(settings.text_embeddings)) as cache:
-        scorer = BundleScorer(bundle, split.histories, cache, TWO_TOWER)
-        embeddings = scorer.encoder.encode_text([item.text for item in split.past.items])
-        pipeline = bundle_pipeline(CANDIDATE, bundle, split, cache, settings.service_settings)
-        rows = _rows(split, [scorer, pipeline], embeddings)
-    return _Evaluation(
-        split, rows, f"bundle {path.name} trained on events until {end:%Y-%m-%d %H:%M} UTC"
-    )
+        for split, sliced in question.asked(with_slices=with_slices):
+            scorer = BundleScorer(bundle, split.histories, cache, TWO_TOWER)
+            embeddings = scorer.encoder.encode_text([item.text for item in split.past.items])
+            pipeline = bundle_pipeline(CANDIDATE, bundle, split, cache, settings.service_settings)
+            models: list[Scorer] = [scorer, pipeline]
+            evaluations.append(_evaluation(split, models, embeddings, model, with_slices=sliced))
+    return evaluations
 
 
-def _rows(
-    split: "Split", models: "Sequence[Scorer]", features: "npt.NDArray[np.float32] | None"
-) -> "list[EvaluationRow]":
-    """Return the baselines' and the models' rows for every task."""
+def _evaluation(
+    split: "Split",
+    models: "Sequence[Scorer]",
+    features: "npt.NDArray[np.float32] | None",
+    model: str,
+    *,
+    with_slices: bool,
+) -> _Evaluation:
+    """Ask the baselines and the models for every task."""
     from trainer.baselines import baselines
     from trainer.evaluate import evaluate
+    from trainer.slices import slices
 
     scorers = [*baselines(split.past, split.histories), *models]
-    return [evaluate(scorer, task, features) for task in split.tasks for scorer in scorers]
+    rows = [evaluate(scorer, task, features) for task in split.tasks for scorer in scorers]
+    sliced: dict[str, list[list[EvaluationRow]]] = {}
+    for task in split.tasks if with_slices else ():
+        parts = slices(task, split.past)
+        sliced[task.name] = [[evaluate(each, part) for part in parts] for each in scorers]
+    return _Evaluation(split, rows, sliced, model)
 
 
 def print_tables(rows: "Sequence[EvaluationRow]") -> None:

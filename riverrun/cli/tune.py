@@ -1,8 +1,8 @@
 """`riverrun tune`: choose settings by what the shop holds out of its own events."""
 
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -18,6 +18,7 @@ from riverrun.settings_file import settings_toml, write_settings
 if TYPE_CHECKING:
     from riverrun.tuning import Found
     from trainer.tuning.search import Tried
+    from trainer.tuning.tuned_settings import TunedSettings
 
 SHOWN = 3
 """How many of the best trials stand beside the settings at present."""
@@ -50,7 +51,8 @@ def tune(
     """Search settings that rank what the newest slice of the events holds better.
 
     Settings are chosen by NDCG@10 of the list as a whole for half of the users who can be asked
-    about that slice, and confirmed by the other half. The search goes on where it was interrupted,
+    about that slice, and confirmed by the other half. A source is switched only where both halves
+    tell the difference from noise. The search goes on where it was interrupted,
     as long as events, items and settings are the same; Ctrl-C ends it and keeps what was found.
 
     With `--write`, ends with code 3 where nothing is better and the file stays as it is.
@@ -63,31 +65,35 @@ def tune(
     deadline = time.monotonic() + 60 * minutes
     from riverrun.cli.training_progress import refresh_progress
     from riverrun.tuning import Bounds, shop_tuning
-    from trainer.tuning.space import MODEL, RANKING, changes
+    from trainer.tuning.space import changes
+    from trainer.tuning.tuned_settings import TunedSettings
 
     bounds = Bounds(trials, lambda: time.monotonic() < deadline)
+    wanted = ("ranking", "sources", "model") if model else ("ranking", "sources")
     parts: list[Found] = []
     with refresh_progress() as listener, shop_tuning(settings, listener) as tuning:
         if fresh:
             tuning.forget()
         parts.append(tuning.ranking(bounds))
-        if model and not parts[-1].interrupted and bounds.has_time():
-            parts.append(tuning.model(parts[-1].results[0].settings, bounds))
+        for search in (tuning.sources, tuning.model)[: len(wanted) - 1]:
+            if not parts[-1].interrupted and bounds.has_time():
+                parts.append(search(parts[-1].results[0].settings, bounds))
     if parts[-1].interrupted:
         err.print("interrupted: the same command goes on from here.")
-    elif model and len(parts) == 1:
-        err.print("no time is left to search the model: the same command goes on from here.")
+    elif left := " and the ".join(wanted[len(parts) :]):
+        err.print(f"no time is left to search the {left}: the same command goes on from here.")
     present = next((tried for tried in parts[0].results if tried.number == 0), None)
     if present is None:
         err.print("nothing was tried to the end.")
         raise typer.Exit(NOT_WRITTEN if write else 0)
     seed = settings.training.seed
-    for name, part in zip(("ranking", "model"), parts, strict=False):
+    for name, part in zip(wanted, parts, strict=False):
         if part.results:
-            out.print(_table(name, part, present, RANKING if name == "ranking" else MODEL, seed))
+            out.print(_table(name, part, present, seed))
     best = max((part.results[0] for part in parts if part.results), key=lambda each: each.value)
-    values = changes(settings.training, best.settings, {**RANKING, **MODEL})
-    values = {f"training.{name}": value for name, value in values.items()}
+    searched = {name: each for part in parts for name, each in part.space.items()}
+    at_present = TunedSettings(training=settings.training, serving=settings.serving)
+    values = changes(at_present, best.settings, searched)
     is_better = False
     if not values:
         out.print("Nothing that was tried is better than the settings at present.")
@@ -117,12 +123,8 @@ def _judge(best: "Tried", present: "Tried", seed: int) -> bool:
     return gain > 0
 
 
-def _table(
-    name: str, part: "Found", present: "Tried", space: Mapping[str, Any], seed: int
-) -> Table:
+def _table(name: str, part: "Found", present: "Tried", seed: int) -> Table:
     """Return the best trials beside the one of the settings at present."""
-    from trainer.tuning.space import value_of
-
     first = [tried for tried in part.results if tried.number == 0]
     shown = [*first, *[tried for tried in part.results if tried.number][:SHOWN]]
     ended = len(part.results) + part.pruned
@@ -142,9 +144,17 @@ def _table(
     )
     table.add_row("95 % interval", *(f"{low:+.4f} {high:+.4f}" for _, low, high in gains))
     table.add_section()
-    for setting in space:
-        table.add_row(
-            setting.removeprefix(f"{name}."),
-            *(str(value_of(each.settings, setting)) for each in shown),
-        )
+    for setting in part.space:
+        table.add_row(*_row(setting, [each.settings for each in shown]))
     return table
+
+
+def _row(setting: str, shown: "Sequence[TunedSettings]") -> list[str]:
+    from serving.ranking.settings import SOURCES
+    from trainer.tuning.space import SOURCES_ON, value_of
+
+    values = [value_of(settings, setting) for settings in shown]
+    if setting != SOURCES_ON:
+        return [setting.rpartition(".")[2], *map(str, values)]
+    off = ([source for source in SOURCES if source not in on] for on in values)
+    return ["sources off", *(", ".join(each) or "none" for each in off)]

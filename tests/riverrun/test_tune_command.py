@@ -11,8 +11,10 @@ from feature_repo.archive import Archive
 from riverrun.cli.console import err, out
 from riverrun.cli.tune import NOT_WRITTEN, tune
 from riverrun.errors import UserError
-from riverrun.settings import load_settings
+from riverrun.settings import Settings, load_settings
 from riverrun.tuning import Bounds, shop_tuning
+from serving.ranking.settings import SOURCES, RankingSettings
+from serving.settings import ServingSettings
 from tests.support import tiny_training as tiny
 from tests.support.tiny_refresh import USERS, events
 from trainer.comparison import CANDIDATE
@@ -70,6 +72,7 @@ def test_both_parts_are_searched_and_a_second_run_has_nothing_left_to_try(
     tune(trials=2, model=True, settings_file=file)
     first = capsys.readouterr()
     assert "ranking (2 trials, 0 of them given up early)" in first.out
+    assert "sources (2 trials, 0 of them given up early)" in first.out
     assert "model (2 trials, 0 of them given up early)" in first.out
     # Half of those who can be asked teach the ranker; of the others, half choose.
     assert f"NDCG@10, {USERS // 2 - USERS // 4} users" in first.out
@@ -107,7 +110,7 @@ def test_the_objective_is_the_list_as_a_whole_as_a_refresh_judges_it(file: Path)
 
 def planted(better: float, confirmed: float) -> Any:
     def answers(self: Any, settings: Any, newest: Any) -> Answers:
-        gains = settings.ranking.ease_days != 60.0
+        gains = settings.training.ranking.ease_days != 60.0
         return Answers([0.1 + better * gains] * 8, [0.1 + confirmed * gains] * 8)
 
     return answers
@@ -135,6 +138,40 @@ def test_what_is_better_is_written_and_what_only_flatters_is_not(
     assert written.ranking.min_users == 5
 
 
+def test_a_source_that_only_harms_is_written_off_and_no_other_and_the_others_stay(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answers(self: Any, settings: Any, newest: Any) -> Answers:
+        harm = 0.1 * ("category" in settings.serving.ranking.sources)
+        return Answers([0.5 - harm] * 8, [0.5 - harm] * 8)
+
+    monkeypatch.setattr(NewestSliceObjectives, "_answers", answers)
+    tune(trials=9, write=True, settings_file=file)
+    printed = capsys.readouterr().out
+    assert "sources off" in printed
+    written = load_settings(file)
+    assert written.serving == ServingSettings(
+        ranking=RankingSettings(sources=tuple(each for each in SOURCES if each != "category"))
+    )
+    assert load_settings(file).training.ranking.min_users == 5
+    assert "[training" not in printed
+
+
+def test_only_sources_that_say_anything_are_searched(file: Path) -> None:
+    def speaking(settings: Settings) -> set[str]:
+        with shop_tuning(settings, Listener()) as tuning:
+            return set(tuning.objectives.speaking(settings.training))
+
+    silent = {"co_visitation", "new_arrivals", "transitions"}
+    assert speaking(load_settings(file)) == {*SOURCES} - silent
+    file.write_text(
+        file.read_text() + "transition_distance = 3\n[streaming.co_visitation]\nneighbours = 9\n"
+    )
+    dated = [item.model_copy(update={"published_at": tiny.START}) for item in tiny.tiny_items()]
+    Archive(load_settings(file).archive).write_items("dated", dated)
+    assert speaking(load_settings(file)) == {*SOURCES}
+
+
 def test_when_time_is_up_no_two_tower_is_trained_to_search_the_model(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,7 +181,8 @@ def test_when_time_is_up_no_two_tower_is_trained_to_search_the_model(
     # What others are compared with is tried all the same.
     assert "ranking (1 trials" in captured.out
     assert "model (" not in captured.out
-    assert "no time is left to search the model" in captured.err
+    assert "sources (" not in captured.out
+    assert "no time is left to search the sources and the model" in captured.err
     tune(trials=2, model=True, settings_file=file)
     captured = capsys.readouterr()
     assert "model (2 trials" in captured.out
@@ -166,12 +204,15 @@ def test_an_interrupt_keeps_what_was_found(
     tune(trials=9, model=True, settings_file=file)
     captured = capsys.readouterr()
     assert "ranking (2 trials" in captured.out
+    assert "sources (" not in captured.out
     assert "model (" not in captured.out
     assert "A gain: +0.1000" in captured.out
     assert "interrupted" in captured.err
     tune(trials=4, settings_file=file)
-    assert "ranking (4 trials" in capsys.readouterr().out
-    assert len(calls) == 5
+    captured = capsys.readouterr()
+    assert "ranking (4 trials" in captured.out
+    assert "sources (4 trials" in captured.out
+    assert len(calls) == 5 + 4
 
 
 def test_what_cannot_be_searched_is_refused_by_name(file: Path) -> None:

@@ -18,7 +18,7 @@ from streaming.latest_items import latest_items
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from tests.support.kafka_server import fresh_topics
-from tests.support.stream import NOW, event, item
+from tests.support.stream import event, item
 from tests.support.waiting import wait_until
 
 SETTINGS = StreamingSettings()
@@ -50,7 +50,7 @@ def send(log: EventLog, changes: Sequence[tuple[str, Item | None]]) -> None:
 
 
 def archive_all(log: SqliteLog, archive: Archive) -> None:
-    writer = Archiver(log, archive, settings=SETTINGS, clock=lambda: NOW)
+    writer = Archiver(log, archive, settings=SETTINGS)
     while writer.step():
         pass
     writer.flush()
@@ -99,7 +99,7 @@ def test_an_import_is_in_them_unless_the_log_says_something_newer(
 @pytest.mark.kafka
 def test_of_a_broker_too(kafka_address: str, archive: Archive) -> None:
     with closing(KafkaLog(fresh_topics(kafka_address))) as log:
-        writer = Archiver(log, archive, settings=SETTINGS, clock=lambda: NOW)
+        writer = Archiver(log, archive, settings=SETTINGS)
 
         def archived() -> list[Item]:
             writer.step()

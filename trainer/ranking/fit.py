@@ -1,7 +1,7 @@
 """What a bundle ranks by, fitted on what happened before a moment."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 import keras
@@ -12,7 +12,6 @@ from scipy import sparse
 from feature_repo.schema import Item
 from serving.ranking.bundle_files import RankingData
 from serving.ranking.calibrated_fusion import CalibratedFusion
-from serving.ranking.settings import SOURCES, Source
 from trainer.interactions import Interactions
 from trainer.ranking.calibration import calibrated_fusion
 from trainer.ranking.examples import Examples, examples_of, future_labels
@@ -131,7 +130,6 @@ def learn_to_order(
     service: ServiceSettings,
     *,
     seed: int = 0,
-    sources: Sequence[Source] = SOURCES,
 ) -> Learned:
     """Learn to rank from the first `slices` of the splits, the newest first, and to fuse.
 
@@ -144,10 +142,9 @@ def learn_to_order(
     That fusion is calibrated on the newest split alone. Whoever is judged teaches none of it,
     unless too few are left: then half of all teach the fusion by which the others are judged.
 
-    sources: those that propose and score; by default all, so that each may be switched off later.
+    Sources that are off propose nothing and say 0, as when they are served: what a ranker has never
+    heard is left out of its score, should they be switched on later.
     """
-    every = service.serving.ranking.model_copy(update={"sources": tuple(sources)})
-    service = replace(service, serving=service.serving.model_copy(update={"ranking": every}))
     random = np.random.default_rng(seed)
     parts: list[Examples] = []
     fusion: CalibratedFusion | None = None

@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from serving.ranking.settings import SOURCES, Source
+from serving.sources.co_visitation import CoVisitationSource
+from serving.sources.new_arrivals import NewArrivalsSource
 from trainer.best_epoch import best_epoch
 from trainer.evaluate import answer, ndcgs
 from trainer.held_out import HeldOut, hold_out
@@ -19,6 +22,7 @@ from trainer.settings import TrainingSettings
 from trainer.start import Start
 from trainer.train import Progress
 from trainer.tuning.search import Answers, Objective, Report
+from trainer.tuning.tuned_settings import TunedSettings
 
 START = Start(None, "a search begins from nothing")
 
@@ -64,7 +68,7 @@ class NewestSliceObjectives:
         return newest_of(self.held_out, best)
 
     def of_ranking(self, newest: Newest) -> Objective:
-        """Return the objective of the settings of ranking, given what a two-tower says."""
+        """Return the objective of how lists are made, given what a two-tower says."""
         return lambda settings, report: self._answers(settings, newest)
 
     def of_model(self, on_step: OnStep) -> Objective:
@@ -74,8 +78,8 @@ class NewestSliceObjectives:
         who confirm have no say in it, since a trial is given up by it.
         """
 
-        def ask(settings: TrainingSettings, report: Report) -> Answers:
-            material = replace(self.material, settings=settings)
+        def ask(settings: TunedSettings, report: Report) -> Answers:
+            material = replace(self.material, settings=settings.training)
             best = best_epoch(
                 material,
                 START,
@@ -88,8 +92,21 @@ class NewestSliceObjectives:
 
         return ask
 
-    def _answers(self, settings: TrainingSettings, newest: Newest) -> Answers:
-        _, pipeline = fit_list(self.held_out, newest, settings, self.service)
+    def speaking(self, training: TrainingSettings) -> list[Source]:
+        """Return the sources that say anything of this shop, if it is so trained."""
+        past = self.held_out.split.past
+        silent: set[str] = {"ease", "text", "transitions"}
+        if training.ranking.enabled:
+            silent -= self.held_out.tables.of(past, training.ranking).tables.keys()
+        if not self.service.co_visitation.neighbours:
+            silent.add(CoVisitationSource.name)
+        if all(item.published_at is None for item in past.items):
+            silent.add(NewArrivalsSource.name)
+        return [source for source in SOURCES if source not in silent]
+
+    def _answers(self, settings: TunedSettings, newest: Newest) -> Answers:
+        service = replace(self.service, serving=settings.serving)
+        _, pipeline = fit_list(self.held_out, newest, settings.training, service)
         return self._halved(ndcgs(answer(pipeline, self.held_out.tasks[-1]).ranked))
 
     def _halved(self, values: npt.NDArray[np.float64]) -> Answers:

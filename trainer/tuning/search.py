@@ -16,8 +16,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from trainer.metrics import mean_interval, mean_of
-from trainer.settings import TrainingSettings
-from trainer.tuning.space import Space, value_of, with_values
+from trainer.tuning.space import Space, stored, value_of, with_values
+from trainer.tuning.tuned_settings import TunedSettings
 
 # What it logs is what `on_trial` hears.
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -34,7 +34,7 @@ class Answers:
     confirming: Sequence[float]
 
 
-Objective = Callable[[TrainingSettings, Report], Answers]
+Objective = Callable[[TunedSettings, Report], Answers]
 """Raises ValueError of settings of which nothing comes."""
 
 
@@ -43,7 +43,7 @@ class Tried:
     """Settings that were tried, and the answers. number: 0 for those at present."""
 
     number: int
-    settings: TrainingSettings
+    settings: TunedSettings
     answers: Answers
 
     @property
@@ -53,10 +53,23 @@ class Tried:
 
     def gain(self, over: "Tried", seed: int) -> tuple[float, float, float]:
         """Return the mean difference among the confirming users, and its 95 % interval."""
-        pairs = zip(self.answers.confirming, over.answers.confirming, strict=True)
-        differences = [own - other for own, other in pairs]
-        low, high = mean_interval(differences, np.random.default_rng(seed))
-        return mean_of(differences), low, high
+        return gain_interval(self.answers.confirming, over.answers.confirming, seed)
+
+
+def gain_interval(
+    own: Sequence[float], others: Sequence[float], seed: int
+) -> tuple[float, float, float]:
+    """Return the mean difference of the same users' answers, and its 95 % interval."""
+    differences = [one - other for one, other in zip(own, others, strict=True)]
+    low, high = mean_interval(differences, np.random.default_rng(seed))
+    return mean_of(differences), low, high
+
+
+Steps = Callable[[Sequence[Tried], Sequence[TunedSettings]], TunedSettings | None]
+
+
+def no_steps(results: Sequence[Tried], ended: Sequence[TunedSettings]) -> None:
+    """Leave all to the sampler."""
 
 
 class Search:
@@ -69,6 +82,8 @@ class Search:
         file: an SQLite database; more than one search may be in it.
         name: of the search. Whatever is other than before (data, settings, space) must be in it.
         present: the settings that others are compared with. They are tried first.
+        steps: returns settings to try next, or None where the sampler may propose them. It takes
+            what `results` returns, and all settings of which a trial has ended.
         pruned: whether a trial ends that does worse at a step than the median of those before.
     """
 
@@ -77,12 +92,14 @@ class Search:
         file: Path,
         name: str,
         space: Space,
-        present: TrainingSettings,
+        present: TunedSettings,
         *,
         seed: int,
+        steps: Steps = no_steps,
         pruned: bool = False,
     ) -> None:
         self._present, self._seed = present, seed
+        self._steps = steps
         self._space = {
             name: each.including(value_of(present, name)) for name, each in space.items()
         }
@@ -142,22 +159,18 @@ class Search:
 
     def results(self) -> list[Tried]:
         """Return the settings that were tried to the end, the best first."""
-        ended = enumerate(self._ended())
-        done = [self._tried(*each) for each in ended if each[1].state == TrialState.COMPLETE]
-        return sorted(done, key=lambda tried: (-tried.value, tried.number))
+        return self._known()[0]
 
     def _try(self, objective: Objective, number: int) -> None:
         # Of the number, and not of how often the search was begun: it then finds the same.
         self._study.sampler = optuna.samplers.TPESampler(seed=self._seed + number)
-        if number == 0 and not self._study.get_trials(states=(TrialState.WAITING,)):
-            self._study.enqueue_trial(
-                {
-                    name: each.stored(value_of(self._present, name))
-                    for name, each in self._space.items()
-                }
-            )
+        if not self._study.get_trials(states=(TrialState.WAITING,)):
+            step = self._steps(*self._known()) if number else self._present
+            if step is not None:
+                self._study.enqueue_trial(stored(step, self._space))
         trial = self._study.ask()
         values = {name: each.suggest(trial, name) for name, each in self._space.items()}
+        trial.set_user_attr("values", values)
 
         def report(step: int, value: float) -> None:
             trial.report(value, step)
@@ -175,7 +188,6 @@ class Search:
                 raise
             self._study.tell(trial, state=TrialState.PRUNED)
             return
-        trial.set_user_attr("values", values)
         trial.set_user_attr("choosing", list(answers.choosing))
         trial.set_user_attr("confirming", list(answers.confirming))
         self._study.tell(trial, mean_of(answers.choosing))
@@ -183,7 +195,14 @@ class Search:
     def _ended(self) -> list[FrozenTrial]:
         return self._study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
 
-    def _tried(self, number: int, trial: FrozenTrial) -> Tried:
-        kept: Mapping[str, Any] = trial.user_attrs
-        settings = with_values(self._present, kept["values"]) if number else self._present
-        return Tried(number, settings, Answers(kept["choosing"], kept["confirming"]))
+    def _known(self) -> tuple[list[Tried], list[TunedSettings]]:
+        """Return `results`, and the settings of every trial that has ended."""
+        results, every = [], []
+        for number, trial in enumerate(self._ended()):
+            kept: Mapping[str, Any] = trial.user_attrs
+            settings = with_values(self._present, kept["values"]) if number else self._present
+            every.append(settings)
+            if trial.state == TrialState.COMPLETE:
+                answers = Answers(kept["choosing"], kept["confirming"])
+                results.append(Tried(number, settings, answers))
+        return sorted(results, key=lambda tried: (-tried.value, tried.number)), every

@@ -9,7 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from serving.ranking.settings import SOURCES
+from serving.ranking.feature_names import feature_names
+from serving.ranking.settings import SOURCES, RankingSettings
+from serving.settings import ServingSettings
 from tests.support import tiny_training as tiny
 from trainer.held_out_splits import held_out_splits
 from trainer.ranking import fit
@@ -22,6 +24,7 @@ from trainer.settings import TrainingSettings
 from trainer.tasks import Split
 
 SLICES = 3
+SERVICE = ServiceSettings()
 SETTINGS = RankerSettings(
     ease_regularisation=1.0, transition_distance=3, min_users=5, slices=SLICES
 )
@@ -52,7 +55,10 @@ def splits_of(events: pl.DataFrame, training: TrainingSettings) -> list[Split]:
 
 
 def learned(
-    events: pl.DataFrame, training: TrainingSettings, judged: Collection[str] = ()
+    events: pl.DataFrame,
+    training: TrainingSettings,
+    judged: Collection[str] = (),
+    service: ServiceSettings = SERVICE,
 ) -> list[Asked]:
     """Return what `learn_to_order` asks, the newest slice first."""
     splits, texts, asked = splits_of(events, training), tiny.tiny_text_embeddings(), list[Asked]()
@@ -78,7 +84,7 @@ def learned(
         # What is learned from is the question, not what is learned.
         patch.setattr(fit, "TRIED_BELOW", 0)
         patch.setattr(fit, "train_ranker", lambda examples, *settings: None)
-        learn_to_order(splits, newest, tables, SETTINGS, ServiceSettings())
+        learn_to_order(splits, newest, tables, SETTINGS, service)
     assert len(asked) == SLICES
     return asked
 
@@ -128,3 +134,16 @@ def test_who_is_judged_teaches_nothing_of_the_newest_slice(training: TrainingSet
         assert was.users == [user for user in range(len(users)) if number or user % 2]
     assert not np.array_equal(taught[0].labels, again[0].labels)
     assert not np.array_equal(taught[0].examples.labels, others[0].examples.labels)
+
+
+@of_each_holdout
+def test_a_source_that_is_off_teaches_nothing(training: TrainingSettings) -> None:
+    events = tiny.tiny_interactions().frame()
+    columns = [name.startswith("ease.") for name in feature_names(SOURCES)]
+    ranking = RankingSettings(sources=tuple(each for each in SOURCES if each != "ease"))
+    service = ServiceSettings(ServingSettings(ranking=ranking))
+    without = learned(events, training, service=service)
+    for on, off in zip(learned(events, training), without, strict=True):
+        assert on.examples.features[:, columns].any()
+        assert len(off.examples.features)
+        assert not off.examples.features[:, columns].any()

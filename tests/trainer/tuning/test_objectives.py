@@ -10,6 +10,7 @@ from trainer.ranking.service_settings import ServiceSettings
 from trainer.settings import TrainingSettings
 from trainer.tuning import objectives
 from trainer.tuning.objectives import NewestSliceObjectives
+from trainer.tuning.tuned_settings import TunedSettings
 
 
 class TrainedError(Exception):
@@ -34,7 +35,9 @@ def test_a_trial_is_given_up_by_those_who_choose_alone(monkeypatch: pytest.Monke
 
         monkeypatch.setattr(objectives, "best_epoch", trained)
         with pytest.raises(TrainedError):
-            asked.of_model(lambda step: None)(settings, lambda epoch, value: told.append(value))
+            asked.of_model(lambda step: None)(
+                TunedSettings(), lambda epoch, value: told.append(value)
+            )
         return told[0]
 
     assert reported(values) == pytest.approx(np.mean(halves.choosing))

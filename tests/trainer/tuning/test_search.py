@@ -9,21 +9,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.settings import TrainingSettings
 from trainer.tuning.search import Answers, Report, Search
-from trainer.tuning.space import MODEL, RANKING, changes, value_of, with_values
+from trainer.tuning.space import BUY_AGAIN, MODEL, RANKING, changes, value_of, with_values
+from trainer.tuning.tuned_settings import TunedSettings
 
-PRESENT = TrainingSettings()
+PRESENT = TunedSettings()
 SPACE = {
     name: RANKING[name]
-    for name in ("ranking.ease_regularisation", "ranking.neighbours", "ranking.hidden_units")
+    for name in (
+        "training.ranking.ease_regularisation",
+        "training.ranking.neighbours",
+        "training.ranking.hidden_units",
+    )
 }
 USERS = 40
 
 
-def planted(settings: TrainingSettings, report: Report) -> Answers:
+def planted(settings: TunedSettings, report: Report) -> Answers:
     """Best with a regularisation of 30, 100 neighbours and units of (32, 16)."""
-    ranking = settings.ranking
+    ranking = settings.training.ranking
     value = 0.6 - 0.1 * abs(np.log(ranking.ease_regularisation / 30.0))
     value -= 0.05 * abs(np.log(ranking.neighbours / 100))
     value -= 0.0 if ranking.hidden_units == (32, 16) else 0.1
@@ -48,7 +52,7 @@ def test_what_is_planted_is_found(tmp_path: Path) -> None:
     assert len(others) == 29
     present = next(tried for tried in others if tried.number == 0)
     assert present.settings is PRESENT
-    ranking = best.settings.ranking
+    ranking = best.settings.training.ranking
     assert ranking.hidden_units == (32, 16)
     assert ranking.ease_regularisation == pytest.approx(30, rel=0.5)
     gain, low, high = best.gain(present, seed=0)
@@ -64,7 +68,7 @@ def test_a_search_that_was_interrupted_finds_what_it_would_have_found(tmp_path: 
         expected = search.results()
     calls = 0
 
-    def interrupted(settings: TrainingSettings, report: Report) -> Answers:
+    def interrupted(settings: TunedSettings, report: Report) -> Answers:
         nonlocal calls
         calls += 1
         if calls in (1, 5, 12):
@@ -99,7 +103,7 @@ def test_a_search_is_bounded_by_trials_and_by_time(tmp_path: Path) -> None:
 def test_what_does_worse_than_most_is_given_up(tmp_path: Path) -> None:
     epochs: list[int] = []
 
-    def in_epochs(settings: TrainingSettings, report: Report) -> Answers:
+    def in_epochs(settings: TunedSettings, report: Report) -> Answers:
         value = float(np.mean(planted(settings, report).choosing))
         epochs.append(0)
         for epoch in range(1, 6):
@@ -118,9 +122,9 @@ def test_what_does_worse_than_most_is_given_up(tmp_path: Path) -> None:
 def test_settings_of_which_nothing_comes_are_one_trial_less_unless_they_are_those_at_present(
     tmp_path: Path,
 ) -> None:
-    def fails_above(limit: float) -> Callable[[TrainingSettings, Report], Answers]:
-        def ask(settings: TrainingSettings, report: Report) -> Answers:
-            if settings.ranking.ease_regularisation > limit:
+    def fails_above(limit: float) -> Callable[[TunedSettings, Report], Answers]:
+        def ask(settings: TunedSettings, report: Report) -> Answers:
+            if settings.training.ranking.ease_regularisation > limit:
                 raise ValueError("the loss is nan: lower learning_rate.")
             return planted(settings, report)
 
@@ -130,7 +134,7 @@ def test_settings_of_which_nothing_comes_are_one_trial_less_unless_they_are_thos
         search.run(fails_above(100), 12, always)
         assert search.count == 12
         assert search.pruned > 0
-        assert max(t.settings.ranking.ease_regularisation for t in search.results()) <= 100
+        assert max(t.settings.training.ranking.ease_regularisation for t in search.results()) <= 100
     with (
         opened(tmp_path, name="nothing") as search,
         pytest.raises(ValueError, match="lower learning_rate"),
@@ -148,13 +152,13 @@ def test_whatever_is_set_at_present_can_be_searched_from(
     neighbours: int, regularisation: float, units: list[int], horizon: float
 ) -> None:
     values = {
-        "ranking.neighbours": neighbours,
-        "ranking.ease_regularisation": regularisation,
-        "ranking.hidden_units": tuple(units),
-        "horizon_days": horizon,
+        "training.ranking.neighbours": neighbours,
+        "training.ranking.ease_regularisation": regularisation,
+        "training.ranking.hidden_units": tuple(units),
+        "training.horizon_days": horizon,
     }
     present = with_values(PRESENT, values)
-    every = {**RANKING, **MODEL}
+    every = {**RANKING, **BUY_AGAIN, **MODEL}
     assert changes(PRESENT, present, every).items() <= values.items()
     space = {name: every[name].including(value_of(present, name)) for name in values}
     for name, parameter in space.items():
@@ -162,7 +166,7 @@ def test_whatever_is_set_at_present_can_be_searched_from(
 
 
 def test_every_setting_that_is_searched_is_one_and_starts_within_its_range(tmp_path: Path) -> None:
-    for space in (RANKING, MODEL):
+    for space in (RANKING, BUY_AGAIN, MODEL):
         for name, parameter in space.items():
             assert parameter.including(value_of(PRESENT, name)) == parameter, name
         with Search(tmp_path / "searches", repr(space), space, PRESENT, seed=1) as search:

@@ -16,12 +16,13 @@ from trainer.ranking.ranker import as_ranker, train_ranker
 from trainer.ranking.settings import RankerSettings
 from trainer.settings import TrainingSettings
 from trainer.tuning.space import RANKING, Choice, Parameter, Real, Whole, with_values
+from trainer.tuning.tuned_settings import TunedSettings
 
 pytestmark = pytest.mark.slow
 
 NUM_ITEMS, NUM_USERS = 100, 200
 ITEMS = [Item(item_id=f"i{number}", title=f"lamp {number}") for number in range(NUM_ITEMS)]
-PRESENT = TrainingSettings(ranking=RankerSettings(transition_distance=3))
+PRESENT = TunedSettings(training=TrainingSettings(ranking=RankerSettings(transition_distance=3)))
 
 
 def past() -> Interactions:
@@ -60,7 +61,9 @@ def scores(settings: RankerSettings) -> np.ndarray:
 
 @pytest.mark.parametrize("name", RANKING)
 def test_every_setting_of_ranking_that_is_searched_changes_tables_or_ranker(name: str) -> None:
-    low, high = (with_values(PRESENT, {name: value}).ranking for value in extremes(RANKING[name]))
+    low, high = (
+        with_values(PRESENT, {name: value}).training.ranking for value in extremes(RANKING[name])
+    )
     if tables(low) == tables(high):
         # Trained twice alike, it is the same up to the order in which threads add up.
         assert not np.allclose(scores(low), scores(high), atol=1e-3)

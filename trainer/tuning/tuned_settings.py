@@ -1,0 +1,15 @@
+"""The settings that a search may change."""
+
+from pydantic import BaseModel, ConfigDict
+
+from serving.settings import ServingSettings
+from trainer.settings import TrainingSettings
+
+
+class TunedSettings(BaseModel):
+    """What is trained, and how lists are made of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    training: TrainingSettings = TrainingSettings()
+    serving: ServingSettings = ServingSettings()
