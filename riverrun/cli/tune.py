@@ -90,6 +90,8 @@ def tune(
     for name, part in zip(wanted, parts, strict=False):
         if part.results:
             out.print(_table(name, part, present, seed))
+            if name == "sources" and part.results[0].number == 0:
+                out.print("The sources stay as they are: no change of them is beyond noise.\n")
     best = max((part.results[0] for part in parts if part.results), key=lambda each: each.value)
     searched = {name: each for part in parts for name, each in part.space.items()}
     at_present = TunedSettings(training=settings.training, serving=settings.serving)

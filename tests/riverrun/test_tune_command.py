@@ -133,6 +133,9 @@ def test_what_is_better_is_written_and_what_only_flatters_is_not(
     captured = capsys.readouterr()
     assert "A gain: +0.1000 NDCG@10, 95 % interval +0.1000 to +0.1000" in captured.out
     printed = tomllib.loads(captured.out[captured.out.index("\n[training") :])
+    # Where all are as good, the sources stay.
+    assert "no change of them is beyond noise" in captured.out
+    assert load_settings(file).serving == ServingSettings()
     written = load_settings(file).training
     assert written.ranking.ease_days == printed["training"]["ranking"]["ease_days"] != 60.0
     assert written.ranking.min_users == 5
@@ -149,6 +152,7 @@ def test_a_source_that_only_harms_is_written_off_and_no_other_and_the_others_sta
     tune(trials=9, write=True, settings_file=file)
     printed = capsys.readouterr().out
     assert "sources off" in printed
+    assert "beyond noise" not in printed
     written = load_settings(file)
     assert written.serving == ServingSettings(
         ranking=RankingSettings(sources=tuple(each for each in SOURCES if each != "category"))
