@@ -32,7 +32,7 @@ from serving.reranking.reranker import Reranker
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
 from serving.sources.co_visitation import CoVisitationSource
-from serving.sources.new_arrivals import CatalogueSource, NewArrivalsSource
+from serving.sources.new_arrivals import CatalogueSource
 from serving.sources.popular import PopularSource
 from serving.sources.trending import TrendingSource
 from serving.user_acts import UserActs
@@ -71,7 +71,7 @@ class Recommender:
         self._computing = threading.Lock()
         self._explainer = Explainer(self._stage, catalogue)
         popular = PopularSource(trending, self._settings)
-        others = (NewArrivalsSource(self._settings), CatalogueSource())
+        others = (self._stage.new_arrivals, CatalogueSource())
         # Whatever trends is popular too: behind it, what trends is found where it is asked alone.
         self._user_ranking = UserRanking(self._stage, (popular, trending, *others))
         self._trending_ranking = TrendingRanking(trending, others)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
 
 from feature_repo.archive import Archive
 from feature_repo.event_log import (
@@ -61,11 +60,7 @@ class Archiver(StreamThread):
         super().__init__("archiver", STOP_SECONDS, Retrying(self.settings, self.metrics))
         self._archive = archive
         self._housekeeping = housekeeping or (lambda: None)
-        self._decoder = Decoder(
-            self.settings.event_types,
-            timedelta(seconds=self.settings.max_future_seconds),
-            self.settings.kafka.max_record_bytes,
-        )
+        self._decoder = Decoder.of(self.settings)
         self._consumer = log.consumer(GROUP, TOPICS)
         self._keep_marks = keep_marks(log, self.settings)
         self._marks = archive.erasures()

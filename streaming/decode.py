@@ -17,6 +17,7 @@ from feature_repo.schema import (
     has_own_address,
 )
 from feature_repo.times import moment_of
+from streaming.settings import StreamingSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,15 @@ class Decoder:
         self._event_types = frozenset(event_types)
         self._max_future = max_future
         self._max_bytes = max_bytes
+
+    @classmethod
+    def of(cls, settings: StreamingSettings) -> "Decoder":
+        """Return the decoder of a shop: whoever reads its log accepts the same records."""
+        return cls(
+            settings.event_types,
+            timedelta(seconds=settings.max_future_seconds),
+            settings.kafka.max_record_bytes,
+        )
 
     def decode(self, record: LogRecord) -> Change:
         """Return what `record` says, or raise `DecodeError`."""

@@ -1,7 +1,6 @@
 """The catalogue as of now: the archive, and what the log has taken that is not in it yet."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Protocol
 
 from feature_repo.event_log import ITEMS, GroupedLog
@@ -31,11 +30,7 @@ def latest_items(archive: ItemArchive, log: GroupedLog, settings: StreamingSetti
     # Before the archive: what is archived meanwhile is then read twice, and not left out.
     unread = log.unread(GROUP, [ITEMS])
     items = {item.item_id: item for item in archive.items()}
-    decoder = Decoder(
-        settings.event_types,
-        timedelta(seconds=settings.max_future_seconds),
-        settings.kafka.max_record_bytes,
-    )
+    decoder = Decoder.of(settings)
     for record in records_from(log, unread):
         try:
             change = decoder.decode(record)

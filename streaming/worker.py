@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from feature_repo.event_log import (
     DEAD_LETTERS,
@@ -102,11 +101,7 @@ class Worker(StreamThread):
         self._keep_marks = keep_marks(log, settings)
         self._caught_up = caught_up
         self._monotonic = monotonic
-        self._decoder = Decoder(
-            settings.event_types,
-            timedelta(seconds=settings.max_future_seconds),
-            settings.kafka.max_record_bytes,
-        )
+        self._decoder = Decoder.of(settings)
         self._positions = WorkerPositions(state, monotonic)
         self._consumer = log.consumer(GROUP, TOPICS, self._assigned)
         self._poller = BatchPoller(

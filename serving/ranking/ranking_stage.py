@@ -91,6 +91,7 @@ class RankingStage:
         self._source_size = settings.ranking.source_size
         self._trending = trending
         self.two_tower = TwoTowerSource(settings)
+        self.new_arrivals = NewArrivalsSource(settings)
         ease, text = ItemNeighboursSource("ease"), ItemNeighboursSource("text")
         transitions = ItemNeighboursSource("transitions")
         buy_again, category = BuyAgainSource(settings), CategorySource(trending)
@@ -110,7 +111,7 @@ class RankingStage:
             category,
             co_visitation,
             trending,
-            NewArrivalsSource(settings),
+            self.new_arrivals,
         )
         self.sources = [each for each in self._every if each.name in self._settings.sources]
         # Of the last bundle, which is mostly that of the next request.

@@ -24,7 +24,6 @@ from serving.ranking.ranking import Ranker, Ranking
 from serving.ranking.ranking_stage import RankingStage
 from serving.sources.candidate_source import CandidateSource, Context
 from serving.sources.co_visitation import CoVisitationSource
-from serving.sources.new_arrivals import NewArrivalsSource
 from serving.sources.popular import PopularSource
 from serving.sources.trending import TrendingSource
 from serving.user_acts import UserActs
@@ -92,7 +91,7 @@ class PastShop:
         self.stage = RankingStage(self._trending, co_visitation, settings)
         self.fallback: tuple[CandidateSource, ...] = (
             PopularSource(self._trending, settings),
-            NewArrivalsSource(settings),
+            self.stage.new_arrivals,
         )
         """What strangers get, one after the other."""
 
