@@ -55,6 +55,16 @@ def mixed_scores(columns: Floats, weights: Floats, own: Scores, temperature: flo
     return scores
 
 
+def unproposed_scores(columns: Floats, weights: Floats, own: Scores, temperature: float) -> Scores:
+    """Return what `mixed_scores` would say of rows more, of which only the two-tower says anything.
+
+    columns: `shares` of the others, [n, num_sources]. own: what the two-tower says of these rows.
+    """
+    left = weights[~columns.any(axis=0)].sum()
+    scores: Scores = (logarithms(left) + own.astype(np.float64) / temperature).astype(np.float32)
+    return scores
+
+
 def log_total(scores: Floats) -> float:
     """Return the logarithm of the sum of exponentials: subtracted, it makes a softmax of them."""
     top = float(scores.max(initial=-np.inf))

@@ -30,16 +30,19 @@ def ranking_features(
     scores: Mapping[str, Scores],
     context: Context,
     trending: TrendingSource,
+    among: Mapping[str, Scores] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return float32 [n, len(feature_names(scores))] of the candidates `rows`.
 
-    scores: of each source, what it says of every row, float32 [n].
+    scores: of each source, what it says of every row, float32 [n]. among: where the rows are no
+    candidates, what the same sources say of those that are; each row's features are then what they
+    would be if it were the one candidate more.
     """
     signals = context.model.ranking.signals if context.model.ranking else NO_SIGNALS
     known = signals.of_rows(rows)
     moment = on_the_circles(np.int64(microseconds(context.moment or context.at)))
     columns = (
-        *of_sources(scores, len(rows)),
+        *of_sources(scores, len(rows), among),
         *_of_items(rows, context, trending, known, moment),
         *moment,
         *_of_users(context),
@@ -52,8 +55,13 @@ def ranking_features(
     return features.T
 
 
-def of_sources(scores: Mapping[str, Scores], num_rows: int) -> npt.NDArray[np.float32]:
-    """Return float32 [len(scores) * len(OF_A_SOURCE), num_rows], one source after the other."""
+def of_sources(
+    scores: Mapping[str, Scores], num_rows: int, among: Mapping[str, Scores] | None = None
+) -> npt.NDArray[np.float32]:
+    """Return float32 [len(scores) * len(OF_A_SOURCE), num_rows], one source after the other.
+
+    among: as in `ranking_features`.
+    """
     found = np.zeros((len(scores), len(OF_A_SOURCE), num_rows), dtype=np.float32)
     columns = found.reshape(len(scores) * len(OF_A_SOURCE), num_rows)
     if not num_rows:
@@ -61,10 +69,17 @@ def of_sources(scores: Mapping[str, Scores], num_rows: int) -> npt.NDArray[np.fl
     said, relative, ranks = found[:, 0], found[:, 1], found[:, 2]
     for place, each in enumerate(scores.values()):
         said[place] = each
-    low, high = said.min(axis=1, keepdims=True), said.max(axis=1, keepdims=True)
+    if among is None:
+        low, high = said.min(axis=1, keepdims=True), said.max(axis=1, keepdims=True)
+        ranks[...] = _logarithms_of_ranks(said)
+    else:
+        others = np.stack(list(among.values()))
+        low = np.minimum(said, others.min(axis=1, keepdims=True, initial=np.inf))
+        high = np.maximum(said, others.max(axis=1, keepdims=True, initial=-np.inf))
+        better = others[:, :, None] > said[:, None, :]
+        ranks[...] = np.log1p(np.count_nonzero(better, axis=1))
     spread = high - low
     np.divide(said - low, spread, out=relative, where=spread != 0)
-    ranks[...] = _logarithms_of_ranks(said)
     for place, name in enumerate(scores):
         if name in LOGARITHMIC:
             said[place] -= high[place]

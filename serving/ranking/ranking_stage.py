@@ -8,7 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.candidates import Candidates, Scores, no_scores
-from serving.fusion import logarithms, mixed_scores, reciprocal_ranks, shares, votes
+from serving.fusion import (
+    logarithms,
+    mixed_scores,
+    reciprocal_ranks,
+    shares,
+    unproposed_scores,
+    votes,
+)
 from serving.item_rows import Rows, grouped, places_among
 from serving.live_model import LiveModel
 from serving.ranking.attribution import FeatureEffect, feature_effects
@@ -59,6 +66,11 @@ class Pool:
         rows = rows[known][order[starts]]
         scores = {name: each.score_of(rows) for name, each in proposals.items()}
         return cls(rows, proposals, scores, proposed_by)
+
+    def beside(self, rows: Rows) -> "Pool":
+        """Return rows that nobody proposes, with what the same sources say of them."""
+        scores = {name: each.score_of(rows) for name, each in self.proposals.items()}
+        return Pool(rows, self.proposals, scores, np.zeros(len(rows), np.int64))
 
     def proposers(self, places: Rows) -> list[tuple[str, ...]]:
         """Return which sources propose each of the rows at `places` of the pool."""
@@ -134,6 +146,7 @@ class RankingStage:
         if context.query is None:
             return NOTHING_RANKED
         pool, scores = self.scored(context)
+        score_of = partial(self._score_of, pool, scores, context)
         order = np.argsort(-scores, kind="stable")[:count]
         rows, scores = pool.rows[order], scores[order]
         sources = pool.proposers(order)
@@ -144,7 +157,7 @@ class RankingStage:
             rows = np.concatenate([rows, more.rows[behind]])
             scores = np.concatenate([scores, np.minimum(more.scores[behind], floor)])
             sources += [(self.two_tower.name,)] * len(behind)
-        return Ranked(rows, scores, sources, score_of=partial(self._score_beside, pool, context))
+        return Ranked(rows, scores, sources, score_of=score_of)
 
     def scored(self, context: Context) -> tuple[Pool, Scores]:
         """Return the candidates for a user something is known of, with their scores."""
@@ -189,11 +202,15 @@ class RankingStage:
         return any(source.name in OF_EVENTS for source in self._asked(model, sources))
 
     def features(
-        self, pool: Pool, sources: Sequence[str], context: Context
+        self, pool: Pool, sources: Sequence[str], context: Context, among: Pool | None = None
     ) -> npt.NDArray[np.float32]:
-        """Return the features of the pool; a source that is off says 0 of everything."""
-        scores = {name: pool.scores.get(name, no_scores(pool.rows)) for name in sources}
-        return ranking_features(pool.rows, scores, context, self._trending)
+        """Return the features of the pool; a source that is off says 0 of everything.
+
+        among: the pool that each row would be added to, where they are no candidates.
+        """
+        others = _scores_by(sources, among) if among else None
+        scores = _scores_by(sources, pool)
+        return ranking_features(pool.rows, scores, context, self._trending, others)
 
     def _asked(
         self, model: LiveModel, sources: Collection[str] | None
@@ -227,16 +244,31 @@ class RankingStage:
             return mixed_scores(self.shares(pool), weights, self.own(pool), temperature)
         return logarithms(columns @ weights).astype(np.float32)
 
-    def _score_beside(self, pool: Pool, context: Context, rows: Rows) -> Scores:
-        """Return float32 [len(rows)], what rows that nobody proposes score beside the candidates.
+    def _score_of(self, pool: Pool, scores: Scores, context: Context, rows: Rows) -> Scores:
+        """Return float32 [len(rows)], what each row would score if it were in the pool too.
 
-        The least of all, where a row has no embedding yet.
+        scores: float32 [n], of the pool. The least of all, where a row has no embedding yet.
         """
-        wider = Pool.of({**pool.proposals, "": Candidates(rows, no_scores(rows))}, context)
-        scores = self._score(wider, context)
-        places = places_among(wider.rows, rows)
-        least = scores.min(initial=np.float32(0))
-        return np.where(places >= 0, scores[places] if len(scores) else least, least)
+        places = places_among(pool.rows, rows)
+        proposed = places >= 0
+        others = ~proposed & context.model.table.has(rows)
+        found = np.zeros(len(rows), np.float32)
+        found[proposed] = scores[places[proposed]]
+        if others.any():
+            found[others] = self._score_beside(pool, context, pool.beside(rows[others]))
+        least = np.concatenate([scores, found]).min(initial=np.float32(0))
+        found[~(proposed | others)] = least
+        return found
+
+    def _score_beside(self, pool: Pool, context: Context, beside: Pool) -> Scores:
+        ranker = self._ranker(context.model)
+        if ranker is not None:
+            return ranker.score(self.features(beside, ranker.sources, context, among=pool))
+        weights, temperature = self._fusion(context.model)
+        columns = self.fusible(beside)
+        if columns is None:
+            return unproposed_scores(self.shares(pool), weights, self.own(beside), temperature)
+        return logarithms(columns @ weights).astype(np.float32)
 
     def shares(self, pool: Pool) -> npt.NDArray[np.float64]:
         """Return `fusion.shares` of the pool, float64 [n, len(SOURCES)]."""
@@ -256,3 +288,7 @@ class RankingStage:
     def own(self, pool: Pool) -> Scores:
         """Return the two-tower's scores of the pool, float32 [n]; 0 where it is off."""
         return pool.scores.get(self.two_tower.name, no_scores(pool.rows))
+
+
+def _scores_by(sources: Sequence[str], pool: Pool) -> dict[str, Scores]:
+    return {name: pool.scores.get(name, no_scores(pool.rows)) for name in sources}

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.times import microseconds
+from serving.candidates import Candidates, no_scores
 from serving.catalogue import Catalogue
 from serving.ranking.attribution import feature_effects
 from serving.ranking.bundle_files import RankingData
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.feature_names import feature_names
 from serving.ranking.ranking import Ranker
-from serving.ranking.ranking_stage import RankingStage
+from serving.ranking.ranking_stage import Pool, RankingStage
 from serving.ranking.settings import ASKED_SOURCES, BUILT_IN_WEIGHTS, SOURCES, Weights
 from serving.reasons import about
 from serving.reload import open_current
@@ -41,6 +42,14 @@ SETTINGS = ServingSettings.model_validate(
     {"pool_size": 40, "rerank_size": 30, "ranking": {"source_size": 20}}
 )
 KINDS = ("none", "tables", "ranker")
+WAYS = (
+    ("none", "mixture"),
+    ("tables", "mixture"),
+    ("tables", "reciprocal_rank"),
+    ("tables", "voting"),
+    ("ranker", "mixture"),
+)
+"""How what is proposed gets its score: by which kind of bundle, and which fusion."""
 # i10 a shoe, i21 and i22 a kettle and a novel.
 REGULAR = UserHistory(
     "regular",
@@ -157,16 +166,7 @@ def test_a_bundle_with_nothing_to_rank_by_serves_by_the_other_sources(
     assert answered == items(shops["tables"], tables_off, limit=50)
 
 
-@pytest.mark.parametrize(
-    ("kind", "fusion"),
-    [
-        ("none", "mixture"),
-        ("tables", "mixture"),
-        ("tables", "reciprocal_rank"),
-        ("tables", "voting"),
-        ("ranker", "mixture"),
-    ],
-)
+@pytest.mark.parametrize(("kind", "fusion"), WAYS)
 @pytest.mark.parametrize("sql", [None, "price < 60"])
 @pytest.mark.parametrize("diversity", [None, 0.4])
 def test_pages_neither_repeat_nor_miss(
@@ -180,6 +180,29 @@ def test_pages_neither_repeat_nor_miss(
     pages = [item_id for offset in range(0, 117, 13) for item_id in ids(offset, 13)]
     assert pages == ids(0, 117)
     assert len(set(pages)) == len(pages)
+
+
+@pytest.mark.parametrize(("kind", "fusion"), WAYS)
+def test_any_row_scores_as_if_it_were_the_one_candidate_more(
+    shops: dict[str, Shop], kind: str, fusion: str
+) -> None:
+    shop, changed = shops[kind], settings(fusion=fusion)
+    stage = RankingStage(shop.trending, shop.co_visitation, changed)
+    model, view = shop.holder.current, shop.catalogue.view()
+    query = model.encode_query(REGULAR)
+    context = Context(model, view, view.available, False, query, NOW)
+    context = context.of_user(REGULAR.events, UserActs.of(REGULAR.events, shop.catalogue.rows))
+    pool, _ = stage.scored(context)
+    every = np.random.default_rng(0).permutation(NUM_ITEMS)
+    assert set(pool.rows.tolist()) < set(every.tolist())
+    found = stage.rank(context, 5).score_of(every)
+    for row, score in zip(every, found, strict=True):
+        one = row[None]
+        wider = Pool.of({**pool.proposals, "": Candidates(one, no_scores(one))}, context)
+        expected = stage._score(wider, context)[wider.rows == row]
+        np.testing.assert_allclose(score, expected[0], rtol=1e-4, atol=1e-5)
+    unknown = np.array([NUM_ITEMS + 1])
+    assert stage.rank(context, 5).score_of(np.append(every, unknown))[-1] <= found.min()
 
 
 asked = st.frozensets(st.sampled_from(ASKED_SOURCES), min_size=1)
