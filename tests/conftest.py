@@ -14,6 +14,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import pytest
 from hypothesis import HealthCheck, settings
 
+from riverrun.interpreter import collect_seldom
 from tests.support.kafka_server import kafka_server
 from tests.support.redis_server import redis_server
 
@@ -21,6 +22,9 @@ settings.register_profile(
     "riverrun", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("riverrun")
+
+# As the commands do.
+collect_seldom()
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
