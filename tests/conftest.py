@@ -30,6 +30,9 @@ REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The files with long tests first: else one process is left alone with the last of them.
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
     if REAL_DATA.is_dir():
         return
     skip = pytest.mark.skip(reason=f"the public data sets are absent: {REAL_DATA} is no folder")
