@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
@@ -22,6 +21,7 @@ from serving.sources.two_tower import TwoTowerSource
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer
 from trainer.comparison import CANDIDATE
+from trainer.import_keras import keras
 from trainer.judging import Judgement, judge_epochs, learn_to_rank
 from trainer.listener import Listener
 from trainer.material import Material

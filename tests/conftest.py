@@ -14,6 +14,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import pytest
 from hypothesis import HealthCheck, settings
 
+from riverrun.interpreter import collect_seldom
 from tests.support.kafka_server import kafka_server
 from tests.support.redis_server import redis_server
 
@@ -22,10 +23,16 @@ settings.register_profile(
 )
 settings.load_profile("riverrun")
 
+# As the commands do.
+collect_seldom()
+
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The files with long tests first: else one process is left alone with the last of them.
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
     if REAL_DATA.is_dir():
         return
     skip = pytest.mark.skip(reason=f"the public data sets are absent: {REAL_DATA} is no folder")

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from feature_repo.candidate_features import CandidateFeatures
+from trainer.import_keras import keras
 
 PRICE_BUCKETS = 16
 AGE_BUCKETS = 16

@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import orjson
@@ -16,6 +15,7 @@ from serving import bundle, bundle_writing
 from serving.ranking.bundle_files import RankingData, write_ranking
 from serving.ranking.settings import SOURCES
 from serving.saved_model_encoder import TEXT_TOWER_DIGEST
+from trainer.import_keras import keras
 from trainer.interactions import Interactions
 from trainer.ranking.ranker import dense_layers
 from trainer.serving_module import ServingModule

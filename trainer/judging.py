@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import keras
 import structlog
 
 from serving.ranking.calibrated_fusion import CalibratedFusion
@@ -13,6 +12,7 @@ from trainer.best_epoch import BestEpoch, best_epoch
 from trainer.comparison import CANDIDATE, Current, compared
 from trainer.evaluate import EvaluationRow, evaluate
 from trainer.held_out import HeldOut, hold_out
+from trainer.import_keras import keras
 from trainer.material import Material
 from trainer.ranking.fit import Learned, Newest, learn_to_order
 from trainer.ranking.pipeline_scorer import CrossFittedScorer, PipelineScorer

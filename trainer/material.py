@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -14,6 +13,7 @@ from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Item
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.history_examples import joined_windows
+from trainer.import_keras import keras
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
 from trainer.start import Start

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from feature_repo.times import DAY
+from trainer.import_keras import keras
 
 TIME_BUCKETS = 24
 ORDER_BUCKETS = 24

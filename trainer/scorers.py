@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
 from serving.ranking.bundle_files import RankingData
 from trainer.baselines import EmbeddingScorer
+from trainer.import_keras import keras
 from trainer.interactions import Interactions
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.pipeline_scorer import PipelineScorer

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -16,6 +15,7 @@ from scann.scann_ops.py import scann_ops
 from serving import bundle
 from serving.scann_index import num_leaves, num_reordered, searched_leaves
 from trainer.candidate_tower import CandidateTower
+from trainer.import_keras import keras
 from trainer.query_tower import QueryTower
 from trainer.text_tower import TextTower
 from trainer.train import TrainedModel

@@ -6,12 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import keras
-import keras_hub
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from trainer.import_keras import keras, keras_hub
 from trainer.settings import TextSettings
 from trainer.training_input_error import TrainingInputError
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import orjson
@@ -20,6 +19,7 @@ from feature_repo.schema import Item
 from feature_repo.times import DAY, microseconds
 from trainer.candidate_tower import CandidateVocabulary, name_index
 from trainer.dataset import epoch_dataset, num_steps
+from trainer.import_keras import keras
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
 from trainer.strategy import open_strategy

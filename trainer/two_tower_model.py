@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from feature_repo.times import DAY
 from trainer.candidate_tower import CandidateTower, CandidateVocabulary
+from trainer.import_keras import keras
 from trainer.query_tower import QueryTower
 from trainer.retrieval import RetrievalLoss, full_softmax_loss
 from trainer.settings import TrainingSettings

@@ -34,6 +34,7 @@ from riverrun.cli import (
 )
 from riverrun.cli.console import err
 from riverrun.errors import NOT_TO_BE_USED, RunFailedError, UserError
+from riverrun.interpreter import collect_seldom
 from riverrun.logging import configure_logging
 
 OF_THE_PLACE = {*NOT_TO_BE_USED, ENOSPC, EDQUOT}
@@ -100,6 +101,7 @@ def main() -> None:
     # filter: some set their own for everybody when they are imported.
     warnings.showwarning = lambda *_, **__: None
     configure_logging()
+    collect_seldom()
     try:
         # Else Typer would say itself what is wrong with a command line, in a box.
         sys.exit(app(prog_name="riverrun", standalone_mode=False) or 0)

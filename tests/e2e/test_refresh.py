@@ -15,6 +15,7 @@ from riverrun.cli.refresh import AT_WORK
 from riverrun.drifting import DRIFTED
 from serving.bundle import current_bundle, published_versions, verify
 from tests.support.command import riverrun
+from tests.support.forked_command import forked
 from tests.support.quick_refresh import SETTINGS
 from trainer.refresh.bundle_versions import bundle_versions
 from trainer.refresh.runs_file import RunsFile
@@ -38,15 +39,11 @@ def refresh(home: Path, settings: str = SETTINGS) -> list[str]:
     return ["refresh", "--home", str(home), "--settings", str(file)]
 
 
-def kill_at(step: str, arguments: list[str]) -> None:
+def kill_at(step: str, arguments: list[str], folder: Path) -> None:
     """Run the command until it says that the step begins, and kill -9 it there."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "riverrun", *arguments], stderr=subprocess.PIPE, text=True
-    )
-    with process:
-        assert process.stderr is not None
+    with forked(arguments, folder) as (process, stderr):
         said = []
-        for line in process.stderr:
+        for line in stderr:
             said.append(line)
             if line.startswith(f"{step} ..."):
                 process.kill()
@@ -54,12 +51,12 @@ def kill_at(step: str, arguments: list[str]) -> None:
         pytest.fail(f"ended before {step!r}: {''.join(said)}")
 
 
-def test_killed_at_every_step_a_refresh_goes_on_and_ends(home: Path) -> None:
+def test_killed_at_every_step_a_refresh_goes_on_and_ends(home: Path, tmp_path: Path) -> None:
     old = current_bundle(home / "bundles")
     assert old is not None
     for step in STEPS:
         for _ in range(KILLS):
-            kill_at(step, refresh(home))
+            kill_at(step, refresh(home), tmp_path)
             assert current_bundle(home / "bundles") == old
     done = riverrun(*refresh(home))
     assert done.returncode == 0, done.stderr

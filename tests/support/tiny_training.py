@@ -15,14 +15,13 @@ from typing import Any
 import trainer  # noqa: F401  (sets what TensorFlow reads when it is first imported)
 
 # isort: split
-import keras
-import keras_hub
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import tensorflow as tf
 
 from feature_repo.schema import Item
+from trainer.import_keras import keras, keras_hub
 from trainer.interactions import Interactions
 from trainer.settings import TextSettings, TrainingSettings
 from trainer.text_tower import TextTower, embed_texts

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -42,6 +41,7 @@ from serving.ranking.item_signals import SIGNALS
 from serving.ranking.settings import SOURCES
 from tests.support import tiny_training as tiny
 from trainer.export import export_bundle
+from trainer.import_keras import keras
 from trainer.model_export import (
     RANK_FEATURES,
     _check_restored,

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 import trainer  # noqa: F401  (sets what TensorFlow reads when it is first imported)
 
 # isort: split
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -21,6 +20,7 @@ from trainer.candidate_tower import (
     age_bucket,
     name_index,
 )
+from trainer.import_keras import keras
 from trainer.query_tower import (
     ORDER_BUCKETS,
     TIME_BUCKETS,

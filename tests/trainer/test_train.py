@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -18,6 +17,7 @@ import tensorflow as tf
 from feature_repo.schema import Item
 from tests.support import tiny_training as tiny
 from trainer import train as train_module
+from trainer.import_keras import keras
 from trainer.interactions import Interactions
 from trainer.settings import TextSettings, TrainingSettings
 from trainer.text_tower import text_tower_digest

@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import keras
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
@@ -12,6 +11,7 @@ from scipy import sparse
 from feature_repo.schema import Item
 from serving.ranking.bundle_files import RankingData
 from serving.ranking.calibrated_fusion import CalibratedFusion
+from trainer.import_keras import keras
 from trainer.interactions import Interactions
 from trainer.ranking.calibration import calibrated_fusion
 from trainer.ranking.examples import Examples, examples_of, future_labels

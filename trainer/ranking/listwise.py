@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from trainer.import_keras import keras
 from trainer.ranking.examples import Examples
 
 

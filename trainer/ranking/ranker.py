@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import keras
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
@@ -11,6 +10,7 @@ from feature_repo.whole_file import replacing
 from serving.ranking.feature_names import feature_names
 from serving.ranking.ranking import DenseLayer, Ranker
 from serving.ranking.settings import SOURCES
+from trainer.import_keras import keras
 from trainer.ranking.examples import Examples
 from trainer.ranking.listwise import fit_lists
 from trainer.ranking.settings import RankerSettings

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-import keras
 import orjson
 import polars as pl
 import structlog
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 
 from feature_repo.first_error import FirstError
 from feature_repo.whole_file import replacing
+from trainer.import_keras import keras
 from trainer.ranking.ranker import read_ranker, write_ranker
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.settings import RankerSettings
