@@ -20,7 +20,7 @@ from streaming.updates import Updates
 
 LOOK_SECONDS = 1.0
 RAISE_SECONDS = 20.0
-"""How long an age stays: of a store that is put back, a copy of so long three times passes."""
+"""How long an age stays. A copy that is not older than three of them passes for the store."""
 MARK_KEY = " mark"
 """No item has such an id: those that are padded are refused."""
 AGE_KEYS = (" age 0", " age 1")
