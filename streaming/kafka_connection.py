@@ -10,8 +10,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kafka import KafkaAdminClient
-from kafka.errors import KafkaError, OffsetOutOfRangeError
+from kafka.errors import (
+    AuthorizationError,
+    KafkaError,
+    KafkaTimeoutError,
+    OffsetOutOfRangeError,
+    SaslAuthenticationFailedError,
+    UnsupportedSaslMechanismError,
+)
 from kafka.net.compat import KafkaNetClient
+from kafka.net.manager import KafkaConnectionManager
+from kafka.net.selector import NetworkSelector
 from pydantic import SecretStr
 
 from feature_repo.event_log import EventLogError, LostPositionError
@@ -62,20 +71,25 @@ class KafkaConnection:
         """Make a client of kafka-python, of `kind`.
 
         One that finds no broker raises while it is made, when nobody can close it any more: its
-        thread would look for brokers for ever. It is ended here.
+        thread would look for brokers for ever. It is ended here. The error says why none took it.
         """
         networks: list[Any] = []
 
         def network(**config: Any) -> Any:
-            networks.append(KafkaNetClient(**config))
+            selector = NetworkSelector(**config)
+            manager = _Connections(selector, **config)
+            networks.append(KafkaNetClient(selector, manager, **config))
             return networks[-1]
 
         try:
             return kind(**self.client_options(), kafka_client=network, **options)
-        except BaseException:
+        except BaseException as error:
             for each in networks:
                 each.close()
                 each._net.stop()
+            reasons = [each._manager.lost_by for each in networks if each._manager.lost_by]
+            if reasons and isinstance(error, KafkaTimeoutError):
+                raise KafkaTimeoutError(f"{_said(error)}: {_why(reasons[0])}") from error
             raise
 
     @contextmanager
@@ -122,6 +136,53 @@ class KafkaConnection:
             yield client
         finally:
             client.close()
+
+
+class _Connections(KafkaConnectionManager):  # type: ignore[misc]
+    """Remembers why a connection was lost: kafka-python tries again, and says so to its log alone.
+
+    lost_by: the first error that is about who may connect, or else the first.
+    """
+
+    def __init__(self, network: NetworkSelector, **config: Any) -> None:
+        self.lost_by: Exception | None = None
+        super().__init__(network, **config)
+
+    def get_connection(self, node_id: Any, *arguments: Any, **options: Any) -> Any:
+        """Return the connection to a broker, made now or before."""
+        known = self._conns.get(node_id)
+        connection = super().get_connection(node_id, *arguments, **options)
+        if connection is not known:
+            connection.close_future.add_errback(self._lost)
+        return connection
+
+    def _lost(self, error: Exception) -> None:
+        # What a broker says as it hangs up is read at one time and not at another.
+        if self.lost_by is None or (_is_refusal(error) and not _is_refusal(self.lost_by)):
+            self.lost_by = error
+
+
+_REFUSALS = (AuthorizationError, SaslAuthenticationFailedError, UnsupportedSaslMechanismError)
+
+
+def _is_refusal(error: Exception) -> bool:
+    # What TLS says is one of many failures to connect.
+    return isinstance(error, _REFUSALS) or "Handshake failed" in str(error)
+
+
+def _why(lost_by: Exception) -> str:
+    said = _said(lost_by)
+    if said != "socket disconnected":
+        return said
+    return (
+        "a broker closes the connections that it takes: are `security_protocol` and `sasl_...` of "
+        "[streaming.kafka] what it asks for"
+    )
+
+
+def _said(error: Exception) -> str:
+    """Return the message without the name of its type before it."""
+    return str(error.args[0]) if error.args else str(error)
 
 
 def parse_kafka_url(url: str, settings: KafkaSettings) -> KafkaConnection:

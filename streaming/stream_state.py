@@ -32,6 +32,9 @@ AGAIN = -2
 """Whose list holds what the online store has lost. Nothing is committed to it, and every commit
 takes its own keys off: they are on the list of its partition."""
 
+STORE_AGE = -3
+"""Whose version is the age of the online store (`store_watch`). Nothing else of it is committed."""
+
 HISTORY, ITEM, USER = "history", "item", "user"
 
 Key = tuple[str, str]

@@ -167,7 +167,8 @@ class Worker(StreamThread):
         5. Embed; append item changes to the changelog; push to the online store.
         6. Forget what was pushed.
         7. Tell those who wait.
-        8. Commit the positions to the log, once a second and when there was nothing to read.
+        8. Commit the positions to the log, once a second and when there was nothing to read. Where
+           there was not, look whether the state was emptied: nothing else asks it.
         9. List everything if the online store was emptied; push a page of what is on the lists;
            re-encode a page of users.
 
@@ -184,6 +185,8 @@ class Worker(StreamThread):
         # 8. After the push: replay is harmless, loss is not.
         if not records or self._positions.is_due:
             self._commit_positions()
+        if not records:
+            self._retrying("load", self._positions.look)
         # 9. What is on the lists changes most, and waits a while. Page by page: events go first.
         if self._retrying("load", self._watch.step):
             self._relay.add([AGAIN])

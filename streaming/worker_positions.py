@@ -7,6 +7,7 @@ from feature_repo.event_log import TopicPartition
 from streaming.batches import Batch
 from streaming.stream_state import OpenState, StateLost, positions_of
 
+LOOK_SECONDS = 1.0
 COMMIT_SECONDS = 1.0
 """How long the log may be told nothing of where the worker is: only retention and lag go by it."""
 
@@ -24,6 +25,7 @@ class WorkerPositions:
         self._clock = clock
         self._next: dict[TopicPartition, int] = {}
         self._due = 0.0
+        self._look_due = 0.0
 
     @property
     def known(self) -> dict[TopicPartition, int]:
@@ -57,6 +59,18 @@ class WorkerPositions:
             stored.get(source) == self._next.get(source) and at >= stored.get(source, 0)
             for source, at in batch.sources(batch.first).items()
         )
+
+    def look(self) -> None:
+        """Look once a second whether the state has a position still: who reads nothing loads none.
+
+        Raises `StateLost` where it has not.
+        """
+        source = next(iter(self._next), None)
+        if source is None or self._clock() < self._look_due:
+            return
+        self._look_due = self._clock() + LOOK_SECONDS
+        if source.topic not in self._state.load(source.partition, (), ()).positions:
+            raise _lost(source, self._next[source])
 
     def move(self, batch: Batch) -> None:
         """Stand after a batch that is in the state."""

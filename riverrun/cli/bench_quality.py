@@ -17,7 +17,7 @@ from rich.table import Table
 from riverrun.bench.machine import describe_machine
 from riverrun.cli.console import err, out
 from riverrun.cli.options import HomeOption, SettingsOption
-from riverrun.cli.preset_data import check_output
+from riverrun.cli.preset_data import NO_RECENT_POPULARITY, check_output
 from riverrun.cli.slices_table import short, slices_table
 from riverrun.errors import UserError
 from riverrun.settings import Settings, load_settings
@@ -124,7 +124,7 @@ def quality(
         f"{len(past.item):,} events in the past; {what}"
     )
     if not protocol.has_times:
-        out.print("no recent popularity: positions stand for times")
+        out.print(NO_RECENT_POPULARITY)
     out.print(describe_machine())
     if json is not None:
         document = {

@@ -20,6 +20,7 @@ from riverrun.bench.machine import describe_machine
 from riverrun.cli.console import err, out
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.preset_data import (
+    NO_RECENT_POPULARITY,
     DataOption,
     JsonOption,
     PresetOption,
@@ -102,6 +103,8 @@ def evaluate(
             f"{len(split.past.item):,} events in the past; {each.model}, "
             f"all in {time.monotonic() - start:.0f} s"
         )
+    if not all(each.has_times for each in evaluations):
+        out.print(NO_RECENT_POPULARITY)
     out.print(describe_machine(with_gpus=True))
     if json is not None:
         document = [entry for each in evaluations for entry in _document(each)]
@@ -113,12 +116,14 @@ class _Question:
     """Past and future, and what to train and to make lists with.
 
     everyone: makes the split that asks newcomers too, about new items too; None where `split` does.
+    has_times: whether times are any, and not positions in a sequence.
     """
 
     split: "Split"
     training: "TrainingSettings"
     service: "ServiceSettings"
     everyone: "Callable[[], Split] | None"
+    has_times: bool = True
 
     def asked(self, *, with_slices: bool) -> "list[tuple[Split, bool]]":
         """Return what is asked, and whether by slices: those of everyone, if they are wanted."""
@@ -131,13 +136,14 @@ class _Question:
 class _Evaluation:
     """The table, what was asked, and in words which model answered.
 
-    slices: by task, of each scorer the rows of all slices.
+    slices: by task, of each scorer the rows of all slices. has_times: as of the question.
     """
 
     split: "Split"
     rows: "Sequence[EvaluationRow]"
     slices: "Mapping[str, Sequence[Sequence[EvaluationRow]]]"
     model: str
+    has_times: bool
 
 
 def _document(evaluation: _Evaluation) -> list[dict[str, Any]]:
@@ -174,6 +180,7 @@ def _preset_question(
         protocol.of_shop(settings).training,
         protocol.service,
         None if everyone is None else partial(everyone, loaded),
+        protocol.has_times,
     )
 
 
@@ -236,7 +243,16 @@ def _trained(question: _Question, settings: Settings, *, with_slices: bool) -> l
             )
             models: list[Scorer] = [fitted.two_tower, fitted.pipeline]
             embeddings = fitted.text_embeddings
-            evaluations.append(_evaluation(split, models, embeddings, model, with_slices=sliced))
+            evaluations.append(
+                _evaluation(
+                    split,
+                    models,
+                    embeddings,
+                    model,
+                    with_slices=sliced,
+                    has_times=question.has_times,
+                )
+            )
         err.print()
     return evaluations
 
@@ -277,19 +293,21 @@ def _evaluation(
     model: str,
     *,
     with_slices: bool,
+    has_times: bool = True,
 ) -> _Evaluation:
-    """Ask the baselines and the models for every task."""
-    from trainer.baselines import baselines
+    """Ask the baselines that mean something, and the models, for every task."""
+    from trainer.baselines import baselines, timeless_baselines
     from trainer.evaluate import evaluate
     from trainer.slices import slices
 
-    scorers = [*baselines(split.past, split.histories), *models]
+    simple = baselines if has_times else timeless_baselines
+    scorers = [*simple(split.past, split.histories), *models]
     rows = [evaluate(scorer, task, features) for task in split.tasks for scorer in scorers]
     sliced: dict[str, list[list[EvaluationRow]]] = {}
     for task in split.tasks if with_slices else ():
         parts = slices(task, split.past)
         sliced[task.name] = [[evaluate(each, part) for part in parts] for each in scorers]
-    return _Evaluation(split, rows, sliced, model)
+    return _Evaluation(split, rows, sliced, model, has_times)
 
 
 def print_tables(rows: "Sequence[EvaluationRow]") -> None:

@@ -22,6 +22,9 @@ JsonOption = Annotated[
     Path | None, typer.Option(help="Write the table to this file too.", metavar="FILE")
 ]
 
+NO_RECENT_POPULARITY = "no recent popularity: positions stand for times"
+"""What is said beside the figures of such a data set."""
+
 
 def check_preset(preset: str | None, data: Path | None, *, validation: bool) -> None:
     """Raise `UserError` where one of these is given without the other that it needs."""

@@ -29,8 +29,8 @@ def train(
     good enough.
 
     A training that is interrupted goes on where it stopped when it is run again, and begins anew
-    where events have come since. A running `riverrun up` notices the new bundle and swaps it in
-    between two requests.
+    where events or items have come since. A running `riverrun up` notices the new bundle and swaps
+    it in between two requests.
     """
     settings = load_settings(settings_file, home=home)
     if full:

@@ -9,11 +9,13 @@ import tensorflow as tf
 from rich.console import Console
 
 from riverrun.bench.machine import describe_machine
-from riverrun.cli.evaluate import _preset_question, metrics_table
+from riverrun.cli.evaluate import _evaluation, _preset_question, metrics_table
 from riverrun.cli.main import main
+from riverrun.importing import PresetData
 from riverrun.protocols import PROTOCOLS
 from riverrun.settings import Settings
 from serving.settings import ServingSettings
+from tests.support.few_events import ITEMS, frame
 from tests.support.tiny_bundle import build_tiny_bundle, of_an_earlier_release, tiny_ranking
 from trainer.evaluate import EvaluationRow
 from trainer.ranking.service_settings import ServiceSettings
@@ -91,6 +93,21 @@ def test_a_preset_is_computed_as_this_machine_is_set_and_made_as_its_protocol_is
     assert asked.training == protocol.settings.model_copy(update=changed)
     assert asked.training.epochs == protocol.settings.epochs
     assert asked.service == ServiceSettings() == Settings().service_settings
+
+
+@pytest.mark.parametrize(("preset", "has_times"), [("sequences", False), ("movielens", True)])
+def test_recent_popularity_is_asked_where_times_are_any(
+    monkeypatch: pytest.MonkeyPatch, preset: str, has_times: bool
+) -> None:
+    acts = [(number // 5, number % 8, number) for number in range(15)]
+    data = PresetData(ITEMS, frame(acts))
+    monkeypatch.setattr("riverrun.importing.load_preset", lambda preset, file: data)
+    question = _preset_question(preset, Path("file"), Settings(), validation=False)
+    assert question.has_times == has_times
+    asked = _evaluation(question.split, [], None, "", with_slices=False, has_times=has_times)
+    names = [row.scorer for row in asked.rows]
+    recent = ["popularity, last 14 days"] if has_times else []
+    assert names == ["popularity", *recent, "item-kNN, cosine"]
 
 
 def test_gpus_are_named_beside_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -229,7 +229,11 @@ def test_an_interrupted_rebuild_is_noticed(tmp_path: Path, new_state: OpenNew) -
         require_whole(state, archive)
 
 
-def test_a_worker_notices_that_its_state_was_emptied(tmp_path: Path, new_state: OpenNew) -> None:
+@pytest.mark.parametrize("messages", [1, 0])
+def test_a_worker_notices_that_its_state_was_emptied(
+    tmp_path: Path, new_state: OpenNew, messages: int
+) -> None:
+    """By the next event, or by itself where none comes."""
     log, state = SqliteLog(tmp_path / "log.sqlite"), new_state()
     settings = StreamingSettings(linger_seconds=0)
     worker = build_worker(
@@ -239,7 +243,7 @@ def test_a_worker_notices_that_its_state_was_emptied(tmp_path: Path, new_state: 
     send(log, 1)
     worker.step()
     state.reset()
-    send(log, 1)
+    send(log, messages)
     with pytest.raises(StateLost, match="`riverrun rebuild`"):
         worker.step()
     worker.stop()

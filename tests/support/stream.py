@@ -16,7 +16,7 @@ from feature_repo.online_features import (
 )
 from feature_repo.schema import Event, Item, User
 from serving.candidate_space import CandidateSpace
-from streaming.store_watch import MARK_KEY
+from streaming.store_watch import AGE_KEYS, MARK_KEY
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DIMENSION = 4
@@ -68,11 +68,11 @@ class MemoryOnline:
         pass
 
     def state(self) -> dict[tuple[str, str], Any]:
-        """Return the records of the shop: the store's mark is another in every run."""
+        """Return the records of the shop: the store's mark and age are others in every run."""
         return {
             (view.__name__, key): comparable(record)
             for (view, key), record in self.records.items()
-            if key != MARK_KEY
+            if key not in (MARK_KEY, *AGE_KEYS)
         }
 
 

@@ -48,6 +48,7 @@ __all__ = [
     "WeightedSum",
     "baselines",
     "scores_without",
+    "timeless_baselines",
 ]
 
 RECENT_DAYS = 14
@@ -55,4 +56,12 @@ RECENT_DAYS = 14
 
 def baselines(past: Interactions, histories: Interactions | None = None) -> Sequence[Scorer]:
     """Return those that cost next to nothing: popularity, recent popularity and item-kNN."""
-    return (Popularity(past), Popularity(past, days=RECENT_DAYS), ItemKnn(past, histories))
+    popularity, *others = timeless_baselines(past, histories)
+    return (popularity, Popularity(past, days=RECENT_DAYS), *others)
+
+
+def timeless_baselines(
+    past: Interactions, histories: Interactions | None = None
+) -> Sequence[Scorer]:
+    """Return those of `baselines` that mean something where positions stand for times."""
+    return (Popularity(past), ItemKnn(past, histories))

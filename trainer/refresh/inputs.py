@@ -17,13 +17,14 @@ from trainer.settings import TrainingSettings
 class RefreshInputs:
     """All that a refresh is given, but the events.
 
-    items: the catalogue that it learns of. bundles: the folder of what is published. current: the
-    one of them that serves, as `readable_current` says before anything is done. features: makes the
-    point-in-time join: of no example is more shown than was known then. text_cache: embeddings of
-    texts, which it also keeps. now: when the bundle is made. service: how lists are made, and how
-    the index that is checked is built. gates: what the bundle must reach to serve; without them
-    every bundle serves. latest: returns the catalogue as of its call, which the bundle gets; where
-    there is none, `items` do not change.
+    items: the catalogue as it is now, of which it learns, unless it goes on with the one of before.
+    bundles: the folder of what is published. current: the one of them that serves, as
+    `readable_current` says before anything is done. features: makes the point-in-time join: of no
+    example is more shown than was known then. text_cache: embeddings of texts, which it also keeps.
+    now: when the bundle is made. service: how lists are made, and how the index that is checked is
+    built. gates: what the bundle must reach to serve; without them every bundle serves. latest:
+    returns the catalogue as of its call, which the bundle gets; where there is none, `items` do not
+    change.
     """
 
     items: Sequence[Item]

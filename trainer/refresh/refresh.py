@@ -62,9 +62,9 @@ def refresh(
     Raises:
         TrainingInputError: there is nothing to learn from; the message says what is missing.
     """
-    events, start = checkpoint.resume(events, inputs)
+    begun = checkpoint.resume(events, inputs)
     # 1.
-    prepared = steps.prepare(events, start)
+    prepared = steps.prepare(begun)
     checkpoint.notes = replace(checkpoint.notes, start=NotedStart.of(prepared.start))
     # 2.
     choice = checkpoint.notes.choice

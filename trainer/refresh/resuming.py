@@ -3,7 +3,8 @@
 import hashlib
 import secrets
 import shutil
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,11 +14,12 @@ import structlog
 from pydantic import ValidationError
 
 from feature_repo.first_error import FirstError
-from feature_repo.whole_file import replacing
+from feature_repo.schema import Item
 from trainer.import_keras import keras
 from trainer.ranking.ranker import read_ranker, write_ranker
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.settings import RankerSettings
+from trainer.refresh.as_begun import events_as_begun, items_as_begun
 from trainer.refresh.inputs import RefreshInputs
 from trainer.refresh.notes import Basis, Notes
 from trainer.refresh.runs_file import RunsFile
@@ -25,9 +27,18 @@ from trainer.settings import TrainingSettings
 from trainer.start import Start, start_from
 from trainer.text_tower import text_model_digest
 
-_OWNER_FILE, _EVENTS_FILE, _RANKER_FILE = "of", "event-ids.parquet", "ranker.safetensors"
+_OWNER_FILE, _RANKER_FILE = "of", "ranker.safetensors"
 _TRAINING = "train"
 """Who owns the checkpoints of trainings that are not runs."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Begun:
+    """What a refresh learns from, and the start that it has noted, if there is one."""
+
+    events: pl.DataFrame
+    items: Sequence[Item]
+    start: Start | None = None
 
 
 class RefreshCheckpoint(Protocol):
@@ -38,10 +49,8 @@ class RefreshCheckpoint(Protocol):
 
     notes: Notes
 
-    def resume(
-        self, events: pl.DataFrame, inputs: RefreshInputs
-    ) -> tuple[pl.DataFrame, Start | None]:
-        """Return the events to learn from, and the noted start if there is one.
+    def resume(self, events: pl.DataFrame, inputs: RefreshInputs) -> Begun:
+        """Return what to learn from of `events` and the items of `inputs`, and the noted start.
 
         Whatever does not hold any more is forgotten before.
         """
@@ -67,11 +76,9 @@ class NoCheckpoint:
         self.notes = Notes()
         self._ranker: keras.Model = None
 
-    def resume(
-        self, events: pl.DataFrame, inputs: RefreshInputs
-    ) -> tuple[pl.DataFrame, Start | None]:
-        """Return all events, and no start."""
-        return events, None
+    def resume(self, events: pl.DataFrame, inputs: RefreshInputs) -> Begun:
+        """Return all events and items, and no start."""
+        return Begun(events, inputs.items)
 
     def folder(self, name: str) -> Path | None:
         """Return None: epochs are not kept."""
@@ -89,21 +96,19 @@ class NoCheckpoint:
 class TrainingCheckpoint(NoCheckpoint):
     """Keeps the epochs of a training that is not a run in the folder `checkpoints`.
 
-    It is judged anew and learns from all events whenever it goes on. What a run has left there is
-    removed.
+    It is judged anew and learns from all events and items whenever it goes on. What a run has left
+    there is removed.
     """
 
     def __init__(self, checkpoints: Path) -> None:
         super().__init__()
         self._checkpoints = checkpoints
 
-    def resume(
-        self, events: pl.DataFrame, inputs: RefreshInputs
-    ) -> tuple[pl.DataFrame, Start | None]:
-        """Return all events, and no start."""
+    def resume(self, events: pl.DataFrame, inputs: RefreshInputs) -> Begun:
+        """Return all events and items, and no start."""
         if _owner(self._checkpoints) != _TRAINING:
             _claim(self._checkpoints, _TRAINING)
-        return events, None
+        return Begun(events, inputs.items)
 
     def folder(self, name: str) -> Path | None:
         """Return the folder of this name among the checkpoints."""
@@ -129,10 +134,8 @@ class RunCheckpoint:
         self._runs.write_notes(self._run_id, notes.to_json())
         self._notes, self._unreadable = notes, None
 
-    def resume(
-        self, events: pl.DataFrame, inputs: RefreshInputs
-    ) -> tuple[pl.DataFrame, Start | None]:
-        """Return the events that there were when the run began, and the noted start.
+    def resume(self, events: pl.DataFrame, inputs: RefreshInputs) -> Begun:
+        """Return the events and items that there were when the run began, and the noted start.
 
         Where the notes do not hold any more, they and the checkpoints are forgotten, and a line of
         the log says why: a model would serve that was judged as another one, or as of another shop.
@@ -154,7 +157,11 @@ class RunCheckpoint:
             start, reason = _start(self.notes, basis, inputs.bundles, inputs.settings)
         if reason is not None:
             self._begin_anew(basis, reason)
-        return events_as_begun(events, self._checkpoints), start
+        return Begun(
+            events_as_begun(events, self._checkpoints),
+            items_as_begun(inputs.items, self._checkpoints),
+            start,
+        )
 
     def folder(self, name: str) -> Path | None:
         """Return the folder of this name among the checkpoints."""
@@ -176,21 +183,6 @@ class RunCheckpoint:
         owner = secrets.token_hex(8)
         _claim(self._checkpoints, owner)
         self.notes = Notes(basis=replace(basis, checkpoints=owner))
-
-
-def events_as_begun(events: pl.DataFrame, checkpoints: Path) -> pl.DataFrame:
-    """Return those of `events` that there were when the refresh that owns `checkpoints` began.
-
-    Events come at any time: a training that went on among others would be none of either, and be
-    judged by another slice than it has kept its best epoch of. Those that were erased since are
-    not kept: of the events, ids alone are written down.
-    """
-    file = checkpoints / _EVENTS_FILE
-    if file.exists():
-        return events.join(pl.read_parquet(file), on="event_id", how="semi")
-    with replacing(file) as unfinished:
-        events.select("event_id").write_parquet(unfinished)
-    return events
 
 
 def _read(stored: str | None) -> tuple[Notes, str | None]:

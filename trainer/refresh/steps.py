@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import polars as pl
-
 from trainer.bundle_scorer import current_scorer
 from trainer.comparison import CANDIDATE
 from trainer.evaluate import EvaluationRow
@@ -17,7 +15,7 @@ from trainer.ranking.fit import fit_tables
 from trainer.refresh.bundle_checks import BundleChecks, check_bundle
 from trainer.refresh.inputs import RefreshInputs
 from trainer.refresh.notes import Choice
-from trainer.refresh.resuming import RefreshCheckpoint
+from trainer.refresh.resuming import Begun, RefreshCheckpoint
 from trainer.start import Start, choose_start
 
 
@@ -32,7 +30,7 @@ class Prepared:
 class RefreshSteps(Protocol):
     """Does the steps that `refresh` finds are left to do."""
 
-    def prepare(self, events: pl.DataFrame, start: Start | None) -> Prepared:
+    def prepare(self, begun: Begun) -> Prepared:
         """Embed the texts that the cache lacks; find a start where it is not noted already."""
         ...
 
@@ -58,7 +56,7 @@ class TrainingSteps:
         self._inputs = inputs
         self._listener = listener or Listener()
 
-    def prepare(self, events: pl.DataFrame, start: Start | None) -> Prepared:
+    def prepare(self, begun: Begun) -> Prepared:
         """Read the material, and find a start as `choose_start` does.
 
         Raises `TrainingInputError` where there is nothing to learn from.
@@ -66,13 +64,14 @@ class TrainingSteps:
         inputs = self._inputs
         self._listener.stage("Embedding texts")
         material = read_material(
-            events,
-            inputs.items,
+            begun.events,
+            begun.items,
             inputs.settings,
             inputs.features,
             inputs.text_cache,
             self._listener.progress,
         )
+        start = begun.start
         if start is None:
             start = choose_start(inputs.bundles, inputs.settings, material.interactions)
         return Prepared(material, start)

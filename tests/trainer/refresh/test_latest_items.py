@@ -161,6 +161,7 @@ def test_killed_before_it_serves_it_goes_on_with_what_has_changed_since(
     items = change(tiny.tiny_items())
     done = shop.refreshed(
         UNTIL,
+        items,
         gates=GATES,
         checkpoint=shop.run(),
         listener=Listener(step=steps.append),

@@ -30,6 +30,7 @@ from trainer.refresh.inputs import RefreshInputs
 from trainer.refresh.notes import Choice
 from trainer.refresh.refresh import RefreshOutcome, refresh
 from trainer.refresh.resuming import (
+    Begun,
     NoCheckpoint,
     RefreshCheckpoint,
     RunCheckpoint,
@@ -38,7 +39,7 @@ from trainer.refresh.resuming import (
 from trainer.refresh.runs_file import RunsFile
 from trainer.refresh.steps import Prepared
 from trainer.settings import TextSettings, TrainingSettings
-from trainer.start import Start, start_from
+from trainer.start import start_from
 
 OLD, PROMOTED = "20260101T000000Z-aaaa", "20260201T000000Z-bbbb"
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -56,13 +57,13 @@ def events(*event_ids: str) -> pl.DataFrame:
 class Shop:
     """A shop whose models are made of nothing.
 
-    did: what was done, by the dimension it was for. learned: the events of each try.
+    did: what was done, by the dimension it was for. learned: the events and items of each try.
     """
 
     folder: Path
     settings: TrainingSettings
     did: list[tuple[str, int]] = field(default_factory=list)
-    learned: list[set[str]] = field(default_factory=list)
+    learned: list[tuple[set[str], list[Item]]] = field(default_factory=list)
 
     @property
     def bundles(self) -> Path:
@@ -106,10 +107,10 @@ class Shop:
         )
         return refresh(events, inputs, StepsOfNothing(self, inputs.settings, killed_at), checkpoint)
 
-    def kill(self, step: str, checkpoint: RefreshCheckpoint | None = None) -> None:
+    def kill(self, step: str, checkpoint: RefreshCheckpoint | None = None, **changes: Any) -> None:
         """Begin a refresh, of the run by default, that is killed as the step begins."""
         with pytest.raises(KilledError):
-            self.refreshed(checkpoint or self.run(), killed_at=step)
+            self.refreshed(checkpoint or self.run(), killed_at=step, **changes)
         self.did.clear()
 
     def serve(self, version: str) -> None:
@@ -125,10 +126,10 @@ class StepsOfNothing:
     settings: TrainingSettings
     killed_at: str
 
-    def prepare(self, events: pl.DataFrame, start: Start | None) -> Prepared:
-        self.shop.learned.append(set(events["event_id"]))
+    def prepare(self, begun: Begun) -> Prepared:
+        self.shop.learned.append((set(begun.events["event_id"]), list(begun.items)))
         serving = self.shop.bundles / (current_version(self.shop.bundles) or "")
-        return Prepared(cast(Material, None), start or start_from(serving, self.settings))
+        return Prepared(cast(Material, None), begun.start or start_from(serving, self.settings))
 
     def judge(self, prepared: Prepared, checkpoint: RefreshCheckpoint) -> Choice:
         self.done("judged")
@@ -178,21 +179,21 @@ def test_a_refresh_goes_on_where_it_was_killed(shop: Shop) -> None:
     assert not lines
 
 
-def test_it_goes_on_with_the_events_that_there_were_when_it_began_and_are_there(
-    shop: Shop,
-) -> None:
-    shop.kill("export")
-    shop.refreshed(shop.run(), events("b", "c"))
-    assert shop.learned == [{"a", "b"}, {"b"}]
-    # One that begins anew learns from all.
-    shop.refreshed(shop.run("other"), events("b", "c"))
-    assert shop.learned[-1] == {"b", "c"}
+def test_it_goes_on_with_what_there_was_when_it_began(shop: Shop) -> None:
+    """And of the events only with those that are there still; one that begins anew, with all."""
+    began, now = [Item(item_id="lamp")], [Item(item_id="bed")]
+    shop.kill("export", items=began)
+    shop.refreshed(shop.run(), events("b", "c"), items=now)
+    assert shop.learned == [({"a", "b"}, began), ({"b"}, began)]
+    shop.refreshed(shop.run("other"), events("b", "c"), items=now)
+    assert shop.learned[-1] == ({"b", "c"}, now)
 
 
-def test_a_training_that_is_not_a_run_learns_from_all_events(shop: Shop) -> None:
+def test_a_training_that_is_not_a_run_learns_from_all_there_is(shop: Shop) -> None:
     shop.kill("train", shop.training())
-    shop.refreshed(shop.training(), events("b", "c"))
-    assert shop.learned[-1] == {"b", "c"}
+    now = [Item(item_id="bed")]
+    shop.refreshed(shop.training(), events("b", "c"), items=now)
+    assert shop.learned[-1] == ({"b", "c"}, now)
 
 
 def to(**changes: Any) -> Callable[[Shop], dict[str, Any]]:
@@ -254,7 +255,7 @@ def test_notes_that_cannot_be_read_are_forgotten(shop: Shop, name: str, wrong: s
     with capture_logs() as lines:
         shop.refreshed(shop.run(), events("b", "c"))
     assert [did for did, _ in shop.did] == ["judged", "trained"]
-    assert shop.learned[-1] == {"b", "c"}
+    assert shop.learned[-1] == ({"b", "c"}, [])
     (line,) = lines
     assert line["event"] == "refresh_begins_anew"
     assert line["reason"] == f"its notes are of another version of this program: {wrong}"
@@ -363,7 +364,7 @@ def test_without_a_checkpoint_nothing_is_kept_and_nothing_is_touched(shop: Shop)
         done = shop.refreshed(NoCheckpoint(), read)
         assert current_version(shop.bundles) == done.bundle.name
     assert [did for did, _ in shop.did] == ["judged", "trained"] * 2
-    assert shop.learned[-1] == {"c"}
+    assert shop.learned[-1] == ({"c"}, [])
     assert (shop.checkpoints / "ranker.safetensors").exists()
 
 

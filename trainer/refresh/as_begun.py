@@ -1,0 +1,45 @@
+"""What there was when a refresh began, for as long as its tries go on with it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from feature_repo.log_records import decode_record, encode_record
+from feature_repo.schema import Item
+from feature_repo.whole_file import replacing
+
+_EVENTS_FILE, _ITEMS_FILE = "event-ids.parquet", "items.parquet"
+
+
+def events_as_begun(events: pl.DataFrame, checkpoints: Path) -> pl.DataFrame:
+    """Return those of `events` that there were when the refresh that owns `checkpoints` began.
+
+    Events come at any time: a training that went on among others would be none of either, and be
+    judged by another slice than it has kept its best epoch of. Those that were erased since are
+    not kept: of the events, ids alone are written down.
+    """
+    file = checkpoints / _EVENTS_FILE
+    if file.exists():
+        return events.join(pl.read_parquet(file), on="event_id", how="semi")
+    with replacing(file) as unfinished:
+        events.select("event_id").write_parquet(unfinished)
+    return events
+
+
+def items_as_begun(items: Sequence[Item], checkpoints: Path) -> Sequence[Item]:
+    """Return the items that there were when the refresh that owns `checkpoints` began.
+
+    Items come at any time too, and a table has a row for each: among others nothing would go on
+    from the epochs that are kept. Those that went since are kept, unlike what users did.
+    """
+    file = checkpoints / _ITEMS_FILE
+    if file.exists():
+        # Most are as they were, and a large catalogue is not to be in memory twice.
+        now = {encode_record(item): item for item in items}
+        records = pl.read_parquet(file)["item"]
+        return [now.get(record) or decode_record(Item, record) for record in records]
+    with replacing(file) as unfinished:
+        records = pl.Series("item", map(encode_record, items), pl.Binary)
+        records.to_frame().write_parquet(unfinished)
+    return items
