@@ -9,7 +9,6 @@ from typing import Any
 import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata
 from kafka import TopicPartition as Place
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import CommitFailedError, RebalanceInProgressError
 from kafka.partitioner.default import murmur2
 
@@ -22,6 +21,7 @@ from feature_repo.event_log import (
 )
 from streaming.kafka_connection import KafkaConnection
 from streaming.kafka_topics import APPEND_TIME, CO_PARTITIONED
+from streaming.number_assignor import NumberAssignor
 
 # A broker holds a fetch back for so long while there is nothing new; until then what a seek
 # or an assignment added is not asked for.
@@ -63,7 +63,7 @@ class KafkaLogConsumer:
         self._milliseconds = int(connection.settings.timeout_seconds * 1_000)
         self._consumer: Any = None
         # Its `generation` is that of the last assignment: joined is one who has been given one.
-        self._assignor = CooperativeStickyAssignor()
+        self._assignor = NumberAssignor()
         # What has been given to this consumer, and what of it is not placed yet.
         self._taken: set[Place] = set()
         self._unplaced: set[Place] = set()

@@ -1,12 +1,20 @@
 """What the members of a group do with partitions: a log whose partitions are shared out."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import pytest
 
-from feature_repo.event_log import EVENTS, EventLog, LogRecord, Message, TopicPartition
+from feature_repo.event_log import (
+    EVENTS,
+    ITEMS,
+    USERS,
+    EventLog,
+    LogRecord,
+    Message,
+    TopicPartition,
+)
 from streaming.kafka_log import KafkaLog
 from tests.support.kafka_server import fresh_topics
 from tests.support.waiting import wait_until
@@ -23,11 +31,16 @@ def partitioned(request: pytest.FixtureRequest) -> Iterator[EventLog]:
 class Member:
     """Polls as a member of group `g` in a thread, and keeps its positions in `store`."""
 
-    def __init__(self, log: EventLog, store: dict[TopicPartition, int]) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        store: dict[TopicPartition, int],
+        topics: Sequence[str] = (EVENTS,),
+    ) -> None:
         self.records: list[LogRecord] = []
         self.given: list[TopicPartition] = []
         self._store = store
-        self._consumer = log.consumer("g", [EVENTS], self._positions)
+        self._consumer = log.consumer("g", topics, self._positions)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -83,3 +96,17 @@ def test_a_groups_members_share_the_partitions_and_take_over(partitioned: EventL
     for key in range(40):
         own = [value for value in seen if value.startswith(f"{key}:")]
         assert own == [f"{key}:{turn}" for turn in range(10)]
+
+
+def test_of_several_topics_each_member_has_its_share_of_each(partitioned: EventLog) -> None:
+    topics = (EVENTS, ITEMS, USERS)
+    everything = {TopicPartition(topic, number) for topic in topics for number in range(4)}
+    one = Member(partitioned, {}, topics)
+    until(lambda: one.assigned == everything)
+    two = Member(partitioned, {}, topics)
+    until(lambda: len(two.assigned) == 6 and one.assigned == everything - two.assigned)
+    numbers = {number for _, number in two.assigned}
+    assert two.assigned == {TopicPartition(topic, each) for topic in topics for each in numbers}
+    two.leave()
+    until(lambda: one.assigned == everything)
+    one.leave()
