@@ -4,6 +4,7 @@ UserError         2, what a person can put right
 RunFailedError    1, what may pass: run it again
 """
 
+import socket
 from errno import EACCES, EEXIST, EISDIR, ENOTDIR, EPERM, EROFS
 
 NOT_TO_BE_USED = {EACCES, EPERM, EROFS, EEXIST, ENOTDIR, EISDIR}
@@ -19,3 +20,26 @@ class RunFailedError(Exception):
 
     Shown as one line; the process exits with code 1.
     """
+
+
+def failed_by(error: Exception) -> UserError | RunFailedError:
+    """Return what to end with where a log, a state or a store has raised `error`.
+
+    That a server does not answer may pass. What it refuses, as a password, is to be put right.
+    """
+    # Most commands need neither.
+    from kafka.errors import KafkaTimeoutError
+    from redis import exceptions as redis
+
+    away = ConnectionError | TimeoutError | socket.gaierror | redis.TimeoutError
+    away |= redis.ConnectionError | redis.BusyLoadingError
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, redis.AuthenticationError | redis.AuthorizationError):
+            break
+        # One that has a cause tells of a broker that has hung up.
+        timed_out = isinstance(cause, KafkaTimeoutError) and cause.__cause__ is None
+        if timed_out or isinstance(cause, away):
+            return RunFailedError(str(error))
+        cause = cause.__cause__
+    return UserError(str(error))

@@ -1,6 +1,7 @@
 """The event log, the online store and the worker's state, as every deployment opens them.
 
-Each raises `UserError` where it cannot be opened, or where its URL is none.
+Each raises `UserError` where it cannot be opened, or where its URL is none, and `RunFailedError`
+where a server does not answer.
 """
 
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from feature_repo.event_log import EventLogError, GroupedLog
 from feature_repo.online_features import OnlineFeatures
 from feature_repo.open_online_features import open_online_features
-from riverrun.errors import UserError
+from riverrun.errors import failed_by
 from riverrun.settings import Settings
 from streaming.open_event_log import open_event_log
 from streaming.open_stream_state import open_stream_state
@@ -39,4 +40,4 @@ def _refused() -> Iterator[None]:
     try:
         yield
     except (ValueError, EventLogError, StateError) as error:
-        raise UserError(str(error)) from error
+        raise failed_by(error) from error

@@ -11,7 +11,7 @@ from redis import RedisError
 from feature_repo.archive import Archive
 from feature_repo.event_log import EventLogError, ForeignFedLog
 from feature_repo.online_features import CoVisitation, ItemStatistics
-from riverrun.errors import UserError
+from riverrun.errors import failed_by
 from riverrun.opening import open_state
 from riverrun.server import ServingParts
 from riverrun.settings import Settings
@@ -74,8 +74,8 @@ def open_stream(
 ) -> StreamParts:
     """Fold what was imported since the last start, then start to follow the log.
 
-    `stack` stops the threads. Raises `UserError` where the state is lost, a server is down, or a
-    topic of a Kafka cannot be used as it is.
+    `stack` stops the threads. Raises `UserError` where the state is lost or a topic of a Kafka
+    cannot be used as it is, and `RunFailedError` where a server does not answer.
     """
     _require_topics(settings)
     state = stack.enter_context(closing(open_state(settings)))
@@ -94,7 +94,7 @@ def open_stream(
             progress=progress,
         )
     except (StateError, EventLogError, RedisError) as error:
-        raise UserError(str(error)) from error
+        raise failed_by(error) from error
     worker = build_worker(
         serving.log,
         serving.online,
@@ -141,4 +141,4 @@ def _require_topics(settings: Settings) -> None:
     try:
         require_topics(connection, settings.streaming.tombstone_days)
     except (EventLogError, TopicMismatchError) as error:
-        raise UserError(str(error)) from error
+        raise failed_by(error) from error

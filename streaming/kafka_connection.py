@@ -89,7 +89,8 @@ class KafkaConnection:
                 each._net.stop()
             reasons = [each._manager.lost_by for each in networks if each._manager.lost_by]
             if reasons and isinstance(error, KafkaTimeoutError):
-                raise KafkaTimeoutError(f"{_said(error)}: {_why(reasons[0])}") from error
+                cause = reasons[0] if _has_hung_up(reasons[0]) else error
+                raise KafkaTimeoutError(f"{_said(error)}: {_why(reasons[0])}") from cause
             raise
 
     @contextmanager
@@ -163,6 +164,7 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]
 
 
 _REFUSALS = (AuthorizationError, SaslAuthenticationFailedError, UnsupportedSaslMechanismError)
+_HUNG_UP = "socket disconnected"
 
 
 def _is_refusal(error: Exception) -> bool:
@@ -170,10 +172,14 @@ def _is_refusal(error: Exception) -> bool:
     return isinstance(error, _REFUSALS) or "Handshake failed" in str(error)
 
 
+def _has_hung_up(lost_by: Exception) -> bool:
+    """Whether a broker was there, and would have nothing to do with this client."""
+    return _is_refusal(lost_by) or _said(lost_by) == _HUNG_UP
+
+
 def _why(lost_by: Exception) -> str:
-    said = _said(lost_by)
-    if said != "socket disconnected":
-        return said
+    if _said(lost_by) != _HUNG_UP:
+        return _said(lost_by)
     return (
         "a broker closes the connections that it takes: are `security_protocol` and `sasl_...` of "
         "[streaming.kafka] what it asks for"

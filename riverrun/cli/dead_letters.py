@@ -11,7 +11,7 @@ from rich.table import Table
 
 from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import HomeOption, SettingsOption
-from riverrun.errors import UserError
+from riverrun.errors import failed_by
 from riverrun.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -106,4 +106,4 @@ def _opened(settings: Settings) -> "Iterator[tuple[EventLog, ErasedUsers]]":
             erased = ErasedUsers(log, state, settings.streaming, time.time())
             yield log, stack.enter_context(closing(erased))
     except (EventLogError, StateError) as error:
-        raise UserError(str(error)) from error
+        raise failed_by(error) from error

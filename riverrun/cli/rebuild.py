@@ -4,7 +4,7 @@ from contextlib import closing
 
 from riverrun.cli.console import counting, err
 from riverrun.cli.options import HomeOption, SettingsOption
-from riverrun.errors import UserError
+from riverrun.errors import UserError, failed_by
 from riverrun.settings import load_settings
 
 
@@ -47,5 +47,5 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
                 progress=progress,
             )
         except (StateError, EventLogError, RedisError) as error:
-            raise UserError(str(error)) from error
+            raise failed_by(error) from error
     err.print(f"{events:,} events of {settings.archive} are in the state again")

@@ -12,7 +12,7 @@ from rich.table import Table
 from feature_repo.times import DAY_MILLISECONDS
 from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import HomeOption, SettingsOption
-from riverrun.errors import UserError
+from riverrun.errors import UserError, failed_by
 from riverrun.settings import Settings, load_settings
 
 app = typer.Typer(
@@ -115,4 +115,4 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except (EventLogError, TopicMismatchError, ValueError) as error:
-        raise UserError(str(error)) from None
+        raise failed_by(error) from None

@@ -1,14 +1,18 @@
 """What the command ends with, and the one line that says why."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import typer
+from redis import exceptions as redis
 
+from feature_repo.event_log import EventLogError
 from feature_repo.shop_file import PassingShopFileError, ShopFileError
 from riverrun import __version__
 from riverrun.cli import import_, main
-from riverrun.errors import RunFailedError, UserError
+from riverrun.errors import RunFailedError, UserError, failed_by
+from streaming.stream_state import StateError, StateLost
 
 
 @pytest.mark.parametrize(
@@ -114,3 +118,47 @@ def test_what_a_command_ends_with_is_what_the_process_ends_with(
     with pytest.raises(SystemExit) as ended:
         main.main()
     assert ended.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("cause", "code"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), 1),
+        (TimeoutError("timed out"), 1),
+        (redis.ConnectionError("Error 111 connecting to redis:6379"), 1),
+        (redis.TimeoutError("Timeout reading from socket"), 1),
+        (redis.BusyLoadingError("Redis is loading the dataset in memory"), 1),
+        (redis.AuthenticationError("invalid username-password pair"), 2),
+        (redis.ResponseError("unknown command"), 2),
+        (None, 2),
+    ],
+)
+@pytest.mark.parametrize("kind", [EventLogError, StateError])
+def test_a_server_that_does_not_answer_may_pass_and_what_one_refuses_does_not(
+    kind: type[Exception], cause: Exception | None, code: int
+) -> None:
+    error = kind("state redis://redis:6379/0: cannot be read.")
+    error.__cause__ = cause
+    ended = failed_by(error)
+    assert isinstance(ended, RunFailedError) == (code == 1)
+    assert str(ended) == str(error)
+
+
+def test_a_state_that_is_lost_does_not_come_back_by_itself() -> None:
+    assert isinstance(failed_by(StateLost("repeat `riverrun rebuild`.")), UserError)
+
+
+@pytest.mark.parametrize("command", ["topics list", "dead-letters list"])
+def test_a_broker_that_is_away_is_one_line_and_code_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    monkeypatch.setenv("RIVERRUN_LOG_URL", "kafka://127.0.0.1:9")
+    monkeypatch.setattr(sys, "argv", ["riverrun", *command.split(), "--home", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("riverrun: kafka 127.0.0.1:9: ")

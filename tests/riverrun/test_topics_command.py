@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from feature_repo.event_log import DEAD_LETTERS, EVENTS, ITEM_EMBEDDINGS, USERS, EventLogError
 from riverrun.cli.main import app
-from riverrun.errors import UserError
+from riverrun.errors import RunFailedError, UserError
 from riverrun.settings import Settings
 from riverrun.stream_parts import open_stream
 from streaming import kafka_topics
@@ -142,7 +142,7 @@ def test_brokers_that_do_not_tell_how_their_topics_are_are_believed(
 
 def test_a_broker_that_is_not_there_is_named() -> None:
     nobody = str(KafkaConnection(("127.0.0.1:9",)))
-    with pytest.raises(UserError, match=f"{nobody}: cannot list the topics: .*refused"):
+    with pytest.raises(RunFailedError, match=f"{nobody}: cannot list the topics: .*refused"):
         run("list", RIVERRUN_LOG_URL="kafka://127.0.0.1:9")
 
 
