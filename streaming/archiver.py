@@ -108,7 +108,7 @@ class Archiver(StreamThread):
 
     def _collect(self, record: LogRecord) -> None:
         if not self._positions:
-            self._first = (record.source, record.offset)
+            self._first = record
             self._flush_due = time.monotonic() + self.settings.archive_seconds
         self._positions[record.source] = record.offset + 1
         self._bytes += record.size
@@ -183,13 +183,17 @@ class Archiver(StreamThread):
                 self._marks[partition] = kept
 
     def _segment_name(self) -> str:
-        source, first = self._first
-        # The end too: one who lost the partition must not replace what its new owner wrote.
-        end = self._positions[source]
-        return f"{LIVE}{source.topic}-{source.partition:05d}-{first:020d}-{end:020d}"
+        first = self._first
+        if first is None:
+            raise RuntimeError("a segment of nothing has no name.")
+        (topic, partition), at = first.source, first.offset
+        # The end too: one who lost the partition must not replace what its new owner wrote. And
+        # the moment: in a topic that was made anew offsets come again.
+        end = self._positions[first.source]
+        return f"{LIVE}{topic}-{partition:05d}-{first.moment:015d}-{at:020d}-{end:020d}"
 
     def _clear(self) -> None:
-        self._first = (TopicPartition("", 0), 0)
+        self._first: LogRecord | None = None
         self._bytes = 0
         self._events: list[Event] = []
         self._moments: list[int] = []

@@ -55,5 +55,11 @@ def decode_batches(records: Sequence[LogRecord], decoder: Decoder) -> list[Batch
             batch.changes.append(Appended(decoder.decode(record), record.moment))
         except DecodeError as error:
             batch.dead.append(DeadLetter(record, str(error)))
-            logger.warning("record_refused", topic=topic, offset=record.offset, reason=str(error))
+            logger.warning(
+                "record_refused",
+                topic=topic,
+                partition=partition,
+                offset=record.offset,
+                reason=str(error),
+            )
     return list(batches.values())

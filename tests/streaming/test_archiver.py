@@ -199,6 +199,16 @@ def test_segments_of_different_places_do_not_replace_each_other(
     assert event_ids(archive) == ["e105", "e5", "e6", "e7"]
 
 
+def test_a_topic_that_was_made_anew_replaces_nothing(log: SqliteLog, archive: Archive) -> None:
+    for number, moment in ((0, 1_000), (1, 2_000), (1, 2_000)):  # the last after a crash
+        writer = archiver(log, archive)
+        value = event(number).model_dump_json().encode()
+        writer._collect(LogRecord(TopicPartition(EVENTS, 0), 0, "u", value, moment))
+        writer.flush()
+    assert event_ids(archive) == ["e0", "e1"]
+    assert len(archive.written_segments()) == 2
+
+
 def test_a_lost_position_is_a_failure(log: SqliteLog, archive: Archive) -> None:
     def lost(*_: Any) -> list[LogRecord]:
         raise LostPositionError("gone")

@@ -5,11 +5,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from feature_repo.event_log import DEAD_LETTERS, EVENTS, ITEMS, USERS, LogRecord, Message
 from feature_repo.event_log import TopicPartition as Source
 from feature_repo.schema import Event
 from streaming.applied import AppliedNotifier
+from streaming.batches import decode_batches
 from streaming.dead_letters import (
     DeadLetter,
     dead_letters,
@@ -38,6 +40,13 @@ def nobody(_: Collection[str]) -> dict[str, int]:
 @pytest.fixture
 def decoder() -> Decoder:
     return Decoder(("view", "cart"), timedelta(days=1))
+
+
+def test_the_log_says_where_a_refused_record_lies(decoder: Decoder) -> None:
+    with capture_logs() as logs:
+        decode_batches([LogRecord(Source(EVENTS, 3), 17, "u", b"[]")], decoder)
+    (line,) = logs
+    assert (line["topic"], line["partition"], line["offset"]) == (EVENTS, 3, 17)
 
 
 def test_what_is_sound_is_read(decoder: Decoder) -> None:
