@@ -108,7 +108,7 @@ class Archiver(StreamThread):
 
     def _collect(self, record: LogRecord) -> None:
         if not self._positions:
-            self._first = record
+            self._first: LogRecord | None = record
             self._flush_due = time.monotonic() + self.settings.archive_seconds
         self._positions[record.source] = record.offset + 1
         self._bytes += record.size
@@ -193,7 +193,7 @@ class Archiver(StreamThread):
         return f"{LIVE}{topic}-{partition:05d}-{first.moment:015d}-{at:020d}-{end:020d}"
 
     def _clear(self) -> None:
-        self._first: LogRecord | None = None
+        self._first = None
         self._bytes = 0
         self._events: list[Event] = []
         self._moments: list[int] = []
