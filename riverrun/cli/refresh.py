@@ -79,15 +79,16 @@ def refresh(
         err.print(f"[bold red]riverrun:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(AT_WORK) from error
     if done is None:
-        err.print(f"run {run.run_id} has ended before: bundle {run.version} was {run.status}.")
+        ended = f"run {run.run_id} has ended before: bundle {run.version} was {run.status}."
+        err.print(ended, soft_wrap=True)
     else:
         print_tables(done.rows)
-        err.print(f"{done.epochs} epochs, {done.start}")
+        err.print(f"{done.epochs} epochs, {done.start}", soft_wrap=True)
         if done.left_open:
-            err.print(done.left_open)
+            err.print(done.left_open, soft_wrap=True)
     if run.status == "refused":
         for reason in done.refusals if done else [run.message]:
-            err.print(f"[bold red]refused:[/] {reason}")
+            err.print(f"[bold red]refused:[/] {escape(reason)}", soft_wrap=True)
         next_command(
             f"riverrun models promote {run.version} {settings.options}",
             "serves it all the same, unless it is broken",
@@ -95,5 +96,5 @@ def refresh(
         raise typer.Exit(REFUSED)
     # Of a run that had ended before, another may have taken the place.
     if done is not None:
-        err.print(f"run {run.run_id}: bundle {run.version} serves")
+        err.print(f"run {run.run_id}: bundle {run.version} serves", soft_wrap=True)
     next_command(f"riverrun models {settings.options}", "lists what may serve")

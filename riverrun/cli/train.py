@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 import typer
+from rich.markup import escape
 
 from feature_repo.archive import Archive
 from riverrun.cli.console import err, next_command
@@ -76,4 +77,5 @@ def train_shop(settings: Settings, *, fresh: bool = False) -> None:
     except RefreshRunning as error:
         raise UserError(str(error)) from error
     print_tables(done.rows)
-    err.print(f"bundle {done.bundle.name}: {done.epochs} epochs, {done.start}; in {done.bundle}")
+    made = f"bundle {done.bundle.name}: {done.epochs} epochs, {done.start}; in {done.bundle}"
+    err.print(escape(made), soft_wrap=True)

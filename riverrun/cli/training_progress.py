@@ -28,7 +28,8 @@ def refresh_progress() -> Iterator[Listener]:
         TimeElapsedColumn(),
         TextColumn("[dim]{task.fields[detail]}"),
     )
-    with Progress(*columns, console=err) as bars:
+    # Where they cannot be drawn over, all of them would be left in the log at the end.
+    with Progress(*columns, console=err, disable=not err.is_terminal) as bars:
         current = bars.add_task("Reading", total=None, detail="")
 
         def stage(title: str) -> None:
@@ -36,7 +37,7 @@ def refresh_progress() -> Iterator[Listener]:
             bars.stop_task(current)
             current = bars.add_task(title, total=None, detail="")
             if not err.is_terminal:
-                err.print(f"{title} ...")
+                err.print(f"{title} ...", soft_wrap=True)
 
         def progress(done: int, total: int) -> None:
             bars.update(current, completed=done, total=total)

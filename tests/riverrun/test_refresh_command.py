@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import typer
 
 from feature_repo.archive import Archive
 from riverrun import refreshing
@@ -41,3 +42,23 @@ def test_a_run_that_was_published_before_is_not_said_to_serve(
     assert "run 2027 has ended before: bundle 2027" in again
     assert "was published." in again
     assert " serves" not in again
+
+
+def test_each_reason_of_a_refusal_is_a_line_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = Archive(tmp_path / "archive")
+    archive.write_items("some", [item(1)])
+    archive.write_events("some", [event(1)])
+    reasons = ("[a] all/ndcg@10 is too small, " * 5 + "and that is all.", "[/b] another")
+
+    def work(*_: object) -> RefreshOutcome:
+        return RefreshOutcome(build_tiny_bundle(tmp_path / "bundles"), 1, (), reasons)
+
+    monkeypatch.setattr(refreshing, "refresh_from_archive", work)
+    with pytest.raises(typer.Exit):
+        refresh(home=tmp_path)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("refused: ")] == [
+        f"refused: {reason}" for reason in reasons
+    ]
