@@ -1,15 +1,15 @@
 """Writes what the log holds to the archive, as a second consumer group beside the worker."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from feature_repo.archive import Archive
 from feature_repo.event_log import (
     EVENTS,
     ITEMS,
     USERS,
-    EventLog,
     EventLogError,
+    GroupedLog,
     LogRecord,
     LostPositionError,
     TopicPartition,
@@ -48,7 +48,7 @@ class Archiver(StreamThread):
 
     def __init__(
         self,
-        log: EventLog,
+        log: GroupedLog,
         archive: Archive,
         *,
         settings: StreamingSettings | None = None,
@@ -61,7 +61,8 @@ class Archiver(StreamThread):
         self._archive = archive
         self._housekeeping = housekeeping or (lambda: None)
         self._decoder = Decoder.of(self.settings)
-        self._consumer = log.consumer(GROUP, TOPICS)
+        self._log = log
+        self._consumer = log.consumer(GROUP, TOPICS, self._begin)
         self._keep_marks = keep_marks(log, self.settings)
         self._marks = archive.erasures()
         self._clear()
@@ -71,6 +72,29 @@ class Archiver(StreamThread):
         while not self._stop.is_set():
             self.step()
         self.flush()
+
+    def _begin(self, committed: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, int]:
+        """Return where to go on in partitions of which the archive has less than was committed.
+
+        It was put back from a copy: what came since, erasures too, is read again where the log
+        has it still.
+        """
+        archived = self._archive.positions()
+        behind = {
+            source: (archived[source], at)
+            for source, at in committed.items()
+            if at is not None and archived.get(source, at) < at
+        }
+        if not behind:
+            return {}
+        starts = self._log.starts(TOPICS)
+        begin = {source: min(max(own, starts[source]), at) for source, (own, at) in behind.items()}
+        self._logger.warning(
+            "archive_was_put_back",
+            read_again=sum(at - begin[source] for source, (_, at) in behind.items()),
+            lost=sum(begin[source] - own for source, (own, _) in behind.items()),
+        )
+        return begin
 
     def step(self) -> int:
         """Collect some records, write them if there are enough or they have waited long enough.

@@ -1,9 +1,11 @@
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from feature_repo.archive import Archive
 from feature_repo.event_log import (
@@ -197,6 +199,54 @@ def test_segments_of_different_places_do_not_replace_each_other(
     segment(USERS, 0, 5)
     segment(EVENTS, 0, 5)  # by one who lost the partition before it could commit
     assert event_ids(archive) == ["e105", "e5", "e6", "e7"]
+
+
+def test_an_archive_that_is_put_back_gets_what_came_since(
+    log: SqliteLog, archive: Archive, tmp_path: Path
+) -> None:
+    def archive_all() -> None:
+        writer = archiver(log, archive)
+        writer.step()
+        writer.flush()
+
+    for number in range(2):
+        send(log, EVENTS, f"u{number}", event(number, user=f"u{number}"))
+    archive_all()
+    shutil.copytree(archive.root, tmp_path / "copy")
+    send(log, EVENTS, "u2", event(2, user="u2"))
+    send(log, USERS, "u0", None)
+    archive_all()
+    assert event_ids(archive) == ["e1", "e2"]
+    shutil.rmtree(archive.root)
+    shutil.copytree(tmp_path / "copy", archive.root)
+    with capture_logs() as logs:
+        archive_all()
+    assert event_ids(archive) == ["e1", "e2"]
+    (line,) = [each for each in logs if each["event"] == "archive_was_put_back"]
+    assert (line["read_again"], line["lost"]) == (2, 0)
+
+
+def test_of_an_archive_that_is_put_back_what_the_log_has_not_is_said_to_be_lost(
+    log: SqliteLog, archive: Archive, tmp_path: Path
+) -> None:
+    for number in range(4):
+        send(log, EVENTS, "u", event(number))
+        writer = archiver(log, archive)
+        writer.step()
+        writer.flush()
+        if number == 0:
+            shutil.copytree(archive.root, tmp_path / "copy")
+    assert log.trim(EVENTS, ["archive"]) == 4
+    shutil.rmtree(archive.root)
+    shutil.copytree(tmp_path / "copy", archive.root)
+    send(log, EVENTS, "u", event(4))
+    with capture_logs() as logs:
+        writer = archiver(log, archive)
+        writer.step()
+        writer.flush()
+    assert event_ids(archive) == ["e0", "e4"]
+    (line,) = [each for each in logs if each["event"] == "archive_was_put_back"]
+    assert (line["read_again"], line["lost"]) == (0, 3)
 
 
 def test_a_topic_that_was_made_anew_replaces_nothing(log: SqliteLog, archive: Archive) -> None:
