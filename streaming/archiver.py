@@ -81,18 +81,19 @@ class Archiver(StreamThread):
         """
         archived = self._archive.positions()
         behind = {
-            source: (archived[source], at)
+            source: at
             for source, at in committed.items()
-            if at is not None and archived.get(source, at) < at
+            if at is not None and archived.get(source, 0) < at
         }
         if not behind:
             return {}
         starts = self._log.starts(TOPICS)
-        begin = {source: min(max(own, starts[source]), at) for source, (own, at) in behind.items()}
+        own = {source: archived.get(source, starts[source]) for source in behind}
+        begin = {source: min(max(own[source], starts[source]), at) for source, at in behind.items()}
         self._logger.warning(
             "archive_was_put_back",
-            read_again=sum(at - begin[source] for source, (_, at) in behind.items()),
-            lost=sum(begin[source] - own for source, (own, _) in behind.items()),
+            read_again=sum(at - begin[source] for source, at in behind.items()),
+            lost=sum(begin[source] - own[source] for source in behind),
         )
         return begin
 
