@@ -1,0 +1,48 @@
+"""The metrics that infra/docs/operating.md tells an operator to watch are those that there are."""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("feature_repo", "serving", "streaming", "trainer", "riverrun")
+MADE = {"Counter": "_total", "CounterMetricFamily": "_total", "InfoMetricFamily": "_info"}
+"""What Prometheus is shown of a metric that is made by one of these, behind its name."""
+
+
+def exported() -> set[str]:
+    trees = [
+        ast.parse(file.read_text())
+        for package in PACKAGES
+        for file in (ROOT / package).rglob("*.py")
+    ]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    named = {
+        node.value
+        for node in nodes
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.fullmatch("riverrun_[a-z_]+", node.value)
+    }
+    suffixes = {
+        node.args[0].value: MADE[ast.unparse(node.func)]
+        for node in nodes
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in MADE
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+    }
+    return {name + str(suffixes.get(name, "")) for name in named}
+
+
+def told(document: Path) -> set[str]:
+    return set(re.findall(r"`(riverrun_[a-z_]+)`", document.read_text()))
+
+
+def test_every_metric_is_told_of_by_its_name() -> None:
+    assert told(ROOT / "infra" / "docs" / "operating.md") == exported()
+
+
+def test_no_document_tells_of_a_metric_that_there_is_not() -> None:
+    for document in (ROOT / "README.md", *(ROOT / "infra").rglob("*.md")):
+        assert told(document) <= exported(), document.name
