@@ -55,13 +55,20 @@ class ServingParts:
         """Say why lists would not be up to date yet."""
         if self.follower.caught_up:
             return []
+        return self._complaints() or ["the item changelog is being read"]
+
+    def degraded(self) -> Sequence[str]:
+        """Say why a server that is ready does not follow what becomes of items any more."""
+        return self._complaints() if self.follower.caught_up else []
+
+    def _complaints(self) -> Sequence[str]:
         error = self.follower.last_error
         if isinstance(error, EventLogError):
             reason = without_password(str(error).rstrip("."))
             return [f"the item changelog cannot be read: {reason}"]
         if error is not None:
             return ["the item changelog cannot be applied; the log says why"]
-        return ["the item changelog is being read"]
+        return []
 
 
 def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
@@ -100,7 +107,8 @@ def services_of(
 ) -> Services:
     """Return what the HTTP edge needs; `stack` stops what watches it.
 
-    degraded: say what lists do without, besides users while the online store is away.
+    degraded: say what lists do without, besides users while the online store is away, and items
+    while the changelog is.
     """
     monitor = RecallMonitor(parts.holder, registry, settings.serving.recall_seconds)
     monitor.start()
@@ -127,7 +135,7 @@ def services_of(
         indexed=parts.follower.has_applied,
         not_ready=_all_of(not_ready),
         bundle_error=lambda: parts.watcher.refusal,
-        degraded=_all_of([online.degraded, *degraded]),
+        degraded=_all_of([online.degraded, parts.degraded, *degraded]),
         registry=registry,
         max_future=timedelta(seconds=settings.streaming.max_future_seconds),
         event_types=frozenset(settings.streaming.event_types),

@@ -175,6 +175,11 @@ class IndexFollower(BackgroundThread):
             self._logger.error("index_follower_failed", reason=reason, exc_info=not known)
         self.last_error = error
 
+    def _succeeded(self) -> None:
+        if self.last_error is not None:
+            self._logger.info("index_follower_reads_again")
+        self.last_error = None
+
     def _positions(self, _: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, int]:
         """Return where to go on: at the last applied records, not after, to know the log again."""
         return {source: record.offset for source, record in self._applied.items()}
@@ -191,7 +196,7 @@ class IndexFollower(BackgroundThread):
                 self.caught_up = True
             # What was applied before comes again, also where what follows it cannot be.
             if new or not records:
-                self.last_error = None
+                self._succeeded()
 
     def _new(self, records: Sequence[LogRecord]) -> list[LogRecord]:
         """Return the records that are not applied yet.

@@ -42,14 +42,20 @@ class Retrying:
         and at once where trying again is no help.
         """
         pause = self._settings.retry_seconds
+        failures = 0
         while True:
             try:
                 with self._metrics.stage(stage):
-                    return action()
+                    done = action()
             except errors as error:
                 if self.stop.is_set() or isinstance(error, HOPELESS):
                     raise
+                failures += 1
                 self._metrics.retries.labels(stage).inc()
                 self._logger.warning("step_failed", stage=stage, error=str(error), retry_in=pause)
                 self.stop.wait(pause)
                 pause = min(pause * 2, self._settings.max_retry_seconds)
+            else:
+                if failures:
+                    self._logger.info("step_succeeded", stage=stage, failures=failures)
+                return done

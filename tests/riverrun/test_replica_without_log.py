@@ -64,3 +64,21 @@ def test_it_shows_neither_password_nor_what_is_wrong_in_the_program(
     said = why_not_ready(tmp_path, "", "the item changelog cannot")
     assert f"the item changelog {reason}" in said
     assert str(error).rstrip(".") not in said
+
+
+def test_one_that_is_ready_says_that_it_follows_items_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Follower(IndexFollower):
+        def _run(self) -> None:
+            self.caught_up = True
+            self.last_error = EventLogError("kafka broker:9092: cannot be read.")
+
+    monkeypatch.setattr(server, "IndexFollower", Follower)
+    settings = load_settings(home=tmp_path, online_url="memory://")
+    build_tiny_bundle(settings.bundles)
+    with serving_replica(settings) as app, TestClient(app) as client:
+        wait_until(lambda: client.get("/readyz").status_code == 200, seconds=60)
+        assert client.get("/readyz").json()["degraded"] == [
+            "the item changelog cannot be read: kafka broker:9092: cannot be read"
+        ]

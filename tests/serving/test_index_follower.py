@@ -248,7 +248,9 @@ def test_each_reason_is_logged_once_and_told_until_the_log_is_read(error: Except
         known = isinstance(error, EventLogError)
         reason = "connection reset" if known else "RuntimeError: a bug"
         assert told == [None, error, error, error, None]
-        assert [(line["reason"], line["exc_info"]) for line in logs] == [(reason, not known)]
+        failed, ended = logs
+        assert (failed["reason"], failed["exc_info"]) == (reason, not known)
+        assert ended["event"] == "index_follower_reads_again"
 
 
 @pytest.mark.parametrize("applied", [0, 3])
