@@ -213,6 +213,9 @@ def test_an_archive_that_is_put_back_gets_what_came_since(
         send(log, EVENTS, f"u{number}", event(number, user=f"u{number}"))
     archive_all()
     shutil.copytree(archive.root, tmp_path / "copy")
+    with capture_logs() as logs:
+        archive_all()
+    assert logs == []
     send(log, EVENTS, "u2", event(2, user="u2"))
     send(log, USERS, "u0", None)
     archive_all()
