@@ -55,6 +55,13 @@ def test_the_job_reads_the_shops_settings(job: Any) -> None:
     assert "configMap" in volumes[mounts[str(Path(variable["value"]).parent)]]
 
 
+def test_the_job_is_told_passwords_by_a_secret_where_there_is_one(job: Any) -> None:
+    (container,) = job["template"]["spec"]["containers"]
+    (source,) = container["envFrom"]
+    assert source["secretRef"]["optional"] is True
+    assert f"create secret generic {source['secretRef']['name']} " in CRONJOB.read_text()
+
+
 def test_the_pod_is_told_of_no_service(job: Any) -> None:
     assert job["template"]["spec"]["enableServiceLinks"] is False
 
