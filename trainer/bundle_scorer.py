@@ -12,7 +12,7 @@ from serving.bundle import Bundle, BundleError
 from serving.bundle_loading import load_bundle
 from serving.item_rows import ItemRows
 from serving.ranking.bundle_files import read_ranking
-from serving.ranking.ranking import Ranking
+from serving.ranking.live_ranking import LiveRanking
 from serving.saved_model_encoder import SavedModelEncoder
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.comparison import CURRENT, Current
@@ -114,7 +114,7 @@ def bundle_pipeline(
     """Return the lists that `bundle` would serve to the users of the split, as a scorer."""
     scorer = BundleScorer(bundle, split.histories, text_cache, name)
 
-    def ranking_over(rows: ItemRows) -> Ranking | None:
+    def ranking_over(rows: ItemRows) -> LiveRanking | None:
         # Its tables name all of its candidates, also those that are not asked for.
         rows.add(bundle.candidate_ids)
         return read_ranking(bundle, rows)

@@ -31,7 +31,7 @@ OF_REQUESTS = ("day_sin", "day_cos", "week_sin", "week_cos")
 
 OF_USERS = ("num_events", "num_items", "items_per_moment", "repeats")
 """Logarithms of 1 + the counts; `repeats` is, of the items that the user took
-(`Ranking.taking`), the share with several visits."""
+(`LiveRanking.taking`), the share with several visits."""
 
 OF_PAIRS = (
     "acted",
@@ -43,9 +43,10 @@ OF_PAIRS = (
     "brand_share",
     "price_difference",
 )
-"""Of the user with the item: whether, how often, and how long ago the user acted on it, and how
-many days lie between two visits that took it (`Ranking.taking`, `user_acts.VISIT`), in logarithms;
-the log ratio of the time since the last of them to the item's usual one, where it has one."""
+"""Of the user with the item: whether, how often, and how long ago the user acted on it; how many
+days lie between two visits that took it (`LiveRanking.taking`, `user_acts.VISIT`), in logarithms;
+`due`, the log ratio of the time since the last of these visits to the item's usual time between
+two, where it has one."""
 
 LOGARITHMIC = frozenset({"two_tower"})
 """Sources whose scores are logarithms up to a constant."""

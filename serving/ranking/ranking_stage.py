@@ -22,7 +22,7 @@ from serving.ranking.attribution import FeatureEffect, feature_effects
 from serving.ranking.calibrated_fusion import CalibratedFusion, Fusion, fusion_of
 from serving.ranking.features import ranking_features
 from serving.ranking.ranked import NOTHING_RANKED, Ranked
-from serving.ranking.ranking import Ranker
+from serving.ranking.ranker import Ranker
 from serving.ranking.settings import SOURCES
 from serving.settings import ServingSettings
 from serving.sources.buy_again import BuyAgainSource

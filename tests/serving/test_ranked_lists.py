@@ -18,7 +18,7 @@ from serving.ranking.attribution import feature_effects
 from serving.ranking.bundle_files import RankingData
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.feature_names import feature_names
-from serving.ranking.ranking import Ranker
+from serving.ranking.ranker import Ranker
 from serving.ranking.ranking_stage import Pool, RankingStage
 from serving.ranking.settings import ASKED_SOURCES, BUILT_IN_WEIGHTS, SOURCES, Weights
 from serving.reasons import about

@@ -20,7 +20,8 @@ from serving.live_model import LiveModel
 from serving.ranking.bundle_files import RankingData
 from serving.ranking.item_neighbours import ItemNeighbours
 from serving.ranking.item_signals import ItemSignals
-from serving.ranking.ranking import Ranker, Ranking
+from serving.ranking.live_ranking import LiveRanking
+from serving.ranking.ranker import Ranker
 from serving.ranking.ranking_stage import RankingStage
 from serving.sources.candidate_source import CandidateSource, Context
 from serving.sources.co_visitation import CoVisitationSource
@@ -52,7 +53,7 @@ class PastShop:
     def __init__(
         self,
         histories: Interactions,
-        ranking_over: Callable[[ItemRows], Ranking | None],
+        ranking_over: Callable[[ItemRows], LiveRanking | None],
         candidates: Floats | None,
         service: ServiceSettings,
         *,
@@ -149,16 +150,18 @@ def _moment(timestamp: np.int64) -> datetime:
     return moment_of(int(timestamp))
 
 
-def ranking_of(data: RankingData, ranker: Ranker | None = None) -> Callable[[ItemRows], Ranking]:
+def ranking_of(
+    data: RankingData, ranker: Ranker | None = None
+) -> Callable[[ItemRows], LiveRanking]:
     """Return what places tables and signals, of items in this order, over the rows of a shop.
 
     ranker: in place of the layers of `data`.
     """
 
-    def over(rows: ItemRows) -> Ranking:
+    def over(rows: ItemRows) -> LiveRanking:
         first = np.arange(len(data.signals))
         placed = {name: ItemNeighbours(each, first, rows) for name, each in data.tables.items()}
         signals = ItemSignals.of(data.signals, first, rows)
-        return Ranking(placed, signals, ranker, data.fusion, data.taking)
+        return LiveRanking(placed, signals, ranker, data.fusion, data.taking)
 
     return over

@@ -22,7 +22,7 @@ from feature_repo.times import microseconds
 from serving.bundle import set_current
 from serving.catalogue import Catalogue
 from serving.ranking.feature_names import OF_REQUESTS, feature_names
-from serving.ranking.ranking import Ranker
+from serving.ranking.ranker import Ranker
 from serving.ranking.settings import SOURCES
 from serving.recommender import Recommender
 from serving.reload import open_current
