@@ -1,26 +1,25 @@
 """From what all sources propose to one scored list."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from serving.candidates import Candidates, Scores, no_scores
+from serving.candidates import Scores
 from serving.fusion import (
     logarithms,
     mixed_scores,
     reciprocal_ranks,
-    shares,
     unproposed_scores,
     votes,
 )
-from serving.item_rows import Rows, grouped, places_among
+from serving.item_rows import Rows, places_among
 from serving.live_model import LiveModel
 from serving.ranking.attribution import FeatureEffect, feature_effects
 from serving.ranking.calibrated_fusion import CalibratedFusion, Fusion, fusion_of
 from serving.ranking.features import ranking_features
+from serving.ranking.pool import Pool
 from serving.ranking.ranked import NOTHING_RANKED, Ranked
 from serving.ranking.ranker import Ranker
 from serving.ranking.settings import SOURCES
@@ -36,50 +35,6 @@ from serving.sources.two_tower import TwoTowerSource
 
 OF_EVENTS = frozenset({"ease", "transitions", "text", "buy_again", "category", "co_visitation"})
 """Sources that read the user's events."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pool:
-    """The candidates of one request: rows ascending, whatever source proposes them.
-
-    scores: what each source says of all of them. proposed_by: int64 [n], bit i is set where the
-    i-th of `proposals` proposes the row.
-    """
-
-    rows: Rows
-    proposals: Mapping[str, Candidates]
-    scores: Mapping[str, Scores]
-    proposed_by: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, proposals: Mapping[str, Candidates], context: Context) -> "Pool":
-        """Unite what the sources propose; what has no embedding yet cannot be compared."""
-        rows = np.concatenate([np.empty(0, np.int64), *(each.rows for each in proposals.values())])
-        bits = np.repeat(
-            np.left_shift(1, np.arange(len(proposals))), [len(each) for each in proposals.values()]
-        )
-        known = context.model.table.has(rows)
-        order, starts = grouped(rows[known])
-        proposed_by = np.empty(0, np.int64)
-        if len(starts):
-            proposed_by = np.bitwise_or.reduceat(bits[known][order], starts)
-        rows = rows[known][order[starts]]
-        scores = {name: each.score_of(rows) for name, each in proposals.items()}
-        return cls(rows, proposals, scores, proposed_by)
-
-    def beside(self, rows: Rows) -> "Pool":
-        """Return rows that nobody proposes, with what the same sources say of them."""
-        scores = {name: each.score_of(rows) for name, each in self.proposals.items()}
-        return Pool(rows, self.proposals, scores, np.zeros(len(rows), np.int64))
-
-    def proposers(self, places: Rows) -> list[tuple[str, ...]]:
-        """Return which sources propose each of the rows at `places` of the pool."""
-        bits_of = self.proposed_by[places].tolist()
-        names = {
-            bits: tuple(name for bit, name in enumerate(self.proposals) if bits >> bit & 1)
-            for bits in set(bits_of)
-        }
-        return [names[bits] for bits in bits_of]
 
 
 class RankingStage:
@@ -208,8 +163,8 @@ class RankingStage:
 
         among: the pool that each row would be added to, where they are no candidates.
         """
-        others = _scores_by(sources, among) if among else None
-        scores = _scores_by(sources, pool)
+        scores = {name: pool.scores_of(name) for name in sources}
+        others = among and {name: among.scores_of(name) for name in sources}
         return ranking_features(pool.rows, scores, context, self._trending, others)
 
     def _asked(
@@ -241,7 +196,9 @@ class RankingStage:
         weights, temperature = self._fusion(context.model)
         columns = self.fusible(pool)
         if columns is None:
-            return mixed_scores(self.shares(pool), weights, self.own(pool), temperature)
+            return mixed_scores(
+                pool.shares(), weights, pool.scores_of(self.two_tower.name), temperature
+            )
         return logarithms(columns @ weights).astype(np.float32)
 
     def _score_of(self, pool: Pool, scores: Scores, context: Context, rows: Rows) -> Scores:
@@ -267,12 +224,10 @@ class RankingStage:
         weights, temperature = self._fusion(context.model)
         columns = self.fusible(beside)
         if columns is None:
-            return unproposed_scores(self.shares(pool), weights, self.own(beside), temperature)
+            return unproposed_scores(
+                pool.shares(), weights, beside.scores_of(self.two_tower.name), temperature
+            )
         return logarithms(columns @ weights).astype(np.float32)
-
-    def shares(self, pool: Pool) -> npt.NDArray[np.float64]:
-        """Return `fusion.shares` of the pool, float64 [n, len(SOURCES)]."""
-        return shares(pool.rows, pool.proposals, SOURCES)
 
     def fusible(self, pool: Pool) -> npt.NDArray[np.float64] | None:
         """Return float64 [n, len(SOURCES)], whose sums by weight the fusion orders by.
@@ -284,11 +239,3 @@ class RankingStage:
         if self._settings.fusion == "reciprocal_rank":
             return reciprocal_ranks(pool.rows, pool.proposals, SOURCES)
         return None
-
-    def own(self, pool: Pool) -> Scores:
-        """Return the two-tower's scores of the pool, float32 [n]; 0 where it is off."""
-        return pool.scores.get(self.two_tower.name, no_scores(pool.rows))
-
-
-def _scores_by(sources: Sequence[str], pool: Pool) -> dict[str, Scores]:
-    return {name: pool.scores.get(name, no_scores(pool.rows)) for name in sources}

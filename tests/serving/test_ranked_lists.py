@@ -18,8 +18,9 @@ from serving.ranking.attribution import feature_effects
 from serving.ranking.bundle_files import RankingData
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.feature_names import feature_names
+from serving.ranking.pool import Pool
 from serving.ranking.ranker import Ranker
-from serving.ranking.ranking_stage import Pool, RankingStage
+from serving.ranking.ranking_stage import RankingStage
 from serving.ranking.settings import ASKED_SOURCES, BUILT_IN_WEIGHTS, SOURCES, Weights
 from serving.reasons import about
 from serving.reload import open_current

@@ -13,7 +13,8 @@ from serving.candidates import Candidates
 from serving.item_rows import ItemRows
 from serving.ranking.calibrated_fusion import CalibratedFusion, fusion_of, weight_vector
 from serving.ranking.feature_names import feature_names
-from serving.ranking.ranking_stage import Pool, RankingStage
+from serving.ranking.pool import Pool
+from serving.ranking.ranking_stage import RankingStage
 from serving.ranking.settings import BUILT_IN_WEIGHTS, SOURCES, RankingSettings, Weights
 from serving.settings import ServingSettings
 from serving.sources.co_visitation import CoVisitationSource
