@@ -200,7 +200,7 @@ def test_any_row_scores_as_if_it_were_the_one_candidate_more(
     for row, score in zip(every, found, strict=True):
         one = row[None]
         wider = Pool.of({**pool.proposals, "": Candidates(one, no_scores(one))}, context)
-        expected = stage._score(wider, context)[wider.rows == row]
+        expected = stage.score(wider, context)[wider.rows == row]
         np.testing.assert_allclose(score, expected[0], rtol=1e-4, atol=1e-5)
     unknown = np.array([NUM_ITEMS + 1])
     assert stage.rank(context, 5).score_of(np.append(every, unknown))[-1] <= found.min()
