@@ -22,10 +22,10 @@ from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer
 from trainer.comparison import CANDIDATE
 from trainer.import_keras import keras
-from trainer.judging import Judgement, judge_epochs, learn_to_rank
+from trainer.judging import Judgement, judge_epochs, learn_from_held_out
 from trainer.listener import Listener
 from trainer.material import Material
-from trainer.ranking.fit import fit_tables
+from trainer.ranking.fitted_tables import fit_tables
 from trainer.ranking.pipeline_scorer import PipelineScorer, RerankedScorer
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.source_scorer import SourceScorer
@@ -132,7 +132,7 @@ class FittedPipeline:
         service = replace(self.service, serving=serving)
         ranker = judgement.ranker
         if ranker is not None and judgement.held_out is not None and judgement.newest is not None:
-            ranker = learn_to_rank(
+            ranker = learn_from_held_out(
                 judgement.held_out, judgement.newest, self.training, service
             ).ranker
         return self._pipeline(f"without {name}", ranker, service)

@@ -20,7 +20,7 @@ from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.interactions import EVENT_COLUMNS
 from trainer.listener import Listener
 from trainer.material import Material, read_material
-from trainer.ranking.fit import Newest
+from trainer.ranking.learning_to_rank import Newest
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.tuning.objectives import NewestSliceObjectives
 from trainer.tuning.search import Objective, Search, Steps, Tried, no_steps

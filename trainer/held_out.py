@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from trainer.held_out_splits import held_out_splits
 from trainer.material import Material
-from trainer.ranking.fit import FittedTables
+from trainer.ranking.fitted_tables import FittedTables
 from trainer.settings import TrainingSettings
 from trainer.start import Start
 from trainer.tasks import EvaluationTask, Split

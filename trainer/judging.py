@@ -14,7 +14,7 @@ from trainer.evaluate import EvaluationRow, evaluate
 from trainer.held_out import HeldOut, hold_out
 from trainer.import_keras import keras
 from trainer.material import Material
-from trainer.ranking.fit import Learned, Newest, learn_to_order
+from trainer.ranking.learning_to_rank import Learned, Newest, learn_to_rank
 from trainer.ranking.pipeline_scorer import CrossFittedScorer, PipelineScorer
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.scorers import pipeline_scorer
@@ -45,7 +45,7 @@ def fit_list(
     """Learn to order what is held out; return what was learned, and the list as a whole."""
     learned, data = Learned(), None
     if settings.ranking.enabled:
-        learned = learn_to_rank(held_out, newest, settings, service)
+        learned = learn_from_held_out(held_out, newest, settings, service)
         data = held_out.tables.of(held_out.split.past, settings.ranking)
 
     def pipeline(fusion: CalibratedFusion | None) -> PipelineScorer:
@@ -65,14 +65,14 @@ def fit_list(
     return learned, CrossFittedScorer(CANDIDATE, first, pipeline(of_first), pipeline(of_others))
 
 
-def learn_to_rank(
+def learn_from_held_out(
     held_out: HeldOut,
     newest: Newest,
     settings: TrainingSettings,
     service: ServiceSettings,
 ) -> Learned:
-    """Return what is learned of the newest slices, as `learn_to_order` does."""
-    return learn_to_order(
+    """Learn to rank, as `learn_to_rank` does, from the splits that are held out."""
+    return learn_to_rank(
         held_out.splits,
         newest,
         held_out.tables,

@@ -20,7 +20,7 @@ from tests.support.tiny_refresh import USERS, events
 from trainer.comparison import CANDIDATE
 from trainer.judging import judge_epochs
 from trainer.listener import Listener
-from trainer.ranking import fit
+from trainer.ranking import learning_to_rank
 from trainer.tuning.objectives import START, NewestSliceObjectives
 from trainer.tuning.search import Answers
 
@@ -67,7 +67,7 @@ def test_both_parts_are_searched_and_a_second_run_has_nothing_left_to_try(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whether a ranker of so few is worth having would be logged for each trial.
-    monkeypatch.setattr(fit, "TRIED_BELOW", 0)
+    monkeypatch.setattr(learning_to_rank, "TRIED_BELOW", 0)
     before = file.read_text()
     tune(trials=2, model=True, settings_file=file)
     first = capsys.readouterr()

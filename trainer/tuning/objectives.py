@@ -16,7 +16,7 @@ from trainer.held_out import HeldOut, hold_out
 from trainer.judging import fit_list, newest_of
 from trainer.material import Material
 from trainer.metrics import mean_of
-from trainer.ranking.fit import Newest
+from trainer.ranking.learning_to_rank import Newest
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.settings import TrainingSettings
 from trainer.start import Start

@@ -1,6 +1,6 @@
-"""What a bundle ranks by, fitted on what happened before a moment."""
+"""Learning to rank what all sources propose: the ranker, and the fusion beside it."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -8,24 +8,19 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from feature_repo.schema import Item
-from serving.ranking.bundle_files import RankingData
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from trainer.import_keras import keras
-from trainer.interactions import Interactions
 from trainer.ranking.calibration import calibrated_fusion
 from trainer.ranking.examples import Examples, examples_of, future_labels
+from trainer.ranking.fitted_tables import FittedTables
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.ranker import train_ranker
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.settings import RankerSettings
-from trainer.ranking.tables import ease_table, item_signals, text_table, transitions_table
 from trainer.ranking.trial import ranks_better_than_fusion
 from trainer.tasks import Split
 
 Floats = npt.NDArray[np.float32]
-TextEmbeddingsOf = Callable[[Sequence[Item]], Floats | None]
-"""From items to the embeddings of their texts, float32 [len(items), n]; None with LoRA."""
 
 HIDING = 0.5
 """The share of users who ask with `exclude_seen`, where a return is no answer.
@@ -52,62 +47,6 @@ class Newest:
     judged: Collection[str]
 
 
-def fit_tables(
-    past: Interactions, text_embeddings: Floats | None, settings: RankerSettings
-) -> RankingData:
-    """Return tables and signals of the past's items.
-
-    text_embeddings: float32 [num_items, n]; None makes no table of likeness of texts.
-    """
-    tables = {"ease": ease_table(past, settings)}
-    if text_embeddings is not None:
-        # Having no text is nothing that two items have in common.
-        told = np.array([bool(item.text) for item in past.items])
-        tables["text"] = text_table(text_embeddings * told[:, None], settings)
-    if settings.transition_distance:
-        tables["transitions"] = transitions_table(past, settings)
-    taking = settings.taking_types if past.is_of(settings.taking_types).any() else ()
-    return RankingData(tables, item_signals(past, taking), taking=taking)
-
-
-_OF_THE_RANKER = {
-    "enabled",
-    "slices",
-    "users_per_slice",
-    "min_users",
-    "loss",
-    "negatives",
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "hidden_units",
-    "dropout",
-    "event_type_weights",
-}
-"""Settings that no table depends on."""
-
-
-class FittedTables:
-    """Tables and signals of pasts. What is asked again as it was asked last is not fitted again.
-
-    text_embeddings_of: of the items of a past.
-    """
-
-    def __init__(self, text_embeddings_of: TextEmbeddingsOf) -> None:
-        self._text_embeddings_of = text_embeddings_of
-        # The past is kept with what was fitted on it, so that no other takes its identity.
-        self._fitted: dict[int, tuple[Interactions, str, RankingData]] = {}
-
-    def of(self, past: Interactions, settings: RankerSettings) -> RankingData:
-        """Return tables and signals of the past's items."""
-        key = settings.model_dump_json(exclude=_OF_THE_RANKER)
-        kept = self._fitted.get(id(past))
-        if kept is None or kept[1] != key:
-            data = fit_tables(past, self._text_embeddings_of(past.items), settings)
-            kept = self._fitted[id(past)] = past, key, data
-        return kept[2]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
     """What was learned of ordering lists.
@@ -122,7 +61,7 @@ class Learned:
     halves: Sequence[tuple[npt.NDArray[np.int64], CalibratedFusion | None]] = ()
 
 
-def learn_to_order(
+def learn_to_rank(
     splits: Iterable[Split],
     newest: Newest,
     tables: FittedTables,
