@@ -49,11 +49,12 @@ class Newest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """What was learned of ordering lists.
+    """What was learned of how to order lists.
 
     ranker: None where there was too little to learn from, or the fusion ordered better. fusion:
-    None where nobody told anything of it. halves: where whoever is judged had to teach the fusion
-    too, what each half of the users teaches: int64, users of the past, and the fusion.
+    None where nothing could be learned of it. halves: empty, unless the users by whom the result
+    is judged had to teach the fusion too. Then each half of the users, int64 indices into the past,
+    with the fusion that this half taught: the other half is to be judged by it.
     """
 
     ranker: keras.Model | None = None
@@ -70,88 +71,115 @@ def learn_to_rank(
     *,
     seed: int = 0,
 ) -> Learned:
-    """Learn to rank from the first `slices` of the splits, the newest first, and to fuse.
+    """Learn a ranker from the first `slices` of the splits, the newest first, and a fusion.
 
-    In each, tables, signals and statistics are of its past, and the labels of its future. Only
-    in the newest does the two-tower, which is trained once, have a say: in the others it says 0
-    of everything, as where it is switched off. There is no ranker where fewer than `min_users`
-    requests of the newest tell anything: one that has hardly heard the two-tower would not hear it.
-    Where hardly more do, it must also rank better than the fusion that serves without it.
+    In each slice, tables, signals and statistics are of its past, and the labels of its future.
 
-    That fusion is calibrated on the newest split alone. Whoever is judged teaches none of it,
-    unless too few are left: then half of all teach the fusion by which the others are judged.
+    The two-tower, which is trained once, has a say in the newest slice alone: in the others it
+    says 0 of everything, as where it is switched off. So no ranker is trained where fewer than
+    `min_users` requests of the newest slice tell anything: it would have learned to ignore the
+    two-tower. With fewer than `TRIED_BELOW` it must also rank better than the fusion.
 
-    Sources that are off propose nothing and say 0, as when they are served: what a ranker has never
-    heard is left out of its score, should they be switched on later.
+    The fusion is calibrated on the newest slice alone. The users by whom the result is judged do
+    not teach it. Where too few others are left, everybody teaches it, in two halves, so that each
+    half can be judged by the fusion that the other has taught.
+
+    Sources that are off propose nothing and say 0, as when they are served. Should one be switched
+    on later, a ranker that has never heard it leaves it out of its scores.
     """
     random = np.random.default_rng(seed)
-    parts: list[Examples] = []
-    fusion: CalibratedFusion | None = None
-    for number, split in enumerate(islice(splits, max(settings.slices, 1))):
-        past = split.past
-        shop = PastShop(
-            past,
-            ranking_of(tables.of(past, settings)),
-            newest.candidates if number == 0 else None,
-            service,
-            moments=split.moments,
-        )
-        queries = newest.queries if number == 0 else None
-        labels = future_labels(past, split.future, settings)
-        hiding = HIDING if split.asks_for_new_alone else 0.0
-        asked = _Asked(shop, labels, queries, random, hiding)
-        users = asked.users
-        if number == 0:
-            judged = [user_id in newest.judged for user_id in past.user_ids]
-            users = users[~np.array(judged, dtype=np.bool_)[users]]
-            if len(users) < settings.min_users:
-                return _cross_fitted(asked, settings)
-        parts.append(asked.examples(users, settings, settings.negatives))
-        if number == 0:
-            fusion = calibrated_fusion(parts[0])
-            # A trial takes two: one to learn from, and one to be asked.
-            if not settings.slices or parts[0].num_requests < max(2, settings.min_users):
-                return Learned(fusion=fusion)
-    if not parts:
+    slices = islice(splits, max(settings.slices, 1))
+    split = next(slices, None)
+    if split is None:
         return Learned()
-    if parts[0].num_requests < TRIED_BELOW and not ranks_better_than_fusion(
-        parts[0], parts[1:], settings, seed, service.serving.ranking
+    slice_ = _Slice.of(split, tables, settings, service, random, newest)
+    judged = np.array([user_id in newest.judged for user_id in split.past.user_ids], np.bool_)
+    users = slice_.users[~judged[slice_.users]]
+    if len(users) < settings.min_users:
+        return _cross_fitted(slice_)
+    lessons = [slice_.examples(users)]
+    del slice_  # The shop of a long past is large, and those of the others come.
+    fusion = calibrated_fusion(lessons[0])
+    num_requests = lessons[0].num_requests
+    # A trial takes two: one to learn from, and one to be asked.
+    if not settings.slices or num_requests < max(2, settings.min_users):
+        return Learned(fusion=fusion)
+    for split in slices:
+        older = _Slice.of(split, tables, settings, service, random)
+        lessons.append(older.examples(older.users))
+    if num_requests < TRIED_BELOW and not ranks_better_than_fusion(
+        lessons[0], lessons[1:], settings, seed, service.serving.ranking
     ):
         return Learned(fusion=fusion)
-    return Learned(train_ranker(Examples.joined(parts), settings, seed), fusion)
+    return Learned(train_ranker(Examples.joined(lessons), settings, seed), fusion)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Asked:
-    """A shop, and what came of whom. queries, hiding: as `examples_of` takes them."""
+class _Slice:
+    """A shop before a slice of time, and what its users did in it.
+
+    labels: of every user, as `future_labels`. queries, hiding: as `examples_of` takes them.
+    """
 
     shop: PastShop
     labels: sparse.csr_array
     queries: Floats | None
-    random: np.random.Generator
     hiding: float
+    settings: RankerSettings
+    random: np.random.Generator
+
+    @classmethod
+    def of(
+        cls,
+        split: Split,
+        tables: FittedTables,
+        settings: RankerSettings,
+        service: ServiceSettings,
+        random: np.random.Generator,
+        newest: Newest | None = None,
+    ) -> "_Slice":
+        """Return the slice of a split; without `newest` the two-tower has no say in it."""
+        shop = PastShop(
+            split.past,
+            ranking_of(tables.of(split.past, settings)),
+            newest.candidates if newest else None,
+            service,
+            moments=split.moments,
+        )
+        return cls(
+            shop,
+            future_labels(split.past, split.future, settings),
+            newest.queries if newest else None,
+            HIDING if split.asks_for_new_alone else 0.0,
+            settings,
+            random,
+        )
 
     @property
     def users(self) -> npt.NDArray[np.int64]:
-        """Those of whom anything came, ascending."""
+        """Those who did anything in the slice, ascending."""
         return np.flatnonzero(np.diff(self.labels.indptr))
 
-    def examples(
-        self, users: npt.NDArray[np.int64], settings: RankerSettings, negatives: int
-    ) -> Examples:
-        """Return the examples of at most `users_per_slice` of these users."""
+    def examples(self, users: npt.NDArray[np.int64], negatives: int | None = None) -> Examples:
+        """Return the examples of at most `users_per_slice` of these users.
+
+        negatives: as `examples_of` takes it; default: as set.
+        """
+        settings = self.settings
         if len(users) > settings.users_per_slice:
             users = self.random.choice(users, settings.users_per_slice, replace=False)
+        most = settings.negatives if negatives is None else negatives
         return examples_of(
-            self.shop, self.labels, users, self.queries, negatives, self.random, self.hiding
+            self.shop, self.labels, users, self.queries, most, self.random, self.hiding
         )
 
 
-def _cross_fitted(asked: _Asked, settings: RankerSettings) -> Learned:
+def _cross_fitted(slice_: _Slice) -> Learned:
     """Return the fusion that all users teach, and those of each half."""
-    halves = np.array_split(asked.random.permutation(asked.users), 2)
-    # Of what was not acted on no more is needed than its part in the softmax, which is kept.
-    parts = [asked.examples(half, settings, negatives=1) for half in halves]
+    halves = np.array_split(slice_.random.permutation(slice_.users), 2)
+    # One negative a request: the fusion reads of the others but their part in the softmax, which
+    # `Opinions` keeps.
+    parts = [slice_.examples(half, negatives=1) for half in halves]
     taught = [calibrated_fusion(part) for part in parts]
     # A part of which nothing is known has no opinions.
     fusion = calibrated_fusion(Examples.joined([part for part in parts if part.num_requests]))
