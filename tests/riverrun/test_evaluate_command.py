@@ -9,8 +9,9 @@ import tensorflow as tf
 from rich.console import Console
 
 from riverrun.bench.machine import describe_machine
-from riverrun.cli.evaluate import _evaluation, _preset_question, metrics_table
+from riverrun.cli.evaluate import _evaluation, _preset_question
 from riverrun.cli.main import main
+from riverrun.cli.metrics_tables import metrics_table
 from riverrun.importing import PresetData
 from riverrun.protocols import PROTOCOLS
 from riverrun.settings import Settings

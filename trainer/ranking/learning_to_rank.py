@@ -177,8 +177,8 @@ class _Slice:
 def _cross_fitted(slice_: _Slice) -> Learned:
     """Return the fusion that all users teach, and those of each half."""
     halves = np.array_split(slice_.random.permutation(slice_.users), 2)
-    # One negative a request: the fusion reads of the others but their part in the softmax, which
-    # `Opinions` keeps.
+    # One negative a request is enough: of the others the fusion needs only their part in the
+    # softmax, which `Opinions` keeps.
     parts = [slice_.examples(half, negatives=1) for half in halves]
     taught = [calibrated_fusion(part) for part in parts]
     # A part of which nothing is known has no opinions.
