@@ -43,7 +43,7 @@ DIVERSE = 0.3
 """The knob of diversity at which the list is asked beside the one without."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class FittedPipeline:
     """What was fitted on the past of a split, with the queries of its histories.
 
@@ -178,17 +178,24 @@ def fit_pipeline(
     text_seconds = time.monotonic() - start
     with TemporaryDirectory() as features:
         material = Material(
-            past.frame(),
-            past.items,
-            past,
-            training,
-            tower,
-            embeddings,
-            OfflineFeatures(Path(features)),
+            events=past.frame(),
+            items=past.items,
+            interactions=past,
+            settings=training,
+            text_tower=tower,
+            text_embeddings=embeddings,
+            features=OfflineFeatures(Path(features)),
         )
         try:
             listener.stage("Training, the newest events held out")
-            judgement = judge_epochs(material, cold, None, None, listener.step, service)
+            judgement = judge_epochs(
+                material,
+                cold,
+                current=None,
+                checkpoints=None,
+                on_step=listener.step,
+                service=service,
+            )
             listener.stage("Training")
             model = material.trained(past, cold, on_step=listener.step, stop_after=judgement.epochs)
         except ValueError as error:
@@ -198,14 +205,14 @@ def fit_pipeline(
         data = replace(fit_tables(past, embeddings, training.ranking), fusion=judgement.fusion)
     seconds = time.monotonic() - start
     return FittedPipeline(
-        split,
-        training,
-        service,
-        judgement,
-        two_tower_scorer(model, split.histories),
-        data,
-        embeddings,
-        seconds,
-        text_seconds,
-        float(np.median(model.seconds)),
+        split=split,
+        training=training,
+        service=service,
+        judgement=judgement,
+        two_tower=two_tower_scorer(model, split.histories),
+        data=data,
+        text_embeddings=embeddings,
+        seconds=seconds,
+        text_seconds=text_seconds,
+        epoch_seconds=float(np.median(model.seconds)),
     )

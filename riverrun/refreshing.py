@@ -50,16 +50,16 @@ def refresh_from_archive(
             # What a training that was killed has left: one at a time runs.
             features.remove_user_histories()
             inputs = RefreshInputs(
-                items,
-                settings.training,
-                settings.bundles,
-                readable_current(settings.bundles),
-                features,
-                cache,
-                datetime.now(UTC),
-                settings.service_settings,
-                gates,
-                lambda: _items(settings, archive),
+                items=items,
+                settings=settings.training,
+                bundles=settings.bundles,
+                current=readable_current(settings.bundles),
+                features=features,
+                text_cache=cache,
+                now=datetime.now(UTC),
+                service=settings.service_settings,
+                gates=gates,
+                latest=lambda: _items(settings, archive),
             )
             steps = TrainingSteps(inputs, listener)
             return refresh(events, inputs, steps, checkpoint)

@@ -266,14 +266,14 @@ def _bundle(
     period = chosen.period
     if path is None:
         inputs = RefreshInputs(
-            period.known_items,
-            chosen.training,
-            folder / "bundles",
-            None,
-            OfflineFeatures(folder / "features"),
-            cache,
-            period.start,
-            chosen.replay.service_settings,
+            items=period.known_items,
+            settings=chosen.training,
+            bundles=folder / "bundles",
+            current=None,
+            features=OfflineFeatures(folder / "features"),
+            text_cache=cache,
+            now=period.start,
+            service=chosen.replay.service_settings,
         )
         with refresh_progress() as listener:
             steps = TrainingSteps(inputs, listener)

@@ -54,14 +54,14 @@ class RefreshTrainer:
         It goes at the training after the next: until then it may serve.
         """
         inputs = RefreshInputs(
-            items,
-            self._settings,
-            self._bundles,
-            current_bundle(self._bundles),
-            self._features,
-            self._texts,
-            now,
-            self._service,
+            items=items,
+            settings=self._settings,
+            bundles=self._bundles,
+            current=current_bundle(self._bundles),
+            features=self._features,
+            text_cache=self._texts,
+            now=now,
+            service=self._service,
         )
         done = refresh(events, inputs, TrainingSteps(inputs), NoCheckpoint())
         prune(self._bundles, keep=1)

@@ -90,10 +90,10 @@ class TrainingSteps:
         judgement = judge_epochs(
             prepared.material,
             prepared.start,
-            current,
-            checkpoint.folder("held-out"),
-            self._listener.step,
-            inputs.service,
+            current=current,
+            checkpoints=checkpoint.folder("held-out"),
+            on_step=self._listener.step,
+            service=inputs.service,
         )
         if judgement.ranker is not None:
             checkpoint.write_ranker(judgement.ranker)
