@@ -31,8 +31,8 @@ from serving.requests import (
 from serving.reranking.reranker import Reranker
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
+from serving.sources.catalogue import CatalogueSource
 from serving.sources.co_visitation import CoVisitationSource
-from serving.sources.new_arrivals import CatalogueSource
 from serving.sources.popular import PopularSource
 from serving.sources.trending import TrendingSource
 from serving.user_acts import UserActs
