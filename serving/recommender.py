@@ -66,8 +66,8 @@ class Recommender:
         self._reranker = Reranker(self._settings, "recommend")
         self._similar_reranker = Reranker(self._settings, "similar")
         self._trending_reranker = Reranker(self._settings, "trending")
-        # Lists that are computed at once take longer, and in all no less: every operation of NumPy
-        # on many numbers lets go of Python's lock, and waits until it has it back.
+        # Lists that are computed at the same time take longer each, and no less time in all: every
+        # operation of NumPy on many numbers releases Python's lock, and waits to get it back.
         self._computing = threading.Lock()
         self._explainer = Explainer(self._stage, catalogue)
         popular = PopularSource(trending, self._settings)

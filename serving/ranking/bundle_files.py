@@ -40,8 +40,9 @@ FUSION = "fusion.json"
 class RankingData:
     """Tables by the source that reads them, and signals float32 [num_items, len(SIGNALS)].
 
-    sources, layers: whose scores the ranker reads, in order, and its network; empty where there is
-    none. fusion: what is learned of it; None where nothing is. taking: as in `LiveRanking`.
+    sources: those whose scores the ranker reads, in order. layers: its network. Both are empty
+    where there is no ranker. fusion: what the training has learned of it, None where nothing.
+    taking: as in `LiveRanking`.
     """
 
     tables: Mapping[str, NeighbourTable]

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from serving.ranking.item_signals import POPULARITY_DAYS
 
 OF_A_SOURCE = ("score", "relative", "rank")
-"""The score, less the best one where it is a logarithm; the score scaled to 0..1 over the
-candidates; log(1 + rank) among them, ties sharing the best."""
+"""The score as the source gives it, less the best one where it is a logarithm (`LOGARITHMIC`); the
+score scaled to 0..1 over the candidates; log(1 + rank) among them, where ties share the best."""
 
 OF_ITEMS = (
     "worth_hour",
@@ -23,8 +23,8 @@ OF_ITEMS = (
     "week_fit",
 )
 """Logarithms of 1 + the counts, days and prices; `trend` is the log ratio of the month's popularity
-to what the year's lets expect. `day_fit` and `week_fit` say how much more than other items this one
-is acted on at the time of day and of the week of the request, see `item_signals.RHYTHMS`."""
+to a month's share of the year's. `day_fit` and `week_fit` say how much more than other items this
+one is acted on at the time of day and of the week of the request, see `item_signals.RHYTHMS`."""
 
 OF_REQUESTS = ("day_sin", "day_cos", "week_sin", "week_cos")
 """Where in its day and in its week, both of UTC, the moment of the request is, on a circle."""

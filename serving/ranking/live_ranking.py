@@ -14,7 +14,8 @@ class LiveRanking:
     """Tables of neighbours by the source that reads them, signals, and the ranker if it has one.
 
     fusion: what a training has learned of it; None where it has not. taking: the types of event
-    that take an item, as a purchase does: signals of repetition are of them; empty means all types.
+    that take an item, as a purchase does: how often people come back to an item is counted among
+    these alone. Empty means all types.
     """
 
     neighbours: Mapping[str, ItemNeighbours]

@@ -84,7 +84,7 @@ class RankingStage:
         self._last: tuple[CalibratedFusion | None, Fusion] = None, fusion_of(self._settings, None)
 
     def rank(self, context: Context, count: int) -> Ranked:
-        """Return up to `count` of the allowed rows; more of them follow after the same first.
+        """Return up to `count` of the allowed rows; a longer list begins with a shorter one.
 
         The candidates do not depend on `count`, so that pages neither repeat nor miss. Behind
         them the two-tower's list goes on, where it is asked. Empty where nothing is known of the
@@ -220,7 +220,9 @@ class RankingStage:
     def _score_of(self, pool: Pool, scores: Scores, context: Context, rows: Rows) -> Scores:
         """Return float32 [len(rows)], what each row would score if it were in the pool too.
 
-        scores: float32 [n], of the pool. The least of all, where a row has no embedding yet.
+        A row that has no embedding yet gets the least score of all.
+
+        scores: float32 [n], those of the pool.
         """
         places = places_among(pool.rows, rows)
         proposed = places >= 0
