@@ -23,14 +23,14 @@ from trainer.tasks import Split
 Floats = npt.NDArray[np.float32]
 
 HIDING = 0.5
-"""The share of users who ask with `exclude_seen`, where a return is no answer.
+"""The share of users who ask with `exclude_seen`, where a return to an item is no answer.
 
-Who has acted on much is proposed little new otherwise. The others ask openly, so that the ranker
-learns to put behind what was seen.
+Otherwise those who have acted on much would be proposed little that is new. The other users ask
+openly, so that the ranker learns to put what was seen behind the rest.
 """
 
 TRIED_BELOW = 400
-"""With fewer requests of the newest slice a ranker is tried first: to learn costs little then."""
+"""With fewer requests of the newest slice a ranker is tried before it is kept, see `trial`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

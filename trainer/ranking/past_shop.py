@@ -40,8 +40,8 @@ class PastShop:
     Whatever the catalogue says is sold out by now may be proposed.
 
     Args:
-        histories: what is known of users and items. What trends and what goes together is as of
-            the newest event, however much later a user comes.
+        histories: what is known of users and items. What trends and what goes together is of the
+            time of the newest event, however much later a user comes.
         ranking_over: makes what candidates are ranked by over the rows of the items.
         candidates: float32 [num_items, dimension], the two-tower's; None asks without it.
         service: how lists are made, and how many of a user's newest events are known for them,
@@ -153,9 +153,9 @@ def _moment(timestamp: np.int64) -> datetime:
 def ranking_of(
     data: RankingData, ranker: Ranker | None = None
 ) -> Callable[[ItemRows], LiveRanking]:
-    """Return what places tables and signals, of items in this order, over the rows of a shop.
+    """Return a function that places the tables and signals of `data` over the rows of a shop.
 
-    ranker: in place of the layers of `data`.
+    The shop must have the items in the order of `data`. ranker: in place of the layers of `data`.
     """
 
     def over(rows: ItemRows) -> LiveRanking:
