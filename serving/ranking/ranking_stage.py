@@ -168,7 +168,7 @@ class RankingStage:
         among: where the rows are no candidates, the pool that each of them would be added to.
         """
         scores = {name: pool.scores_of(name) for name in sources}
-        others = among and {name: among.scores_of(name) for name in sources}
+        others = None if among is None else {name: among.scores_of(name) for name in sources}
         return ranking_features(pool.rows, scores, context, self._trending, others)
 
     def _asked(
