@@ -10,7 +10,7 @@ GROWTH = 4
 MOST = 8
 """How many full batches one may hold in the end."""
 
-FEW = 10
+FEW = 20
 """After a batch of n times as many records the next lingers n times as long: one batch costs about
 what a hundred records do."""
 

@@ -49,7 +49,7 @@ def test_a_batch_waits_until_it_is_full_and_no_longer() -> None:
 
 def test_a_batch_lingers_longer_after_one_of_many_and_no_longer_after_one_of_few() -> None:
     # The last call of each batch fails: so it ends without a wait.
-    batches = (1, 20, 300, 90_000, 10, 3)
+    batches = (1, 40, 300, 90_000, 20, 3)
     consumer = Records(*chain.from_iterable((size, None) for size in batches))
     poller = BatchPoller(consumer, batch_records=100_000, batch_bytes=MANY, linger_seconds=60.0)
     assert tuple(len(poller.poll(0.25)) for _ in batches) == batches
