@@ -30,6 +30,9 @@ LIVE = "log-"
 STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.5
 _POLL_RECORDS = 1_000
+_REST_SECONDS = 0.5
+_FEW_BYTES = 256 * 1024
+"""Where a poll gives less than this, and fewer records than it may, there is little to read."""
 
 
 def end_of(segment: str) -> int:
@@ -64,12 +67,17 @@ class Archiver(StreamThread):
         self._consumer = log.consumer(GROUP, TOPICS)
         self._keep_marks = keep_marks(log, self.settings)
         self._marks = archive.erasures()
+        self._reads_little = True
         self._clear()
         self._housekeeping_due = time.monotonic() + self.settings.housekeeping_seconds
 
     def _follow(self) -> None:
         while not self._stop.is_set():
             self.step()
+            if self._reads_little:
+                # Nobody waits for the archive. Bit by bit, as the records come, most of what
+                # reading costs would be for the bits, here and at the broker.
+                self._stop.wait(_REST_SECONDS)
         self.flush()
 
     def step(self) -> int:
@@ -85,6 +93,8 @@ class Archiver(StreamThread):
             self._logger.warning("poll_failed", error=str(error))
             self._stop.wait(self.settings.retry_seconds)
             records = []
+        size = sum(record.size for record in records)
+        self._reads_little = len(records) < _POLL_RECORDS and size < _FEW_BYTES
         for record in records:
             self._collect(record)
         rows = len(self._events) + len(self._items) + len(self._users) + len(self._erased)

@@ -31,7 +31,8 @@ class StreamingSettings(BaseModel):
     batch_records: most records of one micro-batch; while it is behind, up to eight times
         as many.
     batch_bytes: a micro-batch of so many bytes takes no more records.
-    linger_seconds: how long a batch that is not full waits for more records.
+    linger_seconds: how long a batch that is not full waits for more records; up to ten times as
+        long after one of hundreds.
     statistics_seconds: how often what is learned of items is published: statistics and
         co-visitation to the online store, moved embeddings to the changelog.
     max_future_seconds: an event further ahead of when the log took it is a dead letter.
