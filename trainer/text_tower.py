@@ -119,7 +119,7 @@ def load_text_tower(settings: TextSettings) -> TextTower:
     """Load the BERT that the settings name; frozen, or with LoRA weights to be trained.
 
     Raises:
-        TrainingInputError: they name none that KerasHub can read.
+        TrainingInputError: KerasHub can read no BERT there.
     """
     preset = settings.model or str(installed_weights())
     try:
@@ -137,9 +137,9 @@ def load_text_tower(settings: TextSettings) -> TextTower:
 
 
 def text_model_digest(settings: TextSettings) -> str:
-    """Return a hash that is the same where the same text gives the same embedding, untuned.
+    """Return a hash of the text model without LoRA: equal hashes mean equal embeddings of a text.
 
-    Of a folder it is one of its weights, vocabularies and configurations, wherever they lie in it:
+    A folder is hashed by its weights, vocabularies and configurations, wherever they lie in it:
     the two layouts name and place them differently.
 
     Raises:
@@ -165,7 +165,7 @@ def text_model_digest(settings: TextSettings) -> str:
 
 
 def text_tower_digest(tower: TextTower, settings: TextSettings) -> str:
-    """Return `text_model_digest`, told apart by the LoRA weights where they were trained."""
+    """Return `text_model_digest`, combined with the LoRA weights where these were trained."""
     base = text_model_digest(settings)
     if not settings.lora_rank:
         return base
@@ -176,7 +176,7 @@ def text_tower_digest(tower: TextTower, settings: TextSettings) -> str:
 
 
 def embed_texts(tower: TextTower, texts: Sequence[str], batch_size: int) -> npt.NDArray[np.float32]:
-    """Return float32 [n, dimension]; texts of like length share a batch, to waste no padding."""
+    """Return float32 [n, dimension]; texts of similar length share a batch, which saves padding."""
     embeddings = np.zeros((len(texts), tower.dimension), np.float32)
     embed = tf.function(
         tower.call, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
