@@ -1,6 +1,6 @@
 """The event log, the online store and the worker's state, as every deployment opens them.
 
-Each function raises `UserError` where the URL is invalid, or what it names cannot be opened.
+Each raises `UserError` where it cannot be opened, or where its URL is none.
 """
 
 from collections.abc import Iterator

@@ -115,7 +115,7 @@ def bundle_pipeline(
     scorer = BundleScorer(bundle, split.histories, text_cache, name)
 
     def ranking_over(rows: ItemRows) -> Ranking | None:
-        # Its tables refer to all of its candidates, also those outside the split's catalogue.
+        # Its tables name all of its candidates, also those that are not asked for.
         rows.add(bundle.candidate_ids)
         return read_ranking(bundle, rows)
 
