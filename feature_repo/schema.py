@@ -58,7 +58,7 @@ def _written_by_rfc3339(value: object) -> object:
         return value
     if _RFC3339.fullmatch(value) is None:
         raise ValueError(_NO_TIME.format(value[:64]))
-    # Its letters may be small ones.
+    # RFC 3339 allows a lower-case "t" and "z".
     return value.upper()
 
 
