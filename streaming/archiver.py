@@ -196,7 +196,7 @@ class Archiver(StreamThread):
 
     def _segment_name(self) -> str:
         source, first = self._first
-        # With the end: an archiver that lost the partition must not replace the new owner's segment.
+        # The end too: one who lost the partition must not replace what its new owner wrote.
         end = self._positions[source]
         return f"{LIVE}{source.topic}-{source.partition:05d}-{first:020d}-{end:020d}"
 

@@ -65,7 +65,7 @@ class KafkaLogConsumer:
         self._consumer: Any = None
         # Its `generation` is that of the last assignment: joined is one who has been given one.
         self._assignor = CooperativeStickyAssignor()
-        # The partitions that are assigned, and those of them that are not placed yet.
+        # What has been given to this consumer, and what of it is not placed yet.
         self._taken: set[Place] = set()
         self._unplaced: set[Place] = set()
         # Where each partition ended when it was placed, until that end is reached.
