@@ -137,6 +137,12 @@ def load_text_tower(settings: TextSettings) -> TextTower:
         # KerasHub's message has several lines.
         reason = " ".join(str(error).split())
         raise TrainingInputError(f"`training.text.model` cannot be loaded: {reason}") from error
+    if not isinstance(tokenizer, keras_hub.models.BertTokenizer):
+        raise TrainingInputError(
+            "`training.text.model` must have a vocabulary of WordPiece (vocab.txt), as "
+            "bert-base-multilingual-cased and LaBSE have, and not one of SentencePiece. "
+            f"Received: {preset!r}."
+        )
     tokenizer.strip_accents = _strips_accents(Path(preset), tokenizer.lowercase)
     if settings.lora_rank:
         backbone.enable_lora(settings.lora_rank)

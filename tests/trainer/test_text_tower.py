@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sentencepiece
 import tensorflow as tf
 
 from trainer.settings import TextSettings
 from trainer.text_tower import TextTower, embed_texts, installed_weights, load_text_tower
+from trainer.training_input_error import TrainingInputError
 
 pytestmark = pytest.mark.slow
 
@@ -61,6 +63,24 @@ def test_accents_stay_where_the_model_says_so(tmp_path: Path) -> None:
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"strip_accents": False}))
     assert not load_text_tower(TextSettings(model=str(folder))).tokenizer.strip_accents
+
+
+# KerasHub leaves the vocabulary open.
+@pytest.mark.filterwarnings("ignore:.*sentencepiece:pytest.PytestUnraisableExceptionWarning")
+def test_a_vocabulary_of_another_kind_is_refused(tmp_path: Path) -> None:
+    """As multilingual-e5 has: a BERT with the tokenizer of XLM-RoBERTa."""
+    folder = shutil.copytree(installed_weights(), tmp_path / "e5")
+    path = folder / "tokenizer_config.json"
+    said = json.loads(path.read_text()) | {"tokenizer_class": "XLMRobertaTokenizer"}
+    path.write_text(json.dumps(said))
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["the quick brown fox", "jumped over"]),
+        model_prefix=str(folder / "sentencepiece.bpe"),
+        vocab_size=40,
+        hard_vocab_limit=False,
+    )
+    with pytest.raises(TrainingInputError, match=r"WordPiece .* Received: '.*e5'"):
+        load_text_tower(TextSettings(model=str(folder)))
 
 
 def test_long_texts_are_cut(tower: TextTower) -> None:
