@@ -1,29 +1,29 @@
-"""Takes micro-batches from a log: larger ones the more there is to read."""
+"""Reads micro-batches from a log: larger ones the more there is to read."""
 
 import time
 
 from feature_repo.event_log import EventLogError, LogReader, LogRecord
 
 GROWTH = 4
-"""After a full batch the next may be so many times as large: they share what each costs."""
+"""After a full batch the next may be so many times as large: that saves the fixed cost of each."""
 
 MOST = 8
-"""How many full batches one may hold in the end."""
+"""A batch grows to at most so many times `batch_records`."""
 
 FEW = 20
-"""After a batch of n times as many records the next lingers n times as long: one batch costs about
-what a hundred records do."""
+"""After a batch of n times so many records the next lingers n times as long: the fixed cost of a
+batch is about that of a hundred records."""
 
 LONGEST = 10
-"""How many times as long one may linger in the end."""
+"""A batch lingers at most so many times `linger_seconds`."""
 
 
 class BatchPoller:
     """Polls a reader until a batch is full or has waited long enough.
 
-    batch_records: how many make a full batch. batch_bytes: a batch whose values have so many takes
-    no more records. linger_seconds: how long one that is not full waits for more
-    after one of few.
+    batch_records: how many records make a full batch. batch_bytes: a batch whose values have so
+    many bytes takes no more records. linger_seconds: how long a batch that is not full waits for
+    more records, where the batch before it had few.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class BatchPoller:
     def poll(self, patience: float) -> list[LogRecord]:
         """Return the next batch; wait up to `patience` seconds for its first record.
 
-        Raises what the reader's poll raises, while nothing is in hand that would be lost.
+        Raises what the reader's poll raises, but never once it holds records: none are lost.
         """
         most = self._most
         records = self._reader.poll(most, patience)

@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
@@ -206,9 +207,11 @@ def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
     else:
         split = splits[0]
     if not any(len(task.users) for task in split.tasks):
+        # A bundle has learned from everything until its training.
+        other = "" if cut is None else " Until then, ask a model that has not: without --served."
         raise UserError(
             f"{settings.archive}: nobody who acted until {split.past.end:%Y-%m-%d %H:%M} UTC acted "
-            "on a known item afterwards, so there is nothing to ask about."
+            f"on a known item afterwards, so there is nothing to ask about.{other}"
         )
 
     def everyone() -> "Split":
@@ -320,11 +323,15 @@ def metrics_table(task: str, rows: "Sequence[EvaluationRow]") -> Table:
     """Return the metrics of one task: a row for each metric, a column for each scorer."""
     users = rows[0].num_users if rows else 0
     title = f"{task} ({_users(users)})"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False
+    )
     table.add_column("")
     for row in rows:
         asked = "" if row.num_users == users else f" ({_users(row.num_users)})"
-        table.add_column(row.scorer + asked, justify="right", max_width=16)
+        header = row.scorer + asked
+        # A file's 80 columns hold six scorers where each is as wide as its longest word.
+        table.add_column(fill(header, max(map(len, header.split()))), justify="right")
     for name in rows[0].metrics if rows else ():
         table.add_row(name, *(f"{row.metrics[name]:.4f}" for row in rows))
     return table

@@ -97,7 +97,9 @@ def tune(
     at_present = TunedSettings(training=settings.training, serving=settings.serving)
     values = changes(at_present, best.settings, searched)
     is_better = False
-    if not values:
+    if sum(len(part.results) + part.pruned for part in parts) == 1:
+        out.print("Nothing but the settings at present was tried.")
+    elif not values:
         out.print("Nothing that was tried is better than the settings at present.")
     elif is_better := _judge(best, present, seed):
         out.print(f"\n{escape(settings_toml(values))}", soft_wrap=True)
