@@ -1,4 +1,4 @@
-"""All that makes a list, fitted on the past of a split as a refresh does, and asked in parts."""
+"""All that makes a list, fitted on a split's past as a refresh does, and evaluated in parts."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -40,17 +40,17 @@ from trainer.training_input_error import TrainingInputError
 
 FUSION = "fusion, no ranker"
 DIVERSE = 0.3
-"""The knob of diversity at which the list is asked beside the one without."""
+"""The `diversity` of the second list, which is evaluated beside the one without."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedPipeline:
-    """What was fitted on the past of a split, with the queries of its histories.
+    """What was fitted on the past of a split, with the query embeddings of its histories.
 
-    two_tower: it alone. data: None where `training.ranking` is off. judgement: how many epochs, and
-    the ranker, None where too few told anything. text_embeddings: float32 [num_items, n], None with
-    LoRA. seconds: that fitting took; text_seconds: that embedding texts took of these;
-    epoch_seconds: that an epoch took, in the middle of the epochs on all of the past.
+    two_tower: the two-tower alone. data: None where `training.ranking` is off. judgement: the
+    number of epochs, and the ranker, None where too few users could teach it. text_embeddings:
+    float32 [num_items, n], None with LoRA. seconds: how long fitting took; text_seconds: the part
+    of it that embedding texts took; epoch_seconds: the median of an epoch on all of the past.
     """
 
     split: Split
@@ -71,13 +71,13 @@ class FittedPipeline:
 
     @property
     def parts(self) -> Sequence[Scorer]:
-        """Each other source alone, those of strangers' lists too, and all in the fusion.
+        """Each other source alone, those of strangers' lists too, and the fusion of all.
 
-        That is the fusion that needs no ranker.
+        The fusion orders lists without a ranker.
         """
         fusion = self._pipeline(FUSION, None, self.service)
         every = (*self._speaking(fusion), *fusion.shop.fallback)
-        # By name: new arrivals are in strangers' lists and in others.
+        # By name, since `new_arrivals` is in strangers' lists and in all others.
         alone = {
             source.name: SourceScorer(source, fusion.shop)
             for source in every
@@ -87,16 +87,16 @@ class FittedPipeline:
 
     @property
     def diverse(self) -> Scorer:
-        """The list as the service makes it at the knob `DIVERSE`."""
+        """The list as the service makes it with a diversity of `DIVERSE`."""
         knobs = self.service.serving.reranking.model_copy(update={"diversity": DIVERSE})
         serving = self.service.serving.model_copy(update={"reranking": knobs})
         name = f"{CANDIDATE}, diversity {DIVERSE:g}"
         return RerankedScorer(name, self.pipeline, serving)
 
     def ablations(self) -> Iterator[Scorer]:
-        """Yield the list without each part: each source in turn, then the ranker.
+        """Yield the list without each part: without each source in turn, then without the ranker.
 
-        Where there is a ranker, it is learned anew without the source.
+        Where there is a ranker, it is trained again without the source.
         """
         for source in self._speaking(self.pipeline):
             yield self._without(source.name)
@@ -104,7 +104,7 @@ class FittedPipeline:
             yield self._pipeline("without the ranker", None, self.service)
 
     def _speaking(self, pipeline: PipelineScorer) -> Sequence[CandidateSource]:
-        """Return the sources that have something to say; tables that are not made have not."""
+        """Return the sources that can propose anything; those without their table cannot."""
         tables = self.data.tables if self.data else {}
         return [
             source
@@ -115,9 +115,10 @@ class FittedPipeline:
 
     @cached_property
     def _silent(self) -> set[str]:
-        """Sources of which the data make nothing.
+        """Sources that propose nothing on these data.
 
-        Co-visitation, where no stream learns it, and new arrivals, where nothing says when it came.
+        `co_visitation` where no stream learns it, and `new_arrivals` where no item has a
+        `published_at`.
         """
         silent = set() if self.service.co_visitation.neighbours else {CoVisitationSource.name}
         if all(item.published_at is None for item in self.split.past.items):
@@ -158,10 +159,10 @@ def fit_pipeline(
     text_cache: TextEmbeddingCache,
     listener: Listener,
 ) -> FittedPipeline:
-    """Fit everything on the split's past, its newest events held out to choose by.
+    """Fit everything on the split's past, whose newest events are held out to choose epochs by.
 
     Raises:
-        UserError: there is nothing to learn from, or the strategy cannot be had.
+        UserError: there is nothing to learn from, or the strategy is not available.
     """
     try:
         open_strategy(training)

@@ -1,4 +1,4 @@
-"""A published bundle as a scorer: the model that serves, judged by what happened since."""
+"""A published bundle as a scorer, so that a model that serves can be judged by later events."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,9 +31,9 @@ class BundleScorer:
     Args:
         bundle: the model.
         histories: the users who are asked about, and the catalogue that is ranked. An item
-            that is not in the bundle is embedded as the live service would.
-        text_cache: where embeddings of its text are kept.
-        name: in tables.
+            that is not in the bundle is embedded as the live service would embed it.
+        text_cache: where the embeddings of such items' texts are kept.
+        name: what tables call it.
     """
 
     def __init__(
@@ -94,10 +94,10 @@ class BundleScorer:
 
 
 def load_to_ask(path: Path) -> Bundle:
-    """Return the bundle in folder `path`, of which all can be read that its lists are made by.
+    """Return the bundle in folder `path`, having checked that it can make lists.
 
-    One of an earlier release may be whole, and rank by features that there are no more. Raises
-    `BundleError` naming the file and the reason.
+    A bundle of an earlier release may be undamaged, yet rank by features that no longer exist.
+    Raises `BundleError` naming the file and the reason.
     """
     bundle = load_bundle(path)
     read_ranking(bundle, ItemRows(bundle.candidate_ids))
@@ -132,9 +132,9 @@ def bundle_pipeline(
 def current_scorer(
     path: Path, text_cache: TextEmbeddingCache, service: ServiceSettings
 ) -> Current | None:
-    """Return the bundle that serves, which lies at `path`.
+    """Return the bundle that serves, whose folder is `path`.
 
-    None where its lists cannot be made any more: it has nothing to say.
+    None where it cannot make lists any more: there is nothing to compare with then.
     """
     try:
         bundle = load_to_ask(path)

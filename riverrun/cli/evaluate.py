@@ -205,9 +205,11 @@ def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
     else:
         split = splits[0]
     if not any(len(task.users) for task in split.tasks):
+        # A bundle has learned from everything until its training.
+        other = "" if cut is None else " Until then, ask a model that has not: without --served."
         raise UserError(
             f"{settings.archive}: nobody who acted until {split.past.end:%Y-%m-%d %H:%M} UTC acted "
-            "on a known item afterwards, so there is nothing to ask about."
+            f"on a known item afterwards, so there is nothing to ask about.{other}"
         )
 
     def everyone() -> "Split":

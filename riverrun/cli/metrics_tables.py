@@ -1,6 +1,7 @@
 """Metrics of scorers side by side, as whatever trains or evaluates prints them."""
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -22,11 +23,15 @@ def metrics_table(task: str, rows: "Sequence[EvaluationRow]") -> Table:
     """Return the metrics of one task: a row for each metric, a column for each scorer."""
     users = rows[0].num_users if rows else 0
     title = f"{task} ({_users(users)})"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False
+    )
     table.add_column("")
     for row in rows:
         asked = "" if row.num_users == users else f" ({_users(row.num_users)})"
-        table.add_column(row.scorer + asked, justify="right", max_width=16)
+        header = row.scorer + asked
+        # A file's 80 columns hold six scorers where each is as wide as its longest word.
+        table.add_column(fill(header, max(map(len, header.split()))), justify="right")
     for name in rows[0].metrics if rows else ():
         table.add_row(name, *(f"{row.metrics[name]:.4f}" for row in rows))
     return table

@@ -121,6 +121,9 @@ def _chosen(found: "Iterable[Found]", present: "Tried", settings: Settings) -> d
     searched = {name: each for part in parts for name, each in part.space.items()}
     at_present = TunedSettings(training=settings.training, serving=settings.serving)
     values = changes(at_present, best.settings, searched)
+    if sum(len(part.results) + part.pruned for part in parts) == 1:
+        out.print("Nothing but the settings at present was tried.")
+        return {}
     if not values:
         out.print("Nothing that was tried is better than the settings at present.")
         return {}

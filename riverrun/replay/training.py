@@ -1,4 +1,4 @@
-"""The trainings of a replay: each a real refresh, on what was known at its moment."""
+"""The trainings of a replay: each is a real refresh, on what was known at its moment."""
 
 import shutil
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ class RefreshTrainer:
     def __call__(self, events: pl.DataFrame, items: Sequence[Item], now: datetime) -> Path:
         """Return the folder of a bundle that was trained on `events` and `items`.
 
-        It goes at the training after the next: until then it may serve.
+        The bundle is deleted at the training after the next: until then it may serve.
         """
         inputs = RefreshInputs(
             items=items,

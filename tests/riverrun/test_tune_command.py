@@ -184,6 +184,7 @@ def test_when_time_is_up_no_two_tower_is_trained_to_search_the_model(
     captured = capsys.readouterr()
     # What others are compared with is tried all the same.
     assert "ranking (1 trials" in captured.out
+    assert "Nothing but the settings at present was tried." in captured.out
     assert "model (" not in captured.out
     assert "sources (" not in captured.out
     assert "no time is left to search the sources and the model" in captured.err
