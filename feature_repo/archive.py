@@ -3,9 +3,9 @@
     archive/events/date=2026-01-02/<segment>.parquet   one row an event, by UTC day
     archive/items/<number>-<segment>.parquet           changes of items; the highest number wins
     archive/users/<number>-<segment>.parquet           changes of users, likewise
-    archive/erasures/<partition>.json                  users erased from the log, and when
+    archive/erasures/<partition>.json                  users erased by way of the log, and when
     archive/segments/<segment>.json                    event segments that are complete
-    archive/positions/<topic>-<partition>.json         how far the log is in the archive
+    archive/positions/<topic>-<partition>.json         the offset up to which the log is archived
 
 A segment is what one writer writes at once. Writing a segment again replaces it, so a writer
 that crashed simply repeats itself; an event that two segments hold is read once.
@@ -124,7 +124,7 @@ class Archive:
     def event_ids_of(self, day: date) -> pl.Series:
         """Return the ids of the events of one UTC day that are in complete segments.
 
-        The others must not pass for known: their writer will come back and write them all.
+        Events of other segments do not count as known: their writer will write them all again.
         """
         files = [
             file
@@ -136,7 +136,7 @@ class Archive:
         return pl.read_parquet(files, columns=["event_id"], hive_partitioning=False)["event_id"]
 
     def last_moment(self) -> int:
-        """Return the moment of the event that the log took last; 0 where none came from a log."""
+        """Return the last moment of any event; 0 where none came from a log."""
         return _scan(self._event_files()).select(pl.col(MOMENT).max()).collect().item() or 0
 
     def segments(self) -> list[str]:
@@ -164,11 +164,11 @@ class Archive:
         return write_changes(self._users, _check(segment), _records(users))
 
     def import_items(self, segment: str, items: Sequence[Item]) -> int:
-        """Write states of items that are so now, even if a segment of this name is there."""
+        """Write the newest states of items, even if a segment of this name was written before."""
         return write_newest(self._items, _check(segment), _records(items))
 
     def import_users(self, segment: str, users: Sequence[User]) -> int:
-        """Write states of users, likewise."""
+        """Write the newest states of users, as `import_items` does."""
         return write_newest(self._users, _check(segment), _records(users))
 
     def has_items(self) -> bool:
@@ -188,9 +188,9 @@ class Archive:
         return [segment_of(file) for file in parquet_files(self._items)]
 
     def items_of(self, segments: Collection[str]) -> Iterator[dict[str, str]]:
-        """Yield the items whose newest state one of these segments brought, some at a time.
+        """Yield the items whose newest state is in one of these segments, some at a time.
 
-        By id, each is what `log_records.decode_record` reads.
+        Maps ids to JSON as `log_records.decode_record` reads it.
         """
         for changes in newest_of(self._items, segments):
             states = changes.filter(pl.col("record").is_not_null())
@@ -206,7 +206,7 @@ class Archive:
         return [segment_of(file) for file in parquet_files(self._users)]
 
     def users_of(self, segments: Collection[str]) -> list[User]:
-        """Return the users whose newest state one of these segments brought, by id."""
+        """Return the users whose newest state is in one of these segments, by id."""
         found = {
             key: each for some in newest_of(self._users, segments) for key, each in some.rows()
         }
@@ -215,8 +215,9 @@ class Archive:
     def erase_users(self, moments: Mapping[str, int]) -> int:
         """Remove users and their events for good; return the number of events removed.
 
-        moments: of each user, when the log took the erasure. Events that it took later stay.
-        Reads one column of every file, and the rest of those that hold one of the users.
+        moments: by user id, when the log took the erasure. Events that it took later stay;
+        imported events have no moment, and go. Reads one column of every file, and the rest of
+        those files that hold one of the users.
         """
         user_ids = pl.Series(list(moments), dtype=pl.String())
         moment = pl.col("user_id").replace_strict(
@@ -238,15 +239,15 @@ class Archive:
         return removed
 
     def write_erasures(self, partition: int, moments: Mapping[str, int]) -> None:
-        """Remember the users that were erased, and when, in place of those remembered before.
+        """Replace the marks of erasures of a partition: by user id, when the log took the erasure.
 
-        What the log still holds of a user until then must not be written any more.
+        Events of the user up to that moment, which the log may still hold, must not be written.
         """
         with replacing(self._erasures / f"{partition:05d}.json") as file:
             file.write_bytes(orjson.dumps([partition, moments]))
 
     def erasures(self) -> dict[int, dict[str, int]]:
-        """Return the remembered users of each partition, and when they were erased."""
+        """Return the marks of erasures of each partition, as they were written."""
         return dict(orjson.loads(file.read_bytes()) for file in self._erasures.glob("[!.]*.json"))
 
     # Positions.

@@ -1,8 +1,8 @@
-"""How files of SQLite are written that are written all the time: many rows with one statement.
+"""Writes many rows to SQLite with one statement.
 
-`executemany` runs a statement per row, and each gives up Python's global lock. Where the process
-answers requests too, it waits each time to get the lock back: under load that takes longer than
-all the rest of a write.
+`executemany` runs a statement per row, and each releases Python's global lock. In a process that
+answers requests too, each has to wait for the lock again: under load that takes longer than all the
+rest of a write.
 """
 
 import sqlite3
@@ -11,7 +11,7 @@ from itertools import islice
 
 ROWS_PER_STATEMENT = 500
 WAL_PAGES = 2_000
-"""For `PRAGMA wal_autocheckpoint`: a page that changes often is copied once for several times."""
+"""For `PRAGMA wal_autocheckpoint`: a page that changes often is copied once for several changes."""
 
 
 def execute_rows(

@@ -1,4 +1,4 @@
-"""Files of changes, which bear the number of their place: of two that name a key the later counts.
+"""Numbered files of changes by key: of two files with one key, the later counts.
 
 <number>-<segment>.parquet   key, and its record; null where it was deleted
 """
@@ -54,10 +54,11 @@ def write_changes(folder: Path, segment: str, changes: Changes) -> int:
 
 
 def write_newest(folder: Path, segment: str, changes: Changes) -> int:
-    """Write a segment that says what is so now, even if it was written before.
+    """Write a segment whose records are the newest now, even if it was written before.
 
-    Where that was long ago the name gets a number, SEGMENT.2, for whoever knows the first already.
-    Nothing is written where no later segment names any of the keys. Returns the number of changes.
+    It is then written under a new name, SEGMENT.2, so that readers who know the first one take it
+    up. Nothing is written where that would change nothing: the records are the same, and no later
+    segment has any of the keys. Returns the number of changes.
     """
     files = parquet_files(folder)
     own = re.compile(rf"{re.escape(segment)}(\.\d+)?")

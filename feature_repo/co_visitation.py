@@ -1,8 +1,8 @@
 """Which items are acted on together: for an item, its neighbours with decayed weights.
 
-Two events of one user within a window, a before b, speak for a → b in full and for b → a a
-little; events of one moment (a basket) speak for both in full. The pair weighs less the longer
-the gap between them, and fades with time by forward decay, like `feature_repo.item_statistics`.
+Two events of one user within a window, a before b, count fully for a → b and partly for b → a;
+events of one moment (a basket) count fully for both. A pair weighs less the longer the gap between
+its events, and fades with time by forward decay, like `feature_repo.item_statistics`.
 
 The sum runs over the pairs of the *set* of a user's events: an event is paired when it is
 appended, with whatever the history holds then, earlier or later, so each pair is counted once
@@ -21,11 +21,11 @@ from feature_repo.online_features import CoVisitation
 from feature_repo.times import DAY
 
 DECAY = 60 * DAY
-"""All weights fall by e over this time. It is no setting: sums of two decays do not add up."""
+"""Weights fall by a factor of e over this time. No setting: sums of two decays do not add up."""
 
 
 class Pair(NamedTuple):
-    """One user acted on both items. It speaks for `neighbour_id` beside `item_id`.
+    """One user acted on both items: `neighbour_id` counts as a neighbour of `item_id`.
 
     weight: as of `timestamp`, the later event's, in microseconds since 1970 UTC.
     """
@@ -61,11 +61,12 @@ def pairs(
 def add(
     co_visitation: CoVisitation, made: Iterable[Pair], settings: CoVisitationSettings
 ) -> CoVisitation:
-    """Return `co_visitation` with the pairs of its item, one after another.
+    """Return `co_visitation` with the pairs `made` of its item, one after another.
 
-    The weights are as of a landmark: the start of the newest pair's period, one decay long. So
-    most pairs change one number, and a replay in other batches repeats the same operations.
-    Where there are too many neighbours the lighter half goes, so that newcomers find room.
+    The weights are as of a landmark: the newest pair's time, rounded down to a multiple of
+    `DECAY`. So most pairs change one number, and a replay in other batches repeats the same
+    operations. Where there are too many neighbours the lighter half goes, so that new ones find
+    room.
     """
     landmark = co_visitation.timestamp
     weights = dict(zip(co_visitation.neighbour_ids, co_visitation.weights, strict=True))

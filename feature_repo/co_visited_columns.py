@@ -17,10 +17,11 @@ _ROWS_PER_SUM = 4_000_000
 def co_visited(
     events: pl.DataFrame, known: pl.DataFrame, settings: CoVisitationSettings, max_history: int
 ) -> dict[str, CoVisitation]:
-    """Return what the pairs add that `events` make with each other and with `known` ones.
+    """Return the sums of the pairs that `events` make with each other and with `known` events.
 
-    events, known: frames with `COLUMNS`, timestamps in microseconds; an event of both counts
-    as one of `events`. Two events are a pair where a history of `max_history` could hold both.
+    events, known: frames with `COLUMNS`, timestamps in microseconds; an event that is in both
+    counts as one of `events`. Two events are a pair where a history of `max_history` could hold
+    both.
     """
     known = known.join(events, on="event_id", how="anti")
     both = pl.concat(

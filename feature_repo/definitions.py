@@ -1,6 +1,6 @@
 """What Feast knows: entities, feature views with their sources, and feature services.
 
-The one file that `feast apply` reads; `.feastignore` keeps it from the others, which it would
+This is the one file that `feast apply` reads; `.feastignore` lists the others, which it would
 import as top-level modules.
 
 The views' Parquet sources lie in `offline` of the shop's folder: `$RIVERRUN_HOME`, or that of
@@ -152,15 +152,15 @@ ALL = [
 
 
 def of_shop(home: Path) -> list[Any]:
-    """Return `ALL`, the sources in the shop's folder `home`.
+    """Return `ALL` with its sources in the shop's folder `home`.
 
-    It is what `FeatureStore.apply` is given when Riverrun applies the definitions itself.
+    Riverrun gives it to `FeatureStore.apply` when it applies the definitions itself.
     """
     return [_moved(part, home) if isinstance(part, FeatureView) else part for part in ALL]
 
 
 def write_missing_sources(definitions: Sequence[Any]) -> None:
-    """Write the sources of the views that are not there, without rows."""
+    """Write a file without rows for each view whose source is not there."""
     for view in definitions:
         if isinstance(view, FeatureView) and not Path(view.batch_source.path).exists():
             _write_without_rows(view)

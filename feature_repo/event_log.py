@@ -29,9 +29,9 @@ class TopicPartition(NamedTuple):
 
 
 Positions = Callable[[Mapping[TopicPartition, int | None]], Mapping[TopicPartition, int]]
-"""Gives the offset at which to continue each of some partitions; it may leave some out.
+"""Gives the offsets at which to continue newly assigned partitions; it may leave some out.
 
-It is told where the group has committed each of them, None where it has committed nothing.
+It is called with the group's committed offset of each of them, None where there is none.
 """
 
 
@@ -54,7 +54,7 @@ class LogRecord(NamedTuple):
     appended earlier has no larger one. A broker's are milliseconds, which records can have in
     common; the embedded log's are its offsets.
     appended_at: the same in milliseconds since 1970 UTC, by the log's clock; None where it is not
-    known. Whoever reads the record, whenever, is told the same.
+    known. It is the same for all readers of the record.
     """
 
     source: TopicPartition
@@ -76,44 +76,44 @@ class LogReader(Protocol):
     def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
         """Return up to `max_records` next records; wait up to `timeout` seconds for the first.
 
-        An empty list means that the end was reached or, with a group, that the consumer holds no
-        partitions. Raises `EventLogError` where the log cannot be read, and
-        whatever the consumer's `positions` raises: the next poll asks it again.
+        An empty list means that the end was reached or, with a group, that no partitions are
+        assigned. Raises `EventLogError` where the log cannot be read, and whatever the consumer's
+        `positions` raises: the next poll calls it again.
         """
         ...
 
     def more(self, max_records: int, timeout: float) -> list[LogRecord]:
-        """Return what `poll` would, to one who holds records that should not wait.
+        """Return what `poll` would, for a caller who already holds records that should not wait.
 
         Never waits longer than `timeout` seconds, so an empty list does not mean that the end was
-        reached. Raises `EventLogError`; the next poll says it again.
+        reached. Raises `EventLogError`, as the next poll does then.
         """
         ...
 
 
 class LogConsumer(LogReader, Protocol):
-    """One reader of topics, which says how far it is.
+    """A reader of topics that can seek, and commit its positions.
 
-    With a group it shares the partitions with the group's other consumers: `poll` and only
-    `poll` gives it partitions; it and `more` take them away. Without a group it has all of them.
+    With a group it shares the partitions with the group's other consumers: only `poll` assigns
+    partitions to it; `poll` and `more` revoke them. Without a group it has all of them.
     """
 
     @property
     def assigned(self) -> frozenset[TopicPartition]:
-        """The partitions that are this consumer's, as of its last poll. Any thread may ask."""
+        """The partitions assigned to this consumer by its last poll. Safe to read in any thread."""
         ...
 
     def seek(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Continue from the given offsets those of the partitions that are this consumer's now.
+        """Continue at the given offsets; partitions that are not assigned now are left out.
 
         Raises `LostPositionError`, at the latest by the next poll.
         """
         ...
 
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Remember for the group the *next* offset to read of each partition.
+        """Commit, for the group, the *next* offset to read of each partition.
 
-        Partitions that are not this consumer's any more are left out: another reads them now.
+        Partitions that are not assigned any more are left out: another consumer reads them now.
         """
         ...
 
@@ -161,11 +161,11 @@ class EventLog(Protocol):
 
 
 class GroupedLog(EventLog, Protocol):
-    """A log that says what it holds, and how far a group is, without reading as a member of it."""
+    """A log that tells its offsets, and those of a group, without joining the group."""
 
     @property
     def is_shared_out(self) -> bool:
-        """Whether the members of a group share its partitions out: several may follow at once."""
+        """Whether a group's members share the partitions, so that several may read at once."""
         ...
 
     def unread(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
@@ -176,16 +176,16 @@ class GroupedLog(EventLog, Protocol):
         ...
 
     def starts(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
-        """Return for each partition an offset to begin at that none of its records is before.
+        """Return, for each partition, an offset that none of its records is before.
 
-        No consumer can begin before it on a broker. Raises `EventLogError`.
+        On a broker no consumer can begin before it. Raises `EventLogError`.
         """
         ...
 
 
 @runtime_checkable
 class TrimmableLog(Protocol):
-    """A log that keeps its records until it is told otherwise. A broker has its own retention."""
+    """A log that keeps its records until they are trimmed. A broker has its own retention."""
 
     def trim(self, topic: str, groups: Sequence[str]) -> int:
         """Delete the records of `topic` that all of `groups` have committed; return how many.
@@ -208,7 +208,7 @@ class TrimmableLog(Protocol):
 
 @runtime_checkable
 class ForeignFedLog(Protocol):
-    """A log that others write to as well, who may put a key where nobody looks for it."""
+    """A log that others write to as well, who may put a key into the wrong partition."""
 
     @property
     def misplaced(self) -> Mapping[str, int]:

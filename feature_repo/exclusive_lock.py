@@ -1,4 +1,4 @@
-"""At most one process at something, by a lock that the system ends with the process."""
+"""A lock on a file, for one process at a time, which the system releases when that ends."""
 
 import fcntl
 import os
@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 class LockHeldError(RuntimeError):
-    """Another process is at it."""
+    """Another process holds the lock."""
 
 
 @contextmanager
 def exclusive(file: Path, otherwise: Exception | None = None) -> Iterator[None]:
-    """Be the one to hold `file`, which is made if there is none.
+    """Hold the lock on `file`, which is made if there is none.
 
-    Where another is, raises `otherwise`, or if that is None a `LockHeldError`.
+    Where another process holds it, raises `otherwise`, or `LockHeldError` if that is None.
     """
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -29,9 +29,9 @@ def exclusive(file: Path, otherwise: Exception | None = None) -> Iterator[None]:
 
 
 def is_held(file: Path) -> bool:
-    """Return whether a process holds `file`; False where there is no such file, or none can tell.
+    """Return whether a process holds the lock; False where there is no file, or it is not known.
 
-    Who begins to hold it at this very moment is turned away: ask seldom.
+    Asking holds the lock for a moment, in which another process fails to get it: ask seldom.
     """
     try:
         descriptor = os.open(file, os.O_RDONLY)

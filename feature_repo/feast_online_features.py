@@ -72,8 +72,8 @@ class FeastOnlineFeatures:
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         self._read_lock: AbstractContextManager[Any] = threading.Lock()
         if self._config.online_store.type == BULK_REDIS:
-            # One Redis that hangs must not make every reader wait for the one before it. Feast
-            # makes the client when it is first asked for: before any thread asks.
+            # No lock: readers of a Redis that hangs must not wait for each other too. Feast makes
+            # the client when it is first asked for, so ask before any thread does.
             self._reader.online_store._get_client(self._config.online_store)
             self._read_lock = nullcontext()
         self._write_lock = threading.Lock()
@@ -153,7 +153,7 @@ def redis_online_store(
     }
     options |= {"username": username} if username else {}
     options |= {"password": password} if password else {}
-    # Feast cuts the string at commas, and reads each value as JSON: in a text none is left.
+    # Feast splits the string at commas and reads each value as JSON, so commas are escaped.
     written = [
         f"{name}={json.dumps(value).replace(',', _COMMA)}" for name, value in options.items()
     ]
@@ -190,7 +190,7 @@ def _apply(config: Any, home: Path) -> list[Any]:
 def _encoded(
     records: Mapping[str, Any], encode: Callable[[Any], Values]
 ) -> Iterator[tuple[str, Values]]:
-    # Encoded as they are written: what few records hold stays in the processor's caches.
+    # Encoded one by one as they are written, so that a record stays in the processor's caches.
     for key, record in records.items():
         yield key, encode(record)
 

@@ -42,7 +42,7 @@ class View:
 
 
 def entity_key(join_key: str, key: str) -> Any:
-    """Return the entity that is one string as Feast's message."""
+    """Return Feast's message of an entity whose key is one string."""
     return EntityKey(join_keys=[join_key], entity_values=[Value(string_val=key)])
 
 
@@ -199,7 +199,7 @@ def _floats(values: Any) -> Any:
 
 
 def _list(values: Any) -> Any:
-    """Return what a list is filled from in place; as a message of its own it would be copied."""
+    """Return what a list message is filled from in place; a message itself would be copied."""
     return {"val": values}
 
 

@@ -12,9 +12,10 @@ _RECEIVED = "Received: "
 
 @dataclass(frozen=True, slots=True)
 class FirstError:
-    """key: where in the value, joined by dots; empty where it is the whole. reason: no full stop.
+    """The first error of a value.
 
-    statement: a sentence with the reason and what was received, where anything was.
+    key: the place in the value, joined by dots; empty for the value as a whole. reason: without a
+    full stop. statement: the reason and, where anything was received, what, as sentences.
     """
 
     key: str
@@ -23,7 +24,7 @@ class FirstError:
 
     @property
     def field(self) -> str:
-        """The first part of the key: equal for all the places of a list."""
+        """The first part of the key, which all elements of a list have in common."""
         return self.key.partition(".")[0]
 
     @classmethod
@@ -32,13 +33,13 @@ class FirstError:
         first = error.errors(include_url=False, include_context=False)[0]
         key = ".".join(shortened(str(part)) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        # Who checks a value in a function says what was wrong with it.
+        # Our own validators say themselves what was received.
         reason, of_our_own, _ = message.partition(f". {_RECEIVED}")
         if of_our_own:
             return cls(key, reason, message)
         reason = _WORDS.get(first["type"], message.removesuffix("."))
-        # Of a key that is not there, pydantic shows all that stands around it. An unknown one may
-        # be that of a password, with a slip in it.
+        # For a missing key, pydantic shows the object around it. An unknown key may be a misspelt
+        # password.
         hidden = first["type"] in _WORDS or "password" in key.lower()
         received = "" if hidden else f" {_RECEIVED}{described(first['input'])}."
         return cls(key, reason, f"{reason}.{received}")

@@ -38,7 +38,7 @@ class HistoryEvent(NamedTuple):
         )
 
 
-# Every event of a stream is looked for among those before it: without a Python frame for each.
+# Called for every event of a history with each append: `attrgetter` makes no Python frame.
 _EVENT_ID: Callable[[HistoryEvent], str] = attrgetter("event_id")
 
 
@@ -56,9 +56,9 @@ def append(
     """Return `history` with `event` sorted into place.
 
     Returns `history` itself, the same object, where the event changes nothing:
-    it is known already, or it is older than the newest `max_length`, of which a
-    history may hold more where `max_length` was larger once. `result is history`
-    is therefore the test for "this event must not be counted again".
+    it is known already, or it is older than the newest `max_length` events.
+    `result is history` is therefore the test for "this event must not be counted
+    again". A history may be longer, from when `max_length` was larger.
     """
     events = history.events
     if event.event_id in map(_EVENT_ID, events):

@@ -1,11 +1,11 @@
-"""Imports Feast without what it does to the whole process; who imports Feast imports this first."""
+"""Imports Feast without its side effects on the process: import this before importing Feast."""
 
 import os
 import warnings
 from functools import wraps
 from typing import Any
 
-# It looks once, when it is imported, where counters are to be kept: before Feast tells it.
+# It decides when it is imported where counters are kept: so import it before Feast tells it.
 import prometheus_client  # noqa: F401
 import typeguard
 
@@ -18,8 +18,8 @@ _typechecked: Any = typeguard.typechecked
 def _typechecked_unless_feast(target: Any = None, /, **options: Any) -> Any:
     """Leave Feast's classes as they are.
 
-    To rewrite each of their methods, so that it checks the types of its arguments, takes half of
-    the seconds that importing Feast does. Our calls are checked by mypy.
+    Rewriting their methods to check the types of arguments takes half of the time of importing
+    Feast. Our calls are checked by mypy.
     """
     if target is not None and target.__module__.partition(".")[0] == "feast":
         return target
@@ -30,11 +30,11 @@ typeguard.typechecked = _typechecked_unless_feast
 
 _untold = {"PROMETHEUS_MULTIPROCESS_DIR", "PROMETHEUS_MULTIPROC_DIR"} - os.environ.keys()
 
-# It sets a filter of warnings for everybody.
+# Feast sets a filter of warnings for the whole process.
 with warnings.catch_warnings():
     import feast  # noqa: F401
 
-# Feast tells Prometheus's client to keep counters in files that the processes of its own server
-# share. Every process that is started from here would do so too, and add up what is not one's own.
+# Feast sets them, so that Prometheus's client keeps counters in files that the processes of Feast's
+# server share. Child processes would inherit that, and add up counters that are not their own.
 for _name in _untold:
     os.environ.pop(_name, None)

@@ -19,7 +19,7 @@ from feature_repo.times import DAY, HOUR, WEEK
 def count(statistics: ItemStatistics, event_type: str, timestamp: int) -> ItemStatistics:
     """Return `statistics` with one more event at `timestamp`, microseconds since 1970 UTC.
 
-    It is the merge with the statistics of that event alone, spelled out: this is done for every
+    The same as a merge with the statistics of that event alone, but faster: it is called for every
     event of the stream.
     """
     before = at(statistics, timestamp)
@@ -100,7 +100,7 @@ def _decayed(counts: tuple[float, ...], windows: float) -> tuple[float, ...]:
 def count_columns(events: pl.DataFrame) -> dict[str, ItemStatistics]:
     """Return the statistics of every item of a frame with item_id, event_type, timestamp in µs.
 
-    They are those of `count`, in one pass over columns.
+    The same as `count` for each event, in one pass over columns.
     """
     age = pl.col("newest") - pl.col("timestamp")
     rows = (

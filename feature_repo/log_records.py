@@ -1,8 +1,8 @@
-"""Events, items and users as JSON in the log: versions, and fields that are not known yet.
+"""Events, items and users as JSON in the log: versions, and fields of newer versions.
 
-A record without a `version` was written before records had one, which is version 0. An old
-record is upgraded when it is read. A newer one is read as far as it is known; what is not known
-is kept in the record and written again with it.
+A record without a `version` was written before records had one: it is of version 0. An old record
+is upgraded when it is read. Of a newer one the known fields are read; the others are kept in the
+record and written again with it.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ _VERSION = "version"
 
 
 def encode_record(record: Event | Item | User) -> bytes:
-    """Return the record as JSON that says its version."""
+    """Return the record as JSON with its version."""
     body = record.model_dump_json(exclude_defaults=True).encode()
     if _VERSION in (record.model_extra or {}):
         return body

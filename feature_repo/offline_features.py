@@ -1,6 +1,6 @@
 """Features as they were at past moments: what training reads, through Feast's point-in-time join.
 
-    features/user_history.parquet   each user's history after certain of their events, during a join
+    features/user_history.parquet   users' histories at past moments, while a join needs them
     features/registry.db            Feast's registry of these files
 
 The join gives each example the newest row that is not later than the example, so that no
@@ -29,6 +29,7 @@ from feature_repo.shop_file import opening
 from feature_repo.whole_file import replacing
 
 CUT_SCHEMA = pl.Schema({"user_id": pl.String(), "timestamp": pl.Datetime("us", "UTC")})
+"""A cut is a user and a moment, as of which the user's history is wanted."""
 HISTORY_SCHEMA = pl.Schema(
     {
         "timestamps": pl.List(pl.Int64()),
@@ -39,7 +40,7 @@ HISTORY_SCHEMA = pl.Schema(
     }
 )
 PAIRS_PER_JOIN = 50_000
-"""The join meets every cut of a user with every earlier row of the user."""
+"""How many pairs a join may make: it pairs each cut of a user with each earlier row of the user."""
 
 
 class OfflineFeatures:
@@ -108,9 +109,9 @@ class OfflineFeatures:
         ).with_columns(pl.col(name).fill_null([]) for name in names)
 
     def remove_user_histories(self) -> None:
-        """Remove what was written, by processes that were killed too.
+        """Remove the file of histories, and unfinished ones of processes that were killed.
 
-        Who is erased from now on would be left in it.
+        Users who are erased from now on would stay in it.
         """
         for file in self._history_file.parent.glob(f"*{self._history_file.name}*"):
             file.unlink(missing_ok=True)
@@ -131,7 +132,7 @@ class OfflineFeatures:
         )
 
     def _bounded(self, cuts: pl.DataFrame) -> Iterator[pl.DataFrame]:
-        """Part the cuts, sorted by user, so that each part meets few enough rows."""
+        """Split the cuts, sorted by user, so that a part makes about `PAIRS_PER_JOIN` pairs."""
         if cuts.is_empty():
             return
         rows = pl.scan_parquet(self._history_file).group_by("user_id").len("_rows").collect()

@@ -16,8 +16,8 @@ class UserEmbedding:
     """The query embedding of a user's history, in the vector space of one bundle.
 
     vector: float32 [dimension]; history_timestamp: microseconds of the newest event in it.
-    left_out: the items of the history that had no candidate embedding. Who has that of one of them
-    by now has to make the vector anew.
+    left_out: the items of the history that had no candidate embedding. Where one of them has one by
+    now, the vector is out of date.
     """
 
     user_id: str
@@ -56,8 +56,8 @@ class ItemStatistics:
 class CoVisitation:
     """Which items are acted on beside an item, heaviest first.
 
-    `neighbour_ids[i]` weighs `weights[i]` as of `timestamp`, microseconds since 1970 UTC; all
-    fade alike, so that their shares stay what they are until something happens.
+    `neighbour_ids[i]` weighs `weights[i]` as of `timestamp`, microseconds since 1970 UTC. All
+    decay at one rate, so that their ratios stay the same until an event changes them.
     """
 
     item_id: str

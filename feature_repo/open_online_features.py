@@ -51,10 +51,10 @@ def open_online_features(url: str, registry: Path) -> OnlineFeatures:
 
 
 def without_password(url: str) -> str:
-    """Return the URL as people may see it.
+    """Return the URL with "***" in place of its password, for messages.
 
-    By its text: one that is refused may be so for a `#` or `/` in its password, which ends the
-    part in which `urlsplit` looks for it.
+    It searches the text, as `urlsplit` does not find a password that holds a `#` or `/`: that may
+    be why the URL is refused.
     """
     scheme, separator, rest = url.partition("://")
     login, at, server = rest.rpartition("@")

@@ -1,4 +1,4 @@
-"""How what was received is repeated in a message."""
+"""How messages repeat a value that was received."""
 
 from pydantic import BaseModel
 
@@ -7,12 +7,12 @@ SHOWN = 200
 
 
 def shortened(text: str) -> str:
-    """Return the text, of a long one its first `SHOWN` characters and "..."."""
+    """Return the text; a long one is cut to `SHOWN` characters and "..."."""
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def described(value: object) -> str:
-    """Return the value as Python writes it, shortened; of an object or array what it is."""
+    """Return the value as Python writes it, shortened; for an object or array its type."""
     # Written whole it could be as large as the request.
     is_nested = isinstance(value, BaseModel | dict | list)
     return type(value).__name__ if is_nested else shortened(repr(value))

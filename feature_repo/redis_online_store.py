@@ -29,7 +29,7 @@ TYPE = f"{__name__}.BulkRedisOnlineStore"
 
 
 class BulkRedisOnlineStoreConfig(RedisOnlineStoreConfig):
-    """That of Feast's store, which always overwrites.
+    """The configuration of Feast's store, which here always overwrites.
 
     Feast can instead drop a row whose timestamp is not newer than the stored one. The worker is
     each key's one writer, and writes whole records in order.
@@ -45,7 +45,7 @@ class BulkRedisOnlineStore(RedisOnlineStore):
     def write_views(self, config: RepoConfig, views: Sequence[ViewRows], moment: datetime) -> None:
         """Store every row's values, as of `moment`, in one pipeline.
 
-        A command takes all that the views know of one entity.
+        One command writes all views' values of an entity.
         """
         versioned = config.registry.enable_online_feature_view_versioning
         stamp = _stamp(moment)
@@ -67,10 +67,10 @@ class BulkRedisOnlineStore(RedisOnlineStore):
             pipe.execute()
 
     def _get_client(self, online_store_config: Any) -> Any:
-        """Return the client, which tries again once, at once, where a connection is broken.
+        """Return the client, which retries once and without a pause where a connection is broken.
 
-        A server that was restarted has closed it. Waiting is for those who know whether they were
-        told to stop.
+        A server that was restarted has closed it. Longer waits are left to callers, who know
+        whether they were told to stop.
         """
         if self._client is None:
             retry = Retry(NoBackoff(), 1, supported_errors=(ConnectionError,))
@@ -82,7 +82,7 @@ class BulkRedisOnlineStore(RedisOnlineStore):
 def _to_the_master(client: Any) -> Iterator[None]:
     """Close the client's connections where a server takes no writes.
 
-    Another is the master now: who connects anew may find it.
+    After a failover another server is the master: a new connection may find it.
     """
     try:
         yield
@@ -111,7 +111,7 @@ def _key_start(join_key: str, version: int) -> bytes:
 
 @cache
 def _field(view: str, feature: str) -> bytes:
-    """Return what a feature is called in the hash of its entity."""
+    """Return the name of a feature in the Redis hash of its entity."""
     return bytes(_mmh3(f"{view}:{feature}"))
 
 

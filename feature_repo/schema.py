@@ -21,6 +21,8 @@ from pydantic import (
     JsonValue,
 )
 
+from feature_repo.markup import without_markup
+
 SCHEMA_VERSION = 1
 
 EARLIEST_TIMESTAMP = datetime(1990, 1, 1, tzinfo=UTC)
@@ -58,7 +60,7 @@ def _written_by_rfc3339(value: object) -> object:
         return value
     if _RFC3339.fullmatch(value) is None:
         raise ValueError(_NO_TIME.format(value[:64]))
-    # Its letters may be small ones.
+    # RFC 3339 allows a lower-case "t" and "z".
     return value.upper()
 
 
@@ -187,9 +189,12 @@ class Item(_Record):
 
     @property
     def text(self) -> str:
-        """What the text tower reads: the title first, since long text is cut at the end."""
-        parts = (self.title, self.brand, " > ".join(self.categories), self.description)
-        return ". ".join(part for part in parts if part)
+        """What the text tower reads: the title first, since long text is cut at the end.
+
+        HTML is read as a page shows it, or tags would take the place of words.
+        """
+        given = (self.title, self.brand, " > ".join(self.categories), self.description)
+        return ". ".join(part for part in map(without_markup, given) if part)
 
 
 class User(_Record):

@@ -1,4 +1,4 @@
-"""Files of a shop that SQLite or Feast keep: what is said of one that cannot be opened."""
+"""Errors of the shop's files, of SQLite and Feast, that cannot be opened."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 
 class ShopFileError(Exception):
-    """A file of the shop's folder cannot be used. The message names it, and the way on."""
+    """A file of the shop's folder cannot be used. The message names it, and says what to do."""
 
 
 class PassingShopFileError(ShopFileError):
@@ -23,8 +23,8 @@ _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
 def opening(path: Path, way_on: str) -> Iterator[None]:
     """Open the shop's file `path`; `way_on` is a sentence that says what to do without it.
 
-    Raises `ShopFileError` where it cannot be opened, or is damaged; one that is
-    `PassingShopFileError` where it can be later.
+    Raises `ShopFileError` where it cannot be opened, or is damaged; of these
+    `PassingShopFileError` where it may be usable later.
     """
     try:
         yield

@@ -1,6 +1,6 @@
-"""Feast's SQLite online store, with less to do for a read, and many rows in one statement.
+"""Feast's SQLite online store, with cheaper reads, and writes of many rows in one statement.
 
-Feast's own writes a row per feature, a statement each, and makes a `datetime` of each that it
+Feast's own store runs a statement for each feature it writes, and makes a `datetime` for each it
 reads. Table and rows are the same, so that any client of Feast reads them.
 """
 
@@ -32,7 +32,7 @@ ON CONFLICT (entity_key, feature_name) DO UPDATE SET
 
 
 class BulkSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
-    """That of Feast's store; `BulkSqliteOnlineStore` fills no columns of a vector search."""
+    """The configuration of Feast's store, whose columns for vector search are not filled here."""
 
     type: Literal["feature_repo.sqlite_online_store.BulkSqliteOnlineStore"] = TYPE  # type: ignore[assignment]
 
@@ -57,7 +57,7 @@ class BulkSqliteOnlineStore(SqliteOnlineStore):
         marks = ",".join("?" * len(keys))
         found: dict[bytes, dict[str, Any]] = {}
         moments: dict[bytes, int] = {}
-        # `+` takes the column's type away: what turns times into objects is called for every row.
+        # `+` hides the column's type, or sqlite3 would convert the time of every row to an object.
         rows = self._get_conn(config).execute(
             f"SELECT entity_key, feature_name, value, +event_ts "
             f'FROM "{name}" WHERE entity_key IN ({marks})',
@@ -89,7 +89,7 @@ def _moment(stored: int) -> datetime:
 
 
 def _table_name(config: RepoConfig, table: FeatureView) -> str:
-    """Return what stands between quotes in a statement."""
+    """Return the name of the view's table, escaped for use between double quotes."""
     versioned = config.registry.enable_online_feature_view_versioning
     name: str = compute_table_id(config.project, table, versioned)
     return name.replace('"', '""')

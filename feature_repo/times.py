@@ -9,7 +9,7 @@ WEEK = 7 * DAY
 """In microseconds."""
 
 DAY_MILLISECONDS = DAY // 1_000
-"""As a broker counts."""
+"""A day in milliseconds, as a broker counts."""
 
 INSTANT = timedelta(microseconds=1)
 """The shortest time between two moments."""

@@ -4,7 +4,7 @@ import os
 
 # Read once by TensorFlow at its first import, which any command may trigger.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-# TensorFlow reports at level 2 that a machine has no GPU. What fails is raised as an exception.
+# At level 2 TensorFlow reports that a machine has no GPU. Failures are raised as exceptions anyway.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # By default TensorFlow takes all of a GPU's memory: a training could not start beside a server.
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")

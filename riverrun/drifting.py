@@ -1,4 +1,4 @@
-"""Looks for drift now and then, and begins a refresh where the settings ask for one."""
+"""Checks for drift now and then, and begins a refresh where the settings ask for one."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,9 @@ DRIFTED = 4
 
 
 class DriftWatcher(BackgroundThread):
-    """Runs `riverrun drift` every `check_hours`, in a process of its own, and a refresh after it.
+    """Runs `riverrun drift` every `check_hours`, and a refresh where events have drifted.
+
+    Both run in processes of their own.
 
     settings: of the shop. look, renew: what to run; default: `riverrun drift` and `refresh`.
     """

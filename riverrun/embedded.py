@@ -21,7 +21,7 @@ from streaming.metrics import StreamMetrics
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedShop:
-    """A running shop: its application, the model that serves, and what learns."""
+    """A running shop: its application, the model that serves, and the stream that learns."""
 
     app: FastAPI
     holder: ModelHolder
@@ -32,7 +32,7 @@ class EmbeddedShop:
 def embedded_shop(
     settings: Settings, progress: Progress = lambda *_: None
 ) -> Iterator[EmbeddedShop]:
-    """Open the shop in `settings.home`, start its threads, and stop them in the end.
+    """Open the shop in `settings.home`, start its threads, and stop them at the end.
 
     Parts close in the reverse order of their start, so that the log outlives its readers.
 
@@ -47,7 +47,7 @@ def embedded_shop(
         not_ready: list[Complaints] = [serving.not_ready]
         degraded: list[Complaints] = []
         if serving.log.is_shared_out:
-            # This worker is told only of the items that its own partitions have events of.
+            # This worker knows only the items that its own partitions have events of.
             reader = read_statistics(serving, stack)
             not_ready.append(reader.not_ready)
             degraded.append(reader.degraded)

@@ -1,14 +1,14 @@
-"""What the command line says in one line, and ends with.
+"""Errors that the command line shows as one line, and the exit codes that it ends with.
 
-UserError         2, what a person can put right
-RunFailedError    1, what may pass: run it again
+UserError         2, something that a person can correct
+RunFailedError    1, something that may pass: run it again
 """
 
 import socket
 from errno import EACCES, EEXIST, EISDIR, ENOTDIR, EPERM, EROFS
 
 NOT_TO_BE_USED = {EACCES, EPERM, EROFS, EEXIST, ENOTDIR, EISDIR}
-"""Numbers of an `OSError` that a person can put right: of a file or folder that cannot be used."""
+"""`OSError` numbers that a person can correct: a file or folder that cannot be used."""
 
 
 class UserError(Exception):
@@ -16,7 +16,7 @@ class UserError(Exception):
 
 
 class RunFailedError(Exception):
-    """A run that failed though all it was given may be right, as where a GPU had no memory left.
+    """A run that failed though its input may be right, for example on a GPU without memory.
 
     Shown as one line; the process exits with code 1.
     """

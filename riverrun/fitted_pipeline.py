@@ -1,4 +1,4 @@
-"""All that makes a list, fitted on the past of a split as a refresh does, and asked in parts."""
+"""All that makes a list, fitted on a split's past as a refresh does, and evaluated in parts."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -22,10 +22,10 @@ from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer
 from trainer.comparison import CANDIDATE
 from trainer.import_keras import keras
-from trainer.judging import Judgement, judge_epochs, learn_to_rank
+from trainer.judging import Judgement, judge_epochs, learn_from_held_out
 from trainer.listener import Listener
 from trainer.material import Material
-from trainer.ranking.fit import fit_tables
+from trainer.ranking.fitted_tables import fit_tables
 from trainer.ranking.pipeline_scorer import PipelineScorer, RerankedScorer
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.source_scorer import SourceScorer
@@ -40,17 +40,17 @@ from trainer.training_input_error import TrainingInputError
 
 FUSION = "fusion, no ranker"
 DIVERSE = 0.3
-"""The knob of diversity at which the list is asked beside the one without."""
+"""The `diversity` of the second list, which is evaluated beside the one without."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class FittedPipeline:
-    """What was fitted on the past of a split, with the queries of its histories.
+    """What was fitted on the past of a split, with the query embeddings of its histories.
 
-    two_tower: it alone. data: None where `training.ranking` is off. judgement: how many epochs, and
-    the ranker, None where too few told anything. text_embeddings: float32 [num_items, n], None with
-    LoRA. seconds: that fitting took; text_seconds: that embedding texts took of these;
-    epoch_seconds: that an epoch took, in the middle of the epochs on all of the past.
+    two_tower: the two-tower alone. data: None where `training.ranking` is off. judgement: the
+    number of epochs, and the ranker, None where too few users could teach it. text_embeddings:
+    float32 [num_items, n], None with LoRA. seconds: how long fitting took; text_seconds: the part
+    of it that embedding texts took; epoch_seconds: the median of an epoch on all of the past.
     """
 
     split: Split
@@ -71,13 +71,13 @@ class FittedPipeline:
 
     @property
     def parts(self) -> Sequence[Scorer]:
-        """Each other source alone, those of strangers' lists too, and all in the fusion.
+        """Each other source alone, those of strangers' lists too, and the fusion of all.
 
-        That is the fusion that needs no ranker.
+        The fusion orders lists without a ranker.
         """
         fusion = self._pipeline(FUSION, None, self.service)
         every = (*self._speaking(fusion), *fusion.shop.fallback)
-        # By name: new arrivals are in strangers' lists and in others.
+        # By name, since `new_arrivals` is in strangers' lists and in all others.
         alone = {
             source.name: SourceScorer(source, fusion.shop)
             for source in every
@@ -87,16 +87,16 @@ class FittedPipeline:
 
     @property
     def diverse(self) -> Scorer:
-        """The list as the service makes it at the knob `DIVERSE`."""
+        """The list as the service makes it with a diversity of `DIVERSE`."""
         knobs = self.service.serving.reranking.model_copy(update={"diversity": DIVERSE})
         serving = self.service.serving.model_copy(update={"reranking": knobs})
         name = f"{CANDIDATE}, diversity {DIVERSE:g}"
         return RerankedScorer(name, self.pipeline, serving)
 
     def ablations(self) -> Iterator[Scorer]:
-        """Yield the list without each part: each source in turn, then the ranker.
+        """Yield the list without each part: without each source in turn, then without the ranker.
 
-        Where there is a ranker, it is learned anew without the source.
+        Where there is a ranker, it is trained again without the source.
         """
         for source in self._speaking(self.pipeline):
             yield self._without(source.name)
@@ -104,7 +104,7 @@ class FittedPipeline:
             yield self._pipeline("without the ranker", None, self.service)
 
     def _speaking(self, pipeline: PipelineScorer) -> Sequence[CandidateSource]:
-        """Return the sources that have something to say; tables that are not made have not."""
+        """Return the sources that can propose anything; those without their table cannot."""
         tables = self.data.tables if self.data else {}
         return [
             source
@@ -115,9 +115,10 @@ class FittedPipeline:
 
     @cached_property
     def _silent(self) -> set[str]:
-        """Sources of which the data make nothing.
+        """Sources that propose nothing on these data.
 
-        Co-visitation, where no stream learns it, and new arrivals, where nothing says when it came.
+        `co_visitation` where no stream learns it, and `new_arrivals` where no item has a
+        `published_at`.
         """
         silent = set() if self.service.co_visitation.neighbours else {CoVisitationSource.name}
         if all(item.published_at is None for item in self.split.past.items):
@@ -132,7 +133,7 @@ class FittedPipeline:
         service = replace(self.service, serving=serving)
         ranker = judgement.ranker
         if ranker is not None and judgement.held_out is not None and judgement.newest is not None:
-            ranker = learn_to_rank(
+            ranker = learn_from_held_out(
                 judgement.held_out, judgement.newest, self.training, service
             ).ranker
         return self._pipeline(f"without {name}", ranker, service)
@@ -158,10 +159,10 @@ def fit_pipeline(
     text_cache: TextEmbeddingCache,
     listener: Listener,
 ) -> FittedPipeline:
-    """Fit everything on the split's past, its newest events held out to choose by.
+    """Fit everything on the split's past, whose newest events are held out to choose epochs by.
 
     Raises:
-        UserError: there is nothing to learn from, or the strategy cannot be had.
+        UserError: there is nothing to learn from, or the strategy is not available.
     """
     try:
         open_strategy(training)
@@ -178,17 +179,24 @@ def fit_pipeline(
     text_seconds = time.monotonic() - start
     with TemporaryDirectory() as features:
         material = Material(
-            past.frame(),
-            past.items,
-            past,
-            training,
-            tower,
-            embeddings,
-            OfflineFeatures(Path(features)),
+            events=past.frame(),
+            items=past.items,
+            interactions=past,
+            settings=training,
+            text_tower=tower,
+            text_embeddings=embeddings,
+            features=OfflineFeatures(Path(features)),
         )
         try:
             listener.stage("Training, the newest events held out")
-            judgement = judge_epochs(material, cold, None, None, listener.step, service)
+            judgement = judge_epochs(
+                material,
+                cold,
+                current=None,
+                checkpoints=None,
+                on_step=listener.step,
+                service=service,
+            )
             listener.stage("Training")
             model = material.trained(past, cold, on_step=listener.step, stop_after=judgement.epochs)
         except ValueError as error:
@@ -198,14 +206,14 @@ def fit_pipeline(
         data = replace(fit_tables(past, embeddings, training.ranking), fusion=judgement.fusion)
     seconds = time.monotonic() - start
     return FittedPipeline(
-        split,
-        training,
-        service,
-        judgement,
-        two_tower_scorer(model, split.histories),
-        data,
-        embeddings,
-        seconds,
-        text_seconds,
-        float(np.median(model.seconds)),
+        split=split,
+        training=training,
+        service=service,
+        judgement=judgement,
+        two_tower=two_tower_scorer(model, split.histories),
+        data=data,
+        text_embeddings=embeddings,
+        seconds=seconds,
+        text_seconds=text_seconds,
+        epoch_seconds=float(np.median(model.seconds)),
     )

@@ -1,4 +1,4 @@
-"""Who follows the embedded log: one process at a time."""
+"""Lets one process at a time follow the embedded log."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,18 +10,18 @@ from riverrun.settings import Settings
 
 @contextmanager
 def only_follower(settings: Settings) -> Iterator[None]:
-    """Be the process that learns from the embedded log, or that makes its state again.
+    """Hold the lock of the only process that learns from the embedded log, or rebuilds its state.
 
-    Two would take every batch from each other, and each would show only half of what trends. A
-    Kafka shares its partitions out, and who answers requests beside others there reads from the
-    online store what they have counted: nobody is kept away. The system lets go of the lock
-    when its process ends, however it ends.
+    Two processes would take every batch from each other, and each would show only half of what
+    trends. With a Kafka no lock is needed: it shares its partitions out among workers, and a worker
+    that answers requests reads from the online store what the others have counted. The operating
+    system releases the lock when its process ends, however it ends.
 
-    The log's folder is made where it is missing, since the first start is to hold the lock as well:
-    see before that the home is not a mistyped one.
+    The log's folder is made where it is missing, since the very first start must hold the lock too:
+    check before that the home is not a mistyped one.
 
-    Raises `UserError` where another process is at it, the URL is none, or the lock's file cannot be
-    made.
+    Raises `UserError` where another process holds the lock, the URL is invalid, or the lock's file
+    cannot be made.
     """
     file = settings.embedded_log
     if file is None:

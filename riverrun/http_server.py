@@ -1,4 +1,4 @@
-"""The HTTP server of a shop, under signals that are not its own."""
+"""The HTTP server of a shop, which leaves signals to its process."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -13,9 +13,9 @@ DRAIN_SECONDS = 4
 
 
 class HttpServer(uvicorn.Server):
-    """Answers until `ended` says so; requests in flight are answered first.
+    """Answers until `ended` says to stop, and then answers requests in flight first.
 
-    Uvicorn raises the signal that stopped it again once it has shut down. That would end the
+    Once it has shut down, Uvicorn raises the signal that stopped it again. That would end the
     process before the worker, the log and the stores are closed.
     """
 
@@ -32,11 +32,11 @@ class HttpServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to who made `ended`."""
+        """Leave signals to the code that made `ended`."""
         yield
 
     async def on_tick(self, counter: int) -> bool:
-        """Say, ten times a second, whether to end."""
+        """Return whether to end; Uvicorn asks ten times a second."""
         return await super().on_tick(counter) or self._ended()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The addresses that servers listen on, of IPv4 and IPv6, and why one of them cannot be had."""
+"""The addresses that servers listen on, of IPv4 and IPv6, and why one cannot be listened on."""
 
 import errno
 import os
@@ -7,13 +7,13 @@ import socket
 from riverrun.errors import UserError
 
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-"""All addresses of the machine, and the one by which it reaches itself."""
+"""The address that stands for all of the machine's, and the one by which it reaches itself."""
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
     """Return a socket that listens at the address; at `::`, for IPv4 too.
 
-    Raises `UserError` where the address cannot be had.
+    Raises `UserError` where the address cannot be listened on.
     """
     try:
         family = family_of(host, port)
@@ -31,7 +31,7 @@ def family_of(host: str, port: int) -> socket.AddressFamily:
 
 
 def refusal(host: str, port: int, error: Exception, option: str) -> UserError:
-    """Return why the address cannot be had; `option` is what another port is given by."""
+    """Return why the address cannot be listened on; `option` is the one that sets the port."""
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.EADDRINUSE:
         reason = f"another process listens there, perhaps a Riverrun: stop it, or give {option}"
@@ -43,7 +43,7 @@ def refusal(host: str, port: int, error: Exception, option: str) -> UserError:
 
 
 def authority(host: str, port: int) -> str:
-    """Return HOST:PORT as it stands in a URL; a host in brackets keeps those it has."""
+    """Return HOST:PORT as in a URL; an IPv6 host gets brackets unless it has them."""
     return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 
 

@@ -9,9 +9,9 @@ from structlog.tracebacks import ExceptionDictTransformer
 
 
 class LineLogger(structlog.PrintLogger):
-    """Writes lines where it can: whoever logs goes on, also where the disk of the log is full.
+    """Writes lines if it can; if it cannot, for example on a full disk, the caller goes on.
 
-    What reads the other end of a pipe may have gone too, and a stream may be closed.
+    The reader at the other end of a pipe may be gone too, and a stream may be closed.
     """
 
     def msg(self, message: str) -> None:
@@ -25,7 +25,7 @@ class LineLogger(structlog.PrintLogger):
 def configure_logging() -> None:
     """Write every log line to standard error, one event a line.
 
-    What variables hold is left out of tracebacks: it may be a password, or somebody's id.
+    Values of variables are left out of tracebacks: one may be a password, or somebody's id.
     """
     without_locals = ExceptionDictTransformer(show_locals=False)
     renderers: list[structlog.typing.Processor] = (
@@ -44,7 +44,7 @@ def configure_logging() -> None:
             *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        # Standard error as it is when a line is written: whoever has put another in its place,
-        # such as a progress bar or a test, gets the line.
+        # Standard error is looked up when a line is written, so that a progress bar or a test that
+        # has replaced it gets the line.
         logger_factory=lambda *_: LineLogger(sys.stderr),
     )

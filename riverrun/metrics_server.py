@@ -1,4 +1,4 @@
-"""Prometheus metrics over HTTP, of a process that answers nothing else."""
+"""Prometheus metrics over HTTP, for a process that answers nothing else."""
 
 import threading
 from wsgiref.simple_server import WSGIRequestHandler
@@ -19,7 +19,7 @@ class _QuietHandler(WSGIRequestHandler):
 class MetricsServer(ThreadingWSGIServer):
     """Takes its address at once, before anything slow is done, and answers from `start` on.
 
-    Raises `UserError` where the address cannot be had.
+    Raises `UserError` where the address cannot be listened on.
     """
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:

@@ -18,7 +18,7 @@ from streaming.stream_state import OpenState, StateError
 
 
 def open_log(settings: Settings) -> GroupedLog:
-    """Open the event log of `settings`. A Kafka is connected to when it is first used."""
+    """Open the event log of `settings`; it connects to a Kafka only when it is first used."""
     with _refused():
         return open_event_log(settings.event_log_url, settings.streaming.kafka)
 

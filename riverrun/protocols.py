@@ -1,4 +1,4 @@
-"""How each public data set is evaluated: where it is split, and the settings for it.
+"""How each public data set is evaluated: where it is split, and with which settings.
 
 The settings were chosen on the validation split; the test split only reports.
 """
@@ -33,12 +33,12 @@ from trainer.tasks import Split, everyone_split, leave_one_out_split, temporal_s
 
 @dataclass(frozen=True)
 class EvaluationProtocol:
-    """Splits of a data set and periods to replay, and the settings to do it with.
+    """Splits of a data set and periods to replay, and the settings for both.
 
-    service: what lists are made by, whatever the shop at hand is set to. baselines: by the name of
-    the task, simple recommenders to compare with. everyone_validation, everyone_test: splits that
-    ask newcomers too, where the others leave them out. has_times: whether times are any, and not
-    positions in a sequence.
+    service: the settings that lists are made by, whatever the settings of the current shop are.
+    baselines: simple recommenders to compare with, by the name of the task. everyone_validation,
+    everyone_test: splits that also ask new users, whom the others leave out. has_times: whether
+    timestamps are real times, not positions in a sequence.
     """
 
     validation: Callable[[PresetData], Split]
@@ -56,7 +56,7 @@ class EvaluationProtocol:
     def of_shop(self, settings: Settings) -> Settings:
         """Return the settings of a shop that trains, and keeps histories, as the protocol does.
 
-        The protocol says what is made; the shop's own settings, on what it is computed.
+        The protocol sets what is trained; the shop's own settings, on which devices.
         """
         device = settings.training.model_dump(include={"precision", "strategy"})
         training = self.settings.model_copy(update=device)
@@ -69,7 +69,7 @@ VALIDATION, TEST = datetime(2011, 10, 9, tzinfo=UTC), datetime(2011, 11, 9, tzin
 
 
 def _earlier_last_events(data: PresetData) -> Period:
-    """Return the two events of each user before the last two, which nothing may be chosen on."""
+    """Return each user's two events before the last two, on which nothing may be chosen."""
     return last_events_period(last_events_period(data.events, data.items).past, data.items)
 
 
@@ -77,7 +77,7 @@ RECENT_POPULARITY: FitScorer = partial(Popularity, days=RECENT_DAYS)
 
 
 def _online_retail_baselines() -> dict[str, Sequence[FitScorer]]:
-    """Return the published table's baselines, the hyper-parameters it leaves open chosen here.
+    """Return the published table's baselines; hyper-parameters that it leaves open are chosen here.
 
     Published are EASE's lambda of 500 for 'novel' and 100 for 'all', ALS's 64 factors, the decays
     of 60 and 90 days, and 7 days of popularity. The rest was chosen on the month of `VALIDATION`:
@@ -164,32 +164,32 @@ _SEQUENTIAL_TRAINING: Callable[..., TrainingSettings] = partial(
     TrainingSettings,
     horizon_days=0.0,
     labels_per_position=1,
-    # Of longer windows most positions would be left to later epochs.
+    # In longer windows most positions would be left to later epochs.
     history_length=50,
     recency_days=36_500.0,
-    # Many items of few events each: what an item has in common with others must carry, and a model
-    # that may learn each by heart does so within ten epochs.
+    # Items are many, with few events each: the model must learn what they have in common, and a
+    # model that can learn each one by heart does so within ten epochs.
     id_dropout=0.35,
     event_dropout=0.4,
     hidden_dropout=0.4,
     epochs=12,
-    # A slice of the time is not what comes last.
+    # The protocol asks for last events, which a slice of time is not.
     holdout="last_events",
 )
-"""What comes next is the question, and order matters."""
+"""For protocols that ask what comes next, where order matters."""
 
 _SEQUENTIAL_RANKING: Callable[..., RankerSettings] = partial(
     RankerSettings,
     ease_days=36_500.0,
     transition_distance=10,
-    # The two-tower, which speaks in the newest slice alone, is half of what there is.
+    # Older slices lack the two-tower's scores, which are half of the evidence here.
     slices=1,
     users_per_slice=6_000,
     loss="listwise",
     negatives=150,
     batch_size=16_384,
 )
-"""What is asked for is what comes next, however long ago anything was."""
+"""For protocols that ask what comes next, where it does not matter how long ago events were."""
 
 PROTOCOLS = {
     "online-retail": EvaluationProtocol(
@@ -202,7 +202,7 @@ PROTOCOLS = {
         everyone_test=lambda data: everyone_split(data.events, data.items, TEST),
     ),
     "sequences": _leave_one_out(
-        # Its times are positions, of which a day is one.
+        # Its timestamps are positions: a day stands for one position.
         _SEQUENTIAL_TRAINING(
             batch_size=128,
             num_sampled_negatives=1_024,
@@ -216,15 +216,15 @@ PROTOCOLS = {
         has_times=False,
     ),
     # The protocol of the sequential papers. Times are those at which somebody rated many films in
-    # a row: minutes apart, they say nothing of how dated a rating is. Settings are those of the
-    # sequences above where they mean the same: the validation events of MovieLens 100k said that a
-    # history fades by its order here, that the ranker and the regularisation are theirs, and that
-    # to tell a film from all others, not from a thousand, is worth its time.
+    # a row: minutes apart, they do not say how old a taste is. Settings are those of the sequences
+    # above where they mean the same. Chosen on the validation events of MovieLens 100k: a history
+    # that loses weight by its order, the ranker and the regularisation, and the softmax over all
+    # films instead of a thousand sampled ones, which is worth its time.
     "movielens": _leave_one_out(
         # More epochs would be better still, but a million ratings should train for minutes.
         _SEQUENTIAL_TRAINING(
-            # All that a window of 50 has after the one before it; with 16, the validation events of
-            # 100k were found worse (two-tower .096 for .110).
+            # All positions of a window of 50 that the window before lacks. With 16, the two-tower
+            # was worse on the validation events of 100k (.096 instead of .110).
             positions_per_window=25,
             ranking=_SEQUENTIAL_RANKING(
                 ease_regularisation=500.0,

@@ -1,4 +1,4 @@
-"""A shop's settings and archive, put into a refresh."""
+"""Runs a refresh with a shop's settings and archive."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -39,27 +39,27 @@ def refresh_from_archive(
     """Train on all that `settings.home` has archived, and serve it if it passes the gates.
 
     Raises `UserError` where there is nothing to learn from, or a setting or a file is wrong, and
-    `RunFailedError` where what failed may pass.
+    `RunFailedError` where the cause may pass.
     """
     archive = Archive(settings.archive)
     try:
         with closing(TextEmbeddingCache(settings.text_embeddings)) as cache:
-            # Before hours of training too: a log that cannot be read is said at once.
+            # Read now too, so that a log that cannot be read is reported before hours of training.
             items, events = _items(settings, archive), _events(archive)
             features = OfflineFeatures(settings.features)
-            # What a training that was killed has left: one at a time runs.
+            # A training that was killed has left these; no other one runs now.
             features.remove_user_histories()
             inputs = RefreshInputs(
-                items,
-                settings.training,
-                settings.bundles,
-                readable_current(settings.bundles),
-                features,
-                cache,
-                datetime.now(UTC),
-                settings.service_settings,
-                gates,
-                lambda: _items(settings, archive),
+                items=items,
+                settings=settings.training,
+                bundles=settings.bundles,
+                current=readable_current(settings.bundles),
+                features=features,
+                text_cache=cache,
+                now=datetime.now(UTC),
+                service=settings.service_settings,
+                gates=gates,
+                latest=lambda: _items(settings, archive),
             )
             steps = TrainingSteps(inputs, listener)
             return refresh(events, inputs, steps, checkpoint)
@@ -71,7 +71,7 @@ def refresh_from_archive(
         kind = UserError if error.errno in NOT_TO_BE_USED else RunFailedError
         raise kind(f"{settings.home}: {error}") from error
     except (ValueError, OpError, SafetensorError, ComputeError) as error:
-        # A full disk: of what writes a bundle, each says it in its own way, TensorFlow in lines.
+        # A full disk: each library that writes a bundle has its own error, TensorFlow's of lines.
         raise RunFailedError(f"{settings.home}: {' '.join(str(error).split())}") from error
 
 
@@ -80,7 +80,7 @@ def _items(settings: Settings, archive: Archive) -> list[Item]:
     file = settings.embedded_log
     with _readable(archive):
         if file is not None and not file.exists():
-            return archive.items()  # Nobody has sent anything yet, and none is made for it.
+            return archive.items()  # Nothing was sent yet; reading must not create the log.
         with closing(open_log(settings)) as log:
             return latest_items(archive, log, settings.streaming)
 

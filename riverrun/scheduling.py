@@ -18,7 +18,7 @@ from trainer.refresh.runs_file import RunsFile
 
 LOOK_SECONDS = 5.0
 NICENESS = 10
-"""Requests go before training."""
+"""Low, so that requests go before training."""
 
 STOP_SECONDS = 10.0
 
@@ -32,7 +32,7 @@ def riverrun_command(name: str, home: Path, settings_file: Path | None) -> list[
 def run_politely(command: Sequence[str], stop: threading.Event) -> int:
     """Run a process at low priority until it ends or `stop` is set; return its exit code."""
     process = subprocess.Popen(command)
-    # Who runs at a lower priority already may not raise it.
+    # A process that runs at a lower priority already may not raise it.
     niceness = max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0))
     os.setpriority(os.PRIO_PROCESS, process.pid, niceness)
     while process.poll() is None:
@@ -46,17 +46,17 @@ def run_politely(command: Sequence[str], stop: threading.Event) -> int:
 
 
 class RefreshScheduler(BackgroundThread):
-    """Starts a refresh at each time of a cron expression, one after the other.
+    """Starts a refresh at each time of a cron expression, one at a time.
 
-    The process is its own, so that what it takes goes back to the system and a crash of it takes
-    nothing along. Times that pass while one runs, or while the machine sleeps, count as one. A
-    clock that goes back to before the last time, but no further than the time before it, repeats
-    nothing. Of one that goes back further the schedule begins anew, as it was far ahead before.
-    `stop` stops a refresh in progress too; the next one goes on where it was.
+    A refresh is a process of its own, so that its memory goes back to the system and its crash
+    affects nothing else. Scheduled times that pass while one runs, or while the machine sleeps,
+    count as one. If the clock goes back to before the last scheduled time, but no further than the
+    one before it, no refresh is repeated. If it goes back further, it was far ahead before, and the
+    schedule begins anew. `stop` also stops a running refresh; the next one resumes it.
 
     schedule: a cron expression, in UTC. command: what to run; default: `riverrun refresh`.
-    begun_since: whether a refresh of the shop has begun between a moment and now, whoever began it:
-    of several schedulers one is enough.
+    begun_since: whether any process has begun a refresh of the shop between a moment and now: of
+    several schedulers, one refresh is enough.
     """
 
     def __init__(

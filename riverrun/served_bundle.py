@@ -1,4 +1,4 @@
-"""The bundle that a shop serves: whether there is one, known before anything slow is imported."""
+"""Finds the bundle that a shop serves, before anything slow is imported."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +10,9 @@ from serving.bundle import BundleError, current_bundle, published_versions, requ
 
 
 def require_bundle(settings: Settings) -> None:
-    """Raise `UserError`, with the way on, where no bundle has been published.
+    """Raise `UserError`, which says what to do, where no bundle has been published.
 
-    Before any file is made: a home without a bundle is mostly a mistyped one.
+    Call it before any file is made: a home without a bundle is mostly a mistyped one.
     """
     with saying_how_to_get_one(settings):
         require_current(settings.bundles)
@@ -20,11 +20,11 @@ def require_bundle(settings: Settings) -> None:
 
 @contextmanager
 def saying_how_to_get_one(settings: Settings) -> Iterator[None]:
-    """Let a bundle that is missing, or must not be served, be a `UserError` with the way on."""
+    """Raise `UserError`, which says what to do, if a bundle is missing or must not be served."""
     try:
         yield
     except BundleError as error:
-        # Another may have served before this one.
+        # Another bundle may have served before this one.
         hint = to_make_one(settings)
         if len(published_versions(settings.bundles)) > 1:
             hint = f"To serve what served before: riverrun models rollback {settings.options}"

@@ -35,12 +35,12 @@ from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.refresh.metrics import RefreshCollector
 
 Complaints = Callable[[], Sequence[str]]
-"""Says what is not as it should be, a sentence each."""
+"""Returns what is wrong, one sentence for each problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServingParts:
-    """What answers requests, alone or beside a worker in the same process."""
+    """The parts that answer requests, alone or beside a worker in the same process."""
 
     log: GroupedLog
     online: OnlineFeatures
@@ -75,7 +75,7 @@ def open_serving(settings: Settings, stack: ExitStack) -> ServingParts:
     """Open log, online store and current bundle, and follow changes; `stack` closes them.
 
     Call `require_bundle` before. Raises `UserError` where the bundle must not be served, a URL is
-    none, or the log cannot be opened.
+    invalid, or the log cannot be opened.
     """
     optimise_little()
     log = stack.enter_context(closing(open_log(settings)))
@@ -105,10 +105,10 @@ def services_of(
     not_ready: Sequence[Complaints],
     degraded: Sequence[Complaints] = (),
 ) -> Services:
-    """Return what the HTTP edge needs; `stack` stops what watches it.
+    """Return what the HTTP edge needs; `stack` stops its background threads.
 
-    degraded: say what lists do without, besides users while the online store is away, and items
-    while the changelog is.
+    degraded: each says what lists lack at the moment, besides users while the online store is
+    away, and changed items while the changelog is.
     """
     monitor = RecallMonitor(parts.holder, registry, settings.serving.recall_seconds)
     monitor.start()
@@ -156,7 +156,7 @@ def open_grpc(settings: Settings, holder: ModelHolder, stack: ExitStack) -> None
     """
     if settings.grpc.port == 0:
         return
-    from serving.grpc.server import grpc_server  # Who does not want it need not load it.
+    from serving.grpc.server import grpc_server  # Loaded only where it is used.
 
     api = settings.serving.tensorflow_serving
     server = grpc_server(
@@ -173,7 +173,7 @@ def open_grpc(settings: Settings, holder: ModelHolder, stack: ExitStack) -> None
 
 
 def read_statistics(parts: ServingParts, stack: ExitStack) -> StatisticsReader:
-    """Start to read what other processes count of items; `stack` stops it."""
+    """Start to read the statistics of items that other processes count; `stack` stops it."""
     reader = StatisticsReader(
         parts.online,
         parts.catalogue,
@@ -188,7 +188,7 @@ def read_statistics(parts: ServingParts, stack: ExitStack) -> StatisticsReader:
 
 @contextmanager
 def serving_replica(settings: Settings) -> Iterator[FastAPI]:
-    """Open a replica beside a worker in another process; its threads stop in the end."""
+    """Open a replica, whose worker is another process; its threads stop when the block is left."""
     require_bundle(settings)
     with ExitStack() as stack:
         parts = open_serving(settings, stack)

@@ -1,4 +1,4 @@
-"""Settings put into a TOML file, the rest of which stays as a person has written it."""
+"""Writes settings into a TOML file, and leaves the rest of it as a person has written it."""
 
 import shutil
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from riverrun.settings import PREFIX, Settings, load_settings
 
 
 def settings_toml(values: Mapping[str, Any], before: str = "") -> str:
-    """Return the TOML `before` with these values by name, dots before names within a table."""
+    """Return the TOML `before` with these values, by dotted name, as "serving.pool_size"."""
     document = tomlkit.parse(before)
-    # A table's own values stand before the tables in it.
+    # A table's own values must come before the tables in it.
     for name, value in sorted(values.items(), key=lambda pair: pair[0].count(".")):
         *parts, last = name.split(".")
         table: Any = document
@@ -29,10 +29,10 @@ def settings_toml(values: Mapping[str, Any], before: str = "") -> str:
 
 
 def write_settings(file: Path, values: Mapping[str, Any]) -> None:
-    """Put the values into the settings file, which is made if there is none, whole or not at all.
+    """Put all values or none into the settings file, which is made if there is none.
 
-    Raises `UserError` where the file then would not say so: it cannot be read or written, or the
-    environment has another value, which goes before a file's.
+    Raises `UserError` where the file cannot be read or written, or where the environment has
+    another value, which would override the file's.
     """
     try:
         with replacing(file) as unfinished:

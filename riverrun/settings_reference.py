@@ -1,4 +1,4 @@
-"""All settings as a TOML file that explains itself: what is in force, and what it means."""
+"""All settings as a TOML file with their present values and what they mean."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -20,11 +20,11 @@ HIDDEN = "**********"
 def settings_reference(settings: Settings, part: str = "") -> str:
     """Return TOML of the settings, or of a part such as `serving.ranking`, with its meaning.
 
-    A value that is not the default has the default behind it; one that is unset, and secrets, are
+    A value that is not the default is followed by the default; unset values and secrets are
     comments. All else, read as a settings file, gives the same settings.
 
     Raises:
-        UserError: there is no such part; the message names those that there are.
+        UserError: there is no such part; the message names the existing ones.
     """
     document = tomlkit.document()
     within: Container | Table = document
@@ -46,7 +46,7 @@ def settings_reference(settings: Settings, part: str = "") -> str:
 
 
 def _fill(table: Container | Table, model: BaseModel, default: BaseModel) -> None:
-    """Put the model's meaning, its values and then its parts into the table."""
+    """Put the model's docstring, its values and then its parts into the table."""
     for line in inspect.cleandoc(meaning(type(model))).splitlines():
         table.add(tomlkit.comment(line))
     parts = dict(_parts(model))
@@ -76,7 +76,7 @@ def _fill(table: Container | Table, model: BaseModel, default: BaseModel) -> Non
 
 
 def meaning(model: type[BaseModel]) -> str:
-    """Return the docstring of the settings, which its subclasses need not repeat."""
+    """Return the docstring of the settings, or else that of a base class."""
     return next((each.__doc__ for each in model.__mro__ if each.__doc__), "")
 
 

@@ -1,4 +1,4 @@
-"""What learns, in every deployment: a worker, an archiver, and the state they share."""
+"""The parts that learn, in every deployment: a worker, an archiver, and their shared state."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ from streaming.worker import Worker
 
 @dataclass(frozen=True, slots=True)
 class StreamParts:
-    """The threads that carry the stream."""
+    """The threads that process the stream."""
 
     worker: Worker
     archiver: StandbyArchiver
@@ -39,18 +39,18 @@ class StreamParts:
 
     @property
     def failure(self) -> BaseException | None:
-        """What ended the worker or the archiver, or None."""
+        """The error that ended the worker or the archiver, or None."""
         return self.worker.failure or self.archiver.failure
 
     def stop(self) -> None:
-        """Stop all of them at once: one that waits for a server must not keep the others."""
+        """Stop all of them at once: one that waits for a server must not hold up the others."""
         with ThreadPoolExecutor(3) as pool:
             stops = [pool.submit(part.stop) for part in (self.worker, self.archiver, self.lag)]
         for stop in stops:
             stop.result()
 
     def not_ready(self) -> Sequence[str]:
-        """Say why what happens would not count yet."""
+        """Return the reasons why new events would not take effect yet."""
         reasons = []
         if self.worker.failure is not None:
             reasons.append(f"the stream worker failed: {self.worker.failure}")

@@ -16,14 +16,14 @@ from streaming.metrics import StreamMetrics
 
 @dataclass(frozen=True, slots=True)
 class StreamWorker:
-    """A running worker, and what it counts."""
+    """A running worker and its metrics."""
 
     serving: ServingParts
     stream: StreamParts
     metrics: StreamMetrics
 
     def not_ready(self) -> Sequence[str]:
-        """Say why what happens would not count yet."""
+        """Return the reasons why new events would not take effect yet."""
         return [*self.serving.not_ready(), *self.stream.not_ready()]
 
 
@@ -31,7 +31,7 @@ class StreamWorker:
 def stream_worker(
     settings: Settings, metrics: StreamMetrics, progress: Progress = lambda *_: None
 ) -> Iterator[StreamWorker]:
-    """Open a worker beside any number of others; its threads stop in the end.
+    """Open a worker beside any number of others; its threads stop when the block is left.
 
     It has the bundle and follows the item changelog as a server does, because a history is
     embedded from the candidate embeddings of its items.
@@ -41,7 +41,7 @@ def stream_worker(
             process follows an embedded log.
     """
     require_bundle(settings)
-    # Nobody searches here: an approximate index would be built for nothing.
+    # A worker does not search: an approximate index would be built for nothing.
     exact = settings.serving.model_copy(update={"exact_below": sys.maxsize})
     with ExitStack() as stack:
         stack.enter_context(only_follower(settings))
@@ -50,5 +50,5 @@ def stream_worker(
         try:
             yield StreamWorker(serving, stream, metrics)
         finally:
-            # Now, for it may wait for the same server as those that are stopped before it.
+            # Now, since it may wait for the same server as the parts that are stopped before it.
             serving.follower.end()

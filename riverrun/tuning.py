@@ -1,4 +1,4 @@
-"""A search for settings, on what a shop has archived."""
+"""Searches for settings, on the events and items that a shop has archived."""
 
 import hashlib
 import shutil
@@ -20,7 +20,7 @@ from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.interactions import EVENT_COLUMNS
 from trainer.listener import Listener
 from trainer.material import Material, read_material
-from trainer.ranking.fit import Newest
+from trainer.ranking.learning_to_rank import Newest
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.tuning.objectives import NewestSliceObjectives
 from trainer.tuning.search import Objective, Search, Steps, Tried, no_steps
@@ -31,7 +31,7 @@ from trainer.tuning.tuned_settings import TunedSettings
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Where a search ends: after so many trials, or where no other may begin any more."""
+    """When a search ends: after `trials`, or once `has_time` says that no other may begin."""
 
     trials: int
     has_time: Callable[[], bool]
@@ -41,8 +41,9 @@ class Bounds:
 class Found:
     """What a search has found.
 
-    space: what was searched. results: the settings that were tried to the end, those to go on with
-    first, and then the best. pruned: how many were given up before. interrupted: whether it was.
+    space: what was searched. results: the settings that were tried to the end: first those to go
+    on with, then the others, best first. pruned: how many trials were given up. interrupted:
+    whether the search was.
     """
 
     space: Space
@@ -53,9 +54,9 @@ class Found:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShopTuning:
-    """Searches the settings of one shop; what they find is kept in `folder`.
+    """Searches the settings of one shop; results are kept in `folder`.
 
-    data: a hash of what is learned from and asked about.
+    data: a hash of all that is learned from and asked about.
     """
 
     folder: Path
@@ -64,7 +65,7 @@ class ShopTuning:
     listener: Listener
 
     def ranking(self, bounds: Bounds) -> Found:
-        """Search the settings of ranking, with one two-tower of the settings at present."""
+        """Search the settings of ranking, with one two-tower of the present settings."""
         newest = self._newest()
         if newest is None:
             return Found(RANKING, (), 0, True)
@@ -75,7 +76,7 @@ class ShopTuning:
     def sources(self, base: TunedSettings, bounds: Bounds) -> Found:
         """Search which sources are on, all other settings being those of `base`.
 
-        To go on with is what `SourceSteps` settles on.
+        The settings to go on with are those that `SourceSteps` settles on.
         """
         steps = SourceSteps(base, self.objectives.speaking(base.training))
         newest = self._newest()
@@ -115,7 +116,7 @@ class ShopTuning:
         )
 
     def _newest(self) -> Newest | None:
-        """Train one two-tower, or take the one that was; None where that is interrupted."""
+        """Train one two-tower, or take the one trained before; None if that is interrupted."""
         self.listener.stage("Training a two-tower, the newest slice held out")
         checkpoints = self.folder / f"two-tower-{_digest(self.data, self._present.training)}"
         self._forget_two_towers(but=checkpoints)
@@ -133,7 +134,7 @@ class ShopTuning:
         bounds: Bounds,
         steps: Steps = no_steps,
     ) -> Found:
-        """Search by trials of seconds, which one bar shows together."""
+        """Search by trials that take seconds; one progress bar shows all of them."""
         progress = self.listener.progress
         found = self._found(name, space, base, objective, bounds, progress, steps)
         progress(len(found.results) + found.pruned, bounds.trials)
@@ -175,9 +176,9 @@ class ShopTuning:
 
 @contextmanager
 def shop_tuning(settings: Settings, listener: Listener) -> Iterator[ShopTuning]:
-    """Read what `settings.home` has archived, for searches of `settings.training`.
+    """Read what `settings.home` has archived, for searches of `settings`.
 
-    Raises `UserError` where nothing can be learned or asked.
+    Raises `UserError` where there is nothing to learn from, or nobody to ask.
     """
     archive = Archive(settings.archive)
     settings.tuning.mkdir(parents=True, exist_ok=True)
@@ -187,7 +188,7 @@ def shop_tuning(settings: Settings, listener: Listener) -> Iterator[ShopTuning]:
         with (
             closing(TextEmbeddingCache(settings.text_embeddings)) as cache,
             exclusive(lock, refusal),
-            # Features of its own: a refresh may run meanwhile.
+            # Its own folder of features, since a refresh may run meanwhile.
             TemporaryDirectory() as features,
         ):
             listener.stage("Embedding texts")
@@ -220,7 +221,7 @@ def _of_data(material: Material) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """Settings under the name by which searches were kept from the first: they are found again."""
+    """Settings under their first class name, so that searches of earlier releases are found."""
 
     settings: ServiceSettings
 

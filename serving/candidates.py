@@ -11,7 +11,8 @@ from serving.item_rows import Mask, Rows, best, places_among
 Scores = npt.NDArray[np.float32]
 
 _DENSE = 32
-"""Up to so many rows for each one named, an array over all of them is faster than sorting."""
+"""As long as row numbers are below so many times the number of entries, an array over all rows is
+faster than sorting."""
 
 
 def no_scores(rows: Rows) -> Scores:

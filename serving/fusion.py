@@ -38,16 +38,16 @@ def shares(pool: Rows, proposals: Proposals, sources: Sequence[str]) -> Floats:
     return columns / np.where(totals > 0, totals, 1.0)
 
 
-def mixed_scores(columns: Floats, weights: Floats, own: Scores, temperature: float) -> Scores:
-    """Return the two-tower's scores, float32 [n], at which the mixture would be what it is.
+def mixed_scores(columns: Floats, weights: Floats, two_tower: Scores, temperature: float) -> Scores:
+    """Return float32 [n], logarithms of the mixture's probabilities on the two-tower's scale.
 
-    columns: `shares` [n, num_sources]. weights: float64 [num_sources], of sum 1. own: the
-    two-tower's scores, which are divided by the `temperature`; where no other source says anything,
-    or has any weight, they stay so.
+    columns: `shares` [n, num_sources]. weights: float64 [num_sources], of sum 1. two_tower: its
+    scores, which are divided by the `temperature`. Where no other source says anything, or has any
+    weight, these quotients are the result.
     """
-    if not len(own):
-        return own
-    scaled = own.astype(np.float64) / temperature
+    if not len(two_tower):
+        return two_tower
+    scaled = two_tower.astype(np.float64) / temperature
     total = log_total(scaled)
     left = weights[~columns.any(axis=0)].sum()
     mixed = columns @ weights + left * np.exp(scaled - total)
@@ -55,13 +55,17 @@ def mixed_scores(columns: Floats, weights: Floats, own: Scores, temperature: flo
     return scores
 
 
-def unproposed_scores(columns: Floats, weights: Floats, own: Scores, temperature: float) -> Scores:
+def unproposed_scores(
+    columns: Floats, weights: Floats, two_tower: Scores, temperature: float
+) -> Scores:
     """Return what `mixed_scores` would say of rows more, of which only the two-tower says anything.
 
-    columns: `shares` of the others, [n, num_sources]. own: what the two-tower says of these rows.
+    columns: `shares` of the others, [n, num_sources]. two_tower: its scores of these rows.
     """
     left = weights[~columns.any(axis=0)].sum()
-    scores: Scores = (logarithms(left) + own.astype(np.float64) / temperature).astype(np.float32)
+    scores: Scores = (logarithms(left) + two_tower.astype(np.float64) / temperature).astype(
+        np.float32
+    )
     return scores
 
 

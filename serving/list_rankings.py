@@ -18,7 +18,7 @@ from serving.sources.two_tower import TwoTowerSource
 SIMILAR = "similar"
 
 LEAST_COSINE = np.float32(1e-6)
-"""What is less alike than this is not told apart by a factor."""
+"""Cosines below this count as this, so that they have a logarithm."""
 
 
 class UserRanking:

@@ -18,7 +18,7 @@ from serving.item_rows import ItemRows, Rows
 from serving.micro_batching import MicroBatcher
 from serving.prediction.served_signature import ServedSignature
 from serving.ranking.bundle_files import read_ranking
-from serving.ranking.ranking import Ranking
+from serving.ranking.live_ranking import LiveRanking
 from serving.saved_model_encoder import SavedModelEncoder
 from serving.settings import BatchingSettings, ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
@@ -44,7 +44,7 @@ class LiveModel:
         table: ExactIndex,
         index: CandidateIndex,
         *,
-        ranking: Ranking | None = None,
+        ranking: LiveRanking | None = None,
         signatures: Mapping[str, ServedSignature] | None = None,
         batching: BatchingSettings | None = None,
     ) -> None:

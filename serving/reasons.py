@@ -1,12 +1,19 @@
 """Why an item is in a list, in words that a shop can show."""
 
+from feature_repo.markup import without_markup
+
 VERBS = {
     "view": "you viewed {}",
     "click": "you clicked {}",
     "cart": "you put {} in your cart",
     "purchase": "you bought {}",
     "rating": "you rated {}",
+    "read": "you read {}",
+    "watch": "you watched {}",
+    "like": "you liked {}",
+    "share": "you shared {}",
 }
+"""By event type; of another, an item is named without what was done with it."""
 
 OFTEN = {
     "view": "you often look at this",
@@ -80,9 +87,9 @@ def about(feature: str) -> str:
 
 
 def did(event_type: str, title: str) -> str:
-    """Say what was done with another item."""
+    """Say what was done with another item, by its title as a page shows it."""
     # The title may hold braces: it is an argument, never the pattern.
-    return VERBS.get(event_type, "of {}").format(title)
+    return VERBS.get(event_type, "of {}").format(without_markup(title))
 
 
 def again(event_type: str, *, often: bool) -> str:

@@ -31,8 +31,8 @@ from serving.requests import (
 from serving.reranking.reranker import Reranker
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
+from serving.sources.catalogue import CatalogueSource
 from serving.sources.co_visitation import CoVisitationSource
-from serving.sources.new_arrivals import CatalogueSource
 from serving.sources.popular import PopularSource
 from serving.sources.trending import TrendingSource
 from serving.user_acts import UserActs
@@ -66,8 +66,8 @@ class Recommender:
         self._reranker = Reranker(self._settings, "recommend")
         self._similar_reranker = Reranker(self._settings, "similar")
         self._trending_reranker = Reranker(self._settings, "trending")
-        # Lists that are computed at once take longer, and in all no less: every operation of NumPy
-        # on many numbers lets go of Python's lock, and waits until it has it back.
+        # Lists that are computed at the same time take longer each, and no less time in all: every
+        # operation of NumPy on many numbers releases Python's lock, and waits to get it back.
         self._computing = threading.Lock()
         self._explainer = Explainer(self._stage, catalogue)
         popular = PopularSource(trending, self._settings)

@@ -23,12 +23,12 @@ class UserActs:
     """What sources and ranking read of a history. Items that are not in the catalogue are left out.
 
     rows: distinct, ascending. counts: float32 [n], events on each; last: the time of the last one.
-    newer: int64 [n], of the user's events so many came after that; of those of one moment, the
-    later given is newer. newest: the time of the newest event; num_events, num_moments: events, and
-    distinct times.
+    newer: int64 [n], how many of the user's events came after that; among events of one moment, the
+    one given later is newer. newest: the time of the newest event; num_events, num_moments: how
+    many events and distinct times there are.
 
-    visits: float32 [n], of the events that take the item, so many follow no other of them sooner
-    than `VISIT`; first_taken, last_taken: the times of the first and the last of these events, 0
+    visits: float32 [n], how many of the events that take the item follow no other of them within
+    `VISIT`; first_taken, last_taken: the times of the first and the last event that takes it, 0
     where there is none.
     """
 
@@ -132,7 +132,7 @@ def _takings(
 
 
 def _begins(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Return bool [n], which of the numbers, of which there is one at least, differ from before."""
+    """Return bool [n], which numbers differ from the one before; there is at least one."""
     begins = np.ones(len(numbers), dtype=np.bool_)
     np.not_equal(numbers[1:], numbers[:-1], out=begins[1:])
     return begins

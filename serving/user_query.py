@@ -60,7 +60,7 @@ class UserQueryReader:
         events = history.events
         if stored is not None and not events:
             return UserQuery(stored.vector)
-        # A tower has an answer for nobody, stored or not; what is popular is a better one.
+        # The tower answers a history of which it knows no item too, but what is popular is better.
         if not model.knows_any([event.item_id for event in events]):
             return UserQuery(None, events, seen)
         if stored is not None and stored.history_timestamp == events[-1].timestamp:

@@ -1,6 +1,6 @@
 """State of items that is additive: each partition keeps its own part, readers see the sum.
 
-To add a kind: a field of its name in `Updates` and `Slice`, and an entry in `ADDITIVE`.
+To add a kind, add a field of its name to `Updates` and `Slice`, and an entry to `ADDITIVE`.
 """
 
 from collections.abc import Callable, Iterable
@@ -37,7 +37,7 @@ class AdditiveKind(Generic[S]):
         return states
 
     def merged(self, parts: Iterable[tuple[str, bytes]]) -> dict[str, S]:
-        """Return each item's state from its encoded parts, in the order the items come."""
+        """Return each item's state, merged from its encoded parts: pairs of item id and part."""
         states: dict[str, S] = {}
         for item_id, part in parts:
             state = self.decode(item_id, part)

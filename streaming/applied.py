@@ -1,4 +1,4 @@
-"""Tells a waiting request that the worker has passed its records."""
+"""Tells a waiting request that the worker has applied its records."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -11,8 +11,8 @@ from feature_repo.event_log import TopicPartition
 class AppliedNotifier:
     """Connects the requests and the worker of one process. Safe for use by many threads.
 
-    By places in the log, not by ids: of two changes of one item that wait for the worker, the
-    first must not answer for the second.
+    It goes by offsets, not by ids: of two changes of one item that wait for the worker, the first
+    must not answer for the second.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class AppliedNotifier:
         """Say that all records before these offsets have taken effect."""
         with self._lock:
             for source, offset in positions.items():
-                # A partition that comes back may be read once more from further up.
+                # A partition that is assigned again may be read again from an earlier offset.
                 self._applied[source] = max(offset, self._applied.get(source, 0))
             reached = {each for each in self._waiting if each.is_reached_by(self._applied)}
             self._waiting -= reached

@@ -30,6 +30,9 @@ LIVE = "log-"
 STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.5
 _POLL_RECORDS = 1_000
+_REST_SECONDS = 0.5
+_FEW_BYTES = 256 * 1024
+"""A poll of less than this, and of fewer records than it may have, says that little is unread."""
 
 
 def end_of(segment: str) -> int:
@@ -40,10 +43,12 @@ def end_of(segment: str) -> int:
 class Archiver(StreamThread):
     """Collects decoded records and writes them as segments named by their place in the log.
 
-    Erasures are collected too: one pass over the archive removes all users of a segment.
+    Erasures are collected too: one pass over the archive removes all users that a segment erases.
     A crash between writing and committing repeats the segment, under the same name or beside
-    it; an event that lies in two segments is read once. housekeeping: called now and then, for
-    retention. Records that cannot be decoded are the worker's business.
+    it; an event that lies in two segments is read once. Records that cannot be decoded are left
+    out: the worker makes dead letters of them.
+
+    housekeeping: called now and then, for retention.
     """
 
     def __init__(
@@ -65,12 +70,17 @@ class Archiver(StreamThread):
         self._consumer = log.consumer(GROUP, TOPICS, self._begin)
         self._keep_marks = keep_marks(log, self.settings)
         self._marks = archive.erasures()
+        self._reads_little = True
         self._clear()
         self._housekeeping_due = time.monotonic() + self.settings.housekeeping_seconds
 
     def _follow(self) -> None:
         while not self._stop.is_set():
             self.step()
+            if self._reads_little:
+                # Nobody waits for the archive, so let records gather: every poll has a cost of
+                # its own, here and at the broker.
+                self._stop.wait(_REST_SECONDS)
         self.flush()
 
     def _begin(self, committed: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, int]:
@@ -105,11 +115,13 @@ class Archiver(StreamThread):
         try:
             records = self._consumer.poll(_POLL_RECORDS, _POLL_SECONDS)
         except LostPositionError:
-            raise  # Trying again is no help: records are gone, and somebody has to know.
+            raise  # Records are gone: a retry does not help, and somebody has to know.
         except EventLogError as error:
             self._logger.warning("poll_failed", error=str(error))
             self._stop.wait(self.settings.retry_seconds)
             records = []
+        size = sum(record.size for record in records)
+        self._reads_little = len(records) < _POLL_RECORDS and size < _FEW_BYTES
         for record in records:
             self._collect(record)
         rows = len(self._events) + len(self._items) + len(self._users) + len(self._erased)
@@ -161,8 +173,8 @@ class Archiver(StreamThread):
             self._moments.append(record.moment)
 
     def _erase(self, erased: UserErased, record: LogRecord) -> None:
-        # What the log says of the user before this is removed with what is in the archive, and
-        # what it says in topics that are not read so far yet, is left out by the mark.
+        # Older events of the user that are archived or collected are removed by `_write`. Those
+        # in topics that are not read up to here yet are left out by the mark.
         self._users.pop(erased.user_id, None)
         marks = self._marks.setdefault(record.source.partition, {})
         for moments in (self._erased, marks):
@@ -170,7 +182,7 @@ class Archiver(StreamThread):
 
     def _write(self) -> None:
         segment = self._segment_name()
-        # First: what a user did who came back is in the segment, and their new profile too.
+        # Erase first: the segment may hold later events, and the profile, of a user who came back.
         if self._erased:
             self._archive.erase_users(self._erased)
         left = [
@@ -188,7 +200,7 @@ class Archiver(StreamThread):
         if self._users:
             self._archive.write_users(segment, list(self._users.values()))
         self._write_marks()
-        # Last: what is before them is in the archive whatever happens.
+        # After the segment: everything before these positions is in the archive.
         self._archive.write_positions(self._positions)
         # Commit after the rename: a repeated segment is harmless, a lost one is not.
         self._consumer.commit(self._positions)

@@ -1,4 +1,4 @@
-"""From polled records to what each partition of the log says happened."""
+"""Decodes polled records, and groups them by partition number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -38,12 +38,12 @@ class Batch:
         return {each.item_id for each in changes if isinstance(each, Event)}
 
     def sources(self, positions: dict[str, int]) -> dict[TopicPartition, int]:
-        """Return `positions` by topic as positions in the log."""
+        """Return offsets by topic as offsets by topic and partition."""
         return {TopicPartition(topic, self.partition): at for topic, at in positions.items()}
 
 
 def decode_batches(records: Sequence[LogRecord], decoder: Decoder) -> list[Batch]:
-    """Return a batch for every partition that `records` come from, in its order."""
+    """Return a batch for every partition number of `records`, each in the order of its records."""
     logger = structlog.get_logger(__name__)
     batches: dict[int, Batch] = {}
     for record in records:

@@ -1,4 +1,4 @@
-"""Builds the stream worker: what folds, what learns, what pushes and what re-encodes, connected."""
+"""Builds the stream worker: makes and connects its parts."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -42,14 +42,16 @@ def build_worker(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Worker:
-    """Return a worker that follows `log`, keeps `state`, and tells `online`.
+    """Return a worker that consumes `log`, keeps `state`, and pushes to `online`.
 
     encoder: gives the current bundle's encoder, or None while there is none.
-    space: gives the scale of that bundle's candidates; without it no embedding moves. served: an
-    item as it is served, for those that were never sent: without it theirs do not move.
-    embedded: as for `Publisher`. caught_up: whether that encoder has the items of the changelog.
-    on_statistics, on_co_visitation: are told those that are pushed, and all of them at the start.
-    clock: tells the time of day. monotonic: seconds, from any moment on.
+    space: gives the scale of that bundle's candidates; without it no item embedding moves.
+    served: gives an item as the bundle has it; without it the embeddings of items that were
+        imported and never sent do not move.
+    embedded: as for `Publisher`.
+    caught_up: whether that encoder has the items of the changelog.
+    on_statistics, on_co_visitation: called with those that are pushed, and at the start with all.
+    clock: gives the time of day. monotonic: a clock in seconds, with any start.
     """
     settings = settings or StreamingSettings()
     metrics = metrics or StreamMetrics()

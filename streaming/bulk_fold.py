@@ -1,6 +1,6 @@
-"""Folds events of the archive in bulk: the laws of the live fold, over columns.
+"""Folds events of the archive in bulk, over columns, by the rules of the live fold.
 
-Of every user's events the newest are kept, and statistics are counted in one pass.
+Each user's newest events make the history; statistics are counted in one pass.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -25,7 +25,7 @@ Histories = dict[str, tuple[UserHistory, Moments]]
 
 
 class _TakenUp(Exception):  # noqa: N818 — what happened, not what went wrong
-    """Another has folded the segments meanwhile, or follows the log."""
+    """Another process has folded the segments meanwhile, or follows the log."""
 
 
 def fold_events(
@@ -37,16 +37,16 @@ def fold_events(
 ) -> int:
     """Fold events of the archive, none of which is in the state; return their number.
 
-    scan: with `MOMENT`, each event once; without, it may hold one repeatedly.
+    scan: the events. With the column `MOMENT` each once; without it, repetitions are dropped.
+    segments: the names of the segments, if the events are all of theirs.
 
-    segments: their names, if they are whole segments. Returns 0 where another has folded them
-    meanwhile, or follows the log, and raises `StateConflict` where another folds anything at the
-    same time.
+    Returns 0 where another process has folded the segments meanwhile, or follows the log. Raises
+    `StateConflict` where another one folds anything at the same time.
     """
     events = _collected(scan)
     try:
-        # Histories may be folded again after a crash: a known event changes nothing. Sums may
-        # not, so they and the segments' names are one commit.
+        # Folding histories again after a crash is idempotent: a known event changes nothing.
+        # Adding to sums is not, so they and the segments' names are one commit.
         earlier = _fold_histories(events, state, max_history, segments)
         _fold_sums(events, earlier, state, max_history, settings, segments)
     except _TakenUp:
@@ -69,7 +69,7 @@ def _collected(scan: pl.LazyFrame) -> pl.DataFrame:
 def _fold_histories(
     events: pl.DataFrame, state: OpenState, max_history: int, segments: Collection[str]
 ) -> list[UserHistory]:
-    """Commit the users' histories with these events; return those that they had before."""
+    """Commit the users' histories with these events; return the histories before them."""
     earlier: list[UserHistory] = []
     for histories in _newest(events, max_history):
         known = _load_untaken(state, segments, user_ids=histories)
@@ -118,9 +118,9 @@ def _load_untaken(
     user_ids: Collection[str] = (),
     item_ids: Collection[str] = (),
 ) -> Slice:
-    """Load what the events are folded into, as long as folding them is nobody else's business."""
+    """Load what the events are folded into. Raises `_TakenUp` where others fold them."""
     known = state.load(IMPORTED, user_ids, item_ids)
-    # Asked after the version was read: who folds them from here on makes commits conflicts.
+    # Read after the version: if others fold them from here on, our commits are refused.
     passed = state.milestones()
     if passed.is_followed or not passed.event_segments.isdisjoint(segments):
         raise _TakenUp

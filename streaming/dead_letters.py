@@ -1,7 +1,7 @@
-"""Records that could not be used, kept with the reason, and put back when it is mended.
+"""Records that could not be used, kept with the reason, and replayed once it is mended.
 
-A dead letter names the place of the original record. A record that is read twice because of a
-crash therefore makes two letters of one place, and counts as one.
+A dead letter is keyed by topic, partition and offset of its record. A record that is read twice
+because of a crash therefore makes two letters of one key, which count as one.
 """
 
 import base64
@@ -31,13 +31,13 @@ from streaming.decode import MODELS
 REPLAY_GROUP = "dead-letter-replay"
 _BATCH = 500
 _KEPT_CHARACTERS = 1_000
-"""Of the reason, and of a key, in a letter that has lost its record's value."""
+"""How much is kept of the reason, and how long a kept key is, in a letter without its value."""
 
 
 ErasuresOf = Callable[[Collection[str]], Mapping[str, int]]
-"""Gives the moment of the last erasure of those of some users that were erased."""
+"""Gives, by user id, the moment of the last erasure of those users that were erased."""
 Foreign = Callable[[str], object]
-"""Is told of each record of the topic that is no letter, and why."""
+"""Called with the reason, for each record of the topic that is no dead letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class DeadLetter:
 
     @property
     def user_ids(self) -> frozenset[str]:
-        """The users that the record is of: its key, and whom its value names where that is read."""
+        """The users of the record: its key, and its value's `user_id` where that can be read."""
         if self.record.source.topic not in (EVENTS, USERS):
             return frozenset()
         named: list[Any] = [self.record.key]
@@ -64,7 +64,10 @@ class DeadLetter:
         return frozenset(each for each in named if isinstance(each, str) and _is_text(each))
 
     def precedes(self, erasures: Mapping[str, int]) -> bool:
-        """Whether one of its users was erased after the log had taken the record."""
+        """Whether one of its users was erased after the log had taken the record.
+
+        erasures: the moment of each user's last erasure.
+        """
         return any(self.record.moment <= erasures.get(each, -1) for each in self.user_ids)
 
 
@@ -72,8 +75,9 @@ class DeadLetter:
 class Replayed:
     """How many letters a replay put back, and how many it left out.
 
-    erased: their users were erased since. forgotten: whether they were is not known any more.
-    cut: they have lost their record's value, and without it a record would be a deletion.
+    erased: left out because their users were erased since. forgotten: because it is not known any
+    more whether they were. cut: because they have lost their record's value: without one, the
+    record would be a tombstone.
     """
 
     put_back: int = 0
@@ -106,7 +110,7 @@ class DeadLetterRecord(BaseModel):
 def encode_dead_letter(letter: DeadLetter, max_bytes: int | None = None) -> Message:
     """Return the message, a `DeadLetterRecord`, that `decode_dead_letter` reads back.
 
-    max_bytes: of a value that would be longer, only where its record is and the reason are kept.
+    max_bytes: a letter that would be longer keeps the record's place and the reason, not its value.
     """
     (topic, partition), offset, key, value, moment, appended_at = letter.record
     document = {
@@ -166,7 +170,7 @@ def log_foreign(reason: str) -> None:
 
 
 def dead_letters(log: EventLog, foreign: Foreign = log_foreign) -> Iterator[DeadLetter]:
-    """Yield all dead letters in the log, each record's once, oldest first."""
+    """Yield all dead letters in the log, oldest first, one for each record."""
     ends = log.ends([DEAD_LETTERS])
     consumer = log.consumer(None, [DEAD_LETTERS])
     try:
@@ -179,17 +183,18 @@ def dead_letters(log: EventLog, foreign: Foreign = log_foreign) -> Iterator[Dead
 def replay(
     log: EventLog, erasures_of: ErasuresOf, known_from: int, foreign: Foreign = log_foreign
 ) -> Replayed:
-    """Append the originals of the letters not replayed yet to their topics; count them.
+    """Append the records of the letters not replayed yet to their topics again; count them.
 
-    What is appended has the moment at which it is. So a letter whose user was erased after the
-    log had taken the record is passed over: for the workers, that user would have come back.
+    An appended record has a new moment. So a letter whose user was erased after the log had taken
+    the record is left out: to the workers, that user would have come back. A letter that is not
+    whole is left out too.
 
-    What is still refused becomes a new dead letter, for the next replay: a worker that is quick
-    would otherwise keep this one going for ever. A crash in between repeats some, which is
-    harmless: a record counts once by its id. A letter that is not whole is passed over.
+    A record that is still refused becomes a new dead letter. That one is for the next replay: a
+    quick worker could otherwise keep this one going for ever. A crash repeats some records, which
+    is harmless: an event counts once by its id.
 
-    known_from: erasures of earlier moments may be forgotten, and users' letters of these are
-    passed over.
+    known_from: erasures of earlier moments may be forgotten, so users' letters of earlier moments
+    are left out.
     """
     ends = log.ends([DEAD_LETTERS])
     consumer = log.consumer(REPLAY_GROUP, [DEAD_LETTERS])
@@ -217,7 +222,7 @@ def replay(
 def _read(
     consumer: LogConsumer, ends: Mapping[TopicPartition, int], foreign: Foreign
 ) -> Iterator[tuple[list[DeadLetter], dict[TopicPartition, int]]]:
-    """Yield the letters before `ends`, each record's once, and the positions behind them."""
+    """Yield letters before `ends`, one for each record, and the positions after them."""
     seen: set[tuple[TopicPartition, int]] = set()
     while records := consumer.poll(_BATCH, 0.0):
         letters, positions = [], {}

@@ -1,4 +1,4 @@
-"""From the bytes of a log record to what happened, or to the reason why not."""
+"""Decodes and checks log records: each is a change, or refused with a reason."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -41,7 +41,7 @@ MODELS: dict[str, type[Event] | type[Item] | type[User]] = {
     ITEMS: Item,
     USERS: User,
 }
-"""What the records of each topic are."""
+"""The model of each topic's records."""
 
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 _KEYS = {EVENTS: "user_id", ITEMS: "item_id", USERS: "user_id"}
@@ -55,9 +55,10 @@ class Decoder:
     """Reads the records of the topics events, items and users.
 
     event_types: the accepted types; empty accepts all.
-    max_future: how far an event may lie ahead of when the log took it. Not ahead of a reader's
-    clock: the readers of one record would not agree.
-    max_bytes: the longest value; what is made of a longer one may fit no message any more.
+    max_future: how far an event's timestamp may be ahead of the time at which the log took it. By
+    a reader's clock, the readers of one record might not agree.
+    max_bytes: the longest value; a dead letter or changelog record made of a longer one may exceed
+    the largest message.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Decoder:
 
     @classmethod
     def of(cls, settings: StreamingSettings) -> "Decoder":
-        """Return the decoder of a shop: whoever reads its log accepts the same records."""
+        """Return the decoder of a shop: all readers of its log accept the same records."""
         return cls(
             settings.event_types,
             timedelta(seconds=settings.max_future_seconds),

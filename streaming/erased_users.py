@@ -19,12 +19,13 @@ class ErasedUsers:
     def __init__(
         self, log: EventLog, state: OpenState, settings: StreamingSettings, now: float
     ) -> None:
-        # In the embedded log moments are no times, and no mark is ever dropped.
+        # In the embedded log moments are no times, but no mark is ever dropped: this is negative.
         kept_since = int(now * 1_000) - keep_marks(log, settings)
         self.known_from = max(kept_since, 0)
         self._log = log
         self._state = state
-        # Before any mark: what is read meanwhile is found in the log, in the state, or in both.
+        # Read before any mark: an erasure that a worker reads meanwhile is found in the log, in
+        # the state, or in both.
         positions, passed = positions_of(state), state.milestones()
         half_rebuilt = passed.rebuild_begun and not passed.rebuild_ended
         self._is_whole = bool(positions) and not half_rebuilt
@@ -46,7 +47,7 @@ class ErasedUsers:
             )
         self._read_on()
         erased = {user_id: self._unread[user_id] for user_id in user_ids if user_id in self._unread}
-        # Of all partitions: a key need not lie where it would be put now.
+        # In all partitions: a key need not be in the one it hashes to now.
         for partition in self._state.partitions():
             marks = self._state.load(partition, user_ids, ()).erasures
             for user_id, moment in marks.items():

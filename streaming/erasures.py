@@ -15,7 +15,7 @@ from streaming.settings import StreamingSettings
 Moments = tuple[int, ...]
 """When each event of a history was appended to the log; 0 for what was imported."""
 _FOR_EVER = 2**63 - 1
-"""No moment is so far from another."""
+"""Further than any two moments are apart."""
 
 
 def placed(
@@ -29,7 +29,7 @@ def placed(
 
 
 def seen_again(history: UserHistory, moments: Moments, event_id: str, moment: int) -> Moments:
-    """Return the moments after a repetition of an event: the last one counts.
+    """Return the moments after a repetition of an event, whose latest moment counts.
 
     So the order of a repetition and an erasure does not matter. An event that is not in the
     history changes nothing.
@@ -58,10 +58,10 @@ def later(history: UserHistory, moments: Moments, erased: int) -> tuple[UserHist
 def keep_marks(log: EventLog, settings: StreamingSettings) -> int:
     """Return how far, in moments, an event must be past an erasure for its mark to be dropped.
 
-    As long as a record from before it may come from anywhere. Of a broker: what is older than the
-    retention of `events` is not in the topic any more, and a record that was refused last of all
-    is in a dead letter for as long as these are retained. The embedded log keeps its dead letters,
-    and so the marks.
+    A mark is needed for as long as a record from before the erasure may still be read. On a broker,
+    such a record leaves `events` when its retention ends; if it was refused at the very end, its
+    dead letter may be replayed for as long as letters are retained. The embedded log keeps its dead
+    letters for ever, and so the marks.
     """
     if log.topics_share_an_order:
         return _FOR_EVER

@@ -1,4 +1,4 @@
-"""Where the people who act on an item stand: what moves its embedding between two trainings.
+"""Fold-in: moves an item's embedding toward the users who act on it, between two trainings.
 
 A new item starts from its text and attributes. Every event on it adds the direction of its
 user's query embedding, as it was before the event, to a decayed sum; the embedding then moves
@@ -21,7 +21,8 @@ from serving.candidate_space import CandidateSpace
 from streaming.settings import FoldInSettings
 
 DECAY = 30 * DAY
-"""An event counts for less by e over this time. No setting: sums of two decays do not add up."""
+"""An event's weight falls by a factor of e over this time. It is no setting: sums of two decays do
+not add up."""
 
 Vector = npt.NDArray[np.float64]
 
@@ -74,8 +75,8 @@ def add(
 def merge(left: FoldIn, right: FoldIn) -> FoldIn:
     """Return the sums of both, as of the later one's `timestamp` in each vector space.
 
-    After a rollback, partitions where nothing has happened since keep sums of the newer bundle:
-    they stay apart. Raises `ValueError` for two items.
+    Sums of two spaces stay apart. After a rollback there may be some: partitions where nothing has
+    happened since keep sums of the newer bundle. Raises `ValueError` for two items.
     """
     if left.item_id != right.item_id:
         raise ValueError(f"`right` must be of item {left.item_id!r}. Received: {right.item_id!r}.")
@@ -107,9 +108,9 @@ def moved(
 ) -> npt.NDArray[np.float32]:
     """Return embeddings float32 [len(item_ids), dimension] of `space`, moved by `sums`.
 
-    An item's start counts for `prior` events and those that training saw. Each event since
-    draws it to its user's taste, at the distance where candidates usually are. Only tastes move:
-    how popular an item is now is for trends to say.
+    The embedding an item starts from counts as much as `prior` events, and `trained_prior` for each
+    event that training saw. Each event since pulls it toward its user's taste, scaled to the median
+    norm of candidates. The coordinate of popularity does not move: trends say what is popular now.
     """
     result = embeddings.copy()
     for row, item_id in enumerate(item_ids):

@@ -53,11 +53,14 @@ class GroupCommit:
 
     @property
     def transactions(self) -> int:
-        """How many there were so far."""
+        """How many transactions there were so far."""
         return self._transactions
 
     def wait(self, transactions: int, seconds: float) -> None:
-        """Return once there were other than so many `transactions`, or after `seconds`."""
+        """Wait up to `seconds` until the number of transactions is not `transactions` any more.
+
+        Raises `EventLogError` once it is closed.
+        """
         with self._condition:
             self._condition.wait_for(
                 lambda: self._transactions != transactions or self._closed, seconds
@@ -66,7 +69,7 @@ class GroupCommit:
                 raise self._is_closed()
 
     def close(self) -> None:
-        """Close the connection. Who writes or waits gets an `EventLogError` from then on."""
+        """Close the connection. Writing and waiting raise `EventLogError` from then on."""
         with self._condition:
             self._closed = True
             self._condition.wait_for(lambda: not self._writing)
@@ -77,7 +80,7 @@ class GroupCommit:
         return EventLogError(f"{self._name}: is closed.")
 
     def _submit(self, write: _Write) -> None:
-        """Write with all that waits: the first to come writes for everyone who queued behind."""
+        """Queue the write and wait for it; a caller that finds no writer writes the whole queue."""
         with self._condition:
             if self._closed:
                 raise self._is_closed()

@@ -1,4 +1,4 @@
-"""What imports have brought into the archive, and how it goes through a log that is followed."""
+"""What imports have added to the archive, and how it is appended to a log that is followed."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
@@ -25,7 +25,7 @@ _RECORDS_PER_POLL = 1_000
 
 
 class ImportArchive(Protocol):
-    """What is asked of the archive."""
+    """What is read of the archive."""
 
     def segments(self) -> list[str]:
         """Return the names of the complete event segments."""
@@ -40,7 +40,7 @@ class ImportArchive(Protocol):
         ...
 
     def users_of(self, segments: Collection[str]) -> list[User]:
-        """Return the users whose newest state one of these segments brought."""
+        """Return the users whose newest state is in one of these segments."""
         ...
 
     def item_segments(self) -> list[str]:
@@ -48,15 +48,15 @@ class ImportArchive(Protocol):
         ...
 
     def items_of(self, segments: Collection[str]) -> Iterator[dict[str, str]]:
-        """Yield the items whose newest state one of these segments brought, some at a time.
+        """Yield the items whose newest state is in one of these segments, some at a time.
 
-        By id, each is what `log_records.decode_record` reads.
+        Maps ids to JSON as `log_records.decode_record` reads it.
         """
         ...
 
 
 class Imports(NamedTuple):
-    """The segments that imports have written."""
+    """The names of segments that imports have written."""
 
     events: list[str]
     users: list[str]
@@ -64,7 +64,7 @@ class Imports(NamedTuple):
 
     @classmethod
     def of(cls, archive: ImportArchive, passed: Milestones = NONE) -> "Imports":
-        """Return those that a state which has `passed` these milestones has not taken up."""
+        """Return those in the archive that are not among the milestones `passed`."""
         events = [each for each in archive.segments() if not each.startswith(LIVE)]
         users = [each for each in archive.user_segments() if not each.startswith(LIVE)]
         items = [each for each in archive.item_segments() if not each.startswith(LIVE)]
@@ -76,9 +76,9 @@ class Imports(NamedTuple):
 
 
 class Unarchived(NamedTuple):
-    """What the log says that the archiver may not have written: newer than the archive.
+    """What the log holds beyond the position of the archiver: it is newer than the archive.
 
-    users, items: of whom it says anything; erased: the users whom it erases.
+    users, items: the keys of its records. erased: the users whom it erases.
     """
 
     users: set[str | None]
@@ -87,7 +87,7 @@ class Unarchived(NamedTuple):
 
     @classmethod
     def of(cls, log: GroupedLog) -> "Unarchived":
-        """Read it. What the archive is asked after this is no older."""
+        """Read it from the log. Read the archive afterwards: it is no older then."""
         found = cls(set(), set(), set())
         for record in records_from(log, log.unread(GROUP, [USERS, ITEMS])):
             if record.source.topic == ITEMS:
@@ -99,12 +99,12 @@ class Unarchived(NamedTuple):
         return found
 
     def without_erased(self, scan: pl.LazyFrame) -> pl.LazyFrame:
-        """Return the events of those who are not erased: the archiver will remove the others'."""
+        """Return the events of users who are not erased; the archiver will remove the others."""
         return scan.filter(~pl.col("user_id").is_in([*self.erased]))
 
 
 def unread_items(log: GroupedLog, read: Mapping[TopicPartition, int]) -> set[str | None]:
-    """Return the items of which the log says anything from the positions `read` on."""
+    """Return the ids of items that the log has a record of from the positions `read` on."""
     positions = {source: at for source, at in read.items() if source.topic == ITEMS}
     return {record.key for record in records_from(log, log.starts([ITEMS]) | positions)}
 
@@ -125,7 +125,7 @@ def records_from(log: GroupedLog, positions: Mapping[TopicPartition, int]) -> It
 def imported_users(
     archive: ImportArchive, segments: Collection[str], unarchived: Unarchived
 ) -> dict[str, User]:
-    """Return the users of these segments that neither archive nor log knows anything newer of."""
+    """Return, by id, the users of these segments of whom neither archive nor log has newer."""
     found = archive.users_of(segments)
     return {each.user_id: each for each in found if each.user_id not in unarchived.users}
 
@@ -133,7 +133,7 @@ def imported_users(
 def event_messages(scan: pl.LazyFrame) -> Iterator[list[Message]]:
     """Yield the events of a segment as records of the log, in their order, some at a time.
 
-    They are not checked: whoever reads the log does that, and says what is wrong with them.
+    They are not validated here: the readers of the log do that.
     """
     events = scan.sort("timestamp", "event_id").collect()
     for some in events.iter_slices(MESSAGES_PER_APPEND):

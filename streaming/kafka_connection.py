@@ -1,4 +1,4 @@
-"""Where a Kafka is, how its topics and groups are called there, and how to connect to it."""
+"""The address of a Kafka, its names of topics and groups, and the clients that connect to it."""
 
 import re
 import socket
@@ -68,10 +68,11 @@ class KafkaConnection:
         }
 
     def client(self, kind: Callable[..., Any], **options: Any) -> Any:
-        """Make a client of kafka-python, of `kind`.
+        """Make a client of kafka-python, of the class `kind`.
 
-        One that finds no broker raises while it is made, when nobody can close it any more: its
-        thread would look for brokers for ever. It is ended here. The error says why none took it.
+        A client that finds no broker raises in its constructor. Nobody else can close it then, and
+        its thread would look for brokers for ever, so it is ended here. The error says why no
+        broker took the connection.
         """
         networks: list[Any] = []
 
@@ -104,7 +105,7 @@ class KafkaConnection:
             raise EventLogError(f"{self}: {what}: {error}.") from error
 
     def reach(self) -> None:
-        """Raise the `OSError` of a server if none takes a connection.
+        """Raise the `OSError` of the last server if none takes a connection.
 
         A client of kafka-python that finds no server leaves a thread and sockets behind.
         """
@@ -140,9 +141,9 @@ class KafkaConnection:
 
 
 class _Connections(KafkaConnectionManager):  # type: ignore[misc]
-    """Remembers why a connection was lost: kafka-python tries again, and says so to its log alone.
+    """Remembers why a connection was lost, which kafka-python only logs before it tries again.
 
-    lost_by: the first error that is about who may connect, or else the first.
+    lost_by: the first error of authentication, authorisation or TLS, or else the first of all.
     """
 
     def __init__(self, network: NetworkSelector, **config: Any) -> None:
@@ -158,7 +159,7 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]
         return connection
 
     def _lost(self, error: Exception) -> None:
-        # What a broker says as it hangs up is read at one time and not at another.
+        # What a broker sends before it closes a connection is not always read.
         if self.lost_by is None or (_is_refusal(error) and not _is_refusal(self.lost_by)):
             self.lost_by = error
 

@@ -23,12 +23,13 @@ from streaming.kafka_connection import KafkaConnection
 from streaming.kafka_topics import APPEND_TIME, CO_PARTITIONED
 from streaming.number_assignor import NumberAssignor
 
-# A broker holds a fetch back for so long while there is nothing new; until then what a seek
-# or an assignment added is not asked for.
+# A broker holds a fetch back for so long while there is nothing new. Partitions that a seek or an
+# assignment adds meanwhile wait for the next fetch.
 FETCH_WAIT_MILLISECONDS = 100
-# kafka-python's poll goes on after an assignment, and we must say where to continue.
+# kafka-python's poll goes on after an assignment, but we have to say where to continue: so it is
+# called for short slices of time.
 SLICE_SECONDS = 0.1
-# A silent log is asked whether it is still there.
+# After so long without records, the brokers are asked whether they are still there.
 PROBE_SECONDS = 5.0
 # The type of a record's timestamp where the broker set it: the protocol's number.
 LOG_APPEND_TIME = 1
@@ -37,10 +38,10 @@ LOG_APPEND_TIME = 1
 class KafkaLogConsumer:
     """Connects with the first poll, so that it can be made while the broker is down.
 
-    A partition that is assigned stays paused until it has been placed: at the position that
+    A newly assigned partition stays paused until it has been placed: at the position that
     `positions` gives, else where the group committed, else at its start.
 
-    on_misplaced: is told, by topic and partition, of records whose key belongs in another one.
+    on_misplaced: called with the partition and offset of a record whose key hashes to another one.
     """
 
     def __init__(
@@ -77,15 +78,15 @@ class KafkaLogConsumer:
 
     @property
     def assigned(self) -> frozenset[TopicPartition]:
-        """The partitions that are this consumer's, and placed. Any thread may ask."""
-        # Copies: kafka-python's thread may take and release meanwhile.
+        """The partitions that are assigned and placed. Safe to read in any thread."""
+        # Copies: kafka-python's thread may change both meanwhile.
         return frozenset(map(self._ours, self._taken.copy() - self._unplaced.copy()))
 
     def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
         """Return up to `max_records` next records; wait up to `timeout` seconds for the first.
 
-        Waits longer, up to the setting `timeout_seconds`, for a place in the group and for what
-        was in the partitions when they were assigned.
+        Waits longer, up to the setting `timeout_seconds`, to join the group, and for the records
+        that were in the partitions when they were placed. Raises `EventLogError`.
         """
         start = time.monotonic()
         with self._connection.reporting("cannot be read"):
@@ -98,7 +99,7 @@ class KafkaLogConsumer:
                 records = self._fetched(max_records, wait)
                 now = time.monotonic()
                 if records:
-                    # kafka-python gives these once: what fails now is said by the next call.
+                    # kafka-python returns these once: an error is raised by the next call instead.
                     with suppress(EventLogError):
                         self._commit_again()
                     return records
@@ -121,13 +122,13 @@ class KafkaLogConsumer:
             return self._fetched(max_records, timeout)
 
     def seek(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Continue from the given offsets those of the partitions that are this consumer's now."""
+        """Continue at the given offsets; partitions that are not assigned now are left out."""
         self._move(self._mine(positions))
 
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Remember for the group the next offset to read of each partition that is still its own.
+        """Commit, for the group, the next offset to read of each partition that is still assigned.
 
-        What a rebalance turns down is committed with the next poll or commit.
+        What a rebalance refuses is committed with the next poll or commit.
         """
         if self._group is None:
             raise EventLogError("a consumer without a group cannot commit.")
@@ -143,9 +144,9 @@ class KafkaLogConsumer:
                 self._consumer.close(autocommit=False, timeout_ms=self._milliseconds)
 
     def take(self, places: Collection[Place]) -> None:
-        """Hold the newly assigned partitions until they are placed."""
+        """Pause the newly assigned partitions until they are placed."""
         for place in places:
-            # A position of any kind keeps kafka-python from choosing one.
+            # With any position at all, kafka-python does not choose one.
             self._consumer.seek(place, 0)
             self._consumer.pause(place)
         self._taken.update(places)
@@ -164,7 +165,7 @@ class KafkaLogConsumer:
         if polled:
             self._heard = time.monotonic()
         for some in polled.values():
-            # One of them: every key's hash is microseconds of a worker's time for each event.
+            # The first alone: hashing every key would cost a worker microseconds for each event.
             self._look_at_place(some[0])
         return [self._record(each) for some in polled.values() for each in some]
 
@@ -190,7 +191,7 @@ class KafkaLogConsumer:
             **options,
             metrics_enabled=False,
             enable_auto_commit=False,
-            # A position that is gone must be said, not replaced.
+            # A position that is gone must raise, not be reset.
             auto_offset_reset="none",
             allow_auto_create_topics=False,
             request_timeout_ms=self._milliseconds,
@@ -203,7 +204,7 @@ class KafkaLogConsumer:
         else:
             consumer.subscribe(list(self._topics), listener=_Listener(self))
         try:
-            # Makes it know the partitions: the leader of a group that knows none gives none out.
+            # Loads the metadata: a group's leader that knows no partitions would assign none.
             consumer.end_offsets(places, timeout_ms=self._milliseconds)
         except BaseException:
             consumer.close()
@@ -230,13 +231,13 @@ class KafkaLogConsumer:
         ]
 
     def _place(self) -> None:
-        """Let the partitions that were assigned since the last time continue where they should."""
+        """Seek and resume the partitions that were assigned since the last call."""
         if not self._unplaced:
             return
         places = sorted(self._unplaced)
         with self._connection.reporting("cannot be read"):
             committed = {place: self._committed(place) for place in places}
-        # Asked after the group: what is stored is then no older than what is committed.
+        # Asked after the group's positions: the stored ones are then no older than these.
         given = self._mine(
             self._stored_positions({self._ours(place): at for place, at in committed.items()})
         )
@@ -273,19 +274,19 @@ class KafkaLogConsumer:
         self._ends |= ends
 
     def _is_behind(self) -> bool:
-        """Whether there is something to wait for, however short the caller's patience."""
+        """Whether to wait beyond the caller's timeout: to join, or for records that are there."""
         if not self._is_member():
             return True
         for place, end in list(self._ends.items()):
             if self._consumer.position(place, timeout_ms=0) >= end:
                 del self._ends[place]
-        # kafka-python assigns first, and tells its listener after.
+        # kafka-python assigns first, and calls its listener afterwards.
         return bool(self._unplaced or self._ends or self._consumer.assignment() - self._taken)
 
     def _is_member(self) -> bool:
-        """Whether there is no group to join, or this consumer has its share of it, even if none.
+        """Whether partitions were assigned, even if none; without a group always.
 
-        A member of a generation is not that yet: its assignment comes after.
+        To be in a generation of the group is not enough: the assignment comes after it.
         """
         if self._group is None:
             return True
@@ -314,7 +315,7 @@ class KafkaLogConsumer:
             try:
                 self._consumer.commit(offsets, timeout_ms=self._milliseconds)
             except (CommitFailedError, RebalanceInProgressError):
-                # Only a poll gets on with a rebalance: what is still ours after it is committed
+                # Only a poll carries a rebalance on: what is still ours after it is committed
                 # then.
                 return
         self._uncommitted.clear()
@@ -337,7 +338,8 @@ class KafkaLogConsumer:
         source = TopicPartition(self._topics[record.topic], record.partition)
         if record.timestamp_type != LOG_APPEND_TIME:
             self._warn_of_clock(source.topic)
-        # Old producers leave it out where the broker sets none: such a record precedes all others.
+        # Old producers leave the timestamp out, and the broker may set none: such a record counts
+        # as older than all others.
         moment = max(record.timestamp or 0, 0)
         return LogRecord(source, record.offset, key, record.value, moment, moment or None)
 

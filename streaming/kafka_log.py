@@ -23,7 +23,7 @@ from streaming.kafka_connection import KafkaConnection
 from streaming.kafka_consumer import KafkaLogConsumer
 
 PARTITIONER = "murmur2_random"
-"""What librdkafka calls the hash by which keys go to partitions: one writer owns all of a key."""
+"""librdkafka's name of the partitioner that all producers have to use: a key has one partition."""
 
 _NO_COORDINATOR_YET = (
     CoordinatorNotAvailableError,
@@ -40,8 +40,8 @@ class KafkaLog:
     retry of the client makes no duplicate and changes no order. Keys go to partitions by
     murmur2, as the Java client's do.
 
-    misplaced: by topic, how many records were found in another partition than their key's, which
-    another hash has put there: of those looked at, one of each partition and poll.
+    misplaced: by topic, how many records were found in another partition than their key hashes to,
+    put there by another partitioner. One record of each partition and poll is checked.
     """
 
     topics_share_an_order = False
@@ -114,10 +114,10 @@ class KafkaLog:
         return {places[place]: end for place, end in ends.items()}
 
     def unread(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
-        """Return for each partition where the group is, or where it starts if that is later."""
+        """Return, for each partition, the group's committed offset, or its start if later."""
         name = self._connection.group(group)
         with self._connection.reporting(f"cannot say where {name!r} is"):
-            # A broker that has had no group yet first makes the topic where it keeps them.
+            # Before its first group has a coordinator, a broker creates the topic of offsets.
             coordinated = Retrying(
                 retry=retry_if_exception_type(_NO_COORDINATOR_YET),
                 wait=wait_fixed(_COORDINATOR_SECONDS),
@@ -133,12 +133,12 @@ class KafkaLog:
         return unread
 
     def _committed(self, group: str) -> Any:
-        # With a client of its own each time: it never looks for a coordinator again that it found.
+        # A new client each time: kafka-python never looks up again a coordinator that it found.
         with self._connection.client_for_admin() as admin:
             return admin.list_group_offsets(group)[group]
 
     def starts(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
-        """Return for each partition the first offset that its retention has left."""
+        """Return, for each partition, the first offset that retention has left."""
         with self._watched() as watcher:
             places = self._places(watcher, topics)
             starts = watcher.beginning_offsets(list(places), timeout_ms=self._milliseconds)
@@ -158,7 +158,7 @@ class KafkaLog:
 
     @contextmanager
     def _watched(self) -> Iterator[Any]:
-        """Give a consumer that reads nothing, to one thread at a time."""
+        """Give a consumer that only asks for offsets, to one thread at a time."""
         with self._connection.reporting("cannot be read"), self._watching:
             if self._watcher is None:
                 self._watcher = self._connection.client(KafkaConsumer, metrics_enabled=False)
@@ -173,11 +173,11 @@ class KafkaLog:
         }
 
     def _give_up(self, producer: Any) -> None:
-        """Let the next append begin with a new producer.
+        """Close the producer, so that the next append makes a new one.
 
-        An idempotent one of kafka-python whose batch has expired may wait for ever for the
-        sequence numbers that are missing, though the broker is back. One whose batch a broker has
-        refused for good fails all that come after it by the same error.
+        kafka-python's idempotent producer may wait for ever for missing sequence numbers once a
+        batch has expired, though the broker is back. Once a broker has refused a batch for good,
+        all later ones fail with the same error.
         """
         with self._lock:
             if self._producer is producer:
@@ -204,7 +204,7 @@ class KafkaLog:
 
     def _opened(self) -> Any:
         if self._producer is None and not self._closed:
-            # Before the lock: while no broker answers, nobody waits for the others' time as well.
+            # Outside the lock: while no broker answers, threads time out side by side.
             self._connection.reach()
         with self._lock:
             if self._closed:

@@ -13,10 +13,10 @@ _LETTER_BYTES = 4 / 3
 _LETTER_EXTRA_BYTES = 65_536
 
 _MESSAGE_EXTRA_BYTES = 640
-"""Of a batch of one message: a key of 128 characters, and what Kafka writes about both."""
+"""What a batch of one message takes besides the value: a key of 128 characters, and overhead."""
 
 _PACKAGES = {"GSSAPI": "gssapi", "AWS_MSK_IAM": "botocore"}
-"""What kafka-python imports for a mechanism; the others need a name and a password."""
+"""The package that a mechanism needs; the other mechanisms need a name and a password."""
 
 
 class KafkaSettings(BaseModel):
@@ -74,9 +74,9 @@ class KafkaSettings(BaseModel):
         return mechanism
 
     def check_sasl(self) -> None:
-        """Raise `ValueError` where kafka-python would look for a broker in vain.
+        """Raise `ValueError` where a setting or package that SASL needs is missing.
 
-        It says no more of what is missing than that no broker was found.
+        kafka-python itself would only report that it found no broker.
         """
         if not self.security_protocol.startswith("SASL_"):
             return

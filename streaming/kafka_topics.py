@@ -28,7 +28,7 @@ TOPICS = (EVENTS, ITEMS, USERS, ITEM_EMBEDDINGS, DEAD_LETTERS)
 CO_PARTITIONED = (EVENTS, ITEMS, USERS)
 """A worker owns one partition number of all of these at once."""
 TIMESTAMP_TYPE, APPEND_TIME = "message.timestamp.type", "LogAppendTime"
-"""Of these, so that a record's moment is the broker's, and not its producer's (ADR 0013)."""
+"""Set for `CO_PARTITIONED`: a record's moment is the broker's, not its producer's (ADR 0013)."""
 
 MAX_BYTES = "max.message.bytes"
 
@@ -39,7 +39,7 @@ class TopicMismatchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TopicPlan:
-    """How a topic is wanted. `config` are Kafka's own topic settings."""
+    """A topic as the settings want it. `config` are Kafka's own topic settings."""
 
     topic: str
     partitions: int
@@ -48,7 +48,7 @@ class TopicPlan:
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """How a topic is. `name` is what the broker calls it."""
+    """A topic as it is on the broker, which calls it `name`."""
 
     topic: str
     name: str
@@ -151,9 +151,9 @@ def _check_config(plan: TopicPlan, state: TopicState) -> None:
 def require_topics(connection: KafkaConnection, tombstone_days: float) -> None:
     """Raise `TopicMismatchError` where a topic that is there would stop the stream, or lose items.
 
-    Less than `check_topics` asks of topics before they are used: how many partitions they have,
-    and whose times, was decided then. Brokers that do not let this user read the topics' settings
-    are believed. Raises `EventLogError` where they do not answer.
+    Checks less than `check_topics` does before topics are used: partitions and timestamp type were
+    decided then. Where this user may not read the topics' settings, nothing is checked, and a
+    warning is logged. Raises `EventLogError` where the brokers do not answer.
     """
     try:
         found = find_topics(connection)
@@ -195,7 +195,7 @@ def create_topics(
                 _refuse(connection, topic["name"], topic["error_code"], topic["error_message"])
             admin.wait_for_topics(list(wanted))
         found = find_topics(connection)
-        # Somebody else may have created one in the meantime, and otherwise.
+        # Somebody else may have created one in the meantime, with other settings.
         check_topics(plans, found)
     return [found[topic] for topic in TOPICS], [plan.topic for plan in missing]
 

@@ -22,7 +22,7 @@ class LagMonitor(BackgroundThread):
         self._logger = structlog.get_logger(__name__)
 
     def measure(self) -> int:
-        """Return, and export, the offsets that this worker has still to read."""
+        """Return, and export, how many offsets this worker has still to read."""
         ends = self._log.ends(TOPICS)
         positions = self._worker.positions
         behind = {each: max(ends.get(each, at) - at, 0) for each, at in positions.items()}

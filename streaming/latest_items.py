@@ -1,4 +1,4 @@
-"""The catalogue as of now: the archive, and what the log has taken that is not in it yet."""
+"""The catalogue as of now: the archive, and what the log holds that is not archived yet."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -12,7 +12,7 @@ from streaming.settings import StreamingSettings
 
 
 class ItemArchive(Protocol):
-    """What is asked of the archive."""
+    """What is read of the archive."""
 
     def items(self) -> Sequence[Item]:
         """Return the newest state of every item that is not deleted, by id."""
@@ -22,12 +22,12 @@ class ItemArchive(Protocol):
 def latest_items(archive: ItemArchive, log: GroupedLog, settings: StreamingSettings) -> list[Item]:
     """Return the newest state of every item that is not deleted, by id.
 
-    All that `log` had taken before is in it, whether anybody archives or not. What the log holds
-    beyond the archive is newer than any import.
+    Includes all that was appended to `log` before the call, whether an archiver runs or not. What
+    the log holds beyond the archive is newer than any import.
 
     Raises `EventLogError` where the log cannot be read.
     """
-    # Before the archive: what is archived meanwhile is then read twice, and not left out.
+    # Asked before the archive is read: what is archived meanwhile is read twice, not missed.
     unread = log.unread(GROUP, [ITEMS])
     items = {item.item_id: item for item in archive.items()}
     decoder = Decoder.of(settings)

@@ -1,6 +1,7 @@
-"""What the new events of a batch teach about items, from the state before the batch.
+"""Adds the new events of a batch to the co-visitation and fold-in sums of items.
 
-The edge of `feature_repo.co_visitation` and `streaming.fold_in`: it looks up what they add to.
+The sums themselves are computed by `feature_repo.co_visitation` and `streaming.fold_in`. Here the
+state before the batch is loaded, and the users are encoded.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,9 +29,9 @@ Vector = npt.NDArray[np.float32]
 
 
 class Learner:
-    """Says what acts teach of items.
+    """Computes what a batch adds to co-visitation and fold-in.
 
-    An encoder that fails holds nothing up: the events of the batch then move no embedding.
+    A failing encoder does not stop it: the events of the batch then move no embedding.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Learner:
         """Return the sums of the items that a batch touched, with what its acts add to them.
 
         An item that is new or has changed counts as touched, so that its new embedding is moved
-        like the one before.
+        like the one before. Raises `StateError`.
         """
         learned = Updates()
         acts, changed = folded.acts, folded.updates.items
@@ -91,7 +92,7 @@ class Learner:
                 return own
             return fold_in.nothing(item_id, space.bundle_version, space.num_tastes)
 
-        # Of a deleted one too: what is kept must not depend on the batch that a record is in.
+        # A deleted item's sums too: the state must not depend on how records fall into batches.
         for item_id in changed:
             sums[item_id] = sums_of(item_id)
         weights = self._settings.fold_in.event_type_weights
@@ -107,10 +108,10 @@ class Learner:
     def _tastes(
         self, encoder: Encoder, space: CandidateSpace, earlier: Sequence[UserHistory]
     ) -> dict[UserHistory, Vector]:
-        """Return the unit taste of each history that says anything.
+        """Return the unit taste, float32 [num_tastes], of each history that is not empty.
 
-        Encoded here, though some are in the online store: that one may be of another moment,
-        and a replay would not find it.
+        Encoded here, though the online store has some: a stored one may be of another moment, and
+        a replay would not find the same.
         """
         histories = list({history: None for history in earlier if history.events})
         if not histories:
@@ -127,9 +128,10 @@ class Learner:
 
 
 def _earlier(act: Act) -> UserHistory:
-    """Return the history before the act's moment.
+    """Return the user's events of before the act's timestamp.
 
-    So a basket says nothing about itself, and the size of a batch does not matter.
+    So the events of one basket do not count for each other, and the size of a batch does not
+    matter.
     """
     moment = act.event.timestamp
     events = tuple(event for event in act.history.events if event.timestamp < moment)

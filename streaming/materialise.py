@@ -1,13 +1,13 @@
-"""Takes up what imports have added to the archive.
+"""Takes up, into state and online store, what imports have added to the archive.
 
-While no worker follows the log, in bulk (`streaming.bulk_fold`). A segment is folded once: its
-statistics and its name are committed together. An import leaves out events the archive has, so that
-segments are disjoint.
+While no worker follows the log, events are folded in bulk (`streaming.bulk_fold`). A segment is
+folded once: its statistics and its name are committed together. An import leaves out events that
+the archive has, so segments are disjoint.
 
-Beside workers, through the log: only the owner of a user's partition may write the user's history
-(ADR 0008).
+Beside workers, events and users are appended to the log: only the owner of a user's partition may
+write the user's history (ADR 0008).
 
-Items always go through the log, and only those of which the stream knows something else: servers
+Items are always appended to the log, but only those that the stream has in another version: servers
 have all others from their bundle.
 """
 
@@ -38,7 +38,7 @@ from streaming.stream_state import IMPORTED, OpenState, StateConflict, positions
 from streaming.updates import Updates
 
 Progress = Callable[[str, int, int], None]
-"""Is told what is being done, how many are done, and of how many."""
+"""Called with what is being done, how many are done, and of how many."""
 
 _KEYS_PER_PUSH = 2_000
 
@@ -55,16 +55,17 @@ def materialise(
 ) -> int:
     """Take up what imports have added since the last time; return the number of events.
 
-    Run it before a worker of the same process follows the log. From then on, since others may
-    follow a broker's, what is imported goes through the log; an embedded log nobody else follows.
-    User embeddings are left to the first request or event of each user. Interrupted at any moment,
-    it ends in the same state when repeated, and so do several at once, as workers that start
-    together are.
+    Run it before the worker of this process starts. On a broker it marks the state as followed in
+    the end: what is imported later goes through the log, since other workers may run. An embedded
+    log has no other follower, so imports are always folded in bulk.
+
+    User embeddings are left to requests and to the worker. It is idempotent: interrupted at any
+    moment and repeated, or run at once by workers that start together, it ends in the same state.
     """
     settings = settings or StreamingSettings()
     total = 0
     while True:
-        # The version first: whoever takes something up after it, makes the commits conflicts.
+        # Read the version first: if others take anything up after it, our commits are refused.
         version = state.load(IMPORTED, (), ()).version
         passed = state.milestones()
         news = Imports.of(archive, passed)
@@ -91,16 +92,16 @@ def materialise(
                 total += fold_events(scan, state, max_history, settings.co_visitation, [segment])
             progress("segments", len(news.events), len(news.events))
         except StateConflict:
-            continue  # Another takes them up too: look again at what is left.
+            continue  # Another process takes imports up too: look again at what is left.
 
 
 def _append_items(
     archive: ImportArchive, state: OpenState, log: GroupedLog, segments: Sequence[str]
 ) -> None:
-    """Append those imported items to the log of which the state or the log says something else.
+    """Append those imported items to the log that the state has in another version, or soon may.
 
-    What the log holds beyond the archive is newer than any import, and stays. Repeated after a
-    crash, items that are in the log already are so twice.
+    Items that the log holds beyond the archive are newer than any import, and are left out.
+    Repeated after a crash, an item may be appended twice.
     """
     unarchived = Unarchived.of(log).items
     unread = unread_items(log, positions_of(state)) - unarchived
@@ -108,7 +109,7 @@ def _append_items(
         known = state.items(records.keys() - unarchived)
         asked = known.keys() | (records.keys() & unread)
         items = [decode_record(Item, records[item_id]) for item_id in sorted(asked)]
-        # Of what is unread, the state tells nothing: it will be what the log says.
+        # An item that the worker has still to read may be different in the state afterwards.
         news = [each for each in items if each.item_id in unread or known[each.item_id] != each]
         log.append(ITEMS, item_messages(news))
     commit_imported(state, Updates(), Milestones.of_segments(items=segments))
@@ -119,7 +120,7 @@ def _append(
 ) -> int:
     """Append what is new to the log, segment by segment; return the number of events.
 
-    Repeated after a crash it is appended again, and a repeated event changes nothing.
+    Repeated after a crash, some are appended twice; a repeated event changes nothing.
     """
     unarchived = Unarchived.of(log)
     if news.users:
@@ -145,9 +146,9 @@ def push_unpushed(
     settings: StreamingSettings,
     progress: Progress = lambda *_: None,
 ) -> None:
-    """Tell the online store of what was imported, without embeddings.
+    """Push what was imported to the online store, without embeddings.
 
-    What the worker has left unpushed it pushes itself when it recovers, with them.
+    What a worker has left unpushed it pushes itself when it recovers, with embeddings.
     """
     publisher = Publisher(
         log, online, lambda: None, StreamMetrics(), lambda: datetime.now(UTC), settings=settings
@@ -161,6 +162,6 @@ def push_unpushed(
 
 
 def commit_imported(state: OpenState, updates: Updates, milestones: Milestones = NONE) -> None:
-    """Commit whole values that came from the archive, over whatever was there."""
+    """Commit values that came from the archive, whatever the version of `IMPORTED` is."""
     version = state.load(IMPORTED, (), ()).version
     state.commit(IMPORTED, version, updates, {}, milestones=milestones)

@@ -117,7 +117,7 @@ class StreamMetrics:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to the stage's, and say meanwhile what the thread is at."""
+        """Add the time spent inside to the stage's total; `doing` names the stage meanwhile."""
         thread = threading.current_thread().name
         before = self.doing.get(thread)
         self.doing[thread] = name

@@ -1,20 +1,20 @@
-"""What a state has passed: imports taken up, the first follower of a log, a rebuild, stores."""
+"""What a state remembers of its past: imports taken up, workers, rebuilds, online stores."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 _USERS, _ITEMS, _MARKS = "users/", "items/", "marks/"
-"""Begin what is stored of others than segments of events, which no name of such a segment can."""
+"""Prefixes of all that is stored but event segments, whose names have no slash."""
 _FOLLOWED, _BEGUN, _ENDED = "stream.followed", "rebuild.begun", "rebuild.ended"
 
 
 @dataclass(frozen=True, slots=True)
 class Milestones:
-    """Each is passed once, with a commit, and only a reset of the state takes it back.
+    """Each is set once, with a commit, and only a reset of the state unsets it.
 
-    event_segments, user_segments, item_segments: those of imports that were taken up.
-    store_marks: those of online stores that lack nothing but what is on a list (`store_watch`).
-    is_followed: a worker may follow a log that others follow too: imports go through it now.
+    event_segments, user_segments, item_segments: imported segments that were taken up.
+    store_marks: marks of online stores that lack nothing but what is on a list (`store_watch`).
+    is_followed: workers that share a log may follow it, so imports go through the log now.
     rebuild_begun, rebuild_ended: between the two, the state is not whole.
     """
 
@@ -30,12 +30,12 @@ class Milestones:
     def of_segments(
         cls, events: Iterable[str] = (), users: Iterable[str] = (), items: Iterable[str] = ()
     ) -> "Milestones":
-        """Return those of having taken up these segments."""
+        """Return the milestones of having taken up these segments."""
         return cls(frozenset(events), frozenset(users), frozenset(items))
 
     @classmethod
     def decode(cls, stored: Iterable[str]) -> "Milestones":
-        """Return what `encode` has made strings of, perhaps in several commits."""
+        """Return the milestones of strings that `encode` made, in one commit or several."""
         left = set(stored)
         flags = [flag in left for flag in (_FOLLOWED, _BEGUN, _ENDED)]
         left -= {_FOLLOWED, _BEGUN, _ENDED}
@@ -52,7 +52,7 @@ class Milestones:
         )
 
     def encode(self) -> list[str]:
-        """Return them as a state stores them: a string for each."""
+        """Return the strings that a state stores, one for each milestone."""
         flags = {
             _FOLLOWED: self.is_followed,
             _BEGUN: self.rebuild_begun,

@@ -1,4 +1,4 @@
-"""The relay of a transactional outbox: what the state lists as unpushed, to those who read it."""
+"""The relay of a transactional outbox: publishes what the state lists as unpushed."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -11,19 +11,19 @@ from streaming.stream_state import AGAIN, OpenState, Unpushed
 from streaming.updates import Updates
 
 PAGE = 50
-"""Keys of a list that are pushed at once, between two batches: they hold the events up."""
+"""How many keys of a list are pushed between two batches: events wait meanwhile."""
 
 
 class OutboxRelay:
-    """Pushes what is unpushed, and takes it off the list of its partition.
+    """Publishes unpushed values, and takes their keys off the lists of their partitions.
 
-    A batch's own values are pushed at once, by `push`. Sums over partitions change with every
-    event: they stay on the lists, and `step` brings them out by the page. So it does what the
-    online store has lost, the list of `AGAIN`, which is as long as the state: nobody waits for it.
+    A batch's whole values are published at once, by `push`. Sums over partitions change with every
+    event: they stay on the lists, and `step` publishes them page by page. It does the same with
+    what the online store has lost, the list of `AGAIN`, which may be as long as the state.
 
-    every_seconds: how long the lists rest between two rounds.
-    on_statistics, on_co_visitation: are told those that a page holds; None where nobody listens.
-    clock: seconds, from any moment on.
+    every_seconds: the pause between two rounds over the lists.
+    on_statistics, on_co_visitation: called with those of each page; None where nobody listens.
+    clock: seconds, with any start.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class OutboxRelay:
         self._on_statistics = on_statistics
         self._on_co_visitation = on_co_visitation
         self._clock = clock
-        # The partitions that there are lists of, and those that this round has not reached.
+        # The partitions whose lists may hold keys, and those that this round has still to do.
         self._partitions: set[int] = set()
         self._round: list[int] = []
         self._is_again_left = False
-        # Keys that came since a page.
+        # How many keys were added since the last page.
         self._grown = 0
         self._due = 0.0
 
@@ -57,7 +57,7 @@ class OutboxRelay:
         return self._is_again_left or self._is_round_due
 
     def tell_all(self) -> None:
-        """Tell those who listen of the sums of every item, as they are in the state."""
+        """Call the listeners with the sums of every item, as they are in the state."""
         if self._on_statistics is not None:
             for statistics in self._state.all_statistics():
                 self._on_statistics(statistics)
@@ -73,10 +73,10 @@ class OutboxRelay:
         self._grown += keys
 
     def push(self, unpushed: Sequence[tuple[int, Unpushed]]) -> None:
-        """Publish what is unpushed of partitions, then take it off their lists."""
+        """Publish the unpushed values of partitions, then take their keys off the lists."""
         updates = Updates.together(each.updates for _, each in unpushed)
         if updates.is_visible:
-            # What a store raises when it is down is its own affair.
+            # A store that is down may raise anything.
             self._retrying("push", lambda: self._publisher.publish(updates), (Exception,))
         for partition, each in unpushed:
             if each:
@@ -84,7 +84,7 @@ class OutboxRelay:
                 self._retrying("forget pushed", forget)
 
     def step(self) -> None:
-        """Push a page of the lists where they are due, and one of what the store has lost."""
+        """Push a page of the lists if a round is due, and one of `AGAIN` if any is left."""
         if not self._is_round_due:
             self._grown = 0
         elif not self._push_page():
@@ -97,21 +97,21 @@ class OutboxRelay:
         return bool(self._partitions) and self._clock() >= self._due
 
     def push_lists(self) -> None:
-        """Push what is on the lists, except what the store has lost."""
+        """Push all that is on the lists, except that of `AGAIN`."""
         self._round = list(self._partitions)
         while self._push_page():
             pass
 
     def _push_page(self) -> bool:
-        """Push what is next on the lists; return whether something is left in this round."""
+        """Push the next page of the lists; return whether any is left in this round."""
         self._round = self._round or list(self._partitions)
         if not self._round:
             return False
         partition, most = self._round[0], PAGE + self._grown
         self._grown = 0
         unpushed = self._push_keys(partition, most)
-        # Not until the list is empty: other workers may keep changing what is on it, and put
-        # back what was pushed meanwhile. That is for the next round.
+        # A short page ends the list, though it may not be empty: other workers may change values
+        # meanwhile, so that keys go back on it. Those are for the next round.
         if len(unpushed.stamps) < most:
             del self._round[0]
         if not unpushed:

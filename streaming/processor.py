@@ -1,7 +1,7 @@
-"""The pure core of the stream: a batch of changes and the state before it → what changes.
+"""The pure core of the stream: folds a batch of changes into the state before it.
 
-No input or output, no clock: the same records in the same order give the same updates, in
-whatever batches they arrive.
+No I/O and no clock: the same records in the same order give the same updates, in whatever batches
+they arrive.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from streaming.updates import Updates
 
 
 class Appended(NamedTuple):
-    """A change, and the moment at which the log took it."""
+    """A change, and the moment at which it was appended to the log (`LogRecord.moment`)."""
 
     change: Change
     moment: int
 
 
 class Act(NamedTuple):
-    """An event that was new, and its user's history from then on, which holds it."""
+    """An event that was new, and its user's history right after it was appended."""
 
     history: UserHistory
     event: HistoryEvent
@@ -33,10 +33,11 @@ class Act(NamedTuple):
 
 @dataclass(slots=True)
 class Folded:
-    """What a batch came to.
+    """The result of folding a batch.
 
-    updates: the new values of everything it touched. acts: the events that were new, in their
-    order. repeated: how many changed nothing. erased: how many came before their user's erasure.
+    updates: the new values of everything it touched. acts: the events that were new, in order.
+    repeated: how many events were known already, or too old for a full history. erased: how many
+    were appended before their user's erasure.
     """
 
     updates: Updates = field(default_factory=Updates)
@@ -48,10 +49,10 @@ class Folded:
 def process(
     changes: Sequence[Appended], before: Slice, max_length: int, keep_marks: int = 0
 ) -> Folded:
-    """Return what `changes` do, in their order, to the state before them.
+    """Return what `changes`, in order, make of the state before them.
 
-    max_length: events kept per user. keep_marks: how long an erasure is remembered, counted in
-    moments from it to the newest event.
+    max_length: events kept per user. keep_marks: an erasure's mark is dropped with the first event
+    whose moment is more than this after it.
     """
     folded = Folded()
     updates = folded.updates

@@ -1,6 +1,6 @@
-"""From new state to what readers see: embeddings, the item changelog, the online store.
+"""Makes new state visible to readers: embeds it, and writes item changelog and online store.
 
-Everything written here is a whole value, so publishing the same updates twice is harmless.
+Only whole values are written, never increments, so publishing is idempotent.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -37,28 +37,31 @@ from streaming.settings import StreamingSettings
 from streaming.updates import Updates
 
 NO_BUNDLE = ""
-"""The bundle version of an item without an embedding: every replica makes its own."""
+"""The bundle version of an item without an embedding: every serving replica makes its own."""
 
 Vectors = npt.NDArray[np.float32]
 Embedded = Callable[[Sequence[str]], npt.NDArray[np.bool_]]
 
 
 def all_embedded(item_ids: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Return that every item has an embedding."""
+    """Return bool [len(item_ids)], all True: every item has an embedding."""
     return np.ones(len(item_ids), dtype=np.bool_)
 
 
 class Publisher:
     """Writes `Updates` to the item changelog and the online store.
 
-    An encoder that fails holds nothing up: histories and items go out without embeddings, which
-    readers then make from them. So does a history of which no item has an embedding yet: the tower
-    has an answer for nobody, but it is no user's.
+    A failing encoder does not stop it: histories and items are published without embeddings, which
+    readers then make themselves. So is a history of which no item has an embedding yet: the query
+    tower's answer to an empty history is nobody's taste.
 
+    encoder: gives the current bundle's encoder, None while there is none.
+    clock: gives the moment as of which items are encoded.
+    space: gives the scale of the bundle's candidates; while it gives None no embedding moves.
+    items: gives items as they are in the state, None for a deleted one; others are left out.
+    served: gives an item as the bundle has it, None for an unknown one. Items that were imported
+        and never sent are there alone.
     embedded: bool [n], which of n items the encoder has embeddings of, for histories.
-    space, items: the scale of the bundle's candidates, and the items as they are in the state, None
-    where one was deleted; without them no embedding moves. served: gives an item as the bundle has
-    it, which is all that is known of one that was imported and never sent.
     """
 
     def __init__(
@@ -87,7 +90,7 @@ class Publisher:
         self._logger = structlog.get_logger(__name__)
 
     def publish(self, updates: Updates) -> None:
-        """Make `updates` visible. Raises what the log and the store raise."""
+        """Make `updates` visible to readers. Raises what the log and the store raise."""
         encoder = self._encoder()
         # Items before users: a history may hold an item of this very batch.
         records = self._publish_items(encoder, updates.items, updates.fold_in)
@@ -97,7 +100,7 @@ class Publisher:
         records += embeddings.values()
         records += [user for user in updates.users.values() if user is not None]
         records += updates.statistics.values()
-        # Where it is turned off, readers keep what they were told before: that is not blanked.
+        # Where co-visitation is off, the neighbours in the store stay as they are.
         if most := self._settings.co_visitation.neighbours:
             records += [heaviest(each, most) for each in updates.co_visitation.values()]
         with self._metrics.stage("online store"):
@@ -108,9 +111,9 @@ class Publisher:
         self._publish_moved(encoder, updates)
 
     def publish_user_embeddings(self, histories: Sequence[UserHistory]) -> None:
-        """Make the embeddings of these users visible, without their histories.
+        """Push the embeddings of these users, without their histories.
 
-        An empty history takes its user's embedding away.
+        A user who has none now, as one with an empty history, loses the stored embedding.
         """
         encoder = self._encoder()
         embeddings = self._user_embeddings(encoder, [each for each in histories if each.events])
@@ -125,7 +128,7 @@ class Publisher:
         changed: Mapping[str, Item | None],
         sums: Mapping[str, FoldIn],
     ) -> list[FeatureRecord]:
-        """Tell the changelog of changed items, and return what the store is to be told of them."""
+        """Append changed items to the changelog, delete those gone; return the records to push."""
         items = [item for item in changed.values() if item is not None]
         gone = [item_id for item_id, item in changed.items() if item is None]
         embeddings = self._item_embeddings(encoder, items, sums)
@@ -136,10 +139,10 @@ class Publisher:
         return [*items, *(each for each in embeddings if each.bundle_version != NO_BUNDLE)]
 
     def _publish_moved(self, encoder: Encoder | None, updates: Updates) -> None:
-        """Make the embeddings visible that moved, of items which are otherwise unchanged.
+        """Publish the moved embeddings of items that are otherwise unchanged.
 
-        Another worker may change or delete such an item meanwhile: what was published is compared
-        with the state afterwards, so that whoever writes last writes the newest.
+        Another worker may change or delete such an item meanwhile. So the items are compared with
+        the state afterwards, and published again where they differ: the last write is the newest.
         """
         moved_ids = [
             item_id
@@ -152,7 +155,7 @@ class Publisher:
         items = [known[key] if key in known else self._served(key) for key in moved_ids]
         present = [item for item in items if item is not None]
         embeddings = self._item_embeddings(encoder, present, updates.fold_in)
-        # The embedding that readers have is better than none.
+        # Where encoding failed: the embedding that readers have is better than none.
         if not present or any(each.bundle_version == NO_BUNDLE for each in embeddings):
             return
         self._append([_moved(known, *pair) for pair in zip(present, embeddings, strict=True)])
@@ -165,7 +168,7 @@ class Publisher:
     def _changed(
         self, item_ids: Collection[str], known: Mapping[str, Item | None]
     ) -> dict[str, Item | None]:
-        """Return those of the items that are not as they were `known`, as they are now."""
+        """Return, as they are in the state now, those of the items that differ from `known`."""
         now = self._items(item_ids)
         return {key: now[key] for key in now if key not in known or now[key] != known[key]}
 
@@ -201,10 +204,10 @@ class Publisher:
     def _user_embeddings(
         self, encoder: Encoder | None, histories: Sequence[UserHistory]
     ) -> dict[str, UserEmbedding]:
-        """Return by user the embeddings of histories that can be embedded."""
+        """Return, by user id, the embeddings of those histories that can be embedded."""
         if encoder is None or not histories:
             return {}
-        # Before they are encoded: what comes meanwhile passes for left out.
+        # Ask before encoding: an item that gets its embedding meanwhile counts as left out.
         unknown = self._unknown_items(histories)
         if unknown:
             histories = [
@@ -229,7 +232,7 @@ class Publisher:
         }
 
     def _unknown_items(self, histories: Sequence[UserHistory]) -> set[str]:
-        """Return the items of the histories that have no embedding here."""
+        """Return the items of the histories that the encoder has no embedding of."""
         item_ids = list({event.item_id for history in histories for event in history.events})
         return set(compress(item_ids, ~self._embedded(item_ids)))
 
@@ -239,9 +242,9 @@ class Publisher:
         histories: Sequence[UserHistory],
         embeddings: Collection[str],
     ) -> None:
-        """Take away what is stored of users who have no embedding now: it is of an older history.
+        """Delete the stored embeddings of users who have none now: they are of older histories.
 
-        Without a bundle there is nothing that a reader would use.
+        Not while there is no encoder: without a bundle no reader uses a stored embedding.
         """
         gone = [history.user_id for history in histories if history.user_id not in embeddings]
         if encoder is not None and gone:
@@ -271,13 +274,14 @@ class Publisher:
 
 
 def _items_among(item_ids: Collection[str], history: UserHistory) -> tuple[str, ...]:
-    """Return those of the items that the history has, each once."""
+    """Return those of the items that are in the history, each once."""
     items = (event.item_id for event in history.events)
     return tuple(dict.fromkeys(item_id for item_id in items if item_id in item_ids))
 
 
 def _moved(known: Collection[str], item: Item, embedding: ItemEmbedding) -> ItemChange:
-    # What the state does not know, the next bundle may know otherwise: no record is to say it.
+    # An item that the state lacks comes from the bundle, and may differ in the next one: the
+    # changelog gets its embedding alone.
     if item.item_id not in known:
         return ItemMove(item.item_id, embedding.vector, embedding.bundle_version)
     return ItemUpsert(item, embedding.vector, embedding.bundle_version)

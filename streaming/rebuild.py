@@ -1,4 +1,4 @@
-"""Makes the state of the stream again from the archive, so that the stream continues there."""
+"""Rebuilds the stream's state from the archive, with positions for the stream to continue at."""
 
 from dataclasses import replace
 from datetime import date, timedelta
@@ -34,22 +34,22 @@ def rebuild(
 ) -> int:
     """Empty the state, fold the whole archive into it, and return the number of events.
 
-    1. Let an embedded log that is a new one begin after all that the archive knows of the old
-       one: moments ascend, and no segment is named twice. Empty the state; say that a rebuild
-       has begun.
+    1. Make a new embedded log begin after every offset that the archive knows of the old one, so
+       that moments ascend and no two segments have one name. Empty the state; mark the rebuild as
+       begun.
     2. Fold the events day by day. Two segments may hold one event, and so may two days, where one
        without a time was sent again after midnight: it is of the day on which it came first.
     3. Take up items and users, and those that were deleted: the online store may hold them still.
-    4. Set the positions of the log that both the archive and the worker's group have reached, or
-       where a partition begins if that is later, and who was erased: the log may still hold what
-       they did before.
-    5. Say that the rebuild has ended, and which imports are in it.
+    4. Set the position of each partition that both the archive and the worker's group have
+       reached, or its start if that is later. Set the marks of erasures: the log may still hold
+       older events of those users.
+    5. Mark the rebuild as ended, and the imports that are in it as taken up.
     6. Push everything to the online store.
 
-    Run it while no worker, archiver or import runs. Interrupted, it must be repeated, which
-    `require_whole` says. An event that the archive has beyond the positions is read again by the
-    worker, and changes nothing: its user's history knows it, or is newer. A record that nobody can
-    use, and that only the archiver has passed, so gets its dead letter.
+    Run it while no worker, archiver or import runs. Interrupted, it must be repeated:
+    `require_whole` refuses the state until then. The worker reads again what the archive has beyond
+    the positions. Those events change nothing: their user's history has them, or is newer. A record
+    that cannot be decoded gets its dead letter, where only the archiver has passed it before.
     """
     settings = settings or StreamingSettings()
     # 1. Go on after the archive; empty the state.
@@ -64,7 +64,7 @@ def rebuild(
     }
     state.reset()
     commit_imported(state, Updates(), REBUILD_BEGUN)
-    # All that the store is to hold comes to a list from here on.
+    # From here on, all that the store is to hold is put on a list.
     StoreWatch(state, online).look()
     # 2. Events.
     days = archive.days()
@@ -98,10 +98,10 @@ def rebuild(
 
 
 def _events_of(archive: Archive, day: date) -> pl.LazyFrame:
-    """Return the events of a UTC day without those that came before, on the day before or after.
+    """Return the events of a UTC day, without those that came first as of the day before or after.
 
-    Each is as the log took it first, with its last `MOMENT`, as the live fold does: a repetition
-    may say another time of it, which counts for nothing.
+    Each is as the log took it first, but with its last `MOMENT`, as in the live fold: a repetition
+    with another timestamp does not change it.
     """
     own = archive.scan_day(day)
     beside = pl.concat([archive.scan_day(day + timedelta(days)) for days in (-1, 1)])
@@ -116,7 +116,7 @@ def _events_of(archive: Archive, day: date) -> pl.LazyFrame:
 
 
 def last_offset(archive: Archive) -> int:
-    """Return the last offset of an embedded log that the archive remembers in any way.
+    """Return the largest offset of an embedded log that is found anywhere in the archive.
 
     An archiver that crashed may have written segments beyond the positions.
     """
@@ -127,7 +127,7 @@ def last_offset(archive: Archive) -> int:
 
 
 def require_whole(state: OpenState, archive: Archive) -> None:
-    """Raise `StateLost` where the state cannot be all that the log has brought so far."""
+    """Raise `StateLost` where the state is half rebuilt, or empty while the archive is not."""
     passed = state.milestones()
     if passed.rebuild_begun and not passed.rebuild_ended:
         raise StateLost("a rebuild of the state was interrupted: repeat `riverrun rebuild`.")
@@ -141,8 +141,8 @@ def require_whole(state: OpenState, archive: Archive) -> None:
 def require_log(state: OpenState, log: EventLog) -> None:
     """Raise `LostPositionError` where the embedded log ends before a position of the state.
 
-    It was removed or restored, and what is appended to it now would never be read. Of a Kafka the
-    first poll says it.
+    It was removed or restored, and what is appended to it now would never be read. For a Kafka the
+    first poll raises it.
     """
     consumer = log.consumer(None, TOPICS)
     try:

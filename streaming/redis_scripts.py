@@ -1,8 +1,8 @@
-"""What `RedisState` has the server do in one go, in Lua."""
+"""Lua scripts of `RedisState`, which the server runs atomically."""
 
 # KEYS: stamps, unpushed, partition, the other partitions' unpushed. ARGV: the partition, a token
-# that nobody else has, then a key and the stamp of its pushed value, and so on. What was pushed of
-# an item is the sum over all partitions, so it is news for none of them.
+# that nobody else has, then a key and the stamp of its pushed value, and so on. A pushed sum is one
+# over all partitions, so its key leaves the lists of all of them.
 FORGET = """
 local newest = ARGV[1] .. ':' .. (redis.call('HGET', KEYS[3], 'version') or '0')
 local function commit_of(stamp) return string.match(stamp, '^[^/]+') end
@@ -33,7 +33,7 @@ end
 
 # KEYS: a hash, the list, and the stamps where the hash's keys have some. ARGV: where to continue,
 # how many to look at, the stamp, and what precedes the hash's names in the list. Returns where to
-# continue. Whoever has a profile, or was erased, has a history or none: either is told.
+# continue. Of a user with a record, as of an erased one, the history is listed too, even if empty.
 LIST_AGAIN = """
 local page = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
 for i = 1, #page[2], 2 do

@@ -67,7 +67,7 @@ class RedisState:
 
     def __init__(self, url: str) -> None:
         self._url = without_password(url)
-        # Not retried here: the worker retries, and says so.
+        # Not retried here: the worker retries, and logs it.
         self._redis: Redis[bytes] = Redis.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
@@ -76,14 +76,14 @@ class RedisState:
         )
         self._forget = self._redis.register_script(FORGET)
         self._list_again = self._redis.register_script(LIST_AGAIN)
-        # Those that are known to have a list of what is unpushed.
+        # The partitions there were when `unpushed` was last called: each has a list.
         self._partitions: frozenset[int] = frozenset()
 
     def load(self, partition: int, user_ids: Collection[str], item_ids: Collection[str]) -> Slice:
         """Return the partition's part of the state of these users and items."""
         users, items = list(user_ids), list(item_ids)
         with self._errors(), self._redis.pipeline(transaction=False) as pipe:
-            # The version first: whatever is newer than it, the commit will refuse.
+            # Read the version first: where what follows is newer, the commit is refused.
             pipe.hgetall(_partition(partition))
             if users:
                 pipe.hmget(_HISTORIES, users)
@@ -116,7 +116,7 @@ class RedisState:
         positions: Mapping[str, int],
         milestones: Milestones = NONE,
     ) -> str:
-        """Store new values and how far the log, or the archive, is in them: all or nothing."""
+        """Store new values, and the positions and milestones reached with them: all or nothing."""
         stamp = stamp_of(partition, version + 1)
         kept = {
             key: encode_history(history, updates.moments.get(key))
@@ -140,7 +140,7 @@ class RedisState:
         ]
         with self._errors(), self._redis.pipeline() as pipe:
             pipe.watch(_partition(partition))
-            # Once it watches, a pipeline runs commands at once, until MULTI.
+            # After WATCH a pipeline runs each command immediately, until MULTI.
             current: Any = pipe.hget(_partition(partition), _VERSION)
             if int(current or 0) != version:
                 raise self._conflict(partition, version)
@@ -167,7 +167,7 @@ class RedisState:
         return stamp
 
     def unpushed(self, partition: int, limit: int = 2_000) -> Unpushed:
-        """Return the newest values of up to `limit` keys the online store was not told of yet."""
+        """Return the newest values of up to `limit` keys of the partition's unpushed list."""
         unpushed = Unpushed()
         with self._errors():
             entries = self._entries(partition, limit)
@@ -178,14 +178,14 @@ class RedisState:
                 wanted.setdefault(kind, []).append(name)
             fields = [_field(key) for key in entries]
             with self._redis.pipeline(transaction=False) as pipe:
-                # Stamps before values: a value that is newer than its stamp is pushed once more.
+                # Read stamps first: a value newer than its stamp is then pushed once more.
                 pipe.hmget(_STAMPS, fields)
                 pipe.hmget(_RECORDS, fields)
                 pipe.smembers(_PARTITIONS)
                 stamps, records, members = pipe.execute()
             self._partitions = partitions = frozenset(map(int, members))
             histories = self._histories_of(wanted.get(HISTORY, []))
-            # An item is embedded where its sums have moved it.
+            # An item's embedding depends on its fold-in sums.
             wanted[FOLD_IN.name] = [*{*wanted.get(FOLD_IN.name, ()), *wanted.get(ITEM, ())}]
             for additive in ADDITIVE:
                 parts = self._parts(additive, partitions, wanted.get(additive.name, []))
@@ -199,9 +199,9 @@ class RedisState:
         return unpushed
 
     def forget_pushed(self, partition: int, stamps: Mapping[Key, str]) -> None:
-        """Take keys off the partition's list where the online store has their newest values.
+        """Take off the partition's list the keys whose pushed values are still the newest.
 
-        Sums are taken off the lists of all partitions that are known here.
+        A pushed sum is one over all partitions: its key is taken off all known lists.
         """
         others = sorted(self._partitions - {partition})
         names = [_STAMPS, _unpushed(partition), _partition(partition), *map(_unpushed, others)]
@@ -237,13 +237,13 @@ class RedisState:
         return decode_items(_found(ids, stored))
 
     def milestones(self) -> Milestones:
-        """Return those of all commits since the state was empty."""
+        """Return the milestones of all commits since the state was empty."""
         with self._errors():
             stored = self._redis.smembers(_MILESTONES)
         return Milestones.decode(each.decode() for each in stored)
 
     def count_unpushed(self) -> int:
-        """Return how many keys the online store has not been told of yet."""
+        """Return how many keys are on the lists."""
         partitions = self.partitions()
         with self._errors():
             return sum(self._redis.hlen(_unpushed(partition)) for partition in partitions)
@@ -340,7 +340,7 @@ class RedisState:
             yield
         except RedisError as error:
             if isinstance(error, ReadOnlyError):
-                # Another is the master now: who connects anew may find it.
+                # After a failover another server is the master: a new connection may find it.
                 self._redis.connection_pool.disconnect()
             raise StateError(f"state {self._url}: {error}.") from error
 

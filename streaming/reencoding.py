@@ -1,7 +1,7 @@
-"""Users without an embedding of the current bundle get one while nobody waits for the stream.
+"""Embeds users without an embedding of the current bundle, in between the batches of the stream.
 
-After an import, and after every swap of the bundle, that is all of them. Until then a request
-encodes its user's history itself: right as well, only slower.
+After an import, and after every swap of the bundle, these are all users. Until then a request
+encodes its user's history itself, with the same result, only slower.
 """
 
 import time
@@ -17,14 +17,14 @@ from streaming.publisher import Embedded, Publisher, all_embedded
 from streaming.stream_state import IMPORTED, OpenState
 
 PAGE = 64
-"""Users of one step: an event that comes meanwhile waits for it."""
+"""How many users a step embeds: events that come meanwhile wait for it."""
 
 
 class UserReencoder:
     """Goes through all users once for every bundle.
 
-    Several workers may do so beside each other and beside the stream: what was written is
-    compared with the state afterwards, so that whoever writes last writes the newest.
+    Several workers may do so at once, and beside the stream. So the histories are compared with the
+    state afterwards, and embedded again where they differ: the last write is the newest.
 
     Args:
         pause_seconds: how long it rests after an error; what it does is never urgent.
@@ -56,7 +56,7 @@ class UserReencoder:
         self._logger = structlog.get_logger(__name__)
 
     def step(self) -> bool:
-        """Embed a page of users; return whether any may be left. Raises nothing a store raises."""
+        """Embed a page of users; return whether any may be left. Logs what a store raises."""
         encoder = self._encoder()
         if encoder is None or self._clock() < self._not_before:
             return False
@@ -76,7 +76,7 @@ class UserReencoder:
                 self._embed(self._outdated(page))
         except Exception as error:  # noqa: BLE001 — stores raise what they like
             self._logger.warning("reencoding_interrupted", error=str(error), retry_in=self._pause)
-            # From the start: whoever has an embedding by now is passed over quickly.
+            # Start over: users who have an embedding by now are skipped quickly.
             self._bundle = None
             self._not_before = self._clock() + self._pause
         return True
@@ -99,7 +99,7 @@ class UserReencoder:
             histories = self._changed(histories)
 
     def _changed(self, histories: Sequence[UserHistory]) -> list[UserHistory]:
-        """Return those histories that are not as they were, as they are now."""
+        """Return, as they are in the state now, those of the histories that have changed."""
         user_ids = [history.user_id for history in histories]
         now = self._state.load(IMPORTED, user_ids, ()).histories
         newest = [now.get(user_id, UserHistory(user_id)) for user_id in user_ids]

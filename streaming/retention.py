@@ -6,7 +6,7 @@ from streaming.settings import StreamingSettings
 
 
 def housekeep(log: EventLog, settings: StreamingSettings, now: float) -> int:
-    """Shorten `log` if nobody else does; return the number of records that left it.
+    """Trim and compact `log`, unless a broker does; return the number of records that left it.
 
     now: seconds since 1970.
     """

@@ -17,9 +17,9 @@ HOPELESS = (StateConflict, StateLost, LostPositionError)
 
 
 class Retrying:
-    """Repeats what fails for a while, with growing pauses, until `stop` is set.
+    """Repeats a failing action, with growing pauses, until it succeeds or `stop` is set.
 
-    A store that is down holds the stream up; it loses nothing.
+    A store that is down delays the stream; nothing is lost.
 
     stop: an event that ends the thread as a whole.
     """
@@ -39,7 +39,7 @@ class Retrying:
         """Return what `action` returns, however often it has to be tried.
 
         stage: what it is called in metrics and logs. Raises the last error once `stop` is set,
-        and at once where trying again is no help.
+        and immediately where a retry cannot help (`HOPELESS`).
         """
         pause = self._settings.retry_seconds
         failures = 0

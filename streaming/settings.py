@@ -28,16 +28,17 @@ class FoldInSettings(BaseModel):
 class StreamingSettings(BaseModel):
     """How events are learned from.
 
-    batch_records: most records of one micro-batch; while it is behind, up to eight times
-        as many.
+    batch_records: most records of one micro-batch; while the worker is behind, up to eight
+        times as many.
     batch_bytes: a micro-batch of so many bytes takes no more records.
-    linger_seconds: how long a batch that is not full waits for more records.
+    linger_seconds: how long a batch that is not full waits for more records; up to ten times as
+        long after one of hundreds.
     statistics_seconds: how often what is learned of items is published: statistics and
         co-visitation to the online store, moved embeddings to the changelog.
     max_future_seconds: an event further ahead of when the log took it is a dead letter.
     event_types: the event types that are accepted; empty accepts every type.
-    archive_rows, archive_bytes, archive_seconds: a segment is written, and who was erased is
-        removed from those before, at this size, as the log has it, or age.
+    archive_rows, archive_bytes, archive_seconds: at this size, as the log has it, or age a
+        segment is written, and erased users are removed from those before.
     retry_seconds, max_retry_seconds: first and longest pause before a failed step is repeated.
     housekeeping_seconds: how often archived records leave the embedded log.
     tombstone_days: how long a deleted item stays in the changelog; longer than the oldest

@@ -14,7 +14,8 @@ from feature_repo.event_log import (
 from streaming.group_commit import GroupCommit
 from streaming.sqlite_log_file import SqliteLogFile, last_offset
 
-# Appends by another process are noticed by looking; 25 ms keeps "within 50 ms" on a busy machine.
+# Appends by another process are found by polling the file; 25 ms keeps "within 50 ms" on a busy
+# machine.
 LOOK_SECONDS = 0.025
 
 POLL_BYTES = 16 * 2**20
@@ -26,7 +27,7 @@ _COMMIT = "INSERT OR REPLACE INTO committed VALUES (?, ?, ?)"
 class SqliteConsumer:
     """A `LogConsumer` of the embedded log. Its partitions are assigned by the first poll.
 
-    writes: what writes to the file in this process; it wakes a poll that waits.
+    writes: the writer of this process to the file; it wakes a poll that waits.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class SqliteConsumer:
 
     @property
     def assigned(self) -> frozenset[TopicPartition]:
-        """All of its topics, once the first poll has placed them."""
+        """All of its topics, once the first poll has assigned them."""
         return frozenset(TopicPartition(topic, 0) for topic in self._positions)
 
     def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
@@ -66,7 +67,7 @@ class SqliteConsumer:
             self._writes.wait(seen, min(left, LOOK_SECONDS))
 
     def more(self, max_records: int, timeout: float) -> list[LogRecord]:
-        """Poll: that never waits longer than asked."""
+        """Return what `poll` does, which never waits longer than `timeout` here."""
         return self.poll(max_records, timeout)
 
     def seek(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -78,7 +79,7 @@ class SqliteConsumer:
         self._version = -1
 
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Remember for the group the next offset to read of each topic."""
+        """Commit, for the group, the next offset to read of each topic."""
         if self._group is None:
             raise EventLogError("a consumer without a group cannot commit.")
         rows = [(self._group, topic, offset) for (topic, _), offset in positions.items()]
@@ -102,7 +103,10 @@ class SqliteConsumer:
     def _known(
         self, positions: Mapping[TopicPartition, int], topics: Collection[str]
     ) -> dict[str, int]:
-        """Return the positions in `topics`, having checked that the log is as long as that."""
+        """Return the positions of `topics`, by topic.
+
+        Raises `LostPositionError` for a position beyond the end of the log.
+        """
         with self._file.reading():
             end = last_offset(self._connection) + 1
         for (topic, _), offset in positions.items():
@@ -128,7 +132,8 @@ class SqliteConsumer:
         if not records:
             self._version = version
         records.sort(key=lambda record: record.offset)
-        # A topic that was cut short holds these bytes alone: what is after its end is cut off too.
+        # A topic that was cut short has `POLL_BYTES` by itself. So the cut of all of them is no
+        # later than its own, and leaves no gap.
         records = list(_within_bytes(records[:limit]))
         for record in records:
             self._positions[record.source.topic] = record.offset + 1
@@ -140,7 +145,7 @@ class SqliteConsumer:
             "SELECT offset, key, value, appended_at FROM records "
             "WHERE topic = ? AND offset >= ? ORDER BY offset LIMIT ?"
         )
-        # Closed, for a cursor that is not read to its end keeps the log from being tidied up.
+        # Closed: a cursor that is not read to its end would hold back SQLite's checkpoints.
         with closing(self._connection.execute(query, (topic, position, limit))) as rows:
             for offset, key, value, appended_at in rows:
                 yield LogRecord(source, offset, key, value, offset, appended_at)

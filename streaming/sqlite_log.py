@@ -89,7 +89,7 @@ class SqliteLog:
     def consumer(
         self, group: str | None, topics: Sequence[str], positions: Positions | None = None
     ) -> SqliteConsumer:
-        """Read `topics`. Every consumer has the whole log: a group should have one at a time."""
+        """Read `topics`. Every consumer reads the whole log: a group should have one at a time."""
         return SqliteConsumer(self._file, self._writes, group, topics, positions or (lambda _: {}))
 
     def ends(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
@@ -104,7 +104,7 @@ class SqliteLog:
         return {TopicPartition(topic, 0): self._file.committed(group, topic) for topic in topics}
 
     def starts(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
-        """Return the first offset of all that is held: its topics share an order."""
+        """Return, for every topic, the first offset of the log: its topics share an order."""
         with self._file.reading(), closing(self._file.connect()) as connection:
             # In this order: what is appended meanwhile is not before the start.
             after = last_offset(connection) + 1
@@ -141,7 +141,7 @@ class SqliteLog:
                 last = last_offset(connection)
                 was_read = connection.execute("SELECT 1 FROM committed LIMIT 1").fetchone()
                 if not was_read and (first_offset(connection) or offset + 1) <= offset:
-                    # So far that no two records have one offset meanwhile.
+                    # So far that no record is moved onto the offset of another.
                     distance = max(last, offset)
                     connection.execute("UPDATE records SET offset = offset + ?", (distance,))
                     last += distance

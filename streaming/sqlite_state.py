@@ -1,8 +1,8 @@
 """The state of the stream in one SQLite file: the embedded mode.
 
-Histories, item statistics, positions, and the list of what the online store has not been told
-yet change in one transaction. The state is therefore always that of a prefix of the log, each
-record counted once, and everything outside is redone from it (ADR 0003).
+Histories, item statistics, positions, and the list of unpushed keys change in one transaction. The
+state is therefore always that of a prefix of the log, each record counted once, and the online
+store and the changelog are written from it, again where necessary (ADR 0003).
 """
 
 import sqlite3
@@ -151,7 +151,7 @@ class SqliteState:
 
     def load(self, partition: int, user_ids: Collection[str], item_ids: Collection[str]) -> Slice:
         """Return the partition's part of the state of these users and items."""
-        # The version first: whatever is newer than it, the commit will refuse.
+        # Read the version first: where what follows is newer, the commit is refused.
         version = self._version(partition)
         positions = self._query(
             "SELECT topic, next_offset FROM positions WHERE partition = ?", (partition,)
@@ -179,7 +179,7 @@ class SqliteState:
         positions: Mapping[str, int],
         milestones: Milestones = NONE,
     ) -> str:
-        """Store new values and how far the log, or the archive, is in them: all or nothing."""
+        """Store new values, and the positions and milestones reached with them: all or nothing."""
         stamp = stamp_of(partition, version + 1)
         histories = [
             (user_id, partition, encode_history(history, updates.moments.get(user_id)))
@@ -220,11 +220,11 @@ class SqliteState:
         return stamp
 
     def unpushed(self, partition: int, limit: int = 2_000) -> Unpushed:
-        """Return the newest values of up to `limit` keys the online store was not told of yet."""
+        """Return the newest values of up to `limit` keys of the partition's unpushed list."""
         unpushed = Unpushed()
         updates = unpushed.updates
         keys: dict[str, list[str]] = {}
-        # Stamps before values: a value that is newer than its stamp is pushed once more.
+        # Read stamps first: a value newer than its stamp is then pushed once more.
         for kind, key, stamp in self._query(
             "SELECT kind, key, coalesce(stamps.stamp, unpushed.stamp) "
             "FROM unpushed LEFT JOIN stamps USING (kind, key) WHERE partition = ? LIMIT ?",
@@ -238,7 +238,7 @@ class SqliteState:
         for kind in (ITEM, USER):
             for key, record in self._of_keys(_RECORDS_OF, (kind,), keys.get(kind, ())):
                 put_stored(updates, kind, key, record)
-        # An item is embedded where its sums have moved it.
+        # An item's embedding depends on its fold-in sums.
         keys[FOLD_IN.name] = [*{*keys.get(FOLD_IN.name, ()), *keys.get(ITEM, ())}]
         for each in ADDITIVE:
             query = "SELECT item_id, state FROM additive WHERE kind = ? AND item_id"
@@ -247,13 +247,13 @@ class SqliteState:
         return unpushed
 
     def forget_pushed(self, partition: int, stamps: Mapping[Key, str]) -> None:
-        """Take keys off the partition's list where the online store has their newest values."""
+        """Take off the partition's list the keys whose pushed values are still the newest."""
         # Without an fsync: if this is lost with the power, the keys are pushed once more.
         with self._transaction("NORMAL") as connection:
             newest = stamp_of(partition, self._version(partition))
             token = uuid4().hex
             rows = [(partition, *key, stamp, newest, token) for key, stamp in stamps.items()]
-            # In this order: what was put back is not as it was pushed.
+            # In this order: a key that was put back has a new stamp, and is not taken off.
             before = connection.total_changes
             execute_rows(connection, _PUT_BACK, rows)
             if connection.total_changes > before:
@@ -285,19 +285,18 @@ class SqliteState:
         return decode_items(self._of_keys(_RECORDS_OF, (ITEM,), item_ids))
 
     def milestones(self) -> Milestones:
-        """Return those of all commits since the state was empty."""
+        """Return the milestones of all commits since the state was empty."""
         rows = self._query("SELECT segment FROM folded_segments")
         return Milestones.decode(stored for (stored,) in rows)
 
     def count_unpushed(self) -> int:
-        """Return how many keys the online store has not been told of yet."""
+        """Return how many keys are on the lists."""
         return int(self._query("SELECT COUNT(*) FROM unpushed")[0][0])
 
     def list_all_again(self) -> int:
         """Put every key on the list of `AGAIN`, and return how many are on it.
 
-        An erased history has no row of its own; that its user was ever known, or erased, is among
-        the records.
+        An erased history has no row of its own, but its user has a record, known or erased.
         """
         stamp = {"stamp": stamp_of(AGAIN, uuid4().hex)}
         with self._transaction() as connection:
@@ -352,10 +351,10 @@ class SqliteState:
             raise StateError(f"state {self._path}: nothing was written: {error}.") from error
 
     def _push_again_after_reboot(self, boot_id: str) -> None:
-        """Count everything as unpushed where the machine has started anew since the last time.
+        """List everything for pushing again where the machine was rebooted since the last run.
 
-        The embedded online store does not wait for the disk: what it was told last can be lost
-        with the power, though not with the process.
+        The embedded online store does not wait for the disk: a power cut can lose its last writes,
+        though a killed process cannot.
         """
         known = [stored for (stored,) in self._query("SELECT id FROM boot")]
         if known == [boot_id]:

@@ -1,8 +1,10 @@
-"""Notices that the online store has lost what it was told, and puts all of it on the lists again.
+"""Notices that the online store has lost data, and lists everything for pushing again.
 
-An online store may be emptied, or put back from an older copy, beside a state that is whole. It
-holds a mark, of which the state knows, and whose loss says the first; and its age, which is raised
-in both now and then, and says the second.
+An online store may be emptied, or restored from an older copy, while the state is intact. Two
+things in it tell:
+
+- a random mark, which the state knows: a store that was emptied has none;
+- an age, which is raised in state and store every `RAISE_SECONDS`: a restored store is behind.
 """
 
 import time
@@ -20,25 +22,25 @@ from streaming.updates import Updates
 
 LOOK_SECONDS = 1.0
 RAISE_SECONDS = 20.0
-"""How long an age stays. A copy that is not older than three of them passes for the store."""
+"""How long an age stays the same. A restored copy no older than three ages is not noticed."""
 MARK_KEY = " mark"
-"""No item has such an id: those that are padded are refused."""
+"""The item id of the mark. No item has it: ids that begin with a space are refused."""
 AGE_KEYS = (" age 0", " age 1")
-"""Of the even ages and of the odd ones."""
+"""The item ids of the last even age and of the last odd one."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What a store says of itself: its mark, and the last even and the last odd age."""
+    """What a store holds: its mark, "" where it has none, and the last even and odd age."""
 
     mark: str
     ages: tuple[int, int]
 
 
 class StoreWatch:
-    """Looks at the mark and the age of an online store, and gives it a mark where it has none.
+    """Compares the mark and the age in an online store with those in the state.
 
-    pause_seconds: how long it rests after an error. clock: seconds, from any moment on.
+    pause_seconds: how long it rests after an error. clock: seconds, with any start.
     """
 
     def __init__(
@@ -53,15 +55,16 @@ class StoreWatch:
         self._pause = pause_seconds
         self._clock = clock
         self._due = 0.0
-        # What the store said last, if the state knows the mark, and since when.
+        # What the store held when it was last found intact, and since when it has held that.
         self._known = _Told("", (0, 0))
         self._since = 0.0
         self._logger = structlog.get_logger(__name__)
 
     def step(self) -> bool:
-        """Look once a second; return what `look` does. Raises `StateError`.
+        """Call `look` at most once a second and return its result, else False.
 
-        A store that is down keeps whoever pushes waiting, and no one else.
+        A store that cannot be read is logged, and looked at again after a pause: only pushes wait
+        for it. Raises `StateError`.
         """
         if self._clock() < self._due:
             return False
@@ -77,18 +80,18 @@ class StoreWatch:
         return may_have_grown
 
     def look(self) -> bool:
-        """List everything again where the store has no mark that the state knows, or is too old.
+        """List everything again where the state does not know the store's mark, or its age is old.
 
         Returns whether the list of `AGAIN` may have grown, by this call or another worker's.
 
-        1. Give the store a mark that none has had, then the age that it has in the state.
+        1. Write a new random mark to the store, then the state's age.
         2. Put everything on the list of `AGAIN`.
-        3. Let the state know the mark.
+        3. Commit the mark to the state.
 
-        What was pushed before 1 is on a list after 2. What is pushed after 1 is lost with the mark,
-        or with the age. So a store that has a mark which the state knows, and is not too old, lacks
-        nothing but what is on a list. Interrupted anywhere, the next look begins again. Raises what
-        store and state raise.
+        What was pushed before 1 is on a list after 2. What is pushed after 1 can only be lost
+        together with the mark or the age. So a store whose mark the state knows, and whose age is
+        recent, lacks nothing but what is on a list. If interrupted anywhere, the next look starts
+        over. Raises what store and state raise.
         """
         told = self._ask()
         is_due = self._clock() - self._since >= RAISE_SECONDS
@@ -97,8 +100,9 @@ class StoreWatch:
         age = self._state.load(STORE_AGE, (), ()).version
         is_known = told.mark and told.mark == self._known.mark
         if is_known or told.mark in self._state.milestones().store_marks:
-            # The store may not have the newest, and has one before that too. With one alone, who
-            # raises it in a store that was put back a moment ago would make that one young.
+            # The older of the store's two ages counts; it may be two behind while the newest is
+            # not pushed yet. If there were only one, raising it in a store that was restored a
+            # moment ago would make that store look recent.
             if min(told.ages) >= age - 2:
                 if told == self._known:
                     self._raise(age, max(told.ages))
@@ -127,9 +131,9 @@ class StoreWatch:
         return _Told(mark, (even, odd))
 
     def _raise(self, age: int, told: int) -> None:
-        """Raise the age in the state, unless the store was not told of the last time; then there.
+        """Raise the age in state and store; where the store is behind, only write it there.
 
-        age, told: in the state and in the store.
+        age: the state's. told: the newest in the store.
         """
         if told >= age:
             try:
@@ -150,5 +154,5 @@ class StoreWatch:
             try:
                 self._state.commit(IMPORTED, version, Updates(), {}, milestones=marked)
             except StateConflict:
-                continue  # Others look too, or take up imports.
+                continue  # Another worker remembers a mark too, or takes up imports.
             return

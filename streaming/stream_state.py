@@ -1,7 +1,7 @@
-"""The state of record of the stream: what the worker folds into, and where in the log it is.
+"""The stream's state of record: what events are folded into, and up to which positions they are.
 
-Everything is written partition by partition of the log, and only over the version that was read
-(ADR 0008). An error tree:
+It is written by partition of the log, with optimistic locking: a commit succeeds only over the
+version that was read (ADR 0008). The errors:
 
     StateError              cannot be read or written now: trying again may help
     ├── StateConflict       another worker has written the partition since it was read
@@ -26,19 +26,21 @@ from streaming.milestones import NONE, Milestones
 from streaming.updates import Updates
 
 IMPORTED = -1
-"""The partition of what came from the archive and not from the log."""
+"""The partition number of what came from the archive and not from the log."""
 
 AGAIN = -2
-"""Whose list holds what the online store has lost. Nothing is committed to it, and every commit
-takes its own keys off: they are on the list of its partition."""
+"""The partition number whose list of unpushed keys holds what the online store has lost. Nothing
+is committed to it. A commit takes the keys of its whole values off this list: they are on the list
+of its own partition then."""
 
 STORE_AGE = -3
-"""Whose version is the age of the online store (`store_watch`). Nothing else of it is committed."""
+"""The partition number whose version is the age of the online store (`store_watch`). Nothing else
+is committed to it."""
 
 HISTORY, ITEM, USER = "history", "item", "user"
 
 Key = tuple[str, str]
-"""A kind of value, history, item, user or the name of an additive kind, and a key of it."""
+"""A kind of value (history, item, user, or the name of an additive kind), and a user or item id."""
 
 
 class StateError(Exception):
@@ -55,11 +57,11 @@ class StateLost(StateError):  # noqa: N818 — as above
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What one partition's batch is folded into: the keys that exist of those asked for.
+    """The state that a partition's batch is folded into, by id. Ids without a value are left out.
 
-    version: how often the partition was committed. positions: the next offset by topic.
-    moments: when each event of a history was appended. erasures: the partition's marks.
-    statistics, co_visitation, fold_in: this partition's part.
+    version: how often the partition was committed. positions: the next offset to read, by topic.
+    moments: when each event of a history was appended to the log. erasures: the moments of the
+    partition's erasure marks. statistics, co_visitation, fold_in: this partition's part of the sum.
     """
 
     version: int
@@ -74,7 +76,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Unpushed:
-    """Values the online store has not been told of, and of which commit each value is.
+    """Values that the online store does not have yet, and the stamp of the commit each is of.
 
     Additive state is merged over all partitions.
     """
@@ -87,7 +89,7 @@ class Unpushed:
 
 
 class StreamState(Protocol):
-    """What a worker does with the state. For use by one thread at a time; raises `StateError`."""
+    """The state by partition, as a worker uses it, in one thread at a time. Raises `StateError`."""
 
     def load(self, partition: int, user_ids: Collection[str], item_ids: Collection[str]) -> Slice:
         """Return the partition's part of the state of these users and items."""
@@ -101,29 +103,30 @@ class StreamState(Protocol):
         positions: Mapping[str, int],
         milestones: Milestones = NONE,
     ) -> str:
-        """Store new values and how far the log, or the archive, is in them: all or nothing.
+        """Store new values, and the positions and milestones reached with them: all or nothing.
 
-        On return the state is durable, and every key in `updates` counts as unpushed. Returns the
-        commit's stamp. Raises `StateConflict` where the partition's version is not `version`.
+        positions: the next offset to read, by topic. On return the state is durable, and every key
+        in `updates` is on the partition's list of unpushed keys. Returns the commit's stamp. Raises
+        `StateConflict` where the partition's version is not `version`.
         """
         ...
 
     def unpushed(self, partition: int, limit: int = 2_000) -> Unpushed:
-        """Return the newest values of up to `limit` keys the online store was not told of yet."""
+        """Return the newest values of up to `limit` keys of the partition's unpushed list."""
         ...
 
     def forget_pushed(self, partition: int, stamps: Mapping[Key, str]) -> None:
-        """Take keys off the partition's list whose pushed values are still the newest.
+        """Take off the partition's list the keys whose pushed values are still the newest.
 
-        A value that changed after it was read must be pushed again: the older one may have been
-        pushed last. It is listed under a fresh stamp, because another worker may have taken the
-        old one off, or be about to.
+        stamps: of the pushed values, as `unpushed` returned them. A key whose value has changed
+        since goes back on the list: the older value may have been pushed last. It gets a fresh
+        stamp, because another worker may have taken it off under the old one, or be about to.
         """
         ...
 
 
 class StateContents(Protocol):
-    """What is in the state as a whole."""
+    """Reads the state as a whole, over all partitions."""
 
     def partitions(self) -> list[int]:
         """Return the partitions that were ever committed."""
@@ -138,28 +141,28 @@ class StateContents(Protocol):
         ...
 
     def milestones(self) -> Milestones:
-        """Return those of all commits since the state was empty."""
+        """Return the milestones of all commits since the state was empty."""
         ...
 
 
 class Outbox(Protocol):
-    """The lists of what is unpushed as a whole."""
+    """All lists of unpushed keys together: the transactional outbox."""
 
     def count_unpushed(self) -> int:
-        """Return how many keys the online store has not been told of yet."""
+        """Return how many keys are on the lists."""
         ...
 
     def list_all_again(self) -> int:
         """Put every key on the list of `AGAIN`, and return how many are on it.
 
-        On return that is durable, and nobody who has read a list before takes a key off. Of a user
-        who was erased, the history that is gone counts too.
+        On return that is durable, and a worker that has read a list before takes no key off. The
+        empty history of an erased user is listed too, so that it is deleted from the store again.
         """
         ...
 
 
 class OpenState(StreamState, StateContents, Outbox, Protocol):
-    """A state as it is opened: by the worker, by imports, to be rebuilt."""
+    """All of the state: what a worker, imports and a rebuild open."""
 
     def all_histories(self, batch: int = 1_000) -> Iterator[list[UserHistory]]:
         """Yield every history, in batches."""
@@ -188,7 +191,7 @@ def positions_of(state: OpenState) -> dict[TopicPartition, int]:
 
 
 def whole_keys(updates: Updates) -> list[Key]:
-    """Return the keys whose values are not shared with other partitions."""
+    """Return the keys of whole values: histories, items and users, which are no sums."""
     return [
         *((HISTORY, key) for key in updates.histories),
         *((ITEM, key) for key in updates.items),
@@ -199,8 +202,8 @@ def whole_keys(updates: Updates) -> list[Key]:
 def whole_values(updates: Updates, stamp: str) -> Unpushed:
     """Return what a commit can push without reading the state: everything but the additive sums.
 
-    The sums move their item's embedding, which is not up to date before they are read. So their
-    keys get a stamp that never matches, and stay on the list after this push.
+    Fold-in sums move their item's embedding, so the embedding of a changed item is not up to date
+    before they are read. Their keys get a stamp that never matches, and stay on the list.
     """
     nothing: dict[str, Any] = {kind.name: {} for kind in ADDITIVE}
     own = replace(updates, **nothing)
@@ -217,13 +220,14 @@ def additive_keys(updates: Updates) -> list[Key]:
 def stamp_of(partition: int, version: int | str) -> str:
     """Return the stamp of the commit that made `version`: no two commits have the same.
 
-    Of `AGAIN`, whose lists are as a commit of everything, the version is a token.
+    Listing everything under `AGAIN` counts as a commit of everything: its version is a random
+    token.
     """
     return f"{partition}:{version}"
 
 
 def commit_of(stamp: str) -> str:
-    """Return the stamp without what tells it from others of the same commit, after a slash."""
+    """Return the commit's own stamp: without the "/TOKEN" of a key that was put back."""
     return stamp.partition("/")[0]
 
 
@@ -259,7 +263,7 @@ def encode_history(history: UserHistory, moments: Moments | None) -> bytes:
 
 
 def decode_history(user_id: str, stored: bytes) -> tuple[UserHistory, Moments]:
-    """Return what `encode_history` was given; moments of 0 where there were none yet."""
+    """Return what `encode_history` was given; moments are 0 where none were stored."""
     columns = orjson.loads(stored)
     *events, moments = columns if len(columns) == _COLUMNS else (*columns, [0] * len(columns[0]))
     return UserHistory(user_id, tuple(map(_EVENT, zip(*events, strict=True)))), tuple(moments)

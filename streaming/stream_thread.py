@@ -1,4 +1,4 @@
-"""What follows the log in a thread of its own."""
+"""A thread that follows the log."""
 
 from abc import abstractmethod
 
@@ -12,21 +12,21 @@ from streaming.retrying import Retrying
 class StreamThread(BackgroundThread):
     """Runs `_follow` from `start` on, until `stop` or until it fails; then `failure` says why.
 
-    retrying: what the thread tries again, until it is stopped.
+    retrying: repeats what fails in the thread, until that is stopped.
     """
 
     _consumer: LogConsumer
 
     def __init__(self, name: str, stop_seconds: float, retrying: Retrying) -> None:
         super().__init__(name, stop_seconds)
-        # One event: what waits to try again must hear of the end.
+        # One event for both: a pause before a retry must end when the thread is stopped.
         self._stop = retrying.stop
         self._retrying = retrying
         self.failure: BaseException | None = None
         self._logger = structlog.get_logger(type(self).__module__)
 
     def stop(self) -> None:
-        """Finish what is in hand, and let others have the partitions."""
+        """Finish the step in hand, and release the partitions."""
         super().stop()
         self._consumer.close()
 
@@ -44,4 +44,4 @@ class StreamThread(BackgroundThread):
 
     @abstractmethod
     def _follow(self) -> None:
-        """Carry on until `_stop` is set, then bring out what is left."""
+        """Process records until `_stop` is set, then write out what is left."""

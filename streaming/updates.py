@@ -1,4 +1,4 @@
-"""The new values that a commit stores, and that readers are told of afterwards."""
+"""The new values that a commit stores, and that are published afterwards."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,16 +12,16 @@ from streaming.erasures import Moments
 from streaming.fold_in import FoldIn
 
 VISIBLE = ("histories", "items", "users", *(kind.name for kind in ADDITIVE))
-"""The fields that readers are told of. The others are the state's alone."""
+"""The fields that are published. The others are for the state alone."""
 
 
 @dataclass(slots=True)
 class Updates:
-    """New values by key; None where something was deleted.
+    """New values by user or item id; None where something was deleted.
 
     A history without events is one that was erased. moments: of the events of each history; a
-    history without them was imported. erasures: the marks that are set; outdated: marks of an
-    earlier moment are needed no more. statistics, co_visitation, fold_in: as `ADDITIVE` says.
+    history without moments was imported. erasures: the moments of new erasure marks. outdated:
+    marks of earlier moments are dropped. statistics, co_visitation, fold_in: see `ADDITIVE`.
     """
 
     histories: dict[str, UserHistory] = field(default_factory=dict)
@@ -47,5 +47,5 @@ class Updates:
 
     @property
     def is_visible(self) -> bool:
-        """Whether readers are to be told of anything."""
+        """Whether there is anything to publish."""
         return any(getattr(self, name) for name in VISIBLE)

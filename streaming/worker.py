@@ -47,14 +47,14 @@ TOPICS = (EVENTS, ITEMS, USERS)
 STOP_SECONDS = 10.0
 IDLE_SECONDS = 0.25
 CATCH_UP_SECONDS = 0.05
-"""How often a worker that begins looks whether the items of the changelog are there."""
+"""How often a starting worker checks whether the encoder has caught up with the changelog."""
 REENCODING_SECONDS = (0.02, 1.0)
 """The pause between two pages of users to re-encode: while no events come, and while they do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A batch that is in the state, and what the online store is to be told of it at once."""
+    """A batch that is committed to the state, and the values of it to push at once."""
 
     batch: Batch
     folded: Folded
@@ -62,12 +62,12 @@ class Committed:
 
 
 class Worker(StreamThread):
-    """Reads the topics events, items and users in one thread of its own.
+    """Consumes the topics events, items and users in micro-batches, in one thread of its own.
 
-    `build_worker` gives it its parts.
+    `build_worker` makes and connects its parts.
 
     max_history: events kept per user. caught_up: whether the encoder has the embeddings of all
-    items that the changelog tells of. monotonic: seconds, from any moment on.
+    items in the changelog. monotonic: a clock in seconds, with any start.
     """
 
     def __init__(
@@ -107,20 +107,20 @@ class Worker(StreamThread):
         self._poller = BatchPoller(
             self._consumer, settings.batch_records, settings.batch_bytes, settings.linger_seconds
         )
-        # How long an empty poll waits, and since when no user was re-encoded.
+        # How long a poll waits for records, and when users were last re-encoded.
         self._patience = IDLE_SECONDS
         self._reencoded_at = 0.0
         self._ready = threading.Event()
 
     @property
     def ready(self) -> bool:
-        """Whether what a crash left behind is redone and the stream is being followed."""
+        """Whether unfinished pushes of the last run are redone, and nothing has failed since."""
         return self._ready.is_set() and self.failure is None
 
     @property
     def positions(self) -> dict[TopicPartition, int]:
-        """The next offset to read of each partition that is this worker's and has one."""
-        # What another worker has now is further than where this one left it.
+        """The next offset to read of each partition that is assigned to this worker, if known."""
+        # A partition that another worker has taken over is further by now than this one knows.
         assigned = self._consumer.assigned
         return {source: at for source, at in self._positions.known.items() if source in assigned}
 
@@ -132,15 +132,15 @@ class Worker(StreamThread):
         self._commit_positions()
 
     def recover(self) -> None:
-        """Take up the state of the last run: redo its unfinished pushes.
+        """Redo the unfinished pushes of the last run, once the encoder has caught up.
 
-        Not before all items are known that were: a history would be embedded without the others,
-        and they would learn where its user stands from half of it.
+        Before that it lacks items: a history would be embedded without them, and fold-in would
+        move other items toward a taste that is made of half the history.
         """
         while not self._caught_up():
             if self._stop.wait(CATCH_UP_SECONDS):
                 return
-        # Before anything is pushed: what is would pass for lost.
+        # First: what is pushed before the store has its mark counts as lost.
         self._retrying("load", self._watch.step)
         self._retrying("load", self._relay.tell_all)
         self._relay.add(self._retrying("load", self._state.partitions))
@@ -150,7 +150,7 @@ class Worker(StreamThread):
     def _assigned(
         self, committed: Mapping[TopicPartition, int | None]
     ) -> dict[TopicPartition, int]:
-        """Return where to continue the partitions that are this worker's from now on."""
+        """Return the state's positions: newly assigned partitions continue there."""
         stored = self._positions.assign(committed)
         self._relay.add(source.partition for source in stored if source in committed)
         return stored
@@ -160,21 +160,21 @@ class Worker(StreamThread):
 
         1. Poll, decode, and group by partition.
         2. Append what cannot be decoded to the dead letters.
-        3. Of each partition, load the state, fold the changes into it, and learn from them.
-        4. Commit new state, what is unpushed, and positions, atomically. Where another worker
-           has written the partition since, forget its batch and continue at its positions. Where
-           it was this very commit, whose answer was lost, go on.
+        3. For each partition, load the state, fold the changes into it, and learn from them.
+        4. Commit new state, the list of unpushed keys, and positions, atomically. Where another
+           worker has written the partition since, drop the batch and continue at the stored
+           positions. Where that commit was this very one, whose answer was lost, go on.
         5. Embed; append item changes to the changelog; push to the online store.
-        6. Forget what was pushed.
-        7. Tell those who wait.
-        8. Commit the positions to the log, once a second and when there was nothing to read. Where
-           there was not, look whether the state was emptied: nothing else asks it.
-        9. List everything if the online store was emptied; push a page of what is on the lists;
+        6. Take what was pushed off the list of unpushed keys.
+        7. Notify those who wait for the batch.
+        8. Commit the positions to the log, once a second and when there was nothing to read. In
+           the latter case, check that the state was not emptied: nothing else reads it then.
+        9. List everything again if the online store has lost data; push a page of the lists;
            re-encode a page of users.
 
         A crash before 4 repeats the batch from a state that has not seen it. A crash after 4
-        repeats 5 and 6 from the state: pushes are whole values, so twice is once. 8 serves
-        retention and lag only. Nothing is told to have been applied before it is visible.
+        repeats 5 and 6 from the state, which is idempotent: pushed values are whole. Only
+        retention and lag depend on 8. No record is reported as applied before it is visible.
         """
         # 1. to 7.
         records = self._retrying("poll", self._poll)
@@ -187,7 +187,7 @@ class Worker(StreamThread):
             self._commit_positions()
         if not records:
             self._retrying("load", self._positions.look)
-        # 9. What is on the lists changes most, and waits a while. Page by page: events go first.
+        # 9. Sums change with every event, so their lists wait a while. By the page: events first.
         if self._retrying("load", self._watch.step):
             self._relay.add([AGAIN])
         self._relay.step()
@@ -195,11 +195,11 @@ class Worker(StreamThread):
         return len(records)
 
     def _poll(self) -> list[LogRecord]:
-        # The next page of a list does not wait for events.
+        # While a page of the lists is due, do not wait for events.
         return self._poller.poll(0.0 if self._relay.is_due else self._patience)
 
     def _carry(self, records: Sequence[LogRecord]) -> None:
-        """Carry the records through all that a batch needs."""
+        """Do steps 1 to 7 of `step` with the polled records."""
         # 1. Decode, and group by partition.
         with self.metrics.stage("decode"):
             batches = decode_batches(records, self._decoder)
@@ -208,20 +208,20 @@ class Worker(StreamThread):
         letters = [encode_dead_letter(each, most) for batch in batches for each in batch.dead]
         if letters:
             self._retrying("dead letters", lambda: self._log.append(DEAD_LETTERS, letters))
-        # 3. and 4. Commit before push: what is pushed can be redone from the state, and no
-        # record can be in a history but not in the counts.
+        # 3. and 4. Commit before push: a push can be redone from the state, and no record can be
+        # in a history but not in the counts.
         attempted = [self._fold(batch) for batch in batches]
         committed = [each for each in attempted if each is not None]
         # 5. and 6.
         self._relay.push([(each.batch.partition, each.unpushed) for each in committed])
         for each in committed:
             self._positions.may_tell(each.batch)
-            # 7. Tell those who wait.
+            # 7. Notify those who wait.
             self.applied.notify(each.batch.sources(each.batch.positions))
             self._measure(each)
 
     def _fold(self, batch: Batch) -> Committed | None:
-        """Fold the batch into its partition's state; return None where that has moved on."""
+        """Fold the batch and commit it; return None where another worker owns the partition now."""
         partition = batch.partition
         # 3. Load, fold and learn.
         before = self._retrying(
@@ -233,7 +233,7 @@ class Worker(StreamThread):
             return None
         with self.metrics.stage("fold"):
             folded = process(batch.changes, before, self._max_history, self._keep_marks)
-        # A second read: which items go together with those of the batch, the histories say.
+        # A second read: only the folded histories tell which items co-occur with the batch's.
         learned = self._retrying("learn", lambda: self._learner.learn(partition, folded))
         updates = Updates.together([folded.updates, learned])
         # 4. Commit.
@@ -253,9 +253,9 @@ class Worker(StreamThread):
         return Committed(batch, folded, whole_values(updates, stamp))
 
     def _give_way(self, batch: Batch, stored: Mapping[TopicPartition, int]) -> None:
-        """Forget the batch, and continue where another worker has left the partition."""
+        """Drop the batch, and continue where another worker has left the partition."""
         self._positions.move_to(stored, batch)
-        # A commit of ours may be among those since, its answer lost.
+        # One of the commits since may be ours, its answer lost: its keys are still to be pushed.
         self._relay.add([batch.partition])
         self._logger.warning("partition_taken_over", partition=batch.partition)
         self.metrics.retries.labels("commit state").inc()
@@ -267,7 +267,7 @@ class Worker(StreamThread):
         self._positions.told()
 
     def _reencode(self, *, idle: bool) -> None:
-        """Re-encode a page of users when nothing else is to be done, or nothing was for long."""
+        """Re-encode a page of users when idle, or when the last page is too long ago."""
         short, long = REENCODING_SECONDS
         if not idle and self._monotonic() - self._reencoded_at < long:
             return
@@ -288,10 +288,10 @@ class Worker(StreamThread):
 
 
 def _is_next(batch: Batch, before: Slice, after: Slice) -> bool:
-    """Whether `after` is the partition's state that a commit of the batch over `before` makes.
+    """Return whether `after` is the state that committing the batch over `before` leads to.
 
-    The answer to ours was lost then, and trying again was refused. Or another worker has folded
-    the same records into the same state, and so come to the same values.
+    Then either our commit succeeded, but its answer was lost and the retry refused; or another
+    worker has folded the same records into the same state, and so stored the same values.
     """
     is_one_commit = after.version == before.version + 1
     return is_one_commit and after.positions == before.positions | batch.positions

@@ -1,4 +1,4 @@
-"""Where a worker is in the log: in step with the state, and ahead of what the log is told."""
+"""A worker's positions in the log: those of the state, and those to commit to the log."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,14 +9,14 @@ from streaming.stream_state import OpenState, StateLost, positions_of
 
 LOOK_SECONDS = 1.0
 COMMIT_SECONDS = 1.0
-"""How long the log may be told nothing of where the worker is: only retention and lag go by it."""
+"""How often positions are committed to the log: only retention and lag depend on it."""
 
 
 class WorkerPositions:
     """The next offset to read of each partition that was this worker's, where there is one.
 
-    untold: those that the log may be told, because all before them is pushed.
-    clock: seconds, from any moment on.
+    untold: positions to commit to the log: all records before them are pushed.
+    clock: seconds, with any start.
     """
 
     def __init__(self, state: OpenState, clock: Callable[[], float] = time.monotonic) -> None:
@@ -29,20 +29,22 @@ class WorkerPositions:
 
     @property
     def known(self) -> dict[TopicPartition, int]:
-        """A copy of all of them. Any thread may ask."""
+        """A copy of all of them. Safe to read in any thread."""
         return dict(self._next)
 
     def assign(self, committed: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, int]:
-        """Return where to continue the partitions that are the worker's from now on.
+        """Take newly assigned partitions over, and return the positions to continue at.
 
-        The state's positions, not the group's: state and position must be of one moment. But
-        what the group has committed was in the state before, whichever worker put it there:
-        raises `StateLost` where it is not.
+        They are the state's, not the group's: state and position must be of one moment.
+
+        committed: the group's offset of each assigned partition. What a group has committed was in
+        the state before, whichever worker put it there: raises `StateLost` where the state has no
+        position of such a partition.
         """
         stored = positions_of(self._state)
         for source, offset in committed.items():
             before = self._next.get(source, offset)
-            # What another worker may have committed since must not go back.
+            # Another worker may have committed a later position since: it must not go back.
             self.untold.pop(source, None)
             if source in stored:
                 self._next[source] = stored[source]
@@ -53,7 +55,7 @@ class WorkerPositions:
     def follows(self, batch: Batch, stored: Mapping[TopicPartition, int]) -> bool:
         """Whether the worker is where the state is, and the batch does not begin before that.
 
-        One that does was polled before its partition went to another worker and came back.
+        A batch that does was polled before its partition went to another worker and came back.
         """
         return all(
             stored.get(source) == self._next.get(source) and at >= stored.get(source, 0)
@@ -61,9 +63,9 @@ class WorkerPositions:
         )
 
     def look(self) -> None:
-        """Look once a second whether the state has a position still: who reads nothing loads none.
+        """Check once a second that the state still has a position. Else raise `StateLost`.
 
-        Raises `StateLost` where it has not.
+        For a worker that reads no records: it loads no state otherwise.
         """
         source = next(iter(self._next), None)
         if source is None or self._clock() < self._look_due:
@@ -73,11 +75,11 @@ class WorkerPositions:
             raise _lost(source, self._next[source])
 
     def move(self, batch: Batch) -> None:
-        """Stand after a batch that is in the state."""
+        """Advance past a batch that is committed to the state."""
         self._next |= batch.sources(batch.positions)
 
     def move_to(self, stored: Mapping[TopicPartition, int], batch: Batch) -> None:
-        """Stand where another worker has left the partition of a batch.
+        """Continue where another worker has left the partition of a batch.
 
         Raises `StateLost` where the state has none of the positions that it had.
         """
@@ -87,16 +89,16 @@ class WorkerPositions:
         self._next |= stored
 
     def may_tell(self, batch: Batch) -> None:
-        """Let the log be told that it was read up to here: the batch is pushed."""
+        """Let the positions after a batch be committed to the log: the batch is pushed."""
         self.untold |= batch.sources(batch.positions)
 
     @property
     def is_due(self) -> bool:
-        """Whether the log has been told nothing for long enough."""
+        """Whether the last commit to the log is long enough ago."""
         return self._clock() >= self._due
 
     def told(self) -> None:
-        """Begin again to count what the log is not told of, and since when."""
+        """Note that `untold` is committed; the next commit is due in `COMMIT_SECONDS`."""
         self.untold = {}
         self._due = self._clock() + COMMIT_SECONDS
 

@@ -1,4 +1,4 @@
-"""The epoch whose two-tower answers best what is held out of the events."""
+"""The epoch whose two-tower predicts the held-out events best."""
 
 import hashlib
 import shutil
@@ -34,15 +34,15 @@ class _Epoch:
 
 
 class BestEpoch:
-    """The best epoch so far, in files beside the checkpoints, so that both are gone on from.
+    """The best epoch so far, in files beside the checkpoints, so that both can be resumed.
 
-    Where the best epoch in `folder` is of another split, everything there is removed: its value was
-    of other questions, and its embeddings are of other people.
+    Where the best epoch in `folder` belongs to another split, everything there is removed: its
+    value is of other questions, and its embeddings are of other users.
     """
 
     def __init__(self, folder: Path | None, split: Split) -> None:
         self._folder = folder
-        # In memory there is none of another split.
+        # What is in memory belongs to this split: it needs no digest.
         self._split = "" if folder is None else _digest(split)
         self._best: _Epoch | None = None
         self._embeddings: dict[str, Embeddings] = {}
@@ -76,7 +76,7 @@ class BestEpoch:
         if self._folder is None:
             self._best, self._embeddings = best, embeddings
             return
-        # The number last: killed before it, the epoch is done again, and so are these.
+        # The number last: if killed before that, the epoch is done again, and so are these files.
         for name, each in embeddings.items():
             np.save(self._folder / f"best-{name}.npy", each, allow_pickle=False)
         with replacing(self._folder / "best-epoch.json") as file:
@@ -91,11 +91,13 @@ def best_epoch(
     on_step: Callable[[Progress], None],
     on_values: Callable[[int, Values], None] = lambda epoch, values: None,
 ) -> BestEpoch:
-    """Train the two-tower on the past, and return the epoch that answers what is held out best.
+    """Train the two-tower on the past, and return the epoch that predicts what is held out best.
 
-    Its queries, float32 [num_users, dimension], are 0 of users who do not act in the future.
-    on_values: called after every epoch with the number of epochs done and NDCG@10 of 'all', float64
-    [num_users], of its users in their order.
+    Its query embeddings, float32 [num_users, dimension], are 0 for users who do not act in the
+    future.
+
+    on_values: called after every epoch with the number of epochs done and NDCG@10 of the task
+    'all', float64 [num_users], in the order of the task's users.
     """
     split, tasks = held_out.split, held_out.tasks
     embeddings = material.text_embeddings_of(split.past.items)
@@ -123,7 +125,7 @@ def best_epoch(
 
 
 def _digest(split: Split) -> str:
-    """Return a hash of who is known of what, and of what is asked for."""
+    """Return a hash of the split's past and of the events that it asks for."""
     digest = hashlib.sha256(split.past.digest().encode())
     asked = split.future["event_id"].sort().to_list()
     digest.update("\0".join(asked).encode("utf-8", "surrogatepass"))

@@ -1,4 +1,4 @@
-"""A published bundle as a scorer: the model that serves, judged by what happened since."""
+"""A published bundle as a scorer, so that a model that serves can be judged by later events."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +12,7 @@ from serving.bundle import Bundle, BundleError
 from serving.bundle_loading import load_bundle
 from serving.item_rows import ItemRows
 from serving.ranking.bundle_files import read_ranking
-from serving.ranking.ranking import Ranking
+from serving.ranking.live_ranking import LiveRanking
 from serving.saved_model_encoder import SavedModelEncoder
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.comparison import CURRENT, Current
@@ -31,9 +31,9 @@ class BundleScorer:
     Args:
         bundle: the model.
         histories: the users who are asked about, and the catalogue that is ranked. An item
-            that is not in the bundle is embedded as the live service would.
-        text_cache: where embeddings of its text are kept.
-        name: in tables.
+            that is not in the bundle is embedded as the live service would embed it.
+        text_cache: where the embeddings of such items' texts are kept.
+        name: what tables call it.
     """
 
     def __init__(
@@ -94,10 +94,10 @@ class BundleScorer:
 
 
 def load_to_ask(path: Path) -> Bundle:
-    """Return the bundle in folder `path`, of which all can be read that its lists are made by.
+    """Return the bundle in folder `path`, having checked that it can make lists.
 
-    One of an earlier release may be whole, and rank by features that there are no more. Raises
-    `BundleError` naming the file and the reason.
+    A bundle of an earlier release may be undamaged, yet rank by features that no longer exist.
+    Raises `BundleError` naming the file and the reason.
     """
     bundle = load_bundle(path)
     read_ranking(bundle, ItemRows(bundle.candidate_ids))
@@ -114,7 +114,7 @@ def bundle_pipeline(
     """Return the lists that `bundle` would serve to the users of the split, as a scorer."""
     scorer = BundleScorer(bundle, split.histories, text_cache, name)
 
-    def ranking_over(rows: ItemRows) -> Ranking | None:
+    def ranking_over(rows: ItemRows) -> LiveRanking | None:
         # Its tables name all of its candidates, also those that are not asked for.
         rows.add(bundle.candidate_ids)
         return read_ranking(bundle, rows)
@@ -132,9 +132,9 @@ def bundle_pipeline(
 def current_scorer(
     path: Path, text_cache: TextEmbeddingCache, service: ServiceSettings
 ) -> Current | None:
-    """Return the bundle that serves, which lies at `path`.
+    """Return the bundle that serves, whose folder is `path`.
 
-    None where its lists cannot be made any more: it has nothing to say.
+    None where it cannot make lists any more: there is nothing to compare with then.
     """
     try:
         bundle = load_to_ask(path)

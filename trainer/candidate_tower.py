@@ -1,4 +1,4 @@
-"""The candidate tower: an item's text, id and attributes to its candidate embedding."""
+"""The candidate tower: from an item's text, id and attributes to its candidate embedding."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ AGE_BUCKETS = 16
 
 @dataclass(frozen=True, slots=True)
 class CandidateVocabulary:
-    """What the candidate tower knows by name. Index 0 of everything is "unknown".
+    """The names that the candidate tower has embeddings for. Index 0 always means "unknown".
 
-    `price_boundaries` are ascending quantiles of log(1 + price). A tag that one item alone has is
-    left out: it says no more than the id.
+    `price_boundaries` are ascending quantiles of log(1 + price). A tag that only one item has is
+    left out: it says no more than the item's id.
     """
 
     item_ids: Sequence[str]
@@ -68,17 +68,17 @@ def name_index(names: Sequence[str], values: npt.NDArray[np.object_]) -> npt.NDA
 class CandidateTower(keras.layers.Layer):
     """Sums projections of everything known about an item.
 
-    A sum, so that whatever is missing simply adds nothing: an item that was not in training
-    has no id, and works from text and attributes. In training the id is dropped at random for
-    the same reason. The last coordinate of the embedding carries popularity: the query tower
-    always holds 1 there, so that it adds to the score.
+    It is a sum so that a missing part adds nothing: an item that was not in training has no id,
+    and is embedded from its text and attributes. In training the id is dropped at random for
+    the same reason. The last coordinate of the embedding carries popularity: the query embedding
+    is always 1 there, so that popularity adds to the score.
 
     Args:
         vocabulary: the names to have embeddings of.
         dimension: of the embedding, the popularity coordinate included.
         text_dimension: of the text embedding.
         id_dropout: share of ids dropped in training.
-        popularity: float [num_items], the initial popularity coordinate by id; centred.
+        popularity: float [num_items], the initial popularity coordinate of each id; centred.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class CandidateTower(keras.layers.Layer):
 
     def _sum_of_tags(self, tags: Any) -> Any:
         total = tf.reduce_sum(_lookup(self.tag_embeddings, tags), axis=1)
-        # By the square root: an item of many tags is said more of, but not so many times more.
+        # By the square root: many tags say more of an item than one, but not in proportion.
         count = tf.math.count_nonzero(tags, axis=1, keepdims=True, dtype=total.dtype)
         return total * tf.math.rsqrt(tf.maximum(count, 1))
 

@@ -1,4 +1,4 @@
-"""The bundle that serves, asked beside the new model: only where it knows no more than that."""
+"""Compares the bundle that serves with the new model, where it has seen no more than that."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,17 +17,18 @@ from trainer.tasks import EvaluationTask, Split
 CANDIDATE, CURRENT = "all together", "current bundle"
 """Names of the rows that are compared."""
 CURRENT_HAS_SEEN = f"{CURRENT}, which has seen"
-"""How the name begins of a current bundle that is compared with nothing: it knows some answers."""
+"""Begins the row's name where the current bundle knows some answers, so is not compared."""
 
 MakeScorer = Callable[[Split], Scorer]
-"""From the split whose users are asked about."""
+"""Makes a scorer for the split whose users are asked about."""
 
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """The bundle that serves. end: the newest event that it learned from, None where there is none.
+    """The bundle that serves.
 
-    scorer_of: makes a scorer of it, named `CURRENT`.
+    scorer_of: makes a scorer of it, named `CURRENT`. end: the time of the newest event that it
+    learned from, None where there is none.
     """
 
     scorer_of: MakeScorer
@@ -40,12 +41,12 @@ def compared(
     tasks: Sequence[EvaluationTask],
     features: npt.NDArray[np.float32] | None,
 ) -> list[EvaluationRow]:
-    """Return the rows of the current bundle, named `CURRENT` where a candidate compares with it.
+    """Return the rows of the current bundle, named `CURRENT` where they may be compared.
 
-    The candidate that is judged has learned from the split's past alone. A bundle that has learned
-    from some of its future knows more, also of what nobody has done before its own end: what is
-    liked of late, and what these users did last. Its rows have a name then that no gate reads, and
-    says how much it has seen.
+    The new model has learned from the split's past alone. A current bundle that has learned
+    from some of the split's future has an advantage even for the events after its own end: it
+    knows what is liked of late, and what these users did last. Its rows are then given a name that
+    no gate reads, and that says how much of the future it has seen.
 
     tasks: of the split. features: as in `trainer.evaluate.evaluate`.
     """

@@ -18,8 +18,8 @@ def epoch_dataset(
 ) -> Any:
     """Return the batches of one epoch, the columns of `trainer.windows.Batch` by name.
 
-    Order and draws follow from the seed and the epoch alone, so that a training that resumes
-    after an interrupt sees what it would have seen without one.
+    Order and draws depend on the seed and the epoch alone, so that a training that resumes
+    after an interrupt sees the same batches as one that was not interrupted.
     """
 
     def batches() -> Iterator[dict[str, Any]]:
@@ -33,7 +33,7 @@ def epoch_dataset(
     }
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
     options = tf.data.Options()
-    # Nothing to shard by file: every worker draws its own windows.
+    # There are no files to shard by: every worker draws its own windows.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     steps = num_steps(windows, settings)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
@@ -45,25 +45,26 @@ def batches_of_like_length(
 ) -> list[npt.NDArray[np.int64]]:
     """Return the windows of each step, in random order; every window is in one step.
 
-    Most histories are short and a few are long: beside a long one, a short one would be mostly
-    padding. So the windows of a step are about equally long, and a step asks about as many
-    positions as any other, of few long windows or of many short ones.
+    Most histories are short and a few are long: in a batch with a long one, a short one would be
+    mostly padding. So the windows of a step are about equally long, and all steps ask about the
+    same number of positions, of few long windows or of many short ones.
     """
     lengths = windows.end - windows.start
     order = np.lexsort((random.random(len(windows)), lengths))
     asked = np.minimum(np.diff(windows.first_cut), settings.positions_per_window)[order]
-    # Replicas share a step alike where it is a multiple of their number.
+    # Replicas get equal shares of a step whose size is a multiple of their number.
     unit = next(size for size in (8, 4, 2, 1) if size <= settings.batch_size)
     blocks = np.add.reduceat(asked, np.arange(0, len(asked), unit))
     steps, before = num_steps(windows, settings), np.cumsum(blocks) - blocks
     number = np.arange(1, steps)
     starts = np.searchsorted(before, number * asked.sum() / steps)
-    # However much one block asks, no step is left without any.
+    # However many positions one block asks for, no step is left without a block.
     starts = np.maximum.accumulate(np.maximum(starts - number, 0)) + number
     starts = np.minimum(starts, len(blocks) - steps + number)
     parts = np.split(order, starts * unit)
     shuffled = random.permutation(steps)
-    # The last part alone may be no multiple, and Keras builds the model on the first step.
+    # Only the last part may be no multiple of the unit, so it must not come first: Keras builds
+    # the model on the first step.
     if shuffled[0] == steps - 1:
         shuffled = shuffled[::-1]
     return [parts[number] for number in shuffled]

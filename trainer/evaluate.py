@@ -1,4 +1,4 @@
-"""Scorers against tasks, as a table."""
+"""Evaluates scorers on tasks, as rows of a table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,8 +36,8 @@ class EvaluationRow:
 class Answers:
     """What a scorer answers to a task, by user.
 
-    ranked: where the relevant items stand. lists: int64 [num_users, k], the k <= `NDCG_AT` items
-    that are shown, `metrics.NOBODY` where there are fewer.
+    ranked: the ranks of the relevant items. lists: int64 [num_users, k], the k <= `NDCG_AT` items
+    that are shown, filled up with `metrics.NOBODY` where there are fewer.
     """
 
     ranked: Sequence[metrics.RankedRelevant]
@@ -68,7 +68,7 @@ def ndcgs(ranked: Sequence[metrics.RankedRelevant]) -> npt.NDArray[np.float64]:
 def evaluate(
     scorer: Scorer, task: EvaluationTask, features: npt.NDArray[np.float32] | None = None
 ) -> EvaluationRow:
-    """Rank all items for every user of the task, and sum up.
+    """Rank all items for every user of the task, and return the means of the metrics.
 
     features: float32 [num_items, n] to measure intra-list diversity by, e.g. text embeddings.
     """
@@ -84,7 +84,7 @@ def summarise(
 ) -> EvaluationRow:
     """Return the row of the scorer `name` that gave `answers`; features as in `evaluate`.
 
-    labels: [num_items, num_labels], to count the distinct ones of a list.
+    labels: [num_items, num_labels], to count the distinct labels of a list.
     """
     at, ranked, mean = NDCG_AT, answers.ranked, metrics.mean_of
     means = {

@@ -44,12 +44,12 @@ def export_bundle(
     """Write the model and a catalogue as a new bundle, and return its folder.
 
     The bundle is published but not served until `serving.bundle.set_current` names it. `start`
-    says what the training went on from; `parent` is what served then. `ranking` is what candidates
-    are ranked by, with the trained `ranker` where there is one.
+    says what the training started from; `parent` is the bundle that served then. `ranking` is what
+    candidates are ranked by, with the trained `ranker` where there is one.
 
-    `items` is the catalogue, by default the one that the model was trained on, from which it may
-    differ in any way. The rows of `ranking` are its own, and those of `text_embeddings`, float32
-    [len(items), n]; by default the model reads the texts.
+    `items` is the catalogue; it may differ in any way from the one that the model was trained on,
+    which is the default. The rows of `ranking` and of `text_embeddings`, float32 [len(items), n],
+    are those of `items`; without `text_embeddings` the model reads the texts.
     """
     items = model.interactions.items if items is None else items
     candidate_ids = [item.item_id for item in items]
@@ -101,7 +101,7 @@ def export_bundle(
 
 
 def _counts(learned: Interactions, item_ids: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return int64 [len(item_ids)], of how many events on each the model has learned."""
+    """Return int64 [len(item_ids)], from how many events on each item the model has learned."""
     events = np.bincount(learned.item, minlength=len(learned.items)).tolist()
     by_id = dict(zip((item.item_id for item in learned.items), events, strict=True))
     return np.array([by_id.get(item_id, 0) for item_id in item_ids], dtype=np.int64)

@@ -9,14 +9,14 @@ import numpy.typing as npt
 
 from trainer.held_out_splits import held_out_splits
 from trainer.material import Material
-from trainer.ranking.fit import FittedTables
+from trainer.ranking.fitted_tables import FittedTables
 from trainer.settings import TrainingSettings
 from trainer.start import Start
 from trainer.tasks import EvaluationTask, Split
 from trainer.windows import has_windows
 
 JUDGED_USERS = 2_000
-"""At most so many users tell epochs apart; all of a large shop would take longer than an epoch."""
+"""At most so many users judge an epoch: asking all of a large shop takes longer than an epoch."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,8 +24,9 @@ class HeldOut:
     """What is held out, and what is asked about it.
 
     splits: those that the ranker may learn from, the newest first. judged: int64, the users of the
-    newest one's past by whom a model is judged. tasks: its tasks, of these users alone; the last is
-    'all', or the only one. tables: what was fitted on the pasts, for whoever asks again.
+    newest split's past by whom a model is judged. tasks: the newest split's tasks, for these users
+    alone; the last is 'all', or the only one. tables: the tables that were fitted on the splits'
+    pasts, kept for later calls.
     """
 
     splits: Sequence[Split]
@@ -35,14 +36,14 @@ class HeldOut:
 
     @property
     def split(self) -> Split:
-        """The newest one, which models are judged by."""
+        """The newest split, by which models are judged."""
         return self.splits[0]
 
 
 def hold_out(material: Material, start: Start) -> HeldOut | None:
-    """Return what is held out of a training that begins so.
+    """Return what is held out of a training that begins with `start`.
 
-    None where nobody can be asked, or there is nothing before it to learn from.
+    None where no user can be asked about it, or nothing before it can be learned from.
     """
     settings = start.settings(material.settings)
     every = held_out_splits(material.events, material.items, settings, start.unseen_since)
@@ -50,7 +51,7 @@ def hold_out(material: Material, start: Start) -> HeldOut | None:
     if not splits or not len(splits[0].tasks[-1].users) or not has_windows(splits[0].past):
         return None
     judged = _judged(splits[0].tasks[-1], settings)
-    # Who returns to what they know is asked by one task only.
+    # Users who only come back to items that they know are asked by the task 'all' alone.
     asked = (task.of(np.flatnonzero(np.isin(task.users, judged))) for task in splits[0].tasks)
     tasks = [task for task in asked if len(task.users)]
     return HeldOut(splits, judged, tasks, FittedTables(material.text_embeddings_of))
@@ -59,7 +60,8 @@ def hold_out(material: Material, start: Start) -> HeldOut | None:
 def _judged(task: EvaluationTask, settings: TrainingSettings) -> npt.NDArray[np.int64]:
     """Return the users by whom a model is judged, drawn once.
 
-    At most `JUDGED_USERS`; where the others are enough for a ranker to learn from, half of all.
+    At most `JUDGED_USERS`, and at most half of all where the others are enough for a ranker to
+    learn from.
     """
     users, ranking = task.users, settings.ranking
     count = min(JUDGED_USERS, len(users))

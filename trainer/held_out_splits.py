@@ -19,14 +19,14 @@ def held_out_splits(
     settings: TrainingSettings,
     since: datetime | None = None,
 ) -> Iterator[Split]:
-    """Yield splits at older and older cuts, of which none sees what the one before asks for.
+    """Yield splits at older and older cuts; none contains the events that one before it asks for.
 
-    By `settings.holdout`: at "newest" the first asks for the newest slice of the time, the second
-    for the slice of the same length before it, and so on; at "last_events" for each user's last
-    event, for the last but one, and so on. None where nothing is held out; the last is the one
-    before which nothing happened.
+    By `settings.holdout`: with "newest" the first split asks for the newest slice of the time, the
+    second for the slice of the same length before it, and so on; with "last_events" for each user's
+    last event, for the last but one, and so on. Yields nothing where nothing is held out, and ends
+    where no events are left before a cut.
 
-    since: nothing older than this is asked for first; "last_events" has no use for it.
+    since: the first split asks for nothing older than this; "last_events" ignores it.
     """
     if not settings.holdout_share:
         return
@@ -44,7 +44,7 @@ def held_out_splits(
 def newest_cut(
     interactions: Interactions, settings: TrainingSettings, since: datetime | None = None
 ) -> datetime:
-    """Return where the newest slice of the time begins, at `since` or later."""
+    """Return the moment at which the newest slice of the time begins, at `since` or later."""
     span = interactions.end - interactions.start
     cut = interactions.end - min(span * settings.holdout_share, timedelta(days=30))
     return cut if since is None else max(cut, since)

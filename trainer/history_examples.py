@@ -1,7 +1,7 @@
 """Training windows whose histories come through Feast's point-in-time join.
 
-What the model is shown in training is then what the online store would have held at that
-moment, and Feast, not this package, sees to it that nothing later gets in.
+So what the model is shown in training is what the online store would have held at that moment;
+Feast, not this package, ensures that nothing later gets in.
 """
 
 from dataclasses import replace
@@ -23,16 +23,16 @@ def joined_windows(
     features: OfflineFeatures,
     since: datetime | None = None,
 ) -> Windows:
-    """Return the windows of `interactions`, the histories being those of `features`.
+    """Return the windows of `interactions`, with histories that are joined by `features`.
 
     With `since`, only events from then on are asked for.
 
     1. The moment of each window's last event is a cut.
     2. Write the users' histories at the cuts to the offline store, from these events alone:
-       what is held out may be of the moment of a cut, where no join could tell it apart.
-    3. Join the cuts with them, and remove them.
-    4. Of a history take the window: a cut lets all events of its moment in, and a window may
-       end between two of them.
+       a held-out event may have the timestamp of a cut, where no join could tell it apart.
+    3. Join the cuts with these histories, and remove them from the store.
+    4. Take the window's events from each history: a cut lets in all events of its moment, and a
+       window may end between two of them.
     """
     windows = make_windows(interactions, settings, since)
     if len(windows) == 0:

@@ -1,6 +1,6 @@
-"""Imports Keras and KerasHub without what they only draw and download with.
+"""Imports Keras and KerasHub without the packages that they only draw and download with.
 
-Who uses them takes them from here: `from trainer.import_keras import keras`.
+Modules that use them import them from here: `from trainer.import_keras import keras`.
 """
 
 import sys

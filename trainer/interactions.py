@@ -51,7 +51,7 @@ class Interactions:
         return np.array([name in types for name in self.event_types], np.bool_)[self.event_type]
 
     def digest(self) -> str:
-        """Return a hash of who did what when; which items their numbers mean is not in it."""
+        """Return a hash of all events; items are hashed by index, whatever their ids."""
         digest = hashlib.sha256("\0".join(self.user_ids).encode("utf-8", "surrogatepass"))
         digest.update("\0".join(self.event_types).encode("utf-8", "surrogatepass"))
         for column in (self.first_event, self.item, self.event_type, self.timestamp):
@@ -62,8 +62,8 @@ class Interactions:
     def from_frame(cls, events: pl.DataFrame, items: Sequence[Item]) -> "Interactions":
         """Index `events` (columns `EVENT_COLUMNS`, and any others) over the catalogue `items`.
 
-        Events on items that are not in the catalogue are left out: there is nothing to
-        represent them by. Events with one id are one event.
+        Events on items that are not in the catalogue are left out, since such items cannot be
+        embedded. Events with the same id count as one event.
         """
         item_index = {item.item_id: index for index, item in enumerate(items)}
         events = (
@@ -89,7 +89,7 @@ class Interactions:
         )
 
     def with_users(self, user_ids: Iterable[str]) -> "Interactions":
-        """Return the same events among more users: those of `user_ids` that are new have none."""
+        """Return the same events with more users: those of `user_ids`, new ones without events."""
         every = sorted({*self.user_ids, *user_ids})
         row = {user_id: index for index, user_id in enumerate(every)}
         moved = np.array([row[user_id] for user_id in self.user_ids], dtype=np.int32)
@@ -98,7 +98,7 @@ class Interactions:
         return replace(self, user_ids=every, user=user, first_event=first_event)
 
     def frame(self) -> pl.DataFrame:
-        """Return the events as `from_frame` reads them, numbered in their order."""
+        """Return the events as `from_frame` reads them, with their positions as ids."""
         numbers = pl.int_range(len(self.item), eager=True)
         columns = {
             "event_id": numbers.cast(pl.String).str.zfill(12),

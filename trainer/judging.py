@@ -1,4 +1,4 @@
-"""How many epochs to train for, judged by what is held out of the events."""
+"""Chooses how many epochs to train for, by what is held out of the events."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from trainer.evaluate import EvaluationRow, evaluate
 from trainer.held_out import HeldOut, hold_out
 from trainer.import_keras import keras
 from trainer.material import Material
-from trainer.ranking.fit import Learned, Newest, learn_to_order
+from trainer.ranking.learning_to_rank import Learned, Newest, learn_to_rank
 from trainer.ranking.pipeline_scorer import CrossFittedScorer, PipelineScorer
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.scorers import pipeline_scorer
@@ -27,8 +27,8 @@ from trainer.train import Progress
 class Judgement:
     """The number of epochs to train for, and the evaluation of what was held out.
 
-    ranker, fusion: None where there was too little to learn them from. newest, held_out: the data
-    that both were learned from; None where nothing was held out.
+    ranker, fusion: None where there was too little data to learn them from. newest, held_out: the
+    data that both were learned from; None where nothing was held out.
     """
 
     epochs: int
@@ -42,10 +42,10 @@ class Judgement:
 def fit_list(
     held_out: HeldOut, newest: Newest, settings: TrainingSettings, service: ServiceSettings
 ) -> tuple[Learned, Scorer]:
-    """Learn to order what is held out; return what was learned, and the list as a whole."""
+    """Learn to rank from what is held out; return what was learned, and the list as a scorer."""
     learned, data = Learned(), None
     if settings.ranking.enabled:
-        learned = learn_to_rank(held_out, newest, settings, service)
+        learned = learn_from_held_out(held_out, newest, settings, service)
         data = held_out.tables.of(held_out.split.past, settings.ranking)
 
     def pipeline(fusion: CalibratedFusion | None) -> PipelineScorer:
@@ -65,14 +65,14 @@ def fit_list(
     return learned, CrossFittedScorer(CANDIDATE, first, pipeline(of_first), pipeline(of_others))
 
 
-def learn_to_rank(
+def learn_from_held_out(
     held_out: HeldOut,
     newest: Newest,
     settings: TrainingSettings,
     service: ServiceSettings,
 ) -> Learned:
-    """Return what is learned of the newest slices, as `learn_to_order` does."""
-    return learn_to_order(
+    """Learn to rank, as `learn_to_rank` does, from the splits that are held out."""
+    return learn_to_rank(
         held_out.splits,
         newest,
         held_out.tables,
@@ -96,12 +96,13 @@ def judge_epochs(
     on_step: Callable[[Progress], None],
     service: ServiceSettings,
 ) -> Judgement:
-    """Train on what comes before what is held out, ask for it after each epoch, learn to rank it.
+    """Train on the events before the held-out ones, evaluate after each epoch, learn to rank.
 
-    The rows are of the best epoch's two-tower, of the baselines, of `current`, as `compared` asks
-    it, and of the list as a whole, for users who have taught nothing of the newest split to the
-    ranker or the fusion that they are asked by. Where nothing is held out, nobody can be asked for
-    it, or nothing before it can be learned from, no training is done, and all epochs count as best.
+    The rows are those of the best epoch's two-tower, of the baselines, of `current`, as `compared`
+    evaluates it, and of the list as a whole. A user's list is made by a ranker or fusion that has
+    learned nothing from this user's events of the newest split. Where nothing is held out, no user
+    can be asked about it, or nothing before it can be learned from, no training is done, and the
+    number of epochs is that of the settings.
     """
     settings = start.settings(material.settings)
     held_out = hold_out(material, start)

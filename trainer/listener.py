@@ -1,4 +1,4 @@
-"""Who is told how far a refresh, an evaluation or a search is."""
+"""Hears how far a refresh, an evaluation or a search is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,8 +10,9 @@ from trainer.train import Progress
 class Listener:
     """Hears how far the work is.
 
-    stage: a stage begins, of this title. progress: so many of so many of its parts are done.
-    step: how far the training is, where that is the stage.
+    stage: called with the title of a stage that begins. progress: called with how many of the
+    stage's parts are done, and how many there are. step: called with how far the training is, in a
+    stage that trains.
     """
 
     stage: Callable[[str], None] = lambda title: None
@@ -19,7 +20,7 @@ class Listener:
     step: Callable[[Progress], None] = lambda progress: None
 
     def also(self, stage: Callable[[str], None]) -> "Listener":
-        """Return a listener that tells `stage` of stages too."""
+        """Return a listener that calls `stage` too when a stage begins."""
 
         def both(title: str) -> None:
             self.stage(title)

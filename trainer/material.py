@@ -26,10 +26,10 @@ from trainer.training_input_error import TrainingInputError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Material:
-    """Events and items, and what reads them.
+    """Events and items, and all that a training of them needs.
 
     interactions: of all `events` and `items`. text_tower: as it is before a training.
-    text_embeddings: float32 [len(items), n]; None with LoRA, where each training has its own.
+    text_embeddings: float32 [len(items), n]; None with LoRA, where each training makes its own.
     features: makes the point-in-time join.
     """
 
@@ -42,7 +42,7 @@ class Material:
     features: OfflineFeatures
 
     def trained(self, interactions: Interactions, start: Start, **options: Any) -> TrainedModel:
-        """Return a model of `interactions`, all of the material's or the past of it.
+        """Return a model trained on `interactions`: all of the material's, or a past of them.
 
         options: keywords of `trainer.train.train`.
 
@@ -58,7 +58,7 @@ class Material:
             )
         text_tower = self.text_tower
         if settings.text.lora_rank:
-            # What one training has taught it, the next must not know.
+            # A training must not begin with what an earlier one has taught the tower.
             keras.utils.set_random_seed(settings.seed)
             text_tower = load_text_tower(settings.text)
         return train(
@@ -72,7 +72,7 @@ class Material:
         )
 
     def with_items(self, items: Sequence[Item], text_cache: TextEmbeddingCache) -> "Material":
-        """Return the same events over another catalogue, texts embedded where the cache lacks them.
+        """Return the same events over another catalogue; texts that the cache lacks are embedded.
 
         Raises:
             TrainingInputError: there are no items.
@@ -106,15 +106,15 @@ def read_material(
     text_cache: TextEmbeddingCache,
     on_texts: Callable[[int, int], None] = lambda done, total: None,
 ) -> Material:
-    """Return the material of a shop, texts embedded where the cache lacks them.
+    """Return the material of a shop; texts that the cache lacks are embedded.
 
-    The log says how many events are on no item: nothing is learned from them.
+    The log says how many events are on items that are not in `items`: they teach nothing.
 
-    on_texts: called with how many of how many texts are embedded.
+    on_texts: called with how many texts are embedded, and how many there are.
 
     Raises:
         TrainingInputError: there are no items, or no events on them; the message says which. Or
-            the settings' strategy cannot be had.
+            the settings' strategy is not available.
     """
     _check_catalogue(items)
     if events.is_empty():
@@ -142,13 +142,13 @@ def _check_catalogue(items: Sequence[Item]) -> None:
 
 
 def _on_no_item(acted_on: pl.Series, items: Sequence[Item]) -> str:
-    """Say how many events are on no item, with an id of either kind; nothing where none are."""
+    """Say how many events are on unknown items, with an example of both ids; "" if none are."""
     known = pl.Series("item_id", [item.item_id for item in items], pl.String)
     unknown = acted_on.filter(~acted_on.is_in(known.implode()))
     if unknown.is_empty():
         return ""
     example: str = unknown.mode().sort()[0]
-    # What is often lost or added: zeros before a number, ".0" or a variant behind.
+    # Files often differ in an id's ends: zeros before a number, ".0" or a variant after it.
     is_alike = pl.col("item_id").str.ends_with(example)
     is_alike |= pl.lit(example).str.starts_with(pl.col("item_id"))
     alike = known.to_frame().filter(is_alike)["item_id"].to_list()

@@ -1,11 +1,11 @@
 """Ranking metrics over full rankings, with ties at mid-rank.
 
 An item's rank is 1 + the number of items that score higher + half the number of others that
-score the same: the mean of its ranks over all orders of the tied. Where several relevant items
-tie, they stand at the mean ranks of the first of them, the second, and so on, which are evenly
-spaced over the tie. So no order of the catalogue can flatter a scorer that does not tell items
-apart, and every metric stays within its bounds. "Within k" means that fewer than k items stand
-above, a tied one counting half.
+score the same: its mean rank over all orders of the tied items. Several relevant items that tie
+get the mean rank of the first of them, of the second, and so on, which are evenly spaced over the
+tie. So the order of the catalogue cannot help a scorer that does not tell items apart, and every
+metric stays within its bounds. "Within k" means that fewer than k items rank above, where a tied
+one counts half.
 
 All items must be ranked, not a sample: Krichene and Rendle, KDD 2020
 (https://doi.org/10.1145/3394486.3403226). On ties: McSherry and Najork, ECIR 2008
@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 RESAMPLES = 2_000
-"""How often the users are drawn anew, for an interval of confidence."""
+"""How often the users are drawn anew for a confidence interval."""
 
 NOBODY = -1
 """Fills a list that has fewer than k items to show."""
@@ -31,7 +31,7 @@ NOBODY = -1
 
 @dataclass(frozen=True, slots=True)
 class RankedRelevant:
-    """Where the relevant items of one user stand among the items that could be shown.
+    """The ranks of one user's relevant items among the items that could be shown.
 
     ranks: float64 [num_relevant], ascending mid-ranks from 1 on; num_candidates: how many
     items were ranked, the relevant ones included.
@@ -44,7 +44,7 @@ class RankedRelevant:
 def rank_relevant(
     scores: npt.NDArray[np.float32], relevant: Indices, excluded: Indices
 ) -> RankedRelevant:
-    """Rank `relevant`, distinct items, by scores float32 [num_items], `excluded` left out.
+    """Rank `relevant`, distinct items, by scores float32 [num_items] without `excluded`.
 
     Raises ValueError where nothing is relevant, an item is both relevant and excluded, or a
     score is NaN.
@@ -139,7 +139,7 @@ def coverage(lists: Indices, num_items: int) -> float:
 
 
 def gini(lists: Indices, num_items: int) -> float:
-    """Gini index of how often each item is listed: 0 all alike, near 1 a few items only."""
+    """Gini index of how often each item is listed: 0 if all equally, near 1 if only a few are."""
     exposure = np.sort(np.bincount(lists[lists != NOBODY], minlength=num_items)).astype(np.float64)
     index = np.arange(1, num_items + 1)
     total = num_items * exposure.sum()
@@ -181,14 +181,14 @@ def labels_per_list(lists: Indices, labels: sparse.csr_array) -> float:
 
 
 def mean_of(values: Sequence[float]) -> float:
-    """Mean, NaN of nothing."""
+    """Return the mean, NaN where there are no values."""
     return float(np.mean(values)) if values else float("nan")
 
 
 def mean_interval(values: Sequence[float], random: np.random.Generator) -> tuple[float, float]:
-    """Return the mean's 95 % interval by percentile bootstrap (Efron, 1979); NaN of nothing.
+    """Return the mean's 95 % interval by percentile bootstrap (Efron, 1979); NaN without values.
 
-    Says how much the mean would move with other users of the same kind, not with another model
+    It says how much the mean would move with other users of the same kind, not with another model
     trained on the same data.
     """
     if len(values) < 2:
@@ -203,6 +203,6 @@ def mean_interval(values: Sequence[float], random: np.random.Generator) -> tuple
         method="percentile",
         rng=random,
     ).confidence_interval
-    # Of values that are all but one, rounding may turn the ends round.
+    # Where nearly all values are equal, rounding may swap the ends.
     low, high = sorted((float(interval.low), float(interval.high)))
     return low, high

@@ -1,9 +1,9 @@
-"""A published bundle's SavedModel as a stock TensorFlow Serving takes it.
+"""Exports a published bundle's SavedModel in the layout that a stock TensorFlow Serving loads.
 
     FOLDER/<model name>/<version>/saved_model.pb, variables/, assets.extra/
 
-`assets.extra/rank_features.json` names the columns that the signature `rank` reads, which no
-metadata of a SavedModel can.
+`assets.extra/rank_features.json` names the columns that the signature `rank` reads, for which the
+metadata of a SavedModel has no place.
 
 https://www.tensorflow.org/tfx/serving/serving_basic
 """
@@ -27,23 +27,24 @@ from trainer.warmup import write_warmup
 RANK_FEATURES = Path("assets.extra") / "rank_features.json"
 
 CUSTOM_OPS = "Scann>"
-"""What the names of ops begin with that TensorFlow Serving's own binary has not.
+"""The prefix of the ops that TensorFlow Serving's own binary lacks.
 
-TensorFlow Text's it has: `SUPPORTED_TENSORFLOW_OPS` in its model_servers/BUILD.
+It has those of TensorFlow Text: `SUPPORTED_TENSORFLOW_OPS` in its model_servers/BUILD.
 """
 
 
 def export_model(bundle: Path, folder: Path, model_name: str, *, custom_ops: bool = True) -> Path:
-    """Write the model of the bundle at `bundle` to `folder`, and return where it lies.
+    """Write the model of the bundle at `bundle` to `folder`, and return the model's folder.
 
-    It appears whole, so that a TensorFlow Serving that watches `folder` reads no half of it.
+    The model's folder appears complete or not at all, so that a TensorFlow Serving that watches
+    `folder` never reads half of it.
 
     custom_ops: whether `serving_default` may search by ScaNN's ops; otherwise it scores every
-        candidate. A bundle of few items has none of them, and its two exports are the same.
+        candidate. In a bundle of few items it always does, and both exports are the same.
 
     Raises `BundleError` where the bundle must not be served, or holds a model of an earlier
-    Riverrun that TensorFlow Serving cannot restore, and `FileExistsError` where the version lies
-    there already.
+    Riverrun that TensorFlow Serving cannot restore, and `FileExistsError` where the version was
+    exported already.
     """
     manifest = verify(bundle)
     _check_restored(bundle / MODEL)
@@ -58,7 +59,7 @@ def export_model(bundle: Path, folder: Path, model_name: str, *, custom_ops: boo
 
 
 def ops_of(saved_model: Path) -> set[str]:
-    """Return the names of all ops in a SavedModel, those of its functions included."""
+    """Return the names of all ops in a SavedModel, including those of its functions."""
     graphs = [graph.graph_def for graph in _meta_graphs(saved_model)]
     nodes = [node for graph in graphs for node in graph.node]
     functions = [function for graph in graphs for function in graph.library.function]
@@ -77,9 +78,9 @@ def _meta_graphs(saved_model: Path) -> Any:
 
 
 def _check_restored(saved_model: Path) -> None:
-    """Raise `BundleError` where a variable is none of those that TensorFlow Serving restores.
+    """Raise `BundleError` where the model has a variable that TensorFlow Serving would not restore.
 
-    `tf.saved_model.load` has a way of its own to restore, and would not notice.
+    `tf.saved_model.load` restores variables in another way, and would not notice.
     """
     for graph in _meta_graphs(saved_model):
         nodes = {node.name: node for node in graph.graph_def.node}
@@ -104,7 +105,7 @@ def _save_without_custom_ops(model: Path, manifest: Manifest, folder: Path) -> N
         return best_of_all(queries, loaded.candidates, loaded.candidate_ids, manifest.top_k)
 
     signatures[RECOMMEND] = trace(recommend, encode.structured_input_signature[1])
-    # Only what the functions read: with all of `loaded` its searcher would come too.
+    # Only what the functions read: all of `loaded` would include its searcher.
     module = tf.Module()
     module.parts = [getattr(loaded, name) for name in PARTS if hasattr(loaded, name)]
     tf.saved_model.save(module, str(folder), signatures=signatures)
@@ -113,11 +114,11 @@ def _save_without_custom_ops(model: Path, manifest: Manifest, folder: Path) -> N
 
 @contextmanager
 def _appearing(folder: Path) -> Iterator[Path]:
-    """Give a path to write a folder to, which is renamed to `folder` where the block succeeds."""
+    """Give a path to write a folder to; rename it to `folder` if the block succeeds."""
     if folder.exists():
         raise FileExistsError(f"{folder} exists already.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # TensorFlow Serving looks at names that are numbers alone.
+    # TensorFlow Serving looks only at folders whose names are numbers.
     draft = folder.with_name(f".{folder.name}")
     shutil.rmtree(draft, ignore_errors=True)
     try:

@@ -1,4 +1,4 @@
-"""The query tower: a user's events, and maybe a search query, to a query embedding."""
+"""The query tower: from a user's events, and maybe a search query, to a query embedding."""
 
 from typing import Any
 
@@ -14,16 +14,17 @@ ORDER_BUCKETS = 24
 class QueryTower(keras.layers.Layer):
     """A causal transformer beside a causal, time-aware weighted sum of the history.
 
-    The weighted sum is what makes small data learnable: each event weighs exp(learned weight
-    of its age, place, type and item), and the sum is divided by the square root of the weights,
-    as in pointwise aggregated attention (HSTU, Zhai et al., ICML 2024, arXiv:2402.17152), whose
-    biases of time and position these are. The place is how many moments ago an event was: where
-    people rate or click by the second, ages of minutes tell nothing apart. Events that share a
-    timestamp, as those of a basket do, are of one moment; their order is an accident of sorting.
+    The weighted sum makes small data learnable: an event's weight is exp(learned weight of its
+    age, place, type and item), and the sum is divided by the square root of the sum of the weights.
+    This is the pointwise aggregated attention of HSTU (Zhai et al., ICML 2024, arXiv:2402.17152)
+    with its biases of time and position. The place is how many moments ago an event was: where
+    people rate or click by the second, ages of minutes do not tell events apart. Events that share
+    a timestamp, as those of a basket do, belong to one moment; their order is an accident of
+    sorting.
 
-    The transformer reads item, event type and the gap to the event before.
+    The transformer reads item, event type and the time since the event before.
 
-    Ages and places are relative to the position that is encoded and never to the moment of a
+    Ages and places are relative to the position that is encoded, never to the moment of a
     request, so an embedding stays valid until the next event.
 
     Args:
@@ -59,18 +60,18 @@ class QueryTower(keras.layers.Layer):
         self.hidden_dropout = hidden_dropout
 
         width = dimension - 1
-        # Names that stay the same: a bundle's weights are found by their path.
+        # These names must not change: a bundle's weights are found by their path.
         self.item_weight = keras.layers.Dense(
             1, use_bias=False, kernel_initializer="zeros", name="item_weight"
         )
         self.hidden = keras.layers.Dense(hidden_units, activation="tanh", name="hidden")
         self.dropout = keras.layers.Dropout(hidden_dropout)
         self.correction = keras.layers.Dense(width, name="correction")
-        # Zero at first, like the transformer's: a query adds to what the history says.
+        # Zero at first, like the transformer's: a search query only adds to what the history says.
         self.query_projection = keras.layers.Dense(
             width, use_bias=False, kernel_initializer="zeros", name="query_projection"
         )
-        # Of the last block nothing but the asked positions is read.
+        # Only the asked positions of the last block are read.
         attentions: list[Any] = [keras.layers.MultiHeadAttention] * (num_layers - 1)
         attentions.append(SparseQueryAttention)
         self.blocks = [
@@ -150,7 +151,7 @@ class QueryTower(keras.layers.Layer):
                 history_embeddings, event_types, timestamps, seen, visible, positions, training
             )
             taste += self.transformer_projection(encoded)
-        # Who has done nothing yet has no taste: popularity alone decides.
+        # A user without events has no taste: popularity alone decides.
         taste *= tf.cast(tf.reduce_any(timestamps > 0, axis=1), taste.dtype)[:, None, None]
         taste += self.query_projection(query_text_embedding)
         return tf.concat([taste, tf.ones_like(taste[..., :1])], axis=-1)
@@ -197,10 +198,10 @@ class QueryTower(keras.layers.Layer):
 class SparseQueryAttention(keras.layers.Layer):
     """Multi-head attention of a few positions to many, as `keras.layers.MultiHeadAttention`.
 
-    The heads' keys and values are never made. A query goes through the key projection instead,
-    q · (W x) = (Wᵀ q) · x, and the weighted mean of the inputs through the value projection, so
-    that the work per input is that of a dot product. A key's bias adds the same to every logit
-    of a query, which softmax cancels: there is none.
+    The heads' keys and values are never computed. Instead, the query goes through the key
+    projection, q · (W x) = (Wᵀ q) · x, and the weighted mean of the inputs through the value
+    projection, so that each input costs one dot product. There is no bias of the keys: it would
+    add the same to every logit of a query, which softmax cancels.
 
     Args:
         num_heads, key_dim: heads, and the size of each.
@@ -241,8 +242,8 @@ class SparseQueryAttention(keras.layers.Layer):
         logits = tf.einsum("nqhd,nld->nqhl", queries, value)
         masked = tf.where(attention_mask[:, :, None, :], logits, logits.dtype.min)
         weights = self.dropout(tf.nn.softmax(masked), training=training)
-        # A query that may look nowhere looks everywhere, and weights that are dropped do not
-        # sum to 1: the value's bias is theirs in proportion.
+        # A query that may look nowhere looks everywhere, and dropped weights do not sum to 1: the
+        # bias of the values is scaled by their sum.
         total = tf.reduce_sum(weights, axis=-1)[..., None]
         means = tf.einsum("nqhl,nld->nqhd", weights, value)
         means = tf.einsum("nqhd,dhk->nqhk", means, self.value_kernel) + total * self.value_bias
@@ -298,28 +299,28 @@ def _causal(positions: Any, timestamps: Any) -> Any:
 
 
 def _since(clock: Any, positions: Any) -> Any:
-    """Return [n, num_positions, length]: how long before a position, by `clock`, an event was.
+    """Return [n, num_positions, length]: how long before a position an event was, by `clock`.
 
-    clock: [n, length], what it shows at each event.
+    clock: [n, length], the clock's value at each event.
     """
     return tf.gather(clock, positions, batch_dims=1)[:, :, None] - clock[:, None, :]
 
 
 def _moments(timestamps: Any) -> Any:
-    """Return float32 [n, length]: how many moments of its history were before an event's."""
+    """Return float32 [n, length]: how many moments of the history were before the event's."""
     # In float32, as the buckets are: TensorFlow computes int32 on the CPU, whatever the device.
     changed = tf.cast(timestamps[:, 1:] != timestamps[:, :-1], tf.float32)
     return tf.pad(tf.cumsum(changed, axis=1), [[0, 0], [1, 0]])
 
 
 def _half_doublings(value: Any) -> Any:
-    """Return how often 1 + value has doubled, counted in halves; float, of `value`'s shape."""
+    """Return the number of half doublings in 1 + value, 2 log2(1 + value), in `value`'s shape."""
     return 2.0 * tf.math.log(1.0 + value) / tf.math.log(2.0)
 
 
 def order_bucket(moments: Any) -> Any:
     """Return int32 buckets 0..23, two for each doubling of 1 + moments; `moments` is float32."""
-    # A power of two must not fall below itself by rounding.
+    # Rounding must not put a power of two into the bucket below.
     doublings = tf.floor(_half_doublings(tf.maximum(moments, 0.0)) + 1e-4)
     return tf.cast(tf.minimum(doublings, ORDER_BUCKETS - 1.0), tf.int32)
 
@@ -327,7 +328,7 @@ def order_bucket(moments: Any) -> Any:
 def time_bucket(microseconds: Any) -> Any:
     """Return int32 buckets 0..23, two for each doubling of 1 + hours / 24."""
     days = tf.cast(tf.maximum(microseconds, 0), tf.float32) / DAY
-    # Within the first day the hour matters too: views of this visit against this morning's.
+    # Within the first day the hour matters too: it tells views of this visit from this morning's.
     minutes = tf.cast(days * 24.0 * 60.0 > 30.0, tf.float32)
     bucket = tf.floor(_half_doublings(days)) + minutes
     # Counted in float32: TensorFlow computes int32 on the CPU, whatever the device.

@@ -50,13 +50,13 @@ class RetrievalLoss:
             candidate_embeddings,
             sample_weight=sample_weight,
             candidate_sampling_probability=probability,
-            # Every query's is compared with every candidate's. TensorFlow compares int32 on the CPU
-            # whatever the device, and would copy the matrix to the GPU at every step.
+            # Every query's id is compared with every candidate's. TensorFlow compares int32 on the
+            # CPU whatever the device, and would copy the matrix to the GPU at every step.
             candidate_ids=tf.cast(candidate_ids, tf.int64),
             compute_metrics=False,
             compute_batch_metrics=False,
         )
-        # TFRS corrects the positive's own score too: no gradient comes of that, but an offset.
+        # TFRS corrects the positive's own score too, which gives an offset and no gradient.
         positives = tf.math.log(expected_count[: tf.shape(query_embeddings)[0]])
         return loss - _weighted_mean(positives, sample_weight)
 
@@ -64,7 +64,7 @@ class RetrievalLoss:
 def full_softmax_loss(queries: Any, items: Any, labels: Any, sample_weight: Any) -> Any:
     """Return the scalar loss of the softmax over all items, which `RetrievalLoss` estimates.
 
-    A catalogue that fits into a step leaves nothing to sample, to correct or to remove.
+    Where the whole catalogue fits into a step, nothing has to be sampled, corrected or removed.
 
     queries: float [num_queries, dimension]; items: float [num_items, dimension]; labels: int
     [num_queries], rows of `items`; sample_weight: float [num_queries].

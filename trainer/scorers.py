@@ -1,4 +1,4 @@
-"""What has been trained, as a scorer: the two-tower alone, and the list that the service makes."""
+"""Trained models as scorers: the two-tower alone, and the list that the service makes."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ Embeddings = npt.NDArray[np.float32]
 
 
 def two_tower_scorer(model: TrainedModel, histories: Interactions | None = None) -> EmbeddingScorer:
-    """Return the model as a scorer of users' `histories`; default: those it was trained on.
+    """Return the model as a scorer for `histories`, by default those that it was trained on.
 
     Raises:
         ValueError: `histories` have other event types or items than the model.
@@ -50,7 +50,7 @@ def pipeline_scorer(
     candidates: Embeddings,
     service: ServiceSettings,
 ) -> PipelineScorer:
-    """Return the list as the service would make it for users of the split, as a scorer.
+    """Return a scorer that makes lists as the service would, for the users of the split.
 
     queries: float32 [num_users, dimension]; candidates: float32 [num_items, dimension].
     """

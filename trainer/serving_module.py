@@ -31,18 +31,18 @@ PARTS = (
     "candidate_ids",
     "candidates",
 )
-"""Attributes of `ServingModule` that its functions read, ScaNN's searcher apart."""
+"""Attributes of `ServingModule` that its functions read, except ScaNN's searcher."""
 BRUTE_FORCE_BELOW = 20_000
-"""Up to so many candidates the SavedModel scores all of them; above, ScaNN's op searches."""
+"""Up to so many candidates the SavedModel scores all of them; of more, ScaNN's op searches."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Layers:
-    """What Keras has made, out of sight of `tf.saved_model.save`.
+    """Keras's layers, hidden from `tf.saved_model.save`.
 
-    Of a Keras variable that it finds it saves a copy, which is what TensorFlow Serving restores,
-    while the functions read the variable itself, which nothing then sets: `keras.export` tracks
-    TensorFlow's variables alone for the same reason.
+    `tf.saved_model.save` would save a copy of a Keras variable that it finds. TensorFlow Serving
+    would restore the copy, while the functions read the variable itself, which nothing would set.
+    `keras.export` tracks only TensorFlow's variables for the same reason.
     """
 
     text_tower: TextTower
@@ -64,11 +64,11 @@ class ServingModule(tf.Module):
     Each public method is a signature; `serving.bundle.SIGNATURES` has their shapes and dtypes.
 
     Args:
-        model: what was trained.
+        model: the trained towers.
         candidate_ids: ids in row order; they need not be those that the model was trained on.
         embeddings: float32 [num_items, dimension].
         top_k: how many candidates `serving_default` returns.
-        ranker: what was trained to rank them, if anything.
+        ranker: the trained ranker, if there is one.
     """
 
     def __init__(
@@ -92,8 +92,8 @@ class ServingModule(tf.Module):
         self.brands = _name_table(vocabulary.brands)
         self.tags = _name_table(vocabulary.tags)
         self.event_types = _name_table(model.interactions.event_types)
-        # Traced before any signature is: the graph then holds what they compute once, whichever
-        # signatures call them, and a server loads it the sooner.
+        # Traced before any signature: the graph then holds these functions once, whichever
+        # signatures call them, and a server loads it faster.
         strings = tf.TensorSpec([None], tf.string)
         self._embed_texts = _shared(self._texts, strings)
         self._embed_histories = _shared(self._histories, *self._history_specs().values())
@@ -157,7 +157,7 @@ class ServingModule(tf.Module):
             tf.gather(column, order, batch_dims=1)
             for column in (known, rows, event_types, timestamps)
         )
-        # Reading nothing would take most of the time.
+        # Empty query texts are not read: that would take most of the time.
         asked = query_text != ""
         texts = tf.cond(
             tf.reduce_any(asked),
@@ -219,7 +219,7 @@ class ServingModule(tf.Module):
         if self.searcher is None:
             return best_of_all(queries, self.candidates, self.candidate_ids, self.top_k)
         searcher = scann_ops.searcher_from_module(self.searcher)
-        # ScaNN's op does not say what shape its results have; the signature does. Where a search
+        # ScaNN's op does not declare the shape of its results; the signature does. Where a search
         # reaches fewer than `top_k` candidates there are fewer columns.
         rows, scores = (
             tf.ensure_shape(found, [None, None]) for found in searcher.search_batched(queries)
@@ -281,7 +281,7 @@ class ServingModule(tf.Module):
 
 
 def best_of_all(queries: Any, candidates: Any, candidate_ids: Any, top_k: int) -> dict[str, Any]:
-    """Return ids and scores, [n, top_k] each, best first, having scored every candidate."""
+    """Score every candidate; return ids and scores of the best, [n, top_k] each, best first."""
     scores = tf.matmul(queries, candidates, transpose_b=True)
     scores, rows = tf.math.top_k(scores, k=top_k)
     return {"item_ids": tf.gather(candidate_ids, rows), "scores": scores}
@@ -294,7 +294,7 @@ def trace(method: Any, specs: Mapping[str, Any]) -> Any:
 
 
 def _shared(method: Any, *specs: Any) -> Any:
-    """Return the concrete function of `method`: each graph that calls it would trace another."""
+    """Return the concrete function of `method`, so that not each graph that calls it traces it."""
     return tf.function(method, input_signature=specs, autograph=False).get_concrete_function()
 
 
@@ -307,7 +307,7 @@ def _name_table(names: Sequence[str]) -> Any:
 
 
 def _build_searcher(embeddings: npt.NDArray[np.float32], top_k: int) -> Any:
-    """Return ScaNN's tree, searched as far as the index of the lists is: see `ScannIndex`."""
+    """Return ScaNN's tree, which searches as many leaves as the live index: see `ScannIndex`."""
     size = len(embeddings)
     leaves = num_leaves(size)
     searched = searched_leaves(leaves, size, top_k)

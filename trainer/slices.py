@@ -1,4 +1,4 @@
-"""Parts of a task by how much is known: newcomers and regulars, new items and old."""
+"""Parts of a task by how many events there are: new users and regulars, new items and old."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,11 +10,11 @@ from trainer.tasks import EvaluationTask
 
 USER_SLICES = ((0, 0), (1, 1), (2, 5), (6, None))
 ITEM_SLICES = ((0, 0), (1, 5), (6, None))
-"""Numbers of events, from and to, both included; None is without end."""
+"""Numbers of events, from and to, both included; None is no upper bound."""
 
 
 def slices(task: EvaluationTask, past: Interactions) -> Sequence[EvaluationTask]:
-    """Return the task by what is known of users, then by what is known of items."""
+    """Return the parts of the task by users' events, then its parts by items' events."""
     return [*user_slices(task), *item_slices(task, past)]
 
 
@@ -32,7 +32,7 @@ def user_slices(task: EvaluationTask) -> Sequence[EvaluationTask]:
 def item_slices(task: EvaluationTask, past: Interactions) -> Sequence[EvaluationTask]:
     """Return the task for the relevant items of each of `ITEM_SLICES`, by their events in `past`.
 
-    All items are ranked, but for the user's other relevant ones: to rank these first is no fault.
+    All items are ranked except the user's other relevant ones: ranking those first is no mistake.
     """
     counts = np.bincount(past.item, minlength=len(past.items))
     slices = []

@@ -1,4 +1,4 @@
-"""Whether a training goes on from the bundle that serves, or starts from nothing."""
+"""Decides whether a training starts from the bundle that serves, or from nothing."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from trainer.warm_start import ColdStartError, WarmStart
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How a training begins. warm: what it goes on from. reason: why it starts from nothing."""
+    """How a training begins. warm: what it starts from. reason: why it starts from nothing."""
 
     warm: WarmStart | None
     reason: str = ""
@@ -25,17 +25,17 @@ class Start:
 
     @property
     def version(self) -> str | None:
-        """The bundle that it goes on from."""
+        """The version of the bundle that it starts from."""
         return self.warm.version if self.warm else None
 
     @property
     def unseen_since(self) -> datetime | None:
-        """The first moment after all that it has learned from; None where that is not known."""
+        """The first moment after all events that the start has learned from; None if not known."""
         end = self.warm.end if self.warm else None
         return None if end is None else end + INSTANT
 
     def settings(self, settings: TrainingSettings) -> TrainingSettings:
-        """Return the settings of a training that begins so."""
+        """Return the settings of a training with this start."""
         if self.warm is None:
             return settings
         warm = settings.warm_start
@@ -43,14 +43,14 @@ class Start:
         return settings.model_copy(update=update)
 
     def since(self, settings: TrainingSettings, end: datetime) -> datetime | None:
-        """Return from when on events until `end` are learned from; None for all of them."""
+        """Return the time from which events until `end` are learned from; None for all of them."""
         if self.warm is None or not settings.warm_start.days:
             return None
         return end - timedelta(days=settings.warm_start.days)
 
 
 def choose_start(bundles: Path, settings: TrainingSettings, interactions: Interactions) -> Start:
-    """Return the start from the bundle that serves, where one does and it fits."""
+    """Return the start from the bundle that serves, or from nothing where none serves or fits."""
     if not settings.warm_start.enabled:
         return Start(None, "a warm one is not enabled")
     try:
@@ -74,7 +74,7 @@ def choose_start(bundles: Path, settings: TrainingSettings, interactions: Intera
 
 
 def start_from(path: Path, settings: TrainingSettings) -> Start:
-    """Return the start from the bundle at `path`, or the reason why it does not fit."""
+    """Return the start from the bundle at `path`, or from nothing, with why it does not fit."""
     try:
         return Start(WarmStart.read(path, settings))
     except ColdStartError as error:

@@ -13,9 +13,9 @@ def open_strategy(settings: TrainingSettings) -> Any:
     """Return the `tf.distribute.Strategy` of `settings.strategy`.
 
     `multi_worker_mirrored` reads the cluster from `TF_CONFIG`, `tpu` finds the TPU of the
-    environment (https://www.tensorflow.org/guide/distributed_training). Of a cluster TensorFlow
-    must hear before it makes its first variable: a process that will train, and loads the text
-    tower before, opens the strategy first.
+    environment (https://www.tensorflow.org/guide/distributed_training). TensorFlow must know the
+    cluster before it makes its first variable: a process that will train must open the strategy
+    before it loads the text tower.
 
     Raises:
         TrainingInputError: `TF_CONFIG` names more than one worker.
@@ -43,7 +43,7 @@ def open_strategy(settings: TrainingSettings) -> Any:
 
 @cache
 def _one_worker() -> Any:
-    """Return the strategy of the cluster: TensorFlow lets a process join one, once."""
+    """Return the cluster's strategy, always the same: a process can join a cluster only once."""
     cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec()
     workers = sum(cluster.num_tasks(job) for job in cluster.jobs if job in ("chief", "worker"))
     if workers > 1:

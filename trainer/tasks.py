@@ -1,8 +1,8 @@
-"""What is evaluated: whose future is asked for, after which past.
+"""What is evaluated: which users are asked about which future, after which past.
 
 `temporal_split` is the protocol of the online-retail figures, `everyone_split` the same with
-newcomers, `leave_one_out_split` the one of the sequential recommendation papers (Kang and McAuley,
-ICDM 2018, arXiv:1808.09781).
+new users and items, `leave_one_out_split` the protocol of the sequential recommendation papers
+(Kang and McAuley, ICDM 2018, arXiv:1808.09781).
 """
 
 from collections.abc import Sequence
@@ -49,10 +49,10 @@ class EvaluationTask:
 class Split:
     """The past, and the tasks that ask about its future.
 
-    past: what models are fitted on. histories: what is known when users are asked about, over
-    the same catalogue; it is the past itself, or the past and what came since. future: the events
-    that the tasks are made of, columns of `feature_repo.schema.Event`. moments: int64 [num_users of
-    histories], microseconds, when each user is asked; None where times mean nothing.
+    past: what models are fitted on. histories: what is known of users when they are asked about,
+    over the same catalogue; it is the past itself, or the past and later events. future: the events
+    that the tasks are made of, columns of `feature_repo.schema.Event`. moments: int64 [number of
+    users in histories], microseconds, when each user is asked; None where times mean nothing.
     """
 
     past: Interactions
@@ -63,12 +63,12 @@ class Split:
 
     @property
     def asks_for_new_alone(self) -> bool:
-        """Whether no task takes for an answer what a user has acted on before."""
+        """Whether no task counts an item as relevant that its user has acted on before."""
         return all(any(map(len, task.excluded)) for task in self.tasks)
 
     @property
     def returning(self) -> Indices:
-        """Users of the past who act in the future: nothing is asked, nor learned, of any other."""
+        """Users of the past who act in the future: no others are asked about or learned from."""
         users = self.future["user_id"].unique().implode()
         return pl.Series(self.past.user_ids, dtype=pl.String).is_in(users).arg_true().to_numpy()
 
@@ -78,9 +78,9 @@ def temporal_split(
 ) -> Split:
     """Split at `cut`: the past is before it, the future from it until `end`.
 
-    The past's catalogue holds the items acted on in it. Two tasks: 'novel' leaves out what the
-    user acted on before, as an answer and as a question; 'all' allows it. Users and items
-    without a past are left out.
+    The past's catalogue holds the items acted on in it. Two tasks: in 'novel', items that the user
+    acted on before are neither relevant nor ranked; 'all' allows them. Users and items without a
+    past are left out.
     """
     before = events.filter(pl.col("timestamp") < cut)
     after = events.filter(pl.col("timestamp") >= cut)
@@ -96,10 +96,10 @@ def temporal_split(
 
 
 def returning_users(interactions: Interactions, cut: datetime) -> Indices:
-    """Return those whom the task 'all' of a `temporal_split` at `cut` asks, without the split.
+    """Return the users of the task 'all' of a `temporal_split` at `cut`, without making the split.
 
-    Known before the cut, they acted from it on on something that was known too: int64 [n],
-    ascending, into `interactions.user_ids`.
+    They acted before the cut, and from the cut on acted on an item that was acted on before it:
+    int64 [n], ascending, into `interactions.user_ids`.
     """
     is_past = interactions.timestamp < microseconds(cut)
     user, item = interactions.user, interactions.item
@@ -110,11 +110,11 @@ def returning_users(interactions: Interactions, cut: datetime) -> Indices:
 def everyone_split(
     events: pl.DataFrame, items: Sequence[Item], cut: datetime, end: datetime | None = None
 ) -> Split:
-    """Split at `cut` as `temporal_split` does, and ask newcomers too, about new items too.
+    """Split at `cut` as `temporal_split` does, but with new users and new items.
 
     One task, 'everyone': what anybody acted on from `cut` until `end`. The catalogue holds all
-    items acted on until `end`, so a shop is taken to know what it will sell; histories hold
-    everybody who is asked. What neither user nor item has a past for can be guessed at only.
+    items acted on until `end`, as if the shop knew what it will sell; histories hold all users who
+    are asked. Where neither user nor item has a past, a recommender can only guess.
     """
     until = events if end is None else events.filter(pl.col("timestamp") < end)
     before, after = (
@@ -135,12 +135,12 @@ def everyone_split(
 def leave_one_out_split(
     events: pl.DataFrame, items: Sequence[Item], held_out: int = 1, unseen: int = 2
 ) -> Split:
-    """Ask for each user's last event but `held_out` - 1.
+    """Ask for each user's event number `held_out` from the end.
 
-    Models are fitted on all but the last `unseen` events of each user: of two, 1 is the test and
-    2 the validation. What comes before the event that is asked for is the user's history, and is
-    never shown. All of `items` are ranked. Users without a history, and those who return to it,
-    are left out.
+    Models are fitted on all but the last `unseen` events of each user. Where `unseen` is 2,
+    `held_out` 1 is the test and 2 the validation. The events before the one that is asked for are
+    the user's history, whose items are never shown. All of `items` are ranked. Users without a
+    history, and those whose event is on an item of their history, are left out.
 
     Raises:
         ValueError: `held_out` is not in 1..`unseen`.
@@ -166,10 +166,10 @@ def _acted_on(events: pl.DataFrame, items: Sequence[Item]) -> list[Item]:
 
 
 def _moments(histories: Interactions, after: pl.DataFrame) -> npt.NDArray[np.int64]:
-    """Return int64 [num_users], when each user came first in `after`, else when histories end.
+    """Return int64 [num_users], each user's first time in `after`, or else the histories' end.
 
-    A list is asked for at a moment, and of that moment no more than the clock is told here: what
-    anybody did since the histories end stays unknown.
+    A list is asked for at this moment, but only the time is taken from it: what anybody did after
+    the histories end stays unknown.
     """
     first = after.group_by("user_id").agg(pl.col("timestamp").min().dt.epoch("us"))
     came = dict(first.iter_rows())
@@ -183,7 +183,7 @@ def _items_of(histories: Interactions, user: int) -> Indices:
 
 
 def _future(histories: Interactions, after: pl.DataFrame) -> dict[int, Indices]:
-    """Return the items of `after` by user, those of known users and items."""
+    """Return the items of `after` by user, for known users and known items only."""
     users = {user_id: index for index, user_id in enumerate(histories.user_ids)}
     items = {item.item_id: index for index, item in enumerate(histories.items)}
     wanted: dict[int, set[int]] = {}

@@ -18,7 +18,7 @@ def catalogue_text_embeddings(
     cache: TextEmbeddingCache,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> npt.NDArray[np.float32] | None:
-    """Return float32 [len(texts), dimension]; what the cache lacks is embedded and kept in it.
+    """Return float32 [len(texts), dimension]; texts that the cache lacks are embedded and added.
 
     None with LoRA: the tower changes as it trains, and the model reads the texts itself.
     """

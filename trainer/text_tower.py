@@ -1,6 +1,7 @@
 """The text tower: strings to sentence embeddings by a BERT, WordPiece included in the graph."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,12 @@ from trainer.training_input_error import TrainingInputError
 
 WEIGHTS, OTHERS = (".safetensors", ".h5"), (".txt", ".json")
 """The files of a text model: its weights; its vocabulary and configuration."""
+
+_TOKENIZING = 2
+"""How texts become tokens: one more with each change, for embeddings change with it."""
+
+_INVISIBLE = r"\p{Cf}"
+"""Soft hyphens, joiners and the like, which BERT's own tokenizer takes out."""
 
 
 class TextTower(keras.layers.Layer):
@@ -41,7 +48,8 @@ class TextTower(keras.layers.Layer):
 
     def tokenize(self, texts: Any) -> Any:
         """Return int32 [n, t] token ids of strings [n], padded to the longest of them."""
-        tokens = self.tokenizer(texts)[:, : self.max_tokens - 2]
+        seen = tf.strings.regex_replace(texts, _INVISIBLE, "")
+        tokens = self.tokenizer(seen)[:, : self.max_tokens - 2]
         batch = tf.shape(texts)[0]
         start = tf.fill([batch, 1], self.tokenizer.cls_token_id)
         end = tf.fill([batch, 1], self.tokenizer.sep_token_id)
@@ -119,7 +127,7 @@ def load_text_tower(settings: TextSettings) -> TextTower:
     """Load the BERT that the settings name; frozen, or with LoRA weights to be trained.
 
     Raises:
-        TrainingInputError: they name none that KerasHub can read.
+        TrainingInputError: KerasHub can read no BERT there.
     """
     preset = settings.model or str(installed_weights())
     try:
@@ -129,6 +137,13 @@ def load_text_tower(settings: TextSettings) -> TextTower:
         # KerasHub's message has several lines.
         reason = " ".join(str(error).split())
         raise TrainingInputError(f"`training.text.model` cannot be loaded: {reason}") from error
+    if not isinstance(tokenizer, keras_hub.models.BertTokenizer):
+        raise TrainingInputError(
+            "`training.text.model` must have a vocabulary of WordPiece (vocab.txt), as "
+            "bert-base-multilingual-cased and LaBSE have, and not one of SentencePiece. "
+            f"Received: {preset!r}."
+        )
+    tokenizer.strip_accents = _strips_accents(Path(preset), tokenizer.lowercase)
     if settings.lora_rank:
         backbone.enable_lora(settings.lora_rank)
     else:
@@ -136,17 +151,29 @@ def load_text_tower(settings: TextSettings) -> TextTower:
     return TextTower(backbone, tokenizer, settings.max_tokens, name="text_tower")
 
 
-def text_model_digest(settings: TextSettings) -> str:
-    """Return a hash that is the same where the same text gives the same embedding, untuned.
+def _strips_accents(preset: Path, lowercase: bool) -> bool:
+    """Return whether the model's vocabulary is of words without accents.
 
-    Of a folder it is one of its weights, vocabularies and configurations, wherever they lie in it:
+    As BERT's own tokenizer has it, and KerasHub has not: that of a model without capitals is,
+    unless the model says otherwise. "Küche" would be an unknown word there, and "kuche" is none.
+    """
+    path = preset / "tokenizer_config.json"
+    said = json.loads(path.read_bytes()).get("strip_accents") if path.is_file() else None
+    return lowercase if said is None else bool(said)
+
+
+def text_model_digest(settings: TextSettings) -> str:
+    """Return a hash of the text model without LoRA: equal hashes mean equal embeddings of a text.
+
+    A folder is hashed by its weights, vocabularies and configurations, wherever they lie in it:
     the two layouts name and place them differently.
 
     Raises:
         TrainingInputError: the folder holds no weights.
     """
     preset = Path(settings.model) if settings.model else installed_weights()
-    digest = hashlib.sha256(f"max_tokens={settings.max_tokens}".encode())
+    read_as = f"max_tokens={settings.max_tokens} {_TOKENIZING}"
+    digest = hashlib.sha256(read_as.encode())
     if not preset.is_dir():
         digest.update(settings.model.encode())
         return digest.hexdigest()
@@ -165,7 +192,7 @@ def text_model_digest(settings: TextSettings) -> str:
 
 
 def text_tower_digest(tower: TextTower, settings: TextSettings) -> str:
-    """Return `text_model_digest`, told apart by the LoRA weights where they were trained."""
+    """Return `text_model_digest`, combined with the LoRA weights where these were trained."""
     base = text_model_digest(settings)
     if not settings.lora_rank:
         return base
@@ -176,7 +203,7 @@ def text_tower_digest(tower: TextTower, settings: TextSettings) -> str:
 
 
 def embed_texts(tower: TextTower, texts: Sequence[str], batch_size: int) -> npt.NDArray[np.float32]:
-    """Return float32 [n, dimension]; texts of like length share a batch, to waste no padding."""
+    """Return float32 [n, dimension]; texts of similar length share a batch, which saves padding."""
     embeddings = np.zeros((len(texts), tower.dimension), np.float32)
     embed = tf.function(
         tower.call, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False

@@ -46,7 +46,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainedModel:
-    """The towers with what they were trained on. seconds: that each epoch took, as `losses`."""
+    """The towers, and what they were trained on. seconds: how long each epoch took, as `losses`."""
 
     settings: TrainingSettings
     interactions: Interactions
@@ -73,9 +73,9 @@ class TrainedModel:
     ) -> npt.NDArray[np.float32]:
         """Return float32 [len(items), dimension] of any items, ages taken at the newest event.
 
-        One that the model was not trained on has no id, as for a server that is sent it.
+        Items that the model was not trained on are embedded without an id, as a server does.
 
-        text_embeddings: float32 [len(items), text_dimension]; by default the text tower reads them.
+        text_embeddings: float32 [len(items), text_dimension]; by default the text tower makes them.
         """
         features = candidate_features(items, self.interactions.end)
         if text_embeddings is None:
@@ -113,7 +113,7 @@ class TrainedModel:
             return tf.cast(queries[:, 0], tf.float32)
 
         queries = np.zeros((len(users), candidate_embeddings.shape[1]), np.float32)
-        # Those of like length together: a batch is as wide as its longest history.
+        # Histories of similar length together: a batch is as wide as its longest history.
         order = np.argsort(self._lengths(users), kind="stable")
         for start in range(0, len(users), QUERY_BATCH):
             rows = order[start : start + QUERY_BATCH]
@@ -126,7 +126,7 @@ class TrainedModel:
         return lengths.clip(max=self.settings.history_length)
 
     def _histories(self, users: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
-        """Return the users' newest events, as wide as the most of them, and the last's place."""
+        """Return the users' newest events, padded to the longest, and the last event's position."""
         columns, lengths = self.interactions, self._lengths(users)
         places = np.arange(lengths.max(initial=1))
         known = places < lengths[:, None]
@@ -160,11 +160,11 @@ def train(
         windows: the examples, as `trainer.history_examples.joined_windows` makes them.
         settings: the model and its training.
         text_tower: reads text; its LoRA weights are trained where the settings ask for it.
-        text_embeddings: float32 [num_items, text_dimension] of the catalogue's texts; of no use,
-            and None, where the tower is trained.
-        start: the weights to go on from; by default the model begins from nothing.
-        checkpoints: a folder to save the state to after every epoch and to resume from. What
-            lies there of another model, of other events or of another start is removed.
+        text_embeddings: float32 [num_items, text_dimension] of the catalogue's texts; None where
+            the tower is trained.
+        start: the weights to start from; by default the model begins from nothing.
+        checkpoints: a folder to save the state to after every epoch and to resume from. States of
+            another model, of other events or of another start are removed from it.
         stop_after: stop after so many epochs of the schedule of `settings.epochs`.
         on_step: called after every step.
         on_epoch: called after every epoch with the number of epochs done and the model.
@@ -220,7 +220,7 @@ def train(
             )
         epochs_done.assign(epoch + 1)
         on_epoch(epoch + 1, trained())
-        # Saved last: an epoch that is not gone through again was heard of.
+        # Saved last, so that `on_epoch` has heard of every epoch that a resumed training skips.
         if manager is not None:
             manager.save(epoch + 1)
     return trained()
@@ -228,7 +228,7 @@ def train(
 
 @contextmanager
 def _precision(settings: TrainingSettings) -> Iterator[None]:
-    """Let the layers that are made within compute in `settings.precision`, and no others."""
+    """Let only the layers that are made within the block compute in `settings.precision`."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(settings.precision)
     try:
@@ -246,11 +246,11 @@ def _build_model(
     start: WarmStart | None,
 ) -> TwoTowerModel:
     features = candidate_features(interactions.items, interactions.end)
-    # Other boundaries would give the buckets of the start another meaning.
+    # Other boundaries would change the meaning of the buckets that the start has weights for.
     vocabulary = CandidateVocabulary.of(features, start.price_boundaries if start else None)
     age_days = (interactions.timestamp.max() - interactions.timestamp) / DAY
-    # As much as the event counts as a label: what the loss would teach of popularity. What users do
-    # first, which is no label, tells of it too: without it lists were worse (validation month).
+    # An event counts as much as it would as a label: so the loss would learn popularity. Users'
+    # first events are no labels, but count too: without them lists were worse (validation month).
     recent = np.exp(-age_days / settings.recency_days)
     recent = recent * type_weights(interactions, settings)[interactions.event_type]
     recent_counts = np.bincount(interactions.item, recent, minlength=len(interactions.items))
@@ -305,10 +305,10 @@ def _fingerprint(
     settings: TrainingSettings,
     start: WarmStart | None,
 ) -> str:
-    """Return a hash of what a checkpoint must have been made of to be gone on from.
+    """Return a hash of all that must be unchanged for a training to resume from a checkpoint.
 
     The catalogue may have grown since a training was interrupted: the tables then have other rows.
-    And of events that came since, a training that was done would learn nothing.
+    And a training that had finished would learn nothing from events that came since.
     """
     names = model.candidate_tower.vocabulary
     parts = [
@@ -321,7 +321,7 @@ def _fingerprint(
 
 
 def _remove_others(folder: Path, fingerprint: str) -> None:
-    """Make `folder` one of checkpoints of `fingerprint`, without any of another."""
+    """Remove the checkpoints in `folder` if they have another fingerprint, and note this one."""
     file = folder / "fingerprint"
     if not file.exists() or file.read_text() != fingerprint:
         shutil.rmtree(folder, ignore_errors=True)

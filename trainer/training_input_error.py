@@ -1,8 +1,8 @@
-"""What no training can be made of."""
+"""The error for input that no training can use."""
 
 
 class TrainingInputError(ValueError):
-    """Settings or data that nothing can be learned with, however often it is tried.
+    """Settings or data from which nothing can be learned; trying again does not help.
 
     The message says what is wrong or missing.
     """

@@ -30,7 +30,7 @@ class TwoTowerModel(keras.Model):
         catalogue: columns of all items: `id`, `category`, `brand` int32 [num_items], `price`
             float32 [num_items], `published_at` int64 [num_items] in microseconds, 0 if unknown.
         texts: the layer that looks up or computes text embeddings of catalogue rows.
-        popularity: float [num_items], the share of the labels of a step that each item is
+        popularity: float [num_items], each item's share of the labels of a step
             (`trainer.windows.label_shares`).
         num_sampled_negatives: uniform negatives a step, beside those in the batch; at least the
             size of the catalogue means that every item is a candidate, once.
@@ -76,7 +76,7 @@ class TwoTowerModel(keras.Model):
         return self.candidate_tower(columns, training=training)
 
     def call(self, batch: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """Return what the loss takes: queries, their labels and weights, and candidates.
+        """Return the arguments of the loss: queries, their labels and weights, and candidates.
 
         `batch` holds the columns of `trainer.windows.Batch`. Labels are catalogue rows.
         """
@@ -142,7 +142,7 @@ class TwoTowerModel(keras.Model):
 
     def _query_texts(self, searched: Any) -> Any:
         """Return float [n, p, text_dimension] of item indices from 1 on, zeros for 0."""
-        # Of each text once: a text tower that is tuned reads it here.
+        # Each text once: a text tower that is tuned computes its embedding here.
         distinct, place = tf.unique(tf.reshape(searched, [-1]))
         texts = self._texts(tf.maximum(distinct - 1, 0))
         texts *= tf.cast(distinct > 0, texts.dtype)[:, None]
@@ -174,7 +174,7 @@ def two_tower_model(
     """Return an untrained model of these settings, built.
 
     catalogue, texts, popularity: as `TwoTowerModel` takes them. popularity_coordinate: float
-    [num_items], that of the candidates at first.
+    [num_items], the initial popularity coordinate of the candidates.
     """
     model = TwoTowerModel(
         QueryTower(
@@ -210,8 +210,8 @@ def blank_model(
 ) -> TwoTowerModel:
     """Return an untrained model that knows no item and no event type.
 
-    The towers' weights are named as those of any model of these settings, and are of their shapes,
-    but that tables have no row for a name.
+    Its weights have the names and shapes of those of any model with these settings, except that
+    tables have no rows for names.
     """
     return two_tower_model(
         settings,

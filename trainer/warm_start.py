@@ -1,4 +1,4 @@
-"""Going on from a published bundle: its weights, moved to where they belong now.
+"""Starts a training from a published bundle: from its weights, moved to where they belong now.
 
 A bundle keeps beside its SavedModel what a training needs and a server does not:
 
@@ -56,18 +56,18 @@ FREE = frozenset(
         "warm_start",
     }
 )
-"""Settings that may differ in a warm start. All others make another model, or other examples."""
+"""Settings that may differ in a warm start. All others change the model or its examples."""
 
 
 class ColdStartError(ValueError):
-    """A bundle that no training can go on from. The message says why."""
+    """A training cannot start from this bundle. The message says why."""
 
 
 class _Vocabulary(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     text_model: str
-    # Bundles of before hold the items that they were trained on, and no others.
+    # Older bundles lack this: they hold the items that they were trained on, and no others.
     item_ids: tuple[str, ...] | None = None
     event_types: tuple[str, ...]
     categories: tuple[str, ...]
@@ -78,7 +78,7 @@ class _Vocabulary(BaseModel):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WarmStart:
-    """What a training goes on from.
+    """What a training starts from.
 
     version: of the bundle. end: the newest event that it learned from. weights: float32, by path.
     """
@@ -97,8 +97,8 @@ class WarmStart:
     def read(cls, path: Path, settings: TrainingSettings) -> "WarmStart":
         """Return what the bundle at `path` has for a training with these settings.
 
-        Raises `ColdStartError` where its settings or text model are others, it has no weights or
-        not those that a model has now, or it is damaged.
+        Raises `ColdStartError` where its settings or text model differ, it has no weights or
+        other weights than a model has now, or it is damaged.
         """
         try:
             manifest = verify(path)
@@ -118,7 +118,7 @@ class WarmStart:
                 price_boundaries=vocabulary.price_boundaries,
                 weights=load_file(path / WEIGHTS),
             )
-            # With weights of another version of this program a training would end, not begin.
+            # A training with the weights of another version of Riverrun would fail later.
             now = blank_model(settings, manifest.text_dimension, start.price_boundaries)
             carry_over(start, now, ())
             return start
@@ -155,11 +155,11 @@ def write_weights(
 def carry_over(start: WarmStart, model: TwoTowerModel, event_types: Sequence[str]) -> int:
     """Give `model` the weights of `start`; return how many of its items were known.
 
-    Rows of known items, categories, brands, tags and event types move to where these are now. New
-    ones keep what they were initialised to.
+    Rows of known items, categories, brands, tags and event types move to their new indices. Rows of
+    new ones keep their initial values.
 
     Raises:
-        ColdStartError: the model has weights that `start` has not, or of another shape.
+        ColdStartError: the model has weights that `start` lacks, or has in another shape.
     """
     now: CandidateVocabulary = model.candidate_tower.vocabulary
     moves = {
@@ -194,7 +194,7 @@ def _moved(
     after: Sequence[str],
     initial: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.float32]:
-    """Return `initial` with the rows of `table` for those of the names `after` that it has."""
+    """Return `initial` with the rows of `table` for the names `after` that are in `before`."""
     place = {name: row for row, name in enumerate(before, 1)}
     known = [(row, place[name]) for row, name in enumerate(after, 1) if name in place]
     moved = initial.copy()

@@ -14,7 +14,7 @@ FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 """Within a SavedModel."""
 
 LENGTHS = (8, 128)
-"""Lengths of histories: TensorFlow plans for each of a few shapes."""
+"""Lengths of histories, since TensorFlow optimises for each of a few shapes."""
 
 
 def write_warmup(saved_model: Path, signatures: Mapping[str, Any]) -> None:
@@ -34,7 +34,7 @@ def _request(name: str, specs: Mapping[str, Any], length: int) -> Any:
     request = predict_pb2.PredictRequest()
     request.model_spec.signature_name = name
     for argument, spec in specs.items():
-        # The batch is one; what else is free is the length of a history.
+        # The batch size is 1; the other free axes are lengths of histories.
         free = iter((1, length))
         shape = [next(free) if size is None else size for size in spec.shape]
         blank = tf.fill(shape, "") if spec.dtype == tf.string else tf.zeros(shape, spec.dtype)

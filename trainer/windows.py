@@ -1,8 +1,8 @@
 """Training windows: pieces of histories, and what the users did next.
 
 Labels follow the dense all-action loss of PinnerFormer (Pancha et al., KDD 2022,
-https://arxiv.org/abs/2205.04507): the query embedding after a position is asked for events of
-the whole horizon that follows, not for the next event alone. Every label is strictly later
+https://arxiv.org/abs/2205.04507): the query embedding after a position must predict events of
+the whole horizon that follows, not the next event alone. Every label is strictly later
 than all that its position has seen; events of one basket, which share a timestamp, never
 predict each other.
 """
@@ -22,7 +22,7 @@ from trainer.settings import TrainingSettings
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Histories:
-    """What windows show of the past: of window w, the rows start[w]:end[w] of the columns.
+    """The events that windows show the model: those of window w are the rows start[w]:end[w].
 
     item, event_type: int32, indices as in `Interactions`; timestamp: int64, microseconds.
     """
@@ -63,7 +63,7 @@ def make_windows(
     """Cut every user's events into windows of at most `settings.history_length` events.
 
     Windows of a long history overlap by half, and each cut is predicted once, in the window
-    that shows most of what came before it. With `since`, only events from then on are asked for.
+    that shows most of what came before it. With `since`, only events from then on are labels.
     """
     earliest = 0 if since is None else microseconds(since)
     starts, ends, counts = [], [], [0]
@@ -75,7 +75,7 @@ def make_windows(
         times = interactions.timestamp[first:stop]
         later = np.searchsorted(times, times, side="right")
         within = np.searchsorted(times, times + horizon, side="right")
-        # Whatever the horizon, the next moment belongs to it.
+        # The next moment always belongs to the horizon, however short that is.
         next_moment = np.searchsorted(times, times[np.minimum(later, len(times) - 1)], side="right")
         is_cut = (later < len(times)) & (later == np.arange(len(times)) + 1)
         is_cut &= times[np.minimum(later, len(times) - 1)] >= earliest
@@ -115,7 +115,7 @@ def has_windows(interactions: Interactions) -> bool:
 
 
 def type_weights(interactions: Interactions, settings: TrainingSettings) -> npt.NDArray[np.float32]:
-    """Return float32 [num_event_types], what a label of each type counts."""
+    """Return float32 [num_event_types], the weight of a label of each type."""
     weights, names = settings.event_type_weights, interactions.event_types
     return np.array([weights.get(name, UNNAMED_WEIGHT) for name in names], dtype=np.float32)
 
@@ -125,11 +125,10 @@ def label_shares(
 ) -> npt.NDArray[np.float32]:
     """Return float32 [num_items], the items' shares of the labels of a step, for logQ.
 
-    That is how often an item is drawn as a label, not how much it counts as one: an event counts 1
-    whatever its type weighs and however old it is, as it does when labels are drawn; and nothing
-    where it cannot be one, since its type weighs 0, it is what its user did first, or it is before
-    all that is asked for. An item of such events alone is met as a uniform negative, and as no
-    other.
+    A share is how often an item is drawn as a label, not how much it weighs as one. Like in that
+    draw, an event counts 1 whatever its type and age. It counts 0 where it cannot be a label: where
+    its type weighs 0, it is of its user's first moment, or it is older than `windows.earliest`.
+    Items that have only such events are met as uniform negatives alone.
     """
     first = interactions.timestamp[interactions.first_event[interactions.user]]
     is_label = type_weights(interactions, settings)[interactions.event_type] > 0
@@ -242,10 +241,10 @@ def _searched(
     share: float,
     random: np.random.Generator,
 ) -> npt.NDArray[np.int32]:
-    """Let a share of the positions be searches that found their first label, and no other.
+    """Turn a share of the positions into searches that found their first label, and no other.
 
-    Logs of search queries are rare, texts of what was found are not: a text stands for the query
-    that leads to it. Takes the other labels' weights away.
+    Shops rarely log search queries, but have the texts of items: an item's text stands for the
+    query that leads to it. Sets the weights of the position's other labels to 0.
     """
     if not share:
         return np.zeros(labels.shape[:2], np.int32)

@@ -1,1 +1,1 @@
-"""Benchmarks: of a running server, measured from outside, and of lists; each says its machine."""
+"""Benchmarks: of a running server from outside, and of lists; each names its machine."""

@@ -1,4 +1,4 @@
-"""How long until feedback counts, seen from outside the server."""
+"""How long it takes until feedback shows in lists, seen from outside the server."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,19 +15,19 @@ from riverrun.bench.server import records_behind, wait_until_read
 
 POLL_SECONDS = 0.01
 REACHED = 0.95
-"""A load that reaches less of what was asked for is another load."""
+"""A load that reaches a smaller share of the rate that was asked for is not the one to measure."""
 BEHIND_SECONDS = 1.0
-"""A worker with more than the events of so long before it does not keep up."""
+"""A worker that is behind by more than the events of so many seconds does not keep up."""
 HOPELESS = 10
-"""After so many that never show, a measurement ends."""
+"""A measurement ends after so many samples whose effect never shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class FreshnessResult:
     """Milliseconds from before something is sent to its visible effect.
 
-    asked: events a second that were to run beside; rate: those that did; behind: how many the
-    worker had still to read in the end.
+    asked: events a second of the load that was to run beside; rate: those that were reached;
+    behind: how many events the worker still had to read in the end.
     """
 
     what: str
@@ -41,7 +41,7 @@ class FreshnessResult:
 
     @property
     def shortfall(self) -> str | None:
-        """What to say where the load was not the one that was asked for, or was too much."""
+        """A sentence where the load was not the one that was asked for, or was too much."""
         if self.rate < REACHED * self.asked:
             return (
                 f"{self.asked:,} events a second were asked for and {self.rate:,.0f} reached: the "
@@ -65,11 +65,11 @@ def event_freshness(
     seed: int,
     learner: str,
 ) -> FreshnessResult:
-    """From before an event is sent to the first `/v1/recommend` that reflects it.
+    """Time from before an event is sent to the first `/v1/recommend` that reflects it.
 
     Each sample clicks the first item of a user's list and asks again, leaving out what the
-    user has seen, until that item is gone. make: opens the way in. load: runs beside. learner: the
-    URL of who learns from all of them.
+    user has seen, until that item is gone. make: opens a sender. load: runs beside. learner: the
+    URL of the process that learns from all events.
     """
     random = np.random.default_rng(seed)
     delays: list[float] = []
@@ -91,7 +91,7 @@ def event_freshness(
             if lost == HOPELESS:
                 break
         unread = records_behind(learner) if load.rate else 0.0
-    # What is measured next shall not wait for what this load has left.
+    # The next measurement must not wait for the events that this load has left.
     wait_until_read(learner)
     return _result("event sent → changed list", load.rate, load.achieved_rate, delays, lost, unread)
 
@@ -99,7 +99,7 @@ def event_freshness(
 def item_freshness(
     make: Callable[[], Sender], urls: Sequence[str], *, samples: int
 ) -> FreshnessResult:
-    """From before an item is sent until every server serves what is similar to it."""
+    """Time from before an item is sent until every server answers what is similar to it."""
     delays: list[float] = []
     lost = 0
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The live index on its own: recall against exact search, speed, and what changes do to both."""
+"""The live index alone: recall against exact search, speed, and how changes affect both."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ Embeddings = npt.NDArray[np.float32]
 
 RECALL_AT = 10
 UPSERT_BATCH = 256
-"""What the follower of the changelog upserts at once."""
+"""How many items the follower of the changelog upserts at once."""
 SEARCHES = 1_000
 
 
@@ -31,8 +31,8 @@ class SearchSpeed:
 class IndexResult:
     """What was measured, in the order in which it was.
 
-    upserts_per_second: with nothing beside them; beside_upserts: searches while another thread
-    upserts without pause, and how many upserts a second it got done.
+    upserts_per_second: without searches; beside_upserts: searches while another thread
+    upserts without pause, and how many upserts a second that thread did.
     """
 
     build_seconds: float

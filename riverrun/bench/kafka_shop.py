@@ -35,7 +35,7 @@ TOMBSTONE_DAYS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class KafkaShop:
-    """Where its parts are. The topics are this run's own, the Redis was empty before it."""
+    """A shop's home and URLs. The topics are this run's own, the Redis was empty before it."""
 
     home: Path
     connection: KafkaConnection
@@ -48,11 +48,11 @@ def kafka_shop(
 ) -> Iterator[KafkaShop]:
     """Create topics under a prefix of their own; empty the Redis database in the end.
 
-    prepare: makes the shop in `home`, once the servers have been asked. What others have written
-    to the Redis meanwhile is left.
+    prepare: makes the shop in `home`, once both servers have answered. Keys that others have
+    written to the Redis meanwhile are left there.
 
-    Raises `UserError` where a URL is none, a server does not answer, the Redis database is not
-    empty, before or after that, or the brokers refuse the topics.
+    Raises `UserError` where a URL is invalid, a server does not answer, the Redis database is not
+    empty, before or after `prepare`, or the brokers refuse the topics.
     """
     shown = without_password(redis_url)
     try:

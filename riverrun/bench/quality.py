@@ -1,4 +1,4 @@
-"""Methods beside each other on one split: how good, how sure, how varied, how fast."""
+"""Compares methods on one split: how good, how sure, how varied, how fast."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ NDCG, RECALL, HIT_RATE = f"ndcg@{NDCG_AT}", f"recall@{RECALL_AT}", f"hit@{NDCG_A
 TIMED_USERS = 200
 
 Methods = Mapping[str, Sequence[FitScorer]]
-"""What is compared, by the name of the task."""
+"""The methods to compare, by the name of the task."""
 
 Report = Callable[[str, float], None]
 """Hears the name of a method that was fitted, and the seconds that it took."""
@@ -30,10 +30,10 @@ Report = Callable[[str, float], None]
 class MethodResult:
     """One method on one task.
 
-    intervals: of NDCG, recall and hit rate, 95 % by bootstrap over the users. fit_seconds: of
-    wall clock, with what it takes to look the users up. ms_per_list: the median over users of
-    scoring all items and choosing the list, one user at a time. slices: rows of the parts of the
-    task, users' before items', if asked for.
+    intervals: of NDCG, recall and hit rate, 95 % by bootstrap over the users. fit_seconds: wall
+    clock, including the time to look the users up. ms_per_list: the median over users of
+    scoring all items and choosing the list, one user at a time. slices: the rows of the parts of
+    the task, users' before items', if asked for.
     """
 
     row: EvaluationRow
@@ -53,11 +53,11 @@ def compare(
     with_slices: bool = False,
     report: Report = lambda name, seconds: None,
 ) -> list[MethodResult]:
-    """Fit each method of a task once and ask it, tasks in the order of the split.
+    """Fit each method once and ask it each of its tasks, in the order of the split.
 
     features: float32 [num_items, n] to measure intra-list diversity by. labels: the categories,
-    [num_items, num_labels], to count those of a list. A method that stands at several tasks is
-    fitted once for all; only one is held in memory at a time.
+    [num_items, num_labels], to count those of a list. A method of several tasks is fitted once for
+    all of them; only one is held in memory at a time.
     """
     results: dict[tuple[str, FitScorer], MethodResult] = {}
     for fit in dict.fromkeys(fit for task in split.tasks for fit in methods[task.name]):
@@ -92,7 +92,7 @@ def ask(
     labels: sparse.csr_array | None = None,
     with_slices: bool = False,
 ) -> Iterator[MethodResult]:
-    """Ask what was fitted in `fit_seconds` on the split's past; yield a result for each task."""
+    """Ask a scorer that took `fit_seconds` to fit on the past; yield a result for each task."""
     for task in tasks:
         result = _ask(scorer, task, features, labels, seed, fit_seconds)
         if with_slices:
@@ -109,11 +109,11 @@ def tag_features(items: Sequence[Item]) -> npt.NDArray[np.float32]:
 def item_labels(
     items: Sequence[Item], features: npt.NDArray[np.float32] | None, seed: int
 ) -> tuple[sparse.csr_array, str]:
-    """Return [num_items, num_labels], 1 where the item has the label, and what labels are.
+    """Return [num_items, num_labels], 1 where the item has the label, and what the labels are.
 
-    Categories, of a path each level; else tags; else, of items that have nothing but a text,
-    groups of like ones by k-means over features [num_items, n], the root of the number of items
-    being the number of groups.
+    Labels are categories, each level of a path; else tags; else, where items have nothing but a
+    text, groups of similar items by k-means over features [num_items, n]. The number of groups is
+    the square root of the number of items.
     """
     if any(item.categories for item in items):
         return _labelled([item.categories for item in items]), "categories"

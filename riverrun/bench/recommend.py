@@ -19,10 +19,10 @@ SCRIPT = Path(__file__).with_name("recommend.lua")
 
 
 CLIENT_SECONDS = 2.0
-"""Between two requests of a client of a steady load, on average."""
+"""The average time between two requests of a client of a steady load."""
 
 QUIET_SECONDS = 1
-"""At the start of a steady load nobody asks: its hundreds of clients connect."""
+"""At the start of a steady load its hundreds of clients connect, and none asks yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class Load:
 
     @classmethod
     def steady(cls, rate: int) -> "Load":
-        """Return a load that does not give way where the server is slow.
+        """Return a load that keeps its rate where the server is slow.
 
-        A connection pauses after its answer. Of few connections most would be waiting, and so not
-        asking, whenever the server stalls, and the stall would be missing from the percentiles
-        ("coordinated omission"). Of so many, few wait at a time.
+        A connection pauses after each answer. If there were few connections, most would wait, and
+        so not ask, whenever the server stalls, and the stall would be missing from the percentiles
+        ("coordinated omission"). Of as many as here, only few wait at a time.
         """
         return cls(math.ceil(rate * CLIENT_SECONDS), rate)
 
@@ -72,7 +72,7 @@ class WrkResult:
 
 
 def request_fields(given: str) -> str:
-    """Return what each request has beside its user, as JSON without its first brace.
+    """Return the fields that each request has besides its user, as JSON without its first brace.
 
     given: fields of a request as a JSON object. Raises `UserError` where the API would refuse them.
     """
@@ -115,7 +115,7 @@ def measure(urls: Sequence[str], users: Path, load: Load, seconds: int, fields: 
 
 
 def quiet_seconds(rate: int) -> int:
-    """Return for how long nobody asks at the start of a load of so many requests a second."""
+    """Return the seconds without requests at the start of a load of this rate."""
     return QUIET_SECONDS if rate else 0
 
 
@@ -124,8 +124,8 @@ def wrk_command(
 ) -> Sequence[str]:
     """Return wrk's command line for a load of `seconds`, and a quiet second before a steady one.
 
-    `script` is told the users' file, a connection's pause, what is quiet and the connections of a
-    thread.
+    `script` is given the users' file, a connection's pause, the quiet seconds and the number of
+    connections of a thread.
     """
     wrk = require_wrk()
     pause_ms = connections / rate * 1000 if rate else 0
@@ -155,7 +155,7 @@ def require_wrk() -> str:
 
 
 def parse_result(output: str, quiet: int = 0) -> WrkResult:
-    """Return what the script has printed at the end of wrk's run, less its quiet seconds."""
+    """Return the result that the script printed at the end of wrk's run, less quiet seconds."""
     line = next((line for line in output.splitlines() if line.startswith("RESULT ")), None)
     if line is None:
         raise UserError(f"wrk failed: {output.strip()}")

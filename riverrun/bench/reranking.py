@@ -70,7 +70,7 @@ def measure_reranking(
 ) -> list[RerankingTime]:
     """Time lists of `limit` items for the histories in turn, in one thread.
 
-    What is found for pins and promotions is found beforehand: that is the sources' work.
+    The candidates for pins and promotions are found beforehand: that is the sources' work.
     """
     view = catalogue.view()
     asked: list[tuple[Context, Candidates]] = []

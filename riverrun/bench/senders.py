@@ -1,4 +1,4 @@
-"""How a benchmark's events reach the shop, and a steady load of them from another process."""
+"""How a benchmark sends events to the shop, and a steady load of events from another process."""
 
 import itertools
 import multiprocessing
@@ -22,7 +22,7 @@ Record = dict[str, Any]
 
 
 class Sender(AbstractContextManager["Sender"], Protocol):
-    """Returns from a call once the records are durable."""
+    """Sends records; each call returns once they are durable."""
 
     def send_events(self, events: Sequence[Record]) -> None:
         """Send events."""
@@ -101,14 +101,14 @@ class KafkaSender:
 
 
 def event_of(user_id: str, item_id: str) -> Record:
-    """Return a view, without time and id, which the way in adds."""
+    """Return a view without time and id, which the sender adds."""
     return {"user_id": user_id, "item_id": item_id, "event_type": "view"}
 
 
 class SteadyLoad:
-    """Sends random events at a steady rate, from a process of its own, until it is left.
+    """Sends random events at a steady rate, from a process of its own, until its block is left.
 
-    make: opens the way in, in that process. rate: events a second.
+    make: opens a sender, in that process. rate: events a second.
     """
 
     def __init__(

@@ -79,7 +79,7 @@ def running_server(
 
 
 def own_environment(changes: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's variables with `changes`, and else no log or store but files in `home`.
+    """Return this process's variables; log and stores are files in `home` unless in `changes`.
 
     What a benchmark sends must not reach the shop that this machine's settings name.
     """
@@ -91,9 +91,9 @@ def own_environment(changes: Mapping[str, str]) -> dict[str, str]:
 def wait_until_embedded(url: str, within: float = 900.0) -> None:
     """Wait until every user has an embedding of the bundle that serves.
 
-    Raises `UserError` where they have not within so many seconds.
+    Raises `UserError` where some have none after `within` seconds.
     """
-    # The worker begins once nothing else is to be done.
+    # The worker begins to embed once it has nothing else to do.
     time.sleep(3)
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
@@ -124,7 +124,7 @@ def records_behind(url: str) -> float:
 def wait_until_read(url: str, within: float = 600.0) -> None:
     """Wait until the worker at `url` has read its log to the end.
 
-    Raises `UserError` where it has not within so many seconds.
+    Raises `UserError` where it has not after `within` seconds.
     """
     deadline = time.monotonic() + within
     while records_behind(url):
@@ -134,7 +134,7 @@ def wait_until_read(url: str, within: float = 600.0) -> None:
 
 
 def stop_process(process: subprocess.Popen[bytes]) -> None:
-    """Ask the process to stop, and kill it where it does not within half a minute."""
+    """Ask the process to stop, and kill it if it does not within half a minute."""
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(timeout=30)

@@ -38,7 +38,7 @@ class Transport(Enum):
 
 
 class Question(Enum):
-    """What a call asks; the value is the signature."""
+    """What a call asks for; the value is the signature."""
 
     QUERY = ENCODE_QUERY
     TOP_K = RECOMMEND
@@ -46,7 +46,7 @@ class Question(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CallLoad:
-    """Callers who each wait for their answer; a rate over all of them, of 0 means unlimited."""
+    """Callers that each wait for their answer; a rate over all of them, where 0 is unlimited."""
 
     callers: int
     rate: int = 0
@@ -54,7 +54,7 @@ class CallLoad:
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """Milliseconds from the moment at which a call was due, which a late start does not hide."""
+    """Milliseconds from the moment at which a call was due, so that late starts are included."""
 
     per_second: float
     p50_ms: float

@@ -21,8 +21,8 @@ LARGE = 20_000
 def prepare_shop(home: Path, items: int) -> None:
     """Make, import and train on a sample shop of `items` items and as many users.
 
-    One epoch; and for a large catalogue few negatives, the beginnings of texts, and a ranker that
-    learns from one slice of the time: benchmarks measure speed, not quality.
+    It trains for one epoch; for a large catalogue also with few negatives, the beginnings of texts,
+    and a ranker that learns from one slice of time: benchmarks measure speed, not quality.
     """
     from riverrun.cli.import_ import shop as import_shop
     from riverrun.cli.train import train_shop
@@ -57,7 +57,7 @@ def prepare_shop(home: Path, items: int) -> None:
 
 
 def prepare_versions(home: Path, items: int) -> list[str]:
-    """Return two published versions of the shop's model, the second trained where it is missing."""
+    """Return two published versions of the shop's model; the second is trained if it is missing."""
     from riverrun.cli.train import train_shop
     from riverrun.settings import FILES_IN_HOME, load_settings, with_warm_start
     from serving.bundle import published_versions

@@ -26,9 +26,9 @@ PARTS_OF_PUSH = ("encode items", "encode users", "changelog", "online store")
 class StreamResult:
     """Events a second, and the shares of the worker's time by stage, largest first.
 
-    produced, consumed: what kafka-python alone does with the same records, in one thread.
-    cpu_seconds: of the worker's process for 10,000 events, which other work on the machine
-        changes little.
+    produced, consumed: records a second of kafka-python alone, in one thread, for the same records.
+    cpu_seconds: of the worker's process for 10,000 events; other work on the machine changes it
+        little.
     """
 
     events: int
@@ -42,9 +42,9 @@ class StreamResult:
 def measure_stream(
     shop: KafkaShop, users: Sequence[str], items: Sequence[str], *, events: int, seed: int
 ) -> StreamResult:
-    """Produce `events`, read them with nothing else to do, then let one worker apply them.
+    """Produce `events`, read them and do nothing else, then let one worker apply them.
 
-    The worker has all of them before it from the start. Its rate is that between the first and
+    All events are there when the worker starts. Its rate is measured between the first and
     the last tenth, so that neither its start nor an idle end counts.
     """
     records = _records(users, items, events, seed)

@@ -1,4 +1,4 @@
-"""What requests feel of a swap of models: wrk's steady load while bundles are promoted in turn."""
+"""What a swap of models costs requests: wrk's steady load while bundles are promoted in turn."""
 
 import signal
 import subprocess
@@ -21,7 +21,7 @@ from trainer.refresh.bundle_versions import promote
 
 SCRIPT = Path(__file__).with_name("swap.lua")
 CONNECTIONS = 128
-"""Each pauses after its answer: few may be waiting, and not asking, where the server stalls."""
+"""Each pauses after its answer, so that only few wait, and do not ask, while the server stalls."""
 REST_SECONDS = 4.0
 SWAP_SECONDS = 180.0
 LONGEST_SECONDS = 3600
@@ -29,7 +29,7 @@ LONGEST_SECONDS = 3600
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """How the requests of one kind of moment were answered."""
+    """How the requests during swaps, or outside of them, were answered."""
 
     requests: int
     p50_ms: float
@@ -46,7 +46,7 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class SwapResult:
-    """During a swap is from the promotion until the new model answers: loading and warming too.
+    """A swap lasts from the promotion until the new model answers, loading and warming included.
 
     resident_bytes: of the server, before the first swap and some seconds after each.
     """

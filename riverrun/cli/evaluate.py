@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from feature_repo.times import INSTANT
 from riverrun.bench.machine import describe_machine
 from riverrun.cli.console import err, out
+from riverrun.cli.metrics_tables import print_tables
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.preset_data import (
     NO_RECENT_POPULARITY,
@@ -206,9 +205,11 @@ def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
     else:
         split = splits[0]
     if not any(len(task.users) for task in split.tasks):
+        # A bundle has learned from everything until its training.
+        other = "" if cut is None else " Until then, ask a model that has not: without --served."
         raise UserError(
             f"{settings.archive}: nobody who acted until {split.past.end:%Y-%m-%d %H:%M} UTC acted "
-            "on a known item afterwards, so there is nothing to ask about."
+            f"on a known item afterwards, so there is nothing to ask about.{other}"
         )
 
     def everyone() -> "Split":
@@ -308,27 +309,3 @@ def _evaluation(
         parts = slices(task, split.past)
         sliced[task.name] = [[evaluate(each, part) for part in parts] for each in scorers]
     return _Evaluation(split, rows, sliced, model, has_times)
-
-
-def print_tables(rows: "Sequence[EvaluationRow]") -> None:
-    """Print a table of each task, in the order in which they come."""
-    for task in dict.fromkeys(row.task for row in rows):
-        out.print(metrics_table(task, [row for row in rows if row.task == task]))
-
-
-def metrics_table(task: str, rows: "Sequence[EvaluationRow]") -> Table:
-    """Return the metrics of one task: a row for each metric, a column for each scorer."""
-    users = rows[0].num_users if rows else 0
-    title = f"{task} ({_users(users)})"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("")
-    for row in rows:
-        asked = "" if row.num_users == users else f" ({_users(row.num_users)})"
-        table.add_column(row.scorer + asked, justify="right", max_width=16)
-    for name in rows[0].metrics if rows else ():
-        table.add_row(name, *(f"{row.metrics[name]:.4f}" for row in rows))
-    return table
-
-
-def _users(number: int) -> str:
-    return f"{number:,} {'user' if number == 1 else 'users'}"

@@ -24,6 +24,7 @@ from riverrun.importing.raw_files import WRONG_ENCODING
 from riverrun.importing.report import ImportReport, RejectsFile
 from riverrun.importing.run import import_files, import_preset, shop_files
 from riverrun.importing.sink import ArchiveSink
+from riverrun.settings import Settings, load_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -199,10 +200,11 @@ def _import_with_bar(
 def _session(
     home: Path | None, settings: Path | None, what: str
 ) -> Iterator[tuple[ArchiveSink, ImportReport]]:
-    """Open the archive; afterwards write and show the report."""
+    """Open the archive; afterwards write the report, show it, and say what is next.
+
+    Raises `UserError` where no row could be used.
+    """
     from feature_repo.archive import Archive
-    from riverrun.settings import load_settings
-    from streaming.standby_archiver import is_archived
 
     loaded = load_settings(settings, home=home)
     started = datetime.now(UTC)
@@ -222,41 +224,56 @@ def _session(
         _write(path, report.as_dict())
     except OSError as error:
         raise UserError(f"{loaded.home}: cannot be written: {error.strerror or error}.") from None
-    seconds = (datetime.now(UTC) - started).total_seconds()
-    _show(report, seconds)
+    _show(report, (datetime.now(UTC) - started).total_seconds())
     err.print(f"[dim]report:[/] {path}", soft_wrap=True)
     if report.rejected:
         err.print(f"[dim]rejected rows:[/] {rejects.path}", soft_wrap=True)
-    for note in report.notes:
-        err.print(f"[yellow]hint:[/] {escape(note)}", soft_wrap=True)
+    for hint in _hints(report):
+        err.print(f"[yellow]hint:[/] {escape(hint)}", soft_wrap=True)
+    _require_rows(report, rejects)
+    _show_what_next(loaded, report)
+
+
+def _hints(report: ImportReport) -> Iterator[str]:
+    """Yield what a person may put right in the mapping."""
+    yield from report.notes
     if WRONG_ENCODING in report.rejected:
-        err.print(
-            "[yellow]hint:[/] the file is not UTF-8; say what it is in the mapping, as "
-            'encoding = "windows-1252" under \\[file]',
-            soft_wrap=True,
+        yield (
+            "the file is not UTF-8; say what it is in the mapping, as "
+            'encoding = "windows-1252" under [file]'
         )
     if not {STRAY_QUOTE, TOO_LONG}.isdisjoint(report.rejected):
-        err.print(
-            "[yellow]hint:[/] where quotation marks are part of the text, write quotes = false "
-            "under \\[file] of the mapping",
-            soft_wrap=True,
+        yield (
+            "where quotation marks are part of the text, write quotes = false under [file] of the "
+            "mapping"
         )
-    if not report.accepted and not report.skipped:
-        if not report.rejected:
-            raise UserError("no row could be used: there is none.")
-        reason = report.rejected.most_common(1)[0][0]
-        raise UserError(f"no row could be used: {reason}. See {rejects.path}.")
-    if report.accepted and is_archived(loaded.archive):
+
+
+def _require_rows(report: ImportReport, rejects: RejectsFile) -> None:
+    """Raise `UserError` where no row was accepted, or known before."""
+    if report.accepted or report.skipped:
+        return
+    if not report.rejected:
+        raise UserError("no row could be used: there is none.")
+    reason = report.rejected.most_common(1)[0][0]
+    raise UserError(f"no row could be used: {reason}. See {rejects.path}.")
+
+
+def _show_what_next(settings: Settings, report: ImportReport) -> None:
+    """Say how what was imported comes to be learned from."""
+    from streaming.standby_archiver import is_archived
+
+    if report.accepted and is_archived(settings.archive):
         err.print(
             "[yellow]hint:[/] `riverrun up` or `riverrun stream` is running: it takes up what was "
             "imported when it is started again",
             soft_wrap=True,
         )
-    if kind := missing_kind(loaded):
-        next_command(f"riverrun import {kind} FILE {loaded.options}", "a model needs these too")
+    if kind := missing_kind(settings):
+        next_command(f"riverrun import {kind} FILE {settings.options}", "a model needs these too")
         return
-    up = f"riverrun up {loaded.options}".rstrip()
-    next_command(f"riverrun train {loaded.options}", f"learn from it; then `{up}`")
+    up = f"riverrun up {settings.options}".rstrip()
+    next_command(f"riverrun train {settings.options}", f"learn from it; then `{up}`")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import typer
 from rich.markup import escape
 
 from riverrun.cli.console import err, next_command
+from riverrun.cli.metrics_tables import print_tables
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.train import require_material
 from riverrun.errors import UserError
@@ -57,7 +58,6 @@ def refresh(
     elif days is not None:
         settings = with_warm_start(settings, days=days)
     require_material(settings)
-    from riverrun.cli.evaluate import print_tables
     from riverrun.cli.training_progress import refresh_progress
     from riverrun.refreshing import refresh_from_archive
     from trainer.refresh.lock import RefreshRunning

@@ -253,46 +253,54 @@ def _trainers(
 def _bundle(
     chosen: _Chosen, path: Path | None, folder: Path, cache: "TextEmbeddingCache"
 ) -> "Bundle":
-    """Return the bundle at `path`, or one that is trained on the past."""
-    from feature_repo.offline_features import OfflineFeatures
-    from riverrun.cli.training_progress import refresh_progress
+    """Return the bundle at `path`, or one that is trained on the past, in `folder`.
+
+    Raises `UserError` where it has learned from the period, or cannot be read.
+    """
     from serving.bundle import BundleError
     from trainer.bundle_scorer import load_to_ask
+
+    if path is None:
+        path = _trained_on_past(chosen, folder, cache)
+    try:
+        opened = load_to_ask(path)
+    except BundleError as error:
+        raise UserError(str(error)) from error
+    end, known_until = opened.manifest.data_window.end, chosen.period.known_until
+    if end is None or end > known_until:
+        raise UserError(
+            f"--bundle {path} must be trained on events until {known_until:%Y-%m-%d %H:%M} UTC, "
+            f"and no later ones. Received: one trained until {end}."
+        )
+    return opened
+
+
+def _trained_on_past(chosen: _Chosen, folder: Path, cache: "TextEmbeddingCache") -> Path:
+    from feature_repo.offline_features import OfflineFeatures
+    from riverrun.cli.training_progress import refresh_progress
     from trainer.refresh.inputs import RefreshInputs
     from trainer.refresh.refresh import refresh
     from trainer.refresh.resuming import NoCheckpoint
     from trainer.refresh.steps import TrainingSteps
 
     period = chosen.period
-    if path is None:
-        inputs = RefreshInputs(
-            period.known_items,
-            chosen.training,
-            folder / "bundles",
-            None,
-            OfflineFeatures(folder / "features"),
-            cache,
-            period.start,
-            chosen.replay.service_settings,
-        )
-        with refresh_progress() as listener:
-            steps = TrainingSteps(inputs, listener)
-            try:
-                path = refresh(period.past, inputs, steps, NoCheckpoint()).bundle
-            except ValueError as error:
-                raise UserError(f"cannot train on the past: {error}") from error
-        err.print()
-    try:
-        opened = load_to_ask(path)
-    except BundleError as error:
-        raise UserError(str(error)) from error
-    end = opened.manifest.data_window.end
-    if end is None or end > period.known_until:
-        raise UserError(
-            f"--bundle {path} must be trained on events until {period.known_until:%Y-%m-%d %H:%M} "
-            f"UTC, and no later ones. Received: one trained until {end}."
-        )
-    return opened
+    inputs = RefreshInputs(
+        items=period.known_items,
+        settings=chosen.training,
+        bundles=folder / "bundles",
+        current=None,
+        features=OfflineFeatures(folder / "features"),
+        text_cache=cache,
+        now=period.start,
+        service=chosen.replay.service_settings,
+    )
+    with refresh_progress() as listener:
+        try:
+            done = refresh(period.past, inputs, TrainingSteps(inputs, listener), NoCheckpoint())
+        except ValueError as error:
+            raise UserError(f"cannot train on the past: {error}") from error
+    err.print()
+    return done.bundle
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from rich.markup import escape
 
 from feature_repo.archive import Archive
 from riverrun.cli.console import err, next_command
+from riverrun.cli.metrics_tables import print_tables
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
 from riverrun.settings import Settings, load_settings, with_warm_start
@@ -60,7 +61,6 @@ def missing_kind(settings: Settings) -> Literal["items", "events"] | None:
 
 def train_shop(settings: Settings, *, fresh: bool = False) -> None:
     """Train on the archive of `settings.home`, publish, and print how the model compares."""
-    from riverrun.cli.evaluate import print_tables
     from riverrun.cli.training_progress import refresh_progress
     from riverrun.refreshing import refresh_from_archive
     from trainer.refresh.lock import RefreshRunning

@@ -1,8 +1,8 @@
 """`riverrun tune`: choose settings by what the shop holds out of its own events."""
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -12,11 +12,11 @@ from rich.table import Table
 from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
-from riverrun.settings import DEFAULT_FILE, load_settings
+from riverrun.settings import DEFAULT_FILE, Settings, load_settings
 from riverrun.settings_file import settings_toml, write_settings
 
 if TYPE_CHECKING:
-    from riverrun.tuning import Found
+    from riverrun.tuning import Bounds, Found, ShopTuning
     from trainer.tuning.search import Tried
     from trainer.tuning.tuned_settings import TunedSettings
 
@@ -65,43 +65,28 @@ def tune(
     deadline = time.monotonic() + 60 * minutes
     from riverrun.cli.training_progress import refresh_progress
     from riverrun.tuning import Bounds, shop_tuning
-    from trainer.tuning.space import changes
-    from trainer.tuning.tuned_settings import TunedSettings
 
     bounds = Bounds(trials, lambda: time.monotonic() < deadline)
     wanted = ("ranking", "sources", "model") if model else ("ranking", "sources")
-    parts: list[Found] = []
     with refresh_progress() as listener, shop_tuning(settings, listener) as tuning:
         if fresh:
             tuning.forget()
-        parts.append(tuning.ranking(bounds))
-        for search in (tuning.sources, tuning.model)[: len(wanted) - 1]:
-            if not parts[-1].interrupted and bounds.has_time():
-                parts.append(search(parts[-1].results[0].settings, bounds))
-    if parts[-1].interrupted:
+        found = _searched(tuning, wanted, bounds)
+    if any(part.interrupted for part in found.values()):
         err.print("interrupted: the same command goes on from here.")
-    elif left := " and the ".join(wanted[len(parts) :]):
+    elif left := " and the ".join(wanted[len(found) :]):
         err.print(f"no time is left to search the {left}: the same command goes on from here.")
-    present = next((tried for tried in parts[0].results if tried.number == 0), None)
+    present = next((tried for tried in found["ranking"].results if tried.number == 0), None)
     if present is None:
         err.print("nothing was tried to the end.")
         raise typer.Exit(NOT_WRITTEN if write else 0)
-    seed = settings.training.seed
-    for name, part in zip(wanted, parts, strict=False):
+    for name, part in found.items():
         if part.results:
-            out.print(_table(name, part, present, seed))
+            out.print(_table(name, part, present, settings.training.seed))
             if name == "sources" and part.results[0].number == 0:
                 out.print("The sources stay as they are: no change of them is beyond noise.\n")
-    best = max((part.results[0] for part in parts if part.results), key=lambda each: each.value)
-    searched = {name: each for part in parts for name, each in part.space.items()}
-    at_present = TunedSettings(training=settings.training, serving=settings.serving)
-    values = changes(at_present, best.settings, searched)
-    is_better = False
-    if not values:
-        out.print("Nothing that was tried is better than the settings at present.")
-    elif is_better := _judge(best, present, seed):
-        out.print(f"\n{escape(settings_toml(values))}", soft_wrap=True)
-    if write and not is_better:
+    values = _chosen(found.values(), present, settings)
+    if write and not values:
         err.print("nothing is written.")
         raise typer.Exit(NOT_WRITTEN)
     if write:
@@ -109,6 +94,43 @@ def tune(
         write_settings(file, values)
         err.print(f"written to {file}.")
         next_command(f"riverrun train --full {settings.options}", "trains with it")
+
+
+def _searched(tuning: "ShopTuning", wanted: Sequence[str], bounds: "Bounds") -> "dict[str, Found]":
+    """Search the parts in turn while there is time, each from the best of the one before."""
+    searches = {"sources": tuning.sources, "model": tuning.model}
+    part = tuning.ranking(bounds)
+    found = {"ranking": part}
+    for name in wanted[1:]:
+        if part.interrupted or not bounds.has_time():
+            break
+        found[name] = part = searches[name](part.results[0].settings, bounds)
+    return found
+
+
+def _chosen(found: "Iterable[Found]", present: "Tried", settings: Settings) -> dict[str, Any]:
+    """Say what the best of all trials is worth; return the settings that it changes.
+
+    None of them where it is no gain.
+    """
+    from trainer.tuning.space import changes
+    from trainer.tuning.tuned_settings import TunedSettings
+
+    parts = list(found)
+    best = max((part.results[0] for part in parts if part.results), key=lambda each: each.value)
+    searched = {name: each for part in parts for name, each in part.space.items()}
+    at_present = TunedSettings(training=settings.training, serving=settings.serving)
+    values = changes(at_present, best.settings, searched)
+    if sum(len(part.results) + part.pruned for part in parts) == 1:
+        out.print("Nothing but the settings at present was tried.")
+        return {}
+    if not values:
+        out.print("Nothing that was tried is better than the settings at present.")
+        return {}
+    if not _judge(best, present, settings.training.seed):
+        return {}
+    out.print(f"\n{escape(settings_toml(values))}", soft_wrap=True)
+    return values
 
 
 def _judge(best: "Tried", present: "Tried", seed: int) -> bool:

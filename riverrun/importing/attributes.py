@@ -1,4 +1,4 @@
-"""Attributes of items and users: text, numbers and switches, whatever the file's format."""
+"""Attributes of items and users: text, numbers and booleans, whatever the file's format."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -16,7 +16,7 @@ Attributes = dict[str, Any]
 
 
 def raw_attributes(batch: RawBatch, source: MapSource | None) -> Iterator[Attributes | str | None]:
-    """Yield for each row what stands in the columns of `source`, or in its one, maybe as JSON."""
+    """Yield each row's values of the columns of `source`, or of its one, which may hold JSON."""
     if source is None:
         yield from [None] * batch.frame.height
         return
@@ -29,7 +29,7 @@ def raw_attributes(batch: RawBatch, source: MapSource | None) -> Iterator[Attrib
 
 
 def attributes_of(found: Attributes | str | None, report: ImportReport) -> Attributes:
-    """Return the attributes that a row has; what cannot be one is left out, and counted."""
+    """Return a row's attributes; values that cannot be one are left out, and counted."""
     if not isinstance(found, dict):
         text = "" if found is None else str(found)
         found = (json_object(text, "attributes are", report) or {}) if text.strip() else {}
@@ -72,7 +72,7 @@ def _value(raw: Any) -> str | float | bool | None:
 
 
 def _fitting(attributes: Attributes) -> Attributes:
-    """Return those that have room beside the ones before them."""
+    """Return the attributes, in order, that fit within the size limit beside those before."""
     room, kept = MAX_BYTES, {}
     for name, value in attributes.items():
         size = len(name.encode()) + (len(value.encode()) if isinstance(value, str) else 0)

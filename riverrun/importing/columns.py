@@ -1,4 +1,4 @@
-"""The columns of a file against those that a mapping reads."""
+"""Matches the columns of a file with those that a mapping reads."""
 
 from dataclasses import replace
 from difflib import get_close_matches
@@ -23,8 +23,8 @@ from riverrun.importing.report import LINE, ImportReport
 class FileColumns:
     """Gives each batch of a file the columns that its mapping reads.
 
-    A file `is_sparse` whose rows say only what they have to say, as JSONL does: a column is absent
-    where no row of the whole file has it. Without a mapping the columns bear the fields' names.
+    A file `is_sparse` if its rows may leave out names, as in JSONL: a column is then absent only
+    where no row of the whole file has it. Without a mapping the columns have the fields' names.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class FileColumns:
         self._seen: dict[str, None] = {}
 
     def complete(self, batch: RawBatch) -> tuple[RawBatch, RecordMapping]:
-        """Return a batch with all columns that are read, absent ones null, and how to read it.
+        """Return the batch with all columns that are read, absent ones null, and its mapping.
 
-        Names inside of others, as "title.en", are columns too.
+        Names inside other columns, such as "title.en", become columns too.
 
         Raises `UserError` for a column that is unknown, of a type that cannot be read, or absent
         where rows are not sparse.
@@ -66,7 +66,7 @@ class FileColumns:
         return replace(batch, frame=batch.frame.with_columns(nulls)), mapping
 
     def check_whole(self, report: ImportReport) -> None:
-        """Judge what no row of the file had: `UserError` where no record can do without it."""
+        """Report mapped columns that no row had; raise `UserError` for one that is required."""
         if not self._seen:
             return
         mapping = self._mapping_of(list(self._seen))

@@ -34,7 +34,7 @@ TOO_LONG = f"a field is longer than {MAX_FIELD:,} characters, or its quote is no
 
 
 class _Lines:
-    """The lines of a text file, which can be read again from the second one of a record on."""
+    """The lines of a text file, which can be read again from a record's second line on."""
 
     def __init__(self, text: TextIO) -> None:
         self.number = 1
@@ -87,7 +87,7 @@ def read_csv(
 ) -> Iterator[RawBatch]:
     """Yield the rows of a CSV file, or with `tabs` of a TSV file, as strings.
 
-    A quote that is not closed would take in the lines up to the next one: such a record is
+    A quote that is not closed would swallow the lines up to the next quote: such a record is
     rejected, and reading goes on with the line after its first. A column without a name is left
     out, and the report says so.
     """
@@ -139,7 +139,7 @@ def _header(path: Path, lines: _Lines, settings: FileFormat, *, tabs: bool) -> l
 def _records(
     path: Path, lines: _Lines, settings: FileFormat, report: ImportReport, *, tabs: bool
 ) -> Iterator[list[str]]:
-    """Yield every record, `lines.number` being its first line; reject what is none."""
+    """Yield every record, with `lines.number` at its first line; reject lines that are none."""
     while True:
         try:
             for row in _reader(lines, settings, tabs=tabs):
@@ -183,7 +183,7 @@ def _csv_batch(
 ) -> RawBatch:
     report.read += len(rows)
     width = len(header)
-    # Where only the header ends in a delimiter, rows lack what has no name.
+    # Where only the header ends in a delimiter, rows lack the columns without names.
     least = max(number for number, name in enumerate(header, start=1) if name)
     if any(not least <= len(row) <= width for row in rows):
         kept: list[list[str]] = []

@@ -26,7 +26,7 @@ from riverrun.importing.report import LINE, REASON, ImportReport
 
 FUTURE = timedelta(days=1)
 DISPENSABLE = ("query", "request_id")
-"""Texts without which an event is one."""
+"""Text fields that an event can do without."""
 IDENTITY = ("user_id", "item_id", "event_type", "timestamp", "value", "query", "context")
 
 
@@ -35,8 +35,8 @@ def clean_events(
 ) -> pl.DataFrame:
     """Return the events of `batch` with the native columns, each event_id once.
 
-    `now` bounds times: more than a day later is a mistake. Reports what was rejected, repaired
-    and superfluous.
+    `now` bounds times: one that is more than a day later is rejected. Reports what was rejected,
+    repaired and superfluous.
     """
     raw = batch.frame
     read = raw.select(
@@ -77,7 +77,7 @@ def clean_events(
 
 
 def _texts(mapping: EventsMapping) -> dict[str, TextSource]:
-    """Return where the fields that are text come from."""
+    """Return the sources of the text fields."""
     return {name: source for name, source in mapping if isinstance(source, TextSource)}
 
 
@@ -90,7 +90,7 @@ def _identifier(source: TextSource | None, schema: pl.Schema) -> pl.Expr:
 
 
 def _given(mapping: EventsMapping, schema: pl.Schema) -> pl.Expr:
-    """Return whether a row says anything where its value is read from."""
+    """Return whether a row has anything in the column that its `value` is read from."""
     if mapping.value is None or mapping.value.column is None:
         return pl.lit(False)
     column = mapping.value.column

@@ -1,4 +1,4 @@
-"""The native columns of events, with which every reader ends and the archive begins."""
+"""The native columns of events, which every reader produces and the archive takes."""
 
 import polars as pl
 

@@ -1,4 +1,4 @@
-"""Which ids are none: those that the schema refuses, as expressions over columns."""
+"""Which ids are invalid: those that the schema refuses, as expressions over columns."""
 
 import polars as pl
 
@@ -6,7 +6,7 @@ from feature_repo.schema import MAX_IDENTIFIER
 
 
 def identifier_reason(name: str) -> pl.Expr:
-    """Return why the values of a column of texts are no ids; null where they are."""
+    """Return why the values of a text column are invalid ids; null where they are valid."""
     return (
         pl.when(pl.col(name).is_null())
         .then(pl.lit(f"no {name}"))

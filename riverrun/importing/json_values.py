@@ -1,4 +1,4 @@
-"""JSON in files and columns, to the last digit: orjson makes long integers floats."""
+"""JSON in files and columns, exact to the last digit: orjson would make long integers floats."""
 
 import json
 from typing import Any
@@ -10,14 +10,14 @@ from feature_repo.schema import MAX_NESTING, is_shallow
 from riverrun.importing.report import ImportReport
 
 MAX_BYTES = 64 << 10
-"""Of a context, or of all attributes: a log takes records of a bounded size."""
+"""Of a context, or of all attributes together: a log takes records of limited size."""
 _LONG = b"0" * 19
 """An integer of as many digits may be more than 64 bits."""
 _ZEROS = bytes.maketrans(b"123456789", b"000000000")
 
 
 def load_json(text: str | bytes) -> Any:
-    """Return the value that JSON text writes. Raises `ValueError` for what is no JSON."""
+    """Return the value of JSON text. Raises `ValueError` for invalid JSON."""
     raw = text.encode() if isinstance(text, str) else text
     return (
         from_json(raw, allow_inf_nan=False) if _LONG in raw.translate(_ZEROS) else orjson.loads(raw)
@@ -34,7 +34,7 @@ def dump_json(value: Any) -> str:
 
 
 def plain_text(value: Any) -> str:
-    """Return a value of JSON or of a column as text: 2, not 2.0, and JSON of what is nested."""
+    """Return a value of JSON or of a column as text: 2, not 2.0; nested values as JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, float) and value.is_integer() and abs(value) < 2.0**53:
@@ -43,9 +43,9 @@ def plain_text(value: Any) -> str:
 
 
 def json_object(text: str, what: str, report: ImportReport) -> dict[str, Any] | None:
-    """Return the JSON object in `text`; None where it is none, or cannot be kept, which is counted.
+    """Return the JSON object in `text`; None, counted, where it is none or cannot be kept.
 
-    what: the word for it in the report.
+    what: what the report calls it.
     """
     try:
         parsed = load_json(text)

@@ -29,7 +29,7 @@ from riverrun.importing.report import LINE, ImportReport
 def read_jsonl(
     path: Path, settings: FileFormat, report: ImportReport, size: BatchSize
 ) -> Iterator[RawBatch]:
-    """Yield the objects of a JSONL file; what is no string is JSON text."""
+    """Yield the objects of a JSONL file; values that are not strings become JSON text."""
     encoding = encoding_of(path, settings)
     with open_file(path) as raw:
         stream: IO[bytes] | TextIO = raw
@@ -57,7 +57,7 @@ def read_jsonl(
 
 
 class _BadLineError(ValueError):
-    """Says why a line gives no row; `shown` is what the report shows of it."""
+    """Why a line gives no row; `shown` is the part of the line that the report shows."""
 
     def __init__(self, reason: str, line: bytes, row: Any = None) -> None:
         super().__init__(reason)
@@ -65,10 +65,10 @@ class _BadLineError(ValueError):
 
 
 def _lines(stream: IO[bytes] | TextIO) -> Iterator[bytes]:
-    """Yield lines in UTF-8 without a byte order mark, of a too long one its beginning."""
+    """Yield lines in UTF-8 without a byte order mark; of a line that is too long, its beginning."""
     mark = b"\xef\xbb\xbf"
     while line := stream.readline(MAX_LINE):
-        # Marks of broken text are broken in UTF-8 too.
+        # The marks of broken text must stay invalid in UTF-8 too.
         encoded = line if isinstance(line, bytes) else line.encode("utf-8", "surrogatepass")
         yield encoded.removeprefix(mark)
         mark = b""

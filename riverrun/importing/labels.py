@@ -14,9 +14,9 @@ from riverrun.importing.text import normalise
 def labels(
     field: str, source: ListSource, cells: Mapping[str, Any], limit: int, report: ImportReport
 ) -> tuple[str, ...]:
-    """Return the labels that a row has, each once; what is none, or too many, is counted.
+    """Return a row's labels, each once; invalid ones, and those over the limit, are counted.
 
-    field: the word for them in the report. cells: the row by columns. limit: how many may be.
+    field: what the report calls them. cells: the row by columns. limit: how many labels to keep.
     """
     columns = source.columns if source.column is None else (source.column,)
     found = list(source.constant)
@@ -34,7 +34,7 @@ def labels(
 
 
 def _parts(cell: Any, separator: str | None) -> list[Any]:
-    """Return the entries of a cell that are not null; of an object the object itself."""
+    """Return the entries of a cell that are not null; an object is one entry."""
     if cell is None:
         return []
     if isinstance(cell, str) and (found := parsed(cell.strip())) is not None:

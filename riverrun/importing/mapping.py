@@ -50,8 +50,8 @@ class _Mapping(BaseModel):
 class FileFormat(_Mapping):
     """How text files are read. `columns` names the columns of a CSV file without a header.
 
-    Without `quotes` a quotation mark in a CSV or TSV file is a character as any other, as it is
-    where nothing but the delimiter has a meaning.
+    Without `quotes` a quotation mark in a CSV or TSV file is an ordinary character, for files in
+    which only the delimiter has a meaning.
     """
 
     delimiter: Annotated[str, Field(pattern=r'^[^"\r\n]\z')] = ","
@@ -76,8 +76,8 @@ class FileFormat(_Mapping):
 class TextSource(_Mapping):
     """A column or a constant.
 
-    `values` replaces a column's values, and `default` stands for empty ones and, with `values`,
-    for all others. `integer` reads "17850.0" as 17850.
+    `values` replaces values of the column; `default` replaces empty ones and, with `values`, all
+    that `values` does not name. `integer` reads "17850.0" as 17850.
     """
 
     column: str | None = None
@@ -132,8 +132,8 @@ class NumberSource(_Mapping):
     `decimal` is the decimal sign. With `auto` it is the last "." or "," of the number, except for
     a single "," before exactly three digits, which separates thousands unless a lone zero stands
     before it: "1.234,50" is 1234.5, "1,234" is 1234, "1,5" is 1.5, and "0,500" is 0.5. With "."
-    or "," the other sign may only separate thousands: with "," 12.50 is not read. Numbers of JSONL
-    and Parquet are what they are.
+    or "," the other sign may only separate thousands: with "," 12.50 is not read. It does not apply
+    to values that are numbers in JSONL or Parquet.
     """
 
     column: str | None = None
@@ -149,9 +149,9 @@ class NumberSource(_Mapping):
 
 
 class ListSource(_Mapping):
-    """A column that holds a list, or text parted by `separator`; or several such columns.
+    """A column that holds a list, or text that `separator` splits; or several such columns.
 
-    Text that JSON or Python writes as a list is one: ["a", "b"], ['a', 'b'].
+    Text in the form of a JSON or Python list is read as a list: ["a", "b"], ['a', 'b'].
     """
 
     column: str | None = None
@@ -249,7 +249,7 @@ MAPPINGS: dict[Kind, type[RecordMapping]] = {
 
 
 class ImportMapping(_Mapping):
-    """A mapping file. Columns of a kind without a table bear the names of its fields."""
+    """A mapping file. Where a kind has no table, columns have the names of its fields."""
 
     file: FileFormat = FileFormat()
     events: EventsMapping | None = None
@@ -271,12 +271,12 @@ def load_mapping(path: Path) -> ImportMapping:
 
 
 def other_names(kind: Kind) -> str:
-    """Return what a file of `kind` needs whose columns bear other names than the fields."""
+    """Return the advice for a file of `kind` whose columns have other names than the fields."""
     return f"Other names need a table [{kind}] in a file for --mapping"
 
 
 def native_mapping(kind: Kind, columns: Collection[str]) -> RecordMapping:
-    """Return the mapping of a file whose columns bear the names of the fields.
+    """Return the mapping of a file whose columns have the names of the fields.
 
     Raises `ValueError` naming an unknown column. One that is required is mapped even if it is
     absent.

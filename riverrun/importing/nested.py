@@ -1,4 +1,4 @@
-"""What stands inside a column: the objects and lists of its cells, and names in them."""
+"""Nested values in a column: the objects and lists of its cells, and names inside them."""
 
 import ast
 import re
@@ -16,17 +16,17 @@ _NUMPY_LIST = re.compile(r"""\[\s*('[^'\\]*'|"[^"\\]*")(\s+('[^'\\]*'|"[^"\\]*")
 
 
 def not_text(field: str, column: str | None) -> str:
-    """Return the reason against an object or a list of a column in a field that is text."""
+    """Return the reason why an object or a list of a column cannot be a text field."""
     return f"{field}: column {column!r} has an object or a list, not text"
 
 
 def note_names_inside(column: str | None, report: ImportReport) -> None:
-    """Say how a mapping reads what stands in the objects of a column."""
+    """Note how a mapping can read names inside the objects of a column."""
     report.note(f'a mapping names what is in the objects of {column!r} as "{column}.NAME".')
 
 
 def parsed(text: str) -> dict[str, Any] | list[Any] | None:
-    """Return the object or list that text writes as JSON or as Python does; None for other text."""
+    """Return the object or list that is written in text as JSON or Python; None for other text."""
     if not text.startswith(("{", "[")):
         return None
     try:
@@ -37,7 +37,7 @@ def parsed(text: str) -> dict[str, Any] | list[Any] | None:
 
 
 def _python_literal(text: str) -> Any:
-    """Return what Python, pandas or numpy wrote: ['a', "b's"], or ['a' 'b']; else None."""
+    """Return the list that Python, pandas or numpy wrote: ['a', "b's"], or ['a' 'b']; or None."""
     if len(text) > MAX_BYTES:
         return None
     if _NUMPY_LIST.fullmatch(text):
@@ -51,7 +51,8 @@ def _python_literal(text: str) -> Any:
 def with_names_inside(batch: RawBatch, name: str) -> RawBatch | None:
     """Return a batch with a column for a name in the objects of another: "title.en".
 
-    Of a list it holds what each of its objects has. None where the batch has no such column.
+    For a list of objects it holds the list of their values. None where the batch has no such
+    column.
     """
     parts = name.split(".")
     for length in range(len(parts) - 1, 0, -1):

@@ -39,14 +39,14 @@ _LISTS = (types.is_list, types.is_large_list, types.is_fixed_size_list)
 def read_parquet(path: Path, report: ImportReport, size: BatchSize) -> Iterator[RawBatch]:
     """Yield the rows of a Parquet file with its own types.
 
-    UUIDs are texts, and so are bytes, those that are no UTF-8 being null. Decimals of more digits
-    than Polars has are JSON.
+    UUIDs become text, and so do bytes; bytes that are not UTF-8 become null. Decimals with more
+    digits than Polars supports become JSON.
     """
     on_disk = path.stat().st_size
     with ExitStack() as stack:
         source: Path | IO[bytes] = path
         if is_gzip(path):
-            # Parquet is read from its end, which gzip does not allow.
+            # Parquet is read from its end, where gzip cannot jump to.
             source = stack.enter_context(tempfile.TemporaryFile())
             shutil.copyfileobj(stack.enter_context(open_file(path)), source)
             source.seek(0)
@@ -72,7 +72,7 @@ def read_parquet(path: Path, report: ImportReport, size: BatchSize) -> Iterator[
 
 
 def _batch_rows(metadata: pyarrow.parquet.FileMetaData, size: BatchSize) -> int:
-    """Return how many rows are a batch, by those of the row group that are widest on average."""
+    """Return how many rows make a batch, by the row group whose rows are widest on average."""
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     width = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=0)
     return int(min(size.rows, max(1, size.bytes // max(width, 1))))

@@ -18,13 +18,13 @@ WRONG_ENCODING = "bytes are not in the file's encoding"
 
 
 BROKEN = "\udcff"
-"""Stands for bytes that are not in the file's encoding: it is in no text that can be read."""
+"""Stands for bytes that are invalid in the file's encoding; valid text never contains it."""
 MARK_BROKEN = "riverrun.mark_broken"
-"""Names what to do with such bytes, for a decoder's `errors`."""
+"""The name of the handler of such bytes, for a decoder's `errors`."""
 MAX_LINE = 16 << 20
-"""Characters, or bytes, of a line; more are a file that is no text."""
+"""The most characters, or bytes, of a line; a file with longer ones is not text."""
 SHOWN = 1_000
-"""Characters of a line that is too long that the report shows."""
+"""How many characters the report shows of a line that is too long."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ BATCH = BatchSize()
 class RawBatch:
     """Rows of one file. `position`: bytes of the file on disk that are read by now.
 
-    `unreadable` columns are there with their types, but null: nothing here can read them. `is_json`
-    says of columns of text, row by row, where it is JSON of what was no text: 1 is not "1".
+    `unreadable` columns, given with their types, cannot be read and are null. `is_json` says of
+    text columns, row by row, whether the text is JSON of a value that was no text: 1 is not "1".
     """
 
     file: Path
@@ -60,7 +60,7 @@ class RawBatch:
         )
 
     def is_nested(self, column: str | None) -> pl.Expr:
-        """Return whether a row has an object or a list in a column, which is no text."""
+        """Return for each row whether it has an object or a list in a column."""
         if column is None:
             return pl.lit(False)
         if self.frame.schema[column].is_nested():
@@ -71,7 +71,7 @@ class RawBatch:
 
 
 def json_column(name: str, values: Sequence[Any]) -> tuple[pl.Series, pl.Series | None]:
-    """Return a column of text, JSON of what is none, and where it is such; None for nowhere.
+    """Return a text column, with JSON for values that are no text, and where these are, or None.
 
     values: as JSON has them.
     """
@@ -83,7 +83,7 @@ def json_column(name: str, values: Sequence[Any]) -> tuple[pl.Series, pl.Series 
 
 
 def check_names(path: Path, names: Sequence[str]) -> None:
-    """Raise `UserError` for a column that stands twice, or bears the name of the line's number."""
+    """Raise `UserError` for a duplicate column, or one that is named like the line's number."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(f"{path}: column {twice[0]!r} stands twice in the header.")
@@ -110,7 +110,7 @@ def position_on_disk(stream: IO[bytes]) -> int:
 
 
 def encoding_of(path: Path, settings: FileFormat) -> str:
-    """Return the encoding of a text file: its byte order mark says more than the mapping."""
+    """Return the encoding of a text file: that of its byte order mark, else the mapping's."""
     with open_file(path) as stream:
         head = stream.read(4)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -122,7 +122,7 @@ def encoding_of(path: Path, settings: FileFormat) -> str:
 
 
 def without_broken(text: str) -> str:
-    """Return text as it can be shown, U+FFFD in place of what could not be decoded."""
+    """Return text that can be shown, with U+FFFD in place of what could not be decoded."""
     return text.replace(BROKEN, "\ufffd")
 
 

@@ -1,7 +1,7 @@
 """Files to batches of raw rows: CSV, JSONL and Parquet, each also gzipped, of any size.
 
-A batch is a frame of raw columns and `_line`. CSV and JSONL give strings (JSON text for what is
-no string), Parquet gives its own types. Lines that cannot be read go to the report.
+A batch is a frame of raw columns and `_line`. CSV and JSONL give strings (JSON text for values that
+are no strings), Parquet gives its own types. Lines that cannot be read go to the report.
 """
 
 import zlib

@@ -1,4 +1,4 @@
-"""Raw rows to clean items and users, a row at a time, judged last by the schema itself."""
+"""Raw rows to clean items and users, a row at a time, validated by the schema at the end."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -32,7 +32,7 @@ RecordT = TypeVar("RecordT", Item, User)
 
 
 def clean_items(batch: RawBatch, mapping: ItemsMapping, report: ImportReport) -> list[Item]:
-    """Return the items of `batch`; of several with one id the last."""
+    """Return the items of `batch`; of several with the same id, the last."""
     raw = batch.frame
     read = {"item_id": values.identifier(mapping.item_id, raw.schema)}
     read["item_id_nested"] = batch.is_nested(mapping.item_id.column)
@@ -64,7 +64,7 @@ def clean_items(batch: RawBatch, mapping: ItemsMapping, report: ImportReport) ->
 
 
 def clean_users(batch: RawBatch, mapping: UsersMapping, report: ImportReport) -> list[User]:
-    """Return the users of `batch`; of several with one id the last."""
+    """Return the users of `batch`; of several with the same id, the last."""
 
     def build(row: Row, _cells: Row, attributes: Row) -> User:
         return User.model_validate({"user_id": row["user_id"], "attributes": attributes})
@@ -107,7 +107,7 @@ def _records(
                 records[row[key]] = record
         except ValidationError as error:
             first = FirstError.of(error)
-            # The value stands in the row; without it equal reasons are counted together.
+            # Without the value, which is in the row, equal reasons are counted together.
             reason = f"{first.field}: {first.reason}"
         reasons.append(reason)
     bad = batch.frame.with_columns(pl.Series(REASON, reasons, dtype=pl.String)).filter(

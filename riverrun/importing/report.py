@@ -12,7 +12,7 @@ import polars as pl
 LINE = "_line"
 REASON = "_reason"
 SAME_AGAIN = "the same {} again: the last counts"
-"""Why an item or a user is skipped, by what its id is called."""
+"""Why an item or a user is skipped; the name of its id is filled in."""
 
 
 class RejectsFile:
@@ -45,11 +45,11 @@ class RejectsFile:
 class ImportReport:
     """Counts of rows: `read` = `accepted` + all of `rejected` + all of `skipped`.
 
-    `rejected` rows were unusable and are in the rejects file; `skipped` rows were right but
+    `rejected` rows were unusable and are in the rejects file; `skipped` rows were valid but
     superfluous (duplicates, known already); `repaired` rows were accepted after a change, and
-    one row may be repaired for several reasons. `derived` counts records made out of rows, as
-    the items of a file of order lines. `published` counts the items that say when they were
-    published. `notes` are for whoever started the import.
+    one row may be repaired for several reasons. `derived` counts records made from rows of another
+    kind, such as the items of a file of order lines. `published` counts the items with a
+    `published_at`. `notes` are shown to the person who started the import.
     """
 
     read: int = 0

@@ -47,8 +47,8 @@ def import_files(
 ) -> None:
     """Read `files` as events, items or users into `sink`.
 
-    Where no mapping says otherwise, the columns must bear the fields' own names. Raises `UserError`
-    for a file that cannot be read or a column that is not there; rows are reported, not raised.
+    Where no mapping says otherwise, the columns must have the fields' own names. Raises `UserError`
+    for a file that cannot be read or a column that is missing; rejected rows are only reported.
     """
     forms = [file_format(file) for file in files]
     mapping = ImportMapping() if mapping is None else mapping

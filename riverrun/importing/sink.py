@@ -15,9 +15,9 @@ ROWS_PER_SEGMENT = 1_000_000
 RECORDS_PER_SEGMENT = 100_000
 EVENT_BYTES_PER_SEGMENT = 256 << 20
 RECORD_BYTES_PER_SEGMENT = 128 << 20
-"""What is gathered must fit in memory, however much an item or a user holds."""
+"""Gathered records must fit in memory, however large an item or a user is."""
 VALUE_BYTES = 64
-"""About what Python takes for a value besides the characters that it may have."""
+"""About how many bytes Python takes for a value, besides its characters."""
 
 RecordT = TypeVar("RecordT", Item, User)
 
@@ -30,11 +30,11 @@ class RecordArchive(Protocol):
         ...
 
     def import_items(self, segment: str, items: Sequence[Item]) -> int:
-        """Write states of items that are so now."""
+        """Write items, each of which replaces the item's state from now on."""
         ...
 
     def import_users(self, segment: str, users: Sequence[User]) -> int:
-        """Write states of users that are so now."""
+        """Write users, each of which replaces the user's state from now on."""
         ...
 
     def days(self) -> Sequence[date]:
@@ -47,13 +47,14 @@ class RecordArchive(Protocol):
 
 
 class KnownEvents:
-    """Which events the archive has, as 64-bit hashes: 8 bytes for each.
+    """Which events the archive has, as 64-bit hashes of ids: 8 bytes for each.
 
-    An id that was made of an event's content, its time included, is looked for among those of its
-    day. One that the file gives is looked for everywhere: the time may have been corrected.
+    An id that was made from an event's content, including its time, is looked for only among the
+    ids of its day. An id that the file gives is looked for everywhere: its event's time may have
+    been corrected.
 
-    A hash that two ids share would lose one of them: among 100 million events the odds of one
-    such pair are one in 3,700.
+    If two ids had the same hash, one of their events would be lost: among 100 million events the
+    odds of one such pair are one in 3,700.
     """
 
     def __init__(self, archive: RecordArchive) -> None:
@@ -62,7 +63,7 @@ class KnownEvents:
         self._by_day: dict[date, _Hashes] = {}
 
     def are_new(self, events: pl.DataFrame, *, ids_given: bool) -> npt.NDArray[np.bool_]:
-        """Return for each event whether it is unseen; from then on it is seen."""
+        """Return for each event whether it is new, and count it as seen from now on."""
         hashes = events["event_id"].hash().to_numpy()
         if ids_given:
             if self._everywhere is None:
@@ -110,7 +111,7 @@ class _Hashes:
         runs = self._runs
         runs.append(np.sort(hashes))
         while len(runs) > 1 and len(runs[-2]) < 2 * len(runs[-1]):
-            # Stable sorts are linear in what is sorted already.
+            # A stable sort takes linear time for runs that are sorted already.
             runs.append(np.sort(np.concatenate([runs.pop(), runs.pop()]), kind="stable"))
 
 
@@ -122,9 +123,9 @@ def _rows_by_day(days: pl.Series) -> list[tuple[date, npt.NDArray[np.int64]]]:
 
 
 class _Gathered(Generic[RecordT]):
-    """Records of one kind, by id: they become a segment once there are enough.
+    """Records of one kind, by id; they are written as a segment once there are enough.
 
-    Remembers of every id that it was there, in 8 bytes.
+    It remembers every id that was added, in 8 bytes.
     """
 
     def __init__(self, write: Callable[[str, Sequence[RecordT]], int]) -> None:
@@ -160,8 +161,7 @@ class _Gathered(Generic[RecordT]):
 class ArchiveSink:
     """Gathers records and writes them in segments named by their content.
 
-    So an import that is run again, or goes on after a crash, writes what is missing and
-    nothing twice.
+    So an import that is run again, also after a crash, adds what is missing and nothing twice.
     """
 
     def __init__(self, archive: RecordArchive, report: ImportReport) -> None:
@@ -175,7 +175,7 @@ class ArchiveSink:
     def add_events(self, events: pl.DataFrame, *, ids_given: bool) -> int:
         """Add events with the native columns; skip those that the archive has. Return the rest.
 
-        ids_given: whether ids are the file's own, and not made of what else it says.
+        ids_given: whether ids are those of the file, and not made from the events' content.
         """
         if events.is_empty():
             return 0
@@ -191,9 +191,9 @@ class ArchiveSink:
         return count
 
     def add_items(self, items: Sequence[Item]) -> int:
-        """Add items; one replaces, and stands for, an earlier one with the same id.
+        """Add items; each replaces an earlier item with the same id.
 
-        Return how many are no replacements; those are reported as skipped.
+        Return how many have a new id; the others are reported as skipped.
         """
         new = self._items.add({item.item_id: item for item in items})
         self._report.skip(SAME_AGAIN.format("item_id"), len(items) - new)

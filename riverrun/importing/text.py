@@ -13,12 +13,12 @@ _SPACES = "".join(
 
 
 def normalised(expression: pl.Expr) -> pl.Expr:
-    """NFC, every run of blanks and control characters one space, none at the ends."""
+    """NFC, with one space for every run of blanks and control characters, and none at the ends."""
     return expression.str.normalize("NFC").str.replace_all(SPACES, " ").str.strip_chars(" ")
 
 
 def stripped(expression: pl.Expr) -> pl.Expr:
-    """No blanks and control characters at the ends; within them text stays as it is."""
+    """Without blanks and control characters at the ends; otherwise the text is unchanged."""
     return expression.str.strip_chars(_SPACES)
 
 

@@ -1,4 +1,4 @@
-"""Formats of times as `strftime` has them, which Polars reads a little differently.
+"""Formats of times in the style of `strftime`, which Polars reads a little differently.
 
 Polars' are chrono's: https://docs.rs/chrono/latest/chrono/format/strftime
 """
@@ -20,7 +20,7 @@ _OFFSETS = {"%z", "%:z", "%#z"}
 
 
 def check_format(form: str) -> None:
-    """Raise `ValueError` for what is no format, or has a code that would be read wrongly."""
+    """Raise `ValueError` for a text that is no format, or a code that would be read wrongly."""
     if form == "auto" or form in UNITS:
         return
     if "%" not in form:
@@ -41,20 +41,20 @@ def polars_format(form: str) -> str:
 
 
 def has_offset(form: str) -> bool:
-    """Return whether times of the format say their offset from UTC."""
+    """Return whether times of the format have their offset from UTC."""
     return not _OFFSETS.isdisjoint(_codes(form))
 
 
 def has_hour(form: str) -> bool:
-    """Return whether times of the format say an hour."""
+    """Return whether times of the format have an hour."""
     return not _HOURS.isdisjoint(_codes(form))
 
 
 def has_minute(form: str) -> bool:
-    """Return whether times of the format say a minute."""
+    """Return whether times of the format have a minute."""
     return not _MINUTES.isdisjoint(_codes(form))
 
 
 def _codes(form: str) -> list[str]:
-    """Return the codes of a format, without the flags that only say how they are padded."""
+    """Return the codes of a format, without the flags for padding."""
     return [re.sub(r"^%[-_0]", "%", code) for code in _CODE.findall(form)]

@@ -1,6 +1,6 @@
-"""Polars expressions that read text, numbers, times and switches from raw columns.
+"""Polars expressions that read text, numbers, times and booleans from raw columns.
 
-Each takes the column's type, since CSV and JSONL give strings and Parquet its own types.
+They depend on the column's type, since CSV and JSONL give strings and Parquet its own types.
 """
 
 from collections.abc import Callable, Mapping
@@ -49,9 +49,9 @@ def text(source: TextSource, schema: pl.Schema) -> pl.Expr:
 
 
 def identifier(source: TextSource, schema: pl.Schema) -> pl.Expr:
-    """Return ids without blanks at their ends, else as they are: two ids must not become one.
+    """Return ids without blanks at their ends; more would merge different ids into one.
 
-    An empty one is null.
+    An empty id is null.
     """
     return _replaced(source, schema, stripped)
 
@@ -68,7 +68,7 @@ def _replaced(source: TextSource, schema: pl.Schema, rule: Callable[[pl.Expr], p
         named = value.replace_strict(
             list(source.values), list(source.values.values()), default=None, return_dtype=pl.String
         )
-        # Values that are not named stay as they are, for the rules to judge.
+        # Values that are not named stay as they are; later rules accept or reject them.
         value = pl.coalesce(named, value) if source.default is None else named
     return value if source.default is None else value.fill_null(source.default)
 
@@ -76,9 +76,9 @@ def _replaced(source: TextSource, schema: pl.Schema, rule: Callable[[pl.Expr], p
 def number(
     source: NumberSource, schema: pl.Schema, is_json: Mapping[str, pl.Series] = NO_JSON
 ) -> pl.Expr:
-    """Return finite numbers; what cannot be read is null.
+    """Return finite numbers; values that cannot be read are null.
 
-    is_json: as `RawBatch` has it; a number of JSON is read as JSON writes it.
+    is_json: as `RawBatch` has it; JSON's own numbers are read as JSON, whatever the decimal sign.
     """
     if source.constant is not None:
         return pl.lit(source.constant * source.scale)
@@ -101,7 +101,7 @@ def number(
 def plain_number(
     source: NumberSource, schema: pl.Schema, is_json: Mapping[str, pl.Series] = NO_JSON
 ) -> pl.Expr:
-    """Return whether a column's value needed no rule to be read as a number."""
+    """Return whether a value was read as a number without the rule for decimal signs."""
     if source.column is None or schema[source.column].is_numeric():
         return pl.lit(True)
     value = raw_text(source.column, schema[source.column])
@@ -112,9 +112,9 @@ def plain_number(
 def parsed_number(value: pl.Expr, decimal: str) -> pl.Expr:
     """Read "1.234,50", "1,234.50", "€ 1.234,-" and "1 234,50" as numbers.
 
-    What separates thousands stands before groups of three digits (from the second group on, before
-    two, as in "12,34,567.00"): a point that does not, where "," is the decimal sign, may be one
-    itself, and nothing is read.
+    A separator of thousands stands before groups of three digits (from the second group on, before
+    two, as in "12,34,567.00"). Where "," is the decimal sign, a point elsewhere may be a decimal
+    sign itself, and the value is not read.
     """
     dash = "${2}" if decimal == "auto" else decimal
     digits = (
@@ -155,7 +155,7 @@ def parsed_number(value: pl.Expr, decimal: str) -> pl.Expr:
 
 
 def time(source: TimeSource, schema: pl.Schema) -> pl.Expr:
-    """Return times in UTC with microseconds; what cannot be read is null."""
+    """Return times in UTC with microseconds; values that cannot be read are null."""
     dtype = schema[source.column]
     value = pl.col(source.column)
     if isinstance(dtype, pl.Datetime):
@@ -177,7 +177,7 @@ def plausible(moment: pl.Expr) -> pl.Expr:
 def switch(value: pl.Expr) -> pl.Expr:
     """Return true or false for the words of `TRUE` and `FALSE`, else null.
 
-    However they are written: "out of stock", "out_of_stock", "https://schema.org/OutOfStock".
+    They may be written as "out of stock", "out_of_stock" or "https://schema.org/OutOfStock".
     """
     word = (
         value.str.to_lowercase()
@@ -242,7 +242,7 @@ def _iso_or_epoch(words: pl.Expr, timezone: str) -> pl.Expr:
 
 
 def _epoch(words: pl.Expr, unit: float | pl.Expr) -> pl.Expr:
-    # Whole microseconds are beyond what a float holds exactly, so integers stay integers.
+    # A float cannot hold whole microseconds exactly, so integers stay integers.
     whole = words.cast(pl.Int64, strict=False)
     factor = unit if isinstance(unit, pl.Expr) else pl.lit(float(unit))
     exact = pl.when(factor >= 1).then(whole * factor.cast(pl.Int64)).otherwise(whole // 1_000)
@@ -252,7 +252,7 @@ def _epoch(words: pl.Expr, unit: float | pl.Expr) -> pl.Expr:
 
 
 def _localised(naive: pl.Expr, timezone: str) -> pl.Expr:
-    # In the hour that happens twice the first is meant; an hour that never was cannot be read.
+    # An hour that happens twice is read as the first; one that was skipped cannot be read.
     return naive.dt.replace_time_zone(
         timezone, ambiguous="earliest", non_existent="null"
     ).dt.convert_time_zone("UTC")

@@ -1,1 +1,1 @@
-"""Prequential evaluation: a past period once more, every answer given before it is learned."""
+"""Prequential evaluation: replays a past period, and asks about each event before learning it."""

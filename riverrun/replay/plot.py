@@ -1,4 +1,4 @@
-"""What a replay's answers are worth over time, as a picture."""
+"""Plots how good a replay's lists are over time."""
 
 from collections.abc import Sequence
 from pathlib import Path

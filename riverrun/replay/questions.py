@@ -1,4 +1,4 @@
-"""A period of events as questions in the order of time: what each user will act on.
+"""A period of events as questions in the order of time: which items each user acts on.
 
 Progressive validation (Gama, Sebastião, Rodrigues: "On evaluating stream learning algorithms",
 Machine Learning 90, 2013): predict, then learn.
@@ -18,7 +18,7 @@ _QUESTION = ("timestamp", "user_id")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What one user did at one moment, a basket or a single event. answers: its items, once."""
+    """One user's basket or single event at one moment. answers: its items, each once."""
 
     user_id: str
     answers: tuple[str, ...]
@@ -26,10 +26,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Everything that happened at one time, and until the next question is asked.
+    """Everything that happened from one time until the next question is asked.
 
     Its questions are asked before its events and items are learned. until: when the newest of its
-    events happened. items: those that arrive, with the first event on them or at their time of
+    events happened. items: those that arrive: with the first event on them, or at their time of
     publication if that is earlier.
     """
 
@@ -40,7 +40,7 @@ class Moment:
     events: tuple[Event, ...]
 
     def followed_by(self, later: "Moment") -> "Moment":
-        """Return both as one: nobody is asked anything at `later`."""
+        """Return both as one moment; `later` has no questions."""
         return Moment(
             self.at,
             later.until,
@@ -52,11 +52,11 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Period:
-    """A past that is known, and what came after it.
+    """A known past, and the events after it.
 
-    past: events with the columns of `feature_repo.schema.Event`; known_items: those that the
-    past acted on; new_items: all others, which the period brings. asked: the questions that are
-    put, by columns timestamp and user_id; None means all of them.
+    past: events with the columns of `feature_repo.schema.Event`; known_items: items with events in
+    the past; new_items: all others, which arrive in the period. asked: the questions that are
+    asked, by columns timestamp and user_id; None means all of them.
     """
 
     past: pl.DataFrame
@@ -75,14 +75,14 @@ class Period:
     def known_until(self) -> datetime:
         """The moment of the newest event of the past.
 
-        It may be after the start: of last events, each user's past ends at a time of its own.
+        It may be after the start: where users' last events are asked for, pasts end at many times.
         """
         newest: datetime = self.past.select(pl.col("timestamp").max()).item()
         return newest
 
     @property
     def begins(self) -> datetime:
-        """The earliest time that it is in a shop which knows the past: none of it lies ahead."""
+        """The earliest time of a shop that knows the past: no event of the past is after it."""
         return max(self.start, self.known_until)
 
     @property
@@ -98,7 +98,7 @@ class Period:
     def sampled(self, count: int, seed: int = 0) -> "Period":
         """Return the period with `count` of its questions, drawn at random; all where it has fewer.
 
-        What is not asked before is learned from all the same.
+        Events whose question is not asked are learned all the same.
         """
         questions = self.questions
         if count >= questions.height:
@@ -118,7 +118,7 @@ def split_period(
 
 
 def last_events_period(events: pl.DataFrame, items: Sequence[Item], last: int = 2) -> Period:
-    """Return the last `last` events of each user as the period, and all before as the past."""
+    """Return the last `last` events of each user as the period, and all earlier as the past."""
     ordered = events.sort("user_id", "timestamp", "event_id")
     from_end = pl.int_range(pl.len(), 0, -1, dtype=pl.Int64).over("user_id")
     ordered = ordered.with_columns(_from_end=from_end)
@@ -128,7 +128,7 @@ def last_events_period(events: pl.DataFrame, items: Sequence[Item], last: int = 
 
 
 def period_of(past: pl.DataFrame, future: pl.DataFrame, items: Sequence[Item]) -> Period:
-    """Return the period, the past's items told apart from those that it brings."""
+    """Return the period, with the items split into those of the past and new ones."""
     acted_on = set(past["item_id"].unique())
     known = [item for item in items if item.item_id in acted_on]
     return Period(
@@ -140,7 +140,7 @@ def period_of(past: pl.DataFrame, future: pl.DataFrame, items: Sequence[Item]) -
 
 
 def moments(period: Period) -> Iterator[Moment]:
-    """Yield the period's moments, oldest first; those at which nobody is asked as part of others.
+    """Yield the period's moments, oldest first; one without questions becomes part of another.
 
     What is learned does not depend on how many events are learned at a time (ADR 0008), and fewer
     steps take less time.

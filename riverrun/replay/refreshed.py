@@ -1,4 +1,4 @@
-"""Ask, then learn, and renew the model by the clock: what refreshes bring, and what streaming."""
+"""Replays a period and refreshes the model by the clock: what refreshes bring, what streaming."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ WARM, COLD = "warm", "cold"
 
 
 class Trainer(Protocol):
-    """Makes a bundle of what was known at a moment."""
+    """Makes a bundle from what was known at a moment."""
 
     def __call__(self, events: pl.DataFrame, items: Sequence[Item], now: datetime) -> Path:
         """Return the folder of the bundle."""
@@ -58,9 +58,9 @@ def replay_refreshed(
     """Return the scores of four variants, the refreshed ones for each of `trainers`.
 
     `FROZEN` knows what was known when the period began, and the items that arrive. `REFRESHED`
-    knows what was known at the last refresh, and its model was trained on that. `STREAMING`
-    learns histories, what goes together and what trends as they come, with the first model;
-    `BOTH` does so with the refreshed one.
+    knows what was known at the last refresh, and its model was trained on that. `STREAMING` has
+    the first model, and learns histories, co-visitation and trends as events come; `BOTH` does so
+    with the refreshed model.
 
     bundle: trained before the period. every: from one refresh to the next. trainers: by the name
     that is added to their variants. refreshes: filled as the replay goes on, like `scores`.

@@ -1,4 +1,4 @@
-"""Ask, then learn: the same period through a frozen shop and shops that learn more and more."""
+"""Replays the same period in a frozen shop and in shops that learn more and more of it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,13 +30,13 @@ def replay(
 ) -> Scores:
     """Return the scores of the four variants, each of which learns more than the one before.
 
-    All of them ask the same sources and order what these propose by the bundle's ranker, where it
-    has one. `FROZEN` knows what was known when the period began, and the items that arrive, which
-    are no feedback. `HISTORY` learns the users' histories as well; then what goes together and
-    what trends; then `FOLD_IN` moves embeddings.
+    All of them ask the same sources and order the candidates by the bundle's ranker, where it has
+    one. `FROZEN` knows what was known when the period began, and the items that arrive, which are
+    no feedback. `HISTORY` also learns the users' histories; `CO_VISITATION` also learns
+    co-visitation and trends; `FOLD_IN` also moves embeddings.
 
     bundle: trained before the period. folder: for logs and states. scores: filled as the
-    replay goes on, so that an interrupted one has shown something.
+    replay goes on, so that an interrupted replay has results too.
     """
     scores = scores or Scores()
     immediate, fixed = settings.immediate, settings.fixed
@@ -87,7 +87,7 @@ class Asker:
             self._seen.setdefault(user_id, set()).add(item_id)
 
     def ask(self, moment: Moment, scores: Scores) -> None:
-        """Judge what is answered at `moment`, of which nothing is known yet.
+        """Ask and judge the questions of `moment`, before anything of it is learned.
 
         An item that has not arrived cannot be an answer.
         """
@@ -105,14 +105,14 @@ class Asker:
                     scores.judge(variant, ALL, moment.at, shown, answers)
 
     def remember(self, moment: Moment) -> None:
-        """Know from now on what came at `moment`."""
+        """Remember the items and events of `moment`."""
         self._new |= {item.item_id for item in moment.items}
         for event in moment.events:
             self._seen.setdefault(event.user_id, set()).add(event.item_id)
 
 
 def top_items(recommender: Recommender, user_id: str, hidden: set[str]) -> list[str]:
-    """Return the `RECALL_AT` best items for a user, `hidden` left out, however many they are."""
+    """Return the `RECALL_AT` best items for a user without `hidden`, however many these are."""
     excluded = frozenset(sorted(hidden)[:MAX_IDS])
     limit = RECALL_AT if len(hidden) <= MAX_IDS else MAX_LIMIT
     shown: list[str] = []

@@ -1,4 +1,4 @@
-"""What the answers of each variant are worth: overall, on new items, and over time."""
+"""How good the lists of each variant are: overall, on new items, and over time."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from trainer.metrics import RankedRelevant, mean_of, ndcg, recall
 NDCG_AT = 10
 RECALL_AT = 20
 METRICS = {"ndcg": NDCG_AT, "recall": RECALL_AT}
-"""What a `Row` has, and the length of the list that it is of."""
+"""The metrics of a `Row`, with the length of the list that each is measured on."""
 NOVEL, ALL, NEW_ITEMS = "novel", "all", "novel, items first seen in the period"
 SLICES = (NOVEL, ALL, NEW_ITEMS)
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One answer to one question, by one variant, in one slice."""
+    """The score of one variant's answer to one question, in one slice."""
 
     variant: str
     slice: str
@@ -44,7 +44,7 @@ class Scores:
     def judge(
         self, variant: str, slice_: str, at: datetime, shown: Sequence[str], relevant: set[str]
     ) -> None:
-        """Add the score of the list `shown`, best first, where anything is relevant."""
+        """Add the score of the list `shown`, best first, unless nothing is relevant."""
         if not relevant:
             return
         places = [place for place, item_id in enumerate(shown, 1) if item_id in relevant]
@@ -58,7 +58,7 @@ class Scores:
         return _means(self.scores, lambda _: None)
 
     def span(self) -> Span:
-        """Return the step of time to show: days of up to two weeks, weeks of more."""
+        """Return the step of time to show: days up to two weeks, weeks beyond."""
         moments = [score.at for score in self.scores]
         days = (max(moments) - min(moments)).days if moments else 0
         return Span("day", 1) if days < 14 else Span("week", 7)

@@ -1,4 +1,4 @@
-"""What can be set about the shop that a replay runs."""
+"""The settings of the shop that a replay runs."""
 
 from dataclasses import dataclass, field
 
@@ -11,7 +11,7 @@ from trainer.ranking.service_settings import ServiceSettings
 
 @dataclass(frozen=True, slots=True)
 class ReplaySettings:
-    """streaming, serving: of the shop that learns everything. length: events of a history."""
+    """streaming, serving: those of the shop. length: the most events of a history."""
 
     streaming: StreamingSettings = field(default_factory=StreamingSettings)
     serving: ServingSettings = field(default_factory=ServingSettings)
@@ -19,9 +19,9 @@ class ReplaySettings:
 
     @property
     def immediate(self) -> StreamingSettings:
-        """Those of a stream whose every effect is visible to the next question.
+        """The settings of a stream whose every effect is visible to the next question.
 
-        What a shop leaves off is shown as it would be by default.
+        Co-visitation and fold-in, where the shop has them off, are on with default strength.
         """
         together, fold_in = self.streaming.co_visitation, self.streaming.fold_in
         return self.streaming.model_copy(
@@ -35,11 +35,11 @@ class ReplaySettings:
 
     @property
     def fixed(self) -> StreamingSettings:
-        """`immediate`, but no embedding moves."""
+        """`immediate` without fold-in."""
         fold_in = self.immediate.fold_in.model_copy(update={"prior": 0.0})
         return self.immediate.model_copy(update={"fold_in": fold_in})
 
     @property
     def service_settings(self) -> ServiceSettings:
-        """What a ranker learns of how lists are made, and of what the stream learns."""
+        """The settings from which a training knows how lists are made and what a stream learns."""
         return ServiceSettings(self.serving, self.immediate.co_visitation, self.length)

@@ -37,12 +37,12 @@ BATCH = 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PastArchive:
-    """Events in memory as an archive of one imported segment."""
+    """Events in memory, as an archive with one imported segment."""
 
     events: pl.DataFrame
 
     def segments(self) -> list[str]:
-        """Return the one."""
+        """Return the name of the one segment."""
         return ["past"]
 
     def scan_segment(self, segment: str) -> pl.LazyFrame:
@@ -50,7 +50,7 @@ class PastArchive:
         return self.events.lazy()
 
     def user_segments(self) -> list[str]:
-        """Nobody has attributes."""
+        """Return none: users have no attributes."""
         return []
 
     def users_of(self, segments: Collection[str]) -> list[User]:
@@ -87,14 +87,14 @@ def fold_past(folder: Path, past: pl.DataFrame, settings: StreamingSettings, len
 
 @dataclass(frozen=True, slots=True)
 class LearnedOfItems:
-    """The sources that are told what the stream learns of items."""
+    """The sources that read what the stream learns about items."""
 
     trending: TrendingSource
     co_visitation: CoVisitationSource
 
     @classmethod
     def none(cls, rows: ItemRows, settings: ServingSettings) -> Self:
-        """Return sources that were told nothing."""
+        """Return sources that know nothing yet."""
         return cls(TrendingSource(rows, settings), CoVisitationSource(rows, settings))
 
 
@@ -154,7 +154,7 @@ class ReplayShop:
     def recommender(
         self, items: LearnedOfItems | None = None, *, online: OnlineFeatures | None = None
     ) -> Recommender:
-        """Return what answers from this shop, or with some of its parts replaced."""
+        """Return a recommender over this shop, or over some of its parts and the given ones."""
         items = items or self.items
         return Recommender(
             self.holder,
@@ -168,7 +168,7 @@ class ReplayShop:
         )
 
     def turn(self, at: datetime) -> None:
-        """Let it be `at`, but not before the start."""
+        """Set the clock to `at`, but not before the start."""
         self.now = max(at, self._start)
 
     def learn(self, moment: Moment) -> None:
@@ -181,7 +181,7 @@ class ReplayShop:
         )
 
     def swap(self, bundle: Bundle, items: Sequence[Item]) -> None:
-        """Serve another bundle from now on, which was made of all `items` that have arrived."""
+        """Serve another bundle from now on, made from all `items` that have arrived."""
         model = LiveModel.create(bundle, self.catalogue.rows, self._serving, self._texts)
         self.catalogue.load_snapshot(items)
         self.holder.swap(model)
@@ -199,7 +199,7 @@ class ReplayShop:
         self.online.push(self._embeddings(user_ids))
 
     def frozen_items(self) -> LearnedOfItems:
-        """Return a copy of what is learned of items now, whose counts only fade."""
+        """Return a copy of what is learned about items now; its counts only decay."""
         items = LearnedOfItems.none(self.catalogue.rows, self._serving)
         for statistics in self._state.all_statistics():
             items.trending.update(statistics)
@@ -238,7 +238,7 @@ class ReplayShop:
 
 @contextmanager
 def closing(*shops: ReplayShop) -> Iterator[None]:
-    """Close the shops in the end."""
+    """Close the shops when the block is left."""
     try:
         yield
     finally:

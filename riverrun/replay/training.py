@@ -1,4 +1,4 @@
-"""The trainings of a replay: each a real refresh, on what was known at its moment."""
+"""The trainings of a replay: each is a real refresh, on what was known at its moment."""
 
 import shutil
 from collections.abc import Sequence
@@ -51,17 +51,17 @@ class RefreshTrainer:
     def __call__(self, events: pl.DataFrame, items: Sequence[Item], now: datetime) -> Path:
         """Return the folder of a bundle that was trained on `events` and `items`.
 
-        It goes at the training after the next: until then it may serve.
+        The bundle is deleted at the training after the next: until then it may serve.
         """
         inputs = RefreshInputs(
-            items,
-            self._settings,
-            self._bundles,
-            current_bundle(self._bundles),
-            self._features,
-            self._texts,
-            now,
-            self._service,
+            items=items,
+            settings=self._settings,
+            bundles=self._bundles,
+            current=current_bundle(self._bundles),
+            features=self._features,
+            text_cache=self._texts,
+            now=now,
+            service=self._service,
         )
         done = refresh(events, inputs, TrainingSteps(inputs), NoCheckpoint())
         prune(self._bundles, keep=1)

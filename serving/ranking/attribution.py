@@ -8,7 +8,7 @@ import numpy.typing as npt
 from serving import reasons
 from serving.item_rows import Rows
 from serving.ranking.feature_names import feature_names
-from serving.ranking.ranking import Ranker
+from serving.ranking.ranker import Ranker
 
 SHOWN = 5
 """How many features are named at most, the strongest first."""

@@ -8,7 +8,7 @@
     ranking/fusion.json                  a `CalibratedFusion`
 
 The last two may be missing: no ranker was trained, the fusion was not calibrated. See
-`item_neighbours.NeighbourTable` and `ranking.Ranker` for the meaning of the others. The SavedModel
+`item_neighbours.NeighbourTable` and `ranker.Ranker` for the meaning of the others. The SavedModel
 has the ranker too, as its signature `rank`.
 """
 
@@ -28,7 +28,8 @@ from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.feature_names import feature_names
 from serving.ranking.item_neighbours import ItemNeighbours, NeighbourTable
 from serving.ranking.item_signals import SIGNALS, ItemSignals
-from serving.ranking.ranking import DenseLayer, Ranker, Ranking
+from serving.ranking.live_ranking import LiveRanking
+from serving.ranking.ranker import DenseLayer, Ranker
 
 FOLDER = "ranking"
 RANKER = "ranker.safetensors"
@@ -39,8 +40,9 @@ FUSION = "fusion.json"
 class RankingData:
     """Tables by the source that reads them, and signals float32 [num_items, len(SIGNALS)].
 
-    sources, layers: whose scores the ranker reads, in order, and its network; empty where there is
-    none. fusion: what is learned of it; None where nothing is. taking: as in `Ranking`.
+    sources: those whose scores the ranker reads, in order. layers: its network. Both are empty
+    where there is no ranker. fusion: what the training has learned of it, None where nothing.
+    taking: as in `LiveRanking`.
     """
 
     tables: Mapping[str, NeighbourTable]
@@ -84,7 +86,7 @@ def write_ranking(folder: Path, data: RankingData) -> None:
         (folder / FOLDER / FUSION).write_text(document, "utf-8")
 
 
-def read_ranking(bundle: Bundle, rows: ItemRows) -> Ranking | None:
+def read_ranking(bundle: Bundle, rows: ItemRows) -> LiveRanking | None:
     """Return what `bundle` ranks by over the live `rows`, which hold its candidates.
 
     None where it has nothing. Raises `BundleError` naming the file and the reason.
@@ -113,7 +115,7 @@ def read_ranking(bundle: Bundle, rows: ItemRows) -> Ranking | None:
         ranker = Ranker(part.sources, _read_layers(folder / RANKER, len(part.features)))
     fusion = read_fusion(bundle.path, manifest)
     placed = ItemSignals.of(signals, candidate_rows, rows)
-    return Ranking(tables, placed, ranker, fusion, part.taking)
+    return LiveRanking(tables, placed, ranker, fusion, part.taking)
 
 
 def read_fusion(path: Path, manifest: Manifest) -> CalibratedFusion | None:

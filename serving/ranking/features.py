@@ -34,9 +34,9 @@ def ranking_features(
 ) -> npt.NDArray[np.float32]:
     """Return float32 [n, len(feature_names(scores))] of the candidates `rows`.
 
-    scores: of each source, what it says of every row, float32 [n]. among: where the rows are no
-    candidates, what the same sources say of those that are; each row's features are then what they
-    would be if it were the one candidate more.
+    scores: by source, what it says of every row, float32 [n]. among: given where `rows` are not the
+    request's candidates: what the same sources say of those. Each row then has the features that it
+    would have if it alone were added to the candidates.
     """
     signals = context.model.ranking.signals if context.model.ranking else NO_SIGNALS
     known = signals.of_rows(rows)

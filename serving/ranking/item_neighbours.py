@@ -45,7 +45,7 @@ class ItemNeighbours:
 
     @property
     def num_rows(self) -> int:
-        """Above every row that has neighbours, or is one."""
+        """A number above every row that has neighbours, or is one."""
         return len(self._candidates)
 
     def of(self, row: int) -> tuple[Rows, Scores]:

@@ -22,7 +22,7 @@ SIGNALS = (
 )
 """Users who acted on the item within so many days before the bundle's data end; the share of its
 users who came back for another visit (`user_acts.VISIT`); the median days between two visits of one
-user, or 0. Of these two, users and visits are those that take the item (`Ranking.taking`)."""
+user, or 0. Of these two, users and visits are those that take the item (`LiveRanking.taking`)."""
 
 
 def on_the_circles(

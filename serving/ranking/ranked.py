@@ -38,12 +38,12 @@ class ListRanking(Protocol):
     """What ranks one kind of list: for a user, like an item, what trends."""
 
     def rank(self, context: Context, count: int) -> Ranked:
-        """Return up to `count` of the allowed rows; more of them follow after the same first."""
+        """Return up to `count` of the allowed rows; a longer list begins with a shorter one."""
         ...
 
     def logarithms(self, ranked: Ranked) -> Scores:
-        """Return the scores of what `rank` returned, or of a part, as what a boost adds to.
+        """Return the scores of what `rank` returned, or of a part of it, for boosts to be added to.
 
-        Logarithms of how probable each row is, up to a constant of the list.
+        They are logarithms of how probable each row is, up to a constant of the list.
         """
         ...

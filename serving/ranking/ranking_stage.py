@@ -1,28 +1,28 @@
 """From what all sources propose to one scored list."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from serving.candidates import Candidates, Scores, no_scores
+from serving.candidates import Scores
 from serving.fusion import (
     logarithms,
     mixed_scores,
     reciprocal_ranks,
-    shares,
     unproposed_scores,
     votes,
 )
-from serving.item_rows import Rows, grouped, places_among
+from serving.item_rows import Rows, places_among
 from serving.live_model import LiveModel
 from serving.ranking.attribution import FeatureEffect, feature_effects
 from serving.ranking.calibrated_fusion import CalibratedFusion, Fusion, fusion_of
 from serving.ranking.features import ranking_features
+from serving.ranking.pool import Pool
 from serving.ranking.ranked import NOTHING_RANKED, Ranked
-from serving.ranking.ranking import Ranker
+from serving.ranking.ranker import Ranker
 from serving.ranking.settings import SOURCES
 from serving.settings import ServingSettings
 from serving.sources.buy_again import BuyAgainSource
@@ -34,53 +34,6 @@ from serving.sources.new_arrivals import NewArrivalsSource
 from serving.sources.trending import TrendingSource
 from serving.sources.two_tower import TwoTowerSource
 
-OF_EVENTS = frozenset({"ease", "transitions", "text", "buy_again", "category", "co_visitation"})
-"""Sources that read the user's events."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pool:
-    """The candidates of one request: rows ascending, whatever source proposes them.
-
-    scores: what each source says of all of them. proposed_by: int64 [n], bit i is set where the
-    i-th of `proposals` proposes the row.
-    """
-
-    rows: Rows
-    proposals: Mapping[str, Candidates]
-    scores: Mapping[str, Scores]
-    proposed_by: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, proposals: Mapping[str, Candidates], context: Context) -> "Pool":
-        """Unite what the sources propose; what has no embedding yet cannot be compared."""
-        rows = np.concatenate([np.empty(0, np.int64), *(each.rows for each in proposals.values())])
-        bits = np.repeat(
-            np.left_shift(1, np.arange(len(proposals))), [len(each) for each in proposals.values()]
-        )
-        known = context.model.table.has(rows)
-        order, starts = grouped(rows[known])
-        proposed_by = np.empty(0, np.int64)
-        if len(starts):
-            proposed_by = np.bitwise_or.reduceat(bits[known][order], starts)
-        rows = rows[known][order[starts]]
-        scores = {name: each.score_of(rows) for name, each in proposals.items()}
-        return cls(rows, proposals, scores, proposed_by)
-
-    def beside(self, rows: Rows) -> "Pool":
-        """Return rows that nobody proposes, with what the same sources say of them."""
-        scores = {name: each.score_of(rows) for name, each in self.proposals.items()}
-        return Pool(rows, self.proposals, scores, np.zeros(len(rows), np.int64))
-
-    def proposers(self, places: Rows) -> list[tuple[str, ...]]:
-        """Return which sources propose each of the rows at `places` of the pool."""
-        bits_of = self.proposed_by[places].tolist()
-        names = {
-            bits: tuple(name for bit, name in enumerate(self.proposals) if bits >> bit & 1)
-            for bits in set(bits_of)
-        }
-        return [names[bits] for bits in bits_of]
-
 
 class RankingStage:
     """Asks every source, and orders what any of them proposes. Safe for many threads.
@@ -90,7 +43,7 @@ class RankingStage:
     3. The bundle's ranker orders them by these scores and by what is known of item and user;
        where it has none, or is off, a weighted fusion does.
 
-    sources: those that are on.
+    sources: those that are on. of_history: those whose scores can be explained by the history.
     """
 
     def __init__(
@@ -114,6 +67,7 @@ class RankingStage:
             buy_again,
             co_visitation,
         )
+        self._of_events: tuple[CandidateSource, ...] = (*self.of_history, category)
         self._every: tuple[CandidateSource, ...] = (
             self.two_tower,
             ease,
@@ -130,39 +84,45 @@ class RankingStage:
         self._last: tuple[CalibratedFusion | None, Fusion] = None, fusion_of(self._settings, None)
 
     def rank(self, context: Context, count: int) -> Ranked:
-        """Return up to `count` of the allowed rows; more of them follow after the same first.
+        """Return up to `count` of the allowed rows; a longer list begins with a shorter one.
 
         The candidates do not depend on `count`, so that pages neither repeat nor miss. Behind
         them the two-tower's list goes on, where it is asked. Empty where nothing is known of the
         user. A source that the context asks alone answers with its own list.
         """
-        asked = self._asked(context.model, context.sources)
-        if context.sources is not None and len(asked) == 1:
-            (source,) = asked
-            found = source.propose(context, count)
-            proposers = [(source.name,)] * len(found)
-            counted = source is not self.two_tower
+        alone = self._asked_alone(context)
+        if alone is not None:
+            found = alone.propose(context, count)
+            proposers = [(alone.name,)] * len(found)
+            counted = alone is not self.two_tower
             return Ranked(found.rows, found.scores, proposers, counted, found.score_of)
         if context.query is None:
             return NOTHING_RANKED
         pool, scores = self.scored(context)
         score_of = partial(self._score_of, pool, scores, context)
         order = np.argsort(-scores, kind="stable")[:count]
-        rows, scores = pool.rows[order], scores[order]
-        sources = pool.proposers(order)
-        if (missing := count - len(rows)) > 0 and self.two_tower in asked:
-            more = self.two_tower.propose(context, len(pool.rows) + missing)
-            behind = np.flatnonzero(~np.isin(more.rows, pool.rows))[:missing]
-            floor = scores[-1] if len(scores) else np.float32(np.inf)
-            rows = np.concatenate([rows, more.rows[behind]])
-            scores = np.concatenate([scores, np.minimum(more.scores[behind], floor)])
-            sources += [(self.two_tower.name,)] * len(behind)
-        return Ranked(rows, scores, sources, score_of=score_of)
+        ranked = Ranked(pool.rows[order], scores[order], pool.proposers(order), score_of=score_of)
+        missing = count - len(order)
+        if missing > 0 and self.two_tower in self._asked(context.model, context.sources):
+            return self._continued(ranked, pool, context, missing)
+        return ranked
+
+    def _continued(self, ranked: Ranked, pool: Pool, context: Context, missing: int) -> Ranked:
+        """Return the whole pool, ranked, with `missing` more rows of the two-tower's list."""
+        more = self.two_tower.propose(context, len(pool.rows) + missing)
+        behind = np.flatnonzero(~np.isin(more.rows, pool.rows))[:missing]
+        floor = ranked.scores[-1] if len(ranked.scores) else np.float32(np.inf)
+        return replace(
+            ranked,
+            rows=np.concatenate([ranked.rows, more.rows[behind]]),
+            scores=np.concatenate([ranked.scores, np.minimum(more.scores[behind], floor)]),
+            sources=[*ranked.sources, *[(self.two_tower.name,)] * len(behind)],
+        )
 
     def scored(self, context: Context) -> tuple[Pool, Scores]:
         """Return the candidates for a user something is known of, with their scores."""
         pool = self._pool(context, self._asked(context.model, context.sources))
-        return pool, self._score(pool, context)
+        return pool, self.score(pool, context)
 
     def pool(self, context: Context) -> Pool:
         """Return what all sources propose for a user something is known of."""
@@ -173,11 +133,10 @@ class RankingStage:
 
         Empty where no ranker orders the list.
         """
-        asked = self._asked(context.model, context.sources)
         ranker = self._ranker(context.model)
-        if ranker is None or context.query is None or (context.sources and len(asked) == 1):
+        if ranker is None or context.query is None or self._asked_alone(context) is not None:
             return {}
-        pool = self._pool(context, asked)
+        pool = self._pool(context, self._asked(context.model, context.sources))
         features = self.features(pool, ranker.sources, context)
         rows = rows[np.isin(rows, pool.rows)]
         found = feature_effects(ranker, features, np.searchsorted(pool.rows, rows))
@@ -199,17 +158,17 @@ class RankingStage:
 
         sources: the only ones to ask; None asks those of the settings.
         """
-        return any(source.name in OF_EVENTS for source in self._asked(model, sources))
+        return any(source in self._of_events for source in self._asked(model, sources))
 
     def features(
         self, pool: Pool, sources: Sequence[str], context: Context, among: Pool | None = None
     ) -> npt.NDArray[np.float32]:
         """Return the features of the pool; a source that is off says 0 of everything.
 
-        among: the pool that each row would be added to, where they are no candidates.
+        among: where the rows are no candidates, the pool that each of them would be added to.
         """
-        others = _scores_by(sources, among) if among else None
-        scores = _scores_by(sources, pool)
+        scores = {name: pool.scores_of(name) for name in sources}
+        others = None if among is None else {name: among.scores_of(name) for name in sources}
         return ranking_features(pool.rows, scores, context, self._trending, others)
 
     def _asked(
@@ -223,6 +182,13 @@ class RankingStage:
         weights = dict(zip(SOURCES, self._fusion(model).weights.tolist(), strict=True))
         return [each for each in self.sources if weights[each.name]]
 
+    def _asked_alone(self, context: Context) -> CandidateSource | None:
+        """Return the one source here that the context asks, where it asks just one of them."""
+        if context.sources is None:
+            return None
+        asked = self._asked(context.model, context.sources)
+        return asked[0] if len(asked) == 1 else None
+
     def _fusion(self, model: LiveModel) -> Fusion:
         calibrated = model.ranking.fusion if model.ranking else None
         last, fusion = self._last
@@ -234,20 +200,29 @@ class RankingStage:
     def _ranker(self, model: LiveModel) -> Ranker | None:
         return model.ranking.ranker if model.ranking and self._settings.learned else None
 
-    def _score(self, pool: Pool, context: Context) -> Scores:
+    def score(self, pool: Pool, context: Context, among: Pool | None = None) -> Scores:
+        """Return float32 [n], by what the candidates of the pool are ordered.
+
+        among: as in `features`.
+        """
         ranker = self._ranker(context.model)
         if ranker is not None:
-            return ranker.score(self.features(pool, ranker.sources, context))
+            return ranker.score(self.features(pool, ranker.sources, context, among))
         weights, temperature = self._fusion(context.model)
         columns = self.fusible(pool)
-        if columns is None:
-            return mixed_scores(self.shares(pool), weights, self.own(pool), temperature)
-        return logarithms(columns @ weights).astype(np.float32)
+        if columns is not None:
+            return logarithms(columns @ weights).astype(np.float32)
+        two_tower = pool.scores_of(self.two_tower.name)
+        if among is None:
+            return mixed_scores(pool.shares(), weights, two_tower, temperature)
+        return unproposed_scores(among.shares(), weights, two_tower, temperature)
 
     def _score_of(self, pool: Pool, scores: Scores, context: Context, rows: Rows) -> Scores:
         """Return float32 [len(rows)], what each row would score if it were in the pool too.
 
-        scores: float32 [n], of the pool. The least of all, where a row has no embedding yet.
+        A row that has no embedding yet gets the least score of all.
+
+        scores: float32 [n], those of the pool.
         """
         places = places_among(pool.rows, rows)
         proposed = places >= 0
@@ -255,40 +230,18 @@ class RankingStage:
         found = np.zeros(len(rows), np.float32)
         found[proposed] = scores[places[proposed]]
         if others.any():
-            found[others] = self._score_beside(pool, context, pool.beside(rows[others]))
+            found[others] = self.score(pool.beside(rows[others]), context, among=pool)
         least = np.concatenate([scores, found]).min(initial=np.float32(0))
         found[~(proposed | others)] = least
         return found
 
-    def _score_beside(self, pool: Pool, context: Context, beside: Pool) -> Scores:
-        ranker = self._ranker(context.model)
-        if ranker is not None:
-            return ranker.score(self.features(beside, ranker.sources, context, among=pool))
-        weights, temperature = self._fusion(context.model)
-        columns = self.fusible(beside)
-        if columns is None:
-            return unproposed_scores(self.shares(pool), weights, self.own(beside), temperature)
-        return logarithms(columns @ weights).astype(np.float32)
-
-    def shares(self, pool: Pool) -> npt.NDArray[np.float64]:
-        """Return `fusion.shares` of the pool, float64 [n, len(SOURCES)]."""
-        return shares(pool.rows, pool.proposals, SOURCES)
-
     def fusible(self, pool: Pool) -> npt.NDArray[np.float64] | None:
-        """Return float64 [n, len(SOURCES)], whose sums by weight the fusion orders by.
+        """Return float64 [n, len(SOURCES)]: the fusion orders by their sums, weighted.
 
-        None of a mixture, which is of the shares and of what the two-tower says.
+        None where the fusion is a mixture, which is of `Pool.shares` and the two-tower's scores.
         """
         if self._settings.fusion == "voting":
             return votes(pool.rows, pool.proposals, SOURCES)
         if self._settings.fusion == "reciprocal_rank":
             return reciprocal_ranks(pool.rows, pool.proposals, SOURCES)
         return None
-
-    def own(self, pool: Pool) -> Scores:
-        """Return the two-tower's scores of the pool, float32 [n]; 0 where it is off."""
-        return pool.scores.get(self.two_tower.name, no_scores(pool.rows))
-
-
-def _scores_by(sources: Sequence[str], pool: Pool) -> dict[str, Scores]:
-    return {name: pool.scores.get(name, no_scores(pool.rows)) for name in sources}

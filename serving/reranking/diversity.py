@@ -1,9 +1,9 @@
 """What a candidate adds by being unlike those before it.
 
 Candidates of one category are more alike than taste and text say. By how much, and what the
-determinant counts beside relevance, was chosen on the validation month of UCI Online Retail, of
-whose groups of like texts the lists of 10 were to hold 15 % more at a knob of .3, for at most 2 %
-of NDCG.
+determinant weighs beside relevance, was chosen on the validation month of UCI Online Retail: with a
+knob of .3, lists of 10 were to hold 15 % more different groups of similar texts, for at most 2 % of
+NDCG.
 """
 
 import numpy as np
@@ -58,7 +58,8 @@ class DeterminantalGain:
     """The logarithm by which a candidate multiplies the determinant of the chosen ones' kernel.
 
     The kernel is (1 + likeness) / 2, less where categories differ: its determinant is the squared
-    volume that the list spans. What has no category shares one, likeness being all.
+    volume that the list spans. Candidates without a category count as of one, so that likeness
+    alone tells them apart.
     Greedy MAP inference by an incremental Cholesky factorisation: Chen, Zhang and Zhou, "Fast
     Greedy MAP Inference for Determinantal Point Process", NeurIPS 2018, algorithm 1.
 

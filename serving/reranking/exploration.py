@@ -10,7 +10,7 @@ from serving.item_rows import Rows
 Hashes = npt.NDArray[np.uint64]
 
 AT_A_TIME = 8_192
-"""So many rows are drawn from in a cache of the processor."""
+"""Rows are drawn from in blocks of so many, which fit into a cache of the processor."""
 
 
 def explored_places(share: float, count: int, seed: str) -> npt.NDArray[np.int64]:
@@ -32,9 +32,9 @@ def explored_places(share: float, count: int, seed: str) -> npt.NDArray[np.int64
 def explored_rows(rows: Rows, hashes: Hashes, count: int, seed: str) -> Rows:
     """Return up to `count` of `rows` in the order drawn.
 
-    hashes: uint64 [num_rows], of the ids. The order is that of each times an odd number of the
-    seed, modulo 2**64 (as in multiply-shift hashing, Dietzfelbinger et al., J. Algorithms 1997):
-    one row more changes nothing between the others, and every replica draws the same.
+    hashes: uint64 [num_rows], of the ids. Rows are ordered by their hash times an odd number made
+    of the seed, modulo 2**64 (as in multiply-shift hashing, Dietzfelbinger et al., J. Algorithms
+    1997). So one row more changes nothing between the others, and every replica draws the same.
     """
     odd = np.uint64(_number(seed) | 1)
     first = rows[:0]

@@ -38,8 +38,8 @@ class Term:
 def growing(knob: float, count: int) -> Floats:
     """Return float64 [count] in 0..1, the weights of a knob that spares the first places.
 
-    A place further down is seen less, and costs less where it goes to another candidate. So the
-    weight grows from 0, is the knob in the eighth place, and stays from the tenth on.
+    Places further down are seen less, so that it costs less to give them to another candidate. The
+    weight is 0 in the first place, the knob in the eighth, and grows until the tenth.
     """
     places = np.minimum(np.arange(count), 9)
     weights: Floats = 1.0 - (1.0 - knob) ** ((places / 7) ** 3)
@@ -47,11 +47,11 @@ def growing(knob: float, count: int) -> Floats:
 
 
 def relevance_of(scores: Floats, boosts: Floats) -> Floats:
-    """Return how probable each candidate is beside the best one, 0..1; above 1 by boosts alone.
+    """Return each candidate's probability over that of the best one: 0..1, above 1 by boosts alone.
 
-    scores, boosts: float64 [n], logarithms of probabilities, and what is added to them. What one
-    candidate is boosted by leaves the relevance of the others as it is. A boost beyond the best
-    score adds no more than its logarithm, so that no cap gives way to it.
+    scores, boosts: float64 [n], logarithms of probabilities, and what is added to them. To boost
+    one candidate leaves the relevance of the others as it is. As far as a boost lifts a candidate
+    above the best score it counts by its logarithm alone, so that no cap gives way to it.
     """
     if not len(scores):
         return np.empty(0)
@@ -63,7 +63,7 @@ def relevance_of(scores: Floats, boosts: Floats) -> Floats:
 def greedy_order(
     relevance: Floats, terms: Sequence[Term], caps: Sequence[Cap], count: int
 ) -> npt.NDArray[np.int64]:
-    """Return the first `count` of n candidates; more of them follow after the same first.
+    """Return the first `count` of n candidates; a longer list begins with a shorter one.
 
     relevance: float64 [n]. Each place goes to the candidate with the greatest
     Π (1 - weight) * relevance + Σ weight * gain among those over the fewest caps, the weights
@@ -89,7 +89,7 @@ def greedy_order(
         values[order[:place]] = -np.inf
         order[place] = chosen = int(values.argmax())
         if place + 1 == count:
-            break  # What the last one changes, nobody asks.
+            break  # Nothing is chosen after the last one.
         for term in terms:
             term.gain.choose(chosen)
         for cap in caps:

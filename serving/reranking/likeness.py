@@ -21,14 +21,15 @@ class Likeness:
     """Cosines of n candidates to one of them, -1..1.
 
     tastes: float32 [n, dim], unit vectors. rows: int64 [n], distinct. texts: the bundle's table of
-    like texts, None where it has none; what is not on a candidate's list there has another text.
+    similar texts, None where it has none; the cosine of two texts that it does not name is taken
+    as 0.
     """
 
     def __init__(
         self, tastes: npt.NDArray[np.float32], rows: Rows, texts: ItemNeighbours | None = None
     ) -> None:
         count, dimension = tastes.shape
-        # Behind the last candidate stands one for every row that is none.
+        # One place more, behind the last candidate: that of every row that is no candidate.
         blocks = math.ceil(dimension / _BLOCK)
         self._tastes = np.zeros((count + 1, blocks * _BLOCK), dtype=np.float32)
         self._tastes[:count, :dimension] = tastes

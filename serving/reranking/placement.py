@@ -62,7 +62,7 @@ def place(
         if row is None and at in explores:
             row, origin = next(next_explored, None), EXPLORED
         for number, (promotion, next_promoted) in enumerate(promoted):
-            # The least that rounds half a billionth up: .3 * 10 is a hair below 3.
+            # Rounded down, but for the error of floats: .3 * 10 may be a hair below 3.
             if row is None and matched[number] < int(promotion.share * (at + 1) + 1e-9):
                 row, origin = next(next_promoted, None), PROMOTED
         if row is not None:

@@ -31,7 +31,7 @@ KNOBS = {"diversity", "calibration", "exploration", "category_cap", "brand_cap"}
 R = TypeVar("R", bound=ListRequest)
 
 Propose = Callable[[Mask, int], Rows]
-"""The best rows of those that are allowed and in the mask; so many, as far as there are."""
+"""Returns up to so many of the rows that are allowed and in the mask, best first."""
 
 
 class Reranker:
@@ -71,7 +71,7 @@ class Reranker:
             allowed = context.allowed & mask
             return ranking.rank(replace(context, allowed=allowed, filtered=True), count).rows
 
-        # What is pinned to a later place is missing before it.
+        # A row that is pinned to a later place is not there for the places before it.
         needed = request.end + sum(isinstance(rule, PinRule) for rule in active)
         # A fixed number is re-ordered, so that a later page continues an earlier one.
         ranked = ranking.rank(context, max(needed, self._size))
@@ -91,7 +91,7 @@ class Reranker:
         explored = head[:0]
         if len(places):
             little_known = self._little_known(head, context)
-            # All but the last of them the list may hold already.
+            # As many as are needed: the list may hold all of them but the last already.
             explored = explored_rows(little_known, context.view.hashes, needed, request.request_id)
         placed = place(
             np.concatenate([head[order], tail]),

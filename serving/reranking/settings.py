@@ -20,7 +20,7 @@ ListName = Literal["recommend", "similar", "trending"]
 
 def _compiled(sql: str) -> str:
     filter_ = compile_filter(sql)
-    # Of which type an attribute is, only the items say.
+    # Only the items say of which type an attribute is.
     if not filter_.attributes:
         filter_.evaluate(pl.DataFrame(schema=COLUMNS))
     return sql

@@ -22,10 +22,11 @@ class Context:
     """What one request is answered from.
 
     allowed: bool [num_rows], what may be shown. filtered: whether a filter narrowed it.
-    query: float32 [dimension], or None where nothing is known of the user. events: the user's,
-        oldest first, as far as they were read. acts, taste: what they say of items. sources: the
-        only ones to ask; None asks those of the settings. moment: whose time of day and of the
-        week counts, where the shop is asked as it was at another, `at`; None means `at`.
+    query: float32 [dimension], or None where nothing is known of the user.
+    events: the user's, oldest first, as far as they were read. acts, taste: what they say of items.
+    sources: the only ones to ask; None asks those of the settings.
+    moment: the one whose time of day and of the week counts; None means `at`. It is later than `at`
+        where a shop of the past is asked, whose statistics are of its newest event.
     """
 
     model: LiveModel
@@ -54,7 +55,7 @@ class CandidateSource(Protocol):
         ...
 
     def propose(self, context: Context, count: int) -> Candidates:
-        """Return up to `count` of the allowed rows; more of them follow after the same first."""
+        """Return up to `count` of the allowed rows; a longer list begins with a shorter one."""
         ...
 
 

@@ -11,10 +11,11 @@ from serving.sources.candidate_source import Context
 from serving.sources.trending import TrendingSource
 
 ENOUGH = 100
-"""With so many of its rows in the user's categories, what trends most of all is looked at alone."""
+"""Where so many rows of `TrendingSource.head` are in the user's categories, it is enough."""
 
 CATEGORIES = 20
-"""Of so many categories, those with most of the history, what trends within them is looked at."""
+"""Where it is not, what trends within each of so many categories is looked at too: those that have
+the largest shares of the history."""
 
 HEAD = 500
 """How many rows of a category are kept, those that trend most."""
@@ -55,7 +56,7 @@ class CategorySource:
         rows = self._trending.head()
         rows = rows[rows < len(context.allowed)]
         rows = rows[context.allowed[rows] & (taste.category_shares(view, rows) > 0)]
-        # Whatever `count` is, so that more of them follow after the same first.
+        # Whatever `count` is, so that a longer list begins with a shorter one.
         if len(rows) < ENOUGH:
             others = self._of_categories(context)
             rows = np.union1d(rows, others[context.allowed[others]])

@@ -1,4 +1,4 @@
-"""The newest items, and all others after them: an answer for whoever nothing is known of."""
+"""The newest items: an answer for whoever nothing is known of."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -79,14 +79,3 @@ class NewArrivalsSource:
 def _newest(published: npt.NDArray[np.int64], rows: Rows, count: int) -> Rows:
     """Return the `count` of `rows` that were published last, newest first."""
     return rows[best(published[rows].astype(np.float64), count)]
-
-
-class CatalogueSource:
-    """Items in the order in which they became known."""
-
-    name = "catalogue"
-
-    def propose(self, context: Context, count: int) -> Candidates:
-        """Return the first `count` of the allowed rows."""
-        rows = np.flatnonzero(context.allowed)[:count]
-        return Candidates(rows, np.zeros(len(rows), dtype=np.float32))

@@ -38,7 +38,7 @@ class _Head:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Over what counts are taken: which of `WINDOW_MICROSECONDS`, and the power of its lift."""
+    """By what rows are compared: counts within which window, and to which power their lift."""
 
     window: str
     lift: float = 0.0
@@ -54,7 +54,10 @@ class Span:
         return np.asarray(own + self.lift * rise)
 
     def moment(self, at: datetime) -> float:
-        """Return what is in every key of `order` at this moment, whatever was counted."""
+        """Return what of every key of `order` is due to the time alone.
+
+        A key less this is the logarithm of what its row counts for at the moment.
+        """
         window, baseline = (_LENGTHS[place] for place in self._places)
         now = microseconds(at) * (1 / window + self.lift * (1 / window - 1 / baseline))
         return now - self.lift * math.log(baseline / window)
@@ -74,8 +77,9 @@ class TrendingSource:
     now / window, which is the same for all items, does not depend on now: that is kept, so
     that time passing changes no order and costs nothing.
 
-    With a `trending_lift` above 0 a count is multiplied by that power of its ratio to what the next
-    longer window lets expect of the shorter one. This is a sum of such logarithms too.
+    With a `trending_lift` above 0 a count is multiplied by that power of (count / expected), where
+    the count within the next longer window says what is expected. The logarithm of this is a sum of
+    such logarithms too.
     """
 
     name = "trending"

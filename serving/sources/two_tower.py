@@ -34,9 +34,9 @@ class TwoTowerSource:
     def nearest(self, context: Context) -> Candidates:
         """Return the index's first `pool_size`, as far as they are allowed.
 
-        To score the rest of a large catalogue for the few that are not, such as what the user has
-        bought, would cost more than all other sources together. Where most of them are not, it is
-        done.
+        Where at least half of them are, the few that are missing, such as what the user has bought,
+        are not made up for: to score the rest of a large catalogue would cost more than all other
+        sources together. Where fewer are, the rest is scored.
         """
         size = self._settings.pool_size
         return self._candidates(context, size, enough=size / 2)
@@ -68,7 +68,10 @@ class TwoTowerSource:
         return dot_products(context.model.table.embeddings_of_rows(rows)[0], context.query)
 
     def _candidates(self, context: Context, count: int, enough: float) -> Candidates:
-        """Return up to `count`; those that the index has alone, where they are `enough`."""
+        """Return up to `count` rows of the index.
+
+        Where these are fewer than `enough`, the best of all others by their exact score follow.
+        """
         if context.query is None:
             return NOTHING
         table = context.model.table

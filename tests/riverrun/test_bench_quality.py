@@ -34,7 +34,7 @@ from trainer.baselines import FitScorer, ItemKnn, Popularity, Scorer
 from trainer.comparison import CANDIDATE
 from trainer.evaluate import EvaluationRow, evaluate
 from trainer.interactions import Interactions
-from trainer.ranking import fit
+from trainer.ranking import learning_to_rank
 from trainer.ranking.settings import RankerSettings
 from trainer.settings import TextSettings
 from trainer.tasks import leave_one_out_split, temporal_split
@@ -219,7 +219,7 @@ def test_the_parts_of_the_pipeline_are_measured_beside_the_whole(
     protocol = replace(PROTOCOLS["sequences"], settings=training)
     monkeypatch.setitem(PROTOCOLS, "sequences", protocol)
     # A ranker for so few is measured, whether or not it is worth having.
-    monkeypatch.setattr(fit, "TRIED_BELOW", 0)
+    monkeypatch.setattr(learning_to_rank, "TRIED_BELOW", 0)
     # What the shop in this folder is set to is none of the protocol.
     monkeypatch.chdir(tmp_path)
     Path("riverrun.toml").write_text('[serving.ranking]\nsources = ["two_tower"]\n')

@@ -9,8 +9,9 @@ import tensorflow as tf
 from rich.console import Console
 
 from riverrun.bench.machine import describe_machine
-from riverrun.cli.evaluate import _evaluation, _preset_question, metrics_table
+from riverrun.cli.evaluate import _evaluation, _preset_question
 from riverrun.cli.main import main
+from riverrun.cli.metrics_tables import metrics_table
 from riverrun.importing import PresetData
 from riverrun.protocols import PROTOCOLS
 from riverrun.settings import Settings
@@ -118,13 +119,18 @@ def test_gpus_are_named_beside_the_processor(monkeypatch: pytest.MonkeyPatch) ->
     assert "One" not in describe_machine()
 
 
-def test_the_table_of_four_scorers_fits_80_columns() -> None:
-    scorers = ("popularity", "popularity, last 14 days", "item-kNN, cosine", "two-tower")
+@pytest.mark.parametrize("others", [(), ("current bundle, which has seen 100 %", "all together")])
+def test_the_table_of_four_scorers_and_of_a_refresh_fits_80_columns(
+    others: tuple[str, ...],
+) -> None:
+    scorers = ("popularity", "popularity, last 14 days", "item-kNN, cosine", "two-tower", *others)
     figures = {"ndcg@10": 0.12345, "diversity@10": 0.5}
     console = Console(width=80, file=io.StringIO())
     console.print(metrics_table("novel", [EvaluationRow(s, "novel", 7, figures) for s in scorers]))
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     assert lines[0].rstrip() == "novel (7 users)"
-    assert ["ndcg@10", *["0.1235"] * 4] in [line.split() for line in lines]
+    assert ["ndcg@10", *["0.1235"] * len(scorers)] in [line.split() for line in lines]
     assert not any("…" in line for line in lines)
+    words = " ".join(lines).split()
+    assert {"popularity,", "two-tower", "diversity@10"} <= {*words}

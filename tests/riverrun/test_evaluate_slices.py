@@ -12,6 +12,7 @@ from feature_repo.archive import Archive
 from riverrun.cli.console import out
 from riverrun.cli.evaluate import _preset_question, evaluate
 from riverrun.cli.train import train
+from riverrun.errors import UserError
 from riverrun.protocols import PROTOCOLS
 from riverrun.settings import Settings, load_settings
 from tests.support import tiny_training as tiny
@@ -54,6 +55,8 @@ def test_newcomers_and_new_items_are_asked_about_beside_the_others(
 ) -> None:
     monkeypatch.setattr(out, "width", 200)
     train(settings_file=file)
+    with pytest.raises(UserError, match=r"nothing to ask about.* ask .*: without --served"):
+        asked(file, served=True)
     Archive(load_settings(file).archive).write_events("new", events(20, 24))
     capsys.readouterr()
     for served in (False, True):

@@ -20,7 +20,7 @@ from tests.support.tiny_refresh import USERS, events
 from trainer.comparison import CANDIDATE
 from trainer.judging import judge_epochs
 from trainer.listener import Listener
-from trainer.ranking import fit
+from trainer.ranking import learning_to_rank
 from trainer.tuning.objectives import START, NewestSliceObjectives
 from trainer.tuning.search import Answers
 
@@ -67,7 +67,7 @@ def test_both_parts_are_searched_and_a_second_run_has_nothing_left_to_try(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whether a ranker of so few is worth having would be logged for each trial.
-    monkeypatch.setattr(fit, "TRIED_BELOW", 0)
+    monkeypatch.setattr(learning_to_rank, "TRIED_BELOW", 0)
     before = file.read_text()
     tune(trials=2, model=True, settings_file=file)
     first = capsys.readouterr()
@@ -184,6 +184,7 @@ def test_when_time_is_up_no_two_tower_is_trained_to_search_the_model(
     captured = capsys.readouterr()
     # What others are compared with is tried all the same.
     assert "ranking (1 trials" in captured.out
+    assert "Nothing but the settings at present was tried." in captured.out
     assert "model (" not in captured.out
     assert "sources (" not in captured.out
     assert "no time is left to search the sources and the model" in captured.err

@@ -1,4 +1,4 @@
-"""Lists of a bundle that ranks: what switches parts off, what asks them alone, what explains."""
+"""Lists of a bundle that ranks: what switches parts off, and what asks them alone."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,39 +9,28 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from feature_repo.history import UserHistory
-from feature_repo.online_features import CoVisitation, ItemStatistics
-from feature_repo.times import microseconds
 from serving.candidates import Candidates, no_scores
-from serving.catalogue import Catalogue
-from serving.ranking.attribution import feature_effects
-from serving.ranking.bundle_files import RankingData
 from serving.ranking.calibrated_fusion import CalibratedFusion
-from serving.ranking.feature_names import feature_names
-from serving.ranking.ranking import Ranker
-from serving.ranking.ranking_stage import Pool, RankingStage
+from serving.ranking.pool import Pool
+from serving.ranking.ranking_stage import RankingStage
 from serving.ranking.settings import ASKED_SOURCES, BUILT_IN_WEIGHTS, SOURCES, Weights
-from serving.reasons import about
-from serving.reload import open_current
-from serving.requests import InvalidArgumentError, RecommendedItem, RecommendRequest
+from serving.requests import InvalidArgumentError, RecommendRequest
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
 from serving.user_acts import UserActs
-from tests.support.tiny_bundle import (
-    build_tiny_bundle,
-    tiny_items,
-    tiny_rank_weights,
-    tiny_ranker_layer,
-    tiny_ranking,
+from tests.support.tiny_bundle import tiny_ranking
+from tests.support.tiny_ranked_lists import (
+    KINDS,
+    NUM_ITEMS,
+    REGULAR,
+    SETTINGS,
+    items,
+    proposers,
+    ranked_shop,
+    settings,
 )
-from tests.support.tiny_recommender import NOW, Shop, event
+from tests.support.tiny_recommender import NOW, Shop
 
-NUM_ITEMS = 200
-ITEMS = {item.item_id: item for item in tiny_items(NUM_ITEMS)}
-SETTINGS = ServingSettings.model_validate(
-    {"pool_size": 40, "rerank_size": 30, "ranking": {"source_size": 20}}
-)
-KINDS = ("none", "tables", "ranker")
 WAYS = (
     ("none", "mixture"),
     ("tables", "mixture"),
@@ -50,62 +39,17 @@ WAYS = (
     ("ranker", "mixture"),
 )
 """How what is proposed gets its score: by which kind of bundle, and which fusion."""
-# i10 a shoe, i21 and i22 a kettle and a novel.
-REGULAR = UserHistory(
-    "regular",
-    (
-        *(event("i10", 900 - 100 * number, "purchase") for number in range(3)),
-        event("i21", 500),
-        event("i22", 400, "purchase"),
-    ),
-)
 
 
 @pytest.fixture(scope="module")
 def shops(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shop]:
     """Bundles with nothing to rank by, with tables alone, and with a ranker too."""
-    return {kind: _shop(tmp_path_factory.mktemp(kind), kind) for kind in KINDS}
+    return {kind: ranked_shop(tmp_path_factory.mktemp(kind), kind) for kind in KINDS}
 
 
 @pytest.fixture
 def shop(shops: dict[str, Shop]) -> Shop:
     return shops["ranker"]
-
-
-def _shop(folder: Path, kind: str, ranking: RankingData | None = None) -> Shop:
-    if ranking is None and kind != "none":
-        ranking = tiny_ranking(NUM_ITEMS, has_ranker=kind == "ranker")
-    build_tiny_bundle(folder, list(ITEMS.values()), ranking=ranking)
-    catalogue = Catalogue()
-    shop = Shop(open_current(folder, catalogue, SETTINGS), catalogue, SETTINGS)
-    moment = microseconds(NOW)
-    shop.online.push([REGULAR])
-    # All that trends; i60 and i65 are shoes.
-    shop.trending.update(
-        [
-            ItemStatistics(f"i{n}", moment, ("view",), (1.0,), (n / 10,), (n / 10,))
-            for n in (9, 24, 60, 65)
-        ]
-    )
-    shop.co_visitation.update([CoVisitation("i21", moment, ("i33", "i34"), (3.0, 1.0))])
-    return shop
-
-
-def settings(**ranking: object) -> ServingSettings:
-    return ServingSettings.model_validate(
-        SETTINGS.model_dump() | {"ranking": SETTINGS.ranking.model_dump() | ranking}
-    )
-
-
-def items(
-    shop: Shop, changed: ServingSettings = SETTINGS, **changes: object
-) -> tuple[RecommendedItem, ...]:
-    request = replace(RecommendRequest("r", "regular"), **changes)  # type: ignore[arg-type]
-    return shop.recommender_with(changed).recommend(request).items
-
-
-def proposers(answered: tuple[RecommendedItem, ...]) -> set[str]:
-    return {source for item in answered for source in item.sources}
 
 
 def test_every_source_has_a_say(shop: Shop) -> None:
@@ -142,7 +86,7 @@ def test_the_fusion_weighs_by_setting_else_as_the_bundle_says_else_as_built_in(
     learned: Weights = {"text": 0.4, "buy_again": 0.2}
     tables = tiny_ranking(NUM_ITEMS, has_ranker=False)
     data = replace(tables, fusion=CalibratedFusion(weights=learned))
-    shop = _shop(tmp_path, "tables", data)
+    shop = ranked_shop(tmp_path, "tables", data)
 
     def scored(of: Shop, changed: ServingSettings = SETTINGS) -> list[tuple[str, float]]:
         return [(item.item_id, item.score) for item in items(of, changed, limit=50)]
@@ -151,8 +95,8 @@ def test_the_fusion_weighs_by_setting_else_as_the_bundle_says_else_as_built_in(
     assert calibrated != built_in
     assert scored(shops["tables"], settings(weights=learned)) == calibrated
     assert scored(shop, settings(weights=BUILT_IN_WEIGHTS)) == built_in
-    other = CalibratedFusion(weights=learned, temperature=3.0)
-    assert scored(_shop(tmp_path / "other", "tables", replace(tables, fusion=other))) != calibrated
+    other = replace(tables, fusion=CalibratedFusion(weights=learned, temperature=3.0))
+    assert scored(ranked_shop(tmp_path / "other", "tables", other)) != calibrated
     # Only who weighs anything is asked.
     assert proposers(items(shop, limit=50)) == {"two_tower", *learned}
 
@@ -199,7 +143,7 @@ def test_any_row_scores_as_if_it_were_the_one_candidate_more(
     for row, score in zip(every, found, strict=True):
         one = row[None]
         wider = Pool.of({**pool.proposals, "": Candidates(one, no_scores(one))}, context)
-        expected = stage._score(wider, context)[wider.rows == row]
+        expected = stage.score(wider, context)[wider.rows == row]
         np.testing.assert_allclose(score, expected[0], rtol=1e-4, atol=1e-5)
     unknown = np.array([NUM_ITEMS + 1])
     assert stage.rank(context, 5).score_of(np.append(every, unknown))[-1] <= found.min()
@@ -315,7 +259,7 @@ def test_only_what_was_taken_waits_until_it_is_due(shops: dict[str, Shop], tmp_p
         answered = items(shop, sources=frozenset({"buy_again"}))
         return {item.item_id: item.score for item in answered}
 
-    acted, bought = scores(shops["tables"]), scores(_shop(tmp_path, "tables", data))
+    acted, bought = scores(shops["tables"]), scores(ranked_shop(tmp_path, "tables", data))
     # i21 was viewed and not bought.
     assert acted.keys() == bought.keys() == {"i10", "i21", "i22"}
     assert {item for item in acted if bought[item] != acted[item]} == {"i21"}
@@ -325,98 +269,3 @@ def test_only_what_was_taken_waits_until_it_is_due(shops: dict[str, Shop], tmp_p
 def test_an_unknown_source_is_refused_by_name() -> None:
     with pytest.raises(InvalidArgumentError, match=r"`sources` must be of .* Received: 'easy'"):
         RecommendRequest("r", sources=frozenset({"ease", "easy"}))
-
-
-def test_the_history_that_weighs_most_is_named(shop: Shop) -> None:
-    answered = {item.item_id: item for item in items(shop, limit=100, explain=True)}
-
-    def history(item_id: str) -> list[tuple[str, str, float]]:
-        explanation = answered[item_id].explanation
-        assert explanation is not None
-        return [(each.item_id, each.event_type, each.share) for each in explanation.history]
-
-    # Proposed by "ease" alone, as the next but one of i22, and by what trends.
-    assert "ease" in answered["i24"].sources
-    assert history("i24") == [("i22", "purchase", pytest.approx(1.0))]
-    assert answered["i24"].reason == "because you bought novels novels model 22"
-    # The next of i22, and the next but one of i21: 1 to a quarter, both of the same day.
-    assert history("i23") == [
-        ("i22", "purchase", pytest.approx(0.8, abs=1e-3)),
-        ("i21", "view", pytest.approx(0.2, abs=1e-3)),
-    ]
-    assert history("i33") == [("i21", "view", pytest.approx(1.0))]
-    assert answered["i33"].reason == "because you viewed kettles kettles model 21"
-    assert answered["i10"].reason == "you often buy this again"
-    assert answered["i22"].reason == "you bought this"
-    for item in answered.values():
-        shares = [share for _, _, share in history(item.item_id)]
-        assert shares == sorted(shares, reverse=True)
-        assert sum(shares) <= 1.0001
-
-
-def test_what_only_trends_is_explained_by_that(shop: Shop) -> None:
-    trends = settings(sources=["trending", "category"])
-    answered = {item.item_id: item for item in items(shop, trends, limit=4, explain=True)}
-    assert answered["i65"].sources == ("category", "trending")
-    assert answered["i65"].reason == "popular in shoes now"
-    # Lamps are in nobody's history here.
-    assert answered["i24"].reason == "trending now"
-    explanation = answered["i24"].explanation
-    assert explanation is not None
-    assert explanation.history == ()
-
-
-def test_nothing_is_explained_unasked(shop: Shop) -> None:
-    plain = items(shop)
-    assert all(item.reason is None and item.explanation is None for item in plain)
-    explained = items(shop, explain=True)
-    assert [replace(item, reason=None, explanation=None) for item in explained] == list(plain)
-
-
-def test_the_strongest_features_are_those_that_move_the_score(shop: Shop) -> None:
-    for item in items(shop, explain=True):
-        assert item.explanation is not None
-        features = item.explanation.features
-        assert 0 < len(features) <= 5
-        assert {each.name for each in features} <= set(feature_names(SOURCES))
-        sizes = [abs(each.effect) for each in features]
-        assert sizes == sorted(sizes, reverse=True)
-        # What is the same for all candidates tells none of them apart.
-        assert "num_events" not in {each.name for each in features}
-    for changed in (settings(learned=False), settings(sources=[])):
-        for item in items(shop, changed, explain=True):
-            assert item.explanation is not None
-            assert not item.explanation.features or changed.ranking.learned
-
-
-def test_the_effects_of_a_linear_ranker_are_its_summands() -> None:
-    names, weights = feature_names(SOURCES), tiny_rank_weights()
-    ranker = Ranker(SOURCES, [tiny_ranker_layer()])
-    features = np.random.default_rng(0).normal(size=(30, len(names))).astype(np.float32)
-    summands = weights * (features - features.mean(axis=0))
-    places = np.array([4, 29, 0])
-    for place, found in zip(places, feature_effects(ranker, features, places), strict=True):
-        strongest = np.argsort(-np.abs(summands[place]))[:5]
-        assert [each.name for each in found] == [names[column] for column in strongest]
-        assert [each.words for each in found] == [about(each.name) for each in found]
-        assert [each.value for each in found] == features[place, strongest].tolist()
-        np.testing.assert_allclose(
-            [each.effect for each in found], summands[place, strongest], atol=1e-4
-        )
-    assert feature_effects(ranker, features, places[:0]) == []
-
-
-def test_contributions_add_up_to_the_scores(shop: Shop) -> None:
-    """Shares are of what a source says, and of nothing else."""
-    stage = RankingStage(shop.trending, shop.co_visitation, SETTINGS)
-    view, acts = shop.catalogue.view(), UserActs.of(REGULAR.events, shop.catalogue.rows)
-    context = Context(
-        shop.holder.current, view, view.available, False, None, NOW, REGULAR.events, acts
-    )
-    every = np.arange(NUM_ITEMS)[::-1]
-    for source in stage.of_history:
-        found = source.contributions(context, every)
-        assert found.shape == (len(acts), NUM_ITEMS)
-        expected = source.propose(context, NUM_ITEMS).score_of(every)
-        np.testing.assert_allclose(found.sum(axis=0), expected, rtol=1e-5, atol=1e-6)
-        assert expected.any()

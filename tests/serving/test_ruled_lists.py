@@ -3,14 +3,14 @@
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
 from feature_repo.online_features import ItemStatistics
 from feature_repo.times import microseconds
-from serving.candidates import Scores
 from serving.catalogue import Catalogue
-from serving.ranking.ranking_stage import Pool, RankingStage
+from serving.ranking.ranking_stage import RankingStage
 from serving.reload import open_current
 from serving.requests import (
     RecommendRequest,
@@ -18,9 +18,10 @@ from serving.requests import (
     TrendingRequest,
 )
 from serving.sources.candidate_source import Context
+from serving.user_acts import UserActs
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_ranking
 from tests.support.tiny_lists import ITEMS, RULES, SETTINGS, reranking, sources
-from tests.support.tiny_recommender import NOW, Shop
+from tests.support.tiny_recommender import NOW, SHOPPER, Shop
 
 
 def test_rules_have_their_places(shop: Shop) -> None:
@@ -41,29 +42,24 @@ def test_rules_have_their_places(shop: Shop) -> None:
 
 @pytest.mark.parametrize("has_ranker", [False, True])
 def test_what_is_placed_from_beyond_the_candidates_scores_as_one_of_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_ranker: bool
+    tmp_path: Path, has_ranker: bool
 ) -> None:
     ranking = tiny_ranking(len(ITEMS), has_ranker=has_ranker)
     build_tiny_bundle(tmp_path, list(ITEMS.values()), ranking=ranking)
     catalogue = Catalogue()
     shop = Shop(open_current(tmp_path, catalogue, SETTINGS), catalogue, SETTINGS)
-    said: list[dict[str, float]] = []
-    score = RankingStage._score
-
-    def listening(stage: RankingStage, pool: Pool, context: Context) -> Scores:
-        scores = score(stage, pool, context)
-        ids = catalogue.rows.ids_of(pool.rows).tolist()
-        said.append(dict(zip(ids, scores.tolist(), strict=True)))
-        return scores
-
-    monkeypatch.setattr(RankingStage, "_score", listening)
+    model, view = shop.holder.current, catalogue.view()
+    context = Context(model, view, view.available, False, model.encode_query(SHOPPER), NOW)
+    context = context.of_user(SHOPPER.events, UserActs.of(SHOPPER.events, catalogue.rows))
+    stage = RankingStage(shop.trending, shop.co_visitation, SETTINGS)
     last = shop.ids(limit=500)[-1]
-    (candidates,) = said
-    assert last not in candidates
+    row = catalogue.rows.rows_of([last])
+    pool, _ = stage.scored(context)
+    assert not np.isin(row, pool.rows).any()
+    (expected,) = stage.rank(context, 1).score_of(row).tolist()
     reranking(shop, [{"kind": "pin", "filter": f"item_id = '{last}'", "place": 2}])
     pinned = shop.recommender.recommend(RecommendRequest("r", "shopper")).items[1]
-    assert (pinned.item_id, pinned.score) == (last, said[-1][last])
-    assert said[-1].keys() == {*candidates, last}
+    assert (pinned.item_id, pinned.score) == (last, expected)
 
 
 def test_rules_hold_for_people_nothing_is_known_of(shop: Shop) -> None:

@@ -66,6 +66,33 @@ def test_everything_is_archived_and_committed(log: SqliteLog, archive: Archive) 
     assert log.trim(EVENTS, ["archive"]) == 5
 
 
+def test_it_rests_where_there_is_little_to_read(
+    log: SqliteLog, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = event(0).model_copy(update={"query": "q" * 1_000, "context": {"at": "x" * 300_000}})
+    polls = [[event(0)], [event(number) for number in range(1_000)], [large], [event(1)] * 2]
+    writer = archiver(log, archive)
+    ended = writer._stop
+    left = iter(polls)
+
+    def poll(most: int, patience: float) -> list[LogRecord]:
+        values = [each.model_dump_json().encode() for each in next(left, [])]
+        return [LogRecord(TopicPartition(EVENTS, 0), 0, "u", each) for each in values]
+
+    rested_after: list[int] = []
+
+    def rest(seconds: float) -> bool:
+        rested_after.append(len(polls) - left.__length_hint__())
+        if not left.__length_hint__():
+            ended.set()
+        return ended.is_set()
+
+    monkeypatch.setattr(writer._consumer, "poll", poll)
+    monkeypatch.setattr(ended, "wait", rest)
+    writer._follow()
+    assert rested_after == [1, 4]
+
+
 def test_a_segment_is_written_when_it_is_full(log: SqliteLog, archive: Archive) -> None:
     send(log, EVENTS, "u", event(0))
     writer = archiver(log, archive, archive_rows=2)

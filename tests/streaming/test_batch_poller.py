@@ -1,5 +1,7 @@
 """How many records make a batch, and how long it waits for them."""
 
+from itertools import chain
+
 from feature_repo.event_log import EVENTS, EventLogError, LogRecord, TopicPartition
 from streaming.batch_poller import BatchPoller
 
@@ -43,6 +45,23 @@ def test_a_batch_waits_until_it_is_full_and_no_longer() -> None:
     assert all(0 < left <= 60.0 for _, left in consumer.asked[1:])
     # A poll may wait longer than it is asked to: never with records in hand.
     assert consumer.polled == 1
+
+
+def test_a_batch_lingers_longer_after_one_of_many_and_no_longer_after_one_of_few() -> None:
+    # The last call of each batch fails: so it ends without a wait.
+    batches = (1, 40, 300, 90_000, 20, 3)
+    consumer = Records(*chain.from_iterable((size, None) for size in batches))
+    poller = BatchPoller(consumer, batch_records=100_000, batch_bytes=MANY, linger_seconds=60.0)
+    assert tuple(len(poller.poll(0.25)) for _ in batches) == batches
+    lingers = [left for _, left in consumer.asked[1::2]]
+    most = (60, 60, 120, 600, 600, 60)
+    assert all(0.9 * bound < left <= bound for left, bound in zip(lingers, most, strict=True))
+
+
+def test_who_is_behind_does_not_linger() -> None:
+    consumer = Records(10, 25)
+    poller = BatchPoller(consumer, batch_records=10, batch_bytes=MANY, linger_seconds=60.0)
+    assert [len(poller.poll(0.25)) for _ in range(2)] == [10, 25]
 
 
 def test_an_empty_poll_does_not_linger() -> None:

@@ -17,7 +17,7 @@ from serving.ranking.bundle_files import RankingData, write_ranking
 from serving.ranking.feature_names import feature_names
 from serving.ranking.item_neighbours import NeighbourTable
 from serving.ranking.item_signals import SIGNALS
-from serving.ranking.ranking import DenseLayer
+from serving.ranking.ranker import DenseLayer
 from serving.ranking.settings import SOURCES
 
 TEXT_DIMENSION = 384

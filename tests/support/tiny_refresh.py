@@ -80,16 +80,16 @@ class TinyRefresh:
         """Refresh with the events `until` an hour; as `riverrun train` does, unless it is a run."""
         self.day += 1
         inputs = RefreshInputs(
-            tiny.tiny_items() if items is None else items,
-            settings or self.settings,
-            self.bundles,
-            readable_current(self.bundles),
-            self.features,
-            self.cache,
-            NOW + timedelta(days=self.day),
-            service or ServiceSettings(),
-            gates,
-            latest,
+            items=tiny.tiny_items() if items is None else items,
+            settings=settings or self.settings,
+            bundles=self.bundles,
+            current=readable_current(self.bundles),
+            features=self.features,
+            text_cache=self.cache,
+            now=NOW + timedelta(days=self.day),
+            service=service or ServiceSettings(),
+            gates=gates,
+            latest=latest,
         )
         return refresh(
             events(0, until) if events_read is None else events_read,

@@ -18,7 +18,7 @@ from tests.support import tiny_training as tiny
 from tests.support.tiny_bundle import tiny_items
 from trainer import material
 from trainer.material import read_material
-from trainer.ranking.fit import fit_tables
+from trainer.ranking.fitted_tables import fit_tables
 from trainer.ranking.settings import RankerSettings
 from trainer.settings import TextSettings, TrainingSettings
 from trainer.start import Start

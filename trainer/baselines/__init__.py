@@ -1,8 +1,8 @@
 """The simple recommenders that every evaluation prints beside the model.
 
 A baseline is a class that fits in its constructor, `Baseline(past, histories, **parameters)`,
-and then is a `Scorer`. `histories` are what is known of the users when they are asked about;
-without them it is the past.
+and is a `Scorer` from then on. `histories` are what is known of the users when they are asked
+about; the default is the past.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ RECENT_DAYS = 14
 
 
 def baselines(past: Interactions, histories: Interactions | None = None) -> Sequence[Scorer]:
-    """Return those that cost next to nothing: popularity, recent popularity and item-kNN."""
+    """Return the baselines that cost next to nothing: popularity, recent popularity, item-kNN."""
     popularity, *others = timeless_baselines(past, histories)
     return (popularity, Popularity(past, days=RECENT_DAYS), *others)
 
@@ -63,5 +63,5 @@ def baselines(past: Interactions, histories: Interactions | None = None) -> Sequ
 def timeless_baselines(
     past: Interactions, histories: Interactions | None = None
 ) -> Sequence[Scorer]:
-    """Return those of `baselines` that mean something where positions stand for times."""
+    """Return those of `baselines` that make sense where timestamps are positions, not times."""
     return (Popularity(past), ItemKnn(past, histories))

@@ -21,6 +21,6 @@ class BuyAgain:
         self._user_item = summed_weights(histories, decay.weights(histories))
 
     def score(self, users: Indices) -> Scores:
-        """Return the users' own weights, 0 for what is new to them."""
+        """Return the users' weights of their own items, 0 for items that are new to them."""
         scores: Scores = self._user_item[users].toarray()
         return scores

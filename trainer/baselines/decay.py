@@ -20,7 +20,7 @@ class Decay(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NoDecay:
-    """An event weighs the same for ever."""
+    """An event keeps its weight for ever."""
 
     def weights(self, interactions: Interactions) -> Weights:
         """Return ones."""

@@ -15,13 +15,13 @@ from trainer.training_input_error import TrainingInputError
 class Ease:
     """Each item explained by the others, in closed form (Steck, WWW 2019, arXiv:1905.03375).
 
-    The item weights B minimise |X - X B|^2 + regularisation |B|^2 under a diagonal of 0; X holds
-    what users of `past` did, weighed by the decay `learned`. Scores are a user's row of
-    `histories`, weighed by the decay `asked`, times B: without decays this is the paper's EASE.
-    No item speaks for itself: what a user owns scores by what goes with it.
+    The item weights B minimise |X - X B|^2 + regularisation |B|^2 under a diagonal of 0. X holds
+    the events of `past`, weighted by the decay `learned`. Scores are a user's row of
+    `histories`, weighted by the decay `asked`, times B: without decays this is the paper's EASE.
+    No item adds to its own score: an item that the user has acted on scores by the user's others.
 
-    Takes 3 float32 matrices [num_items, num_items] at its peak, keeps one, and inverts one, which
-    is num_items^3 multiplications.
+    Needs memory for 3 float32 matrices [num_items, num_items] at its peak, keeps one, and inverts
+    one, which is num_items^3 multiplications.
 
     Raises:
         ValueError: `regularisation` is not positive.
@@ -68,7 +68,7 @@ def item_weights(user_item: sparse.csr_array, regularisation: float) -> npt.NDAr
             "`regularisation` of EASE is too small for single precision. Received: "
             f"{regularisation} for {len(gram)} items."
         )
-    # LAPACK gives the upper triangle by columns; rows are what a sparse product reads.
+    # LAPACK gives the upper triangle by columns; a sparse product reads rows.
     weights: npt.NDArray[np.float32] = np.tril(inverse.T)
     weights += np.tril(inverse.T, -1).T
     weights /= -weights[diagonal, diagonal]

@@ -11,8 +11,9 @@ from trainer.interactions import Interactions
 class ImplicitAls:
     """Alternating least squares on confidences (Hu, Koren and Volinsky, ICDM 2008).
 
-    What users of `past` did has the confidence `confidence`, all else 1. A user is folded in:
-    the least squares of the row of `histories` on `item_factors`, float32 [num_items, factors].
+    User-item pairs with an event in `past` have the confidence `confidence`, all others 1. A user
+    is folded in by the least squares of the row of `histories` on `item_factors`, float32
+    [num_items, factors].
 
     The package is a development dependency (https://github.com/benfred/implicit, MIT).
 

@@ -12,14 +12,14 @@ from trainer.baselines.user_item import largest_weights
 from trainer.interactions import Interactions
 
 COSINES_AT_A_TIME = 8_000_000
-"""About so many are held: 96 MB. All of a catalogue are its square where one user had it all."""
+"""About so many are in memory at a time: 96 MB. One user with all items makes num_items^2."""
 
 
 class ItemKnn:
     """Sum over the user's items of their cosine with each item (Sarwar et al., WWW 2001).
 
-    An item's cosine with itself counts: who bought it once may buy it again. The cosines are
-    those of `past`, the users' items those of `histories` (default: the past's).
+    An item's cosine with itself counts, since a user may buy it again. The cosines are those of
+    `past`, the users' items those of `histories` (default: the past's).
     """
 
     name = "item-kNN, cosine"
@@ -35,7 +35,7 @@ class ItemKnn:
 
 
 class Cosines:
-    """The cosines of items, by their sets of users in the past, made a part at a time."""
+    """The cosines of items' sets of users in the past, computed a part at a time."""
 
     def __init__(self, past: Interactions) -> None:
         # In float64, so that rounding neither makes ties nor breaks them.
@@ -43,7 +43,7 @@ class Cosines:
         counts = np.asarray(users.sum(axis=0)).ravel()
         self._by_user = (users @ sparse.diags_array(1 / np.sqrt(np.maximum(counts, 1)))).tocsr()
         self._by_item = self._by_user.T.tocsr()
-        # Of each item at most, as if no two of its users had another item in common.
+        # An upper bound for each item, reached if no two of its users share another item.
         per_user = np.diff(self._by_user.indptr)[self._by_item.indices]
         per_item = np.append(0, np.cumsum(per_user))[self._by_item.indptr]
         self._most = np.minimum(np.diff(per_item), len(counts))

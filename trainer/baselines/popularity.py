@@ -1,4 +1,4 @@
-"""The same list for everybody: what most people took."""
+"""The same list for everybody: the items that most users acted on."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from trainer.interactions import Interactions
 class Popularity:
     """How many users acted on an item, within the last `days` if given.
 
-    As a share of those who acted on the most popular one. `histories` do not count.
+    As a share of the users who acted on the most popular item. `histories` are not counted.
     """
 
     def __init__(

@@ -11,9 +11,9 @@ from trainer.interactions import Interactions
 
 
 class RecencyKnn:
-    """The cosine neighbours of a user's items and what came after them, the newest counting most.
+    """Cosine neighbours and successors of a user's items, the newest items counting most.
 
-    Scores are a user's row of `histories`, weighed by the decay `asked`, times
+    Scores are a user's row of `histories`, weighted by the decay `asked`, times
     (transitions + `cosine_weight` * cosines of `ItemKnn`). The transition from item i to j is
     the sum of 1 / distance over the places where j comes `distance` <= `max_distance` events
     after i in a user's events, divided by the number of events of i.
@@ -50,7 +50,7 @@ class RecencyKnn:
 
 
 def transition_shares(past: Interactions, max_distance: int) -> sparse.csr_array:
-    """Return float64 [num_items, num_items], `transitions` by the number of events of the row."""
+    """Return float64 [num_items, num_items], `transitions` over the row's number of events."""
     counts = np.bincount(past.item, minlength=len(past.items))
     shares: sparse.csr_array = sparse.diags_array(1 / np.maximum(counts, 1)) @ transitions(
         past, max_distance

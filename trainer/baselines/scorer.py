@@ -30,20 +30,20 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class ListScorer(Scorer, Protocol):
-    """A scorer of lists made of candidates, among which what is excluded takes no place."""
+    """A scorer that picks candidates before it ranks: excluded items must not be among them."""
 
     def score_without(self, users: Indices, excluded: Sequence[Indices]) -> Scores:
-        """As `score`, where the items `excluded`, int64 indices by user, may not be shown."""
+        """Score as `score` does where the items `excluded`, int64 indices by user, are hidden."""
         ...
 
 
 def scores_without(scorer: Scorer, users: Indices, excluded: Sequence[Indices]) -> Scores:
-    """Return the scorer's scores; those of `excluded`, item indices by user, mean nothing."""
+    """Return the scorer's scores; ignore those of the items `excluded`, indices by user."""
     if isinstance(scorer, ListScorer):
         return scorer.score_without(users, excluded)
     return scorer.score(users)
 
 
 FitScorer: TypeAlias = Callable[[Interactions, Interactions], Scorer]
-"""From a split's `past`, to fit on, and its `histories`, to score: a class below, its
-hyper-parameters bound, or whatever else trains a recommender."""
+"""Makes a scorer of a split's `past`, to fit on, and its `histories`, to score: a baseline's class
+with its hyper-parameters bound, or anything else that trains a recommender."""

@@ -12,7 +12,7 @@ Weights = npt.NDArray[np.float32]
 def largest_weights(interactions: Interactions, weights: Weights) -> sparse.csr_array:
     """Return float32 [num_users, num_items], the largest of each pair's `weights` [num_events].
 
-    Pairs that weigh nothing are not stored.
+    Pairs of weight 0 are not stored.
     """
     order = np.lexsort((weights, interactions.item, interactions.user))
     user, item = interactions.user[order], interactions.item[order]
@@ -24,7 +24,7 @@ def largest_weights(interactions: Interactions, weights: Weights) -> sparse.csr_
 def summed_weights(interactions: Interactions, weights: Weights) -> sparse.csr_array:
     """Return float32 [num_users, num_items], the sum of each pair's `weights` [num_events].
 
-    Pairs that weigh nothing are not stored.
+    Pairs of weight 0 are not stored.
     """
     return _matrix(interactions, interactions.user, interactions.item, weights)
 

@@ -9,8 +9,8 @@ from trainer.interactions import Interactions
 class WeightedSum:
     """The weighted sum of the scores of `parts`, each fitted on the same past.
 
-    Scores are added as they are. The scale of a user's scores is information: a history that has
-    faded lets what all users share come first.
+    Scores are added unscaled, since their scale carries information: the scores of a user with
+    old events are small, and popularity, which is the same for all users, then comes first.
 
     Raises:
         ValueError: there are no parts.

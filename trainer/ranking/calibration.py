@@ -29,8 +29,8 @@ ENOUGH = 1e-7
 def calibrated_fusion(examples: Examples) -> CalibratedFusion | None:
     """Return weights and temperature at which the mixture makes what was acted on most probable.
 
-    What was found counts by its labels, and a request in all the square root of how many things
-    that were, as for the ranker. None where there is nothing: then nothing is known.
+    What was found counts by its label, and a request as a whole by the square root of how many
+    things were found, as for the ranker. None where nothing was.
 
     examples: of requests in which the two-tower has a say.
     """
@@ -76,9 +76,9 @@ def mixture_weights(opinions: Floats, counts: Floats, prior: Floats) -> Floats:
     in explaining each act, averaged, in turn with the weights that these shares are by. The
     posterior is concave in the weights, so that from within it finds the one maximum.
 
-    opinions: [num_acts, num_sources], how probable each source held what was acted on, one of
-    them at least more than 0. counts: [num_acts], how often each act counts. prior: [num_sources],
-    acts that each source is held to have explained before, some of them.
+    opinions: [num_acts, num_sources], how probable each source held what was acted on, more than 0
+    by at least one. counts: [num_acts], how often each act counts. prior: [num_sources], how many
+    acts each source counts as having explained already, more than 0 by at least one.
     """
     weights = np.full(len(prior), 1 / len(prior))
     for _ in range(STEPS):

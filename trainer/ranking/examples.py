@@ -114,10 +114,11 @@ def examples_of(
     queries: float32 [num_users, dimension] of all users of the shop; None asks without.
     negatives: of candidates that were not acted on, at most so many a request are kept; 0 keeps
     as many as `MOST_NEGATIVES` allows of all. The kept ones weigh as much as all would.
-    hiding: the share of users, drawn, who ask with `exclude_seen` if anything new comes of them.
+    hiding: the share of users, drawn at random, who ask with `exclude_seen`. Those of them who did
+    nothing new ask without.
 
     A request of which no candidate was acted on tells nothing, and is left out. The others weigh
-    the square root of how many were: who buys much shall count for more, but not for all.
+    the square root of how many were: who buys much shall count for more, but not in proportion.
     """
     allowed = max(1, MOST_NEGATIVES // max(1, len(users)))
     most = min(negatives or allowed, allowed)

@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from serving.fusion import log_total
 from serving.ranking.calibrated_fusion import Fusion
-from serving.ranking.ranking_stage import Pool, RankingStage
+from serving.ranking.pool import Pool
+from serving.ranking.ranking_stage import RankingStage
 
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
@@ -19,17 +20,18 @@ TEMPERATURES = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opinions:
-    """Of some candidates of each request; what is said of them is of the whole pool.
+    """What is said of some candidates of each request, computed over all that the request had.
 
-    shares: float32 [n, len(SOURCES)], as `fusion.shares`. own: float32 [n], the two-tower's scores.
-    fusible: float32 [n, len(SOURCES)], of a fusion by ranks or votes, what it adds up by weight;
-    None of a mixture. sizes: int64 [num_requests], candidates of each, in order. silent: bool
-    [num_requests, len(SOURCES)], whose share is the two-tower's, its own among them. totals:
-    float64 [num_requests, len(TEMPERATURES)], what makes a softmax of `own` by each temperature.
+    shares: float32 [n, len(SOURCES)], as `fusion.shares`. two_tower: float32 [n], its scores.
+    fusible: float32 [n, len(SOURCES)], what a fusion by ranks or votes adds up by weight; None of
+    a mixture. sizes: int64 [num_requests], candidates of each, in order. silent: bool
+    [num_requests, len(SOURCES)], which sources have no shares, so that the mixture gives theirs to
+    the two-tower; that itself is one of them. totals: float64 [num_requests, len(TEMPERATURES)],
+    for each temperature what makes a softmax of `two_tower` (`fusion.log_total`).
     """
 
     shares: Floats
-    own: Floats
+    two_tower: Floats
     fusible: Floats | None
     sizes: Indices
     silent: npt.NDArray[np.bool_]
@@ -38,14 +40,15 @@ class Opinions:
     @classmethod
     def of_pool(cls, stage: RankingStage, pool: Pool, kept: Indices) -> "Opinions":
         """Return what is said of the candidates at the places `kept` of the pool of one request."""
-        shares, own, fusible = stage.shares(pool), stage.own(pool), stage.fusible(pool)
+        shares, fusible = pool.shares(), stage.fusible(pool)
+        two_tower = pool.scores_of(stage.two_tower.name)
         return cls(
             shares[kept].astype(np.float32),
-            own[kept],
+            two_tower[kept],
             None if fusible is None else fusible[kept].astype(np.float32),
             np.array([len(kept)]),
             (shares == 0).all(axis=0, keepdims=True),
-            np.array([[log_total(own.astype(np.float64) / each) for each in TEMPERATURES]]),
+            np.array([[log_total(two_tower.astype(np.float64) / each) for each in TEMPERATURES]]),
         )
 
     @classmethod
@@ -54,7 +57,7 @@ class Opinions:
         fusible = [part.fusible for part in parts if part.fusible is not None]
         return cls(
             np.concatenate([part.shares for part in parts]),
-            np.concatenate([part.own for part in parts]),
+            np.concatenate([part.two_tower for part in parts]),
             np.concatenate(fusible) if fusible else None,
             np.concatenate([part.sizes for part in parts]),
             np.concatenate([part.silent for part in parts]),
@@ -66,7 +69,7 @@ class Opinions:
         kept = np.isin(self.requests, requests)
         return Opinions(
             self.shares[kept],
-            self.own[kept],
+            self.two_tower[kept],
             None if self.fusible is None else self.fusible[kept],
             self.sizes[requests],
             self.silent[requests],
@@ -85,12 +88,12 @@ class Opinions:
         """
         requests = self.requests[rows]
         totals = self.totals[requests, TEMPERATURES.index(temperature)]
-        own = np.exp(self.own[rows].astype(np.float64) / temperature - totals)
-        return np.where(self.silent[requests], own[:, None], self.shares[rows])
+        two_tower = np.exp(self.two_tower[rows].astype(np.float64) / temperature - totals)
+        return np.where(self.silent[requests], two_tower[:, None], self.shares[rows])
 
     def fused(self, fusion: Fusion) -> Floats:
         """Return float32 [n], by what the fusion orders candidates."""
         if self.fusible is not None:
             return (self.fusible @ fusion.weights).astype(np.float32)
-        every = np.arange(len(self.own))
+        every = np.arange(len(self.two_tower))
         return (self.probabilities(fusion.temperature, every) @ fusion.weights).astype(np.float32)

@@ -20,7 +20,8 @@ from serving.live_model import LiveModel
 from serving.ranking.bundle_files import RankingData
 from serving.ranking.item_neighbours import ItemNeighbours
 from serving.ranking.item_signals import ItemSignals
-from serving.ranking.ranking import Ranker, Ranking
+from serving.ranking.live_ranking import LiveRanking
+from serving.ranking.ranker import Ranker
 from serving.ranking.ranking_stage import RankingStage
 from serving.sources.candidate_source import CandidateSource, Context
 from serving.sources.co_visitation import CoVisitationSource
@@ -39,8 +40,8 @@ class PastShop:
     Whatever the catalogue says is sold out by now may be proposed.
 
     Args:
-        histories: what is known of users and items. What trends and what goes together is as of
-            the newest event, however much later a user comes.
+        histories: what is known of users and items. What trends and what goes together is of the
+            time of the newest event, however much later a user comes.
         ranking_over: makes what candidates are ranked by over the rows of the items.
         candidates: float32 [num_items, dimension], the two-tower's; None asks without it.
         service: how lists are made, and how many of a user's newest events are known for them,
@@ -52,7 +53,7 @@ class PastShop:
     def __init__(
         self,
         histories: Interactions,
-        ranking_over: Callable[[ItemRows], Ranking | None],
+        ranking_over: Callable[[ItemRows], LiveRanking | None],
         candidates: Floats | None,
         service: ServiceSettings,
         *,
@@ -149,16 +150,18 @@ def _moment(timestamp: np.int64) -> datetime:
     return moment_of(int(timestamp))
 
 
-def ranking_of(data: RankingData, ranker: Ranker | None = None) -> Callable[[ItemRows], Ranking]:
-    """Return what places tables and signals, of items in this order, over the rows of a shop.
+def ranking_of(
+    data: RankingData, ranker: Ranker | None = None
+) -> Callable[[ItemRows], LiveRanking]:
+    """Return a function that places the tables and signals of `data` over the rows of a shop.
 
-    ranker: in place of the layers of `data`.
+    The shop must have the items in the order of `data`. ranker: in place of the layers of `data`.
     """
 
-    def over(rows: ItemRows) -> Ranking:
+    def over(rows: ItemRows) -> LiveRanking:
         first = np.arange(len(data.signals))
         placed = {name: ItemNeighbours(each, first, rows) for name, each in data.tables.items()}
         signals = ItemSignals.of(data.signals, first, rows)
-        return Ranking(placed, signals, ranker, data.fusion, data.taking)
+        return LiveRanking(placed, signals, ranker, data.fusion, data.taking)
 
     return over

@@ -11,8 +11,8 @@ from serving.settings import ServingSettings
 class ServiceSettings:
     """Settings of whoever serves the bundle.
 
-    co_visitation: what its stream learns of what goes together; nothing, of 0 neighbours.
-    history_length: so many of a user's newest events it keeps, and reads features from.
+    co_visitation: how its stream learns what goes together; 0 neighbours says that it does not.
+    history_length: how many of a user's newest events it keeps, and reads features from.
     """
 
     serving: ServingSettings = field(default_factory=ServingSettings)

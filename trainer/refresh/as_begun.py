@@ -15,9 +15,9 @@ _EVENTS_FILE, _ITEMS_FILE = "event-ids.parquet", "items.parquet"
 def events_as_begun(events: pl.DataFrame, checkpoints: Path) -> pl.DataFrame:
     """Return those of `events` that there were when the refresh that owns `checkpoints` began.
 
-    Events come at any time: a training that went on among others would be none of either, and be
-    judged by another slice than it has kept its best epoch of. Those that were erased since are
-    not kept: of the events, ids alone are written down.
+    Events come at any time. A training that went on with more of them would be part of one training
+    and part of another, and would be judged by another slice than its best epoch was chosen by.
+    Only their ids are written down, so that what was erased since is not kept.
     """
     file = checkpoints / _EVENTS_FILE
     if file.exists():
@@ -30,8 +30,9 @@ def events_as_begun(events: pl.DataFrame, checkpoints: Path) -> pl.DataFrame:
 def items_as_begun(items: Sequence[Item], checkpoints: Path) -> Sequence[Item]:
     """Return the items that there were when the refresh that owns `checkpoints` began.
 
-    Items come at any time too, and a table has a row for each: among others nothing would go on
-    from the epochs that are kept. Those that went since are kept, unlike what users did.
+    Items come at any time too. A table of embeddings has a row for each, so that no training could
+    go on from the kept epochs with other items. Items that were deleted since are kept, unlike
+    events that were erased.
     """
     file = checkpoints / _ITEMS_FILE
     if file.exists():

@@ -16,12 +16,18 @@ from trainer.bundle_scorer import BundleScorer
 from trainer.interactions import Interactions
 
 USERS = 200
+"""At most so many users' queries are asked of the index."""
+
 TIMES = 20
+"""How often one query is encoded, to take the median."""
 
 
 @dataclass(frozen=True, slots=True)
 class BundleChecks:
-    """index_recall: of the true 10 best, what the index finds. latency_ms: of one query."""
+    """index_recall: the share of the true 10 best that the index finds, 0..1.
+
+    latency_ms: of encoding one query, the median.
+    """
 
     index_recall: float
     latency_ms: float

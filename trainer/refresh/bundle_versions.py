@@ -53,9 +53,9 @@ def bundle_versions(bundles: Path) -> list[BundleVersion]:
 
 
 def readable_current(bundles: Path) -> Path | None:
-    """Return the bundle that `CURRENT` names; None where it names none.
+    """Return the bundle that `CURRENT` names; None where it names none, or cannot be read.
 
-    That is also where the file is damaged, which is logged: a training mends it.
+    The latter is logged: the next training writes the file anew.
     """
     try:
         return current_bundle(bundles)
@@ -67,8 +67,8 @@ def readable_current(bundles: Path) -> Path | None:
 def next_version(bundles: Path, now: datetime) -> str:
     """Return a version for a bundle that is made now, newer than all that are published.
 
-    Where the clock went back it is of the moment after the newest: names sort by age, and that is
-    what rolling back and keeping the newest go by.
+    Versions are named by time, and rolling back and pruning go by the order of their names. So
+    where the clock went back, the version is of a second after the newest one.
     """
     newest = max(map(made_at, published_versions(bundles)), default=None)
     if newest is None or newest < now.replace(microsecond=0):
@@ -103,9 +103,9 @@ def _serve(bundles: Path, version: str) -> None:
 def rollback(bundles: Path, now: datetime) -> str:
     """Serve again what served before, and return its version.
 
-    What was rolled back from was bad: it does not come again, unless it was promoted since.
+    Never a version that was rolled back from, which was bad, unless it was promoted since.
 
-    Raises `VersionError` where nothing did, or it is not there any more.
+    Raises `VersionError` where no such version is published.
     """
     serving = current_version(bundles)
     before = _served_before(bundles, serving)

@@ -13,18 +13,20 @@ from trainer.refresh.gate_settings import GateSettings
 from trainer.settings import TrainingSettings
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class RefreshInputs:
     """All that a refresh is given, but the events.
 
-    items: the catalogue as it is now, of which it learns, unless it goes on with the one of before.
-    bundles: the folder of what is published. current: the one of them that serves, as
-    `readable_current` says before anything is done. features: makes the point-in-time join: of no
-    example is more shown than was known then. text_cache: embeddings of texts, which it also keeps.
-    now: when the bundle is made. service: how lists are made, and how the index that is checked is
-    built. gates: what the bundle must reach to serve; without them every bundle serves. latest:
-    returns the catalogue as of its call, which the bundle gets; where there is none, `items` do not
-    change.
+    items: the catalogue as it is now. The refresh learns from it, unless it goes on with an earlier
+        try, which kept the catalogue of its own beginning.
+    bundles: the folder of published bundles.
+    current: the bundle that serves, as `readable_current` says before anything is done.
+    features: makes the point-in-time join, so that no example shows more than was known then.
+    text_cache: embeddings of texts; those that it lacks are added.
+    now: when the bundle is made.
+    service: how lists are made, and how the index that is checked is built.
+    gates: what the bundle must reach to serve; without them every bundle serves.
+    latest: returns the catalogue as of its call, for the bundle; without it, that is `items`.
     """
 
     items: Sequence[Item]

@@ -26,5 +26,5 @@ def refresh_lock(bundles: Path) -> Iterator[None]:
 
 
 def is_at_work(bundles: Path) -> bool:
-    """Return whether a refresh or a training is at work; seldom, as `is_held` says."""
+    """Return whether a refresh or a training is at work. Ask seldom: see `is_held`."""
     return is_held(bundles / _FILE)

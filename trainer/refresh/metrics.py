@@ -30,7 +30,7 @@ class RefreshCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return runs by outcome, the newest run's steps, the served bundle's age, and drift.
 
-        What the table of runs says is missing where it cannot be read, and logged once.
+        Where the file of runs cannot be read, what it would say is left out; that is logged once.
         """
         try:
             read = list(self._of_runs())

@@ -12,7 +12,7 @@ from trainer.start import Start
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What all that is noted holds for.
+    """What must still be so for the notes to hold.
 
     settings: a hash of those that decide what a training makes of events, and how it is judged.
     current: the version that served as the refresh began. checkpoints: who owns their folder.
@@ -25,7 +25,7 @@ class Basis:
 
 @dataclass(frozen=True, slots=True)
 class NotedStart:
-    """What the training goes on from: a version, or for this reason nothing."""
+    """What the training goes on from. version: None where it begins from nothing, for `reason`."""
 
     version: str | None
     reason: str
@@ -40,8 +40,8 @@ class NotedStart:
 class Choice:
     """What was learned from what was held out: for how many epochs to train, and how to order.
 
-    rows: of those who answered what was held out. has_ranker: whether a ranker was trained.
-    fusion: None where nobody told anything of it.
+    rows: how every scorer answered what was held out. has_ranker: whether a ranker was trained.
+    fusion: None where nothing could be learned of it.
     """
 
     epochs: int

@@ -20,11 +20,13 @@ from trainer.refresh.steps import RefreshSteps
 
 @dataclass(frozen=True, slots=True)
 class RefreshOutcome:
-    """What came of it: the bundle, how the model did on what was held out, and why not to serve.
+    """What came of a refresh.
 
-    `start` says what the training went on from. `refusals` is empty where the bundle serves now.
-    `left_open` says which gates of quality were not asked, and why, as where it could not be
-    compared with what served before; empty where all were, or there are none.
+    rows: how the model, the current bundle and the baselines did on what was held out.
+    refusals: why the bundle does not serve; empty where it serves now.
+    start: what the training went on from, in words.
+    left_open: which gates of quality were not asked, and why, as where the current bundle cannot be
+        compared; empty where all were asked, or there are none.
     """
 
     bundle: Path
@@ -49,9 +51,9 @@ def refresh(
        came, changed or went meanwhile is in it. Published, but not served.
     4. Check the bundle as a server would, and hold both against the gates. One that is broken
        passes none.
-    5. Make it the current bundle, unless another one has become that since: there are gates, and
-       with that one it was not compared. Nor where it has served before, as this refresh was killed
-       or failed after that, and was rolled back from.
+    5. Make it the current bundle. Not where there are gates and another bundle, with which it was
+       not compared, has become current meanwhile. Nor where an earlier try of this refresh has made
+       it serve, before it was killed or failed, and it was rolled back from since.
 
     A failure at any step leaves the current bundle serving.
 
@@ -89,7 +91,8 @@ def refresh(
         start=str(prepared.start),
         left_open=_left_open(choice.rows, inputs, bundle),
     )
-    # What serves has passed them: killed since, it is not to be refused for what is measured anew.
+    # What serves already has passed them, in a try that was killed afterwards: it is not to be
+    # refused because it is measured a second time.
     if inputs.gates and inputs.current != bundle:
         try:
             checks = steps.check(prepared, version)
@@ -113,7 +116,7 @@ def refresh(
 def _left_open(rows: Sequence[EvaluationRow], inputs: RefreshInputs, bundle: Path) -> str:
     if inputs.gates is None:
         return ""
-    # Where its own bundle serves already, the rows are beside the one before.
+    # Where its own bundle serves already, the rows compare it with the one before.
     current = inputs.current if inputs.current != bundle else None
     return left_open(rows, inputs.gates, current.name if current else None)
 
@@ -122,7 +125,7 @@ def _holds(bundle: Path, inputs: RefreshInputs) -> bool:
     """Whether what an earlier try has exported is whole, and of the catalogue as it is now."""
     try:
         verify(bundle)
-        # One that has served is what it was, for those who know it by its version.
+        # One that has served stays as it was: others know it by its version.
         if inputs.latest is None or _has_served(bundle, RunsFile(inputs.bundles)):
             return True
         if list(read_items(bundle)) == list(inputs.latest()):

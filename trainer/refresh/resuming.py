@@ -1,4 +1,4 @@
-"""What an interrupted training or refresh is gone on with from, and whether that holds still."""
+"""What an interrupted training or refresh goes on from, and whether that still holds."""
 
 import hashlib
 import secrets
@@ -70,7 +70,7 @@ class RefreshCheckpoint(Protocol):
 
 
 class NoCheckpoint:
-    """Implements `RefreshCheckpoint` in memory: who is interrupted begins anew."""
+    """Implements `RefreshCheckpoint` in memory: what is interrupted begins anew."""
 
     def __init__(self) -> None:
         self.notes = Notes()
@@ -138,12 +138,13 @@ class RunCheckpoint:
         """Return the events and items that there were when the run began, and the noted start.
 
         Where the notes do not hold any more, they and the checkpoints are forgotten, and a line of
-        the log says why: a model would serve that was judged as another one, or as of another shop.
+        the log says why: else a model could serve that is not the one which was judged.
         They hold as long as
 
         - they are of a form that this version of the program reads,
         - the settings of training and service are the same. Gates may change: they are asked anew,
-        - the bundle serves that served then, which the model was compared with, or its own does,
+        - the bundle that served then, which the model was compared with, still serves, or the run's
+          own does,
         - the checkpoints are its own: no other training has used the folder since,
         - what it goes on from can be read.
         """
@@ -178,7 +179,7 @@ class RunCheckpoint:
     def _begin_anew(self, basis: Basis, reason: str) -> None:
         if self._unreadable or self.notes != Notes():
             structlog.get_logger(__name__).warning("refresh_begins_anew", reason=reason)
-        # First what they hold for is gone: killed in between, they hold for nothing.
+        # The notes first: without a basis they hold for nothing, should the run be killed here.
         self.notes = Notes()
         owner = secrets.token_hex(8)
         _claim(self._checkpoints, owner)

@@ -16,7 +16,7 @@ from trainer.refresh.runs_file import Run, RunsFile
 
 Clock = Callable[[], datetime]
 Work = Callable[[RefreshCheckpoint, Callable[[str], None]], RefreshOutcome]
-"""Does a refresh, from what earlier tries of it have left, and says which step begins.
+"""Does a refresh, going on from its checkpoint, and calls the function as each step begins.
 
 It makes its bundle the current one, unless it refuses it.
 """
@@ -64,9 +64,9 @@ def run_refresh(
 ) -> tuple[Run, RefreshOutcome | None]:
     """Do `work` unless the run of this id has ended already; return the run and what was done.
 
-    Without an id it is the run that was interrupted, or that a full disk or a log that was away
-    failed, if one was, and otherwise a new one. What a refused or failed run leaves is kept, and
-    the bundle that served before serves on. Of bundles the newest `keep` stay.
+    Without an id it is the run that `RunsFile.unfinished` returns, or else a new one. What a
+    refused or failed run leaves is kept, and the bundle that served before serves on. The newest
+    `keep` bundles stay.
 
     Raises `RefreshRunning` where another is at work, and what `work` raises, written down.
     """

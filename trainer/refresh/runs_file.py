@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS promotions (
 
 _ROLLED_BACK = "rolled back from "
 LOG_AWAY = "the log cannot be read now"
-"""What the message of a run that failed of that says."""
+"""How the message of a failed run says that the log could not be read."""
 _PASSES = re.compile(
     "|".join(
         [
@@ -50,7 +50,8 @@ _PASSES = re.compile(
         ]
     )
 )
-"""And where a disk is full: TensorFlow, safetensors and Polars raise no `OSError`."""
+"""What is in the message of a run that failed of something that may pass: a log that cannot be
+read, or a full disk, which TensorFlow, safetensors and Polars tell without an `OSError`."""
 
 Status = Literal["running", "published", "refused", "failed"]
 

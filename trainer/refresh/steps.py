@@ -11,7 +11,7 @@ from trainer.export import export_bundle
 from trainer.judging import judge_epochs
 from trainer.listener import Listener
 from trainer.material import Material, read_material
-from trainer.ranking.fit import fit_tables
+from trainer.ranking.fitted_tables import fit_tables
 from trainer.refresh.bundle_checks import BundleChecks, check_bundle
 from trainer.refresh.inputs import RefreshInputs
 from trainer.refresh.notes import Choice
@@ -90,10 +90,10 @@ class TrainingSteps:
         judgement = judge_epochs(
             prepared.material,
             prepared.start,
-            current,
-            checkpoint.folder("held-out"),
-            self._listener.step,
-            inputs.service,
+            current=current,
+            checkpoints=checkpoint.folder("held-out"),
+            on_step=self._listener.step,
+            service=inputs.service,
         )
         if judgement.ranker is not None:
             checkpoint.write_ranker(judgement.ranker)

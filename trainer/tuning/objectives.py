@@ -1,4 +1,4 @@
-"""What is asked about settings: how good the list as a whole is on the newest slice."""
+"""What a search for settings maximises: how good the list as a whole is on the newest slice."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from trainer.held_out import HeldOut, hold_out
 from trainer.judging import fit_list, newest_of
 from trainer.material import Material
 from trainer.metrics import mean_of
-from trainer.ranking.fit import Newest
+from trainer.ranking.learning_to_rank import Newest
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.settings import TrainingSettings
 from trainer.start import Start
@@ -31,9 +31,9 @@ OnStep = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewestSliceObjectives:
-    """Asks the users who are judged about the newest slice, as a refresh does.
+    """Asks the users by whom a model is judged about the newest slice, as a refresh does.
 
-    Half of them, drawn once, choose; the others confirm.
+    Half of them, drawn once, choose settings; the others confirm the choice.
     """
 
     material: Material
@@ -60,22 +60,22 @@ class NewestSliceObjectives:
         return cls(material, held_out, service)
 
     def trained(self, checkpoints: Path, on_step: OnStep) -> Newest:
-        """Return what a two-tower of the material's settings says of the newest slice.
+        """Return what a two-tower with the material's settings says of the newest slice.
 
-        One that was trained into `checkpoints` before is taken from there.
+        A two-tower that was trained into `checkpoints` before is taken from there.
         """
         best = best_epoch(self.material, START, self.held_out, checkpoints, on_step)
         return newest_of(self.held_out, best)
 
     def of_ranking(self, newest: Newest) -> Objective:
-        """Return the objective of how lists are made, given what a two-tower says."""
+        """Return the objective of the settings of ranking, given what a two-tower says."""
         return lambda settings, report: self._answers(settings, newest)
 
     def of_model(self, on_step: OnStep) -> Objective:
         """Return the objective of all settings: a two-tower is trained for each.
 
-        A report is of the two-tower after each epoch: what the list as a whole takes from it. Those
-        who confirm have no say in it, since a trial is given up by it.
+        After each epoch the two-tower's own value is reported, since the list as a whole builds on
+        it. Confirming users are not part of it: a trial may be given up by this value.
         """
 
         def ask(settings: TunedSettings, report: Report) -> Answers:
@@ -93,7 +93,7 @@ class NewestSliceObjectives:
         return ask
 
     def speaking(self, training: TrainingSettings) -> list[Source]:
-        """Return the sources that say anything of this shop, if it is so trained."""
+        """Return the sources that can propose anything in this shop with these settings."""
         past = self.held_out.split.past
         silent: set[str] = {"ease", "text", "transitions"}
         if training.ranking.enabled:

@@ -1,8 +1,8 @@
-"""A bounded search for settings that answer what is held out better than those at present.
+"""A bounded search for settings that do better on what is held out than the present ones.
 
 Tree-structured Parzen estimators (Bergstra et al., NeurIPS 2011) by Optuna (Akiba et al., KDD
 2019, arXiv:1907.10902). Settings are chosen by half of the users and confirmed by the other half:
-the best of many trials flatters itself to those it was chosen by.
+the best of many trials looks better than it is to the users by whom it was chosen.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,11 +19,11 @@ from trainer.metrics import mean_interval, mean_of
 from trainer.tuning.space import Space, stored, value_of, with_values
 from trainer.tuning.tuned_settings import TunedSettings
 
-# What it logs is what `on_trial` hears.
+# It would log what `on_trial` is told already.
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 Report = Callable[[int, float], None]
-"""Takes a step and the value by then, and does not return where the trial is not worth more."""
+"""Takes a step and the value by then; raises instead of returning where a trial is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ class Answers:
 
 
 Objective = Callable[[TunedSettings, Report], Answers]
-"""Raises ValueError of settings of which nothing comes."""
+"""Returns the answers under these settings; raises ValueError where they give no result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """Settings that were tried, and the answers. number: 0 for those at present."""
+    """Settings that were tried, and the answers. number: 0 for the present settings."""
 
     number: int
     settings: TunedSettings
@@ -48,7 +48,7 @@ class Tried:
 
     @property
     def value(self) -> float:
-        """What settings are chosen by: mean NDCG@10 of the choosing users."""
+        """The mean NDCG@10 of the choosing users, by which settings are chosen."""
         return mean_of(self.answers.choosing)
 
     def gain(self, over: "Tried", seed: int) -> tuple[float, float, float]:
@@ -69,22 +69,23 @@ Steps = Callable[[Sequence[Tried], Sequence[TunedSettings]], TunedSettings | Non
 
 
 def no_steps(results: Sequence[Tried], ended: Sequence[TunedSettings]) -> None:
-    """Leave all to the sampler."""
+    """Let the sampler propose all settings."""
 
 
 class Search:
-    """A search that is kept in a file, and goes on where it was left, however it was left.
+    """A search that is kept in a file, and can be resumed however it ended.
 
-    One that was interrupted and goes on finds what an uninterrupted one finds, if the objective
-    says the same of the same settings.
+    A search that was interrupted and resumed finds what an uninterrupted one finds, if the
+    objective returns the same for the same settings.
 
     Args:
         file: an SQLite database; more than one search may be in it.
-        name: of the search. Whatever is other than before (data, settings, space) must be in it.
+        name: of the search. It must differ wherever data, settings or space differ.
         present: the settings that others are compared with. They are tried first.
         steps: returns settings to try next, or None where the sampler may propose them. It takes
-            what `results` returns, and all settings of which a trial has ended.
-        pruned: whether a trial ends that does worse at a step than the median of those before.
+            what `results` returns, and the settings of every trial that has ended.
+        pruned: whether a trial is given up that does worse at a step than the median of those
+            before it.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class Search:
 
     @property
     def pruned(self) -> int:
-        """How many trials ended early, or nothing came of them."""
+        """How many trials were given up, or gave no result."""
         return sum(trial.state == TrialState.PRUNED for trial in self._ended())
 
     def run(
@@ -144,13 +145,13 @@ class Search:
     ) -> None:
         """Try settings until `trials` have ended, in this run or before, or there is no time.
 
-        A trial that has begun is ended; the settings at present are tried in any case.
-        on_trial: called before each with how many have ended.
+        A trial that has begun is finished; the present settings are tried in any case.
+        on_trial: called before each trial with how many have ended.
 
         Raises:
-            ValueError: nothing comes of the settings at present.
+            ValueError: the present settings give no result.
         """
-        # Whatever was at work when a search was interrupted is asked for again.
+        # A trial that was running when the search was interrupted is done again.
         for trial in self._study.get_trials(states=(TrialState.RUNNING,)):
             self._study.tell(trial.number, state=TrialState.FAIL)
         while (count := self.count) < trials and (count == 0 or has_time()):
@@ -162,7 +163,7 @@ class Search:
         return self._known()[0]
 
     def _try(self, objective: Objective, number: int) -> None:
-        # Of the number, and not of how often the search was begun: it then finds the same.
+        # Seeded by the trial's number, so that a resumed search finds the same.
         self._study.sampler = optuna.samplers.TPESampler(seed=self._seed + number)
         if not self._study.get_trials(states=(TrialState.WAITING,)):
             step = self._steps(*self._known()) if number else self._present

@@ -1,4 +1,4 @@
-"""Which sources are on: what is tried beside what is sampled, and what is settled on."""
+"""Searches which sources are on: the steps tried before sampling, and the final choice."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from trainer.tuning.tuned_settings import TunedSettings
 
 @dataclass(frozen=True, slots=True)
 class SourceSteps:
-    """Steps away from the settings at present, and back where nothing tells the difference.
+    """Steps away from the present settings, and back where no difference can be told.
 
-    speaking: the sources that have something to say. The two-tower is no question.
+    speaking: the sources that can propose anything. The two-tower is never switched.
     """
 
     present: TunedSettings
@@ -27,10 +27,10 @@ class SourceSteps:
     def next(
         self, results: Sequence[Tried], ended: Sequence[TunedSettings]
     ) -> TunedSettings | None:
-        """Return the next step, of those that have not ended; None lets a sampler propose.
+        """Return the first step that has not been tried yet; None lets a sampler propose.
 
-        First each source in turn is switched; then all by which the choosing users gained; then,
-        of the least change that is as good as any, each part is taken back.
+        First each source in turn is switched; then all those by which the choosing users gained;
+        then each part of the smallest change that is as good as the best is taken back.
 
         results: what was tried to the end, the best first.
         """
@@ -40,10 +40,10 @@ class SourceSteps:
         return None
 
     def settled(self, results: Sequence[Tried]) -> Tried | None:
-        """Return what to go on with: what is at present, unless a change is beyond noise.
+        """Return what to go on with: the present settings, unless a change is beyond noise.
 
-        That is the least change that is as good as any for the choosing users, if the confirming
-        users tell it from what is at present. None where that was not tried.
+        That change is the smallest one that is as good as the best for the choosing users, if the
+        confirming users tell it from the present settings. None where these were not tried.
 
         results: what was tried to the end, the best first.
         """
@@ -54,7 +54,7 @@ class SourceSteps:
         return least if low > 0 else present
 
     def distance(self, one: TunedSettings, other: TunedSettings) -> int:
-        """Return in how many values they differ; each source is one."""
+        """Return in how many values they differ; each source counts as one value."""
         own, others = (stored(each, self.space) for each in (one, other))
         return sum(own[name] != others[name] for name in own)
 
@@ -90,10 +90,10 @@ class SourceSteps:
         return [with_values(settings, {SOURCES_ON: each}) for each in toggled]
 
     def _present_and_least(self, results: Sequence[Tried]) -> tuple[Tried | None, Tried | None]:
-        """Return what is at present, and the least change that is as good as any.
+        """Return the present settings, and the smallest change that is as good as the best.
 
-        As good is what the choosing users do not tell from the best: the one-standard-error rule
-        of Breiman et al. (1984), by the 95 % interval.
+        As good as the best is what the choosing users do not tell from it: the one-standard-error
+        rule of Breiman et al. (1984), by the 95 % interval.
         """
         present = next((tried for tried in results if tried.number == 0), None)
         if present is None:

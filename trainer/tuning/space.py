@@ -1,4 +1,4 @@
-"""Which settings are searched, and where."""
+"""Which settings are searched, and in which ranges."""
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ class Parameter(Protocol):
         ...
 
     def stored(self, name: str, value: Any) -> Mapping[str, Any]:
-        """Return by what names and values a trial knows that the setting `name` has this value."""
+        """Return the names and values by which a trial stores this value of the setting `name`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Real:
-    """A number from `low` to `high`, of three significant digits: nobody can tell more apart."""
+    """A number from `low` to `high` with three significant digits: more make no difference."""
 
     low: float
     high: float
@@ -72,7 +72,7 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of some values, whatever JSON can say."""
+    """One of some values, which can be any that JSON can express."""
 
     options: tuple[Any, ...]
 
@@ -82,7 +82,7 @@ class Choice:
         return orjson.loads(trial.suggest_categorical(name, names))
 
     def including(self, value: Any) -> "Choice":
-        """Return the options, `value` being one."""
+        """Return the options, with `value` among them."""
         return self if value in self.options else Choice((*self.options, value))
 
     def stored(self, name: str, value: Any) -> Mapping[str, str]:
@@ -92,16 +92,16 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Subset:
-    """Some of `options`, each of them in or out by itself.
+    """Some of `options`, each of which is in or out by itself.
 
-    others: what the value at present has beside them, and so has every other.
+    others: what the present value has besides `options`; every other value has these too.
     """
 
     options: tuple[str, ...]
     others: tuple[str, ...] = ()
 
     def suggest(self, trial: Trial, name: str) -> tuple[str, ...]:
-        """Return those that the trial chooses, in the order of `SOURCES`."""
+        """Return the options that the trial chooses, and the others, in the order of `SOURCES`."""
         chosen = {
             option
             for option in self.options
@@ -110,11 +110,11 @@ class Subset:
         return self.ordered(chosen)
 
     def including(self, value: tuple[str, ...]) -> "Subset":
-        """Return the same with whatever else is in `value`."""
+        """Return the same subset with all else that is in `value` as its others."""
         return Subset(self.options, tuple(each for each in value if each not in self.options))
 
     def stored(self, name: str, value: tuple[str, ...]) -> Mapping[str, bool]:
-        """Return of each option whether it is in `value`."""
+        """Return whether `value` contains each option."""
         return {f"{name}.{option}": option in value for option in self.options}
 
     def toggled(self, value: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -122,7 +122,7 @@ class Subset:
         return [self.ordered({*value} ^ {option}) for option in self.options]
 
     def ordered(self, chosen: Set[str]) -> tuple[str, ...]:
-        """Return those chosen and the others, in the order of `SOURCES`."""
+        """Return the chosen options and the others, in the order of `SOURCES`."""
         return tuple(each for each in SOURCES if each in chosen or each in self.others)
 
 
@@ -131,7 +131,7 @@ def _json(value: Any) -> str:
 
 
 Space = Mapping[str, Parameter]
-"""By the name of the setting in `TunedSettings`, dots before names within a part of it."""
+"""By the name of a setting in `TunedSettings`, dotted as in "training.ranking.loss"."""
 
 RANKING: Space = {
     "training.ranking.ease_regularisation": Real(5.0, 2_000.0, log=True),
@@ -150,14 +150,15 @@ RANKING: Space = {
     "training.ranking.dropout": Real(0.0, 0.5),
     "training.ranking.learning_rate": Real(3e-4, 1e-2, log=True),
 }
-"""What is fitted in seconds, given a two-tower.
+"""The settings that can be tried in seconds, given a two-tower.
 
-Not the ranker's epochs: of few candidates it learns for as many as it needs, whatever is set.
+The ranker's epochs are not among them: of few candidates it learns for as many as it needs,
+whatever is set.
 """
 
 BUY_AGAIN: Space = {"serving.buy_again_days": Real(7.0, 1_000.0, log=True)}
 SOURCES_ON = "serving.ranking.sources"
-"""Searched with `BUY_AGAIN`, among the sources that speak in a shop."""
+"""Searched with `BUY_AGAIN`, among the sources that can propose anything in a shop."""
 
 MODEL: Space = {
     "training.dimension": Choice((32, 64, 128, 256)),
@@ -168,7 +169,7 @@ MODEL: Space = {
     "training.recency_days": Real(5.0, 365.0, log=True),
     "training.horizon_days": Choice((0.0, 1.0, 7.0, 30.0, 90.0)),
 }
-"""What takes a training of the two-tower to try."""
+"""The settings that take a training of the two-tower to try."""
 
 
 def value_of(settings: TunedSettings, name: str) -> Any:
@@ -186,7 +187,7 @@ def with_values(settings: TunedSettings, values: Mapping[str, Any]) -> TunedSett
 
 
 def stored(settings: TunedSettings, space: Space) -> dict[str, Any]:
-    """Return what a trial knows of the settings, by the names it has for that."""
+    """Return the names and values by which a trial stores the settings."""
     every: dict[str, Any] = {}
     for name, each in space.items():
         every |= each.stored(name, value_of(settings, name))
@@ -194,7 +195,7 @@ def stored(settings: TunedSettings, space: Space) -> dict[str, Any]:
 
 
 def changes(before: TunedSettings, after: TunedSettings, space: Space) -> dict[str, Any]:
-    """Return the values of `after` that are other ones than those of `before`."""
+    """Return the values of `after` that differ from those of `before`."""
     pairs = {name: (value_of(before, name), value_of(after, name)) for name in space}
     return {
         name: value

@@ -7,7 +7,7 @@ from trainer.settings import TrainingSettings
 
 
 class TunedSettings(BaseModel):
-    """What is trained, and how lists are made of it."""
+    """The settings of training, and of how lists are made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -12,7 +12,8 @@ from serving.candidates import Candidates
 from serving.exact_index import ExactIndex
 from serving.item_rows import ItemRows, Rows
 from serving.ranking.calibrated_fusion import CalibratedFusion, Fusion, fusion_of
-from serving.ranking.ranking_stage import Pool, RankingStage
+from serving.ranking.pool import Pool
+from serving.ranking.ranking_stage import RankingStage
 from serving.ranking.settings import BUILT_IN_WEIGHTS, RankingSettings, Weights
 from serving.settings import ServingSettings
 from serving.sources.co_visitation import CoVisitationSource

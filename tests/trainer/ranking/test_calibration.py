@@ -13,7 +13,8 @@ from serving.candidates import Candidates
 from serving.item_rows import ItemRows
 from serving.ranking.calibrated_fusion import CalibratedFusion, fusion_of, weight_vector
 from serving.ranking.feature_names import feature_names
-from serving.ranking.ranking_stage import Pool, RankingStage
+from serving.ranking.pool import Pool
+from serving.ranking.ranking_stage import RankingStage
 from serving.ranking.settings import BUILT_IN_WEIGHTS, SOURCES, RankingSettings, Weights
 from serving.settings import ServingSettings
 from serving.sources.co_visitation import CoVisitationSource
@@ -201,7 +202,7 @@ def test_the_ranker_is_held_against_the_order_that_would_serve(fusion: str) -> N
     context: Any = SimpleNamespace(
         model=SimpleNamespace(ranking=SimpleNamespace(ranker=None, fusion=learned))
     )
-    served = stage._score(pool, context)
+    served = stage.score(pool, context)
     opinions = Opinions.of_pool(stage, pool, np.arange(9))
     asked = opinions.fused(fusion_of(settings.ranking, learned))
     np.testing.assert_array_equal(np.argsort(-served), np.argsort(-asked))

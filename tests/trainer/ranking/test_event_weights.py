@@ -10,7 +10,7 @@ import pytest
 from serving.ranking.settings import SOURCES
 from tests.support import tiny_training as tiny
 from trainer.ranking.examples import examples_of, future_labels
-from trainer.ranking.fit import fit_tables
+from trainer.ranking.fitted_tables import fit_tables
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.ranker import as_ranker, train_ranker
 from trainer.ranking.service_settings import ServiceSettings

@@ -33,12 +33,9 @@ class Proposals:
     def __init__(self, rows: list[list[int]], seen: list[list[int]] | None = None) -> None:
         self._seen = seen or [[] for _ in rows]
         self.stage = SimpleNamespace(
-            pool=lambda asked: SimpleNamespace(
-                rows=np.array(sorted({*rows[asked[0]]} - {*asked[1]}), np.int64)
-            ),
+            two_tower=SimpleNamespace(name="two_tower"),
+            pool=lambda asked: _pool(sorted({*rows[asked[0]]} - {*asked[1]})),
             features=lambda pool, *_: np.tile(pool.rows[:, None], WIDTH).astype(np.float32),
-            shares=lambda pool: np.tile(pool.rows[:, None], len(SOURCES)) / NUM_ITEMS,
-            own=lambda pool: pool.rows.astype(np.float32),
             fusible=lambda pool: np.tile(pool.rows[:, None], len(SOURCES)) * 2,
         )
 
@@ -47,6 +44,15 @@ class Proposals:
 
     def context(self, user: int, _: object, hidden: Any) -> tuple[int, list[int]]:
         return user, [] if hidden is None else hidden.tolist()
+
+
+def _pool(rows: list[int]) -> SimpleNamespace:
+    held = np.array(rows, np.int64)
+    return SimpleNamespace(
+        rows=held,
+        shares=lambda: np.tile(held[:, None], len(SOURCES)) / NUM_ITEMS,
+        scores_of=lambda _: held.astype(np.float32),
+    )
 
 
 def asked(rows: list[list[int]], acts: list[set[int]], negatives: int, most: int) -> Examples:
@@ -85,9 +91,9 @@ def test_negatives_are_bounded_and_weigh_as_much_as_all(
         if each.num_requests:
             assert each.opinions is not None
             assert each.opinions.sizes.tolist() == each.sizes.tolist()
-            np.testing.assert_array_equal(each.opinions.own, each.features[:, 0])
+            np.testing.assert_array_equal(each.opinions.two_tower, each.features[:, 0])
             for column, scale in ((each.opinions.shares, NUM_ITEMS), (each.opinions.fusible, 0.5)):
-                np.testing.assert_allclose(column[:, 3] * scale, each.opinions.own, rtol=1e-6)
+                np.testing.assert_allclose(column[:, 3] * scale, each.opinions.two_tower, rtol=1e-6)
     # What makes a softmax of scores is of all candidates, also where some are kept.
     if some.opinions and every.opinions:
         np.testing.assert_array_equal(some.opinions.totals, every.opinions.totals)

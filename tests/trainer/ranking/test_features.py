@@ -22,7 +22,7 @@ from feature_repo.times import microseconds
 from serving.bundle import set_current
 from serving.catalogue import Catalogue
 from serving.ranking.feature_names import OF_REQUESTS, feature_names
-from serving.ranking.ranking import Ranker
+from serving.ranking.ranker import Ranker
 from serving.ranking.settings import SOURCES
 from serving.recommender import Recommender
 from serving.reload import open_current
@@ -35,7 +35,8 @@ from trainer.export import export_bundle
 from trainer.interactions import Interactions
 from trainer.ranking import ranker
 from trainer.ranking.examples import Examples, examples_of, future_labels
-from trainer.ranking.fit import FittedTables, Learned, Newest, fit_tables, learn_to_order
+from trainer.ranking.fitted_tables import FittedTables, fit_tables
+from trainer.ranking.learning_to_rank import Learned, Newest, learn_to_rank
 from trainer.ranking.opinions import TEMPERATURES, Opinions
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.ranker import (
@@ -268,7 +269,7 @@ def fitted(judged: set[str], events: pl.DataFrame | None = None, **changes: Any)
         np.zeros((len(split.past.items), 4), np.float32),
         judged,
     )
-    return learn_to_order(
+    return learn_to_rank(
         [split] * max(settings.slices, 1),
         newest,
         FittedTables(lambda items: texts[: len(items)]),

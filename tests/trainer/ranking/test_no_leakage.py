@@ -14,9 +14,10 @@ from serving.ranking.settings import SOURCES, RankingSettings
 from serving.settings import ServingSettings
 from tests.support import tiny_training as tiny
 from trainer.held_out_splits import held_out_splits
-from trainer.ranking import fit
+from trainer.ranking import learning_to_rank
 from trainer.ranking.examples import Examples, examples_of
-from trainer.ranking.fit import FittedTables, Newest, learn_to_order
+from trainer.ranking.fitted_tables import FittedTables
+from trainer.ranking.learning_to_rank import Newest, learn_to_rank
 from trainer.ranking.past_shop import PastShop
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.settings import RankerSettings
@@ -60,7 +61,7 @@ def learned(
     judged: Collection[str] = (),
     service: ServiceSettings = SERVICE,
 ) -> list[Asked]:
-    """Return what `learn_to_order` asks, the newest slice first."""
+    """Return what `learn_to_rank` asks, the newest slice first."""
     splits, texts, asked = splits_of(events, training), tiny.tiny_text_embeddings(), list[Asked]()
 
     def listening(shop: PastShop, labels: Any, users: Any, queries: Any, *rest: Any) -> Examples:
@@ -80,11 +81,11 @@ def learned(
     )
     tables = FittedTables(lambda items: texts[[int(item.item_id[1:]) for item in items]])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "examples_of", listening)
+        patch.setattr(learning_to_rank, "examples_of", listening)
         # What is learned from is the question, not what is learned.
-        patch.setattr(fit, "TRIED_BELOW", 0)
-        patch.setattr(fit, "train_ranker", lambda examples, *settings: None)
-        learn_to_order(splits, newest, tables, SETTINGS, service)
+        patch.setattr(learning_to_rank, "TRIED_BELOW", 0)
+        patch.setattr(learning_to_rank, "train_ranker", lambda examples, *settings: None)
+        learn_to_rank(splits, newest, tables, SETTINGS, service)
     assert len(asked) == SLICES
     return asked
 

@@ -20,7 +20,7 @@ from trainer.baselines.item_knn import Cosines
 from trainer.baselines.user_item import largest_weights
 from trainer.interactions import Interactions
 from trainer.ranking import tables
-from trainer.ranking.fit import fit_tables
+from trainer.ranking.fitted_tables import fit_tables
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.settings import RankerSettings

@@ -211,5 +211,5 @@ def test_a_catalogue_that_grew_meanwhile_does_not_keep_a_refresh_from_going_on(
 ) -> None:
     kill_before_its_export(shop)
     grown = [*tiny.tiny_items(), Item(item_id="new", title="lamp 3")]
-    done = shop.refreshed(20, grown, checkpoint=shop.run())
+    done = shop.refreshed(20, grown, checkpoint=shop.run(), latest=lambda: grown)
     assert read_manifest(done.bundle).num_items == len(grown)

@@ -11,7 +11,7 @@ from serving.ranking.settings import SOURCES
 from tests.support.few_events import frame
 from trainer.interactions import Interactions
 from trainer.ranking.examples import Examples
-from trainer.ranking.fit import fit_tables
+from trainer.ranking.fitted_tables import fit_tables
 from trainer.ranking.ranker import as_ranker, train_ranker
 from trainer.ranking.settings import RankerSettings
 from trainer.settings import TrainingSettings

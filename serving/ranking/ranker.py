@@ -1,15 +1,12 @@
-"""What a bundle has for ranking, over the live rows of the catalogue."""
+"""The network that scores candidates by their features."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.candidates import Scores
-from serving.ranking.calibrated_fusion import CalibratedFusion
-from serving.ranking.item_neighbours import ItemNeighbours
-from serving.ranking.item_signals import ItemSignals
 
 Floats = npt.NDArray[np.float32]
 
@@ -47,18 +44,3 @@ class Ranker:
             np.maximum(hidden, 0, out=hidden)
         scores: Scores = (hidden @ last.kernel + last.bias)[:, 0]
         return scores
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Ranking:
-    """Tables of neighbours by the source that reads them, signals, and the ranker if it has one.
-
-    fusion: what a training has learned of it; None where it has not. taking: the types of event
-    that take an item, as a purchase does: signals of repetition are of them; empty means all types.
-    """
-
-    neighbours: Mapping[str, ItemNeighbours]
-    signals: ItemSignals
-    ranker: Ranker | None = None
-    fusion: CalibratedFusion | None = None
-    taking: tuple[str, ...] = ()

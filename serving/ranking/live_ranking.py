@@ -1,0 +1,25 @@
+"""What a bundle has for ranking, over the live rows of the catalogue."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from serving.ranking.calibrated_fusion import CalibratedFusion
+from serving.ranking.item_neighbours import ItemNeighbours
+from serving.ranking.item_signals import ItemSignals
+from serving.ranking.ranker import Ranker
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveRanking:
+    """Tables of neighbours by the source that reads them, signals, and the ranker if it has one.
+
+    fusion: what a training has learned of it; None where it has not. taking: the types of event
+    that take an item, as a purchase does: how often people come back to an item is counted among
+    these alone. Empty means all types.
+    """
+
+    neighbours: Mapping[str, ItemNeighbours]
+    signals: ItemSignals
+    ranker: Ranker | None = None
+    fusion: CalibratedFusion | None = None
+    taking: tuple[str, ...] = ()

@@ -1,0 +1,186 @@
+"""Learning to rank what all sources propose: the ranker, and the fusion beside it."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from serving.ranking.calibrated_fusion import CalibratedFusion
+from trainer.import_keras import keras
+from trainer.ranking.calibration import calibrated_fusion
+from trainer.ranking.examples import Examples, examples_of, future_labels
+from trainer.ranking.fitted_tables import FittedTables
+from trainer.ranking.past_shop import PastShop, ranking_of
+from trainer.ranking.ranker import train_ranker
+from trainer.ranking.service_settings import ServiceSettings
+from trainer.ranking.settings import RankerSettings
+from trainer.ranking.trial import ranks_better_than_fusion
+from trainer.tasks import Split
+
+Floats = npt.NDArray[np.float32]
+
+HIDING = 0.5
+"""The share of users who ask with `exclude_seen`, where a return to an item is no answer.
+
+Otherwise those who have acted on much would be proposed little that is new. The other users ask
+openly, so that the ranker learns to put what was seen behind the rest.
+"""
+
+TRIED_BELOW = 400
+"""With fewer requests of the newest slice a ranker is tried before it is kept, see `trial`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Newest:
+    """What is known of the newest split, whose future the two-tower has not seen.
+
+    queries: float32 [num_users, dimension], candidates: float32 [num_items, dimension], the
+    two-tower's, of the past's users and items; queries of users who do not act in the future are 0.
+    judged: users by whom the result is judged, and from whom nothing of this split is learned.
+    """
+
+    queries: Floats
+    candidates: Floats
+    judged: Collection[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """What was learned of how to order lists.
+
+    ranker: None where there was too little to learn from, or the fusion ordered better. fusion:
+    None where nothing could be learned of it. halves: empty, unless the users by whom the result
+    is judged had to teach the fusion too. Then each half of the users, int64 indices into the past,
+    with the fusion that this half taught: the other half is to be judged by it.
+    """
+
+    ranker: keras.Model | None = None
+    fusion: CalibratedFusion | None = None
+    halves: Sequence[tuple[npt.NDArray[np.int64], CalibratedFusion | None]] = ()
+
+
+def learn_to_rank(
+    splits: Iterable[Split],
+    newest: Newest,
+    tables: FittedTables,
+    settings: RankerSettings,
+    service: ServiceSettings,
+    *,
+    seed: int = 0,
+) -> Learned:
+    """Learn a ranker from the first `slices` of the splits, the newest first, and a fusion.
+
+    In each slice, tables, signals and statistics are of its past, and the labels of its future.
+
+    The two-tower, which is trained once, has a say in the newest slice alone: in the others it
+    says 0 of everything, as where it is switched off. So no ranker is trained where fewer than
+    `min_users` requests of the newest slice tell anything: it would have learned to ignore the
+    two-tower. With fewer than `TRIED_BELOW` it must also rank better than the fusion.
+
+    The fusion is calibrated on the newest slice alone. The users by whom the result is judged do
+    not teach it. Where too few others are left, everybody teaches it, in two halves, so that each
+    half can be judged by the fusion that the other has taught.
+
+    Sources that are off propose nothing and say 0, as when they are served. Should one be switched
+    on later, a ranker that has never heard it leaves it out of its scores.
+    """
+    random = np.random.default_rng(seed)
+    slices = islice(splits, max(settings.slices, 1))
+    split = next(slices, None)
+    if split is None:
+        return Learned()
+    slice_ = _Slice.of(split, tables, settings, service, random, newest)
+    judged = np.array([user_id in newest.judged for user_id in split.past.user_ids], np.bool_)
+    users = slice_.users[~judged[slice_.users]]
+    if len(users) < settings.min_users:
+        return _cross_fitted(slice_)
+    lessons = [slice_.examples(users)]
+    del slice_  # The shop of a long past is large, and those of the others come.
+    fusion = calibrated_fusion(lessons[0])
+    num_requests = lessons[0].num_requests
+    # A trial takes two: one to learn from, and one to be asked.
+    if not settings.slices or num_requests < max(2, settings.min_users):
+        return Learned(fusion=fusion)
+    for split in slices:
+        older = _Slice.of(split, tables, settings, service, random)
+        lessons.append(older.examples(older.users))
+    if num_requests < TRIED_BELOW and not ranks_better_than_fusion(
+        lessons[0], lessons[1:], settings, seed, service.serving.ranking
+    ):
+        return Learned(fusion=fusion)
+    return Learned(train_ranker(Examples.joined(lessons), settings, seed), fusion)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Slice:
+    """A shop before a slice of time, and what its users did in it.
+
+    labels: of every user, as `future_labels`. queries, hiding: as `examples_of` takes them.
+    """
+
+    shop: PastShop
+    labels: sparse.csr_array
+    queries: Floats | None
+    hiding: float
+    settings: RankerSettings
+    random: np.random.Generator
+
+    @classmethod
+    def of(
+        cls,
+        split: Split,
+        tables: FittedTables,
+        settings: RankerSettings,
+        service: ServiceSettings,
+        random: np.random.Generator,
+        newest: Newest | None = None,
+    ) -> "_Slice":
+        """Return the slice of a split; without `newest` the two-tower has no say in it."""
+        shop = PastShop(
+            split.past,
+            ranking_of(tables.of(split.past, settings)),
+            newest.candidates if newest else None,
+            service,
+            moments=split.moments,
+        )
+        return cls(
+            shop,
+            future_labels(split.past, split.future, settings),
+            newest.queries if newest else None,
+            HIDING if split.asks_for_new_alone else 0.0,
+            settings,
+            random,
+        )
+
+    @property
+    def users(self) -> npt.NDArray[np.int64]:
+        """Those who did anything in the slice, ascending."""
+        return np.flatnonzero(np.diff(self.labels.indptr))
+
+    def examples(self, users: npt.NDArray[np.int64], negatives: int | None = None) -> Examples:
+        """Return the examples of at most `users_per_slice` of these users.
+
+        negatives: as `examples_of` takes it; default: as set.
+        """
+        settings = self.settings
+        if len(users) > settings.users_per_slice:
+            users = self.random.choice(users, settings.users_per_slice, replace=False)
+        most = settings.negatives if negatives is None else negatives
+        return examples_of(
+            self.shop, self.labels, users, self.queries, most, self.random, self.hiding
+        )
+
+
+def _cross_fitted(slice_: _Slice) -> Learned:
+    """Return the fusion that all users teach, and those of each half."""
+    halves = np.array_split(slice_.random.permutation(slice_.users), 2)
+    # One negative a request is enough: of the others the fusion needs only their part in the
+    # softmax, which `Opinions` keeps.
+    parts = [slice_.examples(half, negatives=1) for half in halves]
+    taught = [calibrated_fusion(part) for part in parts]
+    # A part of which nothing is known has no opinions.
+    fusion = calibrated_fusion(Examples.joined([part for part in parts if part.num_requests]))
+    return Learned(None, fusion, list(zip(halves, taught, strict=True)))
