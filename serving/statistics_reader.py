@@ -29,11 +29,11 @@ lock again and again."""
 
 
 class StatisticsReader(BackgroundThread):
-    """Reads what is known of every item into the sources, again and again, in a thread.
+    """Reads the statistics of every item into the sources, again and again, in a thread of its own.
 
     The first time it reads as fast as it can: until then nobody knows what is popular.
 
-    caught_up: whether the catalogue lists all items there are; what is read before is not all.
+    caught_up: whether the catalogue lists all items there are; a read before that is not complete.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class StatisticsReader(BackgroundThread):
         self._logger = structlog.get_logger(__name__)
 
     def not_ready(self) -> Sequence[str]:
-        """Say why lists would not be of what is popular yet.
+        """Say why lists cannot show what is popular yet.
 
-        Nobody waits for a store that has failed, which would take every replica out at once.
+        A store that has failed is no reason: it would make every replica unready at once.
         """
         return [READING] if self._waits and not self._whole.is_set() else []
 
@@ -72,7 +72,7 @@ class StatisticsReader(BackgroundThread):
 
     def read(self) -> None:
         """Read the statistics and neighbours of the whole catalogue once."""
-        whole = self._caught_up()  # Before the look at what is listed: later would be too late.
+        whole = self._caught_up()  # Asked before `listed` is read: what comes between is not in it.
         listed = np.flatnonzero(self._catalogue.view().listed)
         for offset in range(0, len(listed), BATCH):
             start = time.thread_time()

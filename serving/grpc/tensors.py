@@ -23,7 +23,8 @@ def array_of(name: str, tensor: Any) -> npt.NDArray[Any]:
     if tensor.tensor_shape.unknown_rank or any(size < 0 for size in shape):
         raise invalid(f"`{name}` must have a shape that is known. Received: {shape}.")
     if max(_MAX_REPEATED, tensor.ByteSize()) < prod(shape):
-        # TensorFlow repeats the last of too few values: a few bytes would take all of the memory.
+        # TensorFlow repeats the last value where there are too few: a few bytes could take all
+        # memory.
         raise invalid(f"`{name}` must have a value for every place of its shape {shape}.")
     if _repeated_bytes(tensor, prod(shape)) > _MAX_REPEATED_BYTES:
         raise invalid(
@@ -38,7 +39,7 @@ def array_of(name: str, tensor: Any) -> npt.NDArray[Any]:
 
 
 def _repeated_bytes(tensor: Any, places: int) -> int:
-    """Return how many bytes of strings TensorFlow copies into places that have no value."""
+    """Return how many bytes TensorFlow would copy into places without a string of their own."""
     if not tensor.string_val:
         return 0
     return len(tensor.string_val[-1]) * max(0, places - len(tensor.string_val))
