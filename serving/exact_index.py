@@ -13,7 +13,7 @@ from serving.item_rows import UNKNOWN, ItemRows, Mask, Rows, best
 Embeddings = npt.NDArray[np.float32]
 
 Score = Callable[[Embeddings], npt.NDArray[np.float32]]
-"""Says of embeddings float32 [n, dimension] how good each is, float32 [n]."""
+"""Gives each of the embeddings float32 [n, dimension] a score, float32 [n]."""
 
 
 class ExactIndex:

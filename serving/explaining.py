@@ -18,10 +18,10 @@ from serving.reranking.placement import PINNED, PROMOTED
 from serving.sources.candidate_source import Context
 
 SHOWN = 3
-"""How many items of the history are named at most, those that weigh most first."""
+"""At most so many items of the history are named, those with the largest shares first."""
 
 OFTEN = 3
-"""From so many events of one type on an item on, people do it often."""
+"""With so many events of one type on an item or more, the reason says that it is done often."""
 
 Shares = npt.NDArray[np.float32]
 

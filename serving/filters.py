@@ -43,7 +43,7 @@ KINDS: Mapping[pl.DataType, str] = {
     pl.Datetime("us"): "a time, such as DATE '2026-01-01' or TIMESTAMP '2026-01-01 08:00:00'",
     pl.List(pl.String()): "a list of texts, such as for 'shoes' = ANY(...)",
 }
-"""What a person may write beside a column."""
+"""What may be compared with a column of each type, in words for people."""
 
 ATTRIBUTES = "attributes"
 

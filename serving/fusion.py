@@ -20,7 +20,7 @@ from serving.item_rows import Rows, places_among
 
 Floats = npt.NDArray[np.float64]
 Proposals = Mapping[str, Candidates]
-"""What each source proposes, best first, no score being negative but the two-tower's."""
+"""What each source proposes, best first; only the two-tower's scores may be negative."""
 
 
 def shares(pool: Rows, proposals: Proposals, sources: Sequence[str]) -> Floats:

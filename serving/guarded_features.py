@@ -14,7 +14,7 @@ PAUSE_SECONDS = 1.0
 """How long a store that has failed is left alone."""
 
 REMEMBERED_SECONDS = 60.0
-"""How long a failure is told of: while nobody asks, nobody learns that the store is back."""
+"""How long a failure is reported: without reads nothing notices that the store is back."""
 
 
 class GuardedFeatures:

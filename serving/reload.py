@@ -20,7 +20,7 @@ from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 
 NICENESS = 10
-"""Of the thread that loads: requests go before it, as they go before training."""
+"""Of the thread that loads a bundle: requests take precedence over it, as they do over training."""
 
 
 class BundleWatcher(BackgroundThread):

@@ -12,10 +12,10 @@ from serving.requests import MAX_LIMIT, MAX_OFFSET, Recommendation
 from serving.reranking.placement import EXPLORED, PINNED, PROMOTED
 
 OTHER = "other"
-"""The label of all event types but those that are named: people may send any."""
+"""The label of all event types without one of their own, since any type may be sent."""
 
 MOST_PLACES = MAX_OFFSET + MAX_LIMIT
-"""No list has more; whoever gives one `request_id` to everything has its newest kept."""
+"""No list has more places. A `request_id` that is used for many lists begins anew beyond them."""
 
 
 LIST_PLACES = 20

@@ -14,18 +14,18 @@ from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 
 BATCH = 50
-"""How many items are read at once: meanwhile a request waits for the store's reading connection."""
+"""So many items are read at once: until then requests wait for the store's reading connection."""
 
 READING = "what is popular is being read"
 AWAY = "the online store does not answer: what is popular is not read"
 
 RETRY_SECONDS = 1.0
-"""Until all has been read once: nobody is served meanwhile."""
+"""The pause between two reads until all has been read once: nobody is served meanwhile."""
 
 SHARE = 0.1
-"""Of a core that reading takes at most, once all has been read. It holds Python's lock while it
-decodes: at full speed, for ten seconds of 100,000 items, every request beside it would wait for the
-lock again and again."""
+"""The share of a core that reading takes at most, once all has been read. Decoding holds Python's
+lock: at full speed, requests would wait for it again and again during the ten seconds that 100,000
+items take."""
 
 
 class StatisticsReader(BackgroundThread):

@@ -9,9 +9,9 @@ import tensorflow as tf
 from serving.prediction.errors import invalid
 
 _MAX_REPEATED = 2**17
-"""Places whose value need not be sent: those of 1,024 histories of 128 events."""
+"""At most so many places may go without a value of their own: 1,024 histories of 128 events."""
 _MAX_REPEATED_BYTES = 32 * _MAX_REPEATED
-"""What a string may take in places for which it was not sent: the longest event type in each."""
+"""At most so many bytes of strings are repeated: the longest event type in each such place."""
 
 
 def array_of(name: str, tensor: Any) -> npt.NDArray[Any]:

@@ -19,7 +19,7 @@ from serving.http.problems import FieldError, Problem, field_errors, shown, unpr
 MAX_BYTES = 8 * 2**20
 MAX_RECORDS = 1000
 THREADED_BYTES = 64 * 2**10
-"""A larger body is read beside the event loop, which no other request would get meanwhile."""
+"""A larger body is parsed in a thread, as the event loop could serve no other request meanwhile."""
 
 _GZIP = 16 + zlib.MAX_WBITS
 """What zlib calls DEFLATE in gzip's format, RFC 1952."""

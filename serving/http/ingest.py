@@ -43,9 +43,9 @@ LOOK_SECONDS = 0.002
 APPEND_THREADS = 40
 """Together they share one fsync."""
 APPEND_QUEUE = 1_000
-"""A log that hangs must not keep the bodies of all who come meanwhile."""
+"""Bounded, since the bodies of all waiting requests are in memory while a log hangs."""
 ENDS_THREADS = 4
-"""A Kafka is asked how far it goes by one at a time."""
+"""A Kafka answers requests for its end offsets one at a time."""
 ENDS_QUEUE = 1_000
 
 

@@ -17,7 +17,7 @@ from serving.recommender import Recommender
 from serving.settings import HttpSettings, ServingSettings
 
 MAX_RECORD_BYTES = 512 * 2**10
-"""Half of what a Kafka takes by its own default: dead letters and changes are longer."""
+"""Half of Kafka's default limit, as dead letters and item changes are longer than their records."""
 
 
 class Applied(Protocol):
