@@ -8,9 +8,10 @@ Attributes = Mapping[str, str | float | bool]
 class AttributeKinds:
     """Counts the items that hold an attribute, by the kind of their value.
 
-    An attribute is a number or a truth where all of its values are, else text. Counted, so that
-    one wrong value turns it to text only until that item is corrected or deleted, and a change
-    costs its own attributes, not the catalogue's. Not safe for use by two threads at once.
+    An attribute is a number or a truth where all of its values are, else text. Because values are
+    counted, one wrong value makes the attribute text only until that item is corrected or deleted,
+    and a change of an item costs a look at its own attributes, not at the whole catalogue. Not safe
+    for use by two threads at once.
     """
 
     def __init__(self) -> None:
@@ -19,7 +20,7 @@ class AttributeKinds:
         self._kinds: dict[str, str] = {}
 
     def add(self, attributes: Attributes) -> None:
-        """Count an item in."""
+        """Count the attributes of an item."""
         for name, value in attributes.items():
             counts = self._counts.setdefault(name, {})
             kind = _kind(value)
@@ -27,7 +28,7 @@ class AttributeKinds:
             self._recounted.add(name)
 
     def remove(self, attributes: Attributes) -> None:
-        """Count out an item that was counted in with the same attributes."""
+        """Take back the count of an item that was added with the same attributes."""
         for name, value in attributes.items():
             counts = self._counts[name]
             kind = _kind(value)
@@ -37,7 +38,7 @@ class AttributeKinds:
             self._recounted.add(name)
 
     def kinds(self) -> dict[str, str]:
-        """Return "text", "number" or "truth" by attribute: what is returned never changes."""
+        """Return "text", "number" or "truth" by attribute, in a mapping that never changes."""
         kinds = dict(self._kinds)
         for name in self._recounted:
             counts = self._counts[name]

@@ -9,7 +9,7 @@ class BackgroundThread(ABC):
 
     `_run` looks at `_stop`, and returns soon after it is set.
 
-    stop_seconds: how long `stop` waits for it to finish what it has in hand; None until it has.
+    stop_seconds: how long `stop` waits for `_run` to return; None waits for as long as it takes.
     """
 
     def __init__(self, name: str, stop_seconds: float | None = None) -> None:
@@ -22,7 +22,7 @@ class BackgroundThread(ABC):
         self._thread.start()
 
     def end(self) -> None:
-        """Begin nothing more. For what should end while others are waited for."""
+        """Begin nothing more, and do not wait: several threads can be ended at the same time."""
         self._stop.set()
 
     def stop(self) -> None:

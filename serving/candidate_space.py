@@ -1,4 +1,4 @@
-"""What a bundle says of its candidates as a whole, besides where each of them stands."""
+"""What a bundle says of its candidates as a whole, besides the embedding of each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class CandidateSpace:
     ) -> npt.NDArray[np.float32]:
         """Return float32 [n], how near the tastes of embeddings are to a unit one [num_tastes]."""
         kept, norms = self._kept(embeddings)
-        # Of a matrix product equal rows have other last bits by how many are asked for.
+        # In a matrix product the last bits of equal rows depend on how many rows it has.
         return dot_products(kept, taste) / norms
 
     def _kept(

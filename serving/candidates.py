@@ -16,7 +16,7 @@ faster than sorting."""
 
 
 def no_scores(rows: Rows) -> Scores:
-    """Return zeros: nothing is said of rows that were not proposed."""
+    """Return zeros, as a source does that says nothing of rows it did not propose."""
     return np.zeros(len(rows), dtype=np.float32)
 
 
@@ -24,7 +24,8 @@ def no_scores(rows: Rows) -> Scores:
 class Candidates:
     """Proposed rows, best first, with scores float32 [n] comparable within one source.
 
-    score_of: what the source says of any rows, proposed or not: float32 [n], 0 for nothing.
+    score_of: gives the source's scores of any rows, proposed or not: float32 [n], 0 where it says
+    nothing.
     """
 
     rows: Rows
@@ -66,7 +67,7 @@ class RowScores:
 
     def candidates(self, allowed: Mask, count: int) -> Candidates:
         """Return the `count` best of the allowed rows whose score is positive."""
-        # The catalogue's view may be older than what is scored.
+        # The request's view of the catalogue may be older than the scores, and have fewer rows.
         shown = (self.rows < len(allowed)) & (self.scores > 0)
         shown[shown] = allowed[self.rows[shown]]
         rows, scores = self.rows[shown], self.scores[shown]

@@ -109,7 +109,7 @@ class Catalogue:
     def changed_since(self, version: int) -> tuple[list[Item], list[str]]:
         """Return the items upserted, and the ids deleted, after `view().version` was `version`.
 
-        What came with `load_snapshot` does not count as a change.
+        Items that `load_snapshot` has brought do not count as changed.
         """
         view = self._view
         rows = np.flatnonzero(view.changed > version)
@@ -131,8 +131,8 @@ class Catalogue:
     def load_snapshot(self, items: Iterable[Item]) -> None:
         """Take over a bundle's snapshot of the catalogue.
 
-        Upserts and deletions are newer than any snapshot and stay. What only an earlier
-        snapshot knew is removed.
+        Upserts and deletions are newer than any snapshot and stay. Items that only an earlier
+        snapshot held are removed.
         """
         with self._lock:
             loaded = [self._load(batch) for batch in _batches(items)]
@@ -148,11 +148,11 @@ class Catalogue:
         return [document for document in documents if document is not None]
 
     def _load(self, items: Sequence[Item]) -> Rows:
-        """Upsert those of the items that no change has touched; return the rows of all."""
+        """Upsert the items that were never upserted or deleted by a change; return all rows."""
         latest = {item.item_id: item for item in items}
         rows = self.rows.add(list(latest))
         view = self._grown()
-        # A snapshot is mostly the one before: its tables stay, and the masks of filters with them.
+        # Most items are as in the snapshot before: their tables stay, with the masks of filters.
         new = view.changed[rows] == 0
         new &= [self._differs(*pair) for pair in zip(rows.tolist(), latest.values(), strict=True)]
         if new.any():
@@ -178,7 +178,7 @@ class Catalogue:
         documents = [item.model_dump_json().encode() for item in items]
         levels = merged((*view.levels, Level.of(items, rows)), view.listed)
         view.write(rows, items, self._code)
-        # Last, so that items of which no table can be made leave no trace.
+        # Last: if no table can be made of the items, nothing of them must be left behind.
         for row, item, document in zip(rows.tolist(), items, documents, strict=True):
             if document != self._documents.get(row):
                 self._count_out(row)

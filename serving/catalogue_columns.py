@@ -23,7 +23,7 @@ CodeOf = Callable[[str | tuple[str, ...]], int]
 
 
 class _Column(NamedTuple):
-    """default: of rows without an item. read: the value of an item; None where it says nothing."""
+    """default: the value of rows without an item. read: gives an item's value, or None."""
 
     dtype: type[np.generic]
     default: float
@@ -79,7 +79,7 @@ class CatalogueColumns:
         }
 
     def write(self, rows: Rows, items: Sequence[Item], code: CodeOf) -> None:
-        """Write what each item says of itself into its row. The arrays must be one's own."""
+        """Write each item into its row. The arrays must be copies that no reader holds."""
         for name, column in _columns():
             if column.read is not None:
                 getattr(self, name)[rows] = [column.read(item, code) for item in items]

@@ -25,7 +25,7 @@ _DTYPES = {"text": pl.String, "number": pl.Float64, "truth": pl.Boolean}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Level:
-    """An immutable table of some items. `rows` are their numbers; masks are kept per filter."""
+    """An immutable table of items; `rows` are their row numbers. It caches a mask per filter."""
 
     frame: pl.DataFrame
     rows: Rows
@@ -34,7 +34,7 @@ class Level:
 
     @classmethod
     def of(cls, items: Sequence[Item], rows: Rows) -> "Level":
-        """Make a table of items, distinct, which have these rows."""
+        """Make a table of distinct items, `rows` being their row numbers."""
         columns: dict[str, list[object]] = {
             name: [getattr(item, name) for item in items] for name in COLUMNS
         }
@@ -48,16 +48,16 @@ class Level:
         return cls(pl.DataFrame(columns, schema=schema), rows)
 
     def under(self, newer: "Level", listed: Mask) -> "Level":
-        """Return both as one; what `newer` says of a row replaces what this one says.
+        """Return one table of both; where both have a row, the one of `newer` is kept.
 
-        Of the rows of this one those that are listed stay.
+        Rows of this level that are not listed any more are dropped.
         """
         kept = self.frame.filter(listed[self.rows] & ~np.isin(self.rows, newer.rows))
         frame = pl.concat([kept, newer.frame], rechunk=True)
         return Level(frame, frame[_ROW].to_numpy())
 
     def without_gone(self, listed: Mask) -> "Level":
-        """Return the level, or its listed rows alone, where they are less than half."""
+        """Return the level; only its listed rows, once more than half of its rows are unlisted."""
         kept = listed[self.rows]
         if 2 * np.count_nonzero(kept) >= len(kept):
             return self
@@ -66,7 +66,7 @@ class Level:
     def mask(self, filter_: Filter, kinds: tuple[str, ...]) -> Mask:
         """Return bool [len(rows)], where the filter is true.
 
-        kinds: those of the filter's attributes in the order of their names.
+        kinds: the kinds of the filter's attributes, in the order of the attributes' names.
         """
         key = (filter_.sql, kinds)
         mask = self.masks.get(key)
@@ -80,7 +80,7 @@ class Level:
     def _attribute(self, name: str, kind: str) -> pl.Series:
         column = self.columns.get((name, kind))
         if column is None:
-            # Not by a JSON path: Polars' paths know no escapes, so that some names have none.
+            # Not by a JSON path: Polars' paths have no escapes, so that some names have no path.
             decoded = self.frame[ATTRIBUTES].str.json_decode(pl.Struct({name: pl.String()}))
             column = decoded.struct.unnest().to_series()
             if kind == "truth":
@@ -95,7 +95,7 @@ class Level:
 def merged(levels: tuple[Level, ...], listed: Mask) -> tuple[Level, ...]:
     """Merge levels until each is much larger than the next, so that there are few.
 
-    listed: bool [num_rows]; of the newest level all rows are, whatever it says.
+    listed: bool [num_rows]. All rows of the newest level count as listed, whatever it says.
     """
     while len(levels) > 1:
         older, newer = levels[-2:]
@@ -107,7 +107,7 @@ def merged(levels: tuple[Level, ...], listed: Mask) -> tuple[Level, ...]:
 
 
 def remember(cache: "OrderedDict[K, Mask]", key: K, mask: Mask) -> None:
-    """Keep a mask, and forget the oldest of more than `CACHED_FILTERS`."""
+    """Keep a mask; where there are more than `CACHED_FILTERS`, forget the oldest."""
     cache[key] = mask
     while len(cache) > CACHED_FILTERS:
         cache.popitem(last=False)

@@ -25,7 +25,7 @@ class Encoder(Protocol):
         """Return query embeddings, float32 [len(histories), dimension].
 
         Events on items that have no candidate embedding are left out. query_texts: what each user
-        is searching for, "" for nothing; None where nobody does.
+        is searching for, "" for nothing; None where nobody is searching.
         """
         ...
 

@@ -13,7 +13,7 @@ from serving.item_rows import UNKNOWN, ItemRows, Mask, Rows, best
 Embeddings = npt.NDArray[np.float32]
 
 Score = Callable[[Embeddings], npt.NDArray[np.float32]]
-"""Says of embeddings float32 [n, dimension] how good each is, float32 [n]."""
+"""Gives each of the embeddings float32 [n, dimension] a score, float32 [n]."""
 
 
 class ExactIndex:
@@ -116,7 +116,7 @@ class ExactIndex:
         allowed = allowed[:end] & self._present[:end]
         embeddings = self._embeddings[:end]
         rows = np.flatnonzero(allowed)
-        # Gathering rows costs more than multiplying a few too many.
+        # To gather rows costs more than to multiply some that are not needed.
         if len(rows) * 4 < end:
             scores = score(embeddings[rows])
         else:
@@ -144,8 +144,9 @@ class ExactIndex:
 def dot_products(embeddings: Embeddings, query_embedding: Embeddings) -> npt.NDArray[np.float32]:
     """Return float32 [n] of embeddings float32 [n, dim] with a query float32 [dim].
 
-    Not by a matrix product: the threads of BLAS wait for each other, which on a busy machine turns
-    .1 ms into 8. Row by row it uses none, and gives equal rows equal products wherever they stand.
+    It does not use a matrix product: the threads of BLAS wait for each other, which on a busy
+    machine turns .1 ms into 8. Row by row no threads are used, and equal rows have equal products
+    wherever they stand.
     """
     products: npt.NDArray[np.float32] = np.vecdot(embeddings, query_embedding)
     return products

@@ -1,4 +1,4 @@
-"""Why an item is in a list: the history and the features behind it, and the words for a shop."""
+"""Why an item is in a list: the history and the features behind it, and a sentence for shops."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,10 @@ from serving.reranking.placement import PINNED, PROMOTED
 from serving.sources.candidate_source import Context
 
 SHOWN = 3
-"""How many items of the history are named at most, those that weigh most first."""
+"""At most so many items of the history are named, those with the largest shares first."""
 
 OFTEN = 3
-"""From so many events of one type on an item on, people do it often."""
+"""With so many events of one type on an item or more, the reason says that it is done often."""
 
 Shares = npt.NDArray[np.float32]
 
@@ -34,14 +34,14 @@ class Explainer:
         self._catalogue = catalogue
 
     def explain(self, page: Ranked, context: Context) -> list[tuple[str | None, Explanation]]:
-        """Return words, None where there are none, and the numbers behind them for each place.
+        """Return for each place a sentence, or None, and the numbers behind it.
 
-        context: as the list was made from, with the user's events.
+        context: the one that the list was made from, with the user's events.
         """
         effects = self._stage.effects(context, page.rows)
         ids = self._catalogue.rows.ids_of(page.rows).tolist()
         history = self._history(page, context)
-        # Of an item that is gone nobody knows the title any more.
+        # The title of an item that has left the catalogue is not known any more.
         named = [
             next((share for share in shares if share.item_id in self._catalogue), None)
             for shares in history
@@ -72,10 +72,11 @@ class Explainer:
         ]
 
     def _shares(self, page: Ranked, context: Context) -> Shares:
-        """Return float32 [len(acts), len(page)], what share each item of the history has.
+        """Return float32 [len(acts), len(page)], the share of each item of the history.
 
-        Of what a source adds up over the history, averaged over those that proposed the row;
-        where the two-tower alone did, which adds up nothing, of the cosines that are positive.
+        A source that scores a row by a sum over the history gives each item its share of the sum;
+        these shares are averaged over such sources that proposed the row. Where there is none, and
+        the two-tower proposed the row, shares are those of the positive cosines to the history.
         """
         shares = np.zeros((len(context.acts), len(page.rows)), dtype=np.float32)
         for source in self._stage.of_history:
@@ -110,7 +111,7 @@ class Explainer:
 
 @dataclass(frozen=True, slots=True)
 class _Acts:
-    """What a user last did with each item, how often, and what the items to be named are called."""
+    """What a user last did with each item, how often, and the titles of the items to be named."""
 
     newest: Mapping[str, str]
     counts: Counter[tuple[str, str]]

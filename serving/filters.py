@@ -3,7 +3,7 @@
 A filter comes from strangers. It is cut into tokens here, and every token must be a literal,
 an operator, a column, or a keyword or function named below; what remains cannot name a table,
 a subquery or a file. Polars then parses the grammar and evaluates it in one vectorised pass.
-There is no `||`: what it makes of a whole column, hundreds of times, would take all of the memory.
+There is no `||`: a filter that concatenates a whole column hundreds of times would take all memory.
 
     price < 50 AND 'shoes' = ANY(categories)
     attributes.colour IN ('red', 'blue') AND published_at >= DATE '2026-01-01'
@@ -43,7 +43,7 @@ KINDS: Mapping[pl.DataType, str] = {
     pl.Datetime("us"): "a time, such as DATE '2026-01-01' or TIMESTAMP '2026-01-01 08:00:00'",
     pl.List(pl.String()): "a list of texts, such as for 'shoes' = ANY(...)",
 }
-"""What a person may write beside a column."""
+"""What may be compared with a column of each type, in words for people."""
 
 ATTRIBUTES = "attributes"
 
@@ -75,7 +75,7 @@ _ADVICE = re.compile(r" \(create native .*\)")
 
 
 class FilterError(InvalidArgumentError):
-    """A filter that is none. The message names the part that is wrong."""
+    """A filter that cannot be used. The message names the part that is wrong."""
 
     def __init__(self, reason: str, received: str) -> None:
         super().__init__("filter", reason, shortened(received))
@@ -99,7 +99,7 @@ class Filter:
         if result.dtype != pl.Boolean:
             raise FilterError(f"must be true or false, and is {result.dtype}.", self.sql)
         result = result.fill_null(value=False)
-        # A constant expression has one row.
+        # The result of a constant expression has one row.
         return result if len(result) == frame.height else result.new_from_index(0, frame.height)
 
     def _kinds(self) -> str:
@@ -144,11 +144,11 @@ def compile_filter(sql: str) -> Filter:
     try:
         expression = pl.sql_expr(" ".join(parts))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        # Without the text that Polars was given, which is not quite the one that was sent.
+        # Polars repeats the text that it was given, which is not quite the one that was sent.
         reason = _GIVEN.sub("", f"is no SQL expression: {_first_line(error)}")
         raise FilterError(f"{reason}.", sql) from None
     if not expression.meta.eq(expression.meta.undo_aliases()):
-        # `price < 50 available`: to Polars the last word names the result and asks nothing.
+        # `price < 50 available`: Polars takes the last word for the result's name and ignores it.
         token = tokens[-1]
         reason = f"holds {token.text!r} at position {token.position} without an operator before it."
         raise FilterError(reason, sql)
@@ -208,5 +208,5 @@ def _unexpected(token: _Token, sql: str) -> FilterError:
 
 def _first_line(error: BaseException) -> str:
     line = str(error).strip().split("\n")[0].rstrip(".")[:300]
-    # What Polars advises its own users to do about it, nobody can do here.
+    # Polars advises its own users what to do about it; whoever sends a filter cannot do that.
     return _ADVICE.sub("", line)

@@ -7,7 +7,7 @@ opinion pool, Stone 1961). A weight is read as the share of the next events that
 explains, whatever the scale of any model's scores. A source that says nothing of a request leaves
 its share to the two-tower.
 
-Each way of fusing is linear in the weights: what it adds up is an array of a column per source.
+Each way of fusing is linear in the weights: it adds up the columns of an array, one per source.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,14 @@ from serving.item_rows import Rows, places_among
 
 Floats = npt.NDArray[np.float64]
 Proposals = Mapping[str, Candidates]
-"""What each source proposes, best first, no score being negative but the two-tower's."""
+"""What each source proposes, best first; only the two-tower's scores may be negative."""
 
 
 def shares(pool: Rows, proposals: Proposals, sources: Sequence[str]) -> Floats:
     """Return float64 [len(pool), len(sources)], how probable each source holds each candidate.
 
     pool: distinct rows, ascending. A column sums to 1, or to 0 where the source proposes nothing of
-    the pool. So does that of the two-tower, whose scores are no shares.
+    the pool. The two-tower's column is 0 as well, since its scores are no shares.
     """
     columns = np.zeros((len(pool), len(sources)))
     for column, name in enumerate(sources):
@@ -58,9 +58,10 @@ def mixed_scores(columns: Floats, weights: Floats, two_tower: Scores, temperatur
 def unproposed_scores(
     columns: Floats, weights: Floats, two_tower: Scores, temperature: float
 ) -> Scores:
-    """Return what `mixed_scores` would say of rows more, of which only the two-tower says anything.
+    """Return what `mixed_scores` would say of further rows that the two-tower alone scores.
 
-    columns: `shares` of the others, [n, num_sources]. two_tower: its scores of these rows.
+    columns: `shares` of the rows of the pool, [n, num_sources]. two_tower: its scores of the
+    further rows.
     """
     left = weights[~columns.any(axis=0)].sum()
     scores: Scores = (logarithms(left) + two_tower.astype(np.float64) / temperature).astype(
@@ -70,7 +71,7 @@ def unproposed_scores(
 
 
 def log_total(scores: Floats) -> float:
-    """Return the logarithm of the sum of exponentials: subtracted, it makes a softmax of them."""
+    """Return log Σ exp(score); scores less this are the logarithms of their softmax."""
     top = float(scores.max(initial=-np.inf))
     return top + float(np.log(np.exp(scores - top).sum())) if len(scores) else top
 
@@ -94,14 +95,14 @@ def reciprocal_ranks(pool: Rows, proposals: Proposals, sources: Sequence[str]) -
 def votes(pool: Rows, proposals: Proposals, sources: Sequence[str]) -> Floats:
     """Return float64 [len(pool), len(sources)], 1 where a source proposes the row.
 
-    Equal sums go by reciprocal rank, which adds less than any vote.
+    Rows with equal votes are ordered by reciprocal rank, which adds less than a vote does.
     """
     ranks = reciprocal_ranks(pool, proposals, sources)
     return (ranks > 0) + ranks * 1e-3
 
 
 def logarithms(sums: Floats) -> Floats:
-    """Return what re-ranking takes scores to be, of sums that are not negative."""
+    """Return logarithms of sums that are not negative; re-ranking takes scores to be such."""
     return np.log(np.maximum(sums, np.finfo(np.float64).tiny))
 
 

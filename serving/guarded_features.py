@@ -14,14 +14,14 @@ PAUSE_SECONDS = 1.0
 """How long a store that has failed is left alone."""
 
 REMEMBERED_SECONDS = 60.0
-"""How long a failure is told of: while nobody asks, nobody learns that the store is back."""
+"""How long a failure is reported: without reads nothing notices that the store is back."""
 
 
 class GuardedFeatures:
     """Implements `OnlineFeatures` over a store whose failures are logged and counted here.
 
-    After one, reads fail at once for a second; then one caller at a time tries whether the store
-    answers again. An outage is logged where it begins and where it ends.
+    After a failure reads fail at once for a second; then one caller at a time tries whether the
+    store answers again. An outage is logged when it begins and when it ends.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class GuardedFeatures:
         up.set_function(lambda: not self.degraded())
 
     def degraded(self) -> Sequence[str]:
-        """Say what lists do without at present, as far as anybody has asked of late."""
+        """Say what lists do without at present, as far as the reads of the last minute tell."""
         if self._failing and self._clock() < self._failed_at + REMEMBERED_SECONDS:
             return ["the online store does not answer: users are served as unknown ones"]
         return []
@@ -89,7 +89,7 @@ class GuardedFeatures:
         self._online.close()
 
     def _may_try(self) -> bool:
-        # One: a store that hangs would keep all threads that make lists.
+        # Only one may try: a store that hangs would otherwise hold all threads that make lists.
         with self._lock:
             if self._trying or self._clock() < self._failed_at + PAUSE_SECONDS:
                 return False

@@ -35,7 +35,7 @@ class HistoryColumns:
     def of(
         cls, histories: Sequence[UserHistory], lookup: Lookup, max_length: int
     ) -> "HistoryColumns":
-        """Look the items up, and keep of each history the newest `max_length` that are found."""
+        """Look the items up, and keep the newest `max_length` found events of each history."""
         events = chain.from_iterable(history.events for history in histories)
         columns = tuple(zip(*events, strict=True)) or ((), (), (), (), ())
         timestamps, _, item_ids, types, _ = columns
@@ -66,7 +66,7 @@ class HistoryColumns:
 
 
 def _places_from_the_end(owner: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-    """Return how many of the same owner follow, for ascending owners."""
+    """Return for each entry how many of the same owner follow it; owners ascend."""
     ends = np.cumsum(np.bincount(owner, minlength=count))
     places: npt.NDArray[np.int64] = ends[owner] - 1 - np.arange(len(owner))
     return places

@@ -36,13 +36,14 @@ RETRY_SECONDS = 1.0
 class IndexFollower(BackgroundThread):
     """Reads the compacted changelog from its start, then follows it, in a thread of its own.
 
-    An embedding of another vector space than the model's is made again here, from the item, and
-    kept for when that space serves. Where the log fails, it goes on at what it applied last: from
-    the start it would bring back, for a while, items that are deleted and prices that are old.
+    Where a record's embedding is of another vector space than the model's, the item is encoded
+    again here, and the record's embedding is kept for when that space serves. Where reading the log
+    fails, it goes on at the record that it applied last: from the start it would bring back, for a
+    while, items that are deleted and prices that are old.
 
     caught_up: whether the end of the changelog has been reached since it was read from its start.
-    last_error: why the log could not be read, an `EventLogError`, or what it holds not be applied;
-    None once that is done.
+    last_error: why the log could not be read (an `EventLogError`), or its records not be applied;
+    None once they are.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class IndexFollower(BackgroundThread):
         self._change(self._changes(records))
 
     def _changes(self, records: Sequence[LogRecord]) -> Collection[ItemChange]:
-        """Return the last change of each item; a move is one of what the item was made before."""
+        """Return one change for each item, the last; a move is joined with the change before it."""
         changes: dict[str, ItemChange] = {}
         for record in records:
             try:
@@ -109,15 +110,15 @@ class IndexFollower(BackgroundThread):
                     waiting.keep(change.item_id, change.bundle_version, change.embedding)
 
     def _change_each(self, changes: Collection[ItemChange]) -> None:
-        """Apply all changes, or where that fails, those that can be applied.
+        """Apply all changes; where that fails, apply those that can be applied one by one.
 
-        A change is applied from what this process holds, so there is nothing to wait for: what
-        fails now would fail again, and keep every later change, deletions too, from everyone.
+        Applying a change needs nothing from outside the process, so there is nothing to wait for:
+        what fails now would fail again, and hold up every later change, deletions included.
         The item stays as it was until its next change.
         """
         try:
             self._change(changes)
-        except Exception:  # noqa: BLE001 - one of them; each on its own now, which says which
+        except Exception:  # noqa: BLE001 - one of them fails; one by one tells which
             for change in changes:
                 try:
                     self._change([change])
@@ -138,7 +139,7 @@ class IndexFollower(BackgroundThread):
             model.upsert_items(foreign, model.encoder.encode_candidates(foreign, self._clock()))
 
     def _move(self, model: LiveModel, moves: Sequence[ItemMove]) -> None:
-        # One that is gone here was deleted: whoever moved it will say so too.
+        # An item that is missing here was deleted: the worker that moved it will say so too.
         found = [(each, self._catalogue.get(each.item_id)) for each in moves if _fits(each, model)]
         usable = [(each, item) for each, item in found if item is not None]
         if usable:
@@ -146,7 +147,7 @@ class IndexFollower(BackgroundThread):
             model.upsert_items([item for _, item in usable], embeddings)
 
     def _is_in(self, model: LiveModel, change: ItemUpsert) -> bool:
-        """Whether the bundle was made for this very item already, so that nothing is to do."""
+        """Whether the model holds this very item already, so that it need not be encoded."""
         return (
             model.knows_any([change.item_id]) and self._catalogue.get(change.item_id) == change.item
         )
@@ -158,17 +159,17 @@ class IndexFollower(BackgroundThread):
                     self._log.consumer(None, [ITEM_EMBEDDINGS], self._positions)
                 ) as consumer:
                     self._follow(consumer)
-            except Exception as error:  # noqa: BLE001 - one that dies serves old items for ever
+            except Exception as error:  # noqa: BLE001 - without a follower items stay old for ever
                 self._failed(error)
                 if isinstance(error, LostPositionError):
-                    # Another log: all it holds is new here. Before its end, it may say of an item
-                    # what it takes back further on.
+                    # Another log: all of its records are new here. An item may change in it more
+                    # than once, so nothing is certain before its end.
                     self._applied.clear()
                     self.caught_up = False
                 self._stop.wait(RETRY_SECONDS)
 
     def _failed(self, error: Exception) -> None:
-        """Say it once: it is tried again every second, for as long as a broker is away."""
+        """Log an error once, though reading is tried again every second while a broker is away."""
         if repr(error) != repr(self.last_error):
             known = isinstance(error, EventLogError)
             reason = str(error).rstrip(".") if known else f"{type(error).__name__}: {error}"
@@ -181,7 +182,7 @@ class IndexFollower(BackgroundThread):
         self.last_error = None
 
     def _positions(self, _: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, int]:
-        """Return where to go on: at the last applied records, not after, to know the log again."""
+        """Return where to go on: at the last applied records, which tell whether the log is new."""
         return {source: record.offset for source, record in self._applied.items()}
 
     def _follow(self, consumer: LogConsumer) -> None:
@@ -194,15 +195,17 @@ class IndexFollower(BackgroundThread):
                 self._applied.update((record.source, record) for record in records)
             elif not records:
                 self.caught_up = True
-            # What was applied before comes again, also where what follows it cannot be.
+            # Records that were applied before come again even where reading on fails; so they do
+            # not show that an error has passed.
             if new or not records:
                 self._succeeded()
 
     def _new(self, records: Sequence[LogRecord]) -> list[LogRecord]:
         """Return the records that are not applied yet.
 
-        Raises `LostPositionError` where another record is in the place of the last applied, which
-        compaction may take away and never replaces: the log was made anew, and has grown as long.
+        Raises `LostPositionError` where another record is in the place of the last applied one.
+        Compaction may remove a record but never replaces it, so the log was made anew, and has
+        grown as long since.
         """
         new: list[LogRecord] = []
         for record in records:
@@ -219,7 +222,7 @@ class IndexFollower(BackgroundThread):
 
 
 def _after(before: ItemChange | None, move: ItemMove) -> ItemChange:
-    """Return the two as one change: a move takes nothing from an item, and brings none back."""
+    """Return the two as one change: a move changes an embedding alone, and revives no item."""
     if isinstance(before, ItemDeletion):
         return before
     if isinstance(before, ItemUpsert):

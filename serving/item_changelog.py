@@ -1,9 +1,9 @@
 """The records of the compacted topic `item-embeddings`: an item with its embedding.
 
 key: item_id. value: an `ItemChangeRecord`; a tombstone deletes the item. One record carries both,
-so that no replica can know an item's price without its vector, or the reverse (ADR 0004). Without
-"item" it moves the embedding of an item that all replicas have from their bundle, and leaves it to
-the next bundle what the item is.
+so that no replica can know an item's price without its vector, or the reverse (ADR 0004). A record
+without "item" moves the embedding of an item that all replicas have from their bundle; all else of
+the item stays as the next bundle has it.
 """
 
 import base64
@@ -53,7 +53,7 @@ class ItemUpsert:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ItemMove:
-    """A new embedding, float32 [dimension], of an item that only the bundles tell of."""
+    """A new embedding, float32 [dimension], of an item that only the bundles hold."""
 
     item_id: str
     embedding: npt.NDArray[np.float32]

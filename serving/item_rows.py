@@ -39,7 +39,7 @@ class ItemRows:
                     row = len(self._row_of)
                     if row == len(self._ids):
                         self._ids = np.concatenate([self._ids, np.empty_like(self._ids)])
-                    # The name stands before the number can be found.
+                    # The id is written first: whoever finds the row number can read it.
                     self._ids[row] = item_id
                     self._row_of[item_id] = row
             return self.rows_of(item_ids)
@@ -64,7 +64,7 @@ class ItemRows:
 def best(scores: npt.NDArray[np.floating], count: int) -> npt.NDArray[np.int64]:
     """Return the positions of the `count` highest scores, best first, earlier ones first in ties.
 
-    So more of them begin with the same ones, and pages neither repeat nor miss.
+    So a longer result begins with a shorter one, and pages neither repeat nor miss any.
     """
     if count <= 0:
         return np.empty(0, dtype=np.int64)
@@ -79,9 +79,10 @@ def best(scores: npt.NDArray[np.floating], count: int) -> npt.NDArray[np.int64]:
 
 
 def grouped(rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return an order in which `rows` ascend, and where in it each distinct one begins.
+    """Return an order in which `rows` ascend, and where in it each distinct row begins.
 
-    So `rows[order[starts]]` are distinct, and `ufunc.reduceat(values[order], starts)` is by row.
+    So `rows[order[starts]]` are distinct, and `ufunc.reduceat(values[order], starts)` reduces the
+    values of each row.
     """
     order = np.argsort(rows)
     ordered = rows[order]

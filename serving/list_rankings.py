@@ -22,7 +22,7 @@ LEAST_COSINE = np.float32(1e-6)
 
 
 class UserRanking:
-    """For a user: what the ranking stage finds, filled up by `fallback`, one after the other."""
+    """For a user: what the ranking stage finds, filled up by the `fallback` sources in turn."""
 
     def __init__(self, stage: RankingStage, fallback: Sequence[CandidateSource]) -> None:
         self._stage = stage
@@ -33,14 +33,14 @@ class UserRanking:
         return _filled(self._stage.rank(context, count), context, count, self._fallback)
 
     def logarithms(self, ranked: Ranked) -> Scores:
-        """Return the scores, or where these are counts, logarithms with one more event each."""
+        """Return the scores; where they are counts, the logarithms of each count plus one."""
         return np.log1p(ranked.scores) if ranked.counted else ranked.scores
 
 
 class SimilarRanking:
-    """Like one item, by cosine.
+    """Items like one item, by cosine.
 
-    taste: float32 [num_tastes], the item's, a unit vector; a context's query begins with it.
+    taste: float32 [num_tastes], a unit vector, the item's; a context's query begins with it.
     """
 
     def __init__(self, two_tower: TwoTowerSource, taste: npt.NDArray[np.float32]) -> None:
@@ -55,7 +55,7 @@ class SimilarRanking:
         return Ranked(found.rows, found.scores, sources, score_of=score_of)
 
     def logarithms(self, ranked: Ranked) -> Scores:
-        """Return logarithms: a factor makes an item so many times as near."""
+        """Return logarithms of the cosines: a boost by a factor multiplies an item's cosine."""
         return np.log(np.maximum(ranked.scores, LEAST_COSINE))
 
     def _cosines(self, context: Context, rows: Rows) -> Scores:
@@ -64,7 +64,7 @@ class SimilarRanking:
 
 
 class TrendingRanking:
-    """What is acted on most at present, filled up by `fallback`, one after the other."""
+    """What is acted on most at present, filled up by the `fallback` sources in turn."""
 
     def __init__(self, trending: TrendingSource, fallback: Sequence[CandidateSource]) -> None:
         self._sources = (trending, *fallback)
@@ -74,12 +74,12 @@ class TrendingRanking:
         return _filled(NOTHING_RANKED, context, count, self._sources)
 
     def logarithms(self, ranked: Ranked) -> Scores:
-        """Return logarithms of counts, with one more event each."""
+        """Return the logarithms of each count plus one."""
         return np.log1p(ranked.scores)
 
 
 class GivenRanking:
-    """What was found and scored beforehand, best first; of it a filter leaves what is allowed."""
+    """Rows that were found and scored beforehand, best first; a filter leaves the allowed ones."""
 
     def __init__(self, found: Candidates) -> None:
         self._found = found
@@ -99,7 +99,7 @@ class GivenRanking:
 
 
 def _filled(ranked: Ranked, context: Context, needed: int, by: Sequence[CandidateSource]) -> Ranked:
-    """Return `ranked` with `needed` rows, as far as these sources have them, one by one."""
+    """Return `ranked` filled up to `needed` rows, as far as these sources, in turn, have more."""
     for source in by:
         if context.sources is not None and source.name not in context.sources:
             continue
@@ -109,9 +109,9 @@ def _filled(ranked: Ranked, context: Context, needed: int, by: Sequence[Candidat
         allowed = context.allowed.copy()
         allowed[ranked.rows] = False
         found = source.propose(replace(context, allowed=allowed), missing)
-        # Scores of different sources do not compare: what follows ranks below.
+        # Scores of different sources do not compare: rows of a later source rank below.
         floor = float(ranked.scores[-1]) if len(ranked.scores) else np.inf
-        # The first source says what the scores are: those behind it are cut to its last.
+        # The first rows set the scale: scores of later rows are cut to the last score before them.
         is_first = not len(ranked.rows)
         ranked = Ranked(
             np.concatenate([ranked.rows, found.rows]),

@@ -32,9 +32,9 @@ class LiveModel:
 
     space: the scale of its candidates. table: every candidate embedding by row number. index:
     what is searched; the table itself below `exact_below` items, ScaNN over it above.
-    recent_queries: float32 [dimension] each, the last that were asked of the index: what its
-    recall is measured on. ranking: what the bundle has to rank by, or None. signatures: those of
-    the SavedModel, by name.
+    recent_queries: float32 [dimension] each, the last query embeddings that the index was searched
+    for; its recall is measured on them. ranking: what the bundle has to rank by, or None.
+    signatures: those of the SavedModel, by name.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class LiveModel:
         self.ranking = ranking
         self.recent_queries: deque[npt.NDArray[np.float32]] = deque(maxlen=RECENT_QUERIES)
         self.signatures = dict(signatures or {})
-        # Behind the last row stands what comes after the bundle.
+        # One place more, behind the last row: that of all items that came after the bundle.
         self._trained_events = np.zeros(len(table.rows) + 1, dtype=np.int64)
         self._trained_events[table.rows.rows_of(space.counts)] = list(space.counts.values())
         self._trained_events[-1] = 0
@@ -112,7 +112,7 @@ class LiveModel:
         return self._encode_query(history)
 
     def trained_events_of(self, rows: Rows) -> npt.NDArray[np.int64]:
-        """Return int64 [n], how many events of each row training saw: 0 of what came later."""
+        """Return int64 [n], how many events training saw of each row: 0 for later items."""
         return self._trained_events[np.minimum(rows, len(self._trained_events) - 1)]
 
     def upsert_items(self, items: Sequence[Item], embeddings: npt.NDArray[np.float32]) -> None:
@@ -141,9 +141,9 @@ class LiveModel:
 class ModelHolder:
     """The model that serves. A request takes it once, so that its list is of one model.
 
-    `changing` is held by whoever changes items or swaps the model, so that no change is
-    applied to a model that is about to be replaced and lost. It guards `waiting`, what came of
-    embeddings for other models than this one.
+    `changing` is held by whoever changes items or swaps the model, so that no change is lost by
+    being applied to a model that is just being replaced. It also guards `waiting`: embeddings that
+    came for other models than the one that serves.
     """
 
     def __init__(self, model: LiveModel) -> None:

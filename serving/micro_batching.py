@@ -1,7 +1,7 @@
 """Concurrent calls of a batched function, run together.
 
-`BatchQueue` decides and is pure: time is an argument. `MicroBatcher` lends it the threads of its
-callers.
+`BatchQueue` decides what is a batch, and is pure: time is an argument. `MicroBatcher` runs the
+batches in the threads of its callers.
 """
 
 import threading
@@ -21,8 +21,8 @@ OutputT = TypeVar("OutputT")
 class BatchedCall(Generic[InputT, OutputT]):
     """A call on its way through a batch.
 
-    rows: what it counts for. since: when it came, in seconds. leads: whether its thread runs the
-    next batch. woken: set once it leads or has its outcome.
+    rows: what it counts for towards `max_rows`. since: when it came, in seconds. leads: whether its
+    thread runs the next batch. woken: set once it leads or has its outcome.
     """
 
     value: InputT
@@ -51,18 +51,18 @@ class BatchQueue(Generic[InputT, OutputT]):
         return self._calls[0] if self._calls else None
 
     def append(self, call: BatchedCall[InputT, OutputT]) -> None:
-        """Let a call wait."""
+        """Put a call at the end of the queue."""
         self._calls.append(call)
 
     def remove(self, call: BatchedCall[InputT, OutputT]) -> bool:
-        """Let a call wait no longer; return whether it still did."""
+        """Take a call out of the queue; return whether it was still in it."""
         if call not in self._calls:
             return False
         self._calls.remove(call)
         return True
 
     def due_in(self, now: float) -> float:
-        """Return the seconds until the next batch is due; 0 where it is, or where none waits."""
+        """Return the seconds until the next batch is due; 0 where it is due, or no call waits."""
         if not self._calls or sum(call.rows for call in self._calls) >= self._max_rows:
             return 0.0
         return max(0.0, self._calls[0].since + self._max_delay - now)
@@ -82,9 +82,10 @@ class BatchQueue(Generic[InputT, OutputT]):
 class MicroBatcher(Generic[InputT, OutputT]):
     """Calls `run` with the values of many threads at once, and one call of it at a time.
 
-    What comes while `run` works is the next batch, so that concurrent calls share one even
-    without a delay, and a caller who is alone need not wait. There is no thread of its own: who
-    comes first leads, that is, runs a batch, and then lets the first of those who wait lead.
+    Calls that come while `run` works are the next batch, so that concurrent calls share a call of
+    `run` even without a delay, and a caller who is alone need not wait. There is no thread of its
+    own: the caller who comes first leads, that is, runs a batch in its thread, and then names the
+    first of those who wait to lead.
 
     run: values -> as many results. rows_of: what a value counts for in `settings.max_rows`.
     """
@@ -133,7 +134,7 @@ class MicroBatcher(Generic[InputT, OutputT]):
             if call.woken.wait(timeout):
                 return
         except BaseException:
-            # It might be named to lead, and then nobody would ever be answered.
+            # If it were named to lead after it has left, nobody would ever be answered.
             with self._lock:
                 if self._queue.remove(call) and call.leads:
                     self._hand_on()
@@ -163,7 +164,7 @@ class MicroBatcher(Generic[InputT, OutputT]):
                 call.woken.set()
 
     def _hand_on(self) -> None:
-        """Let the first of those who wait lead, if any; the lock is held."""
+        """Name the first of those who wait to lead, if there is one; the lock is held."""
         successor = self._queue.first
         self._led = successor is not None
         if successor is not None:

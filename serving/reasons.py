@@ -27,7 +27,7 @@ GENERAL = {
     "new_arrivals": "new here",
     "catalogue": "from the catalogue",
 }
-"""By source, where nothing of the history speaks for the item."""
+"""The words for each source, used where no item of the history explains the place."""
 
 POPULAR_IN = "popular in {} now"
 PICKED = "picked by the shop"
@@ -78,7 +78,7 @@ FEATURES = {
     "brand_share": "how much of what you did was of its brand",
     "price_difference": "how far its price is from what you pay",
 }
-"""What the features of the ranker are about, by name, or by the source that they are of."""
+"""What the ranker's features are about, by their name or by the name of their source."""
 
 
 def about(feature: str) -> str:

@@ -1,4 +1,4 @@
-"""Watches how much the approximate index misses, on the queries that were really asked."""
+"""Watches how much the approximate index misses, on query embeddings of recent requests."""
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,8 @@ RECALL_AT = 10
 class RecallMonitor(BackgroundThread):
     """Compares the index with exact search every `seconds`, in a thread of its own; 0 is off.
 
-    The gauge `riverrun_index_recall` holds the last recall@10; it stays at NaN until a query
-    was asked, and is 1 while the index is exact.
+    The gauge `riverrun_index_recall` holds the last recall@10. It is NaN until the index was
+    searched, and 1 while the index is exact.
     """
 
     def __init__(self, holder: ModelHolder, registry: CollectorRegistry, seconds: float) -> None:
@@ -36,7 +36,7 @@ class RecallMonitor(BackgroundThread):
             super().start()
 
     def measure(self) -> float:
-        """Compare once; return the recall, NaN where nothing was asked yet."""
+        """Compare once; return the recall, NaN where the index was not searched yet."""
         recall = recall_of(self._holder.current)
         self._recall.set(recall)
         return recall
@@ -52,7 +52,7 @@ class RecallMonitor(BackgroundThread):
 def recall_of(model: LiveModel) -> float:
     """Return the share of the true best candidates of recent queries that the index finds.
 
-    NaN where nothing was asked of this model yet, or it has no candidate.
+    NaN where this model's index was not searched yet, or has no candidate.
     """
     if model.index.is_exact:
         return 1.0
@@ -61,13 +61,13 @@ def recall_of(model: LiveModel) -> float:
 
 
 def index_recall(model: LiveModel, queries: npt.NDArray[np.float32]) -> float:
-    """Return the share of the true best candidates of queries [n, dimension] the index finds.
+    """Return the share of the true best candidates of queries [n, dimension] that it finds.
 
     NaN where there is no candidate.
     """
     found = model.index.search(queries, RECALL_AT)
     exact = model.table.search(queries, RECALL_AT)
-    # By score: of two candidates with one score either is right.
+    # Compared by score: of two candidates with the same score either is right.
     worst = exact.scores.min(axis=1, where=np.isfinite(exact.scores), initial=np.inf)
     possible = np.isfinite(exact.scores).sum()
     hits = (np.isfinite(found.scores) & (found.scores >= worst[:, None] - 1e-5)).sum()

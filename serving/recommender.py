@@ -42,8 +42,8 @@ from serving.user_query import UserQueryReader, seen_items
 class Recommender:
     """Answers requests from many threads. Every list is made by one `LiveModel`.
 
-    A list has `limit` items wherever that many may be shown: what the sources that know the
-    user leave open is filled from what is popular, what is new, and the catalogue in its order.
+    A list has `limit` items wherever that many may be shown: places that the sources that know the
+    user leave empty go to what is popular, then to what is new, then to the catalogue in its order.
     """
 
     def __init__(
@@ -72,14 +72,15 @@ class Recommender:
         self._explainer = Explainer(self._stage, catalogue)
         popular = PopularSource(trending, self._settings)
         others = (self._stage.new_arrivals, CatalogueSource())
-        # Whatever trends is popular too: behind it, what trends is found where it is asked alone.
+        # All that trends is popular too: behind popular, trending finds more only where a request
+        # asks for it and not for popular.
         self._user_ranking = UserRanking(self._stage, (popular, trending, *others))
         self._trending_ranking = TrendingRanking(trending, others)
 
     def recommend(self, request: RecommendRequest) -> Recommendation:
         """Return the best items for a user or a session; an unknown user gets what is popular.
 
-        Raises `InvalidArgumentError` for a filter that is none.
+        Raises `InvalidArgumentError` for a filter that cannot be used.
         """
         at, model = self._clock(), self._holder.current
         request = self._reranker.completed(request)
@@ -99,7 +100,7 @@ class Recommender:
         """Return the items nearest to one by cosine. Raises `UnknownItemError`."""
         at, model = self._clock(), self._holder.current
         taste = model.space.tastes(self._item_embedding(request.item_id, model, at)[None, :])[0]
-        # Where the bundle has a coordinate of popularity, this query asks nothing of it.
+        # Where the bundle has a coordinate of popularity, it is 0 in this query.
         query = np.pad(taste, (0, model.table.dimension - len(taste)))
         hidden = [*request.exclude_item_ids, request.item_id]
         context = self._context(model, request.filter, hidden, query, at)

@@ -20,15 +20,15 @@ from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 
 NICENESS = 10
-"""Of the thread that loads: requests go before it, as they go before training."""
+"""Of the thread that loads a bundle: requests take precedence over it, as they do over training."""
 
 
 class BundleWatcher(BackgroundThread):
     """Serves what `CURRENT` names. A bundle that must not be served leaves the old one serving.
 
     last_error: why the newest bundle was refused, or None. It is tried again only after
-    `CURRENT` changes. refusal: the same for anybody who asks: version and reason, and not where on
-    this machine files lie.
+    `CURRENT` changes. refusal: the same in words that anybody may see: version and reason, without
+    paths of this machine.
     """
 
     def __init__(
@@ -80,13 +80,13 @@ class BundleWatcher(BackgroundThread):
         return True
 
     def _prepare(self, path: Path) -> tuple[LiveModel, list[Item], int]:
-        """Return the warm model, its snapshot, and the catalogue's version that it is up to."""
+        """Return the warm model, its snapshot, and the version of the catalogue it reflects."""
         self._refused = path.name
         bundle = load_bundle(path)
         snapshot = list(bundle.items())
         model = LiveModel.create(bundle, self._catalogue.rows, self._settings, self._text_cache)
         known = {item.item_id: item for item in snapshot}
-        # What came, changed or went by the changelog is newer than the snapshot.
+        # Items that the changelog added, changed or deleted are newer than the snapshot.
         version = self._catalogue.view().version
         upserted, deleted = self._catalogue.changed_since(0)
         self._encode(model, [item for item in upserted if known.get(item.item_id) != item])
@@ -98,7 +98,7 @@ class BundleWatcher(BackgroundThread):
             upserted, deleted = self._catalogue.changed_since(version)
             self._encode(model, upserted)
             model.delete_items(deleted)
-            # Last: what a worker has folded into an embedding, neither bundle nor encoder knows.
+            # Last: these hold what a worker has folded in, which neither bundle nor encoder knows.
             waiting = self._holder.waiting.take(model.bundle_version, model.table.dimension)
             model.index.upsert(*waiting)
             self._catalogue.load_snapshot(snapshot)
@@ -121,8 +121,8 @@ class BundleWatcher(BackgroundThread):
     def release(self) -> None:
         """Free the model that served before the last swap, once no request holds it any more.
 
-        A model is a knot of cycles, hundreds of megabytes, and a process that has settled looks
-        for cycles too seldom to find it before the next ones come.
+        A model is hundreds of megabytes of objects in reference cycles. A process whose memory has
+        settled collects cycles too seldom to free one model before the next ones come.
         """
         if self._swapped:
             self._swapped = False
@@ -138,10 +138,10 @@ class BundleWatcher(BackgroundThread):
 
 
 def _give_way() -> None:
-    """Lower the priority of the calling thread, which Linux keeps apart from that of others."""
+    """Lower the priority of the calling thread alone, as Linux keeps one for each thread."""
     thread = threading.get_native_id()
     niceness = os.getpriority(os.PRIO_PROCESS, thread) + NICENESS
-    # Not for good in a thread that goes on: without privileges nobody gets a priority back.
+    # Only in a thread that ends soon: without privileges a priority cannot be raised again.
     os.setpriority(os.PRIO_PROCESS, thread, niceness)
 
 

@@ -37,10 +37,10 @@ class FeaturesUnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ListRequest:
-    """What every list is asked. The same request over the same state has the same answer.
+    """What every list can be asked. The same request over the same state has the same answer.
 
     filter: SQL boolean expression over catalogue columns.
-    What is None has no effect, unless `Reranker.completed` puts in its place what is set:
+    A field that is None has no effect, unless `Reranker.completed` fills it in from the settings.
     diversity: 0 orders by score alone, 1 by difference alone. calibration: 1 shows categories as
     often as the history has them. exploration: the share of places given to new and uncertain
     items, drawn by `request_id`. category_cap, brand_cap: the most items of one category, or
@@ -73,26 +73,27 @@ class ListRequest:
 
     @property
     def end(self) -> int:
-        """How long the list is that ends with the page."""
+        """The length of the list that ends with the requested page."""
         return self.offset + self.limit
 
     @property
     def is_by_score(self) -> bool:
-        """Whether the list has the order of the scores, as far as no rule changes it."""
+        """Whether the list is in the order of the scores, unless business rules change it."""
         caps = (self.category_cap, self.brand_cap)
         return not any((self.diversity, self.calibration, self.exploration, *caps))
 
 
 @dataclass(frozen=True, slots=True)
 class RecommendRequest(ListRequest):
-    """The best for a user or a session; what is None is as `[serving.reranking]` sets it.
+    """The best for a user or a session; a None stands for what `[serving.reranking]` sets.
 
     session: events not yet (or never) sent to the log, added to the stored history for this
-    answer. context_item_ids: what the page shows; they count as viewed after the session.
+    answer. context_item_ids: the items that the page shows; they count as viewed after the session.
     exclude_seen: True leaves out every item of the history; a set, only those with an event of
     these types. sources: where given, only these of `ASKED_SOURCES` are asked, whatever the
-    settings say, and only what they propose is shown: one in its own order, several in that of the
-    ranking. explain: whether places have reasons and explanations.
+    settings say, and only what they propose is shown: in the source's own order where there is one,
+    in the order of the ranking where there are several. explain: whether places have reasons and
+    explanations.
     """
 
     user_id: str | None = None
@@ -103,7 +104,7 @@ class RecommendRequest(ListRequest):
     explain: bool = False
 
     def __post_init__(self) -> None:
-        # Not by super(): a class with slots is another than the one that it was written as.
+        # Not by super(): `dataclass(slots=True)` makes a new class, which super() does not know.
         ListRequest.__post_init__(self)
         _check_size("session", self.session, MAX_SESSION)
         _check_size("context_item_ids", self.context_item_ids, MAX_SESSION)
@@ -130,8 +131,9 @@ class TrendingRequest(ListRequest):
 class HistoryShare:
     """An item of the user's history, what was last done with it, and its share in 0..1.
 
-    Of what the sources that proposed the place add up over the history, averaged over them; where
-    none of them adds up anything, of the nearness of embeddings.
+    Sources that score by a sum over the history give each of its items a share of that sum; these
+    are averaged over such sources that proposed the place. Where there is none, shares are those of
+    the cosines of embeddings.
     """
 
     item_id: str
@@ -156,7 +158,7 @@ class RecommendedItem:
 
     score: comparable within one list only. sources: which of `ASKED_SOURCES` proposed it, or
     "similar"; the last may be what gave it its place, "pinned", "promoted" or "exploration".
-    reason: a sentence for people, and explanation: what it stands on, where asked for.
+    reason, explanation: a sentence for people and what it is based on, where they were asked for.
     """
 
     item_id: str
@@ -168,7 +170,7 @@ class RecommendedItem:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """A ranked list, best first, made by one model from its first place to its last."""
+    """A ranked list, best first; one model made all of it."""
 
     request_id: str
     model_version: str

@@ -21,8 +21,8 @@ from serving.bundle import (
 def optimise_little() -> None:
     """Let TensorFlow run the graphs of this process as they are. For processes that only serve.
 
-    Grappler rewrites a graph before its first call, which takes as long as loading it and, for
-    those of a bundle, makes no call faster.
+    Grappler rewrites a graph before its first call. That takes as long as loading the graph, and
+    makes no call of a bundle's graphs faster.
     """
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 

@@ -32,13 +32,13 @@ CANDIDATE_BATCH = 1024
 class SavedModelEncoder:
     """One bundle's towers. Safe for use by many threads: it keeps no state of its own.
 
-    lookup: candidate ids -> embeddings float32 [n, dimension] and which of them were found;
-    that of the live index, so that an item of a second ago counts in a history.
+    lookup: candidate ids -> embeddings float32 [n, dimension] and which of them were found. It
+    reads the live index, so that an item that arrived a second ago counts in a history.
     """
 
     def __init__(self, bundle: Bundle, lookup: Lookup, text_cache: TextEmbeddingCache) -> None:
         self._manifest = bundle.manifest
-        # The functions refer to variables that live as long as the model.
+        # Keeps the model alive, and so the variables that its functions refer to.
         self._model = bundle.model
         self._signatures = bundle.signatures
         self._lookup = lookup
@@ -112,7 +112,7 @@ class SavedModelEncoder:
 
     def _embed_texts(self, texts: Sequence[str]) -> Embeddings:
         embeddings = np.empty((len(texts), self._manifest.text_dimension), dtype=np.float32)
-        # Texts of like length share a batch: the tower pads to the longest.
+        # Texts of similar length share a batch, since the tower pads to the longest.
         by_length = np.argsort([len(text) for text in texts], kind="stable")
         for start in range(0, len(texts), TEXT_BATCH):
             chosen = by_length[start : start + TEXT_BATCH]
@@ -135,7 +135,7 @@ class SavedModelEncoder:
         if texts is None:
             shape = (len(columns.lengths), self._manifest.text_dimension)
             texts = np.zeros(shape, dtype=np.float32)
-        # Names by their numbers: to make a tensor of strings, Python is asked for each.
+        # Names are gathered by their numbers: a tensor of all strings would be made one by one.
         names = tf.constant(columns.type_names, tf.string)
         types = tf.constant(columns.padded(columns.event_types, length))
         result: dict[str, Any] = self._signatures[ENCODE_QUERY_FROM_EMBEDDINGS](

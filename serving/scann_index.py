@@ -25,10 +25,10 @@ from serving.scann_searcher import build_searcher
 TREE_FROM = 2_000
 """Below this many candidates there is nothing to partition: the table itself is searched."""
 
-# At 100,000 candidates, of the best 10 and the best 200: of a sample shop's learned embeddings
-# these find 1.0000 and .998, of vectors that are as much noise as cluster 1.0000 and .9990. 30,000
-# and 1,200 found .9998 of both in twice the time, most of which is waiting for memory. Vectors
-# without any structure, which no training makes, are found badly.
+# Recall of the best 10 and of the best 200, at 100,000 candidates: 1.0000 and .998 for a sample
+# shop's learned embeddings, 1.0000 and .9990 for vectors that are as much noise as cluster. 30,000
+# searched and 1,200 reordered candidates found .9998 of both in twice the time, most of which is
+# waiting for memory. Vectors without any structure, which no training makes, are found badly.
 LEAVES_PER_ROOT = 2.0
 SEARCHED_CANDIDATES = 15_000
 SEARCHED_SHARE = 0.1
@@ -53,16 +53,16 @@ def searched_leaves(leaves: int, size: int, limit: int) -> int:
 
 
 def num_reordered(limit: int) -> int:
-    """Return of how many candidates a search for `limit` takes exact dot products."""
+    """Return for how many candidates a search for `limit` computes exact dot products."""
     return max(REORDERED, REORDERED_PER_RESULT * limit)
 
 
 class ScannIndex:
-    """A ScaNN tree over an `ExactIndex`, which holds the truth and is searched while small.
+    """A ScaNN tree over an `ExactIndex`, which holds the truth and is searched while it is small.
 
-    ScaNN gives the GIL back while it searches and does not guard a search against a change,
+    ScaNN releases the GIL while it searches and does not guard a search against a change,
     so both take one lock: a search holds it for some .05 ms, a change for one short batch.
-    Once half of the candidates are new the tree is built again in the background.
+    Once changes amount to half of the candidates, the tree is built again in the background.
     """
 
     def __init__(self, table: ExactIndex, tree_from: int = TREE_FROM) -> None:
@@ -188,7 +188,7 @@ class ScannIndex:
             if len(rows) >= self._tree_from // 2:
                 built = _make_searcher(rows, embeddings)
         finally:
-            # Where building fails the old tree serves on; the next change tries again.
+            # Where building fails the old tree goes on serving; the next change tries again.
             with self._write_lock:
                 missed = np.array(sorted(self._missed or ()), dtype=np.int64)
                 self._missed = None
@@ -219,6 +219,6 @@ def _make_searcher(rows: Rows, embeddings: Embeddings) -> tuple[Any, int]:
         reordered=REORDERED,
         rows=rows,
     )
-    # So that no upsert waits for all vectors to be copied to a larger place.
+    # So that no upsert has to wait while all vectors are copied into larger memory.
     searcher.reserve(round((1 + REBUILD_SHARE) * len(rows)) + 1)
     return searcher, leaves

@@ -22,8 +22,8 @@ def build_searcher(
 
     A search estimates the dot products of what is in the nearest leaves, by anisotropic
     quantisation (Guo et al., ICML 2020), and takes exact ones of the `reordered` best.
-    neighbours, searched_leaves: what a search that does not say otherwise finds, and looks at.
-    rows: the docids of the embeddings; None leaves them their places.
+    neighbours, searched_leaves: how many candidates a search finds, and how many leaves it looks
+    at, unless it says otherwise. rows: the docids of the embeddings; None numbers them by place.
     """
     builder = scann_ops_pybind.builder(embeddings, neighbours, "dot_product")
     builder = builder.tree(leaves, searched_leaves, training_sample_size=sample_size)

@@ -12,10 +12,10 @@ from serving.requests import MAX_LIMIT, MAX_OFFSET, Recommendation
 from serving.reranking.placement import EXPLORED, PINNED, PROMOTED
 
 OTHER = "other"
-"""The label of all event types but those that are named: people may send any."""
+"""The label of all event types without one of their own, since any type may be sent."""
 
 MOST_PLACES = MAX_OFFSET + MAX_LIMIT
-"""No list has more; whoever gives one `request_id` to everything has its newest kept."""
+"""No list has more places. A `request_id` that is used for many lists begins anew beyond them."""
 
 
 LIST_PLACES = 20
@@ -35,14 +35,14 @@ class _Served:
 
 
 class SourceShares:
-    """Counts places and acts by source; what several propose is split evenly between them.
+    """Counts places and acts by source; a place that several propose is split evenly between them.
 
-    So the counts of all sources add up to the places, and one's part of the sum is its share. A
-    place given by a pin, a promotion or exploration is theirs alone. An act is counted where it
-    comes with the `request_id` of a list that was answered here and shows the item: once for each
-    event type, however often it is sent. Safe for many threads.
+    So the counts of all sources add up to the number of places, and a source's part of the sum is
+    its share. A place that a pin, a promotion or exploration gave counts for that alone. An act is
+    counted where it comes with the `request_id` of a list that was answered here and shows the
+    item: once for each event type, however often it is sent. Safe for many threads.
 
-    places: the lists with the newest so many places are remembered, where each counts for
+    places: the newest lists are remembered, up to so many places in all, where a list counts for
     `LIST_PLACES` more than it has; 0 attributes no acts.
     event_types: those with a label of their own.
     """
@@ -66,7 +66,7 @@ class SourceShares:
         self._event_types = frozenset(event_types)
         self._lists: OrderedDict[str, _Served] = OrderedDict()
         self._remembered = 0
-        # A list holds one tuple for each combination, not for each place.
+        # Places with the same sources share one tuple, which saves memory.
         self._combinations: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._lock = threading.Lock()
 

@@ -14,26 +14,26 @@ from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 
 BATCH = 50
-"""How many items are read at once: meanwhile a request waits for the store's reading connection."""
+"""So many items are read at once: until then requests wait for the store's reading connection."""
 
 READING = "what is popular is being read"
 AWAY = "the online store does not answer: what is popular is not read"
 
 RETRY_SECONDS = 1.0
-"""Until all has been read once: nobody is served meanwhile."""
+"""The pause between two reads until all has been read once: nobody is served meanwhile."""
 
 SHARE = 0.1
-"""Of a core that reading takes at most, once all has been read. It holds Python's lock while it
-decodes: at full speed, for ten seconds of 100,000 items, every request beside it would wait for the
-lock again and again."""
+"""The share of a core that reading takes at most, once all has been read. Decoding holds Python's
+lock: at full speed, requests would wait for it again and again during the ten seconds that 100,000
+items take."""
 
 
 class StatisticsReader(BackgroundThread):
-    """Reads what is known of every item into the sources, again and again, in a thread.
+    """Reads the statistics of every item into the sources, again and again, in a thread of its own.
 
     The first time it reads as fast as it can: until then nobody knows what is popular.
 
-    caught_up: whether the catalogue lists all items there are; what is read before is not all.
+    caught_up: whether the catalogue lists all items there are; a read before that is not complete.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class StatisticsReader(BackgroundThread):
         self._logger = structlog.get_logger(__name__)
 
     def not_ready(self) -> Sequence[str]:
-        """Say why lists would not be of what is popular yet.
+        """Say why lists cannot show what is popular yet.
 
-        Nobody waits for a store that has failed, which would take every replica out at once.
+        A store that has failed is no reason: it would make every replica unready at once.
         """
         return [READING] if self._waits and not self._whole.is_set() else []
 
@@ -72,7 +72,7 @@ class StatisticsReader(BackgroundThread):
 
     def read(self) -> None:
         """Read the statistics and neighbours of the whole catalogue once."""
-        whole = self._caught_up()  # Before the look at what is listed: later would be too late.
+        whole = self._caught_up()  # Asked before `listed` is read: what comes between is not in it.
         listed = np.flatnonzero(self._catalogue.view().listed)
         for offset in range(0, len(listed), BATCH):
             start = time.thread_time()

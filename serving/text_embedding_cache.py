@@ -24,9 +24,9 @@ WITHOUT_IT = "Remove it, and the texts are embedded again when they are needed."
 class TextEmbeddingCache:
     """A SQLite file, or memory where `path` is None. Safe for many threads and processes.
 
-    Losing it costs time, never truth: so it is not flushed on every write, and a file that is
-    damaged, locked or on a full disk is a warning, not an error. One that cannot be used at all
-    stays as it is, and memory takes its place.
+    Losing it costs only time: so it is not flushed on every write, and a file that is damaged,
+    locked or on a full disk is a warning, not an error. A file that cannot be used at all is left
+    as it is, and memory takes its place.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -48,10 +48,10 @@ class TextEmbeddingCache:
         embed: Callable[[Sequence[str]], Embeddings],
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Embeddings:
-        """Return float32 [len(texts), dimension]; what is not kept is embedded, and then kept.
+        """Return float32 [len(texts), dimension]; texts not kept here are embedded, and then kept.
 
         embed: distinct texts -> embeddings float32 [n, dimension] by `model`. progress: called
-        with how many of how many are embedded.
+        with how many texts are embedded so far, and how many will be.
         """
         embeddings = np.empty((len(texts), dimension), dtype=np.float32)
         missing: dict[str, list[int]] = {}
@@ -131,7 +131,7 @@ def _connected(path: Path | None) -> sqlite3.Connection:
     try:
         with connection:
             connection.execute("PRAGMA busy_timeout = 10000")
-            # WAL is for the processes of one machine, and those of several may share the file.
+            # Not WAL: it works within one machine, and processes of several may share the file.
             connection.execute("PRAGMA journal_mode = TRUNCATE").fetchall()
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute(

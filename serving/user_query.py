@@ -38,8 +38,8 @@ class UserQueryReader:
     ) -> UserQuery:
         """Return the query of `request` in the space of `model`; `now` is in microseconds.
 
-        with_events: whether the events are needed whatever is stored. A user who cannot be read is
-        an unknown one.
+        with_events: whether the events are needed even where an embedding is stored. A user whom
+        the online store does not return, because it has failed, is served as an unknown one.
         """
         try:
             return self._read(request, model, now, with_events)
@@ -60,7 +60,7 @@ class UserQueryReader:
         events = history.events
         if stored is not None and not events:
             return UserQuery(stored.vector)
-        # The tower answers a history of which it knows no item too, but what is popular is better.
+        # The tower would encode a history of unknown items too, but what is popular is better.
         if not model.knows_any([event.item_id for event in events]):
             return UserQuery(None, events, seen)
         if stored is not None and stored.history_timestamp == events[-1].timestamp:
@@ -73,7 +73,7 @@ class UserQueryReader:
         stored = self._online.get(UserEmbedding, [user_id])[0]
         if stored is None or stored.bundle_version != model.bundle_version:
             return None
-        # What has arrived since counts in a history like any other.
+        # An item that the embedding lacks has arrived since: the history is encoded again.
         if stored.left_out and model.knows_any(stored.left_out):
             return None
         return stored if stored.vector.shape == (model.table.dimension,) else None
@@ -92,7 +92,7 @@ def seen_items(events: tuple[HistoryEvent, ...], exclude_seen: bool | frozenset[
 
 
 def _context_events(request: RecommendRequest, now: int) -> list[HistoryEvent]:
-    # After the session, whatever the clock of its sender says.
+    # Later than the session's events, even where the sender's clock is ahead.
     start = max([now, *(event.timestamp + 1 for event in request.session)])
     return [
         HistoryEvent(start + place, f"context-{place}", item_id, CONTEXT_EVENT_TYPE, 0.0)

@@ -11,9 +11,9 @@ Vectors = npt.NDArray[np.float32]
 class WaitingEmbeddings:
     """For each item the embedding of its last change, where that is of another bundle.
 
-    What a worker has folded in since it took over a new bundle is in no bundle and comes once:
-    a replica that takes the bundle over later finds it here. Bounded by the number of items. Not
-    safe for use by two threads at once.
+    What a worker has folded into an embedding since it loaded a new bundle is in no bundle, and is
+    published once: a replica that loads that bundle later finds it here. Bounded by the number of
+    items. Not safe for use by two threads at once.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class WaitingEmbeddings:
     def take(self, bundle_version: str, dimension: int) -> tuple[list[str], Vectors]:
         """Return items and their embeddings float32 [num_items, dimension] of one bundle.
 
-        They are forgotten here, and so is what is of that bundle and of another dimension.
+        They are forgotten here, and so are embeddings of that bundle that have another dimension.
         """
         taken = {
             item_id: embedding

@@ -334,5 +334,5 @@ app.command()(serving)
 
 
 def _people(count: int) -> list[str]:
-    """Return users that no shop knows."""
+    """Return ids of users that no shop knows."""
     return [f"bench-{number}" for number in range(count)]

@@ -29,7 +29,7 @@ def print_figures(table: Table, items: int) -> None:
 
 
 def where_measured(items: int) -> str:
-    """Return what figures are worth nothing without."""
+    """Return what figures mean nothing without: the catalogue's size and the machine."""
     return f"{items:,} items; {describe_machine()}; load and server on the same machine"
 
 
@@ -37,11 +37,11 @@ def where_measured(items: int) -> str:
 def rows_as_measured(
     columns: Mapping[str, int], total: int, items: int
 ) -> Iterator[tuple[Measuring, AddRow]]:
-    """Give what says what is measured next, and what prints its row at once.
+    """Give two functions: one to say what is measured next, one to print its row at once.
 
     columns: widths by title. Ctrl-C ends the table where it is, with status `INTERRUPTED`.
     """
-    # The bar and the rows share a terminal; otherwise either may be a file.
+    # A bar is drawn only where it and the rows are on the same terminal.
     bar = Progress(
         TextColumn("{task.description}"),
         MofNCompleteColumn(),

@@ -139,7 +139,7 @@ def quality(
 
 @dataclass(frozen=True)
 class _Asking:
-    """Methods that are fitted and asked. own: Riverrun's beside the simple ones."""
+    """Fits methods and asks them. own: whether to ask Riverrun's too, beside the simple ones."""
 
     protocol: "EvaluationProtocol"
     settings: Settings
@@ -148,7 +148,7 @@ class _Asking:
     def ask(
         self, split: "Split", *, with_slices: bool, with_ablation: bool = False
     ) -> "tuple[list[MethodResult], str]":
-        """Return the results for all tasks of the split, and by what items are told apart."""
+        """Return the results for all tasks of the split, and what diversity is measured by."""
         from riverrun.bench.quality import compare, item_labels
 
         features, by = _features(split.past.items, self.protocol.settings, self.settings)
@@ -225,7 +225,7 @@ def quality_table(task: str, results: "Sequence[MethodResult]") -> Table:
         title=f"{task} ({users:,} users)", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
     )
     table.add_column("", overflow="fold")
-    # Of one relevant item the papers quote the hit rate within 10, of many the recall within 20.
+    # For one relevant item papers quote the hit rate within 10, for many the recall within 20.
     second = HIT_RATE if task == "leave-one-out" else RECALL
     for name in (NDCG, second, "cover", "Gini", "div.", "cat.", "fit s", "ms"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -271,7 +271,7 @@ def _say(method: str, seconds: float) -> None:
 def _features(
     items: "Sequence[Item]", training: "TrainingSettings", settings: Settings
 ) -> "tuple[npt.NDArray[np.float32] | None, str]":
-    """Return what tells items apart, [num_items, n], and what it is: texts, else tags."""
+    """Return what diversity is measured by, [num_items, n], and its name: texts, else tags."""
     from riverrun.bench.quality import tag_features
 
     frozen = not training.text.lora_rank

@@ -24,10 +24,10 @@ def trained_kafka_shop(
     from riverrun.bench.shop import prepare_shop
 
     folder = home or Path(f".riverrun/bench-kafka-{items}")
-    # The servers first: a shop takes minutes to be made and trained.
+    # Made only once the servers have answered: it takes minutes to make and train a shop.
     prepare = partial(prepare_shop, folder, items)
     with kafka_shop(folder, kafka, redis, partitions, prepare) as shop:
-        # What an earlier run has archived is not in this run's topics.
+        # The archive's positions are those of an earlier run, in topics of its own.
         shutil.rmtree(folder / "archive" / "positions", ignore_errors=True)
         yield shop, *known_ids(folder)
 

@@ -12,18 +12,18 @@ err = Console(stderr=True, highlight=False)
 
 
 def next_command(command: str, purpose: str) -> None:
-    """Print the command that a person most likely wants next.
+    """Print the command that the user most likely wants next.
 
-    One that works on a shop names it, by `Settings.options`.
+    A command that works on a shop names the shop, by `Settings.options`.
     """
-    # A path may hold brackets; and a line that is broken could not be copied.
+    # Escaped, as a path may hold brackets. Not wrapped, as a broken line could not be copied.
     err.print(f"[dim]next:[/] [bold]{escape(command)}[/]  [dim]{purpose}[/]", soft_wrap=True)
 
 
 @contextmanager
 def counting(doing: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar for each thing that is counted; give what is told (what, done, total)."""
-    # Where it cannot be drawn over, all that is left of it is an empty line.
+    """Show a bar for each thing that is counted; give what is to be called (what, done, total)."""
+    # Off a terminal a bar cannot be drawn over, and would leave only an empty line.
     with Progress(console=err, transient=True, disable=not err.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}
 

@@ -92,7 +92,7 @@ def _make_shop(settings: Settings) -> None:
     folder = settings.home / "sample"
     end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     err.rule("[bold]1. A sample shop")
-    # One that ends an hour later would be another, beside what is imported of this one.
+    # Made once: an hour later it would be another shop, beside what was imported of this one.
     if not settings.archive.exists():
         sample = SampleSettings(items=ITEMS, users=USERS, events=EVENTS, days=DAYS, seed=1, end=end)
         write_sample(sample, folder)
@@ -112,7 +112,7 @@ def _visit(
     once: bool,
     failures: list[Exception],
 ) -> None:
-    """Visit the shop once it is ready. What fails before it is stopped is put into `failures`."""
+    """Visit the shop once it is ready. Errors before `stopped` is set go into `failures`."""
     try:
         while not server.started:
             time.sleep(0.02)
@@ -123,7 +123,7 @@ def _visit(
             names = departments["department"].unique()
             _show_three_clicks(client, _someone(settings, departments), names)
         _show_what_next(url, time.monotonic() - started, stays=not once)
-    except Exception as error:  # noqa: BLE001 - a thread's would end nothing
+    except Exception as error:  # noqa: BLE001 - raised in a thread, it would end nothing
         if not stopped.is_set():
             failures.append(error)
         stopped.set()
@@ -154,7 +154,7 @@ def _departments(settings: Settings) -> "pl.DataFrame":
 
 
 def _someone(settings: Settings, departments: "pl.DataFrame") -> str:
-    """Return a user who knows what they like, but has not done much: the same one every time."""
+    """Return a user of few departments and few events: the same one every time."""
     import polars as pl
 
     from feature_repo.archive import Archive
@@ -205,9 +205,10 @@ def _show_three_clicks(client: httpx.Client, user_id: str, departments: Iterable
 
 
 def another(departments: Iterable[str], items: Iterable[dict[str, Any]]) -> str:
-    """Return the department that the fewest items are in.
+    """Return the department that has the fewest of the items.
 
-    Of several that is the next, by the alphabet, after the one that most are in.
+    Where several have as few, it is the one that follows, in the alphabet, on the department that
+    has the most.
     """
     shown = Counter(name for item in items for name in item["categories"][:1])
     most = max(shown, key=lambda name: shown[name], default="")
@@ -253,7 +254,7 @@ def _show_what_next(url: str, seconds: float, *, stays: bool) -> None:
     err.rule()
     err.print(f"open this URL: [bold]{url}[/]  (the shop; {url}/docs is the API)")
     err.print(f"[dim]reached after {seconds:.0f} s[/]")
-    # It holds the port that `riverrun up` will listen on.
+    # Ctrl-C first: the demo holds the port that `riverrun up` will listen on.
     err.print(f"With data of your own{', after Ctrl-C here' if stays else ''}:")
     next_command(f"{riverrun} import items products.csv --mapping map.toml", "what can be shown")
     next_command(f"{riverrun} import events orders.csv --mapping map.toml", "what people did")
@@ -261,7 +262,7 @@ def _show_what_next(url: str, seconds: float, *, stays: bool) -> None:
 
 
 def called() -> str:
-    """Return what a shell knows the command as: after `make demo` it is on nobody's PATH."""
+    """Return how to call this command in a shell: after `make demo` it is not on the PATH."""
     if shutil.which("riverrun"):
         return "riverrun"
     called = sys.argv[0]

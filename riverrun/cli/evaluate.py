@@ -114,8 +114,8 @@ def evaluate(
 class _Question:
     """Past and future, and what to train and to make lists with.
 
-    everyone: makes the split that asks newcomers too, about new items too; None where `split` does.
-    has_times: whether times are any, and not positions in a sequence.
+    everyone: makes a split that also asks about newcomers and new items; None where `split` does so
+    itself. has_times: whether timestamps are times, and not positions in a sequence.
     """
 
     split: "Split"
@@ -125,7 +125,7 @@ class _Question:
     has_times: bool = True
 
     def asked(self, *, with_slices: bool) -> "list[tuple[Split, bool]]":
-        """Return what is asked, and whether by slices: those of everyone, if they are wanted."""
+        """Return the splits to ask, and whether each is sliced; slices are those of everyone."""
         if not with_slices or self.everyone is None:
             return [(self.split, with_slices)]
         return [(self.split, False), (self.everyone(), True)]
@@ -133,9 +133,9 @@ class _Question:
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """The table, what was asked, and in words which model answered.
+    """The metrics of one split, and in words which model was asked.
 
-    slices: by task, of each scorer the rows of all slices. has_times: as of the question.
+    slices: by task, for each scorer the rows of all slices. has_times: as in the question.
     """
 
     split: "Split"
@@ -184,7 +184,7 @@ def _preset_question(
 
 
 def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
-    """Split the archive at `cut`, or before what a training would hold out."""
+    """Split the archive at `cut`; without it, before the slice that a training would hold out."""
     from feature_repo.archive import Archive
     from trainer.held_out_splits import held_out_splits, newest_cut
     from trainer.interactions import EVENT_COLUMNS, Interactions
@@ -223,7 +223,7 @@ def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
 
 
 def _trained(question: _Question, settings: Settings, *, with_slices: bool) -> list[_Evaluation]:
-    """Train on the past of each split as a refresh does, and ask."""
+    """Train on the past of each split as a refresh does, and evaluate on its future."""
     from riverrun.cli.training_progress import refresh_progress
     from riverrun.fitted_pipeline import fit_pipeline
     from serving.text_embedding_cache import TextEmbeddingCache
@@ -259,7 +259,7 @@ def _trained(question: _Question, settings: Settings, *, with_slices: bool) -> l
 
 
 def _served(settings: Settings, *, with_slices: bool) -> list[_Evaluation]:
-    """Ask the bundle that serves about what happened after the last event it was trained on."""
+    """Evaluate the bundle that serves on what happened after the last event it was trained on."""
     from serving.bundle import BundleError
     from serving.text_embedding_cache import TextEmbeddingCache
     from trainer.bundle_scorer import BundleScorer, bundle_pipeline, load_to_ask
@@ -296,7 +296,7 @@ def _evaluation(
     with_slices: bool,
     has_times: bool = True,
 ) -> _Evaluation:
-    """Ask the baselines that mean something, and the models, for every task."""
+    """Evaluate the models, and the baselines that mean something here, on every task."""
     from trainer.baselines import baselines, timeless_baselines
     from trainer.evaluate import evaluate
     from trainer.slices import slices

@@ -235,7 +235,7 @@ def _session(
 
 
 def _hints(report: ImportReport) -> Iterator[str]:
-    """Yield what a person may put right in the mapping."""
+    """Yield what the user can put right in the mapping."""
     yield from report.notes
     if WRONG_ENCODING in report.rejected:
         yield (
@@ -250,7 +250,7 @@ def _hints(report: ImportReport) -> Iterator[str]:
 
 
 def _require_rows(report: ImportReport, rejects: RejectsFile) -> None:
-    """Raise `UserError` where no row was accepted, or known before."""
+    """Raise `UserError` where every row was rejected, or there was none."""
     if report.accepted or report.skipped:
         return
     if not report.rejected:
@@ -260,7 +260,7 @@ def _require_rows(report: ImportReport, rejects: RejectsFile) -> None:
 
 
 def _show_what_next(settings: Settings, report: ImportReport) -> None:
-    """Say how what was imported comes to be learned from."""
+    """Say what to do so that the imported data is learned from."""
     from streaming.standby_archiver import is_archived
 
     if report.accepted and is_archived(settings.archive):

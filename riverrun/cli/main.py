@@ -38,7 +38,7 @@ from riverrun.interpreter import collect_seldom
 from riverrun.logging import configure_logging
 
 OF_THE_PLACE = {*NOT_TO_BE_USED, ENOSPC, EDQUOT}
-"""Failures of files that are the place's, not the program's: others may be a bug of Riverrun."""
+"""Errors of files whose cause is the place, such as a full disk; any other may be a bug."""
 
 app = typer.Typer(
     name="riverrun",
@@ -94,16 +94,16 @@ app.add_typer(bench.app, name="bench")
 def main() -> None:
     """Run the command line.
 
-    What a person can put right is one line and exit code 2; what may pass, one and code 1. An
-    incomplete command is answered with its help, and exit code 2.
+    An error that the user can put right is one line and exit code 2; one that may pass by itself is
+    one line and exit code 1. An incomplete command is answered with its help, and exit code 2.
     """
-    # Libraries warn about themselves; what concerns the person is said by the commands. Not by a
-    # filter: some set their own for everybody when they are imported.
+    # Libraries warn about their own matters; commands say what concerns the user. A filter would
+    # not do: some libraries set filters of their own when they are imported.
     warnings.showwarning = lambda *_, **__: None
     configure_logging()
     collect_seldom()
     try:
-        # Else Typer would say itself what is wrong with a command line, in a box.
+        # standalone_mode=False, or Typer itself would report errors of a command line, in a box.
         sys.exit(app(prog_name="riverrun", standalone_mode=False) or 0)
     except typer.TyperException as error:
         _end(_of_command_line(error), error.exit_code)
@@ -120,8 +120,8 @@ def main() -> None:
 
 
 def _of_command_line(error: typer.TyperException) -> str:
-    """Return what is wrong with the words of a command line; nothing where its help was shown."""
-    # Choices, and what Pydantic says, may be on lines of their own.
+    """Return what is wrong with a command line; "" where its help was shown instead."""
+    # The message may have line breaks: before choices, and in what Pydantic says.
     reason = " ".join(error.format_message().split()).rstrip(".")
     if not reason:
         return ""
@@ -135,7 +135,7 @@ def _of_command_line(error: typer.TyperException) -> str:
 
 def _end(reason: str, code: int) -> NoReturn:
     if reason:
-        # The reason quotes what a person has typed, brackets included. A line that is broken where
-        # the terminal ends could neither be searched for nor copied.
+        # Escaped, as the reason quotes what the user typed, brackets included. Not wrapped, as a
+        # broken line could neither be searched for nor copied.
         err.print(f"[bold red]riverrun:[/] {escape(reason)}", soft_wrap=True)
     sys.exit(code)

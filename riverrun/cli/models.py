@@ -34,7 +34,7 @@ def models(
 ) -> None:
     """List the published models, the newest first: what they learned from, and how they do."""
     if command := context.invoked_subcommand:
-        # What stands before the command counts for it too: another shop's model must not go.
+        # Options before the subcommand count for it too, or it could delete another shop's model.
         given = {"home": home, "settings_file": settings_file}
         context.default_map = {command: {name: each for name, each in given.items() if each}}
         return
@@ -52,7 +52,7 @@ def models(
         table.add_column(name, no_wrap=True)
     for each in versions:
         table.add_row(*_row(each))
-    # A version that is cut off where the terminal is narrow could not be copied.
+    # In a narrow terminal versions would be cut off, and could not be copied.
     Console(highlight=False, width=max(out.width, TABLE_WIDTH)).print(table)
     if any(each.manifest and _ndcg(each.manifest.metrics).endswith("*") for each in versions):
         out.print("* of users' last events, not of a slice of time")
@@ -61,7 +61,7 @@ def models(
         try:
             if each.status == "serving" and (fusion := _fusion(bundles, each)):
                 note = f"the fusion weighs {fusion}"
-        except BundleError as error:  # The list is still worth having, above all now.
+        except BundleError as error:  # The list is useful even then, or just then.
             note = str(error)
         if note:
             out.print(f"{each.version}: {escape(note)}", soft_wrap=True)
@@ -157,7 +157,7 @@ def export(
 
 @contextmanager
 def _refusals(settings: Settings) -> Iterator[None]:
-    """Tell a person why versions cannot be listed, or one of them be promoted or deleted."""
+    """Tell the user why versions cannot be listed, promoted or deleted, by `UserError`."""
     from serving.bundle import BundleError
     from trainer.refresh.bundle_versions import VersionError
 
@@ -165,7 +165,7 @@ def _refusals(settings: Settings) -> Iterator[None]:
         yield
     except VersionError as error:
         raise UserError(str(error)) from error
-    except BundleError as error:  # What says which one serves is damaged.
+    except BundleError as error:  # `CURRENT` is damaged.
         hint = f"To say which one serves: riverrun models promote VERSION {settings.options}"
         raise UserError(f"{error} {hint}") from error
 
@@ -175,7 +175,7 @@ def _none(settings: Settings) -> UserError:
 
 
 def _fusion(bundles: Path, each: "BundleVersion") -> str:
-    """Return what was calibrated for lists that no ranker orders; "" where nothing was.
+    """Return the calibrated weights for lists that no ranker orders; "" where there are none.
 
     Raises `BundleError` where the bundle's file is damaged.
     """
@@ -212,7 +212,7 @@ def _row(each: "BundleVersion") -> tuple[str, ...]:
 
 
 def _ndcg(metrics: Mapping[str, float]) -> str:
-    """Return NDCG@10 as it is listed, with a star where last events were held out."""
+    """Return NDCG@10 as listed, with a star where each user's last events were held out."""
     for name, mark in (("all/ndcg@10", ""), ("leave-one-out/ndcg@10", "*")):
         if name in metrics:
             return f"{metrics[name]:.4f}{mark}"

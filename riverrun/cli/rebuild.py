@@ -26,7 +26,7 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
 
     settings = load_settings(settings_file, home=home)
     archive = Archive(settings.archive)
-    # One without events is right where a young shop's log still holds all there was.
+    # An archive without events is no error: a young shop's log may still hold all of them.
     if not archive.root.is_dir():
         raise UserError(f"there is no archive to rebuild from: {archive.root} is no folder.")
     with (

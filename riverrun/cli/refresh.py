@@ -94,7 +94,7 @@ def refresh(
             "serves it all the same, unless it is broken",
         )
         raise typer.Exit(REFUSED)
-    # Of a run that had ended before, another may have taken the place.
+    # None: the run had ended before, and another bundle may serve since.
     if done is not None:
         err.print(f"run {run.run_id}: bundle {run.version} serves", soft_wrap=True)
     next_command(f"riverrun models {settings.options}", "lists what may serve")

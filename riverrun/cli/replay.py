@@ -47,7 +47,7 @@ class Every(StrEnum):
 
     @property
     def span(self) -> timedelta:
-        """From one refresh to the next."""
+        """The time from one refresh to the next."""
         return timedelta(days=1 if self is Every.DAILY else 7)
 
 
@@ -147,7 +147,7 @@ class _Chosen:
 
 @dataclass
 class _Refreshing:
-    """How the model is renewed, and what the renewals took."""
+    """How the model is refreshed. cold: also without a warm start. done: the refreshes so far."""
 
     every: Every
     cold: bool
@@ -253,9 +253,9 @@ def _trainers(
 def _bundle(
     chosen: _Chosen, path: Path | None, folder: Path, cache: "TextEmbeddingCache"
 ) -> "Bundle":
-    """Return the bundle at `path`, or one that is trained on the past, in `folder`.
+    """Return the bundle at `path`; without a path, train one on the past in `folder`.
 
-    Raises `UserError` where it has learned from the period, or cannot be read.
+    Raises `UserError` where the bundle has learned from the period, or cannot be read.
     """
     from serving.bundle import BundleError
     from trainer.bundle_scorer import load_to_ask

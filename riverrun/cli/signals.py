@@ -14,23 +14,24 @@ from rich.markup import escape
 from riverrun.cli.console import err
 
 STOP_SECONDS = 8.5
-"""Of the ten that a service manager gives, some are for the interpreter's own end."""
+"""A service manager gives ten; the rest is for the interpreter to shut down."""
 TWICE_SECONDS = 0.5
-"""Who signals a process and its group, as `timeout` does, means one stop by two signals."""
+"""Two signals within this are one stop: `timeout` signals the process and then its group."""
 STOPPED_IN_TURN = (
     {"refresh-scheduler": "a refresh", "drift-watcher": "a refresh"},
     {"stream-worker": "the log", "archiver": "the log", "lag-monitor": "the log"},
     {"index-follower": "the log", "statistics-reader": "the online store"},
 )
-"""The threads that may wait for others, in the order in which they are stopped, and for what."""
+"""The threads that may have to wait for something, by name, and what for. Each mapping holds those
+that are stopped at the same time, and they are stopped in this order."""
 LATER = "Nothing is lost: the next start continues from what was committed."
 
 
 def stopped_by_signal() -> threading.Event:
-    """Return what is set by Ctrl-C and by SIGTERM from now on; a second one ends the process."""
+    """Return an event that Ctrl-C and SIGTERM set from now on; a second signal ends the process."""
     stopped = threading.Event()
-    # An event's lock may be held by the very code that a signal interrupts: to wait for it there
-    # would never end. A queue's `put` may interrupt itself.
+    # A handler must not set the event: the code that it interrupts may hold the event's lock, and
+    # waiting for it would never end. The `put` of a `SimpleQueue` is reentrant.
     heard: SimpleQueue[None] = SimpleQueue()
     first: list[float] = []
 
@@ -53,14 +54,14 @@ def stopped_by_signal() -> threading.Event:
 
 
 def end_in_time(stopped: threading.Event, doing: Mapping[str, str | None]) -> None:
-    """End the process, with status 1, where it still runs `STOP_SECONDS` after `stopped` is set.
+    """End the process, with status 1, if it still runs `STOP_SECONDS` after `stopped` is set.
 
-    For work that may be cut off anywhere. doing: what threads are at, by their names.
+    For work that may be cut off anywhere. doing: what each thread is doing, by its name.
     """
 
     def watch() -> None:
         stopped.wait()
-        # Nobody sets this: a daemon thread ends with the process that does not need it.
+        # Nothing sets this event, so it only waits; if the process ends before, so does the thread.
         threading.Event().wait(STOP_SECONDS)
         why = f"stopped after waiting {STOP_SECONDS:g} s in vain for: {unfinished(doing)}. {LATER}"
         err.print(f"[bold red]riverrun:[/] {escape(why)}", soft_wrap=True)
@@ -70,7 +71,7 @@ def end_in_time(stopped: threading.Event, doing: Mapping[str, str | None]) -> No
 
 
 def unfinished(doing: Mapping[str, str | None]) -> str:
-    """Name the threads that still run of those that are stopped at once, and what they are at."""
+    """Name the first threads in `STOPPED_IN_TURN` that still run, and say what each is doing."""
     running = {each.name for each in threading.enumerate()}
     for turn in STOPPED_IN_TURN:
         waiting = sorted(running.intersection(turn))
@@ -80,10 +81,10 @@ def unfinished(doing: Mapping[str, str | None]) -> str:
 
 
 def end(failure: BaseException | None) -> None:
-    """Log that all is closed; where a thread has failed say so, and end with status 1."""
+    """Log that all is closed; if a thread has failed, say so and end with status 1."""
     structlog.get_logger(__name__).info("stopped")
     if failure is not None:
-        # Here: every command imports this module, and few end so.
+        # Imported here, since every command imports this module, and few end like this.
         from feature_repo.event_log import LostPositionError
         from streaming.stream_state import StateLost
 

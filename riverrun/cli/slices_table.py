@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def slices_table(task: str, methods: "Sequence[Sequence[EvaluationRow]]") -> Table:
     """Return NDCG by slice: a row for each method, a column for each slice.
 
-    methods: of each the rows of all slices, in one order.
+    methods: for each method its rows of all slices, in the same order for all.
     """
     from riverrun.bench.quality import NDCG
 
@@ -34,7 +34,7 @@ def slices_table(task: str, methods: "Sequence[Sequence[EvaluationRow]]") -> Tab
 
 
 def short(value: float | None, digits: int = 4) -> str:
-    """Return a figure of 0..1 without its zero, a dash for none."""
+    """Return a figure of 0..1 without its leading zero; a dash for None or NaN."""
     if value is None or math.isnan(value):
         return "–"
     return f"{value:.{digits}f}".removeprefix("0")

@@ -99,7 +99,7 @@ def _line(worker: "StreamWorker", per_second: float) -> str:
 
 
 def _applied(worker: "StreamWorker") -> float:
-    """Return the number of records that the worker has been through."""
+    """Return how many records the worker has processed."""
     return sum(
         sample.value
         for metric in worker.metrics.records.collect()

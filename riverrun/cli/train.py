@@ -43,7 +43,7 @@ def train(
 
 
 def require_material(settings: Settings) -> None:
-    """Raise `UserError` where there is nothing to train on, before what trains is imported."""
+    """Raise `UserError` where there is nothing to train on, before TensorFlow is imported."""
     kind = missing_kind(settings)
     if kind is not None:
         what = {"items": "the catalogue is empty", "events": "there are no events"}[kind]
@@ -52,7 +52,7 @@ def require_material(settings: Settings) -> None:
 
 
 def missing_kind(settings: Settings) -> Literal["items", "events"] | None:
-    """Return what a training needs and nothing was ever written of, items first."""
+    """Return what a training needs and the archive never got, items first; None if nothing."""
     archive = Archive(settings.archive)
     if not archive.has_items():
         return "items"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trainer.tuning.tuned_settings import TunedSettings
 
 SHOWN = 3
-"""How many of the best trials stand beside the settings at present."""
+"""How many of the best trials are shown beside the settings at present."""
 
 NOT_WRITTEN = 3
 
@@ -111,7 +111,7 @@ def _searched(tuning: "ShopTuning", wanted: Sequence[str], bounds: "Bounds") -> 
 def _chosen(found: "Iterable[Found]", present: "Tried", settings: Settings) -> dict[str, Any]:
     """Say what the best of all trials is worth; return the settings that it changes.
 
-    None of them where it is no gain.
+    Returns no settings where it is no gain.
     """
     from trainer.tuning.space import changes
     from trainer.tuning.tuned_settings import TunedSettings
@@ -134,7 +134,7 @@ def _chosen(found: "Iterable[Found]", present: "Tried", settings: Settings) -> d
 
 
 def _judge(best: "Tried", present: "Tried", seed: int) -> bool:
-    """Say what the confirming users make of the best settings; return whether it is a gain."""
+    """Say how good the best settings are for the confirming users; return whether it is a gain."""
     gain, low, high = best.gain(present, seed)
     users = f"the {len(best.answers.confirming):,} users who had no part in the choice"
     measured = f"{gain:+.4f} NDCG@10, 95 % interval {low:+.4f} to {high:+.4f}, for {users}"

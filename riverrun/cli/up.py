@@ -95,9 +95,9 @@ def listen(settings: Settings, host: str | None, port: int | None) -> socket.soc
 
 
 def ended_by(stopped: threading.Event, stream: "StreamParts") -> Callable[[], bool]:
-    """Return what says whether to end: `stopped` is set, which a stream that has failed does too.
+    """Return a function that tells whether to end: whether `stopped` is set, or the stream failed.
 
-    Nobody else would: a worker that has failed does not go on by itself.
+    It sets `stopped` itself where the stream failed, since a failed worker does not start again.
     """
 
     def ended() -> bool:

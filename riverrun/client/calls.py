@@ -3,13 +3,14 @@
 Pure: `Client` and `AsyncClient` send these and nothing else. Each function is one operation, its
 arguments those of the operation (the OpenAPI document says what they mean). A value that any
 server would refuse raises `ValueError` here (pydantic's `ValidationError`, where a model can tell).
-What is up to its settings or its catalogue the server says, and of one record in `rejected`, beside
-those that it accepts.
+What depends on a server's settings or catalogue is checked by the server: its answer lists single
+records that it refuses in `rejected`, beside those that it accepts.
 
-A call may be sent again when no answer came: lists and records are only read, an item or a user is
-replaced as a whole, what is deleted stays deleted, and an event carries its id (see `identified`).
-But it is later then than what others have sent meanwhile: it replaces their change of the item, and
-an erasure reaches their events. So what the server says it has accepted is not sent again.
+A call may be sent again when no answer came: reading changes nothing, an item or a user is replaced
+as a whole, what is deleted stays deleted, and an event carries its id (see `identified`). But a
+call that is sent again comes later than what others have sent meanwhile: it replaces their change
+of the item, and an erasure then reaches their events too. So a call that the server says it has
+accepted is not sent again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -74,9 +75,9 @@ class Call(Generic[AnswerT]):
         )
 
     def is_accepted(self, response: httpx.Response) -> bool:
-        """Return whether the server says that what was sent is durable, and not applied in time.
+        """Return whether the server says that the records are durable, but not applied in time.
 
-        The 504 of a proxy says nothing of what became of the request.
+        The 504 of a proxy is not counted: it says nothing of what became of the request.
         """
         return (
             response.status_code == HTTPStatus.GATEWAY_TIMEOUT
@@ -98,7 +99,7 @@ class Call(Generic[AnswerT]):
 
 
 def identified(events: Sequence[EventBody], random: Random) -> list[EventBody]:
-    """Return the events, each with an id: a request that is sent twice counts once."""
+    """Return the events, each with an id, so that a request that is sent twice counts once."""
     return [
         event
         if event.event_id is not None
@@ -270,7 +271,7 @@ def _posted(path: str, records: Sequence[BaseModel], wait: Wait | None) -> Call[
 
 
 def _json(model: BaseModel) -> str:
-    # A field that was not given is not sent, so that an older server need not know it.
+    # Fields that were not given are not sent: an older server may not know them.
     return model.model_dump_json(exclude_defaults=True)
 
 
@@ -291,7 +292,7 @@ def _user_path(user_id: str) -> str:
 
 
 def _segment(id_: str) -> str:
-    # Dots too: a path of "." or ".." would be resolved before it is sent.
+    # Dots too: an id "." or ".." would be resolved as a path before it is sent.
     return quote(id_, safe="").replace(".", "%2E")
 
 
@@ -303,7 +304,7 @@ def _problem(response: httpx.Response) -> ProblemDocument:
     try:
         return ProblemDocument.model_validate_json(response.content)
     except ValidationError:
-        # Something between here and the server has answered.
+        # Not the server has answered, but something in between, such as a proxy.
         status = response.status_code
         known = status in HTTPStatus.__members__.values()
         title = HTTPStatus(status).phrase if known else "Unknown status"

@@ -1,4 +1,4 @@
-"""The two clients: they send what `riverrun.client.calls` builds, again where that may help."""
+"""The two clients: they send the calls of `riverrun.client.calls`, again where that may help."""
 
 import asyncio
 import time
@@ -57,7 +57,7 @@ class Client:
         timeout: seconds to connect, and between two parts of an answer.
         transport: what carries the requests; `httpx.MockTransport` in tests.
         retries: how often, and after which pauses, a call is sent again.
-        random: draws event ids and pauses. sleep, clock: pass the time.
+        random: draws event ids and pauses. sleep, clock: wait, and tell the time.
     """
 
     def __init__(

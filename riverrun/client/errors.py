@@ -6,12 +6,12 @@
     └── ProblemError              the server said no, and why (RFC 9457)
         ├── InvalidRequestError   400, 413, 415, 422: `errors` names field and value
         ├── NotFoundError         404
-        ├── UnavailableError      429, 502, 503, 504: the same call may succeed later, or, with
-        │                         `wait`, what was sent is accepted, and not applied in time
+        ├── UnavailableError      429, 502, 503, 504: the same call may succeed later; or, with
+        │                         `wait`, the records are accepted, but not applied in time
         └── ServerFailedError     500, and any status not named here
 
-`UnreachableError` and `UnavailableError` are raised after the last of the retries; of what is
-accepted there are none.
+`UnreachableError` and `UnavailableError` are raised after the last retry; a call whose records are
+accepted is not retried.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class NotFoundError(ProblemError):
 
 
 class UnavailableError(ProblemError):
-    """Not now."""
+    """The server cannot answer now, or has accepted the records and not applied them in time."""
 
 
 class ServerFailedError(ProblemError):

@@ -1,4 +1,4 @@
-"""One call through its attempts: decides, and leaves sending and waiting to the client."""
+"""The attempts of one call: it decides whether to send again; the client sends and waits."""
 
 from collections.abc import Callable
 from datetime import datetime

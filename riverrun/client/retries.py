@@ -38,7 +38,7 @@ class Retries:
             return None
         if asked is not None:
             return asked if asked <= self.longest_seconds else None
-        # Beyond any pause after sixty; and a power too large is no float.
+        # Bounded, as no float holds a much larger power; 2**60 is longer than any pause anyway.
         grown = self.first_seconds * 2 ** min(attempt - 1, 60)
         return float(drawn * min(self.longest_seconds, grown))
 

@@ -86,7 +86,7 @@ def iter_event_chunks(settings: SampleSettings, catalogue: Catalogue) -> Iterato
         chunk = chunk.take(np.argsort(chunk.timestamp, kind="stable"))
         cut = len(chunk)
         if number + 1 < slices:
-            # Sessions that run into the next slice wait for its events.
+            # Events of sessions that run into the next slice are kept, to be sorted among its own.
             cut = int(np.searchsorted(chunk.timestamp, edges[number + 1]))
         held = chunk.take(slice(cut, None))
         if cut:
@@ -105,7 +105,7 @@ def _chunk(
         parts.append(part.take(slice(0, missing)))
         missing -= len(parts[-1])
     chunk = _concatenate(*parts) if parts else _empty()
-    # A session that began just before the very end is over before it.
+    # Sessions may run beyond the end of the window: such events move to its last moment.
     limit = microseconds(settings.end) - 1_000
     chunk.timestamp[:] = np.minimum(chunk.timestamp, limit)
     return chunk
@@ -135,7 +135,7 @@ class _Shelf:
         self.season = _season(moment)
 
     def sample(self, cell: Ints, quantile: Floats) -> Ints:
-        """Return an article of each cell; of the whole shelf where the cell is empty."""
+        """Return an article of each cell; where a cell is empty, one of the whole shelf."""
         low, high = self.low[cell], self.high[cell]
         empty = high <= low
         low, high = np.where(empty, 0.0, low), np.where(empty, self.cumulative[-1], high)
@@ -167,7 +167,7 @@ def _sessions(
     session = np.repeat(np.arange(num_sessions), views)
     first = np.cumsum(views) - views
     position = np.arange(len(session)) - first[session]
-    # Most looks stay within the interest; some go to what stands beside it.
+    # Most looks stay within the interest; some go to a neighbouring subcategory.
     beside = (rng.random(len(session)) < 0.15) & (position > 0)
     looked = subcategory[session]
     next_to = looked // PER_DEPARTMENT * PER_DEPARTMENT + (looked + 1) % PER_DEPARTMENT
@@ -177,7 +177,7 @@ def _sessions(
     elapsed = np.cumsum(gap)
     elapsed -= np.repeat(elapsed[first] - gap[first], views)
     view_time = begin[session] + (elapsed * 1_000).astype(np.int64) * 1_000
-    # What suits is put into the cart more often, and what is dear less often.
+    # Articles in the user's style are put into the cart more often, expensive ones less often.
     dear = 1.0 / (1.0 + shelf.catalogue.price[item] / 400.0)
     carted = rng.random(len(session)) < np.where(taste, 0.24, 0.08) * dear
     bought = carted & (rng.random(len(session)) < 0.45)
@@ -221,7 +221,7 @@ def _intent(
     own = np.minimum(slot, len(INTEREST_PERIODS) - 1).astype(np.int64)
     phase = uniform(settings.seed, PHASE, user, own)
     epoch = np.floor(moment / INTEREST_PERIODS[own] + phase).astype(np.int64)
-    # Some subcategories have more friends than others, whatever the season.
+    # Some subcategories are more popular than others, whatever the season.
     friends = np.cumsum(1.0 / np.sqrt(1.0 + _shuffled(settings, len(SUBCATEGORIES))))
     quantile = uniform(settings.seed, TASTE, user, own, epoch)
     taste = np.searchsorted(friends, quantile * friends[-1], side="right")
@@ -240,7 +240,7 @@ def _intent(
 
 
 def _active_users(settings: SampleSettings, rng: np.random.Generator, moment: int, n: int) -> Ints:
-    """Return users: a few come daily, most rarely; the number of customers grows."""
+    """Return n users. A few come daily, most come rarely, and the number of customers grows."""
     passed = (moment - microseconds(settings.start)) / (settings.days * DAY)
     present = max(1, int(settings.users * (0.7 + 0.3 * passed)))
     rank = (rng.random(n) ** 2.0 * present).astype(np.int64)

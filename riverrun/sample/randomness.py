@@ -10,7 +10,7 @@ UInt64s = npt.NDArray[np.uint64]
 
 
 def generator(seed: int, *stream: int) -> np.random.Generator:
-    """Return a generator of its own for each (seed, stream)."""
+    """Return a generator that draws the same numbers for the same (seed, stream)."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, *stream])))
 
 

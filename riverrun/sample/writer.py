@@ -58,13 +58,13 @@ def write_sample(
 ) -> SampleFiles:
     """Write items.jsonl.gz, users.jsonl.gz, sample.json and events-NNNNN files into `out`.
 
-    Files of an earlier sample in `out` are replaced; where others could be taken for files of a
-    shop, `UserError` names one. Memory does not grow with the events.
+    Files of an earlier sample in `out` are replaced. Where an import would read other files in it,
+    `UserError` names one. Memory does not grow with the number of events.
     """
     out.mkdir(parents=True, exist_ok=True)
     for old in _earlier_sample(out):
         old.unlink()
-    # First: it says whose the other files are, should writing them be interrupted.
+    # First: if writing is interrupted, it shows that the other files are a sample's.
     (out / "sample.json").write_text(settings.model_dump_json(indent=2) + "\n")
     catalogue = make_catalogue(settings)
     items, users = out / "items.jsonl.gz", out / "users.jsonl.gz"
@@ -76,7 +76,7 @@ def write_sample(
 
 
 def _earlier_sample(out: Path) -> list[Path]:
-    """Return the files of the sample in `out`, which must hold no others that an import reads."""
+    """Return the files of a sample in `out`. Raises `UserError` where others would be imported."""
     found = sorted(file for kind in ("items", "users", "events") for file in out.glob(f"{kind}*"))
     is_sample = (out / "sample.json").is_file()
     for file in found:

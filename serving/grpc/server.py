@@ -21,10 +21,10 @@ GRACE_SECONDS = 3.0
 def grpc_server(
     predictor: Predictor, address: str, *, threads: int, queue: int, max_message_bytes: int
 ) -> Iterator[int]:
-    """Answer at `address`, "HOST:PORT", and give the port; calls in flight end before the block.
+    """Serve at `address`, "HOST:PORT", and give the port; leaving the block waits for open calls.
 
     Port 0 takes a free one. threads: how many calls are answered at a time. queue: how many
-    others wait; more are RESOURCE_EXHAUSTED.
+    others may wait; further calls are answered RESOURCE_EXHAUSTED.
     Raises `OSError` where the address cannot be listened on.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="grpc")
@@ -34,7 +34,7 @@ def grpc_server(
         options=[
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", -1),
-            # Two servers on one port would share its calls at random.
+            # With it, a second server on the same port would get some of the calls, at random.
             ("grpc.so_reuseport", 0),
         ],
     )

@@ -2,8 +2,8 @@
 
 https://github.com/tensorflow/serving/tree/master/tensorflow_serving/apis
 
-What is not offered here (`Classify`, `Regress`, `MultiInference`, `HandleReloadConfigRequest`)
-answers UNIMPLEMENTED, as the published base classes do.
+Methods that are not offered here (`Classify`, `Regress`, `MultiInference`,
+`HandleReloadConfigRequest`) answer UNIMPLEMENTED, as the published base classes do.
 """
 
 import threading
@@ -26,7 +26,7 @@ Method = Callable[[Any, Any, grpc.ServicerContext], Any]
 
 
 def _answering(method: Method) -> Method:
-    """Return `method` with a `PredictionError` as the status of the call."""
+    """Return `method`, so that a `PredictionError` ends the call with its code and message."""
 
     @wraps(method)
     def answered(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
@@ -47,7 +47,7 @@ def _answering(method: Method) -> Method:
 def _time_left(context: grpc.ServicerContext) -> float | None:
     """Return the seconds until the call's deadline; None where it has none."""
     seconds: float | None = context.time_remaining()
-    # Without a deadline gRPC says centuries, which no lock can wait for.
+    # Without a deadline gRPC gives centuries, longer than any lock can wait.
     return None if seconds is None or seconds > threading.TIMEOUT_MAX else seconds
 
 
@@ -61,12 +61,12 @@ class PredictionService(PredictionServiceServicer):
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Return the outputs of a signature for the inputs of a `PredictRequest`.
 
-        A call whose deadline passes while others keep the model is given up unanswered.
+        A call whose deadline passes while it waits for other calls is given up unanswered.
         """
         model = self._predictor.model(_asked(request.model_spec))
         name = request.model_spec.signature_name or RECOMMEND
         signature = signature_of(model, name)
-        # First: a few bytes can stand for an array of a MiB, and many names for as many arrays.
+        # Before any array is made: a few bytes can stand for a MiB, and there may be many names.
         signature.check_names(request.inputs)
         inputs = {key: array_of(key, tensor) for key, tensor in request.inputs.items()}
         outputs = predict(
@@ -79,7 +79,7 @@ class PredictionService(PredictionServiceServicer):
 
     @_answering
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        """Return the signatures, the one `metadata_field` that there is."""
+        """Return the signatures, which are the only `metadata_field` offered."""
         model = self._predictor.model(_asked(request.model_spec))
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
@@ -97,7 +97,7 @@ class ModelService(ModelServiceServicer):
 
     @_answering
     def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        """Return the version that serves, which is available; no other one is known."""
+        """Return the version that serves as available; other versions are not known."""
         return messages.model_status(self._predictor.status(_asked(request.model_spec)))
 
 

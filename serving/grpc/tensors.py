@@ -9,9 +9,9 @@ import tensorflow as tf
 from serving.prediction.errors import invalid
 
 _MAX_REPEATED = 2**17
-"""Places whose value need not be sent: those of 1,024 histories of 128 events."""
+"""At most so many places may go without a value of their own: 1,024 histories of 128 events."""
 _MAX_REPEATED_BYTES = 32 * _MAX_REPEATED
-"""What a string may take in places for which it was not sent: the longest event type in each."""
+"""At most so many bytes of strings are repeated: the longest event type in each such place."""
 
 
 def array_of(name: str, tensor: Any) -> npt.NDArray[Any]:
@@ -23,7 +23,8 @@ def array_of(name: str, tensor: Any) -> npt.NDArray[Any]:
     if tensor.tensor_shape.unknown_rank or any(size < 0 for size in shape):
         raise invalid(f"`{name}` must have a shape that is known. Received: {shape}.")
     if max(_MAX_REPEATED, tensor.ByteSize()) < prod(shape):
-        # TensorFlow repeats the last of too few values: a few bytes would take all of the memory.
+        # TensorFlow repeats the last value where there are too few: a few bytes could take all
+        # memory.
         raise invalid(f"`{name}` must have a value for every place of its shape {shape}.")
     if _repeated_bytes(tensor, prod(shape)) > _MAX_REPEATED_BYTES:
         raise invalid(
@@ -38,7 +39,7 @@ def array_of(name: str, tensor: Any) -> npt.NDArray[Any]:
 
 
 def _repeated_bytes(tensor: Any, places: int) -> int:
-    """Return how many bytes of strings TensorFlow copies into places that have no value."""
+    """Return how many bytes TensorFlow would copy into places without a string of their own."""
     if not tensor.string_val:
         return 0
     return len(tensor.string_val[-1]) * max(0, places - len(tensor.string_val))

@@ -28,7 +28,7 @@ POLICY = "default-src 'self'"
 class _IdConvertor(Convertor[str]):
     """The part of a path that is an id: it may hold slashes."""
 
-    # Line breaks too, which no id has: they are refused by name, as other characters are.
+    # Line breaks too: no id has them, but the route then says so, as of other characters.
     regex = r"[\s\S]+"
 
     def convert(self, value: str) -> str:
@@ -39,7 +39,7 @@ class _IdConvertor(Convertor[str]):
 
 
 class _ShownIdConvertor(_IdConvertor):
-    """The part of a path that is the id of an item that is asked for: no list of similar ones."""
+    """An id at the end of a path, which "/similar" does not end: that asks for similar items."""
 
     regex = r"(?:(?!/similar$)[\s\S])+"
 
@@ -50,7 +50,7 @@ def create_app(services: Services) -> FastAPI:
     register_url_convertor("shown_id", _ShownIdConvertor())
     app: FastAPI = FastAPIOffline(
         redoc_url=None,
-        # /v1/items/ is unknown, and not another name of /v1/items.
+        # /v1/items/ is answered 404; it is not another name of /v1/items.
         redirect_slashes=False,
         title="Riverrun",
         version="1",
@@ -123,6 +123,6 @@ def _operations(app: FastAPI, services: Services) -> None:
     )
     async def metrics() -> Response:
         """Prometheus metrics."""
-        # Some are read from files, which another process may hold locked.
+        # Some metrics are read from files, which another process may hold locked.
         latest = await run_in_threadpool(generate_latest, services.registry)
         return Response(latest, media_type=CONTENT_TYPE_LATEST)

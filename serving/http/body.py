@@ -19,7 +19,7 @@ from serving.http.problems import FieldError, Problem, field_errors, shown, unpr
 MAX_BYTES = 8 * 2**20
 MAX_RECORDS = 1000
 THREADED_BYTES = 64 * 2**10
-"""A larger body is read beside the event loop, which no other request would get meanwhile."""
+"""A larger body is parsed in a thread, as the event loop could serve no other request meanwhile."""
 
 _GZIP = 16 + zlib.MAX_WBITS
 """What zlib calls DEFLATE in gzip's format, RFC 1952."""
@@ -39,7 +39,7 @@ async def read_body(request: Request) -> bytes:
         raise _unsupported("Content-Encoding", "must be absent: send it as it is.", encoding)
     body = await bounded_body(request, MAX_BYTES)
     if body is None:
-        # How many it has is not known: the rest is unread.
+        # The real length is not known, as the rest of the body was not read.
         declared = request.headers.get("content-length")
         message = f"must have at most {MAX_BYTES} bytes."
         large = FieldError(field="body", message=message, value=shown(declared))
@@ -48,10 +48,10 @@ async def read_body(request: Request) -> bytes:
 
 
 async def bounded_body(request: Request, max_bytes: int) -> bytes | None:
-    """Return the body; None, and the rest unread, where it has more bytes."""
+    """Return the body, or None where it has more than `max_bytes`; the rest is then unread."""
     chunks: list[bytes] = []
     size = 0
-    # Counted as it comes: a length need not be declared, nor be true.
+    # Counted as it arrives: the declared length may be missing or false.
     async for chunk in request.stream():
         size += len(chunk)
         if size > max_bytes:
@@ -61,9 +61,9 @@ async def bounded_body(request: Request, max_bytes: int) -> bytes | None:
 
 
 def gunzipped(body: bytes, max_bytes: int) -> bytes | None:
-    """Return what gzip made `body` of; None, and the rest unread, where it has more bytes.
+    """Return `body` decompressed, or None where that has more than `max_bytes`.
 
-    Raises `ValueError` where `body` is not gzip's, is cut off, or holds something else behind it.
+    Raises `ValueError` where `body` is not gzip, is cut off, or has something else behind it.
     """
     reader = zlib.decompressobj(_GZIP)
     try:
@@ -74,14 +74,14 @@ def gunzipped(body: bytes, max_bytes: int) -> bytes | None:
         return None
     if not reader.eof:
         raise ValueError("it is cut off")
-    # A second member would be gzip's too: TensorFlow Serving reads none either.
+    # A second gzip member would be valid too, but TensorFlow Serving does not read it either.
     if reader.unused_data:
         raise ValueError("something follows its end")
     return content
 
 
 async def reading(body: bytes, read: Callable[[bytes], ResultT]) -> ResultT:
-    """Return `read(body)`: at once of a small body, and in a thread of a large one."""
+    """Return `read(body)`: called here for a small body, and in a thread for a large one."""
     return read(body) if len(body) <= THREADED_BYTES else await run_in_threadpool(read, body)
 
 
@@ -107,7 +107,7 @@ async def refuse_repeated(request: Request) -> None:
 
 
 def parse(model: type[ModelT], body: bytes) -> ModelT:
-    """Return the body as a `model`, without converting types. Raises 422, or 400 if no JSON."""
+    """Return the body as a `model`, without converting types. Raises 422; 400 if it is not JSON."""
     try:
         return model.model_validate_json(body, strict=True)
     except ValidationError as error:
@@ -118,14 +118,14 @@ def parse(model: type[ModelT], body: bytes) -> ModelT:
 
 
 def parse_records(body: bytes) -> list[Any]:
-    """Return the JSON values of an array, or of one object, one after the other."""
+    """Return the records of a body: the elements of an array, or one object as the only record."""
     try:
         document = orjson.loads(body)
     except ValueError as error:
         raise _unreadable(body, f"is not JSON: {error}.") from None
     if _LONG_NUMBER.search(body):
-        # orjson makes a float of an integer beyond 64 bits. What pydantic reads no deeper than
-        # is refused record by record, so this must read as deeply.
+        # orjson makes a float of an integer beyond 64 bits, json keeps it. Records nested too
+        # deeply for pydantic are refused one by one, so json has to read at least that deep.
         try:
             document = json.loads(body)
         except RecursionError:
@@ -142,9 +142,9 @@ def parse_records(body: bytes) -> list[Any]:
 def validate_record(model: type[ModelT], record: Any, max_bytes: int) -> ModelT | list[FieldError]:
     """Return one record as a `model`, without converting types, or what is wrong with it."""
     try:
-        # To JSON again, where strict means JSON's types and not Python's.
+        # Written as JSON again: only there does strict mean JSON's types, and not Python's.
         document = _json(record)
-    except ValueError:  # orjson reads deeper than anybody writes
+    except ValueError:  # orjson reads what is nested too deeply to be written
         return [FieldError(field="body", message="must not be nested so deeply.")]
     if len(document) > max_bytes:
         message = f"must have at most {max_bytes} bytes."

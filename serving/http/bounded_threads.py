@@ -11,13 +11,14 @@ AnswerT = TypeVar("AnswerT")
 
 
 class BoundedThreads:
-    """Runs functions beside the event loop, whose only caller it is.
+    """Runs functions in threads of its own; call it from one event loop only.
 
-    Work of another kind has threads of its own, so that it need not wait for what hangs here.
+    Each kind of work has an object of its own, so that none waits for work of another that hangs.
 
-    What is being done goes on, and counts, where nobody waits for it any more.
+    Work goes on, and counts, where the request that asked for it is gone.
 
-    name: of the threads. what: is being done, in the words of the answer to whom is turned away.
+    name: the threads' name. what: names the work in the answer to requests that are turned away.
+    threads: how many functions run at a time. queue: how many others may wait.
     """
 
     def __init__(self, name: str, what: str, threads: int, queue: int) -> None:
@@ -27,14 +28,14 @@ class BoundedThreads:
         self._in_hand = 0
 
     async def run(self, function: Callable[..., AnswerT], *arguments: object) -> AnswerT:
-        """Return what the function returns; raises `Problem`, 503, where too many wait already."""
+        """Return what the function returns. Raises `Problem`, 503, where too many wait already."""
         if self._in_hand >= self._most:
             raise busy(f"{self._in_hand} {self._what} are being worked on, or wait.")
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._executor, function, *arguments)
         self._in_hand += 1
         work.add_done_callback(self._done)
-        # No thread can be stopped: a work that is cancelled would only not be counted.
+        # A thread cannot be stopped: cancelled work would go on, but not be counted.
         return await asyncio.shield(work)
 
     def _done(self, _: object) -> None:

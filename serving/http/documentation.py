@@ -1,4 +1,4 @@
-"""The OpenAPI document: bodies that are read by hand, and the problems a route can answer with."""
+"""The OpenAPI document: bodies that FastAPI does not read, and the problems of each route."""
 
 from typing import Any
 
@@ -73,10 +73,10 @@ def install(app: FastAPI) -> None:
             )
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas.update(definitions["$defs"])
-            # FastAPI's own error body, which no route answers with.
+            # FastAPI documents an error body of its own, which no route answers with.
             for path in document["paths"].values():
                 for operation in path.values():
-                    if operation["tags"] != ["operations"]:  # they pass over what they are sent
+                    if operation["tags"] != ["operations"]:  # these ignore what they are sent
                         operation["responses"].setdefault("422", {})
                         _drop_default_error(operation["responses"])
             for unused in ("HTTPValidationError", "ValidationError"):

@@ -43,14 +43,14 @@ LOOK_SECONDS = 0.002
 APPEND_THREADS = 40
 """Together they share one fsync."""
 APPEND_QUEUE = 1_000
-"""A log that hangs must not keep the bodies of all who come meanwhile."""
+"""Bounded, since the bodies of all waiting requests are in memory while a log hangs."""
 ENDS_THREADS = 4
-"""A Kafka is asked how far it goes by one at a time."""
+"""A Kafka answers requests for its end offsets one at a time."""
 ENDS_QUEUE = 1_000
 
 
 class _Log:
-    """The log of `services` beside the event loop, in threads that nothing else needs."""
+    """Uses the log of `services` in threads of its own, so that the event loop never waits."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -84,7 +84,7 @@ class _Log:
             ) from None
 
     async def _indexed(self) -> None:
-        """Wait until lists are made of all item changes that the worker has published so far.
+        """Wait until lists reflect all item changes that the worker has published so far.
 
         The index follows the worker within milliseconds, in a thread of its own.
         """
@@ -166,7 +166,7 @@ async def _upsert(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Read(Generic[ModelT]):
-    """A body: its good records by id, with their messages, and what is wrong with others."""
+    """A body that was read: good records by id, their messages, and what is wrong with others."""
 
     records: Mapping[str, ModelT]
     messages: Sequence[Message]
@@ -180,13 +180,13 @@ def _read_events(services: Services, body: bytes) -> _Read[Event]:
     unique: dict[str, Event] = {}
     accepted = 0
     for index, each in events:
-        # A microsecond apart: what came first in the array came first.
+        # Events without a time are a microsecond apart, in the order of the array.
         event = _event(each, now + index * INSTANT)
         if error := _not_acceptable(services, event, now):
             rejected.append(Rejection(index=index, error=error))
         else:
             accepted += 1
-            # The first one counts, as it does in the history.
+            # Of equal event ids the first counts, as it does in the history.
             unique.setdefault(event.event_id, event)
     _refuse_if_nothing_is_good(accepted, rejected)
     messages = [Message(event.user_id, encode_record(event)) for event in unique.values()]
@@ -206,7 +206,7 @@ def _read_records(
 def _valid(
     model: type[ModelT], records: Sequence[Any], max_bytes: int
 ) -> tuple[list[tuple[int, ModelT]], list[Rejection]]:
-    """Return the good records with their places, and the others with what is wrong first."""
+    """Return the good records with their places, and the first error of each of the others."""
     valid: list[tuple[int, ModelT]] = []
     rejected: list[Rejection] = []
     for index, record in enumerate(records):
@@ -219,7 +219,7 @@ def _valid(
 
 
 def _event(body: EventBody, now: datetime) -> Event:
-    # Every field has been validated; only the defaults are new.
+    # All fields have been validated, and the two defaults need not be.
     fields = dict(body)
     fields["event_id"] = body.event_id or uuid4().hex
     fields["timestamp"] = body.timestamp or now

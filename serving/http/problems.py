@@ -108,14 +108,14 @@ def field_errors(error: ValidationError | RequestValidationError) -> list[FieldE
 
 
 def unprocessable(errors: Sequence[FieldError]) -> Problem:
-    """Return the problem of a request that is understood and does not fit."""
+    """Return the problem of a request that can be read, but has wrong values: 422."""
     first = errors[0]
     received = orjson.dumps(first.value).decode()
     return Problem(422, f"`{first.field}`: {first.message} Received: {received}", errors)
 
 
 def busy(reason: str) -> Problem:
-    """Return the problem of a request that may be answered a second later."""
+    """Return the problem of a request that may succeed if it is sent again a second later: 503."""
     return Problem(503, f"{reason} Try again.", headers={"Retry-After": "1"})
 
 
@@ -131,7 +131,7 @@ def shown(value: Any) -> Any:
 
 
 def _methods_at(request: Request) -> list[str]:
-    # A route knows its own methods; a path can have several routes.
+    # A path can have several routes, and each knows only its own methods.
     return sorted(
         method
         for route in request.app.routes
@@ -145,7 +145,7 @@ def _encodable(text: str) -> str:
 
 
 def _sentence(message: str) -> str:
-    # Where the value stands beside the message, it need not stand in it.
+    # The value has a field of its own, so the message need not repeat it.
     message = message.removeprefix("Value error, ").partition(" Received: ")[0]
     return message if message.endswith(".") else f"{message}."
 
@@ -194,7 +194,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def _disconnect(_: Request, __: ClientDisconnect) -> Response:
-        # Nobody reads it; without it a hung-up client would count as a failure of the server.
+        # The client has hung up and reads nothing; but otherwise this would count as a 500.
         return problem_response(Problem(400, "The body ended too early."))
 
     @app.exception_handler(HTTPException)

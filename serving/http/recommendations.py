@@ -136,11 +136,11 @@ def _recommend_request(services: Services, body: RecommendBody) -> RecommendRequ
     now = microseconds(services.clock())
     session = tuple(
         HistoryEvent(
-            # Without a time of their own, in the order sent, ending now.
+            # Events without a time are given times in the order sent, the last one now.
             timestamp=microseconds(event.timestamp)
             if event.timestamp
             else now - len(body.session) + place,
-            # Of one moment they keep the order sent: a history sorts ids as text.
+            # Events of one moment keep the order sent, since a history sorts ids as text.
             event_id=f"session-{place:06}",
             item_id=event.item_id,
             event_type=event.event_type,

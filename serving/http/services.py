@@ -17,7 +17,7 @@ from serving.recommender import Recommender
 from serving.settings import HttpSettings, ServingSettings
 
 MAX_RECORD_BYTES = 512 * 2**10
-"""Half of what a Kafka takes by its own default: dead letters and changes are longer."""
+"""Half of Kafka's default limit, as dead letters and item changes are longer than their records."""
 
 
 class Applied(Protocol):
@@ -35,7 +35,7 @@ class Services:
     """Everything a request may need.
 
     applied: None where the worker runs in another process, so that nobody can wait for it.
-    indexed: whether lists are made of all item changes before these positions.
+    indexed: tells whether lists reflect all item changes before given positions.
     not_ready: says why requests cannot be answered yet; empty where they can.
     bundle_error: why the newest bundle does not serve; None where it does.
     degraded: says what lists do without at present, though they are answered.

@@ -44,7 +44,7 @@ class RequestMetrics:
         try:
             await self._app(scope, receive, watched)
         finally:
-            # The route's template: a path with ids in it would make a series of every id.
+            # The route's template: paths with ids would make a time series for every id.
             route = getattr(scope.get("route"), "path_format", "none")
             seconds = time.perf_counter() - start
             self._seconds.labels(route, scope["method"], status).observe(seconds)

@@ -30,9 +30,9 @@ MAX_RANK = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PredictBody:
-    """A request without its arrays: they take the signature's dtypes, see `arrays`.
+    """A request whose tensors are still JSON: `arrays` needs the signature's dtypes.
 
-    value: of `instances` if `by_row`, else of `inputs`.
+    value: that of `instances` if `by_row`, else that of `inputs`.
     """
 
     signature_name: str
@@ -42,7 +42,7 @@ class PredictBody:
     def arrays(self, inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
         """Return an array for each of `inputs`, which has TensorFlow's `TensorSpec` by name.
 
-        Raises `PredictionError` for what does not fit.
+        Raises `PredictionError` where the values do not fit the specs.
         """
         columns = self._columns(inputs)
         if columns.keys() != inputs.keys():
@@ -72,7 +72,7 @@ class PredictBody:
 
 
 def read_body(body: bytes) -> PredictBody:
-    """Return what a request asks. Raises `PredictionError` where it is none."""
+    """Return what a request asks. Raises `PredictionError` where the body is no such request."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -127,7 +127,7 @@ def _array(name: str, value: Any, dtype: Any) -> npt.NDArray[Any]:
     shape = _shape(name, value)
     scalars: list[Any] = []
     _flatten(name, value, shape, _READERS[dtype.name], scalars)
-    # Object arrays are filled, not built: NumPy would take bytes apart.
+    # An array of objects is filled, not built from a list: NumPy would take bytes apart.
     array = np.empty(len(scalars), dtype=dtype.as_numpy_dtype)
     array[:] = scalars
     return array.reshape(shape)

@@ -29,14 +29,14 @@ from serving.prediction.predictor import ModelName, Predictor, predict, signatur
 MEDIA_TYPE = "application/json"
 
 MAX_GUNZIPPED_BYTES = 8 * 2**20
-"""A thousandth of it, sent, may become so much: JSON takes Python's lock while it is parsed, and a
-multiple of its size."""
+"""A gzip body a thousandth as long can unpack to so much. To parse JSON holds Python's lock, and
+takes a multiple of its size in memory."""
 
 Route = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 def tensorflow_serving_routes(services: Services) -> APIRouter:
-    """Return the routes over `services`. What is unknown below /v1/models is their error too."""
+    """Return the routes over `services`, which also answer unknown paths below /v1/models."""
     settings, http = services.serving.tensorflow_serving, services.http
     predictor = Predictor(services.holder, settings.model_name)
     threads = BoundedThreads(
@@ -44,7 +44,7 @@ def tensorflow_serving_routes(services: Services) -> APIRouter:
     )
 
     async def status(request: Request) -> Response:
-        if ":" in request.url.path:  # a verb that is none, or that is not for GET
+        if ":" in request.url.path:  # an unknown verb, or one that GET does not have
             return await malformed(request)
         return _rendered(messages.model_status(predictor.status(_asked(request))))
 
@@ -66,7 +66,7 @@ def tensorflow_serving_routes(services: Services) -> APIRouter:
         raise invalid(f"Malformed request: {request.method} {request.url.path}")
 
     router = APIRouter(prefix="/v1/models", include_in_schema=False)
-    # The colon separates the verb, so that a name cannot hold one.
+    # A colon separates the verb, so that names cannot hold one.
     for model in ("/{name}", "/{name}/versions/{version}", "/{name}/labels/{label}"):
         router.add_api_route(f"{model}:predict", _answering(answer), methods=["POST"])
         router.add_api_route(f"{model}/metadata", _answering(metadata), methods=["GET"])
@@ -78,14 +78,14 @@ def tensorflow_serving_routes(services: Services) -> APIRouter:
 
 
 def _answering(route: Route) -> Route:
-    """Return `route` with the errors of TensorFlow Serving."""
+    """Return `route`, so that it answers errors as TensorFlow Serving does."""
 
     async def answered(request: Request) -> Response:
         headers = None
         try:
             return await route(request)
         except ClientDisconnect:
-            raise  # nobody reads an answer
+            raise  # the client has hung up
         except PredictionError as error:
             refusal = error
         except Problem as problem:
@@ -111,15 +111,15 @@ def _asked(request: Request) -> ModelName:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sent:
-    """A body as it came, and how: `encoding` is its Content-Encoding, "" where it has none."""
+    """A body as it was sent. encoding: its Content-Encoding, "" where it has none."""
 
     body: bytes
     encoding: str
     max_bytes: int
 
     def content(self) -> bytes:
-        """Return the JSON. Raises `PredictionError` where it cannot be had, or is too large."""
-        # As TensorFlow Serving does: any that names gzip is gzip, and no other is known.
+        """Return the JSON. Raises `PredictionError` where it cannot be unpacked or is too large."""
+        # As in TensorFlow Serving: any encoding that names gzip is gzip, and no other is known.
         if "gzip" not in self.encoding.lower():
             return self.body
         try:

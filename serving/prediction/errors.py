@@ -1,4 +1,4 @@
-"""Why a call has no answer, in gRPC's words, which TensorFlow Serving's REST API uses too."""
+"""Why a call has no answer: gRPC's codes, which TensorFlow Serving's REST API uses too."""
 
 from enum import Enum
 
@@ -6,7 +6,7 @@ import structlog
 
 
 class Code(Enum):
-    """The part of gRPC's status codes that is answered here; the value is HTTP's."""
+    """The gRPC status codes that are used here; the value is the HTTP status of each."""
 
     INVALID_ARGUMENT = 400
     NOT_FOUND = 404
@@ -26,7 +26,7 @@ class PredictionError(Exception):
 
 
 class UnknownSignatureError(PredictionError):
-    """The model has no signature `name`: in REST's words; gRPC's Predict has others."""
+    """The model has no signature `name`. The message is REST's; gRPC's Predict has another."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -41,6 +41,6 @@ def invalid(message: str) -> PredictionError:
 
 
 def failure(call: str, error: Exception) -> PredictionError:
-    """Log what nobody expected of a call, and return what its sender is told of it."""
+    """Log an unexpected error of a call, and return the error that its sender is told."""
     structlog.get_logger(__name__).error("call_failed", call=call, exc_info=error)
     return PredictionError(Code.INTERNAL, "The server failed; its log says why.")

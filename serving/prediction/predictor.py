@@ -53,7 +53,7 @@ class Predictor:
         return model
 
     def status(self, asked: ModelName) -> LiveModel:
-        """Return the model whose status is asked for, as `model`, with the words for a status."""
+        """As `model`, for a request for the status, whose error has another message."""
         model = self._serving(asked)
         if model is None:
             what = "any versions" if asked.version is None else f"version {asked.version}"
@@ -86,8 +86,8 @@ def predict(
 ) -> Arrays:
     """Return the outputs of a signature, or `only` some of them.
 
-    Raises `PredictionError`, with DEADLINE_EXCEEDED where others keep the model for longer than
-    `timeout` seconds.
+    Raises `PredictionError`, with DEADLINE_EXCEEDED where the call has to wait for others longer
+    than `timeout` seconds.
     """
     for name in only:
         if name not in signature.outputs:

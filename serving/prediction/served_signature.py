@@ -23,11 +23,11 @@ class ServedSignature:
     """A function from named arrays to named arrays, whose axis 0 is the batch.
 
     inputs, outputs: TensorFlow's `TensorSpec` by name. Strings are arrays of `bytes` objects.
-    Concurrent calls share one call of the model. What they leave free besides axis 0 is the
-    length of the history, and padding at its end changes nothing (see `bundle.SIGNATURES`).
+    Concurrent calls share one call of the model: other axes that are free, as the length of a
+    history is, can be padded at the end without any effect (see `bundle.SIGNATURES`).
 
-    max_rows: of a call. With more than `MERGED_LENGTH` events, a row counts for the square of how
-    many times that it has: attention takes as much.
+    max_rows: the most rows of a call. A row with x times `MERGED_LENGTH` events, x > 1, counts for
+    x² rows, since attention takes as much.
     """
 
     def __init__(self, function: Any, batching: BatchingSettings, max_rows: int) -> None:
@@ -67,7 +67,7 @@ class ServedSignature:
 
     def _check(self, inputs: Arrays) -> None:
         self.check_names(inputs)
-        # The name of the input that has set the size of a free axis.
+        # By free axis: the input that came first, and its size, which the others must have.
         sizes: dict[int, tuple[str, int]] = {}
         for name, spec in self.inputs.items():
             array = inputs[name]
@@ -94,7 +94,7 @@ class ServedSignature:
         self._check_size(inputs)
 
     def _check_size(self, inputs: Arrays) -> None:
-        # A few bytes can stand for many rows, and a small model's answer is larger than a request.
+        # A few bytes can stand for many rows, and an answer may be larger than its request.
         rows, longest = _num_rows(inputs), self._longest(inputs)
         allowed = self._max_rows
         if longest > MERGED_LENGTH:
@@ -104,11 +104,11 @@ class ServedSignature:
             raise invalid(f"a call must have at most {allowed} rows{length}. Received: {rows}.")
 
     def _weight(self, inputs: Arrays) -> int:
-        """Return what a call counts for in a batch."""
+        """Return for how many rows a call counts in a batch; long histories are never merged."""
         return _num_rows(inputs) if self._longest(inputs) <= MERGED_LENGTH else maxsize
 
     def _longest(self, inputs: Arrays) -> int:
-        """Return the largest size of what is free besides axis 0."""
+        """Return the largest size of the free axes besides axis 0."""
         free = (
             length
             for name, spec in self.inputs.items()
