@@ -81,6 +81,8 @@ class Archiver(StreamThread):
                 # Nobody waits for the archive, so let records gather: every poll has a cost of
                 # its own, here and at the broker.
                 self._stop.wait(_REST_SECONDS)
+        # What has come while it rested, too: an import that follows is newer, and has to win.
+        self.step()
         self.flush()
 
     def _begin(self, committed: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, int]:
