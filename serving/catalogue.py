@@ -4,6 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import islice
 
 import numpy as np
@@ -13,7 +14,7 @@ from feature_repo.schema import Item
 from serving.attribute_kinds import AttributeKinds
 from serving.catalogue_columns import CatalogueColumns
 from serving.catalogue_levels import Level, merged, remember
-from serving.filters import Filter, FilterError, compile_filter
+from serving.filters import Filter, FilterError, compile_filter, now_of
 from serving.item_rows import ItemRows, Mask, Rows
 
 SNAPSHOT_BATCH = 4096
@@ -26,16 +27,20 @@ class CatalogueView(CatalogueColumns):
     version: int = 0
     levels: tuple[Level, ...] = ()
     attribute_kinds: dict[str, str] = field(default_factory=dict)
-    masks: "OrderedDict[str, Mask]" = field(default_factory=OrderedDict)
+    masks: "OrderedDict[tuple[str, str], Mask]" = field(default_factory=OrderedDict)
 
-    def allowed(self, sql: str | None) -> Mask:
-        """Return which rows are available and pass the filter. Raises `FilterError`."""
+    def allowed(self, sql: str | None, at: datetime) -> Mask:
+        """Return which rows are available and pass the filter at a moment.
+
+        Raises `FilterError`.
+        """
         if sql is None:
             return self.available
-        mask = self.masks.get(sql)
+        key = (sql, now_of(sql, at))
+        mask = self.masks.get(key)
         if mask is None:
-            mask = self._evaluate(compile_filter(sql)) & self.available
-            remember(self.masks, sql, mask)
+            mask = self._evaluate(compile_filter(*key)) & self.available
+            remember(self.masks, key, mask)
         return mask
 
     def _evaluate(self, filter_: Filter) -> Mask:

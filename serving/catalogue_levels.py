@@ -30,7 +30,9 @@ class Level:
     frame: pl.DataFrame
     rows: Rows
     columns: dict[tuple[str, str], pl.Series] = field(default_factory=dict)
-    masks: "OrderedDict[tuple[str, tuple[str, ...]], Mask]" = field(default_factory=OrderedDict)
+    masks: "OrderedDict[tuple[str, str, tuple[str, ...]], Mask]" = field(
+        default_factory=OrderedDict
+    )
 
     @classmethod
     def of(cls, items: Sequence[Item], rows: Rows) -> "Level":
@@ -68,7 +70,7 @@ class Level:
 
         kinds: the kinds of the filter's attributes, in the order of the attributes' names.
         """
-        key = (filter_.sql, kinds)
+        key = (filter_.sql, filter_.now, kinds)
         mask = self.masks.get(key)
         if mask is None:
             names = sorted(filter_.attributes)

@@ -7,11 +7,13 @@ There is no `||`: a filter that concatenates a whole column hundreds of times wo
 
     price < 50 AND 'shoes' = ANY(categories)
     attributes.colour IN ('red', 'blue') AND published_at >= DATE '2026-01-01'
+    published_at > NOW() - INTERVAL '2 days'
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -40,7 +42,8 @@ KINDS: Mapping[pl.DataType, str] = {
     pl.String(): "a text",
     pl.Float64(): "a number",
     pl.Boolean(): "true or false",
-    pl.Datetime("us"): "a time, such as DATE '2026-01-01' or TIMESTAMP '2026-01-01 08:00:00'",
+    pl.Datetime("us"): "a time, such as DATE '2026-01-01', TIMESTAMP '2026-01-01 08:00:00' or "
+    "NOW() - INTERVAL '2 days'",
     pl.List(pl.String()): "a list of texts, such as for 'shoes' = ANY(...)",
 }
 """What may be compared with a column of each type, in words for people."""
@@ -50,14 +53,16 @@ ATTRIBUTES = "attributes"
 # fmt: off
 KEYWORDS = frozenset((
     "and", "or", "not", "in", "between", "like", "ilike", "is", "null", "true", "false",
-    "case", "when", "then", "else", "end", "date", "timestamp",
+    "case", "when", "then", "else", "end", "date", "timestamp", "interval",
 ))
 
 FUNCTIONS = frozenset((
     "lower", "upper", "length", "starts_with", "ends_with", "abs", "round", "floor", "ceil",
-    "coalesce", "array_contains", "array_length", "any",
+    "coalesce", "array_contains", "array_length", "any", "now",
 ))
 # fmt: on
+
+_NOW = re.compile(r"\bnow\b", re.IGNORECASE)
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
@@ -83,9 +88,13 @@ class FilterError(InvalidArgumentError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Filter:
-    """A compiled filter. `attributes` names the item attributes that it reads."""
+    """A compiled filter. `attributes` names the item attributes that it reads.
+
+    now: as in `compile_filter`. Filters with the same `sql` and `now` are the same.
+    """
 
     sql: str
+    now: str
     expression: pl.Expr
     attributes: frozenset[str]
 
@@ -114,9 +123,18 @@ class _Token(NamedTuple):
     position: int
 
 
+def now_of(sql: str, at: datetime) -> str:
+    """Return what NOW() is in a filter: the start of the minute of `at`, in UTC.
+
+    By the minute, so that requests share what was computed for the one before. Empty where the
+    filter does not depend on the time.
+    """
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:00}" if _NOW.search(sql) else ""
+
+
 @lru_cache(maxsize=CACHED)
-def compile_filter(sql: str) -> Filter:
-    """Return the filter that `sql` describes, or raise `FilterError`."""
+def compile_filter(sql: str, now: str) -> Filter:
+    """Return the filter that `sql` describes, or raise `FilterError`. now: as of `now_of`."""
     tokens = _tokens(sql)
     attributes: set[str] = set()
     parts: list[str] = []
@@ -139,6 +157,11 @@ def compile_filter(sql: str) -> Filter:
             continue
         if token.kind in ("word", "quoted"):
             _check_name(token, following, sql)
+        if token.kind == "word" and token.text.lower() == "now":
+            _check_empty_call(tokens, position, sql)
+            parts.append(f"TIMESTAMP '{now}'")
+            position += 3
+            continue
         parts.append(token.text)
         position += 1
     try:
@@ -152,7 +175,7 @@ def compile_filter(sql: str) -> Filter:
         token = tokens[-1]
         reason = f"holds {token.text!r} at position {token.position} without an operator before it."
         raise FilterError(reason, sql)
-    return Filter(sql, expression, frozenset(attributes))
+    return Filter(sql, now, expression, frozenset(attributes))
 
 
 def _tokens(sql: str) -> list[_Token]:
@@ -200,6 +223,12 @@ def _check_name(token: _Token, following: str, sql: str) -> None:
             f"a text {text}. Columns: {known}."
         )
         raise FilterError(reason, sql)
+
+
+def _check_empty_call(tokens: list[_Token], position: int, sql: str) -> None:
+    if [token.text for token in tokens[position + 1 : position + 3]] != ["(", ")"]:
+        name, start = tokens[position].text, tokens[position].position
+        raise FilterError(f"must have {name}() without arguments at position {start}.", sql)
 
 
 def _unexpected(token: _Token, sql: str) -> FilterError:

@@ -114,7 +114,7 @@ class Recommender:
         context = self._context(model, request.filter, request.exclude_item_ids, None, at)
         if request.category is not None:
             quoted = request.category.replace("'", "''")
-            in_category = context.view.allowed(f"'{quoted}' = ANY(categories)")
+            in_category = context.view.allowed(f"'{quoted}' = ANY(categories)", at)
             context = replace(context, allowed=context.allowed & in_category)
         page = self._page(self._trending_reranker, self._trending_ranking, context, request)
         return self._answer(request.request_id, model, page)
@@ -128,7 +128,7 @@ class Recommender:
         at: datetime,
     ) -> Context:
         view = self._catalogue.view()
-        allowed: Mask = view.allowed(sql)
+        allowed: Mask = view.allowed(sql, at)
         rows = self._catalogue.rows.known(hidden)
         if len(rows):
             allowed = allowed.copy()

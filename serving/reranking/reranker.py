@@ -155,7 +155,7 @@ class Reranker:
 
     def _mask(self, rule: Rule, context: Context) -> Mask:
         try:
-            return context.view.allowed(rule.filter)
+            return context.view.allowed(rule.filter, context.at)
         except FilterError as error:
             # No item has the attribute now: a list without the rule is better than none.
             if rule.filter not in self._refused:

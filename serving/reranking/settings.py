@@ -1,7 +1,7 @@
 """What can be set about re-ranking: knobs, caps, and the rules of the business."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import combinations
 from typing import Annotated, Literal, get_args
 
@@ -9,7 +9,7 @@ import polars as pl
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from feature_repo.schema import Timestamp
-from serving.filters import COLUMNS, MAX_LENGTH, compile_filter
+from serving.filters import COLUMNS, MAX_LENGTH, compile_filter, now_of
 from serving.requests import MAX_LIMIT
 
 Knob = Annotated[float, Field(ge=0, le=1)]
@@ -19,7 +19,8 @@ ListName = Literal["recommend", "similar", "trending"]
 
 
 def _compiled(sql: str) -> str:
-    filter_ = compile_filter(sql)
+    # What is checked is the same at any moment.
+    filter_ = compile_filter(sql, now_of(sql, datetime.now(UTC)))
     # Only the items say of which type an attribute is.
     if not filter_.attributes:
         filter_.evaluate(pl.DataFrame(schema=COLUMNS))

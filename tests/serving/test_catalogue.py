@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -34,11 +34,17 @@ def item(number: int, **changes: Any) -> Item:
 
 
 def allowed(catalogue: Catalogue, sql: str | None) -> set[str]:
-    rows = np.flatnonzero(catalogue.view().allowed(sql))
+    rows = np.flatnonzero(catalogue.view().allowed(sql, NOW))
     return set(catalogue.rows.ids_of(rows).tolist())
 
 
+NOW = datetime(2025, 7, 15, 12, 30, 20, tzinfo=UTC)
+
 FILTERS: dict[str, Callable[[Item], bool]] = {
+    "published_at > now() - INTERVAL '60 days' AND published_at < NOW ()": lambda i: (
+        i.published_at is not None and NOW - timedelta(days=60) < i.published_at < NOW
+    ),
+    "title <> 'now'": lambda i: i.title != "now",
     "price < 20": lambda i: i.price is not None and i.price < 20,
     "NOT price < 20": lambda i: i.price is not None and not i.price < 20,
     "price IS NULL": lambda i: i.price is None,
@@ -278,7 +284,7 @@ def test_a_mistyped_value_holds_a_filter_up_only_while_it_is_there() -> None:
         ('"_row" = 1', "no column"),
         ("read_csv('/etc/passwd') = 1", "'read_csv'"),
         ("sum(price) > 3", "'sum'"),
-        ("published_at > now()", "'now'"),
+        ("published_at > today()", "'today'"),
         ("items.price > 3", "'items'"),
         ("attributes.nowhere = 1", "which no item has"),
         ("attributes. = 1", "name an attribute"),
@@ -312,7 +318,7 @@ def test_what_is_no_filter_is_refused_by_its_part(sql: str, part: str) -> None:
     catalogue = Catalogue()
     catalogue.upsert([item(number) for number in range(3)])
     with pytest.raises(FilterError) as caught:
-        catalogue.view().allowed(sql)
+        catalogue.view().allowed(sql, NOW)
     assert caught.value.argument == "filter"
     assert part in str(caught.value)
     assert str(caught.value).startswith("`filter` ")
@@ -321,13 +327,35 @@ def test_what_is_no_filter_is_refused_by_its_part(sql: str, part: str) -> None:
 @pytest.mark.parametrize("sql", ["brand<>='x'", "price   <", "brand in('x'"])
 def test_an_error_quotes_what_was_sent_and_nothing_else(sql: str) -> None:
     with pytest.raises(FilterError) as caught:
-        compile_filter(sql)
+        compile_filter(sql, "")
     assert str(caught.value) == f"`filter` is no SQL expression. Received: {sql!r}."
+
+
+@pytest.mark.parametrize("call", ["NOW(1)", "NOW('UTC')", "NOW(", "now(price)"])
+def test_now_has_no_arguments(call: str) -> None:
+    with pytest.raises(FilterError, match=r"must have now\(\) without arguments at position 15"):
+        Catalogue().view().allowed(f"published_at > {call}".lower(), NOW)
+
+
+def test_an_age_is_of_the_minute_that_asks() -> None:
+    catalogue, hour = Catalogue(), timedelta(hours=1)
+    catalogue.upsert([item(1, published_at=NOW - 47 * hour, available=True)])
+    view, sql = catalogue.view(), "published_at > NOW() - INTERVAL '48 hours'"
+    assert view.allowed(sql, NOW).tolist() == [True]
+    assert view.allowed(sql, NOW + hour / 2).tolist() == [True]
+    assert view.allowed(sql, NOW + 2 * hour).tolist() == [False]
+    # Wherever the clock that asks is, and as it was if it goes back.
+    elsewhere = timezone(timedelta(hours=-7))
+    assert view.allowed(sql, (NOW + 2 * hour).astimezone(elsewhere)).tolist() == [False]
+    assert view.allowed(sql, NOW).tolist() == [True]
+    # All requests of a minute share what was computed for the first.
+    assert view.allowed(sql, NOW) is view.allowed(sql, NOW + timedelta(seconds=30))
 
 
 words = ["price", "title", "tags", "(", ")", "AND", "NOT", "'a'", "1", "=", "<", "IN", ",", "ANY"]
 words += ["IS", "NULL", "CASE", "WHEN", "THEN", "END", "LIKE", "-", ".", "attributes", "length"]
 words += ["BETWEEN", "DATE", "available", "||", "/", "0", "%", "array_length", "TIMESTAMP"]
+words += ["NOW", "NOW()", "INTERVAL", "'2 days'", "published_at"]
 
 
 @given(st.lists(st.sampled_from(words), max_size=12).map(" ".join) | st.text(max_size=30))
@@ -335,7 +363,7 @@ def test_any_text_gives_a_mask_or_a_filter_error(sql: str) -> None:
     catalogue = Catalogue()
     catalogue.upsert([item(number) for number in range(3)])
     try:
-        mask = catalogue.view().allowed(sql)
+        mask = catalogue.view().allowed(sql, NOW)
     except FilterError:
         return
     assert mask.dtype == np.bool_

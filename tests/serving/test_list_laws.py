@@ -20,7 +20,7 @@ from serving.settings import ServingSettings
 from tests.support.items import items_of
 from tests.support.tiny_bundle import CREATED_AT
 from tests.support.tiny_lists import RULES, TOGETHER, reranking
-from tests.support.tiny_recommender import SHOPPER, Shop, event
+from tests.support.tiny_recommender import NOW, SHOPPER, Shop, event
 
 # As many events as a history holds: whatever a request adds takes the place of one.
 REGULAR = UserHistory(
@@ -61,7 +61,7 @@ def test_every_list_is_full_distinct_and_allowed(shop: Shop, ruled: bool) -> Non
 
     @given(requests)
     def check(request: RecommendRequest) -> None:
-        allowed = np.flatnonzero(shop.catalogue.view().allowed(request.filter))
+        allowed = np.flatnonzero(shop.catalogue.view().allowed(request.filter, NOW))
         expected = set(shop.catalogue.rows.ids_of(allowed).tolist())
         expected -= request.exclude_item_ids | set(request.context_item_ids)
         for seen in (*KNOWN.get(request.user_id or "", ()), *request.session):

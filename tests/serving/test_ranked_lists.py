@@ -164,7 +164,7 @@ def test_only_who_is_asked_answers(shops: dict[str, Shop], kind: str) -> None:
         ids = [item.item_id for item in answered]
         assert len(set(ids)) == len(ids)
         view = shops[kind].catalogue.view()
-        assert view.allowed(sql)[shops[kind].catalogue.rows.rows_of(ids)].all()
+        assert view.allowed(sql, NOW)[shops[kind].catalogue.rows.rows_of(ids)].all()
         pages = [
             items(
                 shops[kind],

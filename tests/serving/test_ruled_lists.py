@@ -40,6 +40,19 @@ def test_rules_have_their_places(shop: Shop) -> None:
     assert answer.items[1].reason == "picked by the shop"
 
 
+def test_a_rule_may_be_about_an_age(shop: Shop) -> None:
+    sql = "published_at > NOW() - INTERVAL '30 days'"
+    found = sources(reranking(shop, [{"kind": "promote", "share": 0.5, "filter": sql}]), limit=20)
+    recent = {
+        item_id
+        for item_id, item in ITEMS.items()
+        if item.published_at and NOW - item.published_at < timedelta(days=30)
+    }
+    assert "promoted" in {by[-1] for by in found.values()}
+    assert {item_id for item_id, by in found.items() if by[-1] == "promoted"} <= recent
+    assert len(recent & found.keys()) >= 10
+
+
 @pytest.mark.parametrize("has_ranker", [False, True])
 def test_what_is_placed_from_beyond_the_candidates_scores_as_one_of_them(
     tmp_path: Path, has_ranker: bool
