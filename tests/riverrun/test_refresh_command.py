@@ -15,16 +15,22 @@ from trainer.refresh.bundle_versions import rollback
 from trainer.refresh.refresh import RefreshOutcome
 
 
-def test_a_run_that_was_published_before_is_not_said_to_serve(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Return the folder of a shop that has something to learn from."""
     archive = Archive(tmp_path / "archive")
     archive.write_items("some", [item(1)])
     archive.write_events("some", [event(1)])
-    bundles = tmp_path / "bundles"
+    return tmp_path
+
+
+def test_a_run_that_was_published_before_is_not_said_to_serve(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundles = home / "bundles"
 
     def printed(run_id: str) -> str:
-        refresh(run_id=run_id, home=tmp_path)
+        refresh(run_id=run_id, home=home)
         return " ".join(capsys.readouterr().err.split())
 
     def publish_in(year: int) -> str:
@@ -45,19 +51,16 @@ def test_a_run_that_was_published_before_is_not_said_to_serve(
 
 
 def test_each_reason_of_a_refusal_is_a_line_as_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    archive = Archive(tmp_path / "archive")
-    archive.write_items("some", [item(1)])
-    archive.write_events("some", [event(1)])
     reasons = ("[a] all/ndcg@10 is too small, " * 5 + "and that is all.", "[/b] another")
 
     def work(*_: object) -> RefreshOutcome:
-        return RefreshOutcome(build_tiny_bundle(tmp_path / "bundles"), 1, (), reasons)
+        return RefreshOutcome(build_tiny_bundle(home / "bundles"), 1, (), reasons)
 
     monkeypatch.setattr(refreshing, "refresh_from_archive", work)
     with pytest.raises(typer.Exit):
-        refresh(home=tmp_path)
+        refresh(home=home)
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if line.startswith("refused: ")] == [
         f"refused: {reason}" for reason in reasons
