@@ -267,7 +267,8 @@ class KafkaLogConsumer:
                 raise LostPositionError(
                     f"{self._connection}: {place.topic}/{place.partition} holds offsets "
                     f"{starts[place]} to {ends[place]}, not position {position}. "
-                    "Was the topic made anew, or its retention too short?"
+                    "Was the topic made anew, or its retention too short? "
+                    "With all workers stopped, `riverrun rebuild` goes on from the archive."
                 )
         for place, position in positions.items():
             self._consumer.seek(place, position)

@@ -1,5 +1,7 @@
 """Where commands write: results to standard output, everything about them to standard error."""
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -7,7 +9,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, TaskID
 
-out = Console(highlight=False)
+PIPED_WIDTH = 200
+"""Columns of what is piped or written to a file, where `COLUMNS` does not say another number.
+
+rich would take 80, and cut names that a script or `grep` looks for.
+"""
+
+_is_piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+out = Console(highlight=False, width=PIPED_WIDTH if _is_piped else None)
 err = Console(stderr=True, highlight=False)
 
 
