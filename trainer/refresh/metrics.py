@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -12,7 +13,7 @@ from prometheus_client.registry import Collector
 from feature_repo.shop_file import ShopFileError
 from serving.bundle import BundleError, current_bundle, read_manifest
 from trainer.refresh.lock import is_at_work
-from trainer.refresh.runs_file import RunsFile
+from trainer.refresh.runs_file import Outcome, RunsFile
 
 
 class RefreshCollector(Collector):
@@ -54,8 +55,9 @@ class RefreshCollector(Collector):
         outcomes = CounterMetricFamily(
             "riverrun_refresh_runs", "Refreshes that have ended.", labels=["outcome"]
         )
-        for outcome, count in self._ended.items():
-            outcomes.add_metric([outcome], count)
+        # Zeros too: Prometheus sees no increase where a series begins.
+        for outcome in get_args(Outcome):
+            outcomes.add_metric([outcome], self._ended[outcome])
         steps = GaugeMetricFamily(
             "riverrun_refresh_step_seconds", "Duration by step, last refresh.", labels=["step"]
         )

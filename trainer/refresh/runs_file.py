@@ -53,7 +53,8 @@ _PASSES = re.compile(
 """What is in the message of a run that failed of something that may pass: a log that cannot be
 read, or a full disk, which TensorFlow, safetensors and Polars tell without an `OSError`."""
 
-Status = Literal["running", "published", "refused", "failed"]
+Outcome = Literal["published", "refused", "failed"]
+Status = Literal["running"] | Outcome
 
 
 @dataclass(frozen=True, slots=True)
