@@ -16,9 +16,9 @@ import typer
 from rich.table import Table
 
 from riverrun.cli.console import err, next_command, out
-from riverrun.cli.options import SettingsOption
+from riverrun.cli.options import PortOption, SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
-from riverrun.cli.up import PortOption, ended_by, listen, opened_shop
+from riverrun.cli.until_stopped import ended_by, listen, opened_shop
 from riverrun.errors import RunFailedError
 from riverrun.interpreter import settle
 from riverrun.listening import url_of
