@@ -16,7 +16,9 @@ import typer
 from rich.table import Table
 
 from riverrun.cli.console import err, next_command, out
+from riverrun.cli.import_session import import_folder
 from riverrun.cli.options import PortOption, SettingsOption
+from riverrun.cli.shop_training import train_shop
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
 from riverrun.cli.until_stopped import ended_by, listen, opened_shop
 from riverrun.errors import RunFailedError
@@ -85,8 +87,6 @@ def demo(
 
 
 def _make_shop(settings: Settings) -> None:
-    from riverrun.cli.import_ import shop as import_shop
-    from riverrun.cli.train import train_shop
     from riverrun.sample import SampleSettings, write_sample
 
     folder = settings.home / "sample"
@@ -98,7 +98,7 @@ def _make_shop(settings: Settings) -> None:
         write_sample(sample, folder)
     err.print(f"{ITEMS:,} items, {USERS:,} users, {EVENTS:,} events in {folder}")
     err.rule("[bold]2. Import")
-    import_shop(folder, home=settings.home)
+    import_folder(folder, settings.home)
     err.rule("[bold]3. Train")
     train_shop(settings)
 
