@@ -24,12 +24,11 @@ from riverrun.cli.until_stopped import ended_by, listen, opened_shop
 from riverrun.errors import RunFailedError
 from riverrun.interpreter import settle
 from riverrun.listening import url_of
+from riverrun.readiness import wait_until_ready
 from riverrun.settings import FILES_IN_HOME, Settings, load_settings
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from riverrun.http_server import HttpServer
 
 ITEMS, USERS, EVENTS, DAYS = 2_000, 2_000, 60_000, 60
 SHOWN = 8
@@ -73,7 +72,7 @@ def demo(
         failures: list[Exception] = []
         visitor = threading.Thread(
             target=_visit,
-            args=(server, stopped, url_of(listening), settings, started, once, failures),
+            args=(stopped, url_of(listening), settings, started, once, failures),
             daemon=True,
         )
         settle()
@@ -104,7 +103,6 @@ def _make_shop(settings: Settings) -> None:
 
 
 def _visit(
-    server: "HttpServer",
     stopped: threading.Event,
     url: str,
     settings: Settings,
@@ -114,10 +112,9 @@ def _visit(
 ) -> None:
     """Visit the shop once it is ready. Errors before `stopped` is set go into `failures`."""
     try:
-        while not server.started:
-            time.sleep(0.02)
+        if not wait_until_ready(url, stopped.is_set):
+            return
         with httpx.Client(base_url=url, timeout=30) as client:
-            _wait_until_ready(client)
             err.rule("[bold]Three clicks")
             departments = _departments(settings)
             names = departments["department"].unique()
@@ -129,11 +126,6 @@ def _visit(
         stopped.set()
     if once:
         stopped.set()
-
-
-def _wait_until_ready(client: httpx.Client) -> None:
-    while not client.get("/readyz").is_success:
-        time.sleep(0.05)
 
 
 def _departments(settings: Settings) -> "pl.DataFrame":
