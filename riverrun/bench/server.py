@@ -15,6 +15,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from riverrun.errors import UserError
+from riverrun.readiness import wait_until_ready
 from riverrun.settings import FILES_IN_HOME, PREFIX
 
 LOG_LINES = 15
@@ -72,7 +73,7 @@ def running_server(
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait_until_ready(url, process, log, ready_within)
+        _require_ready(url, process, log, ready_within)
         yield RunningServer(url, process)
     finally:
         stop_process(process)
@@ -151,19 +152,14 @@ def free_port() -> int:
         return port
 
 
-def _wait_until_ready(
+def _require_ready(
     url: str, process: subprocess.Popen[bytes], log: Path, ready_within: float
 ) -> None:
     deadline = time.monotonic() + ready_within
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise UserError(f"the server stopped with code {process.returncode}:\n{tail(log)}")
-        try:
-            if httpx.get(f"{url}/readyz", timeout=5).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
+    if wait_until_ready(url, lambda: process.poll() is not None or time.monotonic() >= deadline):
+        return
+    if process.returncode is not None:
+        raise UserError(f"the server stopped with code {process.returncode}:\n{tail(log)}")
     raise UserError(f"the server was not ready within {ready_within:.0f} s:\n{tail(log)}")
 
 

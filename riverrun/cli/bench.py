@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from riverrun.cli.bench_figures import print_figures, say
+from riverrun.cli.bench_making import prepare_shop, prepare_versions
 from riverrun.cli.bench_options import LARGE, SMALL, Items, Seconds, ShopHome
 from riverrun.cli.bench_quality import quality
 from riverrun.cli.bench_serving import serving
@@ -215,7 +216,6 @@ def swap(
     items that it catches up with are all in it.
     """
     from riverrun.bench.recommend import require_wrk
-    from riverrun.bench.shop import prepare_versions
     from riverrun.bench.swap import measure_swaps
 
     require_wrk()
@@ -264,7 +264,7 @@ def index(
     The candidates are those of the shop's bundle, the queries its users' histories.
     """
     from riverrun.bench.index import RECALL_AT, measure_index
-    from riverrun.bench.shop import prepare_shop, trained_embeddings
+    from riverrun.bench.shop import trained_embeddings
     from serving.settings import ServingSettings
 
     folder = home or default_home(items)
@@ -308,7 +308,7 @@ def reranking(
     from datetime import UTC, datetime
 
     from riverrun.bench.reranking import measure_reranking
-    from riverrun.bench.shop import drawn_histories, prepare_shop
+    from riverrun.bench.shop import drawn_histories
     from serving.catalogue import Catalogue
     from serving.reload import open_current
 

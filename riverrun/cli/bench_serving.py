@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riverrun.cli.bench_figures import rows_as_measured
+from riverrun.cli.bench_making import prepare_shop
 from riverrun.cli.bench_options import SMALL, Items, Seconds, ShopHome
 from riverrun.cli.bench_shops import default_home
 
@@ -23,7 +24,7 @@ def serving(items: Items = SMALL, seconds: Seconds = 5, home: ShopHome = None) -
     second. Each row is printed once it is measured; Ctrl-C keeps those that are there.
     """
     from riverrun.bench.serving import CallLoad, Question, Transport, measure_calls, request_bodies
-    from riverrun.bench.shop import drawn_histories, prepare_shop
+    from riverrun.bench.shop import drawn_histories
     from serving.settings import BatchingSettings
 
     folder = home or default_home(items)

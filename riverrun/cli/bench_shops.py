@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from riverrun.cli.bench_making import prepare_shop
 from riverrun.cli.console import err
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ def trained_kafka_shop(
 ) -> Iterator[tuple["KafkaShop", list[str], list[str]]]:
     """Make topics for a trained sample shop; give it with user ids and item ids."""
     from riverrun.bench.kafka_shop import kafka_shop
-    from riverrun.bench.shop import prepare_shop
 
     folder = home or Path(f".riverrun/bench-kafka-{items}")
     # Made only once the servers have answered: it takes minutes to make and train a shop.
@@ -38,7 +38,6 @@ def trained_shop(
 ) -> Iterator[tuple["RunningServer", list[str], list[str]]]:
     """Start a server on a trained sample shop; give it with user ids and item ids."""
     from riverrun.bench.server import running_server
-    from riverrun.bench.shop import prepare_shop
 
     folder = home or default_home(items)
     prepare_shop(folder, items)
@@ -50,8 +49,6 @@ def trained_shop(
 @contextmanager
 def copied_shop(home: Path, items: int) -> Iterator[Path]:
     """Give a copy of the shop: events would make its histories longer from run to run."""
-    from riverrun.bench.shop import prepare_shop
-
     prepare_shop(home, items)
     with TemporaryDirectory(prefix="bench-", dir=home.parent) as folder:
         yield shutil.copytree(home, Path(folder) / home.name)

@@ -16,18 +16,19 @@ import typer
 from rich.table import Table
 
 from riverrun.cli.console import err, next_command, out
-from riverrun.cli.options import SettingsOption
+from riverrun.cli.import_session import import_folder
+from riverrun.cli.options import PortOption, SettingsOption
+from riverrun.cli.shop_training import train_shop
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
-from riverrun.cli.up import PortOption, ended_by, listen, opened_shop
+from riverrun.cli.until_stopped import ended_by, listen, opened_shop
 from riverrun.errors import RunFailedError
 from riverrun.interpreter import settle
 from riverrun.listening import url_of
+from riverrun.readiness import wait_until_ready
 from riverrun.settings import FILES_IN_HOME, Settings, load_settings
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from riverrun.http_server import HttpServer
 
 ITEMS, USERS, EVENTS, DAYS = 2_000, 2_000, 60_000, 60
 SHOWN = 8
@@ -71,7 +72,7 @@ def demo(
         failures: list[Exception] = []
         visitor = threading.Thread(
             target=_visit,
-            args=(server, stopped, url_of(listening), settings, started, once, failures),
+            args=(stopped, url_of(listening), settings, started, once, failures),
             daemon=True,
         )
         settle()
@@ -85,8 +86,6 @@ def demo(
 
 
 def _make_shop(settings: Settings) -> None:
-    from riverrun.cli.import_ import shop as import_shop
-    from riverrun.cli.train import train_shop
     from riverrun.sample import SampleSettings, write_sample
 
     folder = settings.home / "sample"
@@ -98,13 +97,12 @@ def _make_shop(settings: Settings) -> None:
         write_sample(sample, folder)
     err.print(f"{ITEMS:,} items, {USERS:,} users, {EVENTS:,} events in {folder}")
     err.rule("[bold]2. Import")
-    import_shop(folder, home=settings.home)
+    import_folder(folder, settings.home)
     err.rule("[bold]3. Train")
     train_shop(settings)
 
 
 def _visit(
-    server: "HttpServer",
     stopped: threading.Event,
     url: str,
     settings: Settings,
@@ -114,10 +112,9 @@ def _visit(
 ) -> None:
     """Visit the shop once it is ready. Errors before `stopped` is set go into `failures`."""
     try:
-        while not server.started:
-            time.sleep(0.02)
+        if not wait_until_ready(url, stopped.is_set):
+            return
         with httpx.Client(base_url=url, timeout=30) as client:
-            _wait_until_ready(client)
             err.rule("[bold]Three clicks")
             departments = _departments(settings)
             names = departments["department"].unique()
@@ -129,11 +126,6 @@ def _visit(
         stopped.set()
     if once:
         stopped.set()
-
-
-def _wait_until_ready(client: httpx.Client) -> None:
-    while not client.get("/readyz").is_success:
-        time.sleep(0.05)
 
 
 def _departments(settings: Settings) -> "pl.DataFrame":

@@ -18,3 +18,10 @@ SettingsOption = Annotated[
         help="Settings in TOML.  [default: riverrun.toml if present]",
     ),
 ]
+HostOption = Annotated[
+    str | None, typer.Option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+]
+PortOption = Annotated[
+    int | None,
+    typer.Option("--port", "-p", min=0, max=65_535, help="Port to listen on.  [default: 8080]"),
+]

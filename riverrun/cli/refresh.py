@@ -8,9 +8,9 @@ from rich.markup import escape
 from riverrun.cli.console import err, next_command
 from riverrun.cli.metrics_tables import print_tables
 from riverrun.cli.options import HomeOption, SettingsOption
-from riverrun.cli.train import require_material
 from riverrun.errors import UserError
 from riverrun.settings import load_settings, with_warm_start
+from riverrun.training_material import require_material
 
 REFUSED = 3
 """The exit code where a new bundle was made and the old one serves on."""

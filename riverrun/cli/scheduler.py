@@ -2,6 +2,7 @@
 
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.signals import stopped_by_signal
+from riverrun.cli.until_stopped import refreshes_of
 from riverrun.errors import UserError
 from riverrun.settings import load_settings
 
@@ -14,8 +15,6 @@ def scheduler(home: HomeOption = None, settings_file: SettingsOption = None) -> 
     `riverrun up` does so itself where the schedule is set. A cluster's own scheduler does as
     well: infra/kubernetes has a CronJob. Two at once do no harm: one refresh runs at a time.
     """
-    from riverrun.cli.up import refreshes_of
-
     settings = load_settings(settings_file, home=home)
     if not settings.refresh.schedule and not settings.refresh.drift.check_hours:
         raise UserError(

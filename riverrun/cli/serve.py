@@ -1,8 +1,8 @@
 """`riverrun serve`: a replica that answers, beside a worker that learns."""
 
-from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.cli.options import HomeOption, HostOption, PortOption, SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
-from riverrun.cli.up import HostOption, PortOption, listen, serve_until
+from riverrun.cli.until_stopped import listen, serve_until
 from riverrun.interpreter import FEAST, HTTP, freeze_modules
 from riverrun.served_bundle import require_bundle
 from riverrun.settings import load_settings

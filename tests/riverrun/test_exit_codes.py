@@ -10,7 +10,7 @@ from redis import exceptions as redis
 from feature_repo.event_log import EventLogError
 from feature_repo.shop_file import PassingShopFileError, ShopFileError
 from riverrun import __version__
-from riverrun.cli import import_, main
+from riverrun.cli import import_session, main
 from riverrun.errors import RunFailedError, UserError, failed_by
 from streaming.stream_state import StateError, StateLost
 
@@ -114,7 +114,7 @@ def test_what_a_command_ends_with_is_what_the_process_ends_with(
         raise failure
 
     monkeypatch.setattr(sys, "argv", ["riverrun", "import", "shop", "folder"])
-    monkeypatch.setattr(import_, "shop_files", fail)
+    monkeypatch.setattr(import_session, "shop_files", fail)
     with pytest.raises(SystemExit) as ended:
         main.main()
     assert ended.value.code == code

@@ -22,7 +22,7 @@ import socket, time
 from fastapi import FastAPI
 from types import SimpleNamespace
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
-from riverrun.cli.up import ended_by
+from riverrun.cli.until_stopped import ended_by
 from riverrun.http_server import HttpServer
 
 app = FastAPI()

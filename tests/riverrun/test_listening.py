@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from riverrun.cli.up import listen
+from riverrun.cli.until_stopped import listen
 from riverrun.errors import UserError
 from riverrun.listening import authority, listening_socket, url_of
 from riverrun.settings import Settings

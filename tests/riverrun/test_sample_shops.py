@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from riverrun.bench.server import own_environment
-from riverrun.bench.shop import prepare_shop
-from riverrun.cli import demo, train
+from riverrun.cli import bench_making, demo
 from riverrun.settings import Settings, load_settings
 
 REDIS = "redis://127.0.0.1:9/0"
@@ -69,10 +68,10 @@ def test_a_benchmark_trains_on_its_own_folder(
     def trained(settings: Settings) -> None:
         raise _MadeError(settings)
 
-    monkeypatch.setattr(train, "train_shop", trained)
+    monkeypatch.setattr(bench_making, "train_shop", trained)
     home = tmp_path / "bench"
     with pytest.raises(_MadeError) as made:
-        prepare_shop(home, 100)
+        bench_making.prepare_shop(home, 100)
     assert _is_in(home, made.value.settings)
 
 

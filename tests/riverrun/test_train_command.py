@@ -14,7 +14,7 @@ from feature_repo.archive import Archive, events_frame
 from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Event, Item
 from riverrun import refreshing
-from riverrun.cli.train import train_shop
+from riverrun.cli.shop_training import train_shop
 from riverrun.errors import RunFailedError, UserError
 from riverrun.settings import Settings
 from serving.bundle import BundleError

@@ -1,0 +1,175 @@
+"""An import: alone in its shop, shown as it goes on, and reported."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from feature_repo.exclusive_lock import exclusive
+from riverrun.cli.console import err, next_command, out
+from riverrun.errors import UserError
+from riverrun.importing.csv_reader import STRAY_QUOTE, TOO_LONG
+from riverrun.importing.mapping import ImportMapping, Kind
+from riverrun.importing.raw_files import WRONG_ENCODING
+from riverrun.importing.report import ImportReport, RejectsFile
+from riverrun.importing.run import import_files, shop_files
+from riverrun.importing.sink import ArchiveSink
+from riverrun.settings import Settings, load_settings
+from riverrun.training_material import missing_kind
+
+
+def import_folder(folder: Path, home: Path | None, settings: Path | None = None) -> None:
+    """Import the files items*, users* and events* of `folder`.
+
+    Raises `UserError` where there are none, one cannot be read, or no row could be used.
+    """
+    found = shop_files(folder)
+    with import_session(home, settings, "shop") as (sink, report):
+        for kind, files in found.items():
+            import_with_bar(kind, files, None, sink, report)
+
+
+def import_with_bar(
+    kind: Kind,
+    files: list[Path],
+    mapping: ImportMapping | None,
+    sink: ArchiveSink,
+    report: ImportReport,
+) -> None:
+    """Import files of one kind, and show how much of them is read."""
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    with Progress(
+        TextColumn("{task.description:8}"),
+        BarColumn(),
+        DownloadColumn(),
+        TextColumn("{task.fields[rows]:,} rows"),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    ) as bars:
+        task = bars.add_task(kind, total=size, rows=0)
+        before = report.read
+
+        def progress(count: int) -> None:
+            bars.update(task, advance=count, rows=report.read - before)
+
+        import_files(kind, files, mapping, sink, report, datetime.now(UTC), progress)
+
+
+@contextmanager
+def import_session(
+    home: Path | None, settings: Path | None, what: str
+) -> Iterator[tuple[ArchiveSink, ImportReport]]:
+    """Open the archive; afterwards write the report, show it, and say what is next.
+
+    Raises `UserError` where no row could be used.
+    """
+    from feature_repo.archive import Archive
+
+    loaded = load_settings(settings, home=home)
+    started = datetime.now(UTC)
+    name = f"{started:%Y%m%dT%H%M%SZ}-{what}"
+    path = loaded.home / "imports" / f"{name}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rejects = RejectsFile(path.with_name(f"{name}-rejected.jsonl"))
+        with _only_import(loaded.archive), ImportReport(rejects=rejects) as report:
+            try:
+                yield ArchiveSink(Archive(loaded.archive), report), report
+            except UserError as error:
+                if not (report.accepted or report.skipped or report.rejected):
+                    raise
+                _write(path, {"failed": str(error), **report.as_dict()})
+                raise UserError(f"{error} What was read before: {path}") from None
+        _write(path, report.as_dict())
+    except OSError as error:
+        raise UserError(f"{loaded.home}: cannot be written: {error.strerror or error}.") from None
+    _show(report, (datetime.now(UTC) - started).total_seconds())
+    err.print(f"[dim]report:[/] {path}", soft_wrap=True)
+    if report.rejected:
+        err.print(f"[dim]rejected rows:[/] {rejects.path}", soft_wrap=True)
+    for hint in _hints(report):
+        err.print(f"[yellow]hint:[/] {escape(hint)}", soft_wrap=True)
+    _require_rows(report, rejects)
+    _show_what_next(loaded, report)
+
+
+def _hints(report: ImportReport) -> Iterator[str]:
+    """Yield what the user can put right in the mapping."""
+    yield from report.notes
+    if WRONG_ENCODING in report.rejected:
+        yield (
+            "the file is not UTF-8; say what it is in the mapping, as "
+            'encoding = "windows-1252" under [file]'
+        )
+    if not {STRAY_QUOTE, TOO_LONG}.isdisjoint(report.rejected):
+        yield (
+            "where quotation marks are part of the text, write quotes = false under [file] of the "
+            "mapping"
+        )
+
+
+def _require_rows(report: ImportReport, rejects: RejectsFile) -> None:
+    """Raise `UserError` where every row was rejected, or there was none."""
+    if report.accepted or report.skipped:
+        return
+    if not report.rejected:
+        raise UserError("no row could be used: there is none.")
+    reason = report.rejected.most_common(1)[0][0]
+    raise UserError(f"no row could be used: {reason}. See {rejects.path}.")
+
+
+def _show_what_next(settings: Settings, report: ImportReport) -> None:
+    """Say what to do so that the imported data is learned from."""
+    from streaming.standby_archiver import is_archived
+
+    if report.accepted and is_archived(settings.archive):
+        err.print(
+            "[yellow]hint:[/] `riverrun up` or `riverrun stream` is running: it takes up what was "
+            "imported when it is started again",
+            soft_wrap=True,
+        )
+    if kind := missing_kind(settings):
+        next_command(f"riverrun import {kind} FILE {settings.options}", "a model needs these too")
+        return
+    up = f"riverrun up {settings.options}".rstrip()
+    next_command(f"riverrun train {settings.options}", f"learn from it; then `{up}`")
+
+
+@contextmanager
+def _only_import(archive: Path) -> Iterator[None]:
+    """Be the one import into an archive: two would not know of each other's events."""
+    archive.mkdir(parents=True, exist_ok=True)
+    refusal = UserError(
+        f"another import fills {archive}: imports go one at a time. Wait until it is done."
+    )
+    with exclusive(archive / "import.lock", refusal):
+        yield
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+
+
+def _show(report: ImportReport, seconds: float) -> None:
+    table = Table("rows", "what happened", box=None, pad_edge=False)
+    table.columns[0].justify = "right"
+    table.add_row(f"{report.read:,}", f"read in {seconds:.1f} s")
+    table.add_row(f"{report.accepted:,}", "[green]accepted[/]")
+    groups: list[tuple[str, Callable[[str], str]]] = [
+        ("skipped", lambda reason: f"skipped: {reason}"),
+        ("rejected", lambda reason: f"[red]rejected:[/] {reason}"),
+        ("repaired", lambda reason: f"[yellow]repaired:[/] {reason}"),
+        ("derived", lambda reason: f"[dim]made:[/] {reason}"),
+    ]
+    for group, label in groups:
+        for reason, count in getattr(report, group).most_common():
+            table.add_row(f"{count:,}", label(reason))
+    out.print(table)

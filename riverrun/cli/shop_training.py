@@ -1,0 +1,30 @@
+"""Trains a shop, and shows how that goes."""
+
+from rich.markup import escape
+
+from riverrun.cli.console import err
+from riverrun.cli.metrics_tables import print_tables
+from riverrun.errors import UserError
+from riverrun.settings import Settings
+
+
+def train_shop(settings: Settings, *, fresh: bool = False) -> None:
+    """Train on the archive of `settings.home`, publish, and print how the model compares."""
+    from riverrun.cli.training_progress import refresh_progress
+    from riverrun.refreshing import refresh_from_archive
+    from trainer.refresh.lock import RefreshRunning
+    from trainer.refresh.running import run_training
+
+    try:
+        with refresh_progress() as listener:
+            done = run_training(
+                settings.bundles,
+                settings.checkpoints,
+                lambda checkpoint: refresh_from_archive(settings, checkpoint, listener),
+                fresh=fresh,
+            )
+    except RefreshRunning as error:
+        raise UserError(str(error)) from error
+    print_tables(done.rows)
+    made = f"bundle {done.bundle.name}: {done.epochs} epochs, {done.start}; in {done.bundle}"
+    err.print(escape(made), soft_wrap=True)
