@@ -22,10 +22,17 @@ AnswerT = TypeVar("AnswerT")
 
 TIMEOUT_SECONDS = 15.0
 """A little longer than the server waits for `wait="applied"`."""
+CONCURRENCY = 32
+"""More at a time keep a server no busier, and each waits the longer."""
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _timeouts(seconds: float) -> httpx.Timeout:
+    # Whoever waits for a connection waits for the client's other calls, which end in time.
+    return httpx.Timeout(seconds, pool=None)
 
 
 def _sent(build: Callable[P, Call[AnswerT]]) -> Callable[Concatenate["Client", P], AnswerT]:
@@ -71,7 +78,9 @@ class Client:
         sleep: Callable[[float], object] = time.sleep,
         clock: Callable[[], datetime] = _now,
     ) -> None:
-        self._http = httpx.Client(base_url=base_url, timeout=timeout, transport=transport)
+        self._http = httpx.Client(
+            base_url=base_url, timeout=_timeouts(timeout), transport=transport
+        )
         self._retries = retries or Retries()
         self._random = random or SystemRandom()
         self._sleep = sleep
@@ -127,7 +136,11 @@ class Client:
 
 
 class AsyncClient:
-    """`Client` for asyncio: the same arguments and methods, which are awaited."""
+    """`Client` for asyncio: the same arguments and methods, which are awaited.
+
+    concurrency: requests sent at a time. Any number of calls may be awaited together, as by
+    `asyncio.gather`: the rest wait for their turn.
+    """
 
     def __init__(
         self,
@@ -135,12 +148,17 @@ class AsyncClient:
         *,
         timeout: float = TIMEOUT_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
+        concurrency: int = CONCURRENCY,
         retries: Retries | None = None,
         random: Random | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         clock: Callable[[], datetime] = _now,
     ) -> None:
-        self._http = httpx.AsyncClient(base_url=base_url, timeout=timeout, transport=transport)
+        self._http = httpx.AsyncClient(
+            base_url=base_url, timeout=_timeouts(timeout), transport=transport
+        )
+        # httpx's own bound keeps what waits in a list that it looks through at every turn.
+        self._turns = asyncio.Semaphore(concurrency)
         self._retries = retries or Retries()
         self._random = random or SystemRandom()
         self._sleep = sleep
@@ -191,6 +209,7 @@ class AsyncClient:
 
     async def _attempt(self, call: Call[Any]) -> Outcome:
         try:
-            return await self._http.send(call.request(self._http))
+            async with self._turns:
+                return await self._http.send(call.request(self._http))
         except httpx.RequestError as error:
             return error

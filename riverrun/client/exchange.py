@@ -45,5 +45,7 @@ class Exchange(Generic[AnswerT]):
         """Return the result of the last attempt, or raise a `ClientError`."""
         if isinstance(outcome, httpx.Response):
             return self._call.answer(outcome)
-        message = f"{self._call.operation}: no answer in {self._attempts} attempts: {outcome}"
+        # Some of httpx's errors have no text.
+        why = str(outcome) or type(outcome).__name__
+        message = f"{self._call.operation}: no answer in {self._attempts} attempts: {why}"
         raise UnreachableError(message) from outcome

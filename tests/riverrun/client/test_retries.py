@@ -265,3 +265,30 @@ def test_the_client_needs_no_tensorflow() -> None:
     script = "import sys, riverrun.client; sys.exit(int('tensorflow' in sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_calls_awaited_together_take_turns_and_wait_for_them_as_long_as_it_takes() -> None:
+    at_work, most = 0, 0
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal at_work, most
+        assert request.extensions["timeout"]["pool"] is None
+        at_work += 1
+        most = max(most, at_work)
+        await asyncio.sleep(0)
+        at_work -= 1
+        return httpx.Response(200, json=ALIVE)
+
+    async def call_all() -> list[object]:
+        async with AsyncClient(URL, transport=httpx.MockTransport(answer), concurrency=4) as client:
+            return await asyncio.gather(*(client.healthz() for _ in range(50)))
+
+    assert len(asyncio.run(call_all())) == 50
+    assert most == 4
+
+
+@both
+def test_an_error_without_a_text_is_named(kind: str) -> None:
+    answers = Answers(*[httpx.ReadTimeout("")] * 4)
+    with pytest.raises(UnreachableError, match="in 4 attempts: ReadTimeout"):
+        answers.call(kind, "healthz")
