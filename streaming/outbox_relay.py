@@ -3,12 +3,15 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import TypeVar
 
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from streaming.publisher import Publisher
 from streaming.retrying import Retrying
 from streaming.stream_state import AGAIN, OpenState, Unpushed
 from streaming.updates import Updates
+
+T = TypeVar("T")
 
 PAGE = 50
 """How many keys of a list are pushed between two batches: events wait meanwhile."""
@@ -76,12 +79,22 @@ class OutboxRelay:
         """Publish the unpushed values of partitions, then take their keys off the lists."""
         updates = Updates.together(each.updates for _, each in unpushed)
         if updates.is_visible:
-            # A store that is down may raise anything.
-            self._retrying("push", lambda: self._publisher.publish(updates), (Exception,))
+            self._publish(updates)
         for partition, each in unpushed:
             if each:
                 forget = partial(self._state.forget_pushed, partition, each.stamps)
                 self._retrying("forget pushed", forget)
+
+    def _publish(self, updates: Updates) -> None:
+        publisher = self._publisher
+        items = self._repeat(lambda: publisher.append_items(updates.items, updates.fold_in))
+        self._repeat(lambda: publisher.push(updates, items))
+        moved = self._repeat(lambda: publisher.append_moved(updates))
+        self._repeat(lambda: publisher.push_moved(updates, moved))
+
+    def _repeat(self, step: Callable[[], T]) -> T:
+        # A store that is down may raise anything.
+        return self._retrying("push", step, (Exception,))
 
     def step(self) -> None:
         """Push a page of the lists if a round is due, and one of `AGAIN` if any is left."""

@@ -4,6 +4,7 @@ Only whole values are written, never increments, so publishing is idempotent.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import compress
 from typing import Any
@@ -48,6 +49,17 @@ def all_embedded(item_ids: Sequence[str]) -> npt.NDArray[np.bool_]:
     return np.ones(len(item_ids), dtype=np.bool_)
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Items whose moved embeddings are in the changelog.
+
+    known: the items as they were in the state, those that it has. embeddings: all that moved.
+    """
+
+    known: Mapping[str, Item | None]
+    embeddings: Sequence[ItemEmbedding]
+
+
 class Publisher:
     """Writes `Updates` to the item changelog and the online store.
 
@@ -90,14 +102,30 @@ class Publisher:
         self._logger = structlog.get_logger(__name__)
 
     def publish(self, updates: Updates) -> None:
-        """Make `updates` visible to readers. Raises what the log and the store raise."""
+        """Make `updates` visible to readers. Raises what the log and the store raise.
+
+        Whoever tries again calls the four steps, each until it succeeds: what is in the changelog
+        must not be appended once more because the store is down.
+        """
+        self.push(updates, self.append_items(updates.items, updates.fold_in))
+        self.push_moved(updates, self.append_moved(updates))
+
+    def append_items(
+        self, changed: Mapping[str, Item | None], sums: Mapping[str, FoldIn]
+    ) -> list[ItemEmbedding]:
+        """Append changed and deleted items to the changelog; return the embeddings to push."""
+        items = [item for item in changed.values() if item is not None]
+        gone = [item_id for item_id, item in changed.items() if item is None]
+        embeddings = self._item_embeddings(self._encoder(), items, sums)
+        self._append([*_upserts(items, embeddings), *map(ItemDeletion, gone)])
+        return [each for each in embeddings if each.bundle_version != NO_BUNDLE]
+
+    def push(self, updates: Updates, item_embeddings: Sequence[ItemEmbedding]) -> None:
+        """Push all to the online store. Items come first: a history may hold one of this batch."""
         encoder = self._encoder()
-        # Items before users: a history may hold an item of this very batch.
-        records = self._publish_items(encoder, updates.items, updates.fold_in)
         histories = [history for history in updates.histories.values() if history.events]
-        records += histories
         embeddings = self._user_embeddings(encoder, histories)
-        records += embeddings.values()
+        records: list[FeatureRecord] = [*histories, *embeddings.values()]
         records += [user for user in updates.users.values() if user is not None]
         records += updates.statistics.values()
         # Where co-visitation is off, the neighbours in the store stay as they are.
@@ -105,10 +133,46 @@ class Publisher:
             records += [heaviest(each, most) for each in updates.co_visitation.values()]
         with self._metrics.stage("online store"):
             self._forget_users(updates)
-            self._forget_embeddings(encoder, histories, embeddings)
-            if records:
-                self._online.push(records)
-        self._publish_moved(encoder, updates)
+            self._forget_embeddings(histories, embeddings)
+            self._push_items(updates.items, item_embeddings, records)
+
+    def append_moved(self, updates: Updates) -> Moved:
+        """Append the moved embeddings of items that are otherwise unchanged to the changelog."""
+        moved_ids = [
+            item_id
+            for item_id, sums in updates.fold_in.items()
+            if any(each.weight > 0 for each in sums.spaces) and item_id not in updates.items
+        ]
+        encoder = self._encoder()
+        if encoder is None or not moved_ids:
+            return Moved({}, [])
+        known = {**self._items(moved_ids)}
+        items = [known[key] if key in known else self._served(key) for key in moved_ids]
+        present = [item for item in items if item is not None]
+        embeddings = self._item_embeddings(encoder, present, updates.fold_in)
+        # Where encoding failed: the embedding that readers have is better than none.
+        if any(each.bundle_version == NO_BUNDLE for each in embeddings):
+            return Moved({}, [])
+        self._append([_moved(known, *pair) for pair in zip(present, embeddings, strict=True)])
+        return Moved(known, embeddings)
+
+    def push_moved(self, updates: Updates, moved: Moved) -> None:
+        """Push moved embeddings to the online store.
+
+        Another worker may change or delete such an item meanwhile. So the items are compared with
+        the state afterwards, and published again where they differ: the last write is the newest.
+        """
+        if not moved.embeddings:
+            return
+        with self._metrics.stage("online store"):
+            self._online.push(moved.embeddings)
+        known = dict(moved.known)
+        published = [each.item_id for each in moved.embeddings]
+        while changed := self._changed(published, known):
+            embeddings = self.append_items(changed, updates.fold_in)
+            with self._metrics.stage("online store"):
+                self._push_items(changed, embeddings, [])
+            known |= changed
 
     def publish_user_embeddings(self, histories: Sequence[UserHistory]) -> None:
         """Push the embeddings of these users, without their histories.
@@ -118,52 +182,23 @@ class Publisher:
         encoder = self._encoder()
         embeddings = self._user_embeddings(encoder, [each for each in histories if each.events])
         with self._metrics.stage("online store"):
-            self._forget_embeddings(encoder, histories, embeddings)
+            self._forget_embeddings(histories, embeddings)
             if embeddings:
                 self._online.push([*embeddings.values()])
 
-    def _publish_items(
+    def _push_items(
         self,
-        encoder: Encoder | None,
         changed: Mapping[str, Item | None],
-        sums: Mapping[str, FoldIn],
-    ) -> list[FeatureRecord]:
-        """Append changed items to the changelog, delete those gone; return the records to push."""
-        items = [item for item in changed.values() if item is not None]
-        gone = [item_id for item_id, item in changed.items() if item is None]
-        embeddings = self._item_embeddings(encoder, items, sums)
-        self._append([*_upserts(items, embeddings), *map(ItemDeletion, gone)])
-        if gone:
+        embeddings: Sequence[ItemEmbedding],
+        others: Sequence[FeatureRecord],
+    ) -> None:
+        """Delete the items that are gone; push the changed ones, their embeddings and `others`."""
+        if gone := [item_id for item_id, item in changed.items() if item is None]:
             self._online.delete(Item, gone)
             self._online.delete(ItemEmbedding, gone)
-        return [*items, *(each for each in embeddings if each.bundle_version != NO_BUNDLE)]
-
-    def _publish_moved(self, encoder: Encoder | None, updates: Updates) -> None:
-        """Publish the moved embeddings of items that are otherwise unchanged.
-
-        Another worker may change or delete such an item meanwhile. So the items are compared with
-        the state afterwards, and published again where they differ: the last write is the newest.
-        """
-        moved_ids = [
-            item_id
-            for item_id, sums in updates.fold_in.items()
-            if any(each.weight > 0 for each in sums.spaces) and item_id not in updates.items
-        ]
-        if encoder is None or not moved_ids:
-            return
-        known = {**self._items(moved_ids)}
-        items = [known[key] if key in known else self._served(key) for key in moved_ids]
-        present = [item for item in items if item is not None]
-        embeddings = self._item_embeddings(encoder, present, updates.fold_in)
-        # Where encoding failed: the embedding that readers have is better than none.
-        if not present or any(each.bundle_version == NO_BUNDLE for each in embeddings):
-            return
-        self._append([_moved(known, *pair) for pair in zip(present, embeddings, strict=True)])
-        self._push(embeddings)
-        published = [item.item_id for item in present]
-        while changed := self._changed(published, known):
-            self._push(self._publish_items(encoder, changed, updates.fold_in))
-            known |= changed
+        items = [item for item in changed.values() if item is not None]
+        if records := [*items, *embeddings, *others]:
+            self._online.push(records)
 
     def _changed(
         self, item_ids: Collection[str], known: Mapping[str, Item | None]
@@ -176,11 +211,6 @@ class Publisher:
         if changes:
             with self._metrics.stage("changelog"):
                 self._log.append(ITEM_EMBEDDINGS, [encode_change(change) for change in changes])
-
-    def _push(self, records: Sequence[FeatureRecord]) -> None:
-        if records:
-            with self._metrics.stage("online store"):
-                self._online.push(records)
 
     def _item_embeddings(
         self, encoder: Encoder | None, items: Sequence[Item], sums: Mapping[str, FoldIn]
@@ -237,18 +267,16 @@ class Publisher:
         return set(compress(item_ids, ~self._embedded(item_ids)))
 
     def _forget_embeddings(
-        self,
-        encoder: Encoder | None,
-        histories: Sequence[UserHistory],
-        embeddings: Collection[str],
+        self, histories: Sequence[UserHistory], embeddings: Collection[str]
     ) -> None:
-        """Delete the stored embeddings of users who have none now: they are of older histories.
-
-        Not while there is no encoder: without a bundle no reader uses a stored embedding.
-        """
+        """Delete the stored embeddings of users who have none now: they are of older histories."""
         gone = [history.user_id for history in histories if history.user_id not in embeddings]
-        if encoder is not None and gone:
-            self._online.delete(UserEmbedding, gone)
+        if not gone:
+            return
+        # After an import these are all users, and hardly any has one: a deletion costs a write.
+        stored = self._online.get(UserEmbedding, gone)
+        if old := [each.user_id for each in stored if each is not None]:
+            self._online.delete(UserEmbedding, old)
 
     def _encode(self, what: str, count: int, encode: Callable[[], Vectors]) -> Vectors | None:
         try:

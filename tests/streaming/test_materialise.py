@@ -7,13 +7,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from feature_repo.archive import Archive
 from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.event_log import EVENTS, USERS, LogRecord, Message, TopicPartition
 from feature_repo.history import UserHistory
-from feature_repo.online_features import CoVisitation, ItemStatistics
+from feature_repo.online_features import CoVisitation, ItemStatistics, UserEmbedding
 from feature_repo.schema import User
 from streaming.archiver import Archiver
 from streaming.build_worker import build_worker
@@ -271,6 +272,34 @@ def test_what_the_log_says_of_a_user_after_an_import_stays(tmp_path: Path, archi
     histories = online.get(UserHistory, ["u1", "u2", "u3", "u4"])
     assert [each and len(each.events) for each in histories] == [1, 1, None, 1]
     worker.stop()
+    log.close()
+
+
+def test_an_import_of_older_events_leaves_no_embedding_of_the_history_before(
+    tmp_path: Path,
+) -> None:
+    """The newest event, by which readers tell an embedding's history, is the same."""
+    archive, log = Archive(tmp_path / "archive"), SqliteLog(tmp_path / "log.sqlite")
+    state, online = SqliteState(tmp_path / "state.sqlite"), MemoryOnline()
+    log.append(EVENTS, [Message("u", event(9, minutes=9).model_dump_json().encode())])
+
+    def stream() -> UserEmbedding:
+        worker = build_worker(log, online, state, HashEncoder, clock=lambda: NOW)
+        worker.recover()
+        while worker.step() or worker._reencoder.step():
+            pass
+        worker.stop()
+        (embedding,) = online.get(UserEmbedding, ["u"])
+        return embedding
+
+    of_one = stream().vector
+    archive.write_events("import-1", [event(1, item="i1")])
+    materialise(archive, state, online, log)
+    (history,) = online.get(UserHistory, ["u"])
+    assert online.get(UserEmbedding, ["u"]) == [None]
+    (of_two,) = HashEncoder().encode_queries([history])
+    assert np.array_equal(stream().vector, of_two)
+    assert not np.array_equal(of_one, of_two)
     log.close()
 
 

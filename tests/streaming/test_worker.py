@@ -107,7 +107,7 @@ def test_the_sums_of_all_items_are_read_for_those_who_listen_alone(tmp_path: Pat
 
 def test_an_online_store_that_is_down_delays_and_loses_nothing(tmp_path: Path) -> None:
     class Down(MemoryOnline):
-        failures = 5
+        failures = 0
 
         def push(self, records: Any) -> None:
             if self.failures:
@@ -117,11 +117,14 @@ def test_an_online_store_that_is_down_delays_and_loses_nothing(tmp_path: Path) -
 
     online = Down()
     worker = worker_on(tmp_path, online)
-    send(worker, event(1))
     worker.recover()
+    online.failures = 5
+    send(worker, item(1), event(1))
     worker.step()
     assert online.failures == 0
     assert len(online.get(UserHistory, ["u"])[0].events) == 1
+    # Every replica reads the changelog: a try is not appended to it.
+    assert len(worker._log.consumer(None, [ITEM_EMBEDDINGS]).poll(100, 0.0)) == 1
 
 
 def test_a_worker_stopped_before_a_dead_store_leaves_its_work_to_the_next(tmp_path: Path) -> None:
