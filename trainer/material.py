@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from trainer.start import Start
 from trainer.strategy import open_strategy
 from trainer.text_embeddings import catalogue_text_embeddings
 from trainer.text_tower import TextTower, load_text_tower
-from trainer.train import TrainedModel, train
+from trainer.train import Progress, TrainedModel, train
 from trainer.training_input_error import TrainingInputError
 
 
@@ -41,10 +41,19 @@ class Material:
     text_embeddings: npt.NDArray[np.float32] | None
     features: OfflineFeatures
 
-    def trained(self, interactions: Interactions, start: Start, **options: Any) -> TrainedModel:
+    def trained(
+        self,
+        interactions: Interactions,
+        start: Start,
+        *,
+        checkpoints: Path | None = None,
+        stop_after: int | None = None,
+        on_step: Callable[[Progress], None] = lambda progress: None,
+        on_epoch: Callable[[int, TrainedModel], None] = lambda epoch, model: None,
+    ) -> TrainedModel:
         """Return a model trained on `interactions`: all of the material's, or a past of them.
 
-        options: keywords of `trainer.train.train`.
+        Keywords are those of `trainer.train.train`.
 
         Raises:
             TrainingInputError: there is nothing to learn from.
@@ -68,7 +77,10 @@ class Material:
             text_tower,
             self.text_embeddings_of(interactions.items),
             start=start.warm,
-            **options,
+            checkpoints=checkpoints,
+            stop_after=stop_after,
+            on_step=on_step,
+            on_epoch=on_epoch,
         )
 
     def with_items(self, items: Sequence[Item], text_cache: TextEmbeddingCache) -> "Material":
