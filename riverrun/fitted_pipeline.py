@@ -13,10 +13,6 @@ import numpy.typing as npt
 from feature_repo.offline_features import OfflineFeatures
 from riverrun.errors import UserError
 from serving.ranking.bundle_files import RankingData
-from serving.sources.candidate_source import CandidateSource
-from serving.sources.co_visitation import CoVisitationSource
-from serving.sources.item_neighbours import ItemNeighboursSource
-from serving.sources.new_arrivals import NewArrivalsSource
 from serving.sources.two_tower import TwoTowerSource
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer
@@ -28,6 +24,7 @@ from trainer.material import Material
 from trainer.ranking.fitted_tables import fit_tables
 from trainer.ranking.pipeline_scorer import PipelineScorer, RerankedScorer
 from trainer.ranking.service_settings import ServiceSettings
+from trainer.ranking.silent_sources import silent_sources
 from trainer.ranking.source_scorer import SourceScorer
 from trainer.scorers import pipeline_scorer, two_tower_scorer
 from trainer.settings import TrainingSettings
@@ -76,7 +73,7 @@ class FittedPipeline:
         The fusion orders lists without a ranker.
         """
         fusion = self._pipeline(FUSION, None, self.service)
-        every = (*self._speaking(fusion), *fusion.shop.fallback)
+        every = (*fusion.shop.stage.sources, *fusion.shop.fallback)
         # By name, since `new_arrivals` is in strangers' lists and in all others.
         alone = {
             source.name: SourceScorer(source, fusion.shop)
@@ -98,32 +95,16 @@ class FittedPipeline:
 
         Where there is a ranker, it is trained again without the source.
         """
-        for source in self._speaking(self.pipeline):
-            yield self._without(source.name)
+        for source in self.pipeline.shop.stage.sources:
+            if source.name not in self._silent:
+                yield self._without(source.name)
         if self.judgement.ranker is not None:
             yield self._pipeline("without the ranker", None, self.service)
 
-    def _speaking(self, pipeline: PipelineScorer) -> Sequence[CandidateSource]:
-        """Return the sources that can propose anything; those without their table cannot."""
-        tables = self.data.tables if self.data else {}
-        return [
-            source
-            for source in pipeline.shop.stage.sources
-            if source.name not in self._silent
-            and (source.name in tables or not isinstance(source, ItemNeighboursSource))
-        ]
-
     @cached_property
     def _silent(self) -> set[str]:
-        """Sources that propose nothing on these data.
-
-        `co_visitation` where no stream learns it, and `new_arrivals` where no item has a
-        `published_at`.
-        """
-        silent = set() if self.service.co_visitation.neighbours else {CoVisitationSource.name}
-        if all(item.published_at is None for item in self.split.past.items):
-            silent.add(NewArrivalsSource.name)
-        return silent
+        tables = self.data.tables if self.data else {}
+        return silent_sources(self.split.past.items, tables, self.service)
 
     def _without(self, name: str) -> PipelineScorer:
         judgement, ranking = self.judgement, self.service.serving.ranking
