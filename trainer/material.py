@@ -41,6 +41,30 @@ class Material:
     text_embeddings: npt.NDArray[np.float32] | None
     features: OfflineFeatures
 
+    @classmethod
+    def of(
+        cls,
+        interactions: Interactions,
+        events: pl.DataFrame,
+        settings: TrainingSettings,
+        features: OfflineFeatures,
+        text_cache: TextEmbeddingCache,
+        on_texts: Callable[[int, int], None] = lambda done, total: None,
+    ) -> "Material":
+        """Return the material of `interactions`; texts that the cache lacks are embedded.
+
+        events: what `interactions` were made of, or their `frame()`. on_texts: called with how many
+        texts are embedded, and how many there are.
+
+        Raises:
+            TrainingInputError: the settings' strategy or text model is not available.
+        """
+        open_strategy(settings)
+        items, tower = interactions.items, load_text_tower(settings.text)
+        texts = [item.text for item in items]
+        embeddings = catalogue_text_embeddings(tower, texts, settings.text, text_cache, on_texts)
+        return cls(events, items, interactions, settings, tower, embeddings, features)
+
     def trained(
         self,
         interactions: Interactions,
@@ -122,11 +146,11 @@ def read_material(
 
     The log says how many events are on items that are not in `items`: they teach nothing.
 
-    on_texts: called with how many texts are embedded, and how many there are.
+    on_texts: as of `Material.of`.
 
     Raises:
         TrainingInputError: there are no items, or no events on them; the message says which. Or
-            the settings' strategy is not available.
+            the settings' strategy or text model is not available.
     """
     _check_catalogue(items)
     if events.is_empty():
@@ -139,11 +163,7 @@ def read_material(
         raise TrainingInputError(f"{left_out} Import both by the same ids: riverrun import --help")
     if left_out:
         structlog.get_logger(__name__).warning("events_left_out", reason=left_out)
-    open_strategy(settings)
-    tower = load_text_tower(settings.text)
-    texts = [item.text for item in items]
-    embeddings = catalogue_text_embeddings(tower, texts, settings.text, text_cache, on_texts)
-    return Material(events, items, interactions, settings, tower, embeddings, features)
+    return Material.of(interactions, events, settings, features, text_cache, on_texts)
 
 
 def _check_catalogue(items: Sequence[Item]) -> None:

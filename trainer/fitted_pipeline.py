@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.offline_features import OfflineFeatures
-from riverrun.errors import UserError
 from serving.ranking.bundle_files import RankingData
 from serving.sources.two_tower import TwoTowerSource
 from serving.text_embedding_cache import TextEmbeddingCache
@@ -29,10 +28,7 @@ from trainer.ranking.source_scorer import SourceScorer
 from trainer.scorers import pipeline_scorer, two_tower_scorer
 from trainer.settings import TrainingSettings
 from trainer.start import Start
-from trainer.strategy import open_strategy
 from trainer.tasks import Split
-from trainer.text_embeddings import catalogue_text_embeddings
-from trainer.text_tower import load_text_tower
 from trainer.training_input_error import TrainingInputError
 
 FUSION = "fusion, no ranker"
@@ -143,31 +139,18 @@ def fit_pipeline(
     """Fit everything on the split's past, whose newest events are held out to choose epochs by.
 
     Raises:
-        UserError: there is nothing to learn from, or the strategy is not available.
+        TrainingInputError: there is nothing to learn from, or the text model or the strategy is
+            not available.
     """
-    try:
-        open_strategy(training)
-    except TrainingInputError as error:
-        raise UserError(str(error)) from error
     past = split.past
     start, cold = time.monotonic(), Start(None, "an evaluation begins from nothing")
-    listener.stage("Embedding texts")
-    tower = load_text_tower(training.text)
-    texts = [item.text for item in past.items]
-    embeddings = catalogue_text_embeddings(
-        tower, texts, training.text, text_cache, listener.progress
-    )
-    text_seconds = time.monotonic() - start
-    with TemporaryDirectory() as features:
-        material = Material(
-            events=past.frame(),
-            items=past.items,
-            interactions=past,
-            settings=training,
-            text_tower=tower,
-            text_embeddings=embeddings,
-            features=OfflineFeatures(Path(features)),
+    with TemporaryDirectory() as folder:
+        features = OfflineFeatures(Path(folder))
+        listener.stage("Embedding texts")
+        material = Material.of(
+            past, past.frame(), training, features, text_cache, listener.progress
         )
+        text_seconds = time.monotonic() - start
         try:
             listener.stage("Training, the newest events held out")
             judgement = judge_epochs(
@@ -181,10 +164,11 @@ def fit_pipeline(
             listener.stage("Training")
             model = material.trained(past, cold, on_step=listener.step, stop_after=judgement.epochs)
         except ValueError as error:
-            raise UserError(f"cannot train on the past: {error}") from error
+            raise TrainingInputError(f"cannot train on the past: {error}") from error
     data = None
     if training.ranking.enabled:
-        data = replace(fit_tables(past, embeddings, training.ranking), fusion=judgement.fusion)
+        data = fit_tables(past, material.text_embeddings, training.ranking)
+        data = replace(data, fusion=judgement.fusion)
     seconds = time.monotonic() - start
     return FittedPipeline(
         split=split,
@@ -193,7 +177,7 @@ def fit_pipeline(
         judgement=judgement,
         two_tower=two_tower_scorer(model, split.histories),
         data=data,
-        text_embeddings=embeddings,
+        text_embeddings=material.text_embeddings,
         seconds=seconds,
         text_seconds=text_seconds,
         epoch_seconds=float(np.median(model.seconds)),
