@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from trainer.start import Start
 from trainer.strategy import open_strategy
 from trainer.text_embeddings import catalogue_text_embeddings
 from trainer.text_tower import TextTower, load_text_tower
-from trainer.train import TrainedModel, train
+from trainer.train import Progress, TrainedModel, train
 from trainer.training_input_error import TrainingInputError
 
 
@@ -41,10 +41,43 @@ class Material:
     text_embeddings: npt.NDArray[np.float32] | None
     features: OfflineFeatures
 
-    def trained(self, interactions: Interactions, start: Start, **options: Any) -> TrainedModel:
+    @classmethod
+    def of(
+        cls,
+        interactions: Interactions,
+        events: pl.DataFrame,
+        settings: TrainingSettings,
+        features: OfflineFeatures,
+        text_cache: TextEmbeddingCache,
+        on_texts: Callable[[int, int], None] = lambda done, total: None,
+    ) -> "Material":
+        """Return the material of `interactions`; texts that the cache lacks are embedded.
+
+        events: what `interactions` were made of, or their `frame()`. on_texts: called with how many
+        texts are embedded, and how many there are.
+
+        Raises:
+            TrainingInputError: the settings' strategy or text model is not available.
+        """
+        open_strategy(settings)
+        items, tower = interactions.items, load_text_tower(settings.text)
+        texts = [item.text for item in items]
+        embeddings = catalogue_text_embeddings(tower, texts, settings.text, text_cache, on_texts)
+        return cls(events, items, interactions, settings, tower, embeddings, features)
+
+    def trained(
+        self,
+        interactions: Interactions,
+        start: Start,
+        *,
+        checkpoints: Path | None = None,
+        stop_after: int | None = None,
+        on_step: Callable[[Progress], None] = lambda progress: None,
+        on_epoch: Callable[[int, TrainedModel], None] = lambda epoch, model: None,
+    ) -> TrainedModel:
         """Return a model trained on `interactions`: all of the material's, or a past of them.
 
-        options: keywords of `trainer.train.train`.
+        Keywords are those of `trainer.train.train`.
 
         Raises:
             TrainingInputError: there is nothing to learn from.
@@ -68,7 +101,10 @@ class Material:
             text_tower,
             self.text_embeddings_of(interactions.items),
             start=start.warm,
-            **options,
+            checkpoints=checkpoints,
+            stop_after=stop_after,
+            on_step=on_step,
+            on_epoch=on_epoch,
         )
 
     def with_items(self, items: Sequence[Item], text_cache: TextEmbeddingCache) -> "Material":
@@ -110,11 +146,11 @@ def read_material(
 
     The log says how many events are on items that are not in `items`: they teach nothing.
 
-    on_texts: called with how many texts are embedded, and how many there are.
+    on_texts: as of `Material.of`.
 
     Raises:
         TrainingInputError: there are no items, or no events on them; the message says which. Or
-            the settings' strategy is not available.
+            the settings' strategy or text model is not available.
     """
     _check_catalogue(items)
     if events.is_empty():
@@ -127,11 +163,7 @@ def read_material(
         raise TrainingInputError(f"{left_out} Import both by the same ids: riverrun import --help")
     if left_out:
         structlog.get_logger(__name__).warning("events_left_out", reason=left_out)
-    open_strategy(settings)
-    tower = load_text_tower(settings.text)
-    texts = [item.text for item in items]
-    embeddings = catalogue_text_embeddings(tower, texts, settings.text, text_cache, on_texts)
-    return Material(events, items, interactions, settings, tower, embeddings, features)
+    return Material.of(interactions, events, settings, features, text_cache, on_texts)
 
 
 def _check_catalogue(items: Sequence[Item]) -> None:

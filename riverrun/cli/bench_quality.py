@@ -180,15 +180,19 @@ class _Asking:
         """Fit Riverrun's pipeline once, and ask its parts and the whole."""
         from riverrun.bench.quality import ask
         from riverrun.cli.training_progress import refresh_progress
-        from riverrun.fitted_pipeline import fit_pipeline
         from serving.text_embedding_cache import TextEmbeddingCache
+        from trainer.fitted_pipeline import fit_pipeline
+        from trainer.training_input_error import TrainingInputError
 
         training, service = self.protocol.settings, self.protocol.service
         with (
             closing(TextEmbeddingCache(self.settings.text_embeddings)) as cache,
             refresh_progress() as listener,
         ):
-            fitted = fit_pipeline(split, training, service, cache, listener)
+            try:
+                fitted = fit_pipeline(split, training, service, cache, listener)
+            except TrainingInputError as error:
+                raise UserError(str(error)) from error
         _say(f"Riverrun, {fitted.judgement.epochs} epochs", fitted.seconds)
 
         def asked(scorer: "Scorer", tasks: "Sequence[EvaluationTask]") -> "list[MethodResult]":

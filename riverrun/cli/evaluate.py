@@ -225,8 +225,9 @@ def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
 def _trained(question: _Question, settings: Settings, *, with_slices: bool) -> list[_Evaluation]:
     """Train on the past of each split as a refresh does, and evaluate on its future."""
     from riverrun.cli.training_progress import refresh_progress
-    from riverrun.fitted_pipeline import fit_pipeline
     from serving.text_embedding_cache import TextEmbeddingCache
+    from trainer.fitted_pipeline import fit_pipeline
+    from trainer.training_input_error import TrainingInputError
 
     evaluations = []
     for split, sliced in question.asked(with_slices=with_slices):
@@ -234,7 +235,10 @@ def _trained(question: _Question, settings: Settings, *, with_slices: bool) -> l
             closing(TextEmbeddingCache(settings.text_embeddings)) as cache,
             refresh_progress() as listener,
         ):
-            fitted = fit_pipeline(split, question.training, question.service, cache, listener)
+            try:
+                fitted = fit_pipeline(split, question.training, question.service, cache, listener)
+            except TrainingInputError as error:
+                raise UserError(str(error)) from error
             listener.stage("Evaluating")
             ranker = "" if fitted.judgement.ranker is None else ", and a ranker"
             model = (

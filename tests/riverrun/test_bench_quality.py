@@ -25,7 +25,6 @@ from riverrun.bench.quality import (
 from riverrun.cli.bench_quality import quality_table
 from riverrun.cli.main import main
 from riverrun.cli.slices_table import slices_table
-from riverrun.fitted_pipeline import FUSION
 from riverrun.protocols import PROTOCOLS
 from serving.ranking.settings import SOURCES
 from tests.support import tiny_training as tiny
@@ -33,6 +32,7 @@ from tests.support.few_events import ITEMS, START, frame
 from trainer.baselines import FitScorer, ItemKnn, Popularity, Scorer
 from trainer.comparison import CANDIDATE
 from trainer.evaluate import EvaluationRow, evaluate
+from trainer.fitted_pipeline import FUSION
 from trainer.interactions import Interactions
 from trainer.ranking import learning_to_rank
 from trainer.ranking.settings import RankerSettings

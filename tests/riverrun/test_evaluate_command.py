@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
+from feature_repo.archive import Archive
 from riverrun.bench.machine import describe_machine
 from riverrun.cli.evaluate import _evaluation, _preset_question
 from riverrun.cli.main import main
@@ -18,6 +19,8 @@ from riverrun.settings import Settings
 from serving.settings import ServingSettings
 from tests.support.few_events import ITEMS, frame
 from tests.support.tiny_bundle import build_tiny_bundle, of_an_earlier_release, tiny_ranking
+from tests.support.tiny_refresh import events
+from tests.support.tiny_training import tiny_items
 from trainer.evaluate import EvaluationRow
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.settings import TrainingSettings
@@ -78,6 +81,22 @@ def test_a_bundle_that_ranks_by_what_there_is_no_more_is_named(
     printed = capsys.readouterr().err
     assert "`ranking.features` must be" in printed
     assert "Traceback" not in printed
+
+
+def test_a_text_model_that_cannot_be_loaded_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file, home = tmp_path / "riverrun.toml", tmp_path / "shop"
+    file.write_text('[training]\ntext = { model = "absent/model" }\n')
+    archive = Archive(home / "archive")
+    archive.write_events("tiny", events(0, 24))
+    archive.write_items("tiny", tiny_items())
+    assert run(monkeypatch, home, "--settings", str(file)) == 2
+    printed = capsys.readouterr()
+    assert "`training.text.model` cannot be loaded: " in printed.err
+    assert "absent/model" in printed.err
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
 
 
 def test_a_preset_is_computed_as_this_machine_is_set_and_made_as_its_protocol_is(

@@ -8,8 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.ranking.settings import SOURCES, Source
-from serving.sources.co_visitation import CoVisitationSource
-from serving.sources.new_arrivals import NewArrivalsSource
 from trainer.best_epoch import best_epoch
 from trainer.evaluate import answer, ndcgs
 from trainer.held_out import HeldOut, hold_out
@@ -18,6 +16,7 @@ from trainer.material import Material
 from trainer.metrics import mean_of
 from trainer.ranking.learning_to_rank import Newest
 from trainer.ranking.service_settings import ServiceSettings
+from trainer.ranking.silent_sources import silent_sources
 from trainer.settings import TrainingSettings
 from trainer.start import Start
 from trainer.train import Progress
@@ -95,13 +94,9 @@ class NewestSliceObjectives:
     def speaking(self, training: TrainingSettings) -> list[Source]:
         """Return the sources that can propose anything in this shop with these settings."""
         past = self.held_out.split.past
-        silent: set[str] = {"ease", "text", "transitions"}
-        if training.ranking.enabled:
-            silent -= self.held_out.tables.of(past, training.ranking).tables.keys()
-        if not self.service.co_visitation.neighbours:
-            silent.add(CoVisitationSource.name)
-        if all(item.published_at is None for item in past.items):
-            silent.add(NewArrivalsSource.name)
+        ranking = training.ranking
+        tables = self.held_out.tables.of(past, ranking).tables if ranking.enabled else {}
+        silent = silent_sources(past.items, tables, self.service)
         return [source for source in SOURCES if source not in silent]
 
     def _answers(self, settings: TunedSettings, newest: Newest) -> Answers:

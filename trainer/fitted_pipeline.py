@@ -11,12 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.offline_features import OfflineFeatures
-from riverrun.errors import UserError
 from serving.ranking.bundle_files import RankingData
-from serving.sources.candidate_source import CandidateSource
-from serving.sources.co_visitation import CoVisitationSource
-from serving.sources.item_neighbours import ItemNeighboursSource
-from serving.sources.new_arrivals import NewArrivalsSource
 from serving.sources.two_tower import TwoTowerSource
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer
@@ -28,14 +23,12 @@ from trainer.material import Material
 from trainer.ranking.fitted_tables import fit_tables
 from trainer.ranking.pipeline_scorer import PipelineScorer, RerankedScorer
 from trainer.ranking.service_settings import ServiceSettings
+from trainer.ranking.silent_sources import silent_sources
 from trainer.ranking.source_scorer import SourceScorer
 from trainer.scorers import pipeline_scorer, two_tower_scorer
 from trainer.settings import TrainingSettings
 from trainer.start import Start
-from trainer.strategy import open_strategy
 from trainer.tasks import Split
-from trainer.text_embeddings import catalogue_text_embeddings
-from trainer.text_tower import load_text_tower
 from trainer.training_input_error import TrainingInputError
 
 FUSION = "fusion, no ranker"
@@ -76,7 +69,7 @@ class FittedPipeline:
         The fusion orders lists without a ranker.
         """
         fusion = self._pipeline(FUSION, None, self.service)
-        every = (*self._speaking(fusion), *fusion.shop.fallback)
+        every = (*fusion.shop.stage.sources, *fusion.shop.fallback)
         # By name, since `new_arrivals` is in strangers' lists and in all others.
         alone = {
             source.name: SourceScorer(source, fusion.shop)
@@ -98,32 +91,16 @@ class FittedPipeline:
 
         Where there is a ranker, it is trained again without the source.
         """
-        for source in self._speaking(self.pipeline):
-            yield self._without(source.name)
+        for source in self.pipeline.shop.stage.sources:
+            if source.name not in self._silent:
+                yield self._without(source.name)
         if self.judgement.ranker is not None:
             yield self._pipeline("without the ranker", None, self.service)
 
-    def _speaking(self, pipeline: PipelineScorer) -> Sequence[CandidateSource]:
-        """Return the sources that can propose anything; those without their table cannot."""
-        tables = self.data.tables if self.data else {}
-        return [
-            source
-            for source in pipeline.shop.stage.sources
-            if source.name not in self._silent
-            and (source.name in tables or not isinstance(source, ItemNeighboursSource))
-        ]
-
     @cached_property
     def _silent(self) -> set[str]:
-        """Sources that propose nothing on these data.
-
-        `co_visitation` where no stream learns it, and `new_arrivals` where no item has a
-        `published_at`.
-        """
-        silent = set() if self.service.co_visitation.neighbours else {CoVisitationSource.name}
-        if all(item.published_at is None for item in self.split.past.items):
-            silent.add(NewArrivalsSource.name)
-        return silent
+        tables = self.data.tables if self.data else {}
+        return silent_sources(self.split.past.items, tables, self.service)
 
     def _without(self, name: str) -> PipelineScorer:
         judgement, ranking = self.judgement, self.service.serving.ranking
@@ -162,31 +139,18 @@ def fit_pipeline(
     """Fit everything on the split's past, whose newest events are held out to choose epochs by.
 
     Raises:
-        UserError: there is nothing to learn from, or the strategy is not available.
+        TrainingInputError: there is nothing to learn from, or the text model or the strategy is
+            not available.
     """
-    try:
-        open_strategy(training)
-    except TrainingInputError as error:
-        raise UserError(str(error)) from error
     past = split.past
     start, cold = time.monotonic(), Start(None, "an evaluation begins from nothing")
-    listener.stage("Embedding texts")
-    tower = load_text_tower(training.text)
-    texts = [item.text for item in past.items]
-    embeddings = catalogue_text_embeddings(
-        tower, texts, training.text, text_cache, listener.progress
-    )
-    text_seconds = time.monotonic() - start
-    with TemporaryDirectory() as features:
-        material = Material(
-            events=past.frame(),
-            items=past.items,
-            interactions=past,
-            settings=training,
-            text_tower=tower,
-            text_embeddings=embeddings,
-            features=OfflineFeatures(Path(features)),
+    with TemporaryDirectory() as folder:
+        features = OfflineFeatures(Path(folder))
+        listener.stage("Embedding texts")
+        material = Material.of(
+            past, past.frame(), training, features, text_cache, listener.progress
         )
+        text_seconds = time.monotonic() - start
         try:
             listener.stage("Training, the newest events held out")
             judgement = judge_epochs(
@@ -200,10 +164,11 @@ def fit_pipeline(
             listener.stage("Training")
             model = material.trained(past, cold, on_step=listener.step, stop_after=judgement.epochs)
         except ValueError as error:
-            raise UserError(f"cannot train on the past: {error}") from error
+            raise TrainingInputError(f"cannot train on the past: {error}") from error
     data = None
     if training.ranking.enabled:
-        data = replace(fit_tables(past, embeddings, training.ranking), fusion=judgement.fusion)
+        data = fit_tables(past, material.text_embeddings, training.ranking)
+        data = replace(data, fusion=judgement.fusion)
     seconds = time.monotonic() - start
     return FittedPipeline(
         split=split,
@@ -212,7 +177,7 @@ def fit_pipeline(
         judgement=judgement,
         two_tower=two_tower_scorer(model, split.histories),
         data=data,
-        text_embeddings=embeddings,
+        text_embeddings=material.text_embeddings,
         seconds=seconds,
         text_seconds=text_seconds,
         epoch_seconds=float(np.median(model.seconds)),
