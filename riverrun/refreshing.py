@@ -16,6 +16,8 @@ from feature_repo.schema import Item
 from riverrun.errors import NOT_TO_BE_USED, RunFailedError, UserError
 from riverrun.opening import open_log
 from riverrun.settings import Settings
+from serving.bundle import read_manifest
+from serving.saved_model_encoder import TEXT_TOWER_DIGEST
 from serving.text_embedding_cache import TextEmbeddingCache
 from streaming.latest_items import latest_items
 from trainer.interactions import EVENT_COLUMNS
@@ -62,7 +64,11 @@ def refresh_from_archive(
                 latest=lambda: _items(settings, archive),
             )
             steps = TrainingSteps(inputs, listener)
-            return refresh(events, inputs, steps, checkpoint)
+            outcome = refresh(events, inputs, steps, checkpoint)
+            if not outcome.refusals:
+                model = read_manifest(outcome.bundle).model[TEXT_TOWER_DIGEST]
+                cache.keep_only(str(model), (item.text for item in items))
+            return outcome
     except TrainingInputError as error:
         raise UserError(f"{settings.archive}: {error}") from error
     except EventLogError as error:

@@ -3,7 +3,7 @@
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +100,32 @@ class TextEmbeddingCache:
                     )
             except sqlite3.Error as error:
                 self._fail("text_embeddings_not_kept", len(rows), error)
+
+    def keep_only(self, model: str, texts: Iterable[str]) -> int:
+        """Remove all but the embeddings of these texts by this model, where most are others.
+
+        Texts change, and models do: the file would hold all that ever were. Returns how many were
+        removed. Their room in the file is used again.
+        """
+        kept = [(_key(model, text),) for text in set(texts)]
+        with self._lock:
+            try:
+                (held,) = self._connection.execute(
+                    "SELECT COUNT(*) FROM text_embeddings"
+                ).fetchone()
+                if held <= 2 * len(kept):
+                    return 0
+                with self._connection:
+                    self._connection.execute("CREATE TEMP TABLE kept (key BLOB PRIMARY KEY)")
+                    self._connection.executemany("INSERT INTO kept VALUES (?)", kept)
+                    removed = self._connection.execute(
+                        "DELETE FROM text_embeddings WHERE key NOT IN (SELECT key FROM kept)"
+                    ).rowcount
+                    self._connection.execute("DROP TABLE kept")
+            except sqlite3.Error as error:
+                self._fail("text_embeddings_not_removed", len(kept), error)
+                return 0
+        return removed
 
     def close(self) -> None:
         """Close the file."""

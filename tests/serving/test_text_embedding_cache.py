@@ -141,3 +141,20 @@ def test_each_text_is_embedded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked[3:] == ["b", "d"]
     assert cache.embedded("bert", [], 2, embed).shape == (0, 2)
     cache.close()
+
+
+@pytest.mark.parametrize(("others", "is_left"), [(1, True), (3, False)])
+def test_texts_that_are_no_more_go_once_they_are_the_most(
+    tmp_path: Path, others: int, *, is_left: bool
+) -> None:
+    kept, changed = ["lamp", "灯"], [f"{number} lamps" for number in range(others)]
+    with closing(TextEmbeddingCache(tmp_path / "texts.sqlite")) as cache:
+        cache.put("bert", [*kept, *changed], embeddings_of(2 + others))
+        cache.put("another bert", kept[:1], embeddings_of(1))
+        assert cache.keep_only("bert", [*kept, *kept]) == (0 if is_left else others + 1)
+        assert all(found is not None for found in cache.get("bert", kept))
+        assert all((found is not None) == is_left for found in cache.get("bert", changed))
+        assert cache.get("another bert", kept)[0] is not None or not is_left
+        # And once more, in the same process.
+        cache.put("bert", changed, embeddings_of(others))
+        cache.keep_only("bert", kept)
