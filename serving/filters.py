@@ -20,6 +20,7 @@ from typing import NamedTuple
 import polars as pl
 
 from feature_repo.received import shortened
+from serving.filter_kinds import kinds_of_columns, mixed_kinds
 from serving.requests import InvalidArgumentError
 
 MAX_LENGTH = 2_000
@@ -37,16 +38,6 @@ COLUMNS: Mapping[str, pl.DataType] = {
     "categories": pl.List(pl.String()),
     "tags": pl.List(pl.String()),
 }
-
-KINDS: Mapping[pl.DataType, str] = {
-    pl.String(): "a text",
-    pl.Float64(): "a number",
-    pl.Boolean(): "true or false",
-    pl.Datetime("us"): "a time, such as DATE '2026-01-01', TIMESTAMP '2026-01-01 08:00:00' or "
-    "NOW() - INTERVAL '2 days'",
-    pl.List(pl.String()): "a list of texts, such as for 'shoes' = ANY(...)",
-}
-"""What may be compared with a column of each type, in words for people."""
 
 ATTRIBUTES = "attributes"
 
@@ -102,19 +93,17 @@ class Filter:
         """Return bool [frame.height], False where the expression is NULL."""
         try:
             result = frame.select(self.expression.alias("allowed"))["allowed"]
+            mixed = _mixed_kinds(self, tuple(frame.schema.items()))
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-            reason = f"cannot be evaluated: {_first_line(error)}. {self._kinds()}"
-            raise FilterError(reason.strip(), self.sql) from None
+            mixed = _first_line(error)
+        if mixed:
+            kinds = kinds_of_columns(self.expression, frame.schema)
+            raise FilterError(f"cannot be evaluated: {mixed}. {kinds}".strip(), self.sql)
         if result.dtype != pl.Boolean:
             raise FilterError(f"must be true or false, and is {result.dtype}.", self.sql)
         result = result.fill_null(value=False)
         # The result of a constant expression has one row.
         return result if len(result) == frame.height else result.new_from_index(0, frame.height)
-
-    def _kinds(self) -> str:
-        """Say what may be compared with the columns that the filter reads."""
-        names = [name for name in COLUMNS if name in self.expression.meta.root_names()]
-        return " ".join(f"`{name}` is {KINDS[COLUMNS[name]]}." for name in names)
 
 
 class _Token(NamedTuple):
@@ -137,7 +126,7 @@ def compile_filter(sql: str, now: str) -> Filter:
     """Return the filter that `sql` describes, or raise `FilterError`. now: as of `now_of`."""
     tokens = _tokens(sql)
     attributes: set[str] = set()
-    parts: list[str] = []
+    words: list[str] = []
     position = 0
     while position < len(tokens):
         token = tokens[position]
@@ -152,20 +141,20 @@ def compile_filter(sql: str, now: str) -> Filter:
         if token.kind == "word" and token.text.lower() == ATTRIBUTES and following == ".":
             name = _attribute(tokens, position, sql)
             attributes.add(name)
-            parts.append(f'"{ATTRIBUTES}.{name}"')
+            words.append(f'"{ATTRIBUTES}.{name}"')
             position += 3
             continue
         if token.kind in ("word", "quoted"):
             _check_name(token, following, sql)
         if token.kind == "word" and token.text.lower() == "now":
             _check_empty_call(tokens, position, sql)
-            parts.append(f"TIMESTAMP '{now}'")
+            words.append(f"TIMESTAMP '{now}'")
             position += 3
             continue
-        parts.append(token.text)
+        words.append(token.text)
         position += 1
     try:
-        expression = pl.sql_expr(" ".join(parts))
+        expression = pl.sql_expr(" ".join(words))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         # Polars repeats the text that it was given, which is not quite the one that was sent.
         reason = _GIVEN.sub("", f"is no SQL expression: {_first_line(error)}")
@@ -176,6 +165,11 @@ def compile_filter(sql: str, now: str) -> Filter:
         reason = f"holds {token.text!r} at position {token.position} without an operator before it."
         raise FilterError(reason, sql)
     return Filter(sql, now, expression, frozenset(attributes))
+
+
+@lru_cache(maxsize=CACHED)
+def _mixed_kinds(filter_: Filter, schema: tuple[tuple[str, pl.DataType], ...]) -> str:
+    return mixed_kinds(filter_.expression, pl.Schema(schema))
 
 
 def _tokens(sql: str) -> list[_Token]:
