@@ -20,12 +20,14 @@ from typing import NamedTuple
 import polars as pl
 
 from feature_repo.received import shortened
-from serving.filter_kinds import kinds_of_columns, mixed_kinds
+from serving.filter_kinds import kinds_of_columns, mixed_kinds, parts
 from serving.requests import InvalidArgumentError
 
 MAX_LENGTH = 2_000
 MAX_TOKENS = 400
 MAX_DEPTH = 16
+MAX_PARTS = 1_000
+"""Of an expression. Polars repeats what stands before BETWEEN and IN, and behind CASE."""
 CACHED = 256
 
 COLUMNS: Mapping[str, pl.DataType] = {
@@ -159,6 +161,9 @@ def compile_filter(sql: str, now: str) -> Filter:
         # Polars repeats the text that it was given, which is not quite the one that was sent.
         reason = _GIVEN.sub("", f"is no SQL expression: {_first_line(error)}")
         raise FilterError(f"{reason}.", sql) from None
+    if any(count >= MAX_PARTS for count, _ in enumerate(parts(expression))):
+        reason = "repeats too much: BETWEEN, IN and CASE stand in one another."
+        raise FilterError(reason, sql)
     if not expression.meta.eq(expression.meta.undo_aliases()):
         # `price < 50 available`: Polars takes the last word for the result's name and ignores it.
         token = tokens[-1]

@@ -7,7 +7,7 @@ import pytest
 
 from feature_repo.schema import Item
 from serving.catalogue import Catalogue
-from serving.filters import FilterError
+from serving.filters import FilterError, compile_filter
 
 NOW = datetime(2026, 1, 15, tzinfo=UTC)
 VALUES = {
@@ -97,3 +97,33 @@ def test_a_refusal_says_what_the_columns_are(sql: str, reason: str) -> None:
     with pytest.raises(FilterError) as caught:
         catalogue().view().allowed(sql, NOW)
     assert caught.value.reason == f"cannot be evaluated: {reason}"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "available" + " BETWEEN FALSE AND TRUE" * 80,
+        "(" * 15 + "available" + " BETWEEN FALSE AND TRUE)" * 15,
+        "CASE " * 30 + "price" + " WHEN 1 THEN 2 WHEN 3 THEN 4 END" * 30 + " = 2",
+        "(price IN (price" + ", 1" * 90 + ")) IN (available" + ", TRUE" * 90 + ")",
+    ],
+)
+def test_what_polars_would_repeat_without_end_is_refused(sql: str) -> None:
+    """Each level doubles what is evaluated: a hundred words would never be answered."""
+    with pytest.raises(FilterError, match="repeats too much"):
+        compile_filter(sql, "")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "price > 1" + " AND price > 1" * 99,
+        "price BETWEEN 1 AND 30" + " AND price BETWEEN 1 AND 30" * 65,
+        "price IN (price" + ", 1" * 190 + ")",
+        "CASE price" + " WHEN 1 THEN FALSE" * 90 + " ELSE TRUE END",
+        "price" + " + 1" * 190 + " > 3",
+        "available" + " = TRUE" * 190,
+    ],
+)
+def test_a_filter_as_long_as_filters_may_be_is_evaluated(sql: str) -> None:
+    assert catalogue().view().allowed(sql, NOW).all()
