@@ -3,6 +3,7 @@
 A filter comes from strangers. It is cut into tokens here, and every token must be a literal,
 an operator, a column, or a keyword or function named below; what remains cannot name a table,
 a subquery or a file. Polars then parses the grammar and evaluates it in one vectorised pass.
+Times are of UTC; one with an offset is moved there, since Polars would ignore the offset.
 There is no `||`: a filter that concatenates a whole column hundreds of times would take all memory.
 
     price < 50 AND 'shoes' = ANY(categories)
@@ -153,7 +154,10 @@ def compile_filter(sql: str, now: str) -> Filter:
             words.append(f"TIMESTAMP '{now}'")
             position += 3
             continue
-        words.append(token.text)
+        if token.kind == "string" and position and tokens[position - 1].text.lower() == "timestamp":
+            words.append(_in_utc(token, sql))
+        else:
+            words.append(token.text)
         position += 1
     try:
         expression = pl.sql_expr(" ".join(words))
@@ -228,6 +232,22 @@ def _check_empty_call(tokens: list[_Token], position: int, sql: str) -> None:
     if [token.text for token in tokens[position + 1 : position + 3]] != ["(", ")"]:
         name, start = tokens[position].text, tokens[position].position
         raise FilterError(f"must have {name}() without arguments at position {start}.", sql)
+
+
+def _in_utc(token: _Token, sql: str) -> str:
+    """Return the text of a TIMESTAMP without its offset, in UTC."""
+    try:
+        # RFC 3339 allows a lower-case "t" and "z".
+        moment = datetime.fromisoformat(token.text.strip("'").upper())
+        if moment.tzinfo is None:
+            return token.text
+        return f"'{moment.astimezone(UTC).replace(tzinfo=None)}'"
+    except (ValueError, OverflowError):
+        reason = (
+            f"holds TIMESTAMP {token.text} at position {token.position}, which is no time such as "
+            "'2026-01-01 08:00:00' in UTC or '2026-01-01 08:00:00+02:00'."
+        )
+        raise FilterError(reason, sql) from None
 
 
 def _unexpected(token: _Token, sql: str) -> FilterError:

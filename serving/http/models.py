@@ -34,7 +34,9 @@ FilterText = Annotated[
         min_length=1,
         max_length=MAX_FILTER,
         description="SQL boolean expression over item_id, title, brand, price, available, "
-        "published_at, categories, tags and attributes.NAME; texts in single quotes.",
+        "published_at, categories, tags and attributes.NAME; texts in single quotes. NOW(), DATE "
+        "'2026-01-01' and TIMESTAMP '2026-01-01 08:00:00' are of UTC; a TIMESTAMP may name another "
+        "offset, as in '2026-01-01 08:00:00+02:00'.",
         examples=["price < 50 AND 'Garden' = ANY(categories)"],
     ),
 ]
