@@ -139,7 +139,7 @@ class UserBody(User):
 
 
 class SessionEvent(_Body):
-    """An event sent along with a question; it is not stored."""
+    """An event sent along with a question; it is not stored. Its time is bounded as an event's."""
 
     item_id: Identifier
     event_type: EventType = "view"

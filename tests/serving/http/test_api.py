@@ -278,6 +278,12 @@ def test_a_request_id_draws_the_places_to_explore(client: TestClient, user_id: s
         ({"filter": "colour_of_the_moon = 1"}, "filter", "colour_of_the_moon = 1"),
         ({"user": "u1"}, "user", "u1"),
         ({"session": [{"event_type": "view"}]}, "session.0.item_id", None),
+        (
+            {"session": [{"item_id": "i1", "timestamp": "2099-01-01T00:00:00Z"}]},
+            "session.0.timestamp",
+            "2099-01-01T00:00:00+00:00",
+        ),
+        ({"filter": "20 < price < 30"}, "filter", "20 < price < 30"),
     ],
 )
 def test_a_bad_question_is_a_problem_that_names_field_and_value(
