@@ -14,6 +14,7 @@ from feature_repo.schema import (
     EventValue,
     Identifier,
     Item,
+    OneError,
     SearchQuery,
     SentTimestamp,
     User,
@@ -24,6 +25,7 @@ from serving.http.problems import FieldError
 from serving.ranking.settings import ASKED_SOURCES, AskedSource
 from serving.requests import MAX_IDS, MAX_LIMIT, MAX_OFFSET, MAX_SESSION
 
+MAX_SEEN_TYPES = 64
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
 Offset = Annotated[int, Field(ge=0, le=MAX_OFFSET)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -163,7 +165,13 @@ class RecommendBody(_Body):
     offset: Offset = 0
     filter: FilterText | None = None
     exclude_item_ids: Annotated[list[Identifier], Field(max_length=MAX_IDS)] = []
-    exclude_seen: bool | Annotated[list[EventType], Field(max_length=64)] = False
+    exclude_seen: Annotated[
+        bool | Annotated[list[EventType], Field(max_length=MAX_SEEN_TYPES)],
+        OneError(
+            f"must be true, false, or a list of at most {MAX_SEEN_TYPES} event types, which are "
+            "lower-case words"
+        ),
+    ] = False
     diversity: Annotated[
         Share | None, Field(description="0: by score alone; 1: by difference alone.")
     ] = None
