@@ -3,6 +3,7 @@
 A filter comes from strangers. It is cut into tokens here, and every token must be a literal,
 an operator, a column, or a keyword or function named below; what remains cannot name a table,
 a subquery or a file. Polars then parses the grammar and evaluates it in one vectorised pass.
+Times are of UTC; one with an offset is moved there, since Polars would ignore the offset.
 There is no `||`: a filter that concatenates a whole column hundreds of times would take all memory.
 
     price < 50 AND 'shoes' = ANY(categories)
@@ -20,11 +21,14 @@ from typing import NamedTuple
 import polars as pl
 
 from feature_repo.received import shortened
+from serving.filter_kinds import kinds_of_columns, mixed_kinds, parts
 from serving.requests import InvalidArgumentError
 
 MAX_LENGTH = 2_000
 MAX_TOKENS = 400
 MAX_DEPTH = 16
+MAX_PARTS = 1_000
+"""Of an expression. Polars repeats what stands before BETWEEN and IN, and behind CASE."""
 CACHED = 256
 
 COLUMNS: Mapping[str, pl.DataType] = {
@@ -37,16 +41,6 @@ COLUMNS: Mapping[str, pl.DataType] = {
     "categories": pl.List(pl.String()),
     "tags": pl.List(pl.String()),
 }
-
-KINDS: Mapping[pl.DataType, str] = {
-    pl.String(): "a text",
-    pl.Float64(): "a number",
-    pl.Boolean(): "true or false",
-    pl.Datetime("us"): "a time, such as DATE '2026-01-01', TIMESTAMP '2026-01-01 08:00:00' or "
-    "NOW() - INTERVAL '2 days'",
-    pl.List(pl.String()): "a list of texts, such as for 'shoes' = ANY(...)",
-}
-"""What may be compared with a column of each type, in words for people."""
 
 ATTRIBUTES = "attributes"
 
@@ -102,19 +96,17 @@ class Filter:
         """Return bool [frame.height], False where the expression is NULL."""
         try:
             result = frame.select(self.expression.alias("allowed"))["allowed"]
+            mixed = _mixed_kinds(self, tuple(frame.schema.items()))
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-            reason = f"cannot be evaluated: {_first_line(error)}. {self._kinds()}"
-            raise FilterError(reason.strip(), self.sql) from None
+            mixed = _first_line(error)
+        if mixed:
+            kinds = kinds_of_columns(self.expression, frame.schema)
+            raise FilterError(f"cannot be evaluated: {mixed}. {kinds}".strip(), self.sql)
         if result.dtype != pl.Boolean:
             raise FilterError(f"must be true or false, and is {result.dtype}.", self.sql)
         result = result.fill_null(value=False)
         # The result of a constant expression has one row.
         return result if len(result) == frame.height else result.new_from_index(0, frame.height)
-
-    def _kinds(self) -> str:
-        """Say what may be compared with the columns that the filter reads."""
-        names = [name for name in COLUMNS if name in self.expression.meta.root_names()]
-        return " ".join(f"`{name}` is {KINDS[COLUMNS[name]]}." for name in names)
 
 
 class _Token(NamedTuple):
@@ -137,7 +129,7 @@ def compile_filter(sql: str, now: str) -> Filter:
     """Return the filter that `sql` describes, or raise `FilterError`. now: as of `now_of`."""
     tokens = _tokens(sql)
     attributes: set[str] = set()
-    parts: list[str] = []
+    words: list[str] = []
     position = 0
     while position < len(tokens):
         token = tokens[position]
@@ -152,30 +144,41 @@ def compile_filter(sql: str, now: str) -> Filter:
         if token.kind == "word" and token.text.lower() == ATTRIBUTES and following == ".":
             name = _attribute(tokens, position, sql)
             attributes.add(name)
-            parts.append(f'"{ATTRIBUTES}.{name}"')
+            words.append(f'"{ATTRIBUTES}.{name}"')
             position += 3
             continue
         if token.kind in ("word", "quoted"):
             _check_name(token, following, sql)
         if token.kind == "word" and token.text.lower() == "now":
             _check_empty_call(tokens, position, sql)
-            parts.append(f"TIMESTAMP '{now}'")
+            words.append(f"TIMESTAMP '{now}'")
             position += 3
             continue
-        parts.append(token.text)
+        if token.kind == "string" and position and tokens[position - 1].text.lower() == "timestamp":
+            words.append(_in_utc(token, sql))
+        else:
+            words.append(token.text)
         position += 1
     try:
-        expression = pl.sql_expr(" ".join(parts))
+        expression = pl.sql_expr(" ".join(words))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         # Polars repeats the text that it was given, which is not quite the one that was sent.
         reason = _GIVEN.sub("", f"is no SQL expression: {_first_line(error)}")
         raise FilterError(f"{reason}.", sql) from None
+    if any(count >= MAX_PARTS for count, _ in enumerate(parts(expression))):
+        reason = "repeats too much: BETWEEN, IN and CASE stand in one another."
+        raise FilterError(reason, sql)
     if not expression.meta.eq(expression.meta.undo_aliases()):
         # `price < 50 available`: Polars takes the last word for the result's name and ignores it.
         token = tokens[-1]
         reason = f"holds {token.text!r} at position {token.position} without an operator before it."
         raise FilterError(reason, sql)
     return Filter(sql, now, expression, frozenset(attributes))
+
+
+@lru_cache(maxsize=CACHED)
+def _mixed_kinds(filter_: Filter, schema: tuple[tuple[str, pl.DataType], ...]) -> str:
+    return mixed_kinds(filter_.expression, pl.Schema(schema))
 
 
 def _tokens(sql: str) -> list[_Token]:
@@ -229,6 +232,22 @@ def _check_empty_call(tokens: list[_Token], position: int, sql: str) -> None:
     if [token.text for token in tokens[position + 1 : position + 3]] != ["(", ")"]:
         name, start = tokens[position].text, tokens[position].position
         raise FilterError(f"must have {name}() without arguments at position {start}.", sql)
+
+
+def _in_utc(token: _Token, sql: str) -> str:
+    """Return the text of a TIMESTAMP without its offset, in UTC."""
+    try:
+        # RFC 3339 allows a lower-case "t" and "z".
+        moment = datetime.fromisoformat(token.text.strip("'").upper())
+        if moment.tzinfo is None:
+            return token.text
+        return f"'{moment.astimezone(UTC).replace(tzinfo=None)}'"
+    except (ValueError, OverflowError):
+        reason = (
+            f"holds TIMESTAMP {token.text} at position {token.position}, which is no time such as "
+            "'2026-01-01 08:00:00' in UTC or '2026-01-01 08:00:00+02:00'."
+        )
+        raise FilterError(reason, sql) from None
 
 
 def _unexpected(token: _Token, sql: str) -> FilterError:

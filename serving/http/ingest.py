@@ -33,7 +33,7 @@ from serving.http.models import (
     UserId,
     WaitQuery,
 )
-from serving.http.problems import FieldError, Problem, unprocessable
+from serving.http.problems import FieldError, Problem, future_error, unprocessable
 from serving.http.services import Services
 from serving.source_shares import SourceShares
 
@@ -227,9 +227,8 @@ def _event(body: EventBody, now: datetime) -> Event:
 
 
 def _not_acceptable(services: Services, event: Event, now: datetime) -> FieldError | None:
-    if event.timestamp > now + services.max_future:
-        message = f"must be at most {services.max_future} ahead of the server's clock."
-        return FieldError(field="timestamp", message=message, value=event.timestamp.isoformat())
+    if error := future_error("timestamp", event.timestamp, now, services.max_future):
+        return error
     if services.event_types and event.event_type not in services.event_types:
         message = f"must be one of {', '.join(sorted(services.event_types))}."
         return FieldError(field="event_type", message=message, value=event.event_type)

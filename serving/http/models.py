@@ -14,6 +14,7 @@ from feature_repo.schema import (
     EventValue,
     Identifier,
     Item,
+    OneError,
     SearchQuery,
     SentTimestamp,
     User,
@@ -24,6 +25,7 @@ from serving.http.problems import FieldError
 from serving.ranking.settings import ASKED_SOURCES, AskedSource
 from serving.requests import MAX_IDS, MAX_LIMIT, MAX_OFFSET, MAX_SESSION
 
+MAX_SEEN_TYPES = 64
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
 Offset = Annotated[int, Field(ge=0, le=MAX_OFFSET)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -34,7 +36,9 @@ FilterText = Annotated[
         min_length=1,
         max_length=MAX_FILTER,
         description="SQL boolean expression over item_id, title, brand, price, available, "
-        "published_at, categories, tags and attributes.NAME; texts in single quotes.",
+        "published_at, categories, tags and attributes.NAME; texts in single quotes. NOW(), DATE "
+        "'2026-01-01' and TIMESTAMP '2026-01-01 08:00:00' are of UTC; a TIMESTAMP may name another "
+        "offset, as in '2026-01-01 08:00:00+02:00'.",
         examples=["price < 50 AND 'Garden' = ANY(categories)"],
     ),
 ]
@@ -137,7 +141,7 @@ class UserBody(User):
 
 
 class SessionEvent(_Body):
-    """An event sent along with a question; it is not stored."""
+    """An event sent along with a question; it is not stored. Its time is bounded as an event's."""
 
     item_id: Identifier
     event_type: EventType = "view"
@@ -161,7 +165,13 @@ class RecommendBody(_Body):
     offset: Offset = 0
     filter: FilterText | None = None
     exclude_item_ids: Annotated[list[Identifier], Field(max_length=MAX_IDS)] = []
-    exclude_seen: bool | Annotated[list[EventType], Field(max_length=64)] = False
+    exclude_seen: Annotated[
+        bool | Annotated[list[EventType], Field(max_length=MAX_SEEN_TYPES)],
+        OneError(
+            f"must be true, false, or a list of at most {MAX_SEEN_TYPES} event types, which are "
+            "lower-case words"
+        ),
+    ] = False
     diversity: Annotated[
         Share | None, Field(description="0: by score alone; 1: by difference alone.")
     ] = None

@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem documents that name the field and the value."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from math import isfinite
 from typing import Any
@@ -105,6 +106,16 @@ def field_errors(error: ValidationError | RequestValidationError) -> list[FieldE
         )
         for each in found[:MAX_ERRORS]
     ]
+
+
+def future_error(
+    field: str, timestamp: datetime, now: datetime, max_future: timedelta
+) -> FieldError | None:
+    """Return what is wrong with a time that is further ahead of `now` than `max_future`."""
+    if timestamp <= now + max_future:
+        return None
+    message = f"must be at most {max_future} ahead of the server's clock."
+    return FieldError(field=field, message=message, value=timestamp.isoformat())
 
 
 def unprocessable(errors: Sequence[FieldError]) -> Problem:

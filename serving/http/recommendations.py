@@ -1,5 +1,7 @@
 """Routes that answer with lists, and with what is known of items and users."""
 
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated
 from uuid import uuid4
@@ -24,11 +26,19 @@ from serving.http.models import (
     ListQuery,
     PageQuery,
     RecommendBody,
+    SessionEvent,
     TrendingQuery,
     UserAnswer,
     UserId,
 )
-from serving.http.problems import FieldError, Problem, shown
+from serving.http.problems import (
+    MAX_ERRORS,
+    FieldError,
+    Problem,
+    future_error,
+    shown,
+    unprocessable,
+)
 from serving.http.services import Services
 from serving.requests import (
     Recommendation,
@@ -132,8 +142,21 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
     return router
 
 
+def _refuse_future(session: Sequence[SessionEvent], now: datetime, max_future: timedelta) -> None:
+    """Raise 422 for events so far ahead that what is stored would count as long past."""
+    found = (
+        future_error(f"session.{place}.timestamp", event.timestamp, now, max_future)
+        for place, event in enumerate(session)
+        if event.timestamp
+    )
+    if errors := [error for error in found if error]:
+        raise unprocessable(errors[:MAX_ERRORS])
+
+
 def _recommend_request(services: Services, body: RecommendBody) -> RecommendRequest:
-    now = microseconds(services.clock())
+    at = services.clock()
+    _refuse_future(body.session, at, services.max_future)
+    now = microseconds(at)
     session = tuple(
         HistoryEvent(
             # Events without a time are given times in the order sent, the last one now.

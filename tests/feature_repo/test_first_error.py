@@ -43,6 +43,12 @@ for _ in range(200):
         ),
         (
             Item,
+            {"item_id": "i", "attributes": {"x": None}},
+            "attributes.x",
+            "must be a text, a number, or true or false. Received: None.",
+        ),
+        (
+            Item,
             {"item_id": "i", "more": NESTED},
             "more",
             "must be nested at most 100 deep. Received: dict.",

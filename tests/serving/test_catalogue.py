@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_repo.schema import Item
+from feature_repo.schema import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, Item
 from serving.catalogue import Catalogue
 from serving.catalogue_columns import CatalogueColumns
 from serving.filters import FilterError, compile_filter
@@ -335,6 +335,37 @@ def test_an_error_quotes_what_was_sent_and_nothing_else(sql: str) -> None:
 def test_now_has_no_arguments(call: str) -> None:
     with pytest.raises(FilterError, match=r"must have now\(\) without arguments at position 15"):
         Catalogue().view().allowed(f"published_at > {call}".lower(), NOW)
+
+
+moments = st.datetimes(
+    EARLIEST_TIMESTAMP.replace(tzinfo=None),
+    LATEST_TIMESTAMP.replace(tzinfo=None) - timedelta(days=1),
+    timezones=st.just(UTC),
+)
+
+
+@given(moments, st.integers(-1439, 1439))
+def test_a_timestamp_is_of_utc_or_of_the_offset_that_it_names(
+    moment: datetime, minutes: int
+) -> None:
+    catalogue = Catalogue()
+    catalogue.upsert([item(1, published_at=moment)])
+    there = str(moment.astimezone(timezone(timedelta(minutes=minutes))))
+    utc = str(moment.replace(tzinfo=None))
+    written = {utc, f"{utc}Z", there, there.replace(" ", "T"), f"{utc}z".replace(" ", "t")}
+    for text in written:
+        assert allowed(catalogue, f"published_at = TIMESTAMP '{text}'") == {"i1"}
+        assert allowed(catalogue, f"published_at >= timestamp '{text}'") == {"i1"}
+        assert not allowed(catalogue, f"published_at < TIMESTAMP '{text}'")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["yesterday", "2026-01-01 08:00:00 CET", "2026-01-01 08:00:00+25:00", "0001-01-01T00:00+14:00"],
+)
+def test_a_timestamp_that_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(FilterError, match=r"holds TIMESTAMP '.*' at position 25"):
+        compile_filter(f"published_at > TIMESTAMP '{text}'", "")
 
 
 def test_an_age_is_of_the_minute_that_asks() -> None:

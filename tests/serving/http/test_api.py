@@ -86,6 +86,17 @@ def test_a_bad_record_is_named_and_the_others_are_accepted(
     assert errors[1]["value"] == "yesterday"
 
 
+@pytest.mark.parametrize("value", [None, [1], {"a": 1}])
+@pytest.mark.parametrize("path", ["items", "users"])
+def test_an_attribute_of_no_kind_has_one_error(client: TestClient, path: str, value: Any) -> None:
+    record = {f"{path.removesuffix('s')}_id": "q", "attributes": {"x": value, "y": 1.5}}
+    answer = client.post(f"/v1/{path}", json=record)
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["field"] == "0.attributes.x"
+    assert error["message"] == "must be a text, a number, or true or false."
+
+
 def test_a_session_counts_for_one_answer(client: TestClient, user_id: str) -> None:
     session = [{"item_id": "i1", "event_type": "view"}, {"item_id": "i6", "event_type": "view"}]
     with_session = recommended(client, user_id=user_id, session=session, limit=10)
@@ -278,6 +289,15 @@ def test_a_request_id_draws_the_places_to_explore(client: TestClient, user_id: s
         ({"filter": "colour_of_the_moon = 1"}, "filter", "colour_of_the_moon = 1"),
         ({"user": "u1"}, "user", "u1"),
         ({"session": [{"event_type": "view"}]}, "session.0.item_id", None),
+        (
+            {"session": [{"item_id": "i1", "timestamp": "2099-01-01T00:00:00Z"}]},
+            "session.0.timestamp",
+            "2099-01-01T00:00:00+00:00",
+        ),
+        ({"filter": "20 < price < 30"}, "filter", "20 < price < 30"),
+        ({"exclude_seen": ["Purchase"]}, "exclude_seen", "['Purchase']"),
+        ({"exclude_seen": 1}, "exclude_seen", 1),
+        ({"exclude_seen": None}, "exclude_seen", None),
     ],
 )
 def test_a_bad_question_is_a_problem_that_names_field_and_value(

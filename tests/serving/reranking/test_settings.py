@@ -28,6 +28,7 @@ MAY, JUNE = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
         ([PROMOTE | {"share": 1.5}], r"(?s)promote\.share"),
         ([PIN | {"filter": "colour = 'red'"}], "names 'colour', which is no column"),
         ([PIN | {"filter": "price"}], "must be true or false"),
+        ([PIN | {"filter": "20 < price < 30"}], "Join comparisons by AND"),
         ([PIN | {"filter": "price LIKE 'x'"}], "cannot be evaluated"),
         ([PIN | {"valid_from": "2026-05-01T00:00:00"}], "valid_from"),
         ([PIN | {"valid_from": JUNE, "valid_until": MAY}], "must be later than `valid_from`"),
