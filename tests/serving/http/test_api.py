@@ -377,3 +377,11 @@ def test_a_body_that_cannot_be_read_is_refused_by_field_and_value(
     (error,) = problem["errors"]
     assert (error["field"], error["value"]) == (field, value)
     assert error["message"] in problem["detail"]
+
+
+def test_a_wrong_method_is_told_which_are_right(client: TestClient) -> None:
+    for path, operations in client.get("/openapi.json").json()["paths"].items():
+        answer = client.patch(path)
+        methods = ", ".join(sorted(each.upper() for each in operations))
+        assert (answer.status_code, answer.headers["allow"]) == (405, methods), path
+        assert methods in answer.json()["errors"][0]["message"]
