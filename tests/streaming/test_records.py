@@ -124,11 +124,11 @@ def test_a_record_too_large_for_a_letter_leaves_its_place_and_the_reason(
     assert not read.is_whole
     # Put back, it would erase the user.
     log = SqliteLog(tmp_path / "log.sqlite")
-    log.append(
-        DEAD_LETTERS, [message, encode_dead_letter(DeadLetter(record(USERS, "u", None), ""))]
-    )
+    log.append(USERS, [Message("other", None)])
+    other = DeadLetter(record(USERS, "other", None), "")
+    log.append(DEAD_LETTERS, [message, encode_dead_letter(other)])
     assert replay(log, nobody, 0).put_back == 1
-    assert [each.key for each in log.consumer(None, [USERS]).poll(10, 0.0)] == ["u"]
+    assert [each.key for each in log.consumer(None, [USERS]).poll(10, 0.0)] == ["other"] * 2
     log.close()
 
 
