@@ -327,7 +327,7 @@ class KafkaLogConsumer:
         if time.monotonic() < self._gaps_due:
             return
         self._gaps_due = time.monotonic() + GAP_SECONDS
-        for place in self._consumer.assignment() & self._after.keys():
+        for place in self._after.keys() & (self._taken - self._unplaced):
             position = self._consumer.position(place, timeout_ms=0)
             if position > self._after[place]:
                 self._on_gap(self._ours(place), self._after[place], position)
