@@ -7,7 +7,7 @@ because of a crash therefore makes two letters of one key, which count as one.
 import base64
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from feature_repo.event_log import (
 )
 from feature_repo.schema import SCHEMA_VERSION
 from streaming.decode import MODELS
+from streaming.later_records import ItemsOf, LaterRecords
 
 REPLAY_GROUP = "dead-letter-replay"
 _BATCH = 500
@@ -77,13 +78,16 @@ class Replayed:
 
     erased: left out because their users were erased since. forgotten: because it is not known any
     more whether they were. cut: because they have lost their record's value: without one, the
-    record would be a tombstone.
+    record would be a tombstone. superseded: because the log has taken a later record of their item
+    or user. uncertain: because it is not known any more whether it has.
     """
 
     put_back: int = 0
     erased: int = 0
     forgotten: int = 0
     cut: int = 0
+    superseded: int = 0
+    uncertain: int = 0
 
 
 class DeadLetterRecord(BaseModel):
@@ -181,13 +185,21 @@ def dead_letters(log: EventLog, foreign: Foreign = log_foreign) -> Iterator[Dead
 
 
 def replay(
-    log: EventLog, erasures_of: ErasuresOf, known_from: int, foreign: Foreign = log_foreign
+    log: EventLog,
+    erasures_of: ErasuresOf,
+    known_from: int,
+    foreign: Foreign = log_foreign,
+    items_of: ItemsOf = lambda _: (),
 ) -> Replayed:
     """Append the records of the letters not replayed yet to their topics again; count them.
 
     An appended record has a new moment. So a letter whose user was erased after the log had taken
     the record is left out: to the workers, that user would have come back. A letter that is not
     whole is left out too.
+
+    So is a letter of an item or a user of which the log has taken a later record, refused or not:
+    the older one would take its place. Where the log does not hold any more what came after the
+    letter's record, a user's letter is left out, and an item's where `items_of` gives the item.
 
     A record that is still refused becomes a new dead letter. That one is for the next replay: a
     quick worker could otherwise keep this one going for ever. A crash repeats some records, which
@@ -197,25 +209,30 @@ def replay(
     are left out.
     """
     ends = log.ends([DEAD_LETTERS])
-    consumer = log.consumer(REPLAY_GROUP, [DEAD_LETTERS])
     replayed = Replayed()
-    try:
+    with (
+        closing(log.consumer(REPLAY_GROUP, [DEAD_LETTERS])) as consumer,
+        closing(LaterRecords(log, items_of)) as later,
+    ):
         for letters, positions in _read(consumer, ends, foreign):
             erasures = erasures_of({each for letter in letters for each in letter.user_ids})
+            later.look_for(letter.record for letter in letters)
             for letter in letters:
+                record = letter.record
                 if not letter.is_whole:
                     replayed.cut += 1
                 elif letter.precedes(erasures):
                     replayed.erased += 1
-                elif letter.user_ids and letter.record.moment < known_from:
+                elif letter.user_ids and record.moment < known_from:
                     replayed.forgotten += 1
+                elif later.have_replaced(record):
+                    replayed.superseded += 1
+                elif later.may_have_replaced(record):
+                    replayed.uncertain += 1
                 else:
-                    message = Message(letter.record.key, letter.record.value)
-                    log.append(letter.record.source.topic, [message])
+                    log.append(record.source.topic, [Message(record.key, record.value)])
                     replayed.put_back += 1
             consumer.commit(positions)
-    finally:
-        consumer.close()
     return replayed
 
 

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from feature_repo.event_log import EVENTS, ITEMS, USERS, LogRecord
 from feature_repo.first_error import FirstError
-from feature_repo.log_records import decode_record
+from feature_repo.log_records import decode_record, encode_record
 from feature_repo.schema import (
     NO_OWN_ADDRESS,
     Event,
@@ -44,7 +44,18 @@ MODELS: dict[str, type[Event] | type[Item] | type[User]] = {
 """The model of each topic's records."""
 
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
+_GROWTH = 5
+"""A record is not so many times as long when it is written again: 1e15 as 1000000000000000.0."""
 _KEYS = {EVENTS: "user_id", ITEMS: "item_id", USERS: "user_id"}
+
+
+def is_id(key: str | None) -> bool:
+    """Return whether a record's key can be the id of an item or a user."""
+    try:
+        _IDENTIFIER.validate_python(key)
+    except ValidationError:
+        return False
+    return True
 
 
 class DecodeError(ValueError):
@@ -57,8 +68,8 @@ class Decoder:
     event_types: the accepted types; empty accepts all.
     max_future: how far an event's timestamp may be ahead of the time at which the log took it. By
     a reader's clock, the readers of one record might not agree.
-    max_bytes: the longest value; a dead letter or changelog record made of a longer one may exceed
-    the largest message.
+    max_bytes: the longest value, as it was sent and as it is written again; a dead letter or
+    changelog record made of a longer one may exceed the largest message.
     """
 
     def __init__(
@@ -84,11 +95,7 @@ class Decoder:
             raise DecodeError("the key is null.")
         if record.value is None:
             return self._tombstone(topic, record.key)
-        if self._max_bytes is not None and len(record.value) > self._max_bytes:
-            raise DecodeError(
-                f"the value must be at most {self._max_bytes} bytes, which the setting "
-                f"streaming.kafka.max_message_bytes leaves. Received: {len(record.value)} bytes."
-            )
+        self._check_size(len(record.value), "")
         model = MODELS.get(topic)
         if model is None:
             raise DecodeError(f"topic {topic!r} is not read here.")
@@ -105,7 +112,16 @@ class Decoder:
             self._check(change, record.appended_at)
         if isinstance(change, Item) and not has_own_address(change.item_id):
             raise DecodeError(f"`item_id` {NO_OWN_ADDRESS}. Received: {change.item_id!r}.")
+        if self._max_bytes is not None and len(record.value) * _GROWTH > self._max_bytes:
+            self._check_size(len(encode_record(change)), " when it is written again")
         return change
+
+    def _check_size(self, size: int, when: str) -> None:
+        if self._max_bytes is not None and size > self._max_bytes:
+            raise DecodeError(
+                f"the value must be at most {self._max_bytes} bytes{when}, which the setting "
+                f"streaming.kafka.max_message_bytes leaves. Received: {size} bytes."
+            )
 
     def _check(self, event: Event, appended_at: int | None) -> None:
         if self._event_types and event.event_type not in self._event_types:

@@ -18,6 +18,7 @@ from feature_repo.event_log import (
 from feature_repo.log_records import encode_record
 from feature_repo.schema import SCHEMA_VERSION, Item, User
 from streaming.archiver import GROUP, LIVE
+from streaming.decode import is_id
 from streaming.milestones import NONE, Milestones
 
 MESSAGES_PER_APPEND = 2_000
@@ -82,7 +83,7 @@ class Unarchived(NamedTuple):
     """
 
     users: set[str | None]
-    erased: set[str | None]
+    erased: set[str]
     items: set[str | None]
 
     @classmethod
@@ -94,7 +95,7 @@ class Unarchived(NamedTuple):
                 found.items.add(record.key)
                 continue
             found.users.add(record.key)
-            if record.value is None:
+            if record.value is None and record.key is not None and is_id(record.key):
                 found.erased.add(record.key)
         return found
 

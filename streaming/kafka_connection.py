@@ -2,7 +2,7 @@
 
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kafka import KafkaAdminClient
+from kafka import TopicPartition as Place
+from kafka.admin import OffsetSpec
 from kafka.errors import (
     AuthorizationError,
     KafkaError,
@@ -26,6 +28,9 @@ from pydantic import SecretStr
 from feature_repo.event_log import EventLogError, LostPositionError
 from feature_repo.open_online_features import without_password
 from streaming.kafka_settings import KafkaSettings
+
+COMMITTED = "read_committed"
+"""The isolation level of whoever reads: what a transaction wrote counts once it is committed."""
 
 # Long enough to be no load, short enough that a broker which is back is found at once.
 RECONNECT_MILLISECONDS = 1_000
@@ -138,6 +143,14 @@ class KafkaConnection:
             yield client
         finally:
             client.close()
+
+    def high_watermarks(self, places: Collection[Place]) -> dict[Place, int]:
+        """Return where partitions end, open transactions included. Raises as kafka-python does."""
+        if not places:
+            return {}
+        with self.client_for_admin() as client:
+            found = client.list_partition_offsets(dict.fromkeys(places, OffsetSpec.LATEST))
+        return {place: each.offset for place, each in found.items()}
 
 
 class _Connections(KafkaConnectionManager):  # type: ignore[misc]

@@ -19,7 +19,7 @@ from feature_repo.event_log import (
     Positions,
     TopicPartition,
 )
-from streaming.kafka_connection import KafkaConnection
+from streaming.kafka_connection import COMMITTED, KafkaConnection
 from streaming.kafka_topics import APPEND_TIME, CO_PARTITIONED
 from streaming.number_assignor import NumberAssignor
 
@@ -31,6 +31,8 @@ FETCH_WAIT_MILLISECONDS = 100
 SLICE_SECONDS = 0.1
 # After so long without records, the brokers are asked whether they are still there.
 PROBE_SECONDS = 5.0
+# How often it is looked whether offsets were passed that hold no record.
+GAP_SECONDS = 1.0
 # The type of a record's timestamp where the broker set it: the protocol's number.
 LOG_APPEND_TIME = 1
 
@@ -42,6 +44,8 @@ class KafkaLogConsumer:
     `positions` gives, else where the group committed, else at its start.
 
     on_misplaced: called with the partition and offset of a record whose key hashes to another one.
+    on_gap: called with a partition, and two offsets from the first of which it holds no record
+    before the second: only markers of transactions, and what was aborted.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class KafkaLogConsumer:
         positions: Positions,
         on_close: Callable[["KafkaLogConsumer"], None],
         on_misplaced: Callable[[TopicPartition, int], None],
+        on_gap: Callable[[TopicPartition, int, int], None],
     ) -> None:
         self._connection = connection
         self._group = group
@@ -59,6 +64,7 @@ class KafkaLogConsumer:
         self._stored_positions = positions
         self._on_close = on_close
         self._on_misplaced = on_misplaced
+        self._on_gap = on_gap
         # How many partitions each topic has, at the broker's name.
         self._counts: Counter[str] = Counter()
         self._milliseconds = int(connection.settings.timeout_seconds * 1_000)
@@ -70,6 +76,9 @@ class KafkaLogConsumer:
         self._unplaced: set[Place] = set()
         # Where each partition ended when it was placed, until that end is reached.
         self._ends: dict[Place, int] = {}
+        # The offset after the last record that was returned, or where each partition was placed.
+        self._after: dict[Place, int] = {}
+        self._gaps_due = 0.0
         self._uncommitted: dict[Place, int] = {}
         self._heard = 0.0
         self._warned: set[str] = set()
@@ -94,6 +103,8 @@ class KafkaLogConsumer:
         while True:
             self._place()
             with self._connection.reporting("cannot be read"):
+                # Before records are fetched: kafka-python returns them once, and this may raise.
+                self._look_for_gaps()
                 left = start + timeout - time.monotonic()
                 wait = SLICE_SECONDS if self._is_behind() else min(max(left, 0.0), SLICE_SECONDS)
                 records = self._fetched(max_records, wait)
@@ -158,6 +169,7 @@ class KafkaLogConsumer:
         self._unplaced.difference_update(places)
         for place in places:
             self._ends.pop(place, None)
+            self._after.pop(place, None)
             self._uncommitted.pop(place, None)
 
     def _fetched(self, max_records: int, seconds: float) -> list[LogRecord]:
@@ -167,6 +179,7 @@ class KafkaLogConsumer:
         for some in polled.values():
             # The first alone: hashing every key would cost a worker microseconds for each event.
             self._look_at_place(some[0])
+        self._after |= {place: some[-1].offset + 1 for place, some in polled.items()}
         return [self._record(each) for some in polled.values() for each in some]
 
     def _opened(self) -> Any:
@@ -194,6 +207,7 @@ class KafkaLogConsumer:
             # A position that is gone must raise, not be reset.
             auto_offset_reset="none",
             allow_auto_create_topics=False,
+            isolation_level=COMMITTED,
             request_timeout_ms=self._milliseconds,
             fetch_max_wait_ms=FETCH_WAIT_MILLISECONDS,
             fetch_max_bytes=settings.max_fetch_bytes,
@@ -262,16 +276,20 @@ class KafkaLogConsumer:
         with self._connection.reporting("cannot be read"):
             starts = self._consumer.beginning_offsets(positions, timeout_ms=self._milliseconds)
             ends = self._consumer.end_offsets(positions, timeout_ms=self._milliseconds)
+            # These are before an open transaction, and a group may have been moved beyond it.
+            beyond = [place for place, position in positions.items() if position > ends[place]]
+            held = ends | self._connection.high_watermarks(beyond)
         for place, position in positions.items():
-            if not starts[place] <= position <= ends[place]:
+            if not starts[place] <= position <= held[place]:
                 raise LostPositionError(
                     f"{self._connection}: {place.topic}/{place.partition} holds offsets "
-                    f"{starts[place]} to {ends[place]}, not position {position}. "
+                    f"{starts[place]} to {held[place]}, not position {position}. "
                     "Was the topic made anew, or its retention too short? "
                     "With all workers stopped, `riverrun rebuild` goes on from the archive."
                 )
         for place, position in positions.items():
             self._consumer.seek(place, position)
+        self._after |= positions
         self._ends |= ends
 
     def _is_behind(self) -> bool:
@@ -304,6 +322,15 @@ class KafkaLogConsumer:
         if now - self._heard > PROBE_SECONDS:
             self._consumer.end_offsets(self._consumer.assignment(), timeout_ms=self._milliseconds)
             self._heard = time.monotonic()
+
+    def _look_for_gaps(self) -> None:
+        if time.monotonic() < self._gaps_due:
+            return
+        self._gaps_due = time.monotonic() + GAP_SECONDS
+        for place in self._after.keys() & (self._taken - self._unplaced):
+            position = self._consumer.position(place, timeout_ms=0)
+            if position > self._after[place]:
+                self._on_gap(self._ours(place), self._after[place], position)
 
     def _commit_again(self) -> None:
         if not self._uncommitted:

@@ -19,7 +19,7 @@ from kafka.errors import (
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from feature_repo.event_log import EventLogError, Message, Positions, TopicPartition
-from streaming.kafka_connection import KafkaConnection
+from streaming.kafka_connection import COMMITTED, KafkaConnection
 from streaming.kafka_consumer import KafkaLogConsumer
 
 PARTITIONER = "murmur2_random"
@@ -56,6 +56,8 @@ class KafkaLog:
         self._watcher: Any = None
         self._consumers: set[KafkaLogConsumer] = set()
         self.misplaced: dict[str, int] = {}
+        # The last offsets without a record that a consumer has passed: the first, and their end.
+        self._gaps: dict[TopicPartition, tuple[int, int]] = {}
         self._logger = structlog.get_logger(__name__)
         self._closed = False
 
@@ -101,17 +103,23 @@ class KafkaLog:
             positions or (lambda _: {}),
             self._forget,
             self._count_misplaced,
+            self._note_gap,
         )
         with self._lock:
             self._consumers.add(consumer)
         return consumer
 
     def ends(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
-        """Return for each partition the offset after its newest record."""
+        """Return for each partition the offset after its newest record.
+
+        A transaction ends with a marker, and one that was aborted leaves records that nobody
+        reads. These count until a consumer of this object has passed them: no broker tells.
+        Records of open transactions, and what follows them, do not count.
+        """
         with self._watched() as watcher:
             places = self._places(watcher, topics)
             ends = watcher.end_offsets(list(places), timeout_ms=self._milliseconds)
-        return {places[place]: end for place, end in ends.items()}
+        return {places[place]: self._before_gap(places[place], end) for place, end in ends.items()}
 
     def unread(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
         """Return, for each partition, the group's committed offset, or its start if later."""
@@ -161,7 +169,9 @@ class KafkaLog:
         """Give a consumer that only asks for offsets, to one thread at a time."""
         with self._connection.reporting("cannot be read"), self._watching:
             if self._watcher is None:
-                self._watcher = self._connection.client(KafkaConsumer, metrics_enabled=False)
+                self._watcher = self._connection.client(
+                    KafkaConsumer, metrics_enabled=False, isolation_level=COMMITTED
+                )
             yield self._watcher
 
     def _places(self, watcher: Any, topics: Sequence[str]) -> dict[Place, TopicPartition]:
@@ -201,6 +211,18 @@ class KafkaLog:
                 offset=offset,
                 wanted=PARTITIONER,
             )
+
+    def _note_gap(self, source: TopicPartition, start: int, end: int) -> None:
+        with self._lock:
+            known_start, known_end = self._gaps.get(source, (start, end))
+            if end >= known_end:
+                # A consumer that began in the middle of a gap knows less of it than others.
+                joined = min(start, known_start) if start <= known_end else start
+                self._gaps[source] = joined, end
+
+    def _before_gap(self, source: TopicPartition, end: int) -> int:
+        start, gap_end = self._gaps.get(source, (end, end))
+        return start if gap_end == end else end
 
     def _opened(self) -> Any:
         if self._producer is None and not self._closed:

@@ -17,6 +17,7 @@ from riverrun.settings import Settings, load_settings
 if TYPE_CHECKING:
     from feature_repo.event_log import EventLog
     from streaming.erased_users import ErasedUsers
+    from streaming.stream_state import OpenState
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,7 +40,7 @@ def list_(
     from streaming.dead_letters import dead_letters
 
     settings = load_settings(settings_file, home=home)
-    with _opened(settings) as (log, erased):
+    with _opened(settings) as (log, _, erased):
         letters = list(dead_letters(log, _say_foreign))
         shown = letters[-limit:]
         erasures = erased.moments({each for letter in shown for each in letter.user_ids})
@@ -72,16 +73,21 @@ def replay(home: HomeOption = None, settings_file: SettingsOption = None) -> Non
     """Append the originals of the letters not replayed yet to their topics.
 
     What is still refused becomes a new dead letter. Records too large to be kept stay out, and so
-    does what was taken of a user before the user was erased.
+    does what was taken of a user before the user was erased, and what a later record of the same
+    item or user has replaced.
     """
     from streaming.dead_letters import replay as replay_letters
 
-    with _opened(load_settings(settings_file, home=home)) as (log, erased):
-        replayed = replay_letters(log, erased.moments, erased.known_from, _say_foreign)
+    with _opened(load_settings(settings_file, home=home)) as (log, state, erased):
+        replayed = replay_letters(
+            log, erased.moments, erased.known_from, _say_foreign, items_of=state.items
+        )
     err.print(f"{replayed.put_back:,} records were put back")
     for count, reason in (
         (replayed.erased, "their users were erased since"),
         (replayed.forgotten, "so old that an erasure of their users may be forgotten"),
+        (replayed.superseded, "a later record of their item or user was taken since"),
+        (replayed.uncertain, "so old that a later record of their item or user may be forgotten"),
         (replayed.cut, "they were too large to be kept"),
     ):
         if count:
@@ -93,7 +99,7 @@ def _say_foreign(reason: str) -> None:
 
 
 @contextmanager
-def _opened(settings: Settings) -> "Iterator[tuple[EventLog, ErasedUsers]]":
+def _opened(settings: Settings) -> "Iterator[tuple[EventLog, OpenState, ErasedUsers]]":
     from feature_repo.event_log import EventLogError
     from riverrun.opening import open_log, open_state
     from streaming.erased_users import ErasedUsers
@@ -104,6 +110,6 @@ def _opened(settings: Settings) -> "Iterator[tuple[EventLog, ErasedUsers]]":
             log = stack.enter_context(closing(open_log(settings)))
             state = stack.enter_context(closing(open_state(settings)))
             erased = ErasedUsers(log, state, settings.streaming, time.time())
-            yield log, stack.enter_context(closing(erased))
+            yield log, state, stack.enter_context(closing(erased))
     except (EventLogError, StateError) as error:
         raise failed_by(error) from error

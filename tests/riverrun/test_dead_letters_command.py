@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from feature_repo.event_log import DEAD_LETTERS, EVENTS, USERS, Message
+from feature_repo.event_log import DEAD_LETTERS, EVENTS, ITEMS, USERS, Message
+from feature_repo.log_records import encode_record
 from riverrun.cli.console import out
 from riverrun.cli.main import app
 from riverrun.errors import UserError
@@ -16,7 +17,7 @@ from riverrun.settings import Settings
 from streaming.build_worker import build_worker
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
-from tests.support.stream import HashEncoder, MemoryOnline, event
+from tests.support.stream import HashEncoder, MemoryOnline, event, item
 
 REFUSING = StreamingSettings(linger_seconds=0, event_types=("view",))
 
@@ -73,6 +74,22 @@ def test_who_was_erased_is_neither_shown_nor_put_back(log: SqliteLog, tmp_path: 
         "1 records were put back 1 left out: their users were erased since"
     )
     assert "0 records" in run("replay", "--home", str(tmp_path))
+
+
+def test_an_item_that_has_a_later_record_is_not_put_back(log: SqliteLog, tmp_path: Path) -> None:
+    log.append(ITEMS, [Message("i1", b"[]"), Message("i1", encode_record(item(1)))])
+    refuse(log, tmp_path)
+    assert run("replay", "--home", str(tmp_path)) == (
+        "0 records were put back 1 left out: a later record of their item or user was taken since"
+    )
+    log.append(ITEMS, [Message("i1", b"[]")])
+    refuse(log, tmp_path)
+    log.append(ITEMS, [Message("i2", b"[]")])
+    log.trim(ITEMS, ["worker"])
+    assert run("replay", "--home", str(tmp_path)) == (
+        "0 records were put back 1 left out: so old that a later record of their item or user may "
+        "be forgotten"
+    )
 
 
 def test_a_record_that_is_no_letter_is_named_and_passed_over(

@@ -17,6 +17,7 @@ from feature_repo.archive import Archive
 from feature_repo.event_log import (
     EVENTS,
     ITEMS,
+    USERS,
     EventLogError,
     LogRecord,
     LostPositionError,
@@ -30,6 +31,7 @@ from streaming.kafka_connection import KafkaConnection, parse_kafka_url
 from streaming.kafka_consumer import KafkaLogConsumer
 from streaming.kafka_log import KafkaLog
 from streaming.kafka_settings import KafkaSettings
+from streaming.materialise import materialise
 from streaming.rebuild import rebuild
 from streaming.sqlite_state import SqliteState
 from streaming.stream_state import positions_of
@@ -78,6 +80,22 @@ def test_keys_that_are_no_text_are_kept(log: KafkaLog) -> None:
     assert replay(log, lambda _: {}, 0).put_back == 1
     again = drain(log.consumer(None, [EVENTS]), 4)[-1]
     assert again.key == "\udcff\udcfe"
+
+
+def test_a_deletion_under_a_key_that_is_no_text_holds_up_no_import(
+    log: KafkaLog, tmp_path: Path
+) -> None:
+    """It erases nobody, and neither the first taking up of imports nor a later one fails on it."""
+    producer = KafkaProducer(bootstrap_servers=list(log._connection.servers))
+    for key in (b"\xff\xfe", b"gone"):
+        producer.send(log._connection.topic(USERS), key=key, value=None).get(10)
+    producer.close()
+    archive, state = Archive(tmp_path / "archive"), SqliteState(tmp_path / "state.sqlite")
+    for number in (1, 2):
+        kept, erased = event(number), event(10 + number, "gone")
+        archive.write_events(f"import-{number}", [kept, erased])
+        assert materialise(archive, state, MemoryOnline(), log) == 1
+    state.close()
 
 
 def test_a_large_message_passes_and_holds_nothing_up(log: KafkaLog) -> None:

@@ -5,11 +5,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from feature_repo.event_log import DEAD_LETTERS, EVENTS, ITEMS, USERS, LogRecord, Message
 from feature_repo.event_log import TopicPartition as Source
-from feature_repo.schema import Event
+from feature_repo.log_records import decode_record, encode_record
+from feature_repo.schema import Event, Item
 from streaming.applied import AppliedNotifier
 from streaming.batches import decode_batches
 from streaming.dead_letters import (
@@ -121,11 +124,11 @@ def test_a_record_too_large_for_a_letter_leaves_its_place_and_the_reason(
     assert not read.is_whole
     # Put back, it would erase the user.
     log = SqliteLog(tmp_path / "log.sqlite")
-    log.append(
-        DEAD_LETTERS, [message, encode_dead_letter(DeadLetter(record(USERS, "u", None), ""))]
-    )
+    log.append(USERS, [Message("other", None)])
+    other = DeadLetter(record(USERS, "other", None), "")
+    log.append(DEAD_LETTERS, [message, encode_dead_letter(other)])
     assert replay(log, nobody, 0).put_back == 1
-    assert [each.key for each in log.consumer(None, [USERS]).poll(10, 0.0)] == ["u"]
+    assert [each.key for each in log.consumer(None, [USERS]).poll(10, 0.0)] == ["other"] * 2
     log.close()
 
 
@@ -135,6 +138,26 @@ def test_a_value_that_is_too_long_is_refused_and_a_deletion_is_not() -> None:
     with pytest.raises(DecodeError, match=rf"at most {len(GOOD)} bytes.*{len(GOOD) + 1} bytes"):
         decoder.decode(record(EVENTS, "u", GOOD + b" "))
     assert decoder.decode(record(ITEMS, "i" * 100, None)) == ItemRemoved("i" * 100)
+
+
+NUMBERS = st.sampled_from(["1e15", "-1e15", "1E9", "1e-5", "7", "0.5", "1e300"])
+
+
+@given(numbers=st.lists(NUMBERS, max_size=500), max_bytes=st.integers(384, 4_096))
+@example(numbers=["1e15"] * 200, max_bytes=2_000)
+@example(numbers=["1e15"] * 66, max_bytes=384)
+def test_what_is_read_is_not_too_long_to_be_written_again(
+    numbers: list[str], max_bytes: int
+) -> None:
+    """As the changelog does, which would wait for ever for what no broker takes."""
+    value = b'{"item_id":"i","new_field":[%s]}' % ",".join(numbers).encode()
+    written = encode_record(decode_record(Item, value))
+    decoder, sent = Decoder((), timedelta(days=1), max_bytes), record(ITEMS, "i", value)
+    if max(len(value), len(written)) <= max_bytes:
+        assert encode_record(decoder.decode(sent)) == written
+        return
+    with pytest.raises(DecodeError, match=rf"must be at most {max_bytes} bytes"):
+        decoder.decode(sent)
 
 
 def test_letters_are_replayed_once(tmp_path: Path) -> None:
