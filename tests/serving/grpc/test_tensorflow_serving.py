@@ -205,6 +205,7 @@ NO_RANK = tf.make_tensor_proto([""])
 NO_RANK.tensor_shape.unknown_rank = True
 CONTRADICTION = tf.make_tensor_proto([1, 2, 3])
 CONTRADICTION.tensor_shape.dim[0].size = 4
+VARIANT = TensorProto(dtype=tf.variant.as_datatype_enum)
 
 
 @pytest.mark.parametrize(
@@ -225,6 +226,10 @@ CONTRADICTION.tensor_shape.dim[0].size = 4
         ({"colour": TOO_FEW}, "inputs must be"),
         ({"query_text": NO_RANK}, "must have a shape that is known"),
         ({"query_text": CONTRADICTION}, "`query_text` must be a tensor"),
+        (
+            {"query_text": VARIANT},
+            "`query_text` must be of a dtype that has arrays. Received: DT_VARIANT.",
+        ),
         (history("i1", rows=1025), "at most 1024 rows. Received: 1025."),
         (history(*["i1"] * 129, rows=1009), "at most 1008 rows of length 129. Received: 1009."),
         (history(*["i1"] * 4097), "at most 0 rows of length 4097. Received: 1."),
