@@ -7,7 +7,7 @@ nothing else. The routes are left out of the OpenAPI document, which describes A
 problems; TensorFlow documents these, and a signature's arguments come from the bundle.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,21 +81,22 @@ def _answering(route: Route) -> Route:
     """Return `route`, so that it answers errors as TensorFlow Serving does."""
 
     async def answered(request: Request) -> Response:
-        headers = None
         try:
             return await route(request)
         except ClientDisconnect:
             raise  # the client has hung up
         except PredictionError as error:
-            refusal = error
+            return _refused(error)
         except Problem as problem:
-            refusal = PredictionError(Code(problem.status), problem.detail)
-            headers = problem.headers
+            return _refused(PredictionError(Code(problem.status), problem.detail), problem.headers)
         except Exception as error:  # noqa: BLE001 - its clients read this API's errors alone
-            refusal = failure(request.url.path, error)
-        return Response(error_body(refusal), refusal.code.value, headers, MEDIA_TYPE)
+            return _refused(failure(request.url.path, error))
 
     return answered
+
+
+def _refused(error: PredictionError, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(error_body(error), error.code.value, headers, MEDIA_TYPE)
 
 
 def _asked(request: Request) -> ModelName:
