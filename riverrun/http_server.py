@@ -8,6 +8,8 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from riverrun.bounded_http_protocol import BoundedHttpProtocol
+
 DRAIN_SECONDS = 4
 """How long requests in flight may take once the server is stopped."""
 
@@ -23,6 +25,7 @@ class HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=BoundedHttpProtocol,
                 log_level="warning",
                 access_log=False,
                 timeout_graceful_shutdown=DRAIN_SECONDS,

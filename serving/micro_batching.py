@@ -126,7 +126,12 @@ class MicroBatcher(Generic[InputT, OutputT]):
             self._follow(call, timeout)
         if call.leads:
             self._lead()
-        return call.outcome.result()
+        try:
+            return call.outcome.result()
+        finally:
+            # An error's traceback leads to frames that hold the call: with its outcome, which holds
+            # the error, that would be a cycle, and the value would stay until it is searched for.
+            del call.outcome
 
     def _follow(self, call: BatchedCall[InputT, OutputT], timeout: float | None) -> None:
         """Wait until `call` leads or is answered."""

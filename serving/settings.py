@@ -58,8 +58,10 @@ class TensorFlowServingSettings(BaseModel):
     """TensorFlow Serving's API.
 
     model_name: what its clients call the model.
-    max_message_bytes: the largest request, over REST and gRPC. max_rows: of one call; with
-    histories of more than 128 events fewer, by the square of how many times that they have.
+    max_message_bytes: the largest request, over REST and gRPC, and over REST the bytes of all that
+    are in hand and larger than 64 KiB; more are answered 503, with `Retry-After`. max_rows: of one
+    call; with histories of more than 128 events fewer, by the square of how many times that they
+    have.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy.typing as npt
 import tensorflow as tf
+from tensorflow.core.framework.types_pb2 import DataType
 
 from serving.prediction.errors import invalid
 
@@ -17,7 +18,8 @@ _MAX_REPEATED_BYTES = 32 * _MAX_REPEATED
 def array_of(name: str, tensor: Any) -> npt.NDArray[Any]:
     """Return a `TensorProto` as an array; strings as `bytes` objects.
 
-    Raises `PredictionError` where its shape and its values contradict each other.
+    Raises `PredictionError` where its shape and its values contradict each other, or no array
+    has its dtype.
     """
     shape = [dimension.size for dimension in tensor.tensor_shape.dim]
     if tensor.tensor_shape.unknown_rank or any(size < 0 for size in shape):
@@ -33,6 +35,9 @@ def array_of(name: str, tensor: Any) -> npt.NDArray[Any]:
         )
     try:
         array: npt.NDArray[Any] = tf.make_ndarray(tensor)
+    except KeyError:  # of a variant, or a number that stands for no dtype
+        dtype = DataType.Name(tensor.dtype) if tensor.dtype in DataType.values() else tensor.dtype
+        raise invalid(f"`{name}` must be of a dtype that has arrays. Received: {dtype}.") from None
     except (TypeError, ValueError) as error:
         raise invalid(f"`{name}` must be a tensor: {error}") from None
     return array

@@ -47,8 +47,13 @@ async def read_body(request: Request) -> bytes:
     return body
 
 
-async def bounded_body(request: Request, max_bytes: int) -> bytes | None:
-    """Return the body, or None where it has more than `max_bytes`; the rest is then unread."""
+async def bounded_body(
+    request: Request, max_bytes: int, grown: Callable[[int], None] = lambda size: None
+) -> bytes | None:
+    """Return the body, or None where it has more than `max_bytes`; the rest is then unread.
+
+    grown: is told the size so far, before another piece is kept.
+    """
     chunks: list[bytes] = []
     size = 0
     # Counted as it arrives: the declared length may be missing or false.
@@ -56,6 +61,7 @@ async def bounded_body(request: Request, max_bytes: int) -> bytes | None:
         size += len(chunk)
         if size > max_bytes:
             return None
+        grown(size)
         chunks.append(chunk)
     return b"".join(chunks)
 

@@ -35,8 +35,13 @@ class BoundedThreads:
         work = loop.run_in_executor(self._executor, function, *arguments)
         self._in_hand += 1
         work.add_done_callback(self._done)
-        # A thread cannot be stopped: cancelled work would go on, but not be counted.
-        return await asyncio.shield(work)
+        try:
+            # A thread cannot be stopped: cancelled work would go on, but not be counted.
+            return await asyncio.shield(work)
+        finally:
+            # An error's traceback leads back to this frame: with `work`, which holds the error,
+            # that would be a cycle, and the arguments would stay until Python looks for cycles.
+            del work
 
     def _done(self, _: object) -> None:
         self._in_hand -= 1

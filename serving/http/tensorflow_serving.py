@@ -7,7 +7,7 @@ nothing else. The routes are left out of the OpenAPI document, which describes A
 problems; TensorFlow documents these, and a signature's arguments come from the bundle.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from serving.http.body import bounded_body, gunzipped
+from serving.http.body_budget import BodyBudget
 from serving.http.bounded_threads import BoundedThreads
 from serving.http.problems import Problem
 from serving.http.services import Services
@@ -42,6 +43,8 @@ def tensorflow_serving_routes(services: Services) -> APIRouter:
     threads = BoundedThreads(
         "predict", "calls of the model", http.predict_threads, http.predict_queue
     )
+    # One of the largest alone takes gigabytes while it is parsed.
+    budget = BodyBudget(settings.max_message_bytes)
 
     async def status(request: Request) -> Response:
         if ":" in request.url.path:  # an unknown verb, or one that GET does not have
@@ -59,8 +62,9 @@ def tensorflow_serving_routes(services: Services) -> APIRouter:
 
     async def answer(request: Request) -> Response:
         model = predictor.model(_asked(request))
-        sent = await _sent(request, settings.max_message_bytes)
-        return Response(await threads.run(_predicted, model, sent), media_type=MEDIA_TYPE)
+        with budget.body() as grown:
+            sent = await _sent(request, settings.max_message_bytes, grown)
+            return Response(await threads.run(_predicted, model, sent), media_type=MEDIA_TYPE)
 
     async def malformed(request: Request) -> Response:
         raise invalid(f"Malformed request: {request.method} {request.url.path}")
@@ -81,21 +85,22 @@ def _answering(route: Route) -> Route:
     """Return `route`, so that it answers errors as TensorFlow Serving does."""
 
     async def answered(request: Request) -> Response:
-        headers = None
         try:
             return await route(request)
         except ClientDisconnect:
             raise  # the client has hung up
         except PredictionError as error:
-            refusal = error
+            return _refused(error)
         except Problem as problem:
-            refusal = PredictionError(Code(problem.status), problem.detail)
-            headers = problem.headers
+            return _refused(PredictionError(Code(problem.status), problem.detail), problem.headers)
         except Exception as error:  # noqa: BLE001 - its clients read this API's errors alone
-            refusal = failure(request.url.path, error)
-        return Response(error_body(refusal), refusal.code.value, headers, MEDIA_TYPE)
+            return _refused(failure(request.url.path, error))
 
     return answered
+
+
+def _refused(error: PredictionError, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(error_body(error), error.code.value, headers, MEDIA_TYPE)
 
 
 def _asked(request: Request) -> ModelName:
@@ -119,8 +124,7 @@ class _Sent:
 
     def content(self) -> bytes:
         """Return the JSON. Raises `PredictionError` where it cannot be unpacked or is too large."""
-        # As in TensorFlow Serving: any encoding that names gzip is gzip, and no other is known.
-        if "gzip" not in self.encoding.lower():
+        if not self._is_gzip:
             return self.body
         try:
             most = min(self.max_bytes, MAX_GUNZIPPED_BYTES)
@@ -133,14 +137,30 @@ class _Sent:
             raise _too_large(most, " once it is decompressed")
         return content
 
+    @property
+    def size(self) -> int:
+        """How many bytes the body has, or would have once it is decompressed, if that is more."""
+        if not self._is_gzip:
+            return len(self.body)
+        # RFC 1952: what gzip made is told by its last four bytes. If they lie, it is never parsed.
+        content = int.from_bytes(self.body[-4:], "little")
+        return max(len(self.body), min(content, MAX_GUNZIPPED_BYTES))
 
-async def _sent(request: Request, max_bytes: int) -> _Sent:
+    @property
+    def _is_gzip(self) -> bool:
+        # As in TensorFlow Serving: any encoding that names gzip is gzip, and no other is known.
+        return "gzip" in self.encoding.lower()
+
+
+async def _sent(request: Request, max_bytes: int, grown: Callable[[int], None]) -> _Sent:
     # Whatever its media type: TensorFlow Serving's own examples send JSON as curl's form.
-    body = await bounded_body(request, max_bytes)
+    body = await bounded_body(request, max_bytes, grown)
     if body is None:
         raise _too_large(max_bytes)
     encoding = ", ".join(request.headers.getlist("content-encoding"))
-    return _Sent(body, encoding, max_bytes)
+    sent = _Sent(body, encoding, max_bytes)
+    grown(sent.size)
+    return sent
 
 
 def _too_large(max_bytes: int, when: str = "") -> PredictionError:

@@ -1,8 +1,10 @@
 """Calls of many threads share runs, and none sees anything of the others but time."""
 
 import threading
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from serving.micro_batching import BatchedCall, BatchQueue, MicroBatcher
 from serving.settings import BatchingSettings
+from tests.support.garbage import without_garbage_collection
 
 
 @given(
@@ -103,6 +106,31 @@ def test_a_bad_value_fails_alone() -> None:
         for value in (-1, -2):
             with pytest.raises(ValueError, match=rf"negative: \[{value}\]"):
                 others[value].result()
+
+
+class Value:
+    """Something that can be asked whether it is still in memory."""
+
+
+@pytest.mark.parametrize("max_rows", [1, 8])
+def test_a_value_that_is_refused_is_freed_with_its_error(max_rows: int) -> None:
+    values: list[weakref.ref[Value]] = []
+
+    def refuse(batch: Sequence[Value]) -> Sequence[int]:
+        raise ValueError("no")
+
+    batcher = MicroBatcher(refuse, BatchingSettings(max_rows=max_rows))
+
+    def call() -> None:
+        value = Value()
+        values.append(weakref.ref(value))
+        batcher(value)
+
+    with without_garbage_collection():
+        for _ in range(3):
+            with suppress(ValueError):
+                call()
+        assert [value() for value in values] == [None] * 3
 
 
 def test_a_call_that_no_batch_takes_in_time_gives_up_and_the_others_go_on() -> None:

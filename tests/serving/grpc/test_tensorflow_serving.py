@@ -2,6 +2,7 @@
 
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,12 +27,15 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServic
 from riverrun.settings import GrpcSettings
 from serving.bundle import Bundle
 from serving.bundle_loading import load_bundle
+from serving.grpc import services, tensors
 from serving.grpc.server import grpc_server
 from serving.item_rows import ItemRows
 from serving.live_model import LiveModel, ModelHolder
 from serving.prediction.predictor import Predictor, version_number
 from serving.settings import BatchingSettings, ServingSettings, TensorFlowServingSettings
+from tests.support.garbage import without_garbage_collection
 from tests.support.tiny_bundle import build_tiny_bundle
+from tests.support.waiting import wait_until
 
 SECONDS = 60.0
 SIZES = GrpcSettings()
@@ -205,6 +209,7 @@ NO_RANK = tf.make_tensor_proto([""])
 NO_RANK.tensor_shape.unknown_rank = True
 CONTRADICTION = tf.make_tensor_proto([1, 2, 3])
 CONTRADICTION.tensor_shape.dim[0].size = 4
+VARIANT = TensorProto(dtype=tf.variant.as_datatype_enum)
 
 
 @pytest.mark.parametrize(
@@ -225,6 +230,10 @@ CONTRADICTION.tensor_shape.dim[0].size = 4
         ({"colour": TOO_FEW}, "inputs must be"),
         ({"query_text": NO_RANK}, "must have a shape that is known"),
         ({"query_text": CONTRADICTION}, "`query_text` must be a tensor"),
+        (
+            {"query_text": VARIANT},
+            "`query_text` must be of a dtype that has arrays. Received: DT_VARIANT.",
+        ),
         (history("i1", rows=1025), "at most 1024 rows. Received: 1025."),
         (history(*["i1"] * 129, rows=1009), "at most 1008 rows of length 129. Received: 1009."),
         (history(*["i1"] * 4097), "at most 0 rows of length 4097. Received: 1."),
@@ -236,6 +245,24 @@ def test_inputs_that_do_not_fit_are_named(
     error = refused(channel, request_of(history("i1", "i6") | changed))
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert message in error.details()
+
+
+def test_the_inputs_of_a_refused_call_are_freed_once_it_is_answered(
+    channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[Any]] = []
+
+    def array_of(name: str, tensor: Any) -> Any:
+        array = tensors.array_of(name, tensor)
+        made.append(weakref.ref(array))
+        return array
+
+    monkeypatch.setattr(services, "array_of", array_of)
+    with without_garbage_collection():
+        for _ in range(3):
+            refused(channel, request_of(history("i1", "i6") | {"query_text": ["", ""]}))
+        assert len(made) == 12
+        wait_until(lambda: all(array() is None for array in made), seconds=SECONDS)
 
 
 @pytest.mark.parametrize(

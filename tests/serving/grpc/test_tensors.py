@@ -2,9 +2,10 @@
 
 import pytest
 import tensorflow as tf
+from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 from serving.grpc.tensors import array_of
-from serving.prediction.errors import PredictionError
+from serving.prediction.errors import Code, PredictionError
 
 
 @pytest.mark.parametrize("sent", [["x" * 32], ["y" * 10_000, "x" * 32], ["x" * 10_000] * 1024])
@@ -24,3 +25,13 @@ def test_a_long_string_is_not_repeated(sent: list[str]) -> None:
     message = f"`ids` must have a value .* of {len(sent[-1])} bytes, is too long to be repeated"
     with pytest.raises(PredictionError, match=message):
         array_of("ids", tensor)
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", bytes(16)])
+@pytest.mark.parametrize("dtype", [0, 20, 21, 59, 120, 121, 10_000])
+def test_a_dtype_that_no_array_has_is_an_invalid_argument(dtype: int, content: bytes) -> None:
+    tensor = TensorProto(dtype=dtype, tensor_content=content)
+    tensor.tensor_shape.dim.add(size=1)
+    with pytest.raises(PredictionError, match="`ids` must be") as caught:
+        array_of("ids", tensor)
+    assert caught.value.code is Code.INVALID_ARGUMENT

@@ -2,11 +2,14 @@
 
 import asyncio
 import threading
+import weakref
+from contextlib import suppress
 
 import pytest
 
 from serving.http.bounded_threads import BoundedThreads
 from serving.http.problems import Problem
+from tests.support.garbage import without_garbage_collection
 
 SECONDS = 30.0
 
@@ -42,3 +45,31 @@ def test_an_error_is_the_callers_and_a_place_is_free_again() -> None:
                 await threads.run(int, "x")
 
     asyncio.run(run())
+
+
+class Body:
+    """Something that can be asked whether it is still in memory."""
+
+
+def test_what_was_worked_on_is_freed_with_the_error() -> None:
+    kept: list[weakref.ref[Body]] = []
+
+    def refuse(body: Body) -> None:
+        raise ValueError(body)
+
+    async def ask(threads: BoundedThreads) -> None:
+        body = Body()
+        kept.append(weakref.ref(body))
+        await threads.run(refuse, body)
+
+    async def run() -> None:
+        threads = BoundedThreads("test", "works", threads=1, queue=0)
+        for _ in range(3):
+            with suppress(ValueError):
+                await ask(threads)
+        # The thread lets go of its last work while it waits for the next.
+        await threads.run(int)
+        assert [body() for body in kept] == [None] * 3
+
+    with without_garbage_collection():
+        asyncio.run(run())

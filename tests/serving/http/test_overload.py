@@ -1,8 +1,9 @@
 """Requests while there are too many of them, or something beside the server fails or is slow."""
 
+import gzip
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -21,11 +22,18 @@ from serving.bundle import RECOMMEND
 from serving.catalogue import Catalogue
 from serving.http.app import create_app
 from serving.http.body import THREADED_BYTES
+from serving.http.body_budget import FREE_BYTES
 from serving.http.ingest import APPEND_THREADS, ENDS_THREADS
 from serving.http.problems import FieldError, field_errors
 from serving.http.services import Services
 from serving.requests import FeaturesUnavailableError, Recommendation, TrendingRequest
-from serving.settings import REMOTE_LIST_THREADS, HttpSettings
+from serving.settings import (
+    REMOTE_LIST_THREADS,
+    HttpSettings,
+    ServingSettings,
+    TensorFlowServingSettings,
+)
+from tests.support.waiting import wait_until
 
 SECONDS = 30.0
 
@@ -47,13 +55,15 @@ class Shop:
         self.ends_go_on = threading.Event()
         self.collected = threading.Event()
         self.lock = threading.Lock()
-        self.appending = self.looking = 0
+        self.appending = self.looking = self.predicting = 0
 
     def trending(self, request: TrendingRequest) -> Recommendation:
         assert self.go_on.wait(SECONDS)
         return Recommendation(request.request_id, VERSION, ())
 
     def predict(self, inputs: Any, timeout: float | None) -> dict[str, Any]:
+        with self.lock:
+            self.predicting += 1
         assert self.go_on.wait(SECONDS)
         return {"scores": np.zeros(1)}
 
@@ -170,6 +180,41 @@ def test_a_call_of_the_model_that_would_wait_behind_too_many_is_told_so_too(
         statuses = sorted(answer.result().status_code for answer in asked)
         assert statuses == [200] * 5 + [503] * 3
         assert client.post(PREDICT, json={"inputs": {}}).json() == {"outputs": [0.0]}
+
+
+def plain(client: TestClient, size: int) -> Any:
+    return client.post(PREDICT, content=b'{"inputs": {}}'.ljust(size))
+
+
+def compressed(client: TestClient, size: int) -> Any:
+    body = gzip.compress(b'{"inputs": {}}'.ljust(size))
+    return client.post(PREDICT, content=body, headers={"Content-Encoding": "gzip"})
+
+
+@pytest.mark.parametrize("call", [plain, compressed])
+def test_large_bodies_have_together_no_more_bytes_than_one_may_have(
+    services: Services, shop: Shop, call: Callable[[TestClient, int], Any]
+) -> None:
+    most = 2**20
+    settings = TensorFlowServingSettings(max_message_bytes=most)
+    services = replace(services, serving=ServingSettings(tensorflow_serving=settings))
+    with open_client(services) as client, ThreadPoolExecutor(2) as pool:
+        half = pool.submit(call, client, most // 2)
+        wait_until(lambda: shop.predicting == 1, seconds=SECONDS)
+        turned_away = call(client, most // 2 + 1)
+        assert turned_away.status_code == 503
+        assert turned_away.headers["Retry-After"] == "1"
+        assert "Large bodies of 524288 bytes" in turned_away.json()["error"]
+        small = pool.submit(call, client, FREE_BYTES)
+        wait_until(lambda: shop.predicting == 2, seconds=SECONDS)
+        shop.go_on.set()
+        assert half.result().is_success
+        assert small.result().is_success
+        # Whatever becomes of it, a body counts no longer than it is in hand.
+        for _ in range(3):
+            assert call(client, most).is_success
+            assert client.post(PREDICT, content=b" " * most).status_code == 400
+            assert client.post(PREDICT, content=b" " * (most + 1)).status_code == 429
 
 
 def test_a_model_that_takes_long_keeps_others_from_no_thread(

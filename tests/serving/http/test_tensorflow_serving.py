@@ -4,7 +4,10 @@ import base64
 import gzip
 import json
 import re
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -13,6 +16,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from riverrun.embedded import EmbeddedShop
+from serving.http import tensorflow_json
+from tests.support.garbage import without_garbage_collection
+from tests.support.waiting import wait_until
 
 MODEL = "/v1/models/riverrun"
 # 2026-01-02T03:04:05Z in seconds x 65,536, and the token 0000 of the tiny bundle.
@@ -248,6 +254,30 @@ def test_several_lines_of_encodings_are_one_list(client: TestClient) -> None:
     headers = [("content-encoding", "identity"), ("content-encoding", "gzip")]
     answer = client.post(f"{MODEL}:predict", content=gzip.compress(body), headers=headers)
     assert answer.status_code == 200, answer.text
+
+
+class Document(dict[str, Any]):
+    """A JSON object that can be asked whether it is still in memory."""
+
+
+@pytest.mark.parametrize("inputs", [{"colour": ["red"]}, COLUMNS | {"query_text": "x"}])
+def test_what_a_refused_call_was_read_from_is_freed_once_it_is_answered(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, inputs: dict[str, Any]
+) -> None:
+    read: list[weakref.ref[Document]] = []
+
+    def document_of(members: dict[str, Any]) -> Document:
+        document = Document(members)
+        read.append(weakref.ref(document))
+        return document
+
+    loads = partial(json.loads, object_hook=document_of)
+    monkeypatch.setattr(tensorflow_json, "json", SimpleNamespace(loads=loads))
+    with without_garbage_collection():
+        for _ in range(3):
+            refused(client.post(f"{MODEL}:predict", json={"inputs": inputs}), 400)
+        assert len(read) == 6
+        wait_until(lambda: not any(document() for document in read), seconds=30)
 
 
 def test_64_callers_at_once_are_answered(client: TestClient) -> None:
