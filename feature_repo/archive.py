@@ -131,9 +131,7 @@ class Archive:
             for file in parquet_files(self._day_folder(day))
             if (self._segments / f"{file.stem}.json").exists()
         ]
-        if not files:
-            return pl.Series("event_id", [], dtype=pl.String)
-        return pl.read_parquet(files, columns=["event_id"], hive_partitioning=False)["event_id"]
+        return _scan(files).select("event_id").collect()["event_id"]
 
     def last_moment(self) -> int:
         """Return the last moment of any event; 0 where none came from a log."""

@@ -1,6 +1,7 @@
 """One import from beginning to end: check all files, then read, clean and write batch by batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from riverrun.importing.mapping import (
     ImportMapping,
     ItemsMapping,
     Kind,
-    RecordMapping,
 )
 from riverrun.importing.presets import load_preset
 from riverrun.importing.raw_files import RawBatch
@@ -58,11 +58,7 @@ def import_files(
         position = 0
         rows, accepted, published = report.read, report.accepted, report.published
         for batch in read_batches(file, mapping.file, report):
-            try:
-                _import_batch(*columns.complete(batch), sink, report, now)
-            except pl.exceptions.PolarsError as error:
-                reason = str(error).splitlines()[0]
-                raise UserError(f"{file}: cannot be read as it is mapped: {reason}") from error
+            _import_batch(columns, batch, sink, report, now)
             progress(batch.position - position)
             position = batch.position
         if report.read == rows:
@@ -97,18 +93,30 @@ def shop_files(folder: Path) -> dict[Kind, list[Path]]:
 
 
 def _import_batch(
-    batch: RawBatch,
-    mapping: RecordMapping,
-    sink: ArchiveSink,
-    report: ImportReport,
-    now: datetime,
+    columns: FileColumns, batch: RawBatch, sink: ArchiveSink, report: ImportReport, now: datetime
 ) -> None:
+    with _as_it_is_mapped(batch.file):
+        batch, mapping = columns.complete(batch)
     if isinstance(mapping, EventsMapping):
-        events = clean_events(batch, mapping, report, now)
+        with _as_it_is_mapped(batch.file):
+            events = clean_events(batch, mapping, report, now)
         report.accepted += sink.add_events(events, ids_given=mapping.event_id is not None)
     elif isinstance(mapping, ItemsMapping):
-        items = clean_items(batch, mapping, report)
+        with _as_it_is_mapped(batch.file):
+            items = clean_items(batch, mapping, report)
         report.published += sum(item.published_at is not None for item in items)
         report.accepted += sink.add_items(items)
     else:
-        report.accepted += sink.add_users(clean_users(batch, mapping, report))
+        with _as_it_is_mapped(batch.file):
+            users = clean_users(batch, mapping, report)
+        report.accepted += sink.add_users(users)
+
+
+@contextmanager
+def _as_it_is_mapped(file: Path) -> Iterator[None]:
+    """Blame the file or its mapping for what Polars raises inside."""
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{file}: cannot be read as it is mapped: {reason}") from error

@@ -1,11 +1,13 @@
 """What an import says of files, lines and mappings that are wrong or leave something out."""
 
 import gzip
+from datetime import date
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import orjson
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from riverrun.errors import UserError
 from riverrun.importing.mapping import load_mapping
 from riverrun.importing.raw_files import BatchSize
 from riverrun.importing.readers import read_batches
+from tests.riverrun.memory_archive import MemoryArchive
 from tests.riverrun.run_import import GOOD, HEAD, run
 
 BAD_FILES: list[tuple[str, bytes, str]] = [
@@ -208,3 +211,14 @@ def test_a_column_that_no_row_of_a_jsonl_file_has_is_told_at_its_end(tmp_path: P
     file.write_text('{"item_id": "u", "event_type": "view", "timestamp": "2026-01-01"}\n')
     with pytest.raises(UserError, match="no column 'user_id'"):
         run("events", [file])
+
+
+def test_a_fault_of_the_archive_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    class Broken(MemoryArchive):
+        def event_ids_of(self, day: date) -> pl.Series:
+            raise pl.exceptions.SchemaError(f"of {day}")
+
+    file = tmp_path / "events.csv"
+    file.write_text(f"{HEAD}\n{GOOD}\n")
+    with pytest.raises(pl.exceptions.SchemaError, match="of 2026-01-01"):
+        run("events", [file], archive=Broken())

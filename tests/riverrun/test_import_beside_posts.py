@@ -1,0 +1,81 @@
+"""What `riverrun import` does where the log has brought something already."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from feature_repo.archive import Archive
+from feature_repo.event_log import EVENTS, Message
+from feature_repo.log_records import encode_record
+from feature_repo.schema import Event, Item
+from riverrun.cli import import_
+from streaming.archiver import Archiver
+from streaming.sqlite_log import SqliteLog
+from tests.riverrun.run_import import GOOD, HEAD
+from tests.support.stream import event
+
+app = typer.Typer()
+app.add_typer(import_.app, name="import")
+
+
+class Home:
+    """A shop's home with a log that has taken something."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.archive = Archive(folder / "archive")
+        self.log = SqliteLog(folder / "log.sqlite")
+
+    def append(self, topic: str, *records: Event | Item) -> None:
+        keys = [each.user_id if isinstance(each, Event) else each.item_id for each in records]
+        values = map(encode_record, records)
+        self.log.append(topic, [Message(*each) for each in zip(keys, values, strict=True)])
+
+    def archive_log(self) -> None:
+        archiver = Archiver(self.log, self.archive)
+        while archiver.step():
+            pass
+        archiver.flush()
+        archiver.stop()
+
+    def import_(self, kind: str, text: str) -> str:
+        """Import a CSV file; return what the command printed."""
+        file = self.folder / f"{kind}.csv"
+        file.write_text(text)
+        arguments = ["import", kind, str(file), "--home", str(self.folder)]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.exception
+        return result.output
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    home = Home(tmp_path)
+    with closing(home.log):
+        yield home
+
+
+@pytest.mark.parametrize("ids_given", [False, True])
+def test_events_of_a_day_that_has_posted_and_imported_ones(home: Home, ids_given: bool) -> None:
+    """The first file of the day is then one without moments: `import-` is before `log-`."""
+    day = event(0).timestamp.date()
+    columns = f"event_id,{HEAD}" if ids_given else HEAD
+
+    def row(event_id: str, kind: str) -> str:
+        text = GOOD.replace("2026-01-01", day.isoformat()).replace("view", kind)
+        return f"{event_id},{text}" if ids_given else text
+
+    home.import_("events", f"{columns}\n{row('a', 'view')}\n")
+    home.append(EVENTS, event(0, kind="click"))
+    home.archive_log()
+    home.import_("events", f"{columns}\n{row('a', 'view')}\n{row('b', 'cart')}\n")
+    events = home.archive.scan_events().collect()
+    assert sorted(events["event_type"]) == ["cart", "click", "view"]
+    assert sorted(home.archive.event_ids_of(day)) == sorted(events["event_id"])
+    if ids_given:
+        home.import_("events", f"{columns}\n{row('e0', 'view')}\n")
+        assert home.archive.scan_events().collect().height == 3
