@@ -6,6 +6,7 @@
     archive/erasures/<partition>.json                  users erased by way of the log, and when
     archive/segments/<segment>.json                    event segments that are complete
     archive/positions/<topic>-<partition>.json         the offset up to which the log is archived
+    archive/requested                                  touched by who waits for what was collected
 
 A segment is what one writer writes at once. Writing a segment again replaces it, so a writer
 that crashed simply repeats itself; an event that two segments hold is read once.
@@ -65,6 +66,7 @@ class Archive:
         self._segments = root / "segments"
         self._positions = root / "positions"
         self._erasures = root / "erasures"
+        self._requested = root / "requested"
 
     # Events.
 
@@ -266,6 +268,20 @@ class Archive:
         """Return the offset of each partition before which everything is in the archive."""
         written = [orjson.loads(file.read_bytes()) for file in self._positions.glob("[!.]*.json")]
         return {TopicPartition(topic, partition): offset for topic, partition, offset in written}
+
+    # Who waits.
+
+    def request_writing(self) -> None:
+        """Ask the archiver to write now what it has collected."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._requested.touch()
+
+    def last_request(self) -> int:
+        """Return when that was last asked, in nanoseconds since 1970; 0 where it never was."""
+        try:
+            return self._requested.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     def _day_folder(self, day: date) -> Path:
         return self._events / f"date={day.isoformat()}"

@@ -70,6 +70,7 @@ class Archiver(StreamThread):
         self._consumer = log.consumer(GROUP, TOPICS, self._begin)
         self._keep_marks = keep_marks(log, self.settings)
         self._marks = archive.erasures()
+        self._request = archive.last_request()
         self._reads_little = True
         self._clear()
         self._housekeeping_due = time.monotonic() + self.settings.housekeeping_seconds
@@ -112,7 +113,7 @@ class Archiver(StreamThread):
     def step(self) -> int:
         """Collect some records, write them if there are enough or they have waited long enough.
 
-        Returns the number of records read.
+        They are also written where somebody waits for them. Returns the number of records read.
         """
         try:
             records = self._consumer.poll(_POLL_RECORDS, _POLL_SECONDS)
@@ -128,7 +129,10 @@ class Archiver(StreamThread):
             self._collect(record)
         rows = len(self._events) + len(self._items) + len(self._users) + len(self._erased)
         full = rows >= self.settings.archive_rows or self._bytes >= self.settings.archive_bytes
-        if self._positions and (full or time.monotonic() >= self._flush_due):
+        requested = self._archive.last_request()
+        awaited = requested != self._request
+        self._request = requested
+        if self._positions and (full or awaited or time.monotonic() >= self._flush_due):
             self.flush()
         if time.monotonic() >= self._housekeeping_due:
             self._housekeeping_due = time.monotonic() + self.settings.housekeeping_seconds

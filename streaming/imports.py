@@ -103,10 +103,10 @@ class Unarchived(NamedTuple):
         return scan.filter(~pl.col("user_id").is_in([*self.erased]))
 
 
-def unread_items(log: GroupedLog, read: Mapping[TopicPartition, int]) -> set[str | None]:
-    """Return the ids of items that the log has a record of from the positions `read` on."""
-    positions = {source: at for source, at in read.items() if source.topic == ITEMS}
-    return {record.key for record in records_from(log, log.starts([ITEMS]) | positions)}
+def unread_keys(log: GroupedLog, topic: str, read: Mapping[TopicPartition, int]) -> set[str | None]:
+    """Return the keys that `topic` has a record of from the positions `read` on."""
+    positions = {source: at for source, at in read.items() if source.topic == topic}
+    return {record.key for record in records_from(log, log.starts([topic]) | positions)}
 
 
 def records_from(log: GroupedLog, positions: Mapping[TopicPartition, int]) -> Iterator[LogRecord]:

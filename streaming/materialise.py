@@ -27,7 +27,7 @@ from streaming.imports import (
     event_messages,
     imported_users,
     item_messages,
-    unread_items,
+    unread_keys,
     user_messages,
 )
 from streaming.metrics import StreamMetrics
@@ -84,6 +84,10 @@ def materialise(
             unarchived = Unarchived.of(log)
             if news.users:
                 users = imported_users(archive, news.users, unarchived)
+                # A worker has still to read what was posted of them before: it reads this after.
+                behind = users.keys() & unread_keys(log, USERS, positions_of(state))
+                for messages in user_messages([users[user_id] for user_id in sorted(behind)]):
+                    log.append(USERS, messages)
                 taken_up = Milestones.of_segments(users=news.users)
                 state.commit(IMPORTED, version, Updates(users={**users}), {}, milestones=taken_up)
             for number, segment in enumerate(news.events):
@@ -104,7 +108,7 @@ def _append_items(
     Repeated after a crash, an item may be appended twice.
     """
     unarchived = Unarchived.of(log).items
-    unread = unread_items(log, positions_of(state)) - unarchived
+    unread = unread_keys(log, ITEMS, positions_of(state)) - unarchived
     for records in archive.items_of(segments):
         known = state.items(records.keys() - unarchived)
         asked = known.keys() | (records.keys() & unread)

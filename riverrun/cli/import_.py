@@ -1,10 +1,10 @@
 """`riverrun import`: fill the archive from files."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
@@ -16,7 +16,7 @@ from feature_repo.exclusive_lock import exclusive
 from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.train import missing_kind
-from riverrun.errors import UserError
+from riverrun.errors import RunFailedError, UserError, failed_by
 from riverrun.importing.csv_reader import STRAY_QUOTE, TOO_LONG
 from riverrun.importing.mapping import ImportMapping, Kind, load_mapping
 from riverrun.importing.presets import PRESETS
@@ -25,6 +25,9 @@ from riverrun.importing.report import ImportReport, RejectsFile
 from riverrun.importing.run import import_files, import_preset, shop_files
 from riverrun.importing.sink import ArchiveSink
 from riverrun.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from feature_repo.archive import Archive
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -202,7 +205,7 @@ def _session(
 ) -> Iterator[tuple[ArchiveSink, ImportReport]]:
     """Open the archive; afterwards write the report, show it, and say what is next.
 
-    Raises `UserError` where no row could be used.
+    Raises `UserError` where no row could be used, and what `_archive_what_was_posted` does.
     """
     from feature_repo.archive import Archive
 
@@ -213,9 +216,11 @@ def _session(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         rejects = RejectsFile(path.with_name(f"{name}-rejected.jsonl"))
+        archive = Archive(loaded.archive)
         with _only_import(loaded.archive), ImportReport(rejects=rejects) as report:
+            _archive_what_was_posted(loaded, archive)
             try:
-                yield ArchiveSink(Archive(loaded.archive), report), report
+                yield ArchiveSink(archive, report), report
             except UserError as error:
                 if not (report.accepted or report.skipped or report.rejected):
                     raise
@@ -274,6 +279,27 @@ def _show_what_next(settings: Settings, report: ImportReport) -> None:
         return
     up = f"riverrun up {settings.options}".rstrip()
     next_command(f"riverrun train {settings.options}", f"learn from it; then `{up}`")
+
+
+def _archive_what_was_posted(settings: Settings, archive: "Archive") -> None:
+    """Let the import be newer than every item and user that was posted before it.
+
+    Raises `UserError` and `RunFailedError` where the log cannot be read.
+    """
+    from feature_repo.event_log import EventLogError
+    from riverrun.opening import open_log
+    from streaming.archive_changes import NotArchivedError, archive_changes
+
+    file = settings.embedded_log
+    if file is not None and not file.exists():
+        return  # Nothing was posted yet; reading must not create the log.
+    try:
+        with closing(open_log(settings)) as log, err.status("archiving what was posted before"):
+            archive_changes(log, archive, settings.streaming)
+    except EventLogError as error:
+        raise failed_by(error) from error
+    except NotArchivedError as error:
+        raise RunFailedError(f"{archive.root}: {error}. Import again.") from error
 
 
 @contextmanager

@@ -9,14 +9,14 @@ import typer
 from typer.testing import CliRunner
 
 from feature_repo.archive import Archive
-from feature_repo.event_log import EVENTS, Message
+from feature_repo.event_log import EVENTS, ITEMS, Message
 from feature_repo.log_records import encode_record
 from feature_repo.schema import Event, Item
 from riverrun.cli import import_
 from streaming.archiver import Archiver
 from streaming.sqlite_log import SqliteLog
 from tests.riverrun.run_import import GOOD, HEAD
-from tests.support.stream import event
+from tests.support.stream import event, item
 
 app = typer.Typer()
 app.add_typer(import_.app, name="import")
@@ -79,3 +79,22 @@ def test_events_of_a_day_that_has_posted_and_imported_ones(home: Home, ids_given
     if ids_given:
         home.import_("events", f"{columns}\n{row('e0', 'view')}\n")
         assert home.archive.scan_events().collect().height == 3
+
+
+def test_an_import_replaces_what_was_posted_before_it(home: Home) -> None:
+    """Though the archiver had not written it yet."""
+    home.append(ITEMS, item(1, "posted"), item(2, "posted"))
+    home.import_("items", "item_id,title\ni1,imported\n")
+    home.append(ITEMS, item(3, "posted"))
+    home.archive_log()
+    titles = {each.item_id: each.title for each in home.archive.items()}
+    assert titles == {"i1": "imported", "i2": "posted", "i3": "posted"}
+
+
+def test_an_import_does_not_make_a_log(tmp_path: Path) -> None:
+    file = tmp_path / "items.csv"
+    file.write_text("item_id\ni1\n")
+    home = tmp_path / "home"
+    arguments = ["import", "items", str(file), "--home", str(home)]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert not list(home.glob("*.sqlite*"))
