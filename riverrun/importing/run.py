@@ -18,7 +18,7 @@ from riverrun.importing.mapping import (
 )
 from riverrun.importing.presets import load_preset
 from riverrun.importing.raw_files import RawBatch
-from riverrun.importing.readers import file_format, read_batches
+from riverrun.importing.readers import NoRowsError, file_format, read_batches
 from riverrun.importing.records import clean_items, clean_users
 from riverrun.importing.report import ImportReport
 from riverrun.importing.sink import ArchiveSink
@@ -47,26 +47,27 @@ def import_files(
 ) -> None:
     """Read `files` as events, items or users into `sink`.
 
-    Where no mapping says otherwise, the columns must have the fields' own names. Raises `UserError`
-    for a file that cannot be read or a column that is missing; rejected rows are only reported.
+    Where no mapping says otherwise, the columns must have the fields' own names. A file without
+    rows is noted. Raises `UserError` for a file that cannot be read, a column that is missing, or
+    where no file has a row; rejected rows are only reported.
     """
-    forms = [file_format(file) for file in files]
+    empty: list[NoRowsError] = []
+    filled: list[tuple[Path, str]] = []
+    for file in files:
+        try:
+            filled.append((file, file_format(file)))
+        except NoRowsError as error:
+            empty.append(error)
     mapping = ImportMapping() if mapping is None else mapping
-    record = getattr(mapping, kind)
-    for file, form in zip(files, forms, strict=True):
-        columns = FileColumns(file, kind, record, is_sparse=form in ("jsonl", "ndjson"))
-        position = 0
-        rows, accepted, published = report.read, report.accepted, report.published
-        for batch in read_batches(file, mapping.file, report):
-            _import_batch(columns, batch, sink, report, now)
-            progress(batch.position - position)
-            position = batch.position
-        if report.read == rows:
-            raise UserError(f"{file}: has no rows.")
-        columns.check_whole(report)
-        if kind == "items" and report.accepted > accepted and report.published == published:
-            report.note(UNPUBLISHED)
-        progress(file.stat().st_size - position)
+    for file, form in filled:
+        try:
+            _import_file(kind, file, form, mapping, sink, report, now, progress)
+        except NoRowsError as error:
+            empty.append(error)
+    if len(empty) == len(files):
+        raise empty[0] if len(files) == 1 else UserError("none of the files has a row.")
+    for error in empty:
+        report.note(str(error))
     sink.flush()
 
 
@@ -90,6 +91,32 @@ def shop_files(folder: Path) -> dict[Kind, list[Path]]:
     if not any(found.values()):
         raise UserError(f"{folder}: has no files named items*, users* or events*.")
     return {kind: files for kind, files in found.items() if files}
+
+
+def _import_file(
+    kind: Kind,
+    file: Path,
+    form: str,
+    mapping: ImportMapping,
+    sink: ArchiveSink,
+    report: ImportReport,
+    now: datetime,
+    progress: Progress,
+) -> None:
+    is_sparse = form in ("jsonl", "ndjson")
+    columns = FileColumns(file, kind, getattr(mapping, kind), is_sparse=is_sparse)
+    position = 0
+    rows, accepted, published = report.read, report.accepted, report.published
+    for batch in read_batches(file, mapping.file, report):
+        _import_batch(columns, batch, sink, report, now)
+        progress(batch.position - position)
+        position = batch.position
+    progress(file.stat().st_size - position)
+    if report.read == rows:
+        raise NoRowsError(f"{file}: has no rows.")
+    columns.check_whole(report)
+    if kind == "items" and report.accepted > accepted and report.published == published:
+        report.note(UNPUBLISHED)
 
 
 def _import_batch(

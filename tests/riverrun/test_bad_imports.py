@@ -213,6 +213,31 @@ def test_a_column_that_no_row_of_a_jsonl_file_has_is_told_at_its_end(tmp_path: P
         run("events", [file])
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("quiet.csv", f"{HEAD}\n", "has no rows"),
+        ("quiet.csv", "", "the file is empty"),
+        ("quiet.jsonl", "", "the file is empty"),
+    ],
+)
+@pytest.mark.parametrize("place", range(3))
+def test_a_day_without_events_is_noted(
+    tmp_path: Path, name: str, content: str, said: str, place: int
+) -> None:
+    quiet = tmp_path / name
+    quiet.write_text(content)
+    days = [tmp_path / "first.csv", tmp_path / "second.csv"]
+    for day in days:
+        day.write_text(f"{HEAD}\n{GOOD.replace('u', day.stem)}\n")
+    files = [*days[:place], quiet, *days[place:]]
+    archive, report = run("events", files)
+    assert archive.events["user_id"].to_list() == ["first", "second"]
+    assert report.notes == [f"{quiet}: {said}."]
+    with pytest.raises(UserError, match="none of the files has a row"):
+        run("events", [quiet, quiet])
+
+
 def test_a_fault_of_the_archive_is_not_blamed_on_the_file(tmp_path: Path) -> None:
     class Broken(MemoryArchive):
         def event_ids_of(self, day: date) -> pl.Series:
