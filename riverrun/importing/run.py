@@ -66,8 +66,8 @@ def import_files(
             empty.append(error)
     if len(empty) == len(files):
         raise empty[0] if len(files) == 1 else UserError("none of the files has a row.")
-    for error in empty:
-        report.note(str(error))
+    for without in empty:
+        report.note(str(without))
     sink.flush()
 
 
