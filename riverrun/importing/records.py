@@ -35,12 +35,12 @@ def clean_items(batch: RawBatch, mapping: ItemsMapping, report: ImportReport) ->
     """Return the items of `batch`; of several with the same id, the last."""
     raw = batch.frame
     read = {"item_id": values.identifier(mapping.item_id, raw.schema)}
-    read["item_id_nested"] = batch.is_nested(mapping.item_id.column)
+    read["item_id_nested"] = batch.is_nested(mapping.item_id.in_order)
     for name in ("title", "description", "brand", "available"):
         source: TextSource | None = getattr(mapping, name)
         if source is not None:
             read[name] = values.text(source, raw.schema)
-            read[f"{name}_nested"] = batch.is_nested(source.column)
+            read[f"{name}_nested"] = batch.is_nested(source.in_order)
     if "available" in read:
         read["available_given"] = read["available"]
         read["available"] = values.switch(read["available"])
@@ -72,7 +72,7 @@ def clean_users(batch: RawBatch, mapping: UsersMapping, report: ImportReport) ->
     read = batch.frame.select(
         LINE,
         user_id=values.identifier(mapping.user_id, batch.frame.schema),
-        user_id_nested=batch.is_nested(mapping.user_id.column),
+        user_id_nested=batch.is_nested(mapping.user_id.in_order),
     )
     return _records(batch, read, mapping, build, report)
 
@@ -85,7 +85,7 @@ def _records(
     report: ImportReport,
 ) -> list[RecordT]:
     key = "item_id" if isinstance(mapping, ItemsMapping) else "user_id"
-    key_column = getattr(mapping, key).column
+    columns = getattr(mapping, key).in_order
     records: dict[str, RecordT] = {}
     reasons: list[str | None] = []
     cells = batch.frame.select(LINE, *source_columns(mapping)).iter_rows(named=True)
@@ -94,8 +94,8 @@ def _records(
         reason = None
         try:
             if row[f"{key}_nested"]:
-                reason = not_text(key, key_column)
-                note_names_inside(key_column, report)
+                reason = not_text(key, columns)
+                note_names_inside(columns, report)
             elif row[key] is None:
                 reason = f"no {key}"
             elif key == "item_id" and not has_own_address(row[key]):
@@ -125,9 +125,9 @@ def _item(
     for name, limit in limits.items():
         text = row.get(name)
         if row.get(f"{name}_nested"):
-            column = getattr(mapping, name).column
-            report.repair(f"{not_text(name, column)}: left out", 1)
-            note_names_inside(column, report)
+            columns = getattr(mapping, name).in_order
+            report.repair(f"{not_text(name, columns)}: left out", 1)
+            note_names_inside(columns, report)
         elif text is not None:
             report.repair(f"{name} cut to {limit} characters", int(len(text) > limit))
             record[name] = text[:limit].rstrip()

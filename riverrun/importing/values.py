@@ -59,9 +59,8 @@ def identifier(source: TextSource, schema: pl.Schema) -> pl.Expr:
 def _replaced(source: TextSource, schema: pl.Schema, rule: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
     if source.constant is not None:
         return pl.lit(source.constant or None, pl.String)
-    assert source.column is not None
-    value = rule(raw_text(source.column, schema[source.column]))
-    value = pl.when(value != "").then(value)
+    found = [rule(raw_text(column, schema[column])) for column in source.in_order]
+    value = pl.coalesce(pl.when(each != "").then(each) for each in found)
     if source.integer:
         value = value.str.replace(r"^(-?\d+)\.0*$", "$1")
     if source.values is not None:

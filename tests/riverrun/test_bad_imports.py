@@ -130,8 +130,21 @@ BAD_MAPPINGS: list[tuple[str, str]] = [
     ("[events", "map.toml"),
     ("[event]\n", "event: unknown key"),
     ("[users]\nuser = 'x'\n", "users.user_id: is missing"),
-    ("[users]\nuser_id = 3\n", "users.user_id"),
-    ("[users]\nuser_id = { column = 'a', constant = 'b' }\n", "either `column` or `constant`"),
+    (
+        "[users]\nuser_id = 3\n",
+        "users.user_id: must be the name of a column, a list of names, or a table. Received: 3.",
+    ),
+    ("[users]\nuser_id = ['a', 3]\n", "users.user_id.columns.1: Input should be a valid string"),
+    ("[users]\nuser_id = []\n", "one of `column`, `columns` and `constant`"),
+    ("users = 'u'\n", "users: must be a table. Received: 'u'."),
+    (
+        "[items]\nitem_id = 'a'\nprice = ['p', 'q']\n",
+        "items.price: must be the name of a column, or a table. Received: list.",
+    ),
+    (
+        "[users]\nuser_id = { column = 'a', constant = 'b' }\n",
+        "one of `column`, `columns` and `constant`",
+    ),
     ("[file]\nencoding = 'latin-17'\n", "'latin-17'"),
     ("[file]\nencoding = 'rot13'\n", "'rot13'"),
     ("[file]\ndelimiter = ';;'\n", "file.delimiter"),
