@@ -25,6 +25,7 @@ from feature_repo.change_files import (
     files_holding,
     newest_changes,
     newest_of,
+    newest_of_keys,
     parquet_files,
     segment_of,
     write_changes,
@@ -163,9 +164,10 @@ class Archive:
         """Write new states of users."""
         return write_changes(self._users, _check(segment), _records(users))
 
-    def import_items(self, segment: str, items: Sequence[Item]) -> int:
+    def import_items(self, segment: str, items: Sequence[Item], deleted: Sequence[str] = ()) -> int:
         """Write the newest states of items, even if a segment of this name was written before."""
-        return write_newest(self._items, _check(segment), _records(items))
+        changes = {**dict.fromkeys(deleted), **_records(items)}
+        return write_newest(self._items, _check(segment), changes)
 
     def import_users(self, segment: str, users: Sequence[User]) -> int:
         """Write the newest states of users, as `import_items` does."""
@@ -183,18 +185,23 @@ class Archive:
         """Return the ids of the items that were deleted and have not come back, by id."""
         return [key for key, record in newest_changes(self._items) if record is None]
 
+    def items_with(self, field: str, item_ids: Sequence[str]) -> int:
+        """Return how many of these items have any text or entry in a field such as `title`."""
+        newest = newest_of_keys(self._items, pl.Series(item_ids, dtype=pl.String()))
+        # What is empty, as by default, is left out of a record.
+        return newest["record"].str.json_path_match(f"$.{field}").count()
+
     def item_segments(self) -> list[str]:
         """Return the names of the segments of items, in the order they were written."""
         return [segment_of(file) for file in parquet_files(self._items)]
 
-    def items_of(self, segments: Collection[str]) -> Iterator[dict[str, str]]:
+    def items_of(self, segments: Collection[str]) -> Iterator[dict[str, str | None]]:
         """Yield the items whose newest state is in one of these segments, some at a time.
 
-        Maps ids to JSON as `log_records.decode_record` reads it.
+        Maps ids to JSON as `log_records.decode_record` reads it, or to None where it is deleted.
         """
         for changes in newest_of(self._items, segments):
-            states = changes.filter(pl.col("record").is_not_null())
-            for some in states.iter_slices(_ITEMS_AT_ONCE):
+            for some in changes.iter_slices(_ITEMS_AT_ONCE):
                 yield dict(some.iter_rows())
 
     def users(self) -> list[User]:

@@ -1,6 +1,6 @@
 """What imports have added to the archive, and how it is appended to a log that is followed."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from typing import NamedTuple, Protocol
 
@@ -47,10 +47,10 @@ class ImportArchive(Protocol):
         """Return the names of the segments of items."""
         ...
 
-    def items_of(self, segments: Collection[str]) -> Iterator[dict[str, str]]:
+    def items_of(self, segments: Collection[str]) -> Iterator[dict[str, str | None]]:
         """Yield the items whose newest state is in one of these segments, some at a time.
 
-        Maps ids to JSON as `log_records.decode_record` reads it.
+        Maps ids to JSON as `log_records.decode_record` reads it, or to None where it is deleted.
         """
         ...
 
@@ -155,6 +155,9 @@ def user_messages(users: Collection[User]) -> Iterator[list[Message]]:
         yield messages[start : start + MESSAGES_PER_APPEND]
 
 
-def item_messages(items: Iterable[Item]) -> list[Message]:
-    """Return items as records of the log."""
-    return [Message(each.item_id, encode_record(each)) for each in items]
+def item_messages(items: Mapping[str, Item | None]) -> list[Message]:
+    """Return items, by id, as records of the log; None is one that is deleted."""
+    return [
+        Message(item_id, None if item is None else encode_record(item))
+        for item_id, item in items.items()
+    ]

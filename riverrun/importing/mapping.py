@@ -248,6 +248,7 @@ class ItemsMapping(_Mapping):
     attributes: Map | None = None
     available: Text | None = None
     published_at: Time | None = None
+    deleted: Text | None = None
 
 
 class UsersMapping(_Mapping):

@@ -68,6 +68,8 @@ def import_files(
         raise empty[0] if len(files) == 1 else UserError("none of the files has a row.")
     for without in empty:
         report.note(str(without))
+    if report.removed:
+        report.note(f"{report.removed:,} rows delete their item.")
     sink.flush()
 
 
@@ -106,7 +108,8 @@ def _import_file(
     is_sparse = form in ("jsonl", "ndjson")
     columns = FileColumns(file, kind, getattr(mapping, kind), is_sparse=is_sparse)
     position = 0
-    rows, accepted, published = report.read, report.accepted, report.published
+    rows, published = report.read, report.published
+    stay = report.accepted - report.removed
     for batch in read_batches(file, mapping.file, report):
         _import_batch(columns, batch, sink, report, now)
         progress(batch.position - position)
@@ -115,7 +118,11 @@ def _import_file(
     if report.read == rows:
         raise NoRowsError(f"{file}: has no rows.")
     columns.check_whole(report)
-    if kind == "items" and report.accepted > accepted and report.published == published:
+    if (
+        kind == "items"
+        and report.accepted - report.removed > stay
+        and report.published == published
+    ):
         report.note(UNPUBLISHED)
 
 
@@ -130,9 +137,12 @@ def _import_batch(
         report.accepted += sink.add_events(events, ids_given=mapping.event_id is not None)
     elif isinstance(mapping, ItemsMapping):
         with _as_it_is_mapped(batch.file):
-            items = clean_items(batch, mapping, report)
+            found = clean_items(batch, mapping, report)
+        items = [item for item in found.values() if item is not None]
+        deleted = [item_id for item_id, item in found.items() if item is None]
         report.published += sum(item.published_at is not None for item in items)
-        report.accepted += sink.add_items(items)
+        report.removed += len(deleted)
+        report.accepted += sink.add_items(items, deleted)
     else:
         with _as_it_is_mapped(batch.file):
             users = clean_users(batch, mapping, report)

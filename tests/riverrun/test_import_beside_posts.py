@@ -98,3 +98,31 @@ def test_an_import_does_not_make_a_log(tmp_path: Path) -> None:
     arguments = ["import", "items", str(file), "--home", str(home)]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert not list(home.glob("*.sqlite*"))
+
+
+def test_an_item_that_a_file_deletes_is_gone(home: Home) -> None:
+    home.append(ITEMS, item(1), item(2), item(3))
+    head = "item_id,title,deleted\n"
+    printed = home.import_("items", head + "i1,pot,yes\ni2,pot,0\ni3,pot,\ni4,pot,gone\ni5,,TRUE\n")
+    assert [each.item_id for each in home.archive.items()] == ["i2", "i3", "i4"]
+    assert home.archive.deleted_items() == ["i1", "i5"]
+    assert all(each.model_extra == {} for each in home.archive.items())
+    assert "2 rows delete their item" in printed
+    assert "deleted cannot be read: the item stays" in printed
+    home.import_("items", "item_id,title,published_at\ni1,pot,2026-01-01\n")
+    assert [each.item_id for each in home.archive.items()] == ["i1", "i2", "i3", "i4"]
+
+
+def test_what_an_import_leaves_out_of_known_items_is_told(home: Home) -> None:
+    home.append(ITEMS, item(1).model_copy(update={"categories": ("Tea",)}), item(2))
+    notes = ("had a title before", "had categories before")
+    whole = "item_id,title,categories\ni1,pot,Tea\ni2,,\n"
+    found = home.import_("items", whole)
+    assert "1 of the items had a title before and have none now" in found
+    assert [note in found for note in notes] == [True, False]
+    found = home.import_("items", whole)
+    assert not any(note in found for note in notes)
+    found = home.import_("items", "item_id,price\ni1,2\ni2,2\ni3,2\n")
+    assert all(f"1 of the items {note} and have none now" in found for note in notes)
+    found = home.import_("items", "item_id,price\ni1,3\ni2,2\ni3,2\n")
+    assert not any(note in found for note in notes)
