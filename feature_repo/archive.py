@@ -245,17 +245,36 @@ class Archive:
                 kept.write_parquet(replacement)
         return removed
 
-    def write_erasures(self, partition: int, moments: Mapping[str, int]) -> None:
+    def write_erasures(
+        self, partition: int, moments: Mapping[str, int], times: Mapping[str, int]
+    ) -> None:
         """Replace the marks of erasures of a partition: by user id, when the log took the erasure.
 
         Events of the user up to that moment, which the log may still hold, must not be written.
+        times: the same in milliseconds since 1970; it may leave users out.
         """
         with replacing(self._erasures / f"{partition:05d}.json") as file:
-            file.write_bytes(orjson.dumps([partition, moments]))
+            file.write_bytes(orjson.dumps([partition, moments, times]))
 
     def erasures(self) -> dict[int, dict[str, int]]:
         """Return the marks of erasures of each partition, as they were written."""
-        return dict(orjson.loads(file.read_bytes()) for file in self._erasures.glob("[!.]*.json"))
+        return {partition: moments for partition, moments, _, _ in self._marks()}
+
+    def erased_at(self) -> dict[str, int]:
+        """Return when users were erased, in milliseconds since 1970, of all whose mark is kept."""
+        erased: dict[str, int] = {}
+        for _, moments, times, written_at in self._marks():
+            for user_id in moments:
+                at = times.get(user_id, written_at)
+                erased[user_id] = max(at, erased.get(user_id, at))
+        return erased
+
+    def _marks(self) -> Iterator[tuple[int, dict[str, int], dict[str, int], int]]:
+        """Yield what `write_erasures` was given, and when, in milliseconds since 1970."""
+        for file in self._erasures.glob("[!.]*.json"):
+            # Files of before had no times.
+            partition, moments, *times = orjson.loads(file.read_bytes())
+            yield partition, moments, times[0] if times else {}, file.stat().st_mtime_ns // 10**6
 
     # Positions.
 

@@ -19,6 +19,7 @@ RECORD_BYTES_PER_SEGMENT = 128 << 20
 """Gathered records must fit in memory, however large an item or a user is."""
 VALUE_BYTES = 64
 """About how many bytes Python takes for a value, besides its characters."""
+ERASED = "the user was erased"
 WORTH_KEEPING = {"title": "a title", "categories": "categories"}
 """Fields without which an item is found less well, and what a note calls them."""
 
@@ -50,6 +51,10 @@ class RecordArchive(Protocol):
 
     def event_ids_of(self, day: date) -> pl.Series:
         """Return the ids of the archived events of a day."""
+        ...
+
+    def erased_at(self) -> Mapping[str, int]:
+        """Return when users were erased, in milliseconds since 1970."""
         ...
 
 
@@ -187,12 +192,15 @@ class ArchiveSink:
             lambda segment, users, _: archive.import_users(segment, users)
         )
         self._lost: Counter[str] = Counter()
+        self._erased = archive.erased_at()
 
     def add_events(self, events: pl.DataFrame, *, ids_given: bool) -> int:
-        """Add events with the native columns; skip those that the archive has. Return the rest.
+        """Add events with the native columns; return how many.
 
+        Those that the archive has, and those of a user who was erased after them, are skipped.
         ids_given: whether ids are those of the file, and not made from the events' content.
         """
+        events = self._without_erased(events)
         if events.is_empty():
             return 0
         new = self._known.are_new(events, ids_given=ids_given)
@@ -216,9 +224,11 @@ class ArchiveSink:
         return new
 
     def add_users(self, users: Sequence[User]) -> int:
-        """Add users, as `add_items` does items."""
-        new = self._users.add({user.user_id: user for user in users})
-        self._report.skip(SAME_AGAIN.format("user_id"), len(users) - new)
+        """Add users, as `add_items` does items. Those who were erased are skipped."""
+        known = [user for user in users if user.user_id not in self._erased]
+        self._report.skip(ERASED, len(users) - len(known))
+        new = self._users.add({user.user_id: user for user in known})
+        self._report.skip(SAME_AGAIN.format("user_id"), len(known) - new)
         return new
 
     def flush(self) -> None:
@@ -232,6 +242,19 @@ class ArchiveSink:
                 "items whole."
             )
         self._lost.clear()
+
+    def _without_erased(self, events: pl.DataFrame) -> pl.DataFrame:
+        if not self._erased:
+            return events
+        erased_at = pl.col("user_id").replace_strict(
+            pl.Series([*self._erased], dtype=pl.String()),
+            pl.Series([*self._erased.values()], dtype=pl.Int64()),
+            default=None,
+        )
+        later = pl.col("timestamp").dt.epoch("ms") > erased_at
+        kept = events.filter(erased_at.is_null() | later)
+        self._report.skip(ERASED, events.height - kept.height)
+        return kept
 
     def _write_items(self, segment: str, items: list[Item], deleted: list[str]) -> None:
         for field, name in WORTH_KEEPING.items():

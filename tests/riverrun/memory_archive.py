@@ -14,6 +14,7 @@ class MemoryArchive:
         self.event_segments: dict[str, pl.DataFrame] = {}
         self.item_segments: dict[str, list[Item]] = {}
         self.deleted: set[str] = set()
+        self.erased: dict[str, int] = {}
         self.user_segments: dict[str, list[User]] = {}
 
     def write_events(self, segment: str, events: pl.DataFrame) -> int:
@@ -39,6 +40,9 @@ class MemoryArchive:
 
     def event_ids_of(self, day: date) -> pl.Series:
         return self.events.filter(pl.col("timestamp").dt.date() == day)["event_id"]
+
+    def erased_at(self) -> dict[str, int]:
+        return self.erased
 
     @property
     def events(self) -> pl.DataFrame:

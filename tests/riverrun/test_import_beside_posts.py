@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from feature_repo.archive import Archive
-from feature_repo.event_log import EVENTS, ITEMS, Message
+from feature_repo.event_log import EVENTS, ITEMS, USERS, Message
 from feature_repo.log_records import encode_record
 from feature_repo.schema import Event, Item
 from riverrun.cli import import_
@@ -126,3 +127,21 @@ def test_what_an_import_leaves_out_of_known_items_is_told(home: Home) -> None:
     assert all(f"1 of the items {note} and have none now" in found for note in notes)
     found = home.import_("items", "item_id,price\ni1,3\ni2,2\ni3,2\n")
     assert not any(note in found for note in notes)
+
+
+def test_old_files_bring_no_erased_user_back(home: Home) -> None:
+    old = f"{HEAD}\n{GOOD}\n{GOOD.replace('u,', 'v,')}\n"
+    home.import_("events", old)
+    home.import_("users", "user_id\nu\nv\n")
+    home.log.append(USERS, [Message("u", None)])
+    for _ in range(2):
+        assert "the user was erased" in home.import_("events", old)
+        assert "the user was erased" in home.import_("users", "user_id\nu\nv\n")
+        assert home.archive.scan_events().collect()["user_id"].to_list() == ["v"]
+        assert [each.user_id for each in home.archive.users()] == ["v"]
+    # What the user does after the erasure counts.
+    soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    assert "the user was erased" not in home.import_("events", f"{HEAD}\nu,i,view,{soon}\n")
+    assert sorted(home.archive.scan_events().collect()["user_id"]) == ["u", "v"]
+    home.archive_log()
+    assert sorted(home.archive.scan_events().collect()["user_id"]) == ["u", "v"]
