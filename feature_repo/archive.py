@@ -6,6 +6,7 @@
     archive/erasures/<partition>.json                  users erased by way of the log, and when
     archive/segments/<segment>.json                    event segments that are complete
     archive/positions/<topic>-<partition>.json         the offset up to which the log is archived
+    archive/requested                                  touched by who waits for what was collected
 
 A segment is what one writer writes at once. Writing a segment again replaces it, so a writer
 that crashed simply repeats itself; an event that two segments hold is read once.
@@ -24,6 +25,7 @@ from feature_repo.change_files import (
     files_holding,
     newest_changes,
     newest_of,
+    newest_of_keys,
     parquet_files,
     segment_of,
     write_changes,
@@ -65,6 +67,7 @@ class Archive:
         self._segments = root / "segments"
         self._positions = root / "positions"
         self._erasures = root / "erasures"
+        self._requested = root / "requested"
 
     # Events.
 
@@ -131,9 +134,7 @@ class Archive:
             for file in parquet_files(self._day_folder(day))
             if (self._segments / f"{file.stem}.json").exists()
         ]
-        if not files:
-            return pl.Series("event_id", [], dtype=pl.String)
-        return pl.read_parquet(files, columns=["event_id"], hive_partitioning=False)["event_id"]
+        return _scan(files).select("event_id").collect()["event_id"]
 
     def last_moment(self) -> int:
         """Return the last moment of any event; 0 where none came from a log."""
@@ -163,9 +164,10 @@ class Archive:
         """Write new states of users."""
         return write_changes(self._users, _check(segment), _records(users))
 
-    def import_items(self, segment: str, items: Sequence[Item]) -> int:
+    def import_items(self, segment: str, items: Sequence[Item], deleted: Sequence[str] = ()) -> int:
         """Write the newest states of items, even if a segment of this name was written before."""
-        return write_newest(self._items, _check(segment), _records(items))
+        changes = {**dict.fromkeys(deleted), **_records(items)}
+        return write_newest(self._items, _check(segment), changes)
 
     def import_users(self, segment: str, users: Sequence[User]) -> int:
         """Write the newest states of users, as `import_items` does."""
@@ -183,18 +185,23 @@ class Archive:
         """Return the ids of the items that were deleted and have not come back, by id."""
         return [key for key, record in newest_changes(self._items) if record is None]
 
+    def items_with(self, field: str, item_ids: Sequence[str]) -> int:
+        """Return how many of these items have any text or entry in a field such as `title`."""
+        newest = newest_of_keys(self._items, pl.Series(item_ids, dtype=pl.String()))
+        # What is empty, as by default, is left out of a record.
+        return newest["record"].str.json_path_match(f"$.{field}").count()
+
     def item_segments(self) -> list[str]:
         """Return the names of the segments of items, in the order they were written."""
         return [segment_of(file) for file in parquet_files(self._items)]
 
-    def items_of(self, segments: Collection[str]) -> Iterator[dict[str, str]]:
+    def items_of(self, segments: Collection[str]) -> Iterator[dict[str, str | None]]:
         """Yield the items whose newest state is in one of these segments, some at a time.
 
-        Maps ids to JSON as `log_records.decode_record` reads it.
+        Maps ids to JSON as `log_records.decode_record` reads it, or to None where it is deleted.
         """
         for changes in newest_of(self._items, segments):
-            states = changes.filter(pl.col("record").is_not_null())
-            for some in states.iter_slices(_ITEMS_AT_ONCE):
+            for some in changes.iter_slices(_ITEMS_AT_ONCE):
                 yield dict(some.iter_rows())
 
     def users(self) -> list[User]:
@@ -238,17 +245,36 @@ class Archive:
                 kept.write_parquet(replacement)
         return removed
 
-    def write_erasures(self, partition: int, moments: Mapping[str, int]) -> None:
+    def write_erasures(
+        self, partition: int, moments: Mapping[str, int], times: Mapping[str, int]
+    ) -> None:
         """Replace the marks of erasures of a partition: by user id, when the log took the erasure.
 
         Events of the user up to that moment, which the log may still hold, must not be written.
+        times: the same in milliseconds since 1970; it may leave users out.
         """
         with replacing(self._erasures / f"{partition:05d}.json") as file:
-            file.write_bytes(orjson.dumps([partition, moments]))
+            file.write_bytes(orjson.dumps([partition, moments, times]))
 
     def erasures(self) -> dict[int, dict[str, int]]:
         """Return the marks of erasures of each partition, as they were written."""
-        return dict(orjson.loads(file.read_bytes()) for file in self._erasures.glob("[!.]*.json"))
+        return {partition: moments for partition, moments, _, _ in self._marks()}
+
+    def erased_at(self) -> dict[str, int]:
+        """Return when users were erased, in milliseconds since 1970, of all whose mark is kept."""
+        erased: dict[str, int] = {}
+        for _, moments, times, written_at in self._marks():
+            for user_id in moments:
+                at = times.get(user_id, written_at)
+                erased[user_id] = max(at, erased.get(user_id, at))
+        return erased
+
+    def _marks(self) -> Iterator[tuple[int, dict[str, int], dict[str, int], int]]:
+        """Yield what `write_erasures` was given, and when, in milliseconds since 1970."""
+        for file in self._erasures.glob("[!.]*.json"):
+            # Files of before had no times.
+            partition, moments, *times = orjson.loads(file.read_bytes())
+            yield partition, moments, times[0] if times else {}, file.stat().st_mtime_ns // 10**6
 
     # Positions.
 
@@ -268,6 +294,20 @@ class Archive:
         """Return the offset of each partition before which everything is in the archive."""
         written = [orjson.loads(file.read_bytes()) for file in self._positions.glob("[!.]*.json")]
         return {TopicPartition(topic, partition): offset for topic, partition, offset in written}
+
+    # Who waits.
+
+    def request_writing(self) -> None:
+        """Ask the archiver to write now what it has collected."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._requested.touch()
+
+    def last_request(self) -> int:
+        """Return when that was last asked, in nanoseconds since 1970; 0 where it never was."""
+        try:
+            return self._requested.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     def _day_folder(self, day: date) -> Path:
         return self._events / f"date={day.isoformat()}"

@@ -81,6 +81,15 @@ def newest_changes(folder: Path) -> list[tuple[str, str | None]]:
     return changes.sort("key").select("key", "record").collect().rows()
 
 
+def newest_of_keys(folder: Path, keys: pl.Series) -> pl.DataFrame:
+    """Return those of `keys` that any file names, each with its newest record."""
+    files = parquet_files(folder)
+    if not files:
+        return pl.DataFrame(schema=_SCHEMA)
+    found = pl.scan_parquet(files).filter(pl.col("key").is_in(keys.implode()))
+    return found.unique("key", keep="last", maintain_order=True).collect()
+
+
 def newest_of(folder: Path, segments: Collection[str]) -> Iterator[pl.DataFrame]:
     """Yield the changes of these segments whose keys no later segment names, the last one first."""
     wanted = {file for file in parquet_files(folder) if segment_of(file) in segments}

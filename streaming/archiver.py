@@ -70,6 +70,8 @@ class Archiver(StreamThread):
         self._consumer = log.consumer(GROUP, TOPICS, self._begin)
         self._keep_marks = keep_marks(log, self.settings)
         self._marks = archive.erasures()
+        self._erased_at = archive.erased_at()
+        self._request = archive.last_request()
         self._reads_little = True
         self._clear()
         self._housekeeping_due = time.monotonic() + self.settings.housekeeping_seconds
@@ -112,7 +114,7 @@ class Archiver(StreamThread):
     def step(self) -> int:
         """Collect some records, write them if there are enough or they have waited long enough.
 
-        Returns the number of records read.
+        They are also written where somebody waits for them. Returns the number of records read.
         """
         try:
             records = self._consumer.poll(_POLL_RECORDS, _POLL_SECONDS)
@@ -128,7 +130,10 @@ class Archiver(StreamThread):
             self._collect(record)
         rows = len(self._events) + len(self._items) + len(self._users) + len(self._erased)
         full = rows >= self.settings.archive_rows or self._bytes >= self.settings.archive_bytes
-        if self._positions and (full or time.monotonic() >= self._flush_due):
+        requested = self._archive.last_request()
+        awaited = requested != self._request
+        self._request = requested
+        if self._positions and (full or awaited or time.monotonic() >= self._flush_due):
             self.flush()
         if time.monotonic() >= self._housekeeping_due:
             self._housekeeping_due = time.monotonic() + self.settings.housekeeping_seconds
@@ -181,6 +186,9 @@ class Archiver(StreamThread):
         marks = self._marks.setdefault(record.source.partition, {})
         for moments in (self._erased, marks):
             moments[erased.user_id] = max(record.moment, moments.get(erased.user_id, -1))
+        if record.appended_at is not None:
+            before = self._erased_at.get(erased.user_id, 0)
+            self._erased_at[erased.user_id] = max(record.appended_at, before)
 
     def _write(self) -> None:
         segment = self._segment_name()
@@ -218,7 +226,9 @@ class Archiver(StreamThread):
             needed_from = self._newest.get(partition, 0) - self._keep_marks
             kept = {user_id: moment for user_id, moment in marks.items() if moment >= needed_from}
             if self._erased or kept != marks:
-                self._archive.write_erasures(partition, kept)
+                known = kept.keys() & self._erased_at.keys()
+                times = {user_id: self._erased_at[user_id] for user_id in sorted(known)}
+                self._archive.write_erasures(partition, kept, times)
                 self._marks[partition] = kept
 
     def _segment_name(self) -> str:

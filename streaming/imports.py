@@ -1,6 +1,6 @@
 """What imports have added to the archive, and how it is appended to a log that is followed."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from typing import NamedTuple, Protocol
 
@@ -48,10 +48,10 @@ class ImportArchive(Protocol):
         """Return the names of the segments of items."""
         ...
 
-    def items_of(self, segments: Collection[str]) -> Iterator[dict[str, str]]:
+    def items_of(self, segments: Collection[str]) -> Iterator[dict[str, str | None]]:
         """Yield the items whose newest state is in one of these segments, some at a time.
 
-        Maps ids to JSON as `log_records.decode_record` reads it.
+        Maps ids to JSON as `log_records.decode_record` reads it, or to None where it is deleted.
         """
         ...
 
@@ -104,10 +104,10 @@ class Unarchived(NamedTuple):
         return scan.filter(~pl.col("user_id").is_in([*self.erased]))
 
 
-def unread_items(log: GroupedLog, read: Mapping[TopicPartition, int]) -> set[str | None]:
-    """Return the ids of items that the log has a record of from the positions `read` on."""
-    positions = {source: at for source, at in read.items() if source.topic == ITEMS}
-    return {record.key for record in records_from(log, log.starts([ITEMS]) | positions)}
+def unread_keys(log: GroupedLog, topic: str, read: Mapping[TopicPartition, int]) -> set[str | None]:
+    """Return the keys that `topic` has a record of from the positions `read` on."""
+    positions = {source: at for source, at in read.items() if source.topic == topic}
+    return {record.key for record in records_from(log, log.starts([topic]) | positions)}
 
 
 def records_from(log: GroupedLog, positions: Mapping[TopicPartition, int]) -> Iterator[LogRecord]:
@@ -156,6 +156,9 @@ def user_messages(users: Collection[User]) -> Iterator[list[Message]]:
         yield messages[start : start + MESSAGES_PER_APPEND]
 
 
-def item_messages(items: Iterable[Item]) -> list[Message]:
-    """Return items as records of the log."""
-    return [Message(each.item_id, encode_record(each)) for each in items]
+def item_messages(items: Mapping[str, Item | None]) -> list[Message]:
+    """Return items, by id, as records of the log; None is one that is deleted."""
+    return [
+        Message(item_id, None if item is None else encode_record(item))
+        for item_id, item in items.items()
+    ]

@@ -27,7 +27,7 @@ from streaming.imports import (
     event_messages,
     imported_users,
     item_messages,
-    unread_items,
+    unread_keys,
     user_messages,
 )
 from streaming.metrics import StreamMetrics
@@ -84,6 +84,10 @@ def materialise(
             unarchived = Unarchived.of(log)
             if news.users:
                 users = imported_users(archive, news.users, unarchived)
+                # A worker has still to read what was posted of them before: it reads this after.
+                behind = users.keys() & unread_keys(log, USERS, positions_of(state))
+                for messages in user_messages([users[user_id] for user_id in sorted(behind)]):
+                    log.append(USERS, messages)
                 taken_up = Milestones.of_segments(users=news.users)
                 state.commit(IMPORTED, version, Updates(users={**users}), {}, milestones=taken_up)
             for number, segment in enumerate(news.events):
@@ -100,19 +104,31 @@ def _append_items(
 ) -> None:
     """Append those imported items to the log that the state has in another version, or soon may.
 
+    Those that an import deletes, which servers may have from their bundle, if it has any version.
+
     Items that the log holds beyond the archive are newer than any import, and are left out.
     Repeated after a crash, an item may be appended twice.
     """
     unarchived = Unarchived.of(log).items
-    unread = unread_items(log, positions_of(state)) - unarchived
+    unread = unread_keys(log, ITEMS, positions_of(state)) - unarchived
     for records in archive.items_of(segments):
-        known = state.items(records.keys() - unarchived)
-        asked = known.keys() | (records.keys() & unread)
-        items = [decode_record(Item, records[item_id]) for item_id in sorted(asked)]
-        # An item that the worker has still to read may be different in the state afterwards.
-        news = [each for each in items if each.item_id in unread or known[each.item_id] != each]
+        newer = records.keys() - unarchived
+        known = state.items(newer)
+        gone = {item_id for item_id in newer if records[item_id] is None}
+        asked = known.keys() | (newer & unread) | (gone - known.keys())
+        items = {item_id: _item(records[item_id]) for item_id in sorted(asked)}
+        news = {
+            item_id: item
+            for item_id, item in items.items()
+            # An item that the worker has still to read may be different in the state afterwards.
+            if item_id in unread or item_id not in known or known[item_id] != item
+        }
         log.append(ITEMS, item_messages(news))
     commit_imported(state, Updates(), Milestones.of_segments(items=segments))
+
+
+def _item(record: str | None) -> Item | None:
+    return None if record is None else decode_record(Item, record)
 
 
 def _append(

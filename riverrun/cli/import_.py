@@ -56,7 +56,7 @@ def items(
     """Import items: what people can be shown.
 
     Fields: **item_id**, title, description, categories (general to specific), brand, price, tags,
-    attributes, available, published_at.
+    attributes, available, published_at, deleted.
 
     **Examples**
 

@@ -1,10 +1,10 @@
 """An import: alone in its shop, shown as it goes on, and reported."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from rich.markup import escape
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from feature_repo.exclusive_lock import exclusive
 from riverrun.cli.console import err, next_command, out
-from riverrun.errors import UserError
+from riverrun.errors import RunFailedError, UserError, failed_by
 from riverrun.importing.csv_reader import STRAY_QUOTE, TOO_LONG
 from riverrun.importing.mapping import ImportMapping, Kind
 from riverrun.importing.raw_files import WRONG_ENCODING
@@ -22,6 +22,9 @@ from riverrun.importing.run import import_files, shop_files
 from riverrun.importing.sink import ArchiveSink
 from riverrun.settings import Settings, load_settings
 from riverrun.training_material import missing_kind
+
+if TYPE_CHECKING:
+    from feature_repo.archive import Archive
 
 
 def import_folder(folder: Path, home: Path | None, settings: Path | None = None) -> None:
@@ -69,7 +72,7 @@ def import_session(
 ) -> Iterator[tuple[ArchiveSink, ImportReport]]:
     """Open the archive; afterwards write the report, show it, and say what is next.
 
-    Raises `UserError` where no row could be used.
+    Raises `UserError` where no row could be used, and what `_archive_what_was_posted` does.
     """
     from feature_repo.archive import Archive
 
@@ -80,9 +83,11 @@ def import_session(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         rejects = RejectsFile(path.with_name(f"{name}-rejected.jsonl"))
+        archive = Archive(loaded.archive)
         with _only_import(loaded.archive), ImportReport(rejects=rejects) as report:
+            _archive_what_was_posted(loaded, archive)
             try:
-                yield ArchiveSink(Archive(loaded.archive), report), report
+                yield ArchiveSink(archive, report), report
             except UserError as error:
                 if not (report.accepted or report.skipped or report.rejected):
                     raise
@@ -141,6 +146,27 @@ def _show_what_next(settings: Settings, report: ImportReport) -> None:
         return
     up = f"riverrun up {settings.options}".rstrip()
     next_command(f"riverrun train {settings.options}", f"learn from it; then `{up}`")
+
+
+def _archive_what_was_posted(settings: Settings, archive: "Archive") -> None:
+    """Let the import be newer than every item and user that was posted before it.
+
+    Raises `UserError` and `RunFailedError` where the log cannot be read.
+    """
+    from feature_repo.event_log import EventLogError
+    from riverrun.opening import open_log
+    from streaming.archive_changes import NotArchivedError, archive_changes
+
+    file = settings.embedded_log
+    if file is not None and not file.exists():
+        return  # Nothing was posted yet; reading must not create the log.
+    try:
+        with closing(open_log(settings)) as log, err.status("archiving what was posted before"):
+            archive_changes(log, archive, settings.streaming)
+    except EventLogError as error:
+        raise failed_by(error) from error
+    except NotArchivedError as error:
+        raise RunFailedError(f"{archive.root}: {error}. Import again.") from error
 
 
 @contextmanager

@@ -57,13 +57,13 @@ def clean_events(
         else values.plain_number(mapping.value, raw.schema, batch.is_json),
         given=_given(mapping, raw.schema),
         **{
-            f"{name}_nested": batch.is_nested(source.column)
+            f"{name}_nested": batch.is_nested(source.in_order)
             for name, source in _texts(mapping).items()
         },
     )
     for name, source in _texts(mapping).items():
         if read[f"{name}_nested"].any():
-            note_names_inside(source.column, report)
+            note_names_inside(source.in_order, report)
     read = read.with_columns(given_type="event_type", event_type=_event_type())
     reasons = read.select(_reason(mapping, now))[REASON]
     bad = reasons.is_not_null()
@@ -118,7 +118,7 @@ def _reason(mapping: EventsMapping, now: datetime) -> pl.Expr:
     return (
         pl.coalesce(
             *(
-                pl.when(f"{name}_nested").then(pl.lit(not_text(name, source.column)))
+                pl.when(f"{name}_nested").then(pl.lit(not_text(name, source.in_order)))
                 for name, source in _texts(mapping).items()
                 if name not in DISPENSABLE
             ),
@@ -142,7 +142,7 @@ def _repaired(read: pl.DataFrame, mapping: EventsMapping, report: ImportReport) 
     for name, source in _texts(mapping).items():
         if name in DISPENSABLE:
             is_nested = f"{name}_nested"
-            reason = f"{not_text(name, source.column)}: left out"
+            reason = f"{not_text(name, source.in_order)}: left out"
             report.repair(reason, int(read[is_nested].fill_null(False).sum()))
             read = read.with_columns(pl.when(pl.col(is_nested).not_()).then(name).alias(name))
     value, query, request_id = pl.col("value"), pl.col("query"), pl.col("request_id")

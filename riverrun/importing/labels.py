@@ -25,7 +25,7 @@ def labels(
         texts = [plain_text(part) for part in parts if not isinstance(part, dict | list)]
         if len(texts) < len(parts):
             report.repair(f"{field}: column {column!r} lists what is no text: left out", 1)
-            note_names_inside(column, report)
+            note_names_inside([column], report)
         found += texts
     names = dict.fromkeys(normalise(text)[:MAX_LABEL] for text in found)
     names.pop("", None)

@@ -39,6 +39,7 @@ import polars as pl
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from feature_repo.first_error import FirstError
+from feature_repo.received import described
 from riverrun.errors import UserError
 from riverrun.importing.time_formats import check_format
 
@@ -74,13 +75,14 @@ class FileFormat(_Mapping):
 
 
 class TextSource(_Mapping):
-    """A column or a constant.
+    """A column, several of which the first that is filled counts, or a constant.
 
     `values` replaces values of the column; `default` replaces empty ones and, with `values`, all
     that `values` does not name. `integer` reads "17850.0" as 17850.
     """
 
     column: str | None = None
+    columns: tuple[str, ...] = ()
     constant: str | None = None
     values: Annotated[dict[str, str], Field(min_length=1)] | None = None
     default: str | None = None
@@ -88,9 +90,15 @@ class TextSource(_Mapping):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.column is None) == (self.constant is None):
-            raise ValueError("give either `column` or `constant`")
+        given = (self.column is not None, bool(self.columns), self.constant is not None)
+        if sum(given) != 1:
+            raise ValueError("give one of `column`, `columns` and `constant`")
         return self
+
+    @property
+    def in_order(self) -> tuple[str, ...]:
+        """Return the columns to look into, one after another; none for a constant."""
+        return self.columns if self.column is None else (self.column,)
 
 
 class TimeSource(_Mapping):
@@ -176,14 +184,24 @@ class MapSource(_Mapping):
     fields: dict[str, str] = {}
 
 
+def _table(value: Any, *, otherwise: str = "a table") -> Any:
+    if isinstance(value, dict | BaseModel):
+        return value
+    raise ValueError(f"must be {otherwise}. Received: {described(value)}.")
+
+
 def _column(value: Any) -> Any:
-    return {"column": value} if isinstance(value, str) else value
+    if isinstance(value, str):
+        return {"column": value}
+    return _table(value, otherwise="the name of a column, or a table")
 
 
 def _columns(value: Any) -> Any:
     if isinstance(value, str):
         return {"column": value}
-    return {"columns": value} if isinstance(value, list) else value
+    if isinstance(value, list):
+        return {"columns": value}
+    return _table(value, otherwise="the name of a column, a list of names, or a table")
 
 
 def _fields(value: Any) -> Any:
@@ -193,10 +211,10 @@ def _fields(value: Any) -> Any:
         return {"fields": {name: name for name in value}}
     if isinstance(value, dict):
         return value if list(value) == ["column"] else {"fields": value}
-    return value
+    return _table(value, otherwise="the name of a column, a list of names, or a table")
 
 
-Text = Annotated[TextSource, BeforeValidator(_column)]
+Text = Annotated[TextSource, BeforeValidator(_columns)]
 Time = Annotated[TimeSource, BeforeValidator(_column)]
 Number = Annotated[NumberSource, BeforeValidator(_column)]
 List = Annotated[ListSource, BeforeValidator(_columns)]
@@ -230,6 +248,7 @@ class ItemsMapping(_Mapping):
     attributes: Map | None = None
     available: Text | None = None
     published_at: Time | None = None
+    deleted: Text | None = None
 
 
 class UsersMapping(_Mapping):
@@ -251,10 +270,10 @@ MAPPINGS: dict[Kind, type[RecordMapping]] = {
 class ImportMapping(_Mapping):
     """A mapping file. Where a kind has no table, columns have the names of its fields."""
 
-    file: FileFormat = FileFormat()
-    events: EventsMapping | None = None
-    items: ItemsMapping | None = None
-    users: UsersMapping | None = None
+    file: Annotated[FileFormat, BeforeValidator(_table)] = FileFormat()
+    events: Annotated[EventsMapping, BeforeValidator(_table)] | None = None
+    items: Annotated[ItemsMapping, BeforeValidator(_table)] | None = None
+    users: Annotated[UsersMapping, BeforeValidator(_table)] | None = None
 
 
 def load_mapping(path: Path) -> ImportMapping:
@@ -298,12 +317,17 @@ def source_columns(mapping: RecordMapping) -> list[str]:
 
 
 def required_columns(mapping: RecordMapping) -> list[str]:
-    """Return the columns without which a mapping gives no record."""
-    fields = type(mapping).model_fields.items()
-    required = [name for name, field in fields if field.is_required()]
+    """Return the columns without each of which a mapping gives no record."""
+    names = [name for name, field in type(mapping).model_fields.items() if field.is_required()]
+    sources = {name: getattr(mapping, name) for name in names}
     return _columns_of(
         mapping,
-        [name for name in required if getattr(getattr(mapping, name), "default", None) is None],
+        [
+            name
+            for name, source in sources.items()
+            if isinstance(source, TimeSource)
+            or (source.default is None and len(source.in_order) == 1)
+        ],
     )
 
 
@@ -314,7 +338,7 @@ def _columns_of(mapping: RecordMapping, names: Collection[str]) -> list[str]:
         if source is None:
             continue
         columns += [source.column] if source.column is not None else []
-        if isinstance(source, ListSource):
+        if isinstance(source, ListSource | TextSource):
             columns += source.columns
         if isinstance(source, MapSource):
             columns += source.fields.values()

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -15,14 +16,19 @@ _NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 _NUMPY_LIST = re.compile(r"""\[\s*('[^'\\]*'|"[^"\\]*")(\s+('[^'\\]*'|"[^"\\]*"))*\s*\]""")
 
 
-def not_text(field: str, column: str | None) -> str:
-    """Return the reason why an object or a list of a column cannot be a text field."""
-    return f"{field}: column {column!r} has an object or a list, not text"
+def not_text(field: str, columns: Sequence[str]) -> str:
+    """Return the reason why an object or a list of one of the columns cannot be a text field."""
+    return f"{field}: column {_either(columns)} has an object or a list, not text"
 
 
-def note_names_inside(column: str | None, report: ImportReport) -> None:
+def note_names_inside(columns: Sequence[str], report: ImportReport) -> None:
     """Note how a mapping can read names inside the objects of a column."""
-    report.note(f'a mapping names what is in the objects of {column!r} as "{column}.NAME".')
+    name = f"{columns[0]}.NAME" if len(columns) == 1 else "COLUMN.NAME"
+    report.note(f'a mapping names what is in the objects of {_either(columns)} as "{name}".')
+
+
+def _either(columns: Sequence[str]) -> str:
+    return " or ".join(map(repr, columns))
 
 
 def parsed(text: str) -> dict[str, Any] | list[Any] | None:

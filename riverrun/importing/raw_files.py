@@ -13,6 +13,7 @@ from riverrun.errors import UserError
 from riverrun.importing.json_values import dump_json
 from riverrun.importing.mapping import FileFormat
 from riverrun.importing.report import LINE
+from riverrun.importing.text import stripped
 
 WRONG_ENCODING = "bytes are not in the file's encoding"
 
@@ -59,10 +60,22 @@ class RawBatch:
             self, frame=self.frame.with_columns(column), is_json={**self.is_json, **told}
         )
 
-    def is_nested(self, column: str | None) -> pl.Expr:
-        """Return for each row whether it has an object or a list in a column."""
-        if column is None:
+    def is_nested(self, columns: Sequence[str]) -> pl.Expr:
+        """Return for each row whether the first of these columns that is filled has no text.
+
+        It has an object or a list then.
+        """
+        if not columns:
             return pl.lit(False)
+        nested = self._has_no_text(columns[-1])
+        for column in reversed(columns[:-1]):
+            value = pl.col(column)
+            text = self.frame.schema[column] == pl.String
+            filled = stripped(value) != "" if text else value.is_not_null()
+            nested = pl.when(filled).then(self._has_no_text(column)).otherwise(nested)
+        return nested
+
+    def _has_no_text(self, column: str) -> pl.Expr:
         if self.frame.schema[column].is_nested():
             return pl.col(column).is_not_null()
         if column not in self.is_json:

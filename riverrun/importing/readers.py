@@ -28,10 +28,15 @@ MAGIC = {
 }
 
 
+class NoRowsError(UserError):
+    """A file that says nothing, though nothing is wrong with it."""
+
+
 def file_format(path: Path) -> str:
     """Return csv, tsv, jsonl, ndjson or parquet by the file's name.
 
-    Raises `UserError` for a file that is absent, empty, or of another kind.
+    Raises `NoRowsError` for a text file that is empty, and `UserError` for a file that is absent or
+    of another kind.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file.")
@@ -49,8 +54,8 @@ def file_format(path: Path) -> str:
             head = stream.read(4096)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read: {error}.") from None
-    if not head.strip():
-        raise UserError(f"{path}: the file is empty.")
+    if form != "parquet" and not head.strip():
+        raise NoRowsError(f"{path}: the file is empty.")
     for magic, what in MAGIC.items():
         if head.startswith(magic):
             raise UserError(f"{path}: is {what}.")

@@ -28,22 +28,28 @@ from riverrun.importing.raw_files import RawBatch
 from riverrun.importing.report import LINE, REASON, SAME_AGAIN, ImportReport
 
 Row = dict[str, Any]
-RecordT = TypeVar("RecordT", Item, User)
+RecordT = TypeVar("RecordT")
 
 
-def clean_items(batch: RawBatch, mapping: ItemsMapping, report: ImportReport) -> list[Item]:
-    """Return the items of `batch`; of several with the same id, the last."""
+def clean_items(
+    batch: RawBatch, mapping: ItemsMapping, report: ImportReport
+) -> dict[str, Item | None]:
+    """Return the items of `batch` by id; of several with the same id, the last.
+
+    None is an item that is to be deleted.
+    """
     raw = batch.frame
     read = {"item_id": values.identifier(mapping.item_id, raw.schema)}
-    read["item_id_nested"] = batch.is_nested(mapping.item_id.column)
-    for name in ("title", "description", "brand", "available"):
+    read["item_id_nested"] = batch.is_nested(mapping.item_id.in_order)
+    for name in ("title", "description", "brand", "available", "deleted"):
         source: TextSource | None = getattr(mapping, name)
         if source is not None:
             read[name] = values.text(source, raw.schema)
-            read[f"{name}_nested"] = batch.is_nested(source.column)
-    if "available" in read:
-        read["available_given"] = read["available"]
-        read["available"] = values.switch(read["available"])
+            read[f"{name}_nested"] = batch.is_nested(source.in_order)
+    for name, switch in (("available", values.switch), ("deleted", values.truth)):
+        if name in read:
+            read[f"{name}_given"] = read[name]
+            read[name] = switch(read[name])
     if mapping.price is not None:
         read["price"] = values.number(mapping.price, raw.schema, batch.is_json)
         read["price_plain"] = values.plain_number(mapping.price, raw.schema, batch.is_json)
@@ -57,7 +63,9 @@ def clean_items(batch: RawBatch, mapping: ItemsMapping, report: ImportReport) ->
         read["published_at"] = pl.when(values.plausible(moment)).then(moment)
         read["published_at_given"] = values.raw_text(column, raw.schema[column])
 
-    def build(row: Row, cells: Row, attributes: Row) -> Item:
+    def build(row: Row, cells: Row, attributes: Row) -> Item | None:
+        if row.get("deleted"):
+            return None
         return _item(row, cells, attributes, mapping, report)
 
     return _records(batch, raw.select(LINE, **read), mapping, build, report)
@@ -72,9 +80,9 @@ def clean_users(batch: RawBatch, mapping: UsersMapping, report: ImportReport) ->
     read = batch.frame.select(
         LINE,
         user_id=values.identifier(mapping.user_id, batch.frame.schema),
-        user_id_nested=batch.is_nested(mapping.user_id.column),
+        user_id_nested=batch.is_nested(mapping.user_id.in_order),
     )
-    return _records(batch, read, mapping, build, report)
+    return list(_records(batch, read, mapping, build, report).values())
 
 
 def _records(
@@ -83,9 +91,9 @@ def _records(
     mapping: ItemsMapping | UsersMapping,
     build: Callable[[Row, Row, Row], RecordT],
     report: ImportReport,
-) -> list[RecordT]:
+) -> dict[str, RecordT]:
     key = "item_id" if isinstance(mapping, ItemsMapping) else "user_id"
-    key_column = getattr(mapping, key).column
+    columns = getattr(mapping, key).in_order
     records: dict[str, RecordT] = {}
     reasons: list[str | None] = []
     cells = batch.frame.select(LINE, *source_columns(mapping)).iter_rows(named=True)
@@ -94,8 +102,8 @@ def _records(
         reason = None
         try:
             if row[f"{key}_nested"]:
-                reason = not_text(key, key_column)
-                note_names_inside(key_column, report)
+                reason = not_text(key, columns)
+                note_names_inside(columns, report)
             elif row[key] is None:
                 reason = f"no {key}"
             elif key == "item_id" and not has_own_address(row[key]):
@@ -114,7 +122,7 @@ def _records(
         pl.col(REASON).is_not_null()
     )
     report.reject(str(batch.file), bad)
-    return list(records.values())
+    return records
 
 
 def _item(
@@ -125,9 +133,9 @@ def _item(
     for name, limit in limits.items():
         text = row.get(name)
         if row.get(f"{name}_nested"):
-            column = getattr(mapping, name).column
-            report.repair(f"{not_text(name, column)}: left out", 1)
-            note_names_inside(column, report)
+            columns = getattr(mapping, name).in_order
+            report.repair(f"{not_text(name, columns)}: left out", 1)
+            note_names_inside(columns, report)
         elif text is not None:
             report.repair(f"{name} cut to {limit} characters", int(len(text) > limit))
             record[name] = text[:limit].rstrip()
@@ -138,12 +146,16 @@ def _item(
     if mapping.tags is not None:
         record["tags"] = labels("tags", mapping.tags, cells, MAX_TAGS, report)
     record |= _price(row, report)
-    instead = {"available": "taken as available", "published_at": "left out"}
+    instead = {
+        "available": "taken as available",
+        "published_at": "left out",
+        "deleted": "the item stays",
+    }
     for name, taken in instead.items():
-        if row.get(name) is not None:
-            record[name] = row[name]
-        elif (row.get(f"{name}_given") or "").strip():
+        if row.get(name) is None and (row.get(f"{name}_given") or "").strip():
             report.repair(f"{name} cannot be read: {taken}", 1)
+        elif row.get(name) is not None and name != "deleted":
+            record[name] = row[name]
     return Item.model_validate(record)
 
 

@@ -1,6 +1,7 @@
 """One import from beginning to end: check all files, then read, clean and write batch by batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -14,11 +15,10 @@ from riverrun.importing.mapping import (
     ImportMapping,
     ItemsMapping,
     Kind,
-    RecordMapping,
 )
 from riverrun.importing.presets import load_preset
 from riverrun.importing.raw_files import RawBatch
-from riverrun.importing.readers import file_format, read_batches
+from riverrun.importing.readers import NoRowsError, file_format, read_batches
 from riverrun.importing.records import clean_items, clean_users
 from riverrun.importing.report import ImportReport
 from riverrun.importing.sink import ArchiveSink
@@ -47,30 +47,29 @@ def import_files(
 ) -> None:
     """Read `files` as events, items or users into `sink`.
 
-    Where no mapping says otherwise, the columns must have the fields' own names. Raises `UserError`
-    for a file that cannot be read or a column that is missing; rejected rows are only reported.
+    Where no mapping says otherwise, the columns must have the fields' own names. A file without
+    rows is noted. Raises `UserError` for a file that cannot be read, a column that is missing, or
+    where no file has a row; rejected rows are only reported.
     """
-    forms = [file_format(file) for file in files]
+    empty: list[NoRowsError] = []
+    filled: list[tuple[Path, str]] = []
+    for file in files:
+        try:
+            filled.append((file, file_format(file)))
+        except NoRowsError as error:
+            empty.append(error)
     mapping = ImportMapping() if mapping is None else mapping
-    record = getattr(mapping, kind)
-    for file, form in zip(files, forms, strict=True):
-        columns = FileColumns(file, kind, record, is_sparse=form in ("jsonl", "ndjson"))
-        position = 0
-        rows, accepted, published = report.read, report.accepted, report.published
-        for batch in read_batches(file, mapping.file, report):
-            try:
-                _import_batch(*columns.complete(batch), sink, report, now)
-            except pl.exceptions.PolarsError as error:
-                reason = str(error).splitlines()[0]
-                raise UserError(f"{file}: cannot be read as it is mapped: {reason}") from error
-            progress(batch.position - position)
-            position = batch.position
-        if report.read == rows:
-            raise UserError(f"{file}: has no rows.")
-        columns.check_whole(report)
-        if kind == "items" and report.accepted > accepted and report.published == published:
-            report.note(UNPUBLISHED)
-        progress(file.stat().st_size - position)
+    for file, form in filled:
+        try:
+            _import_file(kind, file, form, mapping, sink, report, now, progress)
+        except NoRowsError as error:
+            empty.append(error)
+    if len(empty) == len(files):
+        raise empty[0] if len(files) == 1 else UserError("none of the files has a row.")
+    for without in empty:
+        report.note(str(without))
+    if report.removed:
+        report.note(f"{report.removed:,} rows delete their item.")
     sink.flush()
 
 
@@ -96,19 +95,65 @@ def shop_files(folder: Path) -> dict[Kind, list[Path]]:
     return {kind: files for kind, files in found.items() if files}
 
 
-def _import_batch(
-    batch: RawBatch,
-    mapping: RecordMapping,
+def _import_file(
+    kind: Kind,
+    file: Path,
+    form: str,
+    mapping: ImportMapping,
     sink: ArchiveSink,
     report: ImportReport,
     now: datetime,
+    progress: Progress,
 ) -> None:
+    is_sparse = form in ("jsonl", "ndjson")
+    columns = FileColumns(file, kind, getattr(mapping, kind), is_sparse=is_sparse)
+    position = 0
+    rows, published = report.read, report.published
+    stay = report.accepted - report.removed
+    for batch in read_batches(file, mapping.file, report):
+        _import_batch(columns, batch, sink, report, now)
+        progress(batch.position - position)
+        position = batch.position
+    progress(file.stat().st_size - position)
+    if report.read == rows:
+        raise NoRowsError(f"{file}: has no rows.")
+    columns.check_whole(report)
+    if (
+        kind == "items"
+        and report.accepted - report.removed > stay
+        and report.published == published
+    ):
+        report.note(UNPUBLISHED)
+
+
+def _import_batch(
+    columns: FileColumns, batch: RawBatch, sink: ArchiveSink, report: ImportReport, now: datetime
+) -> None:
+    with _as_it_is_mapped(batch.file):
+        batch, mapping = columns.complete(batch)
     if isinstance(mapping, EventsMapping):
-        events = clean_events(batch, mapping, report, now)
+        with _as_it_is_mapped(batch.file):
+            events = clean_events(batch, mapping, report, now)
         report.accepted += sink.add_events(events, ids_given=mapping.event_id is not None)
     elif isinstance(mapping, ItemsMapping):
-        items = clean_items(batch, mapping, report)
+        with _as_it_is_mapped(batch.file):
+            found = clean_items(batch, mapping, report)
+        items = [item for item in found.values() if item is not None]
+        deleted = [item_id for item_id, item in found.items() if item is None]
         report.published += sum(item.published_at is not None for item in items)
-        report.accepted += sink.add_items(items)
+        report.removed += len(deleted)
+        report.accepted += sink.add_items(items, deleted)
     else:
-        report.accepted += sink.add_users(clean_users(batch, mapping, report))
+        with _as_it_is_mapped(batch.file):
+            users = clean_users(batch, mapping, report)
+        report.accepted += sink.add_users(users)
+
+
+@contextmanager
+def _as_it_is_mapped(file: Path) -> Iterator[None]:
+    """Blame the file or its mapping for what Polars raises inside."""
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{file}: cannot be read as it is mapped: {reason}") from error

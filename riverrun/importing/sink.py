@@ -1,5 +1,6 @@
 """Where clean records go: the archive, each event once, in files of a useful size."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Generic, Protocol, TypeVar
@@ -18,6 +19,9 @@ RECORD_BYTES_PER_SEGMENT = 128 << 20
 """Gathered records must fit in memory, however large an item or a user is."""
 VALUE_BYTES = 64
 """About how many bytes Python takes for a value, besides its characters."""
+ERASED = "the user was erased"
+WORTH_KEEPING = {"title": "a title", "categories": "categories"}
+"""Fields without which an item is found less well, and what a note calls them."""
 
 RecordT = TypeVar("RecordT", Item, User)
 
@@ -29,8 +33,12 @@ class RecordArchive(Protocol):
         """Write a segment of events, replacing one of the same name."""
         ...
 
-    def import_items(self, segment: str, items: Sequence[Item]) -> int:
-        """Write items, each of which replaces the item's state from now on."""
+    def import_items(self, segment: str, items: Sequence[Item], deleted: Sequence[str]) -> int:
+        """Write items and ids of deleted ones, which replace the items' states from now on."""
+        ...
+
+    def items_with(self, field: str, item_ids: Sequence[str]) -> int:
+        """Return how many of these items have any text or entry in a field such as `title`."""
         ...
 
     def import_users(self, segment: str, users: Sequence[User]) -> int:
@@ -43,6 +51,10 @@ class RecordArchive(Protocol):
 
     def event_ids_of(self, day: date) -> pl.Series:
         """Return the ids of the archived events of a day."""
+        ...
+
+    def erased_at(self) -> Mapping[str, int]:
+        """Return when users were erased, in milliseconds since 1970."""
         ...
 
 
@@ -128,14 +140,14 @@ class _Gathered(Generic[RecordT]):
     It remembers every id that was added, in 8 bytes.
     """
 
-    def __init__(self, write: Callable[[str, Sequence[RecordT]], int]) -> None:
-        self._write: Callable[[str, Sequence[RecordT]], int] = write
-        self._records: dict[str, RecordT] = {}
+    def __init__(self, write: Callable[[str, list[RecordT], list[str]], object]) -> None:
+        self._write: Callable[[str, list[RecordT], list[str]], object] = write
+        self._records: dict[str, RecordT | None] = {}
         self._bytes = 0
         self._seen = _Hashes()
 
-    def add(self, records: Mapping[str, RecordT]) -> int:
-        """Add records; a later one replaces an earlier one with the same id.
+    def add(self, records: Mapping[str, RecordT | None]) -> int:
+        """Add records; a later one replaces an earlier one with the same id. None is a deletion.
 
         Return how many have an id that was not there before.
         """
@@ -151,9 +163,15 @@ class _Gathered(Generic[RecordT]):
     def flush(self) -> None:
         """Write what is gathered."""
         if self._records:
-            records = list(self._records.values())
-            content = content_id(*(record.model_dump_json() for record in records))
-            self._write(f"import-{content}", records)
+            content = content_id(
+                *(
+                    key if each is None else each.model_dump_json()
+                    for key, each in self._records.items()
+                )
+            )
+            records = [each for each in self._records.values() if each is not None]
+            deleted = [key for key, each in self._records.items() if each is None]
+            self._write(f"import-{content}", records, deleted)
             self._records.clear()
             self._bytes = 0
 
@@ -169,14 +187,20 @@ class ArchiveSink:
         self._report = report
         self._known = KnownEvents(archive)
         self._events: list[pl.DataFrame] = []
-        self._items = _Gathered[Item](archive.import_items)
-        self._users = _Gathered[User](archive.import_users)
+        self._items = _Gathered[Item](self._write_items)
+        self._users = _Gathered[User](
+            lambda segment, users, _: archive.import_users(segment, users)
+        )
+        self._lost: Counter[str] = Counter()
+        self._erased = archive.erased_at()
 
     def add_events(self, events: pl.DataFrame, *, ids_given: bool) -> int:
-        """Add events with the native columns; skip those that the archive has. Return the rest.
+        """Add events with the native columns; return how many.
 
+        Those that the archive has, and those of a user who was erased after them, are skipped.
         ids_given: whether ids are those of the file, and not made from the events' content.
         """
+        events = self._without_erased(events)
         if events.is_empty():
             return 0
         new = self._known.are_new(events, ids_given=ids_given)
@@ -190,19 +214,21 @@ class ArchiveSink:
             self._flush_events()
         return count
 
-    def add_items(self, items: Sequence[Item]) -> int:
-        """Add items; each replaces an earlier item with the same id.
+    def add_items(self, items: Sequence[Item], deleted: Sequence[str] = ()) -> int:
+        """Add items, and ids of items to delete; each replaces an earlier item with the same id.
 
         Return how many have a new id; the others are reported as skipped.
         """
-        new = self._items.add({item.item_id: item for item in items})
-        self._report.skip(SAME_AGAIN.format("item_id"), len(items) - new)
+        new = self._items.add({**dict.fromkeys(deleted), **{item.item_id: item for item in items}})
+        self._report.skip(SAME_AGAIN.format("item_id"), len(items) + len(deleted) - new)
         return new
 
     def add_users(self, users: Sequence[User]) -> int:
-        """Add users, as `add_items` does items."""
-        new = self._users.add({user.user_id: user for user in users})
-        self._report.skip(SAME_AGAIN.format("user_id"), len(users) - new)
+        """Add users, as `add_items` does items. Those who were erased are skipped."""
+        known = [user for user in users if user.user_id not in self._erased]
+        self._report.skip(ERASED, len(users) - len(known))
+        new = self._users.add({user.user_id: user for user in known})
+        self._report.skip(SAME_AGAIN.format("user_id"), len(known) - new)
         return new
 
     def flush(self) -> None:
@@ -210,6 +236,32 @@ class ArchiveSink:
         self._items.flush()
         self._users.flush()
         self._flush_events()
+        for field, count in self._lost.items():
+            self._report.note(
+                f"{count:,} of the items had {field} before and have none now: an import replaces "
+                "items whole."
+            )
+        self._lost.clear()
+
+    def _without_erased(self, events: pl.DataFrame) -> pl.DataFrame:
+        if not self._erased:
+            return events
+        erased_at = pl.col("user_id").replace_strict(
+            pl.Series([*self._erased], dtype=pl.String()),
+            pl.Series([*self._erased.values()], dtype=pl.Int64()),
+            default=None,
+        )
+        later = pl.col("timestamp").dt.epoch("ms") > erased_at
+        kept = events.filter(erased_at.is_null() | later)
+        self._report.skip(ERASED, events.height - kept.height)
+        return kept
+
+    def _write_items(self, segment: str, items: list[Item], deleted: list[str]) -> None:
+        for field, name in WORTH_KEEPING.items():
+            without = [item.item_id for item in items if not getattr(item, field)]
+            if without and (count := self._archive.items_with(field, without)):
+                self._lost[name] += count
+        self._archive.import_items(segment, items, deleted)
 
     def _flush_events(self) -> None:
         if self._events:
@@ -219,8 +271,10 @@ class ArchiveSink:
             self._events.clear()
 
 
-def _size(record: Item | User) -> int:
+def _size(record: Item | User | None) -> int:
     """Return about how many bytes a record takes."""
+    if record is None:
+        return VALUE_BYTES
     values = [*record.attributes, *record.attributes.values()]
     if isinstance(record, Item):
         values += record.title, record.description, record.brand, *record.categories, *record.tags

@@ -18,10 +18,12 @@ _EXPONENT = r"([eE][+-]?\d+)?$"
 DECIMAL_COMMA = r"^[+-]?([1-9]\d{0,2}(\.\d{3})+|\d*)(,\d*)?" + _EXPONENT
 DECIMAL_POINT = r"^[+-]?([1-9]\d{0,2}(,\d{2,3})*,\d{3}|\d*)(\.\d*)?" + _EXPONENT
 OFFSET = r"(?:[Zz]|UTC|[+-]\d{2}(?::?\d{2})?)$"
-TRUE = {"true", "1", "yes", "y", "t", "on", "available", "instock", "preorder", "backorder"}
-TRUE |= {"presale", "onbackorder", "onlineonly", "limitedavailability", "madetoorder"}
-FALSE = {"false", "0", "no", "n", "f", "off", "unavailable", "outofstock", "soldout"}
-FALSE |= {"notavailable", "notinstock", "discontinued"}
+YES = {"true", "1", "yes", "y", "t", "on"}
+NO = {"false", "0", "no", "n", "f", "off"}
+TRUE = {*YES, "available", "instock", "preorder", "backorder", "presale", "onbackorder"}
+TRUE |= {"onlineonly", "limitedavailability", "madetoorder"}
+FALSE = {*NO, "unavailable", "outofstock", "soldout", "notavailable", "notinstock"}
+FALSE |= {"discontinued"}
 
 
 def raw_text(column: str, dtype: pl.DataType) -> pl.Expr:
@@ -59,9 +61,8 @@ def identifier(source: TextSource, schema: pl.Schema) -> pl.Expr:
 def _replaced(source: TextSource, schema: pl.Schema, rule: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
     if source.constant is not None:
         return pl.lit(source.constant or None, pl.String)
-    assert source.column is not None
-    value = rule(raw_text(source.column, schema[source.column]))
-    value = pl.when(value != "").then(value)
+    found = [rule(raw_text(column, schema[column])) for column in source.in_order]
+    value = pl.coalesce(pl.when(each != "").then(each) for each in found)
     if source.integer:
         value = value.str.replace(r"^(-?\d+)\.0*$", "$1")
     if source.values is not None:
@@ -172,6 +173,12 @@ def time(source: TimeSource, schema: pl.Schema) -> pl.Expr:
 def plausible(moment: pl.Expr) -> pl.Expr:
     """Return whether a time lies within what the schema accepts."""
     return (moment >= EARLIEST_TIMESTAMP) & (moment < LATEST_TIMESTAMP)
+
+
+def truth(value: pl.Expr) -> pl.Expr:
+    """Return true or false for the words of `YES` and `NO`, else null."""
+    word = value.str.to_lowercase()
+    return pl.when(word.is_in(YES)).then(True).when(word.is_in(NO)).then(False)
 
 
 def switch(value: pl.Expr) -> pl.Expr:

@@ -61,7 +61,7 @@ class PastArchive:
         """Return none: readers have all items from the bundle."""
         return []
 
-    def items_of(self, segments: Collection[str]) -> Iterator[dict[str, str]]:
+    def items_of(self, segments: Collection[str]) -> Iterator[dict[str, str | None]]:
         """Yield nothing."""
         return iter(())
 

@@ -271,6 +271,20 @@ def test_an_erased_user_is_gone_and_nobody_else(tmp_path: Path) -> None:
     assert archive.segments() == ["s", "t"]
 
 
+def test_it_knows_when_users_were_erased(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    assert archive.erased_at() == {}
+    archive.write_erasures(0, {"u": 7, "v": 8}, {"u": 1_000, "v": 2_000})
+    archive.write_erasures(1, {"v": 3}, {"v": 1_500})
+    assert archive.erased_at() == {"u": 1_000, "v": 2_000}
+    assert archive.erasures() == {0: {"u": 7, "v": 8}, 1: {"v": 3}}
+    # As it was written when times were not: the file is no older than they.
+    file = tmp_path / "erasures" / "00002.json"
+    file.write_bytes(orjson.dumps([2, {"w": 4}]))
+    assert archive.erasures()[2] == {"w": 4}
+    assert archive.erased_at()["w"] == file.stat().st_mtime_ns // 10**6
+
+
 def test_it_knows_what_the_log_took_last(tmp_path: Path) -> None:
     archive = Archive(tmp_path)
     assert archive.last_moment() == 0

@@ -13,16 +13,22 @@ class MemoryArchive:
     def __init__(self) -> None:
         self.event_segments: dict[str, pl.DataFrame] = {}
         self.item_segments: dict[str, list[Item]] = {}
+        self.deleted: set[str] = set()
+        self.erased: dict[str, int] = {}
         self.user_segments: dict[str, list[User]] = {}
 
     def write_events(self, segment: str, events: pl.DataFrame) -> int:
         self.event_segments[segment] = events
         return events.height
 
-    def import_items(self, segment: str, items: Sequence[Item]) -> int:
+    def import_items(self, segment: str, items: Sequence[Item], deleted: Sequence[str]) -> int:
         self.item_segments.pop(segment, None)  # What is written again is the newest.
         self.item_segments[segment] = list(items)
-        return len(items)
+        self.deleted |= set(deleted)
+        return len(items) + len(deleted)
+
+    def items_with(self, field: str, item_ids: Sequence[str]) -> int:
+        return sum(item.item_id in item_ids and bool(getattr(item, field)) for item in self.items)
 
     def import_users(self, segment: str, users: Sequence[User]) -> int:
         self.user_segments.pop(segment, None)
@@ -34,6 +40,9 @@ class MemoryArchive:
 
     def event_ids_of(self, day: date) -> pl.Series:
         return self.events.filter(pl.col("timestamp").dt.date() == day)["event_id"]
+
+    def erased_at(self) -> dict[str, int]:
+        return self.erased
 
     @property
     def events(self) -> pl.DataFrame:

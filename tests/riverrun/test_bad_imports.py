@@ -1,11 +1,13 @@
 """What an import says of files, lines and mappings that are wrong or leave something out."""
 
 import gzip
+from datetime import date
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import orjson
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from riverrun.errors import UserError
 from riverrun.importing.mapping import load_mapping
 from riverrun.importing.raw_files import BatchSize
 from riverrun.importing.readers import read_batches
+from tests.riverrun.memory_archive import MemoryArchive
 from tests.riverrun.run_import import GOOD, HEAD, run
 
 BAD_FILES: list[tuple[str, bytes, str]] = [
@@ -127,8 +130,21 @@ BAD_MAPPINGS: list[tuple[str, str]] = [
     ("[events", "map.toml"),
     ("[event]\n", "event: unknown key"),
     ("[users]\nuser = 'x'\n", "users.user_id: is missing"),
-    ("[users]\nuser_id = 3\n", "users.user_id"),
-    ("[users]\nuser_id = { column = 'a', constant = 'b' }\n", "either `column` or `constant`"),
+    (
+        "[users]\nuser_id = 3\n",
+        "users.user_id: must be the name of a column, a list of names, or a table. Received: 3.",
+    ),
+    ("[users]\nuser_id = ['a', 3]\n", "users.user_id.columns.1: Input should be a valid string"),
+    ("[users]\nuser_id = []\n", "one of `column`, `columns` and `constant`"),
+    ("users = 'u'\n", "users: must be a table. Received: 'u'."),
+    (
+        "[items]\nitem_id = 'a'\nprice = ['p', 'q']\n",
+        "items.price: must be the name of a column, or a table. Received: list.",
+    ),
+    (
+        "[users]\nuser_id = { column = 'a', constant = 'b' }\n",
+        "one of `column`, `columns` and `constant`",
+    ),
     ("[file]\nencoding = 'latin-17'\n", "'latin-17'"),
     ("[file]\nencoding = 'rot13'\n", "'rot13'"),
     ("[file]\ndelimiter = ';;'\n", "file.delimiter"),
@@ -208,3 +224,39 @@ def test_a_column_that_no_row_of_a_jsonl_file_has_is_told_at_its_end(tmp_path: P
     file.write_text('{"item_id": "u", "event_type": "view", "timestamp": "2026-01-01"}\n')
     with pytest.raises(UserError, match="no column 'user_id'"):
         run("events", [file])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("quiet.csv", f"{HEAD}\n", "has no rows"),
+        ("quiet.csv", "", "the file is empty"),
+        ("quiet.jsonl", "", "the file is empty"),
+    ],
+)
+@pytest.mark.parametrize("place", range(3))
+def test_a_day_without_events_is_noted(
+    tmp_path: Path, name: str, content: str, said: str, place: int
+) -> None:
+    quiet = tmp_path / name
+    quiet.write_text(content)
+    days = [tmp_path / "first.csv", tmp_path / "second.csv"]
+    for day in days:
+        day.write_text(f"{HEAD}\n{GOOD.replace('u', day.stem)}\n")
+    files = [*days[:place], quiet, *days[place:]]
+    archive, report = run("events", files)
+    assert archive.events["user_id"].to_list() == ["first", "second"]
+    assert report.notes == [f"{quiet}: {said}."]
+    with pytest.raises(UserError, match="none of the files has a row"):
+        run("events", [quiet, quiet])
+
+
+def test_a_fault_of_the_archive_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    class Broken(MemoryArchive):
+        def event_ids_of(self, day: date) -> pl.Series:
+            raise pl.exceptions.SchemaError(f"of {day}")
+
+    file = tmp_path / "events.csv"
+    file.write_text(f"{HEAD}\n{GOOD}\n")
+    with pytest.raises(pl.exceptions.SchemaError, match="of 2026-01-01"):
+        run("events", [file], archive=Broken())

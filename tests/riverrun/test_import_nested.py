@@ -44,6 +44,16 @@ attributes = { german = "title.de" }
 """
 
 
+VISITORS: list[dict[str, Any]] = [
+    {"actor": {"user": {"id": "ann"}, "session": "s1"}, "page": "tea"},
+    {"actor": {"user": {"id": " "}, "session": "s2"}, "page": "pots"},
+    {"actor": {"user": {"id": None}, "session": "s3"}, "page": None},
+    {"actor": {"user": {"id": None}, "session": None}, "page": "tea"},
+    {"actor": {"user": {"id": ["ann"]}, "session": "s4"}, "page": "tea"},
+    {"actor": {"user": {"id": None}, "session": {"id": "s5"}}, "page": "tea"},
+]
+
+
 def write(folder: Path, form: str, rows: Sequence[dict[str, Any]]) -> Path:
     file = folder / f"items.{form}"
     if form == "jsonl":
@@ -178,3 +188,35 @@ def test_text_that_is_no_list_is_one_label(
     file = write(tmp_path, "csv", [{"item_id": "a", "categories": cell}])
     archive, _ = run("items", [file])
     assert archive.items[0].categories == labels
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_of_several_columns_the_first_that_is_filled_counts(tmp_path: Path, form: str) -> None:
+    mapping = """
+    [events]
+    user_id = ["actor.user.id", "actor.session"]
+    item_id = { columns = ["page"], default = "home" }
+    event_type = { constant = "view" }
+    timestamp = "at"
+    """
+    rows = [{**row, "at": "2026-01-01"} for row in VISITORS]
+    archive, report = run("events", [write(tmp_path, form, rows)], mapping)
+    found = archive.events.sort("user_id").select("user_id", "item_id").rows()
+    assert found == [("ann", "tea"), ("s2", "pots"), ("s3", "home")]
+    reason = "user_id: column 'actor.user.id' or 'actor.session' has an object or a list, not text"
+    assert report.rejected == {"no user_id": 1, reason: 2}
+
+
+def test_a_file_in_which_nobody_is_known_has_visitors(tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    file.write_text(json.dumps({**GOOD_EVENT, "user_id": None, "session": "s"}) + "\n")
+    mapping = """
+    [events]
+    user_id = ["user", "session"]
+    item_id = "item_id"
+    event_type = "event_type"
+    timestamp = "timestamp"
+    """
+    archive, report = run("events", [file], mapping)
+    assert archive.events["user_id"].to_list() == ["s"]
+    assert report.notes == ["no row of a file has 'user', which the mapping names."]

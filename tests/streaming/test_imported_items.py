@@ -4,12 +4,16 @@ All that was never sent they have from their bundle: the stream is not told of i
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from feature_repo.archive import Archive
 from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, Message
@@ -23,8 +27,10 @@ from serving.item_changelog import (
     ItemUpsert,
     decode_change,
 )
+from streaming.archive_changes import archive_changes
 from streaming.archiver import Archiver
 from streaming.build_worker import build_worker
+from streaming.latest_items import latest_items
 from streaming.materialise import materialise
 from streaming.rebuild import rebuild
 from streaming.settings import FoldInSettings, StreamingSettings
@@ -62,9 +68,9 @@ class Shop:
                 )
                 self.log.append(ITEMS, [Message(key, value)])
 
-    def import_(self, *items: Item) -> None:
-        name = content_id(*(each.model_dump_json() for each in items))
-        self.archive.import_items(f"import-{name}", items)
+    def import_(self, *items: Item, deleted: Sequence[str] = ()) -> None:
+        name = content_id(*(each.model_dump_json() for each in items), *deleted)
+        self.archive.import_items(f"import-{name}", items, deleted)
 
     def take_up(self, state: SqliteState | None = None) -> None:
         materialise(self.archive, state or self.state, self.online, self.log, settings=SETTINGS)
@@ -188,6 +194,67 @@ def test_the_last_of_several_imports_wins(shop: Shop) -> None:
     shop.take_up()
     shop.work()
     assert shop.told() == titled("first", 1) | titled("second", 2, 3)
+
+
+def test_what_an_import_deletes_is_deleted_for_servers_too(shop: Shop) -> None:
+    """Also what was never sent, since it may be in their bundle."""
+    shop.send(*titled("sent", 1, 2).values(), "i2")
+    shop.work()
+    shop.archive_log()
+    shop.import_(item(3), deleted=["i1", "i2", "i4"])
+    shop.send(item(4, "sent after"))
+    shop.take_up()
+    shop.work()
+    assert shop.told() == {"i1": None, "i2": None, "i4": item(4, "sent after")}
+    assert shop.state.items(["i1", "i2", "i3"]) == {"i1": None, "i2": None}
+    end = shop.log.ends([ITEMS])
+    shop.import_(deleted=["i1", "i2"])
+    shop.take_up()
+    assert shop.log.ends([ITEMS]) == end
+
+
+STEPS = ("send", "delete", "import", "import a deletion", "work", "archive", "take up")
+
+
+@settings(max_examples=8)
+@given(steps=st.lists(st.sampled_from(STEPS), max_size=6))
+@example(steps=("send", "work", "import"))
+@example(steps=("import", "delete", "import"))
+@example(steps=("import", "import a deletion"))
+def test_what_is_said_last_of_an_item_is_so(steps: Sequence[str]) -> None:
+    """Sent or imported, whatever of it worker and archiver had read by then."""
+    with TemporaryDirectory() as folder, closing(Shop(Path(folder))) as shop:
+        said: Item | None = None
+        for number, step in enumerate(steps):
+            if step == "send":
+                said = item(1, f"sent {number % 2}")
+                shop.send(said)
+            elif step == "delete":
+                said = None
+                shop.send("i1")
+            elif step == "import":
+                said = item(1, f"imported {number % 2}")
+                archive_changes(shop.log, shop.archive, SETTINGS)
+                shop.import_(said)
+            elif step == "import a deletion":
+                said = None
+                archive_changes(shop.log, shop.archive, SETTINGS)
+                shop.import_(deleted=["i1"])
+            elif step == "work":
+                shop.work()
+            elif step == "archive":
+                shop.archive_log()
+            else:
+                shop.take_up()
+        items = [] if said is None else [said]
+        assert latest_items(shop.archive, shop.log, SETTINGS) == items
+        shop.take_up()
+        shop.work()
+        # What was only ever imported, servers have from their bundle.
+        state = shop.state.items(["i1"])
+        assert state == {"i1": said} or (not state and "send" not in steps)
+        shop.archive_log()
+        assert shop.archive.items() == items
 
 
 def test_fold_in_moves_what_was_never_sent_and_leaves_it_to_the_bundle_what_it_is(

@@ -16,6 +16,7 @@ from feature_repo.event_log import EVENTS, USERS, LogRecord, Message, TopicParti
 from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics, UserEmbedding
 from feature_repo.schema import User
+from streaming.archive_changes import archive_changes
 from streaming.archiver import Archiver
 from streaming.build_worker import build_worker
 from streaming.decode import Decoder
@@ -300,6 +301,23 @@ def test_an_import_of_older_events_leaves_no_embedding_of_the_history_before(
     (of_two,) = HashEncoder().encode_queries([history])
     assert np.array_equal(stream().vector, of_two)
     assert not np.array_equal(of_one, of_two)
+    log.close()
+
+
+def test_an_import_wins_over_what_the_worker_has_still_to_read_of_a_user(tmp_path: Path) -> None:
+    archive, log = Archive(tmp_path / "archive"), SqliteLog(tmp_path / "log.sqlite")
+    state, online = SqliteState(tmp_path / "state.sqlite"), MemoryOnline()
+    log.append(USERS, [Message("u1", user(1, 1).model_dump_json().encode())])
+    archive_changes(log, archive, StreamingSettings())
+    archive.import_users("import-1", [user(1, 5), user(2, 5)])
+    materialise(archive, state, online, log)
+    worker = build_worker(log, online, state, HashEncoder, clock=lambda: NOW)
+    worker.recover()
+    while worker.step():
+        pass
+    worker.stop()
+    assert online.get(User, ["u1", "u2"]) == [user(1, 5), user(2, 5)]
+    state.close()
     log.close()
 
 
