@@ -4,7 +4,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ import feature_repo.import_feast  # noqa: F401
 from feast import FeatureStore, RepoConfig
 from feast.infra.provider import get_provider
 from feast.protos.feast.types.Value_pb2 import Value
+from redis import RedisError
 
 from feature_repo import definitions
 from feature_repo.bulk_sql import WAL_PAGES
 from feature_repo.feast_records import VIEWS, Values, View, entity_key
 from feature_repo.online_features import FeatureRecord, RecordT
+from feature_repo.redis_errors import reason_of
 from feature_repo.redis_online_store import TYPE as BULK_REDIS
 from feature_repo.shop_file import opening
 from feature_repo.sqlite_online_store import TYPE as BULK_SQLITE
@@ -46,11 +48,14 @@ class FeastOnlineFeatures:
         online_store: Feast's configuration of the online store.
         registry: Feast's registry file. The definitions are applied to it where it lacks them
             or they have changed.
+        url: what errors call the store, without a password.
 
-    Raises `ShopFileError` where the registry is damaged.
+    Raises `ShopFileError` where the registry is damaged. What a Redis raises keeps its type, and
+    names the store.
     """
 
-    def __init__(self, online_store: Mapping[str, Any], registry: Path) -> None:
+    def __init__(self, online_store: Mapping[str, Any], registry: Path, url: str = "") -> None:
+        self._url = url
         registry.parent.mkdir(parents=True, exist_ok=True)
         self._config = RepoConfig(
             project=PROJECT,
@@ -78,6 +83,9 @@ class FeastOnlineFeatures:
             self._read_lock = nullcontext()
         self._write_lock = threading.Lock()
 
+    def __str__(self) -> str:
+        return f"online store {self._url}".rstrip()
+
     def get(self, view: type[RecordT], keys: Sequence[str]) -> list[RecordT | None]:
         """Return the record of each key, in order, or None."""
         stored = VIEWS[view]
@@ -86,7 +94,7 @@ class FeastOnlineFeatures:
         for start in range(0, len(keys), KEYS_PER_READ):
             part = keys[start : start + KEYS_PER_READ]
             entity_keys = [entity_key(stored.join_key, key) for key in part]
-            with self._read_lock:
+            with self._read_lock, self._errors():
                 rows = self._reader.online_read(
                     self._config, table, entity_keys, [field.name for field in table.features]
                 )
@@ -126,8 +134,16 @@ class FeastOnlineFeatures:
             if records
         ]
         if rows:
-            with self._write_lock:
+            with self._write_lock, self._errors():
                 self._writer.online_store.write_views(self._config, rows, datetime.now(UTC))
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except RedisError as error:
+            error.args = (f"{self}: {reason_of(error)}.",)
+            raise
 
 
 def sqlite_online_store(path: Path) -> dict[str, Any]:
