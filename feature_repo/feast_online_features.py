@@ -19,6 +19,7 @@ from redis import RedisError
 
 from feature_repo import definitions
 from feature_repo.bulk_sql import WAL_PAGES
+from feature_repo.eviction import warn_of_eviction
 from feature_repo.feast_records import VIEWS, Values, View, entity_key
 from feature_repo.online_features import FeatureRecord, RecordT
 from feature_repo.redis_errors import reason_of
@@ -76,7 +77,10 @@ class FeastOnlineFeatures:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         self._read_lock: AbstractContextManager[Any] = threading.Lock()
-        if self._config.online_store.type == BULK_REDIS:
+        # Held by the first who has read from a Redis.
+        self._warning = threading.Lock()
+        self._is_redis = self._config.online_store.type == BULK_REDIS
+        if self._is_redis:
             # No lock: readers of a Redis that hangs must not wait for each other too. Feast makes
             # the client when it is first asked for, so ask before any thread does.
             self._reader.online_store._get_client(self._config.online_store)
@@ -100,6 +104,9 @@ class FeastOnlineFeatures:
                 )
             for key, (_, values) in zip(part, rows, strict=True):
                 records.append(None if _is_null(values) else stored.decode(key, values))
+        # Not before it has answered: a server starts without it too.
+        if keys and self._is_redis and self._warning.acquire(blocking=False):
+            warn_of_eviction(self._reader.online_store._client, str(self))
         return records
 
     def push(self, records: Sequence[FeatureRecord]) -> None:

@@ -258,6 +258,11 @@ class Settings(BaseSettings):
             return self.online_url
         return self._url("sqlite", "checkpoint.sqlite")
 
+    @property
+    def state_is_remote(self) -> bool:
+        """Whether the stream worker's state lives in a server."""
+        return urlsplit(self.stream_state_url).scheme == "redis"
+
     def _url(self, scheme: str, name: str) -> str:
         return file_url(scheme, self.home.absolute() / name)
 
