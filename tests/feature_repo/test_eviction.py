@@ -9,7 +9,7 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from feature_repo.online_features import UserEmbedding
+from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.open_online_features import open_online_features
 from riverrun.settings import load_settings
 from riverrun.stream_parts import _warn_of_eviction
@@ -36,7 +36,8 @@ def warnings_of_a_start(url: str, folder: Path) -> list[Any]:
     with capture_logs() as logs, closing(open_online_features(url, folder / "registry.db")) as it:
         assert logs == []
         for _ in range(2):
-            assert it.get(UserEmbedding, ["u"]) == [None]
+            assert it.get(UserHistory, ["nobody"]) == [None]
+        it.push([UserHistory("u", (HistoryEvent(1, "e", "i", "view", 0.0),))])
     return [each for each in logs if each["event"] == "redis_evicts"]
 
 
@@ -62,7 +63,7 @@ def test_a_redis_that_removes_our_keys_is_named(
     for each in warnings:
         assert each["maxmemory_policy"] == policy
         assert each["server"] == f"online store {server.url}"
-    assert all(admin.ttl(key) == -1 for key in admin.keys())
+    assert {admin.ttl(key) for key in admin.scan_iter()} == {-1}
 
 
 def test_one_that_does_not_tell_is_believed(
