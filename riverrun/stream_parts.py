@@ -14,7 +14,7 @@ from feature_repo.eviction import warn_of_eviction
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.open_online_features import without_password
 from riverrun.errors import failed_by
-from riverrun.opening import open_state
+from riverrun.opening import open_state, require_own_shop
 from riverrun.server import ServingParts
 from riverrun.settings import Settings
 from streaming.applied import AppliedNotifier
@@ -77,14 +77,15 @@ def open_stream(
 ) -> StreamParts:
     """Fold what was imported since the last start, then start to follow the log.
 
-    `stack` stops the threads. Raises `UserError` where the state is lost or a topic of a Kafka
-    cannot be used as it is, and `RunFailedError` where a server does not answer.
+    `stack` stops the threads. Raises `UserError` where the state is lost or another shop's, or a
+    topic of a Kafka cannot be used as it is, and `RunFailedError` where a server does not answer.
     """
     _require_topics(settings)
     state = stack.enter_context(closing(open_state(settings)))
     archive = Archive(settings.archive)
     try:
         require_whole(state, archive)
+        require_own_shop(settings, state)
         _warn_of_eviction(settings)
         require_log(state, serving.log)
         StoreWatch(state, serving.online).look()
