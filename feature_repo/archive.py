@@ -7,6 +7,7 @@
     archive/segments/<segment>.json                    event segments that are complete
     archive/positions/<topic>-<partition>.json         the offset up to which the log is archived
     archive/requested                                  touched by who waits for what was collected
+    archive/id                                         tells the archives of two shops apart
 
 A segment is what one writer writes at once. Writing a segment again replaces it, so a writer
 that crashed simply repeats itself; an event that two segments hold is read once.
@@ -14,8 +15,10 @@ that crashed simply repeats itself; an event that two segments hold is read once
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import orjson
 import polars as pl
@@ -32,9 +35,10 @@ from feature_repo.change_files import (
     write_newest,
 )
 from feature_repo.event_log import TopicPartition
+from feature_repo.exclusive_lock import LockHeldError, exclusive
 from feature_repo.log_records import RecordT, decode_record, encode_record
 from feature_repo.schema import Event, Item, User
-from feature_repo.whole_file import replacing
+from feature_repo.whole_file import flush, replacing
 
 EVENT_SCHEMA = pl.Schema(
     {
@@ -61,6 +65,7 @@ class Archive:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.id_file = root / "id"
         self._events = root / "events"
         self._items = root / "items"
         self._users = root / "users"
@@ -68,6 +73,22 @@ class Archive:
         self._positions = root / "positions"
         self._erasures = root / "erasures"
         self._requested = root / "requested"
+
+    def identity(self) -> str:
+        """Return the archive's random id, which it is given by the first who asks.
+
+        A copy of the archive has it too.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        while True:
+            with suppress(FileNotFoundError):
+                if known := self.id_file.read_text().strip():
+                    return known
+            with suppress(LockHeldError), exclusive(self.id_file):
+                if not self.id_file.read_text():
+                    self.id_file.write_text(uuid4().hex)
+                    flush(self.id_file)
+                    flush(self.root)
 
     # Events.
 

@@ -4,7 +4,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ import feature_repo.import_feast  # noqa: F401
 from feast import FeatureStore, RepoConfig
 from feast.infra.provider import get_provider
 from feast.protos.feast.types.Value_pb2 import Value
+from redis import RedisError
 
 from feature_repo import definitions
 from feature_repo.bulk_sql import WAL_PAGES
+from feature_repo.eviction import warn_of_eviction
 from feature_repo.feast_records import VIEWS, Values, View, entity_key
 from feature_repo.online_features import FeatureRecord, RecordT
+from feature_repo.redis_errors import reason_of
 from feature_repo.redis_online_store import TYPE as BULK_REDIS
 from feature_repo.shop_file import opening
 from feature_repo.sqlite_online_store import TYPE as BULK_SQLITE
@@ -46,11 +49,14 @@ class FeastOnlineFeatures:
         online_store: Feast's configuration of the online store.
         registry: Feast's registry file. The definitions are applied to it where it lacks them
             or they have changed.
+        url: what errors call the store, without a password.
 
-    Raises `ShopFileError` where the registry is damaged.
+    Raises `ShopFileError` where the registry is damaged. What a Redis raises keeps its type, and
+    names the store.
     """
 
-    def __init__(self, online_store: Mapping[str, Any], registry: Path) -> None:
+    def __init__(self, online_store: Mapping[str, Any], registry: Path, url: str = "") -> None:
+        self._url = url
         registry.parent.mkdir(parents=True, exist_ok=True)
         self._config = RepoConfig(
             project=PROJECT,
@@ -71,12 +77,18 @@ class FeastOnlineFeatures:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         self._read_lock: AbstractContextManager[Any] = threading.Lock()
-        if self._config.online_store.type == BULK_REDIS:
+        # Held by the first who has read from a Redis.
+        self._warning = threading.Lock()
+        self._is_redis = self._config.online_store.type == BULK_REDIS
+        if self._is_redis:
             # No lock: readers of a Redis that hangs must not wait for each other too. Feast makes
             # the client when it is first asked for, so ask before any thread does.
             self._reader.online_store._get_client(self._config.online_store)
             self._read_lock = nullcontext()
         self._write_lock = threading.Lock()
+
+    def __str__(self) -> str:
+        return f"online store {self._url}".rstrip()
 
     def get(self, view: type[RecordT], keys: Sequence[str]) -> list[RecordT | None]:
         """Return the record of each key, in order, or None."""
@@ -86,12 +98,15 @@ class FeastOnlineFeatures:
         for start in range(0, len(keys), KEYS_PER_READ):
             part = keys[start : start + KEYS_PER_READ]
             entity_keys = [entity_key(stored.join_key, key) for key in part]
-            with self._read_lock:
+            with self._read_lock, self._errors():
                 rows = self._reader.online_read(
                     self._config, table, entity_keys, [field.name for field in table.features]
                 )
             for key, (_, values) in zip(part, rows, strict=True):
                 records.append(None if _is_null(values) else stored.decode(key, values))
+        # Not before it has answered: a server starts without it too.
+        if keys and self._is_redis and self._warning.acquire(blocking=False):
+            warn_of_eviction(self._reader.online_store._client, str(self))
         return records
 
     def push(self, records: Sequence[FeatureRecord]) -> None:
@@ -126,8 +141,16 @@ class FeastOnlineFeatures:
             if records
         ]
         if rows:
-            with self._write_lock:
+            with self._write_lock, self._errors():
                 self._writer.online_store.write_views(self._config, rows, datetime.now(UTC))
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except RedisError as error:
+            error.args = (f"{self}: {reason_of(error)}.",)
+            raise
 
 
 def sqlite_online_store(path: Path) -> dict[str, Any]:

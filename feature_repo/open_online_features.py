@@ -30,7 +30,7 @@ def open_online_features(url: str, registry: Path) -> OnlineFeatures:
     )
 
     if parts.scheme == "sqlite":
-        return FeastOnlineFeatures(sqlite_online_store(file_of(url)), registry)
+        return FeastOnlineFeatures(sqlite_online_store(file_of(url)), registry, url)
     database = parts.path.strip("/") or "0"
     if not database.isdigit():
         raise ValueError(
@@ -47,7 +47,7 @@ def open_online_features(url: str, registry: Path) -> OnlineFeatures:
         username=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
     )
-    return FeastOnlineFeatures(store, registry)
+    return FeastOnlineFeatures(store, registry, without_password(url))
 
 
 def without_password(url: str) -> str:

@@ -32,7 +32,8 @@ def failed_by(error: Exception) -> UserError | RunFailedError:
     from redis import exceptions as redis
 
     away = ConnectionError | TimeoutError | socket.gaierror | redis.TimeoutError
-    away |= redis.ConnectionError | redis.BusyLoadingError
+    # One that takes no writes was the master a moment ago, or is about to be.
+    away |= redis.ConnectionError | redis.BusyLoadingError | redis.ReadOnlyError
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, redis.AuthenticationError | redis.AuthorizationError):

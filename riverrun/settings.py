@@ -110,12 +110,12 @@ class RefreshSettings(BaseModel):
 class Settings(BaseSettings):
     """Everything that can be set. Unknown keys are refused.
 
-    `home` holds one shop. `online_url` is `sqlite:///FILE` or `redis://HOST:PORT/DB`,
-    `log_url` is `log:///FILE` or `kafka://HOST:PORT[,HOST:PORT...][/PREFIX]`; unset, both are
-    files in `home`. `state_url` is like `online_url`; unset, it is a file in `home`, or the online
-    store's Redis where a broker is the log. `history_length`: so many of a user's newest events
-    are kept, by which lists are made; `training.history_length`, of which the two-tower reads the
-    newest, may not be more.
+    `home` holds one shop. `online_url` is `sqlite:///FILE` or `redis://HOST:PORT/DB`, a database
+    that no other shop uses; `log_url` is `log:///FILE` or
+    `kafka://HOST:PORT[,HOST:PORT...][/PREFIX]`; unset, both are files in `home`. `state_url` is
+    like `online_url`; unset, it is a file in `home`, or the online store's Redis where a broker is
+    the log. `history_length`: so many of a user's newest events are kept, by which lists are made;
+    `training.history_length`, of which the two-tower reads the newest, may not be more.
     """
 
     model_config = SettingsConfigDict(
@@ -257,6 +257,11 @@ class Settings(BaseSettings):
         if self.online_is_remote and self.embedded_log is None:
             return self.online_url
         return self._url("sqlite", "checkpoint.sqlite")
+
+    @property
+    def state_is_remote(self) -> bool:
+        """Whether the stream worker's state lives in a server."""
+        return urlsplit(self.stream_state_url).scheme == "redis"
 
     def _url(self, scheme: str, name: str) -> str:
         return file_url(scheme, self.home.absolute() / name)

@@ -6,13 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
-from redis import RedisError
+from redis import Redis, RedisError
 
 from feature_repo.archive import Archive
 from feature_repo.event_log import EventLogError, ForeignFedLog
+from feature_repo.eviction import warn_of_eviction
 from feature_repo.online_features import CoVisitation, ItemStatistics
+from feature_repo.open_online_features import without_password
 from riverrun.errors import failed_by
-from riverrun.opening import open_state
+from riverrun.opening import open_state, require_own_shop
 from riverrun.server import ServingParts
 from riverrun.settings import Settings
 from streaming.applied import AppliedNotifier
@@ -22,6 +24,7 @@ from streaming.lag_monitor import LagMonitor
 from streaming.materialise import Progress, materialise
 from streaming.metrics import StreamMetrics
 from streaming.rebuild import require_log, require_whole
+from streaming.redis_state import TIMEOUT_SECONDS
 from streaming.retention import housekeep
 from streaming.standby_archiver import StandbyArchiver
 from streaming.store_watch import StoreWatch
@@ -74,14 +77,16 @@ def open_stream(
 ) -> StreamParts:
     """Fold what was imported since the last start, then start to follow the log.
 
-    `stack` stops the threads. Raises `UserError` where the state is lost or a topic of a Kafka
-    cannot be used as it is, and `RunFailedError` where a server does not answer.
+    `stack` stops the threads. Raises `UserError` where the state is lost or another shop's, or a
+    topic of a Kafka cannot be used as it is, and `RunFailedError` where a server does not answer.
     """
     _require_topics(settings)
     state = stack.enter_context(closing(open_state(settings)))
     archive = Archive(settings.archive)
     try:
         require_whole(state, archive)
+        require_own_shop(settings, state)
+        _warn_of_eviction(settings)
         require_log(state, serving.log)
         StoreWatch(state, serving.online).look()
         materialise(
@@ -129,6 +134,14 @@ def open_stream(
     for part in (worker, archiver, lag):
         part.start()
     return parts
+
+
+def _warn_of_eviction(settings: Settings) -> None:
+    """Log where the state's Redis removes keys. The online store looks at its own by itself."""
+    url = settings.stream_state_url
+    if url != settings.online_store_url and settings.state_is_remote:
+        with closing(Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS)) as client:
+            warn_of_eviction(client, f"state {without_password(url)}")
 
 
 def _require_topics(settings: Settings) -> None:

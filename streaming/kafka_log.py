@@ -21,6 +21,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 from feature_repo.event_log import EventLogError, Message, Positions, TopicPartition
 from streaming.kafka_connection import COMMITTED, KafkaConnection
 from streaming.kafka_consumer import KafkaLogConsumer
+from streaming.kafka_topics import count_partitions
 
 PARTITIONER = "murmur2_random"
 """librdkafka's name of the partitioner that all producers have to use: a key has one partition."""
@@ -204,13 +205,18 @@ class KafkaLog:
             before = self.misplaced.get(topic, 0)
             self.misplaced[topic] = before + 1
         if not before:
-            self._logger.warning(
-                "keys_are_placed_by_another_hash",
-                topic=topic,
-                partition=partition,
-                offset=offset,
-                wanted=PARTITIONER,
-            )
+            place = {"topic": topic, "partition": partition, "offset": offset}
+            counts = self._counts()
+            if len(set(counts.values())) > 1:
+                self._logger.warning("partitions_were_raised", **place, partitions=counts)
+            else:
+                self._logger.warning("keys_are_placed_by_another_hash", **place, wanted=PARTITIONER)
+
+    def _counts(self) -> dict[str, int]:
+        try:
+            return count_partitions(self._connection)
+        except EventLogError:
+            return {}
 
     def _note_gap(self, source: TopicPartition, start: int, end: int) -> None:
         with self._lock:

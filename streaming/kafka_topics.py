@@ -107,6 +107,17 @@ def find_topics(connection: KafkaConnection) -> dict[str, TopicState]:
     }
 
 
+def count_partitions(connection: KafkaConnection) -> dict[str, int]:
+    """Return by our name how many partitions each of `CO_PARTITIONED` has that is there.
+
+    Raises `EventLogError`.
+    """
+    names = {connection.topic(topic): topic for topic in CO_PARTITIONED}
+    with connection.admin("cannot list the topics") as admin:
+        described = [_found(each) for each in admin.describe_topics(list(names))]
+    return {names[each["name"]]: len(each["partitions"]) for each in described if each is not None}
+
+
 def check_topics(plans: list[TopicPlan], found: Mapping[str, TopicState]) -> None:
     """Raise `TopicMismatchError` where a topic that is there cannot serve as it is planned."""
     for plan in plans:
@@ -151,11 +162,13 @@ def _check_config(plan: TopicPlan, state: TopicState) -> None:
 def require_topics(connection: KafkaConnection, tombstone_days: float) -> None:
     """Raise `TopicMismatchError` where a topic that is there would stop the stream, or lose items.
 
-    Checks less than `check_topics` does before topics are used: partitions and timestamp type were
-    decided then. Where this user may not read the topics' settings, nothing is checked, and a
-    warning is logged. Raises `EventLogError` where the brokers do not answer.
+    Checks less than `check_topics` does before topics are used: the number of partitions and the
+    timestamp type were decided then. Where this user may not read the topics' settings, only the
+    numbers of partitions are checked, against one another, and a warning is logged. Raises
+    `EventLogError` where the brokers do not answer.
     """
     try:
+        _check_counts(connection, count_partitions(connection))
         found = find_topics(connection)
     except EventLogError as error:
         if not isinstance(error.__cause__, TopicAuthorizationFailedError):
@@ -165,6 +178,17 @@ def require_topics(connection: KafkaConnection, tombstone_days: float) -> None:
     for plan in plan_topics(connection, tombstone_days):
         if plan.topic in found:
             _check_config(plan, found[plan.topic])
+
+
+def _check_counts(connection: KafkaConnection, counts: Mapping[str, int]) -> None:
+    """Raise `TopicMismatchError` where one worker could not own a partition number of all."""
+    if len(set(counts.values())) > 1:
+        received = ", ".join(f"{connection.topic(topic)} {n}" for topic, n in counts.items())
+        raise TopicMismatchError(
+            f"events, items and users must have equally many partitions. Received: {received}. A "
+            "raised number leaves a key's older records in another partition, and cannot be "
+            "lowered: use another topic prefix, and `riverrun rebuild`."
+        )
 
 
 def create_topics(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_USERS, _ITEMS, _MARKS = "users/", "items/", "marks/"
+_USERS, _ITEMS, _MARKS, _SHOP = "users/", "items/", "marks/", "shop/"
 """Prefixes of all that is stored but event segments, whose names have no slash."""
 _FOLLOWED, _BEGUN, _ENDED = "stream.followed", "rebuild.begun", "rebuild.ended"
 
@@ -16,6 +16,7 @@ class Milestones:
     store_marks: marks of online stores that lack nothing but what is on a list (`store_watch`).
     is_followed: workers that share a log may follow it, so imports go through the log now.
     rebuild_begun, rebuild_ended: between the two, the state is not whole.
+    shop: the id of the archive that belongs to the state, or "" (`shop_identity`).
     """
 
     event_segments: frozenset[str] = frozenset()
@@ -25,6 +26,7 @@ class Milestones:
     is_followed: bool = False
     rebuild_begun: bool = False
     rebuild_ended: bool = False
+    shop: str = ""
 
     @classmethod
     def of_segments(
@@ -37,18 +39,21 @@ class Milestones:
     def decode(cls, stored: Iterable[str]) -> "Milestones":
         """Return the milestones of strings that `encode` made, in one commit or several."""
         left = set(stored)
-        flags = [flag in left for flag in (_FOLLOWED, _BEGUN, _ENDED)]
+        followed, begun, ended = (flag in left for flag in (_FOLLOWED, _BEGUN, _ENDED))
         left -= {_FOLLOWED, _BEGUN, _ENDED}
-        users, items, marks = (
+        users, items, marks, shops = (
             {each for each in left if each.startswith(prefix)}
-            for prefix in (_USERS, _ITEMS, _MARKS)
+            for prefix in (_USERS, _ITEMS, _MARKS, _SHOP)
         )
         return cls(
-            frozenset(left - users - items - marks),
+            frozenset(left - users - items - marks - shops),
             frozenset(each.removeprefix(_USERS) for each in users),
             frozenset(each.removeprefix(_ITEMS) for each in items),
             frozenset(each.removeprefix(_MARKS) for each in marks),
-            *flags,
+            followed,
+            begun,
+            ended,
+            "".join(shops).removeprefix(_SHOP),
         )
 
     def encode(self) -> list[str]:
@@ -64,6 +69,7 @@ class Milestones:
             *(f"{_ITEMS}{each}" for each in sorted(self.item_segments)),
             *(f"{_MARKS}{each}" for each in sorted(self.store_marks)),
             *(stored for stored, is_passed in flags.items() if is_passed),
+            *([f"{_SHOP}{self.shop}"] if self.shop else []),
         ]
 
 

@@ -35,8 +35,8 @@ def rebuild(
     """Empty the state, fold the whole archive into it, and return the number of events.
 
     1. Make a new embedded log begin after every offset that the archive knows of the old one, so
-       that moments ascend and no two segments have one name. Empty the state; mark the rebuild as
-       begun.
+       that moments ascend and no two segments have one name. Empty the state, all but whose it is;
+       mark the rebuild as begun.
     2. Fold the events day by day. Two segments may hold one event, and so may two days, where one
        without a time was sent again after midnight: it is of the day on which it came first.
     3. Take up items and users, and those that were deleted: the online store may hold them still.
@@ -50,8 +50,12 @@ def rebuild(
     `require_whole` refuses the state until then. The worker reads again what the archive has beyond
     the positions. Those events change nothing: their user's history has them, or is newer. A record
     that cannot be decoded gets its dead letter, where only the archiver has passed it before.
+
+    Raises `ForeignShop` before all of that where the online store is not of the state's shop.
     """
     settings = settings or StreamingSettings()
+    watch = StoreWatch(state, online)
+    watch.require_own()
     # 1. Go on after the archive; empty the state.
     imports = Imports.of(archive)
     if isinstance(log, TrimmableLog):
@@ -62,10 +66,11 @@ def rebuild(
         source: max(min(archived.get(source, 0), unread[source]), start)
         for source, start in log.starts(TOPICS).items()
     }
+    shop = state.milestones().shop
     state.reset()
-    commit_imported(state, Updates(), REBUILD_BEGUN)
+    commit_imported(state, Updates(), replace(REBUILD_BEGUN, shop=shop))
     # From here on, all that the store is to hold is put on a list.
-    StoreWatch(state, online).look()
+    watch.look()
     # 2. Events.
     days = archive.days()
     total = 0

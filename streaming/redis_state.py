@@ -26,6 +26,7 @@ from redis.retry import Retry
 from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.open_online_features import without_password
+from feature_repo.redis_errors import reason_of
 from feature_repo.schema import Item
 from streaming.additive import ADDITIVE, CO_VISITATION, FOLD_IN, STATISTICS, AdditiveKind
 from streaming.erasures import Moments
@@ -342,7 +343,7 @@ class RedisState:
             if isinstance(error, ReadOnlyError):
                 # After a failover another server is the master: a new connection may find it.
                 self._redis.connection_pool.disconnect()
-            raise StateError(f"state {self._url}: {error}.") from error
+            raise StateError(f"state {self._url}: {reason_of(error)}.") from error
 
 
 _VERSION: Any = b"version"

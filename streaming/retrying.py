@@ -9,11 +9,11 @@ import structlog
 from feature_repo.event_log import EventLogError, LostPositionError
 from streaming.metrics import StreamMetrics
 from streaming.settings import StreamingSettings
-from streaming.stream_state import StateConflict, StateError, StateLost
+from streaming.stream_state import ForeignShop, StateConflict, StateError, StateLost
 
 T = TypeVar("T")
 
-HOPELESS = (StateConflict, StateLost, LostPositionError)
+HOPELESS = (StateConflict, StateLost, ForeignShop, LostPositionError)
 
 
 class Retrying:

@@ -5,6 +5,8 @@ things in it tell:
 
 - a random mark, which the state knows: a store that was emptied has none;
 - an age, which is raised in state and store every `RAISE_SECONDS`: a restored store is behind.
+
+It notices, too, where another shop writes to the store (`shop_identity`).
 """
 
 import time
@@ -17,6 +19,7 @@ import structlog
 
 from feature_repo.online_features import ItemEmbedding, OnlineFeatures
 from streaming.milestones import NONE
+from streaming.shop_identity import require_own_store
 from streaming.stream_state import IMPORTED, STORE_AGE, OpenState, StateConflict, StateError
 from streaming.updates import Updates
 
@@ -57,6 +60,7 @@ class StoreWatch:
         self._due = 0.0
         # What the store held when it was last found intact, and since when it has held that.
         self._known = _Told("", (0, 0))
+        self._shop: str | None = None
         self._since = 0.0
         self._logger = structlog.get_logger(__name__)
 
@@ -91,8 +95,9 @@ class StoreWatch:
         What was pushed before 1 is on a list after 2. What is pushed after 1 can only be lost
         together with the mark or the age. So a store whose mark the state knows, and whose age is
         recent, lacks nothing but what is on a list. If interrupted anywhere, the next look starts
-        over. Raises what store and state raise.
+        over. Raises what store and state raise, and `ForeignShop` where the store is another's.
         """
+        self.require_own()
         told = self._ask()
         is_due = self._clock() - self._since >= RAISE_SECONDS
         if told.mark and told == self._known and not is_due:
@@ -123,6 +128,12 @@ class StoreWatch:
         if listed:
             self._logger.warning(message, told_again=listed)
         return True
+
+    def require_own(self) -> None:
+        """Raise `ForeignShop` where the store is not of the state's shop."""
+        if self._shop is None:
+            self._shop = self._state.milestones().shop
+        require_own_store(self._online, self._shop)
 
     def _ask(self) -> _Told:
         stored = self._online.get(ItemEmbedding, [MARK_KEY, *AGE_KEYS])

@@ -5,7 +5,8 @@ version that was read (ADR 0008). The errors:
 
     StateError              cannot be read or written now: trying again may help
     ├── StateConflict       another worker has written the partition since it was read
-    └── StateLost           what was written is gone: `riverrun rebuild` makes it again
+    ├── StateLost           what was written is gone: `riverrun rebuild` makes it again
+    └── ForeignShop         the state, or the online store beside it, is another shop's
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -53,6 +54,10 @@ class StateConflict(StateError):  # noqa: N818 — what happened, not what went 
 
 class StateLost(StateError):  # noqa: N818 — as above
     """The state is not the one that was committed: it was emptied, removed or restored."""
+
+
+class ForeignShop(StateError):  # noqa: N818 — as above
+    """The state, or the online store beside it, is another shop's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
     from feature_repo.archive import Archive
     from feature_repo.event_log import EventLogError
     from riverrun.follower import only_follower
-    from riverrun.opening import open_log, open_online, open_state
+    from riverrun.opening import open_log, open_online, open_state, require_own_shop
     from streaming.rebuild import rebuild as rebuild_state
     from streaming.stream_state import StateError
 
@@ -37,6 +37,7 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
         counting("Rebuilding") as progress,
     ):
         try:
+            require_own_shop(settings, state)
             events = rebuild_state(
                 archive,
                 state,

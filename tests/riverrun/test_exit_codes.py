@@ -128,6 +128,7 @@ def test_what_a_command_ends_with_is_what_the_process_ends_with(
         (redis.ConnectionError("Error 111 connecting to redis:6379"), 1),
         (redis.TimeoutError("Timeout reading from socket"), 1),
         (redis.BusyLoadingError("Redis is loading the dataset in memory"), 1),
+        (redis.ReadOnlyError("You can't write against a read only replica."), 1),
         (redis.AuthenticationError("invalid username-password pair"), 2),
         (redis.ResponseError("unknown command"), 2),
         (None, 2),

@@ -18,8 +18,15 @@ from riverrun.stream_parts import open_stream
 from streaming import kafka_topics
 from streaming.kafka_connection import KafkaConnection, parse_kafka_url
 from streaming.kafka_settings import KafkaSettings
-from streaming.kafka_topics import TOPICS, create_topics, find_topics, require_topics
+from streaming.kafka_topics import (
+    TOPICS,
+    TopicMismatchError,
+    create_topics,
+    find_topics,
+    require_topics,
+)
 from streaming.settings import StreamingSettings
+from tests.support.kafka_server import more_partitions
 from tests.support.waiting import wait_until
 
 SCHEMAS = Path(__file__).parents[2] / "infra" / "schemas"
@@ -128,6 +135,19 @@ def test_a_start_on_dead_letters_that_take_too_little_is_refused(url: str) -> No
         open_stream(started, None, stack, None)  # type: ignore[arg-type]
 
 
+@pytest.mark.kafka
+def test_a_start_on_topics_whose_partitions_were_raised_is_refused(url: str) -> None:
+    chosen = settings(partitions=2)
+    connection = parse_kafka_url(url, chosen)
+    create_topics(connection, 1.0)
+    require_topics(connection, 1.0)
+    more_partitions(connection, EVENTS, 3)
+    started = Settings(log_url=url, streaming=StreamingSettings(kafka=chosen))
+    wanted = r"equally many partitions\. Received: .*\.events 3, .*\.items 2, .*\.users 2\."
+    with ExitStack() as stack, pytest.raises(UserError, match=wanted):
+        open_stream(started, None, stack, None)  # type: ignore[arg-type]
+
+
 def test_brokers_that_do_not_tell_how_their_topics_are_are_believed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -135,9 +155,16 @@ def test_brokers_that_do_not_tell_how_their_topics_are_are_believed(
         raise EventLogError("not allowed") from TopicAuthorizationFailedError()
 
     monkeypatch.setattr(kafka_topics, "find_topics", refused)
+    counts = {EVENTS: 2, USERS: 2}
+    monkeypatch.setattr(kafka_topics, "count_partitions", lambda _: counts)
+    connection = KafkaConnection(("127.0.0.1:9",))
     with capture_logs() as logs:
-        require_topics(KafkaConnection(("127.0.0.1:9",)), 1.0)
+        require_topics(connection, 1.0)
     assert [each["event"] for each in logs] == ["topics_not_checked"]
+    # The numbers of partitions are no settings.
+    counts[USERS] = 3
+    with pytest.raises(TopicMismatchError, match="equally many"):
+        require_topics(connection, 1.0)
 
 
 def test_a_broker_that_is_not_there_is_named() -> None:

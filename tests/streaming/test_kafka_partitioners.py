@@ -11,10 +11,11 @@ from kafka.partitioner.abc import Partitioner
 from prometheus_client import generate_latest
 from structlog.testing import capture_logs
 
-from feature_repo.event_log import DEAD_LETTERS, EVENTS, USERS, ForeignFedLog, Message
+from feature_repo.event_log import DEAD_LETTERS, EVENTS, ITEMS, USERS, ForeignFedLog, Message
 from streaming.kafka_log import PARTITIONER, KafkaLog
 from streaming.metrics import StreamMetrics
-from tests.support.kafka_server import fresh_topics
+from tests.support.kafka_server import fresh_topics, more_partitions
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.kafka
 
@@ -71,6 +72,20 @@ def test_one_who_hashes_otherwise_is_named_once_and_counted(log: KafkaLog, topic
     exported = generate_latest(metrics.registry).decode()
     number = float(log.misplaced[topic])
     assert f'riverrun_stream_misplaced_records_total{{topic="{topic}"}} {number}' in exported
+
+
+def test_a_topic_with_more_partitions_than_there_were_is_not_taken_for_another_hash(
+    log: KafkaLog,
+) -> None:
+    with closing(log.consumer("g", [EVENTS])) as consumer, capture_logs() as lines:
+        consumer.poll(1, 10.0)
+        more_partitions(log._connection, EVENTS, PARTITIONS + 2)
+        own(log, EVENTS)
+        wait_until(lambda: consumer.poll(10, 1.0) == [] and log.misplaced != {}, seconds=30)
+    (line,) = [each for each in lines if each["event"] == "partitions_were_raised"]
+    assert line["topic"] == EVENTS
+    assert line["partitions"] == {EVENTS: PARTITIONS + 2, ITEMS: PARTITIONS, USERS: PARTITIONS}
+    assert "keys_are_placed_by_another_hash" not in [each["event"] for each in lines]
 
 
 @pytest.mark.parametrize(("topic", "send"), [(EVENTS, own), (DEAD_LETTERS, foreign)])

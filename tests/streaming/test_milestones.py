@@ -11,7 +11,10 @@ SEGMENTS = st.sets(st.from_regex(r"import-[a-z0-9 ü.-]{1,8}", fullmatch=True))
 MARKS = st.sets(st.uuids().map(lambda mark: mark.hex))
 
 
-@given(SEGMENTS, SEGMENTS, SEGMENTS, MARKS, st.booleans(), st.booleans(), st.booleans())
+SHOPS = st.just("") | st.uuids().map(lambda shop: shop.hex)
+
+
+@given(SEGMENTS, SEGMENTS, SEGMENTS, MARKS, st.booleans(), st.booleans(), st.booleans(), SHOPS)
 def test_what_is_stored_is_what_is_read(
     events: set[str],
     users: set[str],
@@ -20,11 +23,12 @@ def test_what_is_stored_is_what_is_read(
     followed: bool,
     begun: bool,
     ended: bool,
+    shop: str,
 ) -> None:
     sets = (events, users, items, marks)
-    passed = Milestones(*map(frozenset, sets), followed, begun, ended)
+    passed = Milestones(*map(frozenset, sets), followed, begun, ended, shop)
     assert Milestones.decode(passed.encode()) == passed
-    assert len(passed.encode()) == sum(map(len, sets)) + followed + begun + ended
+    assert len(passed.encode()) == sum(map(len, sets)) + followed + begun + ended + bool(shop)
 
 
 def test_what_earlier_versions_stored_is_read() -> None:

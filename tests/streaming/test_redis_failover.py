@@ -19,6 +19,7 @@ from tests.support.stream import event
 
 pytestmark = pytest.mark.redis
 
+REFUSAL = "You can't write against a read only replica."
 HISTORY = UserHistory("u", (HistoryEvent.of(event(1)),))
 
 
@@ -103,10 +104,20 @@ def test_the_state_is_written_to_the_new_master(pair: Pair) -> None:
         assert state.load(0, ["u"], ()).histories == {"u": HISTORY}
 
 
+def test_a_commit_that_is_refused_is_told_without_what_it_holds(pair: Pair) -> None:
+    with closing(RedisState(pair.address.url)) as state:
+        state.partitions()
+        pair.fail_over()
+        with pytest.raises(StateError) as raised:
+            state.commit(0, 0, Updates(histories={"u": HISTORY}), {})
+        assert str(raised.value) == f"state {pair.address.url}: {REFUSAL}"
+
+
 def test_features_are_written_to_the_new_master(pair: Pair, tmp_path: Path) -> None:
     with closing(open_online_features(pair.address.url, tmp_path / "registry.db")) as online:
         online.push([HISTORY])
         pair.fail_over()
-        with pytest.raises(redis.ReadOnlyError):
+        with pytest.raises(redis.ReadOnlyError) as raised:
             online.push([HISTORY])
+        assert str(raised.value) == f"online store {pair.address.url}: {REFUSAL}"
         online.push([HISTORY])

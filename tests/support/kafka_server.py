@@ -19,8 +19,9 @@ from kafka.errors import KafkaError
 
 from streaming.kafka_connection import KafkaConnection
 from streaming.kafka_settings import KafkaSettings
-from streaming.kafka_topics import create_topics
+from streaming.kafka_topics import count_partitions, create_topics
 from tests.support.server_process import STOP_SECONDS, ServerProcess
+from tests.support.waiting import wait_until
 
 JARS = Path(__file__).parents[2] / ".tools" / "kafka" / "libs"
 START_SECONDS = 60.0
@@ -144,6 +145,14 @@ def fresh_topics(address: str, **settings: object) -> KafkaConnection:
     connection = KafkaConnection((address,), f"test-{uuid.uuid4().hex[:12]}", chosen)
     create_topics(connection, tombstone_days=1.0)
     return connection
+
+
+def more_partitions(connection: KafkaConnection, topic: str, count: int) -> None:
+    """Raise the number of a topic's partitions, as kafka-topics.sh --alter does."""
+    with connection.admin("test") as admin:
+        admin.create_partitions({connection.topic(topic): count})
+    # A broker may say the old number for a moment longer.
+    wait_until(lambda: count_partitions(connection)[topic] == count, seconds=30)
 
 
 def _check(address: str) -> None:

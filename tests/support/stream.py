@@ -16,6 +16,7 @@ from feature_repo.online_features import (
 )
 from feature_repo.schema import Event, Item, User
 from serving.candidate_space import CandidateSpace
+from streaming.shop_identity import SHOP_KEY
 from streaming.store_watch import AGE_KEYS, MARK_KEY
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -72,7 +73,7 @@ class MemoryOnline:
         return {
             (view.__name__, key): comparable(record)
             for (view, key), record in self.records.items()
-            if key not in (MARK_KEY, *AGE_KEYS)
+            if key not in (MARK_KEY, SHOP_KEY, *AGE_KEYS)
         }
 
 
