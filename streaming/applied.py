@@ -21,11 +21,6 @@ class AppliedNotifier:
         self._applied: dict[TopicPartition, int] = {}
         self._waiting: set[_Waiter] = set()
 
-    @property
-    def num_waiting(self) -> int:
-        """How many requests wait."""
-        return len(self._waiting)
-
     @contextmanager
     def expect(self, positions: Mapping[TopicPartition, int]) -> Iterator["Future[None]"]:
         """Give a future that is done once all records before `positions` are applied.

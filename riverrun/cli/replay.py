@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from riverrun.replay.refreshed import Refreshes, Trainer
     from riverrun.replay.scoring import Scores
     from riverrun.replay.settings import ReplaySettings
+    from riverrun.replay.training import ReplayTraining
     from serving.bundle import Bundle
-    from serving.text_embedding_cache import TextEmbeddingCache
     from trainer.settings import TrainingSettings
 
 
@@ -124,7 +124,7 @@ def replay(
     scores, start = Scores(), time.monotonic()
     plan = None if refresh is None else _Refreshing(refresh, cold)
     complete = _run(chosen, bundle, settings, scores, plan)
-    _report(scores, plot, json)
+    report(scores, plot, json)
     if plan is not None and plan.done:
         out.print(refreshes_table(plan.done, scores, plan.every))
     period = chosen.period
@@ -195,31 +195,33 @@ def _run(
 ) -> bool:
     """Fill `scores`; return whether the whole period was replayed."""
     from riverrun.replay.refreshed import replay_refreshed
-    from riverrun.replay.replay import replay as run
+    from riverrun.replay.replay import replay as replay_learning
+    from riverrun.replay.running import Run, ShopMaker
+    from riverrun.replay.training import ReplayTraining, bundle_before
     from serving.text_embedding_cache import TextEmbeddingCache
 
+    period = chosen.period
     try:
         with (
             closing(TextEmbeddingCache(settings.text_embeddings)) as cache,
-            TemporaryDirectory(prefix="riverrun-replay-") as folder,
+            TemporaryDirectory(prefix="riverrun-replay-") as name,
         ):
-            opened = _bundle(chosen, bundle, Path(folder) / "training", cache)
-            with _progress(chosen.period.num_events) as on_moment:
-                place = Path(folder) / "shops"
+            folder = Path(name)
+            training = ReplayTraining(chosen.training, chosen.replay.service_settings, cache)
+            path = bundle or _trained_on_past(training, period, folder / "training")
+            opened = bundle_before(period, path)
+            maker = ShopMaker(opened, chosen.replay, folder / "shops", cache)
+            with _progress(period.num_events) as on_moment:
+                run = Run(period, scores, on_moment)
                 if plan is None:
-                    run(chosen.period, opened, chosen.replay, place, cache, on_moment, scores)
+                    replay_learning(run, maker)
                 else:
                     replay_refreshed(
-                        chosen.period,
-                        opened,
-                        chosen.replay,
-                        place,
-                        cache,
+                        run,
+                        maker,
                         every=plan.every.span,
-                        trainers=_trainers(chosen, opened, Path(folder), cache, plan),
+                        trainers=_trainers(training, opened, folder, plan),
                         refreshes=plan.done,
-                        on_moment=on_moment,
-                        scores=scores,
                     )
     except KeyboardInterrupt:
         err.print("interrupted: what follows is of the part that was replayed.")
@@ -228,79 +230,27 @@ def _run(
 
 
 def _trainers(
-    chosen: _Chosen,
-    bundle: "Bundle",
-    folder: Path,
-    cache: "TextEmbeddingCache",
-    plan: _Refreshing,
+    training: "ReplayTraining", first: "Bundle", folder: Path, plan: _Refreshing
 ) -> "dict[str, Trainer]":
     from riverrun.replay.refreshed import COLD, WARM
     from riverrun.replay.training import RefreshTrainer
 
     return {
-        name: RefreshTrainer(
-            chosen.training,
-            folder / name,
-            bundle.path,
-            cache,
-            chosen.replay.service_settings,
-            warm=name == WARM,
-        )
+        name: RefreshTrainer(training, folder / name, first.path, warm=name == WARM)
         for name in ((WARM, COLD) if plan.cold else (WARM,))
     }
 
 
-def _bundle(
-    chosen: _Chosen, path: Path | None, folder: Path, cache: "TextEmbeddingCache"
-) -> "Bundle":
-    """Return the bundle at `path`; without a path, train one on the past in `folder`.
-
-    Raises `UserError` where the bundle has learned from the period, or cannot be read.
-    """
-    from serving.bundle import BundleError
-    from trainer.bundle_scorer import load_to_ask
-
-    if path is None:
-        path = _trained_on_past(chosen, folder, cache)
-    try:
-        opened = load_to_ask(path)
-    except BundleError as error:
-        raise UserError(str(error)) from error
-    end, known_until = opened.manifest.data_window.end, chosen.period.known_until
-    if end is None or end > known_until:
-        raise UserError(
-            f"--bundle {path} must be trained on events until {known_until:%Y-%m-%d %H:%M} UTC, "
-            f"and no later ones. Received: one trained until {end}."
-        )
-    return opened
-
-
-def _trained_on_past(chosen: _Chosen, folder: Path, cache: "TextEmbeddingCache") -> Path:
-    from feature_repo.offline_features import OfflineFeatures
+def _trained_on_past(training: "ReplayTraining", period: "Period", folder: Path) -> Path:
     from riverrun.cli.training_progress import refresh_progress
-    from trainer.refresh.inputs import RefreshInputs
-    from trainer.refresh.refresh import refresh
-    from trainer.refresh.resuming import NoCheckpoint
-    from trainer.refresh.steps import TrainingSteps
 
-    period = chosen.period
-    inputs = RefreshInputs(
-        items=period.known_items,
-        settings=chosen.training,
-        bundles=folder / "bundles",
-        current=None,
-        features=OfflineFeatures(folder / "features"),
-        text_cache=cache,
-        now=period.start,
-        service=chosen.replay.service_settings,
-    )
     with refresh_progress() as listener:
         try:
-            done = refresh(period.past, inputs, TrainingSteps(inputs, listener), NoCheckpoint())
+            path = training.on_past(period, folder, listener)
         except ValueError as error:
             raise UserError(f"cannot train on the past: {error}") from error
     err.print()
-    return done.bundle
+    return path
 
 
 @contextmanager
@@ -317,7 +267,8 @@ def _progress(total: int) -> "Iterator[Callable[[Moment], None]]":
         yield lambda moment: bars.advance(task, len(moment.events))
 
 
-def _report(scores: "Scores", plot: Path | None, json: Path | None) -> None:
+def report(scores: "Scores", plot: Path | None, json: Path | None) -> None:
+    """Print the scores of each slice, and over time; draw them to `plot`, write them to `json`."""
     from riverrun.replay.plot import plot_over_time
     from riverrun.replay.scoring import METRICS, NOVEL, SLICES
 

@@ -1,7 +1,7 @@
 """Replays a period and refreshes the model by the clock: what refreshes bring, what streaming."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,15 +10,13 @@ from typing import Protocol
 import polars as pl
 
 from feature_repo.schema import Item
-from riverrun.replay.questions import Moment, Period, moments
-from riverrun.replay.replay import FROZEN, Asker
+from riverrun.replay.questions import Moment
+from riverrun.replay.replay import FROZEN
+from riverrun.replay.running import Run, ShopMaker
 from riverrun.replay.scoring import Scores
-from riverrun.replay.settings import ReplaySettings
-from riverrun.replay.shop import ReplayShop, closing, fold_past
-from serving.bundle import Bundle
+from riverrun.replay.shop import ReplayShop
 from serving.bundle_loading import load_bundle
 from serving.recommender import Recommender
-from serving.text_embedding_cache import TextEmbeddingCache
 
 STREAMING = "streaming"
 REFRESHED = "refreshed"
@@ -43,17 +41,12 @@ class Refreshes:
 
 
 def replay_refreshed(
-    period: Period,
-    bundle: Bundle,
-    settings: ReplaySettings,
-    folder: Path,
-    texts: TextEmbeddingCache,
+    run: Run,
+    maker: ShopMaker,
     *,
     every: timedelta,
-    trainers: dict[str, Trainer],
+    trainers: Mapping[str, Trainer],
     refreshes: dict[str, Refreshes],
-    on_moment: Callable[[Moment], None] = lambda _: None,
-    scores: Scores | None = None,
 ) -> Scores:
     """Return the scores of four variants, the refreshed ones for each of `trainers`.
 
@@ -62,55 +55,39 @@ def replay_refreshed(
     the first model, and learns histories, co-visitation and trends as events come; `BOTH` does so
     with the refreshed model.
 
-    bundle: trained before the period. every: from one refresh to the next. trainers: by the name
-    that is added to their variants. refreshes: filled as the replay goes on, like `scores`.
+    every: from one refresh to the next. trainers: by the name that is added to their variants.
+    refreshes: filled as the replay goes on.
     """
-    scores = scores or Scores()
-    streaming = settings.fixed
-    past = folder / "past"
-    fold_past(past, period.past, streaming, settings.length)
-    users = period.future["user_id"].unique(maintain_order=True).to_list()
+    period, users = run.period, run.users
 
-    def shop(name: str) -> ReplayShop:
-        opened = ReplayShop(
-            folder / name, past, bundle, period.known_items, streaming, settings.serving, texts,
-            start=period.begins, length=settings.length,
-        )  # fmt: skip
-        opened.embed(users)
-        return opened
+    def as_of_now(shop: ReplayShop) -> Recommender:
+        return shop.recommender(shop.frozen_items(), online=shop.frozen(users))
 
-    def as_of_now(opened: ReplayShop) -> Recommender:
-        return opened.recommender(opened.frozen_items(), online=opened.frozen(users))
-
-    first = shop("first")
-    renewed = {name: shop(name) for name in trainers}
-    with closing(first, *renewed.values()):
+    streams = dict.fromkeys(("first", *trainers), maker.settings.fixed)
+    with maker.opened(run, streams) as (first, *others):
+        renewed = dict(zip(trainers, others, strict=True))
         variants = {FROZEN: as_of_now(first)}
-        variants |= {f"{REFRESHED}, {name}": as_of_now(each) for name, each in renewed.items()}
+        variants |= {f"{REFRESHED}, {name}": as_of_now(shop) for name, shop in renewed.items()}
         variants[STREAMING] = first.recommender()
-        for name, each in renewed.items():
-            variants[f"{BOTH}, {name}"] = each.recommender()
+        for name, shop in renewed.items():
+            variants[f"{BOTH}, {name}"] = shop.recommender()
             refreshes[name] = Refreshes(name)
-        asker = Asker(variants, period, {item.item_id for item in period.known_items})
         items, due = list(period.known_items), period.start + every
-        for moment in moments(period):
+
+        def refresh_when_due(moment: Moment) -> None:
+            nonlocal due
             if moment.at >= due:
                 due += every * ((moment.at - due) // every + 1)
                 since = period.future.filter(pl.col("timestamp") < moment.at)
                 events = pl.concat([period.past, since])
-                for name, each in renewed.items():
+                for name, shop in renewed.items():
                     start = time.monotonic()
                     path = trainers[name](events, items, moment.at)
                     refreshes[name].seconds.append(time.monotonic() - start)
-                    each.swap(load_bundle(path), items)
-                    each.embed(users)
-                    variants[f"{REFRESHED}, {name}"] = as_of_now(each)
-            for each in (first, *renewed.values()):
-                each.turn(moment.at)
-            asker.ask(moment, scores)
-            for each in (first, *renewed.values()):
-                each.learn(moment)
-            asker.remember(moment)
-            items += moment.items
-            on_moment(moment)
-    return scores
+                    shop.swap(load_bundle(path), items)
+                    shop.embed(users)
+                    variants[f"{REFRESHED}, {name}"] = as_of_now(shop)
+            # After the refresh, which knows what arrived before this moment.
+            items.extend(moment.items)
+
+        return run.go((first, *others), variants, refresh_when_due)

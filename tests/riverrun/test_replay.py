@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from matplotlib.figure import Figure
 from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.online_features import ItemEmbedding
 from feature_repo.schema import Item
-from riverrun.cli.replay import _bundle, _Chosen, _report
+from riverrun.cli.replay import report
 from riverrun.cli.replay_tables import asked_of, refreshes_table
 from riverrun.errors import UserError
 from riverrun.replay.questions import (
@@ -36,16 +35,17 @@ from riverrun.replay.refreshed import (
     replay_refreshed,
 )
 from riverrun.replay.replay import CO_VISITATION, FOLD_IN, FROZEN, HISTORY, replay
+from riverrun.replay.running import Run, ShopMaker
 from riverrun.replay.scoring import ALL, NEW_ITEMS, NOVEL, Scores
 from riverrun.replay.settings import ReplaySettings
-from riverrun.replay.shop import ReplayShop, fold_past
+from riverrun.replay.shop import ReplayShop
+from riverrun.replay.training import bundle_before
 from serving.bundle_loading import load_bundle
 from serving.ranking.settings import RankingSettings
 from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 from streaming.settings import FoldInSettings, StreamingSettings
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_items
-from trainer.settings import TrainingSettings
 
 START = datetime(2026, 1, 10, tzinfo=UTC)
 ITEMS = [item.model_copy(update={"published_at": None}) for item in tiny_items(40)]
@@ -92,10 +92,13 @@ PAST += [("v", f"i{n}", -60.0) for n in range(39)]
 
 
 def run(folder: Path, rows: list[tuple[str, str, float]], **options: Any) -> Scores:
-    bundle = load_bundle(build_tiny_bundle(folder / "bundles", ITEMS))
     period = split_period(frame(PAST + rows), [*ITEMS, NEW], START)
-    texts = TextEmbeddingCache()
-    return replay(period, bundle, SETTINGS, folder / "replay", texts, **options)
+    return replay(Run(period, **options), maker(folder))
+
+
+def maker(folder: Path) -> ShopMaker:
+    bundle = load_bundle(build_tiny_bundle(folder / "bundles", ITEMS))
+    return ShopMaker(bundle, SETTINGS, folder / "replay", TextEmbeddingCache())
 
 
 def means(scores: Scores, slice_: str) -> dict[str, float]:
@@ -136,15 +139,14 @@ def test_a_bundle_may_know_the_past_and_no_more(tmp_path: Path) -> None:
     path = build_tiny_bundle(tmp_path / "bundles", ITEMS)
     manifest = path / "manifest.json"
     document = orjson.loads(manifest.read_bytes())
-    chosen = _Chosen(period, TrainingSettings(), SETTINGS)
     for end in (period.known_until, period.known_until + timedelta(seconds=1)):
         document["data_window"]["end"] = end
         manifest.write_bytes(orjson.dumps(document))
         if end == period.known_until:
-            assert _bundle(chosen, path, tmp_path, TextEmbeddingCache()).path == path
+            assert bundle_before(period, path).path == path
             continue
         with pytest.raises(UserError, match="must be trained on events until"):
-            _bundle(chosen, path, tmp_path, TextEmbeddingCache())
+            bundle_before(period, path)
 
 
 def test_a_frozen_shop_learns_nothing_and_the_others_do(tmp_path: Path) -> None:
@@ -193,15 +195,8 @@ def test_a_new_item_is_asked_for_once_it_is_known_and_moves_to_its_users(tmp_pat
 
 
 def test_an_item_of_the_past_moves_to_its_users(tmp_path: Path) -> None:
-    bundle = load_bundle(build_tiny_bundle(tmp_path / "bundles", ITEMS))
     period = split_period(frame([*PAST, ("u1", "i38", 1.0)]), ITEMS, START)
-    streaming, past = SETTINGS.immediate, tmp_path / "past"
-    fold_past(past, period.past, streaming, SETTINGS.length)
-    shop = ReplayShop(
-        tmp_path / "shop", past, bundle, period.known_items, streaming, SETTINGS.serving,
-        TextEmbeddingCache(), start=START, length=SETTINGS.length,
-    )  # fmt: skip
-    with closing(shop):
+    with maker(tmp_path).opened(Run(period), {"moving": SETTINGS.immediate}) as (shop,):
         item_ids = ["i37", "i38"]
         rows = shop.catalogue.rows.rows_of(item_ids)
         before, _ = shop.holder.current.table.embeddings_of_rows(rows)
@@ -229,8 +224,7 @@ def test_no_past_lies_ahead_of_the_clock(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(ReplayShop, "learn", watched)
     rows = [*PAST, *(("a", f"i{n}", float(n - 10)) for n in range(5))]
     period = last_events_period(frame(rows), ITEMS)
-    bundle = load_bundle(build_tiny_bundle(tmp_path / "bundles", ITEMS))
-    replay(period, bundle, SETTINGS, tmp_path / "replay", TextEmbeddingCache())
+    replay(Run(period), maker(tmp_path))
     assert period.start == START - timedelta(hours=60)
     assert min(clock) == period.known_until == START - timedelta(hours=8)
     assert max(clock) == START - timedelta(hours=6)
@@ -265,7 +259,7 @@ def test_ndcg_and_recall_over_time_are_printed_and_drawn(
     for day, place in ((0, 1), (20, 15)):
         shown = ["x"] * (place - 1) + ["right"]
         scores.judge("v", NOVEL, START + timedelta(days=day), shown, {"right"})
-    _report(scores, tmp_path / "replay.png", None)
+    report(scores, tmp_path / "replay.png", None)
     printed = " ".join(capsys.readouterr().out.split())
     for name, expected in (("ndcg@10", (1.0, 0.0)), ("recall@20", (1.0, 1.0))):
         first, last = (f"{value:.4f}" for value in expected)
@@ -311,14 +305,10 @@ def test_models_are_renewed_on_what_was_known_and_serve_from_then_on(
     rows = [("u0", "i10", 1.0), ("u1", "new", 24.0), ("u0", "i20", 30.0), ("u0", "i15", 48.5)]
     rows += [("u0", "i25", 24.0 * 7.05), ("u0", "i30", 24.0 * 15.1), ("u1", "i11", 24.0 * 15.2)]
     period = split_period(frame(PAST + rows), [*ITEMS, NEW], START)
-    bundle = load_bundle(build_tiny_bundle(tmp_path / "bundles", ITEMS))
     refreshes: dict[str, Refreshes] = {}
     scores = replay_refreshed(
-        period,
-        bundle,
-        SETTINGS,
-        tmp_path / "replay",
-        TextEmbeddingCache(),
+        Run(period),
+        maker(tmp_path),
         every=timedelta(days=days),
         trainers={WARM: retrain},
         refreshes=refreshes,
@@ -348,11 +338,8 @@ def test_a_model_is_renewed_on_all_of_a_past_that_ends_late_for_some(tmp_path: P
         return build_tiny_bundle(tmp_path / "new", items, seed=len(known), created_at=now)
 
     replay_refreshed(
-        period,
-        load_bundle(build_tiny_bundle(tmp_path / "bundles", ITEMS)),
-        SETTINGS,
-        tmp_path / "replay",
-        TextEmbeddingCache(),
+        Run(period),
+        maker(tmp_path),
         every=timedelta(hours=10),
         trainers={WARM: retrain},
         refreshes={},

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from riverrun.replay.training import RefreshTrainer
+from riverrun.replay.training import RefreshTrainer, ReplayTraining
 from serving.bundle import published_versions
 from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny
@@ -28,9 +28,8 @@ def test_a_bundle_goes_once_another_has_taken_its_place(tmp_path: Path) -> None:
         ranking=RankerSettings(enabled=False),
     )
     first, cache = build_tiny_bundle(tmp_path / "first"), TextEmbeddingCache()
-    train = RefreshTrainer(
-        settings, tmp_path / "replay", first, cache, ServiceSettings(), warm=False
-    )
+    training = ReplayTraining(settings, ServiceSettings(), cache)
+    train = RefreshTrainer(training, tmp_path / "replay", first, warm=False)
     before = first
     for hour in (12, 13, 14):
         now = train(events(0, hour), tiny.tiny_items(), NOW + timedelta(hours=hour))
