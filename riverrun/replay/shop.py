@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -234,13 +233,3 @@ class ReplayShop:
             )
             for history, vector in zip(histories, encoder.encode_queries(histories), strict=True)
         ]
-
-
-@contextmanager
-def closing(*shops: ReplayShop) -> Iterator[None]:
-    """Close the shops when the block is left."""
-    try:
-        yield
-    finally:
-        for shop in shops:
-            shop.close()
