@@ -104,7 +104,7 @@ class Reranker:
             promotions=promotions,
             caps=Caps(caps, head),
         )
-        return _as_placed(ranked, placed)
+        return _as_placed(ranked, placed, len(head))
 
     def _terms(self, rows: Rows, context: Context, request: ListRequest, count: int) -> list[Term]:
         terms, view = [], context.view
@@ -184,15 +184,22 @@ def _pins(active: tuple[Rule, ...], masks: Mapping[str, Mask], propose: Propose)
     return pins
 
 
-def _as_placed(ranked: Ranked, placed: Placed) -> Ranked:
-    """Return the rows in their places, with their scores, and with what gave each its place."""
+def _as_placed(ranked: Ranked, placed: Placed, head: int) -> Ranked:
+    """Return the rows in their places, with their scores, and with what gave each its place.
+
+    head: how many of the ranked rows there are whatever the length of the list. What is placed
+    from beyond them, and may be ranked in a longer list alone, is described as if it never were.
+    """
     rank_of = dict(zip(ranked.rows.tolist(), range(len(ranked.rows)), strict=True))
     ranks = [rank_of.get(row, -1) for row in placed.rows.tolist()]
-    unranked = np.array(ranks, dtype=np.int64) < 0
     scores = np.append(ranked.scores, np.float32(0))[ranks]
-    if unranked.any():
-        scores[unranked] = ranked.score_of(placed.rows[unranked])
     sources = [ranked.sources[rank] if rank >= 0 else () for rank in ranks]
+    beyond = [number for number in placed.origins if not 0 <= ranks[number] < head]
+    if beyond:
+        rows = placed.rows[beyond]
+        scores[beyond] = ranked.score_of(rows)
+        for number, by in zip(beyond, ranked.proposers_of(rows), strict=True):
+            sources[number] = by
     for number, origin in placed.origins.items():
         by = sources[number] or ((NewArrivalsSource.name,) if origin == EXPLORED else ())
         sources[number] = (*by, origin)
