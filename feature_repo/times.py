@@ -23,6 +23,11 @@ def microseconds(moment: datetime) -> int:
     return (delta.days * 86_400 + delta.seconds) * SECOND + delta.microseconds
 
 
+def minute_of(moment: datetime) -> datetime:
+    """Return the start of the minute of an aware datetime, in UTC."""
+    return moment.astimezone(UTC).replace(second=0, microsecond=0)
+
+
 def moment_of(timestamp: int) -> datetime:
     """Return the moment, in UTC, that is so many microseconds after 1970-01-01 UTC."""
     return EPOCH + timestamp * INSTANT

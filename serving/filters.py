@@ -14,14 +14,18 @@ There is no `||`: a filter that concatenates a whole column hundreds of times wo
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 
 import polars as pl
 
 from feature_repo.received import shortened
+<<<<<<< HEAD
 from serving.filter_kinds import kinds_of_columns, mixed_kinds, parts
+=======
+from feature_repo.times import minute_of
+>>>>>>> fx-pages
 from serving.requests import InvalidArgumentError
 
 MAX_LENGTH = 2_000
@@ -121,7 +125,7 @@ def now_of(sql: str, at: datetime) -> str:
     By the minute, so that requests share what was computed for the one before. Empty where the
     filter does not depend on the time.
     """
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:00}" if _NOW.search(sql) else ""
+    return f"{minute_of(at):%Y-%m-%d %H:%M:%S}" if _NOW.search(sql) else ""
 
 
 @lru_cache(maxsize=CACHED)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from serving.candidates import Candidates, Scores
 from serving.item_rows import Rows
-from serving.ranking.ranked import NOTHING_RANKED, Ranked
+from serving.ranking.ranked import NOTHING_RANKED, Ranked, said_by
 from serving.ranking.ranking_stage import RankingStage
 from serving.sources.candidate_source import CandidateSource, Context
 from serving.sources.trending import TrendingSource
@@ -52,7 +52,8 @@ class SimilarRanking:
         cosines = partial(context.model.space.cosines, taste=self._taste)
         found = self._two_tower.nearest_by(cosines, context, count)
         sources, score_of = [(SIMILAR,)] * len(found), partial(self._cosines, context)
-        return Ranked(found.rows, found.scores, sources, score_of=score_of)
+        similar = partial(said_by, SIMILAR, score_of)
+        return Ranked(found.rows, found.scores, sources, score_of=score_of, proposers_of=similar)
 
     def logarithms(self, ranked: Ranked) -> Scores:
         """Return logarithms of the cosines: a boost by a factor multiplies an item's cosine."""
@@ -100,9 +101,8 @@ class GivenRanking:
 
 def _filled(ranked: Ranked, context: Context, needed: int, by: Sequence[CandidateSource]) -> Ranked:
     """Return `ranked` filled up to `needed` rows, as far as these sources, in turn, have more."""
-    for source in by:
-        if context.sources is not None and source.name not in context.sources:
-            continue
+    asked = [each for each in by if context.sources is None or each.name in context.sources]
+    for source in asked:
         missing = needed - len(ranked.rows)
         if missing <= 0:
             break
@@ -119,5 +119,20 @@ def _filled(ranked: Ranked, context: Context, needed: int, by: Sequence[Candidat
             [*ranked.sources, *([(source.name,)] * len(found.rows))],
             counted=ranked.counted or is_first,
             score_of=found.score_of if is_first else ranked.score_of,
+            proposers_of=partial(_first_to_say, asked, context)
+            if is_first
+            else ranked.proposers_of,
         )
     return ranked
+
+
+def _first_to_say(
+    sources: Sequence[CandidateSource], context: Context, rows: Rows
+) -> list[tuple[str, ...]]:
+    """Return the first of the sources to say something of each row, none where none does."""
+    found: list[tuple[str, ...]] = [()] * len(rows)
+    for source in reversed(sources):
+        said = source.propose(context, 0).score_of(rows)
+        for place in np.flatnonzero(said).tolist():
+            found[place] = (source.name,)
+    return found

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from feature_repo.history import DEFAULT_MAX_LENGTH
 from feature_repo.online_features import OnlineFeatures
-from feature_repo.times import microseconds
+from feature_repo.times import microseconds, minute_of
 from serving.catalogue import Catalogue
 from serving.explaining import Explainer
 from serving.item_rows import Mask
@@ -84,8 +84,9 @@ class Recommender:
         """
         at, model = self._clock(), self._holder.current
         request = self._reranker.completed(request)
+        minute = microseconds(minute_of(at))
         with_events = bool(request.calibration) or self._stage.reads_events(model, request.sources)
-        user = self._queries.read(request, model, microseconds(at), with_events=with_events)
+        user = self._queries.read(request, model, minute, with_events=with_events)
         hidden = [*request.exclude_item_ids, *request.context_item_ids]
         hidden += seen_items(user.seen, request.exclude_seen)
         context = self._context(model, request.filter, hidden, user.embedding, at)

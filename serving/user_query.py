@@ -49,12 +49,13 @@ class UserQueryReader:
     def _read(
         self, request: RecommendRequest, model: LiveModel, now: int, with_events: bool
     ) -> UserQuery:
-        extra = (*request.session, *_context_events(request, now))
-        stored = None if extra else self._stored_embedding(request.user_id, model)
+        brings = request.session or request.context_item_ids
+        stored = None if brings else self._stored_embedding(request.user_id, model)
         needs_events = with_events or request.exclude_seen or request.explain
         if stored is not None and not needs_events:
             return UserQuery(stored.vector)
         history = self._history(request.user_id)
+        extra = (*request.session, *_context_events(request, history, now))
         seen = (*history.events, *extra)
         history = fold(history, extra, self._max_history)
         events = history.events
@@ -91,9 +92,12 @@ def seen_items(events: tuple[HistoryEvent, ...], exclude_seen: bool | frozenset[
     return [event.item_id for event in events if event.event_type in exclude_seen]
 
 
-def _context_events(request: RecommendRequest, now: int) -> list[HistoryEvent]:
-    # Later than the session's events, even where the sender's clock is ahead.
-    start = max([now, *(event.timestamp + 1 for event in request.session)])
+def _context_events(
+    request: RecommendRequest, history: UserHistory, now: int
+) -> list[HistoryEvent]:
+    # Later than all other events, even where a sender's clock is ahead.
+    others = (*history.events, *request.session)
+    start = max([now, *(event.timestamp + 1 for event in others)])
     return [
         HistoryEvent(start + place, f"context-{place}", item_id, CONTEXT_EVENT_TYPE, 0.0)
         for place, item_id in enumerate(request.context_item_ids)

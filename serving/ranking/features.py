@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from feature_repo.times import DAY, microseconds
+from feature_repo.times import DAY, microseconds, minute_of
 from serving.candidates import Scores
 from serving.catalogue_columns import UNPUBLISHED
 from serving.item_rows import Rows
@@ -40,7 +40,7 @@ def ranking_features(
     """
     signals = context.model.ranking.signals if context.model.ranking else NO_SIGNALS
     known = signals.of_rows(rows)
-    moment = on_the_circles(np.int64(microseconds(context.moment or context.at)))
+    moment = on_the_circles(np.int64(microseconds(minute_of(context.moment or context.at))))
     columns = (
         *of_sources(scores, len(rows), among),
         *_of_items(rows, context, trending, known, moment),
@@ -105,13 +105,13 @@ def _of_items(
     known: npt.NDArray[np.float32],
     moment: npt.NDArray[np.float64],
 ) -> list[Scores]:
-    worth = np.log1p(trending.worth(rows, context.at))
+    worth = np.log1p(trending.worth(rows, context.minute))
     *popularity, repeat_share, repeat_days = known[:, : -len(RHYTHMS)].T
     fits = known[:, -len(RHYTHMS) :] * moment
     month, year = (popularity[POPULARITY_DAYS.index(days)] for days in (30, 365))
     published = context.view.published[rows]
     is_known = published > UNPUBLISHED
-    days = np.where(is_known, microseconds(context.at) - published, 0) / DAY
+    days = np.where(is_known, microseconds(context.minute) - published, 0) / DAY
     prices = np.nan_to_num(context.view.prices[rows])
     return [
         *worth.T,

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from serving.candidates import Candidates, Scores, no_scores
 from serving.fusion import shares
-from serving.item_rows import Rows, grouped
+from serving.item_rows import Rows, grouped, places_among
 from serving.ranking.settings import SOURCES
 from serving.sources.candidate_source import Context
 
@@ -55,6 +55,13 @@ class Pool:
             for bits in set(bits_of)
         }
         return [names[bits] for bits in bits_of]
+
+    def proposers_of(self, rows: Rows) -> list[tuple[str, ...]]:
+        """Return which sources propose each of the rows; none where it is not in the pool."""
+        places = places_among(self.rows, rows)
+        proposed = places >= 0
+        found = iter(self.proposers(places[proposed]))
+        return [next(found) if each else () for each in proposed.tolist()]
 
     def scores_of(self, source: str) -> Scores:
         """Return float32 [n], what one source says of all; 0 where it is off."""

@@ -21,7 +21,7 @@ from serving.ranking.attribution import FeatureEffect, feature_effects
 from serving.ranking.calibrated_fusion import CalibratedFusion, Fusion, fusion_of
 from serving.ranking.features import ranking_features
 from serving.ranking.pool import Pool
-from serving.ranking.ranked import NOTHING_RANKED, Ranked
+from serving.ranking.ranked import NOTHING_RANKED, Ranked, said_by
 from serving.ranking.ranker import Ranker
 from serving.ranking.settings import SOURCES
 from serving.settings import ServingSettings
@@ -95,13 +95,20 @@ class RankingStage:
             found = alone.propose(context, count)
             proposers = [(alone.name,)] * len(found)
             counted = alone is not self.two_tower
-            return Ranked(found.rows, found.scores, proposers, counted, found.score_of)
+            said = partial(said_by, alone.name, found.score_of)
+            return Ranked(found.rows, found.scores, proposers, counted, found.score_of, said)
         if context.query is None:
             return NOTHING_RANKED
         pool, scores = self.scored(context)
         score_of = partial(self._score_of, pool, scores, context)
         order = np.argsort(-scores, kind="stable")[:count]
-        ranked = Ranked(pool.rows[order], scores[order], pool.proposers(order), score_of=score_of)
+        ranked = Ranked(
+            pool.rows[order],
+            scores[order],
+            pool.proposers(order),
+            score_of=score_of,
+            proposers_of=pool.proposers_of,
+        )
         missing = count - len(order)
         if missing > 0 and self.two_tower in self._asked(context.model, context.sources):
             return self._continued(ranked, pool, context, missing)

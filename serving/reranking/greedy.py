@@ -1,6 +1,6 @@
 """One greedy pass that trades relevance for what a list as a whole should be."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,17 +62,19 @@ def relevance_of(scores: Floats, boosts: Floats) -> Floats:
 
 def greedy_order(
     relevance: Floats, terms: Sequence[Term], caps: Sequence[Cap], count: int
-) -> npt.NDArray[np.int64]:
-    """Return the first `count` of n candidates; a longer list begins with a shorter one.
+) -> Iterator[int]:
+    """Yield the first `count` of n candidates; a longer list begins with a shorter one.
 
     relevance: float64 [n]. Each place goes to the candidate with the greatest
     Π (1 - weight) * relevance + Σ weight * gain among those over the fewest caps, the weights
     being those of the place; the earlier one in a tie. So caps give way before a place stays
-    empty.
+    empty. caps: over the same candidates. Whoever gives the places tells them each, those between
+    two candidates too: they are read anew before every choice.
     """
     count = min(count, len(relevance))
     if not terms and not caps:
-        return np.argsort(-relevance, kind="stable")[:count]
+        yield from np.argsort(-relevance, kind="stable")[:count].tolist()
+        return
     weights = np.empty((count, len(terms)))
     for number, term in enumerate(terms):
         weights[:, number] = np.atleast_1d(term.weights)[:count]
@@ -88,10 +90,8 @@ def greedy_order(
                 values -= cap.penalties
         values[order[:place]] = -np.inf
         order[place] = chosen = int(values.argmax())
+        yield chosen
         if place + 1 == count:
-            break  # Nothing is chosen after the last one.
+            return  # Nothing is chosen after the last one.
         for term in terms:
             term.gain.choose(chosen)
-        for cap in caps:
-            cap.choose(chosen)
-    return order

@@ -1,16 +1,21 @@
 """Who gets which place, where a rule or exploration has a say beside the order."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.item_rows import Mask, Rows
+from serving.reranking.caps import NO_CAPS, Caps
 
 PINNED = "pinned"
 PROMOTED = "promoted"
 EXPLORED = "exploration"
+
+AHEAD = 50
+"""Among so many of the next rows to explore, one within the caps is looked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,25 +39,28 @@ class Placed:
 
 
 def place(
-    ranked: Rows,
+    ranked: Iterable[int],
     count: int,
     *,
     pins: Mapping[int, int],
     explored_places: npt.NDArray[np.int64],
     explored_rows: Rows,
     promotions: Sequence[Promotion],
+    caps: Caps = NO_CAPS,
 ) -> Placed:
     """Return `count` rows, or as many as there are; a longer list has the same ones first.
 
-    ranked: int64 [n], distinct, best first; holds `count` + len(pins) rows wherever so many
-    may be shown. pins: row by place. A place goes, in this order, to the row pinned to it, to
-    exploration, to the first promotion that is short of its share, to the next in rank. Pins
-    beyond the end of the list come last.
+    ranked: distinct rows, best first; holds `count` + len(pins) wherever so many may be shown.
+    pins: row by place. explored_rows: int64 [n]; holds `AHEAD` more wherever there are so many.
+    A place goes, in this order, to the row pinned to it, to exploration, to the first promotion
+    that is short of its share, to the next in rank. Pins beyond the end of the list come last.
+    caps: of every row they are told, before `ranked` is asked for its next. To explore is the next
+    row that breaks the fewest, if no candidate breaks fewer yet.
     """
     taken = set(pins.values())
     explores = set(explored_places.tolist())
-    next_ranked, next_explored = _untaken(ranked, taken), _untaken(explored_rows, taken)
-    promoted = [(each, _untaken(each.rows, taken)) for each in promotions]
+    next_ranked, to_explore = _untaken(ranked, taken), _ToExplore(explored_rows, taken, caps)
+    promoted = [(each, _untaken(each.rows.tolist(), taken)) for each in promotions]
     matched = [0] * len(promoted)
     waiting = dict(sorted(pins.items()))
     rows: list[int] = []
@@ -60,7 +68,7 @@ def place(
     while len(rows) < count:
         at, row, origin = len(rows), waiting.pop(len(rows), None), PINNED
         if row is None and at in explores:
-            row, origin = next(next_explored, None), EXPLORED
+            row, origin = to_explore.next(), EXPLORED
         for number, (promotion, next_promoted) in enumerate(promoted):
             # Rounded down, but for the error of floats: .3 * 10 may be a hair below 3.
             if row is None and matched[number] < int(promotion.share * (at + 1) + 1e-9):
@@ -74,10 +82,41 @@ def place(
             origins[at] = PINNED
         taken.add(row)
         rows.append(row)
+        caps.choose(row)
         for number, promotion in enumerate(promotions):
             matched[number] += bool(promotion.matches[row])
     return Placed(np.array(rows, dtype=np.int64), origins)
 
 
-def _untaken(rows: Rows, taken: set[int]) -> Iterator[int]:
-    return (row for row in rows.tolist() if row not in taken)
+class _ToExplore:
+    """Rows in the order drawn. Those that a cap holds back wait for a later place."""
+
+    def __init__(self, rows: Rows, taken: set[int], caps: Caps) -> None:
+        self._untaken = _untaken(rows.tolist(), taken)
+        self._waiting: list[int] = []
+        self._taken = taken
+        self._caps = caps
+
+    def next(self) -> int | None:
+        """Return the row for the next place, None where there is none, or a candidate is better."""
+        self._waiting = [row for row in self._waiting if row not in self._taken]
+        found, fewest = None, None
+        for row in self._ahead():
+            broken = self._caps.broken_by(row)
+            if fewest is None or broken < fewest:
+                found, fewest = row, broken
+            if not fewest:
+                return found
+        if fewest is None or self._caps.leave_better(fewest, self._taken):
+            return None
+        return found
+
+    def _ahead(self) -> Iterator[int]:
+        yield from self._waiting
+        for row in islice(self._untaken, AHEAD - len(self._waiting)):
+            self._waiting.append(row)
+            yield row
+
+
+def _untaken(rows: Iterable[int], taken: set[int]) -> Iterator[int]:
+    return (row for row in rows if row not in taken)

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import structlog
 
 from serving.filters import FilterError
@@ -14,12 +14,12 @@ from serving.item_rows import Mask, Rows
 from serving.ranking.ranked import ListRanking, Ranked
 from serving.requests import ListRequest
 from serving.reranking.calibration import CalibrationGain, category_mix
-from serving.reranking.caps import Cap
+from serving.reranking.caps import Cap, Caps
 from serving.reranking.diversity import DeterminantalGain, MarginalRelevance
 from serving.reranking.exploration import explored_places, explored_rows
 from serving.reranking.greedy import Floats, Term, greedy_order, growing, relevance_of
 from serving.reranking.likeness import Likeness
-from serving.reranking.placement import EXPLORED, Placed, Promotion, place
+from serving.reranking.placement import AHEAD, EXPLORED, Placed, Promotion, place
 from serving.reranking.settings import FactorRule, ListName, PinRule, PromoteRule, Rule
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
@@ -80,7 +80,8 @@ class Reranker:
         logarithms = ranking.logarithms(ranked.page(0, self._size))
         boosts = _boosts(head, active, masks)
         relevance = relevance_of(logarithms.astype(np.float64), boosts)
-        order = self._order(head, relevance, context, request, needed)
+        caps = self._caps(head, context, request)
+        order = greedy_order(relevance, self._terms(head, context, request, needed), caps, needed)
         pins = _pins(active, masks, propose)
         promotions = [
             Promotion(rule.share, propose(masks[rule.filter], needed), masks[rule.filter])
@@ -91,26 +92,21 @@ class Reranker:
         explored = head[:0]
         if len(places):
             little_known = self._little_known(head, context)
-            # As many as are needed: the list may hold all of them but the last already.
-            explored = explored_rows(little_known, context.view.hashes, needed, request.request_id)
+            # The list may hold all of them already but those that are looked at for one place.
+            count = needed + AHEAD
+            explored = explored_rows(little_known, context.view.hashes, count, request.request_id)
         placed = place(
-            np.concatenate([head[order], tail]),
+            chain(map(head.tolist().__getitem__, order), tail.tolist()),
             request.end,
             pins=pins,
             explored_places=places,
             explored_rows=explored,
             promotions=promotions,
+            caps=Caps(caps, head),
         )
-        return _as_placed(ranked, placed)
+        return _as_placed(ranked, placed, len(head))
 
-    def _order(
-        self,
-        rows: Rows,
-        relevance: Floats,
-        context: Context,
-        request: ListRequest,
-        count: int,
-    ) -> npt.NDArray[np.int64]:
+    def _terms(self, rows: Rows, context: Context, request: ListRequest, count: int) -> list[Term]:
         terms, view = [], context.view
         if request.diversity:
             weights = growing(request.diversity, count)
@@ -120,15 +116,17 @@ class Reranker:
             history = history[(history >= 0) & (history < len(view.categories))]
             mix = category_mix(view.categories[history])
             terms.append(Term(request.calibration, CalibrationGain(view.categories[rows], mix)))
-        caps = [
-            Cap(groups[rows], most, self._defaults.cap_window)
+        return terms
+
+    def _caps(self, rows: Rows, context: Context, request: ListRequest) -> list[Cap]:
+        return [
+            Cap(groups, rows, most, self._defaults.cap_window)
             for groups, most in (
-                (view.paths, request.category_cap),
-                (view.brands, request.brand_cap),
+                (context.view.paths, request.category_cap),
+                (context.view.brands, request.brand_cap),
             )
             if most is not None
         ]
-        return greedy_order(relevance, terms, caps, count)
 
     def _diversity(
         self, rows: Rows, context: Context, count: int
@@ -186,15 +184,22 @@ def _pins(active: tuple[Rule, ...], masks: Mapping[str, Mask], propose: Propose)
     return pins
 
 
-def _as_placed(ranked: Ranked, placed: Placed) -> Ranked:
-    """Return the rows in their places, with their scores, and with what gave each its place."""
+def _as_placed(ranked: Ranked, placed: Placed, head: int) -> Ranked:
+    """Return the rows in their places, with their scores, and with what gave each its place.
+
+    head: how many of the ranked rows there are whatever the length of the list. What is placed
+    from beyond them, and may be ranked in a longer list alone, is described as if it never were.
+    """
     rank_of = dict(zip(ranked.rows.tolist(), range(len(ranked.rows)), strict=True))
     ranks = [rank_of.get(row, -1) for row in placed.rows.tolist()]
-    unranked = np.array(ranks, dtype=np.int64) < 0
     scores = np.append(ranked.scores, np.float32(0))[ranks]
-    if unranked.any():
-        scores[unranked] = ranked.score_of(placed.rows[unranked])
     sources = [ranked.sources[rank] if rank >= 0 else () for rank in ranks]
+    beyond = [number for number in placed.origins if not 0 <= ranks[number] < head]
+    if beyond:
+        rows = placed.rows[beyond]
+        scores[beyond] = ranked.score_of(rows)
+        for number, by in zip(beyond, ranked.proposers_of(rows), strict=True):
+            sources[number] = by
     for number, origin in placed.origins.items():
         by = sources[number] or ((NewArrivalsSource.name,) if origin == EXPLORED else ())
         sources[number] = (*by, origin)

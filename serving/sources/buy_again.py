@@ -45,6 +45,6 @@ class BuyAgainSource:
             return scores
         usual = ranking.signals.of_rows(acts.rows)[:, SIGNALS.index("repeat_days")]
         known = (usual > 0) & (acts.visits > 0)
-        since = np.maximum(microseconds(context.at) - acts.last_taken[known], 0) / DAY
+        since = np.maximum(microseconds(context.minute) - acts.last_taken[known], 0) / DAY
         scores[known] *= 1 - NOT_DUE * np.exp(-(since + 1) / usual[known])
         return scores

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.history import HistoryEvent
+from feature_repo.times import minute_of
 from serving.candidates import Candidates
 from serving.catalogue import CatalogueView
 from serving.item_rows import Mask, Rows
@@ -40,6 +41,14 @@ class Context:
     taste: Taste = NO_TASTE
     sources: frozenset[str] | None = None
     moment: datetime | None = None
+
+    @property
+    def minute(self) -> datetime:
+        """The moment that ages are counted up to: the start of the minute of `at`.
+
+        So time alone changes no list within a minute, and pages of one list continue each other.
+        """
+        return minute_of(self.at)
 
     def of_user(self, events: tuple[HistoryEvent, ...], acts: UserActs) -> "Context":
         """Return the context of a user of whom this is known."""

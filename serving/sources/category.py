@@ -50,7 +50,7 @@ class CategorySource:
         taste, view = context.taste, context.view
 
         def score_of(rows: Rows) -> Scores:
-            worth = self._trending.score_of(rows, context.at)
+            worth = self._trending.score_of(rows, context.minute)
             return worth * taste.category_shares(view, rows) * taste.price_fits(view, rows)
 
         rows = self._trending.head()

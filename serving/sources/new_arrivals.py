@@ -53,13 +53,13 @@ class NewArrivalsSource:
         if len(rows) < count and not is_all:
             arrived = (published > UNPUBLISHED) & (published <= now)
             rows = _newest(published, np.flatnonzero(context.allowed & arrived), count)
-        score_of = partial(self._score_of, published, now)
+        score_of = partial(self._score_of, published, now, microseconds(context.minute))
         return Candidates(rows, score_of(rows), score_of)
 
     def arrivals(self, context: Context) -> Rows:
         """Return the allowed rows that arrived within the last `new_arrival_days`."""
         published = context.view.published
-        since = microseconds(context.at - self._age)
+        since = microseconds(context.minute - self._age)
         arrived = (published >= since) & (published <= microseconds(context.at))
         return np.flatnonzero(context.allowed & arrived)
 
@@ -69,10 +69,14 @@ class NewArrivalsSource:
             head = self._head = _Head.of(published)
         return head.rows
 
-    def _score_of(self, published: npt.NDArray[np.int64], now: int, rows: Rows) -> Scores:
+    def _score_of(
+        self, published: npt.NDArray[np.int64], now: int, minute: int, rows: Rows
+    ) -> Scores:
         at = published[rows]
         arrived = (at > UNPUBLISHED) & (at <= now)
-        ages = np.where(arrived, now - at, np.inf) / (self._age / timedelta(microseconds=1))
+        ages = np.where(arrived, np.maximum(minute - at, 0), np.inf) / (
+            self._age / timedelta(microseconds=1)
+        )
         return np.exp(-ages).astype(np.float32)
 
 

@@ -75,7 +75,8 @@ class TrendingSource:
 
     A count c as of time t is worth c * exp(-(now - t) / window) now. Its logarithm plus
     now / window, which is the same for all items, does not depend on now: that is kept, so
-    that time passing changes no order and costs nothing.
+    that time passing changes no order and costs nothing. What a count is worth is said as of the
+    start of the minute: of one that is newer yet, a little more than the count.
 
     With a `trending_lift` above 0 a count is multiplied by that power of (count / expected), where
     the count within the next longer window says what is expected. The logarithm of this is a sum of
@@ -123,7 +124,7 @@ class TrendingSource:
             keys = span.order(self._keys[: len(context.allowed)])
             rows = np.flatnonzero(context.allowed[: len(keys)] & (keys > -np.inf))
             rows = rows[best(keys[rows], count)]
-        score_of = partial(self._score_of, span, context.at)
+        score_of = partial(self._score_of, span, context.minute)
         return Candidates(rows, score_of(rows), score_of)
 
     def head(self) -> Rows:

@@ -14,7 +14,12 @@ from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.pool import Pool
 from serving.ranking.ranking_stage import RankingStage
 from serving.ranking.settings import ASKED_SOURCES, BUILT_IN_WEIGHTS, SOURCES, Weights
-from serving.requests import InvalidArgumentError, RecommendRequest
+from serving.requests import (
+    InvalidArgumentError,
+    RecommendRequest,
+    SimilarRequest,
+    TrendingRequest,
+)
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
 from serving.user_acts import UserActs
@@ -39,6 +44,8 @@ WAYS = (
     ("ranker", "mixture"),
 )
 """How what is proposed gets its score: by which kind of bundle, and which fusion."""
+
+LISTS = ("recommend", "similar", "trending")
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +154,83 @@ def test_any_row_scores_as_if_it_were_the_one_candidate_more(
         np.testing.assert_allclose(score, expected[0], rtol=1e-4, atol=1e-5)
     unknown = np.array([NUM_ITEMS + 1])
     assert stage.rank(context, 5).score_of(np.append(every, unknown))[-1] <= found.min()
+
+
+PLACING = [
+    {"kind": "promote", "filter": "price < 60", "share": 0.7},
+    {"kind": "pin", "filter": "brand = 'kiwi'", "place": 4},
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("user", [None, "regular", "shopper"])
+@pytest.mark.parametrize("asked", [None, {"two_tower"}, {"ease", "trending"}, {"popular"}])
+@pytest.mark.parametrize("ruled", [False, True])
+def test_the_same_place_is_described_alike_in_a_list_of_any_length(
+    shops: dict[str, Shop], kind: str, user: str | None, asked: set[str] | None, ruled: bool
+) -> None:
+    changed = ServingSettings.model_validate(
+        SETTINGS.model_dump()
+        | {"rules": [rule | {"lists": LISTS} for rule in PLACING] if ruled else []}
+    )
+    for seed in range(5):
+        whole, *others = (
+            items(
+                shops[kind],
+                changed,
+                request_id=str(seed),
+                user_id=user,
+                sources=None if asked is None else frozenset(asked),
+                limit=limit,
+                exploration=0.3,
+                explain=True,
+            )
+            for limit in (500, 20, 3)
+        )
+        for other in others:
+            for one, same in zip(other, whole, strict=False):
+                assert (one.item_id, one.sources, one.reason) == (
+                    same.item_id,
+                    same.sources,
+                    same.reason,
+                )
+                assert one.score == pytest.approx(same.score, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["similar", "trending"])
+def test_what_is_promoted_is_described_alike_in_a_list_of_any_length(shop: Shop, name: str) -> None:
+    changed = ServingSettings.model_validate(
+        SETTINGS.model_dump() | {"rules": [rule | {"lists": LISTS} for rule in PLACING]}
+    )
+    lists = shop.recommender_with(changed)
+
+    def answered(limit: int) -> list[tuple[str, tuple[str, ...]]]:
+        answer = (
+            lists.similar(SimilarRequest("r", "i2", limit=limit))
+            if name == "similar"
+            else lists.trending(TrendingRequest("r", limit=limit))
+        )
+        return [(item.item_id, item.sources) for item in answer.items]
+
+    whole = answered(500)
+    assert {by[-1] for _, by in whole} >= {"pinned", "promoted"}
+    for limit in (3, 20, 100):
+        assert answered(limit) == whole[:limit]
+
+
+@pytest.mark.parametrize("kind", ["tables", "ranker"])
+def test_what_is_explored_names_who_proposed_it(shops: dict[str, Shop], kind: str) -> None:
+    shop = shops[kind]
+    plain = {item.item_id: item.sources for item in items(shop, limit=500)}
+    found: set[tuple[str, ...]] = set()
+    for seed in range(20):
+        for item in items(shop, limit=20, exploration=0.5, request_id=str(seed)):
+            *by, last = item.sources
+            # Behind the candidates, which several may propose, the two-tower's list goes on.
+            if last == "exploration" and len(plain[item.item_id]) > 1:
+                assert tuple(by) == plain[item.item_id]
+                found.add(tuple(by))
+    assert len(found) > 1
 
 
 asked = st.frozensets(st.sampled_from(ASKED_SOURCES), min_size=1)

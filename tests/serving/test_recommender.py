@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from feature_repo.history import UserHistory
 from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
 from feature_repo.online_features import ItemStatistics, UserEmbedding
-from feature_repo.times import microseconds
+from feature_repo.times import microseconds, minute_of
 from serving.guarded_features import GuardedFeatures
 from serving.ranking.settings import SOURCES, RankingSettings
 from serving.requests import (
@@ -77,7 +77,8 @@ def test_a_session_and_a_page_change_the_list_at_once(shop: Shop) -> None:
 
 @pytest.mark.parametrize("user_id", ["nobody", "lost", None])
 def test_an_unknown_user_gets_what_is_popular_then_what_is_new(shop: Shop, user_id: str) -> None:
-    moment = microseconds(NOW)
+    # What counts are as of the start of the minute.
+    moment = microseconds(minute_of(NOW))
     shop.trending.update(
         [
             ItemStatistics("i7", moment, ("view",), (1.0,), (5.0,), (5.0,)),

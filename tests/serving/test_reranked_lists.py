@@ -103,6 +103,13 @@ def test_no_more_of_one_brand_or_category_than_asked_while_there_are_others(shop
     assert max(Counter(ITEMS[i].brand for i in shop.ids(limit=12)).values()) > 4
     assert max(Counter(ITEMS[i].brand for i in shop.ids(limit=12, brand_cap=4)).values()) == 4
     assert max(Counter(ITEMS[i].categories for i in shop.ids(category_cap=2)).values()) == 2
+    # What is explored counts too, and so do the others beside it.
+    for seed in range(20):
+        capped = {"limit": 12, "exploration": 0.4, "request_id": str(seed)}
+        for cap in ("brand_cap", "category_cap"):
+            ids = shop.ids(**capped, **{cap: 4})
+            labels = [ITEMS[i].brand if cap == "brand_cap" else ITEMS[i].categories for i in ids]
+            assert max(Counter(labels).values()) <= 4
     # Three brands with one place each: the cap gives way.
     assert len(shop.ids(limit=20, brand_cap=1)) == 20
 

@@ -1,7 +1,7 @@
 """A recommender over a tiny bundle: features in memory, and a clock that stands still."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
@@ -42,8 +42,8 @@ class Shop:
         self.co_visitation = CoVisitationSource(catalogue.rows, settings)
         self.recommender = self.recommender_with(settings)
 
-    def recommender_with(self, settings: ServingSettings) -> Recommender:
-        """The same shop with other settings."""
+    def recommender_with(self, settings: ServingSettings, at: datetime = NOW) -> Recommender:
+        """The same shop with other settings, at a moment."""
         return Recommender(
             self.holder,
             self.catalogue,
@@ -51,7 +51,7 @@ class Shop:
             self.trending,
             self.co_visitation,
             settings,
-            lambda: NOW,
+            lambda: at,
         )
 
     def ids(self, user_id: str | None = "shopper", **changes: object) -> list[str]:

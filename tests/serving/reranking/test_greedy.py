@@ -1,6 +1,7 @@
 """One pass: knobs, caps, and what they promise of every beginning of the list."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -54,6 +55,22 @@ def of_taste(embeddings: np.ndarray) -> Likeness:
     return Likeness(embeddings, np.arange(len(embeddings)))
 
 
+def cap(groups: np.ndarray, most: int, window: int) -> Cap:
+    return Cap(groups, np.arange(len(groups)), most, window)
+
+
+def ordered(
+    relevance: np.ndarray, terms: Sequence[Term], caps: Sequence[Cap], count: int
+) -> np.ndarray:
+    """The order where nothing else has a place between two candidates."""
+    order = []
+    for candidate in greedy_order(relevance, terms, caps, count):
+        order.append(candidate)
+        for each in caps:
+            each.choose(candidate)
+    return np.array(order, np.int64)
+
+
 methods = st.sampled_from(["mmr", "dpp"])
 
 
@@ -69,8 +86,8 @@ def test_every_order_is_a_permutation_and_a_shorter_one_its_beginning(
             Term(growing(diversity, count), gain(method, embeddings, count, groups)),
             Term(calibration, CalibrationGain(groups, category_mix(groups[: size // 3]))),
         ]
-        caps = [Cap(groups, most, 10)]
-        return greedy_order(relevance, terms, caps, count).tolist()
+        caps = [cap(groups, most, 10)]
+        return ordered(relevance, terms, caps, count).tolist()
 
     whole = order(size)
     assert sorted(whole) == list(range(size))
@@ -100,8 +117,8 @@ def test_knobs_at_0_change_nothing_and_ties_stay_in_order(
         Term(0.0, gain(method, embeddings, size)),
         Term(0.0, CalibrationGain(groups, category_mix(groups))),
     ]
-    assert greedy_order(relevance, terms, [], size).tolist() == list(range(size))
-    assert greedy_order(relevance, [], [], size).tolist() == list(range(size))
+    assert ordered(relevance, terms, [], size).tolist() == list(range(size))
+    assert ordered(relevance, [], [], size).tolist() == list(range(size))
 
 
 @given(st.integers(1, 20), seeds, st.sampled_from([-9.0, 0.5, 13.0]))
@@ -131,7 +148,7 @@ def test_equal_candidates_stay_in_order(
         Term(0.4, gain(method, embeddings, size, categories)),
         Term(0.2, CalibrationGain(categories, category_mix(categories[: size // 3]))),
     ]
-    order = greedy_order(relevance, terms, [Cap(categories, 2, 5)], size)
+    order = ordered(relevance, terms, [cap(categories, 2, 5)], size)
     for each in range(kinds):
         of_kind = order[kind[order] == each]
         assert of_kind.tolist() == sorted(of_kind.tolist())
@@ -154,8 +171,8 @@ def test_every_place_goes_to_the_best_by_all_terms_under_the_caps(
         Term(weights, gain(method, embeddings, size, categories)),
         Term(calibration, CalibrationGain(categories, mix)),
     ]
-    caps = [Cap(categories, most, window)]
-    order = greedy_order(relevance, terms, caps, size).tolist()
+    caps = [cap(categories, most, window)]
+    order = ordered(relevance, terms, caps, size).tolist()
     assert sorted(order) == list(range(size))
     for place in range(size):
         before = order[:place]
@@ -219,7 +236,7 @@ def test_the_determinantal_gain_is_that_of_the_determinant(
 ) -> None:
     embeddings, relevance = unit_vectors(size, seed), unboosted(some_scores(size, seed))
     categories = np.random.default_rng(seed).integers(0, 3, size).astype(np.int32)
-    found = greedy_order(
+    found = ordered(
         relevance, [Term(diversity, gain("dpp", embeddings, size, categories))], [], size
     ).tolist()
 
@@ -242,7 +259,7 @@ def test_the_marginal_relevance_is_that_of_the_paper(size: int, seed: int) -> No
     likeness = embeddings @ embeddings.T
     likeness += SAME_CATEGORY * ((categories[:, None] == categories) & (categories > NO_GROUP))
     terms = [Term(0.4, gain("mmr", embeddings, size, categories))]
-    found = greedy_order(relevance, terms, [], size).tolist()
+    found = ordered(relevance, terms, [], size).tolist()
     assert found[0] == int(np.argmax(relevance))
     for place in range(1, size):
         values = 0.6 * relevance - 0.4 * likeness[:, found[:place]].max(axis=1)
@@ -255,7 +272,7 @@ def test_a_cap_holds_in_every_window_while_another_group_is_left(
     groups: np.ndarray, most: int, window: int, count: int
 ) -> None:
     relevance = unboosted(-np.arange(len(groups), dtype=np.float64))
-    order = greedy_order(relevance, [], [Cap(groups, most, window)], len(groups)).tolist()
+    order = ordered(relevance, [], [cap(groups, most, window)], len(groups)).tolist()
     for place, candidate in enumerate(order):
         before = Counter(groups[order[max(place - window + 1, 0) : place]].tolist())
 
@@ -274,8 +291,8 @@ def test_a_cap_holds_in_every_window_while_another_group_is_left(
 def test_of_two_caps_the_fewest_are_broken() -> None:
     brands = np.array([1, 1, 2], np.int32)
     categories = np.array([1, 1, 1], np.int32)
-    caps = [Cap(brands, 1, 20), Cap(categories, 1, 20)]
-    assert greedy_order(np.array([1.0, 0.9, 0.0]), [], caps, 3).tolist() == [0, 2, 1]
+    caps = [cap(brands, 1, 20), cap(categories, 1, 20)]
+    assert ordered(np.array([1.0, 0.9, 0.0]), [], caps, 3).tolist() == [0, 2, 1]
 
 
 def divergence(mix: CategoryMix, categories: np.ndarray) -> float:
@@ -292,7 +309,7 @@ def test_calibration_at_1_never_raises_the_divergence(
     mix = category_mix(history)
     relevance = unboosted(some_scores(len(candidates), seed))
     terms = [Term(1.0, CalibrationGain(candidates, mix))]
-    order = greedy_order(relevance, terms, [], len(candidates))
+    order = ordered(relevance, terms, [], len(candidates))
     shuffled = np.random.default_rng(seed).permutation(len(candidates))
     for count in range(len(candidates) + 1):
         least = divergence(mix, candidates[order[:count]])
@@ -311,4 +328,4 @@ def test_a_mix_is_of_what_has_a_category(history: np.ndarray) -> None:
 def test_a_user_without_interests_is_calibrated_to_none() -> None:
     groups = np.array([1, 2, 0], np.int32)
     terms = [Term(0.5, CalibrationGain(groups, category_mix(np.empty(0, np.int32))))]
-    assert greedy_order(np.array([1.0, 0.5, 0.0]), terms, [], 3).tolist() == [0, 1, 2]
+    assert ordered(np.array([1.0, 0.5, 0.0]), terms, [], 3).tolist() == [0, 1, 2]

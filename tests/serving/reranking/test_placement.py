@@ -7,12 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.reranking import placement
+from serving.reranking.caps import NO_GROUP, Cap, Caps
 from serving.reranking.exploration import AT_A_TIME, _number, explored_places, explored_rows
+from serving.reranking.greedy import greedy_order
 from serving.reranking.placement import EXPLORED, PINNED, PROMOTED, Placed, Promotion, place
 
 NONE = np.empty(0, np.int64)
 shares = st.sampled_from([0.0, 0.1, 0.25, 0.3, 0.5, 0.9, 1.0])
 seeds = st.text(max_size=5)
+AHEAD = 3
 
 
 @given(shares, st.integers(0, 200), st.integers(0, 200), seeds)
@@ -157,6 +161,58 @@ def test_a_promotion_has_its_share_of_every_beginning(share: float) -> None:
         assert counts[end - 1] >= floor(share * end + 1e-9)
     # What is there by rank counts.
     assert sum(by == PROMOTED for by in found.origins.values()) <= share * 80
+
+
+@given(
+    wishes(),
+    st.lists(st.tuples(st.integers(1, 3), st.integers(2, 12)), min_size=1, max_size=2),
+    st.integers(2, 5),
+    st.integers(0, 70),
+)
+def test_only_rules_break_a_cap_that_a_candidate_would_keep(
+    wish: dict[str, object], sizes: list[tuple[int, int]], num_groups: int, count: int
+) -> None:
+    ranked: np.ndarray = wish["ranked"]  # type: ignore[assignment]
+    pins: dict[int, int] = wish["pins"]  # type: ignore[assignment]
+    random = np.random.default_rng(len(ranked))
+    drawn = random.permutation(NUM_ROWS)[: 3 * len(ranked)]
+    groups = random.integers(0, num_groups, (len(sizes), NUM_ROWS)).astype(np.int32)
+
+    def capped(end: int) -> Placed:
+        caps = [Cap(of, ranked, *size) for of, size in zip(groups, sizes, strict=True)]
+        needed = end + len(pins)
+        order = greedy_order(np.ones(len(ranked)), [], caps, needed)
+        changes = {
+            "ranked": map(ranked.tolist().__getitem__, order),
+            "explored_rows": drawn[: needed + AHEAD],
+            "caps": Caps(caps, ranked),
+        }
+        return placed(wish | changes, end)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(placement, "AHEAD", AHEAD)
+        whole = capped(70)
+        short = capped(count)
+    rows = whole.rows.tolist()
+    assert short.rows.tolist() == rows[:count]
+    for at, row in enumerate(rows):
+        before = rows[:at]
+
+        def broken(row: int, before: list[int] = before) -> int:
+            return sum(
+                int(of[row]) != NO_GROUP
+                and of[before[max(len(before) - window + 1, 0) :]].tolist().count(of[row]) >= most
+                for of, (most, window) in zip(groups, sizes, strict=True)
+            )
+
+        origin = whole.origins.get(at)
+        left = set(ranked.tolist()) - {*before, *pins.values()}
+        if origin not in (PINNED, PROMOTED):
+            assert broken(row) <= min(map(broken, left), default=broken(row))
+        # Nor does exploration give way without need.
+        ahead = [each for each in drawn.tolist() if each not in {*before, *pins.values()}][:AHEAD]
+        if origin != PINNED and at in wish["explored_places"]:  # type: ignore[operator]
+            assert (origin == EXPLORED) or all(map(broken, ahead))
 
 
 def test_without_wishes_the_order_stays() -> None:
