@@ -21,11 +21,8 @@ from typing import NamedTuple
 import polars as pl
 
 from feature_repo.received import shortened
-<<<<<<< HEAD
-from serving.filter_kinds import kinds_of_columns, mixed_kinds, parts
-=======
 from feature_repo.times import minute_of
->>>>>>> fx-pages
+from serving.filter_kinds import kinds_of_columns, mixed_kinds, parts
 from serving.requests import InvalidArgumentError
 
 MAX_LENGTH = 2_000
