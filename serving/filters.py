@@ -14,7 +14,7 @@ There is no `||`: a filter that concatenates a whole column hundreds of times wo
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
