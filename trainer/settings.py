@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from feature_repo.event_weights import Weight
+from feature_repo.times import LONGEST_DAYS
 from trainer.ranking.settings import RankerSettings
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -48,7 +49,7 @@ class WarmStartSettings(BaseModel):
     enabled: bool = True
     epochs: Annotated[int, Field(ge=1)] = 3
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
-    days: Annotated[float, Field(ge=0)] = 0.0
+    days: Annotated[float, Field(ge=0, le=LONGEST_DAYS)] = 0.0
     min_users: Annotated[int, Field(ge=1)] = 250
 
 
@@ -97,11 +98,11 @@ class TrainingSettings(BaseModel):
     event_dropout: Share = 0.3
     hidden_dropout: Share = 0.2
 
-    horizon_days: Annotated[float, Field(ge=0)] = 30.0
+    horizon_days: Annotated[float, Field(ge=0, le=LONGEST_DAYS)] = 30.0
     positions_per_window: Annotated[int, Field(ge=1)] = 16
     labels_per_position: Annotated[int, Field(ge=1)] = 16
     queries_per_step: Annotated[int, Field(ge=1)] = 2048
-    recency_days: Annotated[float, Field(gt=0)] = 45.0
+    recency_days: Annotated[float, Field(gt=0, le=LONGEST_DAYS)] = 45.0
     query_share: Share = 0.0
     event_type_weights: dict[str, Weight] = {}
 
