@@ -102,7 +102,7 @@ class TrainingSettings(BaseModel):
     positions_per_window: Annotated[int, Field(ge=1)] = 16
     labels_per_position: Annotated[int, Field(ge=1)] = 16
     queries_per_step: Annotated[int, Field(ge=1)] = 2048
-    recency_days: Annotated[float, Field(gt=0, le=LONGEST_DAYS)] = 45.0
+    recency_days: Annotated[float, Field(gt=0)] = 45.0
     query_share: Share = 0.0
     event_type_weights: dict[str, Weight] = {}
 

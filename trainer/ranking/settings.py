@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from feature_repo.event_weights import EVENT_WEIGHTS, Weight
-from feature_repo.times import LONGEST_DAYS
 
-Days = Annotated[float, Field(gt=0, le=LONGEST_DAYS)]
+Days = Annotated[float, Field(gt=0)]
 Events = Annotated[float, Field(ge=0)]
 
 
