@@ -72,7 +72,8 @@ class TrainingSettings(BaseModel):
     recency_days: an example counts less by e for every so many days before the newest.
     query_share: so many positions are also told what was searched for. With 0, a search query
         moves nothing.
-    event_type_weights: what a label counts; a type that is not named, 1.
+    event_type_weights: what a label counts; a type that is not named, 1. Not all that
+        there are may count 0.
     holdout: what is held out to choose the number of epochs, to learn to rank from and to report
         by: the "newest" share of the time, at most 30 days; or each user's "last_events", where
         the order of a user's events is known but times mean nothing.
