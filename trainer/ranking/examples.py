@@ -150,7 +150,7 @@ def examples_of(
     most_found = 0
     parts = []
     for request in requests:
-        most_found = max(most_found, np.count_nonzero(request.labels == 0))
+        most_found = max(most_found, int(np.count_nonzero(request.labels == 0)))
         parts.append(_thinned(request, most, random))
     if most < min(negatives or most_found, most_found):
         structlog.get_logger(__name__).info(
