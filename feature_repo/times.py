@@ -11,6 +11,9 @@ WEEK = 7 * DAY
 DAY_MILLISECONDS = DAY // 1_000
 """A day in milliseconds, as a broker counts."""
 
+LONGEST_DAYS = 36_500
+"""A hundred years, the longest time to set: a moment so long ago or ahead can still be told."""
+
 INSTANT = timedelta(microseconds=1)
 """The shortest time between two moments."""
 

@@ -13,7 +13,7 @@ from trainer.ranking.fitted_tables import FittedTables
 from trainer.settings import TrainingSettings
 from trainer.start import Start
 from trainer.tasks import EvaluationTask, Split
-from trainer.windows import has_windows
+from trainer.windows import has_labels
 
 JUDGED_USERS = 2_000
 """At most so many users judge an epoch: asking all of a large shop takes longer than an epoch."""
@@ -48,7 +48,9 @@ def hold_out(material: Material, start: Start) -> HeldOut | None:
     settings = start.settings(material.settings)
     every = held_out_splits(material.events, material.items, settings, start.unseen_since)
     splits = list(islice(every, max(settings.ranking.slices, 1)))
-    if not splits or not len(splits[0].tasks[-1].users) or not has_windows(splits[0].past):
+    if not splits or not len(splits[0].tasks[-1].users):
+        return None
+    if not has_labels(splits[0].past, settings):
         return None
     judged = _judged(splits[0].tasks[-1], settings)
     # Users who only come back to items that they know are asked by the task 'all' alone.

@@ -93,7 +93,9 @@ class Material:
         if settings.text.lora_rank:
             # A training must not begin with what an earlier one has taught the tower.
             keras.utils.set_random_seed(settings.seed)
-            text_tower = load_text_tower(settings.text)
+            # Its LoRA weights are trained, so the strategy must have made them.
+            with open_strategy(settings).scope():
+                text_tower = load_text_tower(settings.text)
         return train(
             interactions,
             windows,

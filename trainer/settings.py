@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from feature_repo.event_weights import Weight
+from feature_repo.times import LONGEST_DAYS
 from trainer.ranking.settings import RankerSettings
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -48,7 +49,7 @@ class WarmStartSettings(BaseModel):
     enabled: bool = True
     epochs: Annotated[int, Field(ge=1)] = 3
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
-    days: Annotated[float, Field(ge=0)] = 0.0
+    days: Annotated[float, Field(ge=0, le=LONGEST_DAYS)] = 0.0
     min_users: Annotated[int, Field(ge=1)] = 250
 
 
@@ -71,7 +72,8 @@ class TrainingSettings(BaseModel):
     recency_days: an example counts less by e for every so many days before the newest.
     query_share: so many positions are also told what was searched for. With 0, a search query
         moves nothing.
-    event_type_weights: what a label counts; a type that is not named, 1.
+    event_type_weights: what a label counts; a type that is not named, 1. Not all that
+        there are may count 0.
     holdout: what is held out to choose the number of epochs, to learn to rank from and to report
         by: the "newest" share of the time, at most 30 days; or each user's "last_events", where
         the order of a user's events is known but times mean nothing.
@@ -97,7 +99,7 @@ class TrainingSettings(BaseModel):
     event_dropout: Share = 0.3
     hidden_dropout: Share = 0.2
 
-    horizon_days: Annotated[float, Field(ge=0)] = 30.0
+    horizon_days: Annotated[float, Field(ge=0, le=LONGEST_DAYS)] = 30.0
     positions_per_window: Annotated[int, Field(ge=1)] = 16
     labels_per_position: Annotated[int, Field(ge=1)] = 16
     queries_per_step: Annotated[int, Field(ge=1)] = 2048

@@ -170,13 +170,18 @@ def train(
         on_epoch: called after every epoch with the number of epochs done and the model.
 
     Raises:
-        TrainingInputError: no user acted at two different moments: there is nothing to learn. Or
-            the loss is not a number any more.
+        TrainingInputError: no user acted at two different moments, or what they did weighs nothing:
+            there is nothing to learn. Or the loss is not a number any more.
         ColdStartError: `start` does not fit.
     """
     if len(windows) == 0:
         raise TrainingInputError(
             "no user acted at two different moments: there is nothing to learn from."
+        )
+    if not label_shares(interactions, windows, settings).any():
+        raise TrainingInputError(
+            "all that could be learned from is of types to which `training.event_type_weights` "
+            f"gives 0. Received: {settings.event_type_weights}."
         )
     keras.utils.set_random_seed(settings.seed)
     steps = num_steps(windows, settings)

@@ -108,10 +108,12 @@ def make_windows(
     )
 
 
-def has_windows(interactions: Interactions) -> bool:
-    """Return whether anybody acted at two different moments: whether there is a window to make."""
-    moves = np.diff(interactions.timestamp) > 0
-    return bool(np.any(moves & (np.diff(interactions.user) == 0)))
+def has_labels(interactions: Interactions, settings: TrainingSettings) -> bool:
+    """Return whether there is anything to learn: an event of weight, after its user's first moment.
+
+    Without one, `make_windows` makes no window, or none whose labels count.
+    """
+    return bool(_may_be_labels(interactions, settings).any())
 
 
 def type_weights(interactions: Interactions, settings: TrainingSettings) -> npt.NDArray[np.float32]:
@@ -130,12 +132,18 @@ def label_shares(
     its type weighs 0, it is of its user's first moment, or it is older than `windows.earliest`.
     Items that have only such events are met as uniform negatives alone.
     """
-    first = interactions.timestamp[interactions.first_event[interactions.user]]
-    is_label = type_weights(interactions, settings)[interactions.event_type] > 0
-    is_label &= (interactions.timestamp > first) & (interactions.timestamp >= windows.earliest)
+    is_label = _may_be_labels(interactions, settings)
+    is_label &= interactions.timestamp >= windows.earliest
     counts = np.bincount(interactions.item[is_label], minlength=len(interactions.items))
     shares: npt.NDArray[np.float32] = (counts / max(counts.sum(), 1)).astype(np.float32)
     return shares
+
+
+def _may_be_labels(interactions: Interactions, settings: TrainingSettings) -> npt.NDArray[np.bool_]:
+    first = interactions.timestamp[interactions.first_event[interactions.user]]
+    has_weight = type_weights(interactions, settings)[interactions.event_type] > 0
+    may_be: npt.NDArray[np.bool_] = has_weight & (interactions.timestamp > first)
+    return may_be
 
 
 def _spans(num_events: int, length: int) -> Iterator[tuple[int, int, int]]:

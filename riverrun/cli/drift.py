@@ -28,7 +28,9 @@ def drift(home: HomeOption = None, settings_file: SettingsOption = None) -> None
     asked = settings.refresh.drift
     path = served_bundle(settings)
     try:
-        found = measure_drift(path, Archive(settings.archive).scan_events(), asked)
+        archive = Archive(settings.archive)
+        catalogue = [item.item_id for item in archive.items()]
+        found = measure_drift(path, archive.scan_events(), catalogue, asked)
     except (BundleError, ValueError) as error:
         raise UserError(str(error)) from error
     RunsFile(settings.bundles).write_drift(

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from feature_repo.times import LONGEST_DAYS
 from riverrun.cli.console import err, next_command
 from riverrun.cli.metrics_tables import print_tables
 from riverrun.cli.options import HomeOption, SettingsOption
@@ -34,6 +35,7 @@ def refresh(
         float | None,
         typer.Option(
             min=0,
+            max=LONGEST_DAYS,
             help="Go on from what serves, and learn from the newest so many days alone.  "
             "[default: training.warm_start.days]",
         ),

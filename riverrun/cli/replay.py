@@ -14,6 +14,7 @@ import orjson
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from feature_repo.times import LONGEST_DAYS
 from riverrun.bench.machine import describe_machine
 from riverrun.cli.console import err, out
 from riverrun.cli.options import HomeOption, SettingsOption
@@ -62,7 +63,12 @@ def replay(
         ),
     ] = False,
     days: Annotated[
-        int, typer.Option(min=1, help="Without --preset: replay the newest days of the archive.")
+        int,
+        typer.Option(
+            min=1,
+            max=LONGEST_DAYS,
+            help="Without --preset: replay the newest days of the archive.",
+        ),
     ] = 30,
     ask: Annotated[
         int | None,

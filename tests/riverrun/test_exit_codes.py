@@ -54,6 +54,14 @@ def test_what_may_pass_ends_with_another_code_than_what_is_wrong(
             "Invalid value for '--port' / '-p': Input should be a valid integer, unable to parse "
             "string as an integer. Received: 'abc'. See riverrun up --help",
         ),
+        *(
+            (
+                f"{command} --days 1000000",
+                "Invalid value for '--days': Input should be less than or equal to 36500. "
+                f"Received: '1000000'. See riverrun {command} --help",
+            )
+            for command in ("refresh", "replay")
+        ),
         ("up [/x]", "Got unexpected extra argument(s) ([/x]). See riverrun up --help"),
         ("import items", "Missing argument 'FILE...'. See riverrun import items --help"),
         ("sample", "Missing option '--out'. See riverrun sample --help"),

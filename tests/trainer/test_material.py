@@ -52,6 +52,21 @@ def test_a_training_does_not_know_what_another_has_taught_the_text_tower(
     cache.close()
 
 
+def test_lora_is_trained_under_a_strategy_as_without(tmp_path: Path, preset: Path) -> None:
+    text = TextSettings(model=str(preset), max_tokens=16, lora_rank=2)
+    columns, cache, losses = tiny.tiny_interactions(), TextEmbeddingCache(), []
+    for strategy in ("default", "mirrored"):
+        settings = tiny.tiny_settings(text=text, strategy=strategy, epochs=1)
+        features = OfflineFeatures(tmp_path / strategy)
+        shop = read_material(columns.frame(), columns.items, settings, features, cache)
+        # The second tower is one of the same strategy, too.
+        for _ in range(2):
+            model = shop.trained(shop.interactions, Start(None, "nothing serves"))
+            losses.append(model.losses)
+    np.testing.assert_allclose(losses[1:], [losses[0]] * 3, rtol=1e-3)
+    cache.close()
+
+
 def test_without_embeddings_of_texts_their_likeness_is_no_table() -> None:
     columns = tiny.tiny_interactions(users=4, events=4)
     assert set(fit_tables(columns, None, RankerSettings()).tables) == {"ease"}

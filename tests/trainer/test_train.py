@@ -218,6 +218,9 @@ def test_nothing_to_learn_is_refused() -> None:
     alone = tiny.tiny_interactions(users=3, events=1)
     with pytest.raises(ValueError, match="two different moments"):
         train_tiny(tiny.tiny_settings(), columns=alone)
+    weightless = tiny.tiny_settings(event_type_weights={"view": 0.0})
+    with pytest.raises(ValueError, match=r"`training.event_type_weights` gives 0.*'view': 0.0"):
+        train_tiny(weightless)
 
 
 def test_sampled_negatives_learn_as_well() -> None:

@@ -12,7 +12,7 @@ from feature_repo.times import DAY
 from tests.support.few_events import frame
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
-from trainer.windows import has_windows, label_shares, make_windows, sample_batch
+from trainer.windows import has_labels, label_shares, make_windows, sample_batch
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ITEMS = [Item(item_id=f"i{number}") for number in range(5)]
@@ -58,7 +58,9 @@ def test_every_moment_but_a_users_last_is_cut_once(
     users = {user for user, _ in moments}
     assert len(windows.cut) == len(moments) - len(users)
     assert len(set(windows.cut.tolist())) == len(windows.cut)
-    assert has_windows(columns) == (len(windows) > 0)
+    assert has_labels(columns, settings) == (len(windows) > 0)
+    weightless = settings.model_copy(update={"event_type_weights": {"view": 0.0}})
+    assert not has_labels(columns, weightless)
 
 
 @given(HISTORIES, SETTINGS)

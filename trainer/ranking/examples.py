@@ -4,7 +4,7 @@ The sources know only the past of a split, and the labels are of its future, so 
 seen what it is to find. Features come from `serving.ranking.features`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,30 +100,23 @@ def future_labels(
     return labels
 
 
-def examples_of(
+def requests_of(
     shop: PastShop,
     labels: sparse.csr_array,
     users: npt.NDArray[np.int64],
     queries: Floats | None,
-    negatives: int,
     random: np.random.Generator,
     hiding: float = 0.0,
-) -> Examples:
-    """Ask the shop for candidates for each user, and label them.
+) -> Iterator[Examples]:
+    """Ask the shop for candidates for each user, label them, and yield all those of each request.
 
     queries: float32 [num_users, dimension] of all users of the shop; None asks without.
-    negatives: of candidates that were not acted on, at most so many a request are kept; 0 keeps
-    as many as `MOST_NEGATIVES` allows of all. The kept ones weigh as much as all would.
     hiding: the share of users, drawn at random, who ask with `exclude_seen`. Those of them who did
     nothing new ask without.
 
     A request of which no candidate was acted on tells nothing, and is left out. The others weigh
     the square root of how many were: who buys much shall count for more, but not in proportion.
     """
-    allowed = max(1, MOST_NEGATIVES // max(1, len(users)))
-    most = min(negatives or allowed, allowed)
-    most_found = 0
-    parts = []
     hides = random.random(len(users)) < hiding
     for user, is_hiding in zip(users.tolist(), hides.tolist(), strict=True):
         wanted = np.zeros(shop.num_items, dtype=np.float32)
@@ -139,18 +132,46 @@ def examples_of(
             continue
         features = shop.stage.features(pool, SOURCES, context)
         weights = np.full(len(found), np.sqrt(positives), dtype=np.float32)
-        rows, others = np.arange(len(found)), np.flatnonzero(found == 0)
-        most_found = max(most_found, len(others))
-        if len(others) > most:
-            kept = random.choice(others, most, replace=False)
-            weights[kept] *= len(others) / most
-            rows = np.sort(np.concatenate([np.flatnonzero(found), kept]))
-            features, found = features[rows], found[rows]
-            weights = weights[rows]
-        opinions = None if queries is None else Opinions.of_pool(shop.stage, pool, rows)
-        parts.append(Examples(features, found, weights, np.array([len(found)]), opinions))
+        opinions = None if queries is None else Opinions.of_pool(shop.stage, pool)
+        yield Examples(features, found, weights, np.array([len(found)]), opinions)
+
+
+def examples_of(
+    requests: Iterable[Examples], negatives: int, num_users: int, random: np.random.Generator
+) -> Examples:
+    """Return the examples that are learned from of `requests`, as `requests_of` yields them.
+
+    negatives: of candidates that were not acted on, at most so many a request are kept; 0 keeps
+    as many as `MOST_NEGATIVES` allows of all, were there a request of each of `num_users`. The kept
+    ones weigh as much as all would.
+    """
+    allowed = max(1, MOST_NEGATIVES // max(1, num_users))
+    most = min(negatives or allowed, allowed)
+    most_found = 0
+    parts = []
+    for request in requests:
+        most_found = max(most_found, int(np.count_nonzero(request.labels == 0)))
+        parts.append(_thinned(request, most, random))
     if most < min(negatives or most_found, most_found):
         structlog.get_logger(__name__).info(
-            "negatives_sampled", requests=len(users), of_each=most, most_found=most_found
+            "negatives_sampled", requests=num_users, of_each=most, most_found=most_found
         )
     return Examples.joined(parts)
+
+
+def _thinned(request: Examples, most: int, random: np.random.Generator) -> Examples:
+    """Return the examples of one request with at most so many negatives, drawn at random."""
+    others = np.flatnonzero(request.labels == 0)
+    if len(others) <= most:
+        return request
+    drawn = random.choice(others, most, replace=False)
+    weights = request.weights.copy()
+    weights[drawn] *= len(others) / most
+    rows = np.sort(np.concatenate([np.flatnonzero(request.labels), drawn]))
+    return Examples(
+        request.features[rows],
+        request.labels[rows],
+        weights[rows],
+        np.array([len(rows)]),
+        request.opinions and request.opinions.at(rows),
+    )

@@ -1,8 +1,8 @@
 """Learning to rank what all sources propose: the ranker, and the fusion beside it."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ from scipy import sparse
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from trainer.import_keras import keras
 from trainer.ranking.calibration import calibrated_fusion
-from trainer.ranking.examples import Examples, examples_of, future_labels
+from trainer.ranking.examples import Examples, examples_of, future_labels, requests_of
 from trainer.ranking.fitted_tables import FittedTables
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.ranker import train_ranker
@@ -97,8 +97,12 @@ def learn_to_rank(
     users = slice_.users[~judged[slice_.users]]
     if len(users) < settings.min_users:
         return _cross_fitted(slice_)
-    lessons = [slice_.examples(users)]
-    del slice_  # The shop of a long past is large, and those of the others come.
+    requests = slice_.requests(users)
+    # A trial is by all candidates, of which the ranker learns from some.
+    few = list(islice(requests, TRIED_BELOW))
+    lessons = [slice_.examples(chain(few, requests), len(users))]
+    tried = Examples.joined(few) if len(few) < TRIED_BELOW else None
+    del slice_, requests, few  # The shop of a long past is large, and those of the others come.
     fusion = calibrated_fusion(lessons[0])
     num_requests = lessons[0].num_requests
     # A trial takes two: one to learn from, and one to be asked.
@@ -106,9 +110,9 @@ def learn_to_rank(
         return Learned(fusion=fusion)
     for split in slices:
         older = _Slice.of(split, tables, settings, service, random)
-        lessons.append(older.examples(older.users))
-    if num_requests < TRIED_BELOW and not ranks_better_than_fusion(
-        lessons[0], lessons[1:], settings, seed, service.serving.ranking
+        lessons.append(older.examples(older.requests(older.users), len(older.users)))
+    if tried is not None and not ranks_better_than_fusion(
+        lessons[0], tried, lessons[1:], settings, seed, service.serving.ranking
     ):
         return Learned(fusion=fusion)
     return Learned(train_ranker(Examples.joined(lessons), settings, seed), fusion)
@@ -160,18 +164,24 @@ class _Slice:
         """Those who did anything in the slice, ascending."""
         return np.flatnonzero(np.diff(self.labels.indptr))
 
-    def examples(self, users: npt.NDArray[np.int64], negatives: int | None = None) -> Examples:
-        """Return the examples of at most `users_per_slice` of these users.
+    def requests(self, users: npt.NDArray[np.int64]) -> Iterator[Examples]:
+        """Yield all candidates of the requests of at most `users_per_slice` of these users."""
+        most = self.settings.users_per_slice
+        if len(users) > most:
+            users = self.random.choice(users, most, replace=False)
+        return requests_of(self.shop, self.labels, users, self.queries, self.random, self.hiding)
+
+    def examples(
+        self, requests: Iterable[Examples], num_users: int, negatives: int | None = None
+    ) -> Examples:
+        """Return the examples of `requests` of so many users.
 
         negatives: as `examples_of` takes it; default: as set.
         """
         settings = self.settings
-        if len(users) > settings.users_per_slice:
-            users = self.random.choice(users, settings.users_per_slice, replace=False)
         most = settings.negatives if negatives is None else negatives
-        return examples_of(
-            self.shop, self.labels, users, self.queries, most, self.random, self.hiding
-        )
+        num_users = min(num_users, settings.users_per_slice)
+        return examples_of(requests, most, num_users, self.random)
 
 
 def _cross_fitted(slice_: _Slice) -> Learned:
@@ -179,7 +189,7 @@ def _cross_fitted(slice_: _Slice) -> Learned:
     halves = np.array_split(slice_.random.permutation(slice_.users), 2)
     # One negative a request is enough: of the others the fusion needs only their part in the
     # softmax, which `Opinions` keeps.
-    parts = [slice_.examples(half, negatives=1) for half in halves]
+    parts = [slice_.examples(slice_.requests(half), len(half), negatives=1) for half in halves]
     taught = [calibrated_fusion(part) for part in parts]
     # A part of which nothing is known has no opinions.
     fusion = calibrated_fusion(Examples.joined([part for part in parts if part.num_requests]))

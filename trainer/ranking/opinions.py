@@ -1,7 +1,7 @@
 """What the sources say of the candidates of many requests, as the fusion reads it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -38,15 +38,15 @@ class Opinions:
     totals: npt.NDArray[np.float64]
 
     @classmethod
-    def of_pool(cls, stage: RankingStage, pool: Pool, kept: Indices) -> "Opinions":
-        """Return what is said of the candidates at the places `kept` of the pool of one request."""
+    def of_pool(cls, stage: RankingStage, pool: Pool) -> "Opinions":
+        """Return what is said of the candidates of one request."""
         shares, fusible = pool.shares(), stage.fusible(pool)
         two_tower = pool.scores_of(stage.two_tower.name)
         return cls(
-            shares[kept].astype(np.float32),
-            two_tower[kept],
-            None if fusible is None else fusible[kept].astype(np.float32),
-            np.array([len(kept)]),
+            shares.astype(np.float32),
+            two_tower,
+            None if fusible is None else fusible.astype(np.float32),
+            np.array([len(two_tower)]),
             (shares == 0).all(axis=0, keepdims=True),
             np.array([[log_total(two_tower.astype(np.float64) / each) for each in TEMPERATURES]]),
         )
@@ -74,6 +74,16 @@ class Opinions:
             self.sizes[requests],
             self.silent[requests],
             self.totals[requests],
+        )
+
+    def at(self, rows: Indices) -> "Opinions":
+        """Return those on the candidates at these places, where they are of one request."""
+        return replace(
+            self,
+            shares=self.shares[rows],
+            two_tower=self.two_tower[rows],
+            fusible=None if self.fusible is None else self.fusible[rows],
+            sizes=np.array([len(rows)]),
         )
 
     @property

@@ -20,6 +20,7 @@ NOTHING = np.empty(0, dtype=np.int64)
 
 def ranks_better_than_fusion(
     newest: Examples,
+    whole: Examples,
     older: Sequence[Examples],
     settings: RankerSettings,
     seed: int,
@@ -31,6 +32,8 @@ def ranks_better_than_fusion(
     a ranker that learned from one half, and from all older examples, is asked about the other, and
     so is the fusion, calibrated on the same half.
 
+    whole: all candidates of the same requests, of which those that are learned from may be a
+    sample. Halves are asked about all: a sample does not tell who ranks better (`trainer.metrics`).
     serving: how the fusion is set.
     """
     serving = serving or RankingSettings()
@@ -38,7 +41,7 @@ def ranks_better_than_fusion(
     halves = np.array_split(order, 2)
     by_ranker, by_fusion = [], []
     for taught, asked in (halves, reversed(halves)):
-        lesson, held_out = newest.of(np.sort(taught)), newest.of(np.sort(asked))
+        lesson, held_out = newest.of(np.sort(taught)), whole.of(np.sort(asked))
         examples = Examples.joined([lesson, *older])
         ranker = as_ranker(train_ranker(examples, settings, seed))
         by_ranker += _ndcgs(ranker.score(held_out.features), held_out)

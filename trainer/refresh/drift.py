@@ -5,6 +5,7 @@ bins (Siddiqi, "Credit Risk Scorecards", Wiley 2006). By its rule of thumb below
 and above .25 is one that calls for a new model.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +25,13 @@ from serving.bundle import (
 )
 from trainer.refresh.drift_settings import DriftSettings, Signals
 
+Counts = npt.NDArray[np.float64]
+
 NORM_BINS = 10
+
+LEAST_SHARE = 0.05
+"""Rarer categories share a bin. By chance alone the index of n events is about the number of bins
+over n, which many categories would take beyond any threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +63,21 @@ class Drift:
         return [signal for signal in self.signals if signal.drifted]
 
 
-def measure_drift(bundle: Path, events: pl.LazyFrame, settings: DriftSettings) -> Drift:
+def measure_drift(
+    bundle: Path, events: pl.LazyFrame, catalogue: Sequence[str], settings: DriftSettings
+) -> Drift:
     """Compare the events after the bundle's data window with those within it.
 
-    - `event_types`, `categories`: index of the shares of event types, and of the items' first
-      categories.
+    - `event_types`: index of the shares of event types.
+    - `categories`: index of the shares of the items' first categories, of which the rare ones are
+      taken together, as many as had `LEAST_SHARE` of the window's events.
     - `embedding_norm`: index of the norms of the acted-on items' embeddings, in tenths of those of
       the window. An item that the bundle does not know has none.
-    - `unseen_items`: the share of events on items that the bundle saw no event of.
+    - `unseen_items`: of the events on items of the catalogue, the share on those that the bundle
+      saw no event of. From events on others no model learns.
 
-    events: columns item_id, event_type and timestamp.
+    events: columns item_id, event_type and timestamp. catalogue: the ids of the items that there
+    are now.
 
     Raises:
         BundleError: a file of the bundle cannot be read.
@@ -82,12 +94,13 @@ def measure_drift(bundle: Path, events: pl.LazyFrame, settings: DriftSettings) -
     older = columns.filter(pl.col("timestamp").is_between(start, end)).collect()
     known = _known_items(bundle, manifest.dimension - int(manifest.popularity_coordinate))
     then, now = (each.join(known, on="item_id", how="left") for each in (older, newer))
-    unseen = now["count"].fill_null(0).to_numpy() == 0
+    listed = now.filter(now["item_id"].is_in(pl.Series(catalogue, dtype=pl.String).implode()))
+    unseen = listed["count"].fill_null(0).to_numpy() == 0
     values: dict[Signals, float] = {
-        "event_types": _index_of_names(then["event_type"], now["event_type"]),
-        "categories": _index_of_names(then["category"], now["category"]),
+        "event_types": stability_index(*_counts(then["event_type"], now["event_type"])),
+        "categories": stability_index(*_pooled(*_counts(then["category"], now["category"]))),
         "embedding_norm": _index_of_numbers(then["norm"], now["norm"]),
-        "unseen_items": float(unseen.mean()),
+        "unseen_items": float(unseen.mean()) if len(unseen) else 0.0,
     }
     signals = tuple(
         Signal(name, value, settings.thresholds[name])
@@ -97,7 +110,7 @@ def measure_drift(bundle: Path, events: pl.LazyFrame, settings: DriftSettings) -
     return Drift(bundle.name, end, newer.height, signals)
 
 
-def stability_index(then: npt.NDArray[np.float64], now: npt.NDArray[np.float64]) -> float:
+def stability_index(then: Counts, now: Counts) -> float:
     """Return the population stability index of counts float [bins] then and now.
 
     Half an event is added to each bin: one that was empty would be infinitely far.
@@ -122,14 +135,29 @@ def _known_items(bundle: Path, num_tastes: int) -> pl.DataFrame:
     ).join(items.select("item_id", category=categories), on="item_id", how="left")
 
 
-def _index_of_names(then: pl.Series, now: pl.Series) -> float:
-    """Return the index of names; what is not known (null) is a name too."""
+def _counts(then: pl.Series, now: pl.Series) -> tuple[Counts, Counts]:
+    """Return how often each name comes then and now; what is not known (null) is a name too."""
     counts = [
         names.fill_null("\0").value_counts().rename({names.name: "name", "count": f"n{number}"})
         for number, names in enumerate((then, now))
     ]
     both = counts[0].join(counts[1], on="name", how="full", coalesce=True).fill_null(0)
-    return stability_index(*(both[name].to_numpy().astype(np.float64) for name in ("n0", "n1")))
+    both = both.sort(pl.col("n0"), "name", descending=[True, False])
+    return both["n0"].to_numpy().astype(np.float64), both["n1"].to_numpy().astype(np.float64)
+
+
+def _pooled(then: Counts, now: Counts) -> tuple[Counts, Counts]:
+    """Return the counts of bins that had `LEAST_SHARE` then, or more, each of neighbours.
+
+    then: in descending order. What comes now and did not then is in the last bin.
+    """
+    least, starts = LEAST_SHARE * then.sum(), [0]
+    before = np.concatenate([[0.0], np.cumsum(then)])
+    for place, count in enumerate(before):
+        # The rest, too, must be enough for a bin.
+        if min(count - before[starts[-1]], before[-1] - count) >= least > 0:
+            starts.append(place)
+    return np.add.reduceat(then, starts), np.add.reduceat(now, starts)
 
 
 def _index_of_numbers(then: pl.Series, now: pl.Series) -> float:

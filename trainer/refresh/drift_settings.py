@@ -4,6 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from feature_repo.times import LONGEST_DAYS
+
+Hours = Annotated[float, Field(ge=0, le=24 * LONGEST_DAYS)]
 Signals = Literal["event_types", "categories", "embedding_norm", "unseen_items"]
 
 
@@ -27,6 +30,6 @@ class DriftSettings(BaseModel):
         "unseen_items": 0.2,
     }
     min_events: Annotated[int, Field(ge=1)] = 1_000
-    check_hours: Annotated[float, Field(ge=0)] = 0.0
+    check_hours: Hours = 0.0
     refresh: bool = False
-    pause_hours: Annotated[float, Field(ge=0)] = 24.0
+    pause_hours: Hours = 24.0

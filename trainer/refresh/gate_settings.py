@@ -7,7 +7,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 OF_TEXTS = "diversity@10"
 """The metric that reads embeddings of texts: with LoRA there are none to measure it by."""
 
-TASKS = ("novel", "all", "leave-one-out")
+LEAVE_ONE_OUT = "leave-one-out"
+"""The task of `training.holdout` "last_events"; the others are of "newest"."""
+
+TASKS = ("novel", "all", LEAVE_ONE_OUT)
 METRICS = (
     "ndcg@10",
     "recall@20",
@@ -17,11 +20,16 @@ METRICS = (
     "mrr",
     "auc",
     "coverage@10",
-    "gini@10",
     OF_TEXTS,
 )
 BASELINES = ("popularity", "popularity, last 14 days", "item-kNN, cosine")
-"""What a gate may name: all that a refresh measures. One that named anything else would be open."""
+"""What a gate may name: all that a refresh measures, where more is better. One that named anything
+else would be open, and one that named `gini@10`, which falls as lists show more, would be reversed.
+"""
+
+
+DEFAULT_MAX_LOSS = {"all/ndcg@10": 0.1, f"{LEAVE_ONE_OUT}/ndcg@10": 0.1}
+"""For either way to hold out: of these gates one is always asked, and not both."""
 
 
 def _is_measured(name: str) -> str:
@@ -49,7 +57,7 @@ class GateSettings(BaseModel):
     """When a candidate is refused. A metric is named `task/metric`, as in `all/ndcg@10`.
 
     The tasks are `novel` and `all` of a slice of time that is held out, `leave-one-out` of last
-    events; what was not asked decides nothing.
+    events; what was not asked decides nothing, and the refresh says so.
 
     max_loss: how much a metric may be below the current bundle's, as a share of it; open, as
         `min_gain`, where that has learned from some of the slice, which the judged model has not.
@@ -63,7 +71,7 @@ class GateSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_loss: dict[Metric, Share] = {"all/ndcg@10": 0.1, "leave-one-out/ndcg@10": 0.1}
+    max_loss: dict[Metric, Share] = DEFAULT_MAX_LOSS
     min_gain: dict[Metric, Annotated[float, Field(ge=0)]] = {}
     min_value: dict[Metric, float] = {}
     beats: tuple[Baseline, ...] = ()

@@ -1,11 +1,11 @@
 """What a new bundle must reach before it may serve in place of the current one."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from trainer.comparison import CANDIDATE, CURRENT, CURRENT_HAS_SEEN
 from trainer.evaluate import EvaluationRow
 from trainer.refresh.bundle_checks import BundleChecks
-from trainer.refresh.gate_settings import GateSettings
+from trainer.refresh.gate_settings import DEFAULT_MAX_LOSS, LEAVE_ONE_OUT, GateSettings
 
 
 def refusals(
@@ -31,20 +31,31 @@ def left_open(
     judged = {row.task: row.num_users for row in rows if row.scorer == CANDIDATE}
     if not judged:
         nobody = "no gate of quality was asked: nobody could be asked about what was held out."
-        return nobody if _tasks(settings) else ""
+        return nobody if _tasks(settings, settings.max_loss) else ""
     few = [
         f"the gates of {task} were not asked: it has {users} users, and min_users asks for "
         f"{settings.min_users}."
         for task, users in judged.items()
-        if task in _tasks(settings) and users < settings.min_users
+        if task in _tasks(settings, settings.max_loss) and users < settings.min_users
     ]
-    return " ".join([*few, *_uncompared(rows, current)])
+    return " ".join([*_absent(judged, settings), *few, *_uncompared(rows, current)])
 
 
-def _tasks(settings: GateSettings) -> set[str]:
-    """Return the tasks that a gate names."""
-    named = {**settings.max_loss, **settings.min_gain, **settings.min_value}
+def _tasks(settings: GateSettings, max_loss: Mapping[str, float]) -> set[str]:
+    """Return the tasks that a gate names, with `max_loss` in place of that of the settings."""
+    named = {**max_loss, **settings.min_gain, **settings.min_value}
     return {name.partition("/")[0] for name in named}
+
+
+def _absent(judged: Collection[str], settings: GateSettings) -> Iterator[str]:
+    """Say which tasks that a gate was set for nobody was asked, and why."""
+    is_default = settings.max_loss == DEFAULT_MAX_LOSS
+    for task in sorted(_tasks(settings, {} if is_default else settings.max_loss) - set(judged)):
+        reason = "it has no users."
+        if (task == LEAVE_ONE_OUT) != (LEAVE_ONE_OUT in judged):
+            holdout = "last_events" if task == LEAVE_ONE_OUT else "newest"
+            reason = f'it is of training.holdout = "{holdout}".'
+        yield f"the gates of {task} were not asked: {reason}"
 
 
 def _uncompared(rows: Sequence[EvaluationRow], current: str | None) -> Iterator[str]:

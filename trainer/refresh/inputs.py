@@ -23,7 +23,7 @@ class RefreshInputs:
     current: the bundle that serves, as `readable_current` says before anything is done.
     features: makes the point-in-time join, so that no example shows more than was known then.
     text_cache: embeddings of texts; those that it lacks are added.
-    now: when the bundle is made.
+    now: when the bundle is made. It learns from no later events.
     service: how lists are made, and how the index that is checked is built.
     gates: what the bundle must reach to serve; without them every bundle serves.
     latest: returns the catalogue as of its call, for the bundle; without it, that is `items`.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -57,6 +58,8 @@ def refresh(
 
     A failure at any step leaves the current bundle serving.
 
+    Events later than `inputs.now` wait for another refresh.
+
     `steps` are of these `inputs`. `checkpoint` is what earlier tries of this refresh have left: the
     steps that they finished are not done again, as long as what they found holds. A bundle that
     they have exported is exported again where it is broken now, or items have changed since.
@@ -64,7 +67,7 @@ def refresh(
     Raises:
         TrainingInputError: there is nothing to learn from; the message says what is missing.
     """
-    begun = checkpoint.resume(events, inputs)
+    begun = checkpoint.resume(_until(events, inputs.now), inputs)
     # 1.
     prepared = steps.prepare(begun)
     checkpoint.notes = replace(checkpoint.notes, start=NotedStart.of(prepared.start))
@@ -111,6 +114,22 @@ def refresh(
         )
     set_current(inputs.bundles, version)
     return outcome
+
+
+def _until(events: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """Return the events that have happened by `now`; the log says how many have not.
+
+    A client whose clock is ahead sends such. One of them would end the data window of the bundle,
+    and whatever happened before its time would count as seen by the bundle.
+    """
+    happened = events.filter(pl.col("timestamp") <= now)
+    if waiting := events.height - happened.height:
+        reason = (
+            f"{waiting:,} of {events.height:,} events are later than {now:%Y-%m-%d %H:%M:%S} UTC, "
+            "by a clock that is ahead: a refresh after their time learns from them."
+        )
+        structlog.get_logger(__name__).warning("events_wait", reason=reason)
+    return happened
 
 
 def _left_open(rows: Sequence[EvaluationRow], inputs: RefreshInputs, bundle: Path) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from serving.ranking.settings import SOURCES
 from tests.support import tiny_training as tiny
-from trainer.ranking.examples import examples_of, future_labels
+from trainer.ranking.examples import Examples, future_labels, requests_of
 from trainer.ranking.fitted_tables import fit_tables
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.ranker import as_ranker, train_ranker
@@ -54,7 +54,8 @@ def test_raising_the_weight_of_purchases_puts_first_what_is_bought(
         shop = PastShop(past, ranking_of(data), None, ServiceSettings())
         labels = future_labels(past, future, settings)
         users = np.arange(len(past.user_ids))
-        examples = examples_of(shop, labels, users, None, 0, np.random.default_rng(0))
+        random = np.random.default_rng(0)
+        examples = Examples.joined(list(requests_of(shop, labels, users, None, random)))
         ranker, leads = as_ranker(train_ranker(examples, settings)), []
         for user in users.tolist():
             context = shop.context(user, None)

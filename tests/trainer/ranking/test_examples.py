@@ -16,7 +16,7 @@ from serving.ranking.settings import SOURCES
 from tests.support.few_events import EVENTS, ITEMS, frame
 from trainer.interactions import Interactions
 from trainer.ranking import examples
-from trainer.ranking.examples import Examples, examples_of, future_labels
+from trainer.ranking.examples import Examples, examples_of, future_labels, requests_of
 from trainer.ranking.settings import RankerSettings
 
 NUM_ITEMS, WIDTH = 40, len(feature_names(SOURCES))
@@ -64,7 +64,8 @@ def asked(rows: list[list[int]], acts: list[set[int]], negatives: int, most: int
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(examples, "MOST_NEGATIVES", most)
         queries = np.zeros((len(rows), 1), np.float32)
-        return examples_of(shop, sparse.csr_array(labels), users, queries, negatives, random)
+        requests = requests_of(shop, sparse.csr_array(labels), users, queries, random)
+        return examples_of(requests, negatives, len(users), random)
 
 
 LISTS = st.lists(
@@ -134,7 +135,8 @@ def test_some_ask_for_what_is_new_if_anything_new_comes(
     labels[:200, 13] = 1.0
     shop: Any = Proposals([seen + new] * len(users), [seen] * len(users))
     random = np.random.default_rng(0)
-    found = examples_of(shop, sparse.csr_array(labels), users, None, 0, random, hiding)
+    requests = requests_of(shop, sparse.csr_array(labels), users, None, random, hiding)
+    found = Examples.joined(list(requests))
     hides = found.sizes == 10
     assert least <= np.count_nonzero(hides[:200]) <= most
     assert (found.sizes[~hides] == 20).all()

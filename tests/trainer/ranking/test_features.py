@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import tensorflow as tf
+from structlog.testing import capture_logs
 
 from feature_repo.co_visitation import Pair, add
 from feature_repo.co_visitation import nothing as nobody
@@ -34,7 +35,7 @@ from tests.support import tiny_training as tiny
 from trainer.export import export_bundle
 from trainer.interactions import Interactions
 from trainer.ranking import ranker
-from trainer.ranking.examples import Examples, examples_of, future_labels
+from trainer.ranking.examples import Examples, future_labels, requests_of
 from trainer.ranking.fitted_tables import FittedTables, fit_tables
 from trainer.ranking.learning_to_rank import Learned, Newest, learn_to_rank
 from trainer.ranking.opinions import TEMPERATURES, Opinions
@@ -199,7 +200,7 @@ def test_what_has_sold_out_since_is_found_as_it_was(model: TrainedModel) -> None
         labels = future_labels(past, events.filter(pl.col("timestamp") >= cut), SETTINGS)
         users = np.flatnonzero(np.diff(labels.indptr))
         random = np.random.default_rng(0)
-        found.append(examples_of(shop, labels, users, None, 0, random))
+        found.append(Examples.joined(list(requests_of(shop, labels, users, None, random))))
     assert found[1].num_requests > 0
     np.testing.assert_array_equal(found[1].features, found[0].features)
     np.testing.assert_array_equal(found[1].labels, found[0].labels)
@@ -350,17 +351,28 @@ def test_a_ranker_that_orders_no_better_than_the_fusion_is_not_taken(
     labels = (scores >= np.sort(scores)[:, [-3]]).astype(np.float32)
     learnable = _examples(features, labels.ravel(), 60)
     settings = RankerSettings(epochs=8, batch_size=256)
-    assert ranks_better_than_fusion(learnable, [], settings, 0)
+    assert ranks_better_than_fusion(learnable, learnable, [], settings, 0)
     # What decides is in no feature, and the fusion knows it.
     hidden = random.permuted(labels, axis=1).ravel()
     shares = np.tile(hidden[:, None] / 3, len(SOURCES))
     known = replace(learnable, labels=hidden, opinions=_opinions(shares, learnable.sizes))
-    assert not ranks_better_than_fusion(known, [], settings, 0)
-    assert not ranks_better_than_fusion(known, [learnable], settings, 0)
+    assert not ranks_better_than_fusion(known, known, [], settings, 0)
+    assert not ranks_better_than_fusion(known, known, [learnable], settings, 0)
     # Or one source knows it that weighs nothing by itself: the fusion is calibrated too.
     shares[:, [name != "text" for name in SOURCES]] = 1 / 50
     told = replace(learnable, labels=hidden, opinions=_opinions(shares, learnable.sizes))
-    assert not ranks_better_than_fusion(told, [learnable], settings, 0)
+    assert not ranks_better_than_fusion(told, told, [learnable], settings, 0)
+
+
+def test_a_trial_asks_about_all_candidates_however_few_are_learned_from() -> None:
+    tried = []
+    for negatives in (0, 1, 3):
+        with capture_logs() as logs:
+            fitted(set(), negatives=negatives, epochs=1)
+        tried += [line for line in logs if line["event"] == "ranker_tried"]
+    # Nor does what the fusion learns.
+    assert len(tried) == 3
+    assert len({(line["requests"], line["ndcg_of_fusion"]) for line in tried}) == 1
 
 
 def test_some_requests_of_examples_are_all_of_theirs() -> None:

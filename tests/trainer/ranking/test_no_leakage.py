@@ -1,6 +1,6 @@
 """What happens in a slice is not in what the ranker reads of it, as it learns."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -15,7 +15,7 @@ from serving.settings import ServingSettings
 from tests.support import tiny_training as tiny
 from trainer.held_out_splits import held_out_splits
 from trainer.ranking import learning_to_rank
-from trainer.ranking.examples import Examples, examples_of
+from trainer.ranking.examples import Examples, requests_of
 from trainer.ranking.fitted_tables import FittedTables
 from trainer.ranking.learning_to_rank import Newest, learn_to_rank
 from trainer.ranking.past_shop import PastShop
@@ -64,14 +64,17 @@ def learned(
     """Return what `learn_to_rank` asks, the newest slice first."""
     splits, texts, asked = splits_of(events, training), tiny.tiny_text_embeddings(), list[Asked]()
 
-    def listening(shop: PastShop, labels: Any, users: Any, queries: Any, *rest: Any) -> Examples:
+    def listening(
+        shop: PastShop, labels: Any, users: Any, queries: Any, *rest: Any
+    ) -> Iterator[Examples]:
         features = []
         for user in range(labels.shape[0]):
             context = shop.context(user, None if queries is None else queries[user])
             features.append(shop.stage.features(shop.stage.pool(context), SOURCES, context))
-        examples = examples_of(shop, labels, users, queries, *rest)
+        requests = list(requests_of(shop, labels, users, queries, *rest))
+        examples = Examples.joined(requests)
         asked.append(Asked(users.tolist(), features, labels.toarray(), examples))
-        return examples
+        return iter(requests)
 
     past, random = splits[0].past, np.random.default_rng(0)
     newest = Newest(
@@ -81,7 +84,7 @@ def learned(
     )
     tables = FittedTables(lambda items: texts[[int(item.item_id[1:]) for item in items]])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learning_to_rank, "examples_of", listening)
+        patch.setattr(learning_to_rank, "requests_of", listening)
         # What is learned from is the question, not what is learned.
         patch.setattr(learning_to_rank, "TRIED_BELOW", 0)
         patch.setattr(learning_to_rank, "train_ranker", lambda examples, *settings: None)

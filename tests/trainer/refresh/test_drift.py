@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
+from feature_repo.schema import Item
 from serving.bundle import (
     MANIFEST,
     DataWindow,
@@ -27,6 +28,8 @@ from trainer.refresh.runs_file import RunsFile
 START = datetime(2026, 1, 1, tzinfo=UTC)
 END = START + timedelta(days=10)
 SETTINGS = DriftSettings(min_events=50)
+CATALOGUE = [f"i{number}" for number in range(90)]
+"""The items of the bundle, and thirty new ones."""
 COUNTS = st.lists(st.integers(0, 1000), min_size=1, max_size=8).filter(any)
 
 
@@ -55,15 +58,21 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = build_tiny_bundle(
         tmp_path_factory.mktemp("bundles"), items, embeddings=embeddings, counts=np.full(60, 7)
     )
+    return with_window(path)
+
+
+def with_window(bundle: Path) -> Path:
     window = DataWindow(start=START, end=END, events=4_000)
-    manifest = read_manifest(path).model_copy(update={"data_window": window})
-    (path / MANIFEST).write_text(manifest.model_dump_json())
-    return path
+    manifest = read_manifest(bundle).model_copy(update={"data_window": window})
+    (bundle / MANIFEST).write_text(manifest.model_dump_json())
+    return bundle
 
 
 def values(bundle: Path, now: pl.DataFrame) -> dict[str, float]:
     events = pl.concat([draw(END, 0), now]).lazy()
-    return {each.name: each.value for each in measure_drift(bundle, events, SETTINGS).signals}
+    return {
+        each.name: each.value for each in measure_drift(bundle, events, CATALOGUE, SETTINGS).signals
+    }
 
 
 LATER = END + timedelta(hours=1)
@@ -85,7 +94,7 @@ def test_where_nothing_changed_all_signals_are_small(bundle: Path) -> None:
 def test_each_change_moves_its_own_signals(
     bundle: Path, now: pl.DataFrame, moved: set[str]
 ) -> None:
-    found = measure_drift(bundle, pl.concat([draw(END, 0), now]).lazy(), SETTINGS)
+    found = measure_drift(bundle, pl.concat([draw(END, 0), now]).lazy(), CATALOGUE, SETTINGS)
     assert {signal.name for signal in found.drifted} >= moved
     assert "event_types" not in {signal.name for signal in found.drifted} - moved
     assert found.version == bundle.name
@@ -97,15 +106,56 @@ def test_the_unseen_share_is_that_of_events(bundle: Path) -> None:
     assert values(bundle, now)["unseen_items"] == pytest.approx(unseen)
 
 
+def test_events_on_items_that_no_model_can_learn_of_are_not_unseen(bundle: Path) -> None:
+    now = draw(LATER, 1, items=(30, 90))
+    strays = draw(LATER, 2).with_columns(item_id=pl.lit("in no catalogue"))
+    of_catalogue = values(bundle, now)["unseen_items"]
+    assert values(bundle, pl.concat([now, strays]))["unseen_items"] == of_catalogue
+    assert values(bundle, strays)["unseen_items"] == 0
+
+
+@pytest.mark.parametrize("skew", [0.0, 1.0])
+@pytest.mark.parametrize("categories", [20, 200, 2_000])
+def test_however_many_categories_there_are_chance_is_no_drift(
+    tmp_path: Path, categories: int, skew: float
+) -> None:
+    items = [Item(item_id=f"i{each}", categories=(f"c{each}",)) for each in range(categories)]
+    path = with_window(build_tiny_bundle(tmp_path, items, counts=np.full(categories, 7)))
+    settings = DriftSettings(thresholds={"categories": 0.25})
+    shares = 1 / np.arange(1, categories + 1) ** skew
+
+    def drawn(at: datetime, num_events: int, shares: np.ndarray) -> pl.DataFrame:
+        random = np.random.default_rng(num_events)
+        chosen = random.choice(categories, num_events, p=shares / shares.sum())
+        columns = {"item_id": [f"i{each}" for each in chosen], "event_type": "view"}
+        return pl.DataFrame(columns).with_columns(timestamp=pl.lit(at, pl.Datetime("us", "UTC")))
+
+    def index(now: np.ndarray) -> float:
+        events = pl.concat([drawn(END, 50_000, shares), drawn(LATER, 1_000, now)])
+        (signal,) = measure_drift(path, events.lazy(), [], settings).signals
+        return signal.value
+
+    assert index(shares) < 0.1
+    # What is popular now was rare.
+    assert skew == 0 or index(shares[::-1].copy()) > 0.25
+
+
+def test_events_that_were_erased_since_leave_nothing_to_compare_categories_with(
+    bundle: Path,
+) -> None:
+    found = measure_drift(bundle, draw(LATER, 1).lazy(), CATALOGUE, SETTINGS)
+    assert {each.name: each.value for each in found.signals}["categories"] == 0
+
+
 def test_few_events_tell_nothing(bundle: Path) -> None:
     events = pl.concat([draw(END, 0), draw(LATER, 1).head(49)]).lazy()
-    found = measure_drift(bundle, events, SETTINGS)
+    found = measure_drift(bundle, events, CATALOGUE, SETTINGS)
     assert (found.events, found.signals, found.drifted) == (49, (), [])
 
 
 def test_a_bundle_without_a_window_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="does not say which events"):
-        measure_drift(build_tiny_bundle(tmp_path), draw(LATER, 1).lazy(), SETTINGS)
+        measure_drift(build_tiny_bundle(tmp_path), draw(LATER, 1).lazy(), CATALOGUE, SETTINGS)
 
 
 @given(COUNTS, st.data())

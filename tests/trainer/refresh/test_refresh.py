@@ -5,11 +5,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from structlog.testing import capture_logs
 
 from feature_repo.schema import Item
 from serving.bundle import current_version, read_manifest, verify
 from tests.support import tiny_training as tiny
-from tests.support.tiny_refresh import GATES, USERS, TinyRefresh, events
+from tests.support.tiny_refresh import GATES, NOW, USERS, TinyRefresh, events
 from trainer.comparison import CURRENT
 from trainer.listener import Listener
 from trainer.refresh.notes import Notes
@@ -100,6 +101,28 @@ def test_an_incremental_refresh_learns_from_the_newest_days_alone(shop: TinyRefr
             events_read=pl.concat([later, late.with_columns(user_id=pl.lit("somebody new"))]),
             settings=newest.model_copy(update={"holdout_share": 0.0}),
         )
+
+
+def test_events_of_a_clock_that_is_ahead_are_learned_from_when_their_time_has_come(
+    shop: TinyRefresh,
+) -> None:
+    """Else what happens until then would be taken for what the bundle has learned from."""
+
+    def since_now(last: int) -> pl.DataFrame:
+        shift = NOW - tiny.START
+        return events(0, last).with_columns(pl.col("timestamp") + shift)
+
+    ahead = since_now(48).tail(1)
+    with capture_logs() as logs:
+        # A day after `NOW`, and the next one another day later.
+        first = shop.refreshed(0, events_read=pl.concat([since_now(20), ahead]))
+    window = read_manifest(first.bundle).data_window
+    assert (window.end, window.events) == (NOW + timedelta(hours=19), USERS * 20)
+    said = [line["reason"] for line in logs if line["event"] == "events_wait"]
+    assert [reason.partition(" events")[0] for reason in said] == ["1 of 601"]
+    second = shop.refreshed(0, events_read=since_now(48))
+    assert second.start == f"warm start from {first.bundle.name}"
+    assert read_manifest(second.bundle).data_window.events == USERS * 48
 
 
 class KilledError(BaseException):

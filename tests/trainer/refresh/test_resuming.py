@@ -50,7 +50,7 @@ class KilledError(BaseException):
 
 
 def events(*event_ids: str) -> pl.DataFrame:
-    return pl.DataFrame({"event_id": event_ids})
+    return pl.DataFrame({"event_id": event_ids}).with_columns(timestamp=pl.lit(NOW))
 
 
 @dataclass
