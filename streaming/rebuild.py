@@ -139,10 +139,11 @@ def require_whole(state: OpenState, archive: Archive) -> None:
 
 
 def require_log(state: OpenState, log: EventLog) -> None:
-    """Raise `LostPositionError` where the embedded log ends before a position of the state.
+    """Raise `LostPositionError` where the embedded log does not go on at a position of the state.
 
-    It was removed or restored, and what is appended to it now would never be read. For a Kafka the
-    first poll raises it.
+    It ends before it: it was removed or restored, and what is appended to it now would never be
+    read. Or it was trimmed beyond it: the state is an older copy. For a Kafka the first poll
+    raises it.
     """
     consumer = log.consumer(None, TOPICS)
     try:
