@@ -14,7 +14,6 @@ import feature_repo.import_feast  # noqa: F401
 # isort: split
 from feast import FeatureStore, RepoConfig
 from feast.infra.provider import get_provider
-from feast.protos.feast.types.Value_pb2 import Value
 
 from feature_repo import definitions
 from feature_repo.bulk_sql import WAL_PAGES
@@ -103,10 +102,11 @@ class FeastOnlineFeatures:
         self._write((VIEWS[view], newest, VIEWS[view].encode) for view, newest in by_view.items())
 
     def delete(self, view: type[FeatureRecord], keys: Sequence[str]) -> None:
-        """Overwrite the records of the keys with nulls: Feast's stores delete no single row."""
-        stored = VIEWS[view]
-        nulls = {field.name: Value() for field in self._views[stored.name].features}
-        self._write([(stored, dict.fromkeys(keys), lambda _: nulls)])
+        """Remove the rows of the keys, which Feast's own stores cannot."""
+        if keys:
+            table = self._views[VIEWS[view].name]
+            with self._write_lock:
+                self._writer.online_store.delete_rows(self._config, table, keys)
 
     def close(self) -> None:
         """Close the connections of the stores that hold any."""
