@@ -30,6 +30,7 @@ from feature_repo.change_files import (
     write_newest,
 )
 from feature_repo.event_log import TopicPartition
+from feature_repo.history import EVENT_KEY
 from feature_repo.log_records import RecordT, decode_record, encode_record
 from feature_repo.schema import Event, Item, User
 from feature_repo.whole_file import replacing
@@ -108,7 +109,7 @@ class Archive:
             events = events.filter(pl.col("timestamp") >= start)
         if end is not None:
             events = events.filter(pl.col("timestamp") < end)
-        return events.unique("event_id", keep="any")
+        return events.unique(EVENT_KEY, keep="any")
 
     def scan_day(self, day: date) -> pl.LazyFrame:
         """Return what was written of one UTC day, with the column `MOMENT`.

@@ -11,7 +11,7 @@ from feature_repo.archive import MOMENT
 from feature_repo.co_visitation import merge as merge_pairs
 from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.co_visited_columns import COLUMNS, co_visited
-from feature_repo.history import HistoryEvent, UserHistory, fold
+from feature_repo.history import EVENT_KEY, HistoryEvent, UserHistory, fold
 from feature_repo.item_statistics import count_columns, merge
 from feature_repo.online_features import CoVisitation
 from streaming.erasures import Moments, moments_among
@@ -60,7 +60,7 @@ def _collected(scan: pl.LazyFrame) -> pl.DataFrame:
     if MOMENT in scan.collect_schema():
         events = scan.select(*columns, MOMENT).collect()
     else:
-        events = scan.select(*columns, pl.lit(0).alias(MOMENT)).unique("event_id").collect()
+        events = scan.select(*columns, pl.lit(0).alias(MOMENT)).unique(EVENT_KEY).collect()
     return events.with_columns(
         pl.col("timestamp").dt.epoch("us"), pl.col("value", MOMENT).fill_null(0)
     )

@@ -135,12 +135,12 @@ def test_rebuilt_and_continued_it_is_the_undisturbed_state(
 
 
 def repeated(minutes: list[float]) -> list[Event]:
-    """Events of one id each that a shop sends without a time, and again some time later.
+    """Events that a shop sends without a time, and some of them again some time later, or twice.
 
-    minutes: from midnight to when each was sent first; some are sent again twice.
+    Two users have events of the same ids. minutes: from midnight to when each was sent first.
     """
     return [
-        event(n, f"u{n % 2}", f"i{n % 3}", MIDNIGHT + first + again, ("view", "cart")[n % 2])
+        event(n // 2, f"u{n % 2}", f"i{n % 3}", MIDNIGHT + first + again, ("view", "cart")[n % 2])
         for n, first in enumerate(minutes)
         for again in (0.0, *([0.7] if n % 3 else ()), *([1.5] if n % 4 == 1 else ()))
     ]
