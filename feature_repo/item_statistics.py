@@ -5,6 +5,9 @@ Model for Streaming Systems", ICDE 2009): an event's weight depends on its own t
 landmark, never on when it was read. With exponential decay the landmark may move without a
 change of the ratios, so it is the item's newest event: numbers stay small, a late event weighs
 what it would have weighed in time, and a replay gives the same counts.
+
+An event whose own time is later than when the log took it counts as of the latter (`counted_at`): a
+client whose clock is a day ahead would otherwise make one event worth e^24 within the hour.
 """
 
 import math
@@ -43,6 +46,14 @@ def count(statistics: ItemStatistics, event_type: str, timestamp: int) -> ItemSt
         with_one(before.day, DAY),
         with_one(before.week, WEEK),
     )
+
+
+def counted_at(timestamp: int, appended_at: int | None) -> int:
+    """Return as of when an event counts, in microseconds since 1970 UTC.
+
+    timestamp: the event's, in microseconds. appended_at: `LogRecord.appended_at`.
+    """
+    return timestamp if appended_at is None else min(timestamp, appended_at * 1_000)
 
 
 def merge(left: ItemStatistics, right: ItemStatistics) -> ItemStatistics:
