@@ -1,7 +1,6 @@
 """An erasure reaches what came before it, in whatever order the topics are read."""
 
 import itertools
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from functools import partial
@@ -15,18 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_repo.archive import Archive
-from feature_repo.event_log import (
-    EVENTS,
-    ITEM_EMBEDDINGS,
-    ITEMS,
-    USERS,
-    LostPositionError,
-    Message,
-)
+from feature_repo.event_log import EVENTS, ITEMS, USERS, LostPositionError, Message
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.online_features import UserEmbedding
 from feature_repo.schema import User
-from streaming.archiver import GROUP as ARCHIVE
 from streaming.archiver import Archiver
 from streaming.build_worker import build_worker
 from streaming.decode import UserErased
@@ -37,7 +28,7 @@ from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.stream_state import OpenState, Slice, decode_history, encode_history
-from streaming.worker import GROUP, Worker
+from streaming.worker import Worker
 from tests.support.interleaved_log import InterleavedLog
 from tests.support.redis_server import database
 from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item, user
@@ -310,27 +301,6 @@ def test_a_log_that_is_removed_twice_is_noticed_twice(tmp_path: Path) -> None:
             rebuild(shop.archive, state, shop.online, shop.log, max_history=MAX_HISTORY)
             require_log(state, shop.log)
     shop.log.close()
-
-
-def test_a_state_that_is_older_than_what_the_log_holds_is_refused(tmp_path: Path) -> None:
-    shop = Shop(tmp_path, [])
-    log = shop.log
-    log.append(ITEM_EMBEDDINGS, [Message("i0", b"kept for as long as the item")])
-    for number in range(3):
-        shop.append([_event(number)])
-        with closing(SqliteState(tmp_path / f"{number}.sqlite")) as state:
-            shop.work(state, [EVENTS], 8, None)
-        shop.archive_some([EVENTS], 8, None)
-        shutil.copy(tmp_path / f"{number}.sqlite", tmp_path / f"{number + 1}.sqlite")
-    log.trim(EVENTS, [GROUP, ARCHIVE])
-    with closing(SqliteState(tmp_path / "1.sqlite")) as state:
-        with pytest.raises(LostPositionError, match="`riverrun rebuild`"):
-            require_log(state, log)
-        rebuild(shop.archive, state, shop.online, log, max_history=MAX_HISTORY)
-        require_log(state, log)
-        shop.work(state, [EVENTS, USERS], 8, None)
-        assert shop.left(state) == expected([_event(number) for number in range(3)])
-    log.close()
 
 
 def test_a_new_log_replaces_no_segment_of_the_one_that_was_removed(tmp_path: Path) -> None:
