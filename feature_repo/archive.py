@@ -36,6 +36,7 @@ from feature_repo.change_files import (
 )
 from feature_repo.event_log import TopicPartition
 from feature_repo.exclusive_lock import LockHeldError, exclusive
+from feature_repo.history import EVENT_KEY
 from feature_repo.log_records import RecordT, decode_record, encode_record
 from feature_repo.schema import Event, Item, User
 from feature_repo.whole_file import flush, replacing
@@ -55,7 +56,9 @@ EVENT_SCHEMA = pl.Schema(
 )
 MOMENT = "moment"
 """The column of files written from the log that says when the log took each event (ADR 0013)."""
-_LOGGED_SCHEMA = pl.Schema({**EVENT_SCHEMA, MOMENT: pl.Int64()})
+APPENDED_AT = "appended_at"
+"""The same in milliseconds since 1970, as far as it is known: `LogRecord.appended_at`."""
+_LOGGED_SCHEMA = pl.Schema({**EVENT_SCHEMA, MOMENT: pl.Int64(), APPENDED_AT: pl.Int64()})
 _SEGMENT = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 _ITEMS_AT_ONCE = 1_000
 
@@ -97,17 +100,21 @@ class Archive:
         segment: str,
         events: Sequence[Event] | pl.DataFrame,
         moments: Sequence[int] | None = None,
+        appended_at: Sequence[int | None] | None = None,
     ) -> int:
         """Write a segment and return its number of events.
 
         A frame has the columns of `EVENT_SCHEMA`; `context` is JSON text or null. moments: when
-        the log took each event; None for events that come from no log.
+        the log took each event; None for events that come from no log. appended_at: the same in
+        milliseconds since 1970.
         """
         _check(segment)
         frame = events if isinstance(events, pl.DataFrame) else events_frame(events)
         frame = frame.select(EVENT_SCHEMA.names()).cast(EVENT_SCHEMA)
         if moments is not None:
             frame = frame.with_columns(pl.Series(MOMENT, moments, pl.Int64()))
+        if appended_at is not None:
+            frame = frame.with_columns(pl.Series(APPENDED_AT, appended_at, pl.Int64()))
         by_day = frame.with_columns(_day=pl.col("timestamp").dt.date()).partition_by(
             "_day", as_dict=True, include_key=False
         )
@@ -132,12 +139,12 @@ class Archive:
             events = events.filter(pl.col("timestamp") >= start)
         if end is not None:
             events = events.filter(pl.col("timestamp") < end)
-        return events.unique("event_id", keep="any")
+        return events.unique(EVENT_KEY, keep="any")
 
     def scan_day(self, day: date) -> pl.LazyFrame:
-        """Return what was written of one UTC day, with the column `MOMENT`.
+        """Return what was written of one UTC day, with the columns `MOMENT` and `APPENDED_AT`.
 
-        An event that was written repeatedly comes repeatedly. Imported ones have no moment.
+        An event that was written repeatedly comes repeatedly. Imported ones have neither.
         """
         return _scan(parquet_files(self._day_folder(day)))
 

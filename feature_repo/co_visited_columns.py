@@ -7,6 +7,7 @@ import polars as pl
 from feature_repo.co_visitation import DECAY
 from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.event_weights import UNNAMED_WEIGHT
+from feature_repo.history import EVENT_KEY
 from feature_repo.online_features import CoVisitation
 from feature_repo.times import DAY
 
@@ -23,7 +24,7 @@ def co_visited(
     counts as one of `events`. Two events are a pair where a history of `max_history` could hold
     both.
     """
-    known = known.join(events, on="event_id", how="anti")
+    known = known.join(events, on=EVENT_KEY, how="anti")
     both = pl.concat(
         [
             events.select(COLUMNS).with_columns(new=pl.lit(True)),

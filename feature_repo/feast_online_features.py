@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +14,12 @@ import feature_repo.import_feast  # noqa: F401
 # isort: split
 from feast import FeatureStore, RepoConfig
 from feast.infra.provider import get_provider
-from feast.protos.feast.types.Value_pb2 import Value
 from redis import RedisError
 
 from feature_repo import definitions
 from feature_repo.bulk_sql import WAL_PAGES
 from feature_repo.eviction import warn_of_eviction
-from feature_repo.feast_records import VIEWS, Values, View, entity_key
+from feature_repo.feast_records import VIEWS, Values, entity_key
 from feature_repo.online_features import FeatureRecord, RecordT
 from feature_repo.redis_errors import reason_of
 from feature_repo.redis_online_store import TYPE as BULK_REDIS
@@ -115,13 +114,20 @@ class FeastOnlineFeatures:
         for record in records:
             view = type(record)
             by_view.setdefault(view, {})[VIEWS[view].key(record)] = record
-        self._write((VIEWS[view], newest, VIEWS[view].encode) for view, newest in by_view.items())
+        rows = [
+            (self._views[VIEWS[view].name], _encoded(newest, VIEWS[view].encode))
+            for view, newest in by_view.items()
+        ]
+        if rows:
+            with self._write_lock, self._errors():
+                self._writer.online_store.write_views(self._config, rows, datetime.now(UTC))
 
     def delete(self, view: type[FeatureRecord], keys: Sequence[str]) -> None:
-        """Overwrite the records of the keys with nulls: Feast's stores delete no single row."""
-        stored = VIEWS[view]
-        nulls = {field.name: Value() for field in self._views[stored.name].features}
-        self._write([(stored, dict.fromkeys(keys), lambda _: nulls)])
+        """Remove the rows of the keys, which Feast's own stores cannot."""
+        if keys:
+            table = self._views[VIEWS[view].name]
+            with self._write_lock, self._errors():
+                self._writer.online_store.delete_rows(self._config, table, keys)
 
     def close(self) -> None:
         """Close the connections of the stores that hold any."""
@@ -130,19 +136,6 @@ class FeastOnlineFeatures:
                 connection = getattr(provider.online_store, name, None)
                 if connection is not None:
                     connection.close()
-
-    def _write(
-        self, views: Iterable[tuple[View, Mapping[str, Any], Callable[[Any], Values]]]
-    ) -> None:
-        """Store records of several views, by key, as `encode` makes them."""
-        rows = [
-            (self._views[stored.name], _encoded(records, encode))
-            for stored, records, encode in views
-            if records
-        ]
-        if rows:
-            with self._write_lock, self._errors():
-                self._writer.online_store.write_views(self._config, rows, datetime.now(UTC))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -15,6 +15,8 @@ from feature_repo.schema import Event
 from feature_repo.times import microseconds
 
 DEFAULT_MAX_LENGTH = 128
+EVENT_KEY = ("user_id", "event_id")
+"""The columns that tell one event from another: two users may have events of one id."""
 
 
 class HistoryEvent(NamedTuple):

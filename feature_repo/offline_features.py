@@ -24,7 +24,7 @@ import feature_repo.import_feast  # noqa: F401
 from feast import FeatureStore, FileSource, RepoConfig
 
 from feature_repo import definitions
-from feature_repo.history import DEFAULT_MAX_LENGTH
+from feature_repo.history import DEFAULT_MAX_LENGTH, EVENT_KEY
 from feature_repo.shop_file import opening
 from feature_repo.whole_file import replacing
 
@@ -75,8 +75,8 @@ class OfflineFeatures:
         The history is what `feature_repo.history.fold` makes of the events until then.
 
         Args:
-            events: the columns of `feature_repo.archive.EVENT_SCHEMA`, in any order. Events with
-                one id are one event.
+            events: the columns of `feature_repo.archive.EVENT_SCHEMA`, in any order. A user's
+                events with one id are one event.
             cuts: columns user_id and timestamp.
             max_length: the bound of a history.
 
@@ -158,7 +158,7 @@ def user_histories(
             "event_type",
             pl.col("value").fill_null(0.0),
         )
-        .unique("event_id", keep="first", maintain_order=True)
+        .unique(EVENT_KEY, keep="first", maintain_order=True)
         .sort("user_id", "timestamp", "event_id")
     )
     cuts = cuts.select(CUT_SCHEMA.names()).cast(CUT_SCHEMA).unique().sort("user_id", "timestamp")

@@ -167,7 +167,7 @@ class _Record(BaseModel):
 class Event(_Record):
     """One thing one user did to one item at one moment.
 
-    `event_id` makes a record idempotent: the same id seen twice counts once.
+    `event_id` makes a record idempotent: the same id of the same user counts once.
     """
 
     event_id: Identifier

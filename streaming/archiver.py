@@ -178,6 +178,7 @@ class Archiver(StreamThread):
         if record.moment > self._marks.get(partition, {}).get(event.user_id, -1):
             self._events.append(event)
             self._moments.append(record.moment)
+            self._appended_at.append(record.appended_at)
 
     def _erase(self, erased: UserErased, record: LogRecord) -> None:
         # Older events of the user that are archived or collected are removed by `_write`. Those
@@ -196,13 +197,15 @@ class Archiver(StreamThread):
         if self._erased:
             self._archive.erase_users(self._erased)
         left = [
-            (event, moment)
-            for event, moment in zip(self._events, self._moments, strict=True)
+            (event, moment, at)
+            for event, moment, at in zip(
+                self._events, self._moments, self._appended_at, strict=True
+            )
             if moment > self._erased.get(event.user_id, -1)
         ]
         if left:
-            events, moments = zip(*left, strict=True)
-            self._archive.write_events(segment, events, moments)
+            events, moments, appended_at = zip(*left, strict=True)
+            self._archive.write_events(segment, events, moments, appended_at)
         if self._items:
             items = [item for item in self._items.values() if item is not None]
             gone = [item_id for item_id, item in self._items.items() if item is None]
@@ -246,6 +249,7 @@ class Archiver(StreamThread):
         self._bytes = 0
         self._events: list[Event] = []
         self._moments: list[int] = []
+        self._appended_at: list[int | None] = []
         self._items: dict[str, Item | None] = {}
         self._users: dict[str, User] = {}
         self._erased: dict[str, int] = {}

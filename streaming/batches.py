@@ -52,7 +52,9 @@ def decode_batches(records: Sequence[LogRecord], decoder: Decoder) -> list[Batch
         batch.first.setdefault(topic, record.offset)
         batch.positions[topic] = record.offset + 1
         try:
-            batch.changes.append(Appended(decoder.decode(record), record.moment))
+            batch.changes.append(
+                Appended(decoder.decode(record), record.moment, record.appended_at)
+            )
         except DecodeError as error:
             batch.dead.append(DeadLetter(record, str(error)))
             logger.warning(

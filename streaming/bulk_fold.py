@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterator, Sequence
 
 import polars as pl
 
-from feature_repo.archive import MOMENT
+from feature_repo.archive import APPENDED_AT, MOMENT
 from feature_repo.co_visitation import merge as merge_pairs
 from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.co_visited_columns import COLUMNS, co_visited
-from feature_repo.history import HistoryEvent, UserHistory, fold
+from feature_repo.history import EVENT_KEY, HistoryEvent, UserHistory, fold
 from feature_repo.item_statistics import count_columns, merge
 from feature_repo.online_features import CoVisitation
 from streaming.erasures import Moments, moments_among
@@ -20,6 +20,7 @@ from streaming.stream_state import IMPORTED, OpenState, Slice
 from streaming.updates import Updates
 
 _USERS_PER_STEP = 2_000
+_COUNTED_AT = "counted_at"
 
 Histories = dict[str, tuple[UserHistory, Moments]]
 
@@ -37,7 +38,8 @@ def fold_events(
 ) -> int:
     """Fold events of the archive, none of which is in the state; return their number.
 
-    scan: the events. With the column `MOMENT` each once; without it, repetitions are dropped.
+    scan: the events. With the columns `MOMENT` and `APPENDED_AT` each once; without them,
+        repetitions are dropped.
     segments: the names of the segments, if the events are all of theirs.
 
     Returns 0 where another process has folded the segments meanwhile, or follows the log. Raises
@@ -55,15 +57,21 @@ def fold_events(
 
 
 def _collected(scan: pl.LazyFrame) -> pl.DataFrame:
-    """Return each event once, with the columns that a fold needs; timestamps are microseconds."""
+    """Return each event once, with the columns that a fold needs; times are microseconds.
+
+    `_COUNTED_AT` is what `item_statistics.counted_at` gives.
+    """
     columns = ["user_id", "timestamp", "event_id", "item_id", "event_type", "value"]
     if MOMENT in scan.collect_schema():
-        events = scan.select(*columns, MOMENT).collect()
+        events = scan.select(*columns, MOMENT, APPENDED_AT).collect()
     else:
-        events = scan.select(*columns, pl.lit(0).alias(MOMENT)).unique("event_id").collect()
+        unlogged = (pl.lit(None, pl.Int64).alias(name) for name in (MOMENT, APPENDED_AT))
+        events = scan.select(*columns, *unlogged).unique(EVENT_KEY).collect()
+    timestamp = pl.col("timestamp").dt.epoch("us")
+    counted_at = pl.min_horizontal(timestamp, pl.col(APPENDED_AT) * 1_000)
     return events.with_columns(
-        pl.col("timestamp").dt.epoch("us"), pl.col("value", MOMENT).fill_null(0)
-    )
+        timestamp, pl.col("value", MOMENT).fill_null(0), counted_at.alias(_COUNTED_AT)
+    ).drop(APPENDED_AT)
 
 
 def _fold_histories(
@@ -98,7 +106,7 @@ def _fold_sums(
     segments: Collection[str],
 ) -> None:
     """Commit statistics and co-visitation with these events, and that the segments are folded."""
-    counted = count_columns(events)
+    counted = count_columns(events.with_columns(timestamp=_COUNTED_AT))
     paired: dict[str, CoVisitation] = {}
     if settings.neighbours:
         paired = co_visited(events, _event_columns(earlier), settings, max_history)
@@ -129,7 +137,7 @@ def _load_untaken(
 
 def _newest(events: pl.DataFrame, max_history: int) -> Iterator[Histories]:
     """Yield every user's newest events in order, and their moments, some users at a time."""
-    kept = events.sort("user_id", "timestamp", "event_id").group_by(
+    kept = events.drop(_COUNTED_AT).sort("user_id", "timestamp", "event_id").group_by(
         "user_id", maintain_order=True
     ).agg(pl.exclude("user_id").tail(max_history))  # fmt: skip
     for some in kept.iter_slices(_USERS_PER_STEP):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from feature_repo.history import HistoryEvent, UserHistory, append
-from feature_repo.item_statistics import count, nothing
+from feature_repo.item_statistics import count, counted_at, nothing
 from feature_repo.schema import Event, Item
 from streaming.decode import Change, ItemRemoved, UserErased
 from streaming.erasures import Moments, later, placed, seen_again
@@ -18,10 +18,11 @@ from streaming.updates import Updates
 
 
 class Appended(NamedTuple):
-    """A change, and the moment at which it was appended to the log (`LogRecord.moment`)."""
+    """A change, and when it was appended to the log (`moment` and `appended_at` of its record)."""
 
     change: Change
     moment: int
+    appended_at: int | None = None
 
 
 class Act(NamedTuple):
@@ -56,10 +57,10 @@ def process(
     """
     folded = Folded()
     updates = folded.updates
-    for change, moment in changes:
+    for change, moment, appended_at in changes:
         if isinstance(change, Event):
             updates.outdated = max(updates.outdated, moment - keep_marks)
-            _count(folded, change, moment, before, max_length)
+            _count(folded, change, moment, appended_at, before, max_length)
         elif isinstance(change, Item):
             updates.items[change.item_id] = change
         elif isinstance(change, ItemRemoved):
@@ -71,7 +72,14 @@ def process(
     return folded
 
 
-def _count(folded: Folded, event: Event, moment: int, before: Slice, max_length: int) -> None:
+def _count(
+    folded: Folded,
+    event: Event,
+    moment: int,
+    appended_at: int | None,
+    before: Slice,
+    max_length: int,
+) -> None:
     updates, user, item = folded.updates, event.user_id, event.item_id
     if moment <= _erased(updates, user, before):
         folded.erased += 1
@@ -88,7 +96,8 @@ def _count(folded: Folded, event: Event, moment: int, before: Slice, max_length:
     known = updates.statistics.get(item) or before.statistics.get(item) or nothing(item)
     updates.histories[user] = after
     updates.moments[user] = placed(history, moments, after, entry, moment)
-    updates.statistics[item] = count(known, entry.event_type, entry.timestamp)
+    at = counted_at(entry.timestamp, appended_at)
+    updates.statistics[item] = count(known, entry.event_type, at)
     folded.acts.append(Act(after, entry))
 
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from feature_repo.archive import MOMENT, Archive
 from feature_repo.event_log import EventLog, GroupedLog, TrimmableLog
-from feature_repo.history import DEFAULT_MAX_LENGTH, UserHistory
+from feature_repo.history import DEFAULT_MAX_LENGTH, EVENT_KEY, UserHistory
 from feature_repo.online_features import OnlineFeatures
 from streaming.archiver import LIVE, TOPICS, end_of
 from streaming.bulk_fold import fold_events
@@ -110,12 +110,12 @@ def _events_of(archive: Archive, day: date) -> pl.LazyFrame:
     """
     own = archive.scan_day(day)
     beside = pl.concat([archive.scan_day(day + timedelta(days)) for days in (-1, 1)])
-    again = beside.join(own.select("event_id").unique(), on="event_id", how="semi")
+    again = beside.join(own.select(EVENT_KEY).unique(), on=EVENT_KEY, how="semi")
     once = (
         pl.concat([again, own])
         .sort(MOMENT, "timestamp")
-        .with_columns(pl.col(MOMENT).max().over("event_id"))
-        .unique("event_id", keep="first", maintain_order=True)
+        .with_columns(pl.col(MOMENT).max().over(EVENT_KEY))
+        .unique(EVENT_KEY, keep="first", maintain_order=True)
     )
     return once.filter(pl.col("timestamp").dt.date() == day)
 
@@ -144,10 +144,11 @@ def require_whole(state: OpenState, archive: Archive) -> None:
 
 
 def require_log(state: OpenState, log: EventLog) -> None:
-    """Raise `LostPositionError` where the embedded log ends before a position of the state.
+    """Raise `LostPositionError` where the embedded log does not go on at a position of the state.
 
-    It was removed or restored, and what is appended to it now would never be read. For a Kafka the
-    first poll raises it.
+    It ends before it: it was removed or restored, and what is appended to it now would never be
+    read. Or it was trimmed beyond it: the state is an older copy. For a Kafka the first poll
+    raises it.
     """
     consumer = log.consumer(None, TOPICS)
     try:

@@ -12,7 +12,7 @@ from feature_repo.event_log import (
     TopicPartition,
 )
 from streaming.group_commit import GroupCommit
-from streaming.sqlite_log_file import SqliteLogFile, last_offset
+from streaming.sqlite_log_file import SqliteLogFile, last_offset, trimmed
 
 # Appends by another process are found by polling the file; 25 ms keeps "within 50 ms" on a busy
 # machine.
@@ -73,7 +73,8 @@ class SqliteConsumer:
     def seek(self, positions: Mapping[TopicPartition, int]) -> None:
         """Continue from the given offsets.
 
-        Raises `LostPositionError` for an offset beyond the end: the log was replaced.
+        Raises `LostPositionError` for an offset beyond the end, where the log was replaced, and for
+        one of which the topic was trimmed.
         """
         self._positions = self._positions | self._known(positions, self._positions)
         self._version = -1
@@ -105,16 +106,24 @@ class SqliteConsumer:
     ) -> dict[str, int]:
         """Return the positions of `topics`, by topic.
 
-        Raises `LostPositionError` for a position beyond the end of the log.
+        Raises `LostPositionError` for a position beyond the end of the log, or before records that
+        were trimmed.
         """
         with self._file.reading():
             end = last_offset(self._connection) + 1
+            trimmed_to = trimmed(self._connection)
         for (topic, _), offset in positions.items():
             if offset > end:
                 raise LostPositionError(
                     f"{self._file}: ends at {end}, before position {offset} of "
                     f"`{topic}`. Was the file removed or restored? `riverrun rebuild` goes on "
                     "from the archive."
+                )
+            if offset < trimmed_to.get(topic, 0):
+                raise LostPositionError(
+                    f"{self._file}: `{topic}` begins at {trimmed_to[topic]}, after position "
+                    f"{offset}. Was an older copy of the state put back? `riverrun rebuild` goes "
+                    "on from the archive."
                 )
         return {topic: offset for (topic, _), offset in positions.items() if topic in topics}
 

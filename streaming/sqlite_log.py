@@ -22,7 +22,13 @@ from feature_repo.event_log import (
 from feature_repo.shop_file import with_way_on
 from streaming.group_commit import GroupCommit
 from streaming.sqlite_consumer import SqliteConsumer
-from streaming.sqlite_log_file import SCHEMA, SqliteLogFile, first_offset, last_offset
+from streaming.sqlite_log_file import (
+    SCHEMA,
+    SqliteLogFile,
+    first_offset,
+    last_offset,
+    trimmed,
+)
 
 ROWS_PER_DELETE = 2_000
 WITHOUT_IT = (
@@ -100,16 +106,26 @@ class SqliteLog:
         return {TopicPartition(topic, 0): (at or 0) + 1 for topic, at in newest.items()}
 
     def unread(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
-        """Return for each topic the first offset that the group has not committed."""
-        return {TopicPartition(topic, 0): self._file.committed(group, topic) for topic in topics}
+        """Return for each topic the first offset that the group has not committed.
+
+        It is the topic's start where that is later.
+        """
+        return {
+            source: max(start, self._file.committed(group, source.topic))
+            for source, start in self.starts(topics).items()
+        }
 
     def starts(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
-        """Return, for every topic, the first offset of the log: its topics share an order."""
+        """Return, for each topic, the first offset of the log, or where the topic was trimmed to.
+
+        Its topics share an order, so their offsets begin with the log's.
+        """
         with self._file.reading(), closing(self._file.connect()) as connection:
             # In this order: what is appended meanwhile is not before the start.
             after = last_offset(connection) + 1
             start = first_offset(connection) or after
-        return {TopicPartition(topic, 0): start for topic in topics}
+            trimmed_to = trimmed(connection)
+        return {TopicPartition(topic, 0): max(start, trimmed_to.get(topic, 0)) for topic in topics}
 
     def trim(self, topic: str, groups: Sequence[str]) -> int:
         """Delete the records of `topic` that all of `groups` have committed; return how many.

@@ -26,6 +26,16 @@ CREATE TABLE IF NOT EXISTS committed (
     next_offset INTEGER NOT NULL,
     PRIMARY KEY (consumer_group, topic)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS trimmed (
+    topic TEXT PRIMARY KEY,
+    next_offset INTEGER NOT NULL  -- after the newest record of the topic that was deleted
+) WITHOUT ROWID;
+-- The changelog is compacted instead: a reader from its start still gets every key.
+CREATE TRIGGER IF NOT EXISTS trims AFTER DELETE ON records WHEN old.topic <> '{ITEM_EMBEDDINGS}'
+BEGIN
+    INSERT INTO trimmed VALUES (old.topic, old.offset + 1)
+    ON CONFLICT (topic) DO UPDATE SET next_offset = MAX(next_offset, excluded.next_offset);
+END;
 """
 
 
@@ -66,6 +76,11 @@ def last_offset(connection: sqlite3.Connection) -> int:
     query = "SELECT seq FROM sqlite_sequence WHERE name = 'records'"
     row = connection.execute(query).fetchone()
     return 0 if row is None else int(row[0])
+
+
+def trimmed(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return, by topic, the offset after its newest deleted record; compaction does not count."""
+    return dict(connection.execute("SELECT topic, next_offset FROM trimmed"))
 
 
 def first_offset(connection: sqlite3.Connection) -> int | None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from feature_repo.history import EVENT_KEY
 from feature_repo.schema import Item
 from feature_repo.times import moment_of
 
@@ -63,7 +64,7 @@ class Interactions:
         """Index `events` (columns `EVENT_COLUMNS`, and any others) over the catalogue `items`.
 
         Events on items that are not in the catalogue are left out, since such items cannot be
-        embedded. Events with the same id count as one event.
+        embedded. A user's events with the same id count as one event.
         """
         item_index = {item.item_id: index for index, item in enumerate(items)}
         events = (
@@ -71,7 +72,7 @@ class Interactions:
             .filter(
                 pl.col("item_id").is_in(pl.Series(item_index.keys(), dtype=pl.String).implode())
             )
-            .unique("event_id", keep="first")
+            .unique(EVENT_KEY, keep="first")
             .sort("user_id", "timestamp", "event_id")
         )
         user_ids, user = _numbered(events["user_id"])

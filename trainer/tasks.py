@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from feature_repo.history import EVENT_KEY
 from feature_repo.schema import Item
 from feature_repo.times import microseconds
 from trainer.interactions import Interactions
@@ -147,7 +148,7 @@ def leave_one_out_split(
     """
     if not 1 <= held_out <= unseen:
         raise ValueError(f"`held_out` must be in 1..{unseen}. Received: {held_out}.")
-    ordered = events.unique("event_id", keep="first").sort("user_id", "timestamp", "event_id")
+    ordered = events.unique(EVENT_KEY, keep="first").sort("user_id", "timestamp", "event_id")
     from_end = pl.int_range(pl.len(), 0, -1, dtype=pl.Int64).over("user_id")
     ordered = ordered.with_columns(_from_end=from_end)
     past = Interactions.from_frame(ordered.filter(pl.col("_from_end") > unseen), items)

@@ -1,7 +1,7 @@
 """Routes that accept events, items and users: durable in the log before they are answered."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -117,10 +117,11 @@ def ingest_routes(services: Services, shares: SourceShares) -> APIRouter:
         """
         read = await reading(await read_body(request), partial(_read_events, services))
         await log.append(EVENTS, read.messages, query)
-        for event in read.records.values():
+        for event in read.records:
             if event.request_id is not None:
                 shares.acted(event.request_id, event.item_id, event.event_type)
-        return _accepted(len(read.records), read.duplicates, read.rejected, list(read.records))
+        event_ids = [event.event_id for event in read.records]
+        return _accepted(len(event_ids), read.duplicates, read.rejected, event_ids)
 
     @router.post("/items", tags=["items"], openapi_extra=body_of(ItemBody, ITEM), **posted)
     async def post_items(request: Request, query: Wait) -> Response:
@@ -166,9 +167,9 @@ async def _upsert(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Read(Generic[ModelT]):
-    """A body that was read: good records by id, their messages, and what is wrong with others."""
+    """A body that was read: good records, each once, their messages, and what ails the others."""
 
-    records: Mapping[str, ModelT]
+    records: Sequence[ModelT]
     messages: Sequence[Message]
     duplicates: int
     rejected: Sequence[Rejection]
@@ -177,7 +178,7 @@ class _Read(Generic[ModelT]):
 def _read_events(services: Services, body: bytes) -> _Read[Event]:
     events, rejected = _valid(EventBody, parse_records(body), services.max_record_bytes)
     now = services.clock()
-    unique: dict[str, Event] = {}
+    unique: dict[tuple[str, str], Event] = {}
     accepted = 0
     for index, each in events:
         # Events without a time are a microsecond apart, in the order of the array.
@@ -186,11 +187,11 @@ def _read_events(services: Services, body: bytes) -> _Read[Event]:
             rejected.append(Rejection(index=index, error=error))
         else:
             accepted += 1
-            # Of equal event ids the first counts, as it does in the history.
-            unique.setdefault(event.event_id, event)
+            # Of a user's equal event ids the first counts, as it does in the history.
+            unique.setdefault((event.user_id, event.event_id), event)
     _refuse_if_nothing_is_good(accepted, rejected)
     messages = [Message(event.user_id, encode_record(event)) for event in unique.values()]
-    return _Read(unique, messages, accepted - len(unique), rejected)
+    return _Read([*unique.values()], messages, accepted - len(unique), rejected)
 
 
 def _read_records(
@@ -200,7 +201,7 @@ def _read_records(
     _refuse_if_nothing_is_good(len(records), rejected)
     unique = {getattr(record, key): record for _, record in records}
     messages = [Message(id_, encode_record(record)) for id_, record in unique.items()]
-    return _Read(unique, messages, len(records) - len(unique), rejected)
+    return _Read([*unique.values()], messages, len(records) - len(unique), rejected)
 
 
 def _valid(

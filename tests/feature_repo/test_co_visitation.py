@@ -22,13 +22,18 @@ SETTINGS = CoVisitationSettings(
 )
 TYPES = st.sampled_from(["view", "purchase"])
 
-# (user, item, moment in half days, type); many of one moment, some far apart.
+# (user, item, moment in half days, type); many of one moment, some far apart. Events of two users
+# have the same ids.
 events = st.lists(
     st.tuples(st.integers(0, 2), st.integers(0, 4), st.integers(0, 12), TYPES), max_size=25
 ).map(
     lambda rows: [
-        (f"u{user}", HistoryEvent(START + step * DAY // 2, f"e{n:02}", f"i{item}", kind, 0.0))
+        (
+            f"u{user}",
+            HistoryEvent(START + step * DAY // 2, f"e{own:02}", f"i{item}", kind, 0.0),
+        )
         for n, (user, item, step, kind) in enumerate(rows)
+        for own in [sum(earlier[0] == user for earlier in rows[:n])]
     ]
 )
 

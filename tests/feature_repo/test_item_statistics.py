@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_repo.item_statistics import at, count, count_columns, merge, nothing
+from feature_repo.item_statistics import (
+    MAX_TYPES,
+    NEGLIGIBLE,
+    at,
+    count,
+    count_columns,
+    merge,
+    nothing,
+)
 from feature_repo.online_features import ItemStatistics
 from feature_repo.times import DAY, HOUR, WEEK
 
@@ -74,6 +82,52 @@ def test_columns_are_counted_like_the_stream(pairs: list[tuple[str, int]]) -> No
         }
     )
     close(count_columns(frame)["i"], counted(pairs))
+
+
+# Of more types than are kept, over a longer time than a type is remembered for.
+many = st.lists(
+    st.tuples(st.integers(0, 99).map("t{}".format), st.integers(START, START + 60 * WEEK)),
+    max_size=100,
+)
+
+
+@given(many, st.integers(0, 99).map("t{}".format), st.integers(START, START + 60 * WEEK))
+def test_counting_one_event_is_merging_it_however_many_types_there_are(
+    pairs: list[tuple[str, int]], kind: str, timestamp: int
+) -> None:
+    one = ItemStatistics("i", timestamp, (kind,), (1.0,), (1.0,), (1.0,))
+    after = count(counted(pairs), kind, timestamp)
+    assert after == merge(counted(pairs), one)
+    assert len(after.event_types) <= MAX_TYPES
+
+
+@given(many.filter(len), st.randoms())
+def test_a_type_that_weighs_nothing_any_more_is_forgotten(
+    pairs: list[tuple[str, int]], random: Any
+) -> None:
+    few = [(f"t{int(kind[1:]) % MAX_TYPES}", timestamp) for kind, timestamp in pairs]
+    in_order = counted(sorted(few, key=lambda pair: pair[1]))
+    random.shuffle(few)
+    any_order = counted(few)
+    # What was forgotten on the way is less than is told apart.
+    weeks = [dict(zip(each.event_types, each.week, strict=True)) for each in (in_order, any_order)]
+    for kind in weeks[0].keys() | weeks[1].keys():
+        left, right = (each.get(kind, 0.0) for each in weeks)
+        assert left == pytest.approx(right, rel=1e-6, abs=len(few) * NEGLIGIBLE)
+    assert min(in_order.week) >= NEGLIGIBLE
+    assert at(in_order, in_order.timestamp + 30 * WEEK).event_types == ()
+
+
+@given(st.integers(2, 40), st.integers(MAX_TYPES, 300), st.randoms())
+def test_of_types_without_end_the_heaviest_are_kept(real: int, invented: int, random: Any) -> None:
+    often = [(f"z{number}", START) for number in range(real)] * 2
+    once = [(f"a{number}", START) for number in range(invented)]
+    random.shuffle(once)
+    kinds = [kind for kind, _ in (*once, *often)]
+    frame = pl.DataFrame({"item_id": "i", "event_type": kinds, "timestamp": START})
+    for each in (counted([*often, *once]), count_columns(frame)["i"]):
+        assert len(each.event_types) == MAX_TYPES
+        assert {kind for kind, _ in often} <= {*each.event_types}
 
 
 def test_an_earlier_moment_changes_nothing() -> None:

@@ -1,21 +1,26 @@
 """What is read from SQLite is what Feast's own store reads."""
 
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 from feast import FeatureStore, RepoConfig
 from feast.infra.online_stores.sqlite import SqliteOnlineStore
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from feature_repo.feast_online_features import PROJECT, FeastOnlineFeatures, sqlite_online_store
 from feature_repo.feast_records import VIEWS, entity_key
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.online_features import FeatureRecord, ItemStatistics, UserEmbedding
 from feature_repo.sqlite_online_store import BulkSqliteOnlineStore
+from tests.support.records import RECORDS
 
-RECORDS: list[FeatureRecord] = [
+FEW: list[FeatureRecord] = [
     UserHistory("u1", (HistoryEvent(5, "e1", "i1", "view", 0.0),)),
     UserHistory("u2"),
     UserEmbedding("u1", np.ones(3, np.float32), "20260102T030405Z-3f0f", 5),
@@ -37,7 +42,7 @@ def _zone(request: pytest.FixtureRequest) -> Iterator[None]:
 def test_a_read_is_that_of_feasts_own_store(tmp_path: Path) -> None:
     online_store = sqlite_online_store(tmp_path / "online.sqlite")
     features = FeastOnlineFeatures(online_store, tmp_path / "registry.db")
-    features.push(RECORDS)
+    features.push(FEW)
     features.close()
     config = RepoConfig(
         project=PROJECT,
@@ -47,7 +52,7 @@ def test_a_read_is_that_of_feasts_own_store(tmp_path: Path) -> None:
         entity_key_serialization_version=3,
     )
     views = {view.name: view for view in FeatureStore(config=config).list_feature_views()}
-    for record in RECORDS:
+    for record in FEW:
         view = VIEWS[type(record)]
         keys = [entity_key(view.join_key, key) for key in (view.key(record), "nobody")]
         ours, feasts = (
@@ -56,3 +61,18 @@ def test_a_read_is_that_of_feasts_own_store(tmp_path: Path) -> None:
         )
         assert ours == feasts
         assert ours[1] == (None, None)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(records=st.lists(RECORDS, min_size=1, max_size=6))
+def test_what_is_deleted_leaves_no_row(tmp_path: Path, records: list[FeatureRecord]) -> None:
+    path = tmp_path / "online.sqlite"
+    features = FeastOnlineFeatures(sqlite_online_store(path), tmp_path / "registry.db")
+    features.push(records)
+    for record in records:
+        features.delete(type(record), [VIEWS[type(record)].key(record), "never there"])
+    features.close()
+    with closing(sqlite3.connect(path)) as connection:
+        for view in VIEWS.values():
+            table = f'SELECT COUNT(*) FROM "{PROJECT}_{view.name}"'
+            assert connection.execute(table).fetchone() == (0,)

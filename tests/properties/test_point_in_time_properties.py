@@ -24,11 +24,15 @@ LENGTHS = st.integers(1, 6)
 
 @st.composite
 def _deliveries(draw: st.DrawFn) -> list[Event]:
-    """Draw events of a few users in no order, some of them delivered more than once."""
+    """Draw events of a few users in no order, some of them delivered more than once.
+
+    An id is unique among the events of its user.
+    """
     drawn = draw(st.lists(st.tuples(st.integers(0, 2), MOMENTS), max_size=30))
+    users = [user for user, _ in drawn]
     events = [
         Event(
-            event_id=f"e{draw(st.integers(0, 9))}-{number}",
+            event_id=f"e{draw(st.integers(0, 2))}-{users[:number].count(user)}",
             user_id=f"ü{user}",
             item_id=f"i{number % 7}",
             event_type="view" if number % 2 else "purchase",

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from feature_repo.archive import Archive
 from feature_repo.event_log import (
     EVENTS,
+    ITEM_EMBEDDINGS,
     ITEMS,
     USERS,
     LogRecord,
@@ -260,6 +261,7 @@ def test_an_archive_that_is_put_back_gets_what_came_since(
 def test_of_an_archive_that_is_put_back_what_the_log_has_not_is_said_to_be_lost(
     log: SqliteLog, archive: Archive, tmp_path: Path
 ) -> None:
+    log.append(ITEM_EMBEDDINGS, [Message("i", b"kept for as long as the item")])
     for number in range(4):
         send(log, EVENTS, "u", event(number))
         writer = archiver(log, archive)

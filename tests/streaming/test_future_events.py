@@ -1,16 +1,19 @@
 """Whether an event lies too far ahead is a fact of its record, whoever reads it and whenever."""
 
+import math
 from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_repo.archive import Archive
 from feature_repo.event_log import EVENTS, Message
+from feature_repo.times import DAY, microseconds
 from streaming.archiver import Archiver
 from streaming.build_worker import build_worker
 from streaming.dead_letters import dead_letters, replay
@@ -80,6 +83,19 @@ def archived(log: SqliteLog, archive: Archive) -> set[str]:
     return set(archive.scan_events().collect()["event_id"])
 
 
+def within_a_day(state: OpenState) -> float:
+    """Return what the events of all items count for within a day, as of `NOW`."""
+    counted = [each for some in state.all_statistics() for each in some]
+    return sum(
+        sum(each.day) * math.exp((each.timestamp - microseconds(NOW)) / DAY) for each in counted
+    )
+
+
+def decayed(ages: list[timedelta]) -> float:
+    """Return what events of these ages, which the log had then at the earliest, count for."""
+    return sum(math.exp(-age / timedelta(days=1)) for age in ages)
+
+
 @settings(max_examples=15, deadline=None)
 @given(
     sent=st.lists(st.tuples(HOURS, HOURS), max_size=12),
@@ -114,6 +130,9 @@ def test_worker_archiver_and_rebuild_judge_alike_whenever_they_read(
         assert archived(log, archive) == good
         rebuild(archive, rebuilt, MemoryOnline(), log)
         assert known(rebuilt) == good
+        ages = [max(-ahead, timedelta()) - later for later, ahead in sent if ahead <= BOUND]
+        assert within_a_day(state) == pytest.approx(decayed(ages))
+        assert within_a_day(rebuilt) == pytest.approx(decayed(ages))
         for each in (state, rebuilt, log):
             each.close()
 

@@ -34,9 +34,15 @@ MAX_HISTORY = 8
 
 
 def events(count: int) -> list[Any]:
+    """Return events of six users; each two have one id, and other users."""
     draw = random.Random(1)
     return [
-        event(n, f"u{draw.randrange(5)}", f"i{draw.randrange(4)}", draw.uniform(0, 90))
+        event(
+            n // 2,
+            f"u{2 * draw.randrange(3) + n % 2}",
+            f"i{draw.randrange(4)}",
+            draw.uniform(0, 90),
+        )
         for n in range(count)
     ]
 

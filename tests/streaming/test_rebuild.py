@@ -1,6 +1,7 @@
 """A state that is lost and rebuilt from the archive goes on as if nothing had happened."""
 
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -13,21 +14,30 @@ from hypothesis import strategies as st
 
 from feature_repo.archive import Archive
 from feature_repo.co_visitation_settings import CoVisitationSettings
-from feature_repo.event_log import EVENTS, ITEMS, USERS, Message
+from feature_repo.event_log import (
+    EVENTS,
+    ITEM_EMBEDDINGS,
+    ITEMS,
+    USERS,
+    LostPositionError,
+    Message,
+)
 from feature_repo.log_records import encode_record
 from feature_repo.online_features import ItemStatistics
 from feature_repo.schema import Event
+from streaming.archiver import GROUP as ARCHIVE
 from streaming.archiver import Archiver
 from streaming.build_worker import build_worker
 from streaming.dead_letters import dead_letters
 from streaming.milestones import REBUILD_BEGUN
 from streaming.open_stream_state import open_stream_state
-from streaming.rebuild import rebuild, require_whole
+from streaming.rebuild import rebuild, require_log, require_whole
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.stream_state import IMPORTED, OpenState, StateError, StateLost
 from streaming.updates import Updates
+from streaming.worker import GROUP
 from tests.support.redis_server import database
 from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item, user
 
@@ -134,13 +144,38 @@ def test_rebuilt_and_continued_it_is_the_undisturbed_state(
     log.close()
 
 
-def repeated(minutes: list[float]) -> list[Event]:
-    """Events of one id each that a shop sends without a time, and again some time later.
+def test_a_state_that_is_older_than_what_the_log_holds_is_refused(tmp_path: Path) -> None:
+    log, archive = SqliteLog(tmp_path / "log.sqlite"), Archive(tmp_path / "archive")
+    online = MemoryOnline()
+    log.append(ITEM_EMBEDDINGS, [Message("i0", b"kept for as long as the item")])
+    for number in range(3):
+        log.append(EVENTS, [Message("u", encode_record(event(number)))])
+        with closing(SqliteState(tmp_path / f"{number}.sqlite")) as state:
+            work(log, online, state)
+            undisturbed = contents(state)
+        shutil.copy(tmp_path / f"{number}.sqlite", tmp_path / f"{number + 1}.sqlite")
+    archiver = Archiver(log, archive)
+    archiver.step()
+    archiver.flush()
+    archiver.stop()
+    assert log.trim(EVENTS, [GROUP, ARCHIVE]) == 3
+    with closing(SqliteState(tmp_path / "1.sqlite")) as state:
+        with pytest.raises(LostPositionError, match="`riverrun rebuild`"):
+            require_log(state, log)
+        rebuild(archive, state, online, log, max_history=MAX_HISTORY)
+        require_log(state, log)
+        work(log, online, state)
+        assert contents(state) == undisturbed
+    log.close()
 
-    minutes: from midnight to when each was sent first; some are sent again twice.
+
+def repeated(minutes: list[float]) -> list[Event]:
+    """Events that a shop sends without a time, and some of them again some time later, or twice.
+
+    Two users have events of the same ids. minutes: from midnight to when each was sent first.
     """
     return [
-        event(n, f"u{n % 2}", f"i{n % 3}", MIDNIGHT + first + again, ("view", "cart")[n % 2])
+        event(n // 2, f"u{n % 2}", f"i{n % 3}", MIDNIGHT + first + again, ("view", "cart")[n % 2])
         for n, first in enumerate(minutes)
         for again in (0.0, *([0.7] if n % 3 else ()), *([1.5] if n % 4 == 1 else ()))
     ]

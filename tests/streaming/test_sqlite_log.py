@@ -119,6 +119,39 @@ def test_a_position_beyond_the_end_is_refused(tmp_path: Path) -> None:
     log.close()
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    topics=st.lists(st.sampled_from([EVENTS, ITEMS, ITEM_EMBEDDINGS]), max_size=12),
+    read=st.fixed_dictionaries({EVENTS: st.integers(0, 12), ITEMS: st.integers(0, 12)}),
+)
+def test_a_reader_gets_all_from_its_position_on_or_is_told_that_some_is_lost(
+    topics: list[str], read: dict[str, int]
+) -> None:
+    with TemporaryDirectory() as folder, closing(SqliteLog(Path(folder) / "log.sqlite")) as log:
+        appended: dict[str, list[int]] = {EVENTS: [], ITEMS: [], ITEM_EMBEDDINGS: []}
+        for offset, topic in enumerate(topics, start=1):
+            log.append(topic, [Message("k", b"")])
+            appended[topic].append(offset)
+        for topic, count in read.items():
+            source = TopicPartition(topic, 0)
+            for offset in appended[topic][:count]:
+                log.consumer("g", [topic]).commit({source: offset + 1})
+            trimmed = log.trim(topic, ["g"])
+            start = log.starts([topic])[source]
+            for position in range(1, len(topics) + 2):
+                reader = log.consumer(None, [topic])
+                reader.poll(0, 0.0)
+                lost = [offset for offset in appended[topic][:trimmed] if offset >= position]
+                if lost:
+                    assert position < start
+                    with pytest.raises(LostPositionError, match="`riverrun rebuild`"):
+                        reader.seek({source: position})
+                    continue
+                reader.seek({source: position})
+                left = [offset for offset in appended[topic] if offset >= position]
+                assert [record.offset for record in reader.poll(100, 0.0)] == left
+
+
 def test_a_full_disk_fails_the_append_and_loses_nothing_acknowledged(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path / "log.sqlite")
     log.append(EVENTS, [Message("k", b"kept")])

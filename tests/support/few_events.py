@@ -22,10 +22,11 @@ EVENTS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8), st.integers(0,
 
 
 def frame(events: list[tuple[int, int, int]]) -> pl.DataFrame:
-    """Return events (user, item, hour) as the splits read them."""
+    """Return events (user, item, hour) as the splits read them; each user's are numbered."""
+    users = [user for user, _, _ in events]
     rows = [
         {
-            "event_id": f"e{number:04}",
+            "event_id": f"e{users[:number].count(user):04}",
             "user_id": f"u{user}",
             "item_id": f"i{item}",
             "event_type": "view",

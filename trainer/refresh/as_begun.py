@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
+from feature_repo.history import EVENT_KEY
 from feature_repo.log_records import decode_record, encode_record
 from feature_repo.schema import Item
 from feature_repo.whole_file import replacing
@@ -21,9 +22,11 @@ def events_as_begun(events: pl.DataFrame, checkpoints: Path) -> pl.DataFrame:
     """
     file = checkpoints / _EVENTS_FILE
     if file.exists():
-        return events.join(pl.read_parquet(file), on="event_id", how="semi")
+        known = pl.read_parquet(file)
+        # An earlier version, whose refresh this may go on with, wrote the ids without the users.
+        return events.join(known, on=known.columns, how="semi")
     with replacing(file) as unfinished:
-        events.select("event_id").write_parquet(unfinished)
+        events.select(EVENT_KEY).write_parquet(unfinished)
     return events
 
 

@@ -65,6 +65,15 @@ def test_one_event_may_come_without_an_array_and_twice(client: TestClient, user_
     assert len(client.get(f"/v1/users/{user_id}").json()["history"]) == 1
 
 
+def test_two_users_may_send_events_of_one_id(client: TestClient, user_id: str) -> None:
+    users = [user_id, f"{user_id}-2"]
+    events = [view(each, "i1", event_id=f"once-{user_id}") for each in users]
+    answer = post_events(client, *events)
+    assert (answer["accepted"], answer["duplicates"]) == (2, 0)
+    for each in users:
+        assert len(client.get(f"/v1/users/{each}").json()["history"]) == 1
+
+
 def test_a_bad_record_is_named_and_the_others_are_accepted(
     client: TestClient, user_id: str
 ) -> None:
