@@ -12,10 +12,10 @@ from feature_repo.history import DEFAULT_MAX_LENGTH
 from feature_repo.online_features import OnlineFeatures
 from feature_repo.times import microseconds, minute_of
 from serving.catalogue import Catalogue
-from serving.explaining import Explainer
 from serving.item_rows import Mask
-from serving.list_rankings import SimilarRanking, TrendingRanking, UserRanking
 from serving.live_model import LiveModel, ModelHolder
+from serving.ranking.explaining import Explainer
+from serving.ranking.list_rankings import SimilarRanking, TrendingRanking, UserRanking
 from serving.ranking.ranked import ListRanking, Ranked
 from serving.ranking.ranking_stage import RankingStage
 from serving.requests import (

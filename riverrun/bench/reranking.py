@@ -11,8 +11,8 @@ import numpy as np
 from feature_repo.history import UserHistory
 from serving.candidates import Candidates
 from serving.catalogue import Catalogue
-from serving.list_rankings import GivenRanking
 from serving.live_model import LiveModel
+from serving.ranking.list_rankings import GivenRanking
 from serving.requests import ListRequest
 from serving.reranking.reranker import Reranker
 from serving.settings import ServingSettings

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from serving.ranking.settings import BUILT_IN_WEIGHTS, SOURCES, RankingSettings, Weights
+from serving.ranking.settings import BUILT_IN_WEIGHTS, RankingSettings, Weights
+from serving.source_names import SOURCES
 
 
 class CalibratedFusion(BaseModel):

@@ -19,9 +19,10 @@ from serving.reranking.diversity import DeterminantalGain, MarginalRelevance
 from serving.reranking.exploration import explored_places, explored_rows
 from serving.reranking.greedy import Floats, Term, greedy_order, growing, relevance_of
 from serving.reranking.likeness import Likeness
-from serving.reranking.placement import AHEAD, EXPLORED, Placed, Promotion, place
+from serving.reranking.placement import AHEAD, Placed, Promotion, place
 from serving.reranking.settings import FactorRule, ListName, PinRule, PromoteRule, Rule
 from serving.settings import ServingSettings
+from serving.source_names import EXPLORED
 from serving.sources.candidate_source import Context
 from serving.sources.new_arrivals import NewArrivalsSource
 

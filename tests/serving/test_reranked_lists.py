@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from feature_repo.schema import Item
-from serving.list_rankings import GivenRanking
 from serving.live_model import LiveModel, ModelHolder
+from serving.ranking.list_rankings import GivenRanking
 from serving.requests import ListRequest
 from serving.reranking.diversity import OTHER_CATEGORY
 from serving.reranking.reranker import Reranker

@@ -4,7 +4,8 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.ranking.calibrated_fusion import CalibratedFusion, weight_vector
-from serving.ranking.settings import BUILT_IN_WEIGHTS, SOURCES, Weights
+from serving.ranking.settings import BUILT_IN_WEIGHTS, Weights
+from serving.source_names import SOURCES
 from trainer.ranking.examples import Examples
 from trainer.ranking.opinions import TEMPERATURES
 

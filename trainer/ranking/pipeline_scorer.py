@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from serving.candidates import Candidates
-from serving.list_rankings import GivenRanking
+from serving.ranking.list_rankings import GivenRanking
 from serving.requests import ListRequest
 from serving.reranking.reranker import Reranker
 from serving.settings import ServingSettings
