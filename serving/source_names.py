@@ -16,6 +16,9 @@ Source = Literal[
 SOURCES: tuple[Source, ...] = get_args(Source)
 """Everything that proposes candidates for a user something is known of."""
 
+REMAINDER: Source = "two_tower"
+"""The source that a mixture leaves the share to that the others do not take."""
+
 AskedSource = Literal[Source, "popular", "catalogue"]
 ASKED_SOURCES: tuple[AskedSource, ...] = get_args(AskedSource)
 """Everything that a request may ask alone: `SOURCES`, and what else fills a list up."""
