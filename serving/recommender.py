@@ -63,15 +63,16 @@ class Recommender:
         self._clock = clock
         self._queries = UserQueryReader(online, max_history)
         self._stage = RankingStage(trending, co_visitation, self._settings)
-        self._reranker = Reranker(self._settings, "recommend")
-        self._similar_reranker = Reranker(self._settings, "similar")
-        self._trending_reranker = Reranker(self._settings, "trending")
+        new_arrivals = self._stage.new_arrivals
+        self._reranker = Reranker(self._settings, new_arrivals, "recommend")
+        self._similar_reranker = Reranker(self._settings, new_arrivals, "similar")
+        self._trending_reranker = Reranker(self._settings, new_arrivals, "trending")
         # Lists that are computed at the same time take longer each, and no less time in all: every
         # operation of NumPy on many numbers releases Python's lock, and waits to get it back.
         self._computing = threading.Lock()
         self._explainer = Explainer(self._stage, catalogue)
         popular = PopularSource(trending, self._settings)
-        others = (self._stage.new_arrivals, CatalogueSource())
+        others = (new_arrivals, CatalogueSource())
         # All that trends is popular too: behind popular, trending finds more only where a request
         # asks for it and not for popular.
         self._user_ranking = UserRanking(self._stage, (popular, trending, *others))

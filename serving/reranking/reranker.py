@@ -45,15 +45,20 @@ class Reranker:
     Nothing is shown that the context does not allow. Every step gives a longer list the same
     beginning, so that pages neither repeat nor miss. Safe for many threads.
 
-    list_name: the list whose rules are applied.
+    new_arrivals: proposes new items to explore. list_name: the list whose rules are applied.
     """
 
-    def __init__(self, settings: ServingSettings, list_name: ListName = "recommend") -> None:
+    def __init__(
+        self,
+        settings: ServingSettings,
+        new_arrivals: NewArrivalsSource,
+        list_name: ListName = "recommend",
+    ) -> None:
         self._defaults = settings.reranking
         self._knobs = settings.reranking.model_dump(include=KNOBS, exclude_none=True).items()
         self._size = settings.rerank_size
         self._rules = tuple(rule for rule in settings.rules if list_name in rule.lists)
-        self._new_arrivals = NewArrivalsSource(settings)
+        self._new_arrivals = new_arrivals
         self._refused: set[str] = set()
         self._logger = structlog.get_logger(__name__)
 
