@@ -12,10 +12,10 @@ from feature_repo.history import DEFAULT_MAX_LENGTH
 from feature_repo.online_features import OnlineFeatures
 from feature_repo.times import microseconds, minute_of
 from serving.catalogue import Catalogue
-from serving.explaining import Explainer
 from serving.item_rows import Mask
-from serving.list_rankings import SimilarRanking, TrendingRanking, UserRanking
 from serving.live_model import LiveModel, ModelHolder
+from serving.ranking.explaining import Explainer
+from serving.ranking.list_rankings import SimilarRanking, TrendingRanking, UserRanking
 from serving.ranking.ranked import ListRanking, Ranked
 from serving.ranking.ranking_stage import RankingStage
 from serving.requests import (
@@ -63,15 +63,16 @@ class Recommender:
         self._clock = clock
         self._queries = UserQueryReader(online, max_history)
         self._stage = RankingStage(trending, co_visitation, self._settings)
-        self._reranker = Reranker(self._settings, "recommend")
-        self._similar_reranker = Reranker(self._settings, "similar")
-        self._trending_reranker = Reranker(self._settings, "trending")
+        new_arrivals = self._stage.new_arrivals
+        self._reranker = Reranker(self._settings, new_arrivals, "recommend")
+        self._similar_reranker = Reranker(self._settings, new_arrivals, "similar")
+        self._trending_reranker = Reranker(self._settings, new_arrivals, "trending")
         # Lists that are computed at the same time take longer each, and no less time in all: every
         # operation of NumPy on many numbers releases Python's lock, and waits to get it back.
         self._computing = threading.Lock()
         self._explainer = Explainer(self._stage, catalogue)
         popular = PopularSource(trending, self._settings)
-        others = (self._stage.new_arrivals, CatalogueSource())
+        others = (new_arrivals, CatalogueSource())
         # All that trends is popular too: behind popular, trending finds more only where a request
         # asks for it and not for popular.
         self._user_ranking = UserRanking(self._stage, (popular, trending, *others))

@@ -4,8 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from feature_repo.history import HistoryEvent
-from serving.ranking.attribution import FeatureEffect
-from serving.ranking.settings import ASKED_SOURCES
+from serving.source_names import ASKED_SOURCES
 
 MAX_LIMIT = 500
 MAX_OFFSET = 10_000
@@ -139,6 +138,16 @@ class HistoryShare:
     item_id: str
     event_type: str
     share: float
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureEffect:
+    """A feature by name and in words, its value, and what it adds to the score beside the mean."""
+
+    name: str
+    words: str
+    value: float
+    effect: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry, Counter
 
 from serving.requests import MAX_LIMIT, MAX_OFFSET, Recommendation
-from serving.reranking.placement import EXPLORED, PINNED, PROMOTED
+from serving.source_names import EXPLORED, PINNED, PROMOTED
 
 OTHER = "other"
 """The label of all event types without one of their own, since any type may be sent."""

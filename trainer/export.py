@@ -13,8 +13,8 @@ import tensorflow as tf
 from feature_repo.schema import Item
 from serving import bundle, bundle_writing
 from serving.ranking.bundle_files import RankingData, write_ranking
-from serving.ranking.settings import SOURCES
 from serving.saved_model_encoder import TEXT_TOWER_DIGEST
+from serving.source_names import SOURCES
 from trainer.import_keras import keras
 from trainer.interactions import Interactions
 from trainer.ranking.ranker import dense_layers

@@ -11,12 +11,13 @@ import numpy as np
 from feature_repo.history import UserHistory
 from serving.candidates import Candidates
 from serving.catalogue import Catalogue
-from serving.list_rankings import GivenRanking
 from serving.live_model import LiveModel
+from serving.ranking.list_rankings import GivenRanking
 from serving.requests import ListRequest
 from serving.reranking.reranker import Reranker
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
+from serving.sources.new_arrivals import NewArrivalsSource
 from serving.sources.two_tower import TwoTowerSource
 
 REPEATS = 1_000
@@ -85,7 +86,7 @@ def measure_reranking(
         settings = ServingSettings.model_validate(
             {"reranking": knobs, "rules": rules, "rerank_size": size}
         )
-        reranker, seconds = Reranker(settings), []
+        reranker, seconds = Reranker(settings, NewArrivalsSource(settings)), []
         for number in range(repeats):
             context, found = asked[number % len(asked)]
             ranking = GivenRanking(Candidates(found.rows[:size], found.scores[:size]))

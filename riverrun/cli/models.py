@@ -180,13 +180,14 @@ def _fusion(bundles: Path, each: "BundleVersion") -> str:
     Raises `BundleError` where the bundle's file is damaged.
     """
     from serving.ranking.bundle_files import read_fusion
+    from serving.source_names import REMAINDER
 
     if each.manifest is None:
         return ""
     fusion = read_fusion(bundles / each.version, each.manifest)
     if fusion is None:
         return ""
-    shares = {"two_tower": 1 - sum(fusion.weights.values()), **fusion.weights}
+    shares = {REMAINDER: 1 - sum(fusion.weights.values()), **fusion.weights}
     ordered = sorted(shares.items(), key=lambda share: -share[1])
     weights = ", ".join(f"{name} {weight:.3f}" for name, weight in ordered)
     return f"{weights}; temperature {fusion.temperature:g}"

@@ -174,7 +174,7 @@ def _table(name: str, part: "Found", present: "Tried", seed: int) -> Table:
 
 
 def _row(setting: str, shown: "Sequence[TunedSettings]") -> list[str]:
-    from serving.ranking.settings import SOURCES
+    from serving.source_names import SOURCES
     from trainer.tuning.space import SOURCES_ON, value_of
 
     values = [value_of(settings, setting) for settings in shown]

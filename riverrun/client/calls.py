@@ -44,7 +44,7 @@ from serving.http.models import (
     WaitQuery,
 )
 from serving.http.problems import MEDIA_TYPE, ProblemDocument
-from serving.ranking.settings import AskedSource
+from serving.source_names import AskedSource
 
 AnswerT = TypeVar("AnswerT")
 ModelT = TypeVar("ModelT", bound=BaseModel)

@@ -10,7 +10,6 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from serving import reasons
 from serving.http import documentation, problems
 from serving.http.ingest import ingest_routes
 from serving.http.models import AliveAnswer, ReadyAnswer
@@ -18,6 +17,7 @@ from serving.http.recommendations import recommendation_routes
 from serving.http.services import Services
 from serving.http.telemetry import RequestMetrics, StateCollector
 from serving.http.tensorflow_serving import tensorflow_serving_routes
+from serving.ranking import reasons
 from serving.source_shares import SourceShares
 
 STATIC = Path(__file__).with_name("static")

@@ -22,8 +22,8 @@ from feature_repo.schema import (
 )
 from serving.filters import MAX_LENGTH as MAX_FILTER
 from serving.http.problems import FieldError
-from serving.ranking.settings import ASKED_SOURCES, AskedSource
 from serving.requests import MAX_IDS, MAX_LIMIT, MAX_OFFSET, MAX_SESSION
+from serving.source_names import ASKED_SOURCES, AskedSource
 
 MAX_SEEN_TYPES = 64
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]

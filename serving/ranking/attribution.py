@@ -1,27 +1,16 @@
 """What each feature does to a candidate's score, by taking the feature away."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
-from serving import reasons
 from serving.item_rows import Rows
+from serving.ranking import reasons
 from serving.ranking.feature_names import feature_names
 from serving.ranking.ranker import Ranker
+from serving.requests import FeatureEffect
 
 SHOWN = 5
 """How many features are named at most, the strongest first."""
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureEffect:
-    """A feature by name and in words, its value, and what it adds to the score beside the mean."""
-
-    name: str
-    words: str
-    value: float
-    effect: float
 
 
 def feature_effects(

@@ -26,10 +26,10 @@ from serving.bundle import Bundle, BundleError, Manifest, RankingPart, invalid, 
 from serving.item_rows import ItemRows
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.feature_names import feature_names
-from serving.ranking.item_neighbours import ItemNeighbours, NeighbourTable
-from serving.ranking.item_signals import SIGNALS, ItemSignals
 from serving.ranking.live_ranking import LiveRanking
 from serving.ranking.ranker import DenseLayer, Ranker
+from serving.signals.item_neighbours import ItemNeighbours, NeighbourTable
+from serving.signals.item_signals import SIGNALS, ItemSignals
 
 FOLDER = "ranking"
 RANKER = "ranker.safetensors"

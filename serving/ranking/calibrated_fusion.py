@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from serving.ranking.settings import BUILT_IN_WEIGHTS, SOURCES, RankingSettings, Weights
+from serving.ranking.settings import BUILT_IN_WEIGHTS, RankingSettings, Weights
+from serving.source_names import REMAINDER, SOURCES
 
 
 class CalibratedFusion(BaseModel):
@@ -46,12 +47,12 @@ def fusion_of(settings: RankingSettings, calibrated: CalibratedFusion | None) ->
         return Fusion(weight_vector(calibrated.weights), temperature)
     vector = weight_vector(BUILT_IN_WEIGHTS if settings.weights is None else settings.weights)
     if settings.fusion != "mixture":
-        vector[SOURCES.index("two_tower")] = 1.0
+        vector[SOURCES.index(REMAINDER)] = 1.0
     return Fusion(vector, temperature)
 
 
 def weight_vector(weights: Weights) -> npt.NDArray[np.float64]:
     """Return float64 [len(SOURCES)], of sum 1: what is left is the two-tower's."""
     vector = np.array([weights.get(name, 0.0) for name in SOURCES])
-    vector[SOURCES.index("two_tower")] = 1 - vector.sum()
+    vector[SOURCES.index(REMAINDER)] = 1 - vector.sum()
     return vector

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from serving.ranking.item_signals import POPULARITY_DAYS
+from serving.signals.item_signals import POPULARITY_DAYS
 
 OF_A_SOURCE = ("score", "relative", "rank")
 """The score as the source gives it, less the best one where it is a logarithm (`LOGARITHMIC`); the

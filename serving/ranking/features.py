@@ -14,7 +14,7 @@ from serving.candidates import Scores
 from serving.catalogue_columns import UNPUBLISHED
 from serving.item_rows import Rows
 from serving.ranking.feature_names import LOGARITHMIC, OF_A_SOURCE
-from serving.ranking.item_signals import (
+from serving.signals.item_signals import (
     NO_SIGNALS,
     POPULARITY_DAYS,
     RHYTHMS,

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from serving.ranking.calibrated_fusion import CalibratedFusion
-from serving.ranking.item_neighbours import ItemNeighbours
-from serving.ranking.item_signals import ItemSignals
 from serving.ranking.ranker import Ranker
+from serving.signals.item_neighbours import ItemNeighbours
+from serving.signals.item_signals import ItemSignals
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.candidates import Candidates, Scores, no_scores
-from serving.fusion import shares
 from serving.item_rows import Rows, grouped, places_among
-from serving.ranking.settings import SOURCES
+from serving.ranking.fusion import shares
+from serving.source_names import SOURCES
 from serving.sources.candidate_source import Context
 
 

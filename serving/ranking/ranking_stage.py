@@ -8,28 +8,29 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.candidates import Scores
-from serving.fusion import (
+from serving.item_rows import Rows, places_among
+from serving.live_model import LiveModel
+from serving.ranking.attribution import feature_effects
+from serving.ranking.calibrated_fusion import CalibratedFusion, Fusion, fusion_of
+from serving.ranking.features import ranking_features
+from serving.ranking.fusion import (
     logarithms,
     mixed_scores,
     reciprocal_ranks,
     unproposed_scores,
     votes,
 )
-from serving.item_rows import Rows, places_among
-from serving.live_model import LiveModel
-from serving.ranking.attribution import FeatureEffect, feature_effects
-from serving.ranking.calibrated_fusion import CalibratedFusion, Fusion, fusion_of
-from serving.ranking.features import ranking_features
 from serving.ranking.pool import Pool
 from serving.ranking.ranked import NOTHING_RANKED, Ranked, said_by
 from serving.ranking.ranker import Ranker
-from serving.ranking.settings import SOURCES
+from serving.requests import FeatureEffect
 from serving.settings import ServingSettings
+from serving.source_names import SOURCES
 from serving.sources.buy_again import BuyAgainSource
 from serving.sources.candidate_source import CandidateSource, Context, HistorySource
 from serving.sources.category import CategorySource
 from serving.sources.co_visitation import CoVisitationSource
-from serving.sources.item_neighbours import ItemNeighboursSource
+from serving.sources.learned_neighbours import LearnedNeighboursSource
 from serving.sources.new_arrivals import NewArrivalsSource
 from serving.sources.trending import TrendingSource
 from serving.sources.two_tower import TwoTowerSource
@@ -57,8 +58,8 @@ class RankingStage:
         self._trending = trending
         self.two_tower = TwoTowerSource(settings)
         self.new_arrivals = NewArrivalsSource(settings)
-        ease, text = ItemNeighboursSource("ease"), ItemNeighboursSource("text")
-        transitions = ItemNeighboursSource("transitions")
+        ease, text = LearnedNeighboursSource("ease"), LearnedNeighboursSource("text")
+        transitions = LearnedNeighboursSource("transitions")
         buy_again, category = BuyAgainSource(settings), CategorySource(trending)
         self.of_history: tuple[HistorySource, ...] = (
             ease,

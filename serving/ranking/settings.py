@@ -1,26 +1,10 @@
 """What can be set about how the candidates of several sources become one list."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Source = Literal[
-    "two_tower",
-    "ease",
-    "transitions",
-    "text",
-    "buy_again",
-    "category",
-    "co_visitation",
-    "trending",
-    "new_arrivals",
-]
-SOURCES: tuple[Source, ...] = get_args(Source)
-"""Everything that proposes candidates for a user something is known of."""
-
-AskedSource = Literal[Source, "popular", "catalogue"]
-ASKED_SOURCES: tuple[AskedSource, ...] = get_args(AskedSource)
-"""Everything that a request may ask alone: `SOURCES`, and what else fills a list up."""
+from serving.source_names import REMAINDER, SOURCES, Source
 
 Weight = Annotated[float, Field(ge=0, lt=1)]
 Weights = dict[Source, Weight]
@@ -59,8 +43,10 @@ class RankingSettings(BaseModel):
     def _leave_a_share_to_the_two_tower(self) -> "RankingSettings":
         if self.weights is None:
             return self
-        if "two_tower" in self.weights:
-            raise ValueError("`weights` must not name `two_tower`: the others leave it its share.")
+        if REMAINDER in self.weights:
+            raise ValueError(
+                f"`weights` must not name `{REMAINDER}`: the others leave it its share."
+            )
         given = sum(self.weights.values())
         if self.fusion == "mixture" and given >= 1:
             raise ValueError(f"`weights` must sum to less than 1. Received: {given:g}.")

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from serving.exact_index import dot_products
 from serving.item_rows import Rows
-from serving.ranking.item_neighbours import ItemNeighbours
+from serving.signals.item_neighbours import ItemNeighbours
 
 TEXT_SHARE = 0.3
 """What the texts' cosine counts, the other part being that of tastes. Chosen with `diversity`."""

@@ -9,10 +9,7 @@ import numpy.typing as npt
 
 from serving.item_rows import Mask, Rows
 from serving.reranking.caps import NO_CAPS, Caps
-
-PINNED = "pinned"
-PROMOTED = "promoted"
-EXPLORED = "exploration"
+from serving.source_names import EXPLORED, PINNED, PROMOTED
 
 AHEAD = 50
 """Among so many of the next rows to explore, one within the caps is looked for."""

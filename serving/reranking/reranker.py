@@ -19,9 +19,10 @@ from serving.reranking.diversity import DeterminantalGain, MarginalRelevance
 from serving.reranking.exploration import explored_places, explored_rows
 from serving.reranking.greedy import Floats, Term, greedy_order, growing, relevance_of
 from serving.reranking.likeness import Likeness
-from serving.reranking.placement import AHEAD, EXPLORED, Placed, Promotion, place
+from serving.reranking.placement import AHEAD, Placed, Promotion, place
 from serving.reranking.settings import FactorRule, ListName, PinRule, PromoteRule, Rule
 from serving.settings import ServingSettings
+from serving.source_names import EXPLORED
 from serving.sources.candidate_source import Context
 from serving.sources.new_arrivals import NewArrivalsSource
 
@@ -44,15 +45,20 @@ class Reranker:
     Nothing is shown that the context does not allow. Every step gives a longer list the same
     beginning, so that pages neither repeat nor miss. Safe for many threads.
 
-    list_name: the list whose rules are applied.
+    new_arrivals: proposes new items to explore. list_name: the list whose rules are applied.
     """
 
-    def __init__(self, settings: ServingSettings, list_name: ListName = "recommend") -> None:
+    def __init__(
+        self,
+        settings: ServingSettings,
+        new_arrivals: NewArrivalsSource,
+        list_name: ListName = "recommend",
+    ) -> None:
         self._defaults = settings.reranking
         self._knobs = settings.reranking.model_dump(include=KNOBS, exclude_none=True).items()
         self._size = settings.rerank_size
         self._rules = tuple(rule for rule in settings.rules if list_name in rule.lists)
-        self._new_arrivals = NewArrivalsSource(settings)
+        self._new_arrivals = new_arrivals
         self._refused: set[str] = set()
         self._logger = structlog.get_logger(__name__)
 

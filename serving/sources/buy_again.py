@@ -5,9 +5,9 @@ import numpy as np
 from feature_repo.times import DAY, microseconds
 from serving.candidates import NOTHING, Candidates, RowScores, Scores
 from serving.item_rows import Rows
-from serving.ranking.item_neighbours import Contributions
-from serving.ranking.item_signals import SIGNALS
 from serving.settings import ServingSettings
+from serving.signals.item_neighbours import Contributions
+from serving.signals.item_signals import SIGNALS
 from serving.sources.candidate_source import Context
 
 NOT_DUE = 0.5

@@ -13,8 +13,8 @@ from serving.candidates import Candidates
 from serving.catalogue import CatalogueView
 from serving.item_rows import Mask, Rows
 from serving.live_model import LiveModel
-from serving.ranking.item_neighbours import Contributions
-from serving.ranking.taste import NO_TASTE, Taste
+from serving.signals.item_neighbours import Contributions
+from serving.signals.taste import NO_TASTE, Taste
 from serving.user_acts import NO_ACTS, UserActs
 
 

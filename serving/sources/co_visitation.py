@@ -11,8 +11,8 @@ from feature_repo.online_features import CoVisitation
 from feature_repo.times import DAY
 from serving.candidates import Candidates, RowScores
 from serving.item_rows import ItemRows, Rows
-from serving.ranking.item_neighbours import Contributions, placed_contributions
 from serving.settings import ServingSettings
+from serving.signals.item_neighbours import Contributions, placed_contributions
 from serving.sources.candidate_source import Context
 
 Shares = npt.NDArray[np.float32]

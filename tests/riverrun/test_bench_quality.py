@@ -26,7 +26,7 @@ from riverrun.cli.bench_quality import quality_table
 from riverrun.cli.main import main
 from riverrun.cli.slices_table import slices_table
 from riverrun.protocols import PROTOCOLS
-from serving.ranking.settings import SOURCES
+from serving.source_names import SOURCES
 from tests.support import tiny_training as tiny
 from tests.support.few_events import ITEMS, START, frame
 from trainer.baselines import FitScorer, ItemKnn, Popularity, Scorer

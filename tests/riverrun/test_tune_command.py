@@ -13,8 +13,9 @@ from riverrun.cli.tune import NOT_WRITTEN, tune
 from riverrun.errors import UserError
 from riverrun.settings import Settings, load_settings
 from riverrun.tuning import Bounds, shop_tuning
-from serving.ranking.settings import SOURCES, RankingSettings
+from serving.ranking.settings import RankingSettings
 from serving.settings import ServingSettings
+from serving.source_names import SOURCES
 from tests.support import tiny_training as tiny
 from tests.support.tiny_refresh import USERS, events
 from trainer.comparison import CANDIDATE

@@ -9,8 +9,8 @@ from serving.ranking.attribution import feature_effects
 from serving.ranking.feature_names import feature_names
 from serving.ranking.ranker import Ranker
 from serving.ranking.ranking_stage import RankingStage
-from serving.ranking.settings import SOURCES
-from serving.reasons import about
+from serving.ranking.reasons import about
+from serving.source_names import SOURCES
 from serving.sources.candidate_source import Context
 from serving.user_acts import UserActs
 from tests.support.tiny_bundle import (

@@ -13,7 +13,7 @@ from serving.candidates import Candidates, no_scores
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.pool import Pool
 from serving.ranking.ranking_stage import RankingStage
-from serving.ranking.settings import ASKED_SOURCES, BUILT_IN_WEIGHTS, SOURCES, Weights
+from serving.ranking.settings import BUILT_IN_WEIGHTS, Weights
 from serving.requests import (
     InvalidArgumentError,
     RecommendRequest,
@@ -21,6 +21,7 @@ from serving.requests import (
     TrendingRequest,
 )
 from serving.settings import ServingSettings
+from serving.source_names import ASKED_SOURCES, SOURCES
 from serving.sources.candidate_source import Context
 from serving.user_acts import UserActs
 from tests.support.tiny_bundle import tiny_ranking

@@ -13,7 +13,7 @@ from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
 from feature_repo.online_features import ItemStatistics, UserEmbedding
 from feature_repo.times import microseconds, minute_of
 from serving.guarded_features import GuardedFeatures
-from serving.ranking.settings import SOURCES, RankingSettings
+from serving.ranking.settings import RankingSettings
 from serving.requests import (
     InvalidArgumentError,
     RecommendRequest,
@@ -22,6 +22,7 @@ from serving.requests import (
     UnknownItemError,
 )
 from serving.settings import ServingSettings
+from serving.source_names import SOURCES
 from tests.support.tiny_lists import ITEMS, SETTINGS, TOGETHER, available
 from tests.support.tiny_recommender import LOST, NOW, SHOPPER, Shop, event
 

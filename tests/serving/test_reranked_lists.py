@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from feature_repo.schema import Item
-from serving.list_rankings import GivenRanking
 from serving.live_model import LiveModel, ModelHolder
+from serving.ranking.list_rankings import GivenRanking
 from serving.requests import ListRequest
 from serving.reranking.diversity import OTHER_CATEGORY
 from serving.reranking.reranker import Reranker
 from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
+from serving.sources.new_arrivals import NewArrivalsSource
 from serving.sources.two_tower import TwoTowerSource
 from tests.support.tiny_lists import ITEMS, SETTINGS, reranking, sources
 from tests.support.tiny_recommender import NOW, Shop, event
@@ -130,14 +131,17 @@ def test_what_was_found_beforehand_keeps_its_order_but_for_rules(shop: Shop) -> 
     context = Context(shop.holder.current, view, view.available, False, query, NOW)
     found = TwoTowerSource(SETTINGS).propose(context, 50)
     ids = shop.catalogue.rows.ids_of(found.rows).tolist()
-    plain = Reranker(SETTINGS).rerank(
+    new_arrivals = NewArrivalsSource(SETTINGS)
+    plain = Reranker(SETTINGS, new_arrivals).rerank(
         GivenRanking(found), context, ListRequest("r", limit=5, offset=3)
     )
     assert plain.rows.tolist() == found.rows[:8].tolist()
     assert plain.page(3, 5).scores.tolist() == found.scores[3:8].tolist()
     pin = {"kind": "pin", "filter": "brand = 'kiwi'", "place": 1}
     ruled = ServingSettings.model_validate(SETTINGS.model_dump() | {"rules": [pin]})
-    ranked = Reranker(ruled).rerank(GivenRanking(found), context, ListRequest("r", limit=8))
+    ranked = Reranker(ruled, new_arrivals).rerank(
+        GivenRanking(found), context, ListRequest("r", limit=8)
+    )
     first = next(place for place, item_id in enumerate(ids) if ITEMS[item_id].brand == "kiwi")
     expected = [first, *(place for place in range(9) if place != first)][:8]
     assert ranked.rows.tolist() == found.rows[expected].tolist()

@@ -15,10 +15,10 @@ from serving import bundle as bundles
 from serving import bundle_writing
 from serving.ranking.bundle_files import RankingData, write_ranking
 from serving.ranking.feature_names import feature_names
-from serving.ranking.item_neighbours import NeighbourTable
-from serving.ranking.item_signals import SIGNALS
 from serving.ranking.ranker import DenseLayer
-from serving.ranking.settings import SOURCES
+from serving.signals.item_neighbours import NeighbourTable
+from serving.signals.item_signals import SIGNALS
+from serving.source_names import SOURCES
 
 TEXT_DIMENSION = 384
 BUCKETS = 512

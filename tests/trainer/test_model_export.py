@@ -37,8 +37,8 @@ from serving.bundle import (
 )
 from serving.ranking.bundle_files import RankingData
 from serving.ranking.feature_names import feature_names
-from serving.ranking.item_signals import SIGNALS
-from serving.ranking.settings import SOURCES
+from serving.signals.item_signals import SIGNALS
+from serving.source_names import SOURCES
 from tests.support import tiny_training as tiny
 from trainer.export import export_bundle
 from trainer.import_keras import keras

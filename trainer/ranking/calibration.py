@@ -4,7 +4,8 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.ranking.calibrated_fusion import CalibratedFusion, weight_vector
-from serving.ranking.settings import BUILT_IN_WEIGHTS, SOURCES, Weights
+from serving.ranking.settings import BUILT_IN_WEIGHTS, Weights
+from serving.source_names import REMAINDER, SOURCES
 from trainer.ranking.examples import Examples
 from trainer.ranking.opinions import TEMPERATURES
 
@@ -59,7 +60,7 @@ def _rounded(weights: Floats) -> Weights:
     return {
         name: weight
         for name, weight in zip(SOURCES, whole.tolist(), strict=True)
-        if weight and name != "two_tower"
+        if weight and name != REMAINDER
     }
 
 

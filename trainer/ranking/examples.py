@@ -15,7 +15,7 @@ from scipy import sparse
 
 from feature_repo.event_weights import UNNAMED_WEIGHT
 from serving.ranking.feature_names import feature_names
-from serving.ranking.settings import SOURCES
+from serving.source_names import SOURCES
 from trainer.interactions import Interactions
 from trainer.ranking.opinions import Opinions
 from trainer.ranking.past_shop import PastShop

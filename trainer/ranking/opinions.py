@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from serving.fusion import log_total
 from serving.ranking.calibrated_fusion import Fusion
+from serving.ranking.fusion import log_total
 from serving.ranking.pool import Pool
 from serving.ranking.ranking_stage import RankingStage
 

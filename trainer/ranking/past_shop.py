@@ -18,11 +18,11 @@ from serving.exact_index import ExactIndex
 from serving.item_rows import ItemRows
 from serving.live_model import LiveModel
 from serving.ranking.bundle_files import RankingData
-from serving.ranking.item_neighbours import ItemNeighbours
-from serving.ranking.item_signals import ItemSignals
 from serving.ranking.live_ranking import LiveRanking
 from serving.ranking.ranker import Ranker
 from serving.ranking.ranking_stage import RankingStage
+from serving.signals.item_neighbours import ItemNeighbours
+from serving.signals.item_signals import ItemSignals
 from serving.sources.candidate_source import CandidateSource, Context
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.popular import PopularSource

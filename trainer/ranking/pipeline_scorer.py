@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from serving.candidates import Candidates
-from serving.list_rankings import GivenRanking
+from serving.ranking.list_rankings import GivenRanking
 from serving.requests import ListRequest
 from serving.reranking.reranker import Reranker
 from serving.settings import ServingSettings
@@ -113,7 +113,9 @@ class RerankedScorer(_Lists):
         self.name = name
         self._pipeline = pipeline
         # A shop's rules are no part of how good its lists are.
-        self._reranker = Reranker(settings.model_copy(update={"rules": ()}))
+        self._reranker = Reranker(
+            settings.model_copy(update={"rules": ()}), pipeline.shop.stage.new_arrivals
+        )
 
     def score_without(self, users: Indices, excluded: Sequence[Indices]) -> Scores:
         """Return float32 [len(users), num_items], as for requests with `exclude_seen`."""

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 from feature_repo.whole_file import replacing
 from serving.ranking.feature_names import feature_names
 from serving.ranking.ranker import DenseLayer, Ranker
-from serving.ranking.settings import SOURCES
+from serving.source_names import SOURCES
 from trainer.import_keras import keras
 from trainer.ranking.examples import Examples
 from trainer.ranking.listwise import fit_lists

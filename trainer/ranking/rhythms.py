@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from serving.ranking.item_signals import on_the_circles
+from serving.signals.item_signals import on_the_circles
 from trainer.interactions import Interactions
 
 PRIOR_EVENTS = 20.0

@@ -7,9 +7,9 @@ import numpy.typing as npt
 from scipy import sparse
 
 from feature_repo.times import DAY
-from serving.ranking.item_neighbours import NeighbourTable
-from serving.ranking.item_signals import POPULARITY_DAYS, RHYTHMS, SIGNALS
 from serving.scann_searcher import build_searcher
+from serving.signals.item_neighbours import NeighbourTable
+from serving.signals.item_signals import POPULARITY_DAYS, RHYTHMS, SIGNALS
 from serving.user_acts import VISIT
 from trainer.baselines.ease import item_weights
 from trainer.baselines.item_knn import Cosines

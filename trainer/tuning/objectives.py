@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from serving.ranking.settings import SOURCES, Source
+from serving.source_names import SOURCES, Source
 from trainer.best_epoch import best_epoch
 from trainer.evaluate import answer, ndcgs
 from trainer.held_out import HeldOut, hold_out

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import orjson
 from optuna import Trial
 
-from serving.ranking.settings import SOURCES
+from serving.source_names import SOURCES
 from trainer.tuning.tuned_settings import TunedSettings
 
 

@@ -16,8 +16,8 @@ from serving.item_rows import ItemRows
 from serving.ranking.bundle_files import RankingData, read_ranking
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.feature_names import feature_names
-from serving.ranking.item_signals import SIGNALS
-from serving.ranking.settings import SOURCES
+from serving.signals.item_signals import SIGNALS
+from serving.source_names import SOURCES
 from tests.support.tiny_bundle import (
     build_tiny_bundle,
     tiny_items,

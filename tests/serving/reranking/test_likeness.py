@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.item_rows import ItemRows
-from serving.ranking.item_neighbours import ItemNeighbours, NeighbourTable
 from serving.reranking.likeness import TEXT_SHARE, Likeness
+from serving.signals.item_neighbours import ItemNeighbours, NeighbourTable
 
 
 def texts_of(cosines: np.ndarray, rows: ItemRows) -> ItemNeighbours:

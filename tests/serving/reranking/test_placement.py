@@ -11,7 +11,8 @@ from serving.reranking import placement
 from serving.reranking.caps import NO_GROUP, Cap, Caps
 from serving.reranking.exploration import AT_A_TIME, _number, explored_places, explored_rows
 from serving.reranking.greedy import greedy_order
-from serving.reranking.placement import EXPLORED, PINNED, PROMOTED, Placed, Promotion, place
+from serving.reranking.placement import Placed, Promotion, place
+from serving.source_names import EXPLORED, PINNED, PROMOTED
 
 NONE = np.empty(0, np.int64)
 shares = st.sampled_from([0.0, 0.1, 0.25, 0.3, 0.5, 0.9, 1.0])

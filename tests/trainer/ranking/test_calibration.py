@@ -15,8 +15,9 @@ from serving.ranking.calibrated_fusion import CalibratedFusion, fusion_of, weigh
 from serving.ranking.feature_names import feature_names
 from serving.ranking.pool import Pool
 from serving.ranking.ranking_stage import RankingStage
-from serving.ranking.settings import BUILT_IN_WEIGHTS, SOURCES, RankingSettings, Weights
+from serving.ranking.settings import BUILT_IN_WEIGHTS, RankingSettings, Weights
 from serving.settings import ServingSettings
+from serving.source_names import SOURCES
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 from trainer.ranking import calibration

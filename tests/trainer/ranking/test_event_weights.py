@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from serving.ranking.settings import SOURCES
+from serving.source_names import SOURCES
 from tests.support import tiny_training as tiny
 from trainer.ranking.examples import Examples, future_labels, requests_of
 from trainer.ranking.fitted_tables import fit_tables

@@ -12,7 +12,7 @@ from scipy import sparse
 from structlog.testing import capture_logs
 
 from serving.ranking.feature_names import feature_names
-from serving.ranking.settings import SOURCES
+from serving.source_names import SOURCES
 from tests.support.few_events import EVENTS, ITEMS, frame
 from trainer.interactions import Interactions
 from trainer.ranking import examples

@@ -24,11 +24,11 @@ from serving.bundle import set_current
 from serving.catalogue import Catalogue
 from serving.ranking.feature_names import OF_REQUESTS, feature_names
 from serving.ranking.ranker import Ranker
-from serving.ranking.settings import SOURCES
 from serving.recommender import Recommender
 from serving.reload import open_current
 from serving.requests import RecommendRequest
 from serving.settings import ServingSettings
+from serving.source_names import SOURCES
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 from tests.support import tiny_training as tiny

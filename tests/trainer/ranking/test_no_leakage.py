@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 
 from serving.ranking.feature_names import feature_names
-from serving.ranking.settings import SOURCES, RankingSettings
+from serving.ranking.settings import RankingSettings
 from serving.settings import ServingSettings
+from serving.source_names import SOURCES
 from tests.support import tiny_training as tiny
 from trainer.held_out_splits import held_out_splits
 from trainer.ranking import learning_to_rank

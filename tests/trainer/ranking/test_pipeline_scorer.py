@@ -3,10 +3,10 @@
 import numpy as np
 
 from serving.ranking.bundle_files import RankingData
-from serving.ranking.item_neighbours import NeighbourTable
-from serving.ranking.item_signals import SIGNALS
 from serving.ranking.settings import RankingSettings
 from serving.settings import ServingSettings
+from serving.signals.item_neighbours import NeighbourTable
+from serving.signals.item_signals import SIGNALS
 from tests.support.few_events import ITEMS, frame
 from trainer.interactions import Interactions
 from trainer.ranking.past_shop import PastShop, ranking_of

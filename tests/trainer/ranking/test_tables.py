@@ -11,8 +11,8 @@ import pytest
 from feature_repo.schema import Item
 from feature_repo.times import DAY, HOUR
 from serving.ranking.feature_names import feature_names
-from serving.ranking.item_signals import SIGNALS
-from serving.ranking.settings import SOURCES
+from serving.signals.item_signals import SIGNALS
+from serving.source_names import SOURCES
 from serving.user_acts import UserActs
 from trainer.baselines import item_knn
 from trainer.baselines.ease import item_weights

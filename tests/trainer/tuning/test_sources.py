@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.ranking.settings import SOURCES, RankingSettings
+from serving.ranking.settings import RankingSettings
 from serving.settings import ServingSettings
+from serving.source_names import SOURCES
 from trainer.tuning.search import Answers, Report, Search, Tried
 from trainer.tuning.source_steps import SourceSteps
 from trainer.tuning.space import SOURCES_ON, changes, with_values

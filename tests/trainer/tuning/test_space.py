@@ -7,7 +7,7 @@ import pytest
 
 from feature_repo.schema import Item
 from serving.ranking.feature_names import feature_names
-from serving.ranking.settings import SOURCES
+from serving.source_names import SOURCES
 from tests.support.few_events import frame
 from trainer.interactions import Interactions
 from trainer.ranking.examples import Examples

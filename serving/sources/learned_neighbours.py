@@ -4,11 +4,11 @@ import numpy as np
 
 from serving.candidates import NOTHING, Candidates, Scores
 from serving.item_rows import Rows
-from serving.ranking.item_neighbours import Contributions, ItemNeighbours
+from serving.signals.item_neighbours import Contributions, ItemNeighbours
 from serving.sources.candidate_source import Context
 
 
-class ItemNeighboursSource:
+class LearnedNeighboursSource:
     """Sums the weights that the bundle's table `name` gives between the history and each item."""
 
     def __init__(self, name: str) -> None:

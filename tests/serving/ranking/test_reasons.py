@@ -3,8 +3,8 @@
 import pytest
 
 from serving.ranking.feature_names import feature_names
-from serving.ranking.settings import SOURCES
-from serving.reasons import FEATURES, about, again, did
+from serving.ranking.reasons import FEATURES, about, again, did
+from serving.source_names import SOURCES
 
 
 def test_every_feature_has_words_and_no_words_have_lost_theirs() -> None:

@@ -11,11 +11,10 @@ from serving.candidates import Candidates, Scores
 from serving.item_rows import Rows
 from serving.ranking.ranked import NOTHING_RANKED, Ranked, said_by
 from serving.ranking.ranking_stage import RankingStage
+from serving.source_names import SIMILAR
 from serving.sources.candidate_source import CandidateSource, Context
 from serving.sources.trending import TrendingSource
 from serving.sources.two_tower import TwoTowerSource
-
-SIMILAR = "similar"
 
 LEAST_COSINE = np.float32(1e-6)
 """Cosines below this count as this, so that they have a logarithm."""

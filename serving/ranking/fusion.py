@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from serving.candidates import NOTHING, Candidates, Scores
 from serving.item_rows import Rows, places_among
+from serving.source_names import REMAINDER
 
 Floats = npt.NDArray[np.float64]
 Proposals = Mapping[str, Candidates]
@@ -32,7 +33,7 @@ def shares(pool: Rows, proposals: Proposals, sources: Sequence[str]) -> Floats:
     columns = np.zeros((len(pool), len(sources)))
     for column, name in enumerate(sources):
         found = proposals.get(name)
-        if found is not None and name != "two_tower":
+        if found is not None and name != REMAINDER:
             columns[:, column] = _at(pool, found.rows, found.scores.astype(np.float64))
     totals = columns.sum(axis=0)
     return columns / np.where(totals > 0, totals, 1.0)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from feature_repo.history import HistoryEvent
 from feature_repo.online_features import CoVisitation
 from serving.candidates import Candidates
-from serving.fusion import logarithms, mixed_scores, reciprocal_ranks, shares, votes
 from serving.item_rows import ItemRows
+from serving.ranking.fusion import logarithms, mixed_scores, reciprocal_ranks, shares, votes
 from serving.ranking.settings import RankingSettings
 from serving.settings import ServingSettings
 from serving.sources.co_visitation import CoVisitationSource

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from serving.candidates import RowScores
 from serving.item_rows import ItemRows
-from serving.ranking.item_neighbours import ItemNeighbours, NeighbourTable
+from serving.signals.item_neighbours import ItemNeighbours, NeighbourTable
 
 
 @given(st.integers(0, 6), st.data())

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.history import HistoryEvent
-from serving import reasons
 from serving.catalogue import Catalogue
 from serving.item_rows import Rows
+from serving.ranking import reasons
 from serving.ranking.ranked import Ranked
 from serving.ranking.ranking_stage import RankingStage
 from serving.requests import Explanation, HistoryShare
-from serving.reranking.placement import PINNED, PROMOTED
+from serving.source_names import PINNED, PROMOTED
 from serving.sources.candidate_source import Context
 
 SHOWN = 3

@@ -1,0 +1,1 @@
+"""What sources and ranking both read: what is known of items, and of a user's taste."""
