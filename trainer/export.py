@@ -20,7 +20,7 @@ from trainer.interactions import Interactions
 from trainer.ranking.ranker import dense_layers
 from trainer.serving_module import ServingModule
 from trainer.text_tower import text_tower_digest
-from trainer.train import TrainedModel
+from trainer.trained_model import TrainedModel
 from trainer.warm_start import write_weights
 from trainer.warmup import write_warmup
 

@@ -25,7 +25,7 @@ from serving.prediction.served_signature import ServedSignature
 from serving.settings import BatchingSettings
 from tests.support import tiny_training as tiny
 from trainer.export import export_bundle
-from trainer.train import TrainedModel
+from trainer.trained_model import TrainedModel
 from trainer.warmup import FILE
 
 pytestmark = pytest.mark.slow

@@ -53,7 +53,7 @@ from trainer.ranking.ranker import blank_ranker
 from trainer.ranking.settings import RankerSettings
 from trainer.serving_module import BRUTE_FORCE_BELOW, _build_searcher
 from trainer.text_tower import embed_texts
-from trainer.train import TrainedModel
+from trainer.trained_model import TrainedModel
 from trainer.warmup import FILE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -23,7 +23,8 @@ from trainer.query_tower import QueryTower
 from trainer.ranking.settings import RankerSettings
 from trainer.settings import TextSettings, TrainingSettings, WarmStartSettings
 from trainer.start import Start, choose_start, start_from
-from trainer.train import TrainedModel, train
+from trainer.train import train
+from trainer.trained_model import TrainedModel
 from trainer.warm_start import WEIGHTS, ColdStartError, WarmStart, _moved, carry_over
 from trainer.windows import make_windows
 

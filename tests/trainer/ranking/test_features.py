@@ -50,7 +50,8 @@ from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.settings import RankerSettings
 from trainer.ranking.trial import ranks_better_than_fusion
 from trainer.tasks import temporal_split
-from trainer.train import TrainedModel, train
+from trainer.train import train
+from trainer.trained_model import TrainedModel
 from trainer.windows import make_windows
 
 pytestmark = pytest.mark.slow
