@@ -40,7 +40,7 @@ from serving.ranking.feature_names import feature_names
 from serving.ranking.item_signals import SIGNALS
 from serving.ranking.settings import SOURCES
 from tests.support import tiny_training as tiny
-from trainer.export import export_bundle
+from trainer.export import BundleNote, TrainedRanking, export_bundle
 from trainer.import_keras import keras
 from trainer.model_export import (
     RANK_FEATURES,
@@ -96,9 +96,8 @@ def bundle(
         return export_bundle(
             model,
             folder,
-            datetime(2026, 1, 2, tzinfo=UTC),
-            ranking=RankingData({}, signals),
-            ranker=ranker,
+            BundleNote(datetime(2026, 1, 2, tzinfo=UTC)),
+            ranking=TrainedRanking(RankingData({}, signals), ranker),
         )
 
 

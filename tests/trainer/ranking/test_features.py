@@ -31,7 +31,7 @@ from serving.settings import ServingSettings
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 from tests.support import tiny_training as tiny
-from trainer.export import export_bundle
+from trainer.export import BundleNote, ExportedCatalogue, TrainedRanking, export_bundle
 from trainer.interactions import Interactions
 from trainer.ranking import ranker
 from trainer.ranking.examples import Examples, examples_of, future_labels
@@ -81,10 +81,9 @@ def test_the_service_sees_what_training_saw(
     path = export_bundle(
         model,
         tmp_path,
-        past.end,
-        ranking=data,
-        ranker=blank_ranker(SETTINGS),
-        text_embeddings=texts,
+        BundleNote(past.end),
+        catalogue=ExportedCatalogue(past.items, texts),
+        ranking=TrainedRanking(data, blank_ranker(SETTINGS)),
     )
     set_current(tmp_path, path.name)
     catalogue = Catalogue()
