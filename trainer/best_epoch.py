@@ -19,7 +19,8 @@ from trainer.material import Material
 from trainer.scorers import TWO_TOWER
 from trainer.start import Start
 from trainer.tasks import Split
-from trainer.train import Progress, TrainedModel
+from trainer.train import Progress
+from trainer.trained_model import TrainedModel
 
 Embeddings = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]

@@ -65,6 +65,23 @@ def name_index(names: Sequence[str], values: npt.NDArray[np.object_]) -> npt.NDA
     return indices.reshape(values.shape)
 
 
+def candidate_columns(
+    vocabulary: CandidateVocabulary, features: CandidateFeatures
+) -> dict[str, npt.NDArray[Any]]:
+    """Return what the candidate tower reads of n items, beside their texts and ages.
+
+    `id`, `category`, `brand`: int32 [n]; `tags`: int32 [n, k]. They are indices in `vocabulary`,
+    from 1 on; 0 where unknown or none. `price`: float32 [n], NaN where unknown.
+    """
+    return {
+        "id": name_index(vocabulary.item_ids, features.item_id),
+        "category": name_index(vocabulary.categories, features.category),
+        "brand": name_index(vocabulary.brands, features.brand),
+        "tags": name_index(vocabulary.tags, features.tags),
+        "price": features.price,
+    }
+
+
 class CandidateTower(keras.layers.Layer):
     """Sums projections of everything known about an item.
 

@@ -1,7 +1,7 @@
 """From a trained model to a published bundle."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -20,44 +20,92 @@ from trainer.interactions import Interactions
 from trainer.ranking.ranker import dense_layers
 from trainer.serving_module import ServingModule
 from trainer.text_tower import text_tower_digest
-from trainer.train import TrainedModel
+from trainer.trained_model import TrainedModel
 from trainer.warm_start import write_weights
 from trainer.warmup import write_warmup
 
 TOP_K = 100
 
 
+@dataclass(frozen=True, slots=True)
+class BundleNote:
+    """What a bundle says of how it came to be.
+
+    version: by default a new one, of `created_at`. parent: the bundle that served then. start:
+    what the training started from, in words. metrics: how its model was judged, by name.
+    """
+
+    created_at: datetime
+    version: str | None = None
+    parent: str | None = None
+    start: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExportedCatalogue:
+    """The items that a bundle is made for, in the order of its candidates.
+
+    They may differ in any way from those that the model was trained on. text_embeddings: float32
+    [len(items), text_dimension]; without them the model reads the texts.
+    """
+
+    items: Sequence[Item]
+    text_embeddings: npt.NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainedRanking:
+    """What a bundle ranks candidates by.
+
+    tables: with signals; rows are those of the catalogue. ranker: from features float32
+    [n, num_features] to scores float32 [n], as `train_ranker` returns it; None where none was
+    trained.
+    """
+
+    tables: RankingData
+    ranker: keras.Model | None = None
+
+    @property
+    def data(self) -> RankingData:
+        """The tables, completed by the ranker's sources and layers."""
+        if self.ranker is None:
+            return self.tables
+        return replace(self.tables, sources=SOURCES, layers=dense_layers(self.ranker))
+
+
 def export_bundle(
     model: TrainedModel,
     bundles: Path,
-    created_at: datetime,
+    note: BundleNote,
     *,
-    version: str | None = None,
-    parent: str | None = None,
-    start: str = "",
-    metrics: Mapping[str, float] | None = None,
-    ranking: RankingData | None = None,
-    ranker: keras.Model | None = None,
-    items: Sequence[Item] | None = None,
-    text_embeddings: npt.NDArray[np.float32] | None = None,
+    catalogue: ExportedCatalogue | None = None,
+    ranking: TrainedRanking | None = None,
 ) -> Path:
     """Write the model and a catalogue as a new bundle, and return its folder.
 
-    The bundle is published but not served until `serving.bundle.set_current` names it. `start`
-    says what the training started from; `parent` is the bundle that served then. `ranking` is what
-    candidates are ranked by, with the trained `ranker` where there is one.
+    The bundle is published but not served until `serving.bundle.set_current` names it.
 
-    `items` is the catalogue; it may differ in any way from the one that the model was trained on,
-    which is the default. The rows of `ranking` and of `text_embeddings`, float32 [len(items), n],
-    are those of `items`; without `text_embeddings` the model reads the texts.
+    Args:
+        model: what is exported.
+        bundles: the folder of all bundles.
+        note: what the bundle says of how it came to be.
+        catalogue: by default the items that the model was trained on.
+        ranking: over the same items; without it candidates are ranked by no table and no ranker.
+
+    Raises:
+        ValueError: `note.version` is not of the form `serving.bundle.VERSION`.
+        OSError: a bundle of this version is published already, or one cannot be written.
     """
-    items = model.interactions.items if items is None else items
+    if catalogue is None:
+        catalogue = ExportedCatalogue(model.interactions.items)
+    items = catalogue.items
     candidate_ids = [item.item_id for item in items]
-    embeddings = model.embeddings_of(items, text_embeddings)
+    embeddings = model.embeddings_of(items, catalogue.text_embeddings)
     manifest = bundle.Manifest(
-        version=version or bundle.new_version(created_at),
-        created_at=created_at,
-        parent=parent,
+        version=note.version or bundle.new_version(note.created_at),
+        created_at=note.created_at,
+        parent=note.parent,
         dimension=model.settings.dimension,
         text_dimension=model.text_tower.dimension,
         max_history=model.settings.history_length,
@@ -70,16 +118,15 @@ def export_bundle(
             end=model.interactions.end,
             events=len(model.interactions.item),
         ),
-        metrics=dict(metrics or {}),
+        metrics=dict(note.metrics),
         model={
             "settings": orjson.loads(model.settings.model_dump_json()),
-            "start": start,
+            "start": note.start,
             TEXT_TOWER_DIGEST: text_tower_digest(model.text_tower, model.settings.text),
         },
+        ranking=ranking.data.part if ranking else None,
     )
-    if ranking is not None and ranker is not None:
-        ranking = replace(ranking, sources=SOURCES, layers=dense_layers(ranker))
-    manifest = manifest.model_copy(update={"ranking": ranking.part if ranking else None})
+    ranker = ranking.ranker if ranking else None
     with bundle_writing.building(bundles, manifest.version) as folder:
         module = ServingModule(model, candidate_ids, embeddings, manifest.top_k, ranker)
         signatures = module.signatures()
@@ -94,7 +141,7 @@ def export_bundle(
         bundle_writing.write_candidates(folder, candidate_ids, embeddings, counts)
         bundle_writing.write_items(folder, items)
         if ranking is not None:
-            write_ranking(folder, ranking)
+            write_ranking(folder, ranking.data)
         event_types = model.interactions.event_types
         write_weights(folder, model.two_tower, event_types, model.settings.text)
         return bundle_writing.publish(bundles, folder, manifest)

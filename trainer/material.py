@@ -20,7 +20,8 @@ from trainer.start import Start
 from trainer.strategy import open_strategy
 from trainer.text_embeddings import catalogue_text_embeddings
 from trainer.text_tower import TextTower, load_text_tower
-from trainer.train import Progress, TrainedModel, train
+from trainer.train import Progress, train
+from trainer.trained_model import TrainedModel
 from trainer.training_input_error import TrainingInputError
 
 

@@ -14,7 +14,7 @@ from trainer.ranking.pipeline_scorer import PipelineScorer
 from trainer.ranking.ranker import as_ranker
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.tasks import Split
-from trainer.train import TrainedModel
+from trainer.trained_model import TrainedModel
 
 TWO_TOWER = "two-tower"
 

@@ -18,7 +18,7 @@ from trainer.candidate_tower import CandidateTower
 from trainer.import_keras import keras
 from trainer.query_tower import QueryTower
 from trainer.text_tower import TextTower
-from trainer.train import TrainedModel
+from trainer.trained_model import TrainedModel
 
 PARTS = (
     "weights",

@@ -25,7 +25,8 @@ from trainer.import_keras import keras, keras_hub
 from trainer.interactions import Interactions
 from trainer.settings import TextSettings, TrainingSettings
 from trainer.text_tower import TextTower, embed_texts
-from trainer.train import TrainedModel, train
+from trainer.train import train
+from trainer.trained_model import TrainedModel
 from trainer.windows import make_windows
 
 NUM_ITEMS = 20

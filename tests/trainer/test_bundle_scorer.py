@@ -12,7 +12,7 @@ from serving.bundle_loading import load_bundle
 from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny
 from trainer.bundle_scorer import BundleScorer
-from trainer.export import export_bundle
+from trainer.export import BundleNote, export_bundle
 from trainer.scorers import two_tower_scorer
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,9 @@ pytestmark = pytest.mark.slow
 
 def test_a_bundle_scores_as_the_model_it_was_made_of(tmp_path: Path) -> None:
     model = tiny.tiny_model(epochs=1)
-    bundle = load_bundle(export_bundle(model, tmp_path, datetime(2026, 1, 2, tzinfo=UTC)))
+    bundle = load_bundle(
+        export_bundle(model, tmp_path, BundleNote(datetime(2026, 1, 2, tzinfo=UTC)))
+    )
     users = np.array([3, 0, 7])
     expected = two_tower_scorer(model).score(users)
     scorer = BundleScorer(bundle, model.interactions, TextEmbeddingCache())

@@ -24,8 +24,8 @@ from serving.bundle_loading import load_bundle
 from serving.prediction.served_signature import ServedSignature
 from serving.settings import BatchingSettings
 from tests.support import tiny_training as tiny
-from trainer.export import export_bundle
-from trainer.train import TrainedModel
+from trainer.export import BundleNote, export_bundle
+from trainer.trained_model import TrainedModel
 from trainer.warmup import FILE
 
 pytestmark = pytest.mark.slow
@@ -41,7 +41,7 @@ def model() -> TrainedModel:
 @pytest.fixture(scope="module")
 def exported(model: TrainedModel, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("bundles")
-    path: Path = export_bundle(model, folder, datetime(2026, 1, 2, tzinfo=UTC))
+    path: Path = export_bundle(model, folder, BundleNote(datetime(2026, 1, 2, tzinfo=UTC)))
     return load_bundle(path)
 
 

@@ -40,7 +40,7 @@ from serving.ranking.feature_names import feature_names
 from serving.signals.item_signals import SIGNALS
 from serving.source_names import SOURCES
 from tests.support import tiny_training as tiny
-from trainer.export import export_bundle
+from trainer.export import BundleNote, TrainedRanking, export_bundle
 from trainer.import_keras import keras
 from trainer.model_export import (
     RANK_FEATURES,
@@ -53,7 +53,7 @@ from trainer.ranking.ranker import blank_ranker
 from trainer.ranking.settings import RankerSettings
 from trainer.serving_module import BRUTE_FORCE_BELOW, _build_searcher
 from trainer.text_tower import embed_texts
-from trainer.train import TrainedModel
+from trainer.trained_model import TrainedModel
 from trainer.warmup import FILE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -96,9 +96,8 @@ def bundle(
         return export_bundle(
             model,
             folder,
-            datetime(2026, 1, 2, tzinfo=UTC),
-            ranking=RankingData({}, signals),
-            ranker=ranker,
+            BundleNote(datetime(2026, 1, 2, tzinfo=UTC)),
+            ranking=TrainedRanking(RankingData({}, signals), ranker),
         )
 
 

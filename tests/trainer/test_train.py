@@ -16,12 +16,13 @@ import tensorflow as tf
 
 from feature_repo.schema import Item
 from tests.support import tiny_training as tiny
-from trainer import train as train_module
+from trainer import trained_model
 from trainer.import_keras import keras
 from trainer.interactions import Interactions
 from trainer.settings import TextSettings, TrainingSettings
 from trainer.text_tower import text_tower_digest
-from trainer.train import Progress, TrainedModel, train
+from trainer.train import Progress, train
+from trainer.trained_model import TrainedModel
 from trainer.training_input_error import TrainingInputError
 from trainer.windows import make_windows
 
@@ -107,7 +108,7 @@ def test_a_query_does_not_depend_on_whose_histories_are_read_beside(
     model = replace(baseline, interactions=columns, settings=settings)
     candidates, users = model.candidate_embeddings(), np.arange(len(columns.user_ids))
     alone = [model.query_embeddings(users[user : user + 1], candidates) for user in users]
-    monkeypatch.setattr(train_module, "QUERY_BATCH", 7)
+    monkeypatch.setattr(trained_model, "QUERY_BATCH", 7)
     shuffled = np.random.default_rng(0).permutation(users)
     together = model.query_embeddings(shuffled, candidates)
     np.testing.assert_allclose(together, np.concatenate(alone)[shuffled], atol=1e-5)

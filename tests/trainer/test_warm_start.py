@@ -17,13 +17,14 @@ from safetensors.numpy import load_file, save_file
 from feature_repo.schema import Item
 from serving.bundle import MANIFEST, file_entry, read_manifest, set_current
 from tests.support import tiny_training as tiny
-from trainer.export import export_bundle
+from trainer.export import BundleNote, export_bundle
 from trainer.interactions import Interactions
 from trainer.query_tower import QueryTower
 from trainer.ranking.settings import RankerSettings
 from trainer.settings import TextSettings, TrainingSettings, WarmStartSettings
 from trainer.start import Start, choose_start, start_from
-from trainer.train import TrainedModel, train
+from trainer.train import train
+from trainer.trained_model import TrainedModel
 from trainer.warm_start import WEIGHTS, ColdStartError, WarmStart, _moved, carry_over
 from trainer.windows import make_windows
 
@@ -54,7 +55,7 @@ def model() -> TrainedModel:
 
 @pytest.fixture(scope="module")
 def published(model: TrainedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_bundle(model, tmp_path_factory.mktemp("bundles"), tiny.START)
+    return export_bundle(model, tmp_path_factory.mktemp("bundles"), BundleNote(tiny.START))
 
 
 def weights_of(model: TrainedModel) -> dict[str, np.ndarray]:
@@ -156,7 +157,7 @@ def test_tuned_text_weights_are_carried_over(tmp_path: Path) -> None:
     text = TextSettings(lora_rank=2, max_tokens=16)
     settings = PLAIN.model_copy(update={"text": text})
     model = trained(settings)
-    start = WarmStart.read(export_bundle(model, tmp_path, tiny.START), settings)
+    start = WarmStart.read(export_bundle(model, tmp_path, BundleNote(tiny.START)), settings)
     again = trained(settings.model_copy(update={"learning_rate": 1e-12}), start=start)
     tuned = [name for name in start.weights if "lora" in name]
     assert tuned

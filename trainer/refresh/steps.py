@@ -7,7 +7,7 @@ from typing import Protocol
 from trainer.bundle_scorer import current_scorer
 from trainer.comparison import CANDIDATE
 from trainer.evaluate import EvaluationRow
-from trainer.export import export_bundle
+from trainer.export import BundleNote, ExportedCatalogue, TrainedRanking, export_bundle
 from trainer.judging import judge_epochs
 from trainer.listener import Listener
 from trainer.material import Material, read_material
@@ -112,7 +112,6 @@ class TrainingSteps:
         The bundle has the catalogue as of when its export begins.
         """
         inputs, material, start = self._inputs, prepared.material, prepared.start
-        ranking = inputs.settings.ranking
         self._listener.stage("Training on everything")
         model = material.trained(
             material.interactions,
@@ -121,27 +120,23 @@ class TrainingSteps:
             on_step=self._listener.step,
             stop_after=choice.epochs,
         )
-        ranker = checkpoint.read_ranker(ranking) if choice.has_ranker else None
         self._listener.stage("Exporting")
         catalogue = material
         if inputs.latest is not None:
             catalogue = material.with_items(inputs.latest(), inputs.text_cache)
-        tables = None
-        if ranking.enabled:
-            tables = fit_tables(catalogue.interactions, catalogue.text_embeddings, ranking)
-            tables = replace(tables, fusion=choice.fusion)
-        export_bundle(
-            model,
-            inputs.bundles,
-            inputs.now,
+        note = BundleNote(
+            created_at=inputs.now,
             version=version,
             parent=start.version or (inputs.current.name if inputs.current else None),
             start=str(start),
             metrics=_metrics(choice.rows),
-            ranking=tables,
-            ranker=ranker,
-            items=catalogue.items,
-            text_embeddings=catalogue.text_embeddings,
+        )
+        export_bundle(
+            model,
+            inputs.bundles,
+            note,
+            catalogue=ExportedCatalogue(catalogue.items, catalogue.text_embeddings),
+            ranking=self._ranking(catalogue, choice, checkpoint),
         )
 
     def check(self, prepared: Prepared, version: str) -> BundleChecks:
@@ -153,6 +148,17 @@ class TrainingSteps:
         self._listener.stage("Checking the bundle")
         histories, serving = prepared.material.interactions, inputs.service.serving
         return check_bundle(inputs.bundles / version, histories, serving, inputs.text_cache)
+
+    def _ranking(
+        self, catalogue: Material, choice: Choice, checkpoint: RefreshCheckpoint
+    ) -> TrainedRanking | None:
+        """Return what the bundle ranks by; None where the settings ask for nothing."""
+        settings = self._inputs.settings.ranking
+        if not settings.enabled:
+            return None
+        ranker = checkpoint.read_ranker(settings) if choice.has_ranker else None
+        tables = fit_tables(catalogue.interactions, catalogue.text_embeddings, settings)
+        return TrainedRanking(replace(tables, fusion=choice.fusion), ranker)
 
 
 def _metrics(rows: Sequence[EvaluationRow]) -> dict[str, float]:

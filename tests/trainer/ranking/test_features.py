@@ -32,7 +32,7 @@ from serving.source_names import SOURCES
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 from tests.support import tiny_training as tiny
-from trainer.export import export_bundle
+from trainer.export import BundleNote, ExportedCatalogue, TrainedRanking, export_bundle
 from trainer.interactions import Interactions
 from trainer.ranking import ranker
 from trainer.ranking.examples import Examples, future_labels, requests_of
@@ -51,7 +51,8 @@ from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.settings import RankerSettings
 from trainer.ranking.trial import ranks_better_than_fusion
 from trainer.tasks import temporal_split
-from trainer.train import TrainedModel, train
+from trainer.train import train
+from trainer.trained_model import TrainedModel
 from trainer.windows import make_windows
 
 pytestmark = pytest.mark.slow
@@ -81,10 +82,9 @@ def test_the_service_sees_what_training_saw(
     path = export_bundle(
         model,
         tmp_path,
-        past.end,
-        ranking=data,
-        ranker=blank_ranker(SETTINGS),
-        text_embeddings=texts,
+        BundleNote(past.end),
+        catalogue=ExportedCatalogue(past.items, texts),
+        ranking=TrainedRanking(data, blank_ranker(SETTINGS)),
     )
     set_current(tmp_path, path.name)
     catalogue = Catalogue()
