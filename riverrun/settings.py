@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -35,6 +36,7 @@ from feature_repo.file_urls import file_of, file_url
 from feature_repo.first_error import FirstError
 from feature_repo.history import DEFAULT_MAX_LENGTH
 from feature_repo.open_online_features import without_password
+from feature_repo.received import shortened
 from riverrun.errors import UserError
 from serving.settings import HttpSettings, ServingSettings
 from streaming.settings import StreamingSettings
@@ -299,8 +301,8 @@ def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
         first = FirstError.of(error)
         source = f"settings ({toml_file})" if toml_file else "settings"
         raise UserError(": ".join(filter(None, (source, first.key, first.statement)))) from None
-    except SettingsError as error:  # It says which field; the reason is beneath it.
-        raise UserError(f"environment variables {PREFIX}*: {error}: {error.__cause__}.") from None
+    except SettingsError as error:
+        raise UserError(_no_json(error)) from None
     except ValueError as error:  # tomllib.TOMLDecodeError is one
         raise UserError(f"settings file {toml_file}: {error}.") from None
     loaded._file = file
@@ -315,6 +317,22 @@ def with_warm_start(settings: Settings, **changes: Any) -> Settings:
     warm_start = training.warm_start.model_copy(update=changes)
     training = training.model_copy(update={"warm_start": warm_start})
     return settings.model_copy(update={"training": training})
+
+
+def _no_json(error: SettingsError) -> str:
+    """Name the variable that was to be a list or a table; pydantic names only its first field."""
+    source = EnvSettingsSource(Settings)
+    given = {name: value for name, value in source.env_vars.items() if value is not None}
+    for name, value in given.items():
+        source.env_vars = {name: value}
+        try:
+            source()
+        except SettingsError:
+            return (
+                f'environment variable {name.upper()}: must be JSON, as ["one", "two"] or '
+                f'{{"key": 1}}. Received: {shortened(value)!r}.'
+            )
+    return f"environment variables {PREFIX}*: {error}."
 
 
 def _refuse_unknown_variables() -> None:

@@ -122,6 +122,21 @@ def test_materialising_leaves_what_the_stream_has_pushed(repository: Path) -> No
     assert kept == [HISTORY, None, STATISTICS]
 
 
+@pytest.mark.parametrize("name", ["retrieval", "ranking"])
+def test_a_feature_service_is_asked_online_and_of_the_past(tmp_path: Path, name: str) -> None:
+    folder = copied(tmp_path)
+    with closing(service(folder)) as features:
+        features.push([HISTORY, STATISTICS])
+    store = FeatureStore(repo_path=str(folder))
+    asked = store.get_feature_service(name)
+    row = {"user_id": "u1", "item_id": "i1"}
+    online = store.get_online_features(asked, [row], full_feature_names=True).to_dict()
+    assert online["user_history__event_types"][0] is not None
+    past = pl.DataFrame({**row, "event_timestamp": LATER}).to_pandas()
+    joined = store.get_historical_features(past, asked, full_feature_names=True).to_df()
+    assert set(joined.columns) >= set(online)
+
+
 def test_feasts_own_commands_need_no_apply_where_riverrun_was_run(tmp_path: Path) -> None:
     folder = copied(tmp_path)
     with closing(service(folder)) as features:

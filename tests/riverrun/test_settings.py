@@ -63,9 +63,18 @@ def test_training_reads_no_more_of_a_user_than_is_kept(tmp_path: Path) -> None:
     )
 
 
-def test_a_variable_that_is_no_json_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RIVERRUN_TRAINING", "fast")
-    with pytest.raises(UserError, match=r"^environment variables RIVERRUN_\*: .*\"training\""):
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("RIVERRUN_TRAINING", "fast"), ("RIVERRUN_SERVING__RANKING__SOURCES", "two_tower,ease")],
+)
+def test_a_variable_that_is_no_json_is_told_as_one(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv("RIVERRUN_SERVING__RELOAD_SECONDS", "5")
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(
+        UserError, match=f"^environment variable {variable}: must be JSON, .* Received: '{value}'"
+    ):
         load_settings()
 
 
