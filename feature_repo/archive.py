@@ -11,6 +11,17 @@
 
 A segment is what one writer writes at once. Writing a segment again replaces it, so a writer
 that crashed simply repeats itself; an event that two segments hold is read once.
+
+What was written from the log in many small files is merged: events of a day that has been over for
+a day, and changes between which nothing was imported, the newest of each key. Imported segments
+stay as they are: their names say what was taken up. A merged file is there as a whole before
+anything is removed, and what it was made of stays beside it for an hour, for readers who have a
+list of files in hand: until then an event is found in two files, and so is a change, in the merged
+one with the last number. A crash at any point leaves no less.
+
+Merging or erasing rewrites what the other reads, so one archiver alone does both, in turn
+(`streaming/standby_archiver.py`): one that merged what it had read before an erasure would bring
+the erased back.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -28,6 +39,7 @@ from feature_repo.event_log import TopicPartition
 from feature_repo.event_segments import EVENT_SCHEMA, MOMENT, EventSegments, events_frame
 from feature_repo.exclusive_lock import LockHeldError, exclusive
 from feature_repo.log_records import RecordT, decode_record, encode_record
+from feature_repo.merging import Merged
 from feature_repo.schema import Event, Item, User
 from feature_repo.whole_file import flush
 
@@ -201,6 +213,17 @@ class Archive:
         """Return the names of all segments that anything is left of, complete or not."""
         events = {file.stem for file in self._events.files()}
         return events.union(self._items.segments(), self._users.segments())
+
+    def merge(self, now: datetime) -> Merged | None:
+        """Merge small files into one, and return what was merged; None where none is due.
+
+        It is one day's events, or one run of changes. Before that, what was merged an hour ago is
+        removed, of one day too. Only who alone erases users may merge.
+        """
+        stores = (self._events, self._items, self._users)
+        for store in stores:
+            store.remove_merged(now)
+        return next((merged for store in stores if (merged := store.merge(now))), None)
 
     # How far the log is archived, and whom it erased.
 

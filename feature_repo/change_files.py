@@ -1,16 +1,27 @@
 """Numbered files of changes by key: of two files with one key, the later counts.
 
 <number>-<segment>.parquet   key, and its record; null where it was deleted
+
+Of files that were merged, the merged one has the last number, and tells the first by its name.
 """
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 
 import polars as pl
 
-from feature_repo.parquet_files import files_holding, parquet_files
-from feature_repo.segment_names import require_plain
+from feature_repo.merging import KEPT, Merged, count_to_merge
+from feature_repo.parquet_files import files_holding, parquet_files, remove_unfinished
+from feature_repo.segment_names import (
+    LIVE,
+    merged_at,
+    merged_name,
+    replaced_by,
+    require_plain,
+)
 from feature_repo.whole_file import replacing
 
 _SCHEMA = {"key": pl.String(), "record": pl.String()}
@@ -26,7 +37,7 @@ class ChangeFiles:
         self._folder = folder
 
     def write(self, segment: str, changes: Changes) -> int:
-        """Write a segment, and return how many changes it has; written again, it keeps its place."""
+        """Write a segment and return its number of changes; written again, it keeps its place."""
         require_plain(segment)
         files = self._files()
         written = next((file for file in files if _segment_of(file) == segment), None)
@@ -100,12 +111,80 @@ class ChangeFiles:
             with replacing(file) as replacement:
                 kept.write_parquet(replacement)
 
+    def merge(self, now: datetime) -> Merged | None:
+        """Merge files written from the log, between which none was imported; None if none is due.
+
+        What they hold is read twice until `remove_merged`.
+        """
+        for run in self._runs():
+            replaced = _replaced(run, now)
+            closed = [file for file in run if file not in replaced]
+            # An import that began to write before such a file was there may come before it yet.
+            while closed and closed[-1].stat().st_mtime > (now - KEPT).timestamp():
+                closed.pop()
+            sizes = [file.stat().st_size for file in closed]
+            for last in range(len(closed), 0, -1):
+                if count := count_to_merge(sizes[:last][::-1]):
+                    return self._merge(closed[last - count : last], now)
+        return None
+
+    def remove_merged(self, now: datetime) -> None:
+        """Remove the files that were merged so long ago that no reader has them in hand."""
+        remove_unfinished(self._folder, now - KEPT)
+        for run in self._runs():
+            for file in _replaced(run, now - KEPT):
+                file.unlink()
+
+    def _merge(self, inputs: list[Path], now: datetime) -> Merged:
+        first = f"{_range(inputs[0])[0]:09d}"
+        name = merged_name([_segment_of(file) for file in inputs], first, now)
+        changes = pl.scan_parquet(inputs).unique("key", keep="last", maintain_order=True)
+        with replacing(self._folder / f"{_number(inputs[-1]):09d}-{name}.parquet") as file:
+            changes.sink_parquet(file)
+            rows = pl.scan_parquet(file).select(pl.len()).collect().item()
+        return Merged(self._folder.name, len(inputs), rows)
+
+    def _runs(self) -> list[list[Path]]:
+        """Return the files written from the log, in lists between which there are imported ones.
+
+        The last is left out: its writer may write it again, and it has to keep its place.
+        """
+        runs = [
+            list(run)
+            for live, run in groupby(self._files(), lambda file: _segment_of(file).startswith(LIVE))
+            if live
+        ]
+        return [*runs[:-1], runs[-1][:-1]] if runs else []
+
     def _files(self) -> list[Path]:
         return parquet_files(self._folder)
 
 
 def _segment_of(file: Path) -> str:
     return file.stem.partition("-")[2]
+
+
+def _number(file: Path) -> int:
+    return int(file.stem.partition("-")[0])
+
+
+def _range(file: Path) -> tuple[int, int]:
+    """Return the first and the last number of what the file was merged from, or its own twice."""
+    first = replaced_by(_segment_of(file))
+    return _number(file) if first is None else int(first), _number(file)
+
+
+def _replaced(run: list[Path], until: datetime) -> list[Path]:
+    """Return the files of which another was merged until this time."""
+    ranges = [_range(file) for file in run if (at := merged_at(_segment_of(file))) and at <= until]
+    return [
+        file
+        for file in run
+        if any(
+            first <= _range(file)[0] and _range(file)[1] <= last and _range(file) != (first, last)
+            for first, last in ranges
+        )
+    ]
 
 
 def _frame(changes: Changes) -> pl.DataFrame:
@@ -120,4 +199,4 @@ def _names_any(files: list[Path], keys: pl.Series) -> bool:
 
 
 def _next_number(files: list[Path]) -> int:
-    return max((int(file.name.split("-")[0]) for file in files), default=0) + 1
+    return max((_number(file) for file in files), default=0) + 1

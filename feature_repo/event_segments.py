@@ -1,20 +1,21 @@
 """Segments of events, in one Parquet file for each UTC day that they have events of.
 
 events/date=2026-01-02/<segment>.parquet   one row an event
-segments/<segment>.json                    segments that are complete
+segments/<segment>.json                    complete segments; of a merged one, what it replaces
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import orjson
 import polars as pl
 from pydantic_core import to_json
 
-from feature_repo.parquet_files import files_holding, parquet_files
-from feature_repo.schema import Event
-from feature_repo.segment_names import require_plain
+from feature_repo.merging import KEPT, Merged, count_to_merge
+from feature_repo.parquet_files import files_holding, parquet_files, remove_unfinished
+from feature_repo.schema import Event, content_id
+from feature_repo.segment_names import LIVE, merged_at, merged_name, require_plain
 from feature_repo.whole_file import replacing
 
 EVENT_SCHEMA = pl.Schema(
@@ -32,6 +33,8 @@ EVENT_SCHEMA = pl.Schema(
 )
 MOMENT = "moment"
 """The column of files written from the log that says when the log took each event (ADR 0013)."""
+_CLOSED_AFTER = timedelta(days=2)
+"""How long after its beginning a day is closed; what comes for it later is merged later."""
 _LOGGED_SCHEMA = pl.Schema({**EVENT_SCHEMA, MOMENT: pl.Int64()})
 
 
@@ -69,8 +72,7 @@ class EventSegments:
         # An earlier attempt may have had events of days that this one has none of.
         for stale in set(self._events.glob(f"date=*/{segment}.parquet")) - written:
             stale.unlink()
-        with replacing(self._segments / f"{segment}.json") as file:
-            file.write_bytes(orjson.dumps({"events": frame.height, "days": len(by_day)}))
+        self._complete(segment, events=frame.height, days=len(by_day))
         return frame.height
 
     def scan(self, start: datetime | None = None, end: datetime | None = None) -> pl.LazyFrame:
@@ -144,9 +146,69 @@ class EventSegments:
                     kept.write_parquet(replacement)
         return removed
 
+    def merge(self, now: datetime) -> Merged | None:
+        """Merge files of one day that were written from the log; None where none is due.
+
+        The day has been over for a day. What the files hold is read twice until `remove_merged`.
+        """
+        for folder in self._closed_days(now):
+            live = _live(folder)
+            replaced = {name for file in live for name in self._replaced_by(file.stem)}
+            left = sorted((file for file in live if file.stem not in replaced), key=_size)
+            inputs = left[: count_to_merge([_size(file) for file in left])]
+            if not inputs:
+                continue
+            names = [file.stem for file in inputs]
+            merged = merged_name(names, content_id(*names), now)
+            replaces = [*names, *(each for name in names for each in self._replaced_by(name))]
+            with replacing(folder / f"{merged}.parquet") as file:
+                _scan(inputs).sink_parquet(file)
+                rows = _scan([file]).select(pl.len()).collect().item()
+                # First, so that what the file holds is never merged beside it.
+                self._complete(merged, events=rows, days=1, replaces=replaces)
+            return Merged("events", len(inputs), rows)
+        return None
+
+    def remove_merged(self, now: datetime) -> None:
+        """Remove files that were merged so long ago that no reader has them in hand, of one day."""
+        for folder in self._days():
+            remove_unfinished(folder, now - KEPT)
+        for folder in self._closed_days(now):
+            live = [file.stem for file in _live(folder)]
+            ended = {name for name in live if (at := merged_at(name)) and at <= now - KEPT}
+            replaced = {each for name in ended for each in self._replaced_by(name)}
+            if not replaced:
+                continue
+            # A segment may have events of other days.
+            for name in replaced - {file.stem for file in self.files() if file.parent != folder}:
+                (self._segments / f"{name}.json").unlink(missing_ok=True)
+            # Last: as long as there are any, a removal that was cut short is gone on with.
+            for name in replaced:
+                (folder / f"{name}.parquet").unlink(missing_ok=True)
+            for name in ended - replaced:
+                self._complete(name, days=1)
+            return
+
     def files(self, start: datetime | None = None, end: datetime | None = None) -> list[Path]:
         """Return the files of the days from `start` to `end`, by day; each is named SEGMENT."""
         return [file for day in self._days(start, end) for file in parquet_files(day)]
+
+    def _complete(self, segment: str, **facts: object) -> None:
+        with replacing(self._segments / f"{segment}.json") as file:
+            file.write_bytes(orjson.dumps(facts))
+
+    def _closed_days(self, now: datetime) -> list[Path]:
+        """Return the folders of closed days with several files written from the log."""
+        return [day for day in self._days(end=now - _CLOSED_AFTER) if len(_live(day)) > 1]
+
+    def _replaced_by(self, segment: str) -> list[str]:
+        if merged_at(segment) is None:
+            return []
+        try:
+            facts = orjson.loads((self._segments / f"{segment}.json").read_bytes())
+        except FileNotFoundError:  # Of a copy that was taken meanwhile: nothing may be removed.
+            return []
+        return [str(each) for each in facts.get("replaces", [])]
 
     def _day_folder(self, day: date) -> Path:
         return self._events / f"date={day.isoformat()}"
@@ -185,6 +247,14 @@ def _context(event: Event) -> str | None:
     context = {**(event.model_extra or {}), **event.context}
     # Not orjson: it refuses integers beyond 64 bits, which JSON may hold.
     return to_json(context).decode() if context else None
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size
+
+
+def _live(folder: Path) -> list[Path]:
+    return [file for file in parquet_files(folder) if file.stem.startswith(LIVE)]
 
 
 def _scan(files: list[Path]) -> pl.LazyFrame:
