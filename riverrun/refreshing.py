@@ -66,7 +66,7 @@ def refresh_from_archive(
             steps = TrainingSteps(inputs, listener)
             outcome = refresh(events, inputs, steps, checkpoint)
             if not outcome.refusals:
-                model = read_manifest(outcome.bundle).model[TEXT_TOWER_DIGEST]
+                model = read_manifest(outcome.bundle).model.get(TEXT_TOWER_DIGEST)
                 cache.keep_only(str(model), (item.text for item in items))
             return outcome
     except TrainingInputError as error:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 from feature_repo.archive import Archive
 from feature_repo.event_log import (
@@ -15,6 +16,7 @@ from feature_repo.event_log import (
     TopicPartition,
 )
 from feature_repo.schema import Event, Item, User
+from feature_repo.segment_names import LIVE
 from streaming.decode import DecodeError, Decoder, ItemRemoved, UserErased
 from streaming.erasures import keep_marks
 from streaming.metrics import StreamMetrics
@@ -24,20 +26,14 @@ from streaming.stream_thread import StreamThread
 
 GROUP = "archive"
 TOPICS = (EVENTS, ITEMS, USERS)
-LIVE = "log-"
-"""How the names of segments begin that were written from the log and not by an import."""
-
 STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.5
 _POLL_RECORDS = 1_000
 _REST_SECONDS = 0.5
+_MERGE_REST_SECONDS = 10.0
+"""A pause between merges, so that neither segments nor the worker beside them wait for many."""
 _FEW_BYTES = 256 * 1024
 """A poll of less than this, and of fewer records than it may have, says that little is unread."""
-
-
-def end_of(segment: str) -> int:
-    """Return the offset after the last record of a segment that was written from the log."""
-    return int(segment.rpartition("-")[2])
 
 
 class Archiver(StreamThread):
@@ -48,7 +44,7 @@ class Archiver(StreamThread):
     it; an event that lies in two segments is read once. Records that cannot be decoded are left
     out: the worker makes dead letters of them.
 
-    housekeeping: called now and then, for retention.
+    Now and then it merges small files of the archive. housekeeping: called as often, for retention.
     """
 
     def __init__(
@@ -75,6 +71,7 @@ class Archiver(StreamThread):
         self._reads_little = True
         self._clear()
         self._housekeeping_due = time.monotonic() + self.settings.housekeeping_seconds
+        self._merge_due = self._housekeeping_due
 
     def _follow(self) -> None:
         while not self._stop.is_set():
@@ -141,7 +138,19 @@ class Archiver(StreamThread):
                 self._housekeeping()
             except EventLogError as error:
                 self._logger.warning("housekeeping_failed", error=str(error))
+        if time.monotonic() >= self._merge_due:
+            self._merge()
         return len(records)
+
+    def _merge(self) -> None:
+        rest = self.settings.housekeeping_seconds
+        try:
+            if merged := self._archive.merge(datetime.now(UTC)):
+                self._logger.info("archive_merged", **merged._asdict())
+                rest = min(rest, _MERGE_REST_SECONDS)
+        except Exception as error:  # noqa: BLE001 — nothing is lost: it is tried again
+            self._logger.warning("merge_failed", error=str(error))
+        self._merge_due = time.monotonic() + rest
 
     def flush(self) -> None:
         """Write what is collected, then commit. Repeats until the archive takes it."""

@@ -17,7 +17,8 @@ from feature_repo.event_log import (
 )
 from feature_repo.log_records import encode_record
 from feature_repo.schema import SCHEMA_VERSION, Item, User
-from streaming.archiver import GROUP, LIVE
+from feature_repo.segment_names import LIVE
+from streaming.archiver import GROUP
 from streaming.decode import is_id
 from streaming.milestones import NONE, Milestones
 

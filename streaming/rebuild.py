@@ -10,7 +10,8 @@ from feature_repo.archive import MOMENT, Archive
 from feature_repo.event_log import EventLog, GroupedLog, TrimmableLog
 from feature_repo.history import DEFAULT_MAX_LENGTH, EVENT_KEY, UserHistory
 from feature_repo.online_features import OnlineFeatures
-from streaming.archiver import LIVE, TOPICS, end_of
+from feature_repo.segment_names import LIVE, end_of
+from streaming.archiver import TOPICS
 from streaming.bulk_fold import fold_events
 from streaming.imports import Imports
 from streaming.materialise import Progress, commit_imported, push_unpushed

@@ -40,7 +40,8 @@ class StreamingSettings(BaseModel):
     archive_rows, archive_bytes, archive_seconds: at this size, as the log has it, or age a
         segment is written, and erased users are removed from those before.
     retry_seconds, max_retry_seconds: first and longest pause before a failed step is repeated.
-    housekeeping_seconds: how often archived records leave the embedded log.
+    housekeeping_seconds: how often archived records leave the embedded log, and small files of the
+        archive are merged.
     tombstone_days: how long a deleted item stays in the changelog; longer than the oldest
         bundle that may be served.
     co_visitation, fold_in: what is learned of items between two trainings; off by default.

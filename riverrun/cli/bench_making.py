@@ -34,8 +34,8 @@ def prepare_shop(home: Path, items: int) -> None:
         end=end,
     )
     write_sample(sample, home / "sample")
-    import_folder(home / "sample", home)
     settings = load_settings(home=home, **FILES_IN_HOME)
+    import_folder(home / "sample", settings)
     training = settings.training.model_copy(update={"epochs": 1})
     if items > LARGE:
         update = {

@@ -97,7 +97,7 @@ def _make_shop(settings: Settings) -> None:
         write_sample(sample, folder)
     err.print(f"{ITEMS:,} items, {USERS:,} users, {EVENTS:,} events in {folder}")
     err.rule("[bold]2. Import")
-    import_folder(folder, settings.home)
+    import_folder(folder, settings)
     err.rule("[bold]3. Train")
     train_shop(settings)
 

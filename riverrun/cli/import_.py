@@ -11,6 +11,7 @@ from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.importing.mapping import Kind, load_mapping
 from riverrun.importing.presets import PRESETS
 from riverrun.importing.run import import_preset
+from riverrun.settings import load_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -125,7 +126,10 @@ def preset(
 
     `riverrun import preset online-retail online_retail.csv.gz`
     """
-    with import_session(home, settings, name) as (sink, report), err.status(f"reading {path}"):
+    with (
+        import_session(load_settings(settings, home=home), name) as (sink, report),
+        err.status(f"reading {path}"),
+    ):
         import_preset(name, path, sink, report)
 
 
@@ -141,12 +145,12 @@ def shop(
 
     `riverrun sample --out shop && riverrun import shop shop`
     """
-    import_folder(folder, home, settings)
+    import_folder(folder, load_settings(settings, home=home))
 
 
 def _import_kind(
     kind: Kind, files: list[Path], mapping: Path | None, home: Path | None, settings: Path | None
 ) -> None:
     loaded = None if mapping is None else load_mapping(mapping)
-    with import_session(home, settings, kind) as (sink, report):
+    with import_session(load_settings(settings, home=home), kind) as (sink, report):
         import_with_bar(kind, files, loaded, sink, report)

@@ -20,20 +20,20 @@ from riverrun.importing.raw_files import WRONG_ENCODING
 from riverrun.importing.report import ImportReport, RejectsFile
 from riverrun.importing.run import import_files, shop_files
 from riverrun.importing.sink import ArchiveSink
-from riverrun.settings import Settings, load_settings
+from riverrun.settings import Settings
 from riverrun.training_material import missing_kind
 
 if TYPE_CHECKING:
     from feature_repo.archive import Archive
 
 
-def import_folder(folder: Path, home: Path | None, settings: Path | None = None) -> None:
+def import_folder(folder: Path, settings: Settings) -> None:
     """Import the files items*, users* and events* of `folder`.
 
     Raises `UserError` where there are none, one cannot be read, or no row could be used.
     """
     found = shop_files(folder)
-    with import_session(home, settings, "shop") as (sink, report):
+    with import_session(settings, "shop") as (sink, report):
         for kind, files in found.items():
             import_with_bar(kind, files, None, sink, report)
 
@@ -67,25 +67,22 @@ def import_with_bar(
 
 
 @contextmanager
-def import_session(
-    home: Path | None, settings: Path | None, what: str
-) -> Iterator[tuple[ArchiveSink, ImportReport]]:
-    """Open the archive; afterwards write the report, show it, and say what is next.
+def import_session(settings: Settings, what: str) -> Iterator[tuple[ArchiveSink, ImportReport]]:
+    """Open the shop's archive; afterwards write the report, show it, and say what is next.
 
     Raises `UserError` where no row could be used, and what `_archive_what_was_posted` does.
     """
     from feature_repo.archive import Archive
 
-    loaded = load_settings(settings, home=home)
     started = datetime.now(UTC)
     name = f"{started:%Y%m%dT%H%M%SZ}-{what}"
-    path = loaded.home / "imports" / f"{name}.json"
+    path = settings.home / "imports" / f"{name}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         rejects = RejectsFile(path.with_name(f"{name}-rejected.jsonl"))
-        archive = Archive(loaded.archive)
-        with _only_import(loaded.archive), ImportReport(rejects=rejects) as report:
-            _archive_what_was_posted(loaded, archive)
+        archive = Archive(settings.archive)
+        with _only_import(settings.archive), ImportReport(rejects=rejects) as report:
+            _archive_what_was_posted(settings, archive)
             try:
                 yield ArchiveSink(archive, report), report
             except UserError as error:
@@ -95,7 +92,7 @@ def import_session(
                 raise UserError(f"{error} What was read before: {path}") from None
         _write(path, report.as_dict())
     except OSError as error:
-        raise UserError(f"{loaded.home}: cannot be written: {error.strerror or error}.") from None
+        raise UserError(f"{settings.home}: cannot be written: {error.strerror or error}.") from None
     _show(report, (datetime.now(UTC) - started).total_seconds())
     err.print(f"[dim]report:[/] {path}", soft_wrap=True)
     if report.rejected:
@@ -103,7 +100,7 @@ def import_session(
     for hint in _hints(report):
         err.print(f"[yellow]hint:[/] {escape(hint)}", soft_wrap=True)
     _require_rows(report, rejects)
-    _show_what_next(loaded, report)
+    _show_what_next(settings, report)
 
 
 def _hints(report: ImportReport) -> Iterator[str]:

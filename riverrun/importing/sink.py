@@ -26,8 +26,24 @@ WORTH_KEEPING = {"title": "a title", "categories": "categories"}
 RecordT = TypeVar("RecordT", Item, User)
 
 
-class RecordArchive(Protocol):
-    """What an import asks of the archive."""
+class KnownArchive(Protocol):
+    """What an import leaves out: what the archive has, and who was erased from it."""
+
+    def days(self) -> Sequence[date]:
+        """Return the days that have archived events."""
+        ...
+
+    def event_ids_of(self, day: date) -> pl.Series:
+        """Return the ids of the archived events of a day."""
+        ...
+
+    def erased_at(self) -> Mapping[str, int]:
+        """Return when users were erased, in milliseconds since 1970."""
+        ...
+
+
+class RecordWriter(Protocol):
+    """What an import writes, and replaces."""
 
     def write_events(self, segment: str, events: pl.DataFrame) -> int:
         """Write a segment of events, replacing one of the same name."""
@@ -45,17 +61,9 @@ class RecordArchive(Protocol):
         """Write users, each of which replaces the user's state from now on."""
         ...
 
-    def days(self) -> Sequence[date]:
-        """Return the days that have archived events."""
-        ...
 
-    def event_ids_of(self, day: date) -> pl.Series:
-        """Return the ids of the archived events of a day."""
-        ...
-
-    def erased_at(self) -> Mapping[str, int]:
-        """Return when users were erased, in milliseconds since 1970."""
-        ...
+class RecordArchive(KnownArchive, RecordWriter, Protocol):
+    """An archive that an import adds to."""
 
 
 class KnownEvents:
@@ -69,7 +77,7 @@ class KnownEvents:
     odds of one such pair are one in 3,700.
     """
 
-    def __init__(self, archive: RecordArchive) -> None:
+    def __init__(self, archive: KnownArchive) -> None:
         self._archive = archive
         self._everywhere: _Hashes | None = None
         self._by_day: dict[date, _Hashes] = {}

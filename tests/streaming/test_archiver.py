@@ -1,6 +1,7 @@
 import json
 import shutil
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from feature_repo.event_log import (
 from streaming.archiver import Archiver
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
-from tests.support.stream import event, item, user
+from tests.support.stream import NOW, event, item, user
 
 
 def send(log: SqliteLog, topic: str, key: str, record: Any) -> None:
@@ -319,3 +320,33 @@ def test_a_number_beyond_64_bits_stops_nothing(log: SqliteLog, archive: Archive)
     assert event_ids(archive) == ["e0", "e1", "e2"]
     (context,) = archive.scan_events().filter(event_id="e1").collect()["context"]
     assert json.loads(context) == {"order": order}
+
+
+def test_it_merges_what_it_wrote_in_small_segments(log: SqliteLog, archive: Archive) -> None:
+    failures = [OSError(28, "No space left on device")]
+
+    class LongAfterwards:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(archive, name)
+
+        def merge(self, now: datetime) -> Any:
+            if failures:
+                raise failures.pop()
+            return archive.merge(max(now, NOW) + timedelta(days=9))
+
+    writer = archiver(log, LongAfterwards(), archive_rows=1, housekeeping_seconds=0.001)
+    with capture_logs() as logs:
+        for number in range(9):
+            send(log, EVENTS, "u1", event(number, "u1"))
+            send(log, EVENTS, "u2", event(100 + number, "u2"))
+            writer.step()
+    failed, line = logs
+    assert (failed["event"], line["event"]) == ("merge_failed", "archive_merged")
+    assert (line["kind"], line["files"], line["rows"]) == ("events", 8, 16)
+    assert len(event_ids(archive)) == 18
+    # It erases from merged files too.
+    send(log, USERS, "u1", None)
+    writer.step()
+    assert set(archive.scan_events().collect()["user_id"]) == {"u2"}
+    (day,) = archive.days()
+    assert set(archive.scan_day(day).collect()["user_id"]) == {"u2"}

@@ -4,6 +4,7 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -166,6 +167,35 @@ def test_a_state_that_is_older_than_what_the_log_holds_is_refused(tmp_path: Path
         require_log(state, log)
         work(log, online, state)
         assert contents(state) == undisturbed
+    log.close()
+
+
+def test_of_merged_segments_it_makes_the_same_state(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.sqlite")
+    archive = Archive(tmp_path / "archive")
+    send(log, 60)
+    archiver = Archiver(log, archive, settings=StreamingSettings(archive_rows=2))
+    poll = archiver._consumer.poll
+    archiver._consumer.poll = lambda _, __: poll(2, 0.0)  # type: ignore[method-assign]
+    while archiver.step():
+        pass
+    archiver.stop()
+
+    def rebuilt(name: str) -> Any:
+        with closing(SqliteState(tmp_path / name)) as state:
+            online = MemoryOnline()
+            rebuild(archive, state, online, log, max_history=MAX_HISTORY)
+            return contents(state), online.state()
+
+    before, files = rebuilt("before"), len(list(archive.root.rglob("*.parquet")))
+    now = max(NOW, datetime.now(UTC)) + timedelta(days=9)
+    while archive.merge(now):
+        pass
+    assert rebuilt("between") == before
+    for _ in range(5):
+        archive.merge(now + timedelta(hours=2))
+    assert len(list(archive.root.rglob("*.parquet"))) < files / 2
+    assert rebuilt("after") == before
     log.close()
 
 
