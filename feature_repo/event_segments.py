@@ -268,5 +268,10 @@ def _scan(files: list[Path]) -> pl.LazyFrame:
     if not files:
         return pl.LazyFrame(schema=_LOGGED_SCHEMA)
     return pl.scan_parquet(
-        files, schema=_LOGGED_SCHEMA, missing_columns="insert", hive_partitioning=False
+        files,
+        schema=_LOGGED_SCHEMA,
+        missing_columns="insert",
+        # A newer version may write more.
+        extra_columns="ignore",
+        hive_partitioning=False,
     )
