@@ -127,14 +127,13 @@ class _Sent:
         if not self._is_gzip:
             return self.body
         try:
-            most = min(self.max_bytes, MAX_GUNZIPPED_BYTES)
-            content = gunzipped(self.body, most)
+            content = gunzipped(self.body, self._most)
         except ValueError as error:
             raise invalid(
                 f"the request must be gzip, as its Content-Encoding says: {error}."
             ) from None
         if content is None:
-            raise _too_large(most, " once it is decompressed")
+            raise _too_large(self._most, " once it is decompressed")
         return content
 
     @property
@@ -144,7 +143,12 @@ class _Sent:
             return len(self.body)
         # RFC 1952: what gzip made is told by its last four bytes. If they lie, it is never parsed.
         content = int.from_bytes(self.body[-4:], "little")
-        return max(len(self.body), min(content, MAX_GUNZIPPED_BYTES))
+        return max(len(self.body), min(content, self._most))
+
+    @property
+    def _most(self) -> int:
+        # More is refused as it is decompressed; to wait for others would not help.
+        return min(self.max_bytes, MAX_GUNZIPPED_BYTES)
 
     @property
     def _is_gzip(self) -> bool:

@@ -26,6 +26,7 @@ from serving.http.body_budget import FREE_BYTES
 from serving.http.ingest import APPEND_THREADS, ENDS_THREADS
 from serving.http.problems import FieldError, field_errors
 from serving.http.services import Services
+from serving.http.tensorflow_serving import MAX_GUNZIPPED_BYTES
 from serving.requests import FeaturesUnavailableError, Recommendation, TrendingRequest
 from serving.settings import (
     REMOTE_LIST_THREADS,
@@ -215,6 +216,21 @@ def test_large_bodies_have_together_no_more_bytes_than_one_may_have(
             assert call(client, most).is_success
             assert client.post(PREDICT, content=b" " * most).status_code == 400
             assert client.post(PREDICT, content=b" " * (most + 1)).status_code == 429
+
+
+@pytest.mark.parametrize("most", [FREE_BYTES, 2**20, 2**23, 2**24])
+def test_what_is_too_large_once_decompressed_is_not_to_be_sent_again(
+    services: Services, shop: Shop, most: int
+) -> None:
+    shop.go_on.set()
+    settings = TensorFlowServingSettings(max_message_bytes=most)
+    services = replace(services, serving=ServingSettings(tensorflow_serving=settings))
+    with open_client(services) as client:
+        for size in (most + 1, 2 * most, 2**24 + 1):
+            answer = compressed(client, size)
+            assert answer.status_code == 429
+            assert "Retry-After" not in answer.headers
+            assert f"at most {min(most, MAX_GUNZIPPED_BYTES)} bytes" in answer.json()["error"]
 
 
 def test_a_model_that_takes_long_keeps_others_from_no_thread(
