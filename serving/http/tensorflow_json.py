@@ -22,7 +22,7 @@ import orjson
 
 from feature_repo.received import described
 from serving.bundle import RECOMMEND
-from serving.prediction.errors import PredictionError, invalid
+from serving.prediction.errors import invalid
 from serving.prediction.served_signature import Arrays
 
 MAX_RANK = 8
@@ -102,9 +102,9 @@ def write_body(outputs: Arrays, *, by_row: bool) -> bytes:
     return _dumped({"predictions": rows})
 
 
-def error_body(error: PredictionError) -> bytes:
+def error_body(message: str) -> bytes:
     """Return the body of an answer that is an error."""
-    return _dumped({"error": error.message.encode("utf-8", "replace").decode()})
+    return _dumped({"error": message.encode("utf-8", "replace").decode()})
 
 
 def _is_named(value: Any) -> bool:

@@ -7,6 +7,7 @@ nothing else. The routes are left out of the OpenAPI document, which describes A
 problems; TensorFlow documents these, and a signature's arguments come from the bundle.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,8 @@ MEDIA_TYPE = "application/json"
 MAX_GUNZIPPED_BYTES = 8 * 2**20
 """A gzip body a thousandth as long can unpack to so much. To parse JSON holds Python's lock, and
 takes a multiple of its size in memory."""
+BODY_SECONDS = 60.0
+"""How long a client may take over a body. What it has sent counts against the bodies of others."""
 
 Route = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -90,17 +93,18 @@ def _answering(route: Route) -> Route:
         except ClientDisconnect:
             raise  # the client has hung up
         except PredictionError as error:
-            return _refused(error)
+            return _refused(error.code.value, error.message)
         except Problem as problem:
-            return _refused(PredictionError(Code(problem.status), problem.detail), problem.headers)
+            return _refused(problem.status, problem.detail, problem.headers)
         except Exception as error:  # noqa: BLE001 - its clients read this API's errors alone
-            return _refused(failure(request.url.path, error))
+            unexpected = failure(request.url.path, error)
+            return _refused(unexpected.code.value, unexpected.message)
 
     return answered
 
 
-def _refused(error: PredictionError, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(error_body(error), error.code.value, headers, MEDIA_TYPE)
+def _refused(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(error_body(message), status, headers, MEDIA_TYPE)
 
 
 def _asked(request: Request) -> ModelName:
@@ -158,7 +162,12 @@ class _Sent:
 
 async def _sent(request: Request, max_bytes: int, grown: Callable[[int], None]) -> _Sent:
     # Whatever its media type: TensorFlow Serving's own examples send JSON as curl's form.
-    body = await bounded_body(request, max_bytes, grown)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            body = await bounded_body(request, max_bytes, grown)
+    except TimeoutError:
+        message = f"The body must be sent within {BODY_SECONDS:g} s."
+        raise Problem(408, message, headers={"Connection": "close"}) from None
     if body is None:
         raise _too_large(max_bytes)
     encoding = ", ".join(request.headers.getlist("content-encoding"))

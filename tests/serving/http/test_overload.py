@@ -1,6 +1,7 @@
 """Requests while there are too many of them, or something beside the server fails or is slow."""
 
 import gzip
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, cast
 
+import httpx
 import numpy as np
 import orjson
 import pytest
@@ -18,8 +20,10 @@ from prometheus_client import CollectorRegistry, Metric
 
 from feature_repo.event_log import Message, TopicPartition
 from feature_repo.schema import Item
+from riverrun.http_server import HttpServer
 from serving.bundle import RECOMMEND
 from serving.catalogue import Catalogue
+from serving.http import tensorflow_serving
 from serving.http.app import create_app
 from serving.http.body import THREADED_BYTES
 from serving.http.body_budget import FREE_BYTES
@@ -231,6 +235,35 @@ def test_what_is_too_large_once_decompressed_is_not_to_be_sent_again(
             assert answer.status_code == 429
             assert "Retry-After" not in answer.headers
             assert f"at most {min(most, MAX_GUNZIPPED_BYTES)} bytes" in answer.json()["error"]
+
+
+def test_a_body_that_stalls_counts_no_longer_than_a_body_may_take(
+    services: Services, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensorflow_serving, "BODY_SECONDS", 0.5)
+    shop.go_on.set()
+    most, stopped = 2**20, threading.Event()
+    settings = TensorFlowServingSettings(max_message_bytes=most)
+    services = replace(services, serving=ServingSettings(tensorflow_serving=settings))
+    listening = socket.create_server(("127.0.0.1", 0))
+    address = listening.getsockname()
+    url = f"http://127.0.0.1:{address[1]}{PREDICT}"
+    server = HttpServer(create_app(services), stopped.is_set)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        with socket.create_connection(address, timeout=SECONDS) as stalled:
+            head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {most}\r\n\r\n"
+            stalled.sendall(head.encode() + b" " * (most - 1))
+            answer = stalled.makefile("rb").read()  # to the end of the connection
+            assert answer.startswith(b"HTTP/1.1 408 ")
+            told = orjson.loads(answer.partition(b"\r\n\r\n")[2])
+            assert told == {"error": "The body must be sent within 0.5 s."}
+            assert httpx.post(url, content=b'{"inputs": {}}'.ljust(most)).is_success
+    finally:
+        stopped.set()
+        thread.join()
+        listening.close()
 
 
 def test_a_model_that_takes_long_keeps_others_from_no_thread(
