@@ -1,7 +1,7 @@
 """At most so many of one group among neighbouring places."""
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -42,9 +42,13 @@ class Cap:
         """Whether any penalty is not 0."""
         return bool(self._full)
 
-    def is_broken_by(self, row: int) -> bool:
-        """Whether the row would be one too many in the next place."""
-        return int(self._groups[row]) in self._full
+    def group_of(self, row: int) -> int:
+        """Return the row's group, `NO_GROUP` for none."""
+        return int(self._groups[row])
+
+    def is_full(self, group: int) -> bool:
+        """Whether a row of the group would be one too many in the next place."""
+        return group in self._full
 
     def choose(self, row: int) -> None:
         """Give the next place to a row, whether it is a candidate or not."""
@@ -67,26 +71,36 @@ class Cap:
 
 
 class Caps:
-    """All caps of one list, and the candidates int64 [n] that it is ordered from."""
+    """All caps of one list, and the candidates int64 [n] that it is ordered from, distinct."""
 
     def __init__(self, caps: Sequence[Cap], candidates: Rows) -> None:
         self._caps = caps
-        self._candidates = candidates
+        self._places = dict(zip(candidates.tolist(), range(len(candidates)), strict=True))
+        self._left = np.ones(len(candidates), np.bool_)
 
-    def broken_by(self, row: int) -> int:
-        """Return how many caps the row would break in the next place."""
-        return sum(cap.is_broken_by(row) for cap in self._caps)
+    def groups_of(self, row: int) -> tuple[int, ...]:
+        """Return the row's group for every cap: rows of the same groups break the same caps."""
+        return tuple(cap.group_of(row) for cap in self._caps)
 
-    def leave_better(self, broken: int, taken: Collection[int]) -> bool:
-        """Return whether a candidate that is not taken would break fewer caps than `broken`."""
-        return broken > 0 and any(
-            row not in taken and self.broken_by(row) < broken for row in self._candidates.tolist()
-        )
+    def broken_by(self, groups: tuple[int, ...]) -> int:
+        """Return how many caps a row of such groups would break in the next place."""
+        return sum(cap.is_full(group) for cap, group in zip(self._caps, groups, strict=True))
+
+    def reserve(self, rows: Iterable[int]) -> None:
+        """Count the rows, which will have or have a place, no longer as candidates."""
+        for row in rows:
+            if (place := self._places.get(row)) is not None:
+                self._left[place] = False
+
+    def leave_better(self, broken: int) -> bool:
+        """Return whether a candidate without a place would break fewer caps than `broken`."""
+        if not broken:
+            return False
+        penalties = sum((cap.penalties for cap in self._caps), np.zeros(len(self._left)))
+        return bool((self._left & (penalties < broken * OVER_CAP)).any())
 
     def choose(self, row: int) -> None:
         """Give the next place to a row."""
+        self.reserve((row,))
         for cap in self._caps:
             cap.choose(row)
-
-
-NO_CAPS = Caps((), np.empty(0, np.int64))

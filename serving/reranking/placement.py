@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.item_rows import Mask, Rows
-from serving.reranking.caps import NO_CAPS, Caps
+from serving.reranking.caps import Caps
 from serving.source_names import EXPLORED, PINNED, PROMOTED
 
 AHEAD = 50
@@ -43,7 +43,7 @@ def place(
     explored_places: npt.NDArray[np.int64],
     explored_rows: Rows,
     promotions: Sequence[Promotion],
-    caps: Caps = NO_CAPS,
+    caps: Caps | None = None,
 ) -> Placed:
     """Return `count` rows, or as many as there are; a longer list has the same ones first.
 
@@ -54,7 +54,9 @@ def place(
     caps: of every row they are told, before `ranked` is asked for its next. To explore is the next
     row that breaks the fewest, if no candidate breaks fewer yet.
     """
+    caps = caps or Caps((), np.empty(0, np.int64))
     taken = set(pins.values())
+    caps.reserve(taken)
     explores = set(explored_places.tolist())
     next_ranked, to_explore = _untaken(ranked, taken), _ToExplore(explored_rows, taken, caps)
     promoted = [(each, _untaken(each.rows.tolist(), taken)) for each in promotions]
@@ -90,29 +92,34 @@ class _ToExplore:
 
     def __init__(self, rows: Rows, taken: set[int], caps: Caps) -> None:
         self._untaken = _untaken(rows.tolist(), taken)
-        self._waiting: list[int] = []
+        self._waiting: list[tuple[int, tuple[int, ...]]] = []
         self._taken = taken
         self._caps = caps
 
     def next(self) -> int | None:
         """Return the row for the next place, None where there is none, or a candidate is better."""
-        self._waiting = [row for row in self._waiting if row not in self._taken]
+        self._waiting = [each for each in self._waiting if each[0] not in self._taken]
         found, fewest = None, None
-        for row in self._ahead():
-            broken = self._caps.broken_by(row)
+        # Many rows have the same groups, which need one look.
+        seen: set[tuple[int, ...]] = set()
+        for row, groups in self._ahead():
+            if groups in seen:
+                continue
+            seen.add(groups)
+            broken = self._caps.broken_by(groups)
             if fewest is None or broken < fewest:
                 found, fewest = row, broken
             if not fewest:
                 return found
-        if fewest is None or self._caps.leave_better(fewest, self._taken):
+        if fewest is None or self._caps.leave_better(fewest):
             return None
         return found
 
-    def _ahead(self) -> Iterator[int]:
+    def _ahead(self) -> Iterator[tuple[int, tuple[int, ...]]]:
         yield from self._waiting
         for row in islice(self._untaken, AHEAD - len(self._waiting)):
-            self._waiting.append(row)
-            yield row
+            self._waiting.append((row, self._caps.groups_of(row)))
+            yield self._waiting[-1]
 
 
 def _untaken(rows: Iterable[int], taken: set[int]) -> Iterator[int]:

@@ -216,6 +216,33 @@ def test_only_rules_break_a_cap_that_a_candidate_would_keep(
             assert (origin == EXPLORED) or all(map(broken, ahead))
 
 
+class CountedCaps(Caps):
+    looks = 0
+
+    def broken_by(self, groups: tuple[int, ...]) -> int:
+        self.looks += 1
+        return super().broken_by(groups)
+
+
+@pytest.mark.parametrize("num_groups", [1, 3])
+def test_a_place_to_explore_needs_a_look_a_group_however_many_rows_wait(num_groups: int) -> None:
+    count, size = 200, 500
+    groups = (np.arange(2 * size) % num_groups + 1).astype(np.int32)
+    candidates = np.arange(size)
+    caps = CountedCaps([Cap(groups, candidates, 1, 10)], candidates)
+    found = place(
+        candidates,
+        count,
+        pins={},
+        explored_places=np.arange(count),
+        explored_rows=np.arange(size, 2 * size),
+        promotions=[],
+        caps=caps,
+    )
+    assert len(found.rows) == count
+    assert caps.looks <= count * num_groups
+
+
 def test_without_wishes_the_order_stays() -> None:
     found = place(np.arange(5), 3, pins={}, explored_places=NONE, explored_rows=NONE, promotions=[])
     assert found.rows.tolist() == [0, 1, 2]
