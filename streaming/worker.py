@@ -282,7 +282,10 @@ class Worker(StreamThread):
         results(EVENTS, "erased").inc(folded.erased)
         others = len(batch.changes) - len(folded.acts) - folded.repeated - folded.erased
         results("items and users", "applied").inc(others)
-        results(EVENTS, "dead").inc(len(batch.dead))
+        # A series that is there before the first dead letter lets its increase be seen.
+        results(EVENTS, "dead").inc(0)
+        for letter in batch.dead:
+            results(letter.record.source.topic, "dead").inc()
         for topic, offset in batch.positions.items():
             self.metrics.position.labels(GROUP, topic, batch.partition).set(offset)
 
