@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -282,10 +283,10 @@ class Worker(StreamThread):
         results(EVENTS, "erased").inc(folded.erased)
         others = len(batch.changes) - len(folded.acts) - folded.repeated - folded.erased
         results("items and users", "applied").inc(others)
-        # A series that is there before the first dead letter lets its increase be seen.
-        results(EVENTS, "dead").inc(0)
-        for letter in batch.dead:
-            results(letter.record.source.topic, "dead").inc()
+        dead = Counter(letter.record.source.topic for letter in batch.dead)
+        for topic in TOPICS:
+            # Zeros too: Prometheus sees no increase where a series begins with its first letter.
+            results(topic, "dead").inc(dead[topic])
         for topic, offset in batch.positions.items():
             self.metrics.position.labels(GROUP, topic, batch.partition).set(offset)
 

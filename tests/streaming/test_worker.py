@@ -253,7 +253,7 @@ def test_dead_letters_are_counted_by_the_topic_that_they_came_from(tmp_path: Pat
 
     send(worker, event(1))
     worker.step()
-    assert dead() == {EVENTS: 0, ITEMS: None}
+    assert dead() == {EVENTS: 0, ITEMS: 0}
     worker._log.append(ITEMS, [Message("i1", b"no record")] * 2)
     worker.step()
     assert dead() == {EVENTS: 0, ITEMS: 2}
