@@ -168,6 +168,10 @@ class Archive:
         """Return the newest state of every item that is not deleted, by id."""
         return _newest(Item, self._items)
 
+    def item_ids(self) -> list[str]:
+        """Return the ids of `items`, in order, without reading the items into memory."""
+        return self._items.keys()
+
     def deleted_items(self) -> list[str]:
         """Return the ids of the items that were deleted and have not come back, by id."""
         return [key for key, record in self._items.newest() if record is None]

@@ -82,6 +82,15 @@ class ChangeFiles:
         changes = pl.scan_parquet(files).unique("key", keep="last", maintain_order=True)
         return changes.sort("key").select("key", "record").collect().rows()
 
+    def keys(self) -> list[str]:
+        """Return every key whose newest record is no deletion, in order."""
+        files = self._files()
+        if not files:
+            return []
+        changes = pl.scan_parquet(files).select("key", there=pl.col("record").is_not_null())
+        newest = changes.unique("key", keep="last", maintain_order=True).filter("there")
+        return newest.sort("key").collect()["key"].to_list()
+
     def newest_of_keys(self, keys: pl.Series) -> pl.DataFrame:
         """Return those of `keys` that any file names, each with its newest record."""
         files = self._files()

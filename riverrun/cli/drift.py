@@ -29,8 +29,7 @@ def drift(home: HomeOption = None, settings_file: SettingsOption = None) -> None
     path = served_bundle(settings)
     try:
         archive = Archive(settings.archive)
-        catalogue = [item.item_id for item in archive.items()]
-        found = measure_drift(path, archive.scan_events(), catalogue, asked)
+        found = measure_drift(path, archive.scan_events(), archive.item_ids(), asked)
     except (BundleError, ValueError) as error:
         raise UserError(str(error)) from error
     RunsFile(settings.bundles).write_drift(

@@ -154,6 +154,8 @@ class AsyncClient:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         clock: Callable[[], datetime] = _now,
     ) -> None:
+        if concurrency < 1:
+            raise ValueError(f"`concurrency` must be at least 1. Received: {concurrency}.")
         self._http = httpx.AsyncClient(
             base_url=base_url, timeout=_timeouts(timeout), transport=transport
         )

@@ -142,6 +142,9 @@ def shown(value: Any) -> Any:
 
 
 def _methods_at(request: Request) -> list[str]:
+    # Only files are mounted. The routes would take the path below the mount for one of theirs.
+    if "app_root_path" in request.scope:
+        return ["GET", "HEAD"]
     # A path can have several routes, and each, a router too, can only be asked for one method.
     return [
         method

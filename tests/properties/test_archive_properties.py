@@ -128,6 +128,7 @@ def test_an_empty_archive_has_nothing(tmp_path: Path) -> None:
     assert archive.scan_events().collect().is_empty()
     assert archive.segments() == []
     assert archive.items() == []
+    assert archive.item_ids() == []
     assert archive.users() == []
     assert archive.event_ids_of(DAY).to_list() == []
 
@@ -200,6 +201,7 @@ def test_the_latest_state_of_an_item_wins(changes: list[tuple[list[Item], list[i
             for item_id in gone:
                 state.pop(item_id, None)
         assert archive.items() == [state[item_id] for item_id in sorted(state)]
+        assert archive.item_ids() == sorted(state)
 
 
 def test_a_segment_of_items_keeps_its_place_when_it_is_written_again(tmp_path: Path) -> None:

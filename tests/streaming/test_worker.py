@@ -242,6 +242,23 @@ def test_what_a_down_state_holds_up_is_told_apart(tmp_path: Path) -> None:
     assert not state.count_unpushed()
 
 
+def test_dead_letters_are_counted_by_the_topic_that_they_came_from(tmp_path: Path) -> None:
+    worker = worker_on(tmp_path, MemoryOnline())
+    worker.recover()
+
+    def dead() -> dict[str, float | None]:
+        name = "riverrun_stream_records_total"
+        read = worker.metrics.registry.get_sample_value
+        return {topic: read(name, {"topic": topic, "result": "dead"}) for topic in (EVENTS, ITEMS)}
+
+    send(worker, event(1))
+    worker.step()
+    assert dead() == {EVENTS: 0, ITEMS: 0}
+    worker._log.append(ITEMS, [Message("i1", b"no record")] * 2)
+    worker.step()
+    assert dead() == {EVENTS: 0, ITEMS: 2}
+
+
 def test_a_commit_whose_answer_is_lost_is_pushed_and_told_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,7 +70,7 @@ def measure_drift(
 
     - `event_types`: index of the shares of event types.
     - `categories`: index of the shares of the items' first categories, of which the rare ones are
-      taken together, as many as had `LEAST_SHARE` of the window's events.
+      taken together, as many as had `LEAST_SHARE` of the window's events, and so is the rest.
     - `embedding_norm`: index of the norms of the acted-on items' embeddings, in tenths of those of
       the window. An item that the bundle does not know has none.
     - `unseen_items`: of the events on items of the catalogue, the share on those that the bundle
@@ -149,13 +149,13 @@ def _counts(then: pl.Series, now: pl.Series) -> tuple[Counts, Counts]:
 def _pooled(then: Counts, now: Counts) -> tuple[Counts, Counts]:
     """Return the counts of bins that had `LEAST_SHARE` then, or more, each of neighbours.
 
-    then: in descending order. What comes now and did not then is in the last bin.
+    then: in descending order. The last bin is of the rest, however little that was: among what was
+    common, what is new or no longer rare would not show.
     """
     least, starts = LEAST_SHARE * then.sum(), [0]
     before = np.concatenate([[0.0], np.cumsum(then)])
-    for place, count in enumerate(before):
-        # The rest, too, must be enough for a bin.
-        if min(count - before[starts[-1]], before[-1] - count) >= least > 0:
+    for place in range(len(then)):
+        if before[place] - before[starts[-1]] >= least > 0:
             starts.append(place)
     return np.add.reduceat(then, starts), np.add.reduceat(now, starts)
 

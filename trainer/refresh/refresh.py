@@ -17,6 +17,7 @@ from trainer.refresh.notes import NotedStart
 from trainer.refresh.resuming import RefreshCheckpoint
 from trainer.refresh.runs_file import RunsFile
 from trainer.refresh.steps import RefreshSteps
+from trainer.training_input_error import TrainingInputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +122,17 @@ def _until(events: pl.DataFrame, now: datetime) -> pl.DataFrame:
 
     A client whose clock is ahead sends such. One of them would end the data window of the bundle,
     and whatever happened before its time would count as seen by the bundle.
+
+    Raises:
+        TrainingInputError: there are events, and none has happened.
     """
     happened = events.filter(pl.col("timestamp") <= now)
     if waiting := events.height - happened.height:
+        if happened.is_empty():
+            raise TrainingInputError(
+                f"all {waiting:,} events are later than {now:%Y-%m-%d %H:%M:%S} UTC. Is this "
+                "machine's clock right?"
+            )
         reason = (
             f"{waiting:,} of {events.height:,} events are later than {now:%Y-%m-%d %H:%M:%S} UTC, "
             "by a clock that is ahead: a refresh after their time learns from them."

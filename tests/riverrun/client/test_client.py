@@ -186,3 +186,9 @@ def test_as_many_records_as_a_server_takes_are_sent(number: int) -> None:
     assert len(httpx.Response(200, content=sent.content).json()) == number
     assert sent.query == {"wait": "applied"}
     assert calls.delete_user("u").query == {}
+
+
+@pytest.mark.parametrize("concurrency", [0, -1])
+def test_a_client_that_could_send_nothing_is_refused(concurrency: int) -> None:
+    with pytest.raises(ValueError, match=rf"`concurrency` .* Received: {concurrency}\."):
+        AsyncClient(URL, concurrency=concurrency)

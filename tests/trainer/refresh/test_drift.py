@@ -140,6 +140,22 @@ def test_however_many_categories_there_are_chance_is_no_drift(
     assert skew == 0 or index(shares[::-1].copy()) > 0.25
 
 
+@pytest.mark.parametrize("rare", [0, 1, 160])
+def test_a_rare_or_new_category_beside_a_large_one_that_becomes_common_is_drift(
+    bundle: Path, rare: int
+) -> None:
+    """Of 4,000 events `rare` were on mugs, and the others on kettles; then nine in ten are."""
+    kettles, mugs = ("i1", "i0")
+    then, now = draw(END, 0, views=1), draw(LATER, 1, views=1)
+    mugs_then, mugs_now = np.arange(4_000) < rare, np.arange(4_000) < 3_600
+    events = pl.concat(
+        each.with_columns(item_id=pl.Series(np.where(chosen, mugs, kettles)))
+        for each, chosen in ((then, mugs_then), (now, mugs_now))
+    )
+    found = measure_drift(bundle, events.lazy(), CATALOGUE, SETTINGS)
+    assert "categories" in {signal.name for signal in found.drifted}
+
+
 def test_events_that_were_erased_since_leave_nothing_to_compare_categories_with(
     bundle: Path,
 ) -> None:

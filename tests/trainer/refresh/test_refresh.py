@@ -17,6 +17,7 @@ from trainer.refresh.notes import Notes
 from trainer.refresh.runs_file import RunsFile
 from trainer.settings import WarmStartSettings
 from trainer.train import Progress
+from trainer.training_input_error import TrainingInputError
 
 pytestmark = pytest.mark.slow
 
@@ -123,6 +124,13 @@ def test_events_of_a_clock_that_is_ahead_are_learned_from_when_their_time_has_co
     second = shop.refreshed(0, events_read=since_now(48))
     assert second.start == f"warm start from {first.bundle.name}"
     assert read_manifest(second.bundle).data_window.events == USERS * 48
+
+
+def test_where_all_events_are_still_to_come_the_clock_is_in_doubt(shop: TinyRefresh) -> None:
+    to_come = events(0, 4).with_columns(timestamp=pl.lit(NOW + timedelta(days=9)))
+    reason = rf"all {USERS * 4} events are later than .* UTC\. Is this machine's clock right\?"
+    with pytest.raises(TrainingInputError, match=reason):
+        shop.refreshed(0, events_read=to_come)
 
 
 class KilledError(BaseException):
