@@ -117,12 +117,12 @@ class Archive:
         """Return the UTC days that have events, in order."""
         return self._events.days()
 
-    def event_ids_of(self, day: date) -> pl.Series:
-        """Return the ids of the events of one UTC day that are in complete segments.
+    def event_keys_of(self, day: date) -> pl.DataFrame:
+        """Return the columns `EVENT_KEY` of one UTC day's events that are in complete segments.
 
         Events of other segments do not count as known: their writer will write them all again.
         """
-        return self._events.ids_of(day)
+        return self._events.keys_of(day)
 
     def last_moment(self) -> int:
         """Return the last moment of any event; 0 where none came from a log."""

@@ -129,7 +129,7 @@ def test_an_empty_archive_has_nothing(tmp_path: Path) -> None:
     assert archive.segments() == []
     assert archive.items() == []
     assert archive.users() == []
-    assert archive.event_ids_of(DAY).to_list() == []
+    assert archive.event_keys_of(DAY).is_empty()
 
 
 def test_files_that_a_writer_did_not_finish_are_not_read(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_files_that_a_writer_did_not_finish_are_not_read(tmp_path: Path) -> None
         file.with_name(f".{file.name}").write_bytes(b"half")
     assert read(archive.scan_events()) == [event("a")]
     assert archive.segments() == ["s"]
-    assert archive.event_ids_of(DAY).to_list() == ["a"]
+    assert archive.event_keys_of(DAY)["event_id"].to_list() == ["a"]
     assert [item.item_id for item in archive.items()] == ["i"]
     assert archive.write_items("t", [Item(item_id="j")]) == 1
     assert len(archive.items()) == 2
@@ -171,10 +171,10 @@ def test_events_of_a_segment_that_was_cut_short_do_not_pass_for_known(tmp_path: 
     archive.write_events("whole", [event("a")])
     archive.write_events("cut-short", [event("b"), event("c", 24)])
     (tmp_path / "segments" / "cut-short.json").unlink()
-    assert archive.event_ids_of(DAY).to_list() == ["a"]
+    assert archive.event_keys_of(DAY)["event_id"].to_list() == ["a"]
     assert archive.segments() == ["whole"]
     archive.write_events("cut-short", [event("b"), event("c", 24)])
-    assert archive.event_ids_of(DAY).sort().to_list() == ["a", "b"]
+    assert archive.event_keys_of(DAY)["event_id"].sort().to_list() == ["a", "b"]
 
 
 CHANGES = st.lists(
