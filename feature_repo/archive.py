@@ -4,6 +4,7 @@
     archive/items/<number>-<segment>.parquet           changes of items; the highest number wins
     archive/users/<number>-<segment>.parquet           changes of users, likewise
     archive/erasures/<partition>.json                  users erased by way of the log, and when
+    archive/erasures/<partition>.times                 the same by the clock
     archive/segments/<segment>.json                    event segments that are complete
     archive/positions/<topic>-<partition>.json         the offset up to which the log is archived
     archive/requested                                  touched by who waits for what was collected

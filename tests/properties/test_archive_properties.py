@@ -288,6 +288,18 @@ def test_it_knows_when_users_were_erased(tmp_path: Path) -> None:
     file.write_bytes(orjson.dumps([2, {"w": 4}]))
     assert archive.erasures()[2] == {"w": 4}
     assert archive.erased_at()["w"] == file.stat().st_mtime_ns // 10**6
+    file.write_bytes(orjson.dumps([2, {"w": 4}, {"w": 3_000}]))
+    assert archive.erased_at()["w"] == 3_000
+
+
+def test_older_versions_can_read_its_marks(tmp_path: Path) -> None:
+    """They make a dictionary of the pairs that they find."""
+    archive = Archive(tmp_path)
+    archive.write_erasures(0, {"u": 7}, {"u": 1_000})
+    archive.write_erasures(1, {"v": 3}, {})
+    found = [orjson.loads(file.read_bytes()) for file in (tmp_path / "erasures").glob("[!.]*.json")]
+    assert sorted(map(len, found)) == [2, 2]
+    assert dict(found) == archive.erasures() == {0: {"u": 7}, 1: {"v": 3}}
 
 
 def test_it_knows_what_the_log_took_last(tmp_path: Path) -> None:
