@@ -4,6 +4,7 @@
     archive/items/<number>-<segment>.parquet           changes of items; the highest number wins
     archive/users/<number>-<segment>.parquet           changes of users, likewise
     archive/erasures/<partition>.json                  users erased by way of the log, and when
+    archive/erasures/<partition>.times                 the same by the clock
     archive/segments/<segment>.json                    event segments that are complete
     archive/positions/<topic>-<partition>.json         the offset up to which the log is archived
     archive/requested                                  touched by who waits for what was collected
@@ -117,12 +118,12 @@ class Archive:
         """Return the UTC days that have events, in order."""
         return self._events.days()
 
-    def event_ids_of(self, day: date) -> pl.Series:
-        """Return the ids of the events of one UTC day that are in complete segments.
+    def event_keys_of(self, day: date) -> pl.DataFrame:
+        """Return the columns `EVENT_KEY` of one UTC day's events that are in complete segments.
 
         Events of other segments do not count as known: their writer will write them all again.
         """
-        return self._events.ids_of(day)
+        return self._events.keys_of(day)
 
     def last_moment(self) -> int:
         """Return the last moment of any event; 0 where none came from a log."""

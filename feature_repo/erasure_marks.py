@@ -1,6 +1,7 @@
 """Marks of the users whom the log has erased: what it holds of them from before is not written.
 
-<partition>.json   partition, moments by user id, and times by user id
+<partition>.json    partition, and moments by user id
+<partition>.times   times by user id: in a file of its own, since older versions read pairs alone
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,8 +23,12 @@ class ErasureMarks:
 
         times: the same in milliseconds since 1970; it may leave users out.
         """
-        with replacing(self._folder / f"{partition:05d}.json") as file:
-            file.write_bytes(orjson.dumps([partition, moments, times]))
+        marks = self._folder / f"{partition:05d}.json"
+        # First: a mark without its time counts as of when it was written.
+        with replacing(marks.with_suffix(".times")) as file:
+            file.write_bytes(orjson.dumps(times))
+        with replacing(marks) as file:
+            file.write_bytes(orjson.dumps([partition, moments]))
 
     def moments(self) -> dict[int, dict[str, int]]:
         """Return the marks of each partition, as they were written."""
@@ -41,6 +46,15 @@ class ErasureMarks:
     def _read(self) -> Iterator[tuple[int, dict[str, int], dict[str, int], int]]:
         """Yield what `write` was given, and when, in milliseconds since 1970."""
         for file in self._folder.glob("[!.]*.json"):
-            # Files of before had no times.
-            partition, moments, *times = orjson.loads(file.read_bytes())
-            yield partition, moments, times[0] if times else {}, file.stat().st_mtime_ns // 10**6
+            # Some files of before have the times within, others none.
+            partition, moments, *within = orjson.loads(file.read_bytes())
+            times = within[0] if within else _times(file.with_suffix(".times"))
+            yield partition, moments, times, file.stat().st_mtime_ns // 10**6
+
+
+def _times(file: Path) -> dict[str, int]:
+    try:
+        times: dict[str, int] = orjson.loads(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    return times

@@ -102,8 +102,8 @@ class EventSegments:
         """Return the UTC days that have events, in order."""
         return [date.fromisoformat(day.name.removeprefix("date=")) for day in self._days()]
 
-    def ids_of(self, day: date) -> pl.Series:
-        """Return the ids of the events of one UTC day that are in complete segments.
+    def keys_of(self, day: date) -> pl.DataFrame:
+        """Return the columns `EVENT_KEY` of one UTC day's events that are in complete segments.
 
         Events of other segments do not count as known: their writer will write them all again.
         """
@@ -112,7 +112,7 @@ class EventSegments:
             for file in parquet_files(self._day_folder(day))
             if (self._segments / f"{file.stem}.json").exists()
         ]
-        return _scan(files).select("event_id").collect()["event_id"]
+        return _scan(files).select(EVENT_KEY).collect()
 
     def last_moment(self) -> int:
         """Return the last moment of any event; 0 where none came from a log."""

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from feature_repo.history import EVENT_KEY
 from feature_repo.schema import (
     EVENT_TYPE_PATTERN,
     MAX_CONTEXT,
@@ -33,7 +34,7 @@ IDENTITY = ("user_id", "item_id", "event_type", "timestamp", "value", "query", "
 def clean_events(
     batch: RawBatch, mapping: EventsMapping, report: ImportReport, now: datetime
 ) -> pl.DataFrame:
-    """Return the events of `batch` with the native columns, each event_id once.
+    """Return the events of `batch` with the native columns, each once.
 
     `now` bounds times: one that is more than a day later is rejected. Reports what was rejected,
     repaired and superfluous.
@@ -71,7 +72,7 @@ def clean_events(
         report.reject(str(batch.file), raw.with_columns(reasons).filter(bad))
         read = read.filter(~bad)
     events = _with_ids(_repaired(read, mapping, report))
-    distinct = events.unique("event_id", keep="first", maintain_order=True)
+    distinct = events.unique(EVENT_KEY, keep="first", maintain_order=True)
     report.skip("the same event again", events.height - distinct.height)
     return distinct
 

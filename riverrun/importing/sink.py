@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from itertools import chain
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from feature_repo.history import EVENT_KEY
 from feature_repo.schema import Item, User, content_id
 from riverrun.importing.report import SAME_AGAIN, ImportReport
 
@@ -33,8 +35,8 @@ class KnownArchive(Protocol):
         """Return the days that have archived events."""
         ...
 
-    def event_ids_of(self, day: date) -> pl.Series:
-        """Return the ids of the archived events of a day."""
+    def event_keys_of(self, day: date) -> pl.DataFrame:
+        """Return the archived events of a day, with the columns `EVENT_KEY`."""
         ...
 
     def erased_at(self) -> Mapping[str, int]:
@@ -67,13 +69,13 @@ class RecordArchive(KnownArchive, RecordWriter, Protocol):
 
 
 class KnownEvents:
-    """Which events the archive has, as 64-bit hashes of ids: 8 bytes for each.
+    """Which events the archive has, as 64-bit hashes of `EVENT_KEY`: 8 bytes for each.
 
     An id that was made from an event's content, including its time, is looked for only among the
     ids of its day. An id that the file gives is looked for everywhere: its event's time may have
     been corrected.
 
-    If two ids had the same hash, one of their events would be lost: among 100 million events the
+    If two keys had the same hash, one of their events would be lost: among 100 million events the
     odds of one such pair are one in 3,700.
     """
 
@@ -84,7 +86,7 @@ class KnownEvents:
 
     def are_new(self, events: pl.DataFrame, *, ids_given: bool) -> npt.NDArray[np.bool_]:
         """Return for each event whether it is new, and count it as seen from now on."""
-        hashes = events["event_id"].hash().to_numpy()
+        hashes = events.select(EVENT_KEY).hash_rows().to_numpy()
         if ids_given:
             if self._everywhere is None:
                 self._everywhere = self._read(self._archive.days())
@@ -106,8 +108,8 @@ class KnownEvents:
     def _read(self, days: Sequence[date]) -> "_Hashes":
         hashes = _Hashes()
         for day in days:
-            known = pl.Series(self._archive.event_ids_of(day), dtype=pl.String)
-            hashes.add(known.hash().to_numpy())
+            known = self._archive.event_keys_of(day).select(EVENT_KEY)
+            hashes.add(known.hash_rows().to_numpy())
         return hashes
 
 
@@ -273,9 +275,9 @@ class ArchiveSink:
 
     def _flush_events(self) -> None:
         if self._events:
-            events = pl.concat(self._events).sort("timestamp", "event_id")
-            ids = content_id(*events["event_id"].to_list())
-            self._archive.write_events(f"import-{ids}", events)
+            events = pl.concat(self._events).sort("timestamp", *EVENT_KEY)
+            content = content_id(*chain.from_iterable(events.select(EVENT_KEY).iter_rows()))
+            self._archive.write_events(f"import-{content}", events)
             self._events.clear()
 
 

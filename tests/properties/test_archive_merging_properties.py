@@ -97,7 +97,7 @@ def what_is_read(archive: Archive) -> dict[str, Any]:
     return {
         "events": archive.scan_events().sort("event_id").collect().rows(),
         "days": {day: set(archive.scan_day(day).collect().rows()) for day in archive.days()},
-        "ids": {day: set(archive.event_ids_of(day)) for day in archive.days()},
+        "keys": {day: set(archive.event_keys_of(day).rows()) for day in archive.days()},
         "items": archive.items(),
         "deleted": archive.deleted_items(),
         "users": archive.users(),

@@ -130,7 +130,7 @@ def test_an_empty_archive_has_nothing(tmp_path: Path) -> None:
     assert archive.items() == []
     assert archive.item_ids() == []
     assert archive.users() == []
-    assert archive.event_ids_of(DAY).to_list() == []
+    assert archive.event_keys_of(DAY).is_empty()
 
 
 def test_files_that_a_writer_did_not_finish_are_not_read(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_files_that_a_writer_did_not_finish_are_not_read(tmp_path: Path) -> None
         file.with_name(f".{file.name}").write_bytes(b"half")
     assert read(archive.scan_events()) == [event("a")]
     assert archive.segments() == ["s"]
-    assert archive.event_ids_of(DAY).to_list() == ["a"]
+    assert archive.event_keys_of(DAY)["event_id"].to_list() == ["a"]
     assert [item.item_id for item in archive.items()] == ["i"]
     assert archive.write_items("t", [Item(item_id="j")]) == 1
     assert len(archive.items()) == 2
@@ -172,10 +172,10 @@ def test_events_of_a_segment_that_was_cut_short_do_not_pass_for_known(tmp_path: 
     archive.write_events("whole", [event("a")])
     archive.write_events("cut-short", [event("b"), event("c", 24)])
     (tmp_path / "segments" / "cut-short.json").unlink()
-    assert archive.event_ids_of(DAY).to_list() == ["a"]
+    assert archive.event_keys_of(DAY)["event_id"].to_list() == ["a"]
     assert archive.segments() == ["whole"]
     archive.write_events("cut-short", [event("b"), event("c", 24)])
-    assert archive.event_ids_of(DAY).sort().to_list() == ["a", "b"]
+    assert archive.event_keys_of(DAY)["event_id"].sort().to_list() == ["a", "b"]
 
 
 CHANGES = st.lists(
@@ -290,6 +290,18 @@ def test_it_knows_when_users_were_erased(tmp_path: Path) -> None:
     file.write_bytes(orjson.dumps([2, {"w": 4}]))
     assert archive.erasures()[2] == {"w": 4}
     assert archive.erased_at()["w"] == file.stat().st_mtime_ns // 10**6
+    file.write_bytes(orjson.dumps([2, {"w": 4}, {"w": 3_000}]))
+    assert archive.erased_at()["w"] == 3_000
+
+
+def test_older_versions_can_read_its_marks(tmp_path: Path) -> None:
+    """They make a dictionary of the pairs that they find."""
+    archive = Archive(tmp_path)
+    archive.write_erasures(0, {"u": 7}, {"u": 1_000})
+    archive.write_erasures(1, {"v": 3}, {})
+    found = [orjson.loads(file.read_bytes()) for file in (tmp_path / "erasures").glob("[!.]*.json")]
+    assert sorted(map(len, found)) == [2, 2]
+    assert dict(found) == archive.erasures() == {0: {"u": 7}, 1: {"v": 3}}
 
 
 def test_it_knows_what_the_log_took_last(tmp_path: Path) -> None:

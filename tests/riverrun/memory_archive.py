@@ -6,6 +6,7 @@ from datetime import date
 import polars as pl
 
 from feature_repo.archive import EVENT_SCHEMA
+from feature_repo.history import EVENT_KEY
 from feature_repo.schema import Item, User
 
 
@@ -38,8 +39,8 @@ class MemoryArchive:
     def days(self) -> list[date]:
         return self.events["timestamp"].dt.date().unique(maintain_order=True).to_list()
 
-    def event_ids_of(self, day: date) -> pl.Series:
-        return self.events.filter(pl.col("timestamp").dt.date() == day)["event_id"]
+    def event_keys_of(self, day: date) -> pl.DataFrame:
+        return self.events.filter(pl.col("timestamp").dt.date() == day).select(EVENT_KEY)
 
     def erased_at(self) -> dict[str, int]:
         return self.erased

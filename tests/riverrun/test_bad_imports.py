@@ -253,7 +253,7 @@ def test_a_day_without_events_is_noted(
 
 def test_a_fault_of_the_archive_is_not_blamed_on_the_file(tmp_path: Path) -> None:
     class Broken(MemoryArchive):
-        def event_ids_of(self, day: date) -> pl.Series:
+        def event_keys_of(self, day: date) -> pl.DataFrame:
             raise pl.exceptions.SchemaError(f"of {day}")
 
     file = tmp_path / "events.csv"

@@ -198,6 +198,30 @@ def test_events_without_an_id_are_known_again(tmp_path: Path) -> None:
     assert archive.events["event_id"].n_unique() == archive.events.height == 50
 
 
+@pytest.mark.parametrize("files", [[[1, 2], [3, 1]], [[1], [2, 3, 1]], [[1, 2, 3, 1]]])
+def test_an_event_id_belongs_to_its_user(tmp_path: Path, files: list[list[int]]) -> None:
+    """As where each device counts its own events."""
+    paths = [tmp_path / f"{number}.csv" for number in range(len(files))]
+    for path, devices in zip(paths, files, strict=True):
+        rows = [f"{GOOD.replace('u,', f'dev{device},')},c1" for device in devices]
+        path.write_text("\n".join([f"{HEAD},event_id", *rows]) + "\n")
+    archive = MemoryArchive()
+    reports = [run("events", [path], archive=archive)[1] for path in paths]
+    assert [sum(report.accepted for report in reports), archive.events.height] == [3, 3]
+    assert archive.events["user_id"].to_list() == ["dev1", "dev2", "dev3"]
+    assert sum(report.skipped.total() for report in reports) == 1
+
+
+def test_segments_of_different_users_have_names_of_their_own(tmp_path: Path) -> None:
+    """Though the ids of their events are the same: one would replace the other."""
+    archive = MemoryArchive()
+    for user in ("dev1", "dev2"):
+        file = tmp_path / f"{user}.csv"
+        file.write_text(f"{HEAD},event_id\n{GOOD.replace('u,', f'{user},')},c1\n")
+        run("events", [file], archive=archive)
+    assert len(archive.event_segments) == 2
+
+
 @pytest.mark.parametrize(
     "times",
     [
