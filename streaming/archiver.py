@@ -68,6 +68,7 @@ class Archiver(StreamThread):
         self._marks = archive.erasures()
         self._erased_at = archive.erased_at()
         self._request = archive.last_request()
+        self._is_awaited = False
         self._reads_little = True
         self._clear()
         self._housekeeping_due = time.monotonic() + self.settings.housekeeping_seconds
@@ -111,7 +112,8 @@ class Archiver(StreamThread):
     def step(self) -> int:
         """Collect some records, write them if there are enough or they have waited long enough.
 
-        They are also written where somebody waits for them. Returns the number of records read.
+        Where somebody waits for them they are also written once little is unread, not bit by bit
+        until then. Returns the number of records read.
         """
         try:
             records = self._consumer.poll(_POLL_RECORDS, _POLL_SECONDS)
@@ -128,10 +130,13 @@ class Archiver(StreamThread):
         rows = len(self._events) + len(self._items) + len(self._users) + len(self._erased)
         full = rows >= self.settings.archive_rows or self._bytes >= self.settings.archive_bytes
         requested = self._archive.last_request()
-        awaited = requested != self._request
+        self._is_awaited |= requested != self._request
         self._request = requested
-        if self._positions and (full or awaited or time.monotonic() >= self._flush_due):
+        due = self._is_awaited and self._reads_little
+        if self._positions and (full or due or time.monotonic() >= self._flush_due):
             self.flush()
+        if self._reads_little:
+            self._is_awaited = False
         if time.monotonic() >= self._housekeeping_due:
             self._housekeeping_due = time.monotonic() + self.settings.housekeeping_seconds
             try:

@@ -14,9 +14,9 @@ from feature_repo.event_log import EVENTS, ITEMS, USERS, Message
 from feature_repo.log_records import encode_record
 from feature_repo.schema import Event, Item
 from riverrun.cli import import_
-from streaming.archiver import Archiver
 from streaming.sqlite_log import SqliteLog
 from tests.riverrun.run_import import GOOD, HEAD
+from tests.support.archived import archive_log
 from tests.support.stream import event, item
 
 app = typer.Typer()
@@ -37,11 +37,7 @@ class Home:
         self.log.append(topic, [Message(*each) for each in zip(keys, values, strict=True)])
 
     def archive_log(self) -> None:
-        archiver = Archiver(self.log, self.archive)
-        while archiver.step():
-            pass
-        archiver.flush()
-        archiver.stop()
+        archive_log(self.log, self.archive)
 
     def import_(self, kind: str, text: str) -> str:
         """Import a CSV file; return what the command printed."""

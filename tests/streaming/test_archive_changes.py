@@ -73,6 +73,20 @@ def test_who_archives_writes_at_once(log: SqliteLog, archive: Archive) -> None:
         running.stop()
 
 
+def test_however_often_it_is_asked_an_archiver_that_is_behind_writes_few_segments(
+    log: SqliteLog, archive: Archive
+) -> None:
+    posted = [event(number) for number in range(2_500)]
+    log.append(EVENTS, [Message(each.user_id, encode_record(each)) for each in posted])
+    archiver = Archiver(log, archive, settings=NEVER)
+    archive.request_writing()
+    while archiver.step():
+        archive.request_writing()
+    archiver.stop()
+    assert archive.scan_events().collect().height == 2_500
+    assert len(archive.segments()) == 1
+
+
 def test_it_does_not_wait_for_ever(log: SqliteLog, archive: Archive) -> None:
     post(log)
     archive.root.mkdir()

@@ -28,7 +28,6 @@ from serving.item_changelog import (
     decode_change,
 )
 from streaming.archive_changes import archive_changes
-from streaming.archiver import Archiver
 from streaming.build_worker import build_worker
 from streaming.latest_items import latest_items
 from streaming.materialise import materialise
@@ -36,6 +35,7 @@ from streaming.rebuild import rebuild
 from streaming.settings import FoldInSettings, StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
+from tests.support.archived import archive_log
 from tests.support.stream import NOW, SPACE, HashEncoder, MemoryOnline, event, item
 
 SETTINGS = StreamingSettings(
@@ -95,11 +95,7 @@ class Shop:
         worker.stop()
 
     def archive_log(self) -> None:
-        archiver = Archiver(self.log, self.archive)
-        while archiver.step():
-            pass
-        archiver.flush()
-        archiver.stop()
+        archive_log(self.log, self.archive)
 
     def changelog(self) -> dict[str, ItemChange]:
         """Return the last change of each item, as compaction leaves it."""
