@@ -204,6 +204,6 @@ def test_the_ranker_is_held_against_the_order_that_would_serve(fusion: str) -> N
         model=SimpleNamespace(ranking=SimpleNamespace(ranker=None, fusion=learned))
     )
     served = stage.score(pool, context)
-    opinions = Opinions.of_pool(stage, pool, np.arange(9))
+    opinions = Opinions.of_pool(stage, pool)
     asked = opinions.fused(fusion_of(settings.ranking, learned))
     np.testing.assert_array_equal(np.argsort(-served), np.argsort(-asked))

@@ -50,7 +50,9 @@ class KilledError(BaseException):
 
 
 def events(*event_ids: str) -> pl.DataFrame:
-    return pl.DataFrame({"event_id": event_ids}).with_columns(timestamp=pl.lit(NOW))
+    return pl.DataFrame({"event_id": event_ids}).with_columns(
+        user_id=pl.lit("u"), timestamp=pl.lit(NOW)
+    )
 
 
 @dataclass
