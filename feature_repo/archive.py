@@ -93,12 +93,7 @@ class Archive:
         moments: Sequence[int] | None = None,
         appended_at: Sequence[int | None] | None = None,
     ) -> int:
-        """Write a segment and return its number of events.
-
-        A frame has the columns of `EVENT_SCHEMA`; `context` is JSON text or null. moments: when
-        the log took each event; None for events that come from no log. appended_at: the same in
-        milliseconds since 1970.
-        """
+        """Write a segment and return its number of events; as `EventSegments.write` says."""
         return self._events.write(segment, events, moments, appended_at)
 
     def scan_events(

@@ -17,7 +17,6 @@ from riverrun.errors import NOT_TO_BE_USED, RunFailedError, UserError
 from riverrun.opening import open_log
 from riverrun.settings import Settings
 from serving.bundle import read_manifest
-from serving.saved_model_encoder import TEXT_TOWER_DIGEST
 from serving.text_embedding_cache import TextEmbeddingCache
 from streaming.latest_items import latest_items
 from trainer.interactions import EVENT_COLUMNS
@@ -66,8 +65,8 @@ def refresh_from_archive(
             steps = TrainingSteps(inputs, listener)
             outcome = refresh(events, inputs, steps, checkpoint)
             if not outcome.refusals:
-                model = read_manifest(outcome.bundle).model.get(TEXT_TOWER_DIGEST)
-                cache.keep_only(str(model), (item.text for item in items))
+                model = read_manifest(outcome.bundle).text_model
+                cache.keep_only(model, (item.text for item in items))
             return outcome
     except TrainingInputError as error:
         raise UserError(f"{settings.archive}: {error}") from error

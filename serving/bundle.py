@@ -43,6 +43,8 @@ CANDIDATE_EMBEDDINGS = "candidates/embeddings.npy"
 CANDIDATE_COUNTS = "candidates/counts.npy"
 ITEMS = "items.parquet"
 CURRENT = "CURRENT"
+TEXT_TOWER_DIGEST = "text_tower_digest"
+"""Key of `Manifest.model`: equal digests mean equal text embeddings, across retrained bundles."""
 
 VERSION = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}")
 
@@ -164,6 +166,17 @@ class Manifest(_Part):
     ranking: RankingPart | None = None
     files: dict[str, FileEntry] = {}
 
+    @property
+    def text_model(self) -> str:
+        """A hash of the text tower: equal ones encode a text to equal embeddings."""
+        if known := self.model.get(TEXT_TOWER_DIGEST):
+            return str(known)
+        digest = hashlib.sha256()  # of all of the model's files
+        for name, entry in sorted(self.files.items()):
+            if name.startswith(f"{MODEL}/"):
+                digest.update(f"{name}\0{entry.sha256}\0".encode())
+        return digest.hexdigest()
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
@@ -194,15 +207,6 @@ class Bundle:
         """
         signatures: Mapping[str, Any] = self.model.signatures
         return signatures
-
-    @property
-    def model_digest(self) -> str:
-        """A hash of the model's files: equal digests encode a text to equal embeddings."""
-        digest = hashlib.sha256()
-        for name, entry in sorted(self.manifest.files.items()):
-            if name.startswith(f"{MODEL}/"):
-                digest.update(f"{name}\0{entry.sha256}\0".encode())
-        return digest.hexdigest()
 
     def items(self) -> Iterator[Item]:
         """Yield the catalogue as it was when the bundle was built."""

@@ -19,9 +19,6 @@ from serving.bundle import (
 from serving.history_columns import Embeddings, HistoryColumns, Lookup
 from serving.text_embedding_cache import TextEmbeddingCache
 
-TEXT_TOWER_DIGEST = "text_tower_digest"
-"""Key of `manifest.model`: equal digests mean equal text embeddings, across retrained bundles."""
-
 # Few lengths of history, so that TensorFlow plans and allocates for few shapes.
 LENGTHS = (8, 16, 32, 64, 128)
 TEXT_BATCH = 64
@@ -43,7 +40,7 @@ class SavedModelEncoder:
         self._signatures = bundle.signatures
         self._lookup = lookup
         self._text_cache = text_cache
-        self._text_model = str(bundle.manifest.model.get(TEXT_TOWER_DIGEST) or bundle.model_digest)
+        self._text_model = bundle.manifest.text_model
         longest = bundle.manifest.max_history
         self._lengths = (*(length for length in LENGTHS if length < longest), longest)
 

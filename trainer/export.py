@@ -13,7 +13,6 @@ import tensorflow as tf
 from feature_repo.schema import Item
 from serving import bundle, bundle_writing
 from serving.ranking.bundle_files import RankingData, write_ranking
-from serving.saved_model_encoder import TEXT_TOWER_DIGEST
 from serving.source_names import SOURCES
 from trainer.import_keras import keras
 from trainer.interactions import Interactions
@@ -122,7 +121,7 @@ def export_bundle(
         model={
             "settings": orjson.loads(model.settings.model_dump_json()),
             "start": note.start,
-            TEXT_TOWER_DIGEST: text_tower_digest(model.text_tower, model.settings.text),
+            bundle.TEXT_TOWER_DIGEST: text_tower_digest(model.text_tower, model.settings.text),
         },
         ranking=ranking.data.part if ranking else None,
     )
