@@ -1,11 +1,6 @@
-"""What is Kafka's own: foreign producers, brokers that go and come back, topics, positions."""
+"""What is Kafka's own: foreign producers, topics, positions."""
 
-import gc
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +14,6 @@ from feature_repo.event_log import (
     ITEMS,
     USERS,
     EventLogError,
-    LogRecord,
     LostPositionError,
     Message,
     TopicPartition,
@@ -27,8 +21,7 @@ from feature_repo.event_log import (
 from feature_repo.history import UserHistory
 from streaming.build_worker import build_worker
 from streaming.dead_letters import DeadLetter, dead_letters, encode_dead_letter, replay
-from streaming.kafka_connection import KafkaConnection, parse_kafka_url
-from streaming.kafka_consumer import KafkaLogConsumer
+from streaming.kafka_connection import KafkaConnection
 from streaming.kafka_log import KafkaLog
 from streaming.kafka_settings import KafkaSettings
 from streaming.materialise import materialise
@@ -36,7 +29,8 @@ from streaming.rebuild import rebuild
 from streaming.sqlite_state import SqliteState
 from streaming.stream_state import positions_of
 from streaming.worker import TOPICS
-from tests.support.kafka_server import KafkaServer, fresh_topics
+from tests.support.draining import drain
+from tests.support.kafka_server import fresh_topics
 from tests.support.stream import NOW, HashEncoder, MemoryOnline, event
 
 pytestmark = pytest.mark.kafka
@@ -47,22 +41,6 @@ def log(kafka_address: str) -> Iterator[KafkaLog]:
     log = KafkaLog(fresh_topics(kafka_address, max_message_bytes=12 * 2**20))
     yield log
     log.close()
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[KafkaServer]:
-    """A broker of the test's own, to be killed."""
-    server = KafkaServer(tmp_path)
-    server.start()
-    yield server
-    server.kill()
-
-
-def drain(consumer: KafkaLogConsumer, count: int) -> list[LogRecord]:
-    records: list[LogRecord] = []
-    while len(records) < count and (more := consumer.poll(100, 10.0)):
-        records += more
-    return records
 
 
 def test_keys_that_are_no_text_are_kept(log: KafkaLog) -> None:
@@ -203,30 +181,6 @@ def test_an_empty_poll_means_that_the_end_was_reached(log: KafkaLog) -> None:
     assert count == 1_000
 
 
-def test_who_holds_a_record_does_not_wait_for_what_a_broker_keeps_back(
-    server: KafkaServer,
-) -> None:
-    """What was in the log when it was assigned: a poll waits for it until `timeout_seconds`."""
-    log = KafkaLog(fresh_topics(server.address, max_fetch_bytes=1_024))
-    for number in range(8):
-        log.append(EVENTS, [Message(str(number), bytes(2_000))])
-    consumer = log.consumer("g", [EVENTS])
-    records = consumer.poll(1, 10.0)
-    server.freeze()
-    try:
-        more = None
-        while more != []:
-            start = time.monotonic()
-            more = consumer.more(100, 0.005)
-            assert time.monotonic() - start < 1.0
-            records += more
-    finally:
-        server.thaw()
-    assert len(records) < 8
-    assert len(records + drain(consumer, 8 - len(records))) == 8
-    log.close()
-
-
 def test_a_commit_in_the_middle_of_a_rebalance_is_made_by_a_later_poll(
     log: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,153 +219,3 @@ def test_records_are_not_lost_when_a_commit_that_was_turned_down_fails_again(
     assert consumer.poll(1, 0.0) == []
     consumer.close()
     assert [each.value for each in drain(log.consumer("g", [EVENTS]), 1)] == [b"2"]
-
-
-# kafka-python leaks a socket for every connection that is refused.
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_broker_that_is_killed_is_an_error_until_it_is_back(server: KafkaServer) -> None:
-    log = KafkaLog(fresh_topics(server.address, timeout_seconds=2.0))
-    consumer = log.consumer("g", [EVENTS])
-    log.append(EVENTS, [Message("a", b"before")])
-    (record,) = consumer.poll(10, 10.0)
-    server.kill()
-    with pytest.raises(EventLogError, match="kafka 127"):
-        log.append(EVENTS, [Message("a", b"lost?")])
-    with pytest.raises(EventLogError, match="kafka 127"):
-        consumer.poll(10, 60.0)
-    with pytest.raises(EventLogError, match="kafka 127"):
-        consumer.commit({record.source: record.offset + 1})
-    server.start()
-    log.append(EVENTS, [Message("a", b"after")])
-    values: list[bytes | None] = []
-    while b"after" not in values:
-        values += [each.value for each in polled(consumer)]
-    # What was in doubt may be there, or not; nothing twice, and nothing out of order.
-    assert values in ([b"after"], [b"lost?", b"after"])
-    log.close()
-    gc.collect()
-
-
-def test_an_append_that_timed_out_spoils_no_later_one(server: KafkaServer) -> None:
-    log = KafkaLog(fresh_topics(server.address, timeout_seconds=2.0))
-    log.append(EVENTS, [Message("a", b"before")])
-    server.freeze()
-    with pytest.raises(EventLogError, match="kafka 127"):
-        log.append(EVENTS, [Message("a", b"lost?")] * 6)
-    server.thaw()
-    log.append(EVENTS, [Message("a", b"after")])
-    log.close()
-
-
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_log_can_be_opened_before_its_broker(server: KafkaServer) -> None:
-    connection = fresh_topics(server.address, timeout_seconds=2.0)
-    server.stop()
-    log = KafkaLog(connection)
-    consumer = log.consumer(None, [EVENTS])
-    with pytest.raises(EventLogError, match="kafka 127"):
-        consumer.poll(10, 0.0)
-    with pytest.raises(EventLogError, match="kafka 127"):
-        log.append(EVENTS, [Message("a", b"1")])
-    server.start()
-    log.append(EVENTS, [Message("a", b"2")])
-    assert [record.value for record in drain(consumer, 1)] == [b"2"]
-    log.close()
-    gc.collect()
-
-
-def test_the_first_to_ask_a_new_broker_where_a_group_is_gets_an_answer(tmp_path: Path) -> None:
-    """It has no coordinator of groups until somebody asks: a shop's first start is who asks."""
-    server = KafkaServer(tmp_path)
-    server.start()
-    try:
-        log = KafkaLog(fresh_topics(server.address))
-        assert log.unread("g", [EVENTS]) == {TopicPartition(EVENTS, 0): 0}
-        log.close()
-    finally:
-        server.kill()
-
-
-def test_a_broker_that_answers_nothing_leaves_no_thread_behind() -> None:
-    """It is tried again for as long as it is away: what every try leaves would add up."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"127.0.0.1:{silent.getsockname()[1]}"
-        log = KafkaLog(KafkaConnection((address,), settings=KafkaSettings(timeout_seconds=1.0)))
-        consumer = log.consumer("g", [EVENTS])
-        asks: list[Callable[[], object]] = [
-            lambda: log.append(EVENTS, [Message("a", b"1")]),
-            lambda: log.ends([EVENTS]),
-            lambda: log.unread("g", [EVENTS]),
-            lambda: consumer.poll(10, 0.0),
-        ]
-        for ask in asks:
-            with pytest.raises(EventLogError, match="bootstrap"):
-                ask()
-            assert not kafka_threads()
-        log.close()
-
-
-def test_a_log_that_is_closed_while_it_appends_leaves_no_thread_behind(
-    server: KafkaServer,
-) -> None:
-    log = KafkaLog(fresh_topics(server.address, timeout_seconds=2.0))
-    log.append(EVENTS, [Message("a", b"before")])
-    assert kafka_threads()
-    server.freeze()
-    try:
-        with ThreadPoolExecutor(1) as pool:
-            appending = pool.submit(log.append, EVENTS, [Message("a", b"lost?")] * 6)
-            time.sleep(0.2)
-            log.close()
-            assert isinstance(appending.exception(), EventLogError)
-    finally:
-        server.thaw()
-    deadline = time.monotonic() + 10.0
-    while kafka_threads():
-        assert time.monotonic() < deadline, kafka_threads()
-        time.sleep(0.05)
-
-
-def kafka_threads() -> list[str]:
-    """Name the running threads of kafka-python."""
-    return [
-        thread.name
-        for thread in threading.enumerate()
-        if type(thread).__module__.startswith("kafka") or thread.name.startswith("kafka")
-    ]
-
-
-def polled(consumer: KafkaLogConsumer) -> list[LogRecord]:
-    """Poll as the worker does: an error is tried again."""
-    for _ in range(30):
-        try:
-            return consumer.poll(10, 1.0)
-        except EventLogError:
-            continue
-    raise AssertionError("the consumer does not recover")
-
-
-def test_who_appends_while_no_broker_answers_waits_for_nobody_else(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Each append waits for its own time: one after the other, the last would wait for all."""
-    at_once = threading.Barrier(4, timeout=10)
-
-    def reach(connection: KafkaConnection) -> None:
-        at_once.wait()
-        raise OSError("timed out")
-
-    monkeypatch.setattr(KafkaConnection, "reach", reach)
-    log = KafkaLog(parse_kafka_url("kafka://nowhere:9092", KafkaSettings()))
-
-    def append(_: int) -> str:
-        with pytest.raises(EventLogError) as raised:
-            log.append(EVENTS, [Message("k", b"v")])
-        return str(raised.value)
-
-    with ThreadPoolExecutor(4) as pool:
-        reasons = set(pool.map(append, range(4)))
-    assert reasons == {"kafka nowhere:9092: cannot append to 'events': timed out."}
-    log.close()

@@ -50,9 +50,7 @@ class KilledError(BaseException):
 
 
 def events(*event_ids: str) -> pl.DataFrame:
-    return pl.DataFrame({"event_id": event_ids}).with_columns(
-        user_id=pl.lit("u"), timestamp=pl.lit(NOW)
-    )
+    return pl.DataFrame({"event_id": event_ids, "user_id": "u", "timestamp": NOW})
 
 
 @dataclass
