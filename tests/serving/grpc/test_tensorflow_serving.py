@@ -1,10 +1,6 @@
 """TensorFlow Serving's gRPC API, called with its published stubs."""
 
-import threading
-import time
 import weakref
-from collections import Counter
-from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,10 +17,8 @@ from tensorflow_serving.apis.get_model_metadata_pb2 import (
 )
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest
 from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
-from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
-from riverrun.settings import GrpcSettings
 from serving.bundle import Bundle
 from serving.bundle_loading import load_bundle
 from serving.grpc import services, tensors
@@ -32,94 +26,21 @@ from serving.grpc.server import grpc_server
 from serving.item_rows import ItemRows
 from serving.live_model import LiveModel, ModelHolder
 from serving.prediction.predictor import Predictor, version_number
-from serving.settings import BatchingSettings, ServingSettings, TensorFlowServingSettings
 from tests.support.garbage import without_garbage_collection
+from tests.support.grpc_calls import (
+    MAX_BYTES,
+    SECONDS,
+    VERSION,
+    Error,
+    connected,
+    history,
+    live_model,
+    predicted,
+    refused,
+    request_of,
+)
 from tests.support.tiny_bundle import build_tiny_bundle
 from tests.support.waiting import wait_until
-
-SECONDS = 60.0
-SIZES = GrpcSettings()
-MAX_BYTES = TensorFlowServingSettings().max_message_bytes
-VERSION = 1767323045 * 65536
-Error = grpc.RpcError
-
-
-def live_model(bundle: Bundle, max_rows: int) -> LiveModel:
-    batching = BatchingSettings(max_rows=max_rows)
-    return LiveModel.create(bundle, ItemRows(), ServingSettings(batching=batching))
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return load_bundle(build_tiny_bundle(tmp_path_factory.mktemp("bundles")))
-
-
-@pytest.fixture(scope="module", params=[1, 64], ids=["alone", "micro-batched"])
-def channel(bundle: Bundle, request: pytest.FixtureRequest) -> Iterator[grpc.Channel]:
-    predictor = Predictor(ModelHolder(live_model(bundle, request.param)), "riverrun")
-    with connected(predictor) as channel:
-        yield channel
-
-
-class connected:  # noqa: N801 - a context manager
-    """A channel to a server of its own."""
-
-    def __init__(
-        self,
-        predictor: Predictor,
-        max_bytes: int = MAX_BYTES,
-        threads: int = SIZES.threads,
-        queue: int = SIZES.queue,
-    ) -> None:
-        self._server = grpc_server(
-            predictor, "127.0.0.1:0", threads=threads, queue=queue, max_message_bytes=max_bytes
-        )
-
-    def __enter__(self) -> grpc.Channel:
-        port = self._server.__enter__()
-        options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options)
-        return self._channel
-
-    def __exit__(self, *error: Any) -> None:
-        self._channel.close()
-        self._server.__exit__(*error)
-
-
-def request_of(inputs: Mapping[str, Any], signature: str = "", **spec: Any) -> PredictRequest:
-    request = PredictRequest()
-    request.model_spec.name = spec.get("name", "riverrun")
-    request.model_spec.signature_name = signature
-    if "version" in spec:
-        request.model_spec.version.value = spec["version"]
-    if "label" in spec:
-        request.model_spec.version_label = spec["label"]
-    for name, value in inputs.items():
-        tensor = value if isinstance(value, TensorProto) else tf.make_tensor_proto(value)
-        request.inputs[name].CopyFrom(tensor)
-    return request
-
-
-def history(*item_ids: str, rows: int = 1) -> dict[str, Any]:
-    length = len(item_ids)
-    return {
-        "item_ids": np.array([item_ids] * rows, dtype=object).reshape(rows, length),
-        "event_types": np.full((rows, length), "view", dtype=object),
-        "timestamps": np.tile(np.arange(1, length + 1), (rows, 1)),
-        "query_text": np.full(rows, "", dtype=object),
-    }
-
-
-def predicted(channel: grpc.Channel, request: PredictRequest) -> dict[str, Any]:
-    answer = PredictionServiceStub(channel).Predict(request, timeout=SECONDS)
-    assert answer.model_spec.version.value == VERSION
-    return {name: tf.make_ndarray(tensor) for name, tensor in answer.outputs.items()}
-
-
-def refused(channel: grpc.Channel, request: PredictRequest) -> grpc.RpcError:
-    with pytest.raises(Error) as caught:
-        PredictionServiceStub(channel).Predict(request, timeout=SECONDS)
-    return caught.value
 
 
 def test_every_signature_answers_a_batch_as_the_saved_model_does(
@@ -292,87 +213,6 @@ def test_what_is_not_offered_says_so(channel: grpc.Channel) -> None:
     with pytest.raises(Error) as caught:
         PredictionServiceStub(channel).Classify(ClassificationRequest())
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
-
-
-def test_a_request_of_64_mb(channel: grpc.Channel) -> None:
-    texts = np.full(1000, "x" * 64_000, dtype=object)
-    embeddings = predicted(channel, request_of({"texts": texts}, "encode_text"))["embeddings"]
-    assert embeddings.shape == (1000, 384)
-    assert (embeddings == embeddings[0]).all()
-
-
-def test_a_request_that_is_too_large_is_refused(bundle: Bundle) -> None:
-    predictor = Predictor(ModelHolder(live_model(bundle, 1)), "riverrun")
-    with connected(predictor, max_bytes=2**20) as channel:
-        error = refused(channel, request_of({"texts": ["x" * 2**21]}, "encode_text"))
-        assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert predicted(channel, request_of({"texts": ["x"]}, "encode_text"))
-
-
-def test_64_callers_at_once_get_their_own_answers(channel: grpc.Channel) -> None:
-    histories = [history(*(f"i{n}" for n in range(k, k + 1 + k % 9))) for k in range(48)]
-    alone = [predicted(channel, request_of(each, "encode_query")) for each in histories]
-
-    def call(number: int) -> None:
-        place = number % len(histories)
-        together = predicted(channel, request_of(histories[place], "encode_query"))
-        np.testing.assert_allclose(together["embeddings"], alone[place]["embeddings"], atol=1e-5)
-
-    with ThreadPoolExecutor(64) as pool:
-        list(pool.map(call, range(640)))
-
-
-def test_a_call_that_would_wait_behind_too_many_is_refused(bundle: Bundle) -> None:
-    holder = ModelHolder(live_model(bundle, 64))
-    signature = holder.current.signatures["encode_text"]
-    go_on = threading.Event()
-    real = signature._function
-
-    def slow(**inputs: Any) -> Any:
-        assert go_on.wait(SECONDS)
-        return real(**inputs)
-
-    signature._function = slow
-    with connected(Predictor(holder, "riverrun"), threads=1, queue=2) as channel:
-        stub = PredictionServiceStub(channel)
-        request = request_of({"texts": ["x"]}, "encode_text")
-        asked = [stub.Predict.future(request, timeout=SECONDS) for _ in range(8)]
-        while sum(call.done() for call in asked) < 5:
-            time.sleep(0.01)
-        go_on.set()
-        codes = Counter(call.code() for call in asked)
-        assert codes == {grpc.StatusCode.OK: 3, grpc.StatusCode.RESOURCE_EXHAUSTED: 5}
-        assert predicted(channel, request)
-
-
-def test_a_deadline_that_passes_ends_the_call_and_nothing_else(bundle: Bundle) -> None:
-    holder = ModelHolder(live_model(bundle, 64))
-    signature = holder.current.signatures["encode_text"]
-    entered, go_on = threading.Event(), threading.Event()
-    real = signature._function
-    seen: list[int] = []
-
-    def slow(**inputs: Any) -> Any:
-        seen.append(len(inputs["texts"]))
-        entered.set()
-        assert go_on.wait(SECONDS)
-        return real(**inputs)
-
-    signature._function = slow
-    with connected(Predictor(holder, "riverrun")) as channel:
-        stub = PredictionServiceStub(channel)
-        request = request_of({"texts": ["x"]}, "encode_text")
-        first = stub.Predict.future(request, timeout=SECONDS)
-        assert entered.wait(SECONDS)
-        with pytest.raises(Error) as caught:
-            stub.Predict(request, timeout=0.1)
-        assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        while signature._run._queue.first is not None:
-            pass
-        go_on.set()
-        assert first.result(SECONDS)
-        assert predicted(channel, request)
-    assert seen == [1, 1]
 
 
 def test_a_new_model_answers_between_two_calls(tmp_path: Path) -> None:
