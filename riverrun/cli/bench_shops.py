@@ -60,7 +60,7 @@ def known_ids(home: Path) -> tuple[list[str], list[str]]:
 
     archive = Archive(home / "archive")
     users = archive.scan_events().select("user_id").unique().sort("user_id").collect()
-    return users["user_id"].to_list(), [item.item_id for item in archive.items()]
+    return users["user_id"].to_list(), archive.item_ids()
 
 
 def default_home(items: int) -> Path:

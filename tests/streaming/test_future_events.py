@@ -22,7 +22,7 @@ from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.stream_state import OpenState
-from streaming.worker import Worker
+from tests.support.archived import do_not_wait
 from tests.support.stream import NOW, HashEncoder, MemoryOnline, event
 
 BOUND = timedelta(days=1)
@@ -46,11 +46,6 @@ class Unwritable(SqliteState):
 
     def commit(self, *_: Any, **__: Any) -> str:
         raise Killed
-
-
-def do_not_wait(reader: Worker | Archiver) -> None:
-    poll = reader._consumer.poll
-    reader._consumer.poll = lambda most, _: poll(most, 0.0)  # type: ignore[method-assign]
 
 
 def work(log: SqliteLog, state: OpenState) -> set[str]:

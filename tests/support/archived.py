@@ -1,8 +1,9 @@
-"""The archive after an archiver has read the log to its end."""
+"""Workers and archivers that read a log to its end, without waiting for more."""
 
 from feature_repo.archive import Archive
 from feature_repo.event_log import GroupedLog
 from streaming.archiver import Archiver
+from streaming.worker import Worker
 
 
 def archive_log(log: GroupedLog, archive: Archive) -> None:
@@ -12,3 +13,9 @@ def archive_log(log: GroupedLog, archive: Archive) -> None:
         pass
     archiver.flush()
     archiver.stop()
+
+
+def do_not_wait(reader: Worker | Archiver) -> None:
+    """Let it poll for what is there alone."""
+    poll = reader._consumer.poll
+    reader._consumer.poll = lambda most, _: poll(most, 0.0)  # type: ignore[method-assign]

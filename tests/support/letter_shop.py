@@ -23,7 +23,7 @@ from streaming.rebuild import rebuild
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
-from streaming.worker import Worker
+from tests.support.archived import do_not_wait
 from tests.support.interleaved_log import InterleavedLog
 from tests.support.stream import HashEncoder, MemoryOnline, event
 
@@ -38,11 +38,6 @@ Kind = Callable[[SqliteLog], EventLog]
 
 def interleaved(log: SqliteLog) -> EventLog:
     return InterleavedLog(log, itertools.cycle([USERS, EVENTS]))
-
-
-def do_not_wait(reader: Worker | Archiver) -> None:
-    poll = reader._consumer.poll
-    reader._consumer.poll = lambda most, _: poll(most, 0.0)  # type: ignore[method-assign]
 
 
 class Shop:
