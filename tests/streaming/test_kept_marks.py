@@ -11,6 +11,7 @@ from streaming.archiver import Archiver
 from streaming.kafka_settings import KafkaSettings
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
+from tests.support.archived import do_not_wait
 from tests.support.interleaved_log import InterleavedLog
 from tests.support.stream import event
 
@@ -19,11 +20,6 @@ ERASURE = (USERS, Message("u0", None))
 
 def act(number: int) -> tuple[str, Message]:
     return EVENTS, Message("u0", event(number, "u0").model_dump_json().encode())
-
-
-def do_not_wait(archiver: Archiver) -> None:
-    poll = archiver._consumer.poll
-    archiver._consumer.poll = lambda most, _: poll(most, 0.0)  # type: ignore[method-assign]
 
 
 def archive_all(archiver: Archiver) -> None:
