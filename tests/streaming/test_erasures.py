@@ -27,7 +27,8 @@ from streaming.rebuild import rebuild, require_log
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
-from streaming.stream_state import OpenState, Slice, decode_history, encode_history
+from streaming.stored_values import decode_history, encode_history
+from streaming.stream_state import OpenState, Slice
 from streaming.worker import Worker
 from tests.support.interleaved_log import InterleavedLog
 from tests.support.redis_server import database
