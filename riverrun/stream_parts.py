@@ -14,6 +14,7 @@ from feature_repo.eviction import warn_of_eviction
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.open_online_features import without_password
 from riverrun.errors import failed_by
+from riverrun.held_model import HeldModel
 from riverrun.opening import open_state, require_own_shop
 from riverrun.server import ServingParts
 from riverrun.settings import Settings
@@ -104,10 +105,7 @@ def open_stream(
         serving.log,
         serving.online,
         state,
-        lambda: serving.holder.current.encoder,
-        space=lambda: serving.holder.current.space,
-        served=serving.catalogue.get,
-        embedded=lambda item_ids: serving.holder.current.has_embeddings(item_ids),
+        HeldModel(serving.holder, serving.catalogue),
         caught_up=lambda: serving.follower.caught_up,
         settings=settings.streaming,
         max_history=settings.history_length,

@@ -4,7 +4,7 @@ The sums themselves are computed by `feature_repo.co_visitation` and `streaming.
 state before the batch is loaded, and the users are encoded.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from streaming import fold_in
 from streaming.fold_in import FoldIn
 from streaming.metrics import StreamMetrics
 from streaming.processor import Act, Folded
+from streaming.served_model import ServedModel
 from streaming.settings import StreamingSettings
 from streaming.stream_state import StreamState
 from streaming.updates import Updates
@@ -37,14 +38,12 @@ class Learner:
     def __init__(
         self,
         state: StreamState,
-        encoder: Callable[[], Encoder | None],
-        space: Callable[[], CandidateSpace | None],
+        model: ServedModel,
         settings: StreamingSettings,
         metrics: StreamMetrics,
     ) -> None:
         self._state = state
-        self._encoder = encoder
-        self._space = space
+        self._model = model
         self._settings = settings
         self._metrics = metrics
         self._logger = structlog.get_logger(__name__)
@@ -81,7 +80,7 @@ class Learner:
     def _fold_in(
         self, acts: Sequence[Act], changed: Iterable[str], known: Mapping[str, FoldIn]
     ) -> dict[str, FoldIn]:
-        encoder, space = self._encoder(), self._space()
+        encoder, space = self._model.encoder, self._model.space
         if encoder is None or space is None or encoder.bundle_version != space.bundle_version:
             return {}
         sums: dict[str, FoldIn] = {}

@@ -33,6 +33,7 @@ from streaming.imports import (
 from streaming.metrics import StreamMetrics
 from streaming.milestones import FOLLOWED, NONE, Milestones
 from streaming.publisher import Publisher
+from streaming.served_model import NoModel
 from streaming.settings import StreamingSettings
 from streaming.stream_state import IMPORTED, OpenState, StateConflict, positions_of
 from streaming.updates import Updates
@@ -167,7 +168,7 @@ def push_unpushed(
     What a worker has left unpushed it pushes itself when it recovers, with embeddings.
     """
     publisher = Publisher(
-        log, online, lambda: None, StreamMetrics(), lambda: datetime.now(UTC), settings=settings
+        log, online, state, NoModel(), StreamMetrics(), lambda: datetime.now(UTC), settings
     )
     done, total = 0, state.count_unpushed()
     while unpushed := state.unpushed(IMPORTED, _KEYS_PER_PUSH):

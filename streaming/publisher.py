@@ -23,7 +23,6 @@ from feature_repo.online_features import (
     UserEmbedding,
 )
 from feature_repo.schema import Item, User
-from serving.candidate_space import CandidateSpace
 from serving.encoder import Encoder
 from serving.item_changelog import (
     ItemChange,
@@ -34,19 +33,15 @@ from serving.item_changelog import (
 )
 from streaming.fold_in import FoldIn, moved
 from streaming.metrics import StreamMetrics
+from streaming.served_model import ServedModel
 from streaming.settings import StreamingSettings
+from streaming.stream_state import OpenState
 from streaming.updates import Updates
 
 NO_BUNDLE = ""
 """The bundle version of an item without an embedding: every serving replica makes its own."""
 
 Vectors = npt.NDArray[np.float32]
-Embedded = Callable[[Sequence[str]], npt.NDArray[np.bool_]]
-
-
-def all_embedded(item_ids: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Return bool [len(item_ids)], all True: every item has an embedding."""
-    return np.ones(len(item_ids), dtype=np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,37 +62,25 @@ class Publisher:
     readers then make themselves. So is a history of which no item has an embedding yet: the query
     tower's answer to an empty history is nobody's taste.
 
-    encoder: gives the current bundle's encoder, None while there is none.
     clock: gives the moment as of which items are encoded.
-    space: gives the scale of the bundle's candidates; while it gives None no embedding moves.
-    items: gives items as they are in the state, None for a deleted one; others are left out.
-    served: gives an item as the bundle has it, None for an unknown one. Items that were imported
-        and never sent are there alone.
-    embedded: bool [n], which of n items the encoder has embeddings of, for histories.
     """
 
     def __init__(
         self,
         log: EventLog,
         online: OnlineFeatures,
-        encoder: Callable[[], Encoder | None],
+        state: OpenState,
+        model: ServedModel,
         metrics: StreamMetrics,
         clock: Callable[[], datetime],
-        space: Callable[[], CandidateSpace | None] = lambda: None,
-        items: Callable[[Collection[str]], Mapping[str, Item | None]] = lambda _: {},
         settings: StreamingSettings | None = None,
-        served: Callable[[str], Item | None] = lambda _: None,
-        embedded: Embedded = all_embedded,
     ) -> None:
         self._log = log
         self._online = online
-        self._encoder = encoder
+        self._state = state
+        self._model = model
         self._metrics = metrics
         self._clock = clock
-        self._space = space
-        self._items = items
-        self._served = served
-        self._embedded = embedded
         self._settings = settings or StreamingSettings()
         self._logger = structlog.get_logger(__name__)
 
@@ -116,13 +99,13 @@ class Publisher:
         """Append changed and deleted items to the changelog; return the embeddings to push."""
         items = [item for item in changed.values() if item is not None]
         gone = [item_id for item_id, item in changed.items() if item is None]
-        embeddings = self._item_embeddings(self._encoder(), items, sums)
+        embeddings = self._item_embeddings(self._model.encoder, items, sums)
         self._append([*_upserts(items, embeddings), *map(ItemDeletion, gone)])
         return [each for each in embeddings if each.bundle_version != NO_BUNDLE]
 
     def push(self, updates: Updates, item_embeddings: Sequence[ItemEmbedding]) -> None:
         """Push all to the online store. Items come first: a history may hold one of this batch."""
-        encoder = self._encoder()
+        encoder = self._model.encoder
         histories = [history for history in updates.histories.values() if history.events]
         embeddings = self._user_embeddings(encoder, histories)
         records: list[FeatureRecord] = [*histories, *embeddings.values()]
@@ -143,11 +126,11 @@ class Publisher:
             for item_id, sums in updates.fold_in.items()
             if any(each.weight > 0 for each in sums.spaces) and item_id not in updates.items
         ]
-        encoder = self._encoder()
+        encoder = self._model.encoder
         if encoder is None or not moved_ids:
             return Moved({}, [])
-        known = {**self._items(moved_ids)}
-        items = [known[key] if key in known else self._served(key) for key in moved_ids]
+        known = self._state.items(moved_ids)
+        items = [known[key] if key in known else self._model.item(key) for key in moved_ids]
         present = [item for item in items if item is not None]
         embeddings = self._item_embeddings(encoder, present, updates.fold_in)
         # Where encoding failed: the embedding that readers have is better than none.
@@ -179,7 +162,7 @@ class Publisher:
 
         A user who has none now, as one with an empty history, loses the stored embedding.
         """
-        encoder = self._encoder()
+        encoder = self._model.encoder
         embeddings = self._user_embeddings(encoder, [each for each in histories if each.events])
         with self._metrics.stage("online store"):
             self._forget_embeddings(histories, embeddings)
@@ -204,7 +187,7 @@ class Publisher:
         self, item_ids: Collection[str], known: Mapping[str, Item | None]
     ) -> dict[str, Item | None]:
         """Return, as they are in the state now, those of the items that differ from `known`."""
-        now = self._items(item_ids)
+        now = self._state.items(item_ids)
         return {key: now[key] for key in now if key not in known or now[key] != known[key]}
 
     def _append(self, changes: Sequence[ItemChange]) -> None:
@@ -222,7 +205,7 @@ class Publisher:
             made = self._encode("items", len(items), lambda: encoder.encode_candidates(items, at))
             if made is not None:
                 vectors, version = made, encoder.bundle_version
-                space = self._space()
+                space = self._model.space
                 if space is not None and space.bundle_version == version:
                     item_ids = [item.item_id for item in items]
                     vectors = moved(vectors, item_ids, sums, space, self._settings.fold_in)
@@ -264,7 +247,7 @@ class Publisher:
     def _unknown_items(self, histories: Sequence[UserHistory]) -> set[str]:
         """Return the items of the histories that the encoder has no embedding of."""
         item_ids = list({event.item_id for history in histories for event in history.events})
-        return set(compress(item_ids, ~self._embedded(item_ids)))
+        return set(compress(item_ids, ~self._model.has_embeddings(item_ids)))
 
     def _forget_embeddings(
         self, histories: Sequence[UserHistory], embeddings: Collection[str]

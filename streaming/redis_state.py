@@ -28,10 +28,17 @@ from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.open_online_features import without_password
 from feature_repo.redis_errors import reason_of
 from feature_repo.schema import Item
-from streaming.additive import ADDITIVE, CO_VISITATION, FOLD_IN, STATISTICS, AdditiveKind
-from streaming.erasures import Moments
+from streaming.additive import ADDITIVE, CO_VISITATION, STATISTICS, AdditiveKind
 from streaming.milestones import NONE, Milestones
 from streaming.redis_scripts import FORGET, LIST_AGAIN
+from streaming.stored_values import (
+    StoredValues,
+    decode_history,
+    decode_records,
+    decode_slice,
+    decode_updates,
+    ids_to_publish,
+)
 from streaming.stream_state import (
     AGAIN,
     HISTORY,
@@ -43,11 +50,6 @@ from streaming.stream_state import (
     StateError,
     Unpushed,
     additive_keys,
-    decode_history,
-    decode_items,
-    encode_history,
-    encode_stored,
-    put_stored,
     stamp_of,
     whole_keys,
 )
@@ -91,23 +93,18 @@ class RedisState:
                 pipe.zmscore(_erasures(partition), users)  # type: ignore[no-untyped-call]
             if items:
                 for kind in ADDITIVE:
-                    pipe.hmget(_additive(kind, partition), items)
+                    pipe.hmget(_additive(kind.name, partition), items)
             stored, *columns = pipe.execute()
-        slice_ = Slice(
+        histories, marks = (columns.pop(0), columns.pop(0)) if users else ([], [])
+        # Nothing was read of items where none were asked for.
+        read = zip(ADDITIVE, columns, strict=False)
+        return decode_slice(
             int(stored.pop(_VERSION, 0)),
             {topic.decode(): int(offset) for topic, offset in stored.items()},
+            histories=_found(users, histories),
+            erasures=[(user_id, int(moment)) for user_id, moment in _found(users, marks)],
+            parts={kind.name: _found(items, column) for kind, column in read},
         )
-        if users:
-            for history, moments in _histories(users, columns.pop(0)):
-                slice_.histories[history.user_id] = history
-                slice_.moments[history.user_id] = moments
-            marks = _found(users, columns.pop(0))
-            slice_.erasures.update((user_id, int(moment)) for user_id, moment in marks)
-        for kind, parts in zip(ADDITIVE, columns, strict=False):
-            kind.of(slice_).update(
-                (item_id, kind.decode(item_id, part)) for item_id, part in _found(items, parts)
-            )
-        return slice_
 
     def commit(
         self,
@@ -119,22 +116,14 @@ class RedisState:
     ) -> str:
         """Store new values, and the positions and milestones reached with them: all or nothing."""
         stamp = stamp_of(partition, version + 1)
-        kept = {
-            key: encode_history(history, updates.moments.get(key))
-            for key, history in updates.histories.items()
-            if history.events
-        }
-        gone = [key for key, history in updates.histories.items() if not history.events]
+        values = StoredValues.of(updates)
         stamps = {_field(key): stamp for key in additive_keys(updates)}
         whole = [_field(key) for key in whole_keys(updates)]
-        records = {
-            **{_field((ITEM, key)): encode_stored(item) for key, item in updates.items.items()},
-            **{_field((USER, key)): encode_stored(user) for key, user in updates.users.items()},
-        }
+        records = {_field(key): record for key, record in values.records.items()}
         hashes: list[tuple[str, dict[Any, Any]]] = [
             (_partition(partition), {**positions, _VERSION: version + 1}),
-            (_HISTORIES, kept),
-            *((_additive(kind, partition), _encoded(kind, updates)) for kind in ADDITIVE),
+            (_HISTORIES, values.histories),
+            *((_additive(kind, partition), parts) for kind, parts in values.parts.items()),
             (_STAMPS, stamps),
             (_unpushed(partition), {**stamps, **dict.fromkeys(whole, stamp)}),
             (_RECORDS, records),
@@ -146,11 +135,11 @@ class RedisState:
             if int(current or 0) != version:
                 raise self._conflict(partition, version)
             pipe.multi()
-            for name, values in hashes:
-                if values:
-                    pipe.hset(name, mapping=values)
-            if gone:
-                pipe.hdel(_HISTORIES, *gone)
+            for name, mapping in hashes:
+                if mapping:
+                    pipe.hset(name, mapping=mapping)
+            if values.erased:
+                pipe.hdel(_HISTORIES, *values.erased)
             if whole:
                 pipe.hdel(_unpushed(AGAIN), *whole)
             if updates.erasures:
@@ -169,35 +158,29 @@ class RedisState:
 
     def unpushed(self, partition: int, limit: int = 2_000) -> Unpushed:
         """Return the newest values of up to `limit` keys of the partition's unpushed list."""
-        unpushed = Unpushed()
         with self._errors():
             entries = self._entries(partition, limit)
             if not entries:
-                return unpushed
-            wanted: dict[str, list[str]] = {}
-            for kind, name in entries:
-                wanted.setdefault(kind, []).append(name)
-            fields = [_field(key) for key in entries]
+                return Unpushed()
             with self._redis.pipeline(transaction=False) as pipe:
                 # Read stamps first: a value newer than its stamp is then pushed once more.
-                pipe.hmget(_STAMPS, fields)
-                pipe.hmget(_RECORDS, fields)
+                pipe.hmget(_STAMPS, [_field(key) for key in entries])
                 pipe.smembers(_PARTITIONS)
-                stamps, records, members = pipe.execute()
-            self._partitions = partitions = frozenset(map(int, members))
-            histories = self._histories_of(wanted.get(HISTORY, []))
-            # An item's embedding depends on its fold-in sums.
-            wanted[FOLD_IN.name] = [*{*wanted.get(FOLD_IN.name, ()), *wanted.get(ITEM, ())}]
-            for additive in ADDITIVE:
-                parts = self._parts(additive, partitions, wanted.get(additive.name, []))
-                additive.of(unpushed.updates).update(additive.merged(parts))
-        for user_id in wanted.get(HISTORY, ()):
-            unpushed.updates.histories[user_id] = histories.get(user_id, UserHistory(user_id))
-        for (key, entry), stamp, record in zip(entries.items(), stamps, records, strict=True):
-            unpushed.stamps[key] = (stamp or entry).decode()
-            if key[0] in (ITEM, USER):
-                put_stored(unpushed.updates, *key, record)
-        return unpushed
+                newest, members = pipe.execute()
+            self._partitions = frozenset(map(int, members))
+            ids = ids_to_publish(entries)
+            updates = decode_updates(
+                ids[HISTORY],
+                histories=self._histories(ids[HISTORY]),
+                items=self._records(ITEM, ids[ITEM]),
+                users=self._records(USER, ids[USER]),
+                parts={
+                    kind.name: self._parts(kind, self._partitions, ids[kind.name])
+                    for kind in ADDITIVE
+                },
+            )
+        pairs = zip(entries.items(), newest, strict=True)
+        return Unpushed(updates, {key: (stamp or entry).decode() for (key, entry), stamp in pairs})
 
     def forget_pushed(self, partition: int, stamps: Mapping[Key, str]) -> None:
         """Take off the partition's list the keys whose pushed values are still the newest.
@@ -230,12 +213,8 @@ class RedisState:
 
     def items(self, item_ids: Collection[str]) -> dict[str, Item | None]:
         """Return those of these items that were ever committed; None where one was deleted."""
-        ids = list(item_ids)
         with self._errors():
-            stored = (
-                self._redis.hmget(_RECORDS, [_field((ITEM, key)) for key in ids]) if ids else []
-            )
-        return decode_items(_found(ids, stored))
+            return decode_records(Item, self._records(ITEM, list(item_ids)))
 
     def milestones(self) -> Milestones:
         """Return the milestones of all commits since the state was empty."""
@@ -282,7 +261,7 @@ class RedisState:
                         _partition(partition),
                         _unpushed(partition),
                         _erasures(partition),
-                        *(_additive(kind, partition) for kind in ADDITIVE),
+                        *(_additive(kind.name, partition) for kind in ADDITIVE),
                     )
                     pipe.hset(_partition(partition), _VERSION, version + 1)
                 pipe.execute()
@@ -300,9 +279,12 @@ class RedisState:
         flat = self._redis.hrandfield(_unpushed(partition), limit, withvalues=True) or []
         return {_key(field): stamp for field, stamp in zip(flat[::2], flat[1::2], strict=True)}
 
-    def _histories_of(self, user_ids: list[str]) -> dict[str, UserHistory]:
-        stored = self._redis.hmget(_HISTORIES, user_ids) if user_ids else []
-        return {history.user_id: history for history, _ in _histories(user_ids, stored)}
+    def _histories(self, user_ids: list[str]) -> list[tuple[str, bytes]]:
+        return _found(user_ids, self._redis.hmget(_HISTORIES, user_ids)) if user_ids else []
+
+    def _records(self, kind: str, ids: list[str]) -> list[tuple[str, bytes]]:
+        fields = [_field((kind, key)) for key in ids]
+        return _found(ids, self._redis.hmget(_RECORDS, fields)) if fields else []
 
     def _parts(
         self, kind: AdditiveKind[Any], partitions: Iterable[int], item_ids: list[str]
@@ -311,7 +293,7 @@ class RedisState:
             return []
         with self._redis.pipeline(transaction=False) as pipe:
             for partition in sorted(partitions):
-                pipe.hmget(_additive(kind, partition), item_ids)
+                pipe.hmget(_additive(kind.name, partition), item_ids)
             columns = pipe.execute()
         return [found for parts in columns for found in _found(item_ids, parts)]
 
@@ -358,8 +340,8 @@ def _partition(partition: int) -> str:
     return f"{PREFIX}partition:{partition}"
 
 
-def _additive(kind: AdditiveKind[Any], partition: int) -> str:
-    return f"{PREFIX}additive:{kind.name}:{partition}"
+def _additive(kind: str, partition: int) -> str:
+    return f"{PREFIX}additive:{kind}:{partition}"
 
 
 def _unpushed(partition: int) -> str:
@@ -379,16 +361,6 @@ def _key(field: bytes) -> Key:
     return kind, key
 
 
-def _encoded(kind: AdditiveKind[Any], updates: Updates) -> dict[str, bytes]:
-    return {item_id: kind.encode(state) for item_id, state in kind.of(updates).items()}
-
-
 def _found(keys: list[str], stored: Iterable[S | None]) -> list[tuple[str, S]]:
     pairs = zip(keys, stored, strict=True)
     return [(key, value) for key, value in pairs if value is not None]
-
-
-def _histories(
-    user_ids: list[str], stored: Iterable[bytes | None]
-) -> list[tuple[UserHistory, Moments]]:
-    return [decode_history(user_id, events) for user_id, events in _found(user_ids, stored)]

@@ -11,9 +11,9 @@ import structlog
 
 from feature_repo.history import UserHistory
 from feature_repo.online_features import OnlineFeatures, UserEmbedding
-from serving.encoder import Encoder
 from streaming.metrics import StreamMetrics
-from streaming.publisher import Embedded, Publisher, all_embedded
+from streaming.publisher import Publisher
+from streaming.served_model import ServedModel
 from streaming.stream_state import IMPORTED, OpenState
 
 PAGE = 64
@@ -28,28 +28,25 @@ class UserReencoder:
 
     Args:
         pause_seconds: how long it rests after an error; what it does is never urgent.
-        embedded: as for `Publisher`.
     """
 
     def __init__(
         self,
         state: OpenState,
         online: OnlineFeatures,
-        encoder: Callable[[], Encoder | None],
+        model: ServedModel,
         publisher: Publisher,
         metrics: StreamMetrics,
         pause_seconds: float,
         clock: Callable[[], float] = time.monotonic,
-        embedded: Embedded = all_embedded,
     ) -> None:
         self._state = state
         self._online = online
-        self._encoder = encoder
+        self._model = model
         self._publisher = publisher
         self._metrics = metrics
         self._pause = pause_seconds
         self._clock = clock
-        self._embedded = embedded
         self._bundle: str | None = None
         self._left: Iterator[list[UserHistory]] | None = None
         self._not_before = 0.0
@@ -57,7 +54,7 @@ class UserReencoder:
 
     def step(self) -> bool:
         """Embed a page of users; return whether any may be left. Logs what a store raises."""
-        encoder = self._encoder()
+        encoder = self._model.encoder
         if encoder is None or self._clock() < self._not_before:
             return False
         if encoder.bundle_version != self._bundle:
@@ -89,7 +86,7 @@ class UserReencoder:
             if embedding is None
             or embedding.bundle_version != self._bundle
             or embedding.history_timestamp != history.events[-1].timestamp
-            or (embedding.left_out and self._embedded(embedding.left_out).any())
+            or (embedding.left_out and self._model.has_embeddings(embedding.left_out).any())
         ]
 
     def _embed(self, histories: Sequence[UserHistory]) -> None:

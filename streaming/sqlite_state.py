@@ -17,9 +17,16 @@ from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.schema import Item
 from feature_repo.shop_file import with_way_on
-from streaming.additive import ADDITIVE, CO_VISITATION, FOLD_IN, STATISTICS, AdditiveKind
-from streaming.erasures import Moments
+from streaming.additive import ADDITIVE, CO_VISITATION, STATISTICS, AdditiveKind
 from streaming.milestones import NONE, Milestones
+from streaming.stored_values import (
+    StoredValues,
+    decode_history,
+    decode_records,
+    decode_slice,
+    decode_updates,
+    ids_to_publish,
+)
 from streaming.stream_state import (
     AGAIN,
     HISTORY,
@@ -32,11 +39,6 @@ from streaming.stream_state import (
     Unpushed,
     additive_keys,
     commit_of,
-    decode_history,
-    decode_items,
-    encode_history,
-    encode_stored,
-    put_stored,
     stamp_of,
     whole_keys,
 )
@@ -112,7 +114,16 @@ INSERT OR REPLACE INTO unpushed SELECT {AGAIN}, kind, key, :stamp FROM (
     UNION ALL SELECT kind, key FROM records
     UNION ALL SELECT kind, key FROM stamps)
 """
+_HISTORIES_OF = "SELECT user_id, events FROM histories WHERE user_id"
+_ERASURES_OF = "SELECT user_id, moment FROM erasures WHERE partition = ? AND user_id"
 _RECORDS_OF = "SELECT key, record FROM records WHERE kind = ? AND key"
+_OWN_PARTS_OF = "SELECT item_id, state FROM additive WHERE partition = ? AND kind = ? AND item_id"
+_PARTS_OF = "SELECT item_id, state FROM additive WHERE kind = ? AND item_id"
+_NEWEST_STAMPS = """
+SELECT kind, key, coalesce(stamps.stamp, unpushed.stamp)
+FROM unpushed LEFT JOIN stamps USING (kind, key) WHERE partition = ? LIMIT ?
+"""
+_ERASE = "DELETE FROM histories WHERE user_id IN (VALUES {rows})"
 _OUTDATED = "DELETE FROM erasures WHERE partition = ? AND moment < ?"
 _CONTENTS = (
     "positions", "histories", "additive", "stamps", "records", "unpushed", "erasures",
@@ -156,20 +167,16 @@ class SqliteState:
         positions = self._query(
             "SELECT topic, next_offset FROM positions WHERE partition = ?", (partition,)
         )
-        slice_ = Slice(version, dict(positions))
-        for history, moments in self._histories(user_ids):
-            slice_.histories[history.user_id] = history
-            slice_.moments[history.user_id] = moments
-        query = "SELECT user_id, moment FROM erasures WHERE partition = ? AND user_id"
-        slice_.erasures.update(self._of_keys(query, (partition,), user_ids))
-        for kind in ADDITIVE:
-            rows = self._of_keys(
-                "SELECT item_id, state FROM additive WHERE kind = ? AND partition = ? AND item_id",
-                (kind.name, partition),
-                item_ids,
-            )
-            kind.of(slice_).update((item_id, kind.decode(item_id, part)) for item_id, part in rows)
-        return slice_
+        return decode_slice(
+            version,
+            dict(positions),
+            histories=self._of_keys(_HISTORIES_OF, (), user_ids),
+            erasures=self._of_keys(_ERASURES_OF, (partition,), user_ids),
+            parts={
+                kind.name: self._of_keys(_OWN_PARTS_OF, (partition, kind.name), item_ids)
+                for kind in ADDITIVE
+            },
+        )
 
     def commit(
         self,
@@ -181,20 +188,14 @@ class SqliteState:
     ) -> str:
         """Store new values, and the positions and milestones reached with them: all or nothing."""
         stamp = stamp_of(partition, version + 1)
-        histories = [
-            (user_id, partition, encode_history(history, updates.moments.get(user_id)))
-            for user_id, history in updates.histories.items()
-            if history.events
-        ]
-        gone = [(key,) for key, history in updates.histories.items() if not history.events]
-        records = [
-            *((ITEM, key, partition, encode_stored(item)) for key, item in updates.items.items()),
-            *((USER, key, partition, encode_stored(user)) for key, user in updates.users.items()),
-        ]
+        values = StoredValues.of(updates)
+        histories = [(key, partition, stored) for key, stored in values.histories.items()]
+        erased = [(user_id,) for user_id in values.erased]
+        records = [(*key, partition, stored) for key, stored in values.records.items()]
         additive = [
-            (kind.name, item_id, partition, kind.encode(state))
-            for kind in ADDITIVE
-            for item_id, state in kind.of(updates).items()
+            (kind, item_id, partition, part)
+            for kind, parts in values.parts.items()
+            for item_id, part in parts.items()
         ]
         whole, merged = whole_keys(updates), additive_keys(updates)
         stamps = [(*key, stamp) for key in merged]
@@ -206,7 +207,7 @@ class SqliteState:
         with self._transaction() as connection:
             self._raise_version(partition, version)
             execute_rows(connection, "INSERT OR REPLACE INTO histories VALUES {rows}", histories)
-            execute_rows(connection, "DELETE FROM histories WHERE user_id IN (VALUES {rows})", gone)
+            execute_rows(connection, _ERASE, erased)
             execute_rows(connection, "INSERT OR REPLACE INTO additive VALUES {rows}", additive)
             execute_rows(connection, "INSERT OR REPLACE INTO stamps VALUES {rows}", stamps)
             execute_rows(connection, "INSERT OR REPLACE INTO records VALUES {rows}", records)
@@ -221,30 +222,23 @@ class SqliteState:
 
     def unpushed(self, partition: int, limit: int = 2_000) -> Unpushed:
         """Return the newest values of up to `limit` keys of the partition's unpushed list."""
-        unpushed = Unpushed()
-        updates = unpushed.updates
-        keys: dict[str, list[str]] = {}
         # Read stamps first: a value newer than its stamp is then pushed once more.
-        for kind, key, stamp in self._query(
-            "SELECT kind, key, coalesce(stamps.stamp, unpushed.stamp) "
-            "FROM unpushed LEFT JOIN stamps USING (kind, key) WHERE partition = ? LIMIT ?",
-            (partition, limit),
-        ):
-            unpushed.stamps[kind, key] = stamp
-            keys.setdefault(kind, []).append(key)
-        histories = {each.user_id: each for each, _ in self._histories(keys.get(HISTORY, ()))}
-        for user_id in keys.get(HISTORY, ()):
-            updates.histories[user_id] = histories.get(user_id, UserHistory(user_id))
-        for kind in (ITEM, USER):
-            for key, record in self._of_keys(_RECORDS_OF, (kind,), keys.get(kind, ())):
-                put_stored(updates, kind, key, record)
-        # An item's embedding depends on its fold-in sums.
-        keys[FOLD_IN.name] = [*{*keys.get(FOLD_IN.name, ()), *keys.get(ITEM, ())}]
-        for each in ADDITIVE:
-            query = "SELECT item_id, state FROM additive WHERE kind = ? AND item_id"
-            parts = self._of_keys(query, (each.name,), keys.get(each.name, ()))
-            each.of(updates).update(each.merged(parts))
-        return unpushed
+        stamps = {
+            (kind, key): stamp
+            for kind, key, stamp in self._query(_NEWEST_STAMPS, (partition, limit))
+        }
+        ids = ids_to_publish(stamps)
+        updates = decode_updates(
+            ids[HISTORY],
+            histories=self._of_keys(_HISTORIES_OF, (), ids[HISTORY]),
+            items=self._of_keys(_RECORDS_OF, (ITEM,), ids[ITEM]),
+            users=self._of_keys(_RECORDS_OF, (USER,), ids[USER]),
+            parts={
+                kind.name: self._of_keys(_PARTS_OF, (kind.name,), ids[kind.name])
+                for kind in ADDITIVE
+            },
+        )
+        return Unpushed(updates, stamps)
 
     def forget_pushed(self, partition: int, stamps: Mapping[Key, str]) -> None:
         """Take off the partition's list the keys whose pushed values are still the newest."""
@@ -282,7 +276,7 @@ class SqliteState:
 
     def items(self, item_ids: Collection[str]) -> dict[str, Item | None]:
         """Return those of these items that were ever committed; None where one was deleted."""
-        return decode_items(self._of_keys(_RECORDS_OF, (ITEM,), item_ids))
+        return decode_records(Item, self._of_keys(_RECORDS_OF, (ITEM,), item_ids))
 
     def milestones(self) -> Milestones:
         """Return the milestones of all commits since the state was empty."""
@@ -383,10 +377,6 @@ class SqliteState:
                 (kind.name, first, last),
             )
             yield list(kind.merged(parts).values())
-
-    def _histories(self, user_ids: Collection[str]) -> list[tuple[UserHistory, Moments]]:
-        rows = self._of_keys("SELECT user_id, events FROM histories WHERE user_id", (), user_ids)
-        return [decode_history(user_id, events) for user_id, events in rows]
 
     def _of_keys(
         self, query: str, arguments: Sequence[object], keys: Collection[str]

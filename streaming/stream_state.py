@@ -9,17 +9,14 @@ version that was read (ADR 0008). The errors:
     └── ForeignShop         the state, or the online store beside it, is another shop's
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, Protocol
 
-import orjson
-
 from feature_repo.event_log import TopicPartition
-from feature_repo.history import HistoryEvent, UserHistory
+from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
-from feature_repo.schema import Item, User
+from feature_repo.schema import Item
 from streaming.additive import ADDITIVE, FOLD_IN
 from streaming.erasures import Moments
 from streaming.fold_in import FoldIn
@@ -234,47 +231,3 @@ def stamp_of(partition: int, version: int | str) -> str:
 def commit_of(stamp: str) -> str:
     """Return the commit's own stamp: without the "/TOKEN" of a key that was put back."""
     return stamp.partition("/")[0]
-
-
-# How values are stored.
-
-
-def encode_stored(record: Item | User | None) -> bytes:
-    """Return the JSON of a record, and nothing for a deleted one."""
-    return b"" if record is None else record.model_dump_json().encode()
-
-
-def put_stored(updates: Updates, kind: str, key: str, stored: bytes) -> None:
-    """Put the item or user `key` into `updates`."""
-    if kind == ITEM:
-        updates.items[key] = Item.model_validate_json(stored) if stored else None
-    else:
-        updates.users[key] = User.model_validate_json(stored) if stored else None
-
-
-def decode_items(records: Iterable[tuple[str, bytes]]) -> dict[str, Item | None]:
-    """Return by id the items of stored records, None for a deleted one."""
-    return {key: Item.model_validate_json(each) if each else None for key, each in records}
-
-
-def encode_history(history: UserHistory, moments: Moments | None) -> bytes:
-    """Return the events, and their moments, as JSON columns.
-
-    Columns take half the time of rows of objects, both ways. moments: None says that the events
-    were imported.
-    """
-    placed = (0,) * len(history.events) if moments is None else moments
-    return orjson.dumps([*zip(*history.events, strict=True), placed])
-
-
-def decode_history(user_id: str, stored: bytes) -> tuple[UserHistory, Moments]:
-    """Return what `encode_history` was given; moments are 0 where none were stored."""
-    columns = orjson.loads(stored)
-    *events, moments = columns if len(columns) == _COLUMNS else (*columns, [0] * len(columns[0]))
-    return UserHistory(user_id, tuple(map(_EVENT, zip(*events, strict=True)))), tuple(moments)
-
-
-_COLUMNS = len(HistoryEvent._fields) + 1
-
-# HistoryEvent._make without its Python frame: histories are most of what is read.
-_EVENT: Callable[[Iterable[Any]], HistoryEvent] = partial(tuple.__new__, HistoryEvent)

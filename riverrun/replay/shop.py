@@ -13,6 +13,7 @@ from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, EventLog, Mes
 from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
 from feature_repo.online_features import OnlineFeatures, UserEmbedding
 from feature_repo.schema import Item, User
+from riverrun.held_model import HeldModel
 from riverrun.replay.questions import Moment
 from serving.bundle import Bundle
 from serving.catalogue import Catalogue
@@ -135,10 +136,7 @@ class ReplayShop:
             self._log,
             self.online,
             self._state,
-            lambda: self.holder.current.encoder,
-            space=lambda: self.holder.current.space,
-            served=self.catalogue.get,
-            embedded=lambda item_ids: self.holder.current.has_embeddings(item_ids),
+            HeldModel(self.holder, self.catalogue),
             # Everything learned is visible to the next question.
             settings=streaming,
             max_history=length,

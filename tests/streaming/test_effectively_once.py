@@ -25,7 +25,7 @@ from tests.support.redis_server import database
 from tests.support.stream import (
     NOW,
     SPACE,
-    HashEncoder,
+    FakeModel,
     MemoryOnline,
     comparable,
     event,
@@ -102,8 +102,7 @@ class Shop:
             FusedLog(self.log, fuse, {"append"}),  # type: ignore[arg-type]
             Fused(self.online, fuse, {"push", "delete"}),  # type: ignore[arg-type]
             Fused(state, fuse, {"load", "commit", "unpushed", "forget_pushed"}),  # type: ignore[arg-type]
-            HashEncoder,
-            space=lambda: SPACE,
+            FakeModel(space=SPACE),
             settings=StreamingSettings(
                 batch_records=batch,
                 linger_seconds=0,

@@ -27,11 +27,12 @@ from streaming.rebuild import rebuild, require_log
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
-from streaming.stream_state import OpenState, Slice, decode_history, encode_history
+from streaming.stored_values import decode_history, encode_history
+from streaming.stream_state import OpenState, Slice
 from streaming.worker import Worker
 from tests.support.interleaved_log import InterleavedLog
 from tests.support.redis_server import database
-from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item, user
+from tests.support.stream import NOW, FakeModel, MemoryOnline, event, item, user
 
 SCHEMES = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
 PEOPLE = ("u0", "u1")
@@ -101,7 +102,7 @@ class Shop:
     def work(self, state: OpenState, turns: Sequence[str], batch: int, steps: int | None) -> None:
         """Let a new worker take so many steps, None: all there are."""
         worker = build_worker(
-            InterleavedLog(self.log, itertools.cycle(turns)), self.online, state, HashEncoder,
+            InterleavedLog(self.log, itertools.cycle(turns)), self.online, state, FakeModel(),
             settings=StreamingSettings(batch_records=batch, linger_seconds=0, statistics_seconds=0),
             max_history=MAX_HISTORY, clock=lambda: NOW,
         )  # fmt: skip

@@ -23,7 +23,7 @@ from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.stream_state import OpenState
 from tests.support.archived import do_not_wait
-from tests.support.stream import NOW, HashEncoder, MemoryOnline, event
+from tests.support.stream import NOW, FakeModel, MemoryOnline, event
 
 BOUND = timedelta(days=1)
 HOURS = st.integers(-48, 72).map(lambda hours: timedelta(hours=hours))
@@ -51,7 +51,7 @@ class Unwritable(SqliteState):
 def work(log: SqliteLog, state: OpenState) -> set[str]:
     """Let a worker read all there is; return the events of its histories."""
     worker = build_worker(
-        log, MemoryOnline(), state, HashEncoder, settings=StreamingSettings(linger_seconds=0)
+        log, MemoryOnline(), state, FakeModel(), settings=StreamingSettings(linger_seconds=0)
     )
     do_not_wait(worker)
     try:

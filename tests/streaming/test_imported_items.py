@@ -36,7 +36,7 @@ from streaming.settings import FoldInSettings, StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from tests.support.archived import archive_log
-from tests.support.stream import NOW, SPACE, HashEncoder, MemoryOnline, event, item
+from tests.support.stream import NOW, SPACE, FakeModel, HashEncoder, MemoryOnline, event, item
 
 SETTINGS = StreamingSettings(
     linger_seconds=0, statistics_seconds=0, fold_in=FoldInSettings(prior=5.0)
@@ -82,10 +82,8 @@ class Shop:
             self.log,
             self.online,
             self.state,
-            HashEncoder,
+            FakeModel(space=SPACE, items=bundle),
             settings=SETTINGS,
-            space=lambda: SPACE,
-            served=bundle.get,
             clock=lambda: NOW,
         )
         worker.recover()

@@ -28,7 +28,7 @@ from streaming.stream_state import OpenState
 from streaming.worker import Worker
 from tests.support.interleaved_log import InterleavedLog
 from tests.support.redis_server import database
-from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item, user
+from tests.support.stream import NOW, FakeModel, MemoryOnline, event, item, user
 
 SCHEMES = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
 MAX_HISTORY = 30
@@ -74,7 +74,7 @@ class Shop:
     def worker(self, state: OpenState) -> Worker:
         settings = StreamingSettings(batch_records=2, linger_seconds=0, statistics_seconds=0)
         worker = build_worker(
-            self.log, self.online, state, HashEncoder,
+            self.log, self.online, state, FakeModel(),
             settings=settings, max_history=MAX_HISTORY, clock=lambda: NOW,
         )  # fmt: skip
         worker.recover()

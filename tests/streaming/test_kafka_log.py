@@ -31,7 +31,7 @@ from streaming.stream_state import positions_of
 from streaming.worker import TOPICS
 from tests.support.draining import drain
 from tests.support.kafka_server import fresh_topics
-from tests.support.stream import NOW, HashEncoder, MemoryOnline, event
+from tests.support.stream import NOW, FakeModel, MemoryOnline, event
 
 pytestmark = pytest.mark.kafka
 
@@ -134,7 +134,7 @@ def test_a_rebuild_goes_on_at_the_start_where_the_archive_ends_before_it(
     state = SqliteState(tmp_path / "state.sqlite")
     rebuild(archive, state, online, log)
     assert positions_of(state) == log.starts(TOPICS)
-    worker = build_worker(log, online, state, HashEncoder, clock=lambda: NOW)
+    worker = build_worker(log, online, state, FakeModel(), clock=lambda: NOW)
     worker.start()
     with worker.applied.expect(log.append(EVENTS, [Message("u", values[5])])) as done:
         done.result(30)

@@ -28,7 +28,7 @@ from streaming.sqlite_state import SqliteState
 from streaming.worker import TOPICS
 from tests.support import waiting
 from tests.support.kafka_server import fresh_topics
-from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item
+from tests.support.stream import NOW, FakeModel, MemoryOnline, event, item
 
 pytestmark = pytest.mark.kafka
 
@@ -153,7 +153,7 @@ def test_what_was_aborted_changes_nothing_and_leaves_no_lag(
     state = SqliteState(tmp_path / "state.sqlite")
     settings = StreamingSettings(kafka=log._connection.settings)
     worker = build_worker(
-        log, MemoryOnline(), state, HashEncoder, settings=settings, clock=lambda: NOW
+        log, MemoryOnline(), state, FakeModel(), settings=settings, clock=lambda: NOW
     )
     lag = LagMonitor(log, worker, worker.metrics)
     free = item(1).model_copy(update={"price": 0.0})

@@ -19,7 +19,7 @@ from streaming.metrics import StreamMetrics
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
-from tests.support.stream import HashEncoder, MemoryOnline, event, item
+from tests.support.stream import FakeModel, MemoryOnline, event, item
 
 
 class Shared:
@@ -48,7 +48,7 @@ def test_a_worker_is_behind_in_what_is_its_own(tmp_path: Path) -> None:
     log, metrics = SharedLog(tmp_path / "log.sqlite"), StreamMetrics()
     settings = StreamingSettings(linger_seconds=0, statistics_seconds=0)
     state = SqliteState(tmp_path / "state.sqlite")
-    worker = build_worker(log, MemoryOnline(), state, HashEncoder, settings=settings)
+    worker = build_worker(log, MemoryOnline(), state, FakeModel(), settings=settings)
     lag = LagMonitor(log, worker, metrics)
     consumer = worker._consumer
     assert isinstance(consumer, Shared)

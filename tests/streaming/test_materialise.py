@@ -28,7 +28,7 @@ from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.updates import Updates
-from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, user
+from tests.support.stream import NOW, FakeModel, HashEncoder, MemoryOnline, event, user
 
 MAX_HISTORY = 8
 
@@ -63,7 +63,7 @@ def test_import_and_stream_agree(tmp_path: Path) -> None:
         log.append(EVENTS, [Message(each.user_id, each.model_dump_json().encode())])
     settings = StreamingSettings(statistics_seconds=0)
     worker = build_worker(
-        log, streamed, state, HashEncoder, settings=settings, max_history=30, clock=lambda: NOW
+        log, streamed, state, FakeModel(), settings=settings, max_history=30, clock=lambda: NOW
     )
     worker.recover()
     worker.step()
@@ -270,7 +270,7 @@ def test_what_the_log_says_of_a_user_after_an_import_stays(tmp_path: Path, archi
     say(3, None)
     if archived:
         archive_it()
-    worker = build_worker(log, online, state, HashEncoder, clock=lambda: NOW)
+    worker = build_worker(log, online, state, FakeModel(), clock=lambda: NOW)
     worker.recover()
     while worker.step():
         pass
@@ -291,7 +291,7 @@ def test_an_import_of_older_events_leaves_no_embedding_of_the_history_before(
     log.append(EVENTS, [Message("u", event(9, minutes=9).model_dump_json().encode())])
 
     def stream() -> UserEmbedding:
-        worker = build_worker(log, online, state, HashEncoder, clock=lambda: NOW)
+        worker = build_worker(log, online, state, FakeModel(), clock=lambda: NOW)
         worker.recover()
         while worker.step() or worker._reencoder.step():
             pass
@@ -317,7 +317,7 @@ def test_an_import_wins_over_what_the_worker_has_still_to_read_of_a_user(tmp_pat
     archive_changes(log, archive, StreamingSettings())
     archive.import_users("import-1", [user(1, 5), user(2, 5)])
     materialise(archive, state, online, log)
-    worker = build_worker(log, online, state, HashEncoder, clock=lambda: NOW)
+    worker = build_worker(log, online, state, FakeModel(), clock=lambda: NOW)
     worker.recover()
     while worker.step():
         pass

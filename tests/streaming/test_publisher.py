@@ -19,7 +19,7 @@ from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.stream_state import OpenState
 from streaming.updates import Updates
-from tests.support.stream import NOW, SPACE, HashEncoder, MemoryOnline
+from tests.support.stream import NOW, SPACE, FakeModel, HashEncoder, MemoryOnline
 
 OLD = Item(item_id="i0", title="kettle", price=5.0)
 NEW = Item(item_id="i0", title="kettle", price=9.0)
@@ -52,13 +52,11 @@ class Shop:
         return Publisher(
             self.log,
             self.online,
-            lambda: encoder,
+            self.state,
+            FakeModel(encoder, SPACE, {"i0": OLD, "i1": IMPORTED}),
             StreamMetrics(),
             lambda: NOW,
-            lambda: SPACE,
-            self.state.items,
             SETTINGS,
-            {"i0": OLD, "i1": IMPORTED}.get,
         )
 
     def change(self, item: Item | None) -> None:

@@ -40,7 +40,7 @@ from streaming.stream_state import IMPORTED, OpenState, StateError, StateLost
 from streaming.updates import Updates
 from streaming.worker import GROUP
 from tests.support.redis_server import database
-from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item, user
+from tests.support.stream import NOW, FakeModel, MemoryOnline, event, item, user
 
 SCHEMES = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
 MAX_HISTORY = 200
@@ -93,7 +93,7 @@ def work(log: SqliteLog, online: MemoryOnline, state: OpenState) -> None:
         co_visitation=CoVisitationSettings(),
     )
     worker = build_worker(
-        log, online, state, HashEncoder,
+        log, online, state, FakeModel(),
         settings=settings, max_history=MAX_HISTORY, clock=lambda: NOW,
     )  # fmt: skip
     worker.recover()
@@ -302,7 +302,7 @@ def test_a_worker_notices_that_its_state_was_emptied(
     log, state = SqliteLog(tmp_path / "log.sqlite"), new_state()
     settings = StreamingSettings(linger_seconds=0)
     worker = build_worker(
-        log, MemoryOnline(), state, HashEncoder, settings=settings, clock=lambda: NOW
+        log, MemoryOnline(), state, FakeModel(), settings=settings, clock=lambda: NOW
     )
     worker.recover()
     send(log, 1)
@@ -347,7 +347,7 @@ def test_a_state_that_is_down_at_the_start_is_waited_for(
     monkeypatch.setattr(state, "all_statistics", statistics)
     told: list[ItemStatistics] = []
     worker = build_worker(
-        log, MemoryOnline(), state, HashEncoder,
+        log, MemoryOnline(), state, FakeModel(),
         settings=StreamingSettings(retry_seconds=0.001),
         on_statistics=told.extend, clock=lambda: NOW,
     )  # fmt: skip

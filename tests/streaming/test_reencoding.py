@@ -16,7 +16,7 @@ from streaming.reencoding import UserReencoder
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.updates import Updates
-from tests.support.stream import NOW, HashEncoder, MemoryOnline, event
+from tests.support.stream import NOW, FakeModel, HashEncoder, MemoryOnline, event
 
 USERS = [f"u{number:03}" for number in range(2 * reencoding.PAGE + 1)]
 
@@ -28,16 +28,16 @@ class Shop:
         self.state = SqliteState(folder / "state.sqlite")
         self.log = SqliteLog(folder / "log.sqlite")
         self.online = MemoryOnline()
-        self.encoder: Any = HashEncoder()
+        self.model = FakeModel()
         self.now = 0.0
         metrics = StreamMetrics()
         self.publisher = Publisher(
-            self.log, self.online, lambda: self.encoder, metrics, lambda: NOW
+            self.log, self.online, self.state, self.model, metrics, lambda: NOW
         )
         self.reencoder = UserReencoder(
             self.state,
             self.online,
-            lambda: self.encoder,
+            self.model,
             self.publisher,
             metrics,
             pause_seconds=5.0,
@@ -58,9 +58,11 @@ class Shop:
     def assert_all_current(self) -> None:
         for history in self.histories():
             (stored,) = self.online.get(UserEmbedding, [history.user_id])
-            assert stored.bundle_version == self.encoder.bundle_version
+            assert stored.bundle_version == self.model.encoder.bundle_version
             assert stored.history_timestamp == history.events[-1].timestamp
-            np.testing.assert_array_equal(stored.vector, self.encoder.encode_queries([history])[0])
+            np.testing.assert_array_equal(
+                stored.vector, self.model.encoder.encode_queries([history])[0]
+            )
 
 
 @pytest.fixture
@@ -84,7 +86,7 @@ def test_after_an_import_every_user_is_embedded_once(shop: Shop) -> None:
     shop.finish()
     shop.assert_all_current()
     before = dict(shop.online.records)
-    shop.encoder = HashEncoder()  # another object, the same bundle
+    shop.model.encoder = HashEncoder()  # another object, the same bundle
     shop.finish()
     assert shop.online.records == before
 
@@ -96,7 +98,7 @@ def test_only_what_is_outdated_is_written(shop: Shop) -> None:
     restarted = UserReencoder(
         shop.state,
         shop.online,
-        lambda: shop.encoder,
+        shop.model,
         shop.publisher,
         StreamMetrics(),
         pause_seconds=5.0,
@@ -113,7 +115,7 @@ def test_a_swap_half_way_starts_anew(shop: Shop) -> None:
     class Newer(HashEncoder):
         bundle_version = "v2"
 
-    shop.encoder = Newer()
+    shop.model.encoder = Newer()
     shop.finish()
     shop.assert_all_current()
 
@@ -165,5 +167,5 @@ def test_a_store_that_fails_is_left_alone_for_a_while(
 
 
 def test_without_a_bundle_nothing_is_done(shop: Shop) -> None:
-    shop.encoder = None
+    shop.model.encoder = None
     assert not shop.reencoder.step()

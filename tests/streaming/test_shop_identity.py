@@ -21,7 +21,7 @@ from streaming.store_watch import StoreWatch
 from streaming.stream_state import ForeignShop, OpenState, positions_of
 from streaming.updates import Updates
 from tests.support.redis_server import database
-from tests.support.stream import NOW, HashEncoder, MemoryOnline, event
+from tests.support.stream import NOW, FakeModel, MemoryOnline, event
 from tests.support.stream_states import commit, history
 
 SCHEMES = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
@@ -144,7 +144,7 @@ def test_a_worker_at_work_ends_where_another_shop_has_its_store(
         log,
         online,
         state,
-        HashEncoder,
+        FakeModel(),
         settings=StreamingSettings(linger_seconds=0),
         clock=lambda: NOW,
         monotonic=lambda: now,

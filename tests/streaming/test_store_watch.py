@@ -20,7 +20,7 @@ from streaming.sqlite_log import SqliteLog
 from streaming.store_watch import RAISE_SECONDS, StoreWatch
 from streaming.stream_state import AGAIN, OpenState
 from streaming.worker import Worker
-from tests.support.stream import NOW, SPACE, HashEncoder, MemoryOnline, event, item, user
+from tests.support.stream import NOW, SPACE, FakeModel, MemoryOnline, event, item, user
 
 SCHEMES = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
 ITEMS_AND_USERS = 7
@@ -85,8 +85,7 @@ class Shop:
             self.log,
             self.online,
             self.state,
-            HashEncoder,
-            space=lambda: SPACE,
+            FakeModel(space=SPACE),
             settings=StreamingSettings(
                 batch_records=30,
                 linger_seconds=0,

@@ -13,8 +13,9 @@ from feature_repo.event_log import EVENTS, Message
 from feature_repo.history import HistoryEvent, UserHistory, append
 from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
 from feature_repo.online_features import UserEmbedding
+from riverrun.held_model import HeldModel
 from serving.catalogue import Catalogue
-from serving.live_model import LiveModel
+from serving.live_model import LiveModel, ModelHolder
 from serving.reload import open_current
 from serving.requests import RecommendRequest
 from serving.user_query import UserQueryReader
@@ -25,7 +26,7 @@ from streaming.reencoding import UserReencoder
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.updates import Updates
-from tests.support.stream import NOW, HashEncoder, MemoryOnline, event
+from tests.support.stream import NOW, FakeModel, MemoryOnline, event
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_items
 from tests.support.waiting import wait_until
 
@@ -38,6 +39,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> LiveModel:
     folder = tmp_path_factory.mktemp("bundles")
     build_tiny_bundle(folder)
     return open_current(folder, Catalogue()).current
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteState]:
+    state = SqliteState(tmp_path_factory.mktemp("state") / "state.sqlite")
+    yield state
+    state.close()
 
 
 @pytest.fixture
@@ -66,15 +74,14 @@ def query(online: InMemoryOnlineFeatures, model: LiveModel) -> np.ndarray | None
     return reader.read(RecommendRequest("r", "u"), model, 0).embedding
 
 
-def publisher_of(log: SqliteLog, online: InMemoryOnlineFeatures, model: LiveModel) -> Publisher:
-    return Publisher(
-        log,
-        online,
-        lambda: model.encoder,
-        StreamMetrics(),
-        lambda: NOW,
-        embedded=lambda item_ids: model.has_embeddings(item_ids),
-    )
+def publisher_of(
+    log: SqliteLog, online: InMemoryOnlineFeatures, state: SqliteState, model: LiveModel
+) -> Publisher:
+    return Publisher(log, online, state, held(model), StreamMetrics(), lambda: NOW)
+
+
+def held(model: LiveModel) -> HeldModel:
+    return HeldModel(ModelHolder(model), Catalogue())
 
 
 @settings(max_examples=60)
@@ -85,6 +92,7 @@ def publisher_of(log: SqliteLog, online: InMemoryOnlineFeatures, model: LiveMode
 )
 def test_a_request_gets_the_same_with_and_without_what_is_stored(
     model: LiveModel,
+    empty: SqliteState,
     tmp_path_factory: pytest.TempPathFactory,
     growing: list[list[str]],
     before: set[str],
@@ -94,7 +102,7 @@ def test_a_request_gets_the_same_with_and_without_what_is_stored(
     arrive(model, before)
     log = SqliteLog(tmp_path_factory.mktemp("log") / "log.sqlite")
     stored, bare = InMemoryOnlineFeatures(), InMemoryOnlineFeatures()
-    publisher = publisher_of(log, stored, model)
+    publisher = publisher_of(log, stored, empty, model)
     seen: list[str] = []
     for more in growing:
         seen += more
@@ -109,10 +117,10 @@ def test_a_request_gets_the_same_with_and_without_what_is_stored(
 
 
 def test_who_has_items_that_never_come_keeps_a_stored_embedding(
-    model: LiveModel, log: SqliteLog
+    model: LiveModel, log: SqliteLog, empty: SqliteState
 ) -> None:
     online = InMemoryOnlineFeatures()
-    publisher_of(log, online, model).publish(
+    publisher_of(log, online, empty, model).publish(
         Updates(histories={"u": history_of([*NEVER, "i0", NEVER[0]])})
     )
     (stored,) = online.get(UserEmbedding, ["u"])
@@ -131,17 +139,16 @@ def test_a_worker_that_begins_embeds_again_who_lacks_what_has_come(
     state = SqliteState(tmp_path / "state.sqlite")
     state.commit(0, 0, Updates(histories={"u": history}), {})
     online = InMemoryOnlineFeatures()
-    publisher = publisher_of(log, online, model)
+    publisher = publisher_of(log, online, state, model)
 
     def reencode() -> UserEmbedding | None:
         reencoder = UserReencoder(
             state,
             online,
-            lambda: model.encoder,
+            held(model),
             publisher,
             StreamMetrics(),
             pause_seconds=0.0,
-            embedded=lambda item_ids: model.has_embeddings(item_ids),
         )
         while reencoder.step():
             pass
@@ -168,7 +175,7 @@ def test_nothing_is_folded_before_the_items_are_known(log: SqliteLog, tmp_path: 
     online, state = MemoryOnline(), SqliteState(tmp_path / "state.sqlite")
     log.append(EVENTS, [Message("u", event(1).model_dump_json().encode())])
     worker = build_worker(
-        log, online, state, HashEncoder, caught_up=has_caught_up, clock=lambda: NOW
+        log, online, state, FakeModel(), caught_up=has_caught_up, clock=lambda: NOW
     )
     worker.start()
     assert asked.wait(30)
@@ -185,7 +192,7 @@ def test_a_worker_that_is_stopped_while_it_waits_for_items_ends(
     log: SqliteLog, tmp_path: Path
 ) -> None:
     state = SqliteState(tmp_path / "state.sqlite")
-    worker = build_worker(log, MemoryOnline(), state, HashEncoder, caught_up=lambda: False)
+    worker = build_worker(log, MemoryOnline(), state, FakeModel(), caught_up=lambda: False)
     worker.start()
     worker.stop()
     assert (worker.failure, worker.ready) == (None, False)

@@ -30,13 +30,13 @@ from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.stream_state import StateError
 from streaming.worker import Worker
-from tests.support.stream import NOW, HashEncoder, MemoryOnline, event, item
+from tests.support.stream import NOW, FakeModel, HashEncoder, MemoryOnline, event, item
 
 
 def worker_on(
     folder: Path,
     online: Any,
-    encoder: Any = HashEncoder,
+    model: FakeModel | None = None,
     statistics_seconds: float = 0,
     **options: Any,
 ) -> Worker:
@@ -44,7 +44,7 @@ def worker_on(
         SqliteLog(folder / "log.sqlite"),
         online,
         SqliteState(folder / "checkpoint.sqlite"),
-        encoder,
+        model or FakeModel(),
         settings=StreamingSettings(retry_seconds=0.001, statistics_seconds=statistics_seconds),
         clock=lambda: NOW,
         **options,
@@ -97,9 +97,9 @@ def test_the_sums_of_all_items_are_read_for_those_who_listen_alone(tmp_path: Pat
             return super().all_co_visitation(batch)
 
     log, state = SqliteLog(tmp_path / "log.sqlite"), Counting(tmp_path / "state.sqlite")
-    build_worker(log, MemoryOnline(), state, HashEncoder).recover()
+    build_worker(log, MemoryOnline(), state, FakeModel()).recover()
     assert state.read == []
-    build_worker(log, MemoryOnline(), state, HashEncoder, on_statistics=print).recover()
+    build_worker(log, MemoryOnline(), state, FakeModel(), on_statistics=print).recover()
     assert state.read == ["statistics"]
     state.close()
     log.close()
@@ -191,11 +191,11 @@ def test_an_encoder_that_fails_stops_nothing(tmp_path: Path) -> None:
         def encode_candidates(self, items: Any, at: Any) -> np.ndarray:
             return np.full((len(items), 4), np.nan, np.float32)
 
-    for encoder in (Broken, lambda: None):
-        folder = tmp_path / getattr(encoder, "__name__", "")
+    for name, encoder in {"broken": Broken(), "none": None}.items():
+        folder = tmp_path / name
         folder.mkdir()
         online = MemoryOnline()
-        worker = worker_on(folder, online, encoder)
+        worker = worker_on(folder, online, FakeModel(encoder))
         send(worker, item(1), event(1))
         worker.recover()
         worker.step()
@@ -228,7 +228,7 @@ def test_what_a_down_state_holds_up_is_told_apart(tmp_path: Path) -> None:
         SqliteLog(tmp_path / "log.sqlite"),
         MemoryOnline(),
         Down(),  # type: ignore[arg-type]
-        HashEncoder,
+        FakeModel(),
         settings=StreamingSettings(retry_seconds=0.001, statistics_seconds=0),
         clock=lambda: NOW,
     )

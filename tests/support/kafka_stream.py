@@ -33,7 +33,7 @@ from streaming.worker import TOPICS
 from tests.support import waiting
 from tests.support.final_state import final_state
 from tests.support.kafka_server import fresh_topics
-from tests.support.stream import NOW, SPACE, HashEncoder
+from tests.support.stream import NOW, SPACE, FakeModel
 from tests.support.traffic import Record
 
 SETTINGS = StreamingSettings(
@@ -75,8 +75,7 @@ def work(
             log,
             online,
             state,
-            HashEncoder,
-            space=lambda: SPACE,
+            FakeModel(space=SPACE),
             settings=settings,
             max_history=max_history,
             clock=lambda: NOW,

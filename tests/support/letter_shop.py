@@ -25,7 +25,7 @@ from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from tests.support.archived import do_not_wait
 from tests.support.interleaved_log import InterleavedLog
-from tests.support.stream import HashEncoder, MemoryOnline, event
+from tests.support.stream import FakeModel, MemoryOnline, event
 
 REFUSING = StreamingSettings(linger_seconds=0, event_types=("view",))
 
@@ -58,7 +58,7 @@ class Shop:
         self.append(EVENTS, person, made.model_dump_json().encode())
 
     def work(self, settings: StreamingSettings) -> None:
-        worker = build_worker(self.read, self.online, self.state, HashEncoder, settings=settings)
+        worker = build_worker(self.read, self.online, self.state, FakeModel(), settings=settings)
         do_not_wait(worker)
         worker.recover()
         while worker.step():

@@ -1,7 +1,8 @@
 """Stand-ins in memory for what lies around the worker, and an encoder that is a pure function."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -41,6 +42,21 @@ class HashEncoder:
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         return np.stack([_vector(text) for text in texts])
+
+
+@dataclass
+class FakeModel:
+    """A served model that tests may change. Every item has an embedding."""
+
+    encoder: Any = field(default_factory=HashEncoder)
+    space: CandidateSpace | None = None
+    items: Mapping[str, Item] = field(default_factory=dict)
+
+    def item(self, item_id: str) -> Item | None:
+        return self.items.get(item_id)
+
+    def has_embeddings(self, item_ids: Sequence[str]) -> np.ndarray:
+        return np.ones(len(item_ids), dtype=np.bool_)
 
 
 def _vector(text: str) -> np.ndarray:

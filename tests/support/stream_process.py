@@ -18,7 +18,7 @@ from streaming.settings import FoldInSettings, StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.worker import Worker
-from tests.support.stream import NOW, SPACE, HashEncoder
+from tests.support.stream import NOW, SPACE, FakeModel
 
 SETTINGS = StreamingSettings(
     batch_records=40,
@@ -48,8 +48,7 @@ def serve(home: Path, pipe: Connection) -> None:
         log,
         online,
         checkpoint,
-        HashEncoder,
-        space=lambda: SPACE,
+        FakeModel(space=SPACE),
         settings=SETTINGS,
         max_history=MAX_HISTORY,
         applied=applied,
