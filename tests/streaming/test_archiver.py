@@ -1,6 +1,6 @@
 import json
 import shutil
-import time
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ from feature_repo.event_log import (
 from streaming.archiver import Archiver
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
+from tests.support.read_through import OtherConsumer, ReadThrough
 from tests.support.stream import NOW, event, item, user
+from tests.support.waiting import wait_until
 
 
 def send(log: SqliteLog, topic: str, key: str, record: Any) -> None:
@@ -30,9 +32,19 @@ def send(log: SqliteLog, topic: str, key: str, record: Any) -> None:
     log.append(topic, [Message(key, value)])
 
 
-def archiver(log: SqliteLog, archive: Any, **settings: Any) -> Archiver:
+def archiver(log: Any, archive: Any, **settings: Any) -> Archiver:
     chosen = StreamingSettings(retry_seconds=0.001, **settings)
     return Archiver(log, archive, settings=chosen)
+
+
+def giving(log: SqliteLog, polls: Iterator[list[LogRecord]]) -> Any:
+    """Return the log, as if each poll found the next of these records, and at last none."""
+
+    class Giving(OtherConsumer):
+        def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
+            return next(polls, [])
+
+    return ReadThrough(log, Giving)
 
 
 def event_ids(archive: Archive) -> list[str]:
@@ -72,14 +84,16 @@ def test_it_rests_where_there_is_little_to_read(
     log: SqliteLog, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = event(0).model_copy(update={"query": "q" * 1_000, "context": {"at": "x" * 300_000}})
-    polls = [[event(0)], [event(number) for number in range(1_000)], [large], [event(1)] * 2]
-    writer = archiver(log, archive)
-    ended = writer._stop
+    polls = [
+        [
+            LogRecord(TopicPartition(EVENTS, 0), 0, "u", each.model_dump_json().encode())
+            for each in events
+        ]
+        for events in ([event(0)], [event(n) for n in range(1_000)], [large], [event(1)] * 2)
+    ]
     left = iter(polls)
-
-    def poll(most: int, patience: float) -> list[LogRecord]:
-        values = [each.model_dump_json().encode() for each in next(left, [])]
-        return [LogRecord(TopicPartition(EVENTS, 0), 0, "u", each) for each in values]
+    writer = archiver(giving(log, left), archive)
+    ended = writer._stop
 
     rested_after: list[int] = []
 
@@ -89,7 +103,6 @@ def test_it_rests_where_there_is_little_to_read(
             ended.set()
         return ended.is_set()
 
-    monkeypatch.setattr(writer._consumer, "poll", poll)
     monkeypatch.setattr(ended, "wait", rest)
     writer._follow()
     assert rested_after == [1, 4]
@@ -121,10 +134,13 @@ def test_a_segment_is_written_when_it_has_many_bytes(log: SqliteLog, archive: Ar
 
 
 def test_a_crash_before_the_commit_repeats_the_segment(log: SqliteLog, archive: Archive) -> None:
+    class Crashing(OtherConsumer):
+        def commit(self, positions: Mapping[TopicPartition, int]) -> None:
+            raise KeyboardInterrupt
+
     send(log, EVENTS, "u", event(0))
-    first = archiver(log, archive)
+    first = archiver(ReadThrough(log, Crashing), archive)
     first.step()
-    first._consumer.commit = lambda _: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         first.flush()
     send(log, EVENTS, "u", event(1))
@@ -214,13 +230,14 @@ def test_segments_of_different_places_do_not_replace_each_other(
     log: SqliteLog, archive: Archive
 ) -> None:
     def segment(topic: str, partition: int, *offsets: int) -> None:
-        writer = archiver(log, archive)
+        records = []
         for offset in offsets:
             made = event(100 * partition + offset) if topic == EVENTS else user(1)
             value = made.model_dump_json().encode()
-            writer._collect(
-                LogRecord(TopicPartition(topic, partition), offset, made.user_id, value)
-            )
+            source = TopicPartition(topic, partition)
+            records.append(LogRecord(source, offset, made.user_id, value))
+        writer = archiver(giving(log, iter([records])), archive)
+        writer.step()
         writer.flush()
 
     segment(EVENTS, 0, 5, 6, 7)
@@ -285,24 +302,23 @@ def test_of_an_archive_that_is_put_back_what_the_log_has_not_is_said_to_be_lost(
 
 def test_a_topic_that_was_made_anew_replaces_nothing(log: SqliteLog, archive: Archive) -> None:
     for number, moment in ((0, 1_000), (1, 2_000), (1, 2_000)):  # the last after a crash
-        writer = archiver(log, archive)
         value = event(number).model_dump_json().encode()
-        writer._collect(LogRecord(TopicPartition(EVENTS, 0), 0, "u", value, moment))
+        record = LogRecord(TopicPartition(EVENTS, 0), 0, "u", value, moment)
+        writer = archiver(giving(log, iter([[record]])), archive)
+        writer.step()
         writer.flush()
     assert event_ids(archive) == ["e0", "e1"]
     assert len(archive.written_segments()) == 2
 
 
 def test_a_lost_position_is_a_failure(log: SqliteLog, archive: Archive) -> None:
-    def lost(*_: Any) -> list[LogRecord]:
-        raise LostPositionError("gone")
+    class Lost(OtherConsumer):
+        def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
+            raise LostPositionError("gone")
 
-    writer = archiver(log, archive)
-    writer._consumer.poll = lost  # type: ignore[method-assign]
+    writer = archiver(ReadThrough(log, Lost), archive)
     writer.start()
-    deadline = time.monotonic() + 10
-    while writer.failure is None and time.monotonic() < deadline:
-        time.sleep(0.001)
+    wait_until(lambda: writer.failure is not None, seconds=10)
     writer.stop()
     assert isinstance(writer.failure, LostPositionError)
 
@@ -314,7 +330,7 @@ def test_a_number_beyond_64_bits_stops_nothing(log: SqliteLog, archive: Archive)
     send(log, EVENTS, "u", event(2))
     writer = archiver(log, archive)
     # Tried once: what fails for its content fails for ever.
-    writer._stop.set()
+    writer.end()
     writer.step()
     writer.flush()
     assert event_ids(archive) == ["e0", "e1", "e2"]

@@ -21,6 +21,7 @@ from streaming.settings import FoldInSettings, StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.stream_state import OpenState, StateError
 from streaming.worker import Worker
+from tests.support.read_through import unwaiting
 from tests.support.redis_server import database
 from tests.support.stream import (
     NOW,
@@ -98,8 +99,8 @@ class Shop:
             state.reset()
 
     def worker(self, batch: int, fuse: Any, state: OpenState) -> Worker:
-        worker = build_worker(
-            FusedLog(self.log, fuse, {"append"}),  # type: ignore[arg-type]
+        return build_worker(
+            FusedLog(unwaiting(self.log), fuse, {"append"}),  # type: ignore[arg-type]
             Fused(self.online, fuse, {"push", "delete"}),  # type: ignore[arg-type]
             Fused(state, fuse, {"load", "commit", "unpushed", "forget_pushed"}),  # type: ignore[arg-type]
             FakeModel(space=SPACE),
@@ -114,9 +115,6 @@ class Shop:
             max_history=MAX_HISTORY,
             clock=lambda: NOW,
         )
-        worker_poll = worker._consumer.poll
-        worker._consumer.poll = lambda most, _: worker_poll(most, 0.0)  # type: ignore[method-assign]
-        return worker
 
     def work(self, batch: int, crash_after: int | None) -> bool:
         """Run a new worker to the end of the log; return whether it crashed before."""
@@ -130,7 +128,7 @@ class Shop:
             except Crash:
                 return True
             finally:
-                worker._consumer.close()
+                worker.stop()
         return False
 
     def work_by_two(self, batches: tuple[int, int], switches: list[int]) -> None:
@@ -147,7 +145,7 @@ class Shop:
                 pass
             owner.step()
             for worker in (owner, intruder):
-                worker._consumer.close()
+                worker.stop()
 
     def state(self) -> Any:
         with closing(open_stream_state(self.state_url)) as state:

@@ -31,6 +31,7 @@ from streaming.stored_values import decode_history, encode_history
 from streaming.stream_state import OpenState, Slice
 from streaming.worker import Worker
 from tests.support.interleaved_log import InterleavedLog
+from tests.support.read_through import unwaiting
 from tests.support.redis_server import database
 from tests.support.stream import NOW, FakeModel, MemoryOnline, event, item, user
 
@@ -114,12 +115,9 @@ class Shop:
         self, turns: Sequence[str], batch: int, steps: int | None, archive: Any = None
     ) -> None:
         """Let a new archiver take so many steps, None: all there are."""
-        archiver = Archiver(
-            InterleavedLog(self.log, itertools.cycle(turns)), archive or self.archive,
-            settings=StreamingSettings(archive_rows=3),
-        )  # fmt: skip
-        poll = archiver._consumer.poll
-        archiver._consumer.poll = lambda _, wait: poll(batch, wait)  # type: ignore[method-assign]
+        log = unwaiting(InterleavedLog(self.log, itertools.cycle(turns)), most=batch)
+        settings = StreamingSettings(archive_rows=3)
+        archiver = Archiver(log, archive or self.archive, settings=settings)
         _step(archiver, steps)
         archiver.flush()
         archiver.stop()

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from feature_repo.archive import Archive
 from feature_repo.event_log import EVENTS, Message
 from feature_repo.times import DAY, microseconds
-from streaming.archiver import Archiver
 from streaming.build_worker import build_worker
 from streaming.dead_letters import dead_letters, replay
 from streaming.rebuild import rebuild
@@ -22,7 +21,8 @@ from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.stream_state import OpenState
-from tests.support.archived import do_not_wait
+from tests.support.archived import archive_log
+from tests.support.read_through import unwaiting
 from tests.support.stream import NOW, FakeModel, MemoryOnline, event
 
 BOUND = timedelta(days=1)
@@ -50,10 +50,8 @@ class Unwritable(SqliteState):
 
 def work(log: SqliteLog, state: OpenState) -> set[str]:
     """Let a worker read all there is; return the events of its histories."""
-    worker = build_worker(
-        log, MemoryOnline(), state, FakeModel(), settings=StreamingSettings(linger_seconds=0)
-    )
-    do_not_wait(worker)
+    settings = StreamingSettings(linger_seconds=0)
+    worker = build_worker(unwaiting(log), MemoryOnline(), state, FakeModel(), settings=settings)
     try:
         worker.recover()
         while worker.step():
@@ -69,12 +67,7 @@ def known(state: OpenState) -> set[str]:
 
 
 def archived(log: SqliteLog, archive: Archive) -> set[str]:
-    archiver = Archiver(log, archive)
-    do_not_wait(archiver)
-    while archiver.step():
-        pass
-    archiver.flush()
-    archiver.stop()
+    archive_log(log, archive)
     return set(archive.scan_events().collect()["event_id"])
 
 

@@ -36,6 +36,7 @@ from streaming.settings import FoldInSettings, StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from tests.support.archived import archive_log
+from tests.support.read_through import unwaiting
 from tests.support.stream import NOW, SPACE, FakeModel, HashEncoder, MemoryOnline, event, item
 
 SETTINGS = StreamingSettings(
@@ -79,7 +80,7 @@ class Shop:
         """Let a worker read the log to its end, whose bundle was made of the archive."""
         bundle = {each.item_id: each for each in self.archive.items()}
         worker = build_worker(
-            self.log,
+            unwaiting(self.log),
             self.online,
             self.state,
             FakeModel(space=SPACE, items=bundle),

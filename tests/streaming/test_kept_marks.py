@@ -11,8 +11,8 @@ from streaming.archiver import Archiver
 from streaming.kafka_settings import KafkaSettings
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
-from tests.support.archived import do_not_wait
 from tests.support.interleaved_log import InterleavedLog
+from tests.support.read_through import unwaiting
 from tests.support.stream import event
 
 ERASURE = (USERS, Message("u0", None))
@@ -44,7 +44,6 @@ def test_the_archive_forgets_marks_that_no_record_or_letter_can_precede(
         InterleavedLog(log, itertools.cycle([EVENTS])), archive,
         settings=StreamingSettings(kafka=kafka),
     )  # fmt: skip
-    do_not_wait(archiver)
     for topic, message in (act(0), ERASURE):
         log.append(topic, [message])
     archive_all(archiver)
@@ -65,8 +64,7 @@ def test_the_embedded_log_keeps_its_dead_letters_and_so_the_archive_its_marks(
     tmp_path: Path,
 ) -> None:
     log, archive = SqliteLog(tmp_path / "log.sqlite"), Archive(tmp_path / "archive")
-    archiver = Archiver(log, archive)
-    do_not_wait(archiver)
+    archiver = Archiver(unwaiting(log), archive)
     for topic, message in (act(0), ERASURE, act(2)):
         log.append(topic, [message])
         archive_all(archiver)

@@ -1,6 +1,5 @@
 """What is behind is behind in the partitions that a worker has, and in no others."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ from feature_repo.event_log import (
     USERS,
     LogConsumer,
     Message,
-    Positions,
     TopicPartition,
 )
 from streaming.build_worker import build_worker
@@ -19,39 +17,34 @@ from streaming.metrics import StreamMetrics
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
+from tests.support.read_through import OtherConsumer, ReadThrough
 from tests.support.stream import FakeModel, MemoryOnline, event, item
 
 
-class Shared:
+class Shared(OtherConsumer):
     """Has lost some of its topics to another member of its group."""
 
-    def __init__(self, consumer: LogConsumer) -> None:
-        self.lost: frozenset[TopicPartition] = frozenset()
-        self._consumer = consumer
+    lost: frozenset[TopicPartition] = frozenset()
 
     @property
     def assigned(self) -> frozenset[TopicPartition]:
-        return self._consumer.assigned - self.lost
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._consumer, name)
-
-
-class SharedLog(SqliteLog):
-    def consumer(  # type: ignore[override]
-        self, group: str | None, topics: Sequence[str], positions: Positions | None = None
-    ) -> Shared:
-        return Shared(super().consumer(group, topics, positions))
+        return self.consumer.assigned - self.lost
 
 
 def test_a_worker_is_behind_in_what_is_its_own(tmp_path: Path) -> None:
-    log, metrics = SharedLog(tmp_path / "log.sqlite"), StreamMetrics()
+    consumers: list[Shared] = []
+
+    def shared(consumer: LogConsumer) -> Shared:
+        consumers.append(Shared(consumer))
+        return consumers[-1]
+
+    log: Any = ReadThrough(SqliteLog(tmp_path / "log.sqlite"), shared)
+    metrics = StreamMetrics()
     settings = StreamingSettings(linger_seconds=0, statistics_seconds=0)
     state = SqliteState(tmp_path / "state.sqlite")
     worker = build_worker(log, MemoryOnline(), state, FakeModel(), settings=settings)
     lag = LagMonitor(log, worker, metrics)
-    consumer = worker._consumer
-    assert isinstance(consumer, Shared)
+    (consumer,) = consumers
     assert lag.measure() == 0
 
     def exported() -> dict[str, float]:

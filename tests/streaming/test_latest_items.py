@@ -17,6 +17,7 @@ from streaming.kafka_settings import KafkaSettings
 from streaming.latest_items import latest_items
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
+from tests.support.archived import archive_log
 from tests.support.kafka_server import fresh_topics
 from tests.support.stream import event, item
 from tests.support.waiting import wait_until
@@ -49,17 +50,10 @@ def send(log: EventLog, changes: Sequence[tuple[str, Item | None]]) -> None:
         log.append(ITEMS, [Message(item_id, value)])
 
 
-def archive_all(log: SqliteLog, archive: Archive) -> None:
-    writer = Archiver(log, archive, settings=SETTINGS)
-    while writer.step():
-        pass
-    writer.flush()
-
-
 @pytest.mark.parametrize("archived", range(len(CHANGES) + 1))
 def test_archived_or_not_they_are_the_same(log: SqliteLog, archive: Archive, archived: int) -> None:
     send(log, CHANGES[:archived])
-    archive_all(log, archive)
+    archive_log(log, archive, SETTINGS)
     log.append(EVENTS, [Message("u", event(0).model_dump_json().encode())])
     log.append(ITEMS, [Message("i9", b"no item")])
     send(log, CHANGES[archived:])
@@ -76,7 +70,7 @@ def test_what_is_archived_as_they_are_read_is_not_left_out(
     class ArchivedMeanwhile:
         def items(self) -> Sequence[Item]:
             before = archive.items()
-            archive_all(log, archive)
+            archive_log(log, archive, SETTINGS)
             send(log, CHANGES[4:])
             return before
 
@@ -89,7 +83,7 @@ def test_an_import_is_in_them_unless_the_log_says_something_newer(
     log: SqliteLog, archive: Archive
 ) -> None:
     send(log, CHANGES[:2])
-    archive_all(log, archive)
+    archive_log(log, archive, SETTINGS)
     send(log, [("i2", None)])
     imported = [item(number).model_copy(update={"title": "imported"}) for number in (1, 2, 4)]
     archive.import_items("import-1", imported)

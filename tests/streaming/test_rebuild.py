@@ -39,6 +39,8 @@ from streaming.sqlite_state import SqliteState
 from streaming.stream_state import IMPORTED, OpenState, StateError, StateLost
 from streaming.updates import Updates
 from streaming.worker import GROUP
+from tests.support.archived import archive_log
+from tests.support.read_through import unwaiting
 from tests.support.redis_server import database
 from tests.support.stream import NOW, FakeModel, MemoryOnline, event, item, user
 
@@ -93,7 +95,7 @@ def work(log: SqliteLog, online: MemoryOnline, state: OpenState) -> None:
         co_visitation=CoVisitationSettings(),
     )
     worker = build_worker(
-        log, online, state, FakeModel(),
+        unwaiting(log), online, state, FakeModel(),
         settings=settings, max_history=MAX_HISTORY, clock=lambda: NOW,
     )  # fmt: skip
     worker.recover()
@@ -122,9 +124,8 @@ def test_rebuilt_and_continued_it_is_the_undisturbed_state(
     rebuild(archive, undisturbed, online, log, max_history=MAX_HISTORY)
     work(log, online, undisturbed)
 
-    archiver = Archiver(log, archive, settings=StreamingSettings(archive_rows=10))
-    poll = archiver._consumer.poll
-    archiver._consumer.poll = lambda most, _: poll(15, 0.0)  # type: ignore[method-assign]
+    settings = StreamingSettings(archive_rows=10)
+    archiver = Archiver(unwaiting(log, most=15), archive, settings=settings)
     for _ in range(archived_batches):
         archiver.step()
     archiver.stop()
@@ -174,9 +175,8 @@ def test_of_merged_segments_it_makes_the_same_state(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path / "log.sqlite")
     archive = Archive(tmp_path / "archive")
     send(log, 60)
-    archiver = Archiver(log, archive, settings=StreamingSettings(archive_rows=2))
-    poll = archiver._consumer.poll
-    archiver._consumer.poll = lambda _, __: poll(2, 0.0)  # type: ignore[method-assign]
+    settings = StreamingSettings(archive_rows=2)
+    archiver = Archiver(unwaiting(log, most=2), archive, settings=settings)
     while archiver.step():
         pass
     archiver.stop()
@@ -233,13 +233,7 @@ def test_an_event_that_was_sent_again_after_midnight_counts_once(
             stack.enter_context(closing(SqliteState(home / name))) for name in ("live", "rebuilt")
         )
         work(log, MemoryOnline(), live)
-        archiver = Archiver(log, archive, settings=StreamingSettings(archive_rows=rows))
-        poll = archiver._consumer.poll
-        archiver._consumer.poll = lambda _, __: poll(rows, 0.0)  # type: ignore[method-assign]
-        while archiver.step():
-            pass
-        archiver.flush()
-        archiver.stop()
+        archive_log(unwaiting(log, most=rows), archive, StreamingSettings(archive_rows=rows))
         chosen = StreamingSettings(co_visitation=CoVisitationSettings())
         online = MemoryOnline()
         rebuild(archive, rebuilt, online, log, settings=chosen, max_history=MAX_HISTORY)

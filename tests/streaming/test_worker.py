@@ -11,6 +11,7 @@ from feature_repo.event_log import (
     ITEM_EMBEDDINGS,
     ITEMS,
     EventLogError,
+    LogConsumer,
     LogRecord,
     Message,
     TopicPartition,
@@ -28,43 +29,55 @@ from streaming.build_worker import build_worker
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
-from streaming.stream_state import StateError
+from streaming.stream_state import OpenState, StateError
 from streaming.worker import Worker
+from tests.support.read_through import OtherConsumer, ReadThrough
 from tests.support.stream import NOW, FakeModel, HashEncoder, MemoryOnline, event, item
 
 
-def worker_on(
-    folder: Path,
-    online: Any,
-    model: FakeModel | None = None,
-    statistics_seconds: float = 0,
-    **options: Any,
-) -> Worker:
-    return build_worker(
-        SqliteLog(folder / "log.sqlite"),
-        online,
-        SqliteState(folder / "checkpoint.sqlite"),
-        model or FakeModel(),
-        settings=StreamingSettings(retry_seconds=0.001, statistics_seconds=statistics_seconds),
-        clock=lambda: NOW,
-        **options,
-    )
+class Home:
+    """The log and the state that workers find in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log: Any = SqliteLog(folder / "log.sqlite")
+        self.state: Any = SqliteState(folder / "checkpoint.sqlite")
+
+    def worker(
+        self,
+        online: Any,
+        model: FakeModel | None = None,
+        statistics_seconds: float = 0,
+        **options: Any,
+    ) -> Worker:
+        return build_worker(
+            self.log,
+            online,
+            self.state,
+            model or FakeModel(),
+            settings=StreamingSettings(retry_seconds=0.001, statistics_seconds=statistics_seconds),
+            clock=lambda: NOW,
+            **options,
+        )
+
+    def send(self, *changes: Any) -> dict[TopicPartition, int]:
+        at: dict[TopicPartition, int] = {}
+        for change in changes:
+            topic, key = (ITEMS, change.item_id) if isinstance(change, Item) else (EVENTS, "u")
+            at |= self.log.append(topic, [Message(key, change.model_dump_json().encode())])
+        return at
 
 
-def send(worker: Worker, *changes: Any) -> dict[TopicPartition, int]:
-    at: dict[TopicPartition, int] = {}
-    for change in changes:
-        topic, key = (ITEMS, change.item_id) if isinstance(change, Item) else (EVENTS, "u")
-        at |= worker._log.append(topic, [Message(key, change.model_dump_json().encode())])
-    return at
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
 
 
-def test_a_running_worker_makes_events_visible_and_says_so(tmp_path: Path) -> None:
+def test_a_running_worker_makes_events_visible_and_says_so(home: Home) -> None:
     told: list[ItemStatistics] = []
     online = MemoryOnline()
-    worker = worker_on(tmp_path, online, on_statistics=told.extend)
+    worker = home.worker(online, on_statistics=told.extend)
     worker.start()
-    at = send(worker, item(1), event(1, item="i1"), event(2, item="i1", minutes=1))
+    at = home.send(item(1), event(1, item="i1"), event(2, item="i1", minutes=1))
     with worker.applied.expect(at) as done:
         done.result(30)
     (history,) = online.get(UserHistory, ["u"])
@@ -79,7 +92,7 @@ def test_a_running_worker_makes_events_visible_and_says_so(tmp_path: Path) -> No
     assert told[-1] == statistics
 
     later: list[ItemStatistics] = []
-    worker = worker_on(tmp_path, online, on_statistics=later.extend)
+    worker = home.worker(online, on_statistics=later.extend)
     worker.recover()
     assert later == [statistics]
 
@@ -105,7 +118,7 @@ def test_the_sums_of_all_items_are_read_for_those_who_listen_alone(tmp_path: Pat
     log.close()
 
 
-def test_an_online_store_that_is_down_delays_and_loses_nothing(tmp_path: Path) -> None:
+def test_an_online_store_that_is_down_delays_and_loses_nothing(home: Home) -> None:
     class Down(MemoryOnline):
         failures = 0
 
@@ -116,18 +129,18 @@ def test_an_online_store_that_is_down_delays_and_loses_nothing(tmp_path: Path) -
             super().push(records)
 
     online = Down()
-    worker = worker_on(tmp_path, online)
+    worker = home.worker(online)
     worker.recover()
     online.failures = 5
-    send(worker, item(1), event(1))
+    home.send(item(1), event(1))
     worker.step()
     assert online.failures == 0
     assert len(online.get(UserHistory, ["u"])[0].events) == 1
     # Every replica reads the changelog: a try is not appended to it.
-    assert len(worker._log.consumer(None, [ITEM_EMBEDDINGS]).poll(100, 0.0)) == 1
+    assert len(home.log.consumer(None, [ITEM_EMBEDDINGS]).poll(100, 0.0)) == 1
 
 
-def test_a_worker_stopped_before_a_dead_store_leaves_its_work_to_the_next(tmp_path: Path) -> None:
+def test_a_worker_stopped_before_a_dead_store_leaves_its_work_to_the_next(home: Home) -> None:
     reached = threading.Event()
 
     class Down(MemoryOnline):
@@ -137,50 +150,49 @@ def test_a_worker_stopped_before_a_dead_store_leaves_its_work_to_the_next(tmp_pa
                 reached.set()
             raise ConnectionError("no store here")
 
-    first = worker_on(tmp_path, Down())
+    first = home.worker(Down())
     first.start()
-    send(first, event(1))
+    home.send(event(1))
     assert reached.wait(30)
     first.stop()
     assert isinstance(first.failure, ConnectionError)
     online = MemoryOnline()
-    worker_on(tmp_path, online).recover()
+    home.worker(online).recover()
     assert len(online.get(UserHistory, ["u"])[0].events) == 1
 
 
 def test_the_lists_are_pushed_in_pages_so_that_events_need_not_wait(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streaming.outbox_relay.PAGE", 2)
     pages: list[int] = []
     now = 0.0
     online = MemoryOnline()
-    worker = worker_on(
-        tmp_path,
+    worker = home.worker(
         online,
         statistics_seconds=1.0,
         on_statistics=lambda some: pages.append(len(some)),
         monotonic=lambda: now,
     )
     worker.recover()
-    send(worker, event(0, item="i0"))
+    home.send(event(0, item="i0"))
     worker.step()
     assert pages == [1]
     pages.clear()
     # The lists rest between two rounds.
-    send(worker, *(event(number, item=f"i{number}") for number in range(1, 5)))
+    home.send(*(event(number, item=f"i{number}") for number in range(1, 5)))
     worker.step()
     assert not pages
     # An event between two pages is applied at once, and lets no item wait for ever.
     for number in range(5, 9):
         now += 1.0
-        send(worker, event(number, item="i0"))
+        home.send(event(number, item="i0"))
         worker.step()
         assert len(online.get(UserHistory, ["u"])[0].events) == number + 1
     assert all(pages[:2])
     assert max(pages) <= 3
     assert all(online.get(ItemStatistics, [f"i{number}" for number in range(5)]))
-    assert not worker._state.count_unpushed()
+    assert not home.state.count_unpushed()
 
 
 def test_an_encoder_that_fails_stops_nothing(tmp_path: Path) -> None:
@@ -194,24 +206,24 @@ def test_an_encoder_that_fails_stops_nothing(tmp_path: Path) -> None:
     for name, encoder in {"broken": Broken(), "none": None}.items():
         folder = tmp_path / name
         folder.mkdir()
-        online = MemoryOnline()
-        worker = worker_on(folder, online, FakeModel(encoder))
-        send(worker, item(1), event(1))
+        home, online = Home(folder), MemoryOnline()
+        worker = home.worker(online, FakeModel(encoder))
+        home.send(item(1), event(1))
         worker.recover()
         worker.step()
         assert len(online.get(UserHistory, ["u"])[0].events) == 1
         assert online.get(UserEmbedding, ["u"]) == [None]
         assert online.get(ItemEmbedding, ["i1"]) == [None]
-        (record,) = worker._log.consumer(None, [ITEM_EMBEDDINGS]).poll(10, 0.0)
+        (record,) = home.log.consumer(None, [ITEM_EMBEDDINGS]).poll(10, 0.0)
         change = decode_change(record)
         assert isinstance(change, ItemUpsert)
         assert change.item == item(1)
         assert change.embedding.shape == (0,)
 
 
-def test_what_a_down_state_holds_up_is_told_apart(tmp_path: Path) -> None:
+def test_what_a_down_state_holds_up_is_told_apart(home: Home) -> None:
     """Each call to the state fails once; the metrics say how often which step was repeated."""
-    state = SqliteState(tmp_path / "checkpoint.sqlite")
+    state = home.state
     left = {"load", "commit", "unpushed", "forget_pushed"}
 
     class Down:
@@ -224,15 +236,9 @@ def test_what_a_down_state_holds_up_is_told_apart(tmp_path: Path) -> None:
 
             return call
 
-    worker = build_worker(
-        SqliteLog(tmp_path / "log.sqlite"),
-        MemoryOnline(),
-        Down(),  # type: ignore[arg-type]
-        FakeModel(),
-        settings=StreamingSettings(retry_seconds=0.001, statistics_seconds=0),
-        clock=lambda: NOW,
-    )
-    send(worker, event(1))
+    home.state = Down()
+    worker = home.worker(MemoryOnline())
+    home.send(event(1))
     worker.recover()
     worker.step()
     (metric,) = worker.metrics.retries.collect()
@@ -242,8 +248,8 @@ def test_what_a_down_state_holds_up_is_told_apart(tmp_path: Path) -> None:
     assert not state.count_unpushed()
 
 
-def test_dead_letters_are_counted_by_the_topic_that_they_came_from(tmp_path: Path) -> None:
-    worker = worker_on(tmp_path, MemoryOnline())
+def test_dead_letters_are_counted_by_the_topic_that_they_came_from(home: Home) -> None:
+    worker = home.worker(MemoryOnline())
     worker.recover()
 
     def dead() -> dict[str, float | None]:
@@ -251,41 +257,49 @@ def test_dead_letters_are_counted_by_the_topic_that_they_came_from(tmp_path: Pat
         read = worker.metrics.registry.get_sample_value
         return {topic: read(name, {"topic": topic, "result": "dead"}) for topic in (EVENTS, ITEMS)}
 
-    send(worker, event(1))
+    home.send(event(1))
     worker.step()
     assert dead() == {EVENTS: 0, ITEMS: 0}
-    worker._log.append(ITEMS, [Message("i1", b"no record")] * 2)
+    home.log.append(ITEMS, [Message("i1", b"no record")] * 2)
     worker.step()
     assert dead() == {EVENTS: 0, ITEMS: 2}
 
 
-def test_a_commit_whose_answer_is_lost_is_pushed_and_told_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    online = MemoryOnline()
-    worker = worker_on(tmp_path, online)
-    commit, answers = worker._state.commit, [True, False]
+class Lossy:
+    """A state that loses the answer to the second commit, after which something happens."""
 
-    def lossy(*arguments: Any) -> str:
-        stamp = commit(*arguments)
-        if not answers.pop():
+    def __init__(self, state: OpenState, happens: Callable[[], object]) -> None:
+        self._state = state
+        self._happens = happens
+        self._answers = [True, False]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._state, name)
+
+    def commit(self, *arguments: Any) -> str:
+        stamp = self._state.commit(*arguments)
+        if not self._answers.pop():
+            self._happens()
             raise StateError("timed out")
         return stamp
 
-    monkeypatch.setattr(worker._state, "commit", lossy)
+
+def test_a_commit_whose_answer_is_lost_is_pushed_and_told_at_once(home: Home) -> None:
+    online = MemoryOnline()
+
+    home.state = Lossy(home.state, lambda: None)
+    worker = home.worker(online)
     worker.recover()
-    with worker.applied.expect(send(worker, event(1))) as done:
+    with worker.applied.expect(home.send(event(1))) as done:
         worker.step()
         assert done.done()
     (history,) = online.get(UserHistory, ["u"])
     assert [each.event_id for each in history.events] == ["e1"]
-    assert not worker._state.count_unpushed()
+    assert not home.state.count_unpushed()
     assert worker.positions == {TopicPartition(EVENTS, 0): 2}
 
 
-def test_what_was_committed_before_another_worker_went_on_is_pushed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_committed_before_another_worker_went_on_is_pushed(tmp_path: Path) -> None:
     """The answer is lost, and the other dies before it has pushed anything."""
 
     class Down(MemoryOnline):
@@ -293,53 +307,50 @@ def test_what_was_committed_before_another_worker_went_on_is_pushed(
             raise KeyboardInterrupt
 
     online = MemoryOnline()
-    worker, other = worker_on(tmp_path, online), worker_on(tmp_path, Down())
-    commit, answers = worker._state.commit, [True, False]
+    home, others = Home(tmp_path), Home(tmp_path)
+    other = others.worker(Down())
 
-    def lossy(*arguments: Any) -> str:
-        stamp = commit(*arguments)
-        if not answers.pop():
-            send(other, event(2, minutes=1))
-            with pytest.raises(KeyboardInterrupt):
-                other.step()
-            raise StateError("timed out")
-        return stamp
+    def other_goes_on() -> None:
+        others.send(event(2, minutes=1))
+        with pytest.raises(KeyboardInterrupt):
+            other.step()
 
-    monkeypatch.setattr(worker._state, "commit", lossy)
+    home.state = Lossy(home.state, other_goes_on)
+    worker = home.worker(online)
     worker.recover()
-    send(worker, event(1))
+    home.send(event(1))
     worker.step()
     (history,) = online.get(UserHistory, ["u"])
     assert [each.event_id for each in history.events] == ["e1", "e2"]
-    assert not worker._state.count_unpushed()
+    assert not home.state.count_unpushed()
     assert worker.positions == {TopicPartition(EVENTS, 0): 3}
 
 
-def while_lingering(
-    monkeypatch: pytest.MonkeyPatch, worker: Worker, happens: Callable[[], object]
-) -> None:
-    """Let something happen whenever the worker has two records, and waits for more."""
-    poll = worker._consumer.poll
+class Lingering(OtherConsumer):
+    """Gives two records at most; whenever it is asked for more, something happens."""
 
-    def more(*_: Any) -> list[LogRecord]:
-        happens()
+    def __init__(self, consumer: LogConsumer, happens: Callable[[LogConsumer], object]) -> None:
+        super().__init__(consumer)
+        self._happens = happens
+
+    def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
+        return self.consumer.poll(min(max_records, 2), timeout)
+
+    def more(self, max_records: int, timeout: float) -> list[LogRecord]:
+        self._happens(self.consumer)
         return []
-
-    monkeypatch.setattr(worker._consumer, "poll", lambda most, wait: poll(min(most, 2), wait))
-    monkeypatch.setattr(worker._consumer, "more", more)
 
 
 def test_records_in_hand_are_not_lost_when_a_poll_for_more_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Home,
 ) -> None:
-    online = MemoryOnline()
-    worker = worker_on(tmp_path, online)
-
-    def fail() -> None:
+    def fail(_: LogConsumer) -> None:
         raise EventLogError("no broker answers")
 
-    send(worker, *(event(number, minutes=number) for number in range(5)))
-    while_lingering(monkeypatch, worker, fail)
+    home.send(*(event(number, minutes=number) for number in range(5)))
+    home.log = ReadThrough(home.log, lambda consumer: Lingering(consumer, fail))
+    online = MemoryOnline()
+    worker = home.worker(online)
     worker.recover()
     while worker.step():
         pass
@@ -348,22 +359,30 @@ def test_records_in_hand_are_not_lost_when_a_poll_for_more_fails(
 
 
 def test_records_of_a_partition_that_went_and_came_back_take_its_position_back_nowhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """While this worker waits for more, another has the partition, and gets on with it."""
-    worker, other = (worker_on(tmp_path, MemoryOnline()) for _ in range(2))
-    send(worker, *(event(number, minutes=number) for number in range(5)))
+    home, others = Home(tmp_path), Home(tmp_path)
+    other = others.worker(MemoryOnline())
+    home.send(*(event(number, minutes=number) for number in range(5)))
     source = TopicPartition(EVENTS, 0)
 
-    def go_and_come_back() -> None:
+    class Reassigning(ReadThrough):
+        def consumer(self, group: Any, topics: Any, positions: Any = None) -> Any:
+            self.positions = positions
+            return super().consumer(group, topics, positions)
+
+    def go_and_come_back(consumer: LogConsumer) -> None:
         other.recover()
         while other.step():
             pass
-        worker._consumer.seek(worker._assigned({source: 0}))
+        consumer.seek(log.positions({source: 0}))
 
-    while_lingering(monkeypatch, worker, go_and_come_back)
+    log = Reassigning(home.log, lambda consumer: Lingering(consumer, go_and_come_back))
+    home.log = log
+    worker = home.worker(MemoryOnline())
     worker.recover()
     worker.step()
-    assert worker._state.load(0, (), ()).positions == other._state.load(0, (), ()).positions
+    assert home.state.load(0, (), ()).positions == others.state.load(0, (), ()).positions
     assert worker.positions[source] == 6
     assert not worker.step()

@@ -1,21 +1,18 @@
-"""Workers and archivers that read a log to its end, without waiting for more."""
+"""Archivers that read a log to its end, without waiting for more."""
 
 from feature_repo.archive import Archive
 from feature_repo.event_log import GroupedLog
 from streaming.archiver import Archiver
-from streaming.worker import Worker
+from streaming.settings import StreamingSettings
+from tests.support.read_through import unwaiting
 
 
-def archive_log(log: GroupedLog, archive: Archive) -> None:
+def archive_log(
+    log: GroupedLog, archive: Archive, settings: StreamingSettings | None = None
+) -> None:
     """Write to the archive all that the log holds."""
-    archiver = Archiver(log, archive)
+    archiver = Archiver(unwaiting(log), archive, settings=settings)
     while archiver.step():
         pass
     archiver.flush()
     archiver.stop()
-
-
-def do_not_wait(reader: Worker | Archiver) -> None:
-    """Let it poll for what is there alone."""
-    poll = reader._consumer.poll
-    reader._consumer.poll = lambda most, _: poll(most, 0.0)  # type: ignore[method-assign]

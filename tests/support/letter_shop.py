@@ -12,7 +12,6 @@ from feature_repo.event_log import (
     EventLog,
     Message,
 )
-from streaming.archiver import Archiver
 from streaming.build_worker import build_worker
 from streaming.dead_letters import (
     Replayed,
@@ -23,8 +22,9 @@ from streaming.rebuild import rebuild
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
-from tests.support.archived import do_not_wait
+from tests.support.archived import archive_log
 from tests.support.interleaved_log import InterleavedLog
+from tests.support.read_through import unwaiting
 from tests.support.stream import FakeModel, MemoryOnline, event
 
 REFUSING = StreamingSettings(linger_seconds=0, event_types=("view",))
@@ -58,20 +58,16 @@ class Shop:
         self.append(EVENTS, person, made.model_dump_json().encode())
 
     def work(self, settings: StreamingSettings) -> None:
-        worker = build_worker(self.read, self.online, self.state, FakeModel(), settings=settings)
-        do_not_wait(worker)
+        worker = build_worker(
+            unwaiting(self.read), self.online, self.state, FakeModel(), settings=settings
+        )
         worker.recover()
         while worker.step():
             pass
         worker.stop()
 
     def archive_all(self) -> None:
-        archiver = Archiver(self.read, self.archive, settings=REFUSING)
-        do_not_wait(archiver)
-        while archiver.step():
-            pass
-        archiver.flush()
-        archiver.stop()
+        archive_log(self.read, self.archive, REFUSING)
 
     def rebuild(self) -> None:
         """The state is lost, and comes back from the archive."""
