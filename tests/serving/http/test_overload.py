@@ -21,7 +21,6 @@ from prometheus_client import CollectorRegistry, Metric
 from feature_repo.event_log import Message, TopicPartition
 from feature_repo.schema import Item
 from riverrun.http_server import HttpServer
-from serving.bundle import RECOMMEND
 from serving.catalogue import Catalogue
 from serving.http import tensorflow_serving
 from serving.http.app import create_app
@@ -38,6 +37,7 @@ from serving.settings import (
     ServingSettings,
     TensorFlowServingSettings,
 )
+from serving.signatures import RECOMMEND
 from tests.support.waiting import wait_until
 
 SECONDS = 30.0
