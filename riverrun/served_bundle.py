@@ -6,7 +6,8 @@ from pathlib import Path
 
 from riverrun.errors import UserError
 from riverrun.settings import Settings
-from serving.bundle import BundleError, current_bundle, published_versions, require_current
+from serving.bundle import BundleError
+from serving.published_bundles import current_bundle, published_versions, require_current
 
 
 def require_bundle(settings: Settings) -> None:

@@ -19,7 +19,14 @@ from riverrun.settings import Settings
 from serving.catalogue import Catalogue
 from serving.guarded_features import GuardedFeatures
 from serving.http.app import create_app
-from serving.http.services import MAX_RECORD_BYTES, Applied, Services
+from serving.http.services import (
+    MAX_RECORD_BYTES,
+    Acceptance,
+    Applied,
+    Effects,
+    Health,
+    Services,
+)
 from serving.index_follower import IndexFollower
 from serving.item_rows import ItemRows
 from serving.live_model import ModelHolder
@@ -131,15 +138,18 @@ def services_of(
         online=online,
         online_is_remote=settings.online_is_remote,
         log=parts.log,
-        applied=applied,
-        indexed=parts.follower.has_applied,
-        not_ready=_all_of(not_ready),
-        bundle_error=lambda: parts.watcher.refusal,
-        degraded=_all_of([online.degraded, parts.degraded, *degraded]),
+        effects=None if applied is None else Effects(applied, parts.follower.has_applied),
+        acceptance=Acceptance(
+            max_future=timedelta(seconds=settings.streaming.max_future_seconds),
+            event_types=frozenset(settings.streaming.event_types),
+            max_record_bytes=min(MAX_RECORD_BYTES, settings.streaming.kafka.max_record_bytes),
+        ),
+        health=Health(
+            not_ready=_all_of(not_ready),
+            bundle_error=lambda: parts.watcher.refusal,
+            degraded=_all_of([online.degraded, parts.degraded, *degraded]),
+        ),
         registry=registry,
-        max_future=timedelta(seconds=settings.streaming.max_future_seconds),
-        event_types=frozenset(settings.streaming.event_types),
-        max_record_bytes=min(MAX_RECORD_BYTES, settings.streaming.kafka.max_record_bytes),
         http=settings.http,
         serving=settings.serving,
     )

@@ -4,8 +4,6 @@ Packages declare their own part (`trainer.settings`, `serving.settings`, `stream
 and take it as an argument; nothing below `riverrun` reads a file or the environment for it.
 """
 
-import os
-import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +23,6 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -36,9 +33,9 @@ from feature_repo.file_urls import file_of, file_url
 from feature_repo.first_error import FirstError
 from feature_repo.history import DEFAULT_MAX_LENGTH
 from feature_repo.open_online_features import without_password
-from feature_repo.received import shortened
 from riverrun.errors import UserError
-from serving.settings import HttpSettings, ServingSettings
+from riverrun.settings_variables import PREFIX, no_json, refuse_unknown_variables
+from serving.settings import GrpcSettings, HttpSettings, ServingSettings
 from streaming.settings import StreamingSettings
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.refresh.drift_settings import DriftSettings
@@ -46,35 +43,10 @@ from trainer.refresh.gate_settings import OF_TEXTS, GateSettings
 from trainer.settings import TrainingSettings
 
 DEFAULT_FILE = Path("riverrun.toml")
-PREFIX = "RIVERRUN_"
 FILES_IN_HOME: Mapping[str, Any] = MappingProxyType(
     {"log_url": "", "online_url": "", "state_url": ""}
 )
 """Overrides for shops made to be looked at: whatever the settings name, only `home` is written."""
-# Read elsewhere: by the tests and the command line, not by this class.
-NOT_SETTINGS = ("RIVERRUN_TEST_", "RIVERRUN_FUZZ_", "RIVERRUN_SETTINGS")
-# Kubernetes tells every pod of each Service of the namespace. One named `riverrun`, or `riverrun-`
-# and more, has these, and RIVERRUN_PORT=tcp://10.0.0.1:8080.
-_SERVICE_LINK = re.compile(
-    rf"{PREFIX}(\w+_)?"
-    r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)"
-)
-_SERVICE_URL = re.compile(r"(tcp|udp|sctp)://.*")
-
-
-class GrpcSettings(BaseModel):
-    """Where TensorFlow Serving's gRPC API listens; port 0 turns it off.
-
-    threads: how many calls are answered at a time; others wait.
-    queue: how many of them may wait; more are answered RESOURCE_EXHAUSTED.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65_535)] = 0
-    threads: Annotated[int, Field(ge=1, le=1024)] = 64
-    queue: Annotated[int, Field(ge=0, le=65_536)] = 256
 
 
 class RefreshSettings(BaseModel):
@@ -138,6 +110,15 @@ class Settings(BaseSettings):
 
     # The file that was named; the one that lies there is found again by itself.
     _file: Path | None = PrivateAttr(default=None)
+
+    @field_validator("log_url", "online_url", "state_url")
+    @classmethod
+    def _is_url(cls, url: str) -> str:
+        try:
+            urlsplit(url)
+        except ValueError as error:
+            raise ValueError(f"{error}. Received: {without_password(url)!r}.") from None
+        return url
 
     @model_validator(mode="after")
     def _what_is_read_is_kept(self) -> "Settings":
@@ -208,15 +189,6 @@ class Settings(BaseSettings):
     def registry(self) -> Path:
         """Feast's registry."""
         return self.home / "registry.db"
-
-    @field_validator("log_url", "online_url", "state_url")
-    @classmethod
-    def _is_url(cls, url: str) -> str:
-        try:
-            urlsplit(url)
-        except ValueError as error:
-            raise ValueError(f"{error}. Received: {without_password(url)!r}.") from None
-        return url
 
     @property
     def text_embeddings(self) -> Path:
@@ -294,7 +266,7 @@ def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
                 TomlConfigSettingsSource(settings_cls, toml_file=toml_file),
             )
 
-    _refuse_unknown_variables()
+    refuse_unknown_variables(Settings)
     try:
         loaded = _FileSettings(**{key: v for key, v in overrides.items() if v is not None})
     except ValidationError as error:
@@ -302,7 +274,7 @@ def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
         source = f"settings ({toml_file})" if toml_file else "settings"
         raise UserError(": ".join(filter(None, (source, first.key, first.statement)))) from None
     except SettingsError as error:
-        raise UserError(_no_json(error)) from None
+        raise UserError(no_json(Settings, error)) from None
     except ValueError as error:  # tomllib.TOMLDecodeError is one
         raise UserError(f"settings file {toml_file}: {error}.") from None
     loaded._file = file
@@ -317,38 +289,3 @@ def with_warm_start(settings: Settings, **changes: Any) -> Settings:
     warm_start = training.warm_start.model_copy(update=changes)
     training = training.model_copy(update={"warm_start": warm_start})
     return settings.model_copy(update={"training": training})
-
-
-def _no_json(error: SettingsError) -> str:
-    """Name the variable that was to be a list or a table; pydantic names only its first field."""
-    source = EnvSettingsSource(Settings)
-    given = {name: value for name, value in source.env_vars.items() if value is not None}
-    for name, value in given.items():
-        source.env_vars = {name: value}
-        try:
-            source()
-        except SettingsError:
-            return (
-                f'environment variable {name.upper()}: must be JSON, as ["one", "two"] or '
-                f'{{"key": 1}}. Received: {shortened(value)!r}.'
-            )
-    return f"environment variables {PREFIX}*: {error}."
-
-
-def _refuse_unknown_variables() -> None:
-    for variable in sorted(os.environ):
-        name = variable.upper()
-        if not name.startswith(PREFIX) or name.startswith(NOT_SETTINGS):
-            continue
-        if _is_service_link(name, os.environ[variable]):
-            continue
-        field = name.removeprefix(PREFIX).split("__")[0].lower()
-        if field not in Settings.model_fields:
-            known = ", ".join(f"{PREFIX}{key.upper()}" for key in sorted(Settings.model_fields))
-            raise UserError(f"environment variable {variable} is no setting. Known: {known}.")
-
-
-def _is_service_link(name: str, value: str) -> bool:
-    if _SERVICE_LINK.fullmatch(name):
-        return True
-    return name.endswith("_PORT") and _SERVICE_URL.fullmatch(value) is not None

@@ -10,7 +10,8 @@ from tomlkit.exceptions import TOMLKitError
 
 from feature_repo.whole_file import replacing
 from riverrun.errors import UserError
-from riverrun.settings import PREFIX, Settings, load_settings
+from riverrun.settings import Settings, load_settings
+from riverrun.settings_variables import PREFIX
 
 
 def settings_toml(values: Mapping[str, Any], before: str = "") -> str:

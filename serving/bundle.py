@@ -1,6 +1,5 @@
 """A bundle: one immutable, checksummed folder with a model and the catalogue it was made for.
 
-    bundles/CURRENT                          the served version, replaced atomically
     bundles/<version>/manifest.json          what the bundle is, and the SHA-256 of every file
     bundles/<version>/model/                 TensorFlow SavedModel
     bundles/<version>/candidates/ids.json    item ids in row order
@@ -23,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +32,6 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, Val
 
 from feature_repo.first_error import FirstError
 from feature_repo.schema import Item
-from feature_repo.whole_file import replacing
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -42,59 +40,20 @@ CANDIDATE_IDS = "candidates/ids.json"
 CANDIDATE_EMBEDDINGS = "candidates/embeddings.npy"
 CANDIDATE_COUNTS = "candidates/counts.npy"
 ITEMS = "items.parquet"
-CURRENT = "CURRENT"
 TEXT_TOWER_DIGEST = "text_tower_digest"
 """Key of `Manifest.model`: equal digests mean equal text embeddings, across retrained bundles."""
 
 VERSION = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}")
 
-ENCODE_TEXT = "encode_text"
-ENCODE_CANDIDATE = "encode_candidate"
-ENCODE_CANDIDATE_FROM_TEXT = "encode_candidate_from_text"
-ENCODE_QUERY = "encode_query"
-ENCODE_QUERY_FROM_EMBEDDINGS = "encode_query_from_embeddings"
-RECOMMEND = "serving_default"
-RANK = "rank"
+
+def new_version(created_at: datetime, token: str | None = None) -> str:
+    """Return a version name; `token`, four hex digits, keeps two of one second apart."""
+    return f"{created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{token or secrets.token_hex(2)}"
 
 
-class Signature(NamedTuple):
-    """Names of a SavedModel signature's arguments and results; axis 0 is the batch."""
-
-    inputs: frozenset[str]
-    outputs: frozenset[str]
-
-
-_QUERY = frozenset({"item_ids", "event_types", "timestamps", "query_text"})
-_ITEM = frozenset({"item_id", "category", "brand", "tags", "price", "age_days"})
-_EMBEDDINGS = frozenset({"embeddings"})
-
-SIGNATURES: Mapping[str, Signature] = {
-    # texts string [n] -> embeddings float32 [n, text_dimension], L2-normalised.
-    ENCODE_TEXT: Signature(frozenset({"texts"}), _EMBEDDINGS),
-    # item_id, text, category, brand string [n]; tags string [n, k], "" is padding; price (NaN
-    # unknown), age_days (-1 unknown) float32 [n] -> embeddings float32 [n, dimension].
-    ENCODE_CANDIDATE: Signature(_ITEM | {"text"}, _EMBEDDINGS),
-    # The same with text_embedding float32 [n, text_dimension] instead of text.
-    ENCODE_CANDIDATE_FROM_TEXT: Signature(_ITEM | {"text_embedding"}, _EMBEDDINGS),
-    # item_ids, event_types string [n, L]; timestamps int64 [n, L], microseconds, 0 is padding;
-    # query_text string [n] -> embeddings float32 [n, dimension]. Oldest first, padding at the
-    # end; an item that is not in the bundle counts as padding.
-    ENCODE_QUERY: Signature(_QUERY, _EMBEDDINGS),
-    # history_embeddings float32 [n, L, dimension]; event_types, timestamps as above;
-    # query_text_embedding float32 [n, text_dimension], zeros without a query.
-    ENCODE_QUERY_FROM_EMBEDDINGS: Signature(
-        frozenset({"history_embeddings", "event_types", "timestamps", "query_text_embedding"}),
-        _EMBEDDINGS,
-    ),
-    # Inputs of encode_query -> item_ids string [n, top_k], scores float32 [n, top_k].
-    RECOMMEND: Signature(_QUERY, frozenset({"item_ids", "scores"})),
-}
-
-OPTIONAL_SIGNATURES: Mapping[str, Signature] = {
-    # features float32 [n, num_features], columns as the manifest's `ranking.features`
-    # -> scores float32 [n]. Where there was too little to learn from, a bundle has no ranker.
-    RANK: Signature(frozenset({"features"}), frozenset({"scores"})),
-}
+def made_at(version: str) -> datetime:
+    """Return the moment that a version is named after."""
+    return datetime.strptime(version[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
 
 
 class BundleError(ValueError):
@@ -184,7 +143,7 @@ class Bundle:
 
     candidate_embeddings: float32 [num_items, dimension], row i belongs to candidate_ids[i].
     candidate_counts: int64 [num_items], how many events training saw of each.
-    model: the loaded SavedModel; `signatures` maps each of `SIGNATURES` to its function.
+    model: the loaded SavedModel; `signatures` maps each of `signatures.SIGNATURES` to its function.
     """
 
     path: Path
@@ -203,7 +162,7 @@ class Bundle:
     def signatures(self) -> Mapping[str, Any]:
         """The SavedModel's functions by signature name, called with keyword tensors.
 
-        Those of `SIGNATURES` are all there.
+        Those of `signatures.SIGNATURES` are all there.
         """
         signatures: Mapping[str, Any] = self.model.signatures
         return signatures
@@ -211,49 +170,6 @@ class Bundle:
     def items(self) -> Iterator[Item]:
         """Yield the catalogue as it was when the bundle was built."""
         return read_items(self.path)
-
-
-# Reading.
-
-
-def current_bundle(bundles: Path) -> Path | None:
-    """Return the folder that `CURRENT` names, or None where nothing was published yet."""
-    file = bundles / CURRENT
-    try:
-        version = file.read_text("ascii").strip()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BundleError(file, f"cannot be read: {error}") from error
-    if not VERSION.fullmatch(version):
-        raise BundleError(file, f"must name a bundle version. Received: {version[:64]!r}.")
-    return bundles / version
-
-
-def current_version(bundles: Path) -> str | None:
-    """Return the version that `CURRENT` names, or None where nothing was published yet."""
-    path = current_bundle(bundles)
-    return path.name if path else None
-
-
-def require_current(bundles: Path) -> Path:
-    """Return the folder of the bundle that `CURRENT` names. Raises `BundleError` for none."""
-    path = current_bundle(bundles)
-    if path is None:
-        raise BundleError(bundles / "CURRENT", "is missing: no bundle has been published.")
-    return path
-
-
-def published_versions(bundles: Path) -> list[str]:
-    """Return the versions in the folder, oldest first."""
-    if not bundles.is_dir():
-        return []
-    return sorted(entry.name for entry in bundles.iterdir() if VERSION.fullmatch(entry.name))
-
-
-def is_published(path: Path) -> bool:
-    """Return whether a whole bundle lies at `path`; its files are for `verify` to check."""
-    return VERSION.fullmatch(path.name) is not None and (path / MANIFEST).is_file()
 
 
 def verify(path: Path) -> Manifest:
@@ -361,24 +277,3 @@ def plain_files(folder: Path) -> Iterator[Path]:
             raise BundleError(entry, "must be a plain file.")
         if entry.is_file():
             yield entry
-
-
-# Writing.
-
-
-def new_version(created_at: datetime, token: str | None = None) -> str:
-    """Return a version name; `token`, four hex digits, keeps two of one second apart."""
-    return f"{created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{token or secrets.token_hex(2)}"
-
-
-def made_at(version: str) -> datetime:
-    """Return the moment that a version is named after."""
-    return datetime.strptime(version[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-
-
-def set_current(bundles: Path, version: str) -> None:
-    """Serve `version` from now on. Raises `BundleError` where it is not published."""
-    if not is_published(bundles / version):
-        raise BundleError(bundles / version, "is not published.")
-    with replacing(bundles / CURRENT) as file:
-        file.write_text(version + "\n", "ascii")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from feature_repo.history import UserHistory
 from feature_repo.schema import Item
-from serving.bundle import OPTIONAL_SIGNATURES, SIGNATURES, Bundle
+from serving.bundle import Bundle
 from serving.candidate_index import CandidateIndex
 from serving.candidate_space import CandidateSpace
 from serving.encoder import Encoder
@@ -21,6 +21,7 @@ from serving.ranking.bundle_files import read_ranking
 from serving.ranking.live_ranking import LiveRanking
 from serving.saved_model_encoder import SavedModelEncoder
 from serving.settings import BatchingSettings, ServingSettings
+from serving.signatures import OPTIONAL_SIGNATURES, SIGNATURES
 from serving.text_embedding_cache import TextEmbeddingCache
 from serving.waiting_embeddings import WaitingEmbeddings
 

@@ -12,10 +12,11 @@ import structlog
 
 from feature_repo.schema import Item
 from serving.background import BackgroundThread
-from serving.bundle import CURRENT, BundleError, current_bundle, require_current
+from serving.bundle import BundleError
 from serving.bundle_loading import load_bundle
 from serving.catalogue import Catalogue
 from serving.live_model import LiveModel, ModelHolder
+from serving.published_bundles import CURRENT, current_bundle, require_current
 from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 

@@ -7,15 +7,8 @@ import tensorflow as tf
 import tensorflow_text  # noqa: F401 - registers the tokeniser's ops
 from scann.scann_ops.py import scann_ops  # noqa: F401 - registers the index's ops
 
-from serving.bundle import (
-    ENCODE_TEXT,
-    OPTIONAL_SIGNATURES,
-    RANK,
-    RECOMMEND,
-    SIGNATURES,
-    BundleError,
-    Manifest,
-)
+from serving.bundle import BundleError, Manifest
+from serving.signatures import ENCODE_TEXT, OPTIONAL_SIGNATURES, RANK, RECOMMEND, SIGNATURES
 
 
 def optimise_little() -> None:

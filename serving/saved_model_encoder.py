@@ -10,13 +10,9 @@ import tensorflow as tf
 from feature_repo.candidate_features import candidate_features
 from feature_repo.history import UserHistory
 from feature_repo.schema import Item
-from serving.bundle import (
-    ENCODE_CANDIDATE_FROM_TEXT,
-    ENCODE_QUERY_FROM_EMBEDDINGS,
-    ENCODE_TEXT,
-    Bundle,
-)
+from serving.bundle import Bundle
 from serving.history_columns import Embeddings, HistoryColumns, Lookup
+from serving.signatures import ENCODE_CANDIDATE_FROM_TEXT, ENCODE_QUERY_FROM_EMBEDDINGS, ENCODE_TEXT
 from serving.text_embedding_cache import TextEmbeddingCache
 
 # Few lengths of history, so that TensorFlow plans and allocates for few shapes.

@@ -40,6 +40,21 @@ class HttpSettings(BaseModel):
         return self.list_threads
 
 
+class GrpcSettings(BaseModel):
+    """Where TensorFlow Serving's gRPC API listens; port 0 turns it off.
+
+    threads: how many calls are answered at a time; others wait.
+    queue: how many of them may wait; more are answered RESOURCE_EXHAUSTED.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    threads: Annotated[int, Field(ge=1, le=1024)] = 64
+    queue: Annotated[int, Field(ge=0, le=65_536)] = 256
+
+
 class BatchingSettings(BaseModel):
     """How concurrent encodes share a call of the model.
 

@@ -83,7 +83,7 @@ def export_bundle(
 ) -> Path:
     """Write the model and a catalogue as a new bundle, and return its folder.
 
-    The bundle is published but not served until `serving.bundle.set_current` names it.
+    The bundle is published but not served until `serving.published_bundles.set_current` names it.
 
     Args:
         model: what is exported.

@@ -18,9 +18,10 @@ import orjson
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from serving.bundle import ENCODE_QUERY, MODEL, RECOMMEND, BundleError, Manifest, verify
+from serving.bundle import MODEL, BundleError, Manifest, verify
 from serving.prediction.predictor import version_number
 from serving.saved_model import load_saved_model
+from serving.signatures import ENCODE_QUERY, RECOMMEND
 from trainer.serving_module import PARTS, best_of_all, trace
 from trainer.warmup import write_warmup
 

@@ -1,6 +1,6 @@
 """The module that is saved as a bundle's SavedModel.
 
-Its signatures, their arguments and results are those of `serving.bundle`.
+Its signatures, their arguments and results are those of `serving.signatures`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,16 @@ import numpy.typing as npt
 import tensorflow as tf
 from scann.scann_ops.py import scann_ops
 
-from serving import bundle
 from serving.scann_index import num_leaves, num_reordered, searched_leaves
+from serving.signatures import (
+    ENCODE_CANDIDATE,
+    ENCODE_CANDIDATE_FROM_TEXT,
+    ENCODE_QUERY,
+    ENCODE_QUERY_FROM_EMBEDDINGS,
+    ENCODE_TEXT,
+    RANK,
+    RECOMMEND,
+)
 from trainer.candidate_tower import CandidateTower
 from trainer.import_keras import keras
 from trainer.query_tower import QueryTower
@@ -61,7 +69,7 @@ class _Layers:
 class ServingModule(tf.Module):
     """The towers behind string inputs, with the candidates they retrieve from.
 
-    Each public method is a signature; `serving.bundle.SIGNATURES` has their shapes and dtypes.
+    Each public method is a signature; `serving.SIGNATURES` has their shapes and dtypes.
 
     Args:
         model: the trained towers.
@@ -266,17 +274,17 @@ class ServingModule(tf.Module):
         rank = {}
         if self._layers.ranker is not None:
             features = tf.TensorSpec([None, self._layers.ranker.input_shape[-1]], tf.float32)
-            rank[bundle.RANK] = trace(self.rank, {"features": features})
+            rank[RANK] = trace(self.rank, {"features": features})
         return {
             **rank,
-            bundle.ENCODE_TEXT: trace(self.encode_text, {"texts": strings}),
-            bundle.ENCODE_CANDIDATE: trace(self.encode_candidate, {**item, "text": strings}),
-            bundle.ENCODE_CANDIDATE_FROM_TEXT: trace(
+            ENCODE_TEXT: trace(self.encode_text, {"texts": strings}),
+            ENCODE_CANDIDATE: trace(self.encode_candidate, {**item, "text": strings}),
+            ENCODE_CANDIDATE_FROM_TEXT: trace(
                 self.encode_candidate_from_text, {**item, "text_embedding": text}
             ),
-            bundle.ENCODE_QUERY: trace(self.encode_query, query),
-            bundle.ENCODE_QUERY_FROM_EMBEDDINGS: trace(self.encode_query_from_embeddings, history),
-            bundle.RECOMMEND: trace(self.recommend, query),
+            ENCODE_QUERY: trace(self.encode_query, query),
+            ENCODE_QUERY_FROM_EMBEDDINGS: trace(self.encode_query_from_embeddings, history),
+            RECOMMEND: trace(self.recommend, query),
         }
 
 

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from feature_repo.times import INSTANT
-from serving.bundle import BundleError, current_bundle
+from serving.bundle import BundleError
+from serving.published_bundles import current_bundle
 from trainer.held_out_splits import newest_cut
 from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings

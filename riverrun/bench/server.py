@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from riverrun.errors import UserError
 from riverrun.readiness import wait_until_ready
-from riverrun.settings import FILES_IN_HOME, PREFIX
+from riverrun.settings import FILES_IN_HOME
+from riverrun.settings_variables import PREFIX
 
 LOG_LINES = 15
 """How many of a log's last lines are shown where a process has failed."""

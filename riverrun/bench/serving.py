@@ -19,8 +19,8 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
 from feature_repo.history import UserHistory
 from riverrun.errors import UserError
-from serving.bundle import ENCODE_QUERY, RECOMMEND
 from serving.settings import TensorFlowServingSettings
+from serving.signatures import ENCODE_QUERY, RECOMMEND
 
 MODEL_NAME = TensorFlowServingSettings().model_name
 METHOD = "/tensorflow.serving.PredictionService/Predict"

@@ -19,9 +19,9 @@ def trained_embeddings(
 
     The embeddings are float32 [num_items, dimension] and [num_users, dimension].
     """
-    from serving.bundle import current_bundle
     from serving.bundle_loading import load_bundle
     from serving.exact_index import ExactIndex
+    from serving.published_bundles import current_bundle
     from serving.saved_model_encoder import SavedModelEncoder
     from serving.text_embedding_cache import TextEmbeddingCache
 

@@ -50,7 +50,7 @@ def prepare_shop(home: Path, items: int) -> None:
 
 def prepare_versions(home: Path, items: int) -> list[str]:
     """Return two published versions of the shop's model; the second is trained if it is missing."""
-    from serving.bundle import published_versions
+    from serving.published_bundles import published_versions
 
     prepare_shop(home, items)
     settings = load_settings(home=home, **FILES_IN_HOME)

@@ -84,7 +84,7 @@ def promote(
 @app.command()
 def rollback(home: HomeOption = None, settings_file: SettingsOption = None) -> None:
     """Serve again what served before."""
-    from serving.bundle import published_versions
+    from serving.published_bundles import published_versions
     from trainer.refresh.bundle_versions import rollback as roll_back
 
     settings = load_settings(settings_file, home=home)
@@ -130,7 +130,8 @@ def export(
     settings_file: SettingsOption = None,
 ) -> None:
     """Write a version's SavedModel for a TensorFlow Serving: DIR/NAME/<version's integer>/."""
-    from serving.bundle import BundleError, current_version
+    from serving.bundle import BundleError
+    from serving.published_bundles import current_version
     from trainer.model_export import custom_ops_of, export_model
     from trainer.refresh.bundle_versions import require_published
 

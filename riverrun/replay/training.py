@@ -13,7 +13,8 @@ from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Item
 from riverrun.errors import UserError
 from riverrun.replay.questions import Period
-from serving.bundle import Bundle, BundleError, current_bundle, set_current
+from serving.bundle import Bundle, BundleError
+from serving.published_bundles import current_bundle, set_current
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.bundle_scorer import load_to_ask
 from trainer.listener import Listener

@@ -16,11 +16,11 @@ from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceServicer
 from tensorflow_serving.apis.predict_pb2 import PredictResponse
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceServicer
 
-from serving.bundle import RECOMMEND
 from serving.grpc.tensors import array_of, tensor_of
 from serving.prediction import messages
 from serving.prediction.errors import PredictionError, UnknownSignatureError, failure, invalid
 from serving.prediction.predictor import ModelName, Predictor, predict, signature_of
+from serving.signatures import RECOMMEND
 
 Method = Callable[[Any, Any, grpc.ServicerContext], Any]
 

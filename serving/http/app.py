@@ -70,7 +70,8 @@ def create_app(services: Services) -> FastAPI:
     problems.install(app)
     documentation.install(app)
     places = services.serving.attributed_places
-    shares = SourceShares(services.registry, places, services.event_types or reasons.VERBS)
+    event_types = services.acceptance.event_types or reasons.VERBS
+    shares = SourceShares(services.registry, places, event_types)
     app.include_router(ingest_routes(services, shares))
     app.include_router(recommendation_routes(services, shares))
     app.include_router(tensorflow_serving_routes(services))
@@ -105,13 +106,13 @@ def _operations(app: FastAPI, services: Services) -> None:
         `degraded` says what is wrong though they are answered: a new bundle was refused and the
         old one serves on, or something beside the server fails.
         """
-        if missing := services.not_ready():
+        if missing := services.health.not_ready():
             raise problems.Problem(503, f"Not ready: {'; '.join(missing)}.")
         version = services.holder.current.bundle_version
         answer = ReadyAnswer(
             status="ready",
             model_version=version,
-            degraded=services.complaints(),
+            degraded=services.health.complaints(),
         )
         return Response(answer.model_dump_json(), media_type="application/json")
 

@@ -1,7 +1,7 @@
 """Routes that accept events, items and users: durable in the log before they are answered."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -34,7 +34,7 @@ from serving.http.models import (
     WaitQuery,
 )
 from serving.http.problems import FieldError, Problem, future_error, unprocessable
-from serving.http.services import Services
+from serving.http.services import Acceptance, Effects, Services
 from serving.source_shares import SourceShares
 
 Wait = Annotated[WaitQuery, Query()]
@@ -61,35 +61,35 @@ class _Log:
 
     async def append(self, topic: str, messages: Sequence[Message], query: WaitQuery) -> None:
         """Make `messages` durable and, if asked, wait until they have taken effect."""
-        services = self._services
         if not messages:
             return
+        log, effects = self._services.log, self._services.effects
         if query.wait is None:
-            await self._appends.run(services.log.append, topic, messages)
+            await self._appends.run(log.append, topic, messages)
             return
-        if services.applied is None:
+        if effects is None:
             message = "needs the worker in this process, as `riverrun up` has it."
             raise unprocessable([FieldError(field="wait", message=message, value="applied")])
-        positions = await self._appends.run(services.log.append, topic, messages)
+        positions = await self._appends.run(log.append, topic, messages)
         try:
-            async with asyncio.timeout(services.wait_seconds):
-                with services.applied.expect(positions) as applied:
+            async with asyncio.timeout(effects.wait_seconds):
+                with effects.applied.expect(positions) as applied:
                     await asyncio.wrap_future(applied)
                 if topic == ITEMS:
-                    await self._indexed()
+                    await self._indexed(effects)
         except TimeoutError:
             raise Problem(
                 504,
-                f"Accepted and durable, but not applied here within {services.wait_seconds:g} s.",
+                f"Accepted and durable, but not applied here within {effects.wait_seconds:g} s.",
             ) from None
 
-    async def _indexed(self) -> None:
+    async def _indexed(self, effects: Effects) -> None:
         """Wait until lists reflect all item changes that the worker has published so far.
 
         The index follows the worker within milliseconds, in a thread of its own.
         """
         published = await self._ends.run(self._services.log.ends, [ITEM_EMBEDDINGS])
-        while not self._services.indexed(published):
+        while not effects.indexed(published):
             await asyncio.sleep(LOOK_SECONDS)
 
 
@@ -97,6 +97,7 @@ def ingest_routes(services: Services, shares: SourceShares) -> APIRouter:
     """Return the routes over `services`; events that name a list count in `shares`."""
     router = APIRouter(prefix="/v1", dependencies=[Depends(refuse_repeated)])
     log = _Log(services)
+    read_events = partial(_read_events, services.acceptance, services.clock)
 
     def accepting(*statuses: int) -> dict[str, Any]:
         return {
@@ -104,6 +105,20 @@ def ingest_routes(services: Services, shares: SourceShares) -> APIRouter:
             "response_model": AcceptedAnswer,
             "responses": problems(*statuses, 422, 500, 503, 504),
         }
+
+    async def upsert(
+        topic: str,
+        model: type[ItemBody] | type[UserBody],
+        key: str,
+        request: Request,
+        query: WaitQuery,
+    ) -> Response:
+        max_bytes = services.acceptance.max_record_bytes
+        read = await reading(
+            await read_body(request), partial(_read_records, model, key, max_bytes)
+        )
+        await log.append(topic, read.messages, query)
+        return _accepted(len(read.records), read.duplicates, read.rejected)
 
     posted = accepting(400, 413, 415)
 
@@ -115,7 +130,7 @@ def ingest_routes(services: Services, shares: SourceShares) -> APIRouter:
         reason; where none is good, that is the problem. An `event_id` makes a repeated request
         harmless. With `wait=applied` the answer comes once the next list reflects the events.
         """
-        read = await reading(await read_body(request), partial(_read_events, services))
+        read = await reading(await read_body(request), read_events)
         await log.append(EVENTS, read.messages, query)
         for event in read.records:
             if event.request_id is not None:
@@ -129,12 +144,12 @@ def ingest_routes(services: Services, shares: SourceShares) -> APIRouter:
 
         Of several records with one id the last counts.
         """
-        return await _upsert(log, services, ITEMS, ItemBody, "item_id", request, query)
+        return await upsert(ITEMS, ItemBody, "item_id", request, query)
 
     @router.post("/users", tags=["users"], openapi_extra=body_of(UserBody, USER), **posted)
     async def post_users(request: Request, query: Wait) -> Response:
         """Insert or replace what is known of users besides their events."""
-        return await _upsert(log, services, USERS, UserBody, "user_id", request, query)
+        return await upsert(USERS, UserBody, "user_id", request, query)
 
     @router.delete("/items/{item_id:shown_id}", tags=["items"], **accepting())
     async def delete_item(item_id: ItemId, query: Wait) -> Response:
@@ -151,20 +166,6 @@ def ingest_routes(services: Services, shares: SourceShares) -> APIRouter:
     return router
 
 
-async def _upsert(
-    log: _Log,
-    services: Services,
-    topic: str,
-    model: type[ItemBody] | type[UserBody],
-    key: str,
-    request: Request,
-    query: WaitQuery,
-) -> Response:
-    read = await reading(await read_body(request), partial(_read_records, services, model, key))
-    await log.append(topic, read.messages, query)
-    return _accepted(len(read.records), read.duplicates, read.rejected)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Read(Generic[ModelT]):
     """A body that was read: good records, each once, their messages, and what ails the others."""
@@ -175,15 +176,17 @@ class _Read(Generic[ModelT]):
     rejected: Sequence[Rejection]
 
 
-def _read_events(services: Services, body: bytes) -> _Read[Event]:
-    events, rejected = _valid(EventBody, parse_records(body), services.max_record_bytes)
-    now = services.clock()
+def _read_events(
+    acceptance: Acceptance, clock: Callable[[], datetime], body: bytes
+) -> _Read[Event]:
+    events, rejected = _valid(EventBody, parse_records(body), acceptance.max_record_bytes)
+    now = clock()
     unique: dict[tuple[str, str], Event] = {}
     accepted = 0
     for index, each in events:
         # Events without a time are a microsecond apart, in the order of the array.
         event = _event(each, now + index * INSTANT)
-        if error := _not_acceptable(services, event, now):
+        if error := _not_acceptable(acceptance, event, now):
             rejected.append(Rejection(index=index, error=error))
         else:
             accepted += 1
@@ -195,9 +198,9 @@ def _read_events(services: Services, body: bytes) -> _Read[Event]:
 
 
 def _read_records(
-    services: Services, model: type[ItemBody] | type[UserBody], key: str, body: bytes
+    model: type[ItemBody] | type[UserBody], key: str, max_bytes: int, body: bytes
 ) -> _Read[ItemBody | UserBody]:
-    records, rejected = _valid(model, parse_records(body), services.max_record_bytes)
+    records, rejected = _valid(model, parse_records(body), max_bytes)
     _refuse_if_nothing_is_good(len(records), rejected)
     unique = {getattr(record, key): record for _, record in records}
     messages = [Message(id_, encode_record(record)) for id_, record in unique.items()]
@@ -227,11 +230,11 @@ def _event(body: EventBody, now: datetime) -> Event:
     return Event.model_construct(**fields)
 
 
-def _not_acceptable(services: Services, event: Event, now: datetime) -> FieldError | None:
-    if error := future_error("timestamp", event.timestamp, now, services.max_future):
+def _not_acceptable(acceptance: Acceptance, event: Event, now: datetime) -> FieldError | None:
+    if error := future_error("timestamp", event.timestamp, now, acceptance.max_future):
         return error
-    if services.event_types and event.event_type not in services.event_types:
-        message = f"must be one of {', '.join(sorted(services.event_types))}."
+    if acceptance.event_types and event.event_type not in acceptance.event_types:
+        message = f"must be one of {', '.join(sorted(acceptance.event_types))}."
         return FieldError(field="event_type", message=message, value=event.event_type)
     return None
 

@@ -155,7 +155,7 @@ def _refuse_future(session: Sequence[SessionEvent], now: datetime, max_future: t
 
 def _recommend_request(services: Services, body: RecommendBody) -> RecommendRequest:
     at = services.clock()
-    _refuse_future(body.session, at, services.max_future)
+    _refuse_future(body.session, at, services.acceptance.max_future)
     now = microseconds(at)
     session = tuple(
         HistoryEvent(

@@ -31,18 +31,58 @@ class Applied(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
-    """Everything a request may need.
+class Effects:
+    """Tells when what was accepted has taken effect, where the worker runs in this process.
 
-    applied: None where the worker runs in another process, so that nobody can wait for it.
-    indexed: tells whether lists reflect all item changes before given positions.
-    not_ready: says why requests cannot be answered yet; empty where they can.
-    bundle_error: why the newest bundle does not serve; None where it does.
-    degraded: says what lists do without at present, though they are answered.
-    online_is_remote: whether `online` asks a server, which takes its time and may hang.
+    indexed: tells whether lists reflect all item changes before given positions. wait_seconds: how
+    long a request waits at most.
+    """
+
+    applied: Applied
+    indexed: Callable[[Mapping[TopicPartition, int]], bool] = lambda _: True
+    wait_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """Which records are accepted.
+
     max_future: an event further ahead of the clock is rejected.
     event_types: the types that are accepted; empty accepts every type.
     max_record_bytes: a record that is longer is rejected: the log would not take it.
+    """
+
+    max_future: timedelta = timedelta(days=1)
+    event_types: frozenset[str] = frozenset()
+    max_record_bytes: int = MAX_RECORD_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Says how the process is, each time it is asked.
+
+    not_ready: why requests cannot be answered yet; empty where they can.
+    bundle_error: why the newest bundle does not serve; None where it does.
+    degraded: what lists do without at present, though they are answered.
+    """
+
+    not_ready: Callable[[], Sequence[str]] = lambda: ()
+    bundle_error: Callable[[], str | None] = lambda: None
+    degraded: Callable[[], Sequence[str]] = lambda: ()
+
+    def complaints(self) -> list[str]:
+        """Say what is wrong though lists are answered."""
+        refused = self.bundle_error()
+        of_bundle = [] if refused is None else [f"another bundle was refused: {refused}"]
+        return [*self.degraded(), *of_bundle]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything a request may need.
+
+    online_is_remote: whether `online` asks a server, which takes its time and may hang.
+    effects: None where the worker runs in another process, so that nobody can wait for it.
     """
 
     recommender: Recommender
@@ -51,22 +91,10 @@ class Services:
     online: OnlineFeatures
     log: EventLog
     online_is_remote: bool = False
-    applied: Applied | None = None
-    indexed: Callable[[Mapping[TopicPartition, int]], bool] = lambda _: True
-    not_ready: Callable[[], Sequence[str]] = lambda: ()
-    bundle_error: Callable[[], str | None] = lambda: None
-    degraded: Callable[[], Sequence[str]] = lambda: ()
+    effects: Effects | None = None
+    acceptance: Acceptance = Acceptance()
+    health: Health = Health()
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    max_future: timedelta = timedelta(days=1)
-    event_types: frozenset[str] = frozenset()
-    max_record_bytes: int = MAX_RECORD_BYTES
-    wait_seconds: float = 10.0
     http: HttpSettings = field(default_factory=HttpSettings)
     serving: ServingSettings = field(default_factory=ServingSettings)
-
-    def complaints(self) -> list[str]:
-        """Say what is wrong though lists are answered."""
-        refused = self.bundle_error()
-        of_bundle = [] if refused is None else [f"another bundle was refused: {refused}"]
-        return [*self.degraded(), *of_bundle]

@@ -69,5 +69,5 @@ class StateCollector(Collector):
             "riverrun_bundle_refused",
             "1 while the newest bundle is refused and an older one serves.",
         )
-        refused.add_metric([], self._services.bundle_error() is not None)
+        refused.add_metric([], self._services.health.bundle_error() is not None)
         return [items, candidates, bundle, refused]

@@ -21,9 +21,9 @@ import numpy.typing as npt
 import orjson
 
 from feature_repo.received import described
-from serving.bundle import RECOMMEND
 from serving.prediction.errors import invalid
 from serving.prediction.served_signature import Arrays
+from serving.signatures import RECOMMEND
 
 MAX_RANK = 8
 

@@ -24,7 +24,7 @@ class ServedSignature:
 
     inputs, outputs: TensorFlow's `TensorSpec` by name. Strings are arrays of `bytes` objects.
     Concurrent calls share one call of the model: other axes that are free, as the length of a
-    history is, can be padded at the end without any effect (see `bundle.SIGNATURES`).
+    history is, can be padded at the end without any effect (see `SIGNATURES`).
 
     max_rows: the most rows of a call. A row with x times `MERGED_LENGTH` events, x > 1, counts for
     x² rows, since attention takes as much.

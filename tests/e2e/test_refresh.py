@@ -13,7 +13,8 @@ from feature_repo.archive import Archive
 from feature_repo.schema import Event, Item
 from riverrun.cli.refresh import AT_WORK
 from riverrun.drifting import DRIFTED
-from serving.bundle import current_bundle, published_versions, verify
+from serving.bundle import verify
+from serving.published_bundles import current_bundle, published_versions
 from tests.support.command import riverrun
 from tests.support.forked_command import forked
 from tests.support.quick_refresh import SETTINGS

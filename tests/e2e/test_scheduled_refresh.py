@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from riverrun.bench.server import running_server
-from serving.bundle import current_version
+from serving.published_bundles import current_version
 from tests.support.quick_refresh import SETTINGS
 from tests.support.waiting import wait_until
 from trainer.refresh.runs_file import RunsFile

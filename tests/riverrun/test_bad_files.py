@@ -9,7 +9,7 @@ import pytest
 
 from riverrun.cli import main as command_line
 from riverrun.errors import UserError
-from serving.bundle import CURRENT
+from serving.published_bundles import CURRENT
 from serving.ranking.bundle_files import FOLDER, FUSION
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_items, tiny_ranking

@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import tensorflow as tf
@@ -10,9 +11,9 @@ from rich.console import Console
 
 from feature_repo.archive import Archive
 from riverrun.bench.machine import describe_machine
-from riverrun.cli.evaluate import _evaluation, _preset_question
 from riverrun.cli.main import main
 from riverrun.cli.metrics_tables import metrics_table
+from riverrun.evaluating import evaluate_models, preset_question
 from riverrun.importing import PresetData
 from riverrun.protocols import PROTOCOLS
 from riverrun.settings import Settings
@@ -99,16 +100,12 @@ def test_a_text_model_that_cannot_be_loaded_is_named(
     assert printed.out == ""
 
 
-def test_a_preset_is_computed_as_this_machine_is_set_and_made_as_its_protocol_is(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("riverrun.importing.load_preset", lambda preset, data: data)
-    protocol = replace(PROTOCOLS["sequences"], validation=lambda data: data)
-    monkeypatch.setitem(PROTOCOLS, "sequences", protocol)
+def test_a_preset_is_computed_as_this_machine_is_set_and_made_as_its_protocol_is() -> None:
+    protocol = replace(PROTOCOLS["sequences"], validation=lambda data: cast(Any, data))
     training = TrainingSettings(precision="mixed_bfloat16", strategy="mirrored", epochs=99)
     serving = ServingSettings(pool_size=70)
     settings = Settings(training=training, serving=serving, history_length=9)
-    asked = _preset_question("sequences", Path("file"), settings, validation=True)
+    asked = preset_question(protocol, PresetData(ITEMS, frame([])), settings, validation=True)
     changed = {"precision": "mixed_bfloat16", "strategy": "mirrored"}
     assert asked.training == protocol.settings.model_copy(update=changed)
     assert asked.training.epochs == protocol.settings.epochs
@@ -116,15 +113,12 @@ def test_a_preset_is_computed_as_this_machine_is_set_and_made_as_its_protocol_is
 
 
 @pytest.mark.parametrize(("preset", "has_times"), [("sequences", False), ("movielens", True)])
-def test_recent_popularity_is_asked_where_times_are_any(
-    monkeypatch: pytest.MonkeyPatch, preset: str, has_times: bool
-) -> None:
+def test_recent_popularity_is_asked_where_times_are_any(preset: str, has_times: bool) -> None:
     acts = [(number // 5, number % 8, number) for number in range(15)]
     data = PresetData(ITEMS, frame(acts))
-    monkeypatch.setattr("riverrun.importing.load_preset", lambda preset, file: data)
-    question = _preset_question(preset, Path("file"), Settings(), validation=False)
+    question = preset_question(PROTOCOLS[preset], data, Settings(), validation=False)
     assert question.has_times == has_times
-    asked = _evaluation(question.split, [], None, "", with_slices=False, has_times=has_times)
+    asked = evaluate_models(question.split, [], None, "", with_slices=False, has_times=has_times)
     names = [row.scorer for row in asked.rows]
     recent = ["popularity, last 14 days"] if has_times else []
     assert names == ["popularity", *recent, "item-kNN, cosine"]

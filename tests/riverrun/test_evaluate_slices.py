@@ -10,9 +10,11 @@ import pytest
 
 from feature_repo.archive import Archive
 from riverrun.cli.console import out
-from riverrun.cli.evaluate import _preset_question, evaluate
+from riverrun.cli.evaluate import evaluate
 from riverrun.cli.train import train
 from riverrun.errors import UserError
+from riverrun.evaluating import preset_question
+from riverrun.importing import PresetData
 from riverrun.protocols import PROTOCOLS
 from riverrun.settings import Settings, load_settings
 from tests.support import tiny_training as tiny
@@ -79,9 +81,8 @@ def test_newcomers_and_new_items_are_asked_about_beside_the_others(
 
 @pytest.mark.parametrize("validation", [False, True])
 def test_a_preset_asks_newcomers_where_its_protocol_has_a_split_of_them(
-    monkeypatch: pytest.MonkeyPatch, validation: bool
+    validation: bool,
 ) -> None:
-    monkeypatch.setattr("riverrun.importing.load_preset", lambda preset, data: preset)
     for preset in ("online-retail", "sequences"):
         names = ("test", "validation", "everyone_test", "everyone_validation")
         protocol = PROTOCOLS[preset]
@@ -90,8 +91,8 @@ def test_a_preset_asks_newcomers_where_its_protocol_has_a_split_of_them(
             for name in names
             if getattr(protocol, name) is not None
         }
-        monkeypatch.setitem(PROTOCOLS, preset, replace(protocol, **splits))
-        question = _preset_question(preset, Path("file"), Settings(), validation=validation)
+        protocol, data = replace(protocol, **splits), cast(PresetData, preset)
+        question = preset_question(protocol, data, Settings(), validation=validation)
         part = "validation" if validation else "test"
         plain, everyone = f"{part} of {preset}", f"everyone_{part} of {preset}"
         assert question.asked(with_slices=False) == [(plain, False)]

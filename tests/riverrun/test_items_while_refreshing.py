@@ -13,8 +13,9 @@ from feature_repo.archive import Archive
 from riverrun.errors import RunFailedError
 from riverrun.refreshing import refresh_from_archive
 from riverrun.settings import Settings, load_settings
-from serving.bundle import RECOMMEND, current_version
 from serving.bundle_loading import load_bundle
+from serving.published_bundles import current_version
+from serving.signatures import RECOMMEND
 from tests.support import tiny_training as tiny
 from tests.support import waiting
 from tests.support.tiny_refresh import events

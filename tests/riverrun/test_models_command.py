@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from riverrun.cli.main import app
 from riverrun.errors import UserError
-from serving.bundle import MANIFEST, set_current
+from serving.bundle import MANIFEST
+from serving.published_bundles import set_current
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_items, tiny_ranking
 

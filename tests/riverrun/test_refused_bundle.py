@@ -6,7 +6,8 @@ from pathlib import Path
 
 from fastapi.testclient import TestClient
 
-from serving.bundle import CURRENT, MANIFEST, current_bundle
+from serving.bundle import MANIFEST
+from serving.published_bundles import CURRENT, current_bundle
 from tests.support import waiting
 from tests.support.tiny_shop import tiny_shop
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from riverrun.replay.training import RefreshTrainer, ReplayTraining
-from serving.bundle import published_versions
+from serving.published_bundles import published_versions
 from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny
 from tests.support.tiny_bundle import build_tiny_bundle

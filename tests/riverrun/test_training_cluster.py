@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from feature_repo.archive import Archive
-from serving.bundle import current_bundle
+from serving.published_bundles import current_bundle
 from tests.support import tiny_training as tiny
 from tests.support.redis_server import free_port
 from tests.support.tiny_refresh import events

@@ -15,7 +15,8 @@ from feature_repo.archive import Archive
 from feature_repo.times import moment_of
 from riverrun.cli.refresh import refresh
 from riverrun.cli.train import train
-from serving.bundle import current_bundle, read_manifest
+from serving.bundle import read_manifest
+from serving.published_bundles import current_bundle
 from tests.support import tiny_training as tiny
 from tests.support.tiny_refresh import USERS, events
 from trainer import material

@@ -12,6 +12,8 @@ from serving import bundle as bundles
 from serving import bundle_writing
 from serving.bundle import BundleError
 from serving.bundle_loading import load_bundle
+from serving.published_bundles import current_bundle, published_versions, set_current
+from serving.signatures import SIGNATURES
 from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle, tiny_items
 
 
@@ -32,25 +34,25 @@ def test_a_bundle_is_read_back_as_written(published: Path) -> None:
     assert bundle.candidate_embeddings.shape == (60, 16)
     assert bundle.version == "20260102T030405Z-0000" == published.name
     assert bundle.manifest.created_at == CREATED_AT
-    assert set(bundle.signatures) >= set(bundles.SIGNATURES)
-    assert bundles.current_bundle(published.parent) == published
-    assert bundles.published_versions(published.parent) == [published.name]
+    assert set(bundle.signatures) >= set(SIGNATURES)
+    assert current_bundle(published.parent) == published
+    assert published_versions(published.parent) == [published.name]
 
 
 def test_nothing_is_current_before_the_first_publication(tmp_path: Path) -> None:
-    assert bundles.current_bundle(tmp_path) is None
-    assert bundles.published_versions(tmp_path / "absent") == []
+    assert current_bundle(tmp_path) is None
+    assert published_versions(tmp_path / "absent") == []
     with pytest.raises(BundleError, match="is not published"):
-        bundles.set_current(tmp_path, "20260102T030405Z-0000")
+        set_current(tmp_path, "20260102T030405Z-0000")
 
 
 @pytest.mark.parametrize("version", ["../../etc", "", "latest", "20260102T030405Z-0000/.."])
 def test_current_names_a_version_and_no_path(tmp_path: Path, version: str) -> None:
     (tmp_path / "CURRENT").write_text(version)
     with pytest.raises(BundleError, match="CURRENT: must name a bundle version"):
-        bundles.current_bundle(tmp_path)
+        current_bundle(tmp_path)
     with pytest.raises(BundleError, match="is not published"):
-        bundles.set_current(tmp_path, version)
+        set_current(tmp_path, version)
 
 
 def test_what_is_not_published_leaves_nothing(tmp_path: Path) -> None:

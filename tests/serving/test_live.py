@@ -33,6 +33,7 @@ from serving.item_changelog import (
     encode_change,
 )
 from serving.live_model import LiveModel, ModelHolder
+from serving.published_bundles import published_versions, set_current
 from serving.recommender import Recommender
 from serving.reload import NICENESS, BundleWatcher, open_current
 from serving.requests import Recommendation, RecommendRequest
@@ -218,8 +219,8 @@ def test_a_new_bundle_takes_over_and_keeps_what_changed_since(shop: Shop) -> Non
         ]
     )
     assert shop.watcher.check() is False
-    newest = bundles.published_versions(shop.folder)[-1]
-    bundles.set_current(shop.folder, newest)
+    newest = published_versions(shop.folder)[-1]
+    set_current(shop.folder, newest)
     old = shop.holder.current
     assert shop.watcher.check() is True
     assert shop.holder.current.bundle_version == newest != old.bundle_version
@@ -237,7 +238,7 @@ def test_a_new_bundle_takes_over_and_keeps_what_changed_since(shop: Shop) -> Non
 def test_a_swap_finds_what_a_worker_ahead_of_it_has_folded_in(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old, newest = bundles.published_versions(shop.folder)
+    old, newest = published_versions(shop.folder)
     assert shop.holder.current.bundle_version == old
     short = ItemUpsert(tiny_items(1, 9)[0], np.ones(3, np.float32), newest)
     changes: list[ItemUpsert | ItemDeletion] = [
@@ -258,7 +259,7 @@ def test_a_swap_finds_what_a_worker_ahead_of_it_has_folded_in(
         return load_bundle(path)
 
     monkeypatch.setattr("serving.reload.load_bundle", load)
-    bundles.set_current(shop.folder, newest)
+    set_current(shop.folder, newest)
     assert shop.watcher.check()
     for number in (1, 2, 5, 70):
         assert shop.embedding(f"i{number}").tolist() == [float(number)] * 16
@@ -271,7 +272,7 @@ def test_a_swap_finds_what_a_worker_ahead_of_it_has_folded_in(
 
     # And back, when a worker has gone back before.
     shop.follower.apply([record(encode_change(upsert(6, old)))])
-    bundles.set_current(shop.folder, old)
+    set_current(shop.folder, old)
     assert shop.watcher.check()
     assert shop.embedding("i6").tolist() == [6.0] * 16
 
@@ -280,7 +281,7 @@ def test_the_model_before_is_freed_after_a_swap(shop: Shop) -> None:
     gc.disable()  # As seldom as in a server that has settled.
     try:
         before = weakref.ref(shop.holder.current.signatures["encode_query"])
-        bundles.set_current(shop.folder, bundles.published_versions(shop.folder)[-1])
+        set_current(shop.folder, published_versions(shop.folder)[-1])
         assert shop.watcher.check()
         assert before() is not None
         shop.watcher.release()
@@ -302,18 +303,18 @@ def test_a_bundle_is_loaded_at_low_priority_and_swapped_at_the_usual(
         return load_bundle(path)
 
     monkeypatch.setattr("serving.reload.load_bundle", observed)
-    bundles.set_current(shop.folder, bundles.published_versions(shop.folder)[-1])
+    set_current(shop.folder, published_versions(shop.folder)[-1])
     assert shop.watcher.check()
     assert loading == [min(usual + NICENESS, 19)]
     assert niceness() == usual
 
 
 def test_a_bad_bundle_is_refused_while_the_old_one_serves(shop: Shop) -> None:
-    newest = bundles.published_versions(shop.folder)[-1]
+    newest = published_versions(shop.folder)[-1]
     damaged = shop.folder / newest / bundles.CANDIDATE_EMBEDDINGS
     content = damaged.read_bytes()
     damaged.write_bytes(content[:-1])
-    bundles.set_current(shop.folder, newest)
+    set_current(shop.folder, newest)
     old = shop.holder.current
     assert shop.watcher.check() is False
     assert shop.holder.current is old
@@ -326,18 +327,18 @@ def test_a_bad_bundle_is_refused_while_the_old_one_serves(shop: Shop) -> None:
     (shop.folder / "CURRENT").write_text("nonsense")
     assert shop.watcher.check() is False
     assert "CURRENT" in (shop.watcher.last_error or "")
-    bundles.set_current(shop.folder, old.bundle_version)
+    set_current(shop.folder, old.bundle_version)
     assert shop.watcher.check() is False
     assert shop.watcher.last_error is None
     assert shop.watcher.refusal is None
 
 
 def test_a_bundle_of_a_newer_schema_is_refused_by_version(shop: Shop) -> None:
-    newest = bundles.published_versions(shop.folder)[-1]
+    newest = published_versions(shop.folder)[-1]
     manifest = shop.folder / newest / bundles.MANIFEST
     newer = orjson.loads(manifest.read_bytes()) | {"format": 3, "invented_later": True}
     manifest.write_bytes(orjson.dumps(newer))
-    bundles.set_current(shop.folder, newest)
+    set_current(shop.folder, newest)
     assert shop.watcher.check() is False
     assert newest in (shop.watcher.last_error or "")
     assert "`format` must be 2. Received: 3" in (shop.watcher.last_error or "")
@@ -357,7 +358,7 @@ def test_every_list_is_of_one_model_while_models_are_swapped(shop: Shop) -> None
     )
     request = RecommendRequest("r", "u", limit=30, explain=True)
     models, expected = [shop.holder.current], {}
-    bundle = load_bundle(shop.folder / bundles.published_versions(shop.folder)[-1])
+    bundle = load_bundle(shop.folder / published_versions(shop.folder)[-1])
     models.append(LiveModel.create(bundle, shop.catalogue.rows))
     for model in models:
         shop.holder.swap(model)

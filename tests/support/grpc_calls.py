@@ -11,13 +11,17 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
-from riverrun.settings import GrpcSettings
 from serving.bundle import Bundle
 from serving.grpc.server import grpc_server
 from serving.item_rows import ItemRows
 from serving.live_model import LiveModel
 from serving.prediction.predictor import Predictor
-from serving.settings import BatchingSettings, ServingSettings, TensorFlowServingSettings
+from serving.settings import (
+    BatchingSettings,
+    GrpcSettings,
+    ServingSettings,
+    TensorFlowServingSettings,
+)
 
 SECONDS = 60.0
 

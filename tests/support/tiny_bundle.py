@@ -13,11 +13,21 @@ from feature_repo.candidate_features import candidate_features
 from feature_repo.schema import Item
 from serving import bundle as bundles
 from serving import bundle_writing
+from serving.published_bundles import set_current
 from serving.ranking.bundle_files import RankingData, write_ranking
 from serving.ranking.feature_names import feature_names
 from serving.ranking.ranker import DenseLayer
 from serving.signals.item_neighbours import NeighbourTable
 from serving.signals.item_signals import SIGNALS
+from serving.signatures import (
+    ENCODE_CANDIDATE,
+    ENCODE_CANDIDATE_FROM_TEXT,
+    ENCODE_QUERY,
+    ENCODE_QUERY_FROM_EMBEDDINGS,
+    ENCODE_TEXT,
+    RANK,
+    RECOMMEND,
+)
 from serving.source_names import SOURCES
 
 TEXT_DIMENSION = 384
@@ -198,21 +208,21 @@ class TinyModel(tf.Module):
         item |= {"price": numbers, "age_days": numbers}
         asked = {"item_ids": events, "event_types": events, "timestamps": times}
         return {
-            bundles.ENCODE_TEXT: concrete(encode_text, texts=texts),
-            bundles.ENCODE_CANDIDATE: concrete(encode_candidate, item_id=texts, text=texts, **item),
-            bundles.ENCODE_CANDIDATE_FROM_TEXT: concrete(
+            ENCODE_TEXT: concrete(encode_text, texts=texts),
+            ENCODE_CANDIDATE: concrete(encode_candidate, item_id=texts, text=texts, **item),
+            ENCODE_CANDIDATE_FROM_TEXT: concrete(
                 encode_candidate_from_text, item_id=texts, text_embedding=text_embeddings, **item
             ),
-            bundles.ENCODE_QUERY: concrete(encode_query, **asked, query_text=texts),
-            bundles.ENCODE_QUERY_FROM_EMBEDDINGS: concrete(
+            ENCODE_QUERY: concrete(encode_query, **asked, query_text=texts),
+            ENCODE_QUERY_FROM_EMBEDDINGS: concrete(
                 encode_query_from_embeddings,
                 history_embeddings=vectors,
                 event_types=events,
                 timestamps=times,
                 query_text_embedding=text_embeddings,
             ),
-            bundles.RECOMMEND: concrete(recommend, **asked, query_text=texts),
-            bundles.RANK: concrete(
+            RECOMMEND: concrete(recommend, **asked, query_text=texts),
+            RANK: concrete(
                 rank, features=tf.TensorSpec([None, *self.rank_weights.shape], tf.float32)
             ),
         }
@@ -257,7 +267,7 @@ def build_tiny_bundle(
     )
     signatures = model.signatures()
     if ranking is None or not ranking.sources:
-        del signatures[bundles.RANK]
+        del signatures[RANK]
     if omit_signature is not None:
         del signatures[omit_signature]
     with bundle_writing.building(folder, manifest.version) as draft:
@@ -271,5 +281,5 @@ def build_tiny_bundle(
             write_ranking(draft, ranking)
         path = bundle_writing.publish(folder, draft, manifest)
     if current:
-        bundles.set_current(folder, path.name)
+        set_current(folder, path.name)
     return path

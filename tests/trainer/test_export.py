@@ -10,19 +10,18 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from feature_repo.candidate_features import candidate_features
-from serving.bundle import (
+from serving.bundle import MODEL, Bundle
+from serving.bundle_loading import load_bundle
+from serving.prediction.served_signature import ServedSignature
+from serving.settings import BatchingSettings
+from serving.signatures import (
     ENCODE_CANDIDATE,
     ENCODE_CANDIDATE_FROM_TEXT,
     ENCODE_QUERY,
     ENCODE_QUERY_FROM_EMBEDDINGS,
     ENCODE_TEXT,
-    MODEL,
     RECOMMEND,
-    Bundle,
 )
-from serving.bundle_loading import load_bundle
-from serving.prediction.served_signature import ServedSignature
-from serving.settings import BatchingSettings
 from tests.support import tiny_training as tiny
 from trainer.export import BundleNote, export_bundle
 from trainer.trained_model import TrainedModel

@@ -23,21 +23,20 @@ import trainer.serving_module
 from feature_repo.candidate_features import candidate_features
 from riverrun.cli.main import app
 from riverrun.errors import UserError
-from serving.bundle import (
+from serving.bundle import MODEL, BundleError
+from serving.published_bundles import set_current
+from serving.ranking.bundle_files import RankingData
+from serving.ranking.feature_names import feature_names
+from serving.signals.item_signals import SIGNALS
+from serving.signatures import (
     ENCODE_CANDIDATE,
     ENCODE_CANDIDATE_FROM_TEXT,
     ENCODE_QUERY,
     ENCODE_QUERY_FROM_EMBEDDINGS,
     ENCODE_TEXT,
-    MODEL,
     RANK,
     RECOMMEND,
-    BundleError,
-    set_current,
 )
-from serving.ranking.bundle_files import RankingData
-from serving.ranking.feature_names import feature_names
-from serving.signals.item_signals import SIGNALS
 from serving.source_names import SOURCES
 from tests.support import tiny_training as tiny
 from trainer.export import BundleNote, TrainedRanking, export_bundle

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from feature_repo.schema import Item
-from serving.bundle import MANIFEST, file_entry, read_manifest, set_current
+from serving.bundle import MANIFEST, file_entry, read_manifest
+from serving.published_bundles import set_current
 from tests.support import tiny_training as tiny
 from trainer.export import BundleNote, export_bundle
 from trainer.interactions import Interactions

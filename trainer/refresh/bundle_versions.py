@@ -9,17 +9,12 @@ from typing import Literal
 
 import structlog
 
-from serving.bundle import (
-    BundleError,
-    Manifest,
+from serving.bundle import BundleError, Manifest, made_at, new_version, read_manifest, verify
+from serving.published_bundles import (
     current_bundle,
     current_version,
-    made_at,
-    new_version,
     published_versions,
-    read_manifest,
     set_current,
-    verify,
 )
 from trainer.refresh.runs_file import Run, RunsFile
 

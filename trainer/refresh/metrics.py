@@ -11,7 +11,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from feature_repo.shop_file import ShopFileError
-from serving.bundle import BundleError, current_bundle, read_manifest
+from serving.bundle import BundleError, read_manifest
+from serving.published_bundles import current_bundle
 from trainer.refresh.lock import is_at_work
 from trainer.refresh.runs_file import Outcome, RunsFile
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 import structlog
 
-from serving.bundle import BundleError, is_published, read_items, set_current, verify
+from serving.bundle import BundleError, read_items, verify
+from serving.published_bundles import is_published, set_current
 from trainer.evaluate import EvaluationRow
 from trainer.refresh.bundle_versions import delete, next_version, readable_current
 from trainer.refresh.gates import left_open, refusals

@@ -21,7 +21,6 @@ from prometheus_client import CollectorRegistry, Metric
 from feature_repo.event_log import Message, TopicPartition
 from feature_repo.schema import Item
 from riverrun.http_server import HttpServer
-from serving.bundle import RECOMMEND
 from serving.catalogue import Catalogue
 from serving.http import tensorflow_serving
 from serving.http.app import create_app
@@ -29,7 +28,7 @@ from serving.http.body import THREADED_BYTES
 from serving.http.body_budget import FREE_BYTES
 from serving.http.ingest import APPEND_THREADS, ENDS_THREADS
 from serving.http.problems import FieldError, field_errors
-from serving.http.services import Services
+from serving.http.services import Effects, Health, Services
 from serving.http.tensorflow_serving import MAX_GUNZIPPED_BYTES
 from serving.requests import FeaturesUnavailableError, Recommendation, TrendingRequest
 from serving.settings import (
@@ -38,6 +37,7 @@ from serving.settings import (
     ServingSettings,
     TensorFlowServingSettings,
 )
+from serving.signatures import RECOMMEND
 from tests.support.waiting import wait_until
 
 SECONDS = 30.0
@@ -122,10 +122,9 @@ def services(shop: Shop, catalogue: Catalogue, registry: CollectorRegistry) -> S
         catalogue=catalogue,
         online=cast(Any, shop),
         log=cast(Any, shop),
-        applied=shop,
-        wait_seconds=0.2,
+        effects=Effects(shop, wait_seconds=0.2),
         registry=registry,
-        degraded=lambda: ["the store is away"],
+        health=Health(degraded=lambda: ["the store is away"]),
         http=HttpSettings(list_threads=2, list_queue=3, predict_threads=2, predict_queue=3),
     )
 

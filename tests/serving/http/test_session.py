@@ -10,10 +10,11 @@ from feature_repo.history import UserHistory, fold
 from serving.http.models import RecommendBody
 from serving.http.problems import Problem
 from serving.http.recommendations import _recommend_request
+from serving.http.services import Acceptance
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 AHEAD = timedelta(hours=3)
-SERVICES: Any = SimpleNamespace(clock=lambda: NOW, max_future=AHEAD)
+SERVICES: Any = SimpleNamespace(clock=lambda: NOW, acceptance=Acceptance(max_future=AHEAD))
 
 
 @pytest.mark.parametrize("time", [{}, {"timestamp": "2025-12-31T23:00:00Z"}])

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from serving.bundle import RANK, Bundle, BundleError, RankingPart
+from serving.bundle import Bundle, BundleError, RankingPart
 from serving.bundle_loading import load_bundle
 from serving.item_rows import ItemRows
 from serving.ranking.bundle_files import RankingData, read_ranking
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.feature_names import feature_names
 from serving.signals.item_signals import SIGNALS
+from serving.signatures import RANK
 from serving.source_names import SOURCES
 from tests.support.tiny_bundle import (
     build_tiny_bundle,

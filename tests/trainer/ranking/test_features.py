@@ -20,8 +20,8 @@ from feature_repo.history import HistoryEvent, UserHistory, append
 from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
 from feature_repo.item_statistics import count, nothing
 from feature_repo.times import microseconds
-from serving.bundle import set_current
 from serving.catalogue import Catalogue
+from serving.published_bundles import set_current
 from serving.ranking.feature_names import OF_REQUESTS, feature_names
 from serving.ranking.ranker import Ranker
 from serving.recommender import Recommender

@@ -12,12 +12,8 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from feature_repo.schema import Item
-from serving.bundle import (
-    MANIFEST,
-    DataWindow,
-    read_manifest,
-    set_current,
-)
+from serving.bundle import MANIFEST, DataWindow, read_manifest
+from serving.published_bundles import set_current
 from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle, tiny_items
 from trainer.refresh.drift import measure_drift, stability_index
 from trainer.refresh.drift_settings import DriftSettings

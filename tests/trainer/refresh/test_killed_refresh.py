@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from serving.bundle import current_version, published_versions, verify
+from serving.bundle import verify
+from serving.published_bundles import current_version, published_versions
 from tests.support.killed_refresh import FULL, KILLS, RUN_ID, run_once, shop_to_refresh
 from trainer.refresh.runs_file import RunsFile
 from trainer.warm_start import WEIGHTS

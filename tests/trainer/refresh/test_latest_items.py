@@ -9,20 +9,14 @@ import pytest
 import tensorflow as tf
 
 from feature_repo.schema import Item
-from serving.bundle import (
-    CANDIDATE_IDS,
-    ENCODE_QUERY,
-    RECOMMEND,
-    Bundle,
-    current_version,
-    read_ids,
-    read_items,
-)
+from serving.bundle import CANDIDATE_IDS, Bundle, read_ids, read_items
 from serving.bundle_loading import load_bundle
 from serving.item_rows import ItemRows
 from serving.live_model import LiveModel
+from serving.published_bundles import current_version
 from serving.ranking.bundle_files import read_ranking
 from serving.saved_model_encoder import SavedModelEncoder
+from serving.signatures import ENCODE_QUERY, RECOMMEND
 from tests.support import tiny_training as tiny
 from tests.support.tiny_refresh import GATES, NOW, USERS, TinyRefresh
 from trainer.listener import Listener

@@ -8,7 +8,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from feature_repo.schema import Item
-from serving.bundle import current_version, read_manifest, verify
+from serving.bundle import read_manifest, verify
+from serving.published_bundles import current_version
 from tests.support import tiny_training as tiny
 from tests.support.tiny_refresh import GATES, NOW, USERS, TinyRefresh, events
 from trainer.comparison import CURRENT

@@ -14,15 +14,8 @@ import pytest
 from feature_repo.archive import Archive
 from feature_repo.schema import Item
 from serving import scann_index
-from serving.bundle import (
-    CANDIDATE_EMBEDDINGS,
-    CURRENT,
-    current_version,
-    published_versions,
-    read_manifest,
-    set_current,
-    verify,
-)
+from serving.bundle import CANDIDATE_EMBEDDINGS, read_manifest, verify
+from serving.published_bundles import CURRENT, current_version, published_versions, set_current
 from serving.settings import ServingSettings
 from tests.support import tiny_training as tiny
 from tests.support.small_disk import small_disk

@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 
 from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Item
-from serving.bundle import CURRENT, MANIFEST, current_version, set_current
+from serving.bundle import MANIFEST
+from serving.published_bundles import CURRENT, current_version, set_current
 from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny

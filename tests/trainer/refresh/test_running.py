@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 from tensorflow.errors import ResourceExhaustedError
 
 from feature_repo.shop_file import ShopFileError
-from serving.bundle import CURRENT, MANIFEST, current_bundle, published_versions, set_current
+from serving.bundle import MANIFEST
+from serving.published_bundles import CURRENT, current_bundle, published_versions, set_current
 from tests.support.tiny_bundle import build_tiny_bundle
 from trainer.refresh.bundle_versions import (
     VersionError,

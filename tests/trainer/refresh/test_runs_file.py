@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.bundle import set_current
+from serving.published_bundles import set_current
 from tests.support.tiny_bundle import build_tiny_bundle
 from trainer.refresh.bundle_versions import bundle_versions, rollback
 from trainer.refresh.notes import Notes
