@@ -150,7 +150,9 @@ def _build_model(
 ) -> TwoTowerModel:
     features = candidate_features(interactions.items, interactions.end)
     # Other boundaries would change the meaning of the buckets that the start has weights for.
-    vocabulary = CandidateVocabulary.of(features, start.price_boundaries if start else None)
+    vocabulary = CandidateVocabulary.of(
+        features, start.vocabulary.price_boundaries if start else None
+    )
     # An event counts as much as it would as a label: so the loss would learn popularity. Users'
     # first events are no labels, but count too: without them lists were worse (validation month).
     weights = label_weights(interactions, settings, np.arange(len(interactions.item)))
