@@ -27,9 +27,11 @@ def epoch_dataset(
         for chosen in batches_of_like_length(windows, settings, random):
             yield _columns(sample_batch(interactions, windows, chosen, settings, random))
 
+    nothing = np.zeros(0, np.int64)
+    empty = sample_batch(interactions, windows, nothing, settings, np.random.default_rng(0))
     signature = {
         name: tf.TensorSpec([None] * column.ndim, column.dtype)
-        for name, column in _columns(_empty_batch(settings)).items()
+        for name, column in _columns(empty).items()
     }
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
     options = tf.data.Options()
@@ -77,18 +79,3 @@ def num_steps(windows: Windows, settings: TrainingSettings) -> int:
 
 def _columns(batch: Batch) -> dict[str, Any]:
     return {field.name: getattr(batch, field.name) for field in fields(batch)}
-
-
-def _empty_batch(settings: TrainingSettings) -> Batch:
-    length, positions = settings.history_length, settings.positions_per_window
-    labels = (0, positions, settings.labels_per_position)
-    return Batch(
-        items=np.zeros((0, length), np.int32),
-        event_types=np.zeros((0, length), np.int32),
-        timestamps=np.zeros((0, length), np.int64),
-        positions=np.zeros((0, positions), np.int32),
-        labels=np.zeros(labels, np.int32),
-        weights=np.zeros(labels, np.float32),
-        searched=np.zeros((0, positions), np.int32),
-        reference_time=np.zeros(0, np.int64),
-    )

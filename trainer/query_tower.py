@@ -143,12 +143,12 @@ class QueryTower(keras.layers.Layer):
             visible &= uniform >= self.event_dropout
         # The popularity coordinate says nothing about taste.
         tastes = history_embeddings[..., :-1]
-        seen = visible[:, None, :] & _causal(positions, timestamps)
+        seen = _seen(visible, positions)
         pooled = self._weighted_sum(tastes, event_types, timestamps, seen, positions)
         taste = pooled + self.correction(self.dropout(self.hidden(pooled), training=training))
         if self.blocks:
             encoded = self._transform(
-                history_embeddings, event_types, timestamps, seen, visible, positions, training
+                history_embeddings, event_types, timestamps, visible, positions, training
             )
             taste += self.transformer_projection(encoded)
         # A user without events has no taste: popularity alone decides.
@@ -176,7 +176,6 @@ class QueryTower(keras.layers.Layer):
         embeddings: Any,
         event_types: Any,
         timestamps: Any,
-        seen: Any,
         visible: Any,
         positions: Any,
         training: bool,
@@ -188,11 +187,11 @@ class QueryTower(keras.layers.Layer):
             + tf.gather(tf.convert_to_tensor(self.gap_embeddings), time_bucket(gaps))
         )
         everywhere = tf.range(tf.shape(timestamps)[1])[None, :]
-        earlier = visible[:, None, :] & _causal(everywhere, timestamps)
+        earlier = _attended(visible, everywhere)
         for block in self.blocks[:-1]:
             encoded = block(encoded, encoded, earlier, training=training)
         asked = tf.gather(encoded, positions, batch_dims=1)
-        return self.blocks[-1](asked, encoded, seen, training=training)
+        return self.blocks[-1](asked, encoded, _attended(visible, positions), training=training)
 
 
 class SparseQueryAttention(keras.layers.Layer):
@@ -291,11 +290,25 @@ class _TransformerBlock(keras.layers.Layer):
         return outputs + self.dropout(self.contract(expanded), training=training)
 
 
-def _causal(positions: Any, timestamps: Any) -> Any:
-    """Return bool [n, num_positions, length]: whether an event is not after a position."""
+def _seen(visible: Any, positions: Any) -> Any:
+    """Return bool [n, num_positions, length]: the `visible` [n, length] that are not after each."""
+    return visible[:, None, :] & (_places_after(visible, positions) <= 0)
+
+
+def _attended(visible: Any, positions: Any) -> Any:
+    """Return bool [n, num_positions, length]: what is seen, and the position itself.
+
+    Even where that is dropped: a softmax over nothing is over everything, and would let in what
+    came later.
+    """
+    return _seen(visible, positions) | (_places_after(visible, positions) == 0)
+
+
+def _places_after(visible: Any, positions: Any) -> Any:
+    """Return int64 [.., num_positions, length]: how many places an event is after a position."""
     # In int64: TensorFlow compares int32 on the CPU, whatever the device.
-    events = tf.range(tf.shape(timestamps, tf.int64)[1])
-    return events[None, None, :] <= tf.cast(positions, tf.int64)[:, :, None]
+    places = tf.range(tf.shape(visible, tf.int64)[1])
+    return places[None, None, :] - tf.cast(positions, tf.int64)[:, :, None]
 
 
 def _since(clock: Any, positions: Any) -> Any:

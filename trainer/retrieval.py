@@ -43,8 +43,9 @@ class RetrievalLoss:
                 all candidates; its logarithm is subtracted from the scores.
             sample_weight: float [num_queries].
         """
-        # TFRS clips probabilities at 1; a common factor does not change a softmax.
-        probability = expected_count / tf.reduce_sum(expected_count)
+        # TFRS clips probabilities to 1e-6..1. A common factor does not change a softmax: by the
+        # largest, those of rare items beside many frequent ones stay in these bounds.
+        probability = expected_count / tf.reduce_max(expected_count)
         loss = self._task(
             query_embeddings,
             candidate_embeddings,

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.candidate_features import CandidateFeatures, candidate_features
-from feature_repo.times import DAY, microseconds
+from feature_repo.times import microseconds
 from trainer.candidate_tower import CandidateVocabulary, candidate_columns
 from trainer.dataset import epoch_dataset, num_steps
 from trainer.epoch_checkpoints import EpochCheckpoints, training_fingerprint
@@ -24,7 +24,7 @@ from trainer.trained_model import TrainedModel
 from trainer.training_input_error import TrainingInputError
 from trainer.two_tower_model import TwoTowerModel, two_tower_model
 from trainer.warm_start import WarmStart, carry_over
-from trainer.windows import Windows, label_shares, type_weights
+from trainer.windows import Windows, label_shares, label_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +150,13 @@ def _build_model(
 ) -> TwoTowerModel:
     features = candidate_features(interactions.items, interactions.end)
     # Other boundaries would change the meaning of the buckets that the start has weights for.
-    vocabulary = CandidateVocabulary.of(features, start.price_boundaries if start else None)
-    age_days = (interactions.timestamp.max() - interactions.timestamp) / DAY
+    vocabulary = CandidateVocabulary.of(
+        features, start.vocabulary.price_boundaries if start else None
+    )
     # An event counts as much as it would as a label: so the loss would learn popularity. Users'
     # first events are no labels, but count too: without them lists were worse (validation month).
-    recent = np.exp(-age_days / settings.recency_days)
-    recent = recent * type_weights(interactions, settings)[interactions.event_type]
-    recent_counts = np.bincount(interactions.item, recent, minlength=len(interactions.items))
+    weights = label_weights(interactions, settings, np.arange(len(interactions.item)))
+    recent_counts = np.bincount(interactions.item, weights, minlength=len(interactions.items))
     log_popularity = np.log(recent_counts + 0.1)
     model = two_tower_model(
         settings,

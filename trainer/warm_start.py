@@ -10,7 +10,7 @@ their checksums.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,16 @@ from trainer.two_tower_model import TwoTowerModel, blank_model
 WEIGHTS = "weights/towers.safetensors"
 VOCABULARY = "weights/vocabulary.json"
 
-ITEM_TABLES = ("candidate_tower/id",)
-CATEGORY_TABLES = ("candidate_tower/category",)
-BRAND_TABLES = ("candidate_tower/brand",)
-TAG_TABLES = ("candidate_tower/tag",)
+CANDIDATE_TABLES = {
+    "candidate_tower/id": "item_ids",
+    "candidate_tower/category": "categories",
+    "candidate_tower/brand": "brands",
+    "candidate_tower/tag": "tags",
+}
+"""Weights whose row i + 1 is that of name i in this field of the vocabulary; row 0 is unknown."""
+
 EVENT_TYPE_TABLES = ("query_tower/type", "query_tower/type_embeddings")
-"""Weights whose row i + 1 is that of name i; row 0 stands for what is unknown."""
+"""The same of event types."""
 
 FREE = frozenset(
     {
@@ -85,12 +89,8 @@ class WarmStart:
 
     version: str
     end: datetime | None
-    item_ids: Sequence[str]
+    vocabulary: CandidateVocabulary
     event_types: Sequence[str]
-    categories: Sequence[str]
-    brands: Sequence[str]
-    tags: Sequence[str]
-    price_boundaries: Sequence[float]
     weights: Mapping[str, npt.NDArray[np.float32]]
 
     @classmethod
@@ -104,22 +104,20 @@ class WarmStart:
             manifest = verify(path)
             if WEIGHTS not in manifest.files or VOCABULARY not in manifest.files:
                 raise ColdStartError(f"{path.name} holds no weights to go on from.")
-            vocabulary = _Vocabulary.model_validate_json((path / VOCABULARY).read_bytes())
-            _check_fit(manifest, vocabulary, settings)
-            item_ids = vocabulary.item_ids
-            start = cls(
-                version=path.name,
-                end=manifest.data_window.end,
+            stored = _Vocabulary.model_validate_json((path / VOCABULARY).read_bytes())
+            _check_fit(manifest, stored, settings)
+            item_ids = stored.item_ids
+            vocabulary = CandidateVocabulary(
                 item_ids=read_ids(path / CANDIDATE_IDS) if item_ids is None else item_ids,
-                event_types=vocabulary.event_types,
-                categories=vocabulary.categories,
-                brands=vocabulary.brands,
-                tags=vocabulary.tags,
-                price_boundaries=vocabulary.price_boundaries,
-                weights=load_file(path / WEIGHTS),
+                categories=stored.categories,
+                brands=stored.brands,
+                tags=stored.tags,
+                price_boundaries=stored.price_boundaries,
             )
+            end, weights = manifest.data_window.end, load_file(path / WEIGHTS)
+            start = cls(path.name, end, vocabulary, stored.event_types, weights)
             # A training with the weights of another version of Riverrun would fail later.
-            now = blank_model(settings, manifest.text_dimension, start.price_boundaries)
+            now = blank_model(settings, manifest.text_dimension, vocabulary.price_boundaries)
             carry_over(start, now, ())
             return start
         except (BundleError, ValidationError, SafetensorError, OSError) as error:
@@ -133,15 +131,10 @@ def write_weights(
     text: TextSettings,
 ) -> None:
     """Write the weights of `model` into the bundle that is built in `folder`."""
-    names = model.candidate_tower.vocabulary
     vocabulary = _Vocabulary(
         text_model=text_model_digest(text),
-        item_ids=tuple(names.item_ids),
         event_types=tuple(event_types),
-        categories=tuple(names.categories),
-        brands=tuple(names.brands),
-        tags=tuple(names.tags),
-        price_boundaries=tuple(names.price_boundaries),
+        **asdict(model.candidate_tower.vocabulary),
     )
     (folder / WEIGHTS).parent.mkdir()
     (folder / VOCABULARY).write_bytes(orjson.dumps(vocabulary.model_dump()))
@@ -152,8 +145,8 @@ def write_weights(
     save_file(weights, folder / WEIGHTS)
 
 
-def carry_over(start: WarmStart, model: TwoTowerModel, event_types: Sequence[str]) -> int:
-    """Give `model` the weights of `start`; return how many of its items were known.
+def carry_over(start: WarmStart, model: TwoTowerModel, event_types: Sequence[str]) -> None:
+    """Give `model` the weights of `start`.
 
     Rows of known items, categories, brands, tags and event types move to their new indices. Rows of
     new ones keep their initial values.
@@ -162,13 +155,11 @@ def carry_over(start: WarmStart, model: TwoTowerModel, event_types: Sequence[str
         ColdStartError: the model has weights that `start` lacks, or has in another shape.
     """
     now: CandidateVocabulary = model.candidate_tower.vocabulary
-    moves = {
-        **dict.fromkeys(ITEM_TABLES, (start.item_ids, now.item_ids)),
-        **dict.fromkeys(CATEGORY_TABLES, (start.categories, now.categories)),
-        **dict.fromkeys(BRAND_TABLES, (start.brands, now.brands)),
-        **dict.fromkeys(TAG_TABLES, (start.tags, now.tags)),
-        **dict.fromkeys(EVENT_TYPE_TABLES, (start.event_types, event_types)),
+    moves: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+        table: (getattr(start.vocabulary, names), getattr(now, names))
+        for table, names in CANDIDATE_TABLES.items()
     }
+    moves |= dict.fromkeys(EVENT_TYPE_TABLES, (start.event_types, event_types))
     for variable in model.trainable_variables:
         carried = start.weights.get(variable.path)
         if carried is None:
@@ -185,7 +176,6 @@ def carry_over(start: WarmStart, model: TwoTowerModel, event_types: Sequence[str
         if table in moves:
             carried = _moved(carried, *moves[table], variable.numpy())
         variable.assign(carried)
-    return len(set(start.item_ids) & set(now.item_ids))
 
 
 def _moved(

@@ -116,10 +116,17 @@ def has_labels(interactions: Interactions, settings: TrainingSettings) -> bool:
     return bool(_may_be_labels(interactions, settings).any())
 
 
-def type_weights(interactions: Interactions, settings: TrainingSettings) -> npt.NDArray[np.float32]:
-    """Return float32 [num_event_types], the weight of a label of each type."""
-    weights, names = settings.event_type_weights, interactions.event_types
-    return np.array([weights.get(name, UNNAMED_WEIGHT) for name in names], dtype=np.float32)
+def label_weights(
+    interactions: Interactions, settings: TrainingSettings, events: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return float64 [len(events)], what each of `events`, by index, counts as a label.
+
+    By its type, and by e less for every `recency_days` before the newest event of all.
+    """
+    age_days = (interactions.timestamp.max() - interactions.timestamp[events]) / DAY
+    of_type = _type_weights(interactions, settings)[interactions.event_type[events]]
+    weights: npt.NDArray[np.float64] = np.exp(-age_days / settings.recency_days) * of_type
+    return weights
 
 
 def label_shares(
@@ -141,9 +148,17 @@ def label_shares(
 
 def _may_be_labels(interactions: Interactions, settings: TrainingSettings) -> npt.NDArray[np.bool_]:
     first = interactions.timestamp[interactions.first_event[interactions.user]]
-    has_weight = type_weights(interactions, settings)[interactions.event_type] > 0
+    has_weight = _type_weights(interactions, settings)[interactions.event_type] > 0
     may_be: npt.NDArray[np.bool_] = has_weight & (interactions.timestamp > first)
     return may_be
+
+
+def _type_weights(
+    interactions: Interactions, settings: TrainingSettings
+) -> npt.NDArray[np.float32]:
+    """Return float32 [num_event_types], the weight of a label of each type."""
+    weights, names = settings.event_type_weights, interactions.event_types
+    return np.array([weights.get(name, UNNAMED_WEIGHT) for name in names], dtype=np.float32)
 
 
 def _spans(num_events: int, length: int) -> Iterator[tuple[int, int, int]]:
@@ -203,8 +218,7 @@ def sample_batch(
     positions = np.zeros(shape[:2], np.int32)
     labels = np.zeros(shape, np.int32)
     weights = np.zeros(shape, np.float32)
-    weight_of_type = type_weights(interactions, settings)
-    newest = int(interactions.timestamp.max())
+    drawn = np.full(shape, -1, np.int64)
     histories = windows.histories
     for row, window in enumerate(chosen):
         start, end = histories.start[window], histories.end[window]
@@ -220,12 +234,10 @@ def sample_batch(
             candidates = np.arange(windows.label_start[cut], windows.label_end[cut])
             if len(candidates) > shape[2]:
                 candidates = random.choice(candidates, shape[2], replace=False)
-            labels[row, column, : len(candidates)] = interactions.item[candidates]
-            age_days = (newest - interactions.timestamp[candidates]) / DAY
-            weights[row, column, : len(candidates)] = (
-                np.exp(-age_days / settings.recency_days)
-                * weight_of_type[interactions.event_type[candidates]]
-            )
+            drawn[row, column, : len(candidates)] = candidates
+    is_label = drawn >= 0
+    labels[is_label] = interactions.item[drawn[is_label]]
+    weights[is_label] = label_weights(interactions, settings, drawn[is_label])
     searched = _searched(labels, weights, settings.query_share, random)
     labelled = np.flatnonzero(weights)
     if len(labelled) > settings.queries_per_step:

@@ -62,6 +62,21 @@ def test_a_candidate_listed_twice_as_often_weighs_half() -> None:
     np.testing.assert_allclose(loss(queries, twice, ids, counts, np.ones(4)), once, rtol=1e-5)
 
 
+def test_a_rare_candidate_counts_in_full_beside_many_frequent_ones() -> None:
+    queries, candidates, _ = example()
+    # As in a catalogue of 100,000 items of which one makes most labels.
+    frequent = np.repeat(candidates[:1], 1_000, axis=0)
+    listed = np.concatenate([frequent, candidates[1:]])
+    ids = np.concatenate([np.zeros(1_000, np.int64), np.arange(1, 10)])
+    counts = np.concatenate([np.full(1_000, 1_000.0), np.full(9, 0.04)])
+    scores = listed @ queries[0] - np.log(counts)
+    scores[1:1_000] = -np.inf  # the query's own positive
+    expected = np.log(np.exp(scores).sum()) - candidates[0] @ queries[0]
+    np.testing.assert_allclose(
+        loss(queries[:1], listed, ids, counts, np.ones(1)), expected, rtol=1e-5
+    )
+
+
 def test_a_negative_that_is_the_positive_is_removed() -> None:
     queries, candidates, ids = example()
     # With one query, its positive once more among the negatives changes nothing.

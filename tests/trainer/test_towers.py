@@ -34,7 +34,7 @@ DIMENSION, TEXT_DIMENSION, LENGTH = 8, 12, 6
 NO_QUERY = np.zeros(TEXT_DIMENSION)
 
 
-def random_tower(num_layers: int = 1) -> QueryTower:
+def random_tower(num_layers: int = 1, event_dropout: float = 0.0) -> QueryTower:
     keras.utils.set_random_seed(0)
     tower = QueryTower(
         DIMENSION,
@@ -43,6 +43,7 @@ def random_tower(num_layers: int = 1) -> QueryTower:
         hidden_units=8,
         num_layers=num_layers,
         num_heads=2,
+        event_dropout=event_dropout,
     )
     tower.build()
     random = np.random.default_rng(0)
@@ -87,6 +88,25 @@ def test_a_position_sees_nothing_that_came_later(query_tower: QueryTower) -> Non
     vectors[3:] = 100.0
     times[3:] *= 7
     np.testing.assert_allclose(encode(query_tower, vectors, times, last=2), before, rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_dropping_all_that_came_before_lets_nothing_later_in(num_layers: int) -> None:
+    tower = random_tower(num_layers, event_dropout=0.9)
+    num_users, last = 50, 1
+    vectors, times = (np.repeat(each[None], num_users, axis=0) for each in history())
+    positions = tf.fill([num_users, 1], last)
+    no_query = tf.zeros([num_users, 1, TEXT_DIMENSION])
+    shown = tf.constant(vectors, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(shown)
+        queries = tower(
+            shown, tf.ones_like(times, tf.int32), times, positions, no_query, training=True
+        )
+        total = tf.reduce_sum(queries**2)
+    moved = tape.gradient(total, shown).numpy()
+    assert moved[:, : last + 1].any()
+    assert not moved[:, last + 1 :].any()
 
 
 def test_a_position_sees_all_that_came_before(query_tower: QueryTower) -> None:

@@ -132,15 +132,15 @@ def test_rows_move_to_where_their_names_are_now(published: Path) -> None:
             np.testing.assert_allclose(weights[path][row], expected, atol=1e-5, err_msg=name)
 
     names = moved.two_tower.candidate_tower.vocabulary
-    rows_of("candidate_tower/id", list(names.item_ids), list(start.item_ids))
-    rows_of("candidate_tower/category", list(names.categories), list(start.categories))
-    rows_of("candidate_tower/brand", list(names.brands), list(start.brands))
-    rows_of("candidate_tower/tag", list(names.tags), list(start.tags))
+    rows_of("candidate_tower/id", list(names.item_ids), list(start.vocabulary.item_ids))
+    rows_of("candidate_tower/category", list(names.categories), list(start.vocabulary.categories))
+    rows_of("candidate_tower/brand", list(names.brands), list(start.vocabulary.brands))
+    rows_of("candidate_tower/tag", list(names.tags), list(start.vocabulary.tags))
     rows_of("query_tower/type", list(columns.event_types), list(start.event_types))
     rows_of("query_tower/type_embeddings", list(columns.event_types), list(start.event_types))
     assert list(columns.event_types) == ["cart", "view"]
     # The buckets of prices mean what they meant.
-    assert list(names.price_boundaries) == list(start.price_boundaries)
+    assert list(names.price_boundaries) == list(start.vocabulary.price_boundaries)
 
 
 @given(NAMES, NAMES)

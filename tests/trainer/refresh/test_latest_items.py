@@ -101,7 +101,7 @@ def test_the_next_refresh_goes_on_from_such_a_bundle(
 ) -> None:
     known = [item.item_id for item in tiny.tiny_items()]
     start = WarmStart.read(published.bundle, shop.settings)
-    assert list(start.item_ids) == known != read_ids(published.bundle / CANDIDATE_IDS)
+    assert list(start.vocabulary.item_ids) == known != read_ids(published.bundle / CANDIDATE_IDS)
     again = shop.refreshed(UNTIL + 10, changed(tiny.tiny_items()), gates=GATES)
     assert again.start == f"warm start from {published.bundle.name}"
     assert (again.bundle / WEIGHTS).exists()
