@@ -1,5 +1,7 @@
 """`riverrun bench`: figures about a running server, measured from another process, and lists."""
 
+import signal
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -35,6 +37,13 @@ app = typer.Typer(
 )
 
 app.command()(quality)
+
+
+@app.callback()
+def _stop_what_was_started() -> None:
+    # Ctrl-C does so by itself; SIGTERM would leave servers and senders behind, at full load.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
 
 KafkaUrl = Annotated[
     str | None,
