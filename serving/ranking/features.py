@@ -109,9 +109,6 @@ def _of_items(
     *popularity, repeat_share, repeat_days = known[:, : -len(RHYTHMS)].T
     fits = known[:, -len(RHYTHMS) :] * moment
     month, year = (popularity[POPULARITY_DAYS.index(days)] for days in (30, 365))
-    published = context.view.published[rows]
-    is_known = published > UNPUBLISHED
-    days = np.where(is_known, microseconds(context.minute) - published, 0) / DAY
     prices = np.nan_to_num(context.view.prices[rows])
     return [
         *worth.T,
@@ -119,8 +116,8 @@ def _of_items(
         np.log((month + 1) / (year * (30 / 365) + 1)),
         repeat_share,
         np.log1p(repeat_days),
-        np.log1p(np.maximum(days, 0)),
-        is_known.astype(np.float32),
+        np.log1p(context.days_since_publication(rows)),
+        (context.view.published[rows] > UNPUBLISHED).astype(np.float32),
         np.log1p(prices),
         fits[:, :2].sum(axis=1),
         fits[:, 2:].sum(axis=1),

@@ -42,7 +42,8 @@ class RankingStage:
     1. Each source proposes its best, the two-tower's being the most.
     2. Every source scores all of them.
     3. The bundle's ranker orders them by these scores and by what is known of item and user;
-       where it has none, or is off, a weighted fusion does.
+       where it has none, or is off, a weighted fusion does. Either is a probability, which age
+       halves once each `age_half_life_days`.
 
     sources: those that are on. of_history: those whose scores can be explained by the history.
     """
@@ -213,6 +214,13 @@ class RankingStage:
 
         among: as in `features`.
         """
+        scores = self._score(pool, context, among)
+        if half_life := self._settings.age_half_life_days:
+            halvings = context.days_since_publication(pool.rows) / half_life
+            scores = (scores - np.log(2) * halvings).astype(np.float32)
+        return scores
+
+    def _score(self, pool: Pool, context: Context, among: Pool | None) -> Scores:
         ranker = self._ranker(context.model)
         if ranker is not None:
             return ranker.score(self.features(pool, ranker.sources, context, among))

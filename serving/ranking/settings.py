@@ -29,6 +29,9 @@ class RankingSettings(BaseModel):
         those that the training has learned of mixtures, from the newest slice; where the bundle
         has none, { ease = 0.2, co_visitation = 0.2, trending = 0.1 }. They have no effect where a
         ranker orders the candidates: `learned = false` lets them.
+    age_half_life_days: each time an item has grown older by so much, it counts half as probable,
+        whoever orders the candidates; where news is sought, a day or less. 0 leaves age to what the
+        sources and the ranker say. An item without `published_at` does not age.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +41,7 @@ class RankingSettings(BaseModel):
     learned: bool = True
     fusion: Literal["mixture", "reciprocal_rank", "voting"] = "mixture"
     weights: Weights | None = None
+    age_half_life_days: Annotated[float, Field(ge=0, le=36_500)] = 0.0
 
     @model_validator(mode="after")
     def _leave_a_share_to_the_two_tower(self) -> "RankingSettings":

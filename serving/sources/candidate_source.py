@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.history import HistoryEvent
-from feature_repo.times import minute_of
+from feature_repo.times import DAY, microseconds, minute_of
 from serving.candidates import Candidates
 from serving.catalogue import CatalogueView
+from serving.catalogue_columns import UNPUBLISHED
 from serving.item_rows import Mask, Rows
 from serving.live_model import LiveModel
 from serving.signals.item_neighbours import Contributions
@@ -49,6 +50,12 @@ class Context:
         So time alone changes no list within a minute, and pages of one list continue each other.
         """
         return minute_of(self.at)
+
+    def days_since_publication(self, rows: Rows) -> npt.NDArray[np.float64]:
+        """Return float64 [len(rows)], 0 where no time is known or it is yet to come."""
+        published = self.view.published[rows]
+        ages = np.where(published > UNPUBLISHED, microseconds(self.minute) - published, 0)
+        return np.maximum(ages, 0) / DAY
 
     def of_user(self, events: tuple[HistoryEvent, ...], acts: UserActs) -> "Context":
         """Return the context of a user of whom this is known."""

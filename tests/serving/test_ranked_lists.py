@@ -1,6 +1,7 @@
 """Lists of a bundle that ranks: what switches parts off, and what asks them alone."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from feature_repo.times import minute_of
 from serving.candidates import Candidates, no_scores
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.pool import Pool
@@ -26,6 +28,7 @@ from serving.sources.candidate_source import Context
 from serving.user_acts import UserActs
 from tests.support.tiny_bundle import tiny_ranking
 from tests.support.tiny_ranked_lists import (
+    ITEMS,
     KINDS,
     NUM_ITEMS,
     REGULAR,
@@ -354,3 +357,36 @@ def test_only_what_was_taken_waits_until_it_is_due(shops: dict[str, Shop], tmp_p
 def test_an_unknown_source_is_refused_by_name() -> None:
     with pytest.raises(InvalidArgumentError, match=r"`sources` must be of .* Received: 'easy'"):
         RecommendRequest("r", sources=frozenset({"ease", "easy"}))
+
+
+@pytest.mark.parametrize(("kind", "fusion"), WAYS[1:])
+@pytest.mark.parametrize("days", [0.5, 100.0])
+def test_an_item_counts_half_as_probable_for_each_half_life_of_its_age(
+    shops: dict[str, Shop], kind: str, fusion: str, days: float
+) -> None:
+    # All of them candidates: what follows behind these scores as the last of them.
+    plain = items(shops[kind], settings(fusion=fusion), limit=SETTINGS.pool_size)
+    aged = items(
+        shops[kind], settings(fusion=fusion, age_half_life_days=days), limit=SETTINGS.pool_size
+    )
+    assert [item.score for item in aged] == sorted((item.score for item in aged), reverse=True)
+    before = {item.item_id: item.score for item in plain}
+    both = [item for item in aged if item.item_id in before]
+    assert both
+    for item in both:
+        published = ITEMS[item.item_id].published_at
+        assert published is not None
+        age = (minute_of(NOW) - published) / timedelta(days=days)
+        assert item.score == pytest.approx(before[item.item_id] - np.log(2) * age, rel=1e-4)
+
+
+def test_what_has_no_time_of_publication_does_not_age(shop: Shop) -> None:
+    days = 1e-3
+    aged = items(shop, settings(age_half_life_days=days), limit=1)[0]
+    timeless = ITEMS["i150"].model_copy(update={"published_at": None})
+    shop.catalogue.upsert([timeless])
+    try:
+        first = items(shop, settings(age_half_life_days=days), limit=1)[0]
+        assert (first.item_id, first.score > aged.score) == ("i150", True)
+    finally:
+        shop.catalogue.upsert([ITEMS["i150"]])
