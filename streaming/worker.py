@@ -118,10 +118,15 @@ class Worker(StreamThread):
         return self._ready.is_set() and self.failure is None
 
     @property
+    def assigned(self) -> frozenset[TopicPartition]:
+        """The partitions that are assigned to this worker. Safe to read in any thread."""
+        return self._consumer.assigned
+
+    @property
     def positions(self) -> dict[TopicPartition, int]:
         """The next offset to read of each partition that is assigned to this worker, if known."""
         # A partition that another worker has taken over is further by now than this one knows.
-        assigned = self._consumer.assigned
+        assigned = self.assigned
         return {source: at for source, at in self._positions.known.items() if source in assigned}
 
     def _follow(self) -> None:
