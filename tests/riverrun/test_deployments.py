@@ -44,7 +44,7 @@ def test_the_command_knows_its_arguments(documents: dict[str, Any], name: str) -
 def test_pods_have_what_a_refresh_has(documents: dict[str, Any], name: str) -> None:
     job = yaml.safe_load((FOLDER / "refresh-cronjob.yaml").read_text())["spec"]["jobTemplate"]
     (pod, container), (theirs, other) = pod_of(documents[name]), pod_of(job)
-    for key in ("image", "env", "envFrom", "volumeMounts"):
+    for key in ("image", "securityContext", "env", "envFrom", "volumeMounts"):
         assert container[key] == other[key]
     for key in ("volumes", "securityContext", "enableServiceLinks"):
         assert pod[key] == theirs[key]
