@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
+from errno import EACCES, EPERM, EROFS
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from feature_repo.feast_records import VIEWS, Values, entity_key
 from feature_repo.online_features import FeatureRecord, RecordT
 from feature_repo.redis_errors import reason_of
 from feature_repo.redis_online_store import TYPE as BULK_REDIS
-from feature_repo.shop_file import opening
+from feature_repo.shop_file import ShopFileError, opening
 from feature_repo.sqlite_online_store import TYPE as BULK_SQLITE
 
 PROJECT = "riverrun"
@@ -50,8 +51,8 @@ class FeastOnlineFeatures:
             or they have changed.
         url: what errors call the store, without a password.
 
-    Raises `ShopFileError` where the registry is damaged. What a Redis raises keeps its type, and
-    names the store.
+    Raises `ShopFileError` where the registry is damaged, or must be applied and cannot be written.
+    What a Redis raises keeps its type, and names the store.
     """
 
     def __init__(self, online_store: Mapping[str, Any], registry: Path, url: str = "") -> None:
@@ -191,16 +192,30 @@ def _apply(config: Any, home: Path) -> list[Any]:
     if (
         any(
             name not in known
+            # Not `batch_source.path`: the shop may be mounted by several, and none is read online.
             or known[name].features != view.features
-            or known[name].batch_source.path != view.batch_source.path
             for name, view in wanted.items()
         )
         or config.online_store.type == BULK_SQLITE
     ):
         # For SQLite applying also creates the tables, which another registry may not have.
-        definitions.write_missing_sources(shop)
-        store.apply(shop)
+        with _writing(home):
+            definitions.write_missing_sources(shop)
+            store.apply(shop)
     return list(store.list_feature_views())
+
+
+@contextmanager
+def _writing(home: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (EACCES, EPERM, EROFS):
+            raise
+        raise ShopFileError(
+            f"{error.filename or home}: {error.strerror}. Feast's definitions must be written to "
+            f"{home}: give its files to Riverrun's user, or start it once as their owner."
+        ) from error
 
 
 def _encoded(

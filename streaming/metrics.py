@@ -9,8 +9,27 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from feature_repo.event_log import TopicPartition
+from feature_repo.event_log import EVENTS, ITEMS, USERS, TopicPartition
 
+RETRIED = (
+    "poll",
+    "dead letters",
+    "load",
+    "learn",
+    "commit state",
+    "push",
+    "forget pushed",
+    "unpushed",
+    "commit",
+    "archive",
+)
+"""The stages that are tried again when they fail."""
+_TOPICS = (EVENTS, ITEMS, USERS)
+_RESULTS = (
+    *((EVENTS, result) for result in ("applied", "repeated", "erased")),
+    ("items and users", "applied"),
+    *((topic, "dead") for topic in _TOPICS),
+)
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
@@ -33,7 +52,7 @@ class LagCollector(Collector):
 
 
 class MisplacedCollector(Collector):
-    """Exports `counts`, records by topic, as they are now."""
+    """Exports `counts`, records by topic, as they are now; zeros of topics that have none."""
 
     def __init__(self) -> None:
         self.counts: Mapping[str, int] = {}
@@ -45,13 +64,15 @@ class MisplacedCollector(Collector):
             "Records found in another partition than their key's, of those looked at.",
             labels=["topic"],
         )
-        for topic, count in list(self.counts.items()):
+        for topic, count in {**dict.fromkeys(_TOPICS, 0), **self.counts}.items():
             metric.add_metric([topic], count)
         yield metric
 
 
 class StreamMetrics:
     """Counters of one worker and its archiver, in `registry` (a new one by default).
+
+    Those with labels begin with zeros: Prometheus sees no increase in what a series begins with.
 
     doing: the stage that each thread is at, by the thread's name; None between two.
     """
@@ -114,6 +135,13 @@ class StreamMetrics:
             ["topic"],
             registry=self.registry,
         )
+
+        for topic, result in _RESULTS:
+            self.records.labels(topic, result)
+        for stage in RETRIED:
+            self.retries.labels(stage)
+        for topic in _TOPICS:
+            self.archived.labels(topic)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -119,10 +118,15 @@ class Worker(StreamThread):
         return self._ready.is_set() and self.failure is None
 
     @property
+    def assigned(self) -> frozenset[TopicPartition]:
+        """The partitions that are assigned to this worker. Safe to read in any thread."""
+        return self._consumer.assigned
+
+    @property
     def positions(self) -> dict[TopicPartition, int]:
         """The next offset to read of each partition that is assigned to this worker, if known."""
         # A partition that another worker has taken over is further by now than this one knows.
-        assigned = self._consumer.assigned
+        assigned = self.assigned
         return {source: at for source, at in self._positions.known.items() if source in assigned}
 
     def _follow(self) -> None:
@@ -283,10 +287,8 @@ class Worker(StreamThread):
         results(EVENTS, "erased").inc(folded.erased)
         others = len(batch.changes) - len(folded.acts) - folded.repeated - folded.erased
         results("items and users", "applied").inc(others)
-        dead = Counter(letter.record.source.topic for letter in batch.dead)
-        for topic in TOPICS:
-            # Zeros too: Prometheus sees no increase where a series begins with its first letter.
-            results(topic, "dead").inc(dead[topic])
+        for letter in batch.dead:
+            results(letter.record.source.topic, "dead").inc()
         for topic, offset in batch.positions.items():
             self.metrics.position.labels(GROUP, topic, batch.partition).set(offset)
 

@@ -40,7 +40,7 @@ def create(home: HomeOption = None, settings_file: SettingsOption = None) -> Non
     for topic in topics:
         what = "created" if topic.topic in created else "is there"
         out.print(f"{what}  {topic.name}  {topic.partitions} partitions, {topic.replicas} replicas")
-    next_command(f"riverrun up {settings.options}", "answer requests, and learn from these topics")
+    _show_what_next(settings)
 
 
 @app.command()
@@ -93,6 +93,19 @@ def list_(home: HomeOption = None, settings_file: SettingsOption = None) -> None
     out.print(table)
     if len(found) < len(TOPICS):
         next_command(f"riverrun topics create {settings.options}", "create what is missing")
+
+
+def _show_what_next(settings: Settings) -> None:
+    from riverrun.training_material import missing_kind
+    from serving.published_bundles import current_bundle
+
+    if current_bundle(settings.bundles) is not None:
+        up = f"riverrun up {settings.options}"
+        next_command(up, "answer requests, and learn from these topics")
+    elif kind := missing_kind(settings):
+        next_command(f"riverrun import {kind} FILE {settings.options}", "a model needs these")
+    else:
+        next_command(f"riverrun train {settings.options}", "make the first model")
 
 
 def _is_embedded(settings: Settings) -> bool:

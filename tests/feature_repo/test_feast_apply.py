@@ -1,5 +1,6 @@
 """The folder is a Feast repository: `feast apply` works in it as Feast's users expect."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -17,9 +18,14 @@ import feature_repo.import_feast  # noqa: F401
 from feast import FeatureStore, PushSource
 
 from feature_repo import definitions
-from feature_repo.feast_online_features import FeastOnlineFeatures, sqlite_online_store
+from feature_repo.feast_online_features import (
+    FeastOnlineFeatures,
+    redis_online_store,
+    sqlite_online_store,
+)
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.online_features import FeatureRecord, ItemStatistics
+from feature_repo.shop_file import ShopFileError
 
 # Ibis calls a method that DuckDB has renamed since, and DuckDB says so every time.
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
@@ -49,6 +55,11 @@ def service(folder: Path) -> FeastOnlineFeatures:
     """Return the features of the default shop beside the folder as Riverrun opens them."""
     home = folder.parent / ".riverrun"
     return FeastOnlineFeatures(sqlite_online_store(home / "online.sqlite"), home / "registry.db")
+
+
+def beside_a_redis(home: Path) -> FeastOnlineFeatures:
+    """Open the features of a shop whose online store is a Redis, which nobody asks here."""
+    return FeastOnlineFeatures(redis_online_store("127.0.0.1", 1, 0), home / "registry.db")
 
 
 def write_rows(folder: Path, view: str, rows: pl.DataFrame) -> None:
@@ -198,3 +209,28 @@ def test_a_source_with_rows_is_left_when_the_definitions_are_applied(repository:
     file = repository.parent / ".riverrun" / "offline" / "user_profile.parquet"
     assert pl.read_parquet(file)["user_id"].to_list() == ["u1"]
     file.unlink()
+
+
+def test_a_registry_is_left_alone_by_those_who_mount_the_shop_elsewhere(tmp_path: Path) -> None:
+    beside_a_redis(tmp_path / "applied").close()
+    mounted = (tmp_path / "applied").rename(tmp_path / "mounted")
+    before = (mounted / "registry.db").stat()
+    beside_a_redis(mounted).close()
+    after = (mounted / "registry.db").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_what_to_do_is_said_of_a_registry_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    registry = tmp_path / "registry.db"
+
+    def refused(self: FeatureStore, objects: object) -> None:
+        raise OSError(number, os.strerror(number), str(registry))
+
+    # Not by the file's mode, which root may ignore.
+    monkeypatch.setattr(FeatureStore, "apply", refused)
+    with pytest.raises(ShopFileError, match="start it once as their owner") as raised:
+        beside_a_redis(tmp_path)
+    assert str(raised.value).startswith(f"{registry}: {os.strerror(number)}. ")

@@ -45,6 +45,28 @@ def test_a_refresh_that_ends_as_it_may_is_no_failed_job(job: Any, tmp_path: Path
     assert (rule["action"], rule["onExitCodes"]["values"]) == ("FailJob", [2])
 
 
+def test_a_refresh_is_told_that_its_pod_ends(job: Any, tmp_path: Path) -> None:
+    (container,) = job["template"]["spec"]["containers"]
+    stand_in = tmp_path / "riverrun"
+    stand_in.write_text(
+        "#!/bin/sh\ntrap 'echo told; exit 4' TERM\necho begun\nwhile :; do sleep 0.1; done\n"
+    )
+    stand_in.chmod(0o755)
+    command = [*container["command"], *container["args"]]
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as shell:
+        assert shell.stdout is not None
+        assert shell.stdout.readline() == "begun\n"
+        shell.terminate()
+        assert shell.stdout.read() == "told\n"
+    assert shell.returncode == 4
+
+
+def test_a_refresh_that_hangs_does_not_keep_the_next_ones_from_starting(job: Any) -> None:
+    assert yaml.safe_load(CRONJOB.read_text())["spec"]["concurrencyPolicy"] == "Forbid"
+    assert 0 < job["activeDeadlineSeconds"] < 86_400
+
+
 def test_the_job_reads_the_shops_settings(job: Any) -> None:
     pod = job["template"]["spec"]
     (container,) = pod["containers"]

@@ -44,12 +44,27 @@ def test_the_command_knows_its_arguments(documents: dict[str, Any], name: str) -
 def test_pods_have_what_a_refresh_has(documents: dict[str, Any], name: str) -> None:
     job = yaml.safe_load((FOLDER / "refresh-cronjob.yaml").read_text())["spec"]["jobTemplate"]
     (pod, container), (theirs, other) = pod_of(documents[name]), pod_of(job)
-    for key in ("image", "env", "envFrom", "volumeMounts"):
+    for key in ("image", "securityContext", "env", "envFrom", "volumeMounts"):
         assert container[key] == other[key]
     for key in ("volumes", "securityContext", "enableServiceLinks"):
         assert pod[key] == theirs[key]
     labels = documents[name]["spec"]["template"]["metadata"]["labels"]
     assert documents[name]["spec"]["selector"]["matchLabels"] == labels
+
+
+def test_what_is_done_first_is_done_as_the_pods_will_run() -> None:
+    claim, pod = yaml.safe_load_all((FOLDER / "first-start.yaml").read_text())
+    job = yaml.safe_load((FOLDER / "refresh-cronjob.yaml").read_text())["spec"]["jobTemplate"]
+    theirs, other = pod_of(job)
+    (container,) = pod["spec"]["containers"]
+    for key in ("image", "securityContext", "env", "envFrom", "volumeMounts"):
+        assert container[key] == other[key]
+    for key in ("volumes", "securityContext", "enableServiceLinks"):
+        assert pod["spec"][key] == theirs[key]
+    assert {"claimName": claim["metadata"]["name"]} in [
+        volume.get("persistentVolumeClaim") for volume in theirs["volumes"]
+    ]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
 def test_servers_are_probed_where_they_answer(documents: dict[str, Any], tmp_path: Path) -> None:

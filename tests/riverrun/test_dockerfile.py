@@ -70,7 +70,25 @@ def test_it_does_not_run_as_root() -> None:
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
     # Nor does the CronJob, whose volume must belong to that group.
     pod = yaml.safe_load(CRONJOB.read_text())["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    assert pod["securityContext"] == {"runAsNonRoot": True, "fsGroup": int(user.split(":")[1])}
+    assert pod["securityContext"] == {
+        "runAsNonRoot": True,
+        "fsGroup": int(user.split(":")[1]),
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    (container,) = pod["containers"]
+    # What a namespace of the pod security level "restricted" asks for beside it.
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_libraries_that_packages_link_and_the_base_lacks_are_installed() -> None:
+    # `implicit` links libgomp.so.1, which python:slim has not.
+    (words,) = [line for line in INSTRUCTIONS if "apt-get" in line]
+    assert "libgomp1" in words
+    last_stage = max(at for at, line in enumerate(INSTRUCTIONS) if line[0] == "FROM")
+    assert INSTRUCTIONS.index(words) > last_stage
 
 
 def test_the_variables_that_it_sets_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:

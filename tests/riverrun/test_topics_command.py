@@ -10,7 +10,9 @@ from kafka.errors import TopicAuthorizationFailedError
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
+from feature_repo.archive import Archive
 from feature_repo.event_log import DEAD_LETTERS, EVENTS, ITEM_EMBEDDINGS, USERS, EventLogError
+from riverrun.cli import topics
 from riverrun.cli.main import app
 from riverrun.errors import RunFailedError, UserError
 from riverrun.settings import Settings
@@ -27,6 +29,7 @@ from streaming.kafka_topics import (
 )
 from streaming.settings import StreamingSettings
 from tests.support.kafka_server import more_partitions
+from tests.support.stream import event, item
 from tests.support.waiting import wait_until
 
 SCHEMAS = Path(__file__).parents[2] / "infra" / "schemas"
@@ -187,3 +190,19 @@ def test_the_published_schemas_are_up_to_date(tmp_path: Path) -> None:
     run("schema", "--out", str(tmp_path))
     published = {file.name: file.read_text() for file in SCHEMAS.glob("*.json")}
     assert {file.name: file.read_text() for file in tmp_path.glob("*.json")} == published
+
+
+def test_what_comes_next_is_a_model_where_there_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop, archive = Settings(home=tmp_path), Archive(tmp_path / "archive")
+
+    def told() -> str:
+        topics._show_what_next(shop)
+        return capsys.readouterr().err
+
+    assert "riverrun import items FILE" in told()
+    archive.write_items("some", [item(1)])
+    assert "riverrun import events FILE" in told()
+    archive.write_events("some", [event(1)])
+    assert "riverrun train" in told()

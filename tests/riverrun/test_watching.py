@@ -1,5 +1,6 @@
 """The metrics that operators are told to watch, and alerted by, are those that there are."""
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import promql_parser
 import pytest
 import yaml
 
+from streaming.metrics import RETRIED, StreamMetrics
 from tests.support.exported_metrics import ROOT, exported
 
 ALERTS = ROOT / "infra" / "prometheus" / "alerts.yaml"
@@ -35,3 +37,26 @@ def test_an_alert_asks_metrics_that_there_are(rule: Any) -> None:
     # A histogram's number of observations has a name of its own.
     assert {name.removesuffix("_count") for name in asked} <= exported()
     assert rule["annotations"]["summary"]
+
+
+def test_counts_begin_with_zeros_before_anything_is_counted() -> None:
+    """Prometheus sees no increase in the value that a series begins with."""
+    read = StreamMetrics().registry.get_sample_value
+    for topic in ("events", "items", "users"):
+        assert read("riverrun_stream_records_total", {"topic": topic, "result": "dead"}) == 0
+        assert read("riverrun_stream_misplaced_records_total", {"topic": topic}) == 0
+        assert read("riverrun_archive_rows_total", {"topic": topic}) == 0
+    for result in ("applied", "repeated", "erased"):
+        assert read("riverrun_stream_records_total", {"topic": "events", "result": result}) == 0
+    for stage in RETRIED:
+        assert read("riverrun_stream_retries_total", {"stage": stage}) == 0
+
+
+def test_every_stage_that_is_retried_is_known() -> None:
+    calls = [
+        node
+        for file in (ROOT / "streaming").glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "self._retrying"
+    ]
+    assert {ast.literal_eval(call.args[0]) for call in calls} == set(RETRIED)

@@ -62,7 +62,8 @@ def test_a_worker_is_behind_in_what_is_its_own(tmp_path: Path) -> None:
     assert exported() == {}
     assert lag.measure() == 0
     assert consumer.assigned == {TopicPartition(topic, 0) for topic in (EVENTS, ITEMS, USERS)}
-    assert exported() == {EVENTS: 0, ITEMS: 0}
+    # What has never had a record, too: a worker that waits for the first is at work.
+    assert exported() == {EVENTS: 0, ITEMS: 0, USERS: 0}
 
     send(ITEMS, 2)
     send(EVENTS, 3)
@@ -71,11 +72,28 @@ def test_a_worker_is_behind_in_what_is_its_own(tmp_path: Path) -> None:
         topic: ends[TopicPartition(topic, 0)] - at for (topic, _), at in worker.positions.items()
     }
     assert set(behind) == {EVENTS, ITEMS}
-    assert (lag.measure(), exported()) == (sum(behind.values()), behind)
+    assert (lag.measure(), exported()) == (sum(behind.values()), behind | {USERS: 0})
     consumer.lost = frozenset({TopicPartition(EVENTS, 0)})
     assert lag.measure() == lag.total == behind[ITEMS]
-    assert exported() == {ITEMS: behind[ITEMS]}
+    assert exported() == {ITEMS: behind[ITEMS], USERS: 0}
     assert set(worker.positions) == {TopicPartition(ITEMS, 0)}
     consumer.lost = frozenset()
-    assert (lag.measure(), exported()) == (sum(behind.values()), behind)
+    assert (lag.measure(), exported()) == (sum(behind.values()), behind | {USERS: 0})
+    log.close()
+
+
+def test_what_waits_in_a_partition_that_was_never_read_counts(tmp_path: Path) -> None:
+    log: Any = SqliteLog(tmp_path / "log.sqlite")
+    state = SqliteState(tmp_path / "state.sqlite")
+    settings = StreamingSettings(linger_seconds=0, statistics_seconds=0)
+    worker = build_worker(log, MemoryOnline(), state, FakeModel(), settings=settings)
+    lag = LagMonitor(log, worker, worker.metrics)
+    worker.recover()
+    worker.step()
+    assert worker.positions == {}
+    assert lag.measure() == 0
+    log.append(EVENTS, [Message("u", event(1).model_dump_json().encode())] * 3)
+    assert lag.measure() == 3
+    worker.step()
+    assert lag.measure() == 0
     log.close()
