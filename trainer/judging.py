@@ -118,7 +118,8 @@ def judge_epochs(
     past = held_out.split.past
     embeddings = material.text_embeddings_of(past.items)
     tasks = held_out.tasks
-    rows = [evaluate(each, task, embeddings) for each in baselines(past) for task in tasks]
+    simple = baselines(past.without(settings.weightless))
+    rows = [evaluate(each, task, embeddings) for each in simple for task in tasks]
     if current is not None:
         rows += compared(current, held_out.split, tasks, embeddings)
     rows += [evaluate(pipeline, task, embeddings) for task in tasks]

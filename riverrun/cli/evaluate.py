@@ -1,7 +1,7 @@
 """`riverrun evaluate`: the two-tower beside the simple recommenders, on a split by time."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -194,7 +194,7 @@ def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
     events = archive.scan_events().select(EVENT_COLUMNS).collect()
     items = archive.items()
     if cut is not None:
-        split = temporal_split(events, items, cut)
+        split = temporal_split(events, items, cut, weightless=settings.training.weightless)
     elif not settings.training.holdout_share:
         raise UserError("training.holdout_share is 0, so nothing is held out to ask about.")
     elif not (splits := list(islice(held_out_splits(events, items, settings.training), 1))):
@@ -214,7 +214,7 @@ def _own_question(settings: Settings, cut: datetime | None = None) -> _Question:
 
     def everyone() -> "Split":
         at = cut or newest_cut(Interactions.from_frame(events, items), settings.training)
-        return everyone_split(events, items, at)
+        return everyone_split(events, items, at, weightless=settings.training.weightless)
 
     by_time = cut is not None or settings.training.holdout == "newest"
     return _Question(
@@ -256,6 +256,7 @@ def _trained(question: _Question, settings: Settings, *, with_slices: bool) -> l
                     model,
                     with_slices=sliced,
                     has_times=question.has_times,
+                    weightless=question.training.weightless,
                 )
             )
         err.print()
@@ -287,7 +288,12 @@ def _served(settings: Settings, *, with_slices: bool) -> list[_Evaluation]:
             embeddings = scorer.encoder.encode_text([item.text for item in split.past.items])
             pipeline = bundle_pipeline(CANDIDATE, bundle, split, cache, settings.service_settings)
             models: list[Scorer] = [scorer, pipeline]
-            evaluations.append(_evaluation(split, models, embeddings, model, with_slices=sliced))
+            weightless = question.training.weightless
+            evaluations.append(
+                _evaluation(
+                    split, models, embeddings, model, with_slices=sliced, weightless=weightless
+                )
+            )
     return evaluations
 
 
@@ -299,6 +305,7 @@ def _evaluation(
     *,
     with_slices: bool,
     has_times: bool = True,
+    weightless: Collection[str] = (),
 ) -> _Evaluation:
     """Evaluate the models, and the baselines that mean something here, on every task."""
     from trainer.baselines import baselines, timeless_baselines
@@ -306,7 +313,8 @@ def _evaluation(
     from trainer.slices import slices
 
     simple = baselines if has_times else timeless_baselines
-    scorers = [*simple(split.past, split.histories), *models]
+    past, histories = (each.without(weightless) for each in (split.past, split.histories))
+    scorers = [*simple(past, histories), *models]
     rows = [evaluate(scorer, task, features) for task in split.tasks for scorer in scorers]
     sliced: dict[str, list[list[EvaluationRow]]] = {}
     for task in split.tasks if with_slices else ():
