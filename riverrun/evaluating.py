@@ -1,6 +1,6 @@
 """Asks recommenders about the future of a past: a model trained on it, or the one that serves."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -100,7 +100,7 @@ def shop_question(settings: Settings, cut: datetime | None = None) -> Question:
     events = archive.scan_events().select(EVENT_COLUMNS).collect()
     items = archive.items()
     if cut is not None:
-        split = temporal_split(events, items, cut)
+        split = temporal_split(events, items, cut, weightless=settings.training.weightless)
     elif not settings.training.holdout_share:
         raise UserError("training.holdout_share is 0, so nothing is held out to ask about.")
     elif not (splits := list(islice(held_out_splits(events, items, settings.training), 1))):
@@ -120,7 +120,7 @@ def shop_question(settings: Settings, cut: datetime | None = None) -> Question:
 
     def everyone() -> Split:
         at = cut or newest_cut(Interactions.from_frame(events, items), settings.training)
-        return everyone_split(events, items, at)
+        return everyone_split(events, items, at, weightless=settings.training.weightless)
 
     by_time = cut is not None or settings.training.holdout == "newest"
     return Question(
@@ -161,6 +161,7 @@ def evaluate_trained(
                     model,
                     with_slices=sliced,
                     has_times=question.has_times,
+                    weightless=question.training.weightless,
                 )
             )
     return evaluations
@@ -188,8 +189,11 @@ def evaluate_served(settings: Settings, *, with_slices: bool) -> list[Evaluation
             embeddings = scorer.encoder.encode_text([item.text for item in split.past.items])
             pipeline = bundle_pipeline(CANDIDATE, bundle, split, cache, settings.service_settings)
             models: list[Scorer] = [scorer, pipeline]
+            weightless = question.training.weightless
             evaluations.append(
-                evaluate_models(split, models, embeddings, model, with_slices=sliced)
+                evaluate_models(
+                    split, models, embeddings, model, with_slices=sliced, weightless=weightless
+                )
             )
     return evaluations
 
@@ -202,14 +206,17 @@ def evaluate_models(
     *,
     with_slices: bool,
     has_times: bool = True,
+    weightless: Collection[str] = (),
 ) -> Evaluation:
     """Evaluate the models, and the baselines that mean something here, on every task.
 
     features: float32 [num_items, n] to measure diversity by; None where there is nothing to.
-    model: says in words which model was asked.
+    model: says in words which model was asked. weightless: the types of event that the baselines
+    do not count, as no answer is of them.
     """
     simple = baselines if has_times else timeless_baselines
-    scorers = [*simple(split.past, split.histories), *models]
+    past, histories = (each.without(weightless) for each in (split.past, split.histories))
+    scorers = [*simple(past, histories), *models]
     rows = [evaluate(scorer, task, features) for task in split.tasks for scorer in scorers]
     sliced: dict[str, list[list[EvaluationRow]]] = {}
     for task in split.tasks if with_slices else ():

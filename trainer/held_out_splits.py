@@ -31,7 +31,7 @@ def held_out_splits(
     if not settings.holdout_share:
         return
     splits = (
-        _last_events(events, items)
+        _last_events(events, items, settings)
         if settings.holdout == "last_events"
         else _slices(events, items, settings, since)
     )
@@ -50,9 +50,12 @@ def newest_cut(
     return cut if since is None else max(cut, since)
 
 
-def _last_events(events: pl.DataFrame, items: Sequence[Item]) -> Iterator[Split]:
+def _last_events(
+    events: pl.DataFrame, items: Sequence[Item], settings: TrainingSettings
+) -> Iterator[Split]:
+    weightless = settings.weightless
     for number in count(1):
-        yield leave_one_out_split(events, items, held_out=number, unseen=number)
+        yield leave_one_out_split(events, items, number, number, weightless=weightless)
 
 
 def _slices(
@@ -66,4 +69,4 @@ def _slices(
     length = end - cut
     for number in count():
         start = cut - number * length
-        yield temporal_split(events, items, start, start + length)
+        yield temporal_split(events, items, start, start + length, weightless=settings.weightless)

@@ -28,7 +28,8 @@ class Judgement:
     """The number of epochs to train for, and the evaluation of what was held out.
 
     ranker, fusion: None where there was too little data to learn them from. newest, held_out: the
-    data that both were learned from; None where nothing was held out.
+    data that both were learned from; None where nothing was held out. no_ranker: why there is no
+    ranker, for people; empty where there is one, or none is asked for.
     """
 
     epochs: int
@@ -37,6 +38,7 @@ class Judgement:
     fusion: CalibratedFusion | None = None
     newest: Newest | None = None
     held_out: HeldOut | None = None
+    no_ranker: str = ""
 
 
 def fit_list(
@@ -107,7 +109,14 @@ def judge_epochs(
     settings = start.settings(material.settings)
     held_out = hold_out(material, start)
     if held_out is None:
-        return Judgement(settings.epochs, ())
+        ranking = settings.ranking
+        if not (settings.holdout_share and ranking.enabled and ranking.slices):
+            return Judgement(settings.epochs, ())
+        nobody = (
+            "no ranker was trained, the fusion orders the lists: nobody could be asked about what "
+            "was held out, or nothing before it teaches anything."
+        )
+        return Judgement(settings.epochs, (), no_ranker=nobody)
     kept = best_epoch(material, start, held_out, checkpoints, on_step)
     best = kept.read()
     assert best is not None, "a training has an epoch"
@@ -118,10 +127,17 @@ def judge_epochs(
     past = held_out.split.past
     embeddings = material.text_embeddings_of(past.items)
     tasks = held_out.tasks
-    rows = [evaluate(each, task, embeddings) for each in baselines(past) for task in tasks]
+    simple = baselines(past.without(settings.weightless))
+    rows = [evaluate(each, task, embeddings) for each in simple for task in tasks]
     if current is not None:
         rows += compared(current, held_out.split, tasks, embeddings)
     rows += [evaluate(pipeline, task, embeddings) for task in tasks]
     return Judgement(
-        best.number, [*best.rows, *rows], learned.ranker, learned.fusion, newest, held_out
+        best.number,
+        [*best.rows, *rows],
+        learned.ranker,
+        learned.fusion,
+        newest,
+        held_out,
+        learned.no_ranker,
     )

@@ -87,4 +87,5 @@ def _can_be_asked(start: Start, settings: TrainingSettings, interactions: Intera
     unseen = start.unseen_since
     if unseen is None:
         return 0
-    return len(returning_users(interactions, newest_cut(interactions, settings, unseen)))
+    cut = newest_cut(interactions, settings, unseen)
+    return len(returning_users(interactions, cut, settings.weightless))

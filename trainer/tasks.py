@@ -3,9 +3,12 @@
 `temporal_split` is the protocol of the online-retail figures, `everyone_split` the same with
 new users and items, `leave_one_out_split` the protocol of the sequential recommendation papers
 (Kang and McAuley, ICDM 2018, arXiv:1808.09781).
+
+Events of a type that is `weightless`, as an impression or a hide may be, are known of users and
+items as any other, but are no answers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -51,9 +54,10 @@ class Split:
     """The past, and the tasks that ask about its future.
 
     past: what models are fitted on. histories: what is known of users when they are asked about,
-    over the same catalogue; it is the past itself, or the past and later events. future: the events
-    that the tasks are made of, columns of `feature_repo.schema.Event`. moments: int64 [number of
-    users in histories], microseconds, when each user is asked; None where times mean nothing.
+    over the same catalogue; it is the past itself, or the past and later events. future: what
+    happened then, columns of `feature_repo.schema.Event`; the tasks are made of what counts of it.
+    moments: int64 [number of users in histories], microseconds, when each user is asked; None where
+    times mean nothing.
     """
 
     past: Interactions
@@ -75,7 +79,12 @@ class Split:
 
 
 def temporal_split(
-    events: pl.DataFrame, items: Sequence[Item], cut: datetime, end: datetime | None = None
+    events: pl.DataFrame,
+    items: Sequence[Item],
+    cut: datetime,
+    end: datetime | None = None,
+    *,
+    weightless: Collection[str] = (),
 ) -> Split:
     """Split at `cut`: the past is before it, the future from it until `end`.
 
@@ -88,7 +97,7 @@ def temporal_split(
     if end is not None:
         after = after.filter(pl.col("timestamp") < end)
     past = Interactions.from_frame(before, _acted_on(before, items))
-    future = _future(past, after)
+    future = _future(past, after, weightless)
     seen = {user: np.unique(_items_of(past, user)) for user in future}
     novel = {user: np.setdiff1d(wanted, seen[user]) for user, wanted in future.items()}
     nothing = dict.fromkeys(future, np.zeros(0, dtype=np.int64))
@@ -96,7 +105,9 @@ def temporal_split(
     return Split(past, past, tasks, after, _moments(past, after))
 
 
-def returning_users(interactions: Interactions, cut: datetime) -> Indices:
+def returning_users(
+    interactions: Interactions, cut: datetime, weightless: Collection[str] = ()
+) -> Indices:
     """Return the users of the task 'all' of a `temporal_split` at `cut`, without making the split.
 
     They acted before the cut, and from the cut on acted on an item that was acted on before it:
@@ -105,11 +116,17 @@ def returning_users(interactions: Interactions, cut: datetime) -> Indices:
     is_past = interactions.timestamp < microseconds(cut)
     user, item = interactions.user, interactions.item
     known = np.isin(user, user[is_past]) & np.isin(item, item[is_past])
-    return np.unique(user[known & ~is_past]).astype(np.int64)
+    is_answer = known & ~is_past & ~interactions.is_of(weightless)
+    return np.unique(user[is_answer]).astype(np.int64)
 
 
 def everyone_split(
-    events: pl.DataFrame, items: Sequence[Item], cut: datetime, end: datetime | None = None
+    events: pl.DataFrame,
+    items: Sequence[Item],
+    cut: datetime,
+    end: datetime | None = None,
+    *,
+    weightless: Collection[str] = (),
 ) -> Split:
     """Split at `cut` as `temporal_split` does, but with new users and new items.
 
@@ -125,22 +142,28 @@ def everyone_split(
     catalogue = _acted_on(until, items)
     known = {item.item_id for item in catalogue}
     past = Interactions.from_frame(before, catalogue)
-    asked = after.filter(pl.col("item_id").is_in(list(known)))["user_id"].unique()
+    answers = after.filter(_can_be_answers(weightless))
+    asked = answers.filter(pl.col("item_id").is_in(list(known)))["user_id"].unique()
     histories = past.with_users(asked)
-    future = _future(histories, after)
+    future = _future(histories, after, weightless)
     nothing = dict.fromkeys(future, np.zeros(0, dtype=np.int64))
     task = _task("everyone", histories, future, nothing)
     return Split(past, histories, (task,), after, _moments(histories, after))
 
 
 def leave_one_out_split(
-    events: pl.DataFrame, items: Sequence[Item], held_out: int = 1, unseen: int = 2
+    events: pl.DataFrame,
+    items: Sequence[Item],
+    held_out: int = 1,
+    unseen: int = 2,
+    *,
+    weightless: Collection[str] = (),
 ) -> Split:
-    """Ask for each user's event number `held_out` from the end.
+    """Ask for each user's event number `held_out` from the end, of those that can be answers.
 
-    Models are fitted on all but the last `unseen` events of each user. Where `unseen` is 2,
-    `held_out` 1 is the test and 2 the validation. The events before the one that is asked for are
-    the user's history, whose items are never shown. All of `items` are ranked. Users without a
+    Models are fitted on what came before the last `unseen` such events of each user. Where `unseen`
+    is 2, `held_out` 1 is the test and 2 the validation. The events before the one that is asked for
+    are the user's history, whose items are never shown. All of `items` are ranked. Users without a
     history, and those whose event is on an item of their history, are left out.
 
     Raises:
@@ -149,13 +172,14 @@ def leave_one_out_split(
     if not 1 <= held_out <= unseen:
         raise ValueError(f"`held_out` must be in 1..{unseen}. Received: {held_out}.")
     ordered = events.unique(EVENT_KEY, keep="first").sort("user_id", "timestamp", "event_id")
-    from_end = pl.int_range(pl.len(), 0, -1, dtype=pl.Int64).over("user_id")
-    ordered = ordered.with_columns(_from_end=from_end)
+    can_be_asked = _can_be_answers(weightless).cast(pl.Int64)
+    later = can_be_asked.cum_sum(reverse=True).over("user_id") - can_be_asked
+    ordered = ordered.with_columns(_from_end=later + 1)
     past = Interactions.from_frame(ordered.filter(pl.col("_from_end") > unseen), items)
     known = ordered.filter(pl.col("_from_end") > held_out)
     histories = past if held_out == unseen else Interactions.from_frame(known, items)
     asked = ordered.filter(pl.col("_from_end") == held_out).drop("_from_end")
-    future = _future(histories, asked)
+    future = _future(histories, asked, weightless)
     seen = {user: np.unique(_items_of(histories, user)) for user in future}
     new = {user: np.setdiff1d(wanted, seen[user]) for user, wanted in future.items()}
     return Split(past, histories, (_task("leave-one-out", histories, new, seen),), asked)
@@ -183,12 +207,19 @@ def _items_of(histories: Interactions, user: int) -> Indices:
     return histories.item[start:end].astype(np.int64)
 
 
-def _future(histories: Interactions, after: pl.DataFrame) -> dict[int, Indices]:
-    """Return the items of `after` by user, for known users and known items only."""
+def _can_be_answers(weightless: Collection[str]) -> pl.Expr:
+    return ~pl.col("event_type").is_in(list(weightless))
+
+
+def _future(
+    histories: Interactions, after: pl.DataFrame, weightless: Collection[str]
+) -> dict[int, Indices]:
+    """Return the answers' items of `after` by user, for known users and known items only."""
     users = {user_id: index for index, user_id in enumerate(histories.user_ids)}
     items = {item.item_id: index for index, item in enumerate(histories.items)}
     wanted: dict[int, set[int]] = {}
-    for user_id, item_id in after.select("user_id", "item_id").unique().iter_rows():
+    answers = after.filter(_can_be_answers(weightless))
+    for user_id, item_id in answers.select("user_id", "item_id").unique().iter_rows():
         if user_id in users and item_id in items:
             wanted.setdefault(users[user_id], set()).add(items[item_id])
     return {user: np.array(sorted(of_user), np.int64) for user, of_user in sorted(wanted.items())}

@@ -86,6 +86,8 @@ def refresh(
     else:
         print_tables(done.rows)
         err.print(f"{done.epochs} epochs, {done.start}", soft_wrap=True)
+        if done.no_ranker:
+            err.print(done.no_ranker, soft_wrap=True)
         if done.left_open:
             err.print(done.left_open, soft_wrap=True)
     if run.status == "refused":

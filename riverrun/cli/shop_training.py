@@ -26,5 +26,7 @@ def train_shop(settings: Settings, *, fresh: bool = False) -> None:
     except RefreshRunning as error:
         raise UserError(str(error)) from error
     print_tables(done.rows)
+    if done.no_ranker:
+        err.print(done.no_ranker, soft_wrap=True)
     made = f"bundle {done.bundle.name}: {done.epochs} epochs, {done.start}; in {done.bundle}"
     err.print(escape(made), soft_wrap=True)

@@ -2,9 +2,11 @@
 
 import io
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
+import polars as pl
 import pytest
 import tensorflow as tf
 from rich.console import Console
@@ -18,13 +20,14 @@ from riverrun.importing import PresetData
 from riverrun.protocols import PROTOCOLS
 from riverrun.settings import Settings
 from serving.settings import ServingSettings
-from tests.support.few_events import ITEMS, frame
+from tests.support.few_events import ITEMS, START, frame
 from tests.support.tiny_bundle import build_tiny_bundle, of_an_earlier_release, tiny_ranking
 from tests.support.tiny_refresh import events
 from tests.support.tiny_training import tiny_items
 from trainer.evaluate import EvaluationRow
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.settings import TrainingSettings
+from trainer.tasks import temporal_split
 
 
 def run(monkeypatch: pytest.MonkeyPatch, home: Path, *arguments: str) -> int:
@@ -122,6 +125,20 @@ def test_recent_popularity_is_asked_where_times_are_any(preset: str, has_times: 
     names = [row.scorer for row in asked.rows]
     recent = ["popularity, last 14 days"] if has_times else []
     assert names == ["popularity", *recent, "item-kNN, cosine"]
+
+
+def test_simple_recommenders_do_not_count_what_has_no_weight() -> None:
+    events = frame([(0, 0, 0), (1, 0, 0), (2, 1, 0), (0, 1, 3), (1, 1, 3)])
+    shown = pl.when(pl.col("item_id") == "i0").then(pl.lit("impression")).otherwise("event_type")
+    split = temporal_split(events.with_columns(event_type=shown), ITEMS, START + timedelta(hours=1))
+    found = []
+    for weightless in ((), ("impression",)):
+        rows = evaluate_models(split, [], None, "", with_slices=False, weightless=weightless).rows
+        found.append(
+            {(row.scorer, row.task): row.metrics["mrr"] for row in rows}["popularity", "all"]
+        )
+    # Two saw the first item, and one user acted on the second, which both others do later.
+    assert found == [0.5, 1.0]
 
 
 def test_gpus_are_named_beside_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:

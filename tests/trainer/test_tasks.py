@@ -160,3 +160,53 @@ def test_a_repeated_event_changes_no_split(events: list[tuple[int, int, int]]) -
 def test_other_positions_are_refused(held_out: Any) -> None:
     with pytest.raises(ValueError, match=f"Received: {held_out}"):
         leave_one_out_split(frame([]), ITEMS, held_out)
+
+
+@given(EVENTS, st.integers(1, 19))
+def test_a_weightless_event_is_known_and_is_no_answer(
+    events: list[tuple[int, int, int]], cut: int
+) -> None:
+    moment = START + timedelta(hours=cut)
+    # The types differ with the item: what is shown in the feed is no act.
+    is_shown = pl.col("item_id").is_in(["i0", "i1", "i2"])
+    shown = pl.when(is_shown).then(pl.lit("impression")).otherwise("event_type")
+    frame_ = frame(events).with_columns(event_type=shown)
+    weightless = {"impression"}
+    for split in (
+        temporal_split(frame_, ITEMS, moment, weightless=weightless),
+        everyone_split(frame_, ITEMS, moment, weightless=weightless),
+    ):
+        known = {(f"u{user}", f"i{item}") for user, item, hour in events if hour < cut and item < 8}
+        assert known == {
+            (user, item) for user, items in items_by_user(split.past).items() for item in items
+        }
+        later = {(f"u{u}", f"i{i}") for u, i, hour in events if hour >= cut and 3 <= i < 8}
+        answers = asked(split.tasks[-1])
+        assert {(u, i) for u, (wanted, _) in answers.items() for i in wanted} <= later
+    every = Interactions.from_frame(frame_, ITEMS)
+    returning = [every.user_ids[user] for user in returning_users(every, moment, weightless)]
+    split = temporal_split(frame_, ITEMS, moment, weightless=weightless)
+    assert returning == list(asked(split.tasks[-1]))
+
+
+def test_the_last_answer_is_asked_for_whatever_is_shown_after_it() -> None:
+    events = frame([(0, 3, 1), (0, 0, 2), (0, 4, 3), (0, 1, 4), (0, 5, 5), (0, 2, 6)])
+    shown = pl.col("item_id").is_in(["i0", "i1", "i2"])
+    events = events.with_columns(
+        event_type=pl.when(shown).then(pl.lit("hide")).otherwise("event_type")
+    )
+    last = leave_one_out_split(events, ITEMS, weightless={"hide"})
+    assert asked(last.tasks[0]) == {"u0": ({"i5"}, {"i3", "i0", "i4", "i1"})}
+    assert items_by_user(last.past) == {"u0": ["i3", "i0"]}
+    before = leave_one_out_split(events, ITEMS, 2, weightless={"hide"})
+    assert asked(before.tasks[0]) == {"u0": ({"i4"}, {"i3", "i0"})}
+
+
+def test_interactions_without_a_type_are_of_the_same_users_and_items() -> None:
+    events = frame([(0, 3, 1), (1, 0, 2), (1, 4, 3)])
+    shown = pl.when(pl.col("item_id") == "i0").then(pl.lit("hide")).otherwise("event_type")
+    every = Interactions.from_frame(events.with_columns(event_type=shown), ITEMS)
+    left = every.without({"hide"})
+    assert items_by_user(left) == {"u0": ["i3"], "u1": ["i4"]}
+    assert (left.items, left.user_ids) == (every.items, every.user_ids)
+    assert every.without({"view", "hide"}).first_event.tolist() == [0, 0, 0]

@@ -1,7 +1,7 @@
 """Learning to rank what all sources propose: the ranker, and the fusion beside it."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 import numpy as np
@@ -54,12 +54,14 @@ class Learned:
     ranker: None where there was too little to learn from, or the fusion ordered better. fusion:
     None where nothing could be learned of it. halves: empty, unless the users by whom the result
     is judged had to teach the fusion too. Then each half of the users, int64 indices into the past,
-    with the fusion that this half taught: the other half is to be judged by it.
+    with the fusion that this half taught: the other half is to be judged by it. no_ranker: why
+    there is no ranker, for people; empty where there is one, or none is asked for.
     """
 
     ranker: keras.Model | None = None
     fusion: CalibratedFusion | None = None
     halves: Sequence[tuple[npt.NDArray[np.int64], CalibratedFusion | None]] = ()
+    no_ranker: str = ""
 
 
 def learn_to_rank(
@@ -96,7 +98,13 @@ def learn_to_rank(
     judged = np.array([user_id in newest.judged for user_id in split.past.user_ids], np.bool_)
     users = slice_.users[~judged[slice_.users]]
     if len(users) < settings.min_users:
-        return _cross_fitted(slice_)
+        why = (
+            f"{len(slice_.users)} users could be asked about the newest slice, and "
+            f"{2 * settings.min_users} are needed: half of them judge, and "
+            f"training.ranking.min_users asks for {settings.min_users} others. A larger "
+            "training.holdout_share may ask more."
+        )
+        return replace(_cross_fitted(slice_), no_ranker=_no_ranker(settings, why))
     requests = slice_.requests(users)
     # A trial is by all candidates, of which the ranker learns from some.
     few = list(islice(requests, TRIED_BELOW))
@@ -107,14 +115,20 @@ def learn_to_rank(
     num_requests = lessons[0].num_requests
     # A trial takes two: one to learn from, and one to be asked.
     if not settings.slices or num_requests < max(2, settings.min_users):
-        return Learned(fusion=fusion)
+        why = (
+            f"of {len(users)} users whom the newest slice has to teach it, {num_requests} were "
+            f"proposed what they acted on, and training.ranking.min_users asks for "
+            f"{settings.min_users}."
+        )
+        return Learned(fusion=fusion, no_ranker=_no_ranker(settings, why))
     for split in slices:
         older = _Slice.of(split, tables, settings, service, random)
         lessons.append(older.examples(older.requests(older.users), len(older.users)))
     if tried is not None and not ranks_better_than_fusion(
         lessons[0], tried, lessons[1:], settings, seed, service.serving.ranking
     ):
-        return Learned(fusion=fusion)
+        why = f"it learned from {num_requests} requests, and ranked no better in a trial."
+        return Learned(fusion=fusion, no_ranker=_no_ranker(settings, why))
     return Learned(train_ranker(Examples.joined(lessons), settings, seed), fusion)
 
 
@@ -182,6 +196,12 @@ class _Slice:
         most = settings.negatives if negatives is None else negatives
         num_users = min(num_users, settings.users_per_slice)
         return examples_of(requests, most, num_users, self.random)
+
+
+def _no_ranker(settings: RankerSettings, reason: str) -> str:
+    return (
+        f"no ranker was trained, the fusion orders the lists: {reason}" if settings.slices else ""
+    )
 
 
 def _cross_fitted(slice_: _Slice) -> Learned:

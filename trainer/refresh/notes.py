@@ -41,13 +41,14 @@ class Choice:
     """What was learned from what was held out: for how many epochs to train, and how to order.
 
     rows: how every scorer answered what was held out. has_ranker: whether a ranker was trained.
-    fusion: None where nothing could be learned of it.
+    fusion: None where nothing could be learned of it. no_ranker: why none was, for people.
     """
 
     epochs: int
     rows: tuple[EvaluationRow, ...]
     has_ranker: bool
     fusion: CalibratedFusion | None
+    no_ranker: str = ""
 
 
 @dataclass(frozen=True, slots=True)

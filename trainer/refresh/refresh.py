@@ -30,6 +30,7 @@ class RefreshOutcome:
     start: what the training went on from, in words.
     left_open: which gates of quality were not asked, and why, as where the current bundle cannot be
         compared; empty where all were asked, or there are none.
+    no_ranker: why no ranker was trained; empty where one was, or none is asked for.
     """
 
     bundle: Path
@@ -38,6 +39,7 @@ class RefreshOutcome:
     refusals: Sequence[str] = ()
     start: str = ""
     left_open: str = ""
+    no_ranker: str = ""
 
 
 def refresh(
@@ -95,6 +97,7 @@ def refresh(
         choice.rows,
         start=str(prepared.start),
         left_open=_left_open(choice.rows, inputs, bundle),
+        no_ranker=choice.no_ranker,
     )
     # What serves already has passed them, in a try that was killed afterwards: it is not to be
     # refused because it is measured a second time.

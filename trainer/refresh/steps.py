@@ -102,6 +102,7 @@ class TrainingSteps:
             rows=tuple(judgement.rows),
             has_ranker=judgement.ranker is not None,
             fusion=judgement.fusion,
+            no_ranker=judgement.no_ranker,
         )
 
     def publish(

@@ -285,7 +285,9 @@ def everybody() -> set[str]:
 
 def test_who_is_judged_teaches_nothing_of_the_newest_slice_and_too_few_no_ranker() -> None:
     assert fitted(set()).ranker is not None
-    assert fitted(everybody()).ranker is None
+    untaught = fitted(everybody())
+    assert untaught.ranker is None
+    assert " users could be asked about the newest slice, and " in untaught.no_ranker
     assert fitted(set(), min_users=1_000).ranker is None
     # What one alone tells cannot be tried on anybody.
     one = fitted(everybody() - {"u003"}, min_users=1)
