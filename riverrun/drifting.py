@@ -7,7 +7,7 @@ from pathlib import Path
 import structlog
 
 from feature_repo.shop_file import ShopFileError
-from riverrun.scheduling import riverrun_command, run_politely
+from riverrun.scheduling import log_end, riverrun_command, run_politely
 from riverrun.settings import Settings
 from serving.background import BackgroundThread
 from trainer.refresh.runs_file import RunsFile
@@ -54,11 +54,17 @@ class DriftWatcher(BackgroundThread):
                 self._logger.error("drift_not_measured", code=code)
             return None
         pause, now = timedelta(hours=self._settings.pause_hours), self._clock()
-        if not self._settings.refresh or self._runs.begun_since(now - pause, now):
-            self._logger.warning("drifted", refresh=False)
+        signals = self._runs.drift()
+        if not self._settings.refresh:
+            self._logger.warning("drifted", signals=signals, refresh="off")
             return None
-        self._logger.warning("drifted", refresh=True)
-        return run_politely(self._renew, self._stop)
+        if self._runs.begun_since(now - pause, now):
+            self._logger.warning("drifted", signals=signals, refresh="paused")
+            return None
+        self._logger.warning("drifted", signals=signals, refresh="begins")
+        renewed = run_politely(self._renew, self._stop)
+        log_end(renewed, self._stop)
+        return renewed
 
     def _run(self) -> None:
         while not self._stop.wait(self._settings.check_hours * 3600):

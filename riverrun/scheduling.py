@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import structlog
 from croniter import croniter
@@ -43,6 +44,13 @@ def run_politely(command: Sequence[str], stop: threading.Event) -> int:
             except subprocess.TimeoutExpired:
                 process.kill()
     return process.wait()
+
+
+def log_end(code: int, stop: threading.Event, **more: Any) -> None:
+    """Log how a refresh ended; one that was killed, as for its memory, could not say so itself."""
+    logger = structlog.get_logger(__name__)
+    killed = code < 0 and not stop.is_set()
+    (logger.error if killed else logger.info)("refresh_ended", code=code, **more)
 
 
 class RefreshScheduler(BackgroundThread):
@@ -98,7 +106,7 @@ class RefreshScheduler(BackgroundThread):
         self._logger.info("refresh_due", due=self._due.isoformat())
         code = run_politely(self._command, self._stop)
         self._due = self._after(max(self._clock(), self._due))
-        self._logger.info("refresh_ended", code=code, next_due=self._due.isoformat())
+        log_end(code, self._stop, next_due=self._due.isoformat())
         return code
 
     @classmethod

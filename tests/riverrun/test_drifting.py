@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from feature_repo.archive import Archive
@@ -25,25 +26,38 @@ def ending(code: int) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("refresh", "looked", "begun_hours_ago", "expected"),
+    ("refresh", "looked", "begun_hours_ago", "expected", "said"),
     [
-        (True, DRIFTED, None, 3),
-        (True, DRIFTED, 30, 3),
-        (True, DRIFTED, 10, None),  # One has begun, and what it made may have been refused.
-        (False, DRIFTED, None, None),
-        (True, 0, None, None),
-        (True, 2, None, None),
+        (True, DRIFTED, None, 3, "begins"),
+        (True, DRIFTED, 30, 3, "begins"),
+        # One has begun, and what it made may have been refused.
+        (True, DRIFTED, 10, None, "paused"),
+        (False, DRIFTED, None, None, "off"),
+        (True, 0, None, None, None),
+        (True, 2, None, None, None),
     ],
 )
 def test_drift_begins_a_refresh_where_it_is_asked_for(
-    tmp_path: Path, refresh: bool, looked: int, begun_hours_ago: int | None, expected: int | None
+    tmp_path: Path,
+    refresh: bool,
+    looked: int,
+    begun_hours_ago: int | None,
+    expected: int | None,
+    said: str | None,
 ) -> None:
     drift = {"refresh": refresh, "pause_hours": 24, "check_hours": 1}
     settings = load_settings(home=tmp_path, refresh={"drift": drift})
     if begun_hours_ago is not None:
         RunsFile(settings.bundles).begin("before", NOW - timedelta(hours=begun_hours_ago))
     watcher = DriftWatcher(settings, look=ending(looked), renew=ending(3), clock=lambda: NOW)
-    assert watcher.check() == expected
+    RunsFile(settings.bundles).write_drift("bundle", {"event_types": 2.5}, NOW)
+    with capture_logs() as logs:
+        assert watcher.check() == expected
+    drifted = [each for each in logs if each["event"] == "drifted"]
+    assert [each["refresh"] for each in drifted] == ([] if said is None else [said])
+    assert all(each["signals"] == {"event_types": 2.5} for each in drifted)
+    ended = [each["code"] for each in logs if each["event"] == "refresh_ended"]
+    assert ended == ([] if expected is None else [expected])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from feature_repo.shop_file import opening
 from riverrun.scheduling import RefreshScheduler, run_politely
@@ -16,6 +17,7 @@ from riverrun.settings import load_settings
 from trainer.refresh.runs_file import RunsFile
 
 START = datetime(2026, 5, 1, 3, 15, tzinfo=UTC)
+KILLED = "import os; os.kill(os.getpid(), 9)"
 
 
 class Clock:
@@ -46,6 +48,16 @@ def test_a_refresh_begins_at_its_time_and_once(tmp_path: Path) -> None:
     assert refreshes.run_if_due() == 3
     assert refreshes.run_if_due() is None
     assert refreshes.due == START + timedelta(minutes=75)
+
+
+def test_a_refresh_that_was_killed_is_an_error_in_the_log(tmp_path: Path) -> None:
+    for code, level in (("raise SystemExit(3)", "info"), (KILLED, "error")):
+        clock = Clock()
+        refreshes = scheduler(clock, tmp_path, code)
+        clock.now = START + timedelta(minutes=15)
+        with capture_logs() as logs:
+            refreshes.run_if_due()
+        assert [each["log_level"] for each in logs if each["event"] == "refresh_ended"] == [level]
 
 
 def test_times_that_were_missed_count_as_one(tmp_path: Path) -> None:
