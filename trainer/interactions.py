@@ -51,6 +51,19 @@ class Interactions:
         """Return bool [num_events], which events are of one of these types."""
         return np.array([name in types for name in self.event_types], np.bool_)[self.event_type]
 
+    def without(self, types: Collection[str]) -> "Interactions":
+        """Return the events of other types alone, of the same users and items."""
+        kept = ~self.is_of(types)
+        user = self.user[kept]
+        return replace(
+            self,
+            user=user,
+            item=self.item[kept],
+            event_type=self.event_type[kept],
+            timestamp=self.timestamp[kept],
+            first_event=np.searchsorted(user, np.arange(len(self.user_ids) + 1)).astype(np.int64),
+        )
+
     def digest(self) -> str:
         """Return a hash of all events; items are hashed by index, whatever their ids."""
         digest = hashlib.sha256("\0".join(self.user_ids).encode("utf-8", "surrogatepass"))

@@ -73,7 +73,8 @@ class TrainingSettings(BaseModel):
     query_share: so many positions are also told what was searched for. With 0, a search query
         moves nothing.
     event_type_weights: what a label counts; a type that is not named, 1. Not all that
-        there are may count 0.
+        there are may count 0. What counts 0 says nothing for an item either: no table and no
+        signal is of it, and no source but the two-tower reads it in a user's history.
     holdout: what is held out to choose the number of epochs, to learn to rank from and to report
         by: the "newest" share of the time, at most 30 days; or each user's "last_events", where
         the order of a user's events is known but times mean nothing.
@@ -120,6 +121,12 @@ class TrainingSettings(BaseModel):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     strategy: Literal["default", "mirrored", "tpu", "multi_worker_mirrored"] = "default"
     tensorboard: Path | None = None
+
+    @property
+    def weightless(self) -> frozenset[str]:
+        """The types of event that count nothing as a label."""
+        weights = self.event_type_weights
+        return frozenset(name for name, weight in weights.items() if not weight)
 
     @model_validator(mode="after")
     def _heads_share_the_dimension(self) -> "TrainingSettings":
