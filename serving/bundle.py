@@ -90,7 +90,8 @@ class RankingPart(_Part):
     tables: of neighbours, with the days over which a history's item fades by e. events: of those in
     which it also fades with every newer event of its user, over how many by e. signals: the columns
     of `ranking/signals.npy`. taking: the types of event that take an item, of which signals of
-    repetition are; empty means all. sources: whose scores the ranker reads. features: its columns.
+    repetition are; empty means all. weightless: those that say nothing for an item. sources: whose
+    scores the ranker reads. features: its columns.
     """
 
     tables: dict[Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")], Annotated[float, Field(gt=0)]]
@@ -100,6 +101,7 @@ class RankingPart(_Part):
     ] = {}
     signals: tuple[str, ...]
     taking: Annotated[tuple[str, ...], Field(exclude_if=operator.not_)] = ()
+    weightless: Annotated[tuple[str, ...], Field(exclude_if=operator.not_)] = ()
     sources: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
 

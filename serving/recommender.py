@@ -91,9 +91,11 @@ class Recommender:
         hidden = [*request.exclude_item_ids, *request.context_item_ids]
         hidden += seen_items(user.seen, request.exclude_seen)
         context = self._context(model, request.filter, hidden, user.embedding, at)
-        taking = model.ranking.taking if model.ranking else ()
-        acts = UserActs.of(user.events, self._catalogue.rows, taking)
-        context = replace(context.of_user(user.events, acts), sources=request.sources)
+        # The query is of all events; what was hidden, say, is no reason for anything beside it.
+        events, ranking = user.events, model.ranking
+        counted = ranking.counted(events) if ranking else events
+        acts = UserActs.of(counted, self._catalogue.rows, ranking.taking if ranking else ())
+        context = replace(context.of_user(counted, acts), sources=request.sources)
         page = self._page(self._reranker, self._user_ranking, context, request)
         explained = self._explainer.explain(page, context) if request.explain else None
         return self._answer(request.request_id, model, page, explained)

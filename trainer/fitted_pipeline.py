@@ -167,7 +167,8 @@ def fit_pipeline(
             raise TrainingInputError(f"cannot train on the past: {error}") from error
     data = None
     if training.ranking.enabled:
-        data = fit_tables(past, material.text_embeddings, training.ranking)
+        texts = material.text_embeddings
+        data = fit_tables(past, texts, training.ranking, training.weightless)
         data = replace(data, fusion=judgement.fusion)
     seconds = time.monotonic() - start
     return FittedPipeline(

@@ -56,7 +56,8 @@ def hold_out(material: Material, start: Start) -> HeldOut | None:
     # Users who only come back to items that they know are asked by the task 'all' alone.
     asked = (task.of(np.flatnonzero(np.isin(task.users, judged))) for task in splits[0].tasks)
     tasks = [task for task in asked if len(task.users)]
-    return HeldOut(splits, judged, tasks, FittedTables(material.text_embeddings_of))
+    tables = FittedTables(material.text_embeddings_of, settings.weightless)
+    return HeldOut(splits, judged, tasks, tables)
 
 
 def _judged(task: EvaluationTask, settings: TrainingSettings) -> npt.NDArray[np.int64]:

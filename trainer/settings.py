@@ -73,8 +73,9 @@ class TrainingSettings(BaseModel):
     query_share: so many positions are also told what was searched for. With 0, a search query
         moves nothing.
     event_type_weights: what a label counts; a type that is not named, 1. Not all that
-        there are may count 0. What counts 0 is no hit of an evaluation either, and simple
-        recommenders do not count it.
+        there are may count 0. What counts 0 is no hit of an evaluation either, no simple
+        recommender counts it, and it says nothing for an item: no table and no signal is of it, and
+        no source but the two-tower reads it in a user's history.
     holdout: what is held out to choose the number of epochs, to learn to rank from and to report
         by: the "newest" share of the time, at most 30 days; or each user's "last_events", where
         the order of a user's events is known but times mean nothing.

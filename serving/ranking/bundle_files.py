@@ -42,7 +42,7 @@ class RankingData:
 
     sources: those whose scores the ranker reads, in order. layers: its network. Both are empty
     where there is no ranker. fusion: what the training has learned of it, None where nothing.
-    taking: as in `LiveRanking`.
+    taking, weightless: as in `LiveRanking`.
     """
 
     tables: Mapping[str, NeighbourTable]
@@ -51,6 +51,7 @@ class RankingData:
     layers: tuple[DenseLayer, ...] = ()
     fusion: CalibratedFusion | None = None
     taking: tuple[str, ...] = ()
+    weightless: tuple[str, ...] = ()
 
     @property
     def part(self) -> RankingPart:
@@ -60,6 +61,7 @@ class RankingData:
             events={name: table.events for name, table in self.tables.items() if table.events},
             signals=SIGNALS,
             taking=self.taking,
+            weightless=self.weightless,
             sources=self.sources,
             features=feature_names(self.sources) if self.sources else (),
         )
@@ -115,7 +117,7 @@ def read_ranking(bundle: Bundle, rows: ItemRows) -> LiveRanking | None:
         ranker = Ranker(part.sources, _read_layers(folder / RANKER, len(part.features)))
     fusion = read_fusion(bundle.path, manifest)
     placed = ItemSignals.of(signals, candidate_rows, rows)
-    return LiveRanking(tables, placed, ranker, fusion, part.taking)
+    return LiveRanking(tables, placed, ranker, fusion, part.taking, part.weightless)
 
 
 def read_fusion(path: Path, manifest: Manifest) -> CalibratedFusion | None:

@@ -25,7 +25,8 @@ class Context:
 
     allowed: bool [num_rows], what may be shown. filtered: whether a filter narrowed it.
     query: float32 [dimension], or None where nothing is known of the user.
-    events: the user's, oldest first, as far as they were read. acts, taste: what they say of items.
+    events: the user's, oldest first, as far as they were read and say something for an item
+        (`LiveRanking.counted`). acts, taste: what they say of items.
     sources: the only ones to ask; None asks those of the settings.
     moment: the one whose time of day and of the week counts; None means `at`. It is later than `at`
         where a shop of the past is asked, whose statistics are of its newest event.

@@ -1,10 +1,12 @@
 """Why an item is in a list of a bundle that ranks: by the history, and by the features."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from feature_repo.history import UserHistory
 from serving.ranking.attribution import feature_effects
 from serving.ranking.feature_names import feature_names
 from serving.ranking.ranker import Ranker
@@ -16,6 +18,7 @@ from serving.user_acts import UserActs
 from tests.support.tiny_bundle import (
     tiny_rank_weights,
     tiny_ranker_layer,
+    tiny_ranking,
 )
 from tests.support.tiny_ranked_lists import (
     NUM_ITEMS,
@@ -25,7 +28,7 @@ from tests.support.tiny_ranked_lists import (
     ranked_shop,
     settings,
 )
-from tests.support.tiny_recommender import NOW, Shop
+from tests.support.tiny_recommender import NOW, Shop, event
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,28 @@ def test_what_only_trends_is_explained_by_that(shop: Shop) -> None:
     explanation = answered["i24"].explanation
     assert explanation is not None
     assert explanation.history == ()
+
+
+def test_what_was_hidden_speaks_for_nothing(tmp_path: Path) -> None:
+    data = replace(tiny_ranking(NUM_ITEMS, has_ranker=False), weightless=("hide",))
+    shop = ranked_shop(tmp_path, "tables", data)
+    hider = UserHistory("hider", (*REGULAR.events, event("i31", 5, "hide")))
+    shop.online.push([hider])
+    # The two-tower reads a hide as an event of its type.
+    changes = {"sources": frozenset(SOURCES) - {"two_tower"}, "calibration": 0.5, "explain": True}
+    answered = items(shop, limit=60, user_id="hider", **changes)
+    assert answered == items(shop, limit=60, **changes)
+    assert "i31" in {item.item_id for item in answered}
+    hidden = items(shop, limit=60, user_id="hider", exclude_seen=frozenset({"hide"}), **changes)
+    assert {item.item_id for item in answered} - {item.item_id for item in hidden} == {"i31"}
+    # A view of it would have been a reason.
+    viewer = UserHistory("hider", (*REGULAR.events, event("i31", 5)))
+    shop.online.push([viewer])
+    answered = items(shop, limit=60, user_id="hider", **changes)
+    assert any(
+        item.explanation and "i31" in {each.item_id for each in item.explanation.history}
+        for item in answered
+    )
 
 
 def test_nothing_is_explained_unasked(shop: Shop) -> None:

@@ -1,6 +1,6 @@
 """The tables of neighbours and the signals of a past's items, fitted once for whoever asks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,21 +17,27 @@ TextEmbeddingsOf = Callable[[Sequence[Item]], Floats | None]
 
 
 def fit_tables(
-    past: Interactions, text_embeddings: Floats | None, settings: RankerSettings
+    past: Interactions,
+    text_embeddings: Floats | None,
+    settings: RankerSettings,
+    weightless: Collection[str] = (),
 ) -> RankingData:
     """Return tables and signals of the past's items.
 
-    text_embeddings: float32 [num_items, n]; None makes no table of likeness of texts.
+    text_embeddings: float32 [num_items, n]; None makes no table of likeness of texts. weightless:
+    the types of event that say nothing for an item.
     """
-    tables = {"ease": ease_table(past, settings)}
+    counted = past.without(weightless) if weightless else past
+    tables = {"ease": ease_table(counted, settings)}
     if text_embeddings is not None:
         # Having no text is nothing that two items have in common.
         told = np.array([bool(item.text) for item in past.items])
         tables["text"] = text_table(text_embeddings * told[:, None], settings)
     if settings.transition_distance:
-        tables["transitions"] = transitions_table(past, settings)
-    taking = settings.taking_types if past.is_of(settings.taking_types).any() else ()
-    return RankingData(tables, item_signals(past, taking), taking=taking)
+        tables["transitions"] = transitions_table(counted, settings)
+    taking = settings.taking_types if counted.is_of(settings.taking_types).any() else ()
+    signals = item_signals(counted, taking)
+    return RankingData(tables, signals, taking=taking, weightless=tuple(sorted(weightless)))
 
 
 _OF_THE_RANKER = {
@@ -54,11 +60,14 @@ _OF_THE_RANKER = {
 class FittedTables:
     """Tables and signals of pasts. What is asked again as it was asked last is not fitted again.
 
-    text_embeddings_of: of the items of a past.
+    text_embeddings_of: of the items of a past. weightless: as in `fit_tables`.
     """
 
-    def __init__(self, text_embeddings_of: TextEmbeddingsOf) -> None:
+    def __init__(
+        self, text_embeddings_of: TextEmbeddingsOf, weightless: Collection[str] = ()
+    ) -> None:
         self._text_embeddings_of = text_embeddings_of
+        self._weightless = weightless
         # The past is kept with what was fitted on it, so that no other takes its identity.
         self._fitted: dict[int, tuple[Interactions, str, RankingData]] = {}
 
@@ -67,6 +76,7 @@ class FittedTables:
         key = settings.model_dump_json(exclude=_OF_THE_RANKER)
         kept = self._fitted.get(id(past))
         if kept is None or kept[1] != key:
-            data = fit_tables(past, self._text_embeddings_of(past.items), settings)
+            texts = self._text_embeddings_of(past.items)
+            data = fit_tables(past, texts, settings, self._weightless)
             kept = self._fitted[id(past)] = past, key, data
         return kept[2]

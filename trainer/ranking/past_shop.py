@@ -67,7 +67,11 @@ class PastShop:
         self.num_items = len(histories.items)
         rows = ItemRows([item.item_id for item in histories.items])
         ranking = ranking_over(rows)
+        # Which events say something for their item, and which of them take it; None means all.
+        self._counts: npt.NDArray[np.bool_] | None = None
         self._takes: npt.NDArray[np.bool_] | None = None
+        if ranking is not None and ranking.weightless:
+            self._counts = ~histories.is_of(ranking.weightless)
         if ranking is not None and ranking.taking:
             self._takes = histories.is_of(ranking.taking)
         self._catalogue = Catalogue(rows)
@@ -104,13 +108,13 @@ class PastShop:
         query: float32 [dimension], the user's; None asks without the two-tower. hidden: items, by
         their index, that may not be shown; None leaves nothing out.
         """
-        columns, kept = self._histories, self._kept(user)
+        columns, counted = self._histories, self._counted(user)
         view = self._catalogue.view()
         moment = None if self._moments is None else _moment(self._moments[user])
         acts = UserActs.of_columns(
-            columns.item[kept].astype(np.int64),
-            columns.timestamp[kept],
-            None if self._takes is None else self._takes[kept],
+            columns.item[counted].astype(np.int64),
+            columns.timestamp[counted],
+            None if self._takes is None else self._takes[counted],
         )
         # What is sold out is known as of today, and an answer may have sold out since it was one.
         allowed = view.listed
@@ -118,7 +122,7 @@ class PastShop:
             allowed = allowed.copy()
             allowed[hidden] = False
         context = Context(self._model, view, allowed, False, query, self._at, moment=moment)
-        return context.of_user(self._events(kept), acts)
+        return context.of_user(self._events(counted), acts)
 
     def seen(self, user: int) -> npt.NDArray[np.int64]:
         """Return the items, by their index, that `exclude_seen` hides from the user of this index.
@@ -131,12 +135,19 @@ class PastShop:
         start, end = self._histories.first_event[user : user + 2]
         return slice(max(start, end - self._max_history), end)
 
-    def _events(self, kept: slice) -> tuple[HistoryEvent, ...]:
+    def _counted(self, user: int) -> slice | npt.NDArray[np.int64]:
+        kept = self._kept(user)
+        if self._counts is None:
+            return kept
+        counted: npt.NDArray[np.int64] = np.flatnonzero(self._counts[kept]) + kept.start
+        return counted
+
+    def _events(self, counted: slice | npt.NDArray[np.int64]) -> tuple[HistoryEvent, ...]:
         columns = self._histories
         rows = zip(
-            columns.timestamp[kept].tolist(),
-            columns.item[kept].tolist(),
-            columns.event_type[kept].tolist(),
+            columns.timestamp[counted].tolist(),
+            columns.item[counted].tolist(),
+            columns.event_type[counted].tolist(),
             strict=True,
         )
         items, types = columns.items, columns.event_types
@@ -162,6 +173,6 @@ def ranking_of(
         first = np.arange(len(data.signals))
         placed = {name: ItemNeighbours(each, first, rows) for name, each in data.tables.items()}
         signals = ItemSignals.of(data.signals, first, rows)
-        return LiveRanking(placed, signals, ranker, data.fusion, data.taking)
+        return LiveRanking(placed, signals, ranker, data.fusion, data.taking, data.weightless)
 
     return over

@@ -154,11 +154,13 @@ class TrainingSteps:
         self, catalogue: Material, choice: Choice, checkpoint: RefreshCheckpoint
     ) -> TrainedRanking | None:
         """Return what the bundle ranks by; None where the settings ask for nothing."""
-        settings = self._inputs.settings.ranking
+        training = self._inputs.settings
+        settings = training.ranking
         if not settings.enabled:
             return None
         ranker = checkpoint.read_ranker(settings) if choice.has_ranker else None
-        tables = fit_tables(catalogue.interactions, catalogue.text_embeddings, settings)
+        past, texts = catalogue.interactions, catalogue.text_embeddings
+        tables = fit_tables(past, texts, settings, training.weightless)
         return TrainedRanking(replace(tables, fusion=choice.fusion), ranker)
 
 

@@ -31,7 +31,12 @@ ITEMS = tiny_items(NUM_ITEMS)
 DATA = tiny_ranking(NUM_ITEMS)
 # One whose histories fade by their order too.
 FADING = replace(DATA.tables["transitions"], events=5.0)
-DATA = replace(DATA, tables={**DATA.tables, "transitions": FADING}, taking=("purchase", "rent"))
+DATA = replace(
+    DATA,
+    tables={**DATA.tables, "transitions": FADING},
+    taking=("purchase", "rent"),
+    weightless=("hide",),
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,7 @@ def test_what_was_written_is_read(published: Bundle) -> None:
     assert ranking is not None
     places = rows.rows_of(published.candidate_ids)
     np.testing.assert_array_equal(ranking.signals.of_rows(places), DATA.signals)
-    assert ranking.taking == DATA.taking
+    assert (ranking.taking, ranking.weightless) == (DATA.taking, DATA.weightless)
     assert ranking.neighbours.keys() == DATA.tables.keys()
     for name, table in DATA.tables.items():
         read = ranking.neighbours[name]
@@ -80,8 +85,8 @@ def test_a_bundle_may_have_no_ranker_or_nothing_to_rank_by(tmp_path: Path) -> No
 def test_what_fades_by_time_alone_is_written_as_earlier_releases_read_it() -> None:
     part = DATA.part
     assert part.model_dump()["events"] == {"transitions": 5.0}
-    by_time = part.model_copy(update={"events": {}, "taking": ()})
-    assert not {"events", "taking"} & by_time.model_dump().keys()
+    by_time = part.model_copy(update={"events": {}, "taking": (), "weightless": ()})
+    assert not {"events", "taking", "weightless"} & by_time.model_dump().keys()
     assert RankingPart.model_validate_json(by_time.model_dump_json()) == by_time
 
 

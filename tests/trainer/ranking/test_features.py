@@ -67,18 +67,21 @@ SERVICE = ServiceSettings(SERVING, TOGETHER, LENGTH)
 @pytest.fixture(scope="module")
 def model() -> TrainedModel:
     columns = tiny.tiny_interactions()
+    hides = np.random.default_rng(0).random(len(columns.item)) < 0.2
+    columns = replace(columns, event_types=["hide", "view"], event_type=1 - hides.astype(np.int32))
     # The two-tower reads half of the histories that the service keeps.
     settings = tiny.tiny_settings(epochs=1, history_length=LENGTH // 2)
     texts = tiny.tiny_text_embeddings()
     return train(columns, make_windows(columns, settings), settings, tiny.tiny_text_tower(), texts)
 
 
+@pytest.mark.parametrize("weightless", [[], ["hide"]])
 def test_the_service_sees_what_training_saw(
-    model: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weightless: list[str]
 ) -> None:
     past = model.interactions
     texts = tiny.tiny_text_embeddings()
-    data = fit_tables(past, texts, SETTINGS)
+    data = fit_tables(past, texts, SETTINGS, weightless)
     path = export_bundle(
         model,
         tmp_path,
@@ -108,13 +111,7 @@ def test_the_service_sees_what_training_saw(
         online.push([history])
     together.update([add(nobody(each), made, TOGETHER) for each, made in pairs.items()])
     recommender = Recommender(
-        holder,
-        catalogue,
-        online,
-        trending,
-        together,
-        SERVING,
-        clock=lambda: past.end,
+        holder, catalogue, online, trending, together, SERVING, clock=lambda: past.end
     )
     seen: list[np.ndarray] = []
     score = Ranker.score

@@ -288,6 +288,25 @@ def test_views_do_not_change_when_what_is_bought_is_bought_again() -> None:
     np.testing.assert_allclose(every.signals[:2, OF_RETURNS], [[1, 3]] * 2)
 
 
+def test_events_without_weight_leave_no_trace_in_tables_and_signals() -> None:
+    bought, both = bought_and_viewed()
+    settings = RankerSettings(transition_distance=3)
+    expected = fit_tables(bought, None, settings)
+    counted = fit_tables(both, None, settings, {"view"})
+    assert (counted.weightless, expected.weightless) == (("view",), ())
+    nothing = fit_tables(both, None, settings, {"view", "purchase"})
+    for found, wanted in (
+        (counted, expected),
+        (nothing, fit_tables(interactions(events=0), None, settings)),
+    ):
+        np.testing.assert_array_equal(found.signals, wanted.signals)
+        assert found.tables.keys() == wanted.tables.keys()
+        for name, table in found.tables.items():
+            for column in ("starts", "neighbours", "weights"):
+                received = getattr(table, column)
+                np.testing.assert_array_equal(received, getattr(wanted.tables[name], column))
+
+
 @pytest.mark.parametrize("event_type", ["purchase", "view", "play"])
 def test_of_one_type_every_event_counts(event_type: str) -> None:
     past = replace(interactions(), event_types=[event_type])

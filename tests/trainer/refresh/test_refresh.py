@@ -74,6 +74,19 @@ def test_with_lora_nothing_is_told_of_texts_that_only_the_model_reads(shop: Tiny
     assert "text" not in ranking.tables
 
 
+def test_the_bundle_knows_what_says_nothing_for_an_item(shop: TinyRefresh) -> None:
+    weighed = shop.settings.model_copy(update={"event_type_weights": {"hide": 0.0}})
+    hides = pl.when(pl.col("item_id") == "i0").then(pl.lit("hide")).otherwise("event_type")
+    done = shop.refreshed(
+        12, events_read=events(0, 12).with_columns(event_type=hides), settings=weighed
+    )
+    manifest = read_manifest(done.bundle)
+    assert manifest.ranking is not None
+    assert manifest.ranking.weightless == ("hide",)
+    # The query tower reads them.
+    assert set(manifest.event_types) == {"hide", "view"}
+
+
 def test_an_incremental_refresh_learns_from_the_newest_days_alone(shop: TinyRefresh) -> None:
     shop.refreshed(20)
     steps: list[int] = []
