@@ -83,8 +83,8 @@ def recommend(
     from riverrun.bench.recommend import Load, measure, request_fields, require_wrk
     from riverrun.bench.server import running_server, wait_until_embedded
 
-    require_wrk()
     more = request_fields(fields)
+    require_wrk()
     table = Table(
         "load", "requests/s", "p50 ms", "p99 ms", "failed", title=escape(f"/v1/recommend {{{more}")
     )
