@@ -53,6 +53,8 @@ class Interactions:
 
     def without(self, types: Collection[str]) -> "Interactions":
         """Return the events of other types alone, of the same users and items."""
+        if not types:
+            return self
         kept = ~self.is_of(types)
         user = self.user[kept]
         return replace(

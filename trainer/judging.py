@@ -14,7 +14,7 @@ from trainer.evaluate import EvaluationRow, evaluate
 from trainer.held_out import HeldOut, hold_out
 from trainer.import_keras import keras
 from trainer.material import Material
-from trainer.ranking.learning_to_rank import Learned, Newest, learn_to_rank
+from trainer.ranking.learning_to_rank import Learned, Newest, learn_to_rank, no_ranker
 from trainer.ranking.pipeline_scorer import CrossFittedScorer, PipelineScorer
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.scorers import pipeline_scorer
@@ -109,14 +109,12 @@ def judge_epochs(
     settings = start.settings(material.settings)
     held_out = hold_out(material, start)
     if held_out is None:
-        ranking = settings.ranking
-        if not (settings.holdout_share and ranking.enabled and ranking.slices):
+        if not (settings.holdout_share and settings.ranking.enabled):
             return Judgement(settings.epochs, ())
-        nobody = (
-            "no ranker was trained, the fusion orders the lists: nobody could be asked about what "
-            "was held out, or nothing before it teaches anything."
+        why = (
+            "nobody could be asked about what was held out, or nothing before it teaches anything."
         )
-        return Judgement(settings.epochs, (), no_ranker=nobody)
+        return Judgement(settings.epochs, (), no_ranker=no_ranker(settings.ranking, why))
     kept = best_epoch(material, start, held_out, checkpoints, on_step)
     best = kept.read()
     assert best is not None, "a training has an epoch"

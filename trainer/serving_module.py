@@ -69,7 +69,7 @@ class _Layers:
 class ServingModule(tf.Module):
     """The towers behind string inputs, with the candidates they retrieve from.
 
-    Each public method is a signature; `serving.SIGNATURES` has their shapes and dtypes.
+    Each public method is a signature; `serving.signatures.SIGNATURES` has their shapes and dtypes.
 
     Args:
         model: the trained towers.

@@ -29,4 +29,6 @@ class LiveRanking:
 
     def counted(self, events: tuple[HistoryEvent, ...]) -> tuple[HistoryEvent, ...]:
         """Return the events that say something for their items, in their order."""
+        if not self.weightless:
+            return events
         return tuple(event for event in events if event.event_type not in self.weightless)

@@ -27,7 +27,7 @@ def fit_tables(
     text_embeddings: float32 [num_items, n]; None makes no table of likeness of texts. weightless:
     the types of event that say nothing for an item.
     """
-    counted = past.without(weightless) if weightless else past
+    counted = past.without(weightless)
     tables = {"ease": ease_table(counted, settings)}
     if text_embeddings is not None:
         # Having no text is nothing that two items have in common.

@@ -104,7 +104,7 @@ def learn_to_rank(
             f"training.ranking.min_users asks for {settings.min_users} others. A larger "
             "training.holdout_share may ask more."
         )
-        return replace(_cross_fitted(slice_), no_ranker=_no_ranker(settings, why))
+        return replace(_cross_fitted(slice_), no_ranker=no_ranker(settings, why))
     requests = slice_.requests(users)
     # A trial is by all candidates, of which the ranker learns from some.
     few = list(islice(requests, TRIED_BELOW))
@@ -120,7 +120,7 @@ def learn_to_rank(
             f"proposed what they acted on, and training.ranking.min_users asks for "
             f"{settings.min_users}."
         )
-        return Learned(fusion=fusion, no_ranker=_no_ranker(settings, why))
+        return Learned(fusion=fusion, no_ranker=no_ranker(settings, why))
     for split in slices:
         older = _Slice.of(split, tables, settings, service, random)
         lessons.append(older.examples(older.requests(older.users), len(older.users)))
@@ -128,7 +128,7 @@ def learn_to_rank(
         lessons[0], tried, lessons[1:], settings, seed, service.serving.ranking
     ):
         why = f"it learned from {num_requests} requests, and ranked no better in a trial."
-        return Learned(fusion=fusion, no_ranker=_no_ranker(settings, why))
+        return Learned(fusion=fusion, no_ranker=no_ranker(settings, why))
     return Learned(train_ranker(Examples.joined(lessons), settings, seed), fusion)
 
 
@@ -198,7 +198,8 @@ class _Slice:
         return examples_of(requests, most, num_users, self.random)
 
 
-def _no_ranker(settings: RankerSettings, reason: str) -> str:
+def no_ranker(settings: RankerSettings, reason: str) -> str:
+    """Return, for people, that no ranker was trained and why; empty where none is asked for."""
     return (
         f"no ranker was trained, the fusion orders the lists: {reason}" if settings.slices else ""
     )
