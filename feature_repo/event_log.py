@@ -8,6 +8,8 @@ ITEMS = "items"
 USERS = "users"
 ITEM_EMBEDDINGS = "item-embeddings"
 DEAD_LETTERS = "events.dead-letter"
+CO_PARTITIONED = (EVENTS, ITEMS, USERS)
+"""What producers write. A worker owns one partition number of all of these at once."""
 
 
 class EventLogError(Exception):

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from feature_repo.archive import Archive
 from feature_repo.event_log import (
+    CO_PARTITIONED,
     EVENTS,
     ITEMS,
     USERS,
@@ -25,7 +26,7 @@ from streaming.settings import StreamingSettings
 from streaming.stream_thread import StreamThread
 
 GROUP = "archive"
-TOPICS = (EVENTS, ITEMS, USERS)
+TOPICS = CO_PARTITIONED
 STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.5
 _POLL_RECORDS = 1_000

@@ -13,6 +13,7 @@ from kafka.errors import CommitFailedError, RebalanceInProgressError
 from kafka.partitioner.default import murmur2
 
 from feature_repo.event_log import (
+    CO_PARTITIONED,
     EventLogError,
     LogRecord,
     LostPositionError,
@@ -20,7 +21,7 @@ from feature_repo.event_log import (
     TopicPartition,
 )
 from streaming.kafka_connection import COMMITTED, KafkaConnection
-from streaming.kafka_topics import APPEND_TIME, CO_PARTITIONED
+from streaming.kafka_topics import APPEND_TIME
 from streaming.number_assignor import NumberAssignor
 
 # A broker holds a fetch back for so long while there is nothing new. Partitions that a seek or an

@@ -14,6 +14,7 @@ from kafka.errors import (
 )
 
 from feature_repo.event_log import (
+    CO_PARTITIONED,
     DEAD_LETTERS,
     EVENTS,
     ITEM_EMBEDDINGS,
@@ -24,9 +25,7 @@ from feature_repo.event_log import (
 from feature_repo.times import DAY_MILLISECONDS
 from streaming.kafka_connection import KafkaConnection
 
-TOPICS = (EVENTS, ITEMS, USERS, ITEM_EMBEDDINGS, DEAD_LETTERS)
-CO_PARTITIONED = (EVENTS, ITEMS, USERS)
-"""A worker owns one partition number of all of these at once."""
+TOPICS = (*CO_PARTITIONED, ITEM_EMBEDDINGS, DEAD_LETTERS)
 TIMESTAMP_TYPE, APPEND_TIME = "message.timestamp.type", "LogAppendTime"
 """Set for `CO_PARTITIONED`: a record's moment is the broker's, not its producer's (ADR 0013)."""
 

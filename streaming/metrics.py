@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from feature_repo.event_log import EVENTS, ITEMS, USERS, TopicPartition
+from feature_repo.event_log import CO_PARTITIONED, EVENTS, TopicPartition
 
 RETRIED = (
     "poll",
@@ -24,11 +24,10 @@ RETRIED = (
     "archive",
 )
 """The stages that are tried again when they fail."""
-_TOPICS = (EVENTS, ITEMS, USERS)
 _RESULTS = (
     *((EVENTS, result) for result in ("applied", "repeated", "erased")),
     ("items and users", "applied"),
-    *((topic, "dead") for topic in _TOPICS),
+    *((topic, "dead") for topic in CO_PARTITIONED),
 )
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
@@ -64,7 +63,7 @@ class MisplacedCollector(Collector):
             "Records found in another partition than their key's, of those looked at.",
             labels=["topic"],
         )
-        for topic, count in {**dict.fromkeys(_TOPICS, 0), **self.counts}.items():
+        for topic, count in {**dict.fromkeys(CO_PARTITIONED, 0), **self.counts}.items():
             metric.add_metric([topic], count)
         yield metric
 
@@ -140,7 +139,7 @@ class StreamMetrics:
             self.records.labels(topic, result)
         for stage in RETRIED:
             self.retries.labels(stage)
-        for topic in _TOPICS:
+        for topic in CO_PARTITIONED:
             self.archived.labels(topic)
 
     @contextmanager

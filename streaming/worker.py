@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from feature_repo.event_log import (
+    CO_PARTITIONED,
     DEAD_LETTERS,
     EVENTS,
-    ITEMS,
-    USERS,
     EventLog,
     LogRecord,
     TopicPartition,
@@ -43,7 +42,7 @@ from streaming.updates import Updates
 from streaming.worker_positions import WorkerPositions
 
 GROUP = "worker"
-TOPICS = (EVENTS, ITEMS, USERS)
+TOPICS = CO_PARTITIONED
 STOP_SECONDS = 10.0
 IDLE_SECONDS = 0.25
 CATCH_UP_SECONDS = 0.05
