@@ -59,9 +59,11 @@ def wait_until_known(connection: KafkaConnection, topic: str) -> None:
 
 
 @pytest.mark.kafka
-def test_topics_are_created_once_as_the_settings_say(url: str, tmp_path: Path) -> None:
+def test_topics_are_created_once_as_the_settings_say(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     environment = {
-        "RIVERRUN_HOME": str(tmp_path),
         "RIVERRUN_LOG_URL": url,
         f"{KAFKA}PARTITIONS": "3",
         f"{KAFKA}EVENTS_RETENTION_DAYS": "2.5",
