@@ -74,6 +74,7 @@ def two_are_enough() -> Iterator[None]:
 
 
 def event(number: int, user: int, hour: int) -> Event:
+    """Of one user for each number: an id belongs to one event, whichever segments hold it."""
     return Event(
         event_id=f"e{number}",
         user_id=f"u{user}",
@@ -131,7 +132,6 @@ class Shop:
         first, self.offset = self.offset, self.offset + 10
         topic = ("events", "items", "users")[part]
         segment = f"{LIVE}{topic}-00000-{first:015d}-{first:020d}-{self.offset:020d}"
-        # An id belongs to one event, whichever segments hold it.
         made = [event(number, number % 5, number * 2) for number in events]
         for archive in self.both:
             if made:
@@ -145,10 +145,12 @@ class Shop:
 
     def imported(self, items: dict[int, int | None], users: dict[int, int]) -> None:
         name = f"import-{len(items)}-{self.offset}"
+        user = next(iter(users))
+        made = event(100 + 5 * self.offset + user, user, 1)
         for archive in self.both:
             archive.import_items(name, *states(items))
             archive.import_users(name, profiles(users))
-            archive.write_events(name, [event(100 + self.offset, next(iter(users)), 1)])
+            archive.write_events(name, [made])
 
     def merge(self, hours: float, killed: int | None) -> None:
         self.now += hours * HOUR
