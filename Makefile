@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV := $(or $(shell command -v uv),.tools/bin/uv)
 
+# Some images set it. TensorFlow and Feast are 3,000 modules, which each process would compile anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # What a command line says, else what the environment says.
 FUZZ_SECONDS ?= 600
 # One more than there are cores: tests of brokers and processes wait a good part of their time.
