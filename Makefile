@@ -30,7 +30,7 @@ test: install servers check pytest ## Everything the tests need, then every chec
 .PHONY: install
 install: $(READY) ## Install uv if it is absent, then the locked environment into .venv
 
-$(READY): requirements.lock pyproject.toml | $(UV)
+$(READY): requirements.lock pyproject.toml riverrun/__init__.py | $(UV)
 	$(UV) venv --quiet --allow-existing --python '>=3.11,<3.13' $(VENV)
 	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .

@@ -6,7 +6,8 @@ from pydantic import ValidationError
 
 from feature_repo.received import described, shortened
 
-_WORDS = {"extra_forbidden": "unknown key", "missing": "is missing"}
+UNKNOWN_KEY = "unknown key"
+_WORDS = {"extra_forbidden": UNKNOWN_KEY, "missing": "is missing"}
 _RECEIVED = "Received: "
 
 

@@ -9,4 +9,5 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # By default TensorFlow takes all of a GPU's memory: a training could not start beside a server.
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+"""The only place of the version: pyproject.toml reads it from here."""

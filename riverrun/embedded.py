@@ -5,9 +5,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
 
 from riverrun.follower import only_follower
+from riverrun.metrics import new_registry
 from riverrun.served_bundle import require_bundle
 from riverrun.server import Complaints, open_grpc, open_serving, read_statistics, services_of
 from riverrun.settings import Settings
@@ -51,7 +51,7 @@ def embedded_shop(
             reader = read_statistics(serving, stack)
             not_ready.append(reader.not_ready)
             degraded.append(reader.degraded)
-        registry = CollectorRegistry()
+        registry = new_registry()
         applied = AppliedNotifier()
         stream = open_stream(
             settings,

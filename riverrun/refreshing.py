@@ -13,6 +13,7 @@ from feature_repo.archive import Archive
 from feature_repo.event_log import EventLogError
 from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Item
+from riverrun import __version__
 from riverrun.errors import NOT_TO_BE_USED, RunFailedError, UserError
 from riverrun.opening import open_log
 from riverrun.settings import Settings
@@ -61,6 +62,7 @@ def refresh_from_archive(
                 service=settings.service_settings,
                 gates=gates,
                 latest=lambda: _items(settings, archive),
+                made_by=f"riverrun {__version__}",
             )
             steps = TrainingSteps(inputs, listener)
             outcome = refresh(events, inputs, steps, checkpoint)

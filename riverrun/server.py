@@ -11,8 +11,10 @@ from prometheus_client import CollectorRegistry
 from feature_repo.event_log import EventLogError, GroupedLog
 from feature_repo.online_features import OnlineFeatures
 from feature_repo.open_online_features import without_password
+from riverrun import __version__
 from riverrun.errors import UserError
 from riverrun.listening import authority
+from riverrun.metrics import new_registry
 from riverrun.opening import open_log, open_online
 from riverrun.served_bundle import require_bundle, saying_how_to_get_one
 from riverrun.settings import Settings
@@ -138,6 +140,7 @@ def services_of(
         online=online,
         online_is_remote=settings.online_is_remote,
         log=parts.log,
+        version=__version__,
         effects=None if applied is None else Effects(applied, parts.follower.has_applied),
         acceptance=Acceptance(
             max_future=timedelta(seconds=settings.streaming.max_future_seconds),
@@ -207,7 +210,7 @@ def serving_replica(settings: Settings) -> Iterator[FastAPI]:
             settings,
             parts,
             stack,
-            registry=CollectorRegistry(),
+            registry=new_registry(),
             not_ready=[parts.not_ready, reader.not_ready],
             degraded=[reader.degraded],
         )

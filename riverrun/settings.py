@@ -30,11 +30,12 @@ from pydantic_settings import (
 )
 
 from feature_repo.file_urls import file_of, file_url
-from feature_repo.first_error import FirstError
+from feature_repo.first_error import UNKNOWN_KEY, FirstError
 from feature_repo.history import DEFAULT_MAX_LENGTH
 from feature_repo.open_online_features import without_password
 from riverrun.errors import UserError
 from riverrun.settings_variables import PREFIX, no_json, refuse_unknown_variables
+from riverrun.unknown_settings import advice
 from serving.settings import GrpcSettings, HttpSettings, ServingSettings
 from streaming.settings import StreamingSettings
 from trainer.ranking.service_settings import ServiceSettings
@@ -272,7 +273,10 @@ def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
     except ValidationError as error:
         first = FirstError.of(error)
         source = f"settings ({toml_file})" if toml_file else "settings"
-        raise UserError(": ".join(filter(None, (source, first.key, first.statement)))) from None
+        line = ": ".join(filter(None, (source, first.key, first.statement)))
+        if first.reason == UNKNOWN_KEY:
+            line += advice(Settings.model_construct(), first.key)
+        raise UserError(line) from None
     except SettingsError as error:
         raise UserError(no_json(Settings, error)) from None
     except ValueError as error:  # tomllib.TOMLDecodeError is one

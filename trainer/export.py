@@ -32,6 +32,7 @@ class BundleNote:
 
     version: by default a new one, of `created_at`. parent: the bundle that served then. start:
     what the training started from, in words. metrics: how its model was judged, by name.
+    made_by: the software that trained it, and its version.
     """
 
     created_at: datetime
@@ -39,6 +40,7 @@ class BundleNote:
     parent: str | None = None
     start: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    made_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,6 +123,7 @@ def export_bundle(
         model={
             "settings": orjson.loads(model.settings.model_dump_json()),
             "start": note.start,
+            "made_by": note.made_by,
             bundle.TEXT_TOWER_DIGEST: text_tower_digest(model.text_tower, model.settings.text),
         },
         ranking=ranking.data.part if ranking else None,

@@ -46,10 +46,11 @@ def stream(
     does not answer it says what it could not finish, which the next start does, and returns 1.
     """
     settings = load_settings(settings_file, home=home)
+    from riverrun.metrics import new_registry
     from riverrun.metrics_server import MetricsServer
     from streaming.metrics import StreamMetrics
 
-    metrics = StreamMetrics()
+    metrics = StreamMetrics(new_registry())
     server = None
     if metrics_port is not None:
         host = settings.http.host if metrics_host is None else metrics_host

@@ -53,7 +53,7 @@ def create_app(services: Services) -> FastAPI:
         # /v1/items/ is answered 404; it is not another name of /v1/items.
         redirect_slashes=False,
         title="Riverrun",
-        version="1",
+        version=services.version,
         description="Recommendation that learns from the event stream.",
         openapi_tags=[
             {"name": "lists", "description": "What to show."},

@@ -81,6 +81,7 @@ class Health:
 class Services:
     """Everything a request may need.
 
+    version: of the software, which the OpenAPI document names.
     online_is_remote: whether `online` asks a server, which takes its time and may hang.
     effects: None where the worker runs in another process, so that nobody can wait for it.
     """
@@ -90,6 +91,7 @@ class Services:
     catalogue: Catalogue
     online: OnlineFeatures
     log: EventLog
+    version: str
     online_is_remote: bool = False
     effects: Effects | None = None
     acceptance: Acceptance = Acceptance()

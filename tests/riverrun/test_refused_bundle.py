@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi.testclient import TestClient
 
 from serving.bundle import MANIFEST
-from serving.published_bundles import CURRENT, current_bundle
+from serving.published_bundles import current_bundle, set_current
 from tests.support import waiting
 from tests.support.tiny_shop import tiny_shop
 
@@ -35,8 +35,8 @@ def test_a_refused_bundle_is_said_where_servers_are_watched(tmp_path: Path) -> N
         broken = served.with_name(OTHER)
         shutil.copytree(served, broken)
         (broken / MANIFEST).write_text("{broken")
-        current = tmp_path / "bundles" / CURRENT
-        current.write_text(OTHER)
+        # Whole at once: the watcher looks all the time.
+        set_current(tmp_path / "bundles", OTHER)
         wait_until(is_refused)
         answer = client.get("/readyz")
         # Lists can be had: no balancer shall turn away from a whole fleet.
@@ -46,6 +46,6 @@ def test_a_refused_bundle_is_said_where_servers_are_watched(tmp_path: Path) -> N
         assert f"bundle was refused: {OTHER}/{MANIFEST}: is not JSON" in complaint
         assert str(tmp_path) not in answer.text
 
-        current.write_text(served.name)
+        set_current(tmp_path / "bundles", served.name)
         wait_until(lambda: not is_refused())
         assert client.get("/readyz").json()["degraded"] == []

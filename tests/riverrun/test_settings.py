@@ -1,5 +1,6 @@
 """What is wrong in a settings file is named, with its value."""
 
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from feature_repo.open_online_features import without_password
 from riverrun.errors import UserError
 from riverrun.settings import Settings, load_settings
+from riverrun.unknown_settings import RENAMED
 
 
 def test_the_settings_file_is_told_which_rule_is_wrong(tmp_path: Path) -> None:
@@ -135,7 +137,38 @@ def test_what_an_unknown_key_holds_is_not_shown(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("RIVERRUN_STREAMING__KAFKA__SASL_PASSWORD", "hunter2")
     with pytest.raises(UserError) as raised:
         load_settings()
-    assert str(raised.value) == "settings: streaming.kafka.sasl_password: unknown key."
+    assert str(raised.value) == (
+        "settings: streaming.kafka.sasl_password: unknown key. "
+        "Did you mean streaming.kafka.ssl_password or streaming.kafka.sasl_plain_password?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "advice"),
+    [
+        # `serving.trending_weights` is nearer, and something else.
+        ("[serving]\ntrending_weight = 0.1", " It is serving.ranking.weights now."),
+        ("[serving]\nco_visitation_weight = 0.1", " It is serving.ranking.weights now."),
+        ("[serving]\npol_size = 300", " Did you mean serving.pool_size?"),
+        ("hom = 'shop'", " Did you mean home?"),
+        ("[servin.ranking]\nweights = {}", " Did you mean serving?"),
+        ("[serving.ranking]\nzzz = 1", ""),
+        ("[[serving.rules]]\nkind = 'pin'\nfilter = 'available'\nplace = 1\nplac = 1", ""),
+    ],
+)
+def test_an_unknown_key_is_told_what_it_may_be(tmp_path: Path, setting: str, advice: str) -> None:
+    file = tmp_path / "riverrun.toml"
+    file.write_text(setting)
+    with pytest.raises(UserError) as raised:
+        load_settings(file)
+    assert str(raised.value).endswith(f"unknown key.{advice}")
+
+
+def test_what_settings_are_called_now_are_settings() -> None:
+    for before, now in RENAMED.items():
+        with pytest.raises(AttributeError):
+            attrgetter(before)(Settings())
+        attrgetter(now)(Settings())
 
 
 ADDRESS = "tcp://10.96.0.7:8080"

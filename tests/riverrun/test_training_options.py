@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 from feature_repo.archive import Archive
 from feature_repo.times import moment_of
+from riverrun import __version__
 from riverrun.cli.refresh import refresh
 from riverrun.cli.train import train
 from serving.bundle import read_manifest
@@ -92,6 +93,7 @@ def test_a_full_training_takes_nothing_over_from_what_serves(shop: Shop, tmp_pat
     shutil.copytree(shop.home / "archive", nothing.home / "archive")
     nothing.run(train)
     assert nothing.start == "cold start: no bundle serves yet"
+    assert read_manifest(nothing.bundle).model["made_by"] == f"riverrun {__version__}"
     expected = load_file(nothing.bundle / WEIGHTS)
     for command in (train, refresh):
         before = shop.bundle

@@ -27,6 +27,7 @@ class RefreshInputs:
     service: how lists are made, and how the index that is checked is built.
     gates: what the bundle must reach to serve; without them every bundle serves.
     latest: returns the catalogue as of its call, for the bundle; without it, that is `items`.
+    made_by: what the bundle says that it was made by.
     """
 
     items: Sequence[Item]
@@ -39,3 +40,4 @@ class RefreshInputs:
     service: ServiceSettings = field(default_factory=ServiceSettings)
     gates: GateSettings | None = None
     latest: Callable[[], Sequence[Item]] | None = None
+    made_by: str = ""

@@ -131,6 +131,7 @@ class TrainingSteps:
             parent=start.version or (inputs.current.name if inputs.current else None),
             start=str(start),
             metrics=_metrics(choice.rows),
+            made_by=inputs.made_by,
         )
         export_bundle(
             model,

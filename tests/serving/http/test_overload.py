@@ -122,6 +122,7 @@ def services(shop: Shop, catalogue: Catalogue, registry: CollectorRegistry) -> S
         catalogue=catalogue,
         online=cast(Any, shop),
         log=cast(Any, shop),
+        version="1.2.3",
         effects=Effects(shop, wait_seconds=0.2),
         registry=registry,
         health=Health(degraded=lambda: ["the store is away"]),
