@@ -80,13 +80,12 @@ def preset_question(
 
     validation: whether to ask about the slice that settings may be chosen on.
     """
-    split = (protocol.validation if validation else protocol.test)(data)
-    everyone = protocol.everyone_validation if validation else protocol.everyone_test
+    held_out = protocol.held_out(validation=validation)
     return Question(
-        split,
+        held_out.split(data),
         protocol.of_shop(settings).training,
         protocol.service,
-        None if everyone is None else partial(everyone, data),
+        None if held_out.everyone is None else partial(held_out.everyone, data),
         protocol.has_times,
     )
 

@@ -104,9 +104,8 @@ def quality(
     settings = load_settings(settings_file, home=home)
     protocol = PROTOCOLS[PRESETS[dataset]]
     loaded = load_preset(PRESETS[dataset], data)
-    is_test = split is Part.TEST
-    question = (protocol.test if is_test else protocol.validation)(loaded)
-    ask_everyone = protocol.everyone_test if is_test else protocol.everyone_validation
+    held_out = protocol.held_out(validation=split is Part.VALIDATION)
+    question, ask_everyone = held_out.split(loaded), held_out.everyone
     asking = _Asking(protocol, settings, own=not baselines_only)
     results, what = asking.ask(
         question, with_slices=slices and ask_everyone is None, with_ablation=ablation

@@ -171,7 +171,7 @@ def _check_options(
 
 def _preset_period(preset: str, data: Path | None, *, validation: bool) -> _Chosen:
     protocol, loaded = read_preset(preset, data)
-    period = (protocol.replay_validation if validation else protocol.replay_test)(loaded)
+    period = protocol.held_out(validation=validation).period(loaded)
     return _Chosen(period, protocol.settings, protocol.replay)
 
 
