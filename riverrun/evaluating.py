@@ -23,7 +23,7 @@ from trainer.baselines import Scorer, baselines, timeless_baselines
 from trainer.bundle_scorer import BundleScorer, bundle_pipeline, load_to_ask
 from trainer.comparison import CANDIDATE
 from trainer.evaluate import EvaluationRow, evaluate
-from trainer.fitted_pipeline import fit_pipeline
+from trainer.fitted_pipeline import FittedPipeline, fit_pipeline
 from trainer.held_out_splits import held_out_splits, newest_cut
 from trainer.interactions import EVENT_COLUMNS, Interactions
 from trainer.listener import Listener
@@ -80,13 +80,12 @@ def preset_question(
 
     validation: whether to ask about the slice that settings may be chosen on.
     """
-    split = (protocol.validation if validation else protocol.test)(data)
-    everyone = protocol.everyone_validation if validation else protocol.everyone_test
+    held_out = protocol.held_out(validation=validation)
     return Question(
-        split,
+        held_out.split(data),
         protocol.of_shop(settings).training,
         protocol.service,
-        None if everyone is None else partial(everyone, data),
+        None if held_out.everyone is None else partial(held_out.everyone, data),
         protocol.has_times,
     )
 
@@ -137,14 +136,8 @@ def evaluate_trained(
     """
     evaluations = []
     for split, sliced in question.asked(with_slices=with_slices):
-        with (
-            closing(TextEmbeddingCache(settings.text_embeddings)) as cache,
-            listening() as listener,
-        ):
-            try:
-                fitted = fit_pipeline(split, question.training, question.service, cache, listener)
-            except TrainingInputError as error:
-                raise UserError(str(error)) from error
+        with listening() as listener:
+            fitted = fitted_on(split, question, settings, listener)
             listener.stage("Evaluating")
             ranker = "" if fitted.judgement.ranker is None else ", and a ranker"
             model = (
@@ -165,6 +158,20 @@ def evaluate_trained(
                 )
             )
     return evaluations
+
+
+def fitted_on(
+    split: Split, question: Question, settings: Settings, listener: Listener
+) -> FittedPipeline:
+    """Fit all that makes a list on the past of one of the question's splits.
+
+    Raises `UserError` where there is nothing to learn from.
+    """
+    with closing(TextEmbeddingCache(settings.text_embeddings)) as cache:
+        try:
+            return fit_pipeline(split, question.training, question.service, cache, listener)
+        except TrainingInputError as error:
+            raise UserError(str(error)) from error
 
 
 def evaluate_served(settings: Settings, *, with_slices: bool) -> list[Evaluation]:

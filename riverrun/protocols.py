@@ -32,26 +32,38 @@ from trainer.tasks import Split, everyone_split, leave_one_out_split, temporal_s
 
 
 @dataclass(frozen=True)
-class EvaluationProtocol:
-    """Splits of a data set and periods to replay, and the settings for both.
+class HeldOut:
+    """What a data set holds out of its past: as a split to ask, and as a period to replay.
 
-    service: the settings that lists are made by, whatever the settings of the current shop are.
-    baselines: simple recommenders to compare with, by the name of the task. everyone_validation,
-    everyone_test: splits that also ask new users, whom the others leave out. has_times: whether
-    timestamps are real times, not positions in a sequence.
+    everyone: the split that also asks new users; None where `split` leaves none of them out.
     """
 
-    validation: Callable[[PresetData], Split]
-    test: Callable[[PresetData], Split]
+    split: Callable[[PresetData], Split]
+    period: Callable[[PresetData], Period]
+    everyone: Callable[[PresetData], Split] | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationProtocol:
+    """What of a data set is asked and replayed, and the settings for both.
+
+    validation: what settings may be chosen on. test: what only reports. baselines: simple
+    recommenders to compare with, by the name of the task. service: the settings that lists are made
+    by, whatever the settings of the current shop are. has_times: whether timestamps are real times,
+    not positions in a sequence.
+    """
+
+    validation: HeldOut
+    test: HeldOut
     baselines: Mapping[str, Sequence[FitScorer]]
-    replay_validation: Callable[[PresetData], Period]
-    replay_test: Callable[[PresetData], Period]
     settings: TrainingSettings = field(default_factory=TrainingSettings)
     service: ServiceSettings = field(default_factory=ServiceSettings)
     replay: ReplaySettings = field(default_factory=ReplaySettings)
-    everyone_validation: Callable[[PresetData], Split] | None = None
-    everyone_test: Callable[[PresetData], Split] | None = None
     has_times: bool = True
+
+    def held_out(self, *, validation: bool) -> HeldOut:
+        """Return the validation part, or the test."""
+        return self.validation if validation else self.test
 
     def of_shop(self, settings: Settings) -> Settings:
         """Return the settings of a shop that trains, and keeps histories, as the protocol does.
@@ -66,6 +78,15 @@ class EvaluationProtocol:
 
 VALIDATION, TEST = datetime(2011, 10, 9, tzinfo=UTC), datetime(2011, 11, 9, tzinfo=UTC)
 """Where the two months of online-retail begin."""
+
+
+def _held_out_by_time(start: datetime, end: datetime | None = None) -> HeldOut:
+    """Return what happened from `start` until before `end`."""
+    return HeldOut(
+        lambda data: temporal_split(data.events, data.items, start, end),
+        lambda data: split_period(data.events, data.items, start, end),
+        lambda data: everyone_split(data.events, data.items, start, end),
+    )
 
 
 def _earlier_last_events(data: PresetData) -> Period:
@@ -149,11 +170,15 @@ def _leave_one_out(
     popularity, *others = _sequence_baselines()
     recent = (RECENT_POPULARITY,) if has_times else ()
     return EvaluationProtocol(
-        lambda data: leave_one_out_split(data.events, data.items, held_out=2),
-        lambda data: leave_one_out_split(data.events, data.items, held_out=1),
+        HeldOut(
+            lambda data: leave_one_out_split(data.events, data.items, held_out=2),
+            _earlier_last_events,
+        ),
+        HeldOut(
+            lambda data: leave_one_out_split(data.events, data.items, held_out=1),
+            lambda data: last_events_period(data.events, data.items),
+        ),
         {"leave-one-out": (popularity, *recent, *others)},
-        _earlier_last_events,
-        lambda data: last_events_period(data.events, data.items),
         settings,
         service,
         has_times=has_times,
@@ -193,13 +218,7 @@ _SEQUENTIAL_RANKING: Callable[..., RankerSettings] = partial(
 
 PROTOCOLS = {
     "online-retail": EvaluationProtocol(
-        lambda data: temporal_split(data.events, data.items, VALIDATION, TEST),
-        lambda data: temporal_split(data.events, data.items, TEST),
-        _online_retail_baselines(),
-        lambda data: split_period(data.events, data.items, VALIDATION, TEST),
-        lambda data: split_period(data.events, data.items, TEST),
-        everyone_validation=lambda data: everyone_split(data.events, data.items, VALIDATION, TEST),
-        everyone_test=lambda data: everyone_split(data.events, data.items, TEST),
+        _held_out_by_time(VALIDATION, TEST), _held_out_by_time(TEST), _online_retail_baselines()
     ),
     "sequences": _leave_one_out(
         # Its timestamps are positions: a day stands for one position.

@@ -52,6 +52,20 @@ class Found:
     interrupted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A search: its name, what is searched from which settings on, and how.
+
+    steps, pruned: as `Search` takes them.
+    """
+
+    name: str
+    space: Space
+    base: TunedSettings
+    steps: Steps = no_steps
+    pruned: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ShopTuning:
     """Searches the settings of one shop; results are kept in `folder`.
@@ -66,12 +80,8 @@ class ShopTuning:
 
     def ranking(self, bounds: Bounds) -> Found:
         """Search the settings of ranking, with one two-tower of the present settings."""
-        newest = self._newest()
-        if newest is None:
-            return Found(RANKING, (), 0, True)
-        self.listener.stage("Searching the settings of ranking")
-        objective = self.objectives.of_ranking(newest)
-        return self._quick("ranking", RANKING, self._present, objective, bounds)
+        plan = _Plan("ranking", RANKING, self._present)
+        return self._of_lists(plan, bounds, "Searching the settings of ranking")
 
     def sources(self, base: TunedSettings, bounds: Bounds) -> Found:
         """Search which sources are on, all other settings being those of `base`.
@@ -79,12 +89,8 @@ class ShopTuning:
         The settings to go on with are those that `SourceSteps` settles on.
         """
         steps = SourceSteps(base, self.objectives.speaking(base.training))
-        newest = self._newest()
-        if newest is None:
-            return Found(steps.space, (), 0, True)
-        self.listener.stage("Searching the sources")
-        objective = self.objectives.of_ranking(newest)
-        found = self._quick("sources", steps.space, base, objective, bounds, steps.next)
+        plan = _Plan("sources", steps.space, base, steps.next)
+        found = self._of_lists(plan, bounds, "Searching the sources")
         settled = steps.settled(found.results)
         if settled is None:
             return found
@@ -97,8 +103,8 @@ class ShopTuning:
         def begins(done: int, trials: int) -> None:
             self.listener.stage(f"Searching the settings of the model, trial {done + 1}/{trials}")
 
-        objective = self.objectives.of_model(self.listener.step)
-        return self._found("model", MODEL, base, objective, bounds, begins, pruned=True)
+        plan = _Plan("model", MODEL, base, pruned=True)
+        return self._found(plan, self.objectives.of_model(self.listener.step), bounds, begins)
 
     def forget(self) -> None:
         """Remove what earlier searches have tried."""
@@ -125,18 +131,14 @@ class ShopTuning:
         except KeyboardInterrupt:
             return None
 
-    def _quick(
-        self,
-        name: str,
-        space: Space,
-        base: TunedSettings,
-        objective: Objective,
-        bounds: Bounds,
-        steps: Steps = no_steps,
-    ) -> Found:
-        """Search by trials that take seconds; one progress bar shows all of them."""
+    def _of_lists(self, plan: _Plan, bounds: Bounds, stage: str) -> Found:
+        """Search by trials that take seconds, all with one two-tower; one bar shows all of them."""
+        newest = self._newest()
+        if newest is None:
+            return Found(plan.space, (), 0, True)
+        self.listener.stage(stage)
         progress = self.listener.progress
-        found = self._found(name, space, base, objective, bounds, progress, steps)
+        found = self._found(plan, self.objectives.of_ranking(newest), bounds, progress)
         progress(len(found.results) + found.pruned, bounds.trials)
         return found
 
@@ -147,20 +149,20 @@ class ShopTuning:
 
     def _found(
         self,
-        name: str,
-        space: Space,
-        base: TunedSettings,
+        plan: _Plan,
         objective: Objective,
         bounds: Bounds,
         begins: Callable[[int, int], None],
-        steps: Steps = no_steps,
-        *,
-        pruned: bool = False,
     ) -> Found:
-        name = f"{name}-{_digest(self.data, base, space)}"
-        interrupted, seed = False, base.training.seed
+        interrupted = False
         with Search(
-            self._searches, name, space, base, seed=seed, steps=steps, pruned=pruned
+            self._searches,
+            f"{plan.name}-{_digest(self.data, plan.base, plan.space)}",
+            plan.space,
+            plan.base,
+            seed=plan.base.training.seed,
+            steps=plan.steps,
+            pruned=plan.pruned,
         ) as search:
             try:
                 search.run(
@@ -171,7 +173,7 @@ class ShopTuning:
                 )
             except KeyboardInterrupt:
                 interrupted = True
-            return Found(space, search.results(), search.pruned, interrupted)
+            return Found(plan.space, search.results(), search.pruned, interrupted)
 
 
 @contextmanager

@@ -1,173 +1,90 @@
-"""Compares methods on one split: how good, how sure, how varied, how fast."""
+"""How good the lists of recommenders are on a public data set, Riverrun's own among them."""
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 
-import numpy as np
-import numpy.typing as npt
-from scipy import sparse
-from scipy.cluster.vq import kmeans2
-
-from feature_repo.schema import Item
-from trainer import metrics
-from trainer.baselines import FitScorer, Scorer, scores_without
-from trainer.evaluate import NDCG_AT, RECALL_AT, EvaluationRow, answer, evaluate, summarise
-from trainer.slices import slices
-from trainer.tasks import EvaluationTask, Split
-
-NDCG, RECALL, HIT_RATE = f"ndcg@{NDCG_AT}", f"recall@{RECALL_AT}", f"hit@{NDCG_AT}"
-TIMED_USERS = 200
-
-Methods = Mapping[str, Sequence[FitScorer]]
-"""The methods to compare, by the name of the task."""
-
-Report = Callable[[str, float], None]
-"""Hears the name of a method that was fitted, and the seconds that it took."""
+from riverrun.bench.item_features import item_features, item_labels
+from riverrun.bench.method_results import (
+    SEED,
+    Measures,
+    MethodResult,
+    Methods,
+    Report,
+    compare,
+)
+from riverrun.evaluating import Listening, Question, fitted_on
+from riverrun.settings import Settings
+from trainer.tasks import Split
 
 
 @dataclass(frozen=True, slots=True)
-class MethodResult:
-    """One method on one task.
+class Own:
+    """That Riverrun's own are asked too: its parts, and the whole.
 
-    intervals: of NDCG, recall and hit rate, 95 % by bootstrap over the users. fit_seconds: wall
-    clock, including the time to look the users up. ms_per_list: the median over users of
-    scoring all items and choosing the list, one user at a time. slices: the rows of the parts of
-    the task, users' before items', if asked for.
+    ablation: also its list without each of its parts in turn. listening: shows the training.
     """
 
-    row: EvaluationRow
-    intervals: Mapping[str, tuple[float, float]]
-    fit_seconds: float
-    ms_per_list: float
-    slices: Sequence[EvaluationRow] = ()
+    ablation: bool
+    listening: Listening
 
 
-def compare(
-    split: Split,
+@dataclass(frozen=True, slots=True, eq=False)
+class Quality:
+    """What methods reach on each task.
+
+    told_apart: says in words what diversity is measured by, and what categories are.
+    """
+
+    results: Sequence[MethodResult]
+    told_apart: str
+
+
+def measure_quality(
+    question: Question,
     methods: Methods,
-    features: npt.NDArray[np.float32] | None,
-    seed: int,
+    own: Own | None,
+    settings: Settings,
     *,
-    labels: sparse.csr_array | None = None,
-    with_slices: bool = False,
-    report: Report = lambda name, seconds: None,
-) -> list[MethodResult]:
-    """Fit each method once and ask it each of its tasks, in the order of the split.
+    with_slices: bool,
+    report: Report,
+    stage: Callable[[str], None],
+) -> Quality:
+    """Fit methods on the past of the question, and ask them about its future.
 
-    features: float32 [num_items, n] to measure intra-list diversity by. labels: the categories,
-    [num_items, num_labels], to count those of a list. A method of several tasks is fitted once for
-    all of them; only one is held in memory at a time.
+    own: None leaves out Riverrun's own, which take minutes to fit. stage: is told what is done
+    before the first method is fitted, where it takes a while.
+
+    Raises `UserError` where Riverrun's own have nothing to learn from.
     """
-    results: dict[tuple[str, FitScorer], MethodResult] = {}
-    for fit in dict.fromkeys(fit for task in split.tasks for fit in methods[task.name]):
-        start = time.perf_counter()
-        scorer = fit(split.past, split.histories)
-        seconds = time.perf_counter() - start
-        report(scorer.name, seconds)
-        asked = [task for task in split.tasks if fit in methods[task.name]]
-        for result in ask(
-            scorer,
-            split,
-            asked,
-            features,
-            seed,
-            seconds,
-            labels=labels,
-            with_slices=with_slices,
-        ):
-            results[result.row.task, fit] = result
-        del scorer
-    return [results[task.name, fit] for task in split.tasks for fit in methods[task.name]]
+    results: list[MethodResult] = []
+    told_apart: list[str] = []
+    for split, sliced in question.asked(with_slices=with_slices):
+        items = split.past.items
+        features, by = item_features(items, question.training, settings.text_embeddings, stage)
+        labels, kind = item_labels(items, features, SEED)
+        told_apart.append(f"diversity by {by}, categories are {kind}")
+        measures = Measures(features, labels, sliced)
+        results += compare(split, methods, measures, report)
+        if own is not None:
+            results += _own_results(own, question, split, settings, measures, report)
+    return Quality(results, told_apart[0])
 
 
-def ask(
-    scorer: Scorer,
+def _own_results(
+    own: Own,
+    question: Question,
     split: Split,
-    tasks: Sequence[EvaluationTask],
-    features: npt.NDArray[np.float32] | None,
-    seed: int,
-    fit_seconds: float,
-    *,
-    labels: sparse.csr_array | None = None,
-    with_slices: bool = False,
+    settings: Settings,
+    measures: Measures,
+    report: Report,
 ) -> Iterator[MethodResult]:
-    """Ask a scorer that took `fit_seconds` to fit on the past; yield a result for each task."""
-    for task in tasks:
-        result = _ask(scorer, task, features, labels, seed, fit_seconds)
-        if with_slices:
-            parts = slices(task, split.past)
-            result = replace(result, slices=[evaluate(scorer, part) for part in parts])
-        yield result
-
-
-def tag_features(items: Sequence[Item]) -> npt.NDArray[np.float32]:
-    """Return float32 [num_items, num_tags], 1 where the item has the tag."""
-    return np.asarray(_labelled([item.tags for item in items]).toarray())
-
-
-def item_labels(
-    items: Sequence[Item], features: npt.NDArray[np.float32] | None, seed: int
-) -> tuple[sparse.csr_array, str]:
-    """Return [num_items, num_labels], 1 where the item has the label, and what the labels are.
-
-    Labels are categories, each level of a path; else tags; else, where items have nothing but a
-    text, groups of similar items by k-means over features [num_items, n]. The number of groups is
-    the square root of the number of items.
-    """
-    if any(item.categories for item in items):
-        return _labelled([item.categories for item in items]), "categories"
-    if any(item.tags for item in items) or features is None:
-        return _labelled([item.tags for item in items]), "tags"
-    count = max(round(len(items) ** 0.5), 1)
-    _, groups = kmeans2(features.astype(np.float64), count, minit="++", seed=seed)
-    return _labelled([(f"{group:06}",) for group in groups.tolist()]), "groups of like texts"
-
-
-def _labelled(labels: Sequence[Sequence[str]]) -> sparse.csr_array:
-    """Return float32 [len(labels), number of distinct ones]."""
-    names = sorted({name for own in labels for name in own})
-    column = {name: number for number, name in enumerate(names)}
-    columns = [column[name] for own in labels for name in set(own)]
-    rows = np.repeat(np.arange(len(labels)), [len(set(own)) for own in labels])
-    ones = np.ones(len(columns), np.float32)
-    return sparse.csr_array((ones, (rows, columns)), shape=(len(labels), len(column)))
-
-
-def _ask(
-    scorer: Scorer,
-    task: EvaluationTask,
-    features: npt.NDArray[np.float32] | None,
-    labels: sparse.csr_array | None,
-    seed: int,
-    fit_seconds: float,
-) -> MethodResult:
-    answers = answer(scorer, task)
-    by_user = {
-        NDCG: [metrics.ndcg(user, NDCG_AT) for user in answers.ranked],
-        RECALL: [metrics.recall(user, RECALL_AT) for user in answers.ranked],
-        HIT_RATE: [metrics.hit_rate(user, NDCG_AT) for user in answers.ranked],
-    }
-    # One seed for all: methods are compared on the same draws of users.
-    intervals = {
-        name: metrics.mean_interval(values, np.random.default_rng(seed))
-        for name, values in by_user.items()
-    }
-    return MethodResult(
-        summarise(scorer.name, task, answers, features, labels),
-        intervals,
-        fit_seconds,
-        _ms_per_list(scorer, task, np.random.default_rng(seed)),
-    )
-
-
-def _ms_per_list(scorer: Scorer, task: EvaluationTask, random: np.random.Generator) -> float:
-    rows = random.permutation(len(task.users))[:TIMED_USERS]
-    seconds = []
-    for row in rows:
-        start = time.perf_counter()
-        scores = scores_without(scorer, task.users[[row]], task.excluded[row : row + 1])
-        scores[0, task.excluded[row]] = -np.inf
-        metrics.top_k(scores, NDCG_AT)
-        seconds.append(time.perf_counter() - start)
-    return float(np.median(seconds)) * 1e3 if seconds else float("nan")
+    """Fit Riverrun's pipeline once on the split's past, and ask its parts and the whole."""
+    with own.listening() as listener:
+        fitted = fitted_on(split, question, settings, listener)
+    report(f"Riverrun, {fitted.judgement.epochs} epochs", fitted.seconds)
+    scorers = (*fitted.parts, fitted.two_tower, fitted.pipeline, fitted.diverse)
+    # The split of everyone, newcomers included, is asked for its slices alone.
+    ablation = own.ablation and split is question.split
+    for scorer in chain(scorers, fitted.ablations() if ablation else ()):
+        yield from measures.of(scorer, split, split.tasks, fitted.seconds)

@@ -1,8 +1,7 @@
 """`riverrun bench quality`: recommenders beside each other on a public data set."""
 
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import replace
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,24 +14,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from riverrun.bench.machine import describe_machine
+from riverrun.cli.bench_figures import say
 from riverrun.cli.console import err, out
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.preset_data import NO_RECENT_POPULARITY, check_output
 from riverrun.cli.slices_table import short, slices_table
 from riverrun.errors import UserError
-from riverrun.settings import Settings, load_settings
+from riverrun.settings import load_settings
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-    from scipy import sparse
-
-    from feature_repo.schema import Item
-    from riverrun.bench.quality import MethodResult
-    from riverrun.protocols import EvaluationProtocol
-    from trainer.baselines import Scorer
-    from trainer.settings import TrainingSettings
-    from trainer.tasks import EvaluationTask, Split
+    from riverrun.bench.method_results import MethodResult
 
 PRESETS = {
     "online-retail": "online-retail",
@@ -41,8 +32,6 @@ PRESETS = {
     "movielens": "movielens",
 }
 """The data sets, by the preset that reads and splits them."""
-
-SEED = 7
 
 
 class Part(StrEnum):
@@ -104,24 +93,30 @@ def quality(
     settings = load_settings(settings_file, home=home)
     protocol = PROTOCOLS[PRESETS[dataset]]
     loaded = load_preset(PRESETS[dataset], data)
-    is_test = split is Part.TEST
-    question = (protocol.test if is_test else protocol.validation)(loaded)
-    ask_everyone = protocol.everyone_test if is_test else protocol.everyone_validation
-    asking = _Asking(protocol, settings, own=not baselines_only)
-    results, what = asking.ask(
-        question, with_slices=slices and ask_everyone is None, with_ablation=ablation
+    from riverrun.bench.quality import Own, measure_quality
+    from riverrun.cli.training_progress import refresh_progress
+    from riverrun.evaluating import preset_question
+
+    question = preset_question(protocol, loaded, settings, validation=split is Part.VALIDATION)
+    measured = measure_quality(
+        # Figures beside each other are of one precision, whatever this shop's is.
+        replace(question, training=protocol.settings),
+        protocol.baselines,
+        None if baselines_only else Own(ablation, refresh_progress),
+        settings,
+        with_slices=slices,
+        report=_say_fitted,
+        stage=say,
     )
-    if slices and ask_everyone is not None:
-        results += asking.ask(ask_everyone(loaded), with_slices=True)[0]
-    for task in dict.fromkeys(result.row.task for result in results):
-        of_task = [result for result in results if result.row.task == task]
+    for task in dict.fromkeys(result.row.task for result in measured.results):
+        of_task = [result for result in measured.results if result.row.task == task]
         out.print(quality_table(task, of_task))
         if of_task[0].slices:
             out.print(slices_table(task, [result.slices for result in of_task]))
-    past = question.past
+    past = question.split.past
     out.print(
         f"{dataset}, {split}: {len(past.items):,} items, {len(past.user_ids):,} users, "
-        f"{len(past.item):,} events in the past; {what}"
+        f"{len(past.item):,} events in the past; {measured.told_apart}"
     )
     if not protocol.has_times:
         out.print(NO_RECENT_POPULARITY)
@@ -131,90 +126,10 @@ def quality(
             "dataset": dataset,
             "split": split.value,
             "machine": describe_machine(),
-            "items_told_apart": what,
-            "results": [_document(result) for result in results],
+            "items_told_apart": measured.told_apart,
+            "results": [_document(result) for result in measured.results],
         }
         json.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
-
-
-@dataclass(frozen=True)
-class _Asking:
-    """Fits methods and asks them. own: whether to ask Riverrun's too, beside the simple ones."""
-
-    protocol: "EvaluationProtocol"
-    settings: Settings
-    own: bool
-
-    def ask(
-        self, split: "Split", *, with_slices: bool, with_ablation: bool = False
-    ) -> "tuple[list[MethodResult], str]":
-        """Return the results for all tasks of the split, and what diversity is measured by."""
-        from riverrun.bench.quality import compare, item_labels
-
-        features, by = _features(split.past.items, self.protocol.settings, self.settings)
-        labels, kind = item_labels(split.past.items, features, SEED)
-        results = compare(
-            split,
-            self.protocol.baselines,
-            features,
-            SEED,
-            labels=labels,
-            with_slices=with_slices,
-            report=_say,
-        )
-        if self.own:
-            results += self._own(
-                split, features, labels, with_slices=with_slices, with_ablation=with_ablation
-            )
-        return results, f"diversity by {by}, categories are {kind}"
-
-    def _own(
-        self,
-        split: "Split",
-        features: "npt.NDArray[np.float32] | None",
-        labels: "sparse.csr_array",
-        *,
-        with_slices: bool,
-        with_ablation: bool,
-    ) -> "list[MethodResult]":
-        """Fit Riverrun's pipeline once, and ask its parts and the whole."""
-        from riverrun.bench.quality import ask
-        from riverrun.cli.training_progress import refresh_progress
-        from serving.text_embedding_cache import TextEmbeddingCache
-        from trainer.fitted_pipeline import fit_pipeline
-        from trainer.training_input_error import TrainingInputError
-
-        training, service = self.protocol.settings, self.protocol.service
-        with (
-            closing(TextEmbeddingCache(self.settings.text_embeddings)) as cache,
-            refresh_progress() as listener,
-        ):
-            try:
-                fitted = fit_pipeline(split, training, service, cache, listener)
-            except TrainingInputError as error:
-                raise UserError(str(error)) from error
-        _say(f"Riverrun, {fitted.judgement.epochs} epochs", fitted.seconds)
-
-        def asked(scorer: "Scorer", tasks: "Sequence[EvaluationTask]") -> "list[MethodResult]":
-            return list(
-                ask(
-                    scorer,
-                    split,
-                    tasks,
-                    features,
-                    SEED,
-                    fitted.seconds,
-                    labels=labels,
-                    with_slices=with_slices,
-                )
-            )
-
-        results: list[MethodResult] = []
-        for scorer in (*fitted.parts, fitted.two_tower, fitted.pipeline, fitted.diverse):
-            results += asked(scorer, split.tasks)
-        for scorer in fitted.ablations() if with_ablation else ():
-            results += asked(scorer, split.tasks)
-        return results
 
 
 def quality_table(task: str, results: "Sequence[MethodResult]") -> Table:
@@ -222,7 +137,7 @@ def quality_table(task: str, results: "Sequence[MethodResult]") -> Table:
 
     Beside them coverage, Gini index, diversity and categories within lists of 10, and ms per list.
     """
-    from riverrun.bench.quality import HIT_RATE, NDCG, RECALL
+    from riverrun.bench.method_results import HIT_RATE, NDCG, RECALL
 
     users = results[0].row.num_users if results else 0
     table = Table(
@@ -268,29 +183,5 @@ def _document(result: "MethodResult") -> dict[str, Any]:
     }
 
 
-def _say(method: str, seconds: float) -> None:
+def _say_fitted(method: str, seconds: float) -> None:
     err.print(f"{escape(method)}: fitted in {seconds:.1f} s")
-
-
-def _features(
-    items: "Sequence[Item]", training: "TrainingSettings", settings: Settings
-) -> "tuple[npt.NDArray[np.float32] | None, str]":
-    """Return what diversity is measured by, [num_items, n], and its name: texts, else tags."""
-    from riverrun.bench.quality import tag_features
-
-    frozen = not training.text.lora_rank
-    if frozen and any(item.text for item in items):
-        from serving.text_embedding_cache import TextEmbeddingCache
-        from trainer.text_embeddings import catalogue_text_embeddings
-        from trainer.text_tower import load_text_tower
-
-        err.print("embedding texts ...")
-        tower = load_text_tower(training.text)
-        with closing(TextEmbeddingCache(settings.text_embeddings)) as cache:
-            texts = [item.text for item in items]
-            return catalogue_text_embeddings(tower, texts, training.text, cache), "text embeddings"
-    if any(item.tags for item in items):
-        return tag_features(items), "tags"
-    if frozen:
-        return None, "nothing: the items have neither text nor tags"
-    return None, "nothing: the items have no tags, and each training reads texts in its own way"

@@ -1,8 +1,6 @@
 """`riverrun evaluate`: the two-tower beside the simple recommenders, on a split by time."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +8,7 @@ import orjson
 import typer
 
 from riverrun.bench.machine import describe_machine
-from riverrun.cli.console import err, out
+from riverrun.cli.console import out
 from riverrun.cli.metrics_tables import print_tables
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.preset_data import (
@@ -28,7 +26,6 @@ from riverrun.settings import load_settings
 
 if TYPE_CHECKING:
     from riverrun.evaluating import Evaluation
-    from trainer.listener import Listener
 
 
 def evaluate(
@@ -72,6 +69,7 @@ def evaluate(
     """
     settings = load_settings(settings_file, home=home)
     _check_options(preset, data, json, validation=validation, served=served)
+    from riverrun.cli.training_progress import spaced_progress
     from riverrun.evaluating import (
         evaluate_served,
         evaluate_trained,
@@ -88,7 +86,7 @@ def evaluate(
         else:
             protocol, loaded = read_preset(preset, data)
             question = preset_question(protocol, loaded, settings, validation=validation)
-        evaluations = evaluate_trained(question, settings, _listening, with_slices=slices)
+        evaluations = evaluate_trained(question, settings, spaced_progress, with_slices=slices)
     for each in evaluations:
         split = each.split
         print_tables(each.rows)
@@ -128,13 +126,3 @@ def _document(evaluation: "Evaluation") -> list[dict[str, Any]]:
                 }
         document.append(entry)
     return document
-
-
-@contextmanager
-def _listening() -> "Iterator[Listener]":
-    """Show how a training goes, and an empty line behind it."""
-    from riverrun.cli.training_progress import refresh_progress
-
-    with refresh_progress() as listener:
-        yield listener
-    err.print()

@@ -127,10 +127,10 @@ def preset(
     `riverrun import preset online-retail online_retail.csv.gz`
     """
     with (
-        import_session(load_settings(settings, home=home), name) as (sink, report),
+        import_session(load_settings(settings, home=home), name) as sink,
         err.status(f"reading {path}"),
     ):
-        import_preset(name, path, sink, report)
+        import_preset(name, path, sink)
 
 
 @app.command()
@@ -152,5 +152,5 @@ def _import_kind(
     kind: Kind, files: list[Path], mapping: Path | None, home: Path | None, settings: Path | None
 ) -> None:
     loaded = None if mapping is None else load_mapping(mapping)
-    with import_session(load_settings(settings, home=home), kind) as (sink, report):
-        import_with_bar(kind, files, loaded, sink, report)
+    with import_session(load_settings(settings, home=home), kind) as sink:
+        import_with_bar(kind, files, loaded, sink)

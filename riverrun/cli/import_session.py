@@ -33,9 +33,9 @@ def import_folder(folder: Path, settings: Settings) -> None:
     Raises `UserError` where there are none, one cannot be read, or no row could be used.
     """
     found = shop_files(folder)
-    with import_session(settings, "shop") as (sink, report):
+    with import_session(settings, "shop") as sink:
         for kind, files in found.items():
-            import_with_bar(kind, files, None, sink, report)
+            import_with_bar(kind, files, None, sink)
 
 
 def import_with_bar(
@@ -43,7 +43,6 @@ def import_with_bar(
     files: list[Path],
     mapping: ImportMapping | None,
     sink: ArchiveSink,
-    report: ImportReport,
 ) -> None:
     """Import files of one kind, and show how much of them is read."""
     size = sum(file.stat().st_size for file in files if file.is_file())
@@ -58,16 +57,16 @@ def import_with_bar(
         disable=not err.is_terminal,
     ) as bars:
         task = bars.add_task(kind, total=size, rows=0)
-        before = report.read
+        before = sink.report.read
 
         def progress(count: int) -> None:
-            bars.update(task, advance=count, rows=report.read - before)
+            bars.update(task, advance=count, rows=sink.report.read - before)
 
-        import_files(kind, files, mapping, sink, report, datetime.now(UTC), progress)
+        import_files(kind, files, mapping, sink, datetime.now(UTC), progress)
 
 
 @contextmanager
-def import_session(settings: Settings, what: str) -> Iterator[tuple[ArchiveSink, ImportReport]]:
+def import_session(settings: Settings, what: str) -> Iterator[ArchiveSink]:
     """Open the shop's archive; afterwards write the report, show it, and say what is next.
 
     Raises `UserError` where no row could be used, and what `_archive_what_was_posted` does.
@@ -84,7 +83,7 @@ def import_session(settings: Settings, what: str) -> Iterator[tuple[ArchiveSink,
         with _only_import(settings.archive), ImportReport(rejects=rejects) as report:
             _archive_what_was_posted(settings, archive)
             try:
-                yield ArchiveSink(archive, report), report
+                yield ArchiveSink(archive, report)
             except UserError as error:
                 if not (report.accepted or report.skipped or report.rejected):
                     raise

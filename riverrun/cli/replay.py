@@ -2,12 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
@@ -28,16 +27,11 @@ from riverrun.cli.preset_data import (
 )
 from riverrun.cli.replay_tables import asked_of, refreshes_table, slice_table, table_over_time
 from riverrun.errors import UserError
-from riverrun.settings import Settings, load_settings
+from riverrun.settings import load_settings
 
 if TYPE_CHECKING:
-    from riverrun.replay.questions import Moment, Period
-    from riverrun.replay.refreshed import Refreshes, Trainer
+    from riverrun.replay.questions import Moment
     from riverrun.replay.scoring import Scores
-    from riverrun.replay.settings import ReplaySettings
-    from riverrun.replay.training import ReplayTraining
-    from serving.bundle import Bundle
-    from trainer.settings import TrainingSettings
 
 
 class Every(StrEnum):
@@ -119,45 +113,34 @@ def replay(
     _check_options(preset, data, plot, json, validation=validation)
     if cold and refresh is None:
         raise UserError("--cold needs --refresh, daily or weekly.")
-    if preset is None:
-        chosen = _own_period(settings, days)
-    else:
-        chosen = _preset_period(preset, data, validation=validation)
-    if ask is not None:
-        chosen = replace(chosen, period=chosen.period.sampled(ask))
-    from riverrun.replay.scoring import Scores
+    from riverrun.replay.replayed_period import preset_period, shop_period
 
-    scores, start = Scores(), time.monotonic()
-    plan = None if refresh is None else _Refreshing(refresh, cold)
-    complete = _run(chosen, bundle, settings, scores, plan)
-    report(scores, plot, json)
-    if plan is not None and plan.done:
-        out.print(refreshes_table(plan.done, scores, plan.every))
-    period = chosen.period
+    if preset is None:
+        replayed = shop_period(settings, days)
+    else:
+        replayed = preset_period(*read_preset(preset, data), validation=validation)
+    if ask is not None:
+        replayed = replace(replayed, period=replayed.period.sampled(ask))
+    from riverrun.cli.training_progress import spaced_progress
+    from riverrun.replaying import Renewal, replay_period
+
+    start = time.monotonic()
+    renewal = None if refresh is None else Renewal(refresh.span, cold)
+    result = replay_period(
+        replayed, bundle, renewal, settings, listening=spaced_progress, replaying=_progress
+    )
+    if result.interrupted:
+        err.print("interrupted: what follows is of the part that was replayed.")
+    report(result.scores, plot, json)
+    if refresh is not None and result.refreshes:
+        out.print(refreshes_table(result.refreshes, result.scores, refresh))
+    period, interrupted = replayed.period, "interrupted, " if result.interrupted else ""
     out.print(
         f"{period.num_events:,} events after {period.past.height:,} in the past, "
         f"{len(period.known_items):,} known and {len(period.new_items):,} other items; "
-        f"{asked_of(period)}; {'' if complete else 'interrupted, '}{time.monotonic() - start:.0f} s"
+        f"{asked_of(period)}; {interrupted}{time.monotonic() - start:.0f} s"
     )
     out.print(describe_machine())
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """What is replayed, and the settings of model and shop."""
-
-    period: "Period"
-    training: "TrainingSettings"
-    replay: "ReplaySettings"
-
-
-@dataclass
-class _Refreshing:
-    """How the model is refreshed. cold: also without a warm start. done: the refreshes so far."""
-
-    every: Every
-    cold: bool
-    done: "dict[str, Refreshes]" = field(default_factory=dict)
 
 
 def _check_options(
@@ -167,96 +150,6 @@ def _check_options(
     check_preset(preset, data, validation=validation)
     check_output("--plot", plot)
     check_output("--json", json)
-
-
-def _preset_period(preset: str, data: Path | None, *, validation: bool) -> _Chosen:
-    protocol, loaded = read_preset(preset, data)
-    period = (protocol.replay_validation if validation else protocol.replay_test)(loaded)
-    return _Chosen(period, protocol.settings, protocol.replay)
-
-
-def _own_period(settings: Settings, days: int) -> _Chosen:
-    from feature_repo.archive import Archive
-    from riverrun.replay.questions import split_period
-    from riverrun.replay.settings import ReplaySettings
-
-    archive = Archive(settings.archive)
-    events = archive.scan_events().collect()
-    if events.is_empty():
-        raise UserError(f"{settings.archive} holds no event: `riverrun import` brings them in.")
-    newest: datetime = events.sort("timestamp").row(-1, named=True)["timestamp"]
-    period = split_period(events, archive.items(), newest - timedelta(days=days))
-    if period.past.is_empty():
-        raise UserError(f"--days {days}: {settings.archive} holds nothing before them.")
-    shop = ReplaySettings(settings.streaming, settings.serving, settings.history_length)
-    return _Chosen(period, settings.training, shop)
-
-
-def _run(
-    chosen: _Chosen,
-    bundle: Path | None,
-    settings: Settings,
-    scores: "Scores",
-    plan: _Refreshing | None,
-) -> bool:
-    """Fill `scores`; return whether the whole period was replayed."""
-    from riverrun.replay.refreshed import replay_refreshed
-    from riverrun.replay.replay import replay as replay_learning
-    from riverrun.replay.running import Run, ShopMaker
-    from riverrun.replay.training import ReplayTraining, bundle_before
-    from serving.text_embedding_cache import TextEmbeddingCache
-
-    period = chosen.period
-    try:
-        with (
-            closing(TextEmbeddingCache(settings.text_embeddings)) as cache,
-            TemporaryDirectory(prefix="riverrun-replay-") as name,
-        ):
-            folder = Path(name)
-            training = ReplayTraining(chosen.training, chosen.replay.service_settings, cache)
-            path = bundle or _trained_on_past(training, period, folder / "training")
-            opened = bundle_before(period, path)
-            maker = ShopMaker(opened, chosen.replay, folder / "shops", cache)
-            with _progress(period.num_events) as on_moment:
-                run = Run(period, scores, on_moment)
-                if plan is None:
-                    replay_learning(run, maker)
-                else:
-                    replay_refreshed(
-                        run,
-                        maker,
-                        every=plan.every.span,
-                        trainers=_trainers(training, opened, folder, plan),
-                        refreshes=plan.done,
-                    )
-    except KeyboardInterrupt:
-        err.print("interrupted: what follows is of the part that was replayed.")
-        return False
-    return True
-
-
-def _trainers(
-    training: "ReplayTraining", first: "Bundle", folder: Path, plan: _Refreshing
-) -> "dict[str, Trainer]":
-    from riverrun.replay.refreshed import COLD, WARM
-    from riverrun.replay.training import RefreshTrainer
-
-    return {
-        name: RefreshTrainer(training, folder / name, first.path, warm=name == WARM)
-        for name in ((WARM, COLD) if plan.cold else (WARM,))
-    }
-
-
-def _trained_on_past(training: "ReplayTraining", period: "Period", folder: Path) -> Path:
-    from riverrun.cli.training_progress import refresh_progress
-
-    with refresh_progress() as listener:
-        try:
-            path = training.on_past(period, folder, listener)
-        except ValueError as error:
-            raise UserError(f"cannot train on the past: {error}") from error
-    err.print()
-    return path
 
 
 @contextmanager

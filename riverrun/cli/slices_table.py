@@ -17,7 +17,7 @@ def slices_table(task: str, methods: "Sequence[Sequence[EvaluationRow]]") -> Tab
 
     methods: for each method its rows of all slices, in the same order for all.
     """
-    from riverrun.bench.quality import NDCG
+    from riverrun.bench.method_results import NDCG
 
     title = f"{task}, {NDCG} by number of events"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)

@@ -51,3 +51,11 @@ def refresh_progress() -> Iterator[Listener]:
             )
 
         yield Listener(stage, progress, step)
+
+
+@contextmanager
+def spaced_progress() -> Iterator[Listener]:
+    """Show a refresh's progress, and an empty line behind it."""
+    with refresh_progress() as listener:
+        yield listener
+    err.print()

@@ -20,7 +20,6 @@ from riverrun.importing.presets import load_preset
 from riverrun.importing.raw_files import RawBatch
 from riverrun.importing.readers import NoRowsError, file_format, read_batches
 from riverrun.importing.records import clean_items, clean_users
-from riverrun.importing.report import ImportReport
 from riverrun.importing.sink import ArchiveSink
 
 UNPUBLISHED = (
@@ -41,11 +40,10 @@ def import_files(
     files: Sequence[Path],
     mapping: ImportMapping | None,
     sink: ArchiveSink,
-    report: ImportReport,
     now: datetime,
     progress: Progress = no_progress,
 ) -> None:
-    """Read `files` as events, items or users into `sink`.
+    """Read `files` as events, items or users into `sink`, whose report says what became of rows.
 
     Where no mapping says otherwise, the columns must have the fields' own names. A file without
     rows is noted. Raises `UserError` for a file that cannot be read, a column that is missing, or
@@ -61,9 +59,10 @@ def import_files(
     mapping = ImportMapping() if mapping is None else mapping
     for file, form in filled:
         try:
-            _import_file(kind, file, form, mapping, sink, report, now, progress)
+            _import_file(kind, file, form, mapping, sink, now, progress)
         except NoRowsError as error:
             empty.append(error)
+    report = sink.report
     if len(empty) == len(files):
         raise empty[0] if len(files) == 1 else UserError("none of the files has a row.")
     for without in empty:
@@ -73,12 +72,12 @@ def import_files(
     sink.flush()
 
 
-def import_preset(name: str, path: Path, sink: ArchiveSink, report: ImportReport) -> None:
+def import_preset(name: str, path: Path, sink: ArchiveSink) -> None:
     """Read the data set `name` at `path` into `sink`."""
-    data = load_preset(name, path, report)
+    data = load_preset(name, path, sink.report)
     # Loading counted every event as accepted; some may be in the archive.
     added = sink.add_events(data.events, ids_given=False)
-    report.accepted -= data.events.height - added
+    sink.report.accepted -= data.events.height - added
     sink.add_items(data.items)
     sink.add_users(data.users)
     sink.flush()
@@ -101,17 +100,16 @@ def _import_file(
     form: str,
     mapping: ImportMapping,
     sink: ArchiveSink,
-    report: ImportReport,
     now: datetime,
     progress: Progress,
 ) -> None:
     is_sparse = form in ("jsonl", "ndjson")
     columns = FileColumns(file, kind, getattr(mapping, kind), is_sparse=is_sparse)
-    position = 0
+    position, report = 0, sink.report
     rows, published = report.read, report.published
     stay = report.accepted - report.removed
     for batch in read_batches(file, mapping.file, report):
-        _import_batch(columns, batch, sink, report, now)
+        _import_batch(columns, batch, sink, now)
         progress(batch.position - position)
         position = batch.position
     progress(file.stat().st_size - position)
@@ -126,9 +124,8 @@ def _import_file(
         report.note(UNPUBLISHED)
 
 
-def _import_batch(
-    columns: FileColumns, batch: RawBatch, sink: ArchiveSink, report: ImportReport, now: datetime
-) -> None:
+def _import_batch(columns: FileColumns, batch: RawBatch, sink: ArchiveSink, now: datetime) -> None:
+    report = sink.report
     with _as_it_is_mapped(batch.file):
         batch, mapping = columns.complete(batch)
     if isinstance(mapping, EventsMapping):

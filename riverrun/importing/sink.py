@@ -190,11 +190,13 @@ class ArchiveSink:
     """Gathers records and writes them in segments named by their content.
 
     So an import that is run again, also after a crash, adds what is missing and nothing twice.
+
+    report: counts what becomes of the rows of the import, here and on their way here.
     """
 
     def __init__(self, archive: RecordArchive, report: ImportReport) -> None:
+        self.report = report
         self._archive = archive
-        self._report = report
         self._known = KnownEvents(archive)
         self._events: list[pl.DataFrame] = []
         self._items = _Gathered[Item](self._write_items)
@@ -215,7 +217,7 @@ class ArchiveSink:
             return 0
         new = self._known.are_new(events, ids_given=ids_given)
         count = int(new.sum())
-        self._report.skip("the archive has the event", events.height - count)
+        self.report.skip("the archive has the event", events.height - count)
         if count:
             self._events.append(events.filter(pl.Series(new)))
         rows = sum(frame.height for frame in self._events)
@@ -230,15 +232,15 @@ class ArchiveSink:
         Return how many have a new id; the others are reported as skipped.
         """
         new = self._items.add({**dict.fromkeys(deleted), **{item.item_id: item for item in items}})
-        self._report.skip(SAME_AGAIN.format("item_id"), len(items) + len(deleted) - new)
+        self.report.skip(SAME_AGAIN.format("item_id"), len(items) + len(deleted) - new)
         return new
 
     def add_users(self, users: Sequence[User]) -> int:
         """Add users, as `add_items` does items. Those who were erased are skipped."""
         known = [user for user in users if user.user_id not in self._erased]
-        self._report.skip(ERASED, len(users) - len(known))
+        self.report.skip(ERASED, len(users) - len(known))
         new = self._users.add({user.user_id: user for user in known})
-        self._report.skip(SAME_AGAIN.format("user_id"), len(known) - new)
+        self.report.skip(SAME_AGAIN.format("user_id"), len(known) - new)
         return new
 
     def flush(self) -> None:
@@ -247,7 +249,7 @@ class ArchiveSink:
         self._users.flush()
         self._flush_events()
         for field, count in self._lost.items():
-            self._report.note(
+            self.report.note(
                 f"{count:,} of the items had {field} before and have none now: an import replaces "
                 "items whole."
             )
@@ -263,7 +265,7 @@ class ArchiveSink:
         )
         later = pl.col("timestamp").dt.epoch("ms") > erased_at
         kept = events.filter(erased_at.is_null() | later)
-        self._report.skip(ERASED, events.height - kept.height)
+        self.report.skip(ERASED, events.height - kept.height)
         return kept
 
     def _write_items(self, segment: str, items: list[Item], deleted: list[str]) -> None:

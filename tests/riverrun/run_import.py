@@ -29,6 +29,6 @@ def run(
         mapping = ImportMapping.model_validate(tomllib.loads(mapping))
     archive = MemoryArchive() if archive is None else archive
     with ImportReport(rejects=RejectsFile(files[0].with_suffix(".rejected"))) as report:
-        import_files(kind, files, mapping, ArchiveSink(archive, report), report, NOW)  # type: ignore[arg-type]
+        import_files(kind, files, mapping, ArchiveSink(archive, report), NOW)  # type: ignore[arg-type]
     assert report.read == report.accepted + report.rejected.total() + report.skipped.total()
     return archive, report

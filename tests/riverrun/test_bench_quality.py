@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from feature_repo.schema import Item
-from riverrun.bench.quality import (
+from riverrun.bench.item_features import item_labels, tag_features
+from riverrun.bench.method_results import (
     HIT_RATE,
     NDCG,
     RECALL,
+    Measures,
     MethodResult,
     compare,
-    item_labels,
-    tag_features,
 )
 from riverrun.cli.bench_quality import quality_table
 from riverrun.cli.main import main
@@ -71,7 +71,7 @@ def test_a_method_is_fitted_once_for_all_its_tasks_and_scores_what_evaluate_says
 
     methods: dict[str, tuple[FitScorer, ...]] = {"novel": (fit_knn,), "all": (Popularity, fit_knn)}
     told: list[str] = []
-    results = compare(split, methods, None, 7, report=lambda name, seconds: told.append(name))
+    results = compare(split, methods, Measures(), report=lambda name, seconds: told.append(name))
     assert fitted == [split.past]
     assert told == ["item-kNN, cosine", "popularity"]
     novel, every = split.tasks
@@ -91,12 +91,12 @@ def test_a_method_is_fitted_once_for_all_its_tasks_and_scores_what_evaluate_says
 def test_slices_come_in_one_order_for_every_method() -> None:
     split = leave_one_out_split(frame(EVENTS), ITEMS)
     methods = {"leave-one-out": (Popularity, ItemKnn)}
-    first, second = compare(split, methods, None, 7, with_slices=True)
+    first, second = compare(split, methods, Measures(with_slices=True))
     names = [part.task for part in first.slices]
     assert len(names) == 7
     assert [part.task for part in second.slices] == names
     assert {part.scorer for part in second.slices} == {"item-kNN, cosine"}
-    assert compare(split, methods, None, 7)[0].slices == ()
+    assert compare(split, methods, Measures())[0].slices == ()
 
 
 def test_tags_tell_items_apart() -> None:
@@ -140,7 +140,7 @@ def test_the_tables_fit_80_columns() -> None:
     assert sum(".1235 1.0000" in row and "12.35 123 106.9" in row for row in rows_of) == 2
     split = leave_one_out_split(frame(EVENTS), ITEMS)
     methods = {"leave-one-out": PROTOCOLS["sequences"].baselines["leave-one-out"]}
-    results = compare(split, methods, None, 7, with_slices=True)
+    results = compare(split, methods, Measures(with_slices=True))
     lines = printed(slices_table("leave-one-out", [result.slices for result in results]))
     assert lines[0].rstrip() == "leave-one-out, ndcg@10 by number of events"
     assert not any("…" in line for line in lines)
@@ -265,4 +265,4 @@ def toys(folder: Path) -> list[str]:
 def test_fits_are_distinct_even_where_they_read_alike() -> None:
     split = leave_one_out_split(frame(EVENTS), ITEMS)
     methods = {"leave-one-out": (partial(Popularity), partial(Popularity))}
-    assert len(compare(split, methods, None, 7)) == 2
+    assert len(compare(split, methods, Measures())) == 2

@@ -104,7 +104,9 @@ def test_a_text_model_that_cannot_be_loaded_is_named(
 
 
 def test_a_preset_is_computed_as_this_machine_is_set_and_made_as_its_protocol_is() -> None:
-    protocol = replace(PROTOCOLS["sequences"], validation=lambda data: cast(Any, data))
+    sequences = PROTOCOLS["sequences"]
+    validation = replace(sequences.validation, split=lambda data: cast(Any, data))
+    protocol = replace(sequences, validation=validation)
     training = TrainingSettings(precision="mixed_bfloat16", strategy="mirrored", epochs=99)
     serving = ServingSettings(pool_size=70)
     settings = Settings(training=training, serving=serving, history_length=9)

@@ -15,7 +15,7 @@ from riverrun.cli.train import train
 from riverrun.errors import UserError
 from riverrun.evaluating import preset_question
 from riverrun.importing import PresetData
-from riverrun.protocols import PROTOCOLS
+from riverrun.protocols import PROTOCOLS, HeldOut
 from riverrun.settings import Settings, load_settings
 from tests.support import tiny_training as tiny
 from tests.support.tiny_refresh import USERS, events
@@ -79,19 +79,30 @@ def test_newcomers_and_new_items_are_asked_about_beside_the_others(
             assert users["items with 0 events"] > 0
 
 
+def told_apart(held_out: HeldOut, name: str) -> HeldOut:
+    """Return one whose splits are words that say which they are, and of what."""
+
+    def everyone(data: PresetData) -> Any:
+        return f"everyone_{name} of {data}"
+
+    return replace(
+        held_out,
+        split=lambda data: cast(Any, f"{name} of {data}"),
+        everyone=held_out.everyone and everyone,
+    )
+
+
 @pytest.mark.parametrize("validation", [False, True])
 def test_a_preset_asks_newcomers_where_its_protocol_has_a_split_of_them(
     validation: bool,
 ) -> None:
     for preset in ("online-retail", "sequences"):
-        names = ("test", "validation", "everyone_test", "everyone_validation")
-        protocol = PROTOCOLS[preset]
-        splits: dict[str, Any] = {
-            name: (lambda data, name=name: f"{name} of {data}")
-            for name in names
-            if getattr(protocol, name) is not None
-        }
-        protocol, data = replace(protocol, **splits), cast(PresetData, preset)
+        protocol, data = PROTOCOLS[preset], cast(PresetData, preset)
+        protocol = replace(
+            protocol,
+            validation=told_apart(protocol.validation, "validation"),
+            test=told_apart(protocol.test, "test"),
+        )
         question = preset_question(protocol, data, Settings(), validation=validation)
         part = "validation" if validation else "test"
         plain, everyone = f"{part} of {preset}", f"everyone_{part} of {preset}"

@@ -305,10 +305,10 @@ def test_presets_go_into_the_archive_once(tmp_path: Path) -> None:
     file.write_text("1 10 11 12\n2 11\n")
     archive = MemoryArchive()
     with ImportReport() as report:
-        import_preset("sequences", file, ArchiveSink(archive, report), report)
+        import_preset("sequences", file, ArchiveSink(archive, report))
     assert (report.accepted, len(archive.items)) == (4, 3)
     with ImportReport() as report:
-        import_preset("sequences", file, ArchiveSink(archive, report), report)
+        import_preset("sequences", file, ArchiveSink(archive, report))
     assert (report.accepted, report.skipped) == (0, {"the archive has the event": 4})
     assert archive.events.height == 4
 

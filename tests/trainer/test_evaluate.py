@@ -57,7 +57,7 @@ def test_a_task_without_users_has_no_figures() -> None:
 def rows_of(preset: str, file: Path, count: int) -> dict[tuple[str, str], EvaluationRow]:
     """Ask the first `count` baselines of each task of the preset."""
     protocol = PROTOCOLS[preset]
-    split = protocol.test(load_preset(preset, file))
+    split = protocol.test.split(load_preset(preset, file))
     rows = [
         evaluate(fit(split.past, split.histories), task)
         for task in split.tasks

@@ -1,0 +1,47 @@
+"""The period that is replayed: of a public data set, or of a shop's own archive."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from feature_repo.archive import Archive
+from riverrun.errors import UserError
+from riverrun.importing import PresetData
+from riverrun.protocols import EvaluationProtocol
+from riverrun.replay.questions import Period, split_period
+from riverrun.replay.settings import ReplaySettings
+from riverrun.settings import Settings
+from trainer.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class ReplayedPeriod:
+    """What is replayed, and the settings of the model and of the shop."""
+
+    period: Period
+    training: TrainingSettings
+    shop: ReplaySettings
+
+
+def preset_period(
+    protocol: EvaluationProtocol, data: PresetData, *, validation: bool
+) -> ReplayedPeriod:
+    """Return the period of a public data set that its protocol replays.
+
+    validation: whether it is the one that settings may be chosen on.
+    """
+    period = protocol.held_out(validation=validation).period(data)
+    return ReplayedPeriod(period, protocol.settings, protocol.replay)
+
+
+def shop_period(settings: Settings, days: int) -> ReplayedPeriod:
+    """Return the newest `days` days of the archive. Raises `UserError` where nothing is before."""
+    archive = Archive(settings.archive)
+    events = archive.scan_events().collect()
+    if events.is_empty():
+        raise UserError(f"{settings.archive} holds no event: `riverrun import` brings them in.")
+    newest: datetime = events.sort("timestamp").row(-1, named=True)["timestamp"]
+    period = split_period(events, archive.items(), newest - timedelta(days=days))
+    if period.past.is_empty():
+        raise UserError(f"--days {days}: {settings.archive} holds nothing before them.")
+    shop = ReplaySettings(settings.streaming, settings.serving, settings.history_length)
+    return ReplayedPeriod(period, settings.training, shop)
