@@ -11,15 +11,17 @@ class RetrievalLoss:
 
     Mixed negatives: Yang et al., WWW 2020 (https://doi.org/10.1145/3366424.3386195). logQ:
     Yi et al., RecSys 2019 (https://doi.org/10.1145/3298689.3346996). A negative that is the
-    query's own positive (an accidental hit) is removed. The loss estimates that of the softmax
-    over all items, so that it does not depend on how many candidates a batch or a replica has.
+    query's own positive (an accidental hit) is removed. The positive itself is not corrected, since
+    it is there whatever is drawn (Khrylchenko et al., RecSys 2025,
+    https://doi.org/10.1145/3705328.3748033). The loss estimates that of the softmax over all items,
+    so that it does not depend on how many candidates a batch or a replica has.
     """
 
     def __init__(self) -> None:
         self._task = tfrs.tasks.Retrieval(
             remove_accidental_hits=True,
             batch_metrics=[],
-            loss=_weighted_mean_cross_entropy,
+            loss=_sampled_softmax,
         )
 
     # Keras 3 switches autograph off in its train step; TFRS relies on it.
@@ -40,16 +42,19 @@ class RetrievalLoss:
                 query i, rows from num_queries on are sampled negatives.
             candidate_ids: int [num_candidates].
             expected_count: float [num_candidates], how often the candidate is expected among
-                all candidates; its logarithm is subtracted from the scores.
+                all candidates; its logarithm is subtracted from the scores of negatives.
             sample_weight: float [num_queries].
         """
-        # TFRS clips probabilities to 1e-6..1. A common factor does not change a softmax: by the
-        # largest, those of rare items beside many frequent ones stay in these bounds.
-        probability = expected_count / tf.reduce_max(expected_count)
-        loss = self._task(
+        # TFRS clips probabilities to 1e-6..1: counts by the largest stay in these bounds. By that
+        # common factor all scores grow by its logarithm, a positive's too: no softmax changes.
+        largest = tf.reduce_max(expected_count)
+        probability = tf.clip_by_value(expected_count / largest, 1e-6, 1.0)
+        # TFRS corrects the positive's own score as well, and hands weights on as they are.
+        correction = tf.math.log(probability[: tf.shape(query_embeddings)[0]] * largest)
+        return self._task(
             query_embeddings,
             candidate_embeddings,
-            sample_weight=sample_weight,
+            sample_weight=tf.stack([sample_weight, correction], axis=1),
             candidate_sampling_probability=probability,
             # Every query's id is compared with every candidate's. TensorFlow compares int32 on the
             # CPU whatever the device, and would copy the matrix to the GPU at every step.
@@ -57,9 +62,6 @@ class RetrievalLoss:
             compute_metrics=False,
             compute_batch_metrics=False,
         )
-        # TFRS corrects the positive's own score too, which gives an offset and no gradient.
-        positives = tf.math.log(expected_count[: tf.shape(query_embeddings)[0]])
-        return loss - _weighted_mean(positives, sample_weight)
 
 
 def full_softmax_loss(queries: Any, items: Any, labels: Any, sample_weight: Any) -> Any:
@@ -75,8 +77,15 @@ def full_softmax_loss(queries: Any, items: Any, labels: Any, sample_weight: Any)
     return _weighted_mean(losses, sample_weight)
 
 
-def _weighted_mean_cross_entropy(y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
-    return _weighted_mean(tf.nn.softmax_cross_entropy_with_logits(y_true, y_pred), sample_weight)
+def _sampled_softmax(y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
+    """Return the weighted mean of cross entropies, the correction of positives taken back.
+
+    y_true: float [num_queries, num_candidates], 1 at each query's positive; sample_weight: float
+    [num_queries, 2], weights, and what positives' scores lack beside those of negatives.
+    """
+    weights, correction = tf.unstack(sample_weight, axis=1)
+    scores = y_pred + y_true * correction[:, None]
+    return _weighted_mean(tf.nn.softmax_cross_entropy_with_logits(y_true, scores), weights)
 
 
 def _weighted_mean(values: Any, weights: Any) -> Any:

@@ -71,10 +71,21 @@ def test_a_rare_candidate_counts_in_full_beside_many_frequent_ones() -> None:
     counts = np.concatenate([np.full(1_000, 1_000.0), np.full(9, 0.04)])
     scores = listed @ queries[0] - np.log(counts)
     scores[1:1_000] = -np.inf  # the query's own positive
+    scores[0] = candidates[0] @ queries[0]  # once, and not corrected
     expected = np.log(np.exp(scores).sum()) - candidates[0] @ queries[0]
     np.testing.assert_allclose(
         loss(queries[:1], listed, ids, counts, np.ones(1)), expected, rtol=1e-5
     )
+
+
+def test_the_positive_counts_once_however_often_it_is_expected() -> None:
+    queries, candidates, ids = example()
+    once = loss(queries[:1], candidates, ids, np.ones(10), np.ones(1))
+    for often in (0.01, 100.0):
+        counts = np.concatenate([[often], np.ones(9)])
+        np.testing.assert_allclose(
+            loss(queries[:1], candidates, ids, counts, np.ones(1)), once, rtol=1e-4
+        )
 
 
 def test_a_negative_that_is_the_positive_is_removed() -> None:
