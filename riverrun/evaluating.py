@@ -221,7 +221,7 @@ def evaluate_models(
     model: says in words which model was asked. weightless: the types of event that the baselines
     do not count, as no answer is of them.
     """
-    simple = baselines if has_times else timeless_baselines
+    simple = partial(baselines, moments=split.moments) if has_times else timeless_baselines
     past, histories = (each.without(weightless) for each in (split.past, split.histories))
     scorers = [*simple(past, histories), *models]
     rows = [evaluate(scorer, task, features) for task in split.tasks for scorer in scorers]

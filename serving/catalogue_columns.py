@@ -50,7 +50,7 @@ class CatalogueColumns:
     listed: Mask = field(metadata=_column(np.bool_, False, lambda item, code: True))
     available: Mask = field(metadata=_column(np.bool_, False, lambda item, code: item.available))
     published: npt.NDArray[np.int64] = field(
-        metadata=_column(np.int64, UNPUBLISHED, lambda item, code: _published(item))
+        metadata=_column(np.int64, UNPUBLISHED, lambda item, code: published_of(item))
     )
     changed: npt.NDArray[np.int64] = field(metadata=_column(np.int64, 0, None))
     categories: Codes = field(
@@ -100,5 +100,6 @@ def _hash(item_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "big")
 
 
-def _published(item: Item) -> int:
+def published_of(item: Item) -> int:
+    """Return when the item was published, in microseconds, or `UNPUBLISHED`."""
     return UNPUBLISHED if item.published_at is None else microseconds(item.published_at)

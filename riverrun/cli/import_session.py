@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from feature_repo.event_weights import UNNAMED_WEIGHT
 from feature_repo.exclusive_lock import exclusive
 from riverrun.cli.console import err, next_command, out
 from riverrun.errors import RunFailedError, UserError, failed_by
@@ -25,6 +26,10 @@ from riverrun.training_material import missing_kind
 
 if TYPE_CHECKING:
     from feature_repo.archive import Archive
+
+
+NAMED_TYPES = 10
+"""So many types of event without a weight are named at most."""
 
 
 def import_folder(folder: Path, settings: Settings) -> None:
@@ -96,7 +101,7 @@ def import_session(settings: Settings, what: str) -> Iterator[ArchiveSink]:
     err.print(f"[dim]report:[/] {path}", soft_wrap=True)
     if report.rejected:
         err.print(f"[dim]rejected rows:[/] {rejects.path}", soft_wrap=True)
-    for hint in _hints(report):
+    for hint in (*_hints(report), *_weights_hint(report, settings)):
         err.print(f"[yellow]hint:[/] {escape(hint)}", soft_wrap=True)
     _require_rows(report, rejects)
     _show_what_next(settings, report)
@@ -114,6 +119,19 @@ def _hints(report: ImportReport) -> Iterator[str]:
         yield (
             "where quotation marks are part of the text, write quotes = false under [file] of the "
             "mapping"
+        )
+
+
+def _weights_hint(report: ImportReport, settings: Settings) -> Iterator[str]:
+    """Name the types of event that count as much as any other for want of a weight."""
+    training = settings.training
+    named = training.event_type_weights.keys() | training.ranking.event_type_weights.keys()
+    if unnamed := sorted(report.event_types - named):
+        others = " and others" if len(unnamed) > NAMED_TYPES else ""
+        yield (
+            f"no setting weighs events of type {', '.join(unnamed[:NAMED_TYPES])}{others}: each "
+            f"counts {UNNAMED_WEIGHT:g}, as a view does. training.event_type_weights and "
+            "training.ranking.event_type_weights may say otherwise: 0 for what was merely shown"
         )
 
 

@@ -26,12 +26,15 @@ def metrics_table(task: str, rows: "Sequence[EvaluationRow]") -> Table:
     table = Table(
         title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False
     )
-    table.add_column("")
+    table.add_column("", no_wrap=True)
+    # A file's 80 columns hold six scorers where each is as wide as its longest word, and more
+    # where words break: at their hyphens, and anywhere if need be.
+    broken = "- " if len(rows) > 6 else "-"
     for row in rows:
         asked = "" if row.num_users == users else f" ({_users(row.num_users)})"
         header = row.scorer + asked
-        # A file's 80 columns hold six scorers where each is as wide as its longest word.
-        table.add_column(fill(header, max(map(len, header.split()))), justify="right")
+        width = max(map(len, header.replace("-", broken).split()))
+        table.add_column(fill(header, width), justify="right", overflow="fold")
     for name in rows[0].metrics if rows else ():
         table.add_row(name, *(f"{row.metrics[name]:.4f}" for row in rows))
     return table

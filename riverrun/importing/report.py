@@ -49,8 +49,8 @@ class ImportReport:
     superfluous (duplicates, known already); `repaired` rows were accepted after a change, and
     one row may be repaired for several reasons. `derived` counts records made from rows of another
     kind, such as the items of a file of order lines. `published` counts the items with a
-    `published_at`, `removed` the rows that delete an item. `notes` are shown to the person
-    who started the import.
+    `published_at`, `removed` the rows that delete an item. `event_types` are those of the events,
+    known ones among them. `notes` are shown to the person who started the import.
     """
 
     read: int = 0
@@ -61,6 +61,7 @@ class ImportReport:
     derived: Counter[str] = field(default_factory=Counter)
     published: int = 0
     removed: int = 0
+    event_types: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     rejects: RejectsFile | None = None
 

@@ -26,6 +26,7 @@ from tests.support.tiny_refresh import events
 from tests.support.tiny_training import tiny_items
 from trainer.evaluate import EvaluationRow
 from trainer.ranking.service_settings import ServiceSettings
+from trainer.refresh.gate_settings import BASELINES
 from trainer.settings import TrainingSettings
 from trainer.tasks import temporal_split
 
@@ -166,3 +167,20 @@ def test_the_table_of_four_scorers_and_of_a_refresh_fits_80_columns(
     assert not any("…" in line for line in lines)
     words = " ".join(lines).split()
     assert {"popularity,", "two-tower", "diversity@10"} <= {*words}
+
+
+def test_the_table_of_a_site_of_articles_breaks_words_in_80_columns_and_no_figure() -> None:
+    scorers = (*BASELINES, "two-tower", "current bundle, which has seen 100 %", "all together")
+    figures = {"ndcg@10": 0.12345, "diversity@10": 0.5}
+    rows = [EvaluationRow(scorer, "novel", 7, figures) for scorer in scorers]
+
+    def printed(width: int) -> list[list[str]]:
+        console = Console(width=width, file=io.StringIO())
+        console.print(metrics_table("novel", rows))
+        assert isinstance(console.file, io.StringIO)
+        return [line.split() for line in console.file.getvalue().splitlines()]
+
+    assert ["ndcg@10", *["0.1235"] * len(scorers)] in printed(80)
+    assert ["diversity@10", *["0.5000"] * len(scorers)] in printed(80)
+    assert not any("…" in word for line in printed(80) for word in line)
+    assert any("popularity," in line for line in printed(100))

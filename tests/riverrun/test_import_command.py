@@ -180,3 +180,35 @@ def test_what_a_person_can_put_right_is_one_line(
 @pytest.mark.parametrize("command", ["items", "users", "events", "preset", "shop"])
 def test_every_command_teaches_with_an_example(command: str) -> None:
     assert f"riverrun import {command}" in " ".join(run("import", command, "--help").split())
+
+
+def test_types_of_event_that_no_setting_weighs_are_named(tmp_path: Path, home: Path) -> None:
+    file, settings = tmp_path / "events.csv", tmp_path / "riverrun.toml"
+    types = ("view", "purchase", "Read", "impression", "hide")
+    rows = [f"u1,i1,{name},2026-01-0{day}" for day, name in enumerate(types, start=1)]
+    file.write_text("\n".join(["user_id,item_id,event_type,timestamp", *rows]))
+
+    def hint(weights: str) -> str:
+        settings.write_text(weights)
+        printed = run("import", "events", file, "--home", home, "--settings", settings)
+        return printed.partition("hint: no setting weighs ")[2].partition(" may say")[0]
+
+    assert hint("") == (
+        "events of type hide, impression, read: each counts 1, as a view does. "
+        "training.event_type_weights and training.ranking.event_type_weights"
+    )
+    some = "[training.event_type_weights]\nimpression = 0\nhide = 0\n"
+    # Also where the events are known by now.
+    assert hint(some).startswith("events of type read: each counts 1")
+    every = some + "[training.ranking.event_type_weights]\nread = 3\nview = 1\npurchase = 5\n"
+    assert hint(every) == ""
+    assert hint(some + "read = 1") == ""
+
+
+def test_no_more_types_are_named_than_can_be_read(tmp_path: Path, home: Path) -> None:
+    file = tmp_path / "events.csv"
+    rows = [f"u1,i1,kind{number:02},2026-01-01" for number in range(40)]
+    file.write_text("\n".join(["user_id,item_id,event_type,timestamp", *rows]))
+    printed = run("import", "events", file, "--home", home)
+    assert "kind08, kind09 and others: each" in printed
+    assert "kind10" not in printed

@@ -19,6 +19,7 @@ from trainer.baselines import (
     ImplicitAls,
     ItemKnn,
     LastDays,
+    NewestFirst,
     NoDecay,
     Popularity,
     PositionDecay,
@@ -37,6 +38,7 @@ DECAYS = st.sampled_from(
 FITS: list[FitScorer] = [
     Popularity,
     partial(Popularity, days=HALF_LIFE_DAYS),
+    NewestFirst,
     ItemKnn,
     partial(Ease, regularisation=2.0),
     partial(Ease, regularisation=2.0, learned=TimeDecay(1.0), asked=PositionDecay(2.0)),

@@ -7,12 +7,16 @@ about; the default is the past.
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from trainer.baselines.buy_again import BuyAgain
 from trainer.baselines.decay import Decay, LastDays, NoDecay, PositionDecay, TimeDecay
 from trainer.baselines.ease import Ease
 from trainer.baselines.embedding_scorer import EmbeddingScorer
 from trainer.baselines.implicit_als import ImplicitAls
 from trainer.baselines.item_knn import ItemKnn
+from trainer.baselines.newest_first import NewestFirst, is_of_fresh_items
 from trainer.baselines.popularity import Popularity
 from trainer.baselines.recency_knn import RecencyKnn
 from trainer.baselines.scorer import (
@@ -38,6 +42,7 @@ __all__ = [
     "ItemKnn",
     "LastDays",
     "ListScorer",
+    "NewestFirst",
     "NoDecay",
     "Popularity",
     "PositionDecay",
@@ -54,10 +59,22 @@ __all__ = [
 RECENT_DAYS = 14
 
 
-def baselines(past: Interactions, histories: Interactions | None = None) -> Sequence[Scorer]:
-    """Return the baselines that cost next to nothing: popularity, recent popularity, item-kNN."""
+def baselines(
+    past: Interactions,
+    histories: Interactions | None = None,
+    moments: npt.NDArray[np.int64] | None = None,
+) -> Sequence[Scorer]:
+    """Return the baselines that cost next to nothing: popularity, recent popularity, item-kNN.
+
+    Where most of what the past acted on was fresh, as news are, the popularity of the last day and
+    the newest items too: there, the others know only what nobody reads any more.
+
+    moments: as of `NewestFirst`.
+    """
     popularity, *others = timeless_baselines(past, histories)
-    return (popularity, Popularity(past, days=RECENT_DAYS), *others)
+    fresh = (Popularity(past, days=1), NewestFirst(past, histories, moments=moments))
+    of_age = fresh if is_of_fresh_items(past) else ()
+    return (popularity, Popularity(past, days=RECENT_DAYS), *of_age, *others)
 
 
 def timeless_baselines(

@@ -21,7 +21,9 @@ class Popularity:
         *,
         days: float | None = None,
     ) -> None:
-        self.name = "popularity" if days is None else f"popularity, last {days:g} days"
+        self.name = "popularity"
+        if days is not None:
+            self.name += ", last day" if days == 1 else f", last {days:g} days"
         decay = NoDecay() if days is None else LastDays(days)
         users = largest_weights(past, decay.weights(past))
         counts = np.asarray(users.sum(axis=0), dtype=np.float32).ravel()

@@ -22,7 +22,10 @@ METRICS = (
     "coverage@10",
     OF_TEXTS,
 )
-BASELINES = ("popularity", "popularity, last 14 days", "item-kNN, cosine")
+OF_FRESH_ITEMS = ("popularity, last day", "newest first")
+"""The baselines that are asked only where most of what people act on is fresh, as news are."""
+
+BASELINES = ("popularity", "popularity, last 14 days", *OF_FRESH_ITEMS, "item-kNN, cosine")
 """What a gate may name: all that a refresh measures, where more is better. One that named anything
 else would be open, and one that named `gini@10`, which falls as lists show more, would be reversed.
 """

@@ -2,10 +2,16 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from trainer.baselines.newest_first import FRESH_DAYS
 from trainer.comparison import CANDIDATE, CURRENT, CURRENT_HAS_SEEN
 from trainer.evaluate import EvaluationRow
 from trainer.refresh.bundle_checks import BundleChecks
-from trainer.refresh.gate_settings import DEFAULT_MAX_LOSS, LEAVE_ONE_OUT, GateSettings
+from trainer.refresh.gate_settings import (
+    DEFAULT_MAX_LOSS,
+    LEAVE_ONE_OUT,
+    OF_FRESH_ITEMS,
+    GateSettings,
+)
 
 
 def refusals(
@@ -38,7 +44,9 @@ def left_open(
         for task, users in judged.items()
         if task in _tasks(settings, settings.max_loss) and users < settings.min_users
     ]
-    return " ".join([*_absent(judged, settings), *few, *_uncompared(rows, current)])
+    return " ".join(
+        [*_absent(judged, settings), *few, *_unasked(rows, settings), *_uncompared(rows, current)]
+    )
 
 
 def _tasks(settings: GateSettings, max_loss: Mapping[str, float]) -> set[str]:
@@ -56,6 +64,15 @@ def _absent(judged: Collection[str], settings: GateSettings) -> Iterator[str]:
             holdout = "last_events" if task == LEAVE_ONE_OUT else "newest"
             reason = f'it is of training.holdout = "{holdout}".'
         yield f"the gates of {task} were not asked: {reason}"
+
+
+def _unasked(rows: Sequence[EvaluationRow], settings: GateSettings) -> Iterator[str]:
+    unasked = {*settings.beats}.intersection(OF_FRESH_ITEMS) - {row.scorer for row in rows}
+    if unasked:
+        yield (
+            f"beats did not ask about {' and '.join(sorted(unasked))}: most events are not of the "
+            f"{FRESH_DAYS} days after their item's publication."
+        )
 
 
 def _uncompared(rows: Sequence[EvaluationRow], current: str | None) -> Iterator[str]:

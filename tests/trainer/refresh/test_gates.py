@@ -12,7 +12,13 @@ from trainer.baselines import Popularity, baselines
 from trainer.comparison import CANDIDATE, CURRENT
 from trainer.evaluate import EvaluationRow, evaluate
 from trainer.refresh.bundle_checks import BundleChecks
-from trainer.refresh.gate_settings import BASELINES, METRICS, TASKS, GateSettings
+from trainer.refresh.gate_settings import (
+    BASELINES,
+    METRICS,
+    OF_FRESH_ITEMS,
+    TASKS,
+    GateSettings,
+)
 from trainer.refresh.gates import left_open, refusals
 from trainer.tasks import leave_one_out_split, temporal_split
 
@@ -127,6 +133,23 @@ def test_a_current_bundle_that_cannot_be_asked_is_named() -> None:
     assert left_open(unlike, GateSettings(), "the old one").count("not asked") == 2
 
 
+def test_a_gate_asks_about_fresh_items_where_they_are_read_and_says_where_they_are_not() -> None:
+    gates = GateSettings(beats=("newest first", "popularity, last day", "popularity"))
+    rows = [row(CANDIDATE, 0.2), row("popularity", 0.1)]
+    assert not refusals(rows, GOOD, gates)
+    assert left_open(rows, gates) == (
+        "beats did not ask about newest first and popularity, last day: most events are not of the "
+        "3 days after their item's publication."
+    )
+    of_news = [*rows, row("newest first", 0.3), row("popularity, last day", 0.1)]
+    assert refusals(of_news, GOOD, gates) == [
+        "all/ndcg@10 is 0.2000, and newest first reaches 0.3000."
+    ]
+    assert not left_open(of_news, gates)
+    # Nobody asked for it.
+    assert not left_open(rows, GateSettings(beats=("popularity",)))
+
+
 def test_what_the_current_bundle_has_seen_compares_nothing() -> None:
     """Only baselines and bounds are held against the slice then."""
     seen = row("current bundle, which has seen 67 % of the answers", 0.9)
@@ -158,7 +181,11 @@ def test_gates_may_name_all_that_a_refresh_measures_and_nothing_else() -> None:
     events = frame([(user, user % 2, hour) for user in range(5) for hour in range(20)])
     split = temporal_split(events, ITEMS, START + timedelta(hours=10))
     scorers = baselines(split.past)
-    assert tuple(scorer.name for scorer in scorers) == BASELINES
+    lasting = tuple(name for name in BASELINES if name not in OF_FRESH_ITEMS)
+    assert tuple(scorer.name for scorer in scorers) == lasting
+    fresh = [item.model_copy(update={"published_at": START}) for item in ITEMS]
+    of_news = temporal_split(events, fresh, START + timedelta(hours=10))
+    assert tuple(scorer.name for scorer in baselines(of_news.past)) == BASELINES
     features = np.eye(len(split.past.items), dtype=np.float32)
     measured = evaluate(scorers[0], split.tasks[1], features).metrics
     # Of which less is better.
