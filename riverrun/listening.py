@@ -3,22 +3,47 @@
 import errno
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from riverrun.errors import UserError
 
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """The address that stands for all of the machine's, and the one by which it reaches itself."""
 
+BACKLOG = 1024
+"""How many connections may wait to be accepted."""
 
-def listening_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that listens at the address; at `::`, for IPv4 too.
 
-    Raises `UserError` where the address cannot be listened on.
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that has the address, at `::` of IPv4 too, and to which nobody can connect.
+
+    Whoever connected would wait for all that comes before the server answers, give up, and have
+    what was asked done all the same. Raises `UserError` where the address cannot be had.
     """
-    try:
+    with _refusing(host, port), ExitStack() as stack:
         family = family_of(host, port)
-        both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
-        return socket.create_server((host, port), family=family, backlog=1024, dualstack_ipv6=both)
+        bound = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        # Of connections of a process that ended a moment ago, as of one that was started again.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            both = socket.has_dualstack_ipv6()
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not both))
+        bound.bind((host, port))
+        stack.pop_all()
+    return bound
+
+
+def start_listening(bound: socket.socket) -> None:
+    """Let clients connect; raises `UserError` where another process has come to listen there."""
+    with _refusing(*bound.getsockname()[:2]):
+        bound.listen(BACKLOG)
+
+
+@contextmanager
+def _refusing(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
     except (OSError, OverflowError, UnicodeError) as error:
         raise refusal(host, port, error, "--port") from error
 
@@ -47,7 +72,7 @@ def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 
 
-def url_of(listening: socket.socket) -> str:
+def url_of(bound: socket.socket) -> str:
     """Return the URL that a browser on this machine opens."""
-    host, port = listening.getsockname()[:2]
+    host, port = bound.getsockname()[:2]
     return f"http://{authority(EVERYWHERE.get(host, host), port)}"

@@ -20,10 +20,10 @@ from riverrun.cli.import_session import import_folder
 from riverrun.cli.options import PortOption, SettingsOption
 from riverrun.cli.shop_training import train_shop
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
-from riverrun.cli.until_stopped import ended_by, listen, opened_shop
+from riverrun.cli.until_stopped import bind, ended_by, opened_shop
 from riverrun.errors import RunFailedError
 from riverrun.interpreter import settle
-from riverrun.listening import url_of
+from riverrun.listening import start_listening, url_of
 from riverrun.readiness import wait_until_ready
 from riverrun.settings import FILES_IN_HOME, Settings, load_settings
 
@@ -58,7 +58,7 @@ def demo(
     if settings_file is None:
         training = settings.training.model_copy(update=TRAINING)
         settings = settings.model_copy(update={"training": training})
-    listening = listen(settings, None, port)
+    bound = bind(settings, None, port)
     if not (settings.bundles / "CURRENT").exists():
         _make_shop(settings)
     else:
@@ -72,12 +72,13 @@ def demo(
         failures: list[Exception] = []
         visitor = threading.Thread(
             target=_visit,
-            args=(stopped, url_of(listening), settings, started, once, failures),
+            args=(stopped, url_of(bound), settings, started, once, failures),
             daemon=True,
         )
         settle()
+        start_listening(bound)
         visitor.start()
-        server.run(sockets=[listening])
+        server.run(sockets=[bound])
     end(shop.stream.failure)
     if failures:
         failure = failures[0]

@@ -2,7 +2,7 @@
 
 from riverrun.cli.options import HomeOption, HostOption, PortOption, SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
-from riverrun.cli.until_stopped import listen, serve_until
+from riverrun.cli.until_stopped import bind, serve_until
 from riverrun.interpreter import FEAST, HTTP, freeze_modules
 from riverrun.served_bundle import require_bundle
 from riverrun.settings import load_settings
@@ -22,12 +22,12 @@ def serve(
     """
     settings = load_settings(settings_file, home=home)
     require_bundle(settings)
-    listening = listen(settings, host, port)
+    bound = bind(settings, host, port)
     from riverrun.server import serving_replica
 
     freeze_modules(*FEAST, *HTTP)
     with serving_replica(settings) as app:
         stopped = stopped_by_signal()
         end_in_time(stopped, {})
-        serve_until(stopped.is_set, app, listening)
+        serve_until(stopped.is_set, app, bound)
     end(None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from riverrun.cli.console import counting, err
 from riverrun.interpreter import FEAST, HTTP, freeze_modules, settle
-from riverrun.listening import listening_socket, url_of
+from riverrun.listening import bound_socket, start_listening, url_of
 from riverrun.served_bundle import require_bundle
 from riverrun.settings import Settings
 
@@ -51,9 +51,9 @@ def opened_shop(settings: Settings) -> "Iterator[EmbeddedShop]":
         yield shop
 
 
-def listen(settings: Settings, host: str | None, port: int | None) -> socket.socket:
+def bind(settings: Settings, host: str | None, port: int | None) -> socket.socket:
     """Return a socket bound to the address, before anything slow is done."""
-    return listening_socket(
+    return bound_socket(
         settings.http.host if host is None else host,
         settings.http.port if port is None else port,
     )
@@ -73,11 +73,12 @@ def ended_by(stopped: threading.Event, stream: "StreamParts") -> Callable[[], bo
     return ended
 
 
-def serve_until(ended: Callable[[], bool], app: "FastAPI", listening: socket.socket) -> None:
+def serve_until(ended: Callable[[], bool], app: "FastAPI", bound: socket.socket) -> None:
     """Answer requests until `ended` says so; requests in flight are answered first."""
     from riverrun.http_server import HttpServer
 
-    url = url_of(listening)
-    err.print(f"open [bold]{url}[/] (the shop), [bold]{url}/docs[/] (the API)")
     settle()
-    HttpServer(app, ended).run(sockets=[listening])
+    start_listening(bound)
+    url = url_of(bound)
+    err.print(f"open [bold]{url}[/] (the shop), [bold]{url}/docs[/] (the API)")
+    HttpServer(app, ended).run(sockets=[bound])

@@ -3,7 +3,7 @@
 from riverrun.cli.console import err
 from riverrun.cli.options import HomeOption, HostOption, PortOption, SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
-from riverrun.cli.until_stopped import ended_by, listen, opened_shop, refreshes_of, serve_until
+from riverrun.cli.until_stopped import bind, ended_by, opened_shop, refreshes_of, serve_until
 from riverrun.settings import load_settings
 
 
@@ -20,11 +20,11 @@ def up(
     cannot learn any more it ends by itself, says why, and returns 1.
     """
     settings = load_settings(settings_file, home=home)
-    listening = listen(settings, host, port)
+    bound = bind(settings, host, port)
     with opened_shop(settings) as shop:
         err.print(f"bundle {shop.holder.current.bundle_version} of {settings.home}")
         with refreshes_of(settings, settings_file):
             stopped = stopped_by_signal()
             end_in_time(stopped, shop.stream.worker.metrics.doing)
-            serve_until(ended_by(stopped, shop.stream), shop.app, listening)
+            serve_until(ended_by(stopped, shop.stream), shop.app, bound)
     end(shop.stream.failure)
