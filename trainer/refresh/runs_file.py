@@ -49,7 +49,7 @@ END;
 _KILLED, _INTERRUPTED = "killed", "interrupted"
 """The messages of runs that are to be gone on with. One without a message is at work, or its
 process could not write anything any more: nobody has begun a run since."""
-_ROLLED_BACK = "rolled back from "
+PROMOTED, _ROLLED_BACK = "promoted", "rolled back from "
 LOG_AWAY = "the log cannot be read now"
 """How the message of a failed run says that the log could not be read."""
 _PASSES = re.compile(
@@ -230,6 +230,11 @@ class RunsFile:
         """Return the versions that served, the newest promotion first."""
         rows = self._rows("SELECT version FROM promotions ORDER BY number DESC")
         return [version for (version,) in rows]
+
+    def was_chosen_by_hand(self) -> bool:
+        """Return whether the newest promotion is a rollback, or of a version that was named."""
+        row = self._row("SELECT reason FROM promotions ORDER BY number DESC LIMIT 1")
+        return row is not None and (row[0] == PROMOTED or row[0].startswith(_ROLLED_BACK))
 
     def rolled_back_from(self) -> set[str]:
         """Return the versions that were rolled back from, and not made to serve again since."""
