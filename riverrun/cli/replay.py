@@ -123,6 +123,8 @@ def replay(
         chosen = _own_period(settings, days)
     else:
         chosen = _preset_period(preset, data, validation=validation)
+    period = replace(chosen.period, weightless=chosen.training.weightless)
+    chosen = replace(chosen, period=period)
     if ask is not None:
         chosen = replace(chosen, period=chosen.period.sampled(ask))
     from riverrun.replay.scoring import Scores
