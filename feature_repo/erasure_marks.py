@@ -38,8 +38,10 @@ class ErasureMarks:
         """Return when users were erased, in milliseconds since 1970, of all whose mark is kept."""
         erased: dict[str, int] = {}
         for _, moments, times, written_at in self._read():
-            for user_id in moments:
-                at = times.get(user_id, written_at)
+            for user_id, moment in moments.items():
+                # An older version leaves the time of an earlier erasure. On a broker the moment is
+                # a time too, and where it is an offset, less than any.
+                at = max(times.get(user_id, written_at), moment)
                 erased[user_id] = max(at, erased.get(user_id, at))
         return erased
 

@@ -104,7 +104,8 @@ class StoreWatch:
             return False
         age = self._state.load(STORE_AGE, (), ()).version
         is_known = told.mark and told.mark == self._known.mark
-        if is_known or told.mark in self._state.milestones().store_marks:
+        marks = self._state.milestones().store_marks
+        if is_known or told.mark in marks:
             # The older of the store's two ages counts; it may be two behind while the newest is
             # not pushed yet. If there were only one, raising it in a store that was restored a
             # moment ago would make that store look recent.
@@ -115,7 +116,8 @@ class StoreWatch:
                 return not is_known
             message = "online_store_was_put_back"
         else:
-            message = "online_store_was_emptied"
+            # A state without marks has marked no store yet, as after an upgrade: nothing is lost.
+            message = "online_store_was_emptied" if marks else ""
         # 1.
         mark = uuid4().hex
         self._push({MARK_KEY: mark})
@@ -125,8 +127,10 @@ class StoreWatch:
         # 3.
         self._remember(mark)
         self._known, self._since = _Told(mark, (age, age)), self._clock()
-        if listed:
+        if listed and message:
             self._logger.warning(message, told_again=listed)
+        elif listed:
+            self._logger.info("online_store_is_told_everything", told=listed)
         return True
 
     def require_own(self) -> None:

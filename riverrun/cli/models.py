@@ -1,6 +1,6 @@
 """`riverrun models`: what is published, what serves, going from one to another, and export."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,7 +65,7 @@ def models(
             note = str(error)
         if note:
             out.print(f"{each.version}: {escape(note)}", soft_wrap=True)
-    next_command(f"riverrun models rollback {settings.options}", "serves again what served before")
+    _next(settings, versions)
 
 
 @app.command()
@@ -169,6 +169,23 @@ def _refusals(settings: Settings) -> Iterator[None]:
     except BundleError as error:  # `CURRENT` is damaged.
         hint = f"To say which one serves: riverrun models promote VERSION {settings.options}"
         raise UserError(f"{error} {hint}") from error
+
+
+def _next(settings: Settings, versions: Sequence["BundleVersion"]) -> None:
+    """Suggest going back, where there is something to go back to and nobody has just chosen."""
+    from trainer.refresh.bundle_versions import served_before
+    from trainer.refresh.runs_file import RunsFile
+
+    bundles = settings.bundles
+    serving = next((each.version for each in versions if each.status == "serving"), None)
+    if serving is None:
+        command = f"riverrun models promote {versions[0].version} {settings.options}"
+        next_command(command, "serves the newest")
+    elif served_before(bundles, serving) and not RunsFile(bundles).was_chosen_by_hand():
+        command = f"riverrun models rollback {settings.options}"
+        next_command(command, "serves again what served before")
+    else:
+        next_command(f"riverrun refresh {settings.options}", "makes a newer one")
 
 
 def _none(settings: Settings) -> UserError:

@@ -1,5 +1,7 @@
 """`riverrun refresh`: a new model, which serves if it is good enough."""
 
+import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -65,6 +67,8 @@ def refresh(
     from trainer.refresh.lock import RefreshRunning
     from trainer.refresh.running import run_refresh
 
+    # As Ctrl-C does: one that was stopped says so, and does not count as one that was killed.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     gates, keep = settings.refresh.gates, settings.refresh.keep
     try:
         with refresh_progress() as listener:

@@ -215,7 +215,7 @@ class ArchiveSink:
         events = self._without_erased(events)
         if events.is_empty():
             return 0
-        self._report.event_types.update(events["event_type"].unique())
+        self.report.event_types.update(events["event_type"].unique())
         new = self._known.are_new(events, ids_given=ids_given)
         count = int(new.sum())
         self.report.skip("the archive has the event", events.height - count)

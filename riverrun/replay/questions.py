@@ -4,7 +4,7 @@ Progressive validation (Gama, Sebastião, Rodrigues: "On evaluating stream learn
 Machine Learning 90, 2013): predict, then learn.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -56,7 +56,8 @@ class Period:
 
     past: events with the columns of `feature_repo.schema.Event`; known_items: items with events in
     the past; new_items: all others, which arrive in the period. asked: the questions that are
-    asked, by columns timestamp and user_id; None means all of them.
+    asked, by columns timestamp and user_id; None means all of them. weightless: the types of event
+    that are no answers, and are learned as any other.
     """
 
     past: pl.DataFrame
@@ -64,6 +65,7 @@ class Period:
     known_items: Sequence[Item]
     new_items: Sequence[Item]
     asked: pl.DataFrame | None = None
+    weightless: Collection[str] = ()
 
     @property
     def start(self) -> datetime:
@@ -93,7 +95,8 @@ class Period:
     @property
     def questions(self) -> pl.DataFrame:
         """All questions there are: columns timestamp and user_id, and `len`, the events of each."""
-        return self.future.group_by("timestamp", "user_id", maintain_order=True).len()
+        answers = self.future.filter(~pl.col("event_type").is_in(list(self.weightless)))
+        return answers.group_by("timestamp", "user_id", maintain_order=True).len()
 
     def sampled(self, count: int, seed: int = 0) -> "Period":
         """Return the period with `count` of its questions, drawn at random; all where it has fewer.
@@ -177,7 +180,8 @@ def _every_moment(period: Period) -> Iterator[Moment]:
         items = tuple(waiting.pop(item_id) for item_id in arrived if item_id in waiting)
         answers: dict[str, dict[str, None]] = {}
         for event in events:
-            answers.setdefault(event.user_id, {})[event.item_id] = None
+            if event.event_type not in period.weightless:
+                answers.setdefault(event.user_id, {})[event.item_id] = None
         questions = tuple(
             Question(user, tuple(items))
             for user, items in answers.items()

@@ -1,6 +1,6 @@
 """The period that is replayed: of a public data set, or of a shop's own archive."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from feature_repo.archive import Archive
@@ -30,7 +30,7 @@ def preset_period(
     validation: whether it is the one that settings may be chosen on.
     """
     period = protocol.held_out(validation=validation).period(data)
-    return ReplayedPeriod(period, protocol.settings, protocol.replay)
+    return _answered_by_weight(period, protocol.settings, protocol.replay)
 
 
 def shop_period(settings: Settings, days: int) -> ReplayedPeriod:
@@ -44,4 +44,11 @@ def shop_period(settings: Settings, days: int) -> ReplayedPeriod:
     if period.past.is_empty():
         raise UserError(f"--days {days}: {settings.archive} holds nothing before them.")
     shop = ReplaySettings(settings.streaming, settings.serving, settings.history_length)
-    return ReplayedPeriod(period, settings.training, shop)
+    return _answered_by_weight(period, settings.training, shop)
+
+
+def _answered_by_weight(
+    period: Period, training: TrainingSettings, shop: ReplaySettings
+) -> ReplayedPeriod:
+    """Return the period, in which what training gives no weight is no answer."""
+    return ReplayedPeriod(replace(period, weightless=training.weightless), training, shop)

@@ -292,6 +292,10 @@ def test_it_knows_when_users_were_erased(tmp_path: Path) -> None:
     assert archive.erased_at()["w"] == file.stat().st_mtime_ns // 10**6
     file.write_bytes(orjson.dumps([2, {"w": 4}, {"w": 3_000}]))
     assert archive.erased_at()["w"] == 3_000
+    # An older version, on a broker, has erased again who was erased, and left the file of times.
+    archive.write_erasures(3, {"x": 5_000, "y": 5_000}, {"x": 5_000, "y": 5_000})
+    (tmp_path / "erasures" / "00003.json").write_bytes(orjson.dumps([3, {"x": 9_000, "y": 5_000}]))
+    assert (archive.erased_at()["x"], archive.erased_at()["y"]) == (9_000, 5_000)
 
 
 def test_older_versions_can_read_its_marks(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`riverrun models`: what it says of the bundle that serves."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -13,6 +14,9 @@ from serving.bundle import MANIFEST
 from serving.published_bundles import set_current
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_items, tiny_ranking
+from trainer.refresh.runs_file import RunsFile
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
 
 def test_it_prints_what_the_fusion_weighs_where_it_was_calibrated(tmp_path: Path) -> None:
@@ -79,3 +83,25 @@ def test_where_nothing_has_served_there_is_nothing_to_go_back_to(tmp_path: Path)
     (tmp_path / "bundles" / "CURRENT").unlink()
     refused = CliRunner().invoke(app, ["models", "rollback", "--home", str(tmp_path)]).exception
     assert str(refused) == f"no bundle in {tmp_path / 'bundles'} has served."
+
+
+def test_it_suggests_to_go_back_where_there_is_something_to_go_back_to(tmp_path: Path) -> None:
+    home, bundles = ["--home", str(tmp_path)], tmp_path / "bundles"
+    runs = RunsFile(bundles)
+
+    def after(*command: str) -> str:
+        if command:
+            CliRunner().invoke(app, ["models", *command, *home], catch_exceptions=False)
+        said = CliRunner().invoke(app, ["models", *home], catch_exceptions=False).output
+        return said.split("next: riverrun ")[1].rsplit(" --home")[0]
+
+    first = build_tiny_bundle(bundles, tiny_items(12), seed=1).name
+    runs.add_promotion(first, NOW, "train")
+    assert after() == "refresh"
+    second = build_tiny_bundle(bundles, tiny_items(12), seed=2).name
+    runs.add_promotion(second, NOW, "refresh a")
+    assert after() == "models rollback"
+    assert after("rollback") == "refresh"
+    assert after("promote", second) == "refresh"
+    (bundles / "CURRENT").unlink()
+    assert after() == f"models promote {second}"

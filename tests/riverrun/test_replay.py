@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -283,6 +284,19 @@ def test_some_of_the_questions_may_be_asked_and_everything_is_learned() -> None:
     assert [(m.at, q) for m in moments(every) for q in m.questions] == questions
     assert asked_of(every) == f"all {len(questions)} questions asked"
     assert asked_of(some).startswith(f"9 of {len(questions)} questions asked")
+
+
+def test_events_of_a_weightless_type_are_learned_and_no_answers() -> None:
+    rows = [("u1", "i1", 1.0), ("u1", "i2", 1.0), ("u2", "i3", 1.0), ("u1", "i4", 2.0)]
+    future = frame(rows).with_columns(event_type=pl.Series(["view", "hide", "hide", "hide"]))
+    events = pl.concat([frame(PAST), future])
+    period = replace(split_period(events, ITEMS, START), weightless={"hide"})
+    (moment,) = moments(period)
+    assert [(q.user_id, q.answers) for q in moment.questions] == [("u1", ("i1",))]
+    assert len(moment.events) == len(rows)
+    assert asked_of(period) == "all 1 questions asked"
+    (moment,) = moments(replace(period, asked=period.questions))
+    assert len(moment.questions) == 1
 
 
 def test_an_empty_period_has_no_start() -> None:

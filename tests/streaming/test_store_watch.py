@@ -19,6 +19,7 @@ from streaming.settings import FoldInSettings, StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.store_watch import RAISE_SECONDS, StoreWatch
 from streaming.stream_state import AGAIN, OpenState
+from streaming.updates import Updates
 from streaming.worker import Worker
 from tests.support.stream import NOW, SPACE, FakeModel, MemoryOnline, event, item, user
 
@@ -175,6 +176,22 @@ def test_a_store_that_lacks_nothing_is_told_nothing(shop: Shop) -> None:
         StoreWatch(shop.state, shop.online).look()
     assert shop.state.count_unpushed() == 0
     assert logs == []
+
+
+def test_a_store_that_no_worker_has_marked_yet_was_not_emptied(shop: Shop) -> None:
+    """An earlier version has made state and store, or the state has another store from now on."""
+    state = shop.state
+    state.reset()
+    state.commit(0, state.load(0, (), ()).version, Updates(items={"i2": item(2, "title 2")}), {})
+    shop.online.records.clear()
+    with capture_logs() as logs:
+        StoreWatch(state, shop.online).look()
+        shop.online.records.clear()
+        StoreWatch(state, shop.online).look()
+    assert [(each["event"], each["log_level"]) for each in logs] == [
+        ("online_store_is_told_everything", "info"),
+        ("online_store_was_emptied", "warning"),
+    ]
 
 
 def test_a_store_that_another_worker_has_begun_to_fill_is_filled_by_all(shop: Shop) -> None:

@@ -16,7 +16,7 @@ from serving.published_bundles import (
     published_versions,
     set_current,
 )
-from trainer.refresh.runs_file import Run, RunsFile
+from trainer.refresh.runs_file import PROMOTED, Run, RunsFile
 
 Status = Literal["serving", "served", "refused", "unserved", "broken"]
 
@@ -77,7 +77,7 @@ def require_published(bundles: Path, version: str) -> None:
         raise VersionError(f"{version!r} is not published in {bundles}.")
 
 
-def promote(bundles: Path, version: str, now: datetime, reason: str = "promoted") -> None:
+def promote(bundles: Path, version: str, now: datetime, reason: str = PROMOTED) -> None:
     """Serve `version` from now on, having checked every file of it.
 
     Raises `VersionError` where it is not published or must not be served.
@@ -103,7 +103,7 @@ def rollback(bundles: Path, now: datetime) -> str:
     Raises `VersionError` where no such version is published.
     """
     serving = current_version(bundles)
-    before = _served_before(bundles, serving)
+    before = served_before(bundles, serving)
     if before is None:
         if serving is None:
             raise VersionError(f"no bundle in {bundles} has served.")
@@ -136,14 +136,14 @@ def prune(bundles: Path, keep: int) -> list[str]:
         serving = current_version(bundles)
     except BundleError:
         return []
-    stay = {serving, _served_before(bundles, serving), *published_versions(bundles)[-keep:]}
+    stay = {serving, served_before(bundles, serving), *published_versions(bundles)[-keep:]}
     gone = [version for version in published_versions(bundles) if version not in stay]
     for version in gone:
         delete(bundles, version)
     return gone
 
 
-def _served_before(bundles: Path, serving: str | None) -> str | None:
+def served_before(bundles: Path, serving: str | None) -> str | None:
     """Return what to roll back to: of what is older than `serving` and has served, the newest.
 
     What was rolled back from is left out.

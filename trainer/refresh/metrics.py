@@ -44,15 +44,18 @@ class RefreshCollector(Collector):
         return [*read, *self._ages()]
 
     def _of_runs(self) -> Iterable[Metric]:
-        runs = self._runs.all()
-        statuses = Counter(run.status for run in runs)
-        # One that was killed stays in the table as running until it is gone on with.
-        at_work = statuses.pop("running", 0) > 0 and is_at_work(self._bundles)
+        # First, so that no run counts both here and as one that was killed.
+        ended = Counter(self._runs.ends())
+        begun = self._runs.begun()
+        at_work = bool(begun) and is_at_work(self._bundles)
+        if not at_work:
+            # Of these nobody was at work on any, and one that ended meanwhile is not there twice.
+            ended["failed"] += len(begun and begun & self._runs.begun())
         running = GaugeMetricFamily(
             "riverrun_refreshes_running", "Refreshes at work.", value=int(at_work)
         )
-        # A run that failed and is tried again has not ended, yet a counter never falls.
-        self._ended |= statuses
+        # The next refresh is at work before it has counted one that was killed; no counter falls.
+        self._ended |= ended
         outcomes = CounterMetricFamily(
             "riverrun_refresh_runs", "Refreshes that have ended.", labels=["outcome"]
         )
@@ -62,15 +65,16 @@ class RefreshCollector(Collector):
         steps = GaugeMetricFamily(
             "riverrun_refresh_step_seconds", "Duration by step, last refresh.", labels=["step"]
         )
-        for step, seconds in (self._runs.step_seconds(runs[0].run_id) if runs else {}).items():
+        newest = self._runs.newest()
+        for step, seconds in (self._runs.step_seconds(newest.run_id) if newest else {}).items():
             steps.add_metric([step], seconds)
         drift = GaugeMetricFamily(
             "riverrun_drift", "Drift as last measured, by signal.", labels=["signal"]
         )
         for signal, value in self._runs.drift().items():
             drift.add_metric([signal], value)
-        # The newest first. What is said of one that was published is which gates were not asked.
-        published = next((run for run in runs if run.status == "published"), None)
+        # What is said of one that was published is which gates were not asked.
+        published = self._runs.newest("published")
         left_open = GaugeMetricFamily(
             "riverrun_refresh_gates_open",
             "Whether the last refresh that published was too small to ask gates of quality.",

@@ -93,6 +93,8 @@ def run_refresh(
             if isinstance(error, Exception):
                 runs.finish(run_id, "failed", clock(), checkpoint.notes.version, str(error))
                 logger.error("refresh_failed", run_id=run_id, reason=str(error))
+            else:
+                runs.interrupt(run_id)
             raise
         if not outcome.refusals:
             runs.add_promotion(outcome.bundle.name, clock(), f"refresh {run_id}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from feature_repo.shop_file import opening
 
@@ -35,9 +35,21 @@ CREATE TABLE IF NOT EXISTS drift (
 CREATE TABLE IF NOT EXISTS promotions (
     number INTEGER PRIMARY KEY, at TEXT NOT NULL, version TEXT NOT NULL, reason TEXT NOT NULL
 );
+CREATE INDEX IF NOT EXISTS runs_by_start ON runs (started_at);
+CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, started_at);
+-- How often runs have ended, which `runs` does not tell of those that were tried again.
+CREATE TABLE IF NOT EXISTS ends (outcome TEXT PRIMARY KEY, number INTEGER NOT NULL);
+-- A trigger, so that what a refresh of an older version writes counts too.
+CREATE TRIGGER IF NOT EXISTS count_ends AFTER UPDATE OF status ON runs WHEN NEW.status <> 'running'
+BEGIN
+    UPDATE ends SET number = number + 1 WHERE outcome = NEW.status;
+END;
 """
 
-_ROLLED_BACK = "rolled back from "
+_KILLED, _INTERRUPTED = "killed", "interrupted"
+"""The messages of runs that are to be gone on with. One without a message is at work, or its
+process could not write anything any more: nobody has begun a run since."""
+PROMOTED, _ROLLED_BACK = "promoted", "rolled back from "
 LOG_AWAY = "the log cannot be read now"
 """How the message of a failed run says that the log could not be read."""
 _PASSES = re.compile(
@@ -80,17 +92,40 @@ class RunsFile:
         self._file = bundles / "runs.sqlite"
         with self._connected() as connection:
             connection.executescript(_SCHEMA)
+            if connection.execute("SELECT 1 FROM ends").fetchone() is None:
+                connection.executemany(
+                    "INSERT OR IGNORE INTO ends SELECT ?1, count(*) FROM runs WHERE status = ?1",
+                    [(outcome,) for outcome in get_args(Outcome)],
+                )
 
     def begin(self, run_id: str, now: datetime) -> Run:
-        """Return the run of this id, begun now or before; one that failed is tried again."""
+        """Return the run of this id, begun now or before, and ask under `refresh_lock`.
+
+        One that failed is tried again. Runs that were killed are counted as failed once more.
+        """
         with self._connected() as connection:
+            killed = connection.execute(
+                "UPDATE runs SET message = ? WHERE status = 'running' AND message = ''", (_KILLED,)
+            ).rowcount
+            if killed:
+                connection.execute(
+                    "UPDATE ends SET number = number + ? WHERE outcome = 'failed'", (killed,)
+                )
             connection.execute(
                 "INSERT INTO runs (run_id, status, started_at) VALUES (?, 'running', ?) "
                 "ON CONFLICT DO UPDATE SET status = 'running', finished_at = NULL, message = '' "
-                "WHERE status = 'failed'",
+                "WHERE status IN ('failed', 'running')",
                 (run_id, now.isoformat()),
             )
         return self.get(run_id)
+
+    def interrupt(self, run_id: str) -> None:
+        """Write down that the run was stopped, and so has not failed: the next goes on with it."""
+        with self._connected() as connection:
+            connection.execute(
+                "UPDATE runs SET message = ? WHERE run_id = ? AND status = 'running'",
+                (_INTERRUPTED, run_id),
+            )
 
     def finish(
         self, run_id: str, status: Status, now: datetime, version: str | None, message: str = ""
@@ -117,6 +152,25 @@ class RunsFile:
         """Return every run, the newest first."""
         query = f"SELECT {_COLUMNS} FROM runs ORDER BY started_at DESC, rowid DESC"
         return [_run(*row) for row in self._rows(query)]
+
+    def newest(self, status: Status | None = None) -> Run | None:
+        """Return the run that began last, or the last of those with this status."""
+        where, parameters = ("", []) if status is None else ("WHERE status = ?", [status])
+        order = "ORDER BY started_at DESC, rowid DESC LIMIT 1"
+        row = self._row(f"SELECT {_COLUMNS} FROM runs {where} {order}", *parameters)
+        return None if row is None else _run(*row)
+
+    def ends(self) -> dict[str, int]:
+        """Return how often runs have ended, by outcome; each try of a run that failed is one."""
+        return dict(self._rows("SELECT outcome, number FROM ends"))
+
+    def begun(self) -> set[str]:
+        """Return the ids of runs that began, and of which nobody has written down how they ended.
+
+        While no refresh is at work, these were killed.
+        """
+        query = "SELECT run_id FROM runs WHERE status = 'running' AND message = ''"
+        return {run_id for (run_id,) in self._rows(query)}
 
     def unfinished(self) -> Run | None:
         """Return the run to go on with, if there is one; ask under `refresh_lock`.
@@ -176,6 +230,11 @@ class RunsFile:
         """Return the versions that served, the newest promotion first."""
         rows = self._rows("SELECT version FROM promotions ORDER BY number DESC")
         return [version for (version,) in rows]
+
+    def was_chosen_by_hand(self) -> bool:
+        """Return whether the newest promotion is a rollback, or of a version that was named."""
+        row = self._row("SELECT reason FROM promotions ORDER BY number DESC LIMIT 1")
+        return row is not None and (row[0] == PROMOTED or row[0].startswith(_ROLLED_BACK))
 
     def rolled_back_from(self) -> set[str]:
         """Return the versions that were rolled back from, and not made to serve again since."""

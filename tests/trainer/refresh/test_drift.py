@@ -1,7 +1,10 @@
 """Drift: no change is near nothing, each kind of change moves its own signal."""
 
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -247,16 +250,65 @@ def test_a_run_that_is_tried_again_lets_no_counter_fall(tmp_path: Path) -> None:
     assert exported() == (0, 1, 1)
 
 
-def test_a_refresh_that_was_killed_is_not_at_work(tmp_path: Path) -> None:
+def test_a_refresh_that_was_killed_is_not_at_work_and_has_failed(tmp_path: Path) -> None:
     """Its row says that it runs: the next one goes on with it."""
+    runs = RunsFile(tmp_path)
     registry = CollectorRegistry()
     registry.register(RefreshCollector(tmp_path))
+
+    def exported() -> tuple[float | None, float | None]:
+        failed = registry.get_sample_value("riverrun_refresh_runs_total", {"outcome": "failed"})
+        return registry.get_sample_value("riverrun_refreshes_running"), failed
+
     with refresh_lock(tmp_path):
-        RunsFile(tmp_path).begin("killed", START)
-    assert registry.get_sample_value("riverrun_refreshes_running") == 0
-    # Asking leaves it to the next.
+        runs.begin("killed", START)
+        assert exported() == (1, 0)
+    assert exported() == (0, 1)
+    # Asking leaves it to the next, which may be of another id, and be killed too.
     with refresh_lock(tmp_path):
-        assert registry.get_sample_value("riverrun_refreshes_running") == 1
+        assert exported() == (1, 1)
+        runs.begin("other", START)
+        assert exported() == (1, 1)
+    assert exported() == (0, 2)
+    with refresh_lock(tmp_path):
+        runs.begin("killed", START)
+        assert exported() == (1, 2)
+        runs.interrupt("killed")
+    assert exported() == (0, 2)
+    runs.finish("killed", "published", END, "v")
+    # Nor does a process that begins now know less.
+    registry = CollectorRegistry()
+    registry.register(RefreshCollector(tmp_path))
+    assert exported() == (0, 2)
+
+
+def test_a_scrape_reads_no_more_of_a_longer_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = RunsFile(tmp_path)
+    steps: list[int] = []
+    taken = []
+    connect = sqlite3.connect
+
+    def counted(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+        connection.set_progress_handler(lambda: steps.append(1), 10)
+        return connection
+
+    for number in (10, 10_000):
+        rows = [(f"{number}-{each}", START.isoformat(), END.isoformat()) for each in range(number)]
+        with closing(connect(tmp_path / "runs.sqlite")) as file, file:
+            file.executemany("INSERT INTO runs VALUES (?, 'published', ?, ?, 'v', '')", rows)
+        runs.begin(f"{number}", START)
+        runs.finish(f"{number}", "refused", END, "v")
+        collector = RefreshCollector(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlite3, "connect", counted)
+            list(collector.collect())
+        taken.append(len(steps))
+        steps.clear()
+    # In tens of instructions of SQLite's machine.
+    assert taken[1] < 2 * taken[0]
 
 
 def test_a_table_of_runs_that_is_damaged_leaves_the_other_metrics(bundle: Path) -> None:

@@ -91,6 +91,7 @@ def test_an_interrupted_run_goes_on_with_what_it_knew(bundles: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         refresh(bundles, None, killed, clock=lambda: NOW)
     (interrupted,) = RunsFile(bundles).all()
+    assert (interrupted.message, RunsFile(bundles).begun()) == ("interrupted", set())
     known: list[Choice | None] = []
 
     def resumed(checkpoint: RefreshCheckpoint, begin: Begin) -> RefreshOutcome:

@@ -100,6 +100,9 @@ def test_a_file_of_an_earlier_version_is_read(bundles: Path, versions: list[str]
     assert runs.rolled_back_from() == {third}
     assert runs.step_seconds("a") == {"Exporting": 2.5}
     assert runs.drift() == {"categories": 0.3}
+    assert runs.ends() == {"published": 2, "refused": 1, "failed": 0}
+    assert runs.newest() == runs.all()[0]
+    assert runs.newest("published") == runs.all()[2]
     assert [(each.version, each.status, each.note) for each in bundle_versions(bundles)] == [
         (fourth, "refused", "it is much worse"),
         (third, "served", ""),
