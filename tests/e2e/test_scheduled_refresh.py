@@ -24,10 +24,12 @@ def test_two_schedulers_renew_the_model_that_serves_one_after_the_other(home: Pa
     old = current_version(home / "bundles")
     runs = RunsFile(home / "bundles")
     command = [sys.executable, "-m", "riverrun", "scheduler", "--home", str(home)]
-    # A server has a scheduler of its own.
+    command += ["--settings", str(file)]
+    # A server has a scheduler of its own. In a session of its own a refresh of the other's is of low
+    # priority beside that process alone, and not beside all tests that run now.
     with (
         running_server(home, environment={"RIVERRUN_SETTINGS": str(file)}) as server,
-        subprocess.Popen([*command, "--settings", str(file)], stderr=subprocess.PIPE) as scheduler,
+        subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as scheduler,
     ):
 
         def served() -> str:
