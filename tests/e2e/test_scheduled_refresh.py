@@ -25,8 +25,8 @@ def test_two_schedulers_renew_the_model_that_serves_one_after_the_other(home: Pa
     runs = RunsFile(home / "bundles")
     command = [sys.executable, "-m", "riverrun", "scheduler", "--home", str(home)]
     command += ["--settings", str(file)]
-    # A server has a scheduler of its own. In a session of its own a refresh of the other's is of low
-    # priority beside that process alone, and not beside all tests that run now.
+    # A server has a scheduler of its own. In a session of its own a refresh of the other one is of
+    # low priority beside that process alone, and not beside all tests that run now.
     with (
         running_server(home, environment={"RIVERRUN_SETTINGS": str(file)}) as server,
         subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as scheduler,
