@@ -12,6 +12,9 @@ from itertools import islice
 ROWS_PER_STATEMENT = 500
 WAL_PAGES = 2_000
 """For `PRAGMA wal_autocheckpoint`: a page that changes often is copied once for several changes."""
+WAL_BYTES = 16 * 1024 * 1024
+"""For `PRAGMA journal_size_limit`: without it the file stays as large as it once was. More than
+`WAL_PAGES` pages, or it would be cut at every checkpoint."""
 
 
 def execute_rows(

@@ -18,7 +18,7 @@ from feast.infra.provider import get_provider
 from redis import RedisError
 
 from feature_repo import definitions
-from feature_repo.bulk_sql import WAL_PAGES
+from feature_repo.bulk_sql import WAL_BYTES, WAL_PAGES
 from feature_repo.eviction import warn_of_eviction
 from feature_repo.feast_records import VIEWS, Values, entity_key
 from feature_repo.online_features import FeatureRecord, RecordT
@@ -76,6 +76,7 @@ class FeastOnlineFeatures:
             connection = self._writer.online_store._get_conn(self._config)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
         self._read_lock: AbstractContextManager[Any] = threading.Lock()
         # Held by the first who has read from a Redis.
         self._warning = threading.Lock()

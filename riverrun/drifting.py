@@ -39,6 +39,7 @@ class DriftWatcher(BackgroundThread):
         self._renew = renew or riverrun_command("refresh", settings.home, settings_file)
         self._runs = RunsFile(settings.bundles)
         self._clock = clock
+        self._warned: tuple[set[str], list[str]] | None = None
         self._logger = structlog.get_logger(__name__)
 
     def start(self) -> None:
@@ -52,19 +53,30 @@ class DriftWatcher(BackgroundThread):
         if code != DRIFTED:
             if code:
                 self._logger.error("drift_not_measured", code=code)
+            else:
+                self._warned = None
             return None
         pause, now = timedelta(hours=self._settings.pause_hours), self._clock()
-        signals = self._runs.drift()
         if not self._settings.refresh:
-            self._logger.warning("drifted", signals=signals, refresh="off")
+            self._say("off")
             return None
         if self._runs.begun_since(now - pause, now):
-            self._logger.warning("drifted", signals=signals, refresh="paused")
+            self._say("paused")
             return None
-        self._logger.warning("drifted", signals=signals, refresh="begins")
+        self._say("begins")
         renewed = run_politely(self._renew, self._stop)
         log_end(renewed, self._stop)
         return renewed
+
+    def _say(self, refresh: str) -> None:
+        """Warn once of the same signals beyond their thresholds, of the same bundle."""
+        signals = self._runs.drift()
+        limits = self._settings.thresholds.items()
+        beyond: set[str] = {name for name, limit in limits if signals.get(name, 0.0) > limit}
+        now = beyond, self._runs.promoted()[:1]
+        say = self._logger.info if now == self._warned else self._logger.warning
+        say("drifted", signals=signals, refresh=refresh)
+        self._warned = now
 
     def _run(self) -> None:
         while not self._stop.wait(self._settings.check_hours * 3600):

@@ -172,6 +172,7 @@ class Catalogue:
     def delete(self, item_ids: Sequence[str]) -> None:
         """Remove items; an unknown id is no error."""
         with self._lock:
+            # Of unknown ids too: a snapshot that comes later may hold them.
             rows = self.rows.add(list(dict.fromkeys(item_ids)))
             if not len(rows):
                 return

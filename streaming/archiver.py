@@ -248,6 +248,8 @@ class Archiver(StreamThread):
                 times = {user_id: self._erased_at[user_id] for user_id in sorted(known)}
                 self._archive.write_erasures(partition, kept, times)
                 self._marks[partition] = kept
+        marked = {user_id for marks in self._marks.values() for user_id in marks}
+        self._erased_at = {each: at for each, at in self._erased_at.items() if each in marked}
 
     def _segment_name(self) -> str:
         first = self._first

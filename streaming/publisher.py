@@ -179,6 +179,7 @@ class Publisher:
         if gone := [item_id for item_id, item in changed.items() if item is None]:
             self._online.delete(Item, gone)
             self._online.delete(ItemEmbedding, gone)
+            # Not its statistics and neighbours, which are not told again when the item comes back.
         items = [item for item in changed.values() if item is not None]
         if records := [*items, *embeddings, *others]:
             self._online.push(records)

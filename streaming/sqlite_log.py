@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from feature_repo.bulk_sql import WAL_BYTES
 from feature_repo.event_log import (
     ITEM_EMBEDDINGS,
     EventLogError,
@@ -74,6 +75,7 @@ class SqliteLog:
             path.parent.mkdir(parents=True, exist_ok=True)
             connection = self._file.connect()
             connection.execute("PRAGMA journal_mode = WAL").fetchall()
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
             connection.executescript(SCHEMA)
         except (sqlite3.Error, OSError) as error:
             reason = with_way_on(error, WITHOUT_IT)

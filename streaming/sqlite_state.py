@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from feature_repo.bulk_sql import WAL_PAGES, execute_rows
+from feature_repo.bulk_sql import WAL_BYTES, WAL_PAGES, execute_rows
 from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.schema import Item
@@ -150,6 +150,7 @@ class SqliteState:
             self._connection.execute("PRAGMA journal_mode = WAL").fetchall()
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+            self._connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
             if version not in (0, FORMAT):
                 raise StateError(f"state {path}: format {version} is not {FORMAT}. {WITHOUT_IT}")

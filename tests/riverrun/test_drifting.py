@@ -60,6 +60,32 @@ def test_drift_begins_a_refresh_where_it_is_asked_for(
     assert ended == ([] if expected is None else [expected])
 
 
+def test_drift_that_lasts_is_warned_of_once(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path, refresh={"drift": {"check_hours": 1}})
+    runs = RunsFile(settings.bundles)
+    watcher = DriftWatcher(settings, look=ending(DRIFTED), clock=lambda: NOW)
+
+    def level(**signals: float) -> str:
+        runs.write_drift("bundle", signals, NOW)
+        with capture_logs() as logs:
+            watcher.check()
+        (level,) = [each["log_level"] for each in logs if each["event"] == "drifted"]
+        return str(level)
+
+    assert level(event_types=2.5, categories=0.1) == "warning"
+    assert level(event_types=2.6, categories=0.2) == "info"
+    assert level(event_types=2.6, categories=0.3) == "warning"
+    runs.add_promotion("another", NOW, "published")
+    assert level(event_types=2.6, categories=0.3) == "warning"
+    assert level(event_types=2.6, categories=0.3) == "info"
+    # What was not measured has not ended.
+    for code, expected in ((2, "info"), (0, "warning")):
+        watcher._look = ending(code)
+        watcher.check()
+        watcher._look = ending(DRIFTED)
+        assert level(event_types=2.6, categories=0.3) == expected
+
+
 @pytest.mark.parametrize(
     ("drift", "said"),
     [

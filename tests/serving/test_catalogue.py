@@ -137,6 +137,19 @@ def test_a_snapshot_does_not_override_changes() -> None:
     assert deleted == ["i2"]
 
 
+def test_a_deletion_counts_for_an_item_that_only_a_later_snapshot_holds() -> None:
+    """A new replica reads of it nothing but the deletion, and a bundle may be older than that."""
+    catalogue = Catalogue()
+    catalogue.load_snapshot([item(1)])
+    version = catalogue.view().version
+    catalogue.delete(["i2"])
+    catalogue.load_snapshot([item(1), item(2)])
+    assert allowed(catalogue, None) == {"i1"}
+    assert catalogue.changed_since(version) == ([], ["i2"])
+    catalogue.upsert([item(2)])
+    assert allowed(catalogue, None) == {"i1", "i2"}
+
+
 def test_what_a_snapshot_says_again_keeps_its_tables() -> None:
     catalogue, snapshot = Catalogue(), [item(number) for number in range(200)]
     catalogue.load_snapshot(snapshot)

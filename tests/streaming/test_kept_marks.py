@@ -52,10 +52,13 @@ def test_the_archive_forgets_marks_that_no_record_or_letter_can_precede(
         log.append(topic, [message])
         archive_all(archiver)
         assert archive.erasures() == {0: {"u0": 2}}
+        assert archiver._erased_at.keys() == {"u0"}
     for topic, message in (act(5), (ITEMS, Message("i1", None))):
         log.append(topic, [message])
     archive_all(archiver)
     assert archive.erasures() == {0: {}}
+    # Nor does it stay in memory.
+    assert archiver._erased_at == archive.erased_at() == {}
     archiver.stop()
     log.close()
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from feature_repo.event_log import ITEM_EMBEDDINGS
-from feature_repo.online_features import ItemEmbedding
+from feature_repo.online_features import CoVisitation, FeatureRecord, ItemEmbedding, ItemStatistics
 from feature_repo.schema import Item
 from serving.item_changelog import ItemDeletion, ItemMove, ItemUpsert, decode_change
 from streaming.fold_in import FoldIn, moved
@@ -136,6 +136,18 @@ def test_an_item_that_was_deleted_is_not_moved(shop: Shop) -> None:
     shop.change(None)
     shop.move()
     shop.assert_readers_have(None)
+
+
+def test_an_item_that_comes_back_has_its_statistics_and_neighbours_still(shop: Shop) -> None:
+    """Its statistics are told when an event changes them, and none does when it comes back."""
+    learned: list[FeatureRecord] = [
+        ItemStatistics("i0", 5, ("view",), (1.0,), (1.0,), (1.0,)),
+        CoVisitation("i0", 5, ("i1",), (1.0,)),
+    ]
+    shop.online.push(learned)
+    shop.change(None)
+    shop.change(NEW)
+    assert [shop.online.get(type(each), ["i0"])[0] for each in learned] == learned
 
 
 OF_IMPORTED = Updates(fold_in={"i1": FoldIn("i1", "v1", 1, 2.0, np.ones(3))})
