@@ -115,7 +115,7 @@ def test_models_lists_what_there_is_beside_a_damaged_file(
     assert exit_.value.code == 0
     said = capsys.readouterr()
     assert f"{bundle.name}: bundle file {bundle / FOLDER / FUSION}: " in said.out
-    assert "riverrun models rollback" in said.err
+    assert "riverrun refresh" in said.err
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,8 @@ def test_after_an_import_what_a_training_still_needs_is_next(
 def test_beside_a_bundle_too(home: Path, file: Path) -> None:
     build_tiny_bundle(home / "bundles", tiny_items(12))
     shop = ["--home", str(home), "--settings", str(file)]
-    assert hinted("models", *shop) == ["models", "rollback", *shop]
+    # There is nothing older to go back to.
+    assert hinted("models", *shop) == ["refresh", *shop]
     (home / "bundles" / "CURRENT").write_text("nothing")
     refused = CliRunner().invoke(app, ["models", *shop]).exception
     assert shlex.join(["models", "promote", "VERSION", *shop]) in str(refused)

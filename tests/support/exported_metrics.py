@@ -6,7 +6,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("feature_repo", "serving", "streaming", "trainer", "riverrun")
-MADE = {"Counter": "_total", "CounterMetricFamily": "_total", "InfoMetricFamily": "_info"}
+MADE = {
+    "Counter": "_total",
+    "CounterMetricFamily": "_total",
+    "Info": "_info",
+    "InfoMetricFamily": "_info",
+}
 """What Prometheus is shown of a metric that is made by one of these, behind its name."""
 
 
