@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -15,7 +16,8 @@ MADE = {
 """What Prometheus is shown of a metric that is made by one of these, behind its name."""
 
 
-def exported() -> set[str]:
+@cache
+def exported() -> frozenset[str]:
     """Return every name as Prometheus has it; of a histogram without `_bucket` and the like."""
     trees = [
         ast.parse(file.read_text())
@@ -38,4 +40,4 @@ def exported() -> set[str]:
         and node.args
         and isinstance(node.args[0], ast.Constant)
     }
-    return {name + str(suffixes.get(name, "")) for name in named}
+    return frozenset(name + str(suffixes.get(name, "")) for name in named)
