@@ -1,7 +1,5 @@
 """`riverrun bench`: figures about a running server, measured from another process, and lists."""
 
-import signal
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -24,6 +22,7 @@ from riverrun.cli.bench_shops import (
     write_users,
 )
 from riverrun.cli.console import out
+from riverrun.cli.signals import end_at_sigterm
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,8 +40,8 @@ app.command()(quality)
 
 @app.callback()
 def _stop_what_was_started() -> None:
-    # Ctrl-C does so by itself; SIGTERM would leave servers and senders behind, at full load.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    # Else servers and senders would be left behind, at full load.
+    end_at_sigterm()
 
 
 KafkaUrl = Annotated[

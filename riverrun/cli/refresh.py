@@ -1,7 +1,5 @@
 """`riverrun refresh`: a new model, which serves if it is good enough."""
 
-import signal
-import sys
 from typing import Annotated
 
 import typer
@@ -11,6 +9,7 @@ from feature_repo.times import LONGEST_DAYS
 from riverrun.cli.console import err, next_command
 from riverrun.cli.metrics_tables import print_tables
 from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.cli.signals import end_at_sigterm
 from riverrun.errors import UserError
 from riverrun.settings import load_settings, with_warm_start
 from riverrun.training_material import require_material
@@ -67,8 +66,8 @@ def refresh(
     from trainer.refresh.lock import RefreshRunning
     from trainer.refresh.running import run_refresh
 
-    # As Ctrl-C does: one that was stopped says so, and does not count as one that was killed.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    # One that was stopped says so, and does not count as one that was killed.
+    end_at_sigterm()
     gates, keep = settings.refresh.gates, settings.refresh.keep
     try:
         with refresh_progress() as listener:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -25,6 +26,11 @@ STOPPED_IN_TURN = (
 """The threads that may have to wait for something, by name, and what for. Each mapping holds those
 that are stopped at the same time, and they are stopped in this order."""
 LATER = "Nothing is lost: the next start continues from what was committed."
+
+
+def end_at_sigterm() -> None:
+    """Let SIGTERM end the command as Ctrl-C does, by an exception that closes what is open."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def stopped_by_signal() -> threading.Event:
