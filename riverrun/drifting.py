@@ -10,6 +10,7 @@ from feature_repo.shop_file import ShopFileError
 from riverrun.scheduling import log_end, riverrun_command, run_politely
 from riverrun.settings import Settings
 from serving.background import BackgroundThread
+from trainer.refresh.drift import signals_of
 from trainer.refresh.runs_file import RunsFile
 
 DRIFTED = 4
@@ -71,8 +72,7 @@ class DriftWatcher(BackgroundThread):
     def _say(self, refresh: str) -> None:
         """Warn once of the same signals beyond their thresholds, of the same bundle."""
         signals = self._runs.drift()
-        limits = self._settings.thresholds.items()
-        beyond: set[str] = {name for name, limit in limits if signals.get(name, 0.0) > limit}
+        beyond = {each.name for each in signals_of(signals, self._settings) if each.drifted}
         now = beyond, self._runs.promoted()[:1]
         say = self._logger.info if now == self._warned else self._logger.warning
         say("drifted", signals=signals, refresh=refresh)

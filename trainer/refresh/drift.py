@@ -5,7 +5,7 @@ bins (Siddiqi, "Credit Risk Scorecards", Wiley 2006). By its rule of thumb below
 and above .25 is one that calls for a new model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -102,12 +102,19 @@ def measure_drift(
         "embedding_norm": _index_of_numbers(then["norm"], now["norm"]),
         "unseen_items": float(unseen.mean()) if len(unseen) else 0.0,
     }
-    signals = tuple(
-        Signal(name, value, settings.thresholds[name])
+    return Drift(bundle.name, end, newer.height, signals_of(values, settings))
+
+
+def signals_of(
+    values: Mapping[Signals, float] | Mapping[str, float], settings: DriftSettings
+) -> tuple[Signal, ...]:
+    """Return the signals that have a threshold, with their values by name."""
+    thresholds = dict[str, float](settings.thresholds.items())
+    return tuple(
+        Signal(name, value, thresholds[name])
         for name, value in values.items()
-        if name in settings.thresholds
+        if name in thresholds
     )
-    return Drift(bundle.name, end, newer.height, signals)
 
 
 def stability_index(then: Counts, now: Counts) -> float:
