@@ -11,9 +11,6 @@ from riverrun.errors import UserError
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """The address that stands for all of the machine's, and the one by which it reaches itself."""
 
-BACKLOG = 1024
-"""How many connections may wait to be accepted."""
-
 
 def bound_socket(host: str, port: int) -> socket.socket:
     """Return a socket that has the address, at `::` of IPv4 too, and to which nobody can connect.
@@ -37,7 +34,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
 def start_listening(bound: socket.socket) -> None:
     """Let clients connect; raises `UserError` where another process has come to listen there."""
     with _refusing(*bound.getsockname()[:2]):
-        bound.listen(BACKLOG)
+        bound.listen()
 
 
 @contextmanager

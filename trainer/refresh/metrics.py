@@ -48,9 +48,9 @@ class RefreshCollector(Collector):
         ended = Counter(self._runs.ends())
         begun = self._runs.begun()
         at_work = bool(begun) and is_at_work(self._bundles)
-        if not at_work:
+        if begun and not at_work:
             # Of these nobody was at work on any, and one that ended meanwhile is not there twice.
-            ended["failed"] += len(begun and begun & self._runs.begun())
+            ended["failed"] += len(begun & self._runs.begun())
         running = GaugeMetricFamily(
             "riverrun_refreshes_running", "Refreshes at work.", value=int(at_work)
         )
