@@ -157,12 +157,16 @@ def _connected(path: Path | None) -> sqlite3.Connection:
     try:
         with connection:
             connection.execute("PRAGMA busy_timeout = 10000")
+            # Of a new file; an embedding is 1.5 KB or more, and few of them fit 4.
+            connection.execute("PRAGMA page_size = 16384")
             # Not WAL: it works within one machine, and processes of several may share the file.
             connection.execute("PRAGMA journal_mode = TRUNCATE").fetchall()
             connection.execute("PRAGMA synchronous = OFF")
+            # With a row id, and so in the order they come: by their keys, which are hashes, rows of
+            # this size would each take an overflow page (https://sqlite.org/withoutrowid.html).
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS text_embeddings"
-                " (key BLOB PRIMARY KEY, embedding BLOB NOT NULL) WITHOUT ROWID"
+                " (key BLOB PRIMARY KEY, embedding BLOB NOT NULL)"
             )
     except sqlite3.Error:
         connection.close()

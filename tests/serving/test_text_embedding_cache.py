@@ -15,6 +15,7 @@ from serving.text_embedding_cache import TextEmbeddingCache
 TEXTS = ["", "lamp", "Lampe für 1.234,50 €", "灯", "half of a pair: \ud83d", *map(str, range(700))]
 
 
+# As files of 0.2.0 have it.
 TABLE = "CREATE TABLE text_embeddings (key BLOB PRIMARY KEY, embedding BLOB NOT NULL) WITHOUT ROWID"
 
 
@@ -34,6 +35,24 @@ def test_what_was_kept_is_found_after_the_file_is_opened_again(tmp_path: Path) -
     again.put("another bert", ["lamp"], embeddings[:1])
     np.testing.assert_array_equal(np.stack(again.get("bert", ["lamp", "lamp"])), embeddings[[1, 1]])
     again.close()
+
+
+def test_a_file_of_an_earlier_release_goes_on(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "texts.sqlite")) as file, file:
+        file.execute(TABLE)
+    cache = TextEmbeddingCache(tmp_path / "texts.sqlite")
+    cache.put("bert", TEXTS, embeddings_of(len(TEXTS)))
+    assert np.stack(cache.get("bert", TEXTS)).tolist() == embeddings_of(len(TEXTS)).tolist()
+    cache.close()
+
+
+def test_the_file_is_little_larger_than_what_it_keeps(tmp_path: Path) -> None:
+    texts = [f"lamp {number}" for number in range(2000)]
+    embeddings = np.zeros((len(texts), 384), np.float32)
+    cache = TextEmbeddingCache(tmp_path / "texts.sqlite")
+    cache.put("bert", texts, embeddings)
+    cache.close()
+    assert (tmp_path / "texts.sqlite").stat().st_size < 1.2 * embeddings.nbytes
 
 
 def test_a_full_disk_costs_what_is_new_and_nothing_else(tmp_path: Path) -> None:
