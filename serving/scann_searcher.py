@@ -6,6 +6,7 @@ from scann.scann_ops.py import scann_ops_pybind
 
 from serving.exact_index import Embeddings
 from serving.item_rows import Rows
+from serving.scann_logs import only_errors_of_scann
 
 
 def build_searcher(
@@ -25,6 +26,7 @@ def build_searcher(
     neighbours, searched_leaves: how many candidates a search finds, and how many leaves it looks
     at, unless it says otherwise. rows: the docids of the embeddings; None numbers them by place.
     """
+    only_errors_of_scann()
     builder = scann_ops_pybind.builder(embeddings, neighbours, "dot_product")
     builder = builder.tree(leaves, searched_leaves, training_sample_size=sample_size)
     builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from scann.scann_ops.py import scann_ops
 
 from serving.scann_index import num_leaves, num_reordered, searched_leaves
+from serving.scann_logs import only_errors_of_scann
 from serving.signatures import (
     ENCODE_CANDIDATE,
     ENCODE_CANDIDATE_FROM_TEXT,
@@ -316,6 +317,7 @@ def _name_table(names: Sequence[str]) -> Any:
 
 def _build_searcher(embeddings: npt.NDArray[np.float32], top_k: int) -> Any:
     """Return ScaNN's tree, which searches as many leaves as the live index: see `ScannIndex`."""
+    only_errors_of_scann()
     size = len(embeddings)
     leaves = num_leaves(size)
     searched = searched_leaves(leaves, size, top_k)
