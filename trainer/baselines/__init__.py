@@ -6,11 +6,12 @@ about; the default is the past.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from trainer.baselines.buy_again import BuyAgain
+from trainer.baselines.buy_again import BuyAgain, people_return_to_items
 from trainer.baselines.decay import Decay, LastDays, NoDecay, PositionDecay, TimeDecay
 from trainer.baselines.ease import Ease
 from trainer.baselines.embedding_scorer import EmbeddingScorer
@@ -52,11 +53,19 @@ __all__ = [
     "TimeDecay",
     "WeightedSum",
     "baselines",
+    "people_return_to_items",
     "scores_without",
     "timeless_baselines",
 ]
 
 RECENT_DAYS = 14
+
+# What is popular, as a share of at most one, comes behind whatever one has acted on.
+_own_then_popular = partial(
+    WeightedSum,
+    name="own items, then popular",
+    parts=((partial(BuyAgain, decay=NoDecay()), 1.0), (Popularity, 0.5)),
+)
 
 
 def baselines(
@@ -67,14 +76,20 @@ def baselines(
     """Return the baselines that cost next to nothing: popularity, recent popularity, item-kNN.
 
     Where most of what the past acted on was fresh, as news are, the popularity of the last day and
-    the newest items too: there, the others know only what nobody reads any more.
+    the newest items too: there, the others know only what nobody reads any more. Where people
+    come back to items instead, as to groceries, each user's own items by how often, and then what
+    is popular: GP-TopFreq (Li et al., "A Next Basket Recommendation Reality Check", TOIS 2023,
+    arXiv:2109.14233).
 
     moments: as of `NewestFirst`.
     """
     popularity, *others = timeless_baselines(past, histories)
-    fresh = (Popularity(past, days=1), NewestFirst(past, histories, moments=moments))
-    of_age = fresh if is_of_fresh_items(past) else ()
-    return (popularity, Popularity(past, days=RECENT_DAYS), *of_age, *others)
+    of_shop: tuple[Scorer, ...] = ()
+    if is_of_fresh_items(past):
+        of_shop = Popularity(past, days=1), NewestFirst(past, histories, moments=moments)
+    elif people_return_to_items(past):
+        of_shop = (_own_then_popular(past, histories),)
+    return (popularity, Popularity(past, days=RECENT_DAYS), *of_shop, *others)
 
 
 def timeless_baselines(

@@ -25,7 +25,16 @@ METRICS = (
 OF_FRESH_ITEMS = ("popularity, last day", "newest first")
 """The baselines that are asked only where most of what people act on is fresh, as news are."""
 
-BASELINES = ("popularity", "popularity, last 14 days", *OF_FRESH_ITEMS, "item-kNN, cosine")
+OF_RETURNS = "own items, then popular"
+"""The baseline that is asked only where people come back to items, as to groceries."""
+
+BASELINES = (
+    "popularity",
+    "popularity, last 14 days",
+    *OF_FRESH_ITEMS,
+    OF_RETURNS,
+    "item-kNN, cosine",
+)
 """What a gate may name: all that a refresh measures, where more is better. One that named anything
 else would be open, and one that named `gini@10`, which falls as lists show more, would be reversed.
 """

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from trainer.baselines.buy_again import RETURN_SHARE
 from trainer.baselines.newest_first import FRESH_DAYS
 from trainer.comparison import CANDIDATE, CURRENT, CURRENT_HAS_SEEN
 from trainer.evaluate import EvaluationRow
@@ -10,6 +11,7 @@ from trainer.refresh.gate_settings import (
     DEFAULT_MAX_LOSS,
     LEAVE_ONE_OUT,
     OF_FRESH_ITEMS,
+    OF_RETURNS,
     GateSettings,
 )
 
@@ -67,11 +69,16 @@ def _absent(judged: Collection[str], settings: GateSettings) -> Iterator[str]:
 
 
 def _unasked(rows: Sequence[EvaluationRow], settings: GateSettings) -> Iterator[str]:
-    unasked = {*settings.beats}.intersection(OF_FRESH_ITEMS) - {row.scorer for row in rows}
-    if unasked:
+    unasked = {*settings.beats} - {row.scorer for row in rows}
+    if fresh := unasked.intersection(OF_FRESH_ITEMS):
         yield (
-            f"beats did not ask about {' and '.join(sorted(unasked))}: most events are not of the "
+            f"beats did not ask about {' and '.join(sorted(fresh))}: most events are not of the "
             f"{FRESH_DAYS} days after their item's publication."
+        )
+    if OF_RETURNS in unasked:
+        yield (
+            f"beats did not ask about {OF_RETURNS}: fewer than {RETURN_SHARE:.0%} of the events "
+            "came a day or more after their user's first on the item."
         )
 
 

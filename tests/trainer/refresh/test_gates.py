@@ -16,6 +16,7 @@ from trainer.refresh.gate_settings import (
     BASELINES,
     METRICS,
     OF_FRESH_ITEMS,
+    OF_RETURNS,
     TASKS,
     GateSettings,
 )
@@ -148,6 +149,10 @@ def test_a_gate_asks_about_fresh_items_where_they_are_read_and_says_where_they_a
     assert not left_open(of_news, gates)
     # Nobody asked for it.
     assert not left_open(rows, GateSettings(beats=("popularity",)))
+    assert left_open(rows, GateSettings(beats=(OF_RETURNS,))) == (
+        "beats did not ask about own items, then popular: fewer than 5% of the events came a day "
+        "or more after their user's first on the item."
+    )
 
 
 def test_what_the_current_bundle_has_seen_compares_nothing() -> None:
@@ -181,11 +186,15 @@ def test_gates_may_name_all_that_a_refresh_measures_and_nothing_else() -> None:
     events = frame([(user, user % 2, hour) for user in range(5) for hour in range(20)])
     split = temporal_split(events, ITEMS, START + timedelta(hours=10))
     scorers = baselines(split.past)
-    lasting = tuple(name for name in BASELINES if name not in OF_FRESH_ITEMS)
+    lasting = tuple(name for name in BASELINES if name not in {*OF_FRESH_ITEMS, OF_RETURNS})
     assert tuple(scorer.name for scorer in scorers) == lasting
     fresh = [item.model_copy(update={"published_at": START}) for item in ITEMS]
     of_news = temporal_split(events, fresh, START + timedelta(hours=10))
-    assert tuple(scorer.name for scorer in baselines(of_news.past)) == BASELINES
+    of_groceries = temporal_split(
+        frame([(0, 0, hour) for hour in range(50)]), ITEMS, START + timedelta(hours=40)
+    )
+    named = {each.name for split in (of_news, of_groceries) for each in baselines(split.past)}
+    assert named == {*BASELINES}
     features = np.eye(len(split.past.items), dtype=np.float32)
     measured = evaluate(scorers[0], split.tasks[1], features).metrics
     # Of which less is better.
