@@ -35,8 +35,8 @@ def epoch_dataset(
     }
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
     options = tf.data.Options()
-    # There are no files to shard by: every worker draws its own windows.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    # Every worker makes the same batches, and keeps its share of each.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     steps = num_steps(windows, settings)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
     return dataset.with_options(options).prefetch(2)
@@ -64,12 +64,7 @@ def batches_of_like_length(
     starts = np.maximum.accumulate(np.maximum(starts - number, 0)) + number
     starts = np.minimum(starts, len(blocks) - steps + number)
     parts = np.split(order, starts * unit)
-    shuffled = random.permutation(steps)
-    # Only the last part may be no multiple of the unit, so it must not come first: Keras builds
-    # the model on the first step.
-    if shuffled[0] == steps - 1:
-        shuffled = shuffled[::-1]
-    return [parts[number] for number in shuffled]
+    return [parts[number] for number in random.permutation(steps)]
 
 
 def num_steps(windows: Windows, settings: TrainingSettings) -> int:

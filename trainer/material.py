@@ -13,14 +13,14 @@ from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Item
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.history_examples import joined_windows
-from trainer.import_keras import keras
 from trainer.interactions import Interactions
+from trainer.lesson import Lesson
 from trainer.settings import TrainingSettings
 from trainer.start import Start
 from trainer.strategy import open_strategy
 from trainer.text_embeddings import catalogue_text_embeddings
 from trainer.text_tower import TextTower, load_text_tower
-from trainer.train import Progress, train
+from trainer.train import Progress
 from trainer.trained_model import TrainedModel
 from trainer.training_input_error import TrainingInputError
 
@@ -90,24 +90,17 @@ class Material:
             raise TrainingInputError(
                 f"nobody who was known acted since {since:%Y-%m-%d %H:%M} UTC."
             )
-        text_tower = self.text_tower
-        if settings.text.lora_rank:
-            # A training must not begin with what an earlier one has taught the tower.
-            keras.utils.set_random_seed(settings.seed)
-            # Its LoRA weights are trained, so the strategy must have made them.
-            with open_strategy(settings).scope():
-                text_tower = load_text_tower(settings.text)
-        return train(
+        lesson = Lesson(
             interactions,
             windows,
             settings,
-            text_tower,
             self.text_embeddings_of(interactions.items),
-            start=start.warm,
-            checkpoints=checkpoints,
-            stop_after=stop_after,
-            on_step=on_step,
-            on_epoch=on_epoch,
+            start.warm,
+            stop_after,
+        )
+        lesson.hand_out()
+        return lesson.learned(
+            self.text_tower, checkpoints=checkpoints, on_step=on_step, on_epoch=on_epoch
         )
 
     def with_items(self, items: Sequence[Item], text_cache: TextEmbeddingCache) -> "Material":

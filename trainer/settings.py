@@ -84,7 +84,8 @@ class TrainingSettings(BaseModel):
         the first step; it falls to a twentieth of that. seed: of all that is drawn.
     num_sampled_negatives: beside the labels of the step; at least the size of the catalogue means
         every item, once.
-    precision: of Keras. strategy: of tf.distribute. tensorboard: a folder to log to.
+    precision: of Keras. strategy: of tf.distribute; by "multi_worker_mirrored" the workers in
+        TF_CONFIG train together (infra/docs/gpu.md). tensorboard: a folder to log to.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""Where training runs: one device, the GPUs of a machine, or a TPU."""
+"""Where training runs: one device, the GPUs of a machine, several machines, or a TPU."""
 
 from functools import cache
 from typing import Any
@@ -21,7 +21,7 @@ def open_strategy(settings: TrainingSettings) -> Any:
     before it loads the text tower.
 
     Raises:
-        TrainingInputError: `TF_CONFIG` names more than one worker.
+        TrainingInputError: `TF_CONFIG` names several workers, and this process has not joined them.
     """
     match settings.strategy:
         case "default":
@@ -29,7 +29,12 @@ def open_strategy(settings: TrainingSettings) -> Any:
         case "mirrored":
             return _all_devices()
         case "multi_worker_mirrored":
-            return _one_worker()
+            if num_workers() > 1 and not join_cluster.cache_info().currsize:
+                raise TrainingInputError(
+                    f"TF_CONFIG names {num_workers()} workers, which train together only in "
+                    "`riverrun train`, `refresh` and `evaluate`."
+                )
+            return join_cluster()
         case "tpu":
             return _tpu()
 
@@ -56,14 +61,32 @@ def _tpu() -> Any:
 
 
 @cache
-def _one_worker() -> Any:
-    """Return the cluster's strategy. A process can join a cluster only once."""
-    cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec()
-    workers = sum(cluster.num_tasks(job) for job in cluster.jobs if job in ("chief", "worker"))
-    if workers > 1:
-        raise TrainingInputError(
-            "`training.strategy` 'multi_worker_mirrored' trains with one worker: each of several "
-            "would judge the model, choose its epochs and publish a bundle by itself. "
-            f"Received {workers} workers in TF_CONFIG."
-        )
+def join_cluster() -> Any:
+    """Return the cluster's strategy, once all of its workers have joined.
+
+    A process can join a cluster only once.
+    """
     return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def num_workers() -> int:
+    """Return how many workers train together by `TF_CONFIG`; 1 where it is not set.
+
+    Raises `TrainingInputError` where it cannot be read.
+    """
+    try:
+        cluster = _this_process().cluster_spec()
+    except (ValueError, TypeError) as error:
+        raise TrainingInputError(f"TF_CONFIG cannot be read: {error}") from error
+    return sum(cluster.num_tasks(job) for job in cluster.jobs if job in ("chief", "worker")) or 1
+
+
+def is_chief() -> bool:
+    """Return whether this process is the first of the workers in `TF_CONFIG`."""
+    process = _this_process()
+    first = "chief" if "chief" in process.cluster_spec().jobs else "worker"
+    return (process.task_type or first, process.task_id or 0) == (first, 0)
+
+
+def _this_process() -> Any:
+    return tf.distribute.cluster_resolver.TFConfigClusterResolver()

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from feature_repo.candidate_features import CandidateFeatures, candidate_features
 from feature_repo.times import microseconds
 from trainer.candidate_tower import CandidateVocabulary, candidate_columns
+from trainer.cluster import chiefs_state
 from trainer.dataset import epoch_dataset, num_steps
 from trainer.epoch_checkpoints import EpochCheckpoints, training_fingerprint
 from trainer.import_keras import keras
@@ -96,7 +97,7 @@ def train(
         vocabulary, version = model.candidate_tower.vocabulary, start.version if start else None
         fingerprint = training_fingerprint(settings, interactions, vocabulary, version)
         kept = EpochCheckpoints(checkpoints, fingerprint, model)
-    epochs_done = kept.epochs_done if kept else 0
+    epochs_done = chiefs_state(model, settings, kept.epochs_done if kept else 0)
     losses: list[float] = []
     seconds: list[float] = []
 

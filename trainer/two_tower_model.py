@@ -13,6 +13,7 @@ from trainer.import_keras import keras
 from trainer.query_tower import QueryTower
 from trainer.retrieval import RetrievalLoss, full_softmax_loss
 from trainer.settings import TrainingSettings
+from trainer.strategy import num_workers
 from trainer.text_tower import CachedTexts, TunedTexts
 
 
@@ -139,6 +140,20 @@ class TwoTowerModel(keras.Model):
             )
         # Keras sums the gradients of the replicas.
         return loss / tf.distribute.get_strategy().num_replicas_in_sync
+
+    def compute_metrics(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the metrics by name: scalars, but vectors [1] where several workers train."""
+        metrics = super().compute_metrics(*args, **kwargs)
+        strategy = tf.distribute.get_strategy()
+        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and num_workers() > 1:
+            # Keras takes the workers' mean along an axis, which scalars lack.
+            return {name: value[None] for name, value in metrics.items()}
+        return metrics
+
+    def _maybe_symbolic_build(self, *_: Any, **__: Any) -> None:
+        # It is built. Keras would look at the mean of the shares of the first batch, and cannot
+        # take it over several workers (https://github.com/keras-team/keras/issues/20585).
+        pass
 
     def _query_texts(self, searched: Any) -> Any:
         """Return float [n, p, text_dimension] of item indices from 1 on, zeros for 0."""

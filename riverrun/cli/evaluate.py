@@ -21,6 +21,7 @@ from riverrun.cli.preset_data import (
     read_preset,
 )
 from riverrun.cli.slices_table import slices_table
+from riverrun.cli.workers import trained_together
 from riverrun.errors import UserError
 from riverrun.settings import load_settings
 
@@ -86,7 +87,8 @@ def evaluate(
         else:
             protocol, loaded = read_preset(preset, data)
             question = preset_question(protocol, loaded, settings, validation=validation)
-        evaluations = evaluate_trained(question, settings, spaced_progress, with_slices=slices)
+        with trained_together(settings):
+            evaluations = evaluate_trained(question, settings, spaced_progress, with_slices=slices)
     for each in evaluations:
         split = each.split
         print_tables(each.rows)

@@ -10,6 +10,7 @@ from riverrun.cli.console import err, next_command
 from riverrun.cli.metrics_tables import print_tables
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.signals import end_at_sigterm
+from riverrun.cli.workers import trained_together
 from riverrun.errors import UserError
 from riverrun.settings import load_settings, with_warm_start
 from riverrun.training_material import require_material
@@ -70,7 +71,7 @@ def refresh(
     end_at_sigterm()
     gates, keep = settings.refresh.gates, settings.refresh.keep
     try:
-        with refresh_progress() as listener:
+        with trained_together(settings), refresh_progress() as listener:
             run, done = run_refresh(
                 settings.bundles,
                 settings.checkpoints,

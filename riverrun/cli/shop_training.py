@@ -4,6 +4,7 @@ from rich.markup import escape
 
 from riverrun.cli.console import err
 from riverrun.cli.metrics_tables import print_tables
+from riverrun.cli.workers import trained_together
 from riverrun.errors import UserError
 from riverrun.settings import Settings
 
@@ -16,7 +17,7 @@ def train_shop(settings: Settings, *, fresh: bool = False) -> None:
     from trainer.refresh.running import run_training
 
     try:
-        with refresh_progress() as listener:
+        with trained_together(settings), refresh_progress() as listener:
             done = run_training(
                 settings.bundles,
                 settings.checkpoints,

@@ -1,9 +1,6 @@
 """`training.strategy = "multi_worker_mirrored"`, by real commands with a cluster in `TF_CONFIG`."""
 
-import json
-import os
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +8,8 @@ import pytest
 from feature_repo.archive import Archive
 from serving.published_bundles import current_bundle
 from tests.support import tiny_training as tiny
-from tests.support.redis_server import free_port
 from tests.support.tiny_refresh import events
+from tests.support.workers import started
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -22,50 +19,61 @@ epochs = 1
 strategy = "multi_worker_mirrored"
 [training.ranking]
 enabled = false
+[training.warm_start]
+epochs = 2
+min_users = 10
+[refresh.gates]
+min_users = 0
+max_loss = {{{{}}}}
 """
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """A shop with something to learn from."""
-    home = tmp_path / "shop"
-    archive = Archive(home / "archive")
+def riverrun(command: str, home: Path) -> list[str]:
+    settings = home.parent / "riverrun.toml"
+    return ["riverrun", command, "--home", str(home), "--settings", str(settings)]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shop that one worker has trained."""
+    folder = tmp_path_factory.mktemp("cluster")
+    archive = Archive(folder / "shop" / "archive")
     archive.write_items("items", tiny.tiny_items())
     archive.write_events("first", events(0, 20))
-    (tmp_path / "riverrun.toml").write_text(
-        SETTINGS.format(preset=tiny.tiny_preset(tmp_path / "bert"))
-    )
-    return home
-
-
-def run(command: str, home: Path, workers: int) -> subprocess.CompletedProcess[str]:
-    """Run the command as the first of so many workers on this machine."""
-    cluster = {"worker": [f"127.0.0.1:{free_port()}" for _ in range(workers)]}
-    config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 0}})
-    file = home.parent / "riverrun.toml"
-    return subprocess.run(
-        [sys.executable, "-m", "riverrun", command, "--home", str(home), "--settings", str(file)],
-        env={**os.environ, "TF_CONFIG": config, "COLUMNS": "1000"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    preset = tiny.tiny_preset(folder / "bert")
+    (folder / "riverrun.toml").write_text(SETTINGS.format(preset=preset))
+    with started(riverrun("train", folder / "shop"), workers=1) as [worker]:
+        worker.ended(0)
+    return folder / "shop"
 
 
 def test_one_worker_trains_and_publishes(home: Path) -> None:
-    done = run("train", home, workers=1)
-    assert done.returncode == 0, done.stderr
     assert current_bundle(home / "bundles") is not None
-    done = run("evaluate", home, workers=1)
-    assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate"])
-def test_several_workers_are_refused_in_one_line(home: Path, command: str) -> None:
-    done = run(command, home, workers=2)
-    assert done.returncode == 2, done.stderr
-    assert "`training.strategy` 'multi_worker_mirrored' trains with one worker" in done.stderr
-    assert "Received 2 workers in TF_CONFIG." in done.stderr
-    assert "Traceback" not in done.stderr
-    assert current_bundle(home / "bundles") is None
+def test_workers_go_on_from_where_one_was_killed_and_the_chief_alone_publishes(home: Path) -> None:
+    before = current_bundle(home / "bundles")
+    assert before is not None
+    Archive(home / "archive").write_events("second", events(20, 30))
+    with started(riverrun("refresh", home), workers=2) as [chief, follower]:
+        # Written behind the state of an epoch.
+        while not list((home / "training").rglob("checkpoint")):
+            assert chief.process.poll() is None, chief.output.read_text()
+            time.sleep(0.01)
+        follower.process.kill()
+        printed = chief.ended(1)
+    assert "riverrun: another worker of TF_CONFIG has ended or cannot be reached" in printed
+    assert "Traceback" not in printed
+    assert current_bundle(home / "bundles") == before
+    assert list((home / "training").rglob("checkpoint"))
+
+    with started(riverrun("refresh", home), workers=2) as [chief, follower]:
+        printed = chief.ended(0)
+        of_follower = follower.ended(0)
+    assert f"warm start from {before.name}" in printed
+    assert "the chief judges, publishes and reports." in of_follower
+    assert "ndcg" not in of_follower
+    # A refresh lets no bundle serve that a server could not load.
+    bundle = current_bundle(home / "bundles")
+    assert bundle is not None
+    assert {each.name for each in (home / "bundles").glob("2*")} == {before.name, bundle.name}

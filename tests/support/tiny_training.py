@@ -1,7 +1,7 @@
 """A shop small enough to train on in a second: whoever views item k views item k + 1 next.
 
-Run as a script it trains under a strategy on two virtual CPU devices, which TensorFlow only
-makes before its first operation, and writes the losses as JSON.
+Run as a script it trains under a strategy and writes the losses as JSON: as one of the workers in
+`TF_CONFIG`, or on two virtual CPU devices, which TensorFlow only makes before its first operation.
 """
 
 import json
@@ -21,9 +21,11 @@ import polars as pl
 import tensorflow as tf
 
 from feature_repo.schema import Item
+from trainer.cluster import trains_together
 from trainer.import_keras import keras, keras_hub
 from trainer.interactions import Interactions
 from trainer.settings import TextSettings, TrainingSettings
+from trainer.strategy import join_cluster
 from trainer.text_tower import TextTower, embed_texts
 from trainer.train import train
 from trainer.trained_model import TrainedModel
@@ -147,6 +149,8 @@ def main(strategy: str, losses: Path) -> None:
     devices = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
     settings = tiny_settings(strategy=strategy)
+    if trains_together(settings):
+        join_cluster()
     model = train(
         tiny_interactions(),
         make_windows(tiny_interactions(), settings),

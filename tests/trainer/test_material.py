@@ -16,7 +16,7 @@ from feature_repo.schema import Event, Item
 from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny
 from tests.support.tiny_bundle import tiny_items
-from trainer import material
+from trainer import lesson
 from trainer.material import read_material
 from trainer.ranking.fitted_tables import fit_tables
 from trainer.ranking.settings import RankerSettings
@@ -42,7 +42,7 @@ def test_a_training_does_not_know_what_another_has_taught_the_text_tower(
         for weight in tower.trainable_variables:
             weight.assign_add(tf.ones_like(weight))
 
-    monkeypatch.setattr(material, "train", train)
+    monkeypatch.setattr(lesson, "train", train)
     for _ in range(2):
         of_shop.trained(of_shop.interactions, Start(None, "nothing serves"))
     assert bool(begun[0]) == bool(rank)

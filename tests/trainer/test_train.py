@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from feature_repo.schema import Item
 from tests.support import tiny_training as tiny
+from tests.support.workers import started
 from trainer import trained_model
 from trainer.import_keras import keras
 from trainer.interactions import Interactions
@@ -131,6 +132,15 @@ def test_two_replicas_reach_the_loss_of_one(baseline: TrainedModel, tmp_path: Pa
     command = [sys.executable, "-m", "tests.support.tiny_training", "mirrored", str(losses)]
     subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[2])
     # A replica has half the batch, so its in-batch negatives differ; the loss's scale does not.
+    np.testing.assert_allclose(json.loads(losses.read_text()), baseline.losses, rtol=0.02)
+
+
+def test_two_workers_reach_the_loss_of_one(baseline: TrainedModel, tmp_path: Path) -> None:
+    losses = tmp_path / "losses.json"
+    command = ["tests.support.tiny_training", "multi_worker_mirrored", str(losses)]
+    with started(command, workers=2) as workers:
+        for worker in workers:
+            worker.ended(0)
     np.testing.assert_allclose(json.loads(losses.read_text()), baseline.losses, rtol=0.02)
 
 
