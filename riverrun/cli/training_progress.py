@@ -1,5 +1,6 @@
 """A refresh's progress on the terminal."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,10 +17,15 @@ from riverrun.cli.console import err
 from trainer.listener import Listener
 from trainer.train import Progress as TrainingProgress
 
+LINE_SECONDS = 60.0
+
 
 @contextmanager
 def refresh_progress() -> Iterator[Listener]:
-    """Show a bar for each stage; where there is no terminal, a line for each stage."""
+    """Show a bar for each stage.
+
+    Where there is no terminal, a line for each, and one for every `LINE_SECONDS` that it takes.
+    """
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -31,23 +37,32 @@ def refresh_progress() -> Iterator[Listener]:
     # Where they cannot be drawn over, all of them would be left in the log at the end.
     with Progress(*columns, console=err, disable=not err.is_terminal) as bars:
         current = bars.add_task("Reading", total=None, detail="")
+        said_at = time.monotonic()
 
         def stage(title: str) -> None:
-            nonlocal current
+            nonlocal current, said_at
             bars.stop_task(current)
             current = bars.add_task(title, total=None, detail="")
             if not err.is_terminal:
                 err.print(f"{title} ...", soft_wrap=True)
+                said_at = time.monotonic()
+
+        def show(done: int, total: int, detail: str) -> None:
+            nonlocal said_at
+            bars.update(current, completed=done, total=total, detail=detail)
+            if not err.is_terminal and time.monotonic() - said_at >= LINE_SECONDS:
+                err.print(f"  {done:,} of {total:,}  {detail}".rstrip(), soft_wrap=True)
+                said_at = time.monotonic()
 
         def progress(done: int, total: int) -> None:
-            bars.update(current, completed=done, total=total)
+            show(done, total, "")
 
         def step(training: TrainingProgress) -> None:
-            bars.update(
-                current,
-                completed=(training.epoch - 1) * training.steps + training.step,
-                total=training.epochs * training.steps,
-                detail=f"epoch {training.epoch}/{training.epochs}  loss {training.loss:.3f}",
+            done = (training.epoch - 1) * training.steps + training.step
+            show(
+                done,
+                training.epochs * training.steps,
+                f"epoch {training.epoch}/{training.epochs}  loss {training.loss:.3f}",
             )
 
         yield Listener(stage, progress, step)
