@@ -1,8 +1,11 @@
 """A shop to refresh in this process: a BERT of one layer, towers of a few weights."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
@@ -10,6 +13,7 @@ import polars as pl
 from feature_repo.archive import events_frame
 from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Event, Item
+from serving.published_bundles import published_versions
 from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny
 from trainer.listener import Listener
@@ -48,6 +52,7 @@ def events(first: int, last: int) -> pl.DataFrame:
 
 class TinyRefresh:
     def __init__(self, folder: Path, preset: Path) -> None:
+        self.preset = preset
         self.bundles = folder / "bundles"
         self.checkpoints = folder / "training"
         self.features = OfflineFeatures(folder / "features")
@@ -63,6 +68,16 @@ class TinyRefresh:
     def run(self, run_id: str = "run", runs: RunsFile | None = None) -> RunCheckpoint:
         """Return the checkpoint of the run of this id, as its earlier tries have left it."""
         return RunCheckpoint(self.checkpoints, runs or RunsFile(self.bundles), run_id)
+
+    def served(self, *untils: int) -> list[Path]:
+        """Publish the bundles of `refreshed`, of the events until these hours, the last serving.
+
+        They are made once for all tests of a process that begin with them.
+        """
+        made = Path(_made(self.preset, untils).name)
+        shutil.copytree(made / "bundles", self.bundles, dirs_exist_ok=True)
+        self.day += len(untils)
+        return [self.bundles / version for version in published_versions(self.bundles)]
 
     def refreshed(
         self,
@@ -97,3 +112,15 @@ class TinyRefresh:
             TrainingSteps(inputs, listener),
             checkpoint or TrainingCheckpoint(self.checkpoints),
         )
+
+
+@cache
+def _made(preset: Path, untils: tuple[int, ...]) -> "TemporaryDirectory[str]":
+    """Return the folder of a shop that was refreshed so. It lives as long as the process."""
+    folder = TemporaryDirectory()
+    shop = TinyRefresh(Path(folder.name), preset)
+    if len(untils) > 1:
+        shop.served(*untils[:-1])
+    shop.refreshed(untils[-1])
+    shop.cache.close()
+    return folder

@@ -167,7 +167,7 @@ def test_killed_before_it_serves_it_goes_on_with_what_has_changed_since(
 
 
 def test_a_log_that_is_away_fails_the_run_and_the_next_goes_on_with_it(shop: TinyRefresh) -> None:
-    before = shop.refreshed(10).bundle
+    [before] = shop.served(10)
     steps: list[object] = []
 
     def away() -> Sequence[Item]:

@@ -88,7 +88,7 @@ def test_the_bundle_knows_what_says_nothing_for_an_item(shop: TinyRefresh) -> No
 
 
 def test_an_incremental_refresh_learns_from_the_newest_days_alone(shop: TinyRefresh) -> None:
-    shop.refreshed(20)
+    shop.served(20)
     steps: list[int] = []
 
     def heard() -> Listener:

@@ -51,33 +51,33 @@ def run(shop: TinyRefresh, run_id: str, until: int, **options: Any) -> Run:
 def test_a_candidate_that_is_broken_is_refused_by_name_and_the_old_one_serves(
     shop: TinyRefresh,
 ) -> None:
-    first = shop.refreshed(15)
+    [first] = shop.served(15)
 
     def damage(title: str) -> None:
         if title == "Checking the bundle":
-            (newest,) = set(shop.bundles.glob("2*Z-*")) - {first.bundle}
+            (newest,) = set(shop.bundles.glob("2*Z-*")) - {first}
             file = newest / CANDIDATE_EMBEDDINGS
             file.write_bytes(file.read_bytes()[:-1] + b"!")
 
     done = run(shop, "broken", 30, listener=Listener(damage), gates=GATES)
-    assert (done.status, current_version(shop.bundles)) == ("refused", first.bundle.name)
+    assert (done.status, current_version(shop.bundles)) == ("refused", first.name)
     assert re.search(r"is broken: .*embeddings\.npy.*SHA-256", done.message)
     listed = bundle_versions(shop.bundles)[0]
     assert (listed.version, listed.status, listed.note) == (done.version, "refused", done.message)
     with pytest.raises(VersionError, match=r"embeddings\.npy.*SHA-256"):
         promote(shop.bundles, listed.version, NOW)
     # Where the current bundle is the damaged one, the next is compared with nobody, and cold.
-    damaged = first.bundle / CANDIDATE_EMBEDDINGS
+    damaged = first / CANDIDATE_EMBEDDINGS
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
     done = shop.refreshed(40, gates=GATES)
-    assert done.start.startswith(f"cold start: {first.bundle.name} cannot be read: bundle file")
+    assert done.start.startswith(f"cold start: {first.name} cannot be read: bundle file")
     assert "current bundle" not in {row.scorer for row in done.rows}
-    assert f"not asked: {first.bundle.name} serves, and cannot make lists now" in done.left_open
+    assert f"not asked: {first.name} serves, and cannot make lists now" in done.left_open
     assert current_version(shop.bundles) == done.bundle.name
 
 
 def test_a_candidate_that_broke_before_its_run_goes_on_is_exported_again(shop: TinyRefresh) -> None:
-    shop.refreshed(15)
+    shop.served(15)
 
     def kill(title: str) -> None:
         if title == "Checking the bundle":
@@ -98,7 +98,7 @@ def test_a_candidate_that_broke_before_its_run_goes_on_is_exported_again(shop: T
 @pytest.mark.parametrize("title", ["Embedding texts", "Checking the bundle"])
 def test_a_rollback_while_a_refresh_runs_is_not_undone_by_it(shop: TinyRefresh, title: str) -> None:
     """It was compared with the bad one alone, which was rolled back from."""
-    good, bad = shop.refreshed(15).bundle, shop.refreshed(20).bundle
+    good, bad = shop.served(15, 20)
     runs = RunsFile(shop.bundles)
     for each in (good, bad):
         runs.add_promotion(each.name, NOW, "train")
@@ -116,14 +116,13 @@ def test_a_rollback_while_a_refresh_runs_is_not_undone_by_it(shop: TinyRefresh, 
 
 
 def test_a_training_serves_what_it_makes_whatever_serves_by_then(shop: TinyRefresh) -> None:
-    good = shop.refreshed(15).bundle
-    shop.refreshed(20)
+    good, _ = shop.served(15, 20)
     done = shop.refreshed(30, listener=Listener(lambda title: set_current(shop.bundles, good.name)))
     assert current_version(shop.bundles) == done.bundle.name
 
 
 def test_a_current_that_is_damaged_while_a_refresh_runs_is_mended_by_it(shop: TinyRefresh) -> None:
-    shop.refreshed(15)
+    shop.served(15)
 
     def damage(title: str) -> None:
         if title == "Checking the bundle":
@@ -190,7 +189,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_is_full_while_exporting_fails_the_run_and_room_lets_it_go_on(
     disk: Path, shop: TinyRefresh
 ) -> None:
-    first = shop.refreshed(15)
+    [first] = shop.served(15)
     stages: list[str] = []
 
     def fill(title: str) -> None:
@@ -206,8 +205,8 @@ def test_a_disk_that_is_full_while_exporting_fails_the_run_and_room_lets_it_go_o
 
     with pytest.raises(Exception, match=r"No space left|Failed to write"):
         run(shop, "full", 30, listener=Listener(fill))
-    assert current_version(shop.bundles) == first.bundle.name
-    assert [each.version for each in bundle_versions(disk)] == [first.bundle.name]
+    assert current_version(shop.bundles) == first.name
+    assert [each.version for each in bundle_versions(disk)] == [first.name]
     assert not list(disk.glob(".building-*"))
     failed = RunsFile(disk).all()[0]
     assert (failed.run_id, failed.status) == ("full", "failed")
