@@ -1,9 +1,11 @@
 """A valid bundle in a second: text is hashed words, an item is its text, a user the mean item."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -228,6 +230,23 @@ class TinyModel(tf.Module):
         }
 
 
+_SAVED: dict[tuple[object, ...], "TemporaryDirectory[str]"] = {}
+"""The models that this process has saved: each takes half a second."""
+
+
+def _saved(
+    model: TinyModel, key: tuple[object, ...], omitted: Container[str | None]
+) -> "TemporaryDirectory[str]":
+    """Return a folder with the SavedModel of this key, without the signatures `omitted`."""
+    if key not in _SAVED:
+        signatures = {
+            name: signature for name, signature in model.signatures().items() if name not in omitted
+        }
+        _SAVED[key] = TemporaryDirectory()
+        tf.saved_model.save(model, _SAVED[key].name, signatures=signatures)
+    return _SAVED[key]
+
+
 def build_tiny_bundle(
     folder: Path,
     items: Sequence[Item] | None = None,
@@ -265,13 +284,13 @@ def build_tiny_bundle(
         model={"name": "tiny"},
         ranking=ranking.part if ranking else None,
     )
-    signatures = model.signatures()
+    omitted = {omit_signature}
     if ranking is None or not ranking.sources:
-        del signatures[RANK]
-    if omit_signature is not None:
-        del signatures[omit_signature]
+        omitted.add(RANK)
     with bundle_writing.building(folder, manifest.version) as draft:
-        tf.saved_model.save(model, str(draft / bundles.MODEL), signatures=signatures)
+        item_ids = tuple(item.item_id for item in items)
+        key = (dimension, seed, item_ids, embeddings.tobytes(), frozenset(omitted))
+        shutil.copytree(_saved(model, key, omitted).name, draft / bundles.MODEL)
         counts = np.zeros(len(items), np.int64) if counts is None else counts
         bundle_writing.write_candidates(draft, [item.item_id for item in items], embeddings, counts)
         bundle_writing.write_items(draft, items)

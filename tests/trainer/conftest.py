@@ -5,8 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from serving.saved_model import optimise_little
 from tests.support import tiny_training as tiny
 from tests.support.tiny_refresh import TinyRefresh
+
+# As servers do. Trainings let TensorFlow rewrite their graphs, and those in processes of their own
+# do here too: of the small models of tests that takes longer than to run them.
+optimise_little()
 
 
 @pytest.fixture(scope="module")
