@@ -84,7 +84,7 @@ class TwoTowerModel(keras.Model):
         labels = tf.reshape(batch["labels"], [-1])
         weights = tf.reshape(batch["weights"], [-1])
         labelled = tf.where(weights > 0)[:, 0]
-        num_labels, labels = tf.size(labels), tf.gather(labels, labelled)
+        labels = tf.gather(labels, labelled)
         # Row 0 of the batch's items is padding: any item will do, since it is masked.
         history = tf.maximum(batch["items"] - 1, 0)
         reference_time = tf.reduce_max(batch["reference_time"])
@@ -103,7 +103,7 @@ class TwoTowerModel(keras.Model):
             loss_rows = {
                 "candidates": tf.gather(table, place[tf.size(history) :]),
                 "candidate_ids": candidate_ids,
-                "expected_count": self._expected_count(candidate_ids, num_labels),
+                "expected_count": self._expected_count(candidate_ids, tf.size(labels)),
             }
         queries = self.query_tower(
             history_embeddings,
