@@ -18,11 +18,7 @@ class RetrievalLoss:
     """
 
     def __init__(self) -> None:
-        self._task = tfrs.tasks.Retrieval(
-            remove_accidental_hits=True,
-            batch_metrics=[],
-            loss=_sampled_softmax,
-        )
+        self._task = tfrs.tasks.Retrieval(batch_metrics=[], loss=_softmax_beside_negatives)
 
     # Keras 3 switches autograph off in its train step; TFRS relies on it.
     @tf.function(autograph=True)
@@ -41,24 +37,25 @@ class RetrievalLoss:
             candidate_embeddings: float [num_candidates, dimension]; row i is the positive of
                 query i, rows from num_queries on are sampled negatives.
             candidate_ids: int [num_candidates].
-            expected_count: float [num_candidates], how often the candidate is expected among
-                all candidates; its logarithm is subtracted from the scores of negatives.
+            expected_count: float [num_candidates], positive, how often the candidate is expected
+                among all candidates; its logarithm is subtracted from the scores of negatives.
             sample_weight: float [num_queries].
         """
-        # TFRS clips probabilities to 1e-6..1: counts by the largest stay in these bounds. By that
-        # common factor all scores grow by its logarithm, a positive's too: no softmax changes.
-        largest = tf.reduce_max(expected_count)
-        probability = tf.clip_by_value(expected_count / largest, 1e-6, 1.0)
-        # TFRS corrects the positive's own score as well, and hands weights on as they are.
-        correction = tf.math.log(probability[: tf.shape(query_embeddings)[0]] * largest)
+        num_queries = tf.shape(query_embeddings)[0]
+        positives = tf.reduce_sum(query_embeddings * candidate_embeddings[:num_queries], axis=1)
+        # The matrix of scores is large: as one more coordinate the correction costs no pass over
+        # it, and TFRS's own arguments for correction and accidental hits cost six.
+        one = [[0, 0], [0, 1]]
+        queries = tf.pad(query_embeddings, one, constant_values=1.0)
+        correction = -tf.math.log(expected_count)[:, None]
+        # Every query's id is compared with every candidate's. TensorFlow compares int32 on the
+        # CPU whatever the device, and would copy the matrix to the GPU at every step.
+        ids = tf.cast(candidate_ids, tf.int64)
         return self._task(
-            query_embeddings,
-            candidate_embeddings,
-            sample_weight=tf.stack([sample_weight, correction], axis=1),
-            candidate_sampling_probability=probability,
-            # Every query's id is compared with every candidate's. TensorFlow compares int32 on the
-            # CPU whatever the device, and would copy the matrix to the GPU at every step.
-            candidate_ids=tf.cast(candidate_ids, tf.int64),
+            queries,
+            tf.concat([candidate_embeddings, correction], axis=1),
+            sample_weight=tf.stack([sample_weight, positives], axis=1),
+            score_mask=tf.not_equal(ids[:num_queries, None], ids),
             compute_metrics=False,
             compute_batch_metrics=False,
         )
@@ -77,15 +74,16 @@ def full_softmax_loss(queries: Any, items: Any, labels: Any, sample_weight: Any)
     return _weighted_mean(losses, sample_weight)
 
 
-def _sampled_softmax(y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
-    """Return the weighted mean of cross entropies, the correction of positives taken back.
+def _softmax_beside_negatives(*, y_pred: Any, sample_weight: Any, **_: Any) -> Any:
+    """Return the weighted mean of cross entropies between a query's positive and its negatives.
 
-    y_true: float [num_queries, num_candidates], 1 at each query's positive; sample_weight: float
-    [num_queries, 2], weights, and what positives' scores lack beside those of negatives.
+    y_pred: float [num_queries, num_candidates], the scores of negatives, next to nothing where a
+    candidate is none; sample_weight: float [num_queries, 2], weights, and the scores of the
+    positives.
     """
-    weights, correction = tf.unstack(sample_weight, axis=1)
-    scores = y_pred + y_true * correction[:, None]
-    return _weighted_mean(tf.nn.softmax_cross_entropy_with_logits(y_true, scores), weights)
+    weights, positives = tf.unstack(sample_weight, axis=1)
+    negatives = tf.reduce_logsumexp(y_pred, axis=1)
+    return _weighted_mean(tf.nn.softplus(negatives - positives), weights)
 
 
 def _weighted_mean(values: Any, weights: Any) -> Any:
