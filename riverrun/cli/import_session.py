@@ -201,7 +201,7 @@ def _archive_what_was_posted(settings: Settings, archive: "Archive") -> None:
 def _only_import(archive: Path) -> Iterator[None]:
     """Be the one import into an archive: two would not know of each other's events."""
     archive.mkdir(parents=True, exist_ok=True)
-    refusal = UserError(
+    refusal = RunFailedError(
         f"another import fills {archive}: imports go one at a time. Wait until it is done."
     )
     with exclusive(archive / "import.lock", refusal):

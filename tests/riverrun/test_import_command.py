@@ -150,7 +150,7 @@ def test_imports_go_one_at_a_time(tmp_path: Path, home: Path) -> None:
     (home / "archive").mkdir(parents=True)
     with (
         exclusive(home / "archive" / "import.lock"),
-        pytest.raises(UserError, match="another import fills") as raised,
+        pytest.raises(RunFailedError, match="another import fills") as raised,
     ):
         run("import", "users", file, "--home", home)
     assert "\n" not in str(raised.value)
