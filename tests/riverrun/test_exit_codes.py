@@ -67,6 +67,11 @@ def test_what_may_pass_ends_with_another_code_than_what_is_wrong(
             )
             for command in ("refresh", "replay")
         ),
+        (
+            "tune --trials 1",
+            "Invalid value for '--trials': Input should be greater than or equal to 2. Received: "
+            "'1'. See riverrun tune --help",
+        ),
         ("up [/x]", "Got unexpected extra argument(s) ([/x]). See riverrun up --help"),
         ("import items", "Missing argument 'FILE...'. See riverrun import items --help"),
         ("sample", "Missing option '--out'. See riverrun sample --help"),

@@ -211,10 +211,10 @@ def test_items_are_counted_with_all_that_they_hold(
 def test_an_import_that_was_interrupted_goes_on(tmp_path: Path) -> None:
     shop = SampleSettings(items=100, users=50, events=3_000, days=10, seed=1, end=NOW)
     files = write_sample(shop, tmp_path)
-    whole, _ = run("events", files.events)
+    whole, _ = run("events", files)
     part = MemoryArchive()
     part.event_segments["import-part"] = whole.events.sample(1_000, seed=1)
-    run("events", files.events, archive=part)
+    run("events", files, archive=part)
     assert part.events.equals(whole.events)
 
 
