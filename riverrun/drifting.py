@@ -51,6 +51,8 @@ class DriftWatcher(BackgroundThread):
     def check(self) -> int | None:
         """Look once; return the exit code of the refresh that it led to, or None."""
         code = run_politely(self._look, self._stop)
+        if self._stop.is_set():
+            return None  # The stop may have ended the look, which says nothing.
         if code != DRIFTED:
             if code:
                 self._logger.error("drift_not_measured", code=code)

@@ -10,7 +10,6 @@ from functools import partial
 
 from riverrun.importing import PresetData
 from riverrun.replay.questions import Period, last_events_period, split_period
-from riverrun.replay.settings import ReplaySettings
 from riverrun.settings import Settings
 from trainer.baselines import (
     RECENT_DAYS,
@@ -58,7 +57,6 @@ class EvaluationProtocol:
     baselines: Mapping[str, Sequence[FitScorer]]
     settings: TrainingSettings = field(default_factory=TrainingSettings)
     service: ServiceSettings = field(default_factory=ServiceSettings)
-    replay: ReplaySettings = field(default_factory=ReplaySettings)
     has_times: bool = True
 
     def held_out(self, *, validation: bool) -> HeldOut:

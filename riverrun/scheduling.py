@@ -21,7 +21,8 @@ LOOK_SECONDS = 5.0
 NICENESS = 10
 """Low, so that requests go before training."""
 
-STOP_SECONDS = 10.0
+STOP_SECONDS = 3.0
+"""How long a process has for its end; `up` has 8.5 s, and first answers requests in flight."""
 
 
 def riverrun_command(name: str, home: Path, settings_file: Path | None) -> list[str]:

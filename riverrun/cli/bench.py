@@ -17,6 +17,7 @@ from riverrun.cli.bench_serving import serving
 from riverrun.cli.bench_shops import (
     copied_shop,
     default_home,
+    known_ids,
     trained_kafka_shop,
     trained_shop,
     write_users,
@@ -90,7 +91,7 @@ def recommend(
     loads = [Load(1), Load(8), Load(32), Load.steady(rate)]
     folder = home or default_home(items)
     with ExitStack() as stack:
-        server, users, _ = stack.enter_context(trained_shop(home, items))
+        server, users, item_ids = stack.enter_context(trained_shop(home, items))
         file = write_users(folder, users)
         say("waiting until the users of the import are embedded")
         wait_until_embedded(server.url)
@@ -107,7 +108,7 @@ def recommend(
                 f"{result.p99_ms:.1f}",
                 str(result.failed),
             )
-    print_figures(table, items)
+    print_figures(table, len(item_ids))
 
 
 @app.command()
@@ -173,7 +174,7 @@ def freshness(
             f"{result.p99_ms:.0f}",
             str(result.lost),
         )
-    print_figures(table, items)
+    print_figures(table, len(item_ids))
     for shortfall in filter(None, (result.shortfall for result in results)):
         out.print(shortfall)
 
@@ -202,7 +203,7 @@ def stream(
     table.add_row("kafka-python alone, produced", f"{result.produced_per_second:,.0f}")
     table.add_row("kafka-python alone, consumed", f"{result.consumed_per_second:,.0f}")
     table.add_row("riverrun stream, the whole path", f"{result.applied_per_second:,.0f}")
-    print_figures(table, items)
+    print_figures(table, len(item_ids))
     out.print(f"CPU of the worker: {result.cpu_seconds:.2f} s for 10,000 events")
     shares = Table("stage", "share of time", title="where the worker's threads spend it")
     for stage, share in result.stages:
@@ -229,7 +230,7 @@ def swap(
     require_wrk()
     folder = home or default_home(items)
     versions = prepare_versions(folder, items)
-    with trained_shop(folder, items) as (server, users, _):
+    with trained_shop(folder, items) as (server, users, item_ids):
         file = write_users(folder, users)
         result = measure_swaps(server, folder, file, versions, swaps=swaps, rate=rate, stage=say)
     title = f"{swaps} swaps at {result.per_second:.0f} requests/s; {result.failed} failed"
@@ -238,7 +239,7 @@ def swap(
         table.add_row(
             what, f"{answers.requests:,}", f"{answers.p50_ms:.1f}", f"{answers.p99_ms:.1f}"
         )
-    print_figures(table, items)
+    print_figures(table, len(item_ids))
     seconds = sorted(result.swap_seconds)
     out.print(f"a swap took {seconds[len(seconds) // 2]:.1f} s, at most {seconds[-1]:.1f} s")
     memory = [f"{each / 2**20:,.0f}" for each in result.resident_bytes]
@@ -251,14 +252,14 @@ def memory(items: Items = LARGE, home: ShopHome = None) -> None:
     import httpx
 
     table = Table("", "MiB", title="memory of riverrun up")
-    with trained_shop(home, items) as (server, users, _):
+    with trained_shop(home, items) as (server, users, item_ids):
         table.add_row("ready", f"{server.resident_bytes / 2**20:,.0f}")
         with httpx.Client(base_url=server.url, timeout=30) as client:
             for user in users[:1000]:
                 client.post("/v1/recommend", json={"user_id": user}).raise_for_status()
         table.add_row("after 1,000 requests", f"{server.resident_bytes / 2**20:,.0f}")
         table.add_row("peak, start included", f"{server.peak_resident_bytes / 2**20:,.0f}")
-    print_figures(table, items)
+    print_figures(table, len(item_ids))
 
 
 @app.command()
@@ -335,7 +336,7 @@ def reranking(
             f"{result.p50_ms:.2f}",
             f"{result.p99_ms:.2f}",
         )
-    print_figures(table, items)
+    print_figures(table, len(known_ids(folder)[1]))
 
 
 app.command()(serving)

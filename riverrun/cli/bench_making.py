@@ -10,7 +10,8 @@ from riverrun.settings import FILES_IN_HOME, load_settings, with_warm_start
 
 EVENTS_PER_ITEM = 10
 DAYS = 60
-LARGE = 20_000
+LIGHTER_ABOVE = 20_000
+"""A catalogue of more items is trained on with less of everything."""
 
 
 def prepare_shop(home: Path, items: int) -> None:
@@ -37,7 +38,7 @@ def prepare_shop(home: Path, items: int) -> None:
     settings = load_settings(home=home, **FILES_IN_HOME)
     import_folder(home / "sample", settings)
     training = settings.training.model_copy(update={"epochs": 1})
-    if items > LARGE:
+    if items > LIGHTER_ABOVE:
         update = {
             "text": training.text.model_copy(update={"max_tokens": 16}),
             "ranking": training.ranking.model_copy(update={"slices": 1}),

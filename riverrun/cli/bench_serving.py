@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from riverrun.cli.bench_figures import rows_as_measured
 from riverrun.cli.bench_making import prepare_shop
 from riverrun.cli.bench_options import SMALL, Items, Seconds, ShopHome
-from riverrun.cli.bench_shops import default_home
+from riverrun.cli.bench_shops import default_home, known_ids
 
 if TYPE_CHECKING:
     from riverrun.bench.serving import Transport
@@ -33,7 +33,8 @@ def serving(items: Items = SMALL, seconds: Seconds = 5, home: ShopHome = None) -
     batches = (1, BatchingSettings().max_rows)
     loads = [CallLoad(1), CallLoad(8), CallLoad(64), CallLoad(8, rate=200)]
     total = len(batches) * len(Question) * len(Transport) * len(loads)
-    with rows_as_measured(COLUMNS, total, items) as (measuring, add_row):
+    num_items = len(known_ids(folder)[1])
+    with rows_as_measured(COLUMNS, total, num_items) as (measuring, add_row):
         for max_rows in batches:
             measuring(f"starting riverrun up, batches of up to {max_rows}")
             with _server(folder, max_rows) as addresses:

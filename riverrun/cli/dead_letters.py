@@ -1,6 +1,7 @@
 """`riverrun dead-letters`: the records that could not be used."""
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -37,12 +38,14 @@ def list_(
 
     Of those of users who were erased since, the place alone.
     """
-    from streaming.dead_letters import dead_letters
+    from streaming.dead_letters import DeadLetter, dead_letters
 
     settings = load_settings(settings_file, home=home)
     with _opened(settings) as (log, _, erased):
-        letters = list(dead_letters(log, _say_foreign))
-        shown = letters[-limit:]
+        count, shown = 0, deque[DeadLetter](maxlen=limit)
+        for letter in dead_letters(log, _say_foreign):
+            count += 1
+            shown.append(letter)
         erasures = erased.moments({each for letter in shown for each in letter.user_ids})
     table = Table("record", "key", "reason", "value")
     for letter in shown:
@@ -60,8 +63,8 @@ def list_(
             else "not kept: too large",
         )
     out.print(table)
-    err.print(f"{len(letters):,} dead letters")
-    if letters:
+    err.print(f"{count:,} dead letters")
+    if count:
         next_command(
             f"riverrun dead-letters replay {settings.options}",
             "reads them again, once the reason is mended",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from polars.exceptions import PolarsError
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -14,7 +15,7 @@ from rich.table import Table
 from feature_repo.event_weights import UNNAMED_WEIGHT
 from feature_repo.exclusive_lock import exclusive
 from riverrun.cli.console import err, next_command, out
-from riverrun.errors import RunFailedError, UserError, failed_by
+from riverrun.errors import NOT_TO_BE_USED, RunFailedError, UserError, failed_by
 from riverrun.importing.csv_reader import STRAY_QUOTE, TOO_LONG
 from riverrun.importing.mapping import ImportMapping, Kind
 from riverrun.importing.raw_files import WRONG_ENCODING
@@ -74,7 +75,8 @@ def import_with_bar(
 def import_session(settings: Settings, what: str) -> Iterator[ArchiveSink]:
     """Open the shop's archive; afterwards write the report, show it, and say what is next.
 
-    Raises `UserError` where no row could be used, and what `_archive_what_was_posted` does.
+    Raises `UserError` where no row could be used, `RunFailedError` where the cause may pass, as a
+    full disk, and what `_archive_what_was_posted` does.
     """
     from feature_repo.archive import Archive
 
@@ -89,14 +91,15 @@ def import_session(settings: Settings, what: str) -> Iterator[ArchiveSink]:
             _archive_what_was_posted(settings, archive)
             try:
                 yield ArchiveSink(archive, report)
-            except UserError as error:
+            except (UserError, OSError, PolarsError) as error:
+                ended = _ended_by(error, settings.home)
                 if not (report.accepted or report.skipped or report.rejected):
-                    raise
-                _write(path, {"failed": str(error), **report.as_dict()})
-                raise UserError(f"{error} What was read before: {path}") from None
+                    raise ended from None
+                _write(path, {"failed": str(ended), **report.as_dict()})
+                raise type(ended)(f"{ended} What was read before: {path}") from None
         _write(path, report.as_dict())
     except OSError as error:
-        raise UserError(f"{settings.home}: cannot be written: {error.strerror or error}.") from None
+        raise _ended_by(error, settings.home) from None
     _show(report, (datetime.now(UTC) - started).total_seconds())
     err.print(f"[dim]report:[/] {path}", soft_wrap=True)
     if report.rejected:
@@ -105,6 +108,17 @@ def import_session(settings: Settings, what: str) -> Iterator[ArchiveSink]:
         err.print(f"[yellow]hint:[/] {escape(hint)}", soft_wrap=True)
     _require_rows(report, rejects)
     _show_what_next(settings, report)
+
+
+def _ended_by(error: Exception, home: Path) -> UserError | RunFailedError:
+    """Return what to end with where reading rows, or writing them to `home`, has raised `error`."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError):
+        kind = UserError if error.errno in NOT_TO_BE_USED else RunFailedError
+        return kind(f"{home}: cannot be written: {error.strerror or error}.")
+    # A full disk: Polars has an error of its own for it, of lines.
+    return RunFailedError(f"{home}: {' '.join(str(error).split())}.")
 
 
 def _hints(report: ImportReport) -> Iterator[str]:
@@ -187,7 +201,7 @@ def _archive_what_was_posted(settings: Settings, archive: "Archive") -> None:
 def _only_import(archive: Path) -> Iterator[None]:
     """Be the one import into an archive: two would not know of each other's events."""
     archive.mkdir(parents=True, exist_ok=True)
-    refusal = UserError(
+    refusal = RunFailedError(
         f"another import fills {archive}: imports go one at a time. Wait until it is done."
     )
     with exclusive(archive / "import.lock", refusal):

@@ -89,8 +89,8 @@ def sample(
     seconds = perf_counter() - started
     out.print(
         f"{items:,} items, {users:,} users and {events:,} events of {days} days up to "
-        f"{settings.end:%Y-%m-%d %H:%M} UTC in {folder}/, {len(files.events)} event "
-        f"file{'s' if len(files.events) > 1 else ''}; {seconds:.1f} s, "
+        f"{settings.end:%Y-%m-%d %H:%M} UTC in {folder}/, {len(files)} event "
+        f"file{'s' if len(files) > 1 else ''}; {seconds:.1f} s, "
         f"{events / seconds:,.0f} events/s",
         soft_wrap=True,
     )

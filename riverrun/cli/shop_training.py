@@ -5,7 +5,7 @@ from rich.markup import escape
 from riverrun.cli.console import err
 from riverrun.cli.metrics_tables import print_tables
 from riverrun.cli.workers import trained_together
-from riverrun.errors import UserError
+from riverrun.errors import RunFailedError
 from riverrun.settings import Settings
 
 
@@ -25,7 +25,7 @@ def train_shop(settings: Settings, *, fresh: bool = False) -> None:
                 fresh=fresh,
             )
     except RefreshRunning as error:
-        raise UserError(str(error)) from error
+        raise RunFailedError(str(error)) from error
     print_tables(done.rows)
     if done.no_ranker:
         err.print(done.no_ranker, soft_wrap=True)

@@ -87,14 +87,17 @@ def unfinished(doing: Mapping[str, str | None]) -> str:
 
 
 def end(failure: BaseException | None) -> None:
-    """Log that all is closed; if a thread has failed, say so and end with status 1."""
+    """Log that all is closed; if a thread has failed, say so and end with status 1.
+
+    With 2 where another start would fail likewise.
+    """
     structlog.get_logger(__name__).info("stopped")
     if failure is not None:
         # Imported here, since every command imports this module, and few end like this.
         from feature_repo.event_log import LostPositionError
-        from streaming.stream_state import StateLost
+        from streaming.stream_state import ForeignShop, StateLost
 
-        later = "" if isinstance(failure, LostPositionError | StateLost) else f" {LATER}"
-        why = f"stopped while waiting: {failure}{later}"
+        stays = isinstance(failure, LostPositionError | StateLost | ForeignShop)
+        why = f"stopped: {failure}" if stays else f"stopped while waiting: {failure} {LATER}"
         err.print(f"[bold red]riverrun:[/] {escape(why)}", soft_wrap=True)
-        raise typer.Exit(1)
+        raise typer.Exit(2 if stays else 1)

@@ -44,6 +44,8 @@ def stream(
     online features of a Redis (`online_url`). `riverrun serve` answers requests beside them.
     Stops within ten seconds of SIGTERM or Ctrl-C; nothing that was read is lost. Where a server
     does not answer it says what it could not finish, which the next start does, and returns 1.
+    Where it cannot learn any more it ends by itself, says why, and returns 1, or 2 where starting
+    it again is no help.
     """
     settings = load_settings(settings_file, home=home)
     from riverrun.metrics import new_registry
@@ -81,7 +83,9 @@ def _watch(worker: "StreamWorker", stopped: threading.Event) -> None:
     with live as line:
         while not stopped.wait(LINE_SECONDS):
             if worker.stream.failure is not None:
-                raise UserError(f"the stream stopped: {worker.stream.failure}")
+                # `end` says it once all is closed, which may take no longer than after a signal.
+                stopped.set()
+                break
             applied, now = _applied(worker), time.monotonic()
             if isinstance(line, Status):
                 line.update(_line(worker, (applied - before) / (now - since)))

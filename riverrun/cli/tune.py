@@ -57,8 +57,6 @@ def tune(
 
     With `--write`, ends with code 3 where nothing is better and the file stays as it is.
     """
-    if trials < 2:
-        raise UserError(f"--trials must be at least 2. Received: {trials}.")
     if not minutes > 0:
         raise UserError(f"--minutes must be above 0. Received: {minutes}.")
     settings = load_settings(settings_file, home=home)

@@ -12,6 +12,7 @@ from riverrun.interpreter import FEAST, HTTP, freeze_modules, settle
 from riverrun.listening import bound_socket, start_listening, url_of
 from riverrun.served_bundle import require_bundle
 from riverrun.settings import Settings
+from serving.background import BackgroundThread
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -26,16 +27,21 @@ def refreshes_of(settings: Settings, settings_file: Path | None) -> Iterator[Non
     from riverrun.drifting import DriftWatcher
     from riverrun.scheduling import RefreshScheduler
 
-    with ExitStack() as stack:
-        if settings.refresh.schedule:
-            refreshes = RefreshScheduler.of(settings, settings_file)
-            refreshes.start()
-            stack.callback(refreshes.stop)
-            err.print(f"the model is renewed at {refreshes.due:%Y-%m-%d %H:%M} UTC")
-        watcher = DriftWatcher(settings, settings_file)
-        watcher.start()
-        stack.callback(watcher.stop)
+    parts: list[BackgroundThread] = [DriftWatcher(settings, settings_file)]
+    if settings.refresh.schedule:
+        refreshes = RefreshScheduler.of(settings, settings_file)
+        err.print(f"the model is renewed at {refreshes.due:%Y-%m-%d %H:%M} UTC")
+        parts.append(refreshes)
+    for part in parts:
+        part.start()
+    try:
         yield
+    finally:
+        # All of them first: each may wait for a process that ends.
+        for part in parts:
+            part.end()
+        for part in parts:
+            part.stop()
 
 
 @contextmanager

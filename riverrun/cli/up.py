@@ -17,7 +17,8 @@ def up(
 
     What is accepted is on disk before it is answered: stop it as you like, and start it again.
     SIGTERM or Ctrl-C closes all it holds within ten seconds; a second one ends it at once. Where it
-    cannot learn any more it ends by itself, says why, and returns 1.
+    cannot learn any more it ends by itself, says why, and returns 1, or 2 where starting it again
+    is no help.
     """
     settings = load_settings(settings_file, home=home)
     bound = bind(settings, host, port)

@@ -25,12 +25,15 @@ def load_json(text: str | bytes) -> Any:
 
 
 def dump_json(value: Any) -> str:
-    """Return a value as JSON text. Raises `RecursionError` where it is nested absurdly deep."""
+    """Return a value as JSON text. Raises `RecursionError` where it is nested absurdly deep.
+
+    What JSON has no type for, as a decimal of Parquet, becomes text.
+    """
     try:
-        return orjson.dumps(value).decode()
+        return orjson.dumps(value, default=str).decode()
     except TypeError:
         # A longer integer than it knows, or nested deeper than it writes, though not than it reads.
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 def plain_text(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Nested values in a column: the objects and lists of its cells, and names inside them."""
 
 import ast
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from feature_repo.schema import is_shallow
-from riverrun.importing.json_values import MAX_BYTES, dump_json, load_json
+from riverrun.importing.json_values import MAX_BYTES, load_json
 from riverrun.importing.raw_files import RawBatch, json_column
 from riverrun.importing.report import ImportReport
 
@@ -49,7 +50,7 @@ def _python_literal(text: str) -> Any:
     if _NUMPY_LIST.fullmatch(text):
         return [part[1:-1] for part in re.findall(r"""'[^']*'|"[^"]*\"""", text)]
     try:
-        return load_json(dump_json(ast.literal_eval(text)))
+        return load_json(json.dumps(ast.literal_eval(text)))  # of types that JSON has, or none
     except _NO_LITERAL:
         return None
 

@@ -200,9 +200,7 @@ class ArchiveSink:
         self._known = KnownEvents(archive)
         self._events: list[pl.DataFrame] = []
         self._items = _Gathered[Item](self._write_items)
-        self._users = _Gathered[User](
-            lambda segment, users, _: archive.import_users(segment, users)
-        )
+        self._users = _Gathered[User](self._write_users)
         self._lost: Counter[str] = Counter()
         self._erased = archive.erased_at()
 
@@ -238,8 +236,7 @@ class ArchiveSink:
 
     def add_users(self, users: Sequence[User]) -> int:
         """Add users, as `add_items` does items. Those who were erased are skipped."""
-        known = [user for user in users if user.user_id not in self._erased]
-        self.report.skip(ERASED, len(users) - len(known))
+        known = self._known_users(users)
         new = self._users.add({user.user_id: user for user in known})
         self.report.skip(SAME_AGAIN.format("user_id"), len(known) - new)
         return new
@@ -276,12 +273,33 @@ class ArchiveSink:
                 self._lost[name] += count
         self._archive.import_items(segment, items, deleted)
 
+    def _known_users(self, users: Sequence[User]) -> list[User]:
+        known = [user for user in users if user.user_id not in self._erased]
+        self.report.skip(ERASED, len(users) - len(known))
+        return known
+
+    def _write_users(self, segment: str, users: list[User], _deleted: list[str]) -> None:
+        # Since these were gathered, which may be long ago, more users may have been erased.
+        self._erased = self._archive.erased_at()
+        known = self._known_users(users)
+        self.report.accepted -= len(users) - len(known)
+        if known:
+            self._archive.import_users(segment, known)
+
     def _flush_events(self) -> None:
-        if self._events:
-            events = pl.concat(self._events).sort("timestamp", *EVENT_KEY)
-            content = content_id(*chain.from_iterable(events.select(EVENT_KEY).iter_rows()))
-            self._archive.write_events(f"import-{content}", events)
-            self._events.clear()
+        if not self._events:
+            return
+        gathered = pl.concat(self._events)
+        self._events.clear()
+        # As with users.
+        self._erased = self._archive.erased_at()
+        events = self._without_erased(gathered)
+        self.report.accepted -= gathered.height - events.height
+        if events.is_empty():
+            return
+        events = events.sort("timestamp", *EVENT_KEY)
+        content = content_id(*chain.from_iterable(events.select(EVENT_KEY).iter_rows()))
+        self._archive.write_events(f"import-{content}", events)
 
 
 def _size(record: Item | User | None) -> int:

@@ -80,9 +80,11 @@ def replay_refreshed(
                 due += every * ((moment.at - due) // every + 1)
                 since = period.future.filter(pl.col("timestamp") < moment.at)
                 events = pl.concat([period.past, since])
+                # Some users' past ends later, and a refresh learns from nothing after its time.
+                now = max(moment.at, period.begins)
                 for name, shop in renewed.items():
                     start = time.monotonic()
-                    path = trainers[name](events, items, moment.at)
+                    path = trainers[name](events, items, now)
                     refreshes[name].seconds.append(time.monotonic() - start)
                     shop.swap(load_bundle(path), items)
                     shop.embed(users)

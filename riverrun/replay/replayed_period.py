@@ -30,7 +30,9 @@ def preset_period(
     validation: whether it is the one that settings may be chosen on.
     """
     period = protocol.held_out(validation=validation).period(data)
-    return _answered_by_weight(period, protocol.settings, protocol.replay)
+    service = protocol.service
+    shop = ReplaySettings(serving=service.serving, length=service.history_length)
+    return _answered_by_weight(period, protocol.settings, shop)
 
 
 def shop_period(settings: Settings, days: int) -> ReplayedPeriod:

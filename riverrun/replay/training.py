@@ -40,7 +40,7 @@ class ReplayTraining:
 
         Raises `TrainingInputError` where there is nothing to learn from.
         """
-        return self.train(folder, period.past, period.known_items, period.start, listener).bundle
+        return self.train(folder, period.past, period.known_items, period.begins, listener).bundle
 
     def train(
         self,

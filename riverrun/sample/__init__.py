@@ -2,11 +2,10 @@
 
 from riverrun.sample.catalogue import Catalogue, iter_items, make_catalogue
 from riverrun.sample.settings import SampleSettings
-from riverrun.sample.writer import SampleFiles, iter_events, write_sample
+from riverrun.sample.writer import iter_events, write_sample
 
 __all__ = [
     "Catalogue",
-    "SampleFiles",
     "SampleSettings",
     "iter_events",
     "iter_items",

@@ -4,7 +4,6 @@ import gzip
 import io
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
@@ -30,15 +29,6 @@ Progress = Callable[[str, int], None]
 """Called with what was written ("items", "users", "events") and how many more."""
 
 
-@dataclass(frozen=True)
-class SampleFiles:
-    """The files of one shop."""
-
-    items: Path
-    users: Path
-    events: tuple[Path, ...]
-
-
 def iter_events(
     settings: SampleSettings, catalogue: Catalogue | None = None
 ) -> Iterator[pl.DataFrame]:
@@ -55,9 +45,10 @@ def write_sample(
     out: Path,
     event_format: EventFormat = "parquet",
     progress: Progress = lambda _what, _count: None,
-) -> SampleFiles:
+) -> list[Path]:
     """Write items.jsonl.gz, users.jsonl.gz, sample.json and events-NNNNN files into `out`.
 
+    Returns the files of events, in order of time.
     Files of an earlier sample in `out` are replaced. Where an import would read other files in it,
     `UserError` names one. Memory does not grow with the number of events.
     """
@@ -67,12 +58,10 @@ def write_sample(
     # First: if writing is interrupted, it shows that the other files are a sample's.
     (out / "sample.json").write_text(settings.model_dump_json(indent=2) + "\n")
     catalogue = make_catalogue(settings)
-    items, users = out / "items.jsonl.gz", out / "users.jsonl.gz"
     records = (item.model_dump(mode="json") for item in iter_items(catalogue))
-    _write_records(items, records, lambda count: progress("items", count))
-    _write_records(users, _users(settings), lambda count: progress("users", count))
-    events = _write_events(settings, catalogue, out, event_format, progress)
-    return SampleFiles(items, users, tuple(events))
+    _write_records(out / "items.jsonl.gz", records, lambda count: progress("items", count))
+    _write_records(out / "users.jsonl.gz", _users(settings), lambda count: progress("users", count))
+    return _write_events(settings, catalogue, out, event_format, progress)
 
 
 def _earlier_sample(out: Path) -> list[Path]:

@@ -43,7 +43,7 @@ class MemoryArchive:
         return self.events.filter(pl.col("timestamp").dt.date() == day).select(EVENT_KEY)
 
     def erased_at(self) -> dict[str, int]:
-        return self.erased
+        return dict(self.erased)
 
     @property
     def events(self) -> pl.DataFrame:

@@ -60,6 +60,13 @@ def test_a_shop_without_letters_says_so(tmp_path: Path) -> None:
     assert run("replay", "--home", str(tmp_path)) == "0 records were put back"
 
 
+def test_the_newest_letters_are_shown_and_all_are_counted(log: SqliteLog, tmp_path: Path) -> None:
+    refuse(log, tmp_path, "ann", "bob", "cyd")
+    shown = run("list", "--limit", "2", "--home", str(tmp_path))
+    assert "3 dead letters" in shown
+    assert [name in shown for name in ("'ann'", "'bob'", "'cyd'")] == [False, True, True]
+
+
 def test_who_was_erased_is_neither_shown_nor_put_back(log: SqliteLog, tmp_path: Path) -> None:
     refuse(log, tmp_path, "mallory", "alice")
     before = run("list", "--home", str(tmp_path))

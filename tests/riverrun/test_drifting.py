@@ -60,6 +60,16 @@ def test_drift_begins_a_refresh_where_it_is_asked_for(
     assert ended == ([] if expected is None else [expected])
 
 
+@pytest.mark.parametrize("code", [DRIFTED, 2])
+def test_a_look_that_is_stopped_says_nothing(tmp_path: Path, code: int) -> None:
+    settings = load_settings(home=tmp_path, refresh={"drift": {"check_hours": 1}})
+    watcher = DriftWatcher(settings, look=ending(code), renew=ending(3), clock=lambda: NOW)
+    watcher.end()
+    with capture_logs() as logs:
+        assert watcher.check() is None
+    assert logs == []
+
+
 def test_drift_that_lasts_is_warned_of_once(tmp_path: Path) -> None:
     settings = load_settings(home=tmp_path, refresh={"drift": {"check_hours": 1}})
     runs = RunsFile(settings.bundles)

@@ -1,18 +1,23 @@
 """What the command ends with, and the one line that says why."""
 
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
+from prometheus_client import CollectorRegistry
 from redis import exceptions as redis
 
-from feature_repo.event_log import EventLogError
+from feature_repo.event_log import EventLogError, LostPositionError
 from feature_repo.shop_file import PassingShopFileError, ShopFileError
 from riverrun import __version__
-from riverrun.cli import import_session, main
+from riverrun.cli import import_session, main, stream
+from riverrun.cli.signals import LATER, end
 from riverrun.errors import RunFailedError, UserError, failed_by
-from streaming.stream_state import StateError, StateLost
+from streaming.metrics import StreamMetrics
+from streaming.stream_state import ForeignShop, StateError, StateLost
 
 
 @pytest.mark.parametrize(
@@ -61,6 +66,11 @@ def test_what_may_pass_ends_with_another_code_than_what_is_wrong(
                 f"Received: '1000000'. See riverrun {command} --help",
             )
             for command in ("refresh", "replay")
+        ),
+        (
+            "tune --trials 1",
+            "Invalid value for '--trials': Input should be greater than or equal to 2. Received: "
+            "'1'. See riverrun tune --help",
         ),
         ("up [/x]", "Got unexpected extra argument(s) ([/x]). See riverrun up --help"),
         ("import items", "Missing argument 'FILE...'. See riverrun import items --help"),
@@ -155,6 +165,34 @@ def test_a_server_that_does_not_answer_may_pass_and_what_one_refuses_does_not(
 
 def test_a_state_that_is_lost_does_not_come_back_by_itself() -> None:
     assert isinstance(failed_by(StateLost("repeat `riverrun rebuild`.")), UserError)
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        (StateLost("repeat `riverrun rebuild`."), 2),
+        (ForeignShop("set another database."), 2),
+        (LostPositionError("records are gone."), 2),
+        (StateError("state redis://redis:6379/0: cannot be read."), 1),
+        (OSError("No space left on device"), 1),
+    ],
+)
+def test_a_stream_that_failed_ends_by_whether_another_start_may_help(
+    capsys: pytest.CaptureFixture[str], failure: Exception, code: int
+) -> None:
+    stopped = threading.Event()
+    worker = SimpleNamespace(
+        stream=SimpleNamespace(failure=failure), metrics=StreamMetrics(CollectorRegistry())
+    )
+    stream._watch(worker, stopped)  # type: ignore[arg-type]
+    assert stopped.is_set()
+    with pytest.raises(typer.Exit) as ended:
+        end(worker.stream.failure)
+    assert ended.value.exit_code == code
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("riverrun: stopped")
+    assert str(failure) in line
+    assert line.endswith(LATER) == (code == 1)
 
 
 @pytest.mark.parametrize("command", ["topics list", "dead-letters list"])

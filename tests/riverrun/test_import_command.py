@@ -1,17 +1,19 @@
 """`riverrun sample` and `riverrun import` from the command line to the archive."""
 
+from errno import EACCES, ENOSPC
 from pathlib import Path
 
 import orjson
 import pytest
 import typer
+from polars.exceptions import ComputeError
 from typer.testing import CliRunner
 
 from feature_repo.archive import Archive
 from feature_repo.exclusive_lock import exclusive
 from feature_repo.schema import Item
 from riverrun.cli import import_, sample
-from riverrun.errors import UserError
+from riverrun.errors import RunFailedError, UserError
 
 app = typer.Typer()
 app.command()(sample.sample)
@@ -82,6 +84,37 @@ def test_an_import_that_fails_midway_reports_what_it_has_read(tmp_path: Path, ho
     assert len(list((home / "imports").glob("*-rejected.jsonl"))) == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ComputeError("No space left on device (os error 28)"), RunFailedError),
+        (OSError(ENOSPC, "No space left on device"), RunFailedError),
+        (PermissionError(EACCES, "Permission denied"), UserError),
+    ],
+)
+def test_an_archive_that_cannot_be_written_is_one_line_and_a_report(
+    tmp_path: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    kind: type[Exception],
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Archive, "import_users", fail)
+    file = tmp_path / "users.csv"
+    file.write_text("user_id\nu1\n")
+    reason = "Permission denied" if kind is UserError else "No space left on device"
+    with pytest.raises(kind, match=rf"^{home}: .*{reason}") as raised:
+        run("import", "users", file, "--home", home)
+    (path,) = (home / "imports").glob("*-users.json")
+    assert str(raised.value).endswith(f". What was read before: {path}")
+    report = orjson.loads(path.read_bytes())
+    assert reason in report["failed"]
+    assert report["accepted"] == 1
+
+
 def test_an_import_that_fails_before_it_reads_reports_nothing(tmp_path: Path, home: Path) -> None:
     file = tmp_path / "bad.csv"
     file.write_text("customer\nu2\n")
@@ -117,7 +150,7 @@ def test_imports_go_one_at_a_time(tmp_path: Path, home: Path) -> None:
     (home / "archive").mkdir(parents=True)
     with (
         exclusive(home / "archive" / "import.lock"),
-        pytest.raises(UserError, match="another import fills") as raised,
+        pytest.raises(RunFailedError, match="another import fills") as raised,
     ):
         run("import", "users", file, "--home", home)
     assert "\n" not in str(raised.value)

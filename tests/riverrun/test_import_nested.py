@@ -4,6 +4,7 @@ import csv
 import json
 import unicodedata
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -80,6 +81,30 @@ def test_names_in_objects_are_columns_in_every_format(tmp_path: Path, form: str)
     assert (first.price, first.attributes) == (12.5, {"german": "Topf"})
     assert f"{first.published_at:%F}" == "2026-01-02"
     assert (second.item_id, second.title, second.categories) == ("b", "", ())
+    assert report.repaired == {}
+
+
+DECIMAL = pa.decimal128(10, 2)
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        (pa.struct({"w": DECIMAL}), {"w": Decimal("2.50")}),
+        (pa.list_(pa.struct({"w": DECIMAL})), [{"w": Decimal("2.50")}]),
+        (pa.map_(pa.string(), DECIMAL), [("w", Decimal("2.50"))]),
+    ],
+)
+def test_a_decimal_in_an_object_is_read(tmp_path: Path, type_: pa.DataType, value: object) -> None:
+    whole = pa.struct({"dims": type_, "number": pa.int64()})
+    columns = {
+        "item_id": pa.array(["a"]),
+        "attributes": pa.array([{"dims": value, "number": 3}], whole),
+    }
+    file = tmp_path / "items.parquet"
+    pyarrow.parquet.write_table(pa.table(columns), file)
+    archive, report = run("items", [file])
+    assert archive.items[0].attributes == {"dims": '{"w":"2.50"}', "number": 3}
     assert report.repaired == {}
 
 

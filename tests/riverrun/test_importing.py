@@ -4,7 +4,7 @@ import gzip
 import io
 import unicodedata
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from feature_repo.archive import events_frame
 from feature_repo.schema import Event, Item, User
 from riverrun.importing import sink
 from riverrun.importing.frames import event_frame
@@ -210,10 +211,10 @@ def test_items_are_counted_with_all_that_they_hold(
 def test_an_import_that_was_interrupted_goes_on(tmp_path: Path) -> None:
     shop = SampleSettings(items=100, users=50, events=3_000, days=10, seed=1, end=NOW)
     files = write_sample(shop, tmp_path)
-    whole, _ = run("events", files.events)
+    whole, _ = run("events", files)
     part = MemoryArchive()
     part.event_segments["import-part"] = whole.events.sample(1_000, seed=1)
-    run("events", files.events, archive=part)
+    run("events", files, archive=part)
     assert part.events.equals(whole.events)
 
 
@@ -311,6 +312,24 @@ def test_presets_go_into_the_archive_once(tmp_path: Path) -> None:
         import_preset("sequences", file, ArchiveSink(archive, report))
     assert (report.accepted, report.skipped) == (0, {"the archive has the event": 4})
     assert archive.events.height == 4
+
+
+def test_who_is_erased_while_an_import_gathers_rows_is_not_in_what_it_writes() -> None:
+    archive, erased = MemoryArchive(), NOW + timedelta(days=1)
+    with ImportReport() as report:
+        gathering = ArchiveSink(archive, report)
+        events = [
+            Event(event_id=f"{user}{n}", user_id=user, item_id="i", event_type="view", timestamp=at)
+            for user in "uv"
+            for n, at in enumerate((NOW, NOW + timedelta(days=2)))
+        ]
+        report.accepted += gathering.add_events(events_frame(events), ids_given=True)
+        report.accepted += gathering.add_users([User(user_id="u"), User(user_id="v")])
+        archive.erased["u"] = int(erased.timestamp() * 1_000)
+        gathering.flush()
+    assert sorted(archive.events["event_id"]) == ["u1", "v0", "v1"]
+    assert [user.user_id for user in archive.users] == ["v"]
+    assert (report.accepted, report.skipped) == (4, {"the user was erased": 2})
 
 
 def test_an_item_whose_availability_cannot_be_read_is_offered_and_counted(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from feature_repo.schema import Event
 from riverrun.errors import UserError
-from riverrun.importing import PRESETS, ImportReport, load_preset
+from riverrun.importing import PRESETS, load_preset
+from riverrun.importing.report import ImportReport
 
 
 def balanced(report: ImportReport) -> bool:

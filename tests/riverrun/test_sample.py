@@ -77,17 +77,21 @@ def test_a_sample_takes_the_place_of_one_that_was_interrupted(tmp_path: Path) ->
     write_sample(shop, tmp_path)
     files = write_sample(shop, tmp_path, "jsonl")
     assert sorted(tmp_path.iterdir()) == sorted(
-        [files.items, files.users, *files.events, tmp_path / "sample.json"]
+        [
+            *files,
+            *(tmp_path / f"{name}.jsonl.gz" for name in ("items", "users")),
+            tmp_path / "sample.json",
+        ]
     )
 
 
 def test_files_hold_valid_records(tmp_path: Path) -> None:
-    files = write_sample(SHOP, tmp_path, "jsonl")
-    with gzip.open(files.items) as stream:
+    (events,) = write_sample(SHOP, tmp_path, "jsonl")
+    with gzip.open(tmp_path / "items.jsonl.gz") as stream:
         assert len([Item.model_validate(orjson.loads(line)) for line in stream]) == SHOP.items
-    with gzip.open(files.users) as stream:
+    with gzip.open(tmp_path / "users.jsonl.gz") as stream:
         assert len([User.model_validate(orjson.loads(line)) for line in stream]) == SHOP.users
-    with gzip.open(files.events[0]) as stream:
+    with gzip.open(events) as stream:
         records = [orjson.loads(line) for line in stream]
     assert len(records) == SHOP.events
     for record in records[:500]:

@@ -1,6 +1,7 @@
 """Refreshes by the clock, with commands that end at once in place of a training."""
 
 import os
+import signal
 import sqlite3
 import sys
 import threading
@@ -12,6 +13,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from feature_repo.shop_file import opening
+from riverrun.cli import signals
+from riverrun.cli.until_stopped import refreshes_of
+from riverrun.drifting import DriftWatcher
 from riverrun.scheduling import RefreshScheduler, run_politely
 from riverrun.settings import load_settings
 from trainer.refresh.runs_file import RunsFile
@@ -178,6 +182,35 @@ def test_a_refresh_in_progress_is_stopped_with_the_scheduler(tmp_path: Path) -> 
     refreshes.stop()
     thread.join(30)
     assert not thread.is_alive()
+
+
+def test_a_refresh_that_does_not_end_is_killed_while_up_has_time_for_it(tmp_path: Path) -> None:
+    started, stop = tmp_path / "started", threading.Event()
+    code = (
+        "import pathlib, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        f"pathlib.Path({str(started)!r}).touch(); time.sleep(600)"
+    )
+    ended: list[int] = []
+    command = [sys.executable, "-c", code]
+    thread = threading.Thread(target=lambda: ended.append(run_politely(command, stop)))
+    thread.start()
+    while not started.exists():
+        time.sleep(0.01)
+    stop.set()
+    thread.join(signals.STOP_SECONDS / 2)
+    assert ended == [-signal.SIGKILL]
+
+
+def test_what_renews_the_model_is_ended_at_once_and_then_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    for part in (RefreshScheduler, DriftWatcher):
+        for what in ("start", "end", "stop"):
+            monkeypatch.setattr(part, what, lambda _, what=what: done.append(what))
+    with refreshes_of(load_settings(home=tmp_path, refresh={"schedule": "30 3 * * *"}), None):
+        pass
+    assert done == ["start", "start", "end", "end", "stop", "stop"]
 
 
 @pytest.mark.parametrize(("own", "expected"), [(0, 10), (15, 15)])

@@ -41,7 +41,7 @@ def settings(tmp_path: Path) -> Settings:
 def test_beside_a_refresh_that_runs_it_touches_nothing(settings: Settings) -> None:
     with (
         refresh_lock(settings.bundles),
-        pytest.raises(UserError, match="another refresh is at work"),
+        pytest.raises(RunFailedError, match="another refresh is at work"),
     ):
         train_shop(settings, fresh=True)
     assert (settings.checkpoints / "checkpoint").exists()

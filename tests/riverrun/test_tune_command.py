@@ -230,7 +230,5 @@ def test_what_cannot_be_searched_is_refused_by_name(file: Path) -> None:
         tune(settings_file=file)
     with pytest.raises(UserError, match="the catalogue is empty"):
         tune(home=file.parent / "nobody")
-    with pytest.raises(UserError, match=r"--trials must be at least 2\. Received: 1\."):
-        tune(trials=1)
     with pytest.raises(UserError, match=r"--minutes must be above 0\. Received: 0\."):
         tune(minutes=0)
