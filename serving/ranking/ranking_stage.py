@@ -167,7 +167,10 @@ class RankingStage:
 
         sources: the only ones to ask; None asks those of the settings.
         """
-        return any(source in self._of_events for source in self._asked(model, sources))
+        asked = self._asked(model, sources)
+        # Features of the user and of its acts are the ranker's, whatever proposes the candidates.
+        ranks = self._ranker(model) is not None and (sources is None or len(asked) > 1)
+        return ranks or any(source in self._of_events for source in asked)
 
     def features(
         self, pool: Pool, sources: Sequence[str], context: Context, among: Pool | None = None
