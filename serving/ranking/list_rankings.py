@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from serving.candidates import Candidates, Scores
 from serving.item_rows import Rows
+from serving.ranking.fusion import logarithms
 from serving.ranking.ranked import NOTHING_RANKED, Ranked, said_by
 from serving.ranking.ranking_stage import RankingStage
 from serving.source_names import SIMILAR
@@ -32,8 +33,8 @@ class UserRanking:
         return _filled(self._stage.rank(context, count), context, count, self._fallback)
 
     def logarithms(self, ranked: Ranked) -> Scores:
-        """Return the scores; where they are counts, the logarithms of each count plus one."""
-        return np.log1p(ranked.scores) if ranked.counted else ranked.scores
+        """Return the scores; where they are counts or sums of weights, the logarithms of these."""
+        return _logarithms(ranked.scores) if ranked.counted else ranked.scores
 
 
 class SimilarRanking:
@@ -74,8 +75,8 @@ class TrendingRanking:
         return _filled(NOTHING_RANKED, context, count, self._sources)
 
     def logarithms(self, ranked: Ranked) -> Scores:
-        """Return the logarithms of each count plus one."""
-        return np.log1p(ranked.scores)
+        """Return the logarithms of the counts: a boost by a factor multiplies an item's count."""
+        return _logarithms(ranked.scores)
 
 
 class GivenRanking:
@@ -96,6 +97,10 @@ class GivenRanking:
     def logarithms(self, ranked: Ranked) -> Scores:
         """Return the scores, which are logarithms."""
         return ranked.scores
+
+
+def _logarithms(counts: Scores) -> Scores:
+    return logarithms(counts.astype(np.float64)).astype(np.float32)
 
 
 def _filled(ranked: Ranked, context: Context, needed: int, by: Sequence[CandidateSource]) -> Ranked:

@@ -17,10 +17,13 @@ from serving.requests import (
     SimilarRequest,
     TrendingRequest,
 )
+from serving.settings import ServingSettings
 from serving.sources.candidate_source import Context
 from serving.user_acts import UserActs
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_ranking
 from tests.support.tiny_lists import ITEMS, RULES, SETTINGS, reranking, sources
+from tests.support.tiny_ranked_lists import SETTINGS as RANKED
+from tests.support.tiny_ranked_lists import ranked_shop
 from tests.support.tiny_recommender import NOW, SHOPPER, Shop
 
 
@@ -73,6 +76,32 @@ def test_what_is_placed_from_beyond_the_candidates_scores_as_one_of_them(
     reranking(shop, [{"kind": "pin", "filter": f"item_id = '{last}'", "place": 2}])
     pinned = shop.recommender.recommend(RecommendRequest("r", "shopper")).items[1]
     assert (pinned.item_id, pinned.score) == (last, expected)
+
+
+@pytest.mark.parametrize("name", ["trending", "stranger", "alone"])
+def test_a_factor_multiplies_what_is_less_than_one_event(tmp_path: Path, name: str) -> None:
+    """A day and a half later i9 counts .2, and i24 .54; asked alone, each source's sums do so."""
+    shop = ranked_shop(tmp_path, "tables")
+    boost = {"kind": "boost", "filter": "item_id = 'i9'", "lists": ["recommend", "trending"]}
+    ease = {"kind": "boost", "filter": "item_id = 'i12'"}
+
+    def first(factor: float) -> str:
+        rules = [boost | {"factor": factor}, ease | {"factor": factor}]
+        ruled = ServingSettings.model_validate(
+            RANKED.model_dump() | {"popular_window": "day", "rules": rules}
+        )
+        later = shop.recommender_with(ruled, NOW + timedelta(days=1.5))
+        if name == "trending":
+            return later.trending(TrendingRequest("r", limit=1)).items[0].item_id
+        request = RecommendRequest("r", "nobody", limit=1)
+        if name == "alone":
+            request = RecommendRequest("r", "regular", limit=1, sources=frozenset({"ease"}))
+        return later.recommend(request).items[0].item_id
+
+    # i65 counts 7.2 times what i9 does, and "ease" says about as much more of i23 than of i12.
+    best, boosted = ("i23", "i12") if name == "alone" else ("i65", "i9")
+    assert first(4.0) == best
+    assert first(20.0) == boosted
 
 
 def test_rules_hold_for_people_nothing_is_known_of(shop: Shop) -> None:
