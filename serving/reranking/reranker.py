@@ -69,7 +69,7 @@ class Reranker:
 
     def rerank(self, ranking: ListRanking, context: Context, request: ListRequest) -> Ranked:
         """Return the list of `ranking`, from its first place to the end of the page."""
-        active = self._active(context.at)
+        active = self._active(context.minute)
         if not active and request.is_by_score:
             return ranking.rank(context, request.end)
 

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from feature_repo.online_features import ItemStatistics
-from feature_repo.times import microseconds
+from feature_repo.times import microseconds, minute_of
 from serving.catalogue import Catalogue
 from serving.ranking.ranking_stage import RankingStage
 from serving.reload import open_current
@@ -125,11 +125,12 @@ def test_a_rule_shows_nothing_that_the_request_forbids(shop: Shop) -> None:
 
 def test_a_rule_ends_by_the_clock(shop: Shop) -> None:
     pin = {"kind": "pin", "filter": "item_id = 'i3'", "place": 1}
+    minute = minute_of(NOW)
     for window, holds in (
-        ({"valid_from": NOW}, True),
-        ({"valid_until": NOW}, False),
+        ({"valid_from": minute}, True),
+        ({"valid_until": minute}, False),
         ({"valid_from": NOW - timedelta(days=1), "valid_until": NOW + timedelta(days=1)}, True),
-        ({"valid_from": NOW + timedelta(seconds=1)}, False),
+        ({"valid_from": minute + timedelta(seconds=1)}, False),
     ):
         assert (reranking(shop, [pin | window]).ids()[0] == "i3") is holds
 
