@@ -59,7 +59,8 @@ class Reranker:
         self._size = settings.rerank_size
         self._rules = tuple(rule for rule in settings.rules if list_name in rule.lists)
         self._new_arrivals = new_arrivals
-        self._refused: set[str] = set()
+        # By filter, the kinds of attributes it was refused for: it is tried again for others alone.
+        self._refused: dict[str, dict[str, str]] = {}
         self._logger = structlog.get_logger(__name__)
 
     def completed(self, request: R) -> R:
@@ -158,14 +159,20 @@ class Reranker:
         return tuple(rule for rule in self._rules if rule.holds(at))
 
     def _mask(self, rule: Rule, context: Context) -> Mask:
-        try:
-            return context.view.allowed(rule.filter, context.at)
-        except FilterError as error:
-            # No item has the attribute now: a list without the rule is better than none.
-            if rule.filter not in self._refused:
-                self._refused.add(rule.filter)
-                self._logger.warning("rule_not_applied", kind=rule.kind, reason=str(error))
-            return np.zeros_like(context.allowed)
+        kinds, refused = context.view.attribute_kinds, self._refused.get(rule.filter)
+        if refused is not kinds:
+            try:
+                mask = context.view.allowed(rule.filter, context.at)
+            except FilterError as error:
+                # No item has the attribute now, or one has made it a text: a list without the rule
+                # is better than none.
+                if refused is None:
+                    self._logger.warning("rule_not_applied", kind=rule.kind, reason=str(error))
+                self._refused[rule.filter] = kinds
+            else:
+                self._refused.pop(rule.filter, None)
+                return mask
+        return np.zeros_like(context.allowed)
 
 
 def _boosts(rows: Rows, active: tuple[Rule, ...], masks: Mapping[str, Mask]) -> Floats:

@@ -9,7 +9,9 @@ from structlog.testing import capture_logs
 
 from feature_repo.online_features import ItemStatistics
 from feature_repo.times import microseconds, minute_of
+from serving import catalogue
 from serving.catalogue import Catalogue
+from serving.filters import Filter, compile_filter
 from serving.ranking.ranking_stage import RankingStage
 from serving.reload import open_current
 from serving.requests import (
@@ -142,6 +144,39 @@ def test_a_rule_about_an_attribute_that_no_item_has_is_left_out(shop: Shop) -> N
         assert reranking(shop, [rule]).ids() == plain
         shop.ids()
     assert [log["event"] for log in logs] == ["rule_not_applied"]
+
+
+def test_a_rule_that_a_wrong_value_has_stopped_is_applied_again_once_that_is_corrected(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = ITEMS["i3"].model_copy(update={"attributes": {"margin": 9.0}})
+    wrong = ITEMS["i4"].model_copy(update={"attributes": {"margin": "n/a"}})
+    pin = {"kind": "pin", "filter": "attributes.margin > 5", "place": 1}
+    tried: list[str] = []
+
+    def counted(sql: str, now: str) -> Filter:
+        tried.append(sql)
+        return compile_filter(sql, now)
+
+    monkeypatch.setattr(catalogue, "compile_filter", counted)
+    try:
+        shop.catalogue.upsert([right])
+        reranking(shop, [pin])
+        with capture_logs() as logs:
+            for _ in range(2):
+                assert shop.ids()[0] == "i3"
+                shop.catalogue.upsert([wrong])
+                assert shop.ids()[0] != "i3"
+                tried.clear()
+                shop.catalogue.upsert([ITEMS["i5"]])
+                # It would fail in every request.
+                assert shop.ids()[0] != "i3"
+                assert tried == []
+                shop.catalogue.upsert([ITEMS["i4"]])
+            assert shop.ids()[0] == "i3"
+        assert [log["event"] for log in logs] == ["rule_not_applied"] * 2
+    finally:
+        shop.catalogue.upsert([ITEMS["i3"], ITEMS["i4"]])
 
 
 EVERYWHERE = [rule | {"lists": ["recommend", "similar", "trending"]} for rule in RULES]
