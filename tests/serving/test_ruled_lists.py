@@ -1,9 +1,9 @@
 """What business rules do to a list."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
@@ -12,7 +12,6 @@ from feature_repo.times import microseconds, minute_of
 from serving import catalogue
 from serving.catalogue import Catalogue
 from serving.filters import Filter, compile_filter
-from serving.ranking.ranking_stage import RankingStage
 from serving.reload import open_current
 from serving.requests import (
     RecommendRequest,
@@ -20,20 +19,18 @@ from serving.requests import (
     TrendingRequest,
 )
 from serving.settings import ServingSettings
-from serving.sources.candidate_source import Context
-from serving.user_acts import UserActs
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_ranking
 from tests.support.tiny_lists import ITEMS, RULES, SETTINGS, reranking, sources
 from tests.support.tiny_ranked_lists import SETTINGS as RANKED
 from tests.support.tiny_ranked_lists import ranked_shop
-from tests.support.tiny_recommender import NOW, SHOPPER, Shop
+from tests.support.tiny_recommender import NOW, Shop
 
 
 def test_rules_have_their_places(shop: Shop) -> None:
     before = sources(shop, limit=20)
     found = sources(reranking(shop, RULES), limit=20)
     ids = list(found)
-    assert (ids[1], found["i3"]) == ("i3", ("pinned",))
+    assert (ids[1], found["i3"]) == ("i3", ("two_tower", "pinned"))
     assert ITEMS[ids[14]].brand == "kiwi"
     assert found[ids[14]][-1] == "pinned"
     lamps = [item_id for item_id in ids if ITEMS[item_id].categories[0] == "lamps"]
@@ -58,26 +55,24 @@ def test_a_rule_may_be_about_an_age(shop: Shop) -> None:
     assert len(recent & found.keys()) >= 10
 
 
+@pytest.mark.parametrize("kind", ["pin", "promote"])
 @pytest.mark.parametrize("has_ranker", [False, True])
-def test_what_is_placed_from_beyond_the_candidates_scores_as_one_of_them(
-    tmp_path: Path, has_ranker: bool
+def test_what_is_placed_from_beyond_the_candidates_is_described_as_where_its_rule_is_the_filter(
+    tmp_path: Path, has_ranker: bool, kind: str
 ) -> None:
     ranking = tiny_ranking(len(ITEMS), has_ranker=has_ranker)
     build_tiny_bundle(tmp_path, list(ITEMS.values()), ranking=ranking)
     catalogue = Catalogue()
     shop = Shop(open_current(tmp_path, catalogue, SETTINGS), catalogue, SETTINGS)
-    model, view = shop.holder.current, catalogue.view()
-    context = Context(model, view, view.available, False, model.encode_query(SHOPPER), NOW)
-    context = context.of_user(SHOPPER.events, UserActs.of(SHOPPER.events, catalogue.rows))
-    stage = RankingStage(shop.trending, shop.co_visitation, SETTINGS)
     last = shop.ids(limit=500)[-1]
-    row = catalogue.rows.rows_of([last])
-    pool, _ = stage.scored(context)
-    assert not np.isin(row, pool.rows).any()
-    (expected,) = stage.rank(context, 1).score_of(row).tolist()
-    reranking(shop, [{"kind": "pin", "filter": f"item_id = '{last}'", "place": 2}])
-    pinned = shop.recommender.recommend(RecommendRequest("r", "shopper")).items[1]
-    assert (pinned.item_id, pinned.score) == (last, expected)
+    sql = f"item_id = '{last}'"
+    request = RecommendRequest("r", "shopper")
+    (alone,) = shop.recommender.recommend(replace(request, filter=sql)).items
+    wish = {"place": 2} if kind == "pin" else {"share": 0.5}
+    reranking(shop, [{"kind": kind, "filter": sql, **wish}])
+    placed = shop.recommender.recommend(request).items[1]
+    assert (placed.item_id, placed.score) == (last, alone.score)
+    assert placed.sources == (*alone.sources, "pinned" if kind == "pin" else "promoted")
 
 
 @pytest.mark.parametrize("name", ["trending", "stranger", "alone"])
