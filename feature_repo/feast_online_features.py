@@ -10,6 +10,8 @@ from errno import EACCES, EPERM, EROFS
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 import feature_repo.import_feast  # noqa: F401
 
 # isort: split
@@ -20,7 +22,7 @@ from redis import RedisError
 from feature_repo import definitions
 from feature_repo.bulk_sql import WAL_BYTES, WAL_PAGES
 from feature_repo.eviction import warn_of_eviction
-from feature_repo.feast_records import VIEWS, Values, entity_key
+from feature_repo.feast_records import VIEWS, Values, View, entity_key
 from feature_repo.online_features import FeatureRecord, RecordT
 from feature_repo.redis_errors import reason_of
 from feature_repo.redis_online_store import TYPE as BULK_REDIS
@@ -57,6 +59,7 @@ class FeastOnlineFeatures:
 
     def __init__(self, online_store: Mapping[str, Any], registry: Path, url: str = "") -> None:
         self._url = url
+        self._logger = structlog.get_logger(__name__)
         registry.parent.mkdir(parents=True, exist_ok=True)
         self._config = RepoConfig(
             project=PROJECT,
@@ -92,7 +95,10 @@ class FeastOnlineFeatures:
         return f"online store {self._url}".rstrip()
 
     def get(self, view: type[RecordT], keys: Sequence[str]) -> list[RecordT | None]:
-        """Return the record of each key, in order, or None."""
+        """Return the record of each key, in order, or None.
+
+        None too where a row is no such record: it is logged, and the others are returned.
+        """
         stored = VIEWS[view]
         table = self._views[stored.name]
         records: list[RecordT | None] = []
@@ -104,7 +110,7 @@ class FeastOnlineFeatures:
                     self._config, table, entity_keys, [field.name for field in table.features]
                 )
             for key, (_, values) in zip(part, rows, strict=True):
-                records.append(None if _is_null(values) else stored.decode(key, values))
+                records.append(None if _is_null(values) else self._decoded(stored, key, values))
         # Not before it has answered: a server starts without it too.
         if keys and self._is_redis and self._warning.acquire(blocking=False):
             warn_of_eviction(self._reader.online_store._client, str(self))
@@ -138,6 +144,14 @@ class FeastOnlineFeatures:
                 connection = getattr(provider.online_store, name, None)
                 if connection is not None:
                     connection.close()
+
+    def _decoded(self, view: View, key: str, values: Mapping[str, Any]) -> Any:
+        try:
+            return view.decode(key, values)
+        except Exception as error:  # noqa: BLE001 - the store has answered, whatever ails the row
+            reason = f"{type(error).__name__}: {error}"
+            self._logger.error("record_not_decoded", view=view.name, key=key, reason=reason)
+            return None
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

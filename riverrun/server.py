@@ -76,7 +76,7 @@ class ServingParts:
             reason = without_password(str(error).rstrip("."))
             return [f"the item changelog cannot be read: {reason}"]
         if error is not None:
-            return ["the item changelog cannot be applied; the log says why"]
+            return ["the item changelog cannot be followed; the log says why"]
         return []
 
 
@@ -123,6 +123,7 @@ def services_of(
     monitor.start()
     stack.callback(monitor.stop)
     registry.register(RefreshCollector(settings.bundles))
+    registry.register(parts.follower.failed)
     online = GuardedFeatures(parts.online, registry)
     recommender = Recommender(
         parts.holder,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import structlog
+from prometheus_client import Counter
 
 from feature_repo.event_log import (
     ITEM_EMBEDDINGS,
@@ -42,8 +43,9 @@ class IndexFollower(BackgroundThread):
     while, items that are deleted and prices that are old.
 
     caught_up: whether the end of the changelog has been reached since it was read from its start.
-    last_error: why the log could not be read (an `EventLogError`), or its records not be applied;
-    None once they are.
+    last_error: why the changelog could not be followed: the log not be read (an `EventLogError`),
+    or its records not be understood. None once it is followed again.
+    failed: counts the changes that could not be applied, each of which was left out.
     """
 
     def __init__(
@@ -62,6 +64,11 @@ class IndexFollower(BackgroundThread):
         self._logger = structlog.get_logger(__name__)
         self.caught_up = False
         self.last_error: Exception | None = None
+        self.failed = Counter(
+            "riverrun_item_changes_failed",
+            "Changes of items that could not be applied and were left out.",
+            registry=None,
+        )
 
     def has_applied(self, positions: Mapping[TopicPartition, int]) -> bool:
         """Whether all records before these offsets of the changelog are applied."""
@@ -123,6 +130,7 @@ class IndexFollower(BackgroundThread):
                 try:
                     self._change([change])
                 except Exception:  # Whatever ails one item must not stop the others.
+                    self.failed.inc()
                     self._logger.exception("item_change_failed", item_id=change.item_id)
 
     def _upsert(self, model: LiveModel, upserts: Sequence[ItemUpsert]) -> None:

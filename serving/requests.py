@@ -166,7 +166,9 @@ class RecommendedItem:
     """One place of the list.
 
     score: comparable within one list only. sources: which of `ASKED_SOURCES` proposed it, or
-    "similar"; the last may be what gave it its place, "pinned", "promoted" or "exploration".
+    "similar"; the last may be what gave it its place, "pinned", "promoted" or "exploration". What a
+    rule places that is not among the re-ranked candidates has score and sources of a list of the
+    rule's items alone; what is explored, the least score of those candidates.
     reason, explanation: a sentence for people and what it is based on, where they were asked for.
     """
 

@@ -33,7 +33,7 @@ from serving.http.models import (
     UserId,
     WaitQuery,
 )
-from serving.http.problems import FieldError, Problem, future_error, unprocessable
+from serving.http.problems import MAX_ERRORS, FieldError, Problem, future_error, unprocessable
 from serving.http.services import Acceptance, Effects, Services
 from serving.source_shares import SourceShares
 
@@ -244,7 +244,7 @@ def _refuse_if_nothing_is_good(accepted: int, rejected: Sequence[Rejection]) -> 
         raise unprocessable(
             [
                 each.error.model_copy(update={"field": f"{each.index}.{each.error.field}"})
-                for each in sorted(rejected, key=lambda each: each.index)
+                for each in sorted(rejected, key=lambda each: each.index)[:MAX_ERRORS]
             ]
         )
 

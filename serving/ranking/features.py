@@ -30,19 +30,16 @@ def ranking_features(
     scores: Mapping[str, Scores],
     context: Context,
     trending: TrendingSource,
-    among: Mapping[str, Scores] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return float32 [n, len(feature_names(scores))] of the candidates `rows`.
 
-    scores: by source, what it says of every row, float32 [n]. among: given where `rows` are not the
-    request's candidates: what the same sources say of those. Each row then has the features that it
-    would have if it alone were added to the candidates.
+    scores: by source, what it says of every row, float32 [n].
     """
     signals = context.model.ranking.signals if context.model.ranking else NO_SIGNALS
     known = signals.of_rows(rows)
     moment = on_the_circles(np.int64(microseconds(minute_of(context.moment or context.at))))
     columns = (
-        *of_sources(scores, len(rows), among),
+        *of_sources(scores, len(rows)),
         *_of_items(rows, context, trending, known, moment),
         *moment,
         *_of_users(context),
@@ -55,13 +52,8 @@ def ranking_features(
     return features.T
 
 
-def of_sources(
-    scores: Mapping[str, Scores], num_rows: int, among: Mapping[str, Scores] | None = None
-) -> npt.NDArray[np.float32]:
-    """Return float32 [len(scores) * len(OF_A_SOURCE), num_rows], one source after the other.
-
-    among: as in `ranking_features`.
-    """
+def of_sources(scores: Mapping[str, Scores], num_rows: int) -> npt.NDArray[np.float32]:
+    """Return float32 [len(scores) * len(OF_A_SOURCE), num_rows], one source after the other."""
     found = np.zeros((len(scores), len(OF_A_SOURCE), num_rows), dtype=np.float32)
     columns = found.reshape(len(scores) * len(OF_A_SOURCE), num_rows)
     if not num_rows:
@@ -69,15 +61,8 @@ def of_sources(
     said, relative, ranks = found[:, 0], found[:, 1], found[:, 2]
     for place, each in enumerate(scores.values()):
         said[place] = each
-    if among is None:
-        low, high = said.min(axis=1, keepdims=True), said.max(axis=1, keepdims=True)
-        ranks[...] = _logarithms_of_ranks(said)
-    else:
-        others = np.stack(list(among.values()))
-        low = np.minimum(said, others.min(axis=1, keepdims=True, initial=np.inf))
-        high = np.maximum(said, others.max(axis=1, keepdims=True, initial=-np.inf))
-        better = others[:, :, None] > said[:, None, :]
-        ranks[...] = np.log1p(np.count_nonzero(better, axis=1))
+    low, high = said.min(axis=1, keepdims=True), said.max(axis=1, keepdims=True)
+    ranks[...] = _logarithms_of_ranks(said)
     spread = high - low
     np.divide(said - low, spread, out=relative, where=spread != 0)
     for place, name in enumerate(scores):

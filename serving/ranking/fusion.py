@@ -56,21 +56,6 @@ def mixed_scores(columns: Floats, weights: Floats, two_tower: Scores, temperatur
     return scores
 
 
-def unproposed_scores(
-    columns: Floats, weights: Floats, two_tower: Scores, temperature: float
-) -> Scores:
-    """Return what `mixed_scores` would say of further rows that the two-tower alone scores.
-
-    columns: `shares` of the rows of the pool, [n, num_sources]. two_tower: its scores of the
-    further rows.
-    """
-    left = weights[~columns.any(axis=0)].sum()
-    scores: Scores = (logarithms(left) + two_tower.astype(np.float64) / temperature).astype(
-        np.float32
-    )
-    return scores
-
-
 def log_total(scores: Floats) -> float:
     """Return log Σ exp(score); scores less this are the logarithms of their softmax."""
     top = float(scores.max(initial=-np.inf))

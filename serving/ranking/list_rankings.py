@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.candidates import Candidates, Scores
-from serving.item_rows import Rows
-from serving.ranking.ranked import NOTHING_RANKED, Ranked, said_by
+from serving.ranking.fusion import logarithms
+from serving.ranking.ranked import NOTHING_RANKED, Ranked
 from serving.ranking.ranking_stage import RankingStage
 from serving.source_names import SIMILAR
 from serving.sources.candidate_source import CandidateSource, Context
@@ -32,8 +32,8 @@ class UserRanking:
         return _filled(self._stage.rank(context, count), context, count, self._fallback)
 
     def logarithms(self, ranked: Ranked) -> Scores:
-        """Return the scores; where they are counts, the logarithms of each count plus one."""
-        return np.log1p(ranked.scores) if ranked.counted else ranked.scores
+        """Return the scores; where they are counts or sums of weights, the logarithms of these."""
+        return _logarithms(ranked.scores) if ranked.counted else ranked.scores
 
 
 class SimilarRanking:
@@ -50,17 +50,11 @@ class SimilarRanking:
         """Return up to `count` of the allowed rows, nearest first."""
         cosines = partial(context.model.space.cosines, taste=self._taste)
         found = self._two_tower.nearest_by(cosines, context, count)
-        sources, score_of = [(SIMILAR,)] * len(found), partial(self._cosines, context)
-        similar = partial(said_by, SIMILAR, score_of)
-        return Ranked(found.rows, found.scores, sources, score_of=score_of, proposers_of=similar)
+        return Ranked(found.rows, found.scores, [(SIMILAR,)] * len(found))
 
     def logarithms(self, ranked: Ranked) -> Scores:
         """Return logarithms of the cosines: a boost by a factor multiplies an item's cosine."""
         return np.log(np.maximum(ranked.scores, LEAST_COSINE))
-
-    def _cosines(self, context: Context, rows: Rows) -> Scores:
-        embeddings, _ = context.model.table.embeddings_of_rows(rows)
-        return context.model.space.cosines(embeddings, self._taste)
 
 
 class TrendingRanking:
@@ -74,8 +68,8 @@ class TrendingRanking:
         return _filled(NOTHING_RANKED, context, count, self._sources)
 
     def logarithms(self, ranked: Ranked) -> Scores:
-        """Return the logarithms of each count plus one."""
-        return np.log1p(ranked.scores)
+        """Return the logarithms of the counts: a boost by a factor multiplies an item's count."""
+        return _logarithms(ranked.scores)
 
 
 class GivenRanking:
@@ -91,17 +85,22 @@ class GivenRanking:
             allowed = context.allowed[rows]
             rows, scores = rows[allowed], scores[allowed]
         rows, scores = rows[:count], scores[:count]
-        return Ranked(rows, scores, [()] * len(rows), score_of=self._found.score_of)
+        return Ranked(rows, scores, [()] * len(rows))
 
     def logarithms(self, ranked: Ranked) -> Scores:
         """Return the scores, which are logarithms."""
         return ranked.scores
 
 
+def _logarithms(counts: Scores) -> Scores:
+    return logarithms(counts.astype(np.float64)).astype(np.float32)
+
+
 def _filled(ranked: Ranked, context: Context, needed: int, by: Sequence[CandidateSource]) -> Ranked:
     """Return `ranked` filled up to `needed` rows, as far as these sources, in turn, have more."""
-    asked = [each for each in by if context.sources is None or each.name in context.sources]
-    for source in asked:
+    for source in by:
+        if context.sources is not None and source.name not in context.sources:
+            continue
         missing = needed - len(ranked.rows)
         if missing <= 0:
             break
@@ -111,27 +110,10 @@ def _filled(ranked: Ranked, context: Context, needed: int, by: Sequence[Candidat
         # Scores of different sources do not compare: rows of a later source rank below.
         floor = float(ranked.scores[-1]) if len(ranked.scores) else np.inf
         # The first rows set the scale: scores of later rows are cut to the last score before them.
-        is_first = not len(ranked.rows)
         ranked = Ranked(
             np.concatenate([ranked.rows, found.rows]),
             np.concatenate([ranked.scores, np.minimum(found.scores, np.float32(floor))]),
             [*ranked.sources, *([(source.name,)] * len(found.rows))],
-            counted=ranked.counted or is_first,
-            score_of=found.score_of if is_first else ranked.score_of,
-            proposers_of=partial(_first_to_say, asked, context)
-            if is_first
-            else ranked.proposers_of,
+            counted=ranked.counted or not len(ranked.rows),
         )
     return ranked
-
-
-def _first_to_say(
-    sources: Sequence[CandidateSource], context: Context, rows: Rows
-) -> list[tuple[str, ...]]:
-    """Return the first of the sources to say something of each row, none where none does."""
-    found: list[tuple[str, ...]] = [()] * len(rows)
-    for source in reversed(sources):
-        said = source.propose(context, 0).score_of(rows)
-        for place in np.flatnonzero(said).tolist():
-            found[place] = (source.name,)
-    return found

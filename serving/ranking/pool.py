@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.candidates import Candidates, Scores, no_scores
-from serving.item_rows import Rows, grouped, places_among
+from serving.item_rows import Rows, grouped
 from serving.ranking.fusion import shares
 from serving.source_names import SOURCES
 from serving.sources.candidate_source import Context
@@ -42,11 +42,6 @@ class Pool:
         scores = {name: each.score_of(rows) for name, each in proposals.items()}
         return cls(rows, proposals, scores, proposed_by)
 
-    def beside(self, rows: Rows) -> "Pool":
-        """Return other rows, which nobody proposes, with what the same sources say of them."""
-        scores = {name: each.score_of(rows) for name, each in self.proposals.items()}
-        return Pool(rows, self.proposals, scores, np.zeros(len(rows), np.int64))
-
     def proposers(self, places: Rows) -> list[tuple[str, ...]]:
         """Return which sources propose each of the rows at `places` of the pool."""
         bits_of = self.proposed_by[places].tolist()
@@ -55,13 +50,6 @@ class Pool:
             for bits in set(bits_of)
         }
         return [names[bits] for bits in bits_of]
-
-    def proposers_of(self, rows: Rows) -> list[tuple[str, ...]]:
-        """Return which sources propose each of the rows; none where it is not in the pool."""
-        places = places_among(self.rows, rows)
-        proposed = places >= 0
-        found = iter(self.proposers(places[proposed]))
-        return [next(found) if each else () for each in proposed.tolist()]
 
     def scores_of(self, source: str) -> Scores:
         """Return float32 [n], what one source says of all; 0 where it is off."""

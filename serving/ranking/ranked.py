@@ -1,37 +1,25 @@
 """A list before it is re-ranked, and the contract of what makes it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from serving.candidates import NOTHING, Scores, no_scores
+from serving.candidates import NOTHING, Scores
 from serving.item_rows import Rows
 from serving.sources.candidate_source import Context
-
-Proposers = Callable[[Rows], list[tuple[str, ...]]]
-"""Returns which sources propose each of the rows."""
-
-
-def nobody(rows: Rows) -> list[tuple[str, ...]]:
-    """Return that no source proposes any of the rows."""
-    return [()] * len(rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranked:
     """Rows, best first. sources[i] proposed rows[i].
 
-    counted: whether the scores are counts of events, or sums of weights. score_of, proposers_of:
-    what any rows would score beside these, float32 [n], and who proposes them. Neither depends on
-    how many rows were asked for.
+    counted: whether the scores are counts of events, or sums of weights.
     """
 
     rows: Rows
     scores: Scores
     sources: Sequence[tuple[str, ...]]
     counted: bool = False
-    score_of: Callable[[Rows], Scores] = no_scores
-    proposers_of: Proposers = nobody
 
     def page(self, offset: int, limit: int) -> "Ranked":
         """Return the part from `offset` on."""
@@ -42,11 +30,6 @@ class Ranked:
 
 
 NOTHING_RANKED = Ranked(NOTHING.rows, NOTHING.scores, ())
-
-
-def said_by(name: str, score_of: Callable[[Rows], Scores], rows: Rows) -> list[tuple[str, ...]]:
-    """Return that a source proposes those of the rows that it says something of."""
-    return [(name,) if score else () for score in score_of(rows).tolist()]
 
 
 class ListRanking(Protocol):

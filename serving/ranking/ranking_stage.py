@@ -2,13 +2,12 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.candidates import Scores
-from serving.item_rows import Rows, places_among
+from serving.item_rows import Rows
 from serving.live_model import LiveModel
 from serving.ranking.attribution import feature_effects
 from serving.ranking.calibrated_fusion import CalibratedFusion, Fusion, fusion_of
@@ -17,11 +16,10 @@ from serving.ranking.fusion import (
     logarithms,
     mixed_scores,
     reciprocal_ranks,
-    unproposed_scores,
     votes,
 )
 from serving.ranking.pool import Pool
-from serving.ranking.ranked import NOTHING_RANKED, Ranked, said_by
+from serving.ranking.ranked import NOTHING_RANKED, Ranked
 from serving.ranking.ranker import Ranker
 from serving.requests import FeatureEffect
 from serving.settings import ServingSettings
@@ -97,20 +95,12 @@ class RankingStage:
             found = alone.propose(context, count)
             proposers = [(alone.name,)] * len(found)
             counted = alone is not self.two_tower
-            said = partial(said_by, alone.name, found.score_of)
-            return Ranked(found.rows, found.scores, proposers, counted, found.score_of, said)
+            return Ranked(found.rows, found.scores, proposers, counted)
         if context.query is None:
             return NOTHING_RANKED
         pool, scores = self.scored(context)
-        score_of = partial(self._score_of, pool, scores, context)
         order = np.argsort(-scores, kind="stable")[:count]
-        ranked = Ranked(
-            pool.rows[order],
-            scores[order],
-            pool.proposers(order),
-            score_of=score_of,
-            proposers_of=pool.proposers_of,
-        )
+        ranked = Ranked(pool.rows[order], scores[order], pool.proposers(order))
         missing = count - len(order)
         if missing > 0 and self.two_tower in self._asked(context.model, context.sources):
             return self._continued(ranked, pool, context, missing)
@@ -167,18 +157,17 @@ class RankingStage:
 
         sources: the only ones to ask; None asks those of the settings.
         """
-        return any(source in self._of_events for source in self._asked(model, sources))
+        asked = self._asked(model, sources)
+        # Features of the user and of its acts are the ranker's, whatever proposes the candidates.
+        ranks = self._ranker(model) is not None and (sources is None or len(asked) > 1)
+        return ranks or any(source in self._of_events for source in asked)
 
     def features(
-        self, pool: Pool, sources: Sequence[str], context: Context, among: Pool | None = None
+        self, pool: Pool, sources: Sequence[str], context: Context
     ) -> npt.NDArray[np.float32]:
-        """Return the features of the pool; a source that is off says 0 of everything.
-
-        among: where the rows are no candidates, the pool that each of them would be added to.
-        """
+        """Return the features of the pool; a source that is off says 0 of everything."""
         scores = {name: pool.scores_of(name) for name in sources}
-        others = None if among is None else {name: among.scores_of(name) for name in sources}
-        return ranking_features(pool.rows, scores, context, self._trending, others)
+        return ranking_features(pool.rows, scores, context, self._trending)
 
     def _asked(
         self, model: LiveModel, sources: Collection[str] | None
@@ -209,47 +198,24 @@ class RankingStage:
     def _ranker(self, model: LiveModel) -> Ranker | None:
         return model.ranking.ranker if model.ranking and self._settings.learned else None
 
-    def score(self, pool: Pool, context: Context, among: Pool | None = None) -> Scores:
-        """Return float32 [n], by what the candidates of the pool are ordered.
-
-        among: as in `features`.
-        """
-        scores = self._score(pool, context, among)
+    def score(self, pool: Pool, context: Context) -> Scores:
+        """Return float32 [n], by what the candidates of the pool are ordered."""
+        scores = self._score(pool, context)
         if half_life := self._settings.age_half_life_days:
             halvings = context.days_since_publication(pool.rows) / half_life
             scores = (scores - np.log(2) * halvings).astype(np.float32)
         return scores
 
-    def _score(self, pool: Pool, context: Context, among: Pool | None) -> Scores:
+    def _score(self, pool: Pool, context: Context) -> Scores:
         ranker = self._ranker(context.model)
         if ranker is not None:
-            return ranker.score(self.features(pool, ranker.sources, context, among))
+            return ranker.score(self.features(pool, ranker.sources, context))
         weights, temperature = self._fusion(context.model)
         columns = self.fusible(pool)
         if columns is not None:
             return logarithms(columns @ weights).astype(np.float32)
         two_tower = pool.scores_of(self.two_tower.name)
-        if among is None:
-            return mixed_scores(pool.shares(), weights, two_tower, temperature)
-        return unproposed_scores(among.shares(), weights, two_tower, temperature)
-
-    def _score_of(self, pool: Pool, scores: Scores, context: Context, rows: Rows) -> Scores:
-        """Return float32 [len(rows)], what each row would score if it were in the pool too.
-
-        A row that has no embedding yet gets the least score of all.
-
-        scores: float32 [n], those of the pool.
-        """
-        places = places_among(pool.rows, rows)
-        proposed = places >= 0
-        others = ~proposed & context.model.table.has(rows)
-        found = np.zeros(len(rows), np.float32)
-        found[proposed] = scores[places[proposed]]
-        if others.any():
-            found[others] = self.score(pool.beside(rows[others]), context, among=pool)
-        least = np.concatenate([scores, found]).min(initial=np.float32(0))
-        found[~(proposed | others)] = least
-        return found
+        return mixed_scores(pool.shares(), weights, two_tower, temperature)
 
     def fusible(self, pool: Pool) -> npt.NDArray[np.float64] | None:
         """Return float64 [n, len(SOURCES)]: the fusion orders by their sums, weighted.

@@ -1,6 +1,6 @@
 """From the candidates of a list, scored, to the rows that are shown."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
@@ -59,7 +59,8 @@ class Reranker:
         self._size = settings.rerank_size
         self._rules = tuple(rule for rule in settings.rules if list_name in rule.lists)
         self._new_arrivals = new_arrivals
-        self._refused: set[str] = set()
+        # By filter, the kinds of attributes it was refused for: it is tried again for others alone.
+        self._refused: dict[str, dict[str, str]] = {}
         self._logger = structlog.get_logger(__name__)
 
     def completed(self, request: R) -> R:
@@ -69,13 +70,17 @@ class Reranker:
 
     def rerank(self, ranking: ListRanking, context: Context, request: ListRequest) -> Ranked:
         """Return the list of `ranking`, from its first place to the end of the page."""
-        active = self._active(context.at)
+        active = self._active(context.minute)
         if not active and request.is_by_score:
             return ranking.rank(context, request.end)
 
+        proposals: list[Ranked] = []
+
         def propose(mask: Mask, count: int) -> Rows:
             allowed = context.allowed & mask
-            return ranking.rank(replace(context, allowed=allowed, filtered=True), count).rows
+            found = ranking.rank(replace(context, allowed=allowed, filtered=True), count)
+            proposals.append(found)
+            return found.rows
 
         # A row that is pinned to a later place is not there for the places before it.
         needed = request.end + sum(isinstance(rule, PinRule) for rule in active)
@@ -110,7 +115,7 @@ class Reranker:
             promotions=promotions,
             caps=Caps(caps, head),
         )
-        return _as_placed(ranked, placed, len(head))
+        return _as_placed(ranked, placed, len(head), proposals)
 
     def _terms(self, rows: Rows, context: Context, request: ListRequest, count: int) -> list[Term]:
         terms, view = [], context.view
@@ -158,14 +163,20 @@ class Reranker:
         return tuple(rule for rule in self._rules if rule.holds(at))
 
     def _mask(self, rule: Rule, context: Context) -> Mask:
-        try:
-            return context.view.allowed(rule.filter, context.at)
-        except FilterError as error:
-            # No item has the attribute now: a list without the rule is better than none.
-            if rule.filter not in self._refused:
-                self._refused.add(rule.filter)
-                self._logger.warning("rule_not_applied", kind=rule.kind, reason=str(error))
-            return np.zeros_like(context.allowed)
+        kinds, refused = context.view.attribute_kinds, self._refused.get(rule.filter)
+        if refused is not kinds:
+            try:
+                mask = context.view.allowed(rule.filter, context.at)
+            except FilterError as error:
+                # No item has the attribute now, or one has made it a text: a list without the rule
+                # is better than none.
+                if refused is None:
+                    self._logger.warning("rule_not_applied", kind=rule.kind, reason=str(error))
+                self._refused[rule.filter] = kinds
+            else:
+                self._refused.pop(rule.filter, None)
+                return mask
+        return np.zeros_like(context.allowed)
 
 
 def _boosts(rows: Rows, active: tuple[Rule, ...], masks: Mapping[str, Mask]) -> Floats:
@@ -190,23 +201,36 @@ def _pins(active: tuple[Rule, ...], masks: Mapping[str, Mask], propose: Propose)
     return pins
 
 
-def _as_placed(ranked: Ranked, placed: Placed, head: int) -> Ranked:
+def _as_placed(ranked: Ranked, placed: Placed, head: int, proposals: Sequence[Ranked]) -> Ranked:
     """Return the rows in their places, with their scores, and with what gave each its place.
 
     head: how many of the ranked rows there are whatever the length of the list. What is placed
-    from beyond them, and may be ranked in a longer list alone, is described as if it never were.
+    from beyond them, and may be ranked in a longer list alone, is described as if it never were:
+    as the proposal for its rule describes it, or, explored, as the last of the head.
     """
     rank_of = dict(zip(ranked.rows.tolist(), range(len(ranked.rows)), strict=True))
     ranks = [rank_of.get(row, -1) for row in placed.rows.tolist()]
     scores = np.append(ranked.scores, np.float32(0))[ranks]
     sources = [ranked.sources[rank] if rank >= 0 else () for rank in ranks]
-    beyond = [number for number in placed.origins if not 0 <= ranks[number] < head]
-    if beyond:
-        rows = placed.rows[beyond]
-        scores[beyond] = ranked.score_of(rows)
-        for number, by in zip(beyond, ranked.proposers_of(rows), strict=True):
-            sources[number] = by
     for number, origin in placed.origins.items():
-        by = sources[number] or ((NewArrivalsSource.name,) if origin == EXPLORED else ())
-        sources[number] = (*by, origin)
+        if not 0 <= ranks[number] < head:
+            if origin == EXPLORED:
+                scores[number] = ranked.scores[head - 1] if head else 0
+                sources[number] = (NewArrivalsSource.name,)
+            else:
+                scores[number], sources[number] = _proposed(placed.rows[number], proposals)
+        sources[number] = (*sources[number], origin)
     return Ranked(placed.rows, scores, sources)
+
+
+def _proposed(row: int, proposals: Sequence[Ranked]) -> tuple[float, tuple[str, ...]]:
+    """Return the score of a row, and its sources, where it ranks best.
+
+    Further behind, it may be proposed for longer lists alone.
+    """
+    rank, found = min(
+        (int(rank), number)
+        for number, each in enumerate(proposals)
+        for rank in np.flatnonzero(each.rows == row)
+    )
+    return float(proposals[found].scores[rank]), proposals[found].sources[rank]

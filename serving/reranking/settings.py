@@ -33,8 +33,8 @@ RuleFilter = Annotated[str, Field(min_length=1, max_length=MAX_LENGTH), AfterVal
 class _Rule(BaseModel):
     """A rule holds for the items that `filter` is true of, from `valid_from` until `valid_until`.
 
-    filter: as a request has it. The times are RFC 3339, each may be left out. lists: which it is
-    about.
+    filter: as a request has it. The times are RFC 3339, each may be left out; lists go by the rules
+    that hold at the start of their minute. lists: which it is about.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -48,7 +48,8 @@ class Context:
     def minute(self) -> datetime:
         """The moment that ages are counted up to: the start of the minute of `at`.
 
-        So time alone changes no list within a minute, and pages of one list continue each other.
+        So time alone changes no list within a minute, and pages of one list continue each other;
+        but a new arrival is shown from the moment on that it is published.
         """
         return minute_of(self.at)
 

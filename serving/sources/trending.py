@@ -90,19 +90,28 @@ class TrendingSource:
         self._span = Span(settings.trending_window, settings.trending_lift)
         self._weights = settings.trending_weights
         self._keys = np.full((1024, len(_WINDOWS)), -np.inf)
+        self._moments = np.full(1024, np.iinfo(np.int64).min)
         self._heads: dict[Span, _Head] = {}
         self._lock = threading.Lock()
 
     def update(self, statistics: Sequence[ItemStatistics]) -> None:
-        """Take over the newest statistics of some items."""
+        """Take over the statistics of some items, each unless newer ones are known.
+
+        What was read from a store may be older than what a worker here has counted meanwhile.
+        """
         with self._lock:
             rows = self._rows.add([record.item_id for record in statistics])
             capacity = len(self._keys)
             if len(self._rows) > capacity:
-                grown = np.full((max(2 * capacity, len(self._rows)), len(_WINDOWS)), -np.inf)
-                grown[:capacity] = self._keys
-                self._keys = grown
-            keys = [self._keys_of(record) for record in statistics]
+                more = max(capacity, len(self._rows) - capacity)
+                self._keys = np.pad(self._keys, ((0, more), (0, 0)), constant_values=-np.inf)
+                least = np.iinfo(np.int64).min
+                self._moments = np.pad(self._moments, (0, more), constant_values=least)
+            keys = np.array([self._keys_of(record) for record in statistics])
+            moments = np.array([record.timestamp for record in statistics], np.int64)
+            newest = moments >= self._moments[rows]
+            rows, keys, moments = rows[newest], keys[newest], moments[newest]
+            self._moments[rows] = moments
             # What is read again and has not changed, such as by a replica, costs no request a look
             # at all rows.
             if len(rows) and not np.array_equal(self._keys[rows], keys):

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from feast import FeatureStore, RepoConfig
+from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.sqlite import SqliteOnlineStore
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from feature_repo.feast_online_features import PROJECT, FeastOnlineFeatures, sqlite_online_store
 from feature_repo.feast_records import VIEWS, entity_key
@@ -76,3 +78,23 @@ def test_what_is_deleted_leaves_no_row(tmp_path: Path, records: list[FeatureReco
         for view in VIEWS.values():
             table = f'SELECT COUNT(*) FROM "{PROJECT}_{view.name}"'
             assert connection.execute(table).fetchone() == (0,)
+
+
+def test_a_row_that_is_no_record_hides_no_other(tmp_path: Path) -> None:
+    """As of a push that lacks a feature, or of another version."""
+    path = tmp_path / "online.sqlite"
+    features = FeastOnlineFeatures(sqlite_online_store(path), tmp_path / "registry.db")
+    counted = [ItemStatistics(f"i{n}", 5, ("view",), (1.0,), (2.0,), (3.0,)) for n in range(3)]
+    features.push(counted)
+    key = serialize_entity_key(entity_key("item_id", "i1"), 3)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        table = f"{PROJECT}_item_statistics"
+        connection.execute(
+            f"DELETE FROM {table} WHERE entity_key = ? AND feature_name = 'hour'", [key]
+        )
+    with capture_logs() as logs:
+        assert features.get(ItemStatistics, ["i0", "i1", "i2"]) == [counted[0], None, counted[2]]
+    features.close()
+    assert [(log["event"], log["key"], log["reason"]) for log in logs] == [
+        ("record_not_decoded", "i1", "KeyError: 'hour'")
+    ]

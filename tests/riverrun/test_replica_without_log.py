@@ -50,7 +50,7 @@ def test_it_says_which_command_creates_the_topics(tmp_path: Path, kafka_address:
             EventLogError("redis://me:hunter2@host:6379/0 does not answer."),
             "cannot be read: redis://me:***@host:6379/0 does not answer",
         ),
-        (TypeError("unhashable type: 'dict'"), "cannot be applied; the log says why"),
+        (TypeError("unhashable type: 'dict'"), "cannot be followed; the log says why"),
     ],
 )
 def test_it_shows_neither_password_nor_what_is_wrong_in_the_program(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from feature_repo.history import UserHistory
+from feature_repo.online_features import UserEmbedding
 from serving.ranking.attribution import feature_effects
 from serving.ranking.feature_names import feature_names
 from serving.ranking.ranker import Ranker
@@ -151,3 +152,22 @@ def test_contributions_add_up_to_the_scores(shop: Shop) -> None:
         expected = source.propose(context, NUM_ITEMS).score_of(every)
         np.testing.assert_allclose(found.sum(axis=0), expected, rtol=1e-5, atol=1e-6)
         assert expected.any()
+
+
+@pytest.mark.parametrize("by_request", [False, True])
+def test_what_no_source_of_events_proposes_is_ranked_by_them_explained_or_not(
+    shop: Shop, *, by_request: bool
+) -> None:
+    """The ranker reads what the user acted on, though the embedding is stored."""
+    model, newest = shop.holder.current, REGULAR.events[-1].timestamp
+    vector = model.encode_query(REGULAR)
+    asked = frozenset({"two_tower", "trending"})
+    changed = SETTINGS if by_request else settings(sources=sorted(asked))
+    changes = {"limit": 50, "sources": asked if by_request else None}
+    shop.online.push([UserEmbedding("regular", vector, model.bundle_version, newest)])
+    try:
+        plain = items(shop, changed, **changes)
+        explained = items(shop, changed, explain=True, **changes)
+    finally:
+        shop.online.delete(UserEmbedding, ["regular"])
+    assert [replace(item, reason=None, explanation=None) for item in explained] == list(plain)

@@ -292,6 +292,12 @@ def test_a_change_that_cannot_be_applied_holds_no_other_up() -> None:
         assert [(line["event"], line["item_id"]) for line in failures] == [
             ("item_change_failed", "b")
         ]
+        # Its item stays as it was; the changelog is followed.
+        (metric,) = shop.follower.failed.collect()
+        assert {sample.name: sample.value for sample in metric.samples}[
+            "riverrun_item_changes_failed_total"
+        ] == 1
+        assert shop.follower.last_error is None
 
 
 def test_a_move_changes_the_embedding_and_leaves_it_to_the_bundles_what_the_item_is() -> None:

@@ -137,6 +137,20 @@ def test_an_event_of_the_minute_changes_the_list_at_once(shops: dict[str, Shop])
     assert [each.item_id for each in history][-2:] == ["i3", "i40"]
 
 
+def test_a_rule_begins_and_ends_with_a_minute(shops: dict[str, Shop]) -> None:
+    half = MINUTE + timedelta(seconds=30)
+    pin = {"kind": "pin", "filter": "item_id = 'i150'"}
+    rules = [pin | {"place": 1, "valid_until": half}, pin | {"place": 2, "valid_from": half}]
+    ruled = ServingSettings.model_validate(SETTINGS.model_dump() | {"rules": rules})
+
+    def place(seconds: int) -> int:
+        lists = asking(shops["tables"], MINUTE + timedelta(seconds=seconds), ruled).recommender
+        answered = lists.recommend(RecommendRequest("r", "regular")).items
+        return [item.item_id for item in answered].index("i150") + 1
+
+    assert [place(seconds) for seconds in (0, 29, 31, 59, 60, 91)] == [1, 1, 1, 1, 2, 2]
+
+
 def test_a_new_arrival_is_shown_once_it_is_published(shops: dict[str, Shop]) -> None:
     shop, published = shops["tables"], MINUTE + timedelta(seconds=30)
     shop.catalogue.upsert([Item(item_id="later", published_at=published)])

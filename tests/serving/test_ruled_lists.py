@@ -1,34 +1,36 @@
 """What business rules do to a list."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
 from feature_repo.online_features import ItemStatistics
-from feature_repo.times import microseconds
+from feature_repo.times import microseconds, minute_of
+from serving import catalogue
 from serving.catalogue import Catalogue
-from serving.ranking.ranking_stage import RankingStage
+from serving.filters import Filter, compile_filter
 from serving.reload import open_current
 from serving.requests import (
     RecommendRequest,
     SimilarRequest,
     TrendingRequest,
 )
-from serving.sources.candidate_source import Context
-from serving.user_acts import UserActs
+from serving.settings import ServingSettings
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_ranking
 from tests.support.tiny_lists import ITEMS, RULES, SETTINGS, reranking, sources
-from tests.support.tiny_recommender import NOW, SHOPPER, Shop
+from tests.support.tiny_ranked_lists import SETTINGS as RANKED
+from tests.support.tiny_ranked_lists import ranked_shop
+from tests.support.tiny_recommender import NOW, Shop
 
 
 def test_rules_have_their_places(shop: Shop) -> None:
     before = sources(shop, limit=20)
     found = sources(reranking(shop, RULES), limit=20)
     ids = list(found)
-    assert (ids[1], found["i3"]) == ("i3", ("pinned",))
+    assert (ids[1], found["i3"]) == ("i3", ("two_tower", "pinned"))
     assert ITEMS[ids[14]].brand == "kiwi"
     assert found[ids[14]][-1] == "pinned"
     lamps = [item_id for item_id in ids if ITEMS[item_id].categories[0] == "lamps"]
@@ -53,26 +55,50 @@ def test_a_rule_may_be_about_an_age(shop: Shop) -> None:
     assert len(recent & found.keys()) >= 10
 
 
+@pytest.mark.parametrize("kind", ["pin", "promote"])
 @pytest.mark.parametrize("has_ranker", [False, True])
-def test_what_is_placed_from_beyond_the_candidates_scores_as_one_of_them(
-    tmp_path: Path, has_ranker: bool
+def test_what_is_placed_from_beyond_the_candidates_is_described_as_where_its_rule_is_the_filter(
+    tmp_path: Path, has_ranker: bool, kind: str
 ) -> None:
     ranking = tiny_ranking(len(ITEMS), has_ranker=has_ranker)
     build_tiny_bundle(tmp_path, list(ITEMS.values()), ranking=ranking)
     catalogue = Catalogue()
     shop = Shop(open_current(tmp_path, catalogue, SETTINGS), catalogue, SETTINGS)
-    model, view = shop.holder.current, catalogue.view()
-    context = Context(model, view, view.available, False, model.encode_query(SHOPPER), NOW)
-    context = context.of_user(SHOPPER.events, UserActs.of(SHOPPER.events, catalogue.rows))
-    stage = RankingStage(shop.trending, shop.co_visitation, SETTINGS)
     last = shop.ids(limit=500)[-1]
-    row = catalogue.rows.rows_of([last])
-    pool, _ = stage.scored(context)
-    assert not np.isin(row, pool.rows).any()
-    (expected,) = stage.rank(context, 1).score_of(row).tolist()
-    reranking(shop, [{"kind": "pin", "filter": f"item_id = '{last}'", "place": 2}])
-    pinned = shop.recommender.recommend(RecommendRequest("r", "shopper")).items[1]
-    assert (pinned.item_id, pinned.score) == (last, expected)
+    sql = f"item_id = '{last}'"
+    request = RecommendRequest("r", "shopper")
+    (alone,) = shop.recommender.recommend(replace(request, filter=sql)).items
+    wish = {"place": 2} if kind == "pin" else {"share": 0.5}
+    reranking(shop, [{"kind": kind, "filter": sql, **wish}])
+    placed = shop.recommender.recommend(request).items[1]
+    assert (placed.item_id, placed.score) == (last, alone.score)
+    assert placed.sources == (*alone.sources, "pinned" if kind == "pin" else "promoted")
+
+
+@pytest.mark.parametrize("name", ["trending", "stranger", "alone"])
+def test_a_factor_multiplies_what_is_less_than_one_event(tmp_path: Path, name: str) -> None:
+    """A day and a half later i9 counts .2, and i24 .54; asked alone, each source's sums do so."""
+    shop = ranked_shop(tmp_path, "tables")
+    boost = {"kind": "boost", "filter": "item_id = 'i9'", "lists": ["recommend", "trending"]}
+    ease = {"kind": "boost", "filter": "item_id = 'i12'"}
+
+    def first(factor: float) -> str:
+        rules = [boost | {"factor": factor}, ease | {"factor": factor}]
+        ruled = ServingSettings.model_validate(
+            RANKED.model_dump() | {"popular_window": "day", "rules": rules}
+        )
+        later = shop.recommender_with(ruled, NOW + timedelta(days=1.5))
+        if name == "trending":
+            return later.trending(TrendingRequest("r", limit=1)).items[0].item_id
+        request = RecommendRequest("r", "nobody", limit=1)
+        if name == "alone":
+            request = RecommendRequest("r", "regular", limit=1, sources=frozenset({"ease"}))
+        return later.recommend(request).items[0].item_id
+
+    # i65 counts 7.2 times what i9 does, and "ease" says about as much more of i23 than of i12.
+    best, boosted = ("i23", "i12") if name == "alone" else ("i65", "i9")
+    assert first(4.0) == best
+    assert first(20.0) == boosted
 
 
 def test_rules_hold_for_people_nothing_is_known_of(shop: Shop) -> None:
@@ -96,11 +122,12 @@ def test_a_rule_shows_nothing_that_the_request_forbids(shop: Shop) -> None:
 
 def test_a_rule_ends_by_the_clock(shop: Shop) -> None:
     pin = {"kind": "pin", "filter": "item_id = 'i3'", "place": 1}
+    minute = minute_of(NOW)
     for window, holds in (
-        ({"valid_from": NOW}, True),
-        ({"valid_until": NOW}, False),
+        ({"valid_from": minute}, True),
+        ({"valid_until": minute}, False),
         ({"valid_from": NOW - timedelta(days=1), "valid_until": NOW + timedelta(days=1)}, True),
-        ({"valid_from": NOW + timedelta(seconds=1)}, False),
+        ({"valid_from": minute + timedelta(seconds=1)}, False),
     ):
         assert (reranking(shop, [pin | window]).ids()[0] == "i3") is holds
 
@@ -112,6 +139,39 @@ def test_a_rule_about_an_attribute_that_no_item_has_is_left_out(shop: Shop) -> N
         assert reranking(shop, [rule]).ids() == plain
         shop.ids()
     assert [log["event"] for log in logs] == ["rule_not_applied"]
+
+
+def test_a_rule_that_a_wrong_value_has_stopped_is_applied_again_once_that_is_corrected(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = ITEMS["i3"].model_copy(update={"attributes": {"margin": 9.0}})
+    wrong = ITEMS["i4"].model_copy(update={"attributes": {"margin": "n/a"}})
+    pin = {"kind": "pin", "filter": "attributes.margin > 5", "place": 1}
+    tried: list[str] = []
+
+    def counted(sql: str, now: str) -> Filter:
+        tried.append(sql)
+        return compile_filter(sql, now)
+
+    monkeypatch.setattr(catalogue, "compile_filter", counted)
+    try:
+        shop.catalogue.upsert([right])
+        reranking(shop, [pin])
+        with capture_logs() as logs:
+            for _ in range(2):
+                assert shop.ids()[0] == "i3"
+                shop.catalogue.upsert([wrong])
+                assert shop.ids()[0] != "i3"
+                tried.clear()
+                shop.catalogue.upsert([ITEMS["i5"]])
+                # It would fail in every request.
+                assert shop.ids()[0] != "i3"
+                assert tried == []
+                shop.catalogue.upsert([ITEMS["i4"]])
+            assert shop.ids()[0] == "i3"
+        assert [log["event"] for log in logs] == ["rule_not_applied"] * 2
+    finally:
+        shop.catalogue.upsert([ITEMS["i3"], ITEMS["i4"]])
 
 
 EVERYWHERE = [rule | {"lists": ["recommend", "similar", "trending"]} for rule in RULES]

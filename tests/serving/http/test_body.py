@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from serving.http.body import MAX_BYTES, gunzipped, parse_records, validate_record
-from serving.http.problems import Problem
+from serving.http.ingest import _read_records
+from serving.http.models import ItemBody
+from serving.http.problems import MAX_ERRORS, Problem
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=5)
 DOCUMENTS = st.recursive(
@@ -114,3 +116,12 @@ def test_of_what_becomes_too_large_no_more_is_made_than_may_be() -> None:
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()
+
+
+def test_where_no_record_is_good_a_bounded_number_of_errors_is_listed() -> None:
+    body = orjson.dumps([{}] * (MAX_ERRORS + 1))
+    with pytest.raises(Problem) as caught:
+        _read_records(ItemBody, "item_id", 1_000, body)
+    assert [error.field for error in caught.value.errors] == [
+        f"{index}.item_id" for index in range(MAX_ERRORS)
+    ]

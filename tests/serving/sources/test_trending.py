@@ -1,5 +1,6 @@
 """What trends, whether the kept head of the list answers or all rows are looked at."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -51,6 +52,19 @@ def test_the_head_answers_as_all_rows_do(
     assert shown == sorted((after[row] for row in rows), reverse=True)[:count]
     decayed = np.exp(-1 / 24)  # an hour of the window of a day
     np.testing.assert_allclose(found.scores, np.array(shown) * decayed, rtol=1e-5)
+
+
+def test_older_statistics_do_not_replace_newer_ones() -> None:
+    source, newer = TrendingSource(ItemRows(), ServingSettings()), statistics("i0", 3)
+    older = replace(statistics("i0", 2), timestamp=newer.timestamp - 1)
+    source.update([newer])
+    source.update([older, statistics("i1", 5)])
+    found = source.worth(np.arange(2), NOW - timedelta(hours=1))
+    np.testing.assert_allclose(found[:, 1], [3, 5], rtol=1e-5)
+    # Counted late, as of the same moment.
+    source.update([statistics("i0", 4)])
+    found = source.worth(np.arange(2), NOW - timedelta(hours=1))
+    np.testing.assert_allclose(found[:, 1], [4, 5], rtol=1e-5)
 
 
 @given(counts=COUNTS, event_type=st.from_regex(r"\A[a-z][a-z0-9_-]{0,31}\Z"))
