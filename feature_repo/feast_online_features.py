@@ -23,7 +23,7 @@ from feature_repo import definitions
 from feature_repo.bulk_sql import WAL_BYTES, WAL_PAGES
 from feature_repo.eviction import warn_of_eviction
 from feature_repo.feast_records import VIEWS, Values, View, entity_key
-from feature_repo.online_features import FeatureRecord, RecordT
+from feature_repo.online_features import FeatureRecord, RecordT, key_of
 from feature_repo.redis_errors import reason_of
 from feature_repo.redis_online_store import TYPE as BULK_REDIS
 from feature_repo.shop_file import ShopFileError, opening
@@ -121,7 +121,7 @@ class FeastOnlineFeatures:
         by_view: dict[type[FeatureRecord], dict[str, FeatureRecord]] = {}
         for record in records:
             view = type(record)
-            by_view.setdefault(view, {})[VIEWS[view].key(record)] = record
+            by_view.setdefault(view, {})[key_of(record)] = record
         rows = [
             (self._views[VIEWS[view].name], _encoded(newest, VIEWS[view].encode))
             for view, newest in by_view.items()

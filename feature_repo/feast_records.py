@@ -32,11 +32,10 @@ _NO_EVENTS: tuple[tuple[Any, ...], ...] = ((),) * len(HistoryEvent._fields)
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How one kind of record is stored: its feature view, its key, and both directions."""
+    """How one kind of record is stored: its feature view, its key's name, and both directions."""
 
     name: str
     join_key: str
-    key: Callable[[Any], str]
     encode: Callable[[Any], Values]
     decode: Callable[[str, Mapping[str, Any]], Any]
 
@@ -208,33 +207,15 @@ def _json(document: Mapping[str, Any]) -> Any:
 
 
 VIEWS: Mapping[type[FeatureRecord], View] = {
-    UserHistory: View(
-        "user_history", "user_id", lambda r: r.user_id, _encode_history, _decode_history
-    ),
+    UserHistory: View("user_history", "user_id", _encode_history, _decode_history),
     UserEmbedding: View(
-        "user_embedding",
-        "user_id",
-        lambda r: r.user_id,
-        _encode_user_embedding,
-        _decode_user_embedding,
+        "user_embedding", "user_id", _encode_user_embedding, _decode_user_embedding
     ),
-    User: View("user_profile", "user_id", lambda r: r.user_id, _encode_user, _decode_user),
-    Item: View("item_profile", "item_id", lambda r: r.item_id, _encode_item, _decode_item),
+    User: View("user_profile", "user_id", _encode_user, _decode_user),
+    Item: View("item_profile", "item_id", _encode_item, _decode_item),
     ItemEmbedding: View(
-        "item_embedding",
-        "item_id",
-        lambda r: r.item_id,
-        _encode_item_embedding,
-        _decode_item_embedding,
+        "item_embedding", "item_id", _encode_item_embedding, _decode_item_embedding
     ),
-    ItemStatistics: View(
-        "item_statistics", "item_id", lambda r: r.item_id, _encode_statistics, _decode_statistics
-    ),
-    CoVisitation: View(
-        "co_visitation",
-        "item_id",
-        lambda r: r.item_id,
-        _encode_co_visitation,
-        _decode_co_visitation,
-    ),
+    ItemStatistics: View("item_statistics", "item_id", _encode_statistics, _decode_statistics),
+    CoVisitation: View("co_visitation", "item_id", _encode_co_visitation, _decode_co_visitation),
 }

@@ -1,18 +1,18 @@
 """Online features in memory, for replays and tests."""
 
 import threading
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from feature_repo.feast_records import VIEWS
-from feature_repo.online_features import FeatureRecord, RecordT
+from feature_repo.online_features import FeatureRecord, RecordT, key_of
 
 
 class InMemoryOnlineFeatures:
     """Implements `OnlineFeatures`; what is pushed is gone with the process."""
 
     def __init__(self) -> None:
-        self._records: dict[type[FeatureRecord], dict[str, Any]] = {view: {} for view in VIEWS}
+        self._records: dict[type[FeatureRecord], dict[str, Any]] = defaultdict(dict)
         self._lock = threading.Lock()
 
     def get(self, view: type[RecordT], keys: Sequence[str]) -> list[RecordT | None]:
@@ -25,7 +25,7 @@ class InMemoryOnlineFeatures:
         """Store each record, replacing the key's older one."""
         with self._lock:
             for record in records:
-                self._records[type(record)][VIEWS[type(record)].key(record)] = record
+                self._records[type(record)][key_of(record)] = record
 
     def delete(self, view: type[FeatureRecord], keys: Sequence[str]) -> None:
         """Forget the records of the keys."""

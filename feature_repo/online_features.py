@@ -81,6 +81,13 @@ RecordT = TypeVar(
 )
 
 
+def key_of(record: FeatureRecord) -> str:
+    """Return the id of the user or the item that the record is of."""
+    if isinstance(record, Item | ItemEmbedding | ItemStatistics | CoVisitation):
+        return record.item_id
+    return record.user_id
+
+
 class OnlineFeatures(Protocol):
     """Reads and writes whole feature records. Safe for use by many threads."""
 

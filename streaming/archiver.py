@@ -120,7 +120,8 @@ class Archiver(StreamThread):
             records = self._consumer.poll(_POLL_RECORDS, _POLL_SECONDS)
         except LostPositionError:
             raise  # Records are gone: a retry does not help, and somebody has to know.
-        except EventLogError as error:
+        except (EventLogError, OSError) as error:
+            # An `OSError` is the archive's: a poll may ask it where to begin.
             self._logger.warning("poll_failed", error=str(error))
             self._stop.wait(self.settings.retry_seconds)
             records = []
@@ -130,7 +131,7 @@ class Archiver(StreamThread):
             self._collect(record)
         rows = len(self._events) + len(self._items) + len(self._users) + len(self._erased)
         full = rows >= self.settings.archive_rows or self._bytes >= self.settings.archive_bytes
-        requested = self._archive.last_request()
+        requested = self._retrying("archive", self._archive.last_request, (OSError,))
         self._is_awaited |= requested != self._request
         self._request = requested
         due = self._is_awaited and self._reads_little

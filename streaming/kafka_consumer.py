@@ -21,7 +21,7 @@ from feature_repo.event_log import (
     TopicPartition,
 )
 from streaming.kafka_connection import COMMITTED, KafkaConnection
-from streaming.kafka_topics import APPEND_TIME
+from streaming.kafka_topics import APPEND_TIME, LATEST_MILLISECONDS
 from streaming.number_assignor import NumberAssignor
 
 # A broker holds a fetch back for so long while there is nothing new. Partitions that a seek or an
@@ -370,7 +370,9 @@ class KafkaLogConsumer:
         # Old producers leave the timestamp out, and the broker may set none: such a record counts
         # as older than all others.
         moment = max(record.timestamp or 0, 0)
-        return LogRecord(source, record.offset, key, record.value, moment, moment or None)
+        # A producer that counts in microseconds says nothing of when the log took the record.
+        appended_at = moment if 0 < moment < LATEST_MILLISECONDS else None
+        return LogRecord(source, record.offset, key, record.value, moment, appended_at)
 
     def _look_at_place(self, record: Any) -> None:
         source = self._ours(record)

@@ -20,7 +20,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from feature_repo.event_log import EventLogError, Message, Positions, TopicPartition
 from streaming.kafka_connection import COMMITTED, KafkaConnection
-from streaming.kafka_consumer import KafkaLogConsumer
+from streaming.kafka_consumer import FETCH_WAIT_MILLISECONDS, KafkaLogConsumer
 from streaming.kafka_topics import count_partitions
 
 PARTITIONER = "murmur2_random"
@@ -171,7 +171,12 @@ class KafkaLog:
         with self._connection.reporting("cannot be read"), self._watching:
             if self._watcher is None:
                 self._watcher = self._connection.client(
-                    KafkaConsumer, metrics_enabled=False, isolation_level=COMMITTED
+                    KafkaConsumer,
+                    metrics_enabled=False,
+                    isolation_level=COMMITTED,
+                    # To ask for a topic's partitions takes no time limit of its own.
+                    request_timeout_ms=self._milliseconds,
+                    fetch_max_wait_ms=FETCH_WAIT_MILLISECONDS,
                 )
             yield self._watcher
 

@@ -22,12 +22,16 @@ from feature_repo.event_log import (
     USERS,
     EventLogError,
 )
-from feature_repo.times import DAY_MILLISECONDS
+from feature_repo.schema import LATEST_TIMESTAMP
+from feature_repo.times import DAY_MILLISECONDS, microseconds
 from streaming.kafka_connection import KafkaConnection
 
 TOPICS = (*CO_PARTITIONED, ITEM_EMBEDDINGS, DEAD_LETTERS)
 TIMESTAMP_TYPE, APPEND_TIME = "message.timestamp.type", "LogAppendTime"
 """Set for `CO_PARTITIONED`: a record's moment is the broker's, not its producer's (ADR 0013)."""
+
+LATEST_MILLISECONDS = microseconds(LATEST_TIMESTAMP) // 1_000
+"""A record's timestamp of this or later was set by a producer that counts in another unit."""
 
 MAX_BYTES = "max.message.bytes"
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from feature_repo.event_log import ITEMS, GroupedLog
+from feature_repo.event_log import ITEMS, GroupedLog, LogRecord, LostPositionError
 from feature_repo.schema import Item
 from streaming.archiver import GROUP
 from streaming.decode import DecodeError, Decoder, ItemRemoved
@@ -27,17 +27,32 @@ def latest_items(archive: ItemArchive, log: GroupedLog, settings: StreamingSetti
 
     Raises `EventLogError` where the log cannot be read.
     """
-    # Asked before the archive is read: what is archived meanwhile is read twice, not missed.
-    unread = log.unread(GROUP, [ITEMS])
-    items = {item.item_id: item for item in archive.items()}
     decoder = Decoder.of(settings)
-    for record in records_from(log, unread):
+    while True:
+        # Asked before the archive is read: what is archived meanwhile is read twice, not missed.
+        unread = log.unread(GROUP, [ITEMS])
+        items = {item.item_id: item for item in archive.items()}
+        lost: LostPositionError | None = None
         try:
-            change = decoder.decode(record)
-        except DecodeError:
-            continue  # A dead letter of the worker.
-        if isinstance(change, Item):
-            items[change.item_id] = change
-        elif isinstance(change, ItemRemoved):
-            items.pop(change.item_id, None)
-    return [items[item_id] for item_id in sorted(items)]
+            for record in records_from(log, unread):
+                _take_up(items, decoder, record)
+        except LostPositionError as error:
+            lost = error
+        # What was archived meanwhile may have left the log before it was read here: then anew, from
+        # where the log begins by now.
+        starts = log.starts([ITEMS])
+        if all(starts.get(source, 0) <= at for source, at in unread.items()):
+            if lost:
+                raise lost
+            return [items[item_id] for item_id in sorted(items)]
+
+
+def _take_up(items: dict[str, Item], decoder: Decoder, record: LogRecord) -> None:
+    try:
+        change = decoder.decode(record)
+    except DecodeError:
+        return  # A dead letter of the worker.
+    if isinstance(change, Item):
+        items[change.item_id] = change
+    elif isinstance(change, ItemRemoved):
+        items.pop(change.item_id, None)

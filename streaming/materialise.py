@@ -11,8 +11,10 @@ Items are always appended to the log, but only those that the stream has in anot
 have all others from their bundle.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
 
 from feature_repo.event_log import EVENTS, ITEMS, USERS, EventLog, GroupedLog
 from feature_repo.history import DEFAULT_MAX_LENGTH
@@ -41,7 +43,8 @@ from streaming.updates import Updates
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many are done, and of how many."""
 
-_KEYS_PER_PUSH = 2_000
+_KEYS_PER_PAGE = 2_000
+"""One transaction of so many does not outlast a server's socket."""
 
 
 def materialise(
@@ -89,8 +92,12 @@ def materialise(
                 behind = users.keys() & unread_keys(log, USERS, positions_of(state))
                 for messages in user_messages([users[user_id] for user_id in sorted(behind)]):
                     log.append(USERS, messages)
+                for page in in_pages(users):
+                    state.commit(IMPORTED, version, Updates(users=page), {})
+                    version += 1
+                # After all of them: interrupted before it, they are committed again.
                 taken_up = Milestones.of_segments(users=news.users)
-                state.commit(IMPORTED, version, Updates(users={**users}), {}, milestones=taken_up)
+                state.commit(IMPORTED, version, Updates(), {}, milestones=taken_up)
             for number, segment in enumerate(news.events):
                 progress("segments", number, len(news.events))
                 scan = unarchived.without_erased(archive.scan_segment(segment))
@@ -171,11 +178,18 @@ def push_unpushed(
         log, online, state, NoModel(), StreamMetrics(), lambda: datetime.now(UTC), settings
     )
     done, total = 0, state.count_unpushed()
-    while unpushed := state.unpushed(IMPORTED, _KEYS_PER_PUSH):
+    while unpushed := state.unpushed(IMPORTED, _KEYS_PER_PAGE):
         publisher.publish(unpushed.updates)
         state.forget_pushed(IMPORTED, unpushed.stamps)
         done += len(unpushed.stamps)
         progress("online store", done, total)
+
+
+def in_pages(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield `values`, some at a time, each of which a store takes in one transaction."""
+    left = iter(values.items())
+    while page := dict(islice(left, _KEYS_PER_PAGE)):
+        yield page
 
 
 def commit_imported(state: OpenState, updates: Updates, milestones: Milestones = NONE) -> None:

@@ -207,9 +207,11 @@ class Publisher:
             if made is not None:
                 vectors, version = made, encoder.bundle_version
                 space = self._model.space
-                if space is not None and space.bundle_version == version:
+                settings = self._settings.fold_in
+                # The state has sums still where fold-in was turned off.
+                if settings.prior and space is not None and space.bundle_version == version:
                     item_ids = [item.item_id for item in items]
-                    vectors = moved(vectors, item_ids, sums, space, self._settings.fold_in)
+                    vectors = moved(vectors, item_ids, sums, space, settings)
         return [
             ItemEmbedding(item.item_id, vector, version)
             for item, vector in zip(items, vectors, strict=True)

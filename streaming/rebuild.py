@@ -14,7 +14,7 @@ from feature_repo.segment_names import LIVE, end_of
 from streaming.archiver import TOPICS
 from streaming.bulk_fold import fold_events
 from streaming.imports import Imports
-from streaming.materialise import Progress, commit_imported, push_unpushed
+from streaming.materialise import Progress, commit_imported, in_pages, push_unpushed
 from streaming.milestones import REBUILD_BEGUN, Milestones
 from streaming.settings import StreamingSettings
 from streaming.store_watch import StoreWatch
@@ -89,7 +89,12 @@ def rebuild(
     users.update((user.user_id, user) for user in archive.users())
     come_back = state.load(IMPORTED, erased, ()).histories
     gone = {user_id: UserHistory(user_id) for user_id in erased if user_id not in come_back}
-    commit_imported(state, Updates(items=items, users=users, histories=gone))
+    for updates in (
+        *(Updates(items=page) for page in in_pages(items)),
+        *(Updates(users=page) for page in in_pages(users)),
+        *(Updates(histories=page) for page in in_pages(gone)),
+    ):
+        commit_imported(state, updates)
     # 4. Positions.
     for partition in sorted({source.partition for source in positions}):
         own = {topic: at for (topic, number), at in positions.items() if number == partition}

@@ -133,11 +133,15 @@ class SqliteConsumer:
             version = self._connection.execute("PRAGMA data_version").fetchone()[0]
             if version == self._version:
                 return []
-            records = [
-                record
-                for topic, position in self._positions.items()
-                for record in _within_bytes(self._of_topic(topic, position, limit))
-            ]
+            # One transaction, which the connection ends: what is appended between the queries would
+            # be found by the later ones alone.
+            with self._connection:
+                self._connection.execute("BEGIN")
+                records = [
+                    record
+                    for topic, position in self._positions.items()
+                    for record in _within_bytes(self._of_topic(topic, position, limit))
+                ]
         if not records:
             self._version = version
         records.sort(key=lambda record: record.offset)

@@ -263,7 +263,9 @@ class Worker(StreamThread):
         self._relay.add([batch.partition])
         self._logger.warning("partition_taken_over", partition=batch.partition)
         self.metrics.retries.labels("commit state").inc()
-        self._consumer.seek({**batch.sources(batch.first), **stored})
+        left_at = {**batch.sources(batch.first), **stored}
+        # A Kafka's consumer asks the brokers for the partitions' offsets.
+        self._retrying("poll", lambda: self._consumer.seek(left_at))
 
     def _commit_positions(self) -> None:
         if self._positions.untold:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_repo.feast_records import VIEWS
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.online_features import (
     FeatureRecord,
@@ -18,6 +17,7 @@ from feature_repo.online_features import (
     ItemStatistics,
     OnlineFeatures,
     UserEmbedding,
+    key_of,
 )
 from feature_repo.open_online_features import open_online_features
 from feature_repo.schema import Item, User
@@ -51,10 +51,6 @@ def open_store(
 def store(request: pytest.FixtureRequest, open_store: Open) -> OnlineFeatures:
     """One store for all tests of the module: each uses keys of its own."""
     return open_store(request.param)
-
-
-def key_of(record: FeatureRecord) -> str:
-    return VIEWS[type(record)].key(record)
 
 
 def stored(store: OnlineFeatures, record: FeatureRecord) -> object:

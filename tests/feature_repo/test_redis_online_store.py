@@ -22,7 +22,7 @@ from feature_repo import feast_online_features
 from feature_repo.feast_online_features import PROJECT, FeastOnlineFeatures, redis_online_store
 from feature_repo.feast_records import VIEWS, Values, View, entity_key
 from feature_repo.history import HistoryEvent, UserHistory
-from feature_repo.online_features import FeatureRecord, UserEmbedding
+from feature_repo.online_features import FeatureRecord, UserEmbedding, key_of
 from feature_repo.open_online_features import open_online_features
 from feature_repo.redis_online_store import BulkRedisOnlineStoreConfig
 from streaming.open_stream_state import open_stream_state
@@ -71,7 +71,7 @@ class Stores:
             self.stores[name].push(records)
         for record in records if name == "feast" else ():
             view = VIEWS[type(record)]
-            self._write(view, view.key(record), view.encode(record))
+            self._write(view, key_of(record), view.encode(record))
 
     def _write(self, view: View, key: str, values: Values) -> None:
         row = (entity_key(view.join_key, key), values, MOMENT, None)
@@ -129,10 +129,10 @@ def test_both_store_the_same_bytes(stores: Stores, records: list[FeatureRecord])
 def test_what_is_deleted_leaves_no_byte(stores: Stores, records: list[FeatureRecord]) -> None:
     stores.clear()
     view = type(records[0])
-    key = VIEWS[view].key(records[0])
+    key = key_of(records[0])
     stores.push("ours", records)
     stores.stores["ours"].delete(view, [key, "unknown"])
-    kept = [each for each in records if type(each) is not view or VIEWS[view].key(each) != key]
+    kept = [each for each in records if type(each) is not view or key_of(each) != key]
     stores.push("feast", kept)
     assert stores.hashes("ours") == stores.hashes("feast")
 
@@ -146,7 +146,7 @@ def test_each_reads_what_the_other_wrote(
     stores.push(writer, [record])
     other = stores.open(reader, writer)
     view: Any = type(record)
-    [found] = other.get(view, [VIEWS[view].key(record)])
+    [found] = other.get(view, [key_of(record)])
     other.close()
     assert comparable(found) == comparable(record)
 

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from feature_repo.feast_online_features import PROJECT, FeastOnlineFeatures, sqlite_online_store
 from feature_repo.feast_records import VIEWS, entity_key
 from feature_repo.history import HistoryEvent, UserHistory
-from feature_repo.online_features import FeatureRecord, ItemStatistics, UserEmbedding
+from feature_repo.online_features import FeatureRecord, ItemStatistics, UserEmbedding, key_of
 from feature_repo.sqlite_online_store import BulkSqliteOnlineStore
 from tests.support.records import RECORDS
 
@@ -56,7 +56,7 @@ def test_a_read_is_that_of_feasts_own_store(tmp_path: Path) -> None:
     views = {view.name: view for view in FeatureStore(config=config).list_feature_views()}
     for record in FEW:
         view = VIEWS[type(record)]
-        keys = [entity_key(view.join_key, key) for key in (view.key(record), "nobody")]
+        keys = [entity_key(view.join_key, key) for key in (key_of(record), "nobody")]
         ours, feasts = (
             store.online_read(config, views[view.name], [*keys, keys[0]])
             for store in (BulkSqliteOnlineStore(), SqliteOnlineStore())
@@ -72,7 +72,7 @@ def test_what_is_deleted_leaves_no_row(tmp_path: Path, records: list[FeatureReco
     features = FeastOnlineFeatures(sqlite_online_store(path), tmp_path / "registry.db")
     features.push(records)
     for record in records:
-        features.delete(type(record), [VIEWS[type(record)].key(record), "never there"])
+        features.delete(type(record), [key_of(record), "never there"])
     features.close()
     with closing(sqlite3.connect(path)) as connection:
         for view in VIEWS.values():

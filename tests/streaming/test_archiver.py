@@ -1,7 +1,8 @@
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,32 @@ def test_a_full_disk_delays_and_loses_nothing(log: SqliteLog, archive: Archive) 
     writer.flush()
     assert event_ids(archive) == ["e0"]
     assert not failures
+
+
+def test_so_does_a_folder_that_cannot_be_read_for_a_moment(
+    log: SqliteLog, archive: Archive
+) -> None:
+    failures = {"positions": 1, "last_request": 2}
+
+    class Away:
+        def __getattr__(self, name: str) -> Any:
+            read = getattr(archive, name)
+            return partial(self.read, name, read) if name in failures else read
+
+        def read(self, name: str, read: Callable[[], Any]) -> Any:
+            if is_away and failures[name]:
+                failures[name] -= 1
+                raise OSError(116, "Stale file handle")
+            return read()
+
+    is_away: list[bool] = []
+    send(log, EVENTS, "u", event(0))
+    writer = archiver(log, Away())
+    is_away.append(True)
+    assert [writer.step() for _ in range(2)] == [0, 1]
+    writer.flush()
+    assert event_ids(archive) == ["e0"]
+    assert not any(failures.values())
 
 
 def test_an_erased_user_leaves_the_archive(log: SqliteLog, archive: Archive) -> None:

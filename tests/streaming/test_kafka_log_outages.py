@@ -73,6 +73,23 @@ def test_an_append_that_timed_out_spoils_no_later_one(server: KafkaServer) -> No
     log.close()
 
 
+def test_who_asks_a_silent_broker_where_a_log_ends_waits_no_longer_than_was_set(
+    server: KafkaServer,
+) -> None:
+    """Also for a topic that is not there, or not known yet: others wait for the answer."""
+    log = KafkaLog(fresh_topics(server.address, timeout_seconds=2.0))
+    assert log.ends([EVENTS, "none"]) == {TopicPartition(EVENTS, 0): 0}
+    server.freeze()
+    start = time.monotonic()
+    try:
+        with pytest.raises(EventLogError, match="kafka 127"):
+            log.ends([EVENTS, "none"])
+        assert time.monotonic() - start < 15.0
+    finally:
+        server.thaw()
+        log.close()
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_log_can_be_opened_before_its_broker(server: KafkaServer) -> None:

@@ -7,10 +7,18 @@ from pathlib import Path
 import pytest
 
 from feature_repo.archive import Archive
-from feature_repo.event_log import EVENTS, ITEMS, EventLog, Message
+from feature_repo.event_log import (
+    EVENTS,
+    ITEMS,
+    EventLog,
+    LogRecord,
+    LostPositionError,
+    Message,
+    TopicPartition,
+)
 from feature_repo.log_records import encode_record
 from feature_repo.schema import Item
-from streaming.archiver import Archiver
+from streaming.archiver import GROUP, Archiver
 from streaming.kafka_connection import parse_kafka_url
 from streaming.kafka_log import KafkaLog
 from streaming.kafka_settings import KafkaSettings
@@ -19,6 +27,7 @@ from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from tests.support.archived import archive_log
 from tests.support.kafka_server import fresh_topics
+from tests.support.read_through import ReadThrough, Unwaiting
 from tests.support.stream import event, item
 from tests.support.waiting import wait_until
 
@@ -77,6 +86,46 @@ def test_what_is_archived_as_they_are_read_is_not_left_out(
     found = latest_items(ArchivedMeanwhile(), log, SETTINGS)
     assert found == latest_items(archive, log, SETTINGS)
     assert [each.item_id for each in found] == ["i1", "i3"]
+
+
+def test_neither_is_what_leaves_the_log_meanwhile(log: SqliteLog, archive: Archive) -> None:
+    send(log, CHANGES[:4])
+    reads = []
+
+    class ArchivedAndTrimmedMeanwhile:
+        def items(self) -> Sequence[Item]:
+            before = archive.items()
+            if not reads:
+                archive_log(log, archive, SETTINGS)
+                assert log.trim(ITEMS, [GROUP]) == 4
+                send(log, CHANGES[4:])
+            reads.append(before)
+            return before
+
+    found = latest_items(ArchivedAndTrimmedMeanwhile(), log, SETTINGS)
+    assert found == latest_items(archive, log, SETTINGS)
+    assert [each.item_id for each in found] == ["i1", "i3"]
+    assert [len(each) for each in reads] == [0, 1]
+
+
+def test_nor_is_what_leaves_it_between_two_pages(log: SqliteLog, archive: Archive) -> None:
+    send(log, CHANGES)
+
+    class Trimmed(Unwaiting):
+        def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
+            records = super().poll(max_records, timeout)
+            archive_log(log, archive, SETTINGS)
+            log.trim(ITEMS, [GROUP])
+            return records
+
+    found = latest_items(archive, ReadThrough(log, lambda each: Trimmed(each, 1)), SETTINGS)
+    assert [each.item_id for each in found] == ["i1", "i3"]
+
+
+def test_where_a_log_was_replaced_that_is_said(log: SqliteLog, archive: Archive) -> None:
+    log.consumer(GROUP, [ITEMS]).commit({TopicPartition(ITEMS, 0): 9})
+    with pytest.raises(LostPositionError, match="before position 9"):
+        latest_items(archive, log, SETTINGS)
 
 
 def test_an_import_is_in_them_unless_the_log_says_something_newer(

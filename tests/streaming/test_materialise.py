@@ -26,10 +26,11 @@ from streaming.rebuild import rebuild
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
+from streaming.stream_state import whole_keys
 from streaming.updates import Updates
 from tests.support.archived import archive_log
 from tests.support.read_through import unwaiting
-from tests.support.stream import NOW, FakeModel, HashEncoder, MemoryOnline, event, user
+from tests.support.stream import NOW, FakeModel, HashEncoder, MemoryOnline, event, item, user
 
 MAX_HISTORY = 8
 
@@ -242,6 +243,50 @@ def test_users_that_are_imported_alone_are_taken_up(tmp_path: Path) -> None:
         archive.import_users(f"import-{age}", [user(1, age)])
         materialise(archive, state, online, log)
         assert online.get(User, ["u1"]) == [user(1, age)]
+    log.close()
+
+
+def test_a_server_is_given_a_shop_bit_by_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, log = Archive(tmp_path / "archive"), SqliteLog(tmp_path / "log.sqlite")
+    archive.import_users("import-1", [user(number) for number in range(4_001)])
+    archive.import_items("import-1", [item(number) for number in range(2_001)])
+    archive.write_erasures(0, {f"gone{number}": 1 for number in range(2_001)}, {})
+    sizes = []
+    for make in (rebuild, materialise):
+        state, online = SqliteState(tmp_path / f"{make.__name__}.sqlite"), MemoryOnline()
+        commit = state.commit
+
+        def measured(*args: Any, commit: Any = commit, **named: Any) -> str:
+            sizes.append(len(whole_keys(args[2])))
+            return commit(*args, **named)
+
+        monkeypatch.setattr(state, "commit", measured)
+        make(archive, state, online, log)
+        assert max(sizes) <= 2_000
+        users = [f"u{number}" for number in range(4_001)]
+        assert online.get(User, users) == [user(number) for number in range(4_001)]
+        assert not state.count_unpushed()
+        state.close()
+    log.close()
+
+
+@pytest.mark.parametrize("commits", range(4))
+def test_interrupted_between_two_pages_all_users_are_taken_up(tmp_path: Path, commits: int) -> None:
+    archive, log = Archive(tmp_path / "archive"), SqliteLog(tmp_path / "log.sqlite")
+    users = [user(number) for number in range(4_001)]
+    archive.import_users("import-1", users)
+    path, online = tmp_path / "state.sqlite", MemoryOnline()
+    interrupted = InterruptedState(path, commits)
+    with contextlib.suppress(KeyboardInterrupt):
+        materialise(archive, interrupted, online, log)
+    interrupted.close()
+    state = SqliteState(path)
+    materialise(archive, state, online, log)
+    assert online.get(User, [each.user_id for each in users]) == users
+    assert not state.count_unpushed()
+    state.close()
     log.close()
 
 

@@ -48,7 +48,7 @@ class Shop:
         self.state: OpenState = SqliteState(folder / "state.sqlite")
         self.online = MemoryOnline()
 
-    def publisher(self, encoder: HashEncoder) -> Publisher:
+    def publisher(self, encoder: HashEncoder, settings: StreamingSettings = SETTINGS) -> Publisher:
         return Publisher(
             self.log,
             self.online,
@@ -56,7 +56,7 @@ class Shop:
             FakeModel(encoder, SPACE, {"i0": OLD, "i1": IMPORTED}),
             StreamMetrics(),
             lambda: NOW,
-            SETTINGS,
+            settings,
         )
 
     def change(self, item: Item | None) -> None:
@@ -179,3 +179,17 @@ def test_one_that_is_sent_meanwhile_is_the_last_word(shop: Shop, item: Item | No
     else:
         assert isinstance(change, ItemUpsert)
         assert change.item == item
+
+
+@pytest.mark.parametrize("weight", [0.0, 2.0])
+def test_where_fold_in_is_off_the_sums_of_before_move_nothing(shop: Shop, weight: float) -> None:
+    sums = FoldIn("i1", "v1", 1, weight, weight * np.ones(3))
+    shop.state.commit(0, shop.state.load(0, (), ()).version, Updates(fold_in={"i1": sums}), {})
+    changed = Updates(items={"i1": IMPORTED})
+    shop.state.commit(0, shop.state.load(0, (), ()).version, changed, {})
+    updates = shop.state.unpushed(0).updates
+    assert updates.fold_in["i1"].weight == weight
+    off = shop.publisher(HashEncoder(), StreamingSettings(fold_in=FoldInSettings(prior=0.0)))
+    (embedding,) = off.append_items({"i1": IMPORTED}, updates.fold_in)
+    unmoved = HashEncoder().encode_candidates([IMPORTED], NOW)
+    np.testing.assert_array_equal([embedding.vector], unmoved)

@@ -1,6 +1,7 @@
 """What is the embedded log's own: compaction, retention, errors."""
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +16,7 @@ from feature_repo.event_log import (
     ITEMS,
     USERS,
     EventLogError,
+    LogRecord,
     LostPositionError,
     Message,
     TopicPartition,
@@ -150,6 +152,27 @@ def test_a_reader_gets_all_from_its_position_on_or_is_told_that_some_is_lost(
                 reader.seek({source: position})
                 left = [offset for offset in appended[topic] if offset >= position]
                 assert [record.offset for record in reader.poll(100, 0.0)] == left
+
+
+def test_what_is_appended_while_topics_are_read_keeps_its_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = SqliteLog(tmp_path / "log.sqlite")
+    consumer = log.consumer(None, [EVENTS, ITEMS])
+    of_topic = consumer._of_topic
+
+    def meanwhile(topic: str, position: int, limit: int) -> Iterator[LogRecord]:
+        if topic == ITEMS:
+            log.append(EVENTS, [Message("k", b"first")])
+            log.append(ITEMS, [Message("k", b"second")])
+        return of_topic(topic, position, limit)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(consumer, "_of_topic", meanwhile)
+        read = consumer.poll(100, 0.0)
+    read += consumer.poll(100, 0.0)
+    assert [record.value for record in read] == [b"first", b"second"]
+    log.close()
 
 
 def test_a_full_disk_fails_the_append_and_loses_nothing_acknowledged(tmp_path: Path) -> None:

@@ -388,3 +388,33 @@ def test_records_of_a_partition_that_went_and_came_back_take_its_position_back_n
     assert home.state.load(0, (), ()).positions == others.state.load(0, (), ()).positions
     assert worker.positions[source] == 6
     assert not worker.step()
+
+
+def test_where_another_has_the_partition_a_broker_may_be_away_for_a_moment(tmp_path: Path) -> None:
+    home, others = Home(tmp_path), Home(tmp_path)
+    other = others.worker(MemoryOnline())
+    failures = iter([EventLogError("no broker answers")])
+
+    class Away(OtherConsumer):
+        def poll(self, max_records: int, timeout: float) -> list[LogRecord]:
+            records = self.consumer.poll(max_records, timeout)
+            if records:
+                other.recover()
+                other.step()
+            return records
+
+        def seek(self, positions: Any) -> None:
+            for error in failures:
+                raise error
+            self.consumer.seek(positions)
+
+    home.send(event(1))
+    home.log = ReadThrough(home.log, Away)
+    worker = home.worker(MemoryOnline())
+    worker.recover()
+    worker.step()
+    assert not list(failures)
+    assert worker.positions == other.positions
+    home.send(event(2, minutes=1))
+    worker.step()
+    assert worker.positions == {TopicPartition(EVENTS, 0): 3}

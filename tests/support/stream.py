@@ -10,10 +10,9 @@ import numpy as np
 
 from feature_repo.history import UserHistory
 from feature_repo.online_features import (
-    CoVisitation,
     ItemEmbedding,
-    ItemStatistics,
     UserEmbedding,
+    key_of,
 )
 from feature_repo.schema import Event, Item, User
 from serving.candidate_space import CandidateSpace
@@ -91,13 +90,6 @@ class MemoryOnline:
             for (view, key), record in self.records.items()
             if key not in (MARK_KEY, SHOP_KEY, *AGE_KEYS)
         }
-
-
-def key_of(record: Any) -> str:
-    if isinstance(record, Item | ItemEmbedding | ItemStatistics | CoVisitation):
-        return record.item_id
-    key: str = record.user_id
-    return key
 
 
 def comparable(record: Any) -> Any:
