@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +19,7 @@ from feature_repo.offline_features import OfflineFeatures
 from riverrun.errors import RunFailedError, UserError
 from riverrun.settings import Settings
 from serving.text_embedding_cache import TextEmbeddingCache
-from trainer.interactions import EVENT_COLUMNS
+from trainer.interactions import EVENT_COLUMNS, happened_by
 from trainer.listener import Listener
 from trainer.material import Material, read_material
 from trainer.ranking.learning_to_rank import Newest
@@ -196,8 +197,9 @@ def shop_tuning(settings: Settings, listener: Listener) -> Iterator[ShopTuning]:
             TemporaryDirectory() as features,
         ):
             listener.stage("Embedding texts")
+            events = archive.scan_events().select(EVENT_COLUMNS).collect()
             material = read_material(
-                archive.scan_events().select(EVENT_COLUMNS).collect(),
+                happened_by(events, datetime.now(UTC)),
                 archive.items(),
                 settings.training,
                 OfflineFeatures(Path(features)),
