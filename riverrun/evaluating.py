@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 
@@ -25,7 +25,7 @@ from trainer.comparison import CANDIDATE
 from trainer.evaluate import EvaluationRow, evaluate
 from trainer.fitted_pipeline import FittedPipeline, fit_pipeline
 from trainer.held_out_splits import held_out_splits, newest_cut
-from trainer.interactions import EVENT_COLUMNS, Interactions
+from trainer.interactions import EVENT_COLUMNS, Interactions, happened_by
 from trainer.listener import Listener
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.scorers import TWO_TOWER
@@ -93,10 +93,17 @@ def preset_question(
 def shop_question(settings: Settings, cut: datetime | None = None) -> Question:
     """Split the archive at `cut`; without it, before the slice that a training would hold out.
 
+    Events that are still to come are left out.
+
     Raises `UserError` where there is nothing to ask about.
     """
     archive = Archive(settings.archive)
-    events = archive.scan_events().select(EVENT_COLUMNS).collect()
+    try:
+        events = happened_by(
+            archive.scan_events().select(EVENT_COLUMNS).collect(), datetime.now(UTC)
+        )
+    except TrainingInputError as error:
+        raise UserError(f"{settings.archive}: {error}") from error
     items = archive.items()
     if cut is not None:
         split = temporal_split(events, items, cut, weightless=settings.training.weightless)

@@ -5,19 +5,21 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
+from tensorflow.errors import OpError
 
 from feature_repo.archive import Archive
 from feature_repo.exclusive_lock import exclusive
 from feature_repo.offline_features import OfflineFeatures
-from riverrun.errors import UserError
+from riverrun.errors import RunFailedError, UserError
 from riverrun.settings import Settings
 from serving.text_embedding_cache import TextEmbeddingCache
-from trainer.interactions import EVENT_COLUMNS
+from trainer.interactions import EVENT_COLUMNS, happened_by
 from trainer.listener import Listener
 from trainer.material import Material, read_material
 from trainer.ranking.learning_to_rank import Newest
@@ -180,7 +182,8 @@ class ShopTuning:
 def shop_tuning(settings: Settings, listener: Listener) -> Iterator[ShopTuning]:
     """Read what `settings.home` has archived, for searches of `settings`.
 
-    Raises `UserError` where there is nothing to learn from, or nobody to ask.
+    Raises `UserError` where there is nothing to learn from, or nobody to ask; and `RunFailedError`
+    where TensorFlow has no memory or no room.
     """
     archive = Archive(settings.archive)
     settings.tuning.mkdir(parents=True, exist_ok=True)
@@ -194,8 +197,9 @@ def shop_tuning(settings: Settings, listener: Listener) -> Iterator[ShopTuning]:
             TemporaryDirectory() as features,
         ):
             listener.stage("Embedding texts")
+            events = archive.scan_events().select(EVENT_COLUMNS).collect()
             material = read_material(
-                archive.scan_events().select(EVENT_COLUMNS).collect(),
+                happened_by(events, datetime.now(UTC)),
                 archive.items(),
                 settings.training,
                 OfflineFeatures(Path(features)),
@@ -209,6 +213,8 @@ def shop_tuning(settings: Settings, listener: Listener) -> Iterator[ShopTuning]:
         raise UserError(f"{settings.archive}: {error}") from error
     except OSError as error:  # A full disk.
         raise UserError(f"{settings.home}: {error}") from error
+    except OpError as error:  # A full disk too, or no memory for the present settings.
+        raise RunFailedError(f"{settings.home}: {' '.join(str(error).split())}") from error
 
 
 def _of_data(material: Material) -> str:

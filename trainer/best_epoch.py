@@ -35,38 +35,40 @@ class _Epoch:
 
 
 class BestEpoch:
-    """The best epoch so far, in files beside the checkpoints, so that both can be resumed.
+    """The best epoch so far, in a file beside the checkpoints, so that both can be resumed.
 
     Where the best epoch in `folder` belongs to another split, everything there is removed: its
-    value is of other questions, and its embeddings are of other users.
+    value is of other questions, and its embeddings are of other users. So it is where there is no
+    best epoch: checkpoints alone do not tell which of their epochs was.
     """
 
     def __init__(self, folder: Path | None, split: Split) -> None:
-        self._folder = folder
+        self._file = None if folder is None else folder / "best-epoch.npz"
         # What is in memory belongs to this split: it needs no digest.
         self._split = "" if folder is None else _digest(split)
         self._best: _Epoch | None = None
         self._embeddings: dict[str, Embeddings] = {}
         best = self.read()
-        if folder is not None and best is not None and best.split != self._split:
-            shutil.rmtree(folder)
+        if folder is not None and (best is None or best.split != self._split):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def read(self) -> _Epoch | None:
         """Return the best epoch; None before the first."""
-        if self._folder is None:
+        if self._file is None:
             return self._best
-        try:
-            read = orjson.loads((self._folder / "best-epoch.json").read_bytes())
-        except FileNotFoundError:
+        if not self._file.exists():
             return None
-        rows = [EvaluationRow(**row) for row in read["rows"]]
-        return _Epoch(read.get("split", ""), read["number"], read["value"], rows)
+        with np.load(self._file) as kept:
+            read = orjson.loads(kept["epoch"].tobytes())
+        rows = [EvaluationRow(**row) for row in read.pop("rows")]
+        return _Epoch(**read, rows=rows)
 
     def embeddings(self, name: str) -> Embeddings:
         """Return "queries" or "candidates" of the epoch."""
-        if self._folder is None:
+        if self._file is None:
             return self._embeddings[name]
-        embeddings: Embeddings = np.load(self._folder / f"best-{name}.npy", allow_pickle=False)
+        with np.load(self._file) as kept:
+            embeddings: Embeddings = kept[name]
         return embeddings
 
     def write(
@@ -74,14 +76,13 @@ class BestEpoch:
     ) -> None:
         """Keep the epoch, the best from now on, with its embeddings."""
         best = _Epoch(self._split, number, value, rows)
-        if self._folder is None:
+        if self._file is None:
             self._best, self._embeddings = best, embeddings
             return
-        # The number last: if killed before that, the epoch is done again, and so are these files.
-        for name, each in embeddings.items():
-            np.save(self._folder / f"best-{name}.npy", each, allow_pickle=False)
-        with replacing(self._folder / "best-epoch.json") as file:
-            file.write_bytes(orjson.dumps(best))
+        # One file: if killed meanwhile, the epoch before is there, with its own embeddings.
+        epoch = np.frombuffer(orjson.dumps(best), np.uint8)
+        with replacing(self._file) as path, path.open("wb") as file:
+            np.savez(file, allow_pickle=False, epoch=epoch, **embeddings)
 
 
 def best_epoch(

@@ -13,13 +13,10 @@ import tensorflow as tf
 from trainer.settings import TrainingSettings
 from trainer.strategy import is_chief, join_cluster, num_workers
 from trainer.two_tower_model import TwoTowerModel
+from trainer.worker_lost import WORKER_LOST, WorkerLost
 
 _PIECE = 16 * 2**20
 """So many numbers of four bytes are sent at a time."""
-
-
-class WorkerLost(Exception):  # noqa: N818 — what is, not what went wrong
-    """Another worker has ended too early, or cannot be reached: this one cannot go on."""
 
 
 def trains_together(settings: TrainingSettings) -> bool:
@@ -35,9 +32,7 @@ def other_workers() -> Iterator[None]:
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
         if num_workers() == 1:
             raise
-        raise WorkerLost(
-            "another worker of TF_CONFIG has ended or cannot be reached: see what it printed."
-        ) from error
+        raise WorkerLost(f"{WORKER_LOST}: see what it printed.") from error
 
 
 def from_chief(value: Any) -> Any:

@@ -8,8 +8,10 @@
 import hashlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import orjson
+import structlog
 import tensorflow as tf
 
 from trainer.candidate_tower import CandidateVocabulary
@@ -17,28 +19,45 @@ from trainer.interactions import Interactions
 from trainer.settings import TrainingSettings
 from trainer.two_tower_model import TwoTowerModel
 
+_FINGERPRINT = "fingerprint"
+_DAMAGED = (tf.errors.OpError, IndexError, UnicodeDecodeError)
+"""As which TensorFlow tells that what it reads was cut off, altered or removed."""
+
 
 class EpochCheckpoints:
     """Sets a model to the state that a folder keeps, and keeps there the newest one.
 
     Args:
-        folder: made where there is none; emptied where it is of another fingerprint.
+        folder: made where there is none; emptied where it is of another fingerprint, or damaged.
         fingerprint: equal only where a training may go on from the state of another.
         model: compiled, with the variables of its optimizer built.
-
-    Raises:
-        tf.errors.OpError, IndexError: what is kept is damaged, as TensorFlow finds it.
     """
 
     def __init__(self, folder: Path, fingerprint: str, model: TwoTowerModel) -> None:
-        _remove_others(folder, fingerprint)
+        if _fingerprint_of(folder) != fingerprint.encode():
+            _empty(folder, fingerprint)
         self._epochs_done = tf.Variable(0, dtype=tf.int64)
         # The names are those by which what is on disk is read back.
         checkpoint = tf.train.Checkpoint(
             model=model, optimizer=model.optimizer, epochs_done=self._epochs_done
         )
-        self._manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=1)
-        self._manager.restore_or_initialize()
+        variables = [*model.variables, *model.optimizer.variables, self._epochs_done]
+        is_kept = (folder / "checkpoint").exists()
+        initial = [variable.numpy() for variable in variables] if is_kept else []
+        try:
+            self._manager = _manager(checkpoint, folder)
+            self._manager.restore_or_initialize()
+        except _DAMAGED as error:
+            # What is kept is whole; there is no room for it.
+            if isinstance(error, tf.errors.ResourceExhaustedError):
+                raise
+            reason = f"what {folder} keeps is damaged: {' '.join(str(error).split())}"
+            structlog.get_logger(__name__).warning("training_begins_anew", reason=reason)
+            _empty(folder, fingerprint)
+            # Some have been restored before the damage was met.
+            for variable, value in zip(variables, initial, strict=True):
+                variable.assign(value)
+            self._manager = _manager(checkpoint, folder)
 
     @property
     def epochs_done(self) -> int:
@@ -74,10 +93,19 @@ def training_fingerprint(
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()
 
 
-def _remove_others(folder: Path, fingerprint: str) -> None:
-    """Remove the checkpoints in `folder` if they have another fingerprint, and note this one."""
-    file = folder / "fingerprint"
-    if not file.exists() or file.read_text() != fingerprint:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        file.write_text(fingerprint)
+def _manager(checkpoint: Any, folder: Path) -> Any:
+    return tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=1)
+
+
+def _fingerprint_of(folder: Path) -> bytes | None:
+    try:
+        return (folder / _FINGERPRINT).read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _empty(folder: Path, fingerprint: str) -> None:
+    """Remove whatever is in `folder`, and note the fingerprint of what will be kept there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / _FINGERPRINT).write_text(fingerprint)

@@ -163,7 +163,7 @@ def fit_pipeline(
             )
             listener.stage("Training")
             model = material.trained(past, cold, on_step=listener.step, stop_after=judgement.epochs)
-        except ValueError as error:
+        except TrainingInputError as error:
             raise TrainingInputError(f"cannot train on the past: {error}") from error
     data = None
     if training.ranking.enabled:

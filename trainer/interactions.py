@@ -8,10 +8,12 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import structlog
 
 from feature_repo.history import EVENT_KEY
 from feature_repo.schema import Item
 from feature_repo.times import moment_of
+from trainer.training_input_error import TrainingInputError
 
 EVENT_COLUMNS = ("event_id", "user_id", "item_id", "event_type", "timestamp")
 """All that training and evaluation read of `feature_repo.schema.Event`."""
@@ -126,6 +128,38 @@ class Interactions:
         return pl.DataFrame(columns).with_columns(
             pl.from_epoch("timestamp", "us").dt.replace_time_zone("UTC"), value=pl.lit(0.0)
         )
+
+
+def happened_by(events: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """Return `without_later(events, now)`, for whoever learns from them or asks about them.
+
+    Raises:
+        TrainingInputError: there are events, and none has happened.
+    """
+    happened = without_later(events, now)
+    if happened.is_empty() and not events.is_empty():
+        raise TrainingInputError(
+            f"all {events.height:,} events are later than {now:%Y-%m-%d %H:%M:%S} UTC. Is this "
+            "machine's clock right?"
+        )
+    return happened
+
+
+def without_later(events: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """Return the events that have happened by `now`; the log says how many have not.
+
+    A client whose clock is ahead sends such. One of them would end the data window of a bundle,
+    and whatever happened before its time would count as seen by the bundle; and the newest slice,
+    by which models are judged, would be of times to come.
+    """
+    happened = events.filter(pl.col("timestamp") <= now)
+    if waiting := events.height - happened.height:
+        reason = (
+            f"{waiting:,} of {events.height:,} events are later than {now:%Y-%m-%d %H:%M:%S} UTC, "
+            "by a clock that is ahead: a refresh after their time learns from them."
+        )
+        structlog.get_logger(__name__).warning("events_wait", reason=reason)
+    return happened
 
 
 def _strings(values: Sequence[str]) -> pl.Series:

@@ -27,7 +27,7 @@ class Lesson:
     windows: Windows
     settings: TrainingSettings
     text_embeddings: npt.NDArray[np.float32] | None
-    start: WarmStart | None = None
+    warm: WarmStart | None = None
     stop_after: int | None = None
 
     def hand_out(self) -> None:
@@ -68,7 +68,7 @@ class Lesson:
                 settings,
                 text_tower,
                 self.text_embeddings,
-                start=self.start,
+                warm=self.warm,
                 checkpoints=checkpoints,
                 stop_after=self.stop_after,
                 on_step=on_step,

@@ -46,7 +46,7 @@ def train(
     text_tower: TextTower,
     text_embeddings: npt.NDArray[np.float32] | None,
     *,
-    start: WarmStart | None = None,
+    warm: WarmStart | None = None,
     checkpoints: Path | None = None,
     stop_after: int | None = None,
     on_step: Callable[[Progress], None] = lambda progress: None,
@@ -61,7 +61,7 @@ def train(
         text_tower: reads text; its LoRA weights are trained where the settings ask for it.
         text_embeddings: float32 [num_items, text_dimension] of the catalogue's texts; None where
             the tower is trained.
-        start: the weights to start from; by default the model begins from nothing.
+        warm: the weights to start from; by default the model begins from nothing.
         checkpoints: a folder to save the state to after every epoch and to resume from. States of
             another model, of other events or of another start are removed from it.
         stop_after: stop after so many epochs of the schedule of `settings.epochs`.
@@ -71,7 +71,7 @@ def train(
     Raises:
         TrainingInputError: no user acted at two different moments, or what they did weighs nothing:
             there is nothing to learn. Or the loss is not a number any more.
-        ColdStartError: `start` does not fit.
+        ColdStartError: `warm` does not fit.
     """
     if len(windows) == 0:
         raise TrainingInputError(
@@ -85,7 +85,7 @@ def train(
     keras.utils.set_random_seed(settings.seed)
     steps = num_steps(windows, settings)
     with _precision(settings), open_strategy(settings).scope():
-        model = _build_model(interactions, windows, settings, text_tower, text_embeddings, start)
+        model = _build_model(interactions, windows, settings, text_tower, text_embeddings, warm)
         schedule = keras.optimizers.schedules.CosineDecay(
             settings.learning_rate, settings.epochs * steps, alpha=0.05
         )
@@ -94,7 +94,7 @@ def train(
         model.optimizer.build(model.trainable_variables)
     kept = None
     if checkpoints is not None:
-        vocabulary, version = model.candidate_tower.vocabulary, start.version if start else None
+        vocabulary, version = model.candidate_tower.vocabulary, warm.version if warm else None
         fingerprint = training_fingerprint(settings, interactions, vocabulary, version)
         kept = EpochCheckpoints(checkpoints, fingerprint, model)
     epochs_done = chiefs_state(model, settings, kept.epochs_done if kept else 0)
@@ -147,12 +147,12 @@ def _build_model(
     settings: TrainingSettings,
     text_tower: TextTower,
     text_embeddings: npt.NDArray[np.float32] | None,
-    start: WarmStart | None,
+    warm: WarmStart | None,
 ) -> TwoTowerModel:
     features = candidate_features(interactions.items, interactions.end)
     # Other boundaries would change the meaning of the buckets that the start has weights for.
     vocabulary = CandidateVocabulary.of(
-        features, start.vocabulary.price_boundaries if start else None
+        features, warm.vocabulary.price_boundaries if warm else None
     )
     # An event counts as much as it would as a label: so the loss would learn popularity. Users'
     # first events are no labels, but count too: without them lists were worse (validation month).
@@ -172,8 +172,8 @@ def _build_model(
         popularity=label_shares(interactions, windows, settings),
         popularity_coordinate=(log_popularity - log_popularity.mean()).astype(np.float32),
     )
-    if start is not None:
-        carry_over(start, model, interactions.event_types)
+    if warm is not None:
+        carry_over(warm, model, interactions.event_types)
     return model
 
 

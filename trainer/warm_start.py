@@ -115,11 +115,11 @@ class WarmStart:
                 price_boundaries=stored.price_boundaries,
             )
             end, weights = manifest.data_window.end, load_file(path / WEIGHTS)
-            start = cls(path.name, end, vocabulary, stored.event_types, weights)
+            warm = cls(path.name, end, vocabulary, stored.event_types, weights)
             # A training with the weights of another version of Riverrun would fail later.
             now = blank_model(settings, manifest.text_dimension, vocabulary.price_boundaries)
-            carry_over(start, now, ())
-            return start
+            carry_over(warm, now, ())
+            return warm
         except (BundleError, ValidationError, SafetensorError, OSError) as error:
             raise ColdStartError(f"{path.name} cannot be read: {error}") from error
 
@@ -145,25 +145,25 @@ def write_weights(
     save_file(weights, folder / WEIGHTS)
 
 
-def carry_over(start: WarmStart, model: TwoTowerModel, event_types: Sequence[str]) -> None:
-    """Give `model` the weights of `start`.
+def carry_over(warm: WarmStart, model: TwoTowerModel, event_types: Sequence[str]) -> None:
+    """Give `model` the weights of `warm`.
 
     Rows of known items, categories, brands, tags and event types move to their new indices. Rows of
     new ones keep their initial values.
 
     Raises:
-        ColdStartError: the model has weights that `start` lacks, or has in another shape.
+        ColdStartError: the model has weights that `warm` lacks, or has in another shape.
     """
     now: CandidateVocabulary = model.candidate_tower.vocabulary
     moves: dict[str, tuple[Sequence[str], Sequence[str]]] = {
-        table: (getattr(start.vocabulary, names), getattr(now, names))
+        table: (getattr(warm.vocabulary, names), getattr(now, names))
         for table, names in CANDIDATE_TABLES.items()
     }
-    moves |= dict.fromkeys(EVENT_TYPE_TABLES, (start.event_types, event_types))
+    moves |= dict.fromkeys(EVENT_TYPE_TABLES, (warm.event_types, event_types))
     for variable in model.trainable_variables:
-        carried = start.weights.get(variable.path)
+        carried = warm.weights.get(variable.path)
         if carried is None:
-            raise ColdStartError(f"{start.version} has no weight {variable.path!r}.")
+            raise ColdStartError(f"{warm.version} has no weight {variable.path!r}.")
         table = variable.path.removeprefix(f"{model.name}/")
         shape = tuple(variable.shape)
         if table in moves:
@@ -171,7 +171,7 @@ def carry_over(start: WarmStart, model: TwoTowerModel, event_types: Sequence[str
         if carried.shape != shape:
             raise ColdStartError(
                 f"weight {variable.path!r} must have shape {shape}. "
-                f"Received: {carried.shape}, of {start.version}."
+                f"Received: {carried.shape}, of {warm.version}."
             )
         if table in moves:
             carried = _moved(carried, *moves[table], variable.numpy())

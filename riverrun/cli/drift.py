@@ -25,15 +25,15 @@ def drift(home: HomeOption = None, settings_file: SettingsOption = None) -> None
     from trainer.refresh.runs_file import RunsFile
 
     settings = load_settings(settings_file, home=home)
-    asked = settings.refresh.drift
+    asked, now = settings.refresh.drift, datetime.now(UTC)
     path = served_bundle(settings)
     try:
         archive = Archive(settings.archive)
-        found = measure_drift(path, archive.scan_events(), archive.item_ids(), asked)
+        found = measure_drift(path, archive.scan_events(), archive.item_ids(), asked, now)
     except (BundleError, ValueError) as error:
         raise UserError(str(error)) from error
     RunsFile(settings.bundles).write_drift(
-        found.version, {each.name: each.value for each in found.signals}, datetime.now(UTC)
+        found.version, {each.name: each.value for each in found.signals}, now
     )
     since = f"{found.events:,} events since {found.since:%Y-%m-%d %H:%M} UTC"
     if found.events < asked.min_events:

@@ -2,7 +2,7 @@
 
 import io
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,8 @@ from feature_repo.archive import Archive
 from riverrun.bench.machine import describe_machine
 from riverrun.cli.main import main
 from riverrun.cli.metrics_tables import metrics_table
-from riverrun.evaluating import evaluate_models, preset_question
+from riverrun.errors import UserError
+from riverrun.evaluating import evaluate_models, preset_question, shop_question
 from riverrun.importing import PresetData
 from riverrun.protocols import PROTOCOLS
 from riverrun.settings import Settings
@@ -66,6 +67,27 @@ def test_what_cannot_be_evaluated_is_one_line_and_exit_code_2(
     assert message in " ".join(printed.err.split())
     assert "Traceback" not in printed.err
     assert printed.out == ""
+
+
+def test_nobody_is_asked_about_what_is_still_to_come(tmp_path: Path) -> None:
+    def archive_of(name: str) -> tuple[Settings, Archive]:
+        settings = Settings(home=tmp_path / name)
+        archive = Archive(settings.archive)
+        archive.write_items("items", tiny_items())
+        return settings, archive
+
+    settings, archive = archive_of("shop")
+    archive.write_events("happened", events(0, 24))
+    before = shop_question(settings).split
+    to_come = events(24, 48).with_columns(timestamp=datetime.now(UTC) + timedelta(days=9))
+    archive.write_events("to-come", to_come)
+    after = shop_question(settings).split
+    assert after.past.digest() == before.past.digest()
+    assert after.future.sort("event_id").equals(before.future.sort("event_id"))
+    settings, archive = archive_of("clock")
+    archive.write_events("to-come", to_come)
+    with pytest.raises(UserError, match=r"clock: .* Is this machine's clock right\?"):
+        shop_question(settings)
 
 
 def test_a_bundle_that_is_broken_is_named(

@@ -10,6 +10,7 @@ from serving.published_bundles import current_bundle
 from tests.support import tiny_training as tiny
 from tests.support.tiny_refresh import events
 from tests.support.workers import started
+from trainer.refresh.runs_file import RunsFile
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -76,4 +77,6 @@ def test_workers_go_on_from_where_one_was_killed_and_the_chief_alone_publishes(h
     # A refresh lets no bundle serve that a server could not load.
     bundle = current_bundle(home / "bundles")
     assert bundle is not None
+    [run] = RunsFile(home / "bundles").all()
+    assert (run.status, run.version) == ("published", bundle.name)
     assert {each.name for each in (home / "bundles").glob("2*")} == {before.name, bundle.name}

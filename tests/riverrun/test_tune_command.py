@@ -1,6 +1,7 @@
 """`riverrun tune` on a tiny shop: what it asks, prints, writes, keeps and refuses."""
 
 import tomllib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,16 @@ def test_a_source_that_only_harms_is_written_off_and_no_other_and_the_others_sta
     )
     assert load_settings(file).training.ranking.min_users == 5
     assert "[training" not in printed
+
+
+def test_a_search_does_not_know_what_is_still_to_come(file: Path) -> None:
+    settings = load_settings(file)
+    with shop_tuning(settings, Listener()) as tuning:
+        data = tuning.data
+    to_come = events(30, 40).with_columns(timestamp=datetime.now(UTC) + timedelta(days=9))
+    Archive(settings.archive).write_events("to-come", to_come)
+    with shop_tuning(settings, Listener()) as tuning:
+        assert tuning.data == data
 
 
 def test_only_sources_that_say_anything_are_searched(file: Path) -> None:

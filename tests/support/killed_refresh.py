@@ -47,11 +47,11 @@ class Place:
     behind: str = ""
 
 
-_CANDIDATES_OF_BEST = "*/held-out/best-candidates.npy"
-_BEST = Place(file=_CANDIDATES_OF_BEST)
-"""The best epoch's queries are written, and its number is not."""
-_BETTER = Place(file=_CANDIDATES_OF_BEST, behind="best-epoch.json")
-"""A better epoch's queries stand beside the number of the one before."""
+_BEST_EPOCH = "best-epoch.npz"
+_BEST = Place(file=f"*/held-out/.{_BEST_EPOCH}.*")
+"""The best epoch is judged, and not written."""
+_BETTER = Place(file=_BEST.file, behind=_BEST_EPOCH)
+"""A better epoch is judged, and the one before is what is written."""
 _HELD_OUT, FULL = (Place(stage, epoch=2) for stage in STAGES)
 _CANDIDATES = Place(file="*/.building-*/candidates/embeddings.npy")
 """The SavedModel is written."""

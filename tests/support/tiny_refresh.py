@@ -29,6 +29,8 @@ from trainer.settings import TextSettings, TrainingSettings, WarmStartSettings
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 GATES = GateSettings(min_users=0, max_loss={})
+ANY_LOSS = GATES.model_copy(update={"max_loss": {"all/ndcg@10": 1.0}})
+"""Gates that compare a model with the current bundle, and refuse none."""
 USERS = 30
 
 

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -37,6 +38,34 @@ def test_it_is_known_again_by_the_same_split(tmp_path: Path) -> None:
     assert best is not None
     assert (best.number, best.value) == (2, 0.5)
     assert (again.embeddings("queries") == QUERIES).all()
+
+
+def test_what_is_read_is_of_one_epoch_however_the_writing_of_a_better_one_ends(
+    tmp_path: Path,
+) -> None:
+    class Interrupting:
+        def __array__(self) -> None:
+            raise KeyboardInterrupt
+
+    kept = BestEpoch(tmp_path, split_of(events(0, 24)))
+    kept.write(1, 0.5, [], queries=QUERIES, candidates=QUERIES)
+    with pytest.raises(KeyboardInterrupt):
+        kept.write(2, 0.6, [], queries=QUERIES + 1, candidates=cast(Any, Interrupting()))
+    again = BestEpoch(tmp_path, split_of(events(0, 24)))
+    best = again.read()
+    assert best is not None
+    assert best.number == 1
+    for name in ("queries", "candidates"):
+        assert (again.embeddings(name) == QUERIES).all()
+
+
+def test_checkpoints_whose_best_epoch_is_not_known_are_not_gone_on_with(tmp_path: Path) -> None:
+    folder = tmp_path / "training"
+    folder.mkdir()
+    for name in ("checkpoint", "best-epoch.json"):
+        (folder / name).touch()
+    assert BestEpoch(folder, split_of(events(0, 24))).read() is None
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize(

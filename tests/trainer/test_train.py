@@ -187,6 +187,39 @@ def test_an_interrupted_training_ends_as_one_without(
     )
 
 
+def cut_off(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def altered(file: Path) -> None:
+    kept = file.read_bytes()
+    # Near its end, where others have been read and found whole.
+    file.write_bytes(kept[:-200] + bytes(each ^ 255 for each in kept[-200:]))
+
+
+@pytest.mark.parametrize(
+    ("damaged", "file"),
+    [
+        (cut_off, "ckpt-2.data-00000-of-00001"),
+        (altered, "ckpt-2.data-00000-of-00001"),
+        (altered, "ckpt-2.index"),
+        (Path.unlink, "ckpt-2.index"),
+        (lambda file: file.write_bytes(b"\xff"), "fingerprint"),
+    ],
+)
+def test_beside_a_damaged_state_a_training_begins_anew(
+    tmp_path: Path, damaged: Callable[[Path], None], file: str
+) -> None:
+    settings = tiny.tiny_settings(epochs=2, transformer_layers=0)
+    columns = tiny.tiny_interactions(12, 4)
+    whole = train_tiny(settings, tmp_path, columns)
+    damaged(tmp_path / file)
+    anew = train_tiny(settings, tmp_path, columns)
+    np.testing.assert_allclose(anew.losses, whole.losses, rtol=1e-4)
+    # What is kept now is whole.
+    assert not train_tiny(settings, tmp_path, columns).losses
+
+
 def test_beside_other_events_a_training_begins_anew(tmp_path: Path) -> None:
     """Also one that was done: it would say that it has learned from them."""
     settings = tiny.tiny_settings(epochs=1, transformer_layers=0)

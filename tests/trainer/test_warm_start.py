@@ -39,14 +39,14 @@ NAMES = st.lists(st.text("abcdef", min_size=1, max_size=2), unique=True, max_siz
 def trained(
     settings: TrainingSettings = SETTINGS,
     columns: Interactions | None = None,
-    start: WarmStart | None = None,
+    warm: WarmStart | None = None,
     **options: Any,
 ) -> TrainedModel:
     columns = tiny.tiny_interactions() if columns is None else columns
     texts = np.resize(tiny.tiny_text_embeddings(), (len(columns.items), tiny.TEXT_DIMENSION))
     windows = make_windows(columns, settings)
     tower = tiny.tiny_text_tower(settings.text.lora_rank)
-    return train(columns, windows, settings, tower, texts, start=start, **options)
+    return train(columns, windows, settings, tower, texts, warm=warm, **options)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_no_weight_is_named_by_what_keras_counts() -> None:
 
 def test_a_start_with_nothing_new_is_the_model_itself(model: TrainedModel, published: Path) -> None:
     start = WarmStart.read(published, SETTINGS)
-    again = trained(SETTINGS.model_copy(update={"learning_rate": 1e-12, "epochs": 1}), start=start)
+    again = trained(SETTINGS.model_copy(update={"learning_rate": 1e-12, "epochs": 1}), warm=start)
     before, after = model.candidate_embeddings(), again.candidate_embeddings()
     np.testing.assert_allclose(after, before, atol=1e-5)
     users = np.arange(5)
@@ -159,7 +159,7 @@ def test_tuned_text_weights_are_carried_over(tmp_path: Path) -> None:
     settings = PLAIN.model_copy(update={"text": text})
     model = trained(settings)
     start = WarmStart.read(export_bundle(model, tmp_path, BundleNote(tiny.START)), settings)
-    again = trained(settings.model_copy(update={"learning_rate": 1e-12}), start=start)
+    again = trained(settings.model_copy(update={"learning_rate": 1e-12}), warm=start)
     tuned = [name for name in start.weights if "lora" in name]
     assert tuned
     for name in tuned:
@@ -305,7 +305,7 @@ def test_checkpoints_of_another_catalogue_or_start_are_not_gone_on_from(
     start = WarmStart.read(published, SETTINGS)
     trained(PLAIN, checkpoints=tmp_path)
     assert trained(PLAIN, checkpoints=tmp_path).losses == ()
-    assert len(trained(PLAIN, start=start, checkpoints=tmp_path).losses) == 1
+    assert len(trained(PLAIN, warm=start, checkpoints=tmp_path).losses) == 1
     more = [*tiny.tiny_items(), Item(item_id="new", title="lamp 3")]
     grown = replace(tiny.tiny_interactions(), items=more)
     assert len(trained(PLAIN, grown, checkpoints=tmp_path).losses) == 1

@@ -14,6 +14,7 @@ from trainer.import_keras import keras
 from trainer.ranking.examples import Examples
 from trainer.ranking.listwise import fit_lists
 from trainer.ranking.settings import RankerSettings
+from trainer.training_input_error import TrainingInputError
 
 Floats = npt.NDArray[np.float32]
 
@@ -33,6 +34,9 @@ def train_ranker(examples: Examples, settings: RankerSettings, seed: int = 0) ->
 
     A candidate's score is the logarithm of how probably it is acted on: learned of each candidate
     by itself, where the loss is "pointwise"; up to a constant of the list, where it is "listwise".
+
+    Raises:
+        TrainingInputError: its weights are not numbers any more.
     """
     keras.utils.set_random_seed(seed)
     model = blank_ranker(settings)
@@ -45,19 +49,24 @@ def train_ranker(examples: Examples, settings: RankerSettings, seed: int = 0) ->
     if settings.loss == "listwise":
         random = np.random.default_rng(seed)
         fit_lists(model, optimizer, examples, epochs, settings.batch_size, random)
-        return model
-    # Nor is XLA asked for where there is a GPU, as in the two-tower's training.
-    loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, jit_compile=False)
-    weights = examples.weights / examples.weights.mean()
-    model.fit(
-        examples.features,
-        examples.labels,
-        sample_weight=weights,
-        batch_size=settings.batch_size,
-        epochs=epochs,
-        verbose=0,
-    )
+    else:
+        # Nor is XLA asked for where there is a GPU, as in the two-tower's training.
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+        model.compile(optimizer, loss, jit_compile=False)
+        weights = examples.weights / examples.weights.mean()
+        model.fit(
+            examples.features,
+            examples.labels,
+            sample_weight=weights,
+            batch_size=settings.batch_size,
+            epochs=epochs,
+            verbose=0,
+        )
+    if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+        raise TrainingInputError(
+            "the ranker's weights are not numbers any more: lower "
+            f"`training.ranking.learning_rate`. Received: {settings.learning_rate}."
+        )
     return model
 
 

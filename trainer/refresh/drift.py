@@ -23,6 +23,7 @@ from serving.bundle import (
     read_ids,
     read_manifest,
 )
+from trainer.interactions import without_later
 from trainer.refresh.drift_settings import DriftSettings, Signals
 
 Counts = npt.NDArray[np.float64]
@@ -64,7 +65,11 @@ class Drift:
 
 
 def measure_drift(
-    bundle: Path, events: pl.LazyFrame, catalogue: Sequence[str], settings: DriftSettings
+    bundle: Path,
+    events: pl.LazyFrame,
+    catalogue: Sequence[str],
+    settings: DriftSettings,
+    now: datetime,
 ) -> Drift:
     """Compare the events after the bundle's data window with those within it.
 
@@ -77,7 +82,7 @@ def measure_drift(
       saw no event of. From events on others no model learns.
 
     events: columns item_id, event_type and timestamp. catalogue: the ids of the items that there
-    are now.
+    are now. Events later than `now` are left out.
 
     Raises:
         BundleError: a file of the bundle cannot be read.
@@ -88,18 +93,18 @@ def measure_drift(
     if start is None or end is None:
         raise ValueError(f"bundle {bundle.name} does not say which events it learned from.")
     columns = events.select("item_id", "event_type", "timestamp")
-    newer = columns.filter(pl.col("timestamp") > end).collect()
+    newer = without_later(columns.filter(pl.col("timestamp") > end).collect(), now)
     if newer.height < settings.min_events:
         return Drift(bundle.name, end, newer.height, ())
     older = columns.filter(pl.col("timestamp").is_between(start, end)).collect()
     known = _known_items(bundle, manifest.dimension - int(manifest.popularity_coordinate))
-    then, now = (each.join(known, on="item_id", how="left") for each in (older, newer))
-    listed = now.filter(now["item_id"].is_in(pl.Series(catalogue, dtype=pl.String).implode()))
+    before, after = (each.join(known, on="item_id", how="left") for each in (older, newer))
+    listed = after.filter(after["item_id"].is_in(pl.Series(catalogue, dtype=pl.String).implode()))
     unseen = listed["count"].fill_null(0).to_numpy() == 0
     values: dict[Signals, float] = {
-        "event_types": stability_index(*_counts(then["event_type"], now["event_type"])),
-        "categories": stability_index(*_pooled(*_counts(then["category"], now["category"]))),
-        "embedding_norm": _index_of_numbers(then["norm"], now["norm"]),
+        "event_types": stability_index(*_counts(before["event_type"], after["event_type"])),
+        "categories": stability_index(*_pooled(*_counts(before["category"], after["category"]))),
+        "embedding_norm": _index_of_numbers(before["norm"], after["norm"]),
         "unseen_items": float(unseen.mean()) if len(unseen) else 0.0,
     }
     return Drift(bundle.name, end, newer.height, signals_of(values, settings))

@@ -47,7 +47,12 @@ def left_open(
         if task in _tasks(settings, settings.max_loss) and users < settings.min_users
     ]
     return " ".join(
-        [*_absent(judged, settings), *few, *_unasked(rows, settings), *_uncompared(rows, current)]
+        [
+            *_absent(judged, settings),
+            *few,
+            *_unasked(rows, settings),
+            *_uncompared(rows, settings, current),
+        ]
     )
 
 
@@ -82,7 +87,11 @@ def _unasked(rows: Sequence[EvaluationRow], settings: GateSettings) -> Iterator[
         )
 
 
-def _uncompared(rows: Sequence[EvaluationRow], current: str | None) -> Iterator[str]:
+def _uncompared(
+    rows: Sequence[EvaluationRow], settings: GateSettings, current: str | None
+) -> Iterator[str]:
+    if not (settings.max_loss or settings.min_gain):
+        return
     scorers = {row.scorer for row in rows}
     seen = next((name for name in scorers if name.startswith(CURRENT_HAS_SEEN)), None)
     if seen is not None:

@@ -77,7 +77,7 @@ class RefreshCollector(Collector):
         published = self._runs.newest("published")
         left_open = GaugeMetricFamily(
             "riverrun_refresh_gates_open",
-            "Whether the last refresh that published was too small to ask gates of quality.",
+            "Whether the last refresh that published left a gate of quality open.",
             value=int(published is not None and bool(published.message)),
         )
         return [running, outcomes, steps, drift, left_open]

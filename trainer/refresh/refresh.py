@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +10,7 @@ import structlog
 from serving.bundle import BundleError, read_items, verify
 from serving.published_bundles import is_published, set_current
 from trainer.evaluate import EvaluationRow
+from trainer.interactions import happened_by
 from trainer.refresh.bundle_versions import delete, next_version, readable_current
 from trainer.refresh.gates import left_open, refusals
 from trainer.refresh.inputs import RefreshInputs
@@ -18,7 +18,6 @@ from trainer.refresh.notes import NotedStart
 from trainer.refresh.resuming import RefreshCheckpoint
 from trainer.refresh.runs_file import RunsFile
 from trainer.refresh.steps import RefreshSteps
-from trainer.training_input_error import TrainingInputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def refresh(
     Raises:
         TrainingInputError: there is nothing to learn from; the message says what is missing.
     """
-    begun = checkpoint.resume(_until(events, inputs.now), inputs)
+    begun = checkpoint.resume(happened_by(events, inputs.now), inputs)
     # 1.
     prepared = steps.prepare(begun)
     checkpoint.notes = replace(checkpoint.notes, start=NotedStart.of(prepared.start))
@@ -119,30 +118,6 @@ def refresh(
         )
     set_current(inputs.bundles, version)
     return outcome
-
-
-def _until(events: pl.DataFrame, now: datetime) -> pl.DataFrame:
-    """Return the events that have happened by `now`; the log says how many have not.
-
-    A client whose clock is ahead sends such. One of them would end the data window of the bundle,
-    and whatever happened before its time would count as seen by the bundle.
-
-    Raises:
-        TrainingInputError: there are events, and none has happened.
-    """
-    happened = events.filter(pl.col("timestamp") <= now)
-    if waiting := events.height - happened.height:
-        if happened.is_empty():
-            raise TrainingInputError(
-                f"all {waiting:,} events are later than {now:%Y-%m-%d %H:%M:%S} UTC. Is this "
-                "machine's clock right?"
-            )
-        reason = (
-            f"{waiting:,} of {events.height:,} events are later than {now:%Y-%m-%d %H:%M:%S} UTC, "
-            "by a clock that is ahead: a refresh after their time learns from them."
-        )
-        structlog.get_logger(__name__).warning("events_wait", reason=reason)
-    return happened
 
 
 def _left_open(rows: Sequence[EvaluationRow], inputs: RefreshInputs, bundle: Path) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from feature_repo.shop_file import opening
+from trainer.worker_lost import WORKER_LOST
 
 WITHOUT_IT = "Remove it: the bundles stay, but which served before and what refreshes did is lost."
 
@@ -56,6 +57,7 @@ _PASSES = re.compile(
     "|".join(
         [
             re.escape(LOG_AWAY),
+            re.escape(WORKER_LOST),
             *(re.escape(os.strerror(number)) for number in (ENOSPC, EDQUOT)),
             "database or disk is full",  # SQLite
             r"\d+ requested and \d+ written",  # NumPy
@@ -63,7 +65,8 @@ _PASSES = re.compile(
     )
 )
 """What is in the message of a run that failed of something that may pass: a log that cannot be
-read, or a full disk, which TensorFlow, safetensors and Polars tell without an `OSError`."""
+read, a worker that is gone, or a full disk, which TensorFlow, safetensors and Polars tell without
+an `OSError`."""
 
 Outcome = Literal["published", "refused", "failed"]
 Status = Literal["running"] | Outcome
@@ -175,9 +178,9 @@ class RunsFile:
     def unfinished(self) -> Run | None:
         """Return the run to go on with, if there is one; ask under `refresh_lock`.
 
-        It is the newest that began and did not end; or the newest of all, where a full disk or a
-        log that was away failed it: it can end now. One that failed of anything else would fail
-        again.
+        It is the newest that began and did not end; or the newest of all, where a full disk, a log
+        that was away or a worker that was gone failed it: it can end now. One that failed of
+        anything else would fail again.
         """
         runs = self.all()
         if runs and runs[0].status == "failed" and _PASSES.search(runs[0].message):

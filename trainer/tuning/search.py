@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import optuna
+import structlog
 from optuna.trial import FrozenTrial, TrialState
+from tensorflow.errors import OpError
 
 from trainer.metrics import mean_interval, mean_of
 from trainer.tuning.space import Space, stored, value_of, with_values
@@ -21,6 +23,9 @@ from trainer.tuning.tuned_settings import TunedSettings
 
 # It would log what `on_trial` is told already.
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+_VALUES, _INTERRUPTED = "values", "interrupted"
+"""What a trial keeps: the values that it tries, and whether it was ended by Ctrl-C or an error."""
 
 Report = Callable[[int, float], None]
 """Takes a step and the value by then; raises instead of returning where a trial is given up."""
@@ -35,7 +40,10 @@ class Answers:
 
 
 Objective = Callable[[TunedSettings, Report], Answers]
-"""Returns the answers under these settings; raises ValueError where they give no result."""
+"""Returns the answers under these settings; raises one of `_NO_RESULT` where they give none."""
+
+_NO_RESULT = (ValueError, OpError, MemoryError)
+"""The others are of settings that ask for more memory than there is, as a large dimension may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +153,20 @@ class Search:
     ) -> None:
         """Try settings until `trials` have ended, in this run or before, or there is no time.
 
-        A trial that has begun is finished; the present settings are tried in any case.
+        A trial that has begun is finished; the present settings are tried in any case. One that was
+        interrupted is done again, and so is one at which the process was killed, but only once: it
+        may have been killed for the memory that these settings take.
         on_trial: called before each trial with how many have ended.
 
         Raises:
-            ValueError: the present settings give no result.
+            ValueError, OpError, MemoryError: the present settings give no result.
         """
-        # A trial that was running when the search was interrupted is done again.
         for trial in self._study.get_trials(states=(TrialState.RUNNING,)):
-            self._study.tell(trial.number, state=TrialState.FAIL)
+            values = trial.user_attrs.get(_VALUES)
+            if self.count and values in self._killed():
+                self._give_up(trial.number, values, "the process was killed twice while it ran")
+            else:
+                self._study.tell(trial.number, state=TrialState.FAIL)
         while (count := self.count) < trials and (count == 0 or has_time()):
             on_trial(count)
             self._try(objective, count)
@@ -171,7 +184,7 @@ class Search:
                 self._study.enqueue_trial(stored(step, self._space))
         trial = self._study.ask()
         values = {name: each.suggest(trial, name) for name, each in self._space.items()}
-        trial.set_user_attr("values", values)
+        trial.set_user_attr(_VALUES, values)
 
         def report(step: int, value: float) -> None:
             trial.report(value, step)
@@ -184,14 +197,32 @@ class Search:
         except optuna.TrialPruned:
             self._study.tell(trial, state=TrialState.PRUNED)
             return
-        except ValueError:
+        except _NO_RESULT as error:
             if number == 0:
                 raise
-            self._study.tell(trial, state=TrialState.PRUNED)
+            self._give_up(
+                trial.number, values, " ".join(f"{type(error).__name__}: {error}".split())
+            )
             return
+        except BaseException:
+            trial.set_user_attr(_INTERRUPTED, True)
+            self._study.tell(trial, state=TrialState.FAIL)
+            raise
         trial.set_user_attr("choosing", list(answers.choosing))
         trial.set_user_attr("confirming", list(answers.confirming))
         self._study.tell(trial, mean_of(answers.choosing))
+
+    def _give_up(self, number: int, values: Mapping[str, Any], reason: str) -> None:
+        """End a trial that gives no result: a failed one would be drawn again, by the same seed."""
+        structlog.get_logger(__name__).warning(
+            "trial_gave_no_result", settings=values, reason=reason
+        )
+        self._study.tell(number, state=TrialState.PRUNED)
+
+    def _killed(self) -> list[Mapping[str, Any]]:
+        """Return the values of the trials at which the process was killed."""
+        failed = (trial.user_attrs for trial in self._study.get_trials(states=(TrialState.FAIL,)))
+        return [each[_VALUES] for each in failed if _VALUES in each and _INTERRUPTED not in each]
 
     def _ended(self) -> list[FrozenTrial]:
         return self._study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
@@ -201,7 +232,7 @@ class Search:
         results, every = [], []
         for number, trial in enumerate(self._ended()):
             kept: Mapping[str, Any] = trial.user_attrs
-            settings = with_values(self._present, kept["values"]) if number else self._present
+            settings = with_values(self._present, kept[_VALUES]) if number else self._present
             every.append(settings)
             if trial.state == TrialState.COMPLETE:
                 answers = Answers(kept["choosing"], kept["confirming"])

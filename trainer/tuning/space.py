@@ -38,15 +38,16 @@ class Real:
 
     def suggest(self, trial: Trial, name: str) -> float:
         """Return a number, chosen by the trial."""
-        return float(f"{trial.suggest_float(name, self.low, self.high, log=self.log):.3g}")
+        return _rounded(trial.suggest_float(name, self.low, self.high, log=self.log))
 
     def including(self, value: float) -> "Real":
-        """Return a range that reaches to `value`."""
+        """Return a range that reaches to `value` as a trial has it."""
+        value = _rounded(value)
         return Real(min(self.low, value), max(self.high, value), self.log)
 
     def stored(self, name: str, value: float) -> Mapping[str, float]:
-        """Return the value itself."""
-        return {name: value}
+        """Return the value as a trial has it."""
+        return {name: _rounded(value)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,10 @@ class Subset:
     def ordered(self, chosen: Set[str]) -> tuple[str, ...]:
         """Return the chosen options and the others, in the order of `SOURCES`."""
         return tuple(each for each in SOURCES if each in chosen or each in self.others)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
 
 
 def _json(value: Any) -> str:

@@ -53,6 +53,7 @@ from trainer.ranking.trial import ranks_better_than_fusion
 from trainer.tasks import temporal_split
 from trainer.train import train
 from trainer.trained_model import TrainedModel
+from trainer.training_input_error import TrainingInputError
 from trainer.windows import make_windows
 
 pytestmark = pytest.mark.slow
@@ -222,6 +223,18 @@ def test_a_ranker_learns_which_source_to_trust(
     write_ranker(model, tmp_path / "ranker.safetensors")
     read = as_ranker(read_ranker(tmp_path / "ranker.safetensors", settings))
     np.testing.assert_array_equal(read.score(features), scores)
+
+
+@pytest.mark.parametrize("loss", ["pointwise", "listwise"])
+def test_a_ranker_that_diverges_is_the_settings_fault(
+    loss: Literal["pointwise", "listwise"],
+) -> None:
+    random = np.random.default_rng(0)
+    features = random.normal(size=(1_000, len(feature_names(SOURCES)))).astype(np.float32)
+    examples = _examples(features, (features[:, 0] > 1).astype(np.float32), 10)
+    settings = RankerSettings(epochs=1, batch_size=256, loss=loss, learning_rate=1e30)
+    with pytest.raises(TrainingInputError, match=r"lower `training\.ranking\.learning_rate`"):
+        train_ranker(examples, settings)
 
 
 def test_a_ranker_is_not_compiled_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

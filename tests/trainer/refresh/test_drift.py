@@ -18,7 +18,7 @@ from feature_repo.schema import Item
 from serving.bundle import MANIFEST, DataWindow, read_manifest
 from serving.published_bundles import set_current
 from tests.support.tiny_bundle import CREATED_AT, build_tiny_bundle, tiny_items
-from trainer.refresh.drift import measure_drift, stability_index
+from trainer.refresh.drift import Drift, measure_drift, stability_index
 from trainer.refresh.drift_settings import DriftSettings
 from trainer.refresh.lock import refresh_lock
 from trainer.refresh.metrics import RefreshCollector
@@ -26,6 +26,7 @@ from trainer.refresh.runs_file import RunsFile
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 END = START + timedelta(days=10)
+NOW = END + timedelta(days=1)
 SETTINGS = DriftSettings(min_events=50)
 CATALOGUE = [f"i{number}" for number in range(90)]
 """The items of the bundle, and thirty new ones."""
@@ -67,11 +68,13 @@ def with_window(bundle: Path) -> Path:
     return bundle
 
 
+def drift_of(bundle: Path, events: pl.LazyFrame) -> Drift:
+    return measure_drift(bundle, events, CATALOGUE, SETTINGS, NOW)
+
+
 def values(bundle: Path, now: pl.DataFrame) -> dict[str, float]:
     events = pl.concat([draw(END, 0), now]).lazy()
-    return {
-        each.name: each.value for each in measure_drift(bundle, events, CATALOGUE, SETTINGS).signals
-    }
+    return {each.name: each.value for each in drift_of(bundle, events).signals}
 
 
 LATER = END + timedelta(hours=1)
@@ -93,7 +96,7 @@ def test_where_nothing_changed_all_signals_are_small(bundle: Path) -> None:
 def test_each_change_moves_its_own_signals(
     bundle: Path, now: pl.DataFrame, moved: set[str]
 ) -> None:
-    found = measure_drift(bundle, pl.concat([draw(END, 0), now]).lazy(), CATALOGUE, SETTINGS)
+    found = drift_of(bundle, pl.concat([draw(END, 0), now]).lazy())
     assert {signal.name for signal in found.drifted} >= moved
     assert "event_types" not in {signal.name for signal in found.drifted} - moved
     assert found.version == bundle.name
@@ -131,7 +134,7 @@ def test_however_many_categories_there_are_chance_is_no_drift(
 
     def index(now: np.ndarray) -> float:
         events = pl.concat([drawn(END, 50_000, shares), drawn(LATER, 1_000, now)])
-        (signal,) = measure_drift(path, events.lazy(), [], settings).signals
+        (signal,) = measure_drift(path, events.lazy(), [], settings, NOW).signals
         return signal.value
 
     assert index(shares) < 0.1
@@ -151,26 +154,37 @@ def test_a_rare_or_new_category_beside_a_large_one_that_becomes_common_is_drift(
         each.with_columns(item_id=pl.Series(np.where(chosen, mugs, kettles)))
         for each, chosen in ((then, mugs_then), (now, mugs_now))
     )
-    found = measure_drift(bundle, events.lazy(), CATALOGUE, SETTINGS)
+    found = drift_of(bundle, events.lazy())
     assert "categories" in {signal.name for signal in found.drifted}
 
 
 def test_events_that_were_erased_since_leave_nothing_to_compare_categories_with(
     bundle: Path,
 ) -> None:
-    found = measure_drift(bundle, draw(LATER, 1).lazy(), CATALOGUE, SETTINGS)
+    found = drift_of(bundle, draw(LATER, 1).lazy())
     assert {each.name: each.value for each in found.signals}["categories"] == 0
 
 
 def test_few_events_tell_nothing(bundle: Path) -> None:
     events = pl.concat([draw(END, 0), draw(LATER, 1).head(49)]).lazy()
-    found = measure_drift(bundle, events, CATALOGUE, SETTINGS)
+    found = drift_of(bundle, events)
     assert (found.events, found.signals, found.drifted) == (49, (), [])
+
+
+def test_events_of_a_clock_that_is_ahead_are_no_drift_before_their_time(bundle: Path) -> None:
+    to_come = draw(NOW + timedelta(days=1), 2, items=(60, 90))
+    happened = [draw(END, 0), draw(LATER, 1)]
+    with capture_logs() as logs:
+        found = drift_of(bundle, pl.concat([*happened, to_come]).lazy())
+    assert found == drift_of(bundle, pl.concat(happened).lazy())
+    assert [line["event"] for line in logs] == ["events_wait"]
+    # Of these alone it is not said that the clock is wrong: nothing may have happened.
+    assert drift_of(bundle, pl.concat([happened[0], to_come]).lazy()).events == 0
 
 
 def test_a_bundle_without_a_window_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="does not say which events"):
-        measure_drift(build_tiny_bundle(tmp_path), draw(LATER, 1).lazy(), CATALOGUE, SETTINGS)
+        drift_of(build_tiny_bundle(tmp_path), draw(LATER, 1).lazy())
 
 
 @given(COUNTS, st.data())

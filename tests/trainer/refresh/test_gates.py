@@ -130,6 +130,9 @@ def test_a_current_bundle_that_cannot_be_asked_is_named() -> None:
     assert left_open(rows, GateSettings(), "the old one") == (
         "max_loss and min_gain were not asked: the old one serves, and cannot make lists now."
     )
+    # A gate that nobody has set is not open.
+    assert not left_open(rows, GateSettings(max_loss={}), "the old one")
+    assert left_open(rows, GateSettings(max_loss={}, min_gain={"all/mrr": 0.1}), "the old one")
     unlike = [row(CANDIDATE, 0.2, users=3)]
     assert left_open(unlike, GateSettings(), "the old one").count("not asked") == 2
 

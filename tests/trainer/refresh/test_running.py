@@ -30,6 +30,7 @@ from trainer.refresh.refresh import RefreshOutcome
 from trainer.refresh.resuming import RefreshCheckpoint
 from trainer.refresh.running import Work, run_refresh
 from trainer.refresh.runs_file import Run, RunsFile
+from trainer.worker_lost import WORKER_LOST, WorkerLost
 
 Begin = Callable[[str], None]
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -208,12 +209,13 @@ def test_a_failed_run_leaves_the_old_bundle_serving_and_may_be_tried_again(bundl
         (OSError("1000000 requested and 131056 written"), True),
         (ResourceExhaustedError(None, None, "variables.index; No space left on device"), True),
         (ShopFileError("runs.sqlite: cannot be used: database or disk is full."), True),
+        (WorkerLost(f"{WORKER_LOST}: see what it printed."), True),
         (FileNotFoundError(ENOENT, os.strerror(ENOENT)), False),
         (ResourceExhaustedError(None, None, "OOM when allocating tensor"), False),
         (ValueError("there is nothing to learn from"), False),
     ],
 )
-def test_a_run_that_a_full_disk_failed_is_gone_on_with_however_often_and_no_other(
+def test_a_run_that_failed_of_what_may_pass_is_gone_on_with_however_often_and_no_other(
     bundles: Path, error: Exception, *, gone_on_with: bool
 ) -> None:
     known: list[Choice | None] = []

@@ -1,5 +1,7 @@
 """A search finds what is planted, ends where it is told to, and is the same however it is run."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
+from tensorflow.errors import ResourceExhaustedError
 
 from trainer.tuning.search import Answers, Report, Search
 from trainer.tuning.space import BUY_AGAIN, MODEL, RANKING, changes, value_of, with_values
@@ -140,6 +144,77 @@ def test_settings_of_which_nothing_comes_are_one_trial_less_unless_they_are_thos
         pytest.raises(ValueError, match="lower learning_rate"),
     ):
         search.run(fails_above(50), 12, always)
+
+
+@pytest.mark.parametrize(
+    "error", [ResourceExhaustedError(None, None, "OOM when\nallocating"), MemoryError("no room")]
+)
+def test_settings_that_ask_for_too_much_memory_are_one_trial_less_and_the_log_says_why(
+    tmp_path: Path, error: Exception
+) -> None:
+    asked: list[TunedSettings] = []
+
+    def ask(settings: TunedSettings, report: Report) -> Answers:
+        asked.append(settings)
+        if len(asked) == 3:
+            raise error
+        return planted(settings, report)
+
+    with capture_logs() as lines, opened(tmp_path) as search:
+        search.run(ask, 6, always)
+        assert (search.count, search.pruned, len(asked)) == (6, 1, 6)
+    [line] = lines
+    assert (line["event"], line["log_level"]) == ("trial_gave_no_result", "warning")
+    assert with_values(PRESENT, line["settings"]) == asked[2]
+    assert line["reason"] in (
+        "ResourceExhaustedError: OOM when allocating",
+        "MemoryError: no room",
+    )
+
+
+def test_settings_at_which_the_process_is_killed_are_tried_twice_and_then_given_up(
+    tmp_path: Path,
+) -> None:
+    def tried(kill_above: float) -> int:
+        """Search in a process of its own; return how it ended."""
+
+        def ask(settings: TunedSettings, report: Report) -> Answers:
+            if settings.training.ranking.ease_regularisation > kill_above:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return planted(settings, report)
+
+        child = os.fork()
+        if not child:
+            # Whatever is raised, this process runs no other test.
+            try:
+                with opened(tmp_path) as search:
+                    search.run(ask, 6, always)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    codes = [tried(100)]
+    while codes[-1] and len(codes) < 12:
+        codes.append(tried(100))
+    assert codes[-1] == 0
+    with opened(tmp_path) as search:
+        assert search.count == 6
+        assert search.pruned * 2 == codes.count(-signal.SIGKILL) > 0
+
+
+def test_a_trial_that_is_interrupted_again_and_again_is_done_all_the_same(tmp_path: Path) -> None:
+    def interrupted(settings: TunedSettings, report: Report) -> Answers:
+        if settings is PRESENT:
+            return planted(settings, report)
+        raise KeyboardInterrupt
+
+    for _ in range(4):
+        with opened(tmp_path) as search, pytest.raises(KeyboardInterrupt):
+            search.run(interrupted, 3, always)
+    with opened(tmp_path) as search:
+        search.run(planted, 3, always)
+        assert (search.count, search.pruned) == (3, 0)
 
 
 @given(

@@ -92,6 +92,16 @@ def test_what_those_who_confirm_do_not_see_changes_nothing(tmp_path: Path) -> No
     assert chosen.number == 0
 
 
+@pytest.mark.parametrize("days", [365.25, 30.0, 12_345.6])
+def test_every_source_is_switched_whatever_number_is_set_beside_them(
+    tmp_path: Path, days: float
+) -> None:
+    present = with_values(TunedSettings(), {"serving.buy_again_days": days})
+    chosen = searched(tmp_path, present, harmed_by(SEARCHED[-1]), trials=1 + len(SEARCHED))
+    off = {*SOURCES} - {*chosen.settings.serving.ranking.sources}
+    assert off == {SEARCHED[-1]}
+
+
 @given(
     on=st.permutations(SOURCES).flatmap(lambda names: st.integers(0, 9).map(lambda n: names[:n])),
     speaking=st.sets(st.sampled_from(SOURCES)),
