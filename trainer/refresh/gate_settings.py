@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 OF_TEXTS = "diversity@10"
 """The metric that reads embeddings of texts: with LoRA there are none to measure it by."""
@@ -90,3 +90,12 @@ class GateSettings(BaseModel):
     min_users: Annotated[int, Field(ge=0)] = 100
     min_index_recall: Share = 0.9
     max_latency_ms: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _beats_in_a_metric(self) -> "GateSettings":
+        if self.beats and not self.max_loss:
+            raise ValueError(
+                "`beats` compares the metrics of `max_loss`, which names none. "
+                f"Received: {list(self.beats)}."
+            )
+        return self

@@ -221,3 +221,8 @@ def test_a_gate_that_names_what_is_not_measured_is_refused(
 ) -> None:
     with pytest.raises(ValidationError, match=f"Received: '{named}'"):
         GateSettings.model_validate(settings)
+
+
+def test_a_baseline_to_beat_in_no_metric_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"max_loss.*names none. Received: \['popularity'\]"):
+        GateSettings(max_loss={}, beats=("popularity",))
