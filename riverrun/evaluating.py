@@ -1,6 +1,6 @@
 """Asks recommenders about the future of a past: a model trained on it, or the one that serves."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -155,13 +155,7 @@ def evaluate_trained(
             models: list[Scorer] = [fitted.two_tower, fitted.pipeline]
             evaluations.append(
                 evaluate_models(
-                    split,
-                    models,
-                    fitted.text_embeddings,
-                    model,
-                    with_slices=sliced,
-                    has_times=question.has_times,
-                    weightless=question.training.weightless,
+                    question, split, models, fitted.text_embeddings, model, with_slices=sliced
                 )
             )
     return evaluations
@@ -203,32 +197,29 @@ def evaluate_served(settings: Settings, *, with_slices: bool) -> list[Evaluation
             embeddings = scorer.encoder.encode_text([item.text for item in split.past.items])
             pipeline = bundle_pipeline(CANDIDATE, bundle, split, cache, settings.service_settings)
             models: list[Scorer] = [scorer, pipeline]
-            weightless = question.training.weightless
             evaluations.append(
-                evaluate_models(
-                    split, models, embeddings, model, with_slices=sliced, weightless=weightless
-                )
+                evaluate_models(question, split, models, embeddings, model, with_slices=sliced)
             )
     return evaluations
 
 
 def evaluate_models(
+    question: Question,
     split: Split,
     models: Sequence[Scorer],
     features: npt.NDArray[np.float32] | None,
     model: str,
     *,
     with_slices: bool,
-    has_times: bool = True,
-    weightless: Collection[str] = (),
 ) -> Evaluation:
     """Evaluate the models, and the baselines that mean something here, on every task.
 
-    features: float32 [num_items, n] to measure diversity by; None where there is nothing to.
-    model: says in words which model was asked. weightless: the types of event that the baselines
-    do not count, as no answer is of them.
+    split: one of the question's. features: float32 [num_items, n] to measure diversity by; None
+    where there is nothing to. model: says in words which model was asked.
     """
-    simple = partial(baselines, moments=split.moments) if has_times else timeless_baselines
+    simple = partial(baselines, moments=split.moments) if question.has_times else timeless_baselines
+    # Baselines do not count what no answer is.
+    weightless = question.training.weightless
     past, histories = (each.without(weightless) for each in (split.past, split.histories))
     scorers = [*simple(past, histories), *models]
     rows = [evaluate(scorer, task, features) for task in split.tasks for scorer in scorers]
@@ -236,4 +227,4 @@ def evaluate_models(
     for task in split.tasks if with_slices else ():
         parts = slices(task, split.past)
         sliced[task.name] = [[evaluate(each, part) for part in parts] for each in scorers]
-    return Evaluation(split, rows, sliced, model, has_times)
+    return Evaluation(split, rows, sliced, model, question.has_times)

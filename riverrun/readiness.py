@@ -8,15 +8,15 @@ import httpx
 POLL_SECONDS = 0.05
 
 
-def wait_until_ready(url: str, ended: Callable[[], bool]) -> bool:
-    """Return true once `/readyz` of the server at `url` says so, false where `ended` does before.
+def wait_until_ready(url: str, ended: Callable[[], bool], path: str = "/readyz") -> bool:
+    """Return true once the server at `url` answers `path` with 2xx; false where `ended` is before.
 
     A server that is not there yet is waited for.
     """
     with httpx.Client(base_url=url, timeout=5) as client:
         while not ended():
             try:
-                if client.get("/readyz").is_success:
+                if client.get(path).is_success:
                     return True
             except httpx.TransportError:
                 pass

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,11 +10,10 @@ from tempfile import TemporaryDirectory
 from riverrun.errors import UserError
 from riverrun.evaluating import Listening
 from riverrun.replay.questions import Moment, Period
-from riverrun.replay.refreshed import COLD, WARM, Refreshes, replay_refreshed
+from riverrun.replay.refreshed import COLD, WARM, replay_refreshed
 from riverrun.replay.replay import replay
 from riverrun.replay.replayed_period import ReplayedPeriod
-from riverrun.replay.running import Run, ShopMaker
-from riverrun.replay.scoring import Scores
+from riverrun.replay.running import ReplayResult, Run, ShopMaker
 from riverrun.replay.training import RefreshTrainer, ReplayTraining, bundle_before
 from riverrun.settings import Settings
 from serving.text_embedding_cache import TextEmbeddingCache
@@ -37,18 +36,6 @@ class Renewal:
     def starts(self) -> Sequence[str]:
         """What refreshes begin from."""
         return (WARM, COLD) if self.cold else (WARM,)
-
-
-@dataclass
-class ReplayResult:
-    """What a replay has found, the part until it was interrupted if it was.
-
-    refreshes: by how each began, from the model before or from nothing.
-    """
-
-    scores: Scores = field(default_factory=Scores)
-    refreshes: dict[str, Refreshes] = field(default_factory=dict)
-    interrupted: bool = False
 
 
 def replay_period(
@@ -78,7 +65,7 @@ def replay_period(
             opened = bundle_before(period, path)
             maker = ShopMaker(opened, replayed.shop, folder / "shops", cache)
             with replaying(period.num_events) as on_moment:
-                run = Run(period, result.scores, on_moment)
+                run = Run(period, result, on_moment)
                 if renewal is None:
                     replay(run, maker)
                 else:
@@ -88,13 +75,7 @@ def replay_period(
                         )
                         for start in renewal.starts
                     }
-                    replay_refreshed(
-                        run,
-                        maker,
-                        every=renewal.every,
-                        trainers=trainers,
-                        refreshes=result.refreshes,
-                    )
+                    replay_refreshed(run, maker, every=renewal.every, trainers=trainers)
     except KeyboardInterrupt:
         result.interrupted = True
     return result

@@ -55,7 +55,7 @@ def log_end(code: int, stop: threading.Event, **more: Any) -> None:
 
 
 class RefreshScheduler(BackgroundThread):
-    """Starts a refresh at each time of a cron expression, one at a time.
+    """Starts a refresh at each time of `refresh.schedule`, one at a time.
 
     A refresh is a process of its own, so that its memory goes back to the system and its crash
     affects nothing else. Scheduled times that pass while one runs, or while the machine sleeps,
@@ -63,25 +63,21 @@ class RefreshScheduler(BackgroundThread):
     one before it, no refresh is repeated. If it goes back further, it was far ahead before, and the
     schedule begins anew. `stop` also stops a running refresh; the next one resumes it.
 
-    schedule: a cron expression, in UTC. command: what to run; default: `riverrun refresh`.
-    begun_since: whether any process has begun a refresh of the shop between a moment and now: of
-    several schedulers, one refresh is enough.
+    settings: of the shop, with a schedule. command: what to run; default: `riverrun refresh`.
     """
 
     def __init__(
         self,
-        schedule: str,
-        home: Path,
+        settings: Settings,
         settings_file: Path | None = None,
         *,
         command: Sequence[str] | None = None,
-        begun_since: Callable[[datetime, datetime], bool] = lambda due, now: False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         super().__init__("refresh-scheduler")
-        self._schedule = schedule
-        self._command = command or riverrun_command("refresh", home, settings_file)
-        self._begun_since = begun_since
+        self._schedule = settings.refresh.schedule
+        self._command = command or riverrun_command("refresh", settings.home, settings_file)
+        self._runs = RunsFile(settings.bundles)
         self._clock = clock
         self._due = self._after(clock())
         self._logger = structlog.get_logger(__name__)
@@ -100,7 +96,8 @@ class RefreshScheduler(BackgroundThread):
                 self._logger.warning("refresh_clock_went_back", due=following.isoformat())
                 self._due = following
             return None
-        if self._begun_since(self._due, now):
+        # Of several schedulers of a shop, one refresh is enough.
+        if self._runs.begun_since(self._due, now):
             self._logger.info("refresh_begun_by_another", due=self._due.isoformat())
             self._due = self._after(max(self._clock(), self._due))
             return None
@@ -109,14 +106,6 @@ class RefreshScheduler(BackgroundThread):
         self._due = self._after(max(self._clock(), self._due))
         log_end(code, self._stop, next_due=self._due.isoformat())
         return code
-
-    @classmethod
-    def of(cls, settings: Settings, settings_file: Path | None) -> "RefreshScheduler":
-        """Return the scheduler of a shop whose settings have a schedule."""
-        runs = RunsFile(settings.bundles)
-        return cls(
-            settings.refresh.schedule, settings.home, settings_file, begun_since=runs.begun_since
-        )
 
     def _after(self, moment: datetime) -> datetime:
         following: datetime = croniter(self._schedule, moment).get_next(datetime)

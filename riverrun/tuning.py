@@ -23,7 +23,6 @@ from trainer.interactions import EVENT_COLUMNS, happened_by
 from trainer.listener import Listener
 from trainer.material import Material, read_material
 from trainer.ranking.learning_to_rank import Newest
-from trainer.ranking.service_settings import ServiceSettings
 from trainer.tuning.objectives import NewestSliceObjectives
 from trainer.tuning.search import Objective, Search, Steps, Tried, no_steps
 from trainer.tuning.source_steps import SourceSteps
@@ -207,7 +206,7 @@ def shop_tuning(settings: Settings, listener: Listener) -> Iterator[ShopTuning]:
                 listener.progress,
             )
             objectives = NewestSliceObjectives.of(material, settings.service_settings)
-            data = _digest(_of_data(material), _Named(settings.service_settings))
+            data = _digest(_of_data(material), settings.service_settings)
             yield ShopTuning(settings.tuning, objectives, data, listener)
     except ValueError as error:
         raise UserError(f"{settings.archive}: {error}") from error
@@ -225,16 +224,6 @@ def _of_data(material: Material) -> str:
     for item in material.items:
         digest.update(repr(item).encode())
     return digest.hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """Settings under their first class name, so that searches of earlier releases are found."""
-
-    settings: ServiceSettings
-
-    def __repr__(self) -> str:
-        return repr(self.settings).replace(type(self.settings).__name__, "Service", 1)
 
 
 def _digest(*parts: Any) -> str:

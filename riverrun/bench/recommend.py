@@ -17,7 +17,6 @@ from serving.http.models import RecommendBody
 
 SCRIPT = Path(__file__).with_name("recommend.lua")
 
-
 CLIENT_SECONDS = 2.0
 """The average time between two requests of a client of a steady load."""
 
@@ -44,10 +43,9 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class LoadResult:
-    """What wrk measured."""
+class WrkResult:
+    """The totals that wrk's scripts print."""
 
-    load: Load
     requests: int
     seconds: float
     p50_ms: float
@@ -58,17 +56,6 @@ class LoadResult:
     def per_second(self) -> float:
         """Answered requests a second."""
         return self.requests / self.seconds
-
-
-@dataclass(frozen=True, slots=True)
-class WrkResult:
-    """The totals that recommend.lua prints."""
-
-    requests: int
-    seconds: float
-    p50_ms: float
-    p99_ms: float
-    failed: int
 
 
 def request_fields(given: str) -> str:
@@ -89,7 +76,7 @@ def request_fields(given: str) -> str:
     return orjson.dumps({"limit": 20} | fields).decode().removeprefix("{")
 
 
-def measure(urls: Sequence[str], users: Path, load: Load, seconds: int, fields: str) -> LoadResult:
+def measure(urls: Sequence[str], users: Path, load: Load, seconds: int, fields: str) -> WrkResult:
     """Load servers for `seconds` with users drawn from the file `users`, one id a line.
 
     urls: `http://127.0.0.1:PORT`; each has its share of the connections. fields: as
@@ -108,10 +95,7 @@ def measure(urls: Sequence[str], users: Path, load: Load, seconds: int, fields: 
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         raise UserError(f"wrk failed: {done.stderr.strip() or done.stdout.strip()}")
-    result = parse_result(done.stdout, quiet_seconds(load.rate))
-    return LoadResult(
-        load, result.requests, result.seconds, result.p50_ms, result.p99_ms, result.failed
-    )
+    return parse_result(done.stdout, quiet_seconds(load.rate))
 
 
 def quiet_seconds(rate: int) -> int:

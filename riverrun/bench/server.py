@@ -1,4 +1,4 @@
-"""A real `riverrun up` or `serve` in a process of its own, for the length of a benchmark."""
+"""A real `riverrun up`, `serve` or `stream` in a process of its own, while a benchmark lasts."""
 
 import os
 import signal
@@ -19,13 +19,14 @@ from riverrun.readiness import wait_until_ready
 from riverrun.settings import FILES_IN_HOME
 from riverrun.settings_variables import PREFIX
 
+READY_SECONDS = 300.0
 LOG_LINES = 15
 """How many of a log's last lines are shown where a process has failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """Where the server listens, and its process."""
+    """Where the server listens, and its process; a worker is seen through its metrics."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -48,33 +49,54 @@ class RunningServer:
         kilobytes = next(line.split()[1] for line in status.splitlines() if "VmHWM" in line)
         return int(kilobytes) * 1024
 
+    @property
+    def cpu_seconds(self) -> float:
+        """The processor time that the process has taken, all its threads together."""
+        # After the command in parentheses, which may hold spaces: state is the third field.
+        fields = Path(f"/proc/{self.process_id}/stat").read_text().rpartition(")")[2].split()
+        user, system = fields[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
 
 @contextmanager
 def running_server(
     home: Path,
     command: str = "up",
     *,
+    name: str = "server",
+    port_option: str = "--port",
+    path: str = "/readyz",
     environment: Mapping[str, str] | None = None,
-    ready_within: float = 300.0,
 ) -> Iterator[RunningServer]:
     """Start `riverrun COMMAND` on `home` at a free loopback port; stop it in the end.
 
-    environment: variables beside those of `own_environment`, such as settings.
+    name: of the log in `home`. path: what answers once the command has begun. environment:
+    variables beside those of `own_environment`, such as settings.
 
-    Raises `UserError` with the end of the server's log where it does not become ready.
+    Raises `UserError` with the end of the log where it does not become ready.
     """
     port = free_port()
-    log = home / "server.log"
+    log = home / f"{name}.log"
+    arguments = [command, "--home", str(home), port_option, str(port)]
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "riverrun", command, "--home", str(home), "--port", str(port)],
+            [sys.executable, "-m", "riverrun", *arguments],
             stdout=output,
             stderr=subprocess.STDOUT,
             env=own_environment(environment or {}),
         )
     url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + READY_SECONDS
+
+    def ended() -> bool:
+        return process.poll() is not None or time.monotonic() >= deadline
+
     try:
-        _require_ready(url, process, log, ready_within)
+        if not wait_until_ready(url, ended, path):
+            how = f"was not ready within {READY_SECONDS:.0f} s"
+            if process.returncode is not None:
+                how = f"stopped with code {process.returncode}"
+            raise UserError(f"the {name} {how}:\n{tail(log)}")
         yield RunningServer(url, process)
     finally:
         stop_process(process)
@@ -151,17 +173,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _require_ready(
-    url: str, process: subprocess.Popen[bytes], log: Path, ready_within: float
-) -> None:
-    deadline = time.monotonic() + ready_within
-    if wait_until_ready(url, lambda: process.poll() is not None or time.monotonic() >= deadline):
-        return
-    if process.returncode is not None:
-        raise UserError(f"the server stopped with code {process.returncode}:\n{tail(log)}")
-    raise UserError(f"the server was not ready within {ready_within:.0f} s:\n{tail(log)}")
 
 
 def tail(log: Path) -> str:

@@ -10,9 +10,9 @@ import numpy as np
 import orjson
 from kafka import KafkaConsumer, KafkaProducer
 
-from riverrun.bench.kafka_shop import KafkaShop, RunningWorker, running_worker
+from riverrun.bench.kafka_shop import KafkaShop, running_worker
 from riverrun.bench.senders import event_of
-from riverrun.bench.server import metric_totals
+from riverrun.bench.server import RunningServer, metric_totals
 from riverrun.errors import UserError
 
 LOOK_SECONDS = 0.25
@@ -90,7 +90,7 @@ def _records(
     return records
 
 
-def _watch(worker: RunningWorker, events: int) -> tuple[float, float]:
+def _watch(worker: RunningServer, events: int) -> tuple[float, float]:
     """Return the rate between a tenth and nine tenths, and CPU seconds for 10,000 events."""
     start: tuple[float, float, float] | None = None
     done, deadline = 0.0, time.monotonic() + WAIT_SECONDS

@@ -106,7 +106,7 @@ def measure_swaps(
         result.failed,
         [end - start for start, end in intervals],
         resident,
-        result.requests / result.seconds,
+        result.per_second,
     )
 
 

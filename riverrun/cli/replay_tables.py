@@ -8,7 +8,6 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from riverrun.replay.questions import Period
-    from riverrun.replay.refreshed import Refreshes
     from riverrun.replay.scoring import Row, Scores
 
 
@@ -29,10 +28,12 @@ def slice_table(slice_: str, rows: "Sequence[Row]") -> Table:
     return table
 
 
-def refreshes_table(refreshes: "Mapping[str, Refreshes]", scores: "Scores", every: str) -> Table:
+def refreshes_table(
+    refreshes: Mapping[str, Sequence[float]], scores: "Scores", every: str
+) -> Table:
     """Return how often the models were renewed, how long it took and what it brought.
 
-    Minutes include the export; the metrics are those of the refreshed model alone, as above.
+    refreshes: as in `ReplayResult`. The metrics are those of the refreshed model alone, as above.
     """
     from riverrun.replay.refreshed import REFRESHED
     from riverrun.replay.scoring import ALL, NDCG_AT, NOVEL
@@ -44,11 +45,11 @@ def refreshes_table(refreshes: "Mapping[str, Refreshes]", scores: "Scores", ever
     for name in ("start", "refreshes", "minutes each", "minutes in all", *names):
         table.add_column(name, justify="left" if name == "start" else "right")
     reached = {(row.variant, row.slice): f"{row.ndcg:.4f}" for row in scores.rows()}
-    for each in refreshes.values():
-        minutes = sum(each.seconds) / 60
-        mean = minutes / max(len(each.seconds), 1)
-        ndcgs = [reached.get((f"{REFRESHED}, {each.start}", slice_), "-") for slice_ in slices]
-        table.add_row(each.start, str(len(each.seconds)), f"{mean:.1f}", f"{minutes:.1f}", *ndcgs)
+    for start, seconds in refreshes.items():
+        minutes = sum(seconds) / 60
+        mean = minutes / max(len(seconds), 1)
+        ndcgs = [reached.get((f"{REFRESHED}, {start}", slice_), "-") for slice_ in slices]
+        table.add_row(start, str(len(seconds)), f"{mean:.1f}", f"{minutes:.1f}", *ndcgs)
     return table
 
 

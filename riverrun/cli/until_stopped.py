@@ -29,7 +29,7 @@ def refreshes_of(settings: Settings, settings_file: Path | None) -> Iterator[Non
 
     parts: list[BackgroundThread] = [DriftWatcher(settings, settings_file)]
     if settings.refresh.schedule:
-        refreshes = RefreshScheduler.of(settings, settings_file)
+        refreshes = RefreshScheduler(settings, settings_file)
         err.print(f"the model is renewed at {refreshes.due:%Y-%m-%d %H:%M} UTC")
         parts.append(refreshes)
     for part in parts:

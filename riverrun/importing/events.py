@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from feature_repo.archive import EVENT_SCHEMA
 from feature_repo.history import EVENT_KEY
 from feature_repo.schema import (
     EVENT_TYPE_PATTERN,
@@ -17,6 +18,7 @@ from feature_repo.schema import (
     content_id,
 )
 from riverrun.importing import values
+from riverrun.importing.fields import fields_of
 from riverrun.importing.frames import event_frame
 from riverrun.importing.identifiers import identifier_reason
 from riverrun.importing.json_values import MAX_BYTES, dump_json, json_object
@@ -28,6 +30,9 @@ from riverrun.importing.report import LINE, REASON, ImportReport
 FUTURE = timedelta(days=1)
 DISPENSABLE = ("query", "request_id")
 """Text fields that an event can do without."""
+ABSENT = {name: pl.lit(None, dtype) for name, dtype in EVENT_SCHEMA.items()}
+ABSENT |= {"value_given": pl.lit(False), "value_plain": pl.lit(True)}
+"""What stands for the fields that a mapping has no source of."""
 IDENTITY = ("user_id", "item_id", "event_type", "timestamp", "value", "query", "context")
 
 
@@ -40,28 +45,10 @@ def clean_events(
     repaired and superfluous.
     """
     raw = batch.frame
-    read = raw.select(
-        LINE,
-        event_id=_identifier(mapping.event_id, raw.schema),
-        user_id=_identifier(mapping.user_id, raw.schema),
-        item_id=_identifier(mapping.item_id, raw.schema),
-        event_type=_text(mapping.event_type, raw.schema),
-        timestamp=values.time(mapping.timestamp, raw.schema),
-        value=pl.lit(None, pl.Float64)
-        if mapping.value is None
-        else values.number(mapping.value, raw.schema, batch.is_json),
-        query=_text(mapping.query, raw.schema),
-        request_id=_identifier(mapping.request_id, raw.schema),
-        context=_context(mapping.context, raw.schema),
-        plain=pl.lit(True)
-        if mapping.value is None
-        else values.plain_number(mapping.value, raw.schema, batch.is_json),
-        given=_given(mapping, raw.schema),
-        **{
-            f"{name}_nested": batch.is_nested(source.in_order)
-            for name, source in _texts(mapping).items()
-        },
-    )
+    fields = ABSENT | fields_of(mapping, batch)
+    if mapping.context is not None:
+        fields["context"] = _context(mapping.context, raw.schema)
+    read = raw.select(LINE, **fields)
     for name, source in _texts(mapping).items():
         if read[f"{name}_nested"].any():
             note_names_inside(source.in_order, report)
@@ -82,25 +69,7 @@ def _texts(mapping: EventsMapping) -> dict[str, TextSource]:
     return {name: source for name, source in mapping if isinstance(source, TextSource)}
 
 
-def _text(source: TextSource | None, schema: pl.Schema) -> pl.Expr:
-    return pl.lit(None, pl.String) if source is None else values.text(source, schema)
-
-
-def _identifier(source: TextSource | None, schema: pl.Schema) -> pl.Expr:
-    return pl.lit(None, pl.String) if source is None else values.identifier(source, schema)
-
-
-def _given(mapping: EventsMapping, schema: pl.Schema) -> pl.Expr:
-    """Return whether a row has anything in the column that its `value` is read from."""
-    if mapping.value is None or mapping.value.column is None:
-        return pl.lit(False)
-    column = mapping.value.column
-    return (values.raw_text(column, schema[column]).str.strip_chars() != "").fill_null(False)
-
-
-def _context(source: MapSource | None, schema: pl.Schema) -> pl.Expr:
-    if source is None:
-        return pl.lit(None, pl.String)
+def _context(source: MapSource, schema: pl.Schema) -> pl.Expr:
     if source.column is not None:
         return values.raw_text(source.column, schema[source.column])
     fields = [
@@ -149,9 +118,9 @@ def _repaired(read: pl.DataFrame, mapping: EventsMapping, report: ImportReport) 
     value, query, request_id = pl.col("value"), pl.col("query"), pl.col("request_id")
     rules = {
         "event_type written in the common form": pl.col("given_type") != pl.col("event_type"),
-        "value cannot be read: left out": pl.col("given") & value.is_null(),
+        "value cannot be read: left out": pl.col("value_given") & value.is_null(),
         "value out of range: left out": value.abs() > MAX_VALUE,
-        "value read by the rule for decimal signs": ~pl.col("plain") & value.is_not_null(),
+        "value read by the rule for decimal signs": ~pl.col("value_plain") & value.is_not_null(),
         f"query cut to {MAX_QUERY} characters": query.str.len_chars() > MAX_QUERY,
         "request_id unusable: left out": request_id.is_not_null()
         & identifier_reason("request_id").is_not_null(),

@@ -21,8 +21,9 @@ from feature_repo.schema import (
 )
 from riverrun.importing import values
 from riverrun.importing.attributes import attributes_of, raw_attributes
+from riverrun.importing.fields import fields_of
 from riverrun.importing.labels import labels
-from riverrun.importing.mapping import ItemsMapping, TextSource, UsersMapping, source_columns
+from riverrun.importing.mapping import ItemsMapping, UsersMapping, source_columns
 from riverrun.importing.nested import not_text, note_names_inside
 from riverrun.importing.raw_files import RawBatch
 from riverrun.importing.report import LINE, REASON, SAME_AGAIN, ImportReport
@@ -38,37 +39,23 @@ def clean_items(
 
     None is an item that is to be deleted.
     """
-    raw = batch.frame
-    read = {"item_id": values.identifier(mapping.item_id, raw.schema)}
-    read["item_id_nested"] = batch.is_nested(mapping.item_id.in_order)
-    for name in ("title", "description", "brand", "available", "deleted"):
-        source: TextSource | None = getattr(mapping, name)
-        if source is not None:
-            read[name] = values.text(source, raw.schema)
-            read[f"{name}_nested"] = batch.is_nested(source.in_order)
+    read = batch.frame.select(LINE, **fields_of(mapping, batch))
     for name, switch in (("available", values.switch), ("deleted", values.truth)):
-        if name in read:
-            read[f"{name}_given"] = read[name]
-            read[name] = switch(read[name])
-    if mapping.price is not None:
-        read["price"] = values.number(mapping.price, raw.schema, batch.is_json)
-        read["price_plain"] = values.plain_number(mapping.price, raw.schema, batch.is_json)
-        column = mapping.price.column
-        read["price_given"] = (
-            pl.lit(None) if column is None else values.raw_text(column, raw.schema[column])
-        )
+        if name in read.columns:
+            word = pl.col(name)
+            read = read.with_columns(
+                switch(word).alias(name), (word.str.strip_chars() != "").alias(f"{name}_given")
+            )
     if mapping.published_at is not None:
-        moment = values.time(mapping.published_at, raw.schema)
-        column = mapping.published_at.column
-        read["published_at"] = pl.when(values.plausible(moment)).then(moment)
-        read["published_at_given"] = values.raw_text(column, raw.schema[column])
+        moment = pl.col("published_at")
+        read = read.with_columns(pl.when(values.plausible(moment)).then(moment))
 
     def build(row: Row, cells: Row, attributes: Row) -> Item | None:
         if row.get("deleted"):
             return None
         return _item(row, cells, attributes, mapping, report)
 
-    return _records(batch, raw.select(LINE, **read), mapping, build, report)
+    return _records(batch, read, mapping, build, report)
 
 
 def clean_users(batch: RawBatch, mapping: UsersMapping, report: ImportReport) -> list[User]:
@@ -77,11 +64,7 @@ def clean_users(batch: RawBatch, mapping: UsersMapping, report: ImportReport) ->
     def build(row: Row, _cells: Row, attributes: Row) -> User:
         return User.model_validate({"user_id": row["user_id"], "attributes": attributes})
 
-    read = batch.frame.select(
-        LINE,
-        user_id=values.identifier(mapping.user_id, batch.frame.schema),
-        user_id_nested=batch.is_nested(mapping.user_id.in_order),
-    )
+    read = batch.frame.select(LINE, **fields_of(mapping, batch))
     return list(_records(batch, read, mapping, build, report).values())
 
 
@@ -152,7 +135,7 @@ def _item(
         "deleted": "the item stays",
     }
     for name, taken in instead.items():
-        if row.get(name) is None and (row.get(f"{name}_given") or "").strip():
+        if row.get(name) is None and row.get(f"{name}_given"):
             report.repair(f"{name} cannot be read: {taken}", 1)
         elif row.get(name) is not None and name != "deleted":
             record[name] = row[name]
@@ -162,9 +145,7 @@ def _item(
 def _price(row: Row, report: ImportReport) -> Row:
     price = row.get("price")
     if price is None:
-        report.repair(
-            "price cannot be read: left out", int(bool((row.get("price_given") or "").strip()))
-        )
+        report.repair("price cannot be read: left out", int(row.get("price_given", False)))
         return {}
     if not 0 <= price <= MAX_PRICE:
         report.repair("price is negative or absurd: left out", 1)

@@ -45,6 +45,13 @@ def raw_text(column: str, dtype: pl.DataType) -> pl.Expr:
     return value.cast(pl.String)
 
 
+def given(column: str | None, schema: pl.Schema) -> pl.Expr:
+    """Return whether a column has anything in a row; a constant, which has no column, never."""
+    if column is None:
+        return pl.lit(False)
+    return (raw_text(column, schema[column]).str.strip_chars() != "").fill_null(False)
+
+
 def text(source: TextSource, schema: pl.Schema) -> pl.Expr:
     """Return normalised text; empty text is null."""
     return _replaced(source, schema, normalised)

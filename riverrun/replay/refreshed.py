@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +12,6 @@ from feature_repo.schema import Item
 from riverrun.replay.questions import Moment
 from riverrun.replay.replay import FROZEN
 from riverrun.replay.running import Run, ShopMaker
-from riverrun.replay.scoring import Scores
 from riverrun.replay.shop import ReplayShop
 from serving.bundle_loading import load_bundle
 from serving.recommender import Recommender
@@ -32,23 +30,10 @@ class Trainer(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Refreshes:
-    """How often a model was renewed, and the seconds that each training took, export included."""
-
-    start: str
-    seconds: list[float] = field(default_factory=list)
-
-
 def replay_refreshed(
-    run: Run,
-    maker: ShopMaker,
-    *,
-    every: timedelta,
-    trainers: Mapping[str, Trainer],
-    refreshes: dict[str, Refreshes],
-) -> Scores:
-    """Return the scores of four variants, the refreshed ones for each of `trainers`.
+    run: Run, maker: ShopMaker, *, every: timedelta, trainers: Mapping[str, Trainer]
+) -> None:
+    """Score four variants, the refreshed ones for each of `trainers`.
 
     `FROZEN` knows what was known when the period began, and the items that arrive. `REFRESHED`
     knows what was known at the last refresh, and its model was trained on that. `STREAMING` has
@@ -56,9 +41,8 @@ def replay_refreshed(
     with the refreshed model.
 
     every: from one refresh to the next. trainers: by the name that is added to their variants.
-    refreshes: filled as the replay goes on.
     """
-    period, users = run.period, run.users
+    period, users, refreshes = run.period, run.users, run.result.refreshes
 
     def as_of_now(shop: ReplayShop) -> Recommender:
         return shop.recommender(shop.frozen_items(), online=shop.frozen(users))
@@ -71,7 +55,7 @@ def replay_refreshed(
         variants[STREAMING] = first.recommender()
         for name, shop in renewed.items():
             variants[f"{BOTH}, {name}"] = shop.recommender()
-            refreshes[name] = Refreshes(name)
+            refreshes[name] = []
         items, due = list(period.known_items), period.start + every
 
         def refresh_when_due(moment: Moment) -> None:
@@ -85,11 +69,11 @@ def replay_refreshed(
                 for name, shop in renewed.items():
                     start = time.monotonic()
                     path = trainers[name](events, items, now)
-                    refreshes[name].seconds.append(time.monotonic() - start)
+                    refreshes[name].append(time.monotonic() - start)
                     shop.swap(load_bundle(path), items)
                     shop.embed(users)
                     variants[f"{REFRESHED}, {name}"] = as_of_now(shop)
             # After the refresh, which knows what arrived before this moment.
             items.extend(moment.items)
 
-        return run.go((first, *others), variants, refresh_when_due)
+        run.go((first, *others), variants, refresh_when_due)

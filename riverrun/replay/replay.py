@@ -1,7 +1,6 @@
 """Replays the same period in a frozen shop and in shops that learn more and more of it."""
 
 from riverrun.replay.running import Run, ShopMaker
-from riverrun.replay.scoring import Scores
 
 FROZEN = "frozen"
 HISTORY = "+ history"
@@ -9,8 +8,8 @@ CO_VISITATION = "+ co-visitation, trends"
 FOLD_IN = "+ fold-in"
 
 
-def replay(run: Run, maker: ShopMaker) -> Scores:
-    """Return the scores of the four variants, each of which learns more than the one before.
+def replay(run: Run, maker: ShopMaker) -> None:
+    """Score four variants, each of which learns more than the one before.
 
     All of them ask the same sources and order the candidates by the bundle's ranker, where it has
     one. `FROZEN` knows what was known when the period began, and the items that arrive, which are
@@ -26,4 +25,4 @@ def replay(run: Run, maker: ShopMaker) -> Scores:
             CO_VISITATION: fixed.recommender(),
             FOLD_IN: moving.recommender(),
         }
-        return run.go((fixed, moving), variants)
+        run.go((fixed, moving), variants)

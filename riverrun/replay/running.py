@@ -16,16 +16,29 @@ from serving.text_embedding_cache import TextEmbeddingCache
 from streaming.settings import StreamingSettings
 
 
+@dataclass(slots=True)
+class ReplayResult:
+    """What a replay has found, the part until it was interrupted if it was.
+
+    refreshes: by how each began, from the model before or from nothing, the seconds that each
+    training took, export included.
+    """
+
+    scores: Scores = field(default_factory=Scores)
+    refreshes: dict[str, list[float]] = field(default_factory=dict)
+    interrupted: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One replay of a period.
 
-    scores: filled as the replay goes on, so that an interrupted one has results too. on_moment:
-    called when a moment was asked about and learned.
+    result: filled as the replay goes on, so that there is one of an interrupted replay too.
+    on_moment: called when a moment was asked about and learned.
     """
 
     period: Period
-    scores: Scores = field(default_factory=Scores)
+    result: ReplayResult = field(default_factory=ReplayResult)
     on_moment: Callable[[Moment], None] = lambda _: None
 
     @property
@@ -39,8 +52,8 @@ class Run:
         shops: Sequence[ReplayShop],
         variants: Mapping[str, Recommender],
         before: Callable[[Moment], None] = lambda _: None,
-    ) -> Scores:
-        """Ask the variants before each moment, let the shops learn it, and return the scores.
+    ) -> None:
+        """Ask the variants before each moment, and let the shops learn it.
 
         variants: over `shops`, by name. before: called with each moment before the clocks of the
         shops turn to it; it may replace recommenders in `variants`.
@@ -50,12 +63,11 @@ class Run:
             before(moment)
             for shop in shops:
                 shop.turn(moment.at)
-            asker.ask(moment, self.scores)
+            asker.ask(moment, self.result.scores)
             for shop in shops:
                 shop.learn(moment)
             asker.remember(moment)
             self.on_moment(moment)
-        return self.scores
 
 
 @dataclass(frozen=True, slots=True)

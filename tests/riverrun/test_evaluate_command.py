@@ -16,7 +16,7 @@ from riverrun.bench.machine import describe_machine
 from riverrun.cli.main import main
 from riverrun.cli.metrics_tables import metrics_table
 from riverrun.errors import UserError
-from riverrun.evaluating import evaluate_models, preset_question, shop_question
+from riverrun.evaluating import Question, evaluate_models, preset_question, shop_question
 from riverrun.importing import PresetData
 from riverrun.protocols import PROTOCOLS
 from riverrun.settings import Settings
@@ -146,7 +146,7 @@ def test_recent_popularity_is_asked_where_times_are_any(preset: str, has_times: 
     data = PresetData(ITEMS, frame(acts))
     question = preset_question(PROTOCOLS[preset], data, Settings(), validation=False)
     assert question.has_times == has_times
-    asked = evaluate_models(question.split, [], None, "", with_slices=False, has_times=has_times)
+    asked = evaluate_models(question, question.split, [], None, "", with_slices=False)
     names = [row.scorer for row in asked.rows]
     recent = ["popularity, last 14 days"] if has_times else []
     assert names == ["popularity", *recent, "item-kNN, cosine"]
@@ -157,8 +157,10 @@ def test_simple_recommenders_do_not_count_what_has_no_weight() -> None:
     shown = pl.when(pl.col("item_id") == "i0").then(pl.lit("impression")).otherwise("event_type")
     split = temporal_split(events.with_columns(event_type=shown), ITEMS, START + timedelta(hours=1))
     found = []
-    for weightless in ((), ("impression",)):
-        rows = evaluate_models(split, [], None, "", with_slices=False, weightless=weightless).rows
+    for weight in (1.0, 0.0):
+        training = TrainingSettings(event_type_weights={"impression": weight})
+        question = Question(split, training, ServiceSettings(), None)
+        rows = evaluate_models(question, split, [], None, "", with_slices=False).rows
         found.append(
             {(row.scorer, row.task): row.metrics["mrr"] for row in rows}["popularity", "all"]
         )

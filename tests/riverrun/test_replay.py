@@ -34,12 +34,11 @@ from riverrun.replay.refreshed import (
     REFRESHED,
     STREAMING,
     WARM,
-    Refreshes,
     replay_refreshed,
 )
 from riverrun.replay.replay import CO_VISITATION, FOLD_IN, FROZEN, HISTORY, replay
 from riverrun.replay.replayed_period import preset_period
-from riverrun.replay.running import Run, ShopMaker
+from riverrun.replay.running import ReplayResult, Run, ShopMaker
 from riverrun.replay.scoring import ALL, NEW_ITEMS, NOVEL, Scores
 from riverrun.replay.settings import ReplaySettings
 from riverrun.replay.shop import ReplayShop
@@ -97,7 +96,9 @@ PAST += [("v", f"i{n}", -60.0) for n in range(39)]
 
 def run(folder: Path, rows: list[tuple[str, str, float]], **options: Any) -> Scores:
     period = split_period(frame(PAST + rows), [*ITEMS, NEW], START)
-    return replay(Run(period, **options), maker(folder))
+    run = Run(period, **options)
+    replay(run, maker(folder))
+    return run.result.scores
 
 
 def maker(folder: Path) -> ShopMaker:
@@ -235,14 +236,14 @@ def test_no_past_lies_ahead_of_the_clock(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_an_interrupted_replay_has_scores(tmp_path: Path) -> None:
-    scores = Scores()
+    result = ReplayResult()
 
     def stop(moment: Moment) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, [("u0", "i10", 1.0), ("u0", "i15", 2.0)], on_moment=stop, scores=scores)
-    assert {score.at for score in scores.scores} == {START + timedelta(hours=1)}
+        run(tmp_path, [("u0", "i10", 1.0), ("u0", "i15", 2.0)], on_moment=stop, result=result)
+    assert {score.at for score in result.scores.scores} == {START + timedelta(hours=1)}
 
 
 def test_scores_are_kept_by_span_of_time() -> None:
@@ -332,25 +333,20 @@ def test_models_are_renewed_on_what_was_known_and_serve_from_then_on(
     rows = [("u0", "i10", 1.0), ("u1", "new", 24.0), ("u0", "i20", 30.0), ("u0", "i15", 48.5)]
     rows += [("u0", "i25", 24.0 * 7.05), ("u0", "i30", 24.0 * 15.1), ("u1", "i11", 24.0 * 15.2)]
     period = split_period(frame(PAST + rows), [*ITEMS, NEW], START)
-    refreshes: dict[str, Refreshes] = {}
-    scores = replay_refreshed(
-        Run(period),
-        maker(tmp_path),
-        every=timedelta(days=days),
-        trainers={WARM: retrain},
-        refreshes=refreshes,
-    )
+    run = Run(period)
+    replay_refreshed(run, maker(tmp_path), every=timedelta(days=days), trainers={WARM: retrain})
+    scores = run.result.scores.scores
     assert [int(at) for at, _, _ in asked] == expected
     # What had happened, and what had arrived, by then.
     for at, items, height in asked:
         assert height == len(PAST) + sum(hour < at * 24 - 1e-6 for _, _, hour in rows)
         assert "new" in items
-    assert len(refreshes[WARM].seconds) == len(asked)
+    assert len(run.result.refreshes[WARM]) == len(asked)
     variants = (FROZEN, f"{REFRESHED}, {WARM}", STREAMING, f"{BOTH}, {WARM}")
-    first = {s.variant: (s.ndcg, s.recall) for s in scores.scores if s.at < START + timedelta(1)}
+    first = {s.variant: (s.ndcg, s.recall) for s in scores if s.at < START + timedelta(1)}
     assert first[FROZEN] == first[f"{REFRESHED}, {WARM}"]
     assert first[STREAMING] == first[f"{BOTH}, {WARM}"]
-    assert {score.variant for score in scores.scores} == set(variants)
+    assert {score.variant for score in scores} == set(variants)
 
 
 def test_a_model_is_renewed_on_all_of_a_past_that_ends_late_for_some(tmp_path: Path) -> None:
@@ -365,11 +361,7 @@ def test_a_model_is_renewed_on_all_of_a_past_that_ends_late_for_some(tmp_path: P
         return build_tiny_bundle(tmp_path / "new", items, seed=len(known), created_at=now)
 
     replay_refreshed(
-        Run(period),
-        maker(tmp_path),
-        every=timedelta(hours=10),
-        trainers={WARM: retrain},
-        refreshes={},
+        Run(period), maker(tmp_path), every=timedelta(hours=10), trainers={WARM: retrain}
     )
     assert len(known) > 1
     assert all(set(period.past["event_id"]) <= each for each in known)
@@ -381,7 +373,7 @@ def test_warm_and_cold_starts_are_told_apart_by_minutes_and_ndcg() -> None:
         shown = ["x"] * (place - 1) + ["right"]
         for slice_ in (NOVEL, ALL):
             scores.judge(f"{REFRESHED}, {start}", slice_, START, shown, {"right"})
-    refreshes = {WARM: Refreshes(WARM, [60.0, 120.0]), COLD: Refreshes(COLD, [600.0])}
+    refreshes = {WARM: [60.0, 120.0], COLD: [600.0]}
     table = refreshes_table(refreshes, scores, "weekly")
     columns = [list(column.cells) for column in table.columns]
     assert columns[:4] == [[WARM, COLD], ["2", "1"], ["1.5", "10.0"], ["3.0", "10.0"]]

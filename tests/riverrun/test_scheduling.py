@@ -17,7 +17,7 @@ from riverrun.cli import signals
 from riverrun.cli.until_stopped import refreshes_of
 from riverrun.drifting import DriftWatcher
 from riverrun.scheduling import RefreshScheduler, run_politely
-from riverrun.settings import load_settings
+from riverrun.settings import Settings, load_settings
 from trainer.refresh.runs_file import RunsFile
 
 START = datetime(2026, 5, 1, 3, 15, tzinfo=UTC)
@@ -32,16 +32,13 @@ class Clock:
         return self.now
 
 
-def scheduler(
-    clock: Clock, home: Path, code: str, runs: RunsFile | None = None
-) -> RefreshScheduler:
-    return RefreshScheduler(
-        "30 * * * *",
-        home,
-        command=[sys.executable, "-c", code],
-        begun_since=runs.begun_since if runs else lambda due, now: False,
-        clock=clock,
-    )
+def hourly(home: Path) -> Settings:
+    return load_settings(home=home, refresh={"schedule": "30 * * * *"})
+
+
+def scheduler(clock: Clock, home: Path, code: str, *arguments: str) -> RefreshScheduler:
+    command = [sys.executable, "-c", code, *arguments]
+    return RefreshScheduler(hourly(home), command=command, clock=clock)
 
 
 def test_a_refresh_begins_at_its_time_and_once(tmp_path: Path) -> None:
@@ -87,12 +84,11 @@ def test_a_clock_that_was_far_ahead_stops_nothing(tmp_path: Path) -> None:
     """Neither in the scheduler that saw it, nor by the run that it wrote down, after a restart."""
     clock = Clock()
     clock.now = START + timedelta(days=400)
-    settings = load_settings(home=tmp_path, refresh={"schedule": "30 * * * *"})
-    RunsFile(settings.bundles).begin("ahead", clock.now)
-    seeing = scheduler(clock, tmp_path, "pass", RunsFile(settings.bundles))
+    RunsFile(hourly(tmp_path).bundles).begin("ahead", clock.now)
+    seeing = scheduler(clock, tmp_path, "pass")
     clock.now = START
     assert seeing.run_if_due() is None
-    restarted = scheduler(clock, tmp_path, "pass", RunsFile(settings.bundles))
+    restarted = scheduler(clock, tmp_path, "pass")
     for refreshes in (seeing, restarted):
         assert refreshes.due == START + timedelta(minutes=15)
     clock.now = START + timedelta(minutes=16)
@@ -113,27 +109,17 @@ def test_wherever_a_clock_goes_back_to_no_two_times_are_left_out(
 def test_two_schedulers_begin_one_refresh(tmp_path: Path) -> None:
     """However far apart: also where the first has ended before the second looks."""
     clock = Clock()
-    settings = load_settings(home=tmp_path, refresh={"schedule": "30 * * * *"})
-    runs = RunsFile(settings.bundles)
+    bundles = hourly(tmp_path).bundles
     code = (
         "import sys; from datetime import datetime; from pathlib import Path; "
         "from trainer.refresh.runs_file import RunsFile; "
-        f"RunsFile(Path({str(settings.bundles)!r})).begin(sys.argv[1], "
+        f"RunsFile(Path({str(bundles)!r})).begin(sys.argv[1], "
         f"datetime.fromisoformat({(START + timedelta(minutes=15)).isoformat()!r}))"
     )
-    both = [
-        RefreshScheduler(
-            "30 * * * *",
-            tmp_path,
-            command=[sys.executable, "-c", code, name],
-            begun_since=runs.begun_since,
-            clock=clock,
-        )
-        for name in ("first", "second")
-    ]
+    both = [scheduler(clock, tmp_path, code, name) for name in ("first", "second")]
     clock.now = START + timedelta(minutes=16)
     assert [each.run_if_due() for each in both] == [0, None]
-    assert [run.run_id for run in runs.all()] == ["first"]
+    assert [run.run_id for run in RunsFile(bundles).all()] == ["first"]
     assert all(each.due == START + timedelta(minutes=75) for each in both)
 
 
@@ -143,7 +129,7 @@ def test_a_table_of_runs_that_is_locked_for_a_while_ends_no_schedule(
     monkeypatch.setattr("riverrun.scheduling.LOOK_SECONDS", 0.01)
     clock, asked, ran = Clock(), list[datetime](), tmp_path / "ran"
 
-    def begun_since(due: datetime, now: datetime) -> bool:
+    def begun_since(self: RunsFile, due: datetime, now: datetime) -> bool:
         asked.append(due)
         if len(asked) == 1:
             # As the table itself does it.
@@ -152,13 +138,8 @@ def test_a_table_of_runs_that_is_locked_for_a_while_ends_no_schedule(
         return False
 
     code = f"import pathlib; pathlib.Path({str(ran)!r}).touch()"
-    refreshes = RefreshScheduler(
-        "30 * * * *",
-        tmp_path,
-        command=[sys.executable, "-c", code],
-        begun_since=begun_since,
-        clock=clock,
-    )
+    monkeypatch.setattr(RunsFile, "begun_since", begun_since)
+    refreshes = scheduler(clock, tmp_path, code)
     clock.now = START + timedelta(minutes=16)
     refreshes.start()
     deadline = time.monotonic() + 30

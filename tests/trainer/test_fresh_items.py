@@ -1,5 +1,6 @@
 """What is asked beside a model where people read what has just been published."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -10,12 +11,15 @@ from hypothesis import strategies as st
 
 from feature_repo.schema import Item
 from feature_repo.times import microseconds
-from riverrun.evaluating import evaluate_models
+from riverrun.evaluating import Question, evaluate_models
 from tests.support.few_events import EVENTS, START, frame
 from trainer.baselines import NewestFirst, Popularity, baselines
+from trainer.evaluate import EvaluationRow
 from trainer.interactions import Interactions
+from trainer.ranking.service_settings import ServiceSettings
 from trainer.refresh.gate_settings import BASELINES, OF_FRESH_ITEMS, OF_RETURNS
-from trainer.tasks import everyone_split, leave_one_out_split, temporal_split
+from trainer.settings import TrainingSettings
+from trainer.tasks import Split, everyone_split, leave_one_out_split, temporal_split
 
 DAYS, PER_DAY, USERS = 12, 6, 30
 CUT = START + timedelta(days=DAYS - 1, hours=12)
@@ -60,13 +64,19 @@ def readings() -> pl.DataFrame:
     return frame(events)
 
 
+def simple_rows(split: Split) -> Sequence[EvaluationRow]:
+    """Return the rows of the simple recommenders that are asked."""
+    question = Question(split, TrainingSettings(), ServiceSettings(), None)
+    return evaluate_models(question, split, [], None, "", with_slices=False).rows
+
+
 def names(past: Interactions) -> tuple[str, ...]:
     return tuple(scorer.name for scorer in baselines(past))
 
 
 def test_where_fresh_items_are_read_they_are_rivals_and_the_older_ones_are_weak() -> None:
     split = temporal_split(readings(), articles(), CUT)
-    rows = evaluate_models(split, [], None, "", with_slices=False).rows
+    rows = simple_rows(split)
     of_news = tuple(name for name in BASELINES if name != OF_RETURNS)
     assert tuple(row.scorer for row in rows if row.task == "novel") == of_news
     ndcg = {row.scorer: row.metrics["ndcg@10"] for row in rows if row.task == "novel"}
@@ -93,7 +103,7 @@ def test_a_shop_of_long_lived_items_has_the_table_that_it_had(items: list[Item])
     split = temporal_split(readings(), items, CUT)
     as_before = tuple(name for name in BASELINES if name not in {*OF_FRESH_ITEMS, OF_RETURNS})
     assert names(split.past) == as_before
-    rows = evaluate_models(split, [], None, "", with_slices=False).rows
+    rows = simple_rows(split)
     assert tuple(row.scorer for row in rows if row.task == "all") == as_before
 
 
