@@ -17,6 +17,7 @@ from riverrun.replay.running import ReplayResult, Run, ShopMaker
 from riverrun.replay.training import RefreshTrainer, ReplayTraining, bundle_before
 from riverrun.settings import Settings
 from serving.text_embedding_cache import TextEmbeddingCache
+from trainer.training_input_error import TrainingInputError
 
 Replaying = Callable[[int], AbstractContextManager[Callable[[Moment], None]]]
 """Takes the number of events to replay; gives what hears of each moment that was replayed."""
@@ -87,5 +88,5 @@ def _trained_on_past(
     with listening() as listener:
         try:
             return training.on_past(period, folder, listener)
-        except ValueError as error:
+        except TrainingInputError as error:
             raise UserError(f"cannot train on the past: {error}") from error
