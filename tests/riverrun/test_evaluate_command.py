@@ -86,7 +86,7 @@ def test_nobody_is_asked_about_what_is_still_to_come(tmp_path: Path) -> None:
     assert after.future.sort("event_id").equals(before.future.sort("event_id"))
     settings, archive = archive_of("clock")
     archive.write_events("to-come", to_come)
-    with pytest.raises(UserError, match=r"clock: .* Is this machine's clock right\?"):
+    with pytest.raises(UserError, match=r"archive: all .* Is this machine's clock right\?"):
         shop_question(settings)
 
 
