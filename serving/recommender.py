@@ -81,7 +81,7 @@ class Recommender:
     def recommend(self, request: RecommendRequest) -> Recommendation:
         """Return the best items for a user or a session; an unknown user gets what is popular.
 
-        Raises `InvalidArgumentError` for a filter that cannot be used.
+        Raises `FilterError` for a filter that cannot be used.
         """
         at, model = self._clock(), self._holder.current
         request = self._reranker.completed(request)
