@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.history import DEFAULT_MAX_LENGTH
-from feature_repo.online_features import OnlineFeatures
+from feature_repo.online_features import FeatureReader
 from feature_repo.times import microseconds, minute_of
 from serving.catalogue import Catalogue
 from serving.item_rows import Mask
@@ -50,7 +50,7 @@ class Recommender:
         self,
         holder: ModelHolder,
         catalogue: Catalogue,
-        online: OnlineFeatures,
+        online: FeatureReader,
         trending: TrendingSource,
         co_visitation: CoVisitationSource,
         settings: ServingSettings | None = None,
@@ -152,7 +152,7 @@ class Recommender:
         item = self._catalogue.get(item_id)
         if item is None:
             raise UnknownItemError(item_id)
-        embeddings, found = model.embeddings_of([item_id])
+        embeddings, found = model.table.embeddings_of([item_id])
         if not found[0]:
             embeddings = model.encoder.encode_candidates([item], at)
         embedding: npt.NDArray[np.float32] = embeddings[0]
