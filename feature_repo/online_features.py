@@ -88,12 +88,16 @@ def key_of(record: FeatureRecord) -> str:
     return record.user_id
 
 
-class OnlineFeatures(Protocol):
-    """Reads and writes whole feature records. Safe for use by many threads."""
+class FeatureReader(Protocol):
+    """Reads whole feature records: all that a request does. Safe for use by many threads."""
 
     def get(self, view: type[RecordT], keys: Sequence[str]) -> list[RecordT | None]:
         """Return the record of each key, in order, or None where nothing is stored."""
         ...
+
+
+class OnlineFeatures(FeatureReader, Protocol):
+    """Reads and writes whole feature records. Safe for use by many threads."""
 
     def push(self, records: Sequence[FeatureRecord]) -> None:
         """Store each record, replacing the key's older one. Records may be of mixed views."""

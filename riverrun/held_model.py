@@ -35,4 +35,4 @@ class HeldModel:
 
     def has_embeddings(self, item_ids: Sequence[str]) -> npt.NDArray[np.bool_]:
         """Return bool [n], which of them have an embedding."""
-        return self._holder.current.has_embeddings(item_ids)
+        return self._holder.current.table.has_embeddings(item_ids)

@@ -1,9 +1,9 @@
 """What the catalogue knows of every row, one array for each thing."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,20 +22,6 @@ CodeOf = Callable[[str | tuple[str, ...]], int]
 """The number of a label."""
 
 
-class _Column(NamedTuple):
-    """default: the value of rows without an item. read: gives an item's value, or None."""
-
-    dtype: type[np.generic]
-    default: float
-    read: Callable[[Item, CodeOf], float] | None
-
-
-def _column(
-    dtype: type[np.generic], default: float, read: Callable[[Item, CodeOf], float] | None
-) -> dict[str, _Column]:
-    return {"column": _Column(dtype, default, read)}
-
-
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class CatalogueColumns:
     """Arrays over the rows.
@@ -47,50 +33,56 @@ class CatalogueColumns:
     hashes: uint64 [num_rows], of the id, the same in every process.
     """
 
-    listed: Mask = field(metadata=_column(np.bool_, False, lambda item, code: True))
-    available: Mask = field(metadata=_column(np.bool_, False, lambda item, code: item.available))
-    published: npt.NDArray[np.int64] = field(
-        metadata=_column(np.int64, UNPUBLISHED, lambda item, code: published_of(item))
-    )
-    changed: npt.NDArray[np.int64] = field(metadata=_column(np.int64, 0, None))
-    categories: Codes = field(
-        metadata=_column(np.int32, 0, lambda item, code: code(item.categories[:1]))
-    )
-    paths: Codes = field(metadata=_column(np.int32, 0, lambda item, code: code(item.categories)))
-    brands: Codes = field(metadata=_column(np.int32, 0, lambda item, code: code(item.brand)))
-    prices: npt.NDArray[np.float32] = field(
-        metadata=_column(
-            np.float32, np.nan, lambda item, code: np.nan if item.price is None else item.price
-        )
-    )
-    hashes: npt.NDArray[np.uint64] = field(
-        metadata=_column(np.uint64, 0, lambda item, code: _hash(item.item_id))
-    )
+    listed: Mask
+    available: Mask
+    published: npt.NDArray[np.int64]
+    changed: npt.NDArray[np.int64]
+    categories: Codes
+    paths: Codes
+    brands: Codes
+    prices: npt.NDArray[np.float32]
+    hashes: npt.NDArray[np.uint64]
 
     @staticmethod
     def empty() -> dict[str, Any]:
         """Return an array without rows for each name."""
-        return {name: np.empty(0, column.dtype) for name, column in _columns()}
+        return {name: np.empty(0, default.dtype) for name, default in _WITHOUT_ITEM.items()}
 
     def copies(self, length: int) -> dict[str, Any]:
         """Return a writable copy of each array by its name, with a place for `length` rows."""
         return {
-            name: _grown(getattr(self, name), length, column.default) for name, column in _columns()
+            name: _grown(getattr(self, name), length, default)
+            for name, default in _WITHOUT_ITEM.items()
         }
 
     def write(self, rows: Rows, items: Sequence[Item], code: CodeOf) -> None:
         """Write each item into its row. The arrays must be copies that no reader holds."""
-        for name, column in _columns():
-            if column.read is not None:
-                getattr(self, name)[rows] = [column.read(item, code) for item in items]
+        self.listed[rows] = True
+        self.available[rows] = [item.available for item in items]
+        self.published[rows] = [published_of(item) for item in items]
+        self.categories[rows] = [code(item.categories[:1]) for item in items]
+        self.paths[rows] = [code(item.categories) for item in items]
+        self.brands[rows] = [code(item.brand) for item in items]
+        self.prices[rows] = [np.nan if item.price is None else item.price for item in items]
+        self.hashes[rows] = [_hash(item.item_id) for item in items]
 
 
-def _columns() -> Iterator[tuple[str, _Column]]:
-    return ((each.name, each.metadata["column"]) for each in fields(CatalogueColumns))
+_WITHOUT_ITEM: dict[str, np.generic] = {
+    "listed": np.False_,
+    "available": np.False_,
+    "published": np.int64(UNPUBLISHED),
+    "changed": np.int64(0),
+    "categories": np.int32(0),
+    "paths": np.int32(0),
+    "brands": np.int32(0),
+    "prices": np.float32(np.nan),
+    "hashes": np.uint64(0),
+}
+"""What each array holds, in its dtype, for rows without an item."""
 
 
-def _grown(array: npt.NDArray[Any], length: int, default: float) -> npt.NDArray[Any]:
-    grown = np.full(length, default, dtype=array.dtype)
+def _grown(array: npt.NDArray[Any], length: int, default: np.generic) -> npt.NDArray[Any]:
+    grown = np.full(length, default)
     grown[: len(array)] = array
     return grown
 

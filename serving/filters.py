@@ -23,7 +23,6 @@ import polars as pl
 from feature_repo.received import shortened
 from feature_repo.times import minute_of
 from serving.filter_kinds import kinds_of_columns, mixed_kinds, parts
-from serving.requests import InvalidArgumentError
 
 MAX_LENGTH = 2_000
 MAX_TOKENS = 400
@@ -74,11 +73,16 @@ _GIVEN = re.compile(r": unable to parse '.*' as Expr", re.DOTALL)
 _ADVICE = re.compile(r" \(create native .*\)")
 
 
-class FilterError(InvalidArgumentError):
-    """A filter that cannot be used. The message names the part that is wrong."""
+class FilterError(ValueError):
+    """A filter that cannot be used: "`filter` must be an expression, and is empty. Received: ''.".
+
+    reason: names the part that is wrong. received: the filter, shortened.
+    """
 
     def __init__(self, reason: str, received: str) -> None:
-        super().__init__("filter", reason, shortened(received))
+        self.reason = reason
+        self.received = shortened(received)
+        super().__init__(f"`filter` {reason} Received: {self.received!r}.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from feature_repo.online_features import FeatureRecord, OnlineFeatures, RecordT
+from feature_repo.online_features import FeatureReader, RecordT
 from serving.requests import FeaturesUnavailableError
 
 PAUSE_SECONDS = 1.0
@@ -18,7 +18,7 @@ REMEMBERED_SECONDS = 60.0
 
 
 class GuardedFeatures:
-    """Implements `OnlineFeatures` over a store whose failures are logged and counted here.
+    """Implements `FeatureReader` over a store whose failures are logged and counted here.
 
     After a failure reads fail at once for a second; then one caller at a time tries whether the
     store answers again. An outage is logged when it begins and when it ends.
@@ -26,7 +26,7 @@ class GuardedFeatures:
 
     def __init__(
         self,
-        online: OnlineFeatures,
+        online: FeatureReader,
         registry: CollectorRegistry,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -75,18 +75,6 @@ class GuardedFeatures:
         if self._failing:
             self._recovered()
         return records
-
-    def push(self, records: Sequence[FeatureRecord]) -> None:
-        """Store each record, replacing the key's older one."""
-        self._online.push(records)
-
-    def delete(self, view: type[FeatureRecord], keys: Sequence[str]) -> None:
-        """Forget the records of the keys."""
-        self._online.delete(view, keys)
-
-    def close(self) -> None:
-        """Release what the store holds."""
-        self._online.close()
 
     def _may_try(self) -> bool:
         # Only one may try: a store that hangs would otherwise hold all threads that make lists.

@@ -108,7 +108,7 @@ class IndexFollower(BackgroundThread):
             self._catalogue.upsert([change.item for change in upserts])
             # The catalogue first: what is gone must not be shown.
             self._catalogue.delete(deletions)
-            model.delete_items(deletions)
+            model.index.delete(deletions)
             waiting.drop(change.item_id for change in changes)
             for change in changes:
                 if isinstance(change, ItemDeletion) or not len(change.embedding):
@@ -137,22 +137,22 @@ class IndexFollower(BackgroundThread):
         usable = [change for change in upserts if _fits(change, model)]
         if usable:
             embeddings = np.stack([change.embedding for change in usable])
-            model.upsert_items([change.item for change in usable], embeddings)
+            model.index.upsert([change.item_id for change in usable], embeddings)
         foreign = [
             change.item
             for change in upserts
             if not _fits(change, model) and not self._is_in(model, change)
         ]
         if foreign:
-            model.upsert_items(foreign, model.encoder.encode_candidates(foreign, self._clock()))
+            embeddings = model.encoder.encode_candidates(foreign, self._clock())
+            model.index.upsert([item.item_id for item in foreign], embeddings)
 
     def _move(self, model: LiveModel, moves: Sequence[ItemMove]) -> None:
         # An item that is missing here was deleted: the worker that moved it will say so too.
-        found = [(each, self._catalogue.get(each.item_id)) for each in moves if _fits(each, model)]
-        usable = [(each, item) for each, item in found if item is not None]
+        usable = [move for move in moves if _fits(move, model) and move.item_id in self._catalogue]
         if usable:
-            embeddings = np.stack([each.embedding for each, _ in usable])
-            model.upsert_items([item for _, item in usable], embeddings)
+            embeddings = np.stack([move.embedding for move in usable])
+            model.index.upsert([move.item_id for move in usable], embeddings)
 
     def _is_in(self, model: LiveModel, change: ItemUpsert) -> bool:
         """Whether the model holds this very item already, so that it need not be encoded."""

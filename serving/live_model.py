@@ -2,13 +2,12 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from feature_repo.history import UserHistory
-from feature_repo.schema import Item
 from serving.bundle import Bundle
 from serving.candidate_index import CandidateIndex
 from serving.candidate_space import CandidateSpace
@@ -32,7 +31,7 @@ class LiveModel:
     """A bundle's encoder and the index of its candidates, kept up to date while it serves.
 
     space: the scale of its candidates. table: every candidate embedding by row number. index:
-    what is searched; the table itself below `exact_below` items, ScaNN over it above.
+    what is searched and changed; the table itself below `exact_below` items, ScaNN over it above.
     recent_queries: float32 [dimension] each, the last query embeddings that the index was searched
     for; its recall is measured on them. ranking: what the bundle has to rank by, or None.
     signatures: those of the SavedModel, by name.
@@ -116,27 +115,9 @@ class LiveModel:
         """Return int64 [n], how many events training saw of each row: 0 for later items."""
         return self._trained_events[np.minimum(rows, len(self._trained_events) - 1)]
 
-    def upsert_items(self, items: Sequence[Item], embeddings: npt.NDArray[np.float32]) -> None:
-        """Make items retrievable by embeddings float32 [len(items), dimension] of this space."""
-        self.index.upsert([item.item_id for item in items], embeddings)
-
-    def delete_items(self, item_ids: Sequence[str]) -> None:
-        """Make items irretrievable; an unknown id is no error."""
-        self.index.delete(item_ids)
-
     def knows_any(self, item_ids: Iterable[str]) -> bool:
         """Return whether any of the items has an embedding."""
-        return bool(self.has_embeddings(item_ids).any())
-
-    def embeddings_of(
-        self, item_ids: Iterable[str]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-        """Return embeddings float32 [n, dimension] and which of them were found."""
-        return self.table.embeddings_of(item_ids)
-
-    def has_embeddings(self, item_ids: Iterable[str]) -> npt.NDArray[np.bool_]:
-        """Return bool [n], which of them have an embedding."""
-        return self.table.has_embeddings(item_ids)
+        return bool(self.table.has_embeddings(item_ids).any())
 
 
 class ModelHolder:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.history import DEFAULT_MAX_LENGTH
-from feature_repo.online_features import OnlineFeatures
+from feature_repo.online_features import FeatureReader
 from feature_repo.times import microseconds, minute_of
 from serving.catalogue import Catalogue
 from serving.item_rows import Mask
@@ -50,7 +50,7 @@ class Recommender:
         self,
         holder: ModelHolder,
         catalogue: Catalogue,
-        online: OnlineFeatures,
+        online: FeatureReader,
         trending: TrendingSource,
         co_visitation: CoVisitationSource,
         settings: ServingSettings | None = None,
@@ -81,7 +81,7 @@ class Recommender:
     def recommend(self, request: RecommendRequest) -> Recommendation:
         """Return the best items for a user or a session; an unknown user gets what is popular.
 
-        Raises `InvalidArgumentError` for a filter that cannot be used.
+        Raises `FilterError` for a filter that cannot be used.
         """
         at, model = self._clock(), self._holder.current
         request = self._reranker.completed(request)
@@ -152,7 +152,7 @@ class Recommender:
         item = self._catalogue.get(item_id)
         if item is None:
             raise UnknownItemError(item_id)
-        embeddings, found = model.embeddings_of([item_id])
+        embeddings, found = model.table.embeddings_of([item_id])
         if not found[0]:
             embeddings = model.encoder.encode_candidates([item], at)
         embedding: npt.NDArray[np.float32] = embeddings[0]

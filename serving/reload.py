@@ -91,14 +91,14 @@ class BundleWatcher(BackgroundThread):
         version = self._catalogue.view().version
         upserted, deleted = self._catalogue.changed_since(0)
         self._encode(model, [item for item in upserted if known.get(item.item_id) != item])
-        model.delete_items(deleted)
+        model.index.delete(deleted)
         return model, snapshot, version
 
     def _swap(self, model: LiveModel, snapshot: list[Item], version: int) -> None:
         with self._holder.changing:
             upserted, deleted = self._catalogue.changed_since(version)
             self._encode(model, upserted)
-            model.delete_items(deleted)
+            model.index.delete(deleted)
             # Last: these hold what a worker has folded in, which neither bundle nor encoder knows.
             waiting = self._holder.waiting.take(model.bundle_version, model.table.dimension)
             model.index.upsert(*waiting)
@@ -107,7 +107,8 @@ class BundleWatcher(BackgroundThread):
 
     def _encode(self, model: LiveModel, items: list[Item]) -> None:
         if items:
-            model.upsert_items(items, model.encoder.encode_candidates(items, self._clock()))
+            embeddings = model.encoder.encode_candidates(items, self._clock())
+            model.index.upsert([item.item_id for item in items], embeddings)
 
     def _refuse(self, error: Exception, file: str) -> None:
         message = str(error)

@@ -1,25 +1,24 @@
 """What the recommender is asked and what it answers, independent of any transport."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field
 
 from feature_repo.history import HistoryEvent
-from serving.source_names import ASKED_SOURCES
+from serving.source_names import AskedSource
 
 MAX_LIMIT = 500
 MAX_OFFSET = 10_000
 MAX_SESSION = 500
 MAX_IDS = 1000
 
-
-class InvalidArgumentError(ValueError):
-    """An argument that cannot be answered: "`limit` must be in 1..500. Received: 0."."""
-
-    def __init__(self, argument: str, reason: str, received: Any) -> None:
-        super().__init__(f"`{argument}` {reason} Received: {received!r}.")
-        self.argument = argument
-        self.reason = reason
-        self.received = received
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
+Offset = Annotated[int, Field(ge=0, le=MAX_OFFSET)]
+Share = Annotated[float, Field(ge=0, le=1)]
+CapSize = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
+"""Whether values are within these bounds is checked where they come from outside: in bodies and
+queries of the HTTP edge, and in settings."""
 
 
 class UnknownItemError(LookupError):
@@ -48,27 +47,15 @@ class ListRequest:
 
     request_id: str
     _: KW_ONLY
-    limit: int = 20
-    offset: int = 0
+    limit: Limit = 20
+    offset: Offset = 0
     filter: str | None = None
     exclude_item_ids: frozenset[str] = frozenset()
-    diversity: float | None = None
-    calibration: float | None = None
-    exploration: float | None = None
-    category_cap: int | None = None
-    brand_cap: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.limit <= MAX_LIMIT:
-            raise InvalidArgumentError("limit", f"must be in 1..{MAX_LIMIT}.", self.limit)
-        if not 0 <= self.offset <= MAX_OFFSET:
-            raise InvalidArgumentError("offset", f"must be in 0..{MAX_OFFSET}.", self.offset)
-        _check_size("exclude_item_ids", self.exclude_item_ids, MAX_IDS)
-        _check_share("diversity", self.diversity)
-        _check_share("calibration", self.calibration)
-        _check_share("exploration", self.exploration)
-        _check_cap("category_cap", self.category_cap)
-        _check_cap("brand_cap", self.brand_cap)
+    diversity: Share | None = None
+    calibration: Share | None = None
+    exploration: Share | None = None
+    category_cap: CapSize | None = None
+    brand_cap: CapSize | None = None
 
     @property
     def end(self) -> int:
@@ -99,17 +86,8 @@ class RecommendRequest(ListRequest):
     session: tuple[HistoryEvent, ...] = ()
     context_item_ids: tuple[str, ...] = ()
     exclude_seen: bool | frozenset[str] = False
-    sources: frozenset[str] | None = None
+    sources: frozenset[AskedSource] | None = None
     explain: bool = False
-
-    def __post_init__(self) -> None:
-        # Not by super(): `dataclass(slots=True)` makes a new class, which super() does not know.
-        ListRequest.__post_init__(self)
-        _check_size("session", self.session, MAX_SESSION)
-        _check_size("context_item_ids", self.context_item_ids, MAX_SESSION)
-        if unknown := (self.sources or frozenset()) - set(ASKED_SOURCES):
-            known = ", ".join(ASKED_SOURCES)
-            raise InvalidArgumentError("sources", f"must be of {known}.", min(unknown))
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,18 +164,3 @@ class Recommendation:
     request_id: str
     model_version: str
     items: tuple[RecommendedItem, ...]
-
-
-def _check_share(argument: str, share: float | None) -> None:
-    if share is not None and not 0.0 <= share <= 1.0:
-        raise InvalidArgumentError(argument, "must be in 0..1.", share)
-
-
-def _check_cap(argument: str, cap: int | None) -> None:
-    if cap is not None and not 1 <= cap <= MAX_LIMIT:
-        raise InvalidArgumentError(argument, f"must be in 1..{MAX_LIMIT}.", cap)
-
-
-def _check_size(argument: str, values: tuple[Any, ...] | frozenset[str], most: int) -> None:
-    if len(values) > most:
-        raise InvalidArgumentError(argument, f"must hold at most {most} entries.", len(values))

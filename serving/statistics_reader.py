@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import structlog
 
-from feature_repo.online_features import CoVisitation, ItemStatistics, OnlineFeatures
+from feature_repo.online_features import CoVisitation, FeatureReader, ItemStatistics
 from serving.background import BackgroundThread
 from serving.catalogue import Catalogue
 from serving.sources.co_visitation import CoVisitationSource
@@ -38,7 +38,7 @@ class StatisticsReader(BackgroundThread):
 
     def __init__(
         self,
-        online: OnlineFeatures,
+        online: FeatureReader,
         catalogue: Catalogue,
         trending: TrendingSource,
         co_visitation: CoVisitationSource,

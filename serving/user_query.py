@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.history import HistoryEvent, UserHistory, fold
-from feature_repo.online_features import OnlineFeatures, UserEmbedding
+from feature_repo.online_features import FeatureReader, UserEmbedding
 from serving.live_model import LiveModel
 from serving.requests import FeaturesUnavailableError, RecommendRequest
 
@@ -29,7 +29,7 @@ class UserQuery:
 class UserQueryReader:
     """Reads as little as a request needs: often one stored embedding."""
 
-    def __init__(self, online: OnlineFeatures, max_history: int) -> None:
+    def __init__(self, online: FeatureReader, max_history: int) -> None:
         self._online = online
         self._max_history = max_history
 

@@ -22,14 +22,10 @@ from feature_repo.schema import (
 )
 from serving.filters import MAX_LENGTH as MAX_FILTER
 from serving.http.problems import FieldError
-from serving.requests import MAX_IDS, MAX_LIMIT, MAX_OFFSET, MAX_SESSION
+from serving.requests import MAX_IDS, MAX_SESSION, CapSize, Limit, Offset, Share
 from serving.source_names import ASKED_SOURCES, AskedSource
 
 MAX_SEEN_TYPES = 64
-Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
-Offset = Annotated[int, Field(ge=0, le=MAX_OFFSET)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Cap = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
 FilterText = Annotated[
     str,
     Field(
@@ -184,15 +180,15 @@ class RecommendBody(_Body):
         Field(description="The share of places for items that little is known of."),
     ] = None
     category_cap: Annotated[
-        Cap | None,
+        CapSize | None,
         Field(
             description="The most items with the same categories in a list (among 20 places "
             "in a row, where not set otherwise), as long as there are others."
         ),
     ] = None
-    brand_cap: Annotated[Cap | None, Field(description="The same of one brand.", examples=[3])] = (
-        None
-    )
+    brand_cap: Annotated[
+        CapSize | None, Field(description="The same of one brand.", examples=[3])
+    ] = None
     sources: Annotated[
         list[AskedSource] | None,
         Field(

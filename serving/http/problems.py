@@ -18,7 +18,8 @@ from starlette.routing import Match
 
 from feature_repo.event_log import EventLogError
 from feature_repo.received import shortened
-from serving.requests import FeaturesUnavailableError, InvalidArgumentError, UnknownItemError
+from serving.filters import FilterError
+from serving.requests import FeaturesUnavailableError, UnknownItemError
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 100
@@ -179,9 +180,9 @@ def install(app: FastAPI) -> None:
             each.field = each.field.removeprefix("query.").removeprefix("path.")
         return problem_response(unprocessable(errors))
 
-    @app.exception_handler(InvalidArgumentError)
-    async def _argument(_: Request, error: InvalidArgumentError) -> Response:
-        field = FieldError(field=error.argument, message=error.reason, value=shown(error.received))
+    @app.exception_handler(FilterError)
+    async def _filter(_: Request, error: FilterError) -> Response:
+        field = FieldError(field="filter", message=error.reason, value=shown(error.received))
         return problem_response(unprocessable([field]))
 
     @app.exception_handler(UnknownItemError)

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
+from pydantic import TypeAdapter
 from starlette.responses import Response
 
 from feature_repo.history import HistoryEvent, UserHistory
@@ -42,13 +43,14 @@ from serving.http.problems import (
 from serving.http.services import Services
 from serving.requests import (
     Recommendation,
-    RecommendedItem,
     RecommendRequest,
     SimilarRequest,
     TrendingRequest,
     UnknownItemError,
 )
 from serving.source_shares import SourceShares
+
+_LIST = TypeAdapter(Recommendation)
 
 
 def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter:
@@ -60,7 +62,7 @@ def recommendation_routes(services: Services, shares: SourceShares) -> APIRouter
 
     def answered(recommendation: Recommendation) -> Response:
         shares.served(recommendation)
-        return _list(recommendation)
+        return _as_json(_LIST.dump_json(recommendation, exclude_none=True))
 
     @router.post(
         "/recommend",
@@ -192,29 +194,6 @@ def _recommend_request(services: Services, body: RecommendBody) -> RecommendRequ
     )
 
 
-def _list(recommendation: Recommendation) -> Response:
-    return _json(
-        {
-            "request_id": recommendation.request_id,
-            "model_version": recommendation.model_version,
-            "items": [_place(item) for item in recommendation.items],
-        }
-    )
-
-
-def _place(item: RecommendedItem) -> dict[str, object]:
-    place: dict[str, object] = {
-        "item_id": item.item_id,
-        "score": item.score,
-        "sources": item.sources,
-    }
-    if item.reason is not None:
-        place["reason"] = item.reason
-    if item.explanation is not None:
-        place["explanation"] = item.explanation
-    return place
-
-
 def _items(catalogue: Catalogue, query: PageQuery) -> Response:
     page = catalogue.page(query.offset, query.limit)
     return _json({"total": len(catalogue), "items": list(map(orjson.Fragment, page))})
@@ -248,4 +227,8 @@ def _rfc3339(microseconds_: int) -> str:
 
 
 def _json(answer: object) -> Response:
-    return Response(orjson.dumps(answer), media_type="application/json")
+    return _as_json(orjson.dumps(answer))
+
+
+def _as_json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")

@@ -10,7 +10,7 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 
 from feature_repo.event_log import EventLog, TopicPartition
-from feature_repo.online_features import OnlineFeatures
+from feature_repo.online_features import FeatureReader
 from serving.catalogue import Catalogue
 from serving.live_model import ModelHolder
 from serving.recommender import Recommender
@@ -89,7 +89,7 @@ class Services:
     recommender: Recommender
     holder: ModelHolder
     catalogue: Catalogue
-    online: OnlineFeatures
+    online: FeatureReader
     log: EventLog
     version: str
     online_is_remote: bool = False

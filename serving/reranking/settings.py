@@ -10,10 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from feature_repo.schema import Timestamp
 from serving.filters import COLUMNS, MAX_LENGTH, compile_filter, now_of
-from serving.requests import MAX_LIMIT
-
-Knob = Annotated[float, Field(ge=0, le=1)]
-CapSize = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
+from serving.requests import MAX_LIMIT, CapSize, Share
 
 ListName = Literal["recommend", "similar", "trending"]
 
@@ -114,9 +111,9 @@ class RerankingSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     diversity_method: Literal["mmr", "dpp"] = "dpp"
-    diversity: Knob = 0.0
-    calibration: Knob = 0.0
-    exploration: Knob = 0.0
+    diversity: Share = 0.0
+    calibration: Share = 0.0
+    exploration: Share = 0.0
     category_cap: CapSize | None = None
     brand_cap: CapSize | None = None
     cap_window: Annotated[int, Field(ge=2, le=MAX_LIMIT)] = 20

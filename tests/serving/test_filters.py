@@ -62,7 +62,6 @@ def test_what_is_no_filter_is_refused_by_its_part(sql: str, part: str) -> None:
     catalogue.upsert([item(number) for number in range(3)])
     with pytest.raises(FilterError) as caught:
         catalogue.view().allowed(sql, NOW)
-    assert caught.value.argument == "filter"
     assert part in str(caught.value)
     assert str(caught.value).startswith("`filter` ")
 

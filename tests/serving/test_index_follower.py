@@ -306,7 +306,7 @@ def test_a_move_changes_the_embedding_and_leaves_it_to_the_bundles_what_the_item
         moves = [ItemMove(key, np.full(2, 3.0, np.float32), SERVED) for key in ("a", "unknown")]
         shop.log.append(*moves)
         shop.follow()
-        embeddings, found = shop.follower._holder.current.embeddings_of(["a", "unknown"])
+        embeddings, found = shop.follower._holder.current.table.embeddings_of(["a", "unknown"])
         assert found.tolist() == [True, False]
         assert embeddings[0].tolist() == [3.0, 3.0]
         shop.catalogue.load_snapshot([Item(item_id="a", price=8.0)])
@@ -324,5 +324,5 @@ def test_a_move_takes_nothing_from_a_change_before_it(between: int) -> None:
         shop.follow()
         prices = shop.prices()
         assert (prices["a"], "b" in prices) == (5.0, False)
-        embeddings, found = shop.follower._holder.current.embeddings_of(["a", "b"])
+        embeddings, found = shop.follower._holder.current.table.embeddings_of(["a", "b"])
         assert (embeddings[0].tolist(), found.tolist()) == ([3.0, 3.0], [True, False])

@@ -64,7 +64,7 @@ class Shop:
         self.follower = IndexFollower(self.log, self.holder, self.catalogue, lambda: LATER)
 
     def embedding(self, item_id: str) -> np.ndarray:
-        embeddings, found = self.holder.current.embeddings_of([item_id])
+        embeddings, found = self.holder.current.table.embeddings_of([item_id])
         assert found[0]
         return embeddings[0]
 

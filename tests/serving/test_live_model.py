@@ -39,6 +39,6 @@ def test_an_embedding_is_had_by_whom_it_was_given_and_not_taken(
     table.delete(taken_from)
     model = LiveModel(CandidateSpace("v1", 1, 1.0, {}), NO_ENCODER, table, table)
     expected = [item_id in given_to and item_id not in taken_from for item_id in asked]
-    assert model.has_embeddings(asked).tolist() == expected
-    assert model.embeddings_of(asked)[1].tolist() == expected
+    assert model.table.has_embeddings(asked).tolist() == expected
+    assert model.table.embeddings_of(asked)[1].tolist() == expected
     assert model.knows_any(asked) == any(expected)

@@ -13,12 +13,7 @@ from hypothesis import strategies as st
 from feature_repo.times import minute_of
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.settings import BUILT_IN_WEIGHTS, Weights
-from serving.requests import (
-    InvalidArgumentError,
-    RecommendRequest,
-    SimilarRequest,
-    TrendingRequest,
-)
+from serving.requests import SimilarRequest, TrendingRequest
 from serving.settings import ServingSettings
 from serving.source_names import ASKED_SOURCES, SOURCES
 from tests.support.tiny_bundle import tiny_ranking
@@ -330,11 +325,6 @@ def test_only_what_was_taken_waits_until_it_is_due(shops: dict[str, Shop], tmp_p
     assert acted.keys() == bought.keys() == {"i10", "i21", "i22"}
     assert {item for item in acted if bought[item] != acted[item]} == {"i21"}
     assert bought["i21"] > acted["i21"]
-
-
-def test_an_unknown_source_is_refused_by_name() -> None:
-    with pytest.raises(InvalidArgumentError, match=r"`sources` must be of .* Received: 'easy'"):
-        RecommendRequest("r", sources=frozenset({"ease", "easy"}))
 
 
 @pytest.mark.parametrize(("kind", "fusion"), WAYS[1:])

@@ -14,13 +14,7 @@ from feature_repo.online_features import ItemStatistics, UserEmbedding
 from feature_repo.times import microseconds, minute_of
 from serving.guarded_features import GuardedFeatures
 from serving.ranking.settings import RankingSettings
-from serving.requests import (
-    InvalidArgumentError,
-    RecommendRequest,
-    SimilarRequest,
-    TrendingRequest,
-    UnknownItemError,
-)
+from serving.requests import RecommendRequest, SimilarRequest, TrendingRequest, UnknownItemError
 from serving.settings import ServingSettings
 from serving.source_names import SOURCES
 from tests.support.tiny_lists import ITEMS, SETTINGS, TOGETHER, available
@@ -186,27 +180,6 @@ def test_similar_items_are_the_nearest_by_cosine(shop: Shop) -> None:
     )
     with pytest.raises(UnknownItemError, match="Received: 'i9999'"):
         shop.recommender.similar(SimilarRequest("r", "i9999"))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"limit": 0}, r"`limit` must be in 1\.\.500\. Received: 0\."),
-        ({"limit": 501}, "`limit`"),
-        ({"offset": -1}, "`offset`"),
-        ({"offset": 10_001}, "`offset`"),
-        ({"diversity": 1.1}, "`diversity`"),
-        ({"exploration": float("nan")}, "`exploration`"),
-        ({"calibration": -0.1}, "`calibration`"),
-        ({"category_cap": 0}, r"`category_cap` must be in 1\.\.500\. Received: 0\."),
-        ({"brand_cap": 501}, "`brand_cap`"),
-        ({"filter": "drop"}, "`filter`"),
-        ({"exclude_item_ids": frozenset(str(n) for n in range(1001))}, "`exclude_item_ids`"),
-    ],
-)
-def test_a_wrong_argument_is_named(shop: Shop, changes: dict[str, object], message: str) -> None:
-    with pytest.raises(InvalidArgumentError, match=message):
-        shop.ids(**changes)
 
 
 def test_whose_features_cannot_be_read_is_a_stranger_and_keeps_the_session(shop: Shop) -> None:

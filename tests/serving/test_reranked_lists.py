@@ -27,7 +27,7 @@ def test_diversity_lowers_the_likeness_within_a_list(shop: Shop, method: str) ->
 
     def likeness(diversity: float) -> float:
         ids = shop.ids(diversity=diversity, limit=10)
-        vectors, _ = shop.holder.current.embeddings_of(ids)
+        vectors, _ = shop.holder.current.table.embeddings_of(ids)
         paths = np.array([" > ".join(ITEMS[item_id].categories) for item_id in ids])
         cosines = vectors @ vectors.T
         if method == "mmr":

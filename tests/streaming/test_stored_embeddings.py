@@ -66,7 +66,8 @@ def history_of(item_ids: list[str]) -> UserHistory:
 def arrive(model: LiveModel, item_ids: set[str]) -> None:
     items = [item for item in tiny_items(2, 60) if item.item_id in item_ids]
     if items:
-        model.upsert_items(items, model.encoder.encode_candidates(items, NOW))
+        embeddings = model.encoder.encode_candidates(items, NOW)
+        model.index.upsert([item.item_id for item in items], embeddings)
 
 
 def query(online: InMemoryOnlineFeatures, model: LiveModel) -> np.ndarray | None:
@@ -98,7 +99,7 @@ def test_a_request_gets_the_same_with_and_without_what_is_stored(
     before: set[str],
     after: set[str],
 ) -> None:
-    model.delete_items(LATE)
+    model.index.delete(LATE)
     arrive(model, before)
     log = SqliteLog(tmp_path_factory.mktemp("log") / "log.sqlite")
     stored, bare = InMemoryOnlineFeatures(), InMemoryOnlineFeatures()
@@ -134,7 +135,7 @@ def test_who_has_items_that_never_come_keeps_a_stored_embedding(
 def test_a_worker_that_begins_embeds_again_who_lacks_what_has_come(
     model: LiveModel, log: SqliteLog, tmp_path: Path
 ) -> None:
-    model.delete_items(LATE)
+    model.index.delete(LATE)
     history = history_of(["i0", LATE[0]])
     state = SqliteState(tmp_path / "state.sqlite")
     state.commit(0, 0, Updates(histories={"u": history}), {})
