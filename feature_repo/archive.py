@@ -27,7 +27,7 @@ the erased back.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -36,7 +36,6 @@ import polars as pl
 from feature_repo.archive_positions import ArchivePositions
 from feature_repo.change_files import ChangeFiles
 from feature_repo.erasure_marks import ErasureMarks
-from feature_repo.event_log import TopicPartition
 from feature_repo.event_segments import (
     APPENDED_AT,
     EVENT_SCHEMA,
@@ -47,7 +46,7 @@ from feature_repo.event_segments import (
 from feature_repo.exclusive_lock import LockHeldError, exclusive
 from feature_repo.log_records import RecordT, decode_record, encode_record
 from feature_repo.merging import Merged
-from feature_repo.schema import Event, Item, User
+from feature_repo.schema import Item, User
 from feature_repo.whole_file import flush
 
 __all__ = ["APPENDED_AT", "EVENT_SCHEMA", "MOMENT", "Archive", "events_frame"]
@@ -56,16 +55,20 @@ _ITEMS_AT_ONCE = 1_000
 
 
 class Archive:
-    """Reads and writes the archive in folder `root`. Many readers, one writer of a segment."""
+    """Reads and writes the archive in folder `root`. Many readers, one writer of a segment.
+
+    events, item_changes, user_changes: what its segments hold. marks: of whom the log has erased.
+    positions: how far the log is archived.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.id_file = root / "id"
-        self._events = EventSegments(root)
-        self._items = ChangeFiles(root / "items")
-        self._users = ChangeFiles(root / "users")
-        self._positions = ArchivePositions(root / "positions")
-        self._marks = ErasureMarks(root / "erasures")
+        self.events = EventSegments(root)
+        self.item_changes = ChangeFiles(root / "items")
+        self.user_changes = ChangeFiles(root / "users")
+        self.positions = ArchivePositions(root / "positions")
+        self.marks = ErasureMarks(root / "erasures")
         self._requested = root / "requested"
 
     def identity(self) -> str:
@@ -84,124 +87,58 @@ class Archive:
                     flush(self.id_file)
                     flush(self.root)
 
-    # Events.
-
-    def write_events(
-        self,
-        segment: str,
-        events: Sequence[Event] | pl.DataFrame,
-        moments: Sequence[int] | None = None,
-        appended_at: Sequence[int | None] | None = None,
-    ) -> int:
-        """Write a segment and return its number of events; as `EventSegments.write` says."""
-        return self._events.write(segment, events, moments, appended_at)
-
-    def scan_events(
-        self, start: datetime | None = None, end: datetime | None = None
-    ) -> pl.LazyFrame:
-        """Return the events of start <= timestamp < end, each once, in no particular order."""
-        return self._events.scan(start, end)
-
-    def scan_day(self, day: date) -> pl.LazyFrame:
-        """Return what was written of one UTC day, with the columns `MOMENT` and `APPENDED_AT`.
-
-        An event that was written repeatedly comes repeatedly. Imported ones have neither.
-        """
-        return self._events.scan_day(day)
-
-    def days(self) -> list[date]:
-        """Return the UTC days that have events, in order."""
-        return self._events.days()
-
-    def event_keys_of(self, day: date) -> pl.DataFrame:
-        """Return the columns `EVENT_KEY` of one UTC day's events that are in complete segments.
-
-        Events of other segments do not count as known: their writer will write them all again.
-        """
-        return self._events.keys_of(day)
-
-    def last_moment(self) -> int:
-        """Return the last moment of any event; 0 where none came from a log."""
-        return self._events.last_moment()
-
-    def segments(self) -> list[str]:
-        """Return the names of the complete event segments, sorted."""
-        return self._events.complete()
-
-    def scan_segment(self, segment: str) -> pl.LazyFrame:
-        """Return the events of one segment."""
-        return self._events.scan_segment(segment)
-
-    def has_events(self) -> bool:
-        """Whether any event was ever written."""
-        return self._events.has_any()
-
     # Items and users.
 
     def write_items(self, segment: str, items: Sequence[Item], deleted: Sequence[str] = ()) -> int:
         """Write changes of items: new states, and ids that were deleted."""
         changes = {**dict.fromkeys(deleted), **_records(items)}
-        return self._items.write(segment, changes)
+        return self.item_changes.write(segment, changes)
 
     def write_users(self, segment: str, users: Sequence[User]) -> int:
         """Write new states of users."""
-        return self._users.write(segment, _records(users))
+        return self.user_changes.write(segment, _records(users))
 
     def import_items(self, segment: str, items: Sequence[Item], deleted: Sequence[str] = ()) -> int:
         """Write the newest states of items, even if a segment of this name was written before."""
         changes = {**dict.fromkeys(deleted), **_records(items)}
-        return self._items.write_newest(segment, changes)
+        return self.item_changes.write_newest(segment, changes)
 
     def import_users(self, segment: str, users: Sequence[User]) -> int:
         """Write the newest states of users, as `import_items` does."""
-        return self._users.write_newest(segment, _records(users))
-
-    def has_items(self) -> bool:
-        """Whether any change of an item was ever written."""
-        return self._items.has_any()
+        return self.user_changes.write_newest(segment, _records(users))
 
     def items(self) -> list[Item]:
         """Return the newest state of every item that is not deleted, by id."""
-        return _newest(Item, self._items)
-
-    def item_ids(self) -> list[str]:
-        """Return the ids of `items`, in order, without reading the items into memory."""
-        return self._items.keys()
+        return _newest(Item, self.item_changes)
 
     def deleted_items(self) -> list[str]:
         """Return the ids of the items that were deleted and have not come back, by id."""
-        return [key for key, record in self._items.newest() if record is None]
+        return [key for key, record in self.item_changes.newest() if record is None]
 
     def items_with(self, field: str, item_ids: Sequence[str]) -> int:
         """Return how many of these items have any text or entry in a field such as `title`."""
-        newest = self._items.newest_of_keys(pl.Series(item_ids, dtype=pl.String()))
+        newest = self.item_changes.newest_of_keys(pl.Series(item_ids, dtype=pl.String()))
         # What is empty, as by default, is left out of a record.
         return newest["record"].str.json_path_match(f"$.{field}").count()
-
-    def item_segments(self) -> list[str]:
-        """Return the names of the segments of items, in the order they were written."""
-        return self._items.segments()
 
     def items_of(self, segments: Collection[str]) -> Iterator[dict[str, str | None]]:
         """Yield the items whose newest state is in one of these segments, some at a time.
 
         Maps ids to JSON as `log_records.decode_record` reads it, or to None where it is deleted.
         """
-        for changes in self._items.newest_of(segments):
+        for changes in self.item_changes.newest_of(segments):
             for some in changes.iter_slices(_ITEMS_AT_ONCE):
                 yield dict(some.iter_rows())
 
     def users(self) -> list[User]:
         """Return the newest state of every user, by id."""
-        return _newest(User, self._users)
-
-    def user_segments(self) -> list[str]:
-        """Return the names of the segments of users, in the order they were written."""
-        return self._users.segments()
+        return _newest(User, self.user_changes)
 
     def users_of(self, segments: Collection[str]) -> list[User]:
         """Return the users whose newest state is in one of these segments, by id."""
-        found = {key: each for some in self._users.newest_of(segments) for key, each in some.rows()}
+        found = {
+            key: each for some in self.user_changes.newest_of(segments) for key, each in some.rows()
+        }
         return [decode_record(User, found[key]) for key in sorted(found)]
 
     # What spans them.
@@ -213,14 +150,14 @@ class Archive:
         imported events have no moment, and go. Reads one column of every file, and the rest of
         those files that hold one of the users.
         """
-        removed = self._events.erase_users(moments)
-        self._users.erase(moments)
+        removed = self.events.erase_users(moments)
+        self.user_changes.erase(moments)
         return removed
 
     def written_segments(self) -> set[str]:
         """Return the names of all segments that anything is left of, complete or not."""
-        events = {file.stem for file in self._events.files()}
-        return events.union(self._items.segments(), self._users.segments())
+        events = {file.stem for file in self.events.files()}
+        return events.union(self.item_changes.segments(), self.user_changes.segments())
 
     def merge(self, now: datetime) -> Merged | None:
         """Merge small files into one, and return what was merged; None where none is due.
@@ -228,38 +165,10 @@ class Archive:
         It is one day's events, or one run of changes. Before that, what was merged an hour ago is
         removed, of one day too. Only who alone erases users may merge.
         """
-        stores = (self._events, self._items, self._users)
+        stores = (self.events, self.item_changes, self.user_changes)
         for store in stores:
             store.remove_merged(now)
         return next((merged for store in stores if (merged := store.merge(now))), None)
-
-    # How far the log is archived, and whom it erased.
-
-    def write_erasures(
-        self, partition: int, moments: Mapping[str, int], times: Mapping[str, int]
-    ) -> None:
-        """Replace the marks of erasures of a partition: by user id, when the log took the erasure.
-
-        Events of the user up to that moment, which the log may still hold, must not be written.
-        times: the same in milliseconds since 1970; it may leave users out.
-        """
-        self._marks.write(partition, moments, times)
-
-    def erasures(self) -> dict[int, dict[str, int]]:
-        """Return the marks of erasures of each partition, as they were written."""
-        return self._marks.moments()
-
-    def erased_at(self) -> dict[str, int]:
-        """Return when users were erased, in milliseconds since 1970, of all whose mark is kept."""
-        return self._marks.erased_at()
-
-    def write_positions(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Remember that all records before these offsets of the log are in the archive."""
-        self._positions.write(positions)
-
-    def positions(self) -> dict[TopicPartition, int]:
-        """Return the offset of each partition before which everything is in the archive."""
-        return self._positions.read()
 
     # Who waits.
 

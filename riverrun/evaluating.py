@@ -100,7 +100,7 @@ def shop_question(settings: Settings, cut: datetime | None = None) -> Question:
     archive = Archive(settings.archive)
     try:
         events = happened_by(
-            archive.scan_events().select(EVENT_COLUMNS).collect(), datetime.now(UTC)
+            archive.events.scan().select(EVENT_COLUMNS).collect(), datetime.now(UTC)
         )
     except TrainingInputError as error:
         raise UserError(f"{settings.archive}: {error}") from error

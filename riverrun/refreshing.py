@@ -94,7 +94,7 @@ def _items(settings: Settings, archive: Archive) -> list[Item]:
 
 def _events(archive: Archive) -> pl.DataFrame:
     with _readable(archive):
-        return archive.scan_events().select(EVENT_COLUMNS).collect()
+        return archive.events.scan().select(EVENT_COLUMNS).collect()
 
 
 @contextmanager

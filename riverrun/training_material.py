@@ -19,6 +19,6 @@ def require_material(settings: Settings) -> None:
 def missing_kind(settings: Settings) -> Literal["items", "events"] | None:
     """Return what a training needs and the archive never got, items first; None if nothing."""
     archive = Archive(settings.archive)
-    if not archive.has_items():
+    if not archive.item_changes.has_any():
         return "items"
-    return None if archive.has_events() else "events"
+    return None if archive.events.has_any() else "events"

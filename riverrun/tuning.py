@@ -196,7 +196,7 @@ def shop_tuning(settings: Settings, listener: Listener) -> Iterator[ShopTuning]:
             TemporaryDirectory() as features,
         ):
             listener.stage("Embedding texts")
-            events = archive.scan_events().select(EVENT_COLUMNS).collect()
+            events = archive.events.scan().select(EVENT_COLUMNS).collect()
             material = read_material(
                 happened_by(events, datetime.now(UTC)),
                 archive.items(),

@@ -66,8 +66,8 @@ class Archiver(StreamThread):
         self._log = log
         self._consumer = log.consumer(GROUP, TOPICS, self._begin)
         self._keep_marks = keep_marks(log, self.settings)
-        self._marks = archive.erasures()
-        self._erased_at = archive.erased_at()
+        self._marks = archive.marks.moments()
+        self._erased_at = archive.marks.erased_at()
         self._request = archive.last_request()
         self._is_awaited = False
         self._reads_little = True
@@ -92,7 +92,7 @@ class Archiver(StreamThread):
         It was put back from a copy: what came since, erasures too, is read again where the log
         has it still.
         """
-        archived = self._archive.positions()
+        archived = self._archive.positions.read()
         behind = {
             source: at
             for source, at in committed.items()
@@ -221,7 +221,7 @@ class Archiver(StreamThread):
         ]
         if left:
             events, moments, appended_at = zip(*left, strict=True)
-            self._archive.write_events(segment, events, moments, appended_at)
+            self._archive.events.write(segment, events, moments, appended_at)
         if self._items:
             items = [item for item in self._items.values() if item is not None]
             gone = [item_id for item_id, item in self._items.items() if item is None]
@@ -230,7 +230,7 @@ class Archiver(StreamThread):
             self._archive.write_users(segment, list(self._users.values()))
         self._write_marks()
         # After the segment: everything before these positions is in the archive.
-        self._archive.write_positions(self._positions)
+        self._archive.positions.write(self._positions)
         # Commit after the rename: a repeated segment is harmless, a lost one is not.
         self._consumer.commit(self._positions)
         for topic, rows in (
@@ -247,7 +247,7 @@ class Archiver(StreamThread):
             if self._erased or kept != marks:
                 known = kept.keys() & self._erased_at.keys()
                 times = {user_id: self._erased_at[user_id] for user_id in sorted(known)}
-                self._archive.write_erasures(partition, kept, times)
+                self._archive.marks.write(partition, kept, times)
                 self._marks[partition] = kept
         marked = {user_id for marks in self._marks.values() for user_id in marks}
         self._erased_at = {each: at for each, at in self._erased_at.items() if each in marked}

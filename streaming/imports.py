@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import polars as pl
 from pydantic_core import from_json, to_json
 
+from feature_repo.archive import Archive
 from feature_repo.event_log import (
     ITEMS,
     USERS,
@@ -26,37 +27,6 @@ MESSAGES_PER_APPEND = 2_000
 _RECORDS_PER_POLL = 1_000
 
 
-class ImportArchive(Protocol):
-    """What is read of the archive."""
-
-    def segments(self) -> list[str]:
-        """Return the names of the complete event segments."""
-        ...
-
-    def scan_segment(self, segment: str) -> pl.LazyFrame:
-        """Return the events of one segment."""
-        ...
-
-    def user_segments(self) -> list[str]:
-        """Return the names of the segments of users."""
-        ...
-
-    def users_of(self, segments: Collection[str]) -> list[User]:
-        """Return the users whose newest state is in one of these segments."""
-        ...
-
-    def item_segments(self) -> list[str]:
-        """Return the names of the segments of items."""
-        ...
-
-    def items_of(self, segments: Collection[str]) -> Iterator[dict[str, str | None]]:
-        """Yield the items whose newest state is in one of these segments, some at a time.
-
-        Maps ids to JSON as `log_records.decode_record` reads it, or to None where it is deleted.
-        """
-        ...
-
-
 class Imports(NamedTuple):
     """The names of segments that imports have written."""
 
@@ -65,11 +35,11 @@ class Imports(NamedTuple):
     items: list[str]
 
     @classmethod
-    def of(cls, archive: ImportArchive, passed: Milestones = NONE) -> "Imports":
+    def of(cls, archive: Archive, passed: Milestones = NONE) -> "Imports":
         """Return those in the archive that are not among the milestones `passed`."""
-        events = [each for each in archive.segments() if not each.startswith(LIVE)]
-        users = [each for each in archive.user_segments() if not each.startswith(LIVE)]
-        items = [each for each in archive.item_segments() if not each.startswith(LIVE)]
+        events = [each for each in archive.events.complete() if not each.startswith(LIVE)]
+        users = [each for each in archive.user_changes.segments() if not each.startswith(LIVE)]
+        items = [each for each in archive.item_changes.segments() if not each.startswith(LIVE)]
         return cls(
             [each for each in events if each not in passed.event_segments],
             [each for each in users if each not in passed.user_segments],
@@ -125,7 +95,7 @@ def records_from(log: GroupedLog, positions: Mapping[TopicPartition, int]) -> It
 
 
 def imported_users(
-    archive: ImportArchive, segments: Collection[str], unarchived: Unarchived
+    archive: Archive, segments: Collection[str], unarchived: Unarchived
 ) -> dict[str, User]:
     """Return, by id, the users of these segments of whom neither archive nor log has newer."""
     found = archive.users_of(segments)

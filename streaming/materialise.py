@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
+from feature_repo.archive import Archive
 from feature_repo.event_log import EVENTS, ITEMS, USERS, EventLog, GroupedLog
 from feature_repo.history import DEFAULT_MAX_LENGTH
 from feature_repo.log_records import decode_record
@@ -23,7 +24,6 @@ from feature_repo.online_features import OnlineFeatures
 from feature_repo.schema import Item
 from streaming.bulk_fold import fold_events
 from streaming.imports import (
-    ImportArchive,
     Imports,
     Unarchived,
     event_messages,
@@ -48,7 +48,7 @@ _KEYS_PER_PAGE = 2_000
 
 
 def materialise(
-    archive: ImportArchive,
+    archive: Archive,
     state: OpenState,
     online: OnlineFeatures,
     log: GroupedLog,
@@ -100,7 +100,7 @@ def materialise(
                 state.commit(IMPORTED, version, Updates(), {}, milestones=taken_up)
             for number, segment in enumerate(news.events):
                 progress("segments", number, len(news.events))
-                scan = unarchived.without_erased(archive.scan_segment(segment))
+                scan = unarchived.without_erased(archive.events.scan_segment(segment))
                 total += fold_events(scan, state, max_history, settings.co_visitation, [segment])
             progress("segments", len(news.events), len(news.events))
         except StateConflict:
@@ -108,7 +108,7 @@ def materialise(
 
 
 def _append_items(
-    archive: ImportArchive, state: OpenState, log: GroupedLog, segments: Sequence[str]
+    archive: Archive, state: OpenState, log: GroupedLog, segments: Sequence[str]
 ) -> None:
     """Append those imported items to the log that the state has in another version, or soon may.
 
@@ -140,7 +140,7 @@ def _item(record: str | None) -> Item | None:
 
 
 def _append(
-    archive: ImportArchive, state: OpenState, log: GroupedLog, news: Imports, progress: Progress
+    archive: Archive, state: OpenState, log: GroupedLog, news: Imports, progress: Progress
 ) -> int:
     """Append what is new to the log, segment by segment; return the number of events.
 
@@ -155,7 +155,8 @@ def _append(
     total = 0
     for number, segment in enumerate(news.events):
         progress("segments to the log", number, len(news.events))
-        for messages in event_messages(unarchived.without_erased(archive.scan_segment(segment))):
+        scan = unarchived.without_erased(archive.events.scan_segment(segment))
+        for messages in event_messages(scan):
             log.append(EVENTS, messages)
             total += len(messages)
         commit_imported(state, Updates(), Milestones.of_segments([segment]))

@@ -61,7 +61,7 @@ def rebuild(
     imports = Imports.of(archive)
     if isinstance(log, TrimmableLog):
         log.begin_after(last_offset(archive))
-    archived, unread = archive.positions(), log.unread(GROUP, TOPICS)
+    archived, unread = archive.positions.read(), log.unread(GROUP, TOPICS)
     # Where a partition begins later, the log has lost what is before that.
     positions = {
         source: max(min(archived.get(source, 0), unread[source]), start)
@@ -73,7 +73,7 @@ def rebuild(
     # From here on, all that the store is to hold is put on a list.
     watch.look()
     # 2. Events.
-    days = archive.days()
+    days = archive.events.days()
     total = 0
     for number, day in enumerate(days):
         progress("days", number, len(days))
@@ -83,7 +83,7 @@ def rebuild(
     # 3. Items and users.
     items: dict[str, Any] = dict.fromkeys(archive.deleted_items())
     items.update((item.item_id, item) for item in archive.items())
-    erasures = archive.erasures()
+    erasures = archive.marks.moments()
     erased = [user_id for marks in erasures.values() for user_id in marks]
     users: dict[str, Any] = dict.fromkeys(erased)
     users.update((user.user_id, user) for user in archive.users())
@@ -114,8 +114,8 @@ def _events_of(archive: Archive, day: date) -> pl.LazyFrame:
     Each is as the log took it first, but with its last `MOMENT`, as in the live fold: a repetition
     with another timestamp does not change it.
     """
-    own = archive.scan_day(day)
-    beside = pl.concat([archive.scan_day(day + timedelta(days)) for days in (-1, 1)])
+    own = archive.events.scan_day(day)
+    beside = pl.concat([archive.events.scan_day(day + timedelta(days)) for days in (-1, 1)])
     again = beside.join(own.select(EVENT_KEY).unique(), on=EVENT_KEY, how="semi")
     once = (
         pl.concat([again, own])
@@ -132,9 +132,9 @@ def last_offset(archive: Archive) -> int:
     An archiver that crashed may have written segments beyond the positions.
     """
     live = [segment for segment in archive.written_segments() if segment.startswith(LIVE)]
-    ends = [*archive.positions().values(), *(end_of(segment) for segment in live)]
-    marks = [moment for users in archive.erasures().values() for moment in users.values()]
-    return max(archive.last_moment(), *(end - 1 for end in ends), *marks, 0)
+    ends = [*archive.positions.read().values(), *(end_of(segment) for segment in live)]
+    marks = [moment for users in archive.marks.moments().values() for moment in users.values()]
+    return max(archive.events.last_moment(), *(end - 1 for end in ends), *marks, 0)
 
 
 def require_whole(state: OpenState, archive: Archive) -> None:
@@ -142,7 +142,7 @@ def require_whole(state: OpenState, archive: Archive) -> None:
     passed = state.milestones()
     if passed.rebuild_begun and not passed.rebuild_ended:
         raise StateLost("a rebuild of the state was interrupted: repeat `riverrun rebuild`.")
-    if archive.positions() and not positions_of(state):
+    if archive.positions.read() and not positions_of(state):
         raise StateLost(
             f"the state is empty, but {archive.root} holds what the log has brought: "
             "`riverrun rebuild` makes the state again from it."

@@ -44,7 +44,7 @@ def drawn_histories(home: Path, users: int, seed: int) -> "list[UserHistory]":
     from feature_repo.history import HistoryEvent, UserHistory
     from feature_repo.times import microseconds
 
-    events = Archive(home / "archive").scan_events().sort("timestamp", "event_id").collect()
+    events = Archive(home / "archive").events.scan().sort("timestamp", "event_id").collect()
     known = events["user_id"].unique().sort().to_list()
     drawn = np.random.default_rng(seed).choice(len(known), min(users, len(known)), replace=False)
     histories = {known[row]: list[HistoryEvent]() for row in drawn}

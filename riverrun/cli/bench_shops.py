@@ -59,8 +59,8 @@ def known_ids(home: Path) -> tuple[list[str], list[str]]:
     from feature_repo.archive import Archive
 
     archive = Archive(home / "archive")
-    users = archive.scan_events().select("user_id").unique().sort("user_id").collect()
-    return users["user_id"].to_list(), archive.item_ids()
+    users = archive.events.scan().select("user_id").unique().sort("user_id").collect()
+    return users["user_id"].to_list(), archive.item_changes.keys()
 
 
 def default_home(items: int) -> Path:

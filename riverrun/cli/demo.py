@@ -154,7 +154,7 @@ def _someone(settings: Settings, departments: "pl.DataFrame") -> str:
 
     users = (
         Archive(settings.archive)
-        .scan_events()
+        .events.scan()
         .collect()
         .join(departments, on="item_id")
         .group_by("user_id")

@@ -29,7 +29,7 @@ def drift(home: HomeOption = None, settings_file: SettingsOption = None) -> None
     path = served_bundle(settings)
     try:
         archive = Archive(settings.archive)
-        found = measure_drift(path, archive.scan_events(), archive.item_ids(), asked, now)
+        found = measure_drift(path, archive.events.scan(), archive.item_changes.keys(), asked, now)
     except (BundleError, ValueError) as error:
         raise UserError(str(error)) from error
     RunsFile(settings.bundles).write_drift(

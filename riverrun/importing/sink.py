@@ -28,27 +28,41 @@ WORTH_KEEPING = {"title": "a title", "categories": "categories"}
 RecordT = TypeVar("RecordT", Item, User)
 
 
-class KnownArchive(Protocol):
-    """What an import leaves out: what the archive has, and who was erased from it."""
+class ArchivedEvents(Protocol):
+    """The events that the archive has, and where an import writes more."""
 
     def days(self) -> Sequence[date]:
         """Return the days that have archived events."""
         ...
 
-    def event_keys_of(self, day: date) -> pl.DataFrame:
+    def keys_of(self, day: date) -> pl.DataFrame:
         """Return the archived events of a day, with the columns `EVENT_KEY`."""
         ...
+
+    def write(self, segment: str, events: pl.DataFrame) -> int:
+        """Write a segment of events, replacing one of the same name."""
+        ...
+
+
+class Erasures(Protocol):
+    """Who was erased from the archive."""
 
     def erased_at(self) -> Mapping[str, int]:
         """Return when users were erased, in milliseconds since 1970."""
         ...
 
 
-class RecordWriter(Protocol):
-    """What an import writes, and replaces."""
+class RecordArchive(Protocol):
+    """An archive that an import adds to."""
 
-    def write_events(self, segment: str, events: pl.DataFrame) -> int:
-        """Write a segment of events, replacing one of the same name."""
+    @property
+    def events(self) -> ArchivedEvents:
+        """Its events."""
+        ...
+
+    @property
+    def marks(self) -> Erasures:
+        """The marks of its erasures."""
         ...
 
     def import_items(self, segment: str, items: Sequence[Item], deleted: Sequence[str]) -> int:
@@ -64,10 +78,6 @@ class RecordWriter(Protocol):
         ...
 
 
-class RecordArchive(KnownArchive, RecordWriter, Protocol):
-    """An archive that an import adds to."""
-
-
 class KnownEvents:
     """Which events the archive has, as 64-bit hashes of `EVENT_KEY`: 8 bytes for each.
 
@@ -79,8 +89,8 @@ class KnownEvents:
     odds of one such pair are one in 3,700.
     """
 
-    def __init__(self, archive: KnownArchive) -> None:
-        self._archive = archive
+    def __init__(self, archived: ArchivedEvents) -> None:
+        self._archived = archived
         self._everywhere: _Hashes | None = None
         self._by_day: dict[date, _Hashes] = {}
 
@@ -89,7 +99,7 @@ class KnownEvents:
         hashes = events.select(EVENT_KEY).hash_rows().to_numpy()
         if ids_given:
             if self._everywhere is None:
-                self._everywhere = self._read(self._archive.days())
+                self._everywhere = self._read(self._archived.days())
             new = ~self._everywhere.have(hashes)
             self._everywhere.add(hashes[new])
             return new
@@ -108,7 +118,7 @@ class KnownEvents:
     def _read(self, days: Sequence[date]) -> "_Hashes":
         hashes = _Hashes()
         for day in days:
-            known = self._archive.event_keys_of(day).select(EVENT_KEY)
+            known = self._archived.keys_of(day).select(EVENT_KEY)
             hashes.add(known.hash_rows().to_numpy())
         return hashes
 
@@ -197,12 +207,12 @@ class ArchiveSink:
     def __init__(self, archive: RecordArchive, report: ImportReport) -> None:
         self.report = report
         self._archive = archive
-        self._known = KnownEvents(archive)
+        self._known = KnownEvents(archive.events)
         self._events: list[pl.DataFrame] = []
         self._items = _Gathered[Item](self._write_items)
         self._users = _Gathered[User](self._write_users)
         self._lost: Counter[str] = Counter()
-        self._erased = archive.erased_at()
+        self._erased = archive.marks.erased_at()
 
     def add_events(self, events: pl.DataFrame, *, ids_given: bool) -> int:
         """Add events with the native columns; return how many.
@@ -280,7 +290,7 @@ class ArchiveSink:
 
     def _write_users(self, segment: str, users: list[User], _deleted: list[str]) -> None:
         # Since these were gathered, which may be long ago, more users may have been erased.
-        self._erased = self._archive.erased_at()
+        self._erased = self._archive.marks.erased_at()
         known = self._known_users(users)
         self.report.accepted -= len(users) - len(known)
         if known:
@@ -292,14 +302,14 @@ class ArchiveSink:
         gathered = pl.concat(self._events)
         self._events.clear()
         # As with users.
-        self._erased = self._archive.erased_at()
+        self._erased = self._archive.marks.erased_at()
         events = self._without_erased(gathered)
         self.report.accepted -= gathered.height - events.height
         if events.is_empty():
             return
         events = events.sort("timestamp", *EVENT_KEY)
         content = content_id(*chain.from_iterable(events.select(EVENT_KEY).iter_rows()))
-        self._archive.write_events(f"import-{content}", events)
+        self._archive.events.write(f"import-{content}", events)
 
 
 def _size(record: Item | User | None) -> int:

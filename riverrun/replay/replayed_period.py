@@ -38,7 +38,7 @@ def preset_period(
 def shop_period(settings: Settings, days: int) -> ReplayedPeriod:
     """Return the newest `days` days of the archive. Raises `UserError` where nothing is before."""
     archive = Archive(settings.archive)
-    events = archive.scan_events().collect()
+    events = archive.events.scan().collect()
     if events.is_empty():
         raise UserError(f"{settings.archive} holds no event: `riverrun import` brings them in.")
     newest: datetime = events.sort("timestamp").row(-1, named=True)["timestamp"]

@@ -1,7 +1,7 @@
 """A whole shop in one process and one thread, whose clock is the replay's."""
 
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ import polars as pl
 from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, EventLog, Message
 from feature_repo.in_memory_online_features import InMemoryOnlineFeatures
 from feature_repo.online_features import OnlineFeatures, UserEmbedding
-from feature_repo.schema import Item, User
+from feature_repo.schema import Item
 from riverrun.held_model import HeldModel
 from riverrun.replay.questions import Moment
 from serving.bundle import Bundle
@@ -26,7 +26,8 @@ from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 from serving.text_embedding_cache import TextEmbeddingCache
 from streaming.build_worker import build_worker
-from streaming.materialise import materialise
+from streaming.bulk_fold import fold_events
+from streaming.materialise import push_unpushed
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
@@ -35,51 +36,14 @@ STATE = "state.sqlite"
 BATCH = 256
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PastArchive:
-    """Events in memory, as an archive with one imported segment."""
-
-    events: pl.DataFrame
-
-    def segments(self) -> list[str]:
-        """Return the name of the one segment."""
-        return ["past"]
-
-    def scan_segment(self, segment: str) -> pl.LazyFrame:
-        """Return the events."""
-        return self.events.lazy()
-
-    def user_segments(self) -> list[str]:
-        """Return none: users have no attributes."""
-        return []
-
-    def users_of(self, segments: Collection[str]) -> list[User]:
-        """Return nobody."""
-        return []
-
-    def item_segments(self) -> list[str]:
-        """Return none: readers have all items from the bundle."""
-        return []
-
-    def items_of(self, segments: Collection[str]) -> Iterator[dict[str, str | None]]:
-        """Yield nothing."""
-        return iter(())
-
-
 def fold_past(folder: Path, past: pl.DataFrame, settings: StreamingSettings, length: int) -> None:
     """Write the state of a shop that has learned `past` to `folder`, as an import does."""
     folder.mkdir(parents=True)
     state = SqliteState(folder / STATE)
     log = SqliteLog(folder / "log.sqlite")
     try:
-        materialise(
-            PastArchive(past),
-            state,
-            InMemoryOnlineFeatures(),
-            log,
-            settings=settings,
-            max_history=length,
-        )
+        fold_events(past.lazy(), state, length, settings.co_visitation)
+        push_unpushed(state, InMemoryOnlineFeatures(), log, settings)
     finally:
         log.close()
         state.close()

@@ -115,7 +115,7 @@ def test_a_worker_that_is_told_to_stop_stops_in_good_order(shop: KafkaShop) -> N
     # What was read is pushed and archived.
     with closing(RedisState(shop.redis_url)) as state:
         assert state.count_unpushed() == 0
-    assert sum(shop.archive.positions().values()) > 0
+    assert sum(shop.archive.positions.read().values()) > 0
 
 
 def test_what_is_imported_beside_a_worker_is_learned_once_another_starts(shop: KafkaShop) -> None:
@@ -132,7 +132,7 @@ def test_what_is_imported_beside_a_worker_is_learned_once_another_starts(shop: K
                 shop.log.append(EVENTS, [message])
             wait_until(lambda: learned() == 20, "the worker learns nothing")
             shop.archive.write_users("import-users", [User(user_id="u1", attributes={"age": 5.0})])
-            shop.archive.write_events("import-events", events[20:])
+            shop.archive.events.write("import-events", events[20:])
             with started(shop, "stream") as second:
                 wait_until(lambda: learned() == 400, "what was imported is not learned")
                 online = open_online_features(shop.redis_url, shop.home / "registry.db")

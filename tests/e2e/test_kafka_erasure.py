@@ -161,7 +161,7 @@ def test_an_erasure_reaches_events_that_are_read_after_it(shop: KafkaShop) -> No
 def learn(shop: KafkaShop) -> None:
     """Make the windows that a training makes of the archive."""
     items = [Item(item_id=f"i{number}") for number in range(3)]
-    interactions = Interactions.from_frame(shop.archive.scan_events().collect(), items)
+    interactions = Interactions.from_frame(shop.archive.events.scan().collect(), items)
     features = OfflineFeatures(shop.home / "features")
     assert len(joined_windows(interactions, TrainingSettings(), features))
 

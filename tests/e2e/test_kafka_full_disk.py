@@ -52,7 +52,7 @@ def test_what_the_disk_did_not_take_is_archived_once_there_is_room(
     total = sum(shop.log.ends(TOPICS).values())
     wait_until(lambda: shop.reached() == total, "the worker does not go on")
     wait_until(lambda: "No space left on device" in shop.output(), "the archiver does not say so")
-    assert shop.archive.positions() == {}
+    assert shop.archive.positions.read() == {}
     (disk / "filler").unlink()
     shop.settle()
     worker.stop()

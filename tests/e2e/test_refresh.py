@@ -116,7 +116,7 @@ def test_drift_ends_with_a_code_of_its_own_where_it_asks_for_a_refresh(home: Pat
     quiet = riverrun(*command)
     assert quiet.returncode == 0, quiet.stderr
     archive = Archive(home / "archive")
-    newest = archive.scan_events().collect()["timestamp"].max()
+    newest = archive.events.scan().collect()["timestamp"].max()
     assert isinstance(newest, datetime)
     unseen = [
         Event(
@@ -128,7 +128,7 @@ def test_drift_ends_with_a_code_of_its_own_where_it_asks_for_a_refresh(home: Pat
         )
         for number in range(60)
     ]
-    archive.write_events("late", unseen)
+    archive.events.write("late", unseen)
     archive.write_items("late", [Item(item_id="never-seen", title="kettle")])
     drifted = riverrun(*command)
     assert drifted.returncode == DRIFTED, drifted.stderr

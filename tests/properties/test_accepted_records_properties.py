@@ -71,8 +71,8 @@ def archived(change: Event | Item | User) -> Any:
         if isinstance(change, User):
             archive.write_users("s", [change])
             return archive.users()[0]
-        archive.write_events("s", [change], [1])
-        (row,) = archive.scan_events().collect().to_dicts()
+        archive.events.write("s", [change], [1])
+        (row,) = archive.events.scan().collect().to_dicts()
         at = row["timestamp"].astimezone(UTC)
         return {**row, "timestamp": at, "context": from_json(row["context"] or "{}")}
 

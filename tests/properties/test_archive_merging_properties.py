@@ -93,21 +93,24 @@ def what_is_read(archive: Archive) -> dict[str, Any]:
         segment: {
             key: record for some in archive.items_of([segment]) for key, record in some.items()
         }
-        for segment in imported(archive.item_segments())
+        for segment in imported(archive.item_changes.segments())
     }
     return {
-        "events": archive.scan_events().sort("event_id").collect().rows(),
-        "days": {day: set(archive.scan_day(day).collect().rows()) for day in archive.days()},
-        "keys": {day: set(archive.event_keys_of(day).rows()) for day in archive.days()},
+        "events": archive.events.scan().sort("event_id").collect().rows(),
+        "days": {
+            day: set(archive.events.scan_day(day).collect().rows()) for day in archive.events.days()
+        },
+        "keys": {day: set(archive.events.keys_of(day).rows()) for day in archive.events.days()},
         "items": archive.items(),
         "deleted": archive.deleted_items(),
         "users": archive.users(),
         "item segments": items_by_import,
         "user segments": [
-            (segment, archive.users_of([segment])) for segment in imported(archive.user_segments())
+            (segment, archive.users_of([segment]))
+            for segment in imported(archive.user_changes.segments())
         ],
-        "event segments": imported(archive.segments()),
-        "last moment": archive.last_moment(),
+        "event segments": imported(archive.events.complete()),
+        "last moment": archive.events.last_moment(),
         "last offset": last_offset(archive),
     }
 
@@ -136,12 +139,12 @@ class Shop:
         for archive in self.both:
             if made:
                 moments = [first + place for place in range(len(made))]
-                archive.write_events(segment, made, moments)
+                archive.events.write(segment, made, moments)
             if items:
                 archive.write_items(segment, *states(items))
             if users:
                 archive.write_users(segment, profiles(users))
-            archive.write_positions({TopicPartition("events", 0): self.offset})
+            archive.positions.write({TopicPartition("events", 0): self.offset})
 
     def imported(self, items: dict[int, int | None], users: dict[int, int]) -> None:
         name = f"import-{len(items)}-{self.offset}"
@@ -150,7 +153,7 @@ class Shop:
         for archive in self.both:
             archive.import_items(name, *states(items))
             archive.import_users(name, profiles(users))
-            archive.write_events(name, [made])
+            archive.events.write(name, [made])
 
     def merge(self, hours: float, killed: int | None) -> None:
         self.now += hours * HOUR
@@ -166,8 +169,10 @@ class Shop:
     def erase(self, user: int) -> None:
         for archive in self.both:
             archive.erase_users({f"u{user}": self.offset - 5})
-        for day in self.merged.days():
-            left = self.merged.scan_day(day).filter(pl.col("user_id") == f"u{user}").collect()
+        for day in self.merged.events.days():
+            left = (
+                self.merged.events.scan_day(day).filter(pl.col("user_id") == f"u{user}").collect()
+            )
             assert all(moment > self.offset - 5 for moment in left[MOMENT])
 
 
@@ -207,7 +212,7 @@ def test_what_was_merged_is_removed_once_no_reader_has_it_in_hand(
         shop.live([number], {number % 5: number + 1}, {number % 5: number + 1}, number % 3)
         if number == 2:
             shop.imported({0: 9}, {0: 9})
-    held = shop.merged.scan_events()
+    held = shop.merged.events.scan()
     held_items = sorted((shop.merged.root / "items").glob("*.parquet"))
     for hours in (0.0, 0.0, 0.0, 0.4):
         shop.merge(hours, killed)
@@ -226,7 +231,7 @@ def test_what_was_merged_is_removed_once_no_reader_has_it_in_hand(
     assert files == {"items": 3 + 1 + 1 + 1, "users": 3 + 1 + 1 + 1}
     events = list((shop.merged.root / "events").rglob("*.parquet"))
     assert len([file for file in events if file.stem.startswith(LIVE)]) == 1
-    written = [segment for segment in shop.merged.segments() if merged_at(segment) is None]
+    written = [segment for segment in shop.merged.events.complete() if merged_at(segment) is None]
     assert written == ["import-1-30"]
     assert not list(shop.merged.root.rglob(".*.parquet.*"))
 
@@ -250,11 +255,11 @@ def test_the_last_changes_keep_their_place_when_they_are_written_again(tmp_path:
     shop = Shop(tmp_path)
     for number in range(12):
         shop.live([], {0: number + 1}, {}, 1)
-    (*_, last) = shop.merged.item_segments()
+    (*_, last) = shop.merged.item_changes.segments()
     shop.imported({0: 50}, {0: 1})
     for _ in range(3):
         shop.merge(2.0, None)
-    assert len(shop.merged.item_segments()) == 3
+    assert len(shop.merged.item_changes.segments()) == 3
     shop.merged.write_items(last, [Item(item_id="i0", price=12)])
     assert shop.merged.items() == [Item(item_id="i0", price=50)]
 

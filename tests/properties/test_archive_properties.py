@@ -69,10 +69,10 @@ def ordered(events: Iterable[Event]) -> list[Event]:
 def test_events_come_back_as_they_were(events: list[Event]) -> None:
     with TemporaryDirectory() as folder:
         archive = Archive(Path(folder))
-        assert archive.write_events("s", events) == len(events)
-        assert read(archive.scan_events()) == ordered(events)
-        assert read(archive.scan_segment("s")) == ordered(events)
-        assert archive.segments() == ["s"]
+        assert archive.events.write("s", events) == len(events)
+        assert read(archive.events.scan()) == ordered(events)
+        assert read(archive.events.scan_segment("s")) == ordered(events)
+        assert archive.events.complete() == ["s"]
 
 
 @EXAMPLES
@@ -83,8 +83,8 @@ def test_an_event_of_several_segments_is_read_once(segments: list[list[Event]]) 
     with TemporaryDirectory() as folder:
         archive = Archive(Path(folder))
         for number, segment in enumerate(segments):
-            archive.write_events(f"s{number}", [known[key_of(event)] for event in segment])
-        assert read(archive.scan_events()) == ordered(known.values())
+            archive.events.write(f"s{number}", [known[key_of(event)] for event in segment])
+        assert read(archive.events.scan()) == ordered(known.values())
 
 
 @EXAMPLES
@@ -92,11 +92,11 @@ def test_an_event_of_several_segments_is_read_once(segments: list[list[Event]]) 
 def test_writing_a_segment_again_replaces_all_of_it(segments: list[list[Event]]) -> None:
     with TemporaryDirectory() as folder:
         archive = Archive(Path(folder))
-        archive.write_events("other", [event("of-other")])
+        archive.events.write("other", [event("of-other")])
         for segment in segments:
-            archive.write_events("s", segment)
-            assert read(archive.scan_segment("s")) == ordered(segment)
-        assert [one.event_id for one in read(archive.scan_segment("other"))] == ["of-other"]
+            archive.events.write("s", segment)
+            assert read(archive.events.scan_segment("s")) == ordered(segment)
+        assert [one.event_id for one in read(archive.events.scan_segment("other"))] == ["of-other"]
 
 
 @EXAMPLES
@@ -111,38 +111,38 @@ def test_a_scan_of_a_time_holds_its_events_and_no_others(
     end = min(start + duration, datetime(2100, 1, 1, tzinfo=UTC))
     with TemporaryDirectory() as folder:
         archive = Archive(Path(folder))
-        archive.write_events("s", events)
+        archive.events.write("s", events)
         within = [event for event in events if start <= event.timestamp < end]
-        assert read(archive.scan_events(start, end)) == ordered(within)
+        assert read(archive.events.scan(start, end)) == ordered(within)
 
 
 def test_a_frame_is_written_as_the_events_are(tmp_path: Path) -> None:
     events = [event("a"), event("b", 30)]
-    assert Archive(tmp_path).write_events("s", events_frame(events)) == 2
-    assert read(Archive(tmp_path).scan_events()) == events
+    assert Archive(tmp_path).events.write("s", events_frame(events)) == 2
+    assert read(Archive(tmp_path).events.scan()) == events
 
 
 def test_an_empty_archive_has_nothing(tmp_path: Path) -> None:
     archive = Archive(tmp_path / "none")
-    assert archive.scan_events().collect().schema == EVENT_SCHEMA
-    assert archive.scan_events().collect().is_empty()
-    assert archive.segments() == []
+    assert archive.events.scan().collect().schema == EVENT_SCHEMA
+    assert archive.events.scan().collect().is_empty()
+    assert archive.events.complete() == []
     assert archive.items() == []
-    assert archive.item_ids() == []
+    assert archive.item_changes.keys() == []
     assert archive.users() == []
-    assert archive.event_keys_of(DAY).is_empty()
+    assert archive.events.keys_of(DAY).is_empty()
 
 
 def test_files_that_a_writer_did_not_finish_are_not_read(tmp_path: Path) -> None:
     archive = Archive(tmp_path)
-    archive.write_events("s", [event("a")])
+    archive.events.write("s", [event("a")])
     archive.write_items("s", [Item(item_id="i")])
     for file in [*tmp_path.rglob("*.parquet"), *tmp_path.rglob("*.json")]:
         file.with_name(f".{file.name}.1a2b3c4d").write_bytes(b"half")
         file.with_name(f".{file.name}").write_bytes(b"half")
-    assert read(archive.scan_events()) == [event("a")]
-    assert archive.segments() == ["s"]
-    assert archive.event_keys_of(DAY)["event_id"].to_list() == ["a"]
+    assert read(archive.events.scan()) == [event("a")]
+    assert archive.events.complete() == ["s"]
+    assert archive.events.keys_of(DAY)["event_id"].to_list() == ["a"]
     assert [item.item_id for item in archive.items()] == ["i"]
     assert archive.write_items("t", [Item(item_id="j")]) == 1
     assert len(archive.items()) == 2
@@ -152,7 +152,7 @@ def test_a_failed_write_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = Archive(tmp_path)
-    archive.write_events("s", [event("a")])
+    archive.events.write("s", [event("a")])
 
     def half(frame: pl.DataFrame, file: Path) -> None:
         file.write_bytes(b"half")
@@ -161,21 +161,21 @@ def test_a_failed_write_leaves_what_was_there(
     with monkeypatch.context() as patch:
         patch.setattr(pl.DataFrame, "write_parquet", half)
         with pytest.raises(OSError, match="No space"):
-            archive.write_events("s", [event("b")])
-    assert read(archive.scan_events()) == [event("a")]
+            archive.events.write("s", [event("b")])
+    assert read(archive.events.scan()) == [event("a")]
     assert list(tmp_path.rglob(".*")) == []
 
 
 def test_events_of_a_segment_that_was_cut_short_do_not_pass_for_known(tmp_path: Path) -> None:
     """A writer killed within a segment comes back with all of it, and must not skip half."""
     archive = Archive(tmp_path)
-    archive.write_events("whole", [event("a")])
-    archive.write_events("cut-short", [event("b"), event("c", 24)])
+    archive.events.write("whole", [event("a")])
+    archive.events.write("cut-short", [event("b"), event("c", 24)])
     (tmp_path / "segments" / "cut-short.json").unlink()
-    assert archive.event_keys_of(DAY)["event_id"].to_list() == ["a"]
-    assert archive.segments() == ["whole"]
-    archive.write_events("cut-short", [event("b"), event("c", 24)])
-    assert archive.event_keys_of(DAY)["event_id"].sort().to_list() == ["a", "b"]
+    assert archive.events.keys_of(DAY)["event_id"].to_list() == ["a"]
+    assert archive.events.complete() == ["whole"]
+    archive.events.write("cut-short", [event("b"), event("c", 24)])
+    assert archive.events.keys_of(DAY)["event_id"].sort().to_list() == ["a", "b"]
 
 
 CHANGES = st.lists(
@@ -201,7 +201,7 @@ def test_the_latest_state_of_an_item_wins(changes: list[tuple[list[Item], list[i
             for item_id in gone:
                 state.pop(item_id, None)
         assert archive.items() == [state[item_id] for item_id in sorted(state)]
-        assert archive.item_ids() == sorted(state)
+        assert archive.item_changes.keys() == sorted(state)
 
 
 def test_a_segment_of_items_keeps_its_place_when_it_is_written_again(tmp_path: Path) -> None:
@@ -241,8 +241,8 @@ def test_users_that_are_imported_anew_are_of_a_new_segment(tmp_path: Path) -> No
     for segment, age in [("import-a", 1.0), ("import-b", 2.0), ("import-a", 1.0)] * 2:
         user = User(user_id="u", attributes={"age": age})
         archive.import_users(segment, [user])
-        assert archive.users() == archive.users_of(archive.user_segments()[-1:]) == [user]
-    assert archive.user_segments() == [
+        assert archive.users() == archive.users_of(archive.user_changes.segments()[-1:]) == [user]
+    assert archive.user_changes.segments() == [
         "import-a", "import-b", "import-a.2", "import-b.2", "import-a.3"
     ]  # fmt: skip
     archive.erase_users({"u": 0})
@@ -252,76 +252,76 @@ def test_users_that_are_imported_anew_are_of_a_new_segment(tmp_path: Path) -> No
 
 def test_every_user_is_of_the_segment_that_brought_the_newest_state(tmp_path: Path) -> None:
     archive = Archive(tmp_path)
-    assert archive.user_segments() == []
+    assert archive.user_changes.segments() == []
     for number, segment in enumerate(["log-a-1", "import-b", "import-c"]):
         users = [User(user_id=f"u{n}", attributes={"n": float(number)}) for n in range(number, 4)]
         archive.write_users(segment, users)
-    assert archive.user_segments() == ["log-a-1", "import-b", "import-c"]
-    by_segment = [archive.users_of([each]) for each in archive.user_segments()]
+    assert archive.user_changes.segments() == ["log-a-1", "import-b", "import-c"]
+    by_segment = [archive.users_of([each]) for each in archive.user_changes.segments()]
     assert [[user.user_id for user in some] for some in by_segment] == [
         ["u0"],
         ["u1"],
         ["u2", "u3"],
     ]
-    assert archive.users_of(archive.user_segments()) == archive.users()
+    assert archive.users_of(archive.user_changes.segments()) == archive.users()
 
 
 def test_an_erased_user_is_gone_and_nobody_else(tmp_path: Path) -> None:
     archive = Archive(tmp_path)
-    archive.write_events("s", [event("a"), event("b", 24, "v"), event("c", 48)])
-    archive.write_events("t", [event("d", 0, "v"), event("e", 0)])
+    archive.events.write("s", [event("a"), event("b", 24, "v"), event("c", 48)])
+    archive.events.write("t", [event("d", 0, "v"), event("e", 0)])
     archive.write_users("s", [User(user_id="u"), User(user_id="v")])
     assert archive.erase_users({"u": 0}) == 3
-    assert [one.event_id for one in read(archive.scan_events())] == ["d", "b"]
+    assert [one.event_id for one in read(archive.events.scan())] == ["d", "b"]
     assert [user.user_id for user in archive.users()] == ["v"]
     assert archive.erase_users({"u": 0}) == 0
-    assert archive.segments() == ["s", "t"]
+    assert archive.events.complete() == ["s", "t"]
 
 
 def test_it_knows_when_users_were_erased(tmp_path: Path) -> None:
     archive = Archive(tmp_path)
-    assert archive.erased_at() == {}
-    archive.write_erasures(0, {"u": 7, "v": 8}, {"u": 1_000, "v": 2_000})
-    archive.write_erasures(1, {"v": 3}, {"v": 1_500})
-    assert archive.erased_at() == {"u": 1_000, "v": 2_000}
-    assert archive.erasures() == {0: {"u": 7, "v": 8}, 1: {"v": 3}}
+    assert archive.marks.erased_at() == {}
+    archive.marks.write(0, {"u": 7, "v": 8}, {"u": 1_000, "v": 2_000})
+    archive.marks.write(1, {"v": 3}, {"v": 1_500})
+    assert archive.marks.erased_at() == {"u": 1_000, "v": 2_000}
+    assert archive.marks.moments() == {0: {"u": 7, "v": 8}, 1: {"v": 3}}
     # As it was written when times were not: the file is no older than they.
     file = tmp_path / "erasures" / "00002.json"
     file.write_bytes(orjson.dumps([2, {"w": 4}]))
-    assert archive.erasures()[2] == {"w": 4}
-    assert archive.erased_at()["w"] == file.stat().st_mtime_ns // 10**6
+    assert archive.marks.moments()[2] == {"w": 4}
+    assert archive.marks.erased_at()["w"] == file.stat().st_mtime_ns // 10**6
     file.write_bytes(orjson.dumps([2, {"w": 4}, {"w": 3_000}]))
-    assert archive.erased_at()["w"] == 3_000
+    assert archive.marks.erased_at()["w"] == 3_000
     # An older version, on a broker, has erased again who was erased, and left the file of times.
-    archive.write_erasures(3, {"x": 5_000, "y": 5_000}, {"x": 5_000, "y": 5_000})
+    archive.marks.write(3, {"x": 5_000, "y": 5_000}, {"x": 5_000, "y": 5_000})
     (tmp_path / "erasures" / "00003.json").write_bytes(orjson.dumps([3, {"x": 9_000, "y": 5_000}]))
-    assert (archive.erased_at()["x"], archive.erased_at()["y"]) == (9_000, 5_000)
+    assert (archive.marks.erased_at()["x"], archive.marks.erased_at()["y"]) == (9_000, 5_000)
 
 
 def test_older_versions_can_read_its_marks(tmp_path: Path) -> None:
     """They make a dictionary of the pairs that they find."""
     archive = Archive(tmp_path)
-    archive.write_erasures(0, {"u": 7}, {"u": 1_000})
-    archive.write_erasures(1, {"v": 3}, {})
+    archive.marks.write(0, {"u": 7}, {"u": 1_000})
+    archive.marks.write(1, {"v": 3}, {})
     found = [orjson.loads(file.read_bytes()) for file in (tmp_path / "erasures").glob("[!.]*.json")]
     assert sorted(map(len, found)) == [2, 2]
-    assert dict(found) == archive.erasures() == {0: {"u": 7}, 1: {"v": 3}}
+    assert dict(found) == archive.marks.moments() == {0: {"u": 7}, 1: {"v": 3}}
 
 
 def test_it_knows_what_the_log_took_last(tmp_path: Path) -> None:
     archive = Archive(tmp_path)
-    assert archive.last_moment() == 0
-    archive.write_events("import", [event("a")])
-    assert archive.last_moment() == 0
-    archive.write_events("log-1", [event("b"), event("c", 48)], [7, 5])
+    assert archive.events.last_moment() == 0
+    archive.events.write("import", [event("a")])
+    assert archive.events.last_moment() == 0
+    archive.events.write("log-1", [event("b"), event("c", 48)], [7, 5])
     archive.write_items("log-2", [Item(item_id="i")])
     archive.write_users("log-3", [User(user_id="u")])
     (tmp_path / "segments" / "log-1.json").unlink()
-    assert archive.last_moment() == 7
+    assert archive.events.last_moment() == 7
     assert archive.written_segments() == {"import", "log-1", "log-2", "log-3"}
 
 
 @pytest.mark.parametrize("segment", ["", "a/b", "..", ".hidden", "x" * 201, "star*", "line\n"])
 def test_a_segment_is_a_plain_name(tmp_path: Path, segment: str) -> None:
     with pytest.raises(ValueError, match="`segment` must be"):
-        Archive(tmp_path).write_events(segment, [event("a")])
+        Archive(tmp_path).events.write(segment, [event("a")])

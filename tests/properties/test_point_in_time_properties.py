@@ -136,9 +136,9 @@ def test_the_archive_gives_the_same_histories(
 ) -> None:
     archive = Archive(tmp_path_factory.mktemp("archive"))
     for start in range(0, len(deliveries), size):
-        archive.write_events(f"s{start}", deliveries[start : start + size])
+        archive.events.write(f"s{start}", deliveries[start : start + size])
     cuts = cuts_of(deliveries, [])
-    archived = user_histories(archive.scan_events().collect(), cuts, length)
+    archived = user_histories(archive.events.scan().collect(), cuts, length)
     assert archived.equals(user_histories(events_frame(deliveries), cuts, length))
 
 

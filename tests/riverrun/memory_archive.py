@@ -10,17 +10,41 @@ from feature_repo.history import EVENT_KEY
 from feature_repo.schema import Item, User
 
 
+class MemoryEvents:
+    def __init__(self) -> None:
+        self.segments: dict[str, pl.DataFrame] = {}
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        empty = pl.DataFrame(schema=EVENT_SCHEMA)
+        return pl.concat([empty, *self.segments.values()]).sort("timestamp", "event_id")
+
+    def write(self, segment: str, events: pl.DataFrame) -> int:
+        self.segments[segment] = events
+        return events.height
+
+    def days(self) -> list[date]:
+        return self.frame["timestamp"].dt.date().unique(maintain_order=True).to_list()
+
+    def keys_of(self, day: date) -> pl.DataFrame:
+        return self.frame.filter(pl.col("timestamp").dt.date() == day).select(EVENT_KEY)
+
+
+class MemoryMarks:
+    def __init__(self) -> None:
+        self.times: dict[str, int] = {}
+
+    def erased_at(self) -> dict[str, int]:
+        return dict(self.times)
+
+
 class MemoryArchive:
     def __init__(self) -> None:
-        self.event_segments: dict[str, pl.DataFrame] = {}
+        self.events = MemoryEvents()
+        self.marks = MemoryMarks()
         self.item_segments: dict[str, list[Item]] = {}
         self.deleted: set[str] = set()
-        self.erased: dict[str, int] = {}
         self.user_segments: dict[str, list[User]] = {}
-
-    def write_events(self, segment: str, events: pl.DataFrame) -> int:
-        self.event_segments[segment] = events
-        return events.height
 
     def import_items(self, segment: str, items: Sequence[Item], deleted: Sequence[str]) -> int:
         self.item_segments.pop(segment, None)  # What is written again is the newest.
@@ -35,20 +59,6 @@ class MemoryArchive:
         self.user_segments.pop(segment, None)
         self.user_segments[segment] = list(users)
         return len(users)
-
-    def days(self) -> list[date]:
-        return self.events["timestamp"].dt.date().unique(maintain_order=True).to_list()
-
-    def event_keys_of(self, day: date) -> pl.DataFrame:
-        return self.events.filter(pl.col("timestamp").dt.date() == day).select(EVENT_KEY)
-
-    def erased_at(self) -> dict[str, int]:
-        return dict(self.erased)
-
-    @property
-    def events(self) -> pl.DataFrame:
-        empty = pl.DataFrame(schema=EVENT_SCHEMA)
-        return pl.concat([empty, *self.event_segments.values()]).sort("timestamp", "event_id")
 
     @property
     def items(self) -> list[Item]:

@@ -17,7 +17,7 @@ from riverrun.errors import UserError
 from riverrun.importing.mapping import load_mapping
 from riverrun.importing.raw_files import BatchSize
 from riverrun.importing.readers import read_batches
-from tests.riverrun.memory_archive import MemoryArchive
+from tests.riverrun.memory_archive import MemoryArchive, MemoryEvents
 from tests.riverrun.run_import import GOOD, HEAD, run
 
 BAD_FILES: list[tuple[str, bytes, str]] = [
@@ -95,7 +95,7 @@ def test_a_bad_line_is_rejected_with_its_reason(
     first = f"{HEAD}\n{GOOD}\n".encode() if form == "csv" else orjson.dumps(good) + b"\n\n"
     file.write_bytes(first + line + b"\n")
     archive, report = run("events", [file])
-    assert archive.events.height == 1
+    assert archive.events.frame.height == 1
     assert [found.startswith(reason) for found in report.rejected] == [True]
     reject = orjson.loads(file.with_suffix(".rejected").read_bytes())
     assert (reject["file"], reject["line"]) == (str(file), 3)
@@ -123,7 +123,7 @@ def test_an_id_is_accepted_from_a_file_where_the_api_accepts_it(identifier: str)
     except ValueError:
         expected = []
     assert archive.items == expected
-    assert archive.events["user_id"].to_list() == [item.item_id for item in expected]
+    assert archive.events.frame["user_id"].to_list() == [item.item_id for item in expected]
 
 
 BAD_MAPPINGS: list[tuple[str, str]] = [
@@ -210,7 +210,7 @@ def test_rows_of_jsonl_say_only_what_they_have_to_say(
     del rows[2][keys[0]], rows[3][keys[0]]
     file.write_bytes(b"\n".join(map(orjson.dumps, rows)))
     archive, report = run("events", [file], load_mapping(path) if mapped else None)
-    assert archive.events["query"].to_list() == [None, None, None, "lamp"]
+    assert archive.events.frame["query"].to_list() == [None, None, None, "lamp"]
     assert report.rejected == {"no user_id": 2}
     assert report.notes == ["no row of a file has 'shop', which the mapping names."] * mapped
 
@@ -245,18 +245,20 @@ def test_a_day_without_events_is_noted(
         day.write_text(f"{HEAD}\n{GOOD.replace('u', day.stem)}\n")
     files = [*days[:place], quiet, *days[place:]]
     archive, report = run("events", files)
-    assert archive.events["user_id"].to_list() == ["first", "second"]
+    assert archive.events.frame["user_id"].to_list() == ["first", "second"]
     assert report.notes == [f"{quiet}: {said}."]
     with pytest.raises(UserError, match="none of the files has a row"):
         run("events", [quiet, quiet])
 
 
 def test_a_fault_of_the_archive_is_not_blamed_on_the_file(tmp_path: Path) -> None:
-    class Broken(MemoryArchive):
-        def event_keys_of(self, day: date) -> pl.DataFrame:
+    class Broken(MemoryEvents):
+        def keys_of(self, day: date) -> pl.DataFrame:
             raise pl.exceptions.SchemaError(f"of {day}")
 
+    archive = MemoryArchive()
+    archive.events = Broken()
     file = tmp_path / "events.csv"
     file.write_text(f"{HEAD}\n{GOOD}\n")
     with pytest.raises(pl.exceptions.SchemaError, match="of 2026-01-01"):
-        run("events", [file], archive=Broken())
+        run("events", [file], archive=archive)

@@ -93,7 +93,7 @@ def test_beside_another_refresh_the_command_ends_with_a_code_of_its_own(
 ) -> None:
     archive = Archive(tmp_path / "archive")
     archive.write_items("some", [item(1)])
-    archive.write_events("some", [event(1)])
+    archive.events.write("some", [event(1)])
     with refresh_lock(tmp_path / "bundles"), pytest.raises(typer.Exit) as ended:
         refresh.refresh(home=tmp_path)
     assert ended.value.exit_code == refresh.AT_WORK

@@ -121,7 +121,7 @@ def test_why_nothing_is_measured_is_said(tmp_path: Path, drift: str, said: str) 
         )
         for number in range(60)
     ]
-    Archive(home / "archive").write_events("later", later)
+    Archive(home / "archive").events.write("later", later)
     (home / "riverrun.toml").write_text(f"[refresh.drift]\n{drift}\n")
     command = ["drift", "--home", str(home), "--settings", str(home / "riverrun.toml")]
     done = CliRunner().invoke(app, command, catch_exceptions=False)

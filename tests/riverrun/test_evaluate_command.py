@@ -77,15 +77,15 @@ def test_nobody_is_asked_about_what_is_still_to_come(tmp_path: Path) -> None:
         return settings, archive
 
     settings, archive = archive_of("shop")
-    archive.write_events("happened", events(0, 24))
+    archive.events.write("happened", events(0, 24))
     before = shop_question(settings).split
     to_come = events(24, 48).with_columns(timestamp=datetime.now(UTC) + timedelta(days=9))
-    archive.write_events("to-come", to_come)
+    archive.events.write("to-come", to_come)
     after = shop_question(settings).split
     assert after.past.digest() == before.past.digest()
     assert after.future.sort("event_id").equals(before.future.sort("event_id"))
     settings, archive = archive_of("clock")
-    archive.write_events("to-come", to_come)
+    archive.events.write("to-come", to_come)
     with pytest.raises(UserError, match=r"archive: all .* Is this machine's clock right\?"):
         shop_question(settings)
 
@@ -116,7 +116,7 @@ def test_a_text_model_that_cannot_be_loaded_is_named(
     file, home = tmp_path / "riverrun.toml", tmp_path / "shop"
     file.write_text('[training]\ntext = { model = "absent/model" }\n')
     archive = Archive(home / "archive")
-    archive.write_events("tiny", events(0, 24))
+    archive.events.write("tiny", events(0, 24))
     archive.write_items("tiny", tiny_items())
     assert run(monkeypatch, home, "--settings", str(file)) == 2
     printed = capsys.readouterr()

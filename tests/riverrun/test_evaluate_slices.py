@@ -40,7 +40,7 @@ def file(tmp_path: Path) -> Path:
     file.write_text(SETTINGS.format(home=tmp_path / "shop", preset=preset))
     known = events(0, 20).filter(~pl.col("user_id").is_in(NEWCOMERS))
     archive = Archive(load_settings(file).archive)
-    archive.write_events("known", known.filter(pl.col("item_id") != "i7"))
+    archive.events.write("known", known.filter(pl.col("item_id") != "i7"))
     archive.write_items("tiny", tiny.tiny_items())
     return file
 
@@ -59,7 +59,7 @@ def test_newcomers_and_new_items_are_asked_about_beside_the_others(
     train(settings_file=file)
     with pytest.raises(UserError, match=r"nothing to ask about.* ask .*: without --served"):
         asked(file, served=True)
-    Archive(load_settings(file).archive).write_events("new", events(20, 24))
+    Archive(load_settings(file).archive).events.write("new", events(20, 24))
     capsys.readouterr()
     for served in (False, True):
         rows = asked(file, slices=True, served=served)

@@ -70,14 +70,14 @@ def test_events_of_a_day_that_has_posted_and_imported_ones(home: Home, ids_given
     home.append(EVENTS, event(0, kind="click"))
     home.archive_log()
     home.import_("events", f"{columns}\n{row('a', 'view')}\n{row('b', 'cart')}\n")
-    events = home.archive.scan_events().collect()
+    events = home.archive.events.scan().collect()
     assert sorted(events["event_type"]) == ["cart", "click", "view"]
-    assert sorted(home.archive.event_keys_of(day)["event_id"]) == sorted(events["event_id"])
+    assert sorted(home.archive.events.keys_of(day)["event_id"]) == sorted(events["event_id"])
     if ids_given:
         user_id = GOOD.split(",")[0]
         posted = row("e0", "view").replace(f",{user_id},", f",{event(0).user_id},")
         home.import_("events", f"{columns}\n{posted}\n")
-        assert home.archive.scan_events().collect().height == 3
+        assert home.archive.events.scan().collect().height == 3
 
 
 def test_an_import_replaces_what_was_posted_before_it(home: Home) -> None:
@@ -135,11 +135,11 @@ def test_old_files_bring_no_erased_user_back(home: Home) -> None:
     for _ in range(2):
         assert "the user was erased" in home.import_("events", old)
         assert "the user was erased" in home.import_("users", "user_id\nu\nv\n")
-        assert home.archive.scan_events().collect()["user_id"].to_list() == ["v"]
+        assert home.archive.events.scan().collect()["user_id"].to_list() == ["v"]
         assert [each.user_id for each in home.archive.users()] == ["v"]
     # What the user does after the erasure counts.
     soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     assert "the user was erased" not in home.import_("events", f"{HEAD}\nu,i,view,{soon}\n")
-    assert sorted(home.archive.scan_events().collect()["user_id"]) == ["u", "v"]
+    assert sorted(home.archive.events.scan().collect()["user_id"]) == ["u", "v"]
     home.archive_log()
-    assert sorted(home.archive.scan_events().collect()["user_id"]) == ["u", "v"]
+    assert sorted(home.archive.events.scan().collect()["user_id"]) == ["u", "v"]

@@ -46,7 +46,7 @@ def test_a_sample_shop_goes_into_the_archive(tmp_path: Path, home: Path, event_f
         printed = run("import", "shop", shop, "--home", home)
         assert "riverrun train" in printed
     archive = Archive(home / "archive")
-    assert archive.scan_events().collect().height == 2_000
+    assert archive.events.scan().collect().height == 2_000
     assert (len(archive.items()), len(archive.users())) == (200, 50)
     files = list((home / "archive" / "events").glob("*/*.parquet"))
     assert len(files) == 9

@@ -18,7 +18,7 @@ def test_events_without_an_id_are_known_again(tmp_path: Path) -> None:
     assert report.skipped == {"the same event again": 1}
     _, report = run("events", [second], archive=archive)
     assert report.skipped == {"the archive has the event": 20}
-    assert archive.events["event_id"].n_unique() == archive.events.height == 50
+    assert archive.events.frame["event_id"].n_unique() == archive.events.frame.height == 50
 
 
 @pytest.mark.parametrize("files", [[[1, 2], [3, 1]], [[1], [2, 3, 1]], [[1, 2, 3, 1]]])
@@ -30,8 +30,8 @@ def test_an_event_id_belongs_to_its_user(tmp_path: Path, files: list[list[int]])
         path.write_text("\n".join([f"{HEAD},event_id", *rows]) + "\n")
     archive = MemoryArchive()
     reports = [run("events", [path], archive=archive)[1] for path in paths]
-    assert [sum(report.accepted for report in reports), archive.events.height] == [3, 3]
-    assert archive.events["user_id"].to_list() == ["dev1", "dev2", "dev3"]
+    assert [sum(report.accepted for report in reports), archive.events.frame.height] == [3, 3]
+    assert archive.events.frame["user_id"].to_list() == ["dev1", "dev2", "dev3"]
     assert sum(report.skipped.total() for report in reports) == 1
 
 
@@ -42,7 +42,7 @@ def test_segments_of_different_users_have_names_of_their_own(tmp_path: Path) -> 
         file = tmp_path / f"{user}.csv"
         file.write_text(f"{HEAD},event_id\n{GOOD.replace('u,', f'{user},')},c1\n")
         run("events", [file], archive=archive)
-    assert len(archive.event_segments) == 2
+    assert len(archive.events.segments) == 2
 
 
 @pytest.mark.parametrize(
@@ -65,4 +65,4 @@ def test_an_event_whose_time_is_corrected_is_known_by_its_id(
         time = f'timestamp = {{ column = "timestamp", {read} }}\n'
         _, report = run("events", [file], f"[events]\n{time}{''.join(fields)}", archive)
     assert report.skipped == {"the archive has the event": 24}
-    assert archive.events.height == 24
+    assert archive.events.frame.height == 24

@@ -141,7 +141,7 @@ def test_what_is_no_text_is_left_out_and_the_column_named(
 def test_an_object_is_no_id_and_no_type(tmp_path: Path, form: str, name: str) -> None:
     file = write(tmp_path, form, [GOOD_EVENT | {name: {"id": 5}}])
     archive, report = run("events", [file])
-    assert archive.events.is_empty()
+    assert archive.events.frame.is_empty()
     assert report.rejected == {f"{name}: column '{name}' has an object or a list, not text": 1}
 
 
@@ -149,7 +149,7 @@ def test_an_object_is_no_id_and_no_type(tmp_path: Path, form: str, name: str) ->
 def test_an_event_does_without_a_query_that_is_none(tmp_path: Path, form: str) -> None:
     row = GOOD_EVENT | {"query": ["x"], "request_id": {"a": 1}}
     archive, report = run("events", [write(tmp_path, form, [row])])
-    (event,) = archive.events.iter_rows(named=True)
+    (event,) = archive.events.frame.iter_rows(named=True)
     assert (event["query"], event["request_id"]) == (None, None)
     reason = "{0}: column '{0}' has an object or a list, not text: left out"
     assert report.repaired == {reason.format(each): 1 for each in ("query", "request_id")}
@@ -226,7 +226,7 @@ def test_of_several_columns_the_first_that_is_filled_counts(tmp_path: Path, form
     """
     rows = [{**row, "at": "2026-01-01"} for row in VISITORS]
     archive, report = run("events", [write(tmp_path, form, rows)], mapping)
-    found = archive.events.sort("user_id").select("user_id", "item_id").rows()
+    found = archive.events.frame.sort("user_id").select("user_id", "item_id").rows()
     assert found == [("ann", "tea"), ("s2", "pots"), ("s3", "home")]
     reason = "user_id: column 'actor.user.id' or 'actor.session' has an object or a list, not text"
     assert report.rejected == {"no user_id": 1, reason: 2}
@@ -243,5 +243,5 @@ def test_a_file_in_which_nobody_is_known_has_visitors(tmp_path: Path) -> None:
     timestamp = "timestamp"
     """
     archive, report = run("events", [file], mapping)
-    assert archive.events["user_id"].to_list() == ["s"]
+    assert archive.events.frame["user_id"].to_list() == ["s"]
     assert report.notes == ["no row of a file has 'user', which the mapping names."]

@@ -61,7 +61,7 @@ def imported(folder: Path, mapping: str, **columns: pa.Array) -> tuple[MemoryArc
 )
 def test_a_column_of_any_type_is_an_id(tmp_path: Path, column: pa.Array, text: str) -> None:
     archive, report = imported(tmp_path, EVENTS, u=column)
-    assert archive.events["user_id"].to_list() == [text]
+    assert archive.events.frame["user_id"].to_list() == [text]
     assert report.rejected == {}
 
 
@@ -78,7 +78,7 @@ def test_a_column_of_any_type_is_an_id(tmp_path: Path, column: pa.Array, text: s
 )
 def test_structures_are_a_context(tmp_path: Path, column: pa.Array, context: Any) -> None:
     archive, _ = imported(tmp_path, EVENTS + 'context = "x"\n', x=column)
-    assert orjson.loads(archive.events["context"].item()) == context
+    assert orjson.loads(archive.events.frame["context"].item()) == context
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_column_that_cannot_be_read_is_named_where_it_is_needed(
     tmp_path: Path, column: pa.Array
 ) -> None:
     archive, _ = imported(tmp_path, EVENTS, x=column)
-    assert archive.events.height == 1
+    assert archive.events.frame.height == 1
     with pytest.raises(UserError, match=r"column 'x' is of the type .*Write it as text"):
         imported(tmp_path, EVENTS + 'context = "x"\n', x=column)
 
@@ -103,7 +103,7 @@ def test_bytes_that_are_no_text_are_no_id(tmp_path: Path) -> None:
     with_bytes = pa.array([b"\xff\xfe", b"ok"])
     others = {"i": pa.array(["b", "b"]), "at": pa.array([AT, AT], pa.timestamp("us", "UTC"))}
     archive, report = imported(tmp_path, EVENTS, u=with_bytes, **others)
-    assert archive.events["user_id"].to_list() == ["ok"]
+    assert archive.events.frame["user_id"].to_list() == ["ok"]
     assert report.rejected == {"no user_id": 1}
     (reject,) = (tmp_path / "events.rejected").read_bytes().splitlines()
     assert orjson.loads(reject)["line"] == 1
@@ -122,7 +122,7 @@ def test_a_name_that_is_taken_is_told(tmp_path: Path, name: str, message: str, f
         pyarrow.parquet.write_table(table, file)
     if form == "jsonl" and name == "u":
         archive, _ = run("events", [file], EVENTS)  # JSON has the last one
-        assert archive.events.height == 1
+        assert archive.events.frame.height == 1
         return
     with pytest.raises(UserError, match=message):
         run("events", [file], EVENTS)
@@ -140,8 +140,8 @@ def test_what_is_nested_too_deep_is_left_out(tmp_path: Path, depth: int, form: s
         row = '{"u": "a", "i": "b", "at": "2026-01-01", "x": %s}\n'
         file.write_text(row % context + row % 1 + "[" * depth + "]" * depth + "\n")
     archive, report = run("events", [file], EVENTS + 'context = "x"\n')
-    assert archive.events.height >= 1
-    kept = archive.events["context"].drop_nulls().to_list()
+    assert archive.events.frame.height >= 1
+    kept = archive.events.frame["context"].drop_nulls().to_list()
     assert kept == [context.replace(" ", "")] * (depth <= 100)
     assert depth <= 100 or report.rejected or report.repaired
 
@@ -205,7 +205,7 @@ def test_what_no_log_takes_is_left_out(tmp_path: Path) -> None:
         file.write_bytes(b"\n".join(map(orjson.dumps, rows)))
         if key == "context":
             archive, report = run("events", [file])
-            assert archive.events["context"].to_list() == ['{"a":"b"}', None, None]
+            assert archive.events.frame["context"].to_list() == ['{"a":"b"}', None, None]
             assert report.repaired == {"context is more than 64 KiB: left out": 2}
         else:
             archive, report = run("users", [file])
@@ -226,7 +226,7 @@ def test_a_mapping_may_hold_constants_alone(tmp_path: Path) -> None:
 def test_a_zone_of_the_column_counts(tmp_path: Path) -> None:
     at = pa.array([AT], pa.timestamp("us", "+01:00"))
     archive, _ = imported(tmp_path, EVENTS, at=at, other=at)
-    assert archive.events["timestamp"].to_list() == [AT.replace(tzinfo=UTC)]
+    assert archive.events.frame["timestamp"].to_list() == [AT.replace(tzinfo=UTC)]
 
 
 INTEGERS = st.one_of(
@@ -258,7 +258,7 @@ def test_an_integer_keeps_all_its_digits(integers: list[int], form: str, number:
                 writer.writerows({**row, "x": json.dumps(row["x"])} for row in rows)
         archive, report = run("events", [file], EVENTS + 'context = "x"\n')
     assert report.rejected == ({"line is no JSON object": 1} if form == "jsonl" else {})
-    found = zip(archive.events["user_id"], archive.events["context"], strict=True)
+    found = zip(archive.events.frame["user_id"], archive.events.frame["context"], strict=True)
     assert {user: json.loads(context) for user, context in found} == {
         str(each): {"order": each, "f": number} for each in integers
     }

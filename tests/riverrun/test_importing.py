@@ -102,7 +102,7 @@ def test_events_come_back_from_every_format(events: list[Event], form: str, pack
         archive, report = run("events", [path])
     assert report.rejected == {}
     found = {}
-    for row in archive.events.iter_rows(named=True):
+    for row in archive.events.frame.iter_rows(named=True):
         row["context"] = orjson.loads(row["context"] or "{}")
         event = Event.model_validate({k: v for k, v in row.items() if v is not None})
         found[event.event_id] = event
@@ -124,7 +124,7 @@ def test_a_shop_is_imported_whole_and_once(tmp_path: Path) -> None:
             _, report = run(kind, files, archive=archive)
     assert report.accepted == 0
     assert report.skipped == {"the archive has the event": 5_000}
-    assert archive.events.height == archive.events["event_id"].n_unique() == 5_000
+    assert archive.events.frame.height == archive.events.frame["event_id"].n_unique() == 5_000
     assert len(archive.items) == 300
     assert len(archive.users) == 50
 
@@ -149,10 +149,10 @@ def test_what_is_gathered_is_bounded_however_wide_it_is(
     archive = MemoryArchive()
     for kind, file in (("items", items), ("users", users), ("events", events)):
         run(kind, [file], archive=archive)
-    assert len(archive.items) == len(archive.users) == archive.events.height == 30
+    assert len(archive.items) == len(archive.users) == archive.events.frame.height == 30
     assert [len(some) for some in archive.item_segments.values()] == [12, 12, 6]
     assert [len(some) for some in archive.user_segments.values()] == [12, 12, 6]
-    assert len(archive.event_segments) == 3
+    assert len(archive.events.segments) == 3
 
 
 IDS = st.lists(st.sampled_from(["", "a", "b", "c", "d"]), min_size=1, max_size=8)
@@ -213,9 +213,9 @@ def test_an_import_that_was_interrupted_goes_on(tmp_path: Path) -> None:
     files = write_sample(shop, tmp_path)
     whole, _ = run("events", files)
     part = MemoryArchive()
-    part.event_segments["import-part"] = whole.events.sample(1_000, seed=1)
+    part.events.segments["import-part"] = whole.events.frame.sample(1_000, seed=1)
     run("events", files, archive=part)
-    assert part.events.equals(whole.events)
+    assert part.events.frame.equals(whole.events.frame)
 
 
 MAPPING = """
@@ -268,11 +268,13 @@ def test_a_mapping_reads_a_german_spreadsheet(tmp_path: Path) -> None:
         "line has too few fields": 1,
         "event_type is not a word of up to 32 letters": 1,
     }
-    assert archive.events.select("user_id", "item_id", "event_type", "value", "context").rows() == [
+    assert archive.events.frame.select(
+        "user_id", "item_id", "event_type", "value", "context"
+    ).rows() == [
         ("17850", "A1", "purchase", 1234.5, '{"shop":"Köln"}'),
         ("17850", "A2", "view", None, None),
     ]
-    assert archive.events["timestamp"].to_list() == [
+    assert archive.events.frame["timestamp"].to_list() == [
         datetime(2025, 7, 1, 10, tzinfo=UTC),
         datetime(2025, 12, 1, 11, tzinfo=UTC),
     ]
@@ -311,7 +313,7 @@ def test_presets_go_into_the_archive_once(tmp_path: Path) -> None:
     with ImportReport() as report:
         import_preset("sequences", file, ArchiveSink(archive, report))
     assert (report.accepted, report.skipped) == (0, {"the archive has the event": 4})
-    assert archive.events.height == 4
+    assert archive.events.frame.height == 4
 
 
 def test_who_is_erased_while_an_import_gathers_rows_is_not_in_what_it_writes() -> None:
@@ -325,9 +327,9 @@ def test_who_is_erased_while_an_import_gathers_rows_is_not_in_what_it_writes() -
         ]
         report.accepted += gathering.add_events(events_frame(events), ids_given=True)
         report.accepted += gathering.add_users([User(user_id="u"), User(user_id="v")])
-        archive.erased["u"] = int(erased.timestamp() * 1_000)
+        archive.marks.times["u"] = int(erased.timestamp() * 1_000)
         gathering.flush()
-    assert sorted(archive.events["event_id"]) == ["u1", "v0", "v1"]
+    assert sorted(archive.events.frame["event_id"]) == ["u1", "v0", "v1"]
     assert [user.user_id for user in archive.users] == ["v"]
     assert (report.accepted, report.skipped) == (4, {"the user was erased": 2})
 
@@ -356,7 +358,7 @@ def test_a_column_of_objects_is_named_as_any_other(tmp_path: Path, source: str) 
     file.write_bytes(orjson.dumps(good | {"specs": {"colour": "red"}}))
     names = "".join(f'{name} = "{name}"\n' for name in HEAD.split(","))
     archive, _ = run("events", [file], f"[events]\n{names}context = {source}\n")
-    assert archive.events["context"].to_list() == ['{"colour":"red"}']
+    assert archive.events.frame["context"].to_list() == ['{"colour":"red"}']
     for kind in ("item", "user"):
         mapping = f'[{kind}s]\n{kind}_id = "{kind}_id"\nattributes = {source}\n'
         archive, _ = run(f"{kind}s", [file], mapping)

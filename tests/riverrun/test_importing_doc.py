@@ -36,7 +36,7 @@ def test_an_example_becomes_what_it_says(
     file.write_text(content, encoding=parsed.file.encoding)
     archive, _ = run(kind, [file], parsed)
     records = [*archive.items, *archive.users]
-    for row in archive.events.iter_rows(named=True):
+    for row in archive.events.frame.iter_rows(named=True):
         context = orjson.loads(row["context"] or "{}")
         given = {name: value for name, value in row.items() if value is not None}
         records.append(Event.model_validate(given | {"context": context}))

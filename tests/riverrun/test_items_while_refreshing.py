@@ -43,7 +43,7 @@ def options(tmp_path: Path) -> dict[str, Any]:
 def archive(tmp_path: Path) -> Archive:
     archive = Archive(load_settings(home=tmp_path / "shop").archive)
     archive.write_items("items", tiny.tiny_items())
-    archive.write_events("events", events(0, 12))
+    archive.events.write("events", events(0, 12))
     return archive
 
 

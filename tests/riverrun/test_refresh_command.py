@@ -20,7 +20,7 @@ def home(tmp_path: Path) -> Path:
     """Return the folder of a shop that has something to learn from."""
     archive = Archive(tmp_path / "archive")
     archive.write_items("some", [item(1)])
-    archive.write_events("some", [event(1)])
+    archive.events.write("some", [event(1)])
     return tmp_path
 
 

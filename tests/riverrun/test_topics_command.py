@@ -208,5 +208,5 @@ def test_what_comes_next_is_a_model_where_there_is_none(
     assert "riverrun import items FILE" in told()
     archive.write_items("some", [item(1)])
     assert "riverrun import events FILE" in told()
-    archive.write_events("some", [event(1)])
+    archive.events.write("some", [event(1)])
     assert "riverrun train" in told()

@@ -160,7 +160,7 @@ def test_an_archive_that_cannot_be_read_does_not_pass(settings: Settings) -> Non
 def test_a_text_model_that_is_not_there_does_not_pass(settings: Settings, without: str) -> None:
     archive = Archive(settings.archive)
     archive.write_items("some", [Item(item_id="i")])
-    archive.write_events("some", [EVENT])
+    archive.events.write("some", [EVENT])
     folder = settings.home / "nowhere"
     if without:
         folder.mkdir()
@@ -181,7 +181,7 @@ def test_no_column_is_read_that_training_does_not_use(
     archive = Archive(settings.archive)
     archive.write_items("items", [Item(item_id="i")])
     long = EVENT.model_copy(update={"query": "lamp", "context": {"page": "x" * 60_000}})
-    archive.write_events("events", [long])
+    archive.events.write("events", [long])
     read: list[str] = []
 
     def work(events: pl.DataFrame, *_: object) -> RefreshOutcome:

@@ -40,7 +40,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cluster")
     archive = Archive(folder / "shop" / "archive")
     archive.write_items("items", tiny.tiny_items())
-    archive.write_events("first", events(0, 20))
+    archive.events.write("first", events(0, 20))
     preset = tiny.tiny_preset(folder / "bert")
     (folder / "riverrun.toml").write_text(SETTINGS.format(preset=preset))
     with started(riverrun("train", folder / "shop"), workers=1) as [worker]:
@@ -55,7 +55,7 @@ def test_one_worker_trains_and_publishes(home: Path) -> None:
 def test_workers_go_on_from_where_one_was_killed_and_the_chief_alone_publishes(home: Path) -> None:
     before = current_bundle(home / "bundles")
     assert before is not None
-    Archive(home / "archive").write_events("second", events(20, 30))
+    Archive(home / "archive").events.write("second", events(20, 30))
     with started(riverrun("refresh", home), workers=2) as [chief, follower]:
         # Written behind the state of an epoch.
         while not list((home / "training").rglob("checkpoint")):

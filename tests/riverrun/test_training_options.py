@@ -73,11 +73,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     file = tmp_path_factory.mktemp("settings") / "riverrun.toml"
     archive = Archive(home / "archive")
     archive.write_items("items", tiny.tiny_items())
-    archive.write_events("first", events(0, 20))
+    archive.events.write("first", events(0, 20))
     file.write_text(OTHER_SEED.format(preset=preset))
     shop = Shop(home, file)
     shop.run(train)
-    archive.write_events("second", events(20, UNTIL))
+    archive.events.write("second", events(20, UNTIL))
     file.write_text(SETTINGS.format(preset=preset))
     return shop
 

@@ -50,7 +50,7 @@ def file(tmp_path: Path, preset: Path) -> Path:
     file = tmp_path / "riverrun.toml"
     file.write_text(SETTINGS.format(home=tmp_path / "shop", preset=preset))
     archive = Archive(load_settings(file).archive)
-    archive.write_events("tiny", events(0, 30))
+    archive.events.write("tiny", events(0, 30))
     archive.write_items("tiny", tiny.tiny_items())
     return file
 
@@ -88,7 +88,7 @@ def test_both_parts_are_searched_and_a_second_run_has_nothing_left_to_try(
     tune(trials=2, model=True, settings_file=file)
     assert capsys.readouterr().out == first.out
     # Of other events it says nothing.
-    Archive(load_settings(file).archive).write_events("later", events(30, 31))
+    Archive(load_settings(file).archive).events.write("later", events(30, 31))
     with pytest.raises(AssertionError):
         tune(trials=2, settings_file=file)
 
@@ -168,7 +168,7 @@ def test_a_search_does_not_know_what_is_still_to_come(file: Path) -> None:
     with shop_tuning(settings, Listener()) as tuning:
         data = tuning.data
     to_come = events(30, 40).with_columns(timestamp=datetime.now(UTC) + timedelta(days=9))
-    Archive(settings.archive).write_events("to-come", to_come)
+    Archive(settings.archive).events.write("to-come", to_come)
     with shop_tuning(settings, Listener()) as tuning:
         assert tuning.data == data
 

@@ -83,8 +83,8 @@ def test_however_often_it_is_asked_an_archiver_that_is_behind_writes_few_segment
     while archiver.step():
         archive.request_writing()
     archiver.stop()
-    assert archive.scan_events().collect().height == 2_500
-    assert len(archive.segments()) == 1
+    assert archive.events.scan().collect().height == 2_500
+    assert len(archive.events.complete()) == 1
 
 
 def test_it_does_not_wait_for_ever(log: SqliteLog, archive: Archive) -> None:

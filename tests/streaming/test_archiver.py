@@ -20,6 +20,7 @@ from feature_repo.event_log import (
     Message,
     TopicPartition,
 )
+from feature_repo.event_segments import EventSegments
 from streaming.archiver import Archiver
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
@@ -49,7 +50,7 @@ def giving(log: SqliteLog, polls: Iterator[list[LogRecord]]) -> Any:
 
 
 def event_ids(archive: Archive) -> list[str]:
-    return sorted(archive.scan_events().collect()["event_id"])
+    return sorted(archive.events.scan().collect()["event_id"])
 
 
 @pytest.fixture
@@ -154,17 +155,15 @@ def test_a_crash_before_the_commit_repeats_the_segment(log: SqliteLog, archive: 
 def test_a_full_disk_delays_and_loses_nothing(log: SqliteLog, archive: Archive) -> None:
     failures = [OSError(28, "No space left on device")] * 3
 
-    class Full:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(archive, name)
-
-        def write_events(self, *arguments: Any) -> int:
+    class Full(EventSegments):
+        def write(self, *arguments: Any) -> int:
             if failures:
                 raise failures.pop()
-            return archive.write_events(*arguments)
+            return super().write(*arguments)
 
     send(log, EVENTS, "u", event(0))
-    writer = archiver(log, Full())
+    archive.events = Full(archive.root)
+    writer = archiver(log, archive)
     writer.step()
     writer.flush()
     assert event_ids(archive) == ["e0"]
@@ -172,25 +171,21 @@ def test_a_full_disk_delays_and_loses_nothing(log: SqliteLog, archive: Archive) 
 
 
 def test_so_does_a_folder_that_cannot_be_read_for_a_moment(
-    log: SqliteLog, archive: Archive
+    log: SqliteLog, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = {"positions": 1, "last_request": 2}
 
-    class Away:
-        def __getattr__(self, name: str) -> Any:
-            read = getattr(archive, name)
-            return partial(self.read, name, read) if name in failures else read
+    def once_back(name: str, read: Callable[[], Any]) -> Any:
+        if failures[name]:
+            failures[name] -= 1
+            raise OSError(116, "Stale file handle")
+        return read()
 
-        def read(self, name: str, read: Callable[[], Any]) -> Any:
-            if is_away and failures[name]:
-                failures[name] -= 1
-                raise OSError(116, "Stale file handle")
-            return read()
-
-    is_away: list[bool] = []
     send(log, EVENTS, "u", event(0))
-    writer = archiver(log, Away())
-    is_away.append(True)
+    writer = archiver(log, archive)
+    positions, last_request = archive.positions.read, archive.last_request
+    monkeypatch.setattr(archive.positions, "read", partial(once_back, "positions", positions))
+    monkeypatch.setattr(archive, "last_request", partial(once_back, "last_request", last_request))
     assert [writer.step() for _ in range(2)] == [0, 1]
     writer.flush()
     assert event_ids(archive) == ["e0"]
@@ -361,7 +356,7 @@ def test_a_number_beyond_64_bits_stops_nothing(log: SqliteLog, archive: Archive)
     writer.step()
     writer.flush()
     assert event_ids(archive) == ["e0", "e1", "e2"]
-    (context,) = archive.scan_events().filter(event_id="e1").collect()["context"]
+    (context,) = archive.events.scan().filter(event_id="e1").collect()["context"]
     assert json.loads(context) == {"order": order}
 
 
@@ -390,6 +385,6 @@ def test_it_merges_what_it_wrote_in_small_segments(log: SqliteLog, archive: Arch
     # It erases from merged files too.
     send(log, USERS, "u1", None)
     writer.step()
-    assert set(archive.scan_events().collect()["user_id"]) == {"u2"}
-    (day,) = archive.days()
-    assert set(archive.scan_day(day).collect()["user_id"]) == {"u2"}
+    assert set(archive.events.scan().collect()["user_id"]) == {"u2"}
+    (day,) = archive.events.days()
+    assert set(archive.events.scan_day(day).collect()["user_id"]) == {"u2"}

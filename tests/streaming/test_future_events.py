@@ -68,7 +68,7 @@ def known(state: OpenState) -> set[str]:
 
 def archived(log: SqliteLog, archive: Archive) -> set[str]:
     archive_log(log, archive)
-    return set(archive.scan_events().collect()["event_id"])
+    return set(archive.events.scan().collect()["event_id"])
 
 
 def within_a_day(state: OpenState) -> float:

@@ -54,7 +54,7 @@ class Shop:
     def import_(self, name: str, events: list[Event], *records: User | Item) -> None:
         self.archive.write_users(name, [each for each in records if isinstance(each, User)])
         self.archive.write_items(name, [each for each in records if isinstance(each, Item)])
-        self.archive.write_events(name, events)
+        self.archive.events.write(name, events)
 
     def send(self, events: list[Event], *records: User | Item) -> None:
         for made in events:

@@ -71,7 +71,7 @@ def test_a_deletion_under_a_key_that_is_no_text_holds_up_no_import(
     archive, state = Archive(tmp_path / "archive"), SqliteState(tmp_path / "state.sqlite")
     for number in (1, 2):
         kept, erased = event(number), event(10 + number, "gone")
-        archive.write_events(f"import-{number}", [kept, erased])
+        archive.events.write(f"import-{number}", [kept, erased])
         assert materialise(archive, state, MemoryOnline(), log) == 1
     state.close()
 
@@ -124,7 +124,7 @@ def test_a_rebuild_goes_on_at_the_start_where_the_archive_ends_before_it(
 ) -> None:
     """A topic that is older than the shop, or an outage that was longer than the retention."""
     archive, online = Archive(tmp_path / "archive"), MemoryOnline()
-    archive.write_positions(archived)
+    archive.positions.write(archived)
     values = [event(number, minutes=number).model_dump_json().encode() for number in range(6)]
     log.append(EVENTS, [Message("u", value) for value in values[:5]])
     before = log.consumer("worker", [EVENTS])

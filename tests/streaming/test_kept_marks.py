@@ -51,14 +51,14 @@ def test_the_archive_forgets_marks_that_no_record_or_letter_can_precede(
         topic, message = act(number)
         log.append(topic, [message])
         archive_all(archiver)
-        assert archive.erasures() == {0: {"u0": 2}}
+        assert archive.marks.moments() == {0: {"u0": 2}}
         assert archiver._erased_at.keys() == {"u0"}
     for topic, message in (act(5), (ITEMS, Message("i1", None))):
         log.append(topic, [message])
     archive_all(archiver)
-    assert archive.erasures() == {0: {}}
+    assert archive.marks.moments() == {0: {}}
     # Nor does it stay in memory.
-    assert archiver._erased_at == archive.erased_at() == {}
+    assert archiver._erased_at == archive.marks.erased_at() == {}
     archiver.stop()
     log.close()
 
@@ -71,6 +71,6 @@ def test_the_embedded_log_keeps_its_dead_letters_and_so_the_archive_its_marks(
     for topic, message in (act(0), ERASURE, act(2)):
         log.append(topic, [message])
         archive_all(archiver)
-    assert archive.erasures() == {0: {"u0": 2}}
+    assert archive.marks.moments() == {0: {"u0": 2}}
     archiver.stop()
     log.close()

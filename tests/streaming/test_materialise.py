@@ -52,9 +52,9 @@ def events(count: int) -> list[Any]:
 def test_import_and_stream_agree(tmp_path: Path) -> None:
     made = events(30)  # so few that no history overflows: what is counted then depends on order
     archive = Archive(tmp_path / "archive")
-    archive.write_events("import-1", made[:12])
-    archive.write_events("import-2", made[12:])
-    archive.write_events("log-00000-1", [event(99, "live", "live")])
+    archive.events.write("import-1", made[:12])
+    archive.events.write("import-2", made[12:])
+    archive.events.write("log-00000-1", [event(99, "live", "live")])
     log = SqliteLog(tmp_path / "log.sqlite")
     online, checkpoint = MemoryOnline(), SqliteState(tmp_path / "imported.sqlite")
     assert materialise(archive, checkpoint, online, log, max_history=30) == 30
@@ -86,11 +86,11 @@ def test_import_and_stream_agree_on_a_history_that_was_kept_longer(
     """`history_length` was lowered from 10 to 4."""
     known, late = [event(n, minutes=n) for n in range(10)], event(99, minutes=minutes)
     archive, log = Archive(tmp_path / "archive"), SqliteLog(tmp_path / "log.sqlite")
-    archive.write_events("import-1", known)
+    archive.events.write("import-1", known)
     online, state = MemoryOnline(), SqliteState(tmp_path / "imported.sqlite")
     materialise(archive, state, online, log, max_history=10)
     before = state.load(0, ["u"], ())
-    archive.write_events("import-2", [late])
+    archive.events.write("import-2", [late])
     materialise(archive, state, online, log, max_history=4)
     streamed = process([Appended(late, 1)], before, 4).updates.histories or before.histories
     assert online.get(UserHistory, ["u"]) == [streamed["u"]]
@@ -104,8 +104,8 @@ def test_two_at_once_fold_each_segment_once(
     """The other folds everything in front of one of the first one's calls to the state."""
     made = events(30)
     archive = Archive(tmp_path / "archive")
-    archive.write_events("import-1", made[:12])
-    archive.write_events("import-2", made[12:])
+    archive.events.write("import-1", made[:12])
+    archive.events.write("import-2", made[12:])
     archive.write_users("import-1", [user(1)])
     log = SqliteLog(tmp_path / "log.sqlite")
     alone, online = SqliteState(tmp_path / "alone.sqlite"), MemoryOnline()
@@ -141,7 +141,7 @@ def neighbours(online: MemoryOnline) -> dict[str, tuple[str, ...]]:
 @pytest.mark.parametrize("make", [materialise, rebuild])
 def test_readers_are_told_which_items_go_together(tmp_path: Path, make: Callable[..., int]) -> None:
     archive = Archive(tmp_path / "archive")
-    archive.write_events("import-1", events(30))
+    archive.events.write("import-1", events(30))
     log = SqliteLog(tmp_path / "log.sqlite")
 
     def told(name: str, settings: CoVisitationSettings) -> dict[str, tuple[str, ...]]:
@@ -166,7 +166,7 @@ def test_readers_are_told_which_items_go_together(tmp_path: Path, make: Callable
 
 def test_what_was_told_before_co_visitation_was_turned_off_is_not_blanked(tmp_path: Path) -> None:
     archive = Archive(tmp_path / "archive")
-    archive.write_events("import-1", events(30))
+    archive.events.write("import-1", events(30))
     log, online = SqliteLog(tmp_path / "log.sqlite"), MemoryOnline()
     state = SqliteState(tmp_path / "state.sqlite")
     on = StreamingSettings(co_visitation=CoVisitationSettings())
@@ -189,7 +189,7 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     made = events(100)
     archive = Archive(tmp_path / "archive")
     for number in range(0, 100, 25):
-        archive.write_events(f"import-{number}", made[number : number + 25])
+        archive.events.write(f"import-{number}", made[number : number + 25])
     online, checkpoint = MemoryOnline(), SqliteState(tmp_path / "checkpoint.sqlite")
     log = SqliteLog(tmp_path / "log.sqlite")
     materialise(archive, checkpoint, online, log, max_history=MAX_HISTORY)
@@ -201,7 +201,7 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
 
 def test_interrupted_and_repeated_it_ends_in_the_same_state(tmp_path: Path) -> None:
     archive = Archive(tmp_path / "archive")
-    archive.write_events("import-1", events(40))
+    archive.events.write("import-1", events(40))
     log = SqliteLog(tmp_path / "log.sqlite")
 
     def state(checkpoint: SqliteState) -> Any:
@@ -252,7 +252,7 @@ def test_a_server_is_given_a_shop_bit_by_bit(
     archive, log = Archive(tmp_path / "archive"), SqliteLog(tmp_path / "log.sqlite")
     archive.import_users("import-1", [user(number) for number in range(4_001)])
     archive.import_items("import-1", [item(number) for number in range(2_001)])
-    archive.write_erasures(0, {f"gone{number}": 1 for number in range(2_001)}, {})
+    archive.marks.write(0, {f"gone{number}": 1 for number in range(2_001)}, {})
     sizes = []
     for make in (rebuild, materialise):
         state, online = SqliteState(tmp_path / f"{make.__name__}.sqlite"), MemoryOnline()
@@ -307,7 +307,7 @@ def test_what_the_log_says_of_a_user_after_an_import_stays(tmp_path: Path, archi
     say(4, 1)
     archive_it()
     archive.write_users("import-1", [user(number, 5) for number in range(1, 5)])
-    archive.write_events("import-1", [event(number, f"u{number}") for number in range(1, 5)])
+    archive.events.write("import-1", [event(number, f"u{number}") for number in range(1, 5)])
     say(2, 9)
     say(3, None)
     if archived:
@@ -342,7 +342,7 @@ def test_an_import_of_older_events_leaves_no_embedding_of_the_history_before(
         return embedding
 
     of_one = stream().vector
-    archive.write_events("import-1", [event(1, item="i1")])
+    archive.events.write("import-1", [event(1, item="i1")])
     materialise(archive, state, online, log)
     (history,) = online.get(UserHistory, ["u"])
     assert online.get(UserEmbedding, ["u"]) == [None]
@@ -380,8 +380,8 @@ def test_an_event_goes_through_the_log_as_it_was_imported(tmp_path: Path) -> Non
         }
     )
     later = event(2, "v", minutes=1)
-    archive.write_events("import-1", [later, whole])
-    ((first, second),) = event_messages(archive.scan_segment("import-1"))
+    archive.events.write("import-1", [later, whole])
+    ((first, second),) = event_messages(archive.events.scan_segment("import-1"))
     assert (first.key, second.key) == ("u", "v")
     decoder = Decoder((), timedelta(0))
     source = TopicPartition(EVENTS, 0)

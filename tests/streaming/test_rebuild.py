@@ -118,7 +118,7 @@ def test_rebuilt_and_continued_it_is_the_undisturbed_state(
 ) -> None:
     log = SqliteLog(tmp_path / "log.sqlite")
     archive = Archive(tmp_path / "archive")
-    archive.write_events("import-1", [event(900 + n, "u1", "i1", n) for n in range(5)])
+    archive.events.write("import-1", [event(900 + n, "u1", "i1", n) for n in range(5)])
     send(log, 60)
     undisturbed, online = new_state(), MemoryOnline()
     rebuild(archive, undisturbed, online, log, max_history=MAX_HISTORY)
@@ -129,7 +129,7 @@ def test_rebuilt_and_continued_it_is_the_undisturbed_state(
     for _ in range(archived_batches):
         archiver.step()
     archiver.stop()
-    assert archive.positions()
+    assert archive.positions.read()
 
     lost, new_online = new_state(), MemoryOnline()
     with pytest.raises(StateLost, match="`riverrun rebuild`"):

@@ -35,7 +35,7 @@ def final_state(
         "fold_in": _fold_in(state),
         "unpushed": state.count_unpushed(),
         "changelog": _changelog(log),
-        "events": archive.scan_events().sort("timestamp", "event_id").collect().rows(),
+        "events": archive.events.scan().sort("timestamp", "event_id").collect().rows(),
         "items": archive.items(),
         "users": archive.users(),
         "dead": sorted(letter.record.value or b"" for letter in dead_letters(log)),

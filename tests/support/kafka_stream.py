@@ -211,7 +211,11 @@ class KafkaShop:
     def _is_settled(self, state: RedisState) -> bool:
         ends = {source: end for source, end in self.log.ends(TOPICS).items() if end}
         reached = {source: at for source, at in positions_of(state).items() if at}
-        return reached == ends and state.count_unpushed() == 0 and self.archive.positions() == ends
+        return (
+            reached == ends
+            and state.count_unpushed() == 0
+            and self.archive.positions.read() == ends
+        )
 
     def state(self) -> dict[str, Any]:
         online = open_online_features(self.redis_url, self.home / "registry.db")

@@ -254,22 +254,22 @@ def test_a_refresh_while_the_stream_is_replayed_counts_each_event_once(
     archive = Archive(tmp_path / "archive")
     archive.write_items("items", tiny.tiny_items())
     everything = events(0, 20)
-    archive.write_events("first-pass", everything)
+    archive.events.write("first-pass", everything)
     stopped = threading.Event()
 
     def replay() -> None:
         size = 50
         while not stopped.is_set():
             for start in range(0, everything.height, size):
-                archive.write_events(f"replayed-{start}", everything[start : start + size])
+                archive.events.write(f"replayed-{start}", everything[start : start + size])
 
     thread = threading.Thread(target=replay)
     thread.start()
     try:
         for _ in range(20):
-            assert archive.scan_events().collect().height == everything.height
+            assert archive.events.scan().collect().height == everything.height
         done = shop.refreshed(
-            0, events_read=archive.scan_events().collect(), items=archive.items(), gates=GATES
+            0, events_read=archive.events.scan().collect(), items=archive.items(), gates=GATES
         )
     finally:
         stopped.set()
