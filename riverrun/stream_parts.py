@@ -20,7 +20,6 @@ from riverrun.server import ServingParts
 from riverrun.settings import Settings
 from streaming.applied import AppliedNotifier
 from streaming.archiver import Archiver
-from streaming.build_worker import build_worker
 from streaming.lag_monitor import LagMonitor
 from streaming.materialise import Progress, materialise
 from streaming.metrics import StreamMetrics
@@ -101,7 +100,7 @@ def open_stream(
         )
     except (StateError, EventLogError, RedisError) as error:
         raise failed_by(error) from error
-    worker = build_worker(
+    worker = Worker(
         serving.log,
         serving.online,
         state,

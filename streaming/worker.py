@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from feature_repo.event_log import (
     CO_PARTITIONED,
@@ -13,6 +14,8 @@ from feature_repo.event_log import (
     LogRecord,
     TopicPartition,
 )
+from feature_repo.history import DEFAULT_MAX_LENGTH
+from feature_repo.online_features import CoVisitation, ItemStatistics, OnlineFeatures
 from streaming.applied import AppliedNotifier
 from streaming.batch_poller import BatchPoller
 from streaming.batches import Batch, decode_batches
@@ -23,8 +26,10 @@ from streaming.learner import Learner
 from streaming.metrics import StreamMetrics
 from streaming.outbox_relay import OutboxRelay
 from streaming.processor import Folded, process
+from streaming.publisher import Publisher
 from streaming.reencoding import UserReencoder
 from streaming.retrying import Retrying
+from streaming.served_model import ServedModel
 from streaming.settings import StreamingSettings
 from streaming.store_watch import StoreWatch
 from streaming.stream_state import (
@@ -63,39 +68,51 @@ class Committed:
 class Worker(StreamThread):
     """Consumes the topics events, items and users in micro-batches, in one thread of its own.
 
-    `build_worker` makes and connects its parts.
+    It keeps `state`, and pushes to `online`.
 
-    max_history: events kept per user. caught_up: whether the encoder has the embeddings of all
-    items in the changelog. monotonic: a clock in seconds, with any start.
+    max_history: events kept per user. caught_up: whether the model's encoder has the embeddings
+    of all items in the changelog. on_statistics, on_co_visitation: called with those that are
+    pushed, and at the start with all. clock: gives the time of day. monotonic: a clock in seconds,
+    with any start.
     """
 
     def __init__(
         self,
         log: EventLog,
+        online: OnlineFeatures,
         state: OpenState,
-        learner: Learner,
-        relay: OutboxRelay,
-        reencoder: UserReencoder,
-        watch: StoreWatch,
-        retrying: Retrying,
+        model: ServedModel,
         *,
-        settings: StreamingSettings,
-        metrics: StreamMetrics,
-        applied: AppliedNotifier,
-        max_history: int,
-        caught_up: Callable[[], bool],
-        monotonic: Callable[[], float],
+        settings: StreamingSettings | None = None,
+        max_history: int = DEFAULT_MAX_LENGTH,
+        caught_up: Callable[[], bool] = lambda: True,
+        applied: AppliedNotifier | None = None,
+        on_statistics: Callable[[Sequence[ItemStatistics]], None] | None = None,
+        on_co_visitation: Callable[[Sequence[CoVisitation]], None] | None = None,
+        metrics: StreamMetrics | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__("stream-worker", STOP_SECONDS, retrying)
-        self.settings = settings
-        self.applied = applied
-        self.metrics = metrics
+        self.settings = settings = settings or StreamingSettings()
+        self.metrics = metrics = metrics or StreamMetrics()
+        super().__init__("stream-worker", STOP_SECONDS, Retrying(settings, metrics))
+        self.applied = applied or AppliedNotifier()
         self._log = log
         self._state = state
-        self._learner = learner
-        self._relay = relay
-        self._reencoder = reencoder
-        self._watch = watch
+        self._learner = Learner(state, model, settings, metrics)
+        publisher = Publisher(log, online, state, model, metrics, clock, settings)
+        self._relay = OutboxRelay(
+            state,
+            publisher,
+            self._retrying,
+            settings.statistics_seconds,
+            on_statistics,
+            on_co_visitation,
+            monotonic,
+        )
+        pause = settings.max_retry_seconds
+        self._reencoder = UserReencoder(state, online, model, publisher, metrics, pause, monotonic)
+        self._watch = StoreWatch(state, online, pause, monotonic)
         self._max_history = max_history
         self._keep_marks = keep_marks(log, settings)
         self._caught_up = caught_up

@@ -25,12 +25,12 @@ from serving.settings import ServingSettings
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 from serving.text_embedding_cache import TextEmbeddingCache
-from streaming.build_worker import build_worker
 from streaming.bulk_fold import fold_events
 from streaming.materialise import push_unpushed
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
+from streaming.worker import Worker
 
 STATE = "state.sqlite"
 BATCH = 256
@@ -96,7 +96,7 @@ class ReplayShop:
         self._state = SqliteState(folder / STATE)
         for histories in self._state.all_histories():
             self.online.push(histories)
-        self._worker = build_worker(
+        self._worker = Worker(
             self._log,
             self.online,
             self._state,

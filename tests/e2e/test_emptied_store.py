@@ -21,9 +21,9 @@ from feature_repo.online_features import (
 )
 from feature_repo.open_online_features import open_online_features
 from streaming import store_watch
-from streaming.build_worker import build_worker
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
+from streaming.worker import Worker
 from tests.support import waiting
 from tests.support.redis_server import RedisServer
 from tests.support.stream import NOW, FakeModel, event
@@ -70,9 +70,7 @@ def test_it_is_filled_again_by_a_start_and_by_a_worker_at_work(
     with closing(log), closing(online), closing(redis.Redis.from_url(server.url)) as client:
         for round_ in range(2):
             state = SqliteState(tmp_path / "state.sqlite")
-            worker = build_worker(
-                log, online, state, FakeModel(), settings=SETTINGS, clock=lambda: NOW
-            )
+            worker = Worker(log, online, state, FakeModel(), settings=SETTINGS, clock=lambda: NOW)
             worker.start()
             wait_until(lambda: is_whole(online), f"start {round_} does not fill the store")
             client.flushdb()
@@ -107,7 +105,7 @@ def test_it_comes_back_with_what_it_was_told_before_its_last_copy(
         return 0 if stored is None else int(stored.bundle_version or 0)
 
     act(log, 0)
-    worker = build_worker(log, online, state, FakeModel(), settings=SETTINGS, clock=lambda: NOW)
+    worker = Worker(log, online, state, FakeModel(), settings=SETTINGS, clock=lambda: NOW)
     with closing(log), closing(online), closing(state):
         worker.start()
         wait_until(lambda: histories() == [1] * len(USERS), "the store is not told")

@@ -14,9 +14,9 @@ from riverrun.cli.main import app
 from riverrun.errors import UserError
 from riverrun.opening import open_state
 from riverrun.settings import Settings
-from streaming.build_worker import build_worker
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
+from streaming.worker import Worker
 from tests.support.stream import FakeModel, MemoryOnline, event, item
 
 REFUSING = StreamingSettings(linger_seconds=0, event_types=("view",))
@@ -48,7 +48,7 @@ def refuse(log: SqliteLog, home: Path, *people: str) -> None:
         dance = event(number, person, kind="dance").model_dump_json().encode()
         log.append(EVENTS, [Message(person, dance)])
     with closing(open_state(Settings(home=home))) as state:
-        worker = build_worker(log, MemoryOnline(), state, FakeModel(), settings=REFUSING)
+        worker = Worker(log, MemoryOnline(), state, FakeModel(), settings=REFUSING)
         worker.recover()
         while worker.step():
             pass

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, USERS, Message
 from streaming.additive import ADDITIVE
-from streaming.build_worker import build_worker
 from streaming.dead_letters import dead_letters
 from streaming.open_stream_state import open_stream_state
 from streaming.settings import FoldInSettings, StreamingSettings
@@ -99,7 +98,7 @@ class Shop:
             state.reset()
 
     def worker(self, batch: int, fuse: Any, state: OpenState) -> Worker:
-        return build_worker(
+        return Worker(
             FusedLog(unwaiting(self.log), fuse, {"append"}),  # type: ignore[arg-type]
             Fused(self.online, fuse, {"push", "delete"}),  # type: ignore[arg-type]
             Fused(state, fuse, {"load", "commit", "unpushed", "forget_pushed"}),  # type: ignore[arg-type]

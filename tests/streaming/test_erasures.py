@@ -19,7 +19,6 @@ from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.online_features import UserEmbedding
 from feature_repo.schema import User
 from streaming.archiver import Archiver
-from streaming.build_worker import build_worker
 from streaming.decode import UserErased
 from streaming.open_stream_state import open_stream_state
 from streaming.processor import Appended, process
@@ -102,7 +101,7 @@ class Shop:
 
     def work(self, state: OpenState, turns: Sequence[str], batch: int, steps: int | None) -> None:
         """Let a new worker take so many steps, None: all there are."""
-        worker = build_worker(
+        worker = Worker(
             InterleavedLog(self.log, itertools.cycle(turns)), self.online, state, FakeModel(),
             settings=StreamingSettings(batch_records=batch, linger_seconds=0, statistics_seconds=0),
             max_history=MAX_HISTORY, clock=lambda: NOW,

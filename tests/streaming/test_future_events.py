@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from feature_repo.archive import Archive
 from feature_repo.event_log import EVENTS, Message
 from feature_repo.times import DAY, microseconds
-from streaming.build_worker import build_worker
 from streaming.dead_letters import dead_letters, replay
 from streaming.rebuild import rebuild
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.stream_state import OpenState
+from streaming.worker import Worker
 from tests.support.archived import archive_log
 from tests.support.read_through import unwaiting
 from tests.support.stream import NOW, FakeModel, MemoryOnline, event
@@ -51,7 +51,7 @@ class Unwritable(SqliteState):
 def work(log: SqliteLog, state: OpenState) -> set[str]:
     """Let a worker read all there is; return the events of its histories."""
     settings = StreamingSettings(linger_seconds=0)
-    worker = build_worker(unwaiting(log), MemoryOnline(), state, FakeModel(), settings=settings)
+    worker = Worker(unwaiting(log), MemoryOnline(), state, FakeModel(), settings=settings)
     try:
         worker.recover()
         while worker.step():

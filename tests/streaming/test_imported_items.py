@@ -28,13 +28,13 @@ from serving.item_changelog import (
     decode_change,
 )
 from streaming.archive_changes import archive_changes
-from streaming.build_worker import build_worker
 from streaming.latest_items import latest_items
 from streaming.materialise import materialise
 from streaming.rebuild import rebuild
 from streaming.settings import FoldInSettings, StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
+from streaming.worker import Worker
 from tests.support.archived import archive_log
 from tests.support.read_through import unwaiting
 from tests.support.stream import NOW, SPACE, FakeModel, HashEncoder, MemoryOnline, event, item
@@ -79,7 +79,7 @@ class Shop:
     def work(self) -> None:
         """Let a worker read the log to its end, whose bundle was made of the archive."""
         bundle = {each.item_id: each for each in self.archive.items()}
-        worker = build_worker(
+        worker = Worker(
             unwaiting(self.log),
             self.online,
             self.state,

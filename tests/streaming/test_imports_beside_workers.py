@@ -18,7 +18,6 @@ from feature_repo.history import UserHistory
 from feature_repo.log_records import encode_record
 from feature_repo.schema import Event, Item, User
 from serving.item_changelog import ItemUpsert, decode_change
-from streaming.build_worker import build_worker
 from streaming.dead_letters import dead_letters
 from streaming.materialise import materialise
 from streaming.open_stream_state import open_stream_state
@@ -73,7 +72,7 @@ class Shop:
 
     def worker(self, state: OpenState) -> Worker:
         settings = StreamingSettings(batch_records=2, linger_seconds=0, statistics_seconds=0)
-        worker = build_worker(
+        worker = Worker(
             self.log, self.online, state, FakeModel(),
             settings=settings, max_history=MAX_HISTORY, clock=lambda: NOW,
         )  # fmt: skip

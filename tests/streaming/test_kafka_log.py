@@ -19,7 +19,6 @@ from feature_repo.event_log import (
     TopicPartition,
 )
 from feature_repo.history import UserHistory
-from streaming.build_worker import build_worker
 from streaming.dead_letters import DeadLetter, dead_letters, encode_dead_letter, replay
 from streaming.kafka_connection import KafkaConnection
 from streaming.kafka_log import KafkaLog
@@ -28,7 +27,7 @@ from streaming.materialise import materialise
 from streaming.rebuild import rebuild
 from streaming.sqlite_state import SqliteState
 from streaming.stream_state import positions_of
-from streaming.worker import TOPICS
+from streaming.worker import TOPICS, Worker
 from tests.support.draining import drain
 from tests.support.kafka_server import fresh_topics
 from tests.support.stream import NOW, FakeModel, MemoryOnline, event
@@ -134,7 +133,7 @@ def test_a_rebuild_goes_on_at_the_start_where_the_archive_ends_before_it(
     state = SqliteState(tmp_path / "state.sqlite")
     rebuild(archive, state, online, log)
     assert positions_of(state) == log.starts(TOPICS)
-    worker = build_worker(log, online, state, FakeModel(), clock=lambda: NOW)
+    worker = Worker(log, online, state, FakeModel(), clock=lambda: NOW)
     worker.start()
     with worker.applied.expect(log.append(EVENTS, [Message("u", values[5])])) as done:
         done.result(30)

@@ -19,13 +19,12 @@ from feature_repo.event_log import (
     TopicPartition,
 )
 from feature_repo.log_records import encode_record
-from streaming.build_worker import build_worker
 from streaming.imports import Unarchived
 from streaming.kafka_log import KafkaLog
 from streaming.lag_monitor import LagMonitor
 from streaming.settings import StreamingSettings
 from streaming.sqlite_state import SqliteState
-from streaming.worker import TOPICS
+from streaming.worker import TOPICS, Worker
 from tests.support import waiting
 from tests.support.kafka_server import fresh_topics
 from tests.support.stream import NOW, FakeModel, MemoryOnline, event, item
@@ -152,9 +151,7 @@ def test_what_was_aborted_changes_nothing_and_leaves_no_lag(
     """An event that did not happen, a price that never was, an erasure that nobody asked for."""
     state = SqliteState(tmp_path / "state.sqlite")
     settings = StreamingSettings(kafka=log._connection.settings)
-    worker = build_worker(
-        log, MemoryOnline(), state, FakeModel(), settings=settings, clock=lambda: NOW
-    )
+    worker = Worker(log, MemoryOnline(), state, FakeModel(), settings=settings, clock=lambda: NOW)
     lag = LagMonitor(log, worker, worker.metrics)
     free = item(1).model_copy(update={"price": 0.0})
     transactions.commit(

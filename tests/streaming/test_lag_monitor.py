@@ -11,12 +11,12 @@ from feature_repo.event_log import (
     Message,
     TopicPartition,
 )
-from streaming.build_worker import build_worker
 from streaming.lag_monitor import LagMonitor
 from streaming.metrics import StreamMetrics
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
+from streaming.worker import Worker
 from tests.support.read_through import OtherConsumer, ReadThrough
 from tests.support.stream import FakeModel, MemoryOnline, event, item
 
@@ -42,7 +42,7 @@ def test_a_worker_is_behind_in_what_is_its_own(tmp_path: Path) -> None:
     metrics = StreamMetrics()
     settings = StreamingSettings(linger_seconds=0, statistics_seconds=0)
     state = SqliteState(tmp_path / "state.sqlite")
-    worker = build_worker(log, MemoryOnline(), state, FakeModel(), settings=settings)
+    worker = Worker(log, MemoryOnline(), state, FakeModel(), settings=settings)
     lag = LagMonitor(log, worker, metrics)
     (consumer,) = consumers
     assert lag.measure() == 0
@@ -86,7 +86,7 @@ def test_what_waits_in_a_partition_that_was_never_read_counts(tmp_path: Path) ->
     log: Any = SqliteLog(tmp_path / "log.sqlite")
     state = SqliteState(tmp_path / "state.sqlite")
     settings = StreamingSettings(linger_seconds=0, statistics_seconds=0)
-    worker = build_worker(log, MemoryOnline(), state, FakeModel(), settings=settings)
+    worker = Worker(log, MemoryOnline(), state, FakeModel(), settings=settings)
     lag = LagMonitor(log, worker, worker.metrics)
     worker.recover()
     worker.step()

@@ -17,7 +17,6 @@ from feature_repo.history import UserHistory
 from feature_repo.online_features import CoVisitation, ItemStatistics, UserEmbedding
 from feature_repo.schema import User
 from streaming.archive_changes import archive_changes
-from streaming.build_worker import build_worker
 from streaming.decode import Decoder
 from streaming.imports import event_messages
 from streaming.materialise import commit_imported, materialise
@@ -28,6 +27,7 @@ from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.stream_state import whole_keys
 from streaming.updates import Updates
+from streaming.worker import Worker
 from tests.support.archived import archive_log
 from tests.support.read_through import unwaiting
 from tests.support.stream import NOW, FakeModel, HashEncoder, MemoryOnline, event, item, user
@@ -64,7 +64,7 @@ def test_import_and_stream_agree(tmp_path: Path) -> None:
     for each in made:
         log.append(EVENTS, [Message(each.user_id, each.model_dump_json().encode())])
     settings = StreamingSettings(statistics_seconds=0)
-    worker = build_worker(
+    worker = Worker(
         log, streamed, state, FakeModel(), settings=settings, max_history=30, clock=lambda: NOW
     )
     worker.recover()
@@ -312,7 +312,7 @@ def test_what_the_log_says_of_a_user_after_an_import_stays(tmp_path: Path, archi
     say(3, None)
     if archived:
         archive_it()
-    worker = build_worker(unwaiting(log), online, state, FakeModel(), clock=lambda: NOW)
+    worker = Worker(unwaiting(log), online, state, FakeModel(), clock=lambda: NOW)
     worker.recover()
     while worker.step():
         pass
@@ -333,7 +333,7 @@ def test_an_import_of_older_events_leaves_no_embedding_of_the_history_before(
     log.append(EVENTS, [Message("u", event(9, minutes=9).model_dump_json().encode())])
 
     def stream() -> UserEmbedding:
-        worker = build_worker(unwaiting(log), online, state, FakeModel(), clock=lambda: NOW)
+        worker = Worker(unwaiting(log), online, state, FakeModel(), clock=lambda: NOW)
         worker.recover()
         while worker.step() or worker._reencoder.step():
             pass
@@ -359,7 +359,7 @@ def test_an_import_wins_over_what_the_worker_has_still_to_read_of_a_user(tmp_pat
     archive_changes(log, archive, StreamingSettings())
     archive.import_users("import-1", [user(1, 5), user(2, 5)])
     materialise(archive, state, online, log)
-    worker = build_worker(unwaiting(log), online, state, FakeModel(), clock=lambda: NOW)
+    worker = Worker(unwaiting(log), online, state, FakeModel(), clock=lambda: NOW)
     worker.recover()
     while worker.step():
         pass

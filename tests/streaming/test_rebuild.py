@@ -28,7 +28,6 @@ from feature_repo.online_features import ItemStatistics
 from feature_repo.schema import Event
 from streaming.archiver import GROUP as ARCHIVE
 from streaming.archiver import Archiver
-from streaming.build_worker import build_worker
 from streaming.dead_letters import dead_letters
 from streaming.milestones import REBUILD_BEGUN
 from streaming.open_stream_state import open_stream_state
@@ -38,7 +37,7 @@ from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.stream_state import IMPORTED, OpenState, StateError, StateLost
 from streaming.updates import Updates
-from streaming.worker import GROUP
+from streaming.worker import GROUP, Worker
 from tests.support.archived import archive_log
 from tests.support.read_through import unwaiting
 from tests.support.redis_server import database
@@ -94,7 +93,7 @@ def work(log: SqliteLog, online: MemoryOnline, state: OpenState) -> None:
         statistics_seconds=0,
         co_visitation=CoVisitationSettings(),
     )
-    worker = build_worker(
+    worker = Worker(
         unwaiting(log), online, state, FakeModel(),
         settings=settings, max_history=MAX_HISTORY, clock=lambda: NOW,
     )  # fmt: skip
@@ -295,9 +294,7 @@ def test_a_worker_notices_that_its_state_was_emptied(
     """By the next event, or by itself where none comes."""
     log, state = SqliteLog(tmp_path / "log.sqlite"), new_state()
     settings = StreamingSettings(linger_seconds=0)
-    worker = build_worker(
-        log, MemoryOnline(), state, FakeModel(), settings=settings, clock=lambda: NOW
-    )
+    worker = Worker(log, MemoryOnline(), state, FakeModel(), settings=settings, clock=lambda: NOW)
     worker.recover()
     send(log, 1)
     worker.step()
@@ -340,7 +337,7 @@ def test_a_state_that_is_down_at_the_start_is_waited_for(
 
     monkeypatch.setattr(state, "all_statistics", statistics)
     told: list[ItemStatistics] = []
-    worker = build_worker(
+    worker = Worker(
         log, MemoryOnline(), state, FakeModel(),
         settings=StreamingSettings(retry_seconds=0.001),
         on_statistics=told.extend, clock=lambda: NOW,

@@ -11,7 +11,6 @@ import pytest
 
 from feature_repo.archive import Archive
 from feature_repo.event_log import EVENTS, Message
-from streaming.build_worker import build_worker
 from streaming.open_stream_state import open_stream_state
 from streaming.rebuild import rebuild
 from streaming.settings import StreamingSettings
@@ -20,6 +19,7 @@ from streaming.sqlite_log import SqliteLog
 from streaming.store_watch import StoreWatch
 from streaming.stream_state import ForeignShop, OpenState, positions_of
 from streaming.updates import Updates
+from streaming.worker import Worker
 from tests.support.redis_server import database
 from tests.support.stream import NOW, FakeModel, MemoryOnline, event
 from tests.support.stream_states import commit, history
@@ -140,7 +140,7 @@ def test_a_worker_at_work_ends_where_another_shop_has_its_store(
     online, log, state = MemoryOnline(), SqliteLog(tmp_path / "log.sqlite"), open_state(1)
     require_own_state(state, archive(tmp_path, "own"), "state")
     now = 0.0
-    worker = build_worker(
+    worker = Worker(
         log,
         online,
         state,

@@ -13,7 +13,6 @@ from structlog.testing import capture_logs
 
 from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.event_log import EVENTS, ITEMS, USERS, Message
-from streaming.build_worker import build_worker
 from streaming.open_stream_state import open_stream_state
 from streaming.settings import FoldInSettings, StreamingSettings
 from streaming.sqlite_log import SqliteLog
@@ -82,7 +81,7 @@ class Shop:
             self.append(EVENTS, made.user_id, made.model_dump_json())
 
     def worker(self) -> Worker:
-        return build_worker(
+        return Worker(
             self.log,
             self.online,
             self.state,

@@ -19,13 +19,13 @@ from serving.live_model import LiveModel, ModelHolder
 from serving.reload import open_current
 from serving.requests import RecommendRequest
 from serving.user_query import UserQueryReader
-from streaming.build_worker import build_worker
 from streaming.metrics import StreamMetrics
 from streaming.publisher import Publisher
 from streaming.reencoding import UserReencoder
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.updates import Updates
+from streaming.worker import Worker
 from tests.support.stream import NOW, FakeModel, MemoryOnline, event
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_items
 from tests.support.waiting import wait_until
@@ -175,9 +175,7 @@ def test_nothing_is_folded_before_the_items_are_known(log: SqliteLog, tmp_path: 
 
     online, state = MemoryOnline(), SqliteState(tmp_path / "state.sqlite")
     log.append(EVENTS, [Message("u", event(1).model_dump_json().encode())])
-    worker = build_worker(
-        log, online, state, FakeModel(), caught_up=has_caught_up, clock=lambda: NOW
-    )
+    worker = Worker(log, online, state, FakeModel(), caught_up=has_caught_up, clock=lambda: NOW)
     worker.start()
     assert asked.wait(30)
     assert not worker.ready
@@ -193,7 +191,7 @@ def test_a_worker_that_is_stopped_while_it_waits_for_items_ends(
     log: SqliteLog, tmp_path: Path
 ) -> None:
     state = SqliteState(tmp_path / "state.sqlite")
-    worker = build_worker(log, MemoryOnline(), state, FakeModel(), caught_up=lambda: False)
+    worker = Worker(log, MemoryOnline(), state, FakeModel(), caught_up=lambda: False)
     worker.start()
     worker.stop()
     assert (worker.failure, worker.ready) == (None, False)

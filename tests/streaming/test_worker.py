@@ -25,7 +25,6 @@ from feature_repo.online_features import (
 )
 from feature_repo.schema import Item
 from serving.item_changelog import ItemUpsert, decode_change
-from streaming.build_worker import build_worker
 from streaming.metrics import RETRIED
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
@@ -50,7 +49,7 @@ class Home:
         statistics_seconds: float = 0,
         **options: Any,
     ) -> Worker:
-        return build_worker(
+        return Worker(
             self.log,
             online,
             self.state,
@@ -111,9 +110,9 @@ def test_the_sums_of_all_items_are_read_for_those_who_listen_alone(tmp_path: Pat
             return super().all_co_visitation(batch)
 
     log, state = SqliteLog(tmp_path / "log.sqlite"), Counting(tmp_path / "state.sqlite")
-    build_worker(log, MemoryOnline(), state, FakeModel()).recover()
+    Worker(log, MemoryOnline(), state, FakeModel()).recover()
     assert state.read == []
-    build_worker(log, MemoryOnline(), state, FakeModel(), on_statistics=print).recover()
+    Worker(log, MemoryOnline(), state, FakeModel(), on_statistics=print).recover()
     assert state.read == ["statistics"]
     state.close()
     log.close()

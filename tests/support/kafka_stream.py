@@ -22,14 +22,13 @@ from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.event_log import Message
 from feature_repo.open_online_features import open_online_features
 from streaming.archiver import Archiver
-from streaming.build_worker import build_worker
 from streaming.kafka_connection import KafkaConnection
 from streaming.kafka_log import KafkaLog
 from streaming.redis_state import RedisState
 from streaming.settings import FoldInSettings, StreamingSettings
 from streaming.standby_archiver import StandbyArchiver
 from streaming.stream_state import positions_of
-from streaming.worker import TOPICS
+from streaming.worker import TOPICS, Worker
 from tests.support import waiting
 from tests.support.final_state import final_state
 from tests.support.kafka_server import fresh_topics
@@ -71,7 +70,7 @@ def work(
     online = open_online_features(redis_url, home / "registry.db")
     archive = Archive(home / "archive")
     with closing(log), closing(online), closing(RedisState(redis_url)) as state:
-        worker = build_worker(
+        worker = Worker(
             log,
             online,
             state,

@@ -12,7 +12,6 @@ from feature_repo.event_log import (
     EventLog,
     Message,
 )
-from streaming.build_worker import build_worker
 from streaming.dead_letters import (
     Replayed,
     replay,
@@ -22,6 +21,7 @@ from streaming.rebuild import rebuild
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
+from streaming.worker import Worker
 from tests.support.archived import archive_log
 from tests.support.interleaved_log import InterleavedLog
 from tests.support.read_through import unwaiting
@@ -58,7 +58,7 @@ class Shop:
         self.append(EVENTS, person, made.model_dump_json().encode())
 
     def work(self, settings: StreamingSettings) -> None:
-        worker = build_worker(
+        worker = Worker(
             unwaiting(self.read), self.online, self.state, FakeModel(), settings=settings
         )
         worker.recover()

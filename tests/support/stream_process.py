@@ -12,7 +12,6 @@ from feature_repo.event_log import EVENTS, Message
 from feature_repo.open_online_features import open_online_features
 from streaming.applied import AppliedNotifier
 from streaming.archiver import Archiver
-from streaming.build_worker import build_worker
 from streaming.retention import housekeep
 from streaming.settings import FoldInSettings, StreamingSettings
 from streaming.sqlite_log import SqliteLog
@@ -44,7 +43,7 @@ def serve(home: Path, pipe: Connection) -> None:
     online = open_online_features(f"sqlite://{home / 'online.sqlite'}", home / "registry.db")
     checkpoint = SqliteState(home / "checkpoint.sqlite")
     applied = AppliedNotifier()
-    worker = build_worker(
+    worker = Worker(
         log,
         online,
         checkpoint,
