@@ -27,8 +27,7 @@ class ErasedUsers:
         # Read before any mark: an erasure that a worker reads meanwhile is found in the log, in
         # the state, or in both.
         positions, passed = positions_of(state), state.milestones()
-        half_rebuilt = passed.rebuild_begun and not passed.rebuild_ended
-        self._is_whole = bool(positions) and not half_rebuilt
+        self._is_whole = bool(positions) and not passed.is_half_rebuilt
         self._reached = {source: at for source, at in positions.items() if source.topic == USERS}
         self._unread: dict[str, int] = {}
         self._consumer = log.consumer(None, [USERS], lambda _: self._reached)

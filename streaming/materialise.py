@@ -33,11 +33,11 @@ from streaming.imports import (
     user_messages,
 )
 from streaming.metrics import StreamMetrics
-from streaming.milestones import FOLLOWED, NONE, Milestones
+from streaming.milestones import FOLLOWED, Milestones
 from streaming.publisher import Publisher
 from streaming.served_model import NoModel
 from streaming.settings import StreamingSettings
-from streaming.stream_state import IMPORTED, OpenState, StateConflict, positions_of
+from streaming.stream_state import IMPORTED, OpenState, StateConflict, positions_of, remember
 from streaming.updates import Updates
 
 Progress = Callable[[str, int, int], None]
@@ -132,7 +132,7 @@ def _append_items(
             if item_id in unread or item_id not in known or known[item_id] != item
         }
         log.append(ITEMS, item_messages(news))
-    commit_imported(state, Updates(), Milestones.of_segments(items=segments))
+    remember(state, Milestones.of_segments(items=segments))
 
 
 def _item(record: str | None) -> Item | None:
@@ -151,7 +151,7 @@ def _append(
         users = imported_users(archive, news.users, unarchived)
         for messages in user_messages(users.values()):
             log.append(USERS, messages)
-        commit_imported(state, Updates(), Milestones.of_segments(users=news.users))
+        remember(state, Milestones.of_segments(users=news.users))
     total = 0
     for number, segment in enumerate(news.events):
         progress("segments to the log", number, len(news.events))
@@ -159,7 +159,7 @@ def _append(
         for messages in event_messages(scan):
             log.append(EVENTS, messages)
             total += len(messages)
-        commit_imported(state, Updates(), Milestones.of_segments([segment]))
+        remember(state, Milestones.of_segments([segment]))
     progress("segments to the log", len(news.events), len(news.events))
     return total
 
@@ -191,9 +191,3 @@ def in_pages(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     left = iter(values.items())
     while page := dict(islice(left, _KEYS_PER_PAGE)):
         yield page
-
-
-def commit_imported(state: OpenState, updates: Updates, milestones: Milestones = NONE) -> None:
-    """Commit values that came from the archive, whatever the version of `IMPORTED` is."""
-    version = state.load(IMPORTED, (), ()).version
-    state.commit(IMPORTED, version, updates, {}, milestones=milestones)

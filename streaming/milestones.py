@@ -28,6 +28,11 @@ class Milestones:
     rebuild_ended: bool = False
     shop: str = ""
 
+    @property
+    def is_half_rebuilt(self) -> bool:
+        """Whether a rebuild was interrupted: it must be repeated."""
+        return self.rebuild_begun and not self.rebuild_ended
+
     @classmethod
     def of_segments(
         cls, events: Iterable[str] = (), users: Iterable[str] = (), items: Iterable[str] = ()

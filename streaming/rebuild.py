@@ -14,11 +14,11 @@ from feature_repo.segment_names import LIVE, end_of
 from streaming.archiver import TOPICS
 from streaming.bulk_fold import fold_events
 from streaming.imports import Imports
-from streaming.materialise import Progress, commit_imported, in_pages, push_unpushed
+from streaming.materialise import Progress, in_pages, push_unpushed
 from streaming.milestones import REBUILD_BEGUN, Milestones
 from streaming.settings import StreamingSettings
 from streaming.store_watch import StoreWatch
-from streaming.stream_state import IMPORTED, OpenState, StateLost, positions_of
+from streaming.stream_state import IMPORTED, OpenState, StateLost, positions_of, remember
 from streaming.updates import Updates
 from streaming.worker import GROUP
 
@@ -69,7 +69,7 @@ def rebuild(
     }
     shop = state.milestones().shop
     state.reset()
-    commit_imported(state, Updates(), replace(REBUILD_BEGUN, shop=shop))
+    remember(state, replace(REBUILD_BEGUN, shop=shop))
     # From here on, all that the store is to hold is put on a list.
     watch.look()
     # 2. Events.
@@ -94,7 +94,7 @@ def rebuild(
         *(Updates(users=page) for page in in_pages(users)),
         *(Updates(histories=page) for page in in_pages(gone)),
     ):
-        commit_imported(state, updates)
+        state.commit(IMPORTED, state.load(IMPORTED, (), ()).version, updates, {})
     # 4. Positions.
     for partition in sorted({source.partition for source in positions}):
         own = {topic: at for (topic, number), at in positions.items() if number == partition}
@@ -102,7 +102,7 @@ def rebuild(
         state.commit(partition, state.load(partition, (), ()).version, erased_there, own)
     # 5. From here on the state is whole.
     taken_up = Milestones.of_segments(*imports)
-    commit_imported(state, Updates(), replace(taken_up, rebuild_ended=True))
+    remember(state, replace(taken_up, rebuild_ended=True))
     # 6. Push.
     push_unpushed(state, online, log, settings, progress)
     return total
@@ -139,8 +139,7 @@ def last_offset(archive: Archive) -> int:
 
 def require_whole(state: OpenState, archive: Archive) -> None:
     """Raise `StateLost` where the state is half rebuilt, or empty while the archive is not."""
-    passed = state.milestones()
-    if passed.rebuild_begun and not passed.rebuild_ended:
+    if state.milestones().is_half_rebuilt:
         raise StateLost("a rebuild of the state was interrupted: repeat `riverrun rebuild`.")
     if archive.positions.read() and not positions_of(state):
         raise StateLost(

@@ -11,16 +11,16 @@ It notices, too, where another shop writes to the store (`shop_identity`).
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import uuid4
 
 import numpy as np
 import structlog
 
 from feature_repo.online_features import ItemEmbedding, OnlineFeatures
-from streaming.milestones import NONE
+from streaming.milestones import Milestones
 from streaming.shop_identity import require_own_store
-from streaming.stream_state import IMPORTED, STORE_AGE, OpenState, StateConflict, StateError
+from streaming.stream_state import STORE_AGE, OpenState, StateConflict, StateError, remember
 from streaming.updates import Updates
 
 LOOK_SECONDS = 1.0
@@ -125,7 +125,7 @@ class StoreWatch:
         # 2.
         listed = self._state.list_all_again()
         # 3.
-        self._remember(mark)
+        remember(self._state, Milestones(store_marks=frozenset([mark])))
         self._known, self._since = _Told(mark, (age, age)), self._clock()
         if listed and message:
             self._logger.warning(message, told_again=listed)
@@ -161,13 +161,3 @@ class StoreWatch:
     def _push(self, told: Mapping[str, str]) -> None:
         nowhere = np.zeros(0, np.float32)
         self._online.push([ItemEmbedding(key, nowhere, value) for key, value in told.items()])
-
-    def _remember(self, mark: str) -> None:
-        marked = replace(NONE, store_marks=frozenset([mark]))
-        while True:
-            version = self._state.load(IMPORTED, (), ()).version
-            try:
-                self._state.commit(IMPORTED, version, Updates(), {}, milestones=marked)
-            except StateConflict:
-                continue  # Another worker remembers a mark too, or takes up imports.
-            return

@@ -192,6 +192,17 @@ def positions_of(state: OpenState) -> dict[TopicPartition, int]:
     }
 
 
+def remember(state: StreamState, milestones: Milestones) -> None:
+    """Commit milestones, whatever others commit meanwhile. Raises `StateError`."""
+    while True:
+        version = state.load(IMPORTED, (), ()).version
+        try:
+            state.commit(IMPORTED, version, Updates(), {}, milestones=milestones)
+        except StateConflict:
+            continue  # Another process remembers something too, or takes up imports.
+        return
+
+
 def whole_keys(updates: Updates) -> list[Key]:
     """Return the keys of whole values: histories, items and users, which are no sums."""
     return [

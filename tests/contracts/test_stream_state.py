@@ -22,6 +22,7 @@ from streaming.stream_state import (
     OpenState,
     StateConflict,
     StateError,
+    remember,
 )
 from streaming.updates import Updates
 from tests.support.records import HISTORIES, IDENTIFIERS, ITEMS, USERS, comparable
@@ -194,6 +195,25 @@ def test_milestones_are_remembered_each_for_itself(state: OpenState) -> None:
     )
     state.reset()
     assert state.milestones() == Milestones()
+
+
+def test_milestones_are_remembered_whatever_is_committed_meanwhile(state: OpenState) -> None:
+    others = [1, 2]
+
+    class Overtaken:
+        def load(self, *arguments: Any) -> Any:
+            found = state.load(*arguments)
+            if others:
+                commit(state, IMPORTED, Updates(histories={"u": history("u", others.pop())}))
+            return found
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(state, name)
+
+    remember(Overtaken(), TAKEN_UP)
+    assert state.milestones() == TAKEN_UP
+    assert state.load(IMPORTED, ["u"], ()).histories == {"u": history("u", 1)}
+    assert not others
 
 
 def test_after_a_reset_nothing_older_can_be_committed(state: OpenState) -> None:

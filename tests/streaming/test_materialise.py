@@ -19,13 +19,13 @@ from feature_repo.schema import User
 from streaming.archive_changes import archive_changes
 from streaming.decode import Decoder
 from streaming.imports import event_messages
-from streaming.materialise import commit_imported, materialise
+from streaming.materialise import materialise
 from streaming.processor import Appended, process
 from streaming.rebuild import rebuild
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
-from streaming.stream_state import whole_keys
+from streaming.stream_state import IMPORTED, whole_keys
 from streaming.updates import Updates
 from streaming.worker import Worker
 from tests.support.archived import archive_log
@@ -173,7 +173,8 @@ def test_what_was_told_before_co_visitation_was_turned_off_is_not_blanked(tmp_pa
     materialise(archive, state, online, log, settings=on, max_history=30)
     before = neighbours(online)
     known = {each.item_id: each for some in state.all_co_visitation() for each in some}
-    commit_imported(state, Updates(co_visitation=known))
+    version = state.load(IMPORTED, (), ()).version
+    state.commit(IMPORTED, version, Updates(co_visitation=known), {})
     materialise(archive, state, online, log, settings=StreamingSettings(), max_history=30)
     assert state.count_unpushed() == 0
     assert neighbours(online) == before

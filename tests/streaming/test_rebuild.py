@@ -35,8 +35,7 @@ from streaming.rebuild import rebuild, require_log, require_whole
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
-from streaming.stream_state import IMPORTED, OpenState, StateError, StateLost
-from streaming.updates import Updates
+from streaming.stream_state import OpenState, StateError, StateLost, remember
 from streaming.worker import GROUP, Worker
 from tests.support.archived import archive_log
 from tests.support.read_through import unwaiting
@@ -281,8 +280,7 @@ def test_what_only_the_archiver_refused_gets_its_dead_letter(
 
 def test_an_interrupted_rebuild_is_noticed(tmp_path: Path, new_state: OpenNew) -> None:
     state, archive = new_state(), Archive(tmp_path / "archive")
-    version = state.load(IMPORTED, (), ()).version
-    state.commit(IMPORTED, version, Updates(), {}, milestones=REBUILD_BEGUN)
+    remember(state, REBUILD_BEGUN)
     with pytest.raises(StateLost, match="interrupted"):
         require_whole(state, archive)
 
