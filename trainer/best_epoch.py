@@ -17,7 +17,6 @@ from trainer.evaluate import EvaluationRow, answer, evaluate, ndcgs
 from trainer.held_out import HeldOut
 from trainer.material import Material
 from trainer.scorers import TWO_TOWER
-from trainer.start import Start
 from trainer.tasks import Split
 from trainer.train import Progress
 from trainer.trained_model import TrainedModel
@@ -87,7 +86,6 @@ class BestEpoch:
 
 def best_epoch(
     material: Material,
-    start: Start,
     held_out: HeldOut,
     checkpoints: Path | None,
     on_step: Callable[[Progress], None],
@@ -122,7 +120,7 @@ def best_epoch(
             kept.write(epoch, value, rows, queries=queries, candidates=candidates)
         on_values(epoch, values)
 
-    material.trained(split.past, start, checkpoints=checkpoints, on_step=on_step, on_epoch=judge)
+    material.trained(split.past, checkpoints=checkpoints, on_step=on_step, on_epoch=judge)
     return kept
 
 

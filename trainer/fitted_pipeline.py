@@ -27,7 +27,6 @@ from trainer.ranking.silent_sources import silent_sources
 from trainer.ranking.source_scorer import SourceScorer
 from trainer.scorers import pipeline_scorer, two_tower_scorer
 from trainer.settings import TrainingSettings
-from trainer.start import Start
 from trainer.tasks import Split
 from trainer.training_input_error import TrainingInputError
 
@@ -143,7 +142,7 @@ def fit_pipeline(
             not available.
     """
     past = split.past
-    start, cold = time.monotonic(), Start(None, "an evaluation begins from nothing")
+    start = time.monotonic()
     with TemporaryDirectory() as folder:
         features = OfflineFeatures(Path(folder))
         listener.stage("Embedding texts")
@@ -155,14 +154,13 @@ def fit_pipeline(
             listener.stage("Training, the newest events held out")
             judgement = judge_epochs(
                 material,
-                cold,
                 current=None,
                 checkpoints=None,
                 on_step=listener.step,
                 service=service,
             )
             listener.stage("Training")
-            model = material.trained(past, cold, on_step=listener.step, stop_after=judgement.epochs)
+            model = material.trained(past, on_step=listener.step, stop_after=judgement.epochs)
         except TrainingInputError as error:
             raise TrainingInputError(f"cannot train on the past: {error}") from error
     data = None

@@ -19,7 +19,6 @@ from trainer.ranking.pipeline_scorer import CrossFittedScorer, PipelineScorer
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.scorers import pipeline_scorer
 from trainer.settings import TrainingSettings
-from trainer.start import Start
 from trainer.train import Progress
 
 
@@ -92,7 +91,6 @@ def newest_of(held_out: HeldOut, best: BestEpoch) -> Newest:
 
 def judge_epochs(
     material: Material,
-    start: Start,
     current: Current | None,
     checkpoints: Path | None,
     on_step: Callable[[Progress], None],
@@ -106,8 +104,8 @@ def judge_epochs(
     can be asked about it, or nothing before it can be learned from, no training is done, and the
     number of epochs is that of the settings.
     """
-    settings = start.settings(material.settings)
-    held_out = hold_out(material, start)
+    settings = material.settings
+    held_out = hold_out(material)
     if held_out is None:
         if not (settings.holdout_share and settings.ranking.enabled):
             return Judgement(settings.epochs, ())
@@ -115,7 +113,7 @@ def judge_epochs(
             "nobody could be asked about what was held out, or nothing before it teaches anything."
         )
         return Judgement(settings.epochs, (), no_ranker=no_ranker(settings.ranking, why))
-    kept = best_epoch(material, start, held_out, checkpoints, on_step)
+    kept = best_epoch(material, held_out, checkpoints, on_step)
     best = kept.read()
     assert best is not None, "a training has an epoch"
     newest = newest_of(held_out, kept)

@@ -16,7 +16,7 @@ from trainer.history_examples import joined_windows
 from trainer.interactions import Interactions
 from trainer.lesson import Lesson
 from trainer.settings import TrainingSettings
-from trainer.start import Start
+from trainer.start import FROM_NOTHING, Start
 from trainer.strategy import open_strategy
 from trainer.text_embeddings import catalogue_text_embeddings
 from trainer.text_tower import TextTower, load_text_tower
@@ -29,9 +29,9 @@ from trainer.training_input_error import TrainingInputError
 class Material:
     """Events and items, and all that a training of them needs.
 
-    interactions: of all `events` and `items`. text_tower: as it is before a training.
-    text_embeddings: float32 [len(items), n]; None with LoRA, where each training makes its own.
-    features: makes the point-in-time join.
+    interactions: of all `events` and `items`. settings: of a training that begins with `start`.
+    text_tower: as it is before a training. text_embeddings: float32 [len(items), n]; None with
+    LoRA, where each training makes its own. features: makes the point-in-time join.
     """
 
     events: pl.DataFrame
@@ -41,6 +41,7 @@ class Material:
     text_tower: TextTower
     text_embeddings: npt.NDArray[np.float32] | None
     features: OfflineFeatures
+    start: Start = FROM_NOTHING
 
     @classmethod
     def of(
@@ -66,10 +67,13 @@ class Material:
         embeddings = catalogue_text_embeddings(tower, texts, settings.text, text_cache, on_texts)
         return cls(events, items, interactions, settings, tower, embeddings, features)
 
+    def beginning(self, start: Start) -> "Material":
+        """Return the same material, for trainings that begin with `start`."""
+        return replace(self, settings=start.settings(self.settings), start=start)
+
     def trained(
         self,
         interactions: Interactions,
-        start: Start,
         *,
         checkpoints: Path | None = None,
         stop_after: int | None = None,
@@ -83,9 +87,8 @@ class Material:
         Raises:
             TrainingInputError: there is nothing to learn from.
         """
-        settings = start.settings(self.settings)
-        since = start.since(settings, interactions.end)
-        windows = joined_windows(interactions, settings, self.features, since)
+        since = self.start.since(self.settings, interactions.end)
+        windows = joined_windows(interactions, self.settings, self.features, since)
         if since is not None and len(windows) == 0:
             raise TrainingInputError(
                 f"nobody who was known acted since {since:%Y-%m-%d %H:%M} UTC."
@@ -93,9 +96,9 @@ class Material:
         lesson = Lesson(
             interactions,
             windows,
-            settings,
+            self.settings,
             self.text_embeddings_of(interactions.items),
-            start.warm,
+            self.start.warm,
             stop_after,
         )
         lesson.hand_out()

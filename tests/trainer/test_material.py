@@ -21,7 +21,6 @@ from trainer.material import read_material
 from trainer.ranking.fitted_tables import fit_tables
 from trainer.ranking.settings import RankerSettings
 from trainer.settings import TextSettings, TrainingSettings
-from trainer.start import Start
 from trainer.text_tower import TextTower
 
 
@@ -44,7 +43,7 @@ def test_a_training_does_not_know_what_another_has_taught_the_text_tower(
 
     monkeypatch.setattr(lesson, "train", train)
     for _ in range(2):
-        of_shop.trained(of_shop.interactions, Start(None, "nothing serves"))
+        of_shop.trained(of_shop.interactions)
     assert bool(begun[0]) == bool(rank)
     np.testing.assert_equal(begun[1], begun[0])
     # And so no embeddings of texts are those of the model that will serve.
@@ -61,7 +60,7 @@ def test_lora_is_trained_under_a_strategy_as_without(tmp_path: Path, preset: Pat
         shop = read_material(columns.frame(), columns.items, settings, features, cache)
         # The second tower is one of the same strategy, too.
         for _ in range(2):
-            model = shop.trained(shop.interactions, Start(None, "nothing serves"))
+            model = shop.trained(shop.interactions)
             losses.append(model.losses)
     np.testing.assert_allclose(losses[1:], [losses[0]] * 3, rtol=1e-3)
     cache.close()

@@ -18,12 +18,9 @@ from trainer.ranking.learning_to_rank import Newest
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.silent_sources import silent_sources
 from trainer.settings import TrainingSettings
-from trainer.start import Start
 from trainer.train import Progress
 from trainer.tuning.search import Answers, Objective, Report
 from trainer.tuning.tuned_settings import TunedSettings
-
-START = Start(None, "a search begins from nothing")
 
 OnStep = Callable[[Progress], None]
 
@@ -50,7 +47,7 @@ class NewestSliceObjectives:
         share = material.settings.holdout_share
         if not share:
             raise ValueError(f"`holdout_share` must be above 0. Received: {share}.")
-        held_out = hold_out(material, START)
+        held_out = hold_out(material)
         if held_out is None or len(held_out.judged) < 2:
             raise ValueError(
                 "fewer than two users who were known before the newest slice of the events acted "
@@ -63,7 +60,7 @@ class NewestSliceObjectives:
 
         A two-tower that was trained into `checkpoints` before is taken from there.
         """
-        best = best_epoch(self.material, START, self.held_out, checkpoints, on_step)
+        best = best_epoch(self.material, self.held_out, checkpoints, on_step)
         return newest_of(self.held_out, best)
 
     def of_ranking(self, newest: Newest) -> Objective:
@@ -81,7 +78,6 @@ class NewestSliceObjectives:
             material = replace(self.material, settings=settings.training)
             best = best_epoch(
                 material,
-                START,
                 self.held_out,
                 None,
                 on_step,
