@@ -18,7 +18,7 @@ from trainer.held_out import HeldOut
 from trainer.material import Material
 from trainer.scorers import TWO_TOWER
 from trainer.tasks import Split
-from trainer.train import Progress
+from trainer.train import Progress, TrainingHooks
 from trainer.trained_model import TrainedModel
 
 Embeddings = npt.NDArray[np.float32]
@@ -120,7 +120,7 @@ def best_epoch(
             kept.write(epoch, value, rows, queries=queries, candidates=candidates)
         on_values(epoch, values)
 
-    material.trained(split.past, checkpoints=checkpoints, on_step=on_step, on_epoch=judge)
+    material.trained(split.past, TrainingHooks(checkpoints, on_step, judge))
     return kept
 
 

@@ -28,6 +28,7 @@ from trainer.ranking.source_scorer import SourceScorer
 from trainer.scorers import pipeline_scorer, two_tower_scorer
 from trainer.settings import TrainingSettings
 from trainer.tasks import Split
+from trainer.train import TrainingHooks
 from trainer.training_input_error import TrainingInputError
 
 FUSION = "fusion, no ranker"
@@ -160,7 +161,8 @@ def fit_pipeline(
                 service=service,
             )
             listener.stage("Training")
-            model = material.trained(past, on_step=listener.step, stop_after=judgement.epochs)
+            hooks = TrainingHooks(on_step=listener.step)
+            model = material.trained(past, hooks, stop_after=judgement.epochs)
         except TrainingInputError as error:
             raise TrainingInputError(f"cannot train on the past: {error}") from error
     data = None

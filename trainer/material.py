@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +13,14 @@ from feature_repo.schema import Item
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.history_examples import joined_windows
 from trainer.interactions import Interactions
+from trainer.learning import learn
 from trainer.lesson import Lesson
 from trainer.settings import TrainingSettings
 from trainer.start import FROM_NOTHING, Start
 from trainer.strategy import open_strategy
 from trainer.text_embeddings import catalogue_text_embeddings
 from trainer.text_tower import TextTower, load_text_tower
-from trainer.train import Progress
+from trainer.train import NO_HOOKS, TrainingHooks
 from trainer.trained_model import TrainedModel
 from trainer.training_input_error import TrainingInputError
 
@@ -74,15 +74,13 @@ class Material:
     def trained(
         self,
         interactions: Interactions,
+        hooks: TrainingHooks = NO_HOOKS,
         *,
-        checkpoints: Path | None = None,
         stop_after: int | None = None,
-        on_step: Callable[[Progress], None] = lambda progress: None,
-        on_epoch: Callable[[int, TrainedModel], None] = lambda epoch, model: None,
     ) -> TrainedModel:
         """Return a model trained on `interactions`: all of the material's, or a past of them.
 
-        Keywords are those of `trainer.train.train`.
+        stop_after: as of a `Lesson`.
 
         Raises:
             TrainingInputError: there is nothing to learn from.
@@ -102,9 +100,7 @@ class Material:
             stop_after,
         )
         lesson.hand_out()
-        return lesson.learned(
-            self.text_tower, checkpoints=checkpoints, on_step=on_step, on_epoch=on_epoch
-        )
+        return learn(lesson, self.text_tower, hooks)
 
     def with_items(self, items: Sequence[Item], text_cache: TextEmbeddingCache) -> "Material":
         """Return the same events over another catalogue; texts that the cache lacks are embedded.

@@ -17,6 +17,7 @@ from trainer.refresh.inputs import RefreshInputs
 from trainer.refresh.notes import Choice
 from trainer.refresh.resuming import Begun, RefreshCheckpoint
 from trainer.start import choose_start
+from trainer.train import TrainingHooks
 
 
 class RefreshSteps(Protocol):
@@ -107,8 +108,7 @@ class TrainingSteps:
         self._listener.stage("Training on everything")
         model = material.trained(
             material.interactions,
-            checkpoints=checkpoint.folder("full"),
-            on_step=self._listener.step,
+            TrainingHooks(checkpoint.folder("full"), self._listener.step),
             stop_after=choice.epochs,
         )
         self._listener.stage("Exporting")

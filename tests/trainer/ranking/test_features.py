@@ -34,6 +34,7 @@ from serving.sources.trending import TrendingSource
 from tests.support import tiny_training as tiny
 from trainer.export import BundleNote, ExportedCatalogue, TrainedRanking, export_bundle
 from trainer.interactions import Interactions
+from trainer.lesson import Lesson
 from trainer.ranking import ranker
 from trainer.ranking.examples import Examples, future_labels, requests_of
 from trainer.ranking.fitted_tables import FittedTables, fit_tables
@@ -73,7 +74,8 @@ def model() -> TrainedModel:
     # The two-tower reads half of the histories that the service keeps.
     settings = tiny.tiny_settings(epochs=1, history_length=LENGTH // 2)
     texts = tiny.tiny_text_embeddings()
-    return train(columns, make_windows(columns, settings), settings, tiny.tiny_text_tower(), texts)
+    lesson = Lesson(columns, make_windows(columns, settings), settings, texts)
+    return train(lesson, tiny.tiny_text_tower())
 
 
 @pytest.mark.parametrize("weightless", [[], ["hide"]])
