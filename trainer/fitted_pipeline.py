@@ -17,7 +17,7 @@ from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer
 from trainer.comparison import CANDIDATE
 from trainer.import_keras import keras
-from trainer.judging import Judgement, judge_epochs, learn_from_held_out
+from trainer.judging import Judgement, judge_epochs
 from trainer.listener import Listener
 from trainer.material import Material
 from trainer.ranking.fitted_tables import fit_tables
@@ -60,7 +60,7 @@ class FittedPipeline:
     @cached_property
     def pipeline(self) -> PipelineScorer:
         """The list as the service makes it."""
-        return self._pipeline(CANDIDATE, self.judgement.ranker, self.service)
+        return self._pipeline(CANDIDATE, self.judgement.learned.ranker, self.service)
 
     @property
     def parts(self) -> Sequence[Scorer]:
@@ -94,7 +94,7 @@ class FittedPipeline:
         for source in self.pipeline.shop.stage.sources:
             if source.name not in self._silent:
                 yield self._without(source.name)
-        if self.judgement.ranker is not None:
+        if self.judgement.learned.ranker is not None:
             yield self._pipeline("without the ranker", None, self.service)
 
     @cached_property
@@ -103,16 +103,14 @@ class FittedPipeline:
         return silent_sources(self.split.past.items, tables, self.service)
 
     def _without(self, name: str) -> PipelineScorer:
-        judgement, ranking = self.judgement, self.service.serving.ranking
+        ranking = self.service.serving.ranking
         sources = tuple(each for each in ranking.sources if each != name)
         ranking = ranking.model_copy(update={"sources": sources})
         serving = self.service.serving.model_copy(update={"ranking": ranking})
         service = replace(self.service, serving=serving)
-        ranker = judgement.ranker
-        if ranker is not None and judgement.held_out is not None and judgement.newest is not None:
-            ranker = learn_from_held_out(
-                judgement.held_out, judgement.newest, self.training, service
-            ).ranker
+        ranker, lessons = self.judgement.learned.ranker, self.judgement.taught_by
+        if ranker is not None and lessons is not None:
+            ranker = lessons.learn(self.training, service).ranker
         return self._pipeline(f"without {name}", ranker, service)
 
     def _pipeline(
@@ -169,7 +167,7 @@ def fit_pipeline(
     if training.ranking.enabled:
         texts = material.text_embeddings
         data = fit_tables(past, texts, training.ranking, training.weightless)
-        data = replace(data, fusion=judgement.fusion)
+        data = replace(data, fusion=judgement.learned.fusion)
     seconds = time.monotonic() - start
     return FittedPipeline(
         split=split,

@@ -96,7 +96,7 @@ def test_without_a_past_to_learn_from_all_epochs_count_as_best() -> None:
     judged = judge_epochs(material_of(events), None, None, lambda progress: None, ServiceSettings())
     assert judged.epochs == NEWEST.epochs
     assert not judged.rows
-    assert "nobody could be asked about what was held out" in judged.no_ranker
+    assert "nobody could be asked about what was held out" in judged.learned.no_ranker
 
 
 @pytest.mark.parametrize("settings", [NEWEST, LAST_EVENTS])

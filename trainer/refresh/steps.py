@@ -87,14 +87,15 @@ class TrainingSteps:
             on_step=self._listener.step,
             service=inputs.service,
         )
-        if judgement.ranker is not None:
-            checkpoint.write_ranker(judgement.ranker)
+        learned = judgement.learned
+        if learned.ranker is not None:
+            checkpoint.write_ranker(learned.ranker)
         return Choice(
             epochs=judgement.epochs,
             rows=tuple(judgement.rows),
-            has_ranker=judgement.ranker is not None,
-            fusion=judgement.fusion,
-            no_ranker=judgement.no_ranker,
+            has_ranker=learned.ranker is not None,
+            fusion=learned.fusion,
+            no_ranker=learned.no_ranker,
         )
 
     def publish(

@@ -11,7 +11,7 @@ from serving.source_names import SOURCES, Source
 from trainer.best_epoch import best_epoch
 from trainer.evaluate import answer, ndcgs
 from trainer.held_out import HeldOut, hold_out
-from trainer.judging import fit_list, newest_of
+from trainer.judging import RankingLessons, newest_of
 from trainer.material import Material
 from trainer.metrics import mean_of
 from trainer.ranking.learning_to_rank import Newest
@@ -97,7 +97,7 @@ class NewestSliceObjectives:
 
     def _answers(self, settings: TunedSettings, newest: Newest) -> Answers:
         service = replace(self.service, serving=settings.serving)
-        _, pipeline = fit_list(self.held_out, newest, settings.training, service)
+        _, pipeline = RankingLessons(self.held_out, newest).fit_list(settings.training, service)
         return self._halved(ndcgs(answer(pipeline, self.held_out.tasks[-1]).ranked))
 
     def _halved(self, values: npt.NDArray[np.float64]) -> Answers:
