@@ -8,7 +8,7 @@ import structlog
 
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from trainer.baselines import Scorer, baselines
-from trainer.best_epoch import BestEpoch, best_epoch
+from trainer.best_epoch import best_epoch
 from trainer.comparison import CANDIDATE, Current, compared
 from trainer.evaluate import EvaluationRow, evaluate
 from trainer.held_out import HeldOut, hold_out
@@ -78,12 +78,6 @@ class Judgement:
     taught_by: RankingLessons | None = None
 
 
-def newest_of(held_out: HeldOut, best: BestEpoch) -> Newest:
-    """Return what the best epoch's two-tower says of the newest split."""
-    judged = {held_out.split.past.user_ids[user] for user in held_out.judged}
-    return Newest(best.embeddings("queries"), best.embeddings("candidates"), judged)
-
-
 def judge_epochs(
     material: Material,
     current: Current | None,
@@ -109,10 +103,8 @@ def judge_epochs(
         )
         learned = Learned(no_ranker=no_ranker(settings.ranking, why))
         return Judgement(settings.epochs, (), learned)
-    kept = best_epoch(material, held_out, checkpoints, on_step)
-    best = kept.read()
-    assert best is not None, "a training has an epoch"
-    lessons = RankingLessons(held_out, newest_of(held_out, kept))
+    best, newest = best_epoch(material, held_out, checkpoints, on_step)
+    lessons = RankingLessons(held_out, newest)
     learned, pipeline = lessons.fit_list(settings, service)
     if learned.fusion is not None:
         structlog.get_logger(__name__).info("fusion_calibrated", **learned.fusion.model_dump())

@@ -95,7 +95,7 @@ def test_nobody_is_encoded_who_is_not_asked_about_nor_learned_from(tmp_path: Pat
     held_out = hold_out(material)
     assert held_out is not None
     told: list[int] = []
-    best = best_epoch(
+    _, newest = best_epoch(
         material,
         held_out,
         None,
@@ -103,7 +103,7 @@ def test_nobody_is_encoded_who_is_not_asked_about_nor_learned_from(tmp_path: Pat
         lambda epoch, values: told.append(len(values)),
     )
     assert told == [len(held_out.judged)] * 2
-    queries = best.embeddings("queries")
+    queries = newest.queries
     users = held_out.split.past.user_ids
     assert len(queries) == len(users) == USERS
     encoded = {users[row] for row in np.flatnonzero(queries.any(axis=1))}

@@ -11,7 +11,7 @@ from serving.source_names import SOURCES, Source
 from trainer.best_epoch import best_epoch
 from trainer.evaluate import answer, ndcgs
 from trainer.held_out import HeldOut, hold_out
-from trainer.judging import RankingLessons, newest_of
+from trainer.judging import RankingLessons
 from trainer.material import Material
 from trainer.metrics import mean_of
 from trainer.ranking.learning_to_rank import Newest
@@ -60,8 +60,8 @@ class NewestSliceObjectives:
 
         A two-tower that was trained into `checkpoints` before is taken from there.
         """
-        best = best_epoch(self.material, self.held_out, checkpoints, on_step)
-        return newest_of(self.held_out, best)
+        _, newest = best_epoch(self.material, self.held_out, checkpoints, on_step)
+        return newest
 
     def of_ranking(self, newest: Newest) -> Objective:
         """Return the objective of the settings of ranking, given what a two-tower says."""
@@ -76,14 +76,14 @@ class NewestSliceObjectives:
 
         def ask(settings: TunedSettings, report: Report) -> Answers:
             material = replace(self.material, settings=settings.training)
-            best = best_epoch(
+            _, newest = best_epoch(
                 material,
                 self.held_out,
                 None,
                 on_step,
                 lambda epoch, values: report(epoch, mean_of(self._halved(values).choosing)),
             )
-            return self._answers(settings, newest_of(self.held_out, best))
+            return self._answers(settings, newest)
 
         return ask
 
