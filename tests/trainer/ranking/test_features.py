@@ -351,7 +351,7 @@ def _opinions(shares: np.ndarray, sizes: np.ndarray) -> Opinions:
     silent = np.tile([name == "two_tower" for name in SOURCES], (len(sizes), 1))
     totals = np.tile(np.log(sizes)[:, None], len(TEMPERATURES))
     own = np.zeros(len(shares), np.float32)
-    return Opinions(shares.astype(np.float32), own, None, sizes, silent, totals)
+    return Opinions(shares.astype(np.float32), own, None, silent, totals)
 
 
 def test_a_ranker_that_orders_no_better_than_the_fusion_is_not_taken(
@@ -398,7 +398,7 @@ def test_some_requests_of_examples_are_all_of_theirs() -> None:
     some = every.of(np.array([0, 2]))
     assert some.sizes.tolist() == [2, 3]
     assert some.opinions is not None
-    assert some.opinions.sizes.tolist() == [2, 3]
+    assert some.requests.tolist() == [0, 0, 1, 1, 1]
     assert some.opinions.totals.tolist() == opinions.totals[[0, 2]].tolist()
     for kept in (some.labels, some.weights, *some.opinions.shares.T, some.features[:, 0]):
         assert kept.tolist() == [0, 1, 3, 4, 5]
