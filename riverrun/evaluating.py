@@ -146,7 +146,7 @@ def evaluate_trained(
         with listening() as listener:
             fitted = fitted_on(split, question, settings, listener)
             listener.stage("Evaluating")
-            ranker = "" if fitted.judgement.ranker is None else ", and a ranker"
+            ranker = "" if fitted.judgement.learned.ranker is None else ", and a ranker"
             model = (
                 f"two-tower of {fitted.judgement.epochs} epochs of {fitted.epoch_seconds:.2f} s"
                 f"{ranker} trained in {fitted.seconds:.0f} s, {fitted.text_seconds:.1f} s of them "

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,10 @@ from trainer.baselines import EmbeddingScorer
 from trainer.evaluate import EvaluationRow, answer, evaluate, ndcgs
 from trainer.held_out import HeldOut
 from trainer.material import Material
+from trainer.ranking.learning_to_rank import Newest
 from trainer.scorers import TWO_TOWER
-from trainer.start import Start
 from trainer.tasks import Split
-from trainer.train import Progress
+from trainer.train import Progress, TrainingHooks
 from trainer.trained_model import TrainedModel
 
 Embeddings = npt.NDArray[np.float32]
@@ -27,7 +28,9 @@ Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class _Epoch:
+class Epoch:
+    """An epoch and how it did. value: the NDCG@10 that the best is chosen by."""
+
     split: str
     number: int
     value: float
@@ -42,31 +45,24 @@ class BestEpoch:
     best epoch: checkpoints alone do not tell which of their epochs was.
     """
 
-    def __init__(self, folder: Path | None, split: Split) -> None:
-        self._file = None if folder is None else folder / "best-epoch.npz"
-        # What is in memory belongs to this split: it needs no digest.
-        self._split = "" if folder is None else _digest(split)
-        self._best: _Epoch | None = None
-        self._embeddings: dict[str, Embeddings] = {}
+    def __init__(self, folder: Path, split: Split) -> None:
+        self._file = folder / "best-epoch.npz"
+        self._split = _digest(split)
         best = self.read()
-        if folder is not None and (best is None or best.split != self._split):
+        if best is None or best.split != self._split:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def read(self) -> _Epoch | None:
+    def read(self) -> Epoch | None:
         """Return the best epoch; None before the first."""
-        if self._file is None:
-            return self._best
         if not self._file.exists():
             return None
         with np.load(self._file) as kept:
             read = orjson.loads(kept["epoch"].tobytes())
         rows = [EvaluationRow(**row) for row in read.pop("rows")]
-        return _Epoch(**read, rows=rows)
+        return Epoch(**read, rows=rows)
 
     def embeddings(self, name: str) -> Embeddings:
         """Return "queries" or "candidates" of the epoch."""
-        if self._file is None:
-            return self._embeddings[name]
         with np.load(self._file) as kept:
             embeddings: Embeddings = kept[name]
         return embeddings
@@ -75,10 +71,7 @@ class BestEpoch:
         self, number: int, value: float, rows: Sequence[EvaluationRow], **embeddings: Embeddings
     ) -> None:
         """Keep the epoch, the best from now on, with its embeddings."""
-        best = _Epoch(self._split, number, value, rows)
-        if self._file is None:
-            self._best, self._embeddings = best, embeddings
-            return
+        best = Epoch(self._split, number, value, rows)
         # One file: if killed meanwhile, the epoch before is there, with its own embeddings.
         epoch = np.frombuffer(orjson.dumps(best), np.uint8)
         with replacing(self._file) as path, path.open("wb") as file:
@@ -87,24 +80,22 @@ class BestEpoch:
 
 def best_epoch(
     material: Material,
-    start: Start,
     held_out: HeldOut,
     checkpoints: Path | None,
     on_step: Callable[[Progress], None],
     on_values: Callable[[int, Values], None] = lambda epoch, values: None,
-) -> BestEpoch:
+) -> tuple[Epoch, Newest]:
     """Train the two-tower on the past, and return the epoch that predicts what is held out best.
 
-    Its query embeddings, float32 [num_users, dimension], are 0 for users who do not act in the
-    future.
+    With it, what its two-tower says of the newest split.
 
+    checkpoints: as of `TrainingHooks`; without it, the best epoch is kept for this call alone.
     on_values: called after every epoch with the number of epochs done and NDCG@10 of the task
     'all', float64 [num_users], in the order of the task's users.
     """
     split, tasks = held_out.split, held_out.tasks
     embeddings = material.text_embeddings_of(split.past.items)
     every = tasks[-1]
-    kept = BestEpoch(checkpoints, split)
     judged = held_out.judged
     others = np.setdiff1d(split.returning, judged)
 
@@ -122,8 +113,13 @@ def best_epoch(
             kept.write(epoch, value, rows, queries=queries, candidates=candidates)
         on_values(epoch, values)
 
-    material.trained(split.past, start, checkpoints=checkpoints, on_step=on_step, on_epoch=judge)
-    return kept
+    with TemporaryDirectory() as folder:
+        kept = BestEpoch(checkpoints or Path(folder, "best"), split)
+        material.trained(split.past, TrainingHooks(checkpoints, on_step, judge))
+        best = kept.read()
+        assert best is not None, "a training has an epoch"
+        user_ids = {split.past.user_ids[user] for user in judged}
+        return best, Newest(kept.embeddings("queries"), kept.embeddings("candidates"), user_ids)
 
 
 def _digest(split: Split) -> str:

@@ -17,7 +17,7 @@ from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.baselines import EmbeddingScorer, Scorer
 from trainer.comparison import CANDIDATE
 from trainer.import_keras import keras
-from trainer.judging import Judgement, judge_epochs, learn_from_held_out
+from trainer.judging import Judgement, judge_epochs
 from trainer.listener import Listener
 from trainer.material import Material
 from trainer.ranking.fitted_tables import fit_tables
@@ -27,8 +27,8 @@ from trainer.ranking.silent_sources import silent_sources
 from trainer.ranking.source_scorer import SourceScorer
 from trainer.scorers import pipeline_scorer, two_tower_scorer
 from trainer.settings import TrainingSettings
-from trainer.start import Start
 from trainer.tasks import Split
+from trainer.train import TrainingHooks
 from trainer.training_input_error import TrainingInputError
 
 FUSION = "fusion, no ranker"
@@ -60,7 +60,7 @@ class FittedPipeline:
     @cached_property
     def pipeline(self) -> PipelineScorer:
         """The list as the service makes it."""
-        return self._pipeline(CANDIDATE, self.judgement.ranker, self.service)
+        return self._pipeline(CANDIDATE, self.judgement.learned.ranker, self.service)
 
     @property
     def parts(self) -> Sequence[Scorer]:
@@ -94,7 +94,7 @@ class FittedPipeline:
         for source in self.pipeline.shop.stage.sources:
             if source.name not in self._silent:
                 yield self._without(source.name)
-        if self.judgement.ranker is not None:
+        if self.judgement.learned.ranker is not None:
             yield self._pipeline("without the ranker", None, self.service)
 
     @cached_property
@@ -103,16 +103,14 @@ class FittedPipeline:
         return silent_sources(self.split.past.items, tables, self.service)
 
     def _without(self, name: str) -> PipelineScorer:
-        judgement, ranking = self.judgement, self.service.serving.ranking
+        ranking = self.service.serving.ranking
         sources = tuple(each for each in ranking.sources if each != name)
         ranking = ranking.model_copy(update={"sources": sources})
         serving = self.service.serving.model_copy(update={"ranking": ranking})
         service = replace(self.service, serving=serving)
-        ranker = judgement.ranker
-        if ranker is not None and judgement.held_out is not None and judgement.newest is not None:
-            ranker = learn_from_held_out(
-                judgement.held_out, judgement.newest, self.training, service
-            ).ranker
+        ranker, lessons = self.judgement.learned.ranker, self.judgement.taught_by
+        if ranker is not None and lessons is not None:
+            ranker = lessons.learn(self.training, service).ranker
         return self._pipeline(f"without {name}", ranker, service)
 
     def _pipeline(
@@ -143,7 +141,7 @@ def fit_pipeline(
             not available.
     """
     past = split.past
-    start, cold = time.monotonic(), Start(None, "an evaluation begins from nothing")
+    start = time.monotonic()
     with TemporaryDirectory() as folder:
         features = OfflineFeatures(Path(folder))
         listener.stage("Embedding texts")
@@ -155,21 +153,21 @@ def fit_pipeline(
             listener.stage("Training, the newest events held out")
             judgement = judge_epochs(
                 material,
-                cold,
                 current=None,
                 checkpoints=None,
                 on_step=listener.step,
                 service=service,
             )
             listener.stage("Training")
-            model = material.trained(past, cold, on_step=listener.step, stop_after=judgement.epochs)
+            hooks = TrainingHooks(on_step=listener.step)
+            model = material.trained(past, hooks, stop_after=judgement.epochs)
         except TrainingInputError as error:
             raise TrainingInputError(f"cannot train on the past: {error}") from error
     data = None
     if training.ranking.enabled:
         texts = material.text_embeddings
         data = fit_tables(past, texts, training.ranking, training.weightless)
-        data = replace(data, fusion=judgement.fusion)
+        data = replace(data, fusion=judgement.learned.fusion)
     seconds = time.monotonic() - start
     return FittedPipeline(
         split=split,

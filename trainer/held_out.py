@@ -11,7 +11,6 @@ from trainer.held_out_splits import held_out_splits
 from trainer.material import Material
 from trainer.ranking.fitted_tables import FittedTables
 from trainer.settings import TrainingSettings
-from trainer.start import Start
 from trainer.tasks import EvaluationTask, Split
 from trainer.windows import has_labels
 
@@ -40,13 +39,13 @@ class HeldOut:
         return self.splits[0]
 
 
-def hold_out(material: Material, start: Start) -> HeldOut | None:
-    """Return what is held out of a training that begins with `start`.
+def hold_out(material: Material) -> HeldOut | None:
+    """Return what is held out of a training.
 
     None where no user can be asked about it, or nothing before it can be learned from.
     """
-    settings = start.settings(material.settings)
-    every = held_out_splits(material.events, material.items, settings, start.unseen_since)
+    settings, unseen_since = material.settings, material.start.unseen_since
+    every = held_out_splits(material.events, material.items, settings, unseen_since)
     splits = list(islice(every, max(settings.ranking.slices, 1)))
     if not splits or not len(splits[0].tasks[-1].users):
         return None

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +13,14 @@ from feature_repo.schema import Item
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.history_examples import joined_windows
 from trainer.interactions import Interactions
+from trainer.learning import learn
 from trainer.lesson import Lesson
 from trainer.settings import TrainingSettings
-from trainer.start import Start
+from trainer.start import FROM_NOTHING, Start
 from trainer.strategy import open_strategy
 from trainer.text_embeddings import catalogue_text_embeddings
 from trainer.text_tower import TextTower, load_text_tower
-from trainer.train import Progress
+from trainer.train import NO_HOOKS, TrainingHooks
 from trainer.trained_model import TrainedModel
 from trainer.training_input_error import TrainingInputError
 
@@ -29,9 +29,9 @@ from trainer.training_input_error import TrainingInputError
 class Material:
     """Events and items, and all that a training of them needs.
 
-    interactions: of all `events` and `items`. text_tower: as it is before a training.
-    text_embeddings: float32 [len(items), n]; None with LoRA, where each training makes its own.
-    features: makes the point-in-time join.
+    interactions: of all `events` and `items`. settings: of a training that begins with `start`.
+    text_tower: as it is before a training. text_embeddings: float32 [len(items), n]; None with
+    LoRA, where each training makes its own. features: makes the point-in-time join.
     """
 
     events: pl.DataFrame
@@ -41,6 +41,7 @@ class Material:
     text_tower: TextTower
     text_embeddings: npt.NDArray[np.float32] | None
     features: OfflineFeatures
+    start: Start = FROM_NOTHING
 
     @classmethod
     def of(
@@ -66,26 +67,26 @@ class Material:
         embeddings = catalogue_text_embeddings(tower, texts, settings.text, text_cache, on_texts)
         return cls(events, items, interactions, settings, tower, embeddings, features)
 
+    def beginning(self, start: Start) -> "Material":
+        """Return the same material, for trainings that begin with `start`."""
+        return replace(self, settings=start.settings(self.settings), start=start)
+
     def trained(
         self,
         interactions: Interactions,
-        start: Start,
+        hooks: TrainingHooks = NO_HOOKS,
         *,
-        checkpoints: Path | None = None,
         stop_after: int | None = None,
-        on_step: Callable[[Progress], None] = lambda progress: None,
-        on_epoch: Callable[[int, TrainedModel], None] = lambda epoch, model: None,
     ) -> TrainedModel:
         """Return a model trained on `interactions`: all of the material's, or a past of them.
 
-        Keywords are those of `trainer.train.train`.
+        stop_after: as of a `Lesson`.
 
         Raises:
             TrainingInputError: there is nothing to learn from.
         """
-        settings = start.settings(self.settings)
-        since = start.since(settings, interactions.end)
-        windows = joined_windows(interactions, settings, self.features, since)
+        since = self.start.since(self.settings, interactions.end)
+        windows = joined_windows(interactions, self.settings, self.features, since)
         if since is not None and len(windows) == 0:
             raise TrainingInputError(
                 f"nobody who was known acted since {since:%Y-%m-%d %H:%M} UTC."
@@ -93,15 +94,13 @@ class Material:
         lesson = Lesson(
             interactions,
             windows,
-            settings,
+            self.settings,
             self.text_embeddings_of(interactions.items),
-            start.warm,
+            self.start.warm,
             stop_after,
         )
         lesson.hand_out()
-        return lesson.learned(
-            self.text_tower, checkpoints=checkpoints, on_step=on_step, on_epoch=on_epoch
-        )
+        return learn(lesson, self.text_tower, hooks)
 
     def with_items(self, items: Sequence[Item], text_cache: TextEmbeddingCache) -> "Material":
         """Return the same events over another catalogue; texts that the cache lacks are embedded.

@@ -18,7 +18,7 @@ from trainer.warm_start import ColdStartError, WarmStart
 class Start:
     """How a training begins. warm: what it starts from. reason: why it starts from nothing."""
 
-    warm: WarmStart | None
+    warm: WarmStart | None = None
     reason: str = ""
 
     def __str__(self) -> str:
@@ -48,6 +48,9 @@ class Start:
         if self.warm is None or not settings.warm_start.days:
             return None
         return end - timedelta(days=settings.warm_start.days)
+
+
+FROM_NOTHING = Start()
 
 
 def choose_start(bundles: Path, settings: TrainingSettings, interactions: Interactions) -> Start:

@@ -18,14 +18,15 @@ from trainer.dataset import epoch_dataset, num_steps
 from trainer.epoch_checkpoints import EpochCheckpoints, training_fingerprint
 from trainer.import_keras import keras
 from trainer.interactions import Interactions
+from trainer.lesson import Lesson
 from trainer.settings import TrainingSettings
 from trainer.strategy import open_strategy
 from trainer.text_tower import CachedTexts, TextTower, TunedTexts
 from trainer.trained_model import TrainedModel
 from trainer.training_input_error import TrainingInputError
 from trainer.two_tower_model import TwoTowerModel, two_tower_model
-from trainer.warm_start import WarmStart, carry_over
-from trainer.windows import Windows, label_shares, label_weights
+from trainer.warm_start import carry_over
+from trainer.windows import label_shares, label_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,40 +40,34 @@ class Progress:
     loss: float
 
 
-def train(
-    interactions: Interactions,
-    windows: Windows,
-    settings: TrainingSettings,
-    text_tower: TextTower,
-    text_embeddings: npt.NDArray[np.float32] | None,
-    *,
-    warm: WarmStart | None = None,
-    checkpoints: Path | None = None,
-    stop_after: int | None = None,
-    on_step: Callable[[Progress], None] = lambda progress: None,
-    on_epoch: Callable[[int, TrainedModel], None] = lambda epoch, model: None,
-) -> TrainedModel:
+@dataclass(frozen=True, slots=True)
+class TrainingHooks:
+    """Where a training keeps its state, and whom it tells how far it is.
+
+    checkpoints: a folder to save the state to after every epoch and to resume from. States of
+    another model, of other events or of another start are removed from it. on_step: called after
+    every step. on_epoch: called after every epoch with the number of epochs done and the model.
+    """
+
+    checkpoints: Path | None = None
+    on_step: Callable[[Progress], None] = lambda progress: None
+    on_epoch: Callable[[int, TrainedModel], None] = lambda epoch, model: None
+
+
+NO_HOOKS = TrainingHooks()
+
+
+def train(lesson: Lesson, text_tower: TextTower, hooks: TrainingHooks = NO_HOOKS) -> TrainedModel:
     """Train the two towers.
 
-    Args:
-        interactions: what happened.
-        windows: the examples, as `trainer.history_examples.joined_windows` makes them.
-        settings: the model and its training.
-        text_tower: reads text; its LoRA weights are trained where the settings ask for it.
-        text_embeddings: float32 [num_items, text_dimension] of the catalogue's texts; None where
-            the tower is trained.
-        warm: the weights to start from; by default the model begins from nothing.
-        checkpoints: a folder to save the state to after every epoch and to resume from. States of
-            another model, of other events or of another start are removed from it.
-        stop_after: stop after so many epochs of the schedule of `settings.epochs`.
-        on_step: called after every step.
-        on_epoch: called after every epoch with the number of epochs done and the model.
+    text_tower: reads text; its LoRA weights are trained where the settings ask for it.
 
     Raises:
         TrainingInputError: no user acted at two different moments, or what they did weighs nothing:
             there is nothing to learn. Or the loss is not a number any more.
-        ColdStartError: `warm` does not fit.
+        ColdStartError: the lesson's `warm` does not fit.
     """
+    interactions, windows, settings = lesson.interactions, lesson.windows, lesson.settings
     if len(windows) == 0:
         raise TrainingInputError(
             "no user acted at two different moments: there is nothing to learn from."
@@ -85,7 +80,7 @@ def train(
     keras.utils.set_random_seed(settings.seed)
     steps = num_steps(windows, settings)
     with _precision(settings), open_strategy(settings).scope():
-        model = _build_model(interactions, windows, settings, text_tower, text_embeddings, warm)
+        model = _build_model(lesson, text_tower)
         schedule = keras.optimizers.schedules.CosineDecay(
             settings.learning_rate, settings.epochs * steps, alpha=0.05
         )
@@ -93,10 +88,11 @@ def train(
         model.compile(keras.optimizers.Adam(schedule, clipnorm=5.0), jit_compile=False)
         model.optimizer.build(model.trainable_variables)
     kept = None
-    if checkpoints is not None:
-        vocabulary, version = model.candidate_tower.vocabulary, warm.version if warm else None
+    if hooks.checkpoints is not None:
+        vocabulary = model.candidate_tower.vocabulary
+        version = lesson.warm.version if lesson.warm else None
         fingerprint = training_fingerprint(settings, interactions, vocabulary, version)
-        kept = EpochCheckpoints(checkpoints, fingerprint, model)
+        kept = EpochCheckpoints(hooks.checkpoints, fingerprint, model)
     epochs_done = chiefs_state(model, settings, kept.epochs_done if kept else 0)
     losses: list[float] = []
     seconds: list[float] = []
@@ -106,8 +102,8 @@ def train(
             settings, interactions, text_tower, model, tuple(losses), tuple(seconds)
         )
 
-    for epoch in range(epochs_done, stop_after or settings.epochs):
-        callbacks = _callbacks(epoch, steps, settings, on_step)
+    for epoch in range(epochs_done, lesson.stop_after or settings.epochs):
+        callbacks = _callbacks(epoch, steps, settings, hooks.on_step)
         started = time.monotonic()
         history = model.fit(
             epoch_dataset(interactions, windows, settings, epoch),
@@ -123,7 +119,7 @@ def train(
             raise TrainingInputError(
                 f"the loss of epoch {epoch + 1} is {losses[-1]}: lower `training.learning_rate`."
             )
-        on_epoch(epoch + 1, trained())
+        hooks.on_epoch(epoch + 1, trained())
         # Saved last, so that `on_epoch` has heard of every epoch that a resumed training skips.
         if kept is not None:
             kept.save(epoch + 1)
@@ -141,14 +137,8 @@ def _precision(settings: TrainingSettings) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _build_model(
-    interactions: Interactions,
-    windows: Windows,
-    settings: TrainingSettings,
-    text_tower: TextTower,
-    text_embeddings: npt.NDArray[np.float32] | None,
-    warm: WarmStart | None,
-) -> TwoTowerModel:
+def _build_model(lesson: Lesson, text_tower: TextTower) -> TwoTowerModel:
+    interactions, settings, warm = lesson.interactions, lesson.settings, lesson.warm
     features = candidate_features(interactions.items, interactions.end)
     # Other boundaries would change the meaning of the buckets that the start has weights for.
     vocabulary = CandidateVocabulary.of(
@@ -168,8 +158,8 @@ def _build_model(
             **candidate_columns(vocabulary, features),
             "published_at": _published_at(interactions),
         },
-        texts=_text_lookup(settings, text_tower, features, text_embeddings),
-        popularity=label_shares(interactions, windows, settings),
+        texts=_text_lookup(settings, text_tower, features, lesson.text_embeddings),
+        popularity=label_shares(interactions, lesson.windows, settings),
         popularity_coordinate=(log_popularity - log_popularity.mean()).astype(np.float32),
     )
     if warm is not None:

@@ -24,7 +24,7 @@ def trained_together(settings: Settings) -> Iterator[None]:
     from tensorflow.errors import OpError
 
     from trainer.cluster import trains_together
-    from trainer.lesson import dismiss, follow
+    from trainer.learning import dismiss, follow
     from trainer.strategy import is_chief
     from trainer.training_input_error import TrainingInputError
     from trainer.worker_lost import WorkerLost

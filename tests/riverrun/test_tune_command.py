@@ -23,7 +23,7 @@ from trainer.comparison import CANDIDATE
 from trainer.judging import judge_epochs
 from trainer.listener import Listener
 from trainer.ranking import learning_to_rank
-from trainer.tuning.objectives import START, NewestSliceObjectives
+from trainer.tuning.objectives import NewestSliceObjectives
 from trainer.tuning.search import Answers
 
 pytestmark = pytest.mark.slow
@@ -99,9 +99,7 @@ def test_the_objective_is_the_list_as_a_whole_as_a_refresh_judges_it(file: Path)
     with shop_tuning(settings, Listener()) as tuning:
         found = tuning.ranking(bounds(1))
         material = tuning.objectives.material
-        judged = judge_epochs(
-            material, START, None, None, lambda step: None, settings.service_settings
-        )
+        judged = judge_epochs(material, None, None, lambda step: None, settings.service_settings)
     row = next(row for row in judged.rows if (row.scorer, row.task) == (CANDIDATE, "all"))
     (present,) = found.results
     values = [*present.answers.choosing, *present.answers.confirming]

@@ -29,7 +29,6 @@ from trainer.refresh.resuming import (
     TrainingCheckpoint,
 )
 from trainer.refresh.runs_file import RunsFile
-from trainer.refresh.steps import Prepared
 from trainer.settings import TrainingSettings
 from trainer.start import start_from
 
@@ -118,19 +117,20 @@ class StepsOfNothing:
     settings: TrainingSettings
     killed_at: str
 
-    def prepare(self, begun: Begun) -> Prepared:
+    def prepare(self, begun: Begun) -> Material:
         self.shop.learned.append((set(begun.events["event_id"]), list(begun.items)))
         serving = self.shop.bundles / (current_version(self.shop.bundles) or "")
-        return Prepared(cast(Material, None), begun.start or start_from(serving, self.settings))
+        start, unused = begun.start or start_from(serving, self.settings), cast(Any, None)
+        return Material(unused, [], unused, self.settings, unused, None, unused, start)
 
-    def judge(self, prepared: Prepared, checkpoint: RefreshCheckpoint) -> Choice:
+    def judge(self, material: Material, checkpoint: RefreshCheckpoint) -> Choice:
         self.done("judged")
         checkpoint.write_ranker(blank_ranker(self.settings.ranking))
         rows = (EvaluationRow("all together", "all", 9, {"ndcg@10": 0.5}),)
         return Choice(epochs=1, rows=rows, has_ranker=True, fusion=None)
 
     def publish(
-        self, prepared: Prepared, choice: Choice, version: str, checkpoint: RefreshCheckpoint
+        self, material: Material, choice: Choice, version: str, checkpoint: RefreshCheckpoint
     ) -> None:
         self.begin("train")
         self.done("trained")
@@ -138,7 +138,7 @@ class StepsOfNothing:
         self.begin("export")
         publish_start(self.shop.bundles, version, self.settings)
 
-    def check(self, prepared: Prepared, version: str) -> BundleChecks:
+    def check(self, material: Material, version: str) -> BundleChecks:
         self.begin("check")
         return BundleChecks(1.0, 0.0)
 

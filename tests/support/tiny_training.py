@@ -24,6 +24,7 @@ from feature_repo.schema import Item
 from trainer.cluster import trains_together
 from trainer.import_keras import keras, keras_hub
 from trainer.interactions import Interactions
+from trainer.lesson import Lesson
 from trainer.settings import TextSettings, TrainingSettings
 from trainer.strategy import join_cluster
 from trainer.text_tower import TextTower, embed_texts
@@ -142,7 +143,7 @@ def tiny_model(**changes: Any) -> TrainedModel:
     tower, settings = tiny_text_tower(), tiny_settings(**changes)
     texts = embed_texts(tower, [item.text for item in tiny_items()], 8)
     columns = tiny_interactions()
-    return train(columns, make_windows(columns, settings), settings, tower, texts)
+    return train(Lesson(columns, make_windows(columns, settings), settings, texts), tower)
 
 
 def main(strategy: str, losses: Path) -> None:
@@ -151,13 +152,10 @@ def main(strategy: str, losses: Path) -> None:
     settings = tiny_settings(strategy=strategy)
     if trains_together(settings):
         join_cluster()
-    model = train(
-        tiny_interactions(),
-        make_windows(tiny_interactions(), settings),
-        settings,
-        tiny_text_tower(),
-        tiny_text_embeddings(),
-    )
+    columns = tiny_interactions()
+    windows = make_windows(columns, settings)
+    lesson = Lesson(columns, windows, settings, tiny_text_embeddings())
+    model = train(lesson, tiny_text_tower())
     losses.write_text(json.dumps(model.losses))
 
 

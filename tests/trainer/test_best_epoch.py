@@ -15,7 +15,6 @@ from trainer.best_epoch import BestEpoch, best_epoch
 from trainer.held_out import hold_out
 from trainer.interactions import Interactions
 from trainer.material import Material
-from trainer.start import Start
 from trainer.tasks import Split, temporal_split
 
 QUERIES = np.arange(6, dtype=np.float32).reshape(3, 2)
@@ -93,20 +92,18 @@ def test_nobody_is_encoded_who_is_not_asked_about_nor_learned_from(tmp_path: Pat
     tower, texts = tiny.tiny_text_tower(), tiny.tiny_text_embeddings()
     features = OfflineFeatures(tmp_path / "features")
     material = Material(read, columns.items, columns, settings, tower, texts, features)
-    start = Start(None, "nothing serves")
-    held_out = hold_out(material, start)
+    held_out = hold_out(material)
     assert held_out is not None
     told: list[int] = []
-    best = best_epoch(
+    _, newest = best_epoch(
         material,
-        start,
         held_out,
         None,
         lambda step: None,
         lambda epoch, values: told.append(len(values)),
     )
     assert told == [len(held_out.judged)] * 2
-    queries = best.embeddings("queries")
+    queries = newest.queries
     users = held_out.split.past.user_ids
     assert len(queries) == len(users) == USERS
     encoded = {users[row] for row in np.flatnonzero(queries.any(axis=1))}

@@ -17,11 +17,9 @@ from trainer.judging import judge_epochs
 from trainer.material import Material
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.settings import TrainingSettings
-from trainer.start import Start
 from trainer.tasks import Split
 from trainer.windows import make_windows
 
-COLD = Start(None, "nothing serves")
 NEWEST = TrainingSettings(holdout_share=0.2)
 LAST_EVENTS = TrainingSettings(holdout="last_events")
 
@@ -84,7 +82,7 @@ def material_of(events: FewEvents, settings: TrainingSettings = NEWEST) -> Mater
 def test_what_is_held_out_is_asked_of_what_can_be_learned(
     events: FewEvents, settings: TrainingSettings
 ) -> None:
-    held_out = hold_out(material_of(events, settings), COLD)
+    held_out = hold_out(material_of(events, settings))
     newest = splits(events, settings)[:1]
     can_be = [
         len(split.tasks[-1].users) > 0 and len(make_windows(split.past, settings)) > 0
@@ -95,12 +93,10 @@ def test_what_is_held_out_is_asked_of_what_can_be_learned(
 
 def test_without_a_past_to_learn_from_all_epochs_count_as_best() -> None:
     events = [(1, 0, 0), (2, 1, 5), (1, 1, 10)]
-    judged = judge_epochs(
-        material_of(events), COLD, None, None, lambda progress: None, ServiceSettings()
-    )
+    judged = judge_epochs(material_of(events), None, None, lambda progress: None, ServiceSettings())
     assert judged.epochs == NEWEST.epochs
     assert not judged.rows
-    assert "nobody could be asked about what was held out" in judged.no_ranker
+    assert "nobody could be asked about what was held out" in judged.learned.no_ranker
 
 
 @pytest.mark.parametrize("settings", [NEWEST, LAST_EVENTS])

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,13 +15,14 @@ from feature_repo.schema import Event, Item
 from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny
 from tests.support.tiny_bundle import tiny_items
-from trainer import lesson
+from trainer import learning
+from trainer.lesson import Lesson
 from trainer.material import read_material
 from trainer.ranking.fitted_tables import fit_tables
 from trainer.ranking.settings import RankerSettings
 from trainer.settings import TextSettings, TrainingSettings
-from trainer.start import Start
 from trainer.text_tower import TextTower
+from trainer.train import TrainingHooks
 
 
 @pytest.mark.parametrize("rank", [0, 2])
@@ -36,15 +36,14 @@ def test_a_training_does_not_know_what_another_has_taught_the_text_tower(
     of_shop = read_material(*shop, OfflineFeatures(tmp_path / "features"), cache)
     begun: list[list[np.ndarray]] = []
 
-    def train(*arguments: Any, **_: Any) -> None:
-        tower: TextTower = arguments[3]
+    def train(lesson: Lesson, tower: TextTower, hooks: TrainingHooks) -> None:
         begun.append([weight.numpy() for weight in tower.trainable_variables])
         for weight in tower.trainable_variables:
             weight.assign_add(tf.ones_like(weight))
 
-    monkeypatch.setattr(lesson, "train", train)
+    monkeypatch.setattr(learning, "train", train)
     for _ in range(2):
-        of_shop.trained(of_shop.interactions, Start(None, "nothing serves"))
+        of_shop.trained(of_shop.interactions)
     assert bool(begun[0]) == bool(rank)
     np.testing.assert_equal(begun[1], begun[0])
     # And so no embeddings of texts are those of the model that will serve.
@@ -61,7 +60,7 @@ def test_lora_is_trained_under_a_strategy_as_without(tmp_path: Path, preset: Pat
         shop = read_material(columns.frame(), columns.items, settings, features, cache)
         # The second tower is one of the same strategy, too.
         for _ in range(2):
-            model = shop.trained(shop.interactions, Start(None, "nothing serves"))
+            model = shop.trained(shop.interactions)
             losses.append(model.losses)
     np.testing.assert_allclose(losses[1:], [losses[0]] * 3, rtol=1e-3)
     cache.close()

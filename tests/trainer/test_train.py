@@ -20,9 +20,10 @@ from tests.support.workers import started
 from trainer import trained_model
 from trainer.import_keras import keras
 from trainer.interactions import Interactions
+from trainer.lesson import Lesson
 from trainer.settings import TextSettings, TrainingSettings
 from trainer.text_tower import text_tower_digest
-from trainer.train import Progress, train
+from trainer.train import Progress, TrainingHooks, train
 from trainer.trained_model import TrainedModel
 from trainer.training_input_error import TrainingInputError
 from trainer.windows import make_windows
@@ -38,15 +39,10 @@ def train_tiny(
     on_step: Callable[[Progress], None] = lambda progress: None,
 ) -> TrainedModel:
     columns = tiny.tiny_interactions() if columns is None else columns
-    return train(
-        columns,
-        make_windows(columns, settings),
-        settings,
-        tiny.tiny_text_tower(settings.text.lora_rank),
-        tiny.tiny_text_embeddings() if texts is None else texts,
-        checkpoints=checkpoints,
-        on_step=on_step,
-    )
+    texts = tiny.tiny_text_embeddings() if texts is None else texts
+    lesson = Lesson(columns, make_windows(columns, settings), settings, texts)
+    tower = tiny.tiny_text_tower(settings.text.lora_rank)
+    return train(lesson, tower, TrainingHooks(checkpoints, on_step))
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,12 @@ from serving.published_bundles import set_current
 from tests.support import tiny_training as tiny
 from trainer.export import BundleNote, export_bundle
 from trainer.interactions import Interactions
+from trainer.lesson import Lesson
 from trainer.query_tower import QueryTower
 from trainer.ranking.settings import RankerSettings
 from trainer.settings import TextSettings, TrainingSettings, WarmStartSettings
 from trainer.start import Start, choose_start, start_from
-from trainer.train import train
+from trainer.train import TrainingHooks, train
 from trainer.trained_model import TrainedModel
 from trainer.warm_start import WEIGHTS, ColdStartError, WarmStart, _moved, carry_over
 from trainer.windows import make_windows
@@ -40,13 +41,14 @@ def trained(
     settings: TrainingSettings = SETTINGS,
     columns: Interactions | None = None,
     warm: WarmStart | None = None,
-    **options: Any,
+    checkpoints: Path | None = None,
 ) -> TrainedModel:
     columns = tiny.tiny_interactions() if columns is None else columns
     texts = np.resize(tiny.tiny_text_embeddings(), (len(columns.items), tiny.TEXT_DIMENSION))
     windows = make_windows(columns, settings)
     tower = tiny.tiny_text_tower(settings.text.lora_rank)
-    return train(columns, windows, settings, tower, texts, warm=warm, **options)
+    lesson = Lesson(columns, windows, settings, texts, warm)
+    return train(lesson, tower, TrainingHooks(checkpoints))
 
 
 @pytest.fixture(scope="module")

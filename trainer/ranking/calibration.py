@@ -38,14 +38,14 @@ def calibrated_fusion(examples: Examples) -> CalibratedFusion | None:
     acts = np.flatnonzero(examples.labels > 0)
     if not len(acts) or examples.opinions is None:
         return None
-    requests = np.repeat(np.arange(examples.num_requests), examples.sizes)[acts]
+    requests = examples.requests[acts]
     labels = examples.labels[acts].astype(np.float64)
     found = np.bincount(requests)[requests]
     counts = np.sqrt(found) * labels / np.bincount(requests, labels)[requests]
     prior = PRIOR_REQUESTS * weight_vector(BUILT_IN_WEIGHTS)
     best, chosen = -np.inf, CalibratedFusion(weights=BUILT_IN_WEIGHTS)
     for temperature in TEMPERATURES:
-        opinions = examples.opinions.probabilities(temperature, acts)
+        opinions = examples.opinions.probabilities(temperature, acts, requests)
         weights = mixture_weights(opinions, counts, prior)
         value = log_posterior(opinions, counts, prior, weights)
         value -= 0.5 * (np.log(temperature) / PRIOR_SPREAD) ** 2

@@ -5,7 +5,7 @@ seen what it is to find. Features come from `serving.ranking.features`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from trainer.ranking.past_shop import PastShop
 from trainer.ranking.settings import RankerSettings
 
 Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
 
 MOST_NEGATIVES = 2_000_000
 """Of one slice: their features take half a gigabyte, and as much again while they are joined."""
@@ -41,7 +42,7 @@ class Examples:
     features: Floats
     labels: Floats
     weights: Floats
-    sizes: npt.NDArray[np.int64]
+    sizes: Indices
     opinions: Opinions | None = None
 
     @property
@@ -49,15 +50,24 @@ class Examples:
         """How many requests there are candidates of."""
         return len(self.sizes)
 
-    def of(self, requests: npt.NDArray[np.int64]) -> "Examples":
-        """Return the candidates of these requests, int64 [m], ascending."""
-        kept = np.isin(np.repeat(np.arange(self.num_requests), self.sizes), requests)
+    @property
+    def requests(self) -> Indices:
+        """The request of each candidate, int64 [n], ascending."""
+        return np.repeat(np.arange(self.num_requests), self.sizes)
+
+    def of(self, requests: Indices) -> "Examples":
+        """Return all candidates of these requests."""
+        return self.at(np.flatnonzero(np.isin(self.requests, requests)))
+
+    def at(self, rows: Indices) -> "Examples":
+        """Return the candidates in these rows, ascending; requests without any are left out."""
+        requests, sizes = np.unique(self.requests[rows], return_counts=True)
         return Examples(
-            self.features[kept],
-            self.labels[kept],
-            self.weights[kept],
-            self.sizes[requests],
-            self.opinions and self.opinions.of(requests),
+            self.features[rows],
+            self.labels[rows],
+            self.weights[rows],
+            sizes,
+            self.opinions and self.opinions.at(rows, requests),
         )
 
     @classmethod
@@ -168,10 +178,4 @@ def _thinned(request: Examples, most: int, random: np.random.Generator) -> Examp
     weights = request.weights.copy()
     weights[drawn] *= len(others) / most
     rows = np.sort(np.concatenate([np.flatnonzero(request.labels), drawn]))
-    return Examples(
-        request.features[rows],
-        request.labels[rows],
-        weights[rows],
-        np.array([len(rows)]),
-        request.opinions and request.opinions.at(rows),
-    )
+    return replace(request, weights=weights).at(rows)

@@ -1,7 +1,7 @@
 """What the sources say of the candidates of many requests, as the fusion reads it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,16 +24,15 @@ class Opinions:
 
     shares: float32 [n, len(SOURCES)], as `fusion.shares`. two_tower: float32 [n], its scores.
     fusible: float32 [n, len(SOURCES)], what a fusion by ranks or votes adds up by weight; None of
-    a mixture. sizes: int64 [num_requests], candidates of each, in order. silent: bool
-    [num_requests, len(SOURCES)], which sources have no shares, so that the mixture gives theirs to
-    the two-tower; that itself is one of them. totals: float64 [num_requests, len(TEMPERATURES)],
-    for each temperature what makes a softmax of `two_tower` (`fusion.log_total`).
+    a mixture. silent: bool [num_requests, len(SOURCES)], which sources have no shares, so that the
+    mixture gives theirs to the two-tower; that itself is one of them. totals: float64
+    [num_requests, len(TEMPERATURES)], for each temperature what makes a softmax of `two_tower`
+    (`fusion.log_total`). Which request a candidate is of, the examples know.
     """
 
     shares: Floats
     two_tower: Floats
     fusible: Floats | None
-    sizes: Indices
     silent: npt.NDArray[np.bool_]
     totals: npt.NDArray[np.float64]
 
@@ -46,7 +45,6 @@ class Opinions:
             shares.astype(np.float32),
             two_tower,
             None if fusible is None else fusible.astype(np.float32),
-            np.array([len(two_tower)]),
             (shares == 0).all(axis=0, keepdims=True),
             np.array([[log_total(two_tower.astype(np.float64) / each) for each in TEMPERATURES]]),
         )
@@ -59,51 +57,36 @@ class Opinions:
             np.concatenate([part.shares for part in parts]),
             np.concatenate([part.two_tower for part in parts]),
             np.concatenate(fusible) if fusible else None,
-            np.concatenate([part.sizes for part in parts]),
             np.concatenate([part.silent for part in parts]),
             np.concatenate([part.totals for part in parts]),
         )
 
-    def of(self, requests: Indices) -> "Opinions":
-        """Return those on the candidates of these requests, ascending."""
-        kept = np.isin(self.requests, requests)
+    def at(self, rows: Indices, requests: Indices) -> "Opinions":
+        """Return those on the candidates in these rows, which are of these requests."""
         return Opinions(
-            self.shares[kept],
-            self.two_tower[kept],
-            None if self.fusible is None else self.fusible[kept],
-            self.sizes[requests],
+            self.shares[rows],
+            self.two_tower[rows],
+            None if self.fusible is None else self.fusible[rows],
             self.silent[requests],
             self.totals[requests],
         )
 
-    def at(self, rows: Indices) -> "Opinions":
-        """Return those on the candidates at these places, where they are of one request."""
-        return replace(
-            self,
-            shares=self.shares[rows],
-            two_tower=self.two_tower[rows],
-            fusible=None if self.fusible is None else self.fusible[rows],
-            sizes=np.array([len(rows)]),
-        )
-
-    @property
-    def requests(self) -> Indices:
-        """The request of each candidate, int64 [n]."""
-        return np.repeat(np.arange(len(self.sizes)), self.sizes)
-
-    def probabilities(self, temperature: float, rows: Indices) -> npt.NDArray[np.float64]:
+    def probabilities(
+        self, temperature: float, rows: Indices, requests: Indices
+    ) -> npt.NDArray[np.float64]:
         """Return float64 [len(rows), len(SOURCES)], how probable each source holds candidates.
 
         Where it is silent, how probable the two-tower holds them. temperature: of `TEMPERATURES`.
+        requests: int64 [len(rows)], the request of each candidate.
         """
-        requests = self.requests[rows]
         totals = self.totals[requests, TEMPERATURES.index(temperature)]
         two_tower = np.exp(self.two_tower[rows].astype(np.float64) / temperature - totals)
         return np.where(self.silent[requests], two_tower[:, None], self.shares[rows])
 
-    def fused(self, fusion: Fusion) -> Floats:
-        """Return float32 [n], by what the fusion orders candidates."""
+    def fused(self, fusion: Fusion, requests: Indices) -> Floats:
+        """Return float32 [n], by what the fusion orders candidates; requests: that of each."""
         if self.fusible is not None:
             return (self.fusible @ fusion.weights).astype(np.float32)
         every = np.arange(len(self.two_tower))
-        return (self.probabilities(fusion.temperature, every) @ fusion.weights).astype(np.float32)
+        opinions = self.probabilities(fusion.temperature, every, requests)
+        return (opinions @ fusion.weights).astype(np.float32)

@@ -47,7 +47,7 @@ def ranks_better_than_fusion(
         by_ranker += _ndcgs(ranker.score(held_out.features), held_out)
         assert held_out.opinions is not None, "the two-tower speaks in the newest slice"
         fusion = fusion_of(serving, calibrated_fusion(lesson))
-        by_fusion += _ndcgs(held_out.opinions.fused(fusion), held_out)
+        by_fusion += _ndcgs(held_out.opinions.fused(fusion, held_out.requests), held_out)
     learned, fused = metrics.mean_of(by_ranker), metrics.mean_of(by_fusion)
     structlog.get_logger(__name__).info(
         "ranker_tried", requests=len(by_ranker), ndcg=learned, ndcg_of_fusion=fused

@@ -72,12 +72,12 @@ def refresh(
     """
     begun = checkpoint.resume(happened_by(events, inputs.now), inputs)
     # 1.
-    prepared = steps.prepare(begun)
-    checkpoint.notes = replace(checkpoint.notes, start=NotedStart.of(prepared.start))
+    material = steps.prepare(begun)
+    checkpoint.notes = replace(checkpoint.notes, start=NotedStart.of(material.start))
     # 2.
     choice = checkpoint.notes.choice
     if choice is None:
-        choice = steps.judge(prepared, checkpoint)
+        choice = steps.judge(material, checkpoint)
         checkpoint.notes = replace(checkpoint.notes, choice=choice)
     # 3.
     version = checkpoint.notes.version
@@ -88,13 +88,13 @@ def refresh(
     if is_published(bundle) and inputs.current != bundle and not _holds(bundle, inputs):
         delete(inputs.bundles, version)
     if not is_published(bundle):
-        steps.publish(prepared, choice, version, checkpoint)
+        steps.publish(material, choice, version, checkpoint)
     # 4.
     outcome = RefreshOutcome(
         bundle,
         choice.epochs,
         choice.rows,
-        start=str(prepared.start),
+        start=str(material.start),
         left_open=_left_open(choice.rows, inputs, bundle),
         no_ranker=choice.no_ranker,
     )
@@ -102,7 +102,7 @@ def refresh(
     # refused because it is measured a second time.
     if inputs.gates and inputs.current != bundle:
         try:
-            checks = steps.check(prepared, version)
+            checks = steps.check(material, version)
         except BundleError as error:
             return replace(outcome, refusals=[f"it is broken: {error}"])
         if reasons := refusals(choice.rows, checks, inputs.gates):

@@ -1,7 +1,7 @@
 """The work of a refresh, step by step."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from trainer.bundle_scorer import current_scorer
@@ -16,35 +16,28 @@ from trainer.refresh.bundle_checks import BundleChecks, check_bundle
 from trainer.refresh.inputs import RefreshInputs
 from trainer.refresh.notes import Choice
 from trainer.refresh.resuming import Begun, RefreshCheckpoint
-from trainer.start import Start, choose_start
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """What a refresh learns from, and what the training goes on from."""
-
-    material: Material
-    start: Start
+from trainer.start import choose_start
+from trainer.train import TrainingHooks
 
 
 class RefreshSteps(Protocol):
     """Does the steps that `refresh` finds are left to do."""
 
-    def prepare(self, begun: Begun) -> Prepared:
+    def prepare(self, begun: Begun) -> Material:
         """Embed the texts that the cache lacks; find a start where it is not noted already."""
         ...
 
-    def judge(self, prepared: Prepared, checkpoint: RefreshCheckpoint) -> Choice:
+    def judge(self, material: Material, checkpoint: RefreshCheckpoint) -> Choice:
         """Learn from what is held out; keep the ranker, where one is trained."""
         ...
 
     def publish(
-        self, prepared: Prepared, choice: Choice, version: str, checkpoint: RefreshCheckpoint
+        self, material: Material, choice: Choice, version: str, checkpoint: RefreshCheckpoint
     ) -> None:
         """Train on everything, and export the bundle of this version with the latest items."""
         ...
 
-    def check(self, prepared: Prepared, version: str) -> BundleChecks:
+    def check(self, material: Material, version: str) -> BundleChecks:
         """Check the bundle as a server would."""
         ...
 
@@ -56,7 +49,7 @@ class TrainingSteps:
         self._inputs = inputs
         self._listener = listener or Listener()
 
-    def prepare(self, begun: Begun) -> Prepared:
+    def prepare(self, begun: Begun) -> Material:
         """Read the material, and find a start as `choose_start` does.
 
         Raises `TrainingInputError` where there is nothing to learn from.
@@ -74,9 +67,9 @@ class TrainingSteps:
         start = begun.start
         if start is None:
             start = choose_start(inputs.bundles, inputs.settings, material.interactions)
-        return Prepared(material, start)
+        return material.beginning(start)
 
-    def judge(self, prepared: Prepared, checkpoint: RefreshCheckpoint) -> Choice:
+    def judge(self, material: Material, checkpoint: RefreshCheckpoint) -> Choice:
         """Judge as `judge_epochs` does, beside the current bundle where there are gates.
 
         What the judgement was learned from is given up: the next training has use for the memory.
@@ -88,37 +81,35 @@ class TrainingSteps:
         if inputs.gates and inputs.current:
             current = current_scorer(inputs.current, inputs.text_cache, inputs.service)
         judgement = judge_epochs(
-            prepared.material,
-            prepared.start,
+            material,
             current=current,
             checkpoints=checkpoint.folder("held-out"),
             on_step=self._listener.step,
             service=inputs.service,
         )
-        if judgement.ranker is not None:
-            checkpoint.write_ranker(judgement.ranker)
+        learned = judgement.learned
+        if learned.ranker is not None:
+            checkpoint.write_ranker(learned.ranker)
         return Choice(
             epochs=judgement.epochs,
             rows=tuple(judgement.rows),
-            has_ranker=judgement.ranker is not None,
-            fusion=judgement.fusion,
-            no_ranker=judgement.no_ranker,
+            has_ranker=learned.ranker is not None,
+            fusion=learned.fusion,
+            no_ranker=learned.no_ranker,
         )
 
     def publish(
-        self, prepared: Prepared, choice: Choice, version: str, checkpoint: RefreshCheckpoint
+        self, material: Material, choice: Choice, version: str, checkpoint: RefreshCheckpoint
     ) -> None:
         """Train with the schedule of the validated training, stopped where that was best.
 
         The bundle has the catalogue as of when its export begins.
         """
-        inputs, material, start = self._inputs, prepared.material, prepared.start
+        inputs, start = self._inputs, material.start
         self._listener.stage("Training on everything")
         model = material.trained(
             material.interactions,
-            start,
-            checkpoints=checkpoint.folder("full"),
-            on_step=self._listener.step,
+            TrainingHooks(checkpoint.folder("full"), self._listener.step),
             stop_after=choice.epochs,
         )
         self._listener.stage("Exporting")
@@ -141,14 +132,14 @@ class TrainingSteps:
             ranking=self._ranking(catalogue, choice, checkpoint),
         )
 
-    def check(self, prepared: Prepared, version: str) -> BundleChecks:
+    def check(self, material: Material, version: str) -> BundleChecks:
         """Check the bundle as `check_bundle` does.
 
         Raises `serving.bundle.BundleError` where a server would refuse the bundle.
         """
         inputs = self._inputs
         self._listener.stage("Checking the bundle")
-        histories, serving = prepared.material.interactions, inputs.service.serving
+        histories, serving = material.interactions, inputs.service.serving
         return check_bundle(inputs.bundles / version, histories, serving, inputs.text_cache)
 
     def _ranking(

@@ -11,19 +11,16 @@ from serving.source_names import SOURCES, Source
 from trainer.best_epoch import best_epoch
 from trainer.evaluate import answer, ndcgs
 from trainer.held_out import HeldOut, hold_out
-from trainer.judging import fit_list, newest_of
+from trainer.judging import RankingLessons
 from trainer.material import Material
 from trainer.metrics import mean_of
 from trainer.ranking.learning_to_rank import Newest
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.ranking.silent_sources import silent_sources
 from trainer.settings import TrainingSettings
-from trainer.start import Start
 from trainer.train import Progress
 from trainer.tuning.search import Answers, Objective, Report
 from trainer.tuning.tuned_settings import TunedSettings
-
-START = Start(None, "a search begins from nothing")
 
 OnStep = Callable[[Progress], None]
 
@@ -50,7 +47,7 @@ class NewestSliceObjectives:
         share = material.settings.holdout_share
         if not share:
             raise ValueError(f"`holdout_share` must be above 0. Received: {share}.")
-        held_out = hold_out(material, START)
+        held_out = hold_out(material)
         if held_out is None or len(held_out.judged) < 2:
             raise ValueError(
                 "fewer than two users who were known before the newest slice of the events acted "
@@ -63,8 +60,8 @@ class NewestSliceObjectives:
 
         A two-tower that was trained into `checkpoints` before is taken from there.
         """
-        best = best_epoch(self.material, START, self.held_out, checkpoints, on_step)
-        return newest_of(self.held_out, best)
+        _, newest = best_epoch(self.material, self.held_out, checkpoints, on_step)
+        return newest
 
     def of_ranking(self, newest: Newest) -> Objective:
         """Return the objective of the settings of ranking, given what a two-tower says."""
@@ -79,15 +76,14 @@ class NewestSliceObjectives:
 
         def ask(settings: TunedSettings, report: Report) -> Answers:
             material = replace(self.material, settings=settings.training)
-            best = best_epoch(
+            _, newest = best_epoch(
                 material,
-                START,
                 self.held_out,
                 None,
                 on_step,
                 lambda epoch, values: report(epoch, mean_of(self._halved(values).choosing)),
             )
-            return self._answers(settings, newest_of(self.held_out, best))
+            return self._answers(settings, newest)
 
         return ask
 
@@ -101,7 +97,7 @@ class NewestSliceObjectives:
 
     def _answers(self, settings: TunedSettings, newest: Newest) -> Answers:
         service = replace(self.service, serving=settings.serving)
-        _, pipeline = fit_list(self.held_out, newest, settings.training, service)
+        _, pipeline = RankingLessons(self.held_out, newest).fit_list(settings.training, service)
         return self._halved(ndcgs(answer(pipeline, self.held_out.tasks[-1]).ranked))
 
     def _halved(self, values: npt.NDArray[np.float64]) -> Answers:

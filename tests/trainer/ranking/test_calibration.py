@@ -50,7 +50,7 @@ def examples(
         labels.ravel().astype(np.float32),
         np.ones(len(flat), np.float32),
         sizes,
-        Opinions(flat, own.ravel().astype(np.float32), None, sizes, is_silent, totals),
+        Opinions(flat, own.ravel().astype(np.float32), None, is_silent, totals),
     )
 
 
@@ -205,5 +205,5 @@ def test_the_ranker_is_held_against_the_order_that_would_serve(fusion: str) -> N
     )
     served = stage.score(pool, context)
     opinions = Opinions.of_pool(stage, pool)
-    asked = opinions.fused(fusion_of(settings.ranking, learned))
+    asked = opinions.fused(fusion_of(settings.ranking, learned), np.zeros(9, np.int64))
     np.testing.assert_array_equal(np.argsort(-served), np.argsort(-asked))

@@ -91,7 +91,7 @@ def test_negatives_are_bounded_and_weigh_as_much_as_all(
         assert len(each.features) == len(each.labels) == len(each.weights) == each.sizes.sum()
         if each.num_requests:
             assert each.opinions is not None
-            assert each.opinions.sizes.tolist() == each.sizes.tolist()
+            assert len(each.opinions.totals) == len(each.opinions.silent) == each.num_requests
             np.testing.assert_array_equal(each.opinions.two_tower, each.features[:, 0])
             for column, scale in ((each.opinions.shares, NUM_ITEMS), (each.opinions.fusible, 0.5)):
                 np.testing.assert_allclose(column[:, 3] * scale, each.opinions.two_tower, rtol=1e-6)

@@ -34,6 +34,7 @@ from serving.sources.trending import TrendingSource
 from tests.support import tiny_training as tiny
 from trainer.export import BundleNote, ExportedCatalogue, TrainedRanking, export_bundle
 from trainer.interactions import Interactions
+from trainer.lesson import Lesson
 from trainer.ranking import ranker
 from trainer.ranking.examples import Examples, future_labels, requests_of
 from trainer.ranking.fitted_tables import FittedTables, fit_tables
@@ -73,7 +74,8 @@ def model() -> TrainedModel:
     # The two-tower reads half of the histories that the service keeps.
     settings = tiny.tiny_settings(epochs=1, history_length=LENGTH // 2)
     texts = tiny.tiny_text_embeddings()
-    return train(columns, make_windows(columns, settings), settings, tiny.tiny_text_tower(), texts)
+    lesson = Lesson(columns, make_windows(columns, settings), settings, texts)
+    return train(lesson, tiny.tiny_text_tower())
 
 
 @pytest.mark.parametrize("weightless", [[], ["hide"]])
@@ -349,7 +351,7 @@ def _opinions(shares: np.ndarray, sizes: np.ndarray) -> Opinions:
     silent = np.tile([name == "two_tower" for name in SOURCES], (len(sizes), 1))
     totals = np.tile(np.log(sizes)[:, None], len(TEMPERATURES))
     own = np.zeros(len(shares), np.float32)
-    return Opinions(shares.astype(np.float32), own, None, sizes, silent, totals)
+    return Opinions(shares.astype(np.float32), own, None, silent, totals)
 
 
 def test_a_ranker_that_orders_no_better_than_the_fusion_is_not_taken(
@@ -396,7 +398,7 @@ def test_some_requests_of_examples_are_all_of_theirs() -> None:
     some = every.of(np.array([0, 2]))
     assert some.sizes.tolist() == [2, 3]
     assert some.opinions is not None
-    assert some.opinions.sizes.tolist() == [2, 3]
+    assert some.requests.tolist() == [0, 0, 1, 1, 1]
     assert some.opinions.totals.tolist() == opinions.totals[[0, 2]].tolist()
     for kept in (some.labels, some.weights, *some.opinions.shares.T, some.features[:, 0]):
         assert kept.tolist() == [0, 1, 3, 4, 5]
