@@ -2,13 +2,14 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from feature_repo.event_weights import EVENT_WEIGHTS, Weight
 from feature_repo.schema import EventType
+from feature_repo.settings_model import SettingsModel
 
 
-class CoVisitationSettings(BaseModel):
+class CoVisitationSettings(SettingsModel):
     """Which two events of a user make a pair, and what it weighs.
 
     neighbours: each partition keeps so many per item at most; 0 turns co-visitation off.
@@ -17,8 +18,6 @@ class CoVisitationSettings(BaseModel):
     backward: what a → b counts for b → a; events of one moment count fully both ways.
     event_type_weights: a pair weighs the geometric mean of its events; other types weigh 1.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     neighbours: Annotated[int, Field(ge=0, le=10_000)] = 200
     window_days: Annotated[float, Field(ge=0)] = 1.0

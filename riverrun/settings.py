@@ -13,8 +13,6 @@ from urllib.parse import urlsplit
 
 from croniter import CroniterBadDateError, croniter
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidationError,
@@ -33,6 +31,7 @@ from feature_repo.file_urls import file_of, file_url
 from feature_repo.first_error import UNKNOWN_KEY, FirstError
 from feature_repo.history import DEFAULT_MAX_LENGTH
 from feature_repo.open_online_features import without_password
+from feature_repo.settings_model import SettingsModel
 from riverrun.errors import UserError
 from riverrun.settings_variables import PREFIX, no_json, refuse_unknown_variables
 from riverrun.unknown_settings import advice
@@ -50,7 +49,7 @@ FILES_IN_HOME: Mapping[str, Any] = MappingProxyType(
 """Overrides for shops made to be looked at: whatever the settings name, only `home` is written."""
 
 
-class RefreshSettings(BaseModel):
+class RefreshSettings(SettingsModel):
     """When the model is renewed, and what a new one must reach to serve.
 
     schedule: a cron expression in UTC, such as `30 3 * * *`; empty renews only when asked to.
@@ -58,8 +57,6 @@ class RefreshSettings(BaseModel):
         never deleted.
     gates: what a new one must reach to serve. drift: when events are too far from the model.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schedule: str = ""
     keep: Annotated[int, Field(ge=1)] = 5

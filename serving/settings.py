@@ -2,16 +2,17 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from feature_repo.event_weights import EVENT_WEIGHTS
+from feature_repo.settings_model import SettingsModel
 from serving.ranking.settings import RankingSettings
 from serving.reranking.settings import RerankingSettings, Rule, check_rules
 
 REMOTE_LIST_THREADS = 4
 
 
-class HttpSettings(BaseModel):
+class HttpSettings(SettingsModel):
     """Where the HTTP API listens.
 
     list_threads: how many requests for lists are worked on at a time; others wait. Unset, it is
@@ -23,8 +24,6 @@ class HttpSettings(BaseModel):
         those of a moment share a call of the model. predict_queue: how many others may wait;
         more are answered 503, with `Retry-After`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
@@ -40,14 +39,12 @@ class HttpSettings(BaseModel):
         return self.list_threads
 
 
-class GrpcSettings(BaseModel):
+class GrpcSettings(SettingsModel):
     """Where TensorFlow Serving's gRPC API listens; port 0 turns it off.
 
     threads: how many calls are answered at a time; others wait.
     queue: how many of them may wait; more are answered RESOURCE_EXHAUSTED.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 0
@@ -55,7 +52,7 @@ class GrpcSettings(BaseModel):
     queue: Annotated[int, Field(ge=0, le=65_536)] = 256
 
 
-class BatchingSettings(BaseModel):
+class BatchingSettings(SettingsModel):
     """How concurrent encodes share a call of the model.
 
     max_rows: a batch is not made larger; 1 runs every call on its own.
@@ -63,13 +60,11 @@ class BatchingSettings(BaseModel):
     while the one before it ran, and a caller who is alone never waits.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     max_rows: Annotated[int, Field(ge=1, le=4096)] = 64
     max_delay_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
 
 
-class TensorFlowServingSettings(BaseModel):
+class TensorFlowServingSettings(SettingsModel):
     """TensorFlow Serving's API.
 
     model_name: what its clients call the model.
@@ -79,14 +74,14 @@ class TensorFlowServingSettings(BaseModel):
     have.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(protected_namespaces=())
 
     model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")] = "riverrun"
     max_message_bytes: Annotated[int, Field(ge=1024, le=2**31 - 1)] = 128 * 2**20
     max_rows: Annotated[int, Field(ge=1, le=65_536)] = 1_024
 
 
-class ServingSettings(BaseModel):
+class ServingSettings(SettingsModel):
     """How candidates are found, and what is made of them.
 
     exact_below: catalogues smaller than this are searched exactly, others by ScaNN.
@@ -117,8 +112,6 @@ class ServingSettings(BaseModel):
     batching: of encodes that are asked for at the same time.
     tensorflow_serving: its API on the same model.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     exact_below: Annotated[int, Field(ge=0)] = 20_000
     pool_size: Annotated[int, Field(ge=10, le=10_000)] = 200

@@ -4,7 +4,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
+
+from feature_repo.settings_model import SettingsModel
 
 Days = Annotated[float, Field(gt=0)]
 
@@ -19,7 +21,7 @@ _PACKAGES = {"GSSAPI": "gssapi", "AWS_MSK_IAM": "botocore"}
 """The package that a mechanism needs; the other mechanisms need a name and a password."""
 
 
-class KafkaSettings(BaseModel):
+class KafkaSettings(SettingsModel):
     """How a Kafka is talked to. Servers and topic prefix are in the log's URL.
 
     security_protocol, sasl_*, ssl_*: passed to kafka-python as they are. Unset files mean the
@@ -38,8 +40,6 @@ class KafkaSettings(BaseModel):
     session_timeout_seconds: a worker silent for so long loses its partitions to the others.
     max_poll_seconds: and so does one that has not asked for records for so long.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: (

@@ -2,15 +2,16 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.event_weights import Weight
 from feature_repo.schema import EventType
+from feature_repo.settings_model import SettingsModel
 from streaming.kafka_settings import KafkaSettings
 
 
-class FoldInSettings(BaseModel):
+class FoldInSettings(SettingsModel):
     """How far an item's embedding moves toward the users who act on it.
 
     prior: how many events an item's text and attributes count for; 0 turns fold-in off.
@@ -18,14 +19,12 @@ class FoldInSettings(BaseModel):
     event_type_weights: what an event of a type counts for; other types count 1.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     prior: Annotated[float, Field(ge=0)] = 5.0
     trained_prior: Annotated[float, Field(ge=0)] = 1.0
     event_type_weights: dict[EventType, Weight] = {}
 
 
-class StreamingSettings(BaseModel):
+class StreamingSettings(SettingsModel):
     """How events are learned from.
 
     batch_records: most records of one micro-batch; while the worker is behind, up to eight
@@ -47,8 +46,6 @@ class StreamingSettings(BaseModel):
     co_visitation, fold_in: what is learned of items between two trainings; off by default.
     kafka: how to connect to a Kafka and to keep its topics.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     batch_records: Annotated[int, Field(ge=1, le=100_000)] = 500
     batch_bytes: Annotated[int, Field(ge=1, le=2**30)] = 16 * 2**20

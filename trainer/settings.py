@@ -3,16 +3,17 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from feature_repo.event_weights import Weight
+from feature_repo.settings_model import SettingsModel
 from feature_repo.times import LONGEST_DAYS
 from trainer.ranking.settings import RankerSettings
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class TextSettings(BaseModel):
+class TextSettings(SettingsModel):
     """Which BERT reads the items' text.
 
     `model` is a folder in the Hugging Face or KerasHub layout, or the name of a KerasHub preset
@@ -23,15 +24,13 @@ class TextSettings(BaseModel):
     texts at a time.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     model: str = ""
     max_tokens: Annotated[int, Field(ge=8, le=512)] = 64
     batch_size: Annotated[int, Field(ge=1)] = 64
     lora_rank: Annotated[int, Field(ge=0, le=256)] = 0
 
 
-class WarmStartSettings(BaseModel):
+class WarmStartSettings(SettingsModel):
     """How a training goes on from the bundle that serves, where its settings are the same.
 
     enabled: whether it does; otherwise each training starts from nothing.
@@ -44,8 +43,6 @@ class WarmStartSettings(BaseModel):
         `ranking.min_users` of the others are to teach the ranker.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     enabled: bool = True
     epochs: Annotated[int, Field(ge=1)] = 3
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
@@ -53,7 +50,7 @@ class WarmStartSettings(BaseModel):
     min_users: Annotated[int, Field(ge=1)] = 250
 
 
-class TrainingSettings(BaseModel):
+class TrainingSettings(SettingsModel):
     """The two-tower model and how it is trained.
 
     The defaults were chosen on the validation month of UCI Online Retail (ADR 0007).
@@ -87,8 +84,6 @@ class TrainingSettings(BaseModel):
     precision: of Keras. strategy: of tf.distribute; by "multi_worker_mirrored" the workers in
         TF_CONFIG train together (infra/docs/gpu.md). tensorboard: a folder to log to.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: TextSettings = TextSettings()
     warm_start: WarmStartSettings = WarmStartSettings()

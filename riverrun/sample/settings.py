@@ -3,15 +3,14 @@
 from datetime import datetime, timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from feature_repo.schema import Timestamp, content_id
+from feature_repo.settings_model import SettingsModel
 
 
-class SampleSettings(BaseModel):
+class SampleSettings(SettingsModel):
     """The size of a shop, its seed, and the window [end - days, end) of its events."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     items: Annotated[int, Field(ge=100, le=10_000_000)] = 1_000
     users: Annotated[int, Field(ge=10, le=100_000_000)] = 1_000

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from feature_repo.settings_model import SettingsModel
 from serving.source_names import REMAINDER, SOURCES, Source
 
 Weight = Annotated[float, Field(ge=0, lt=1)]
@@ -14,7 +15,7 @@ BUILT_IN_WEIGHTS: Weights = {"ease": 0.2, "co_visitation": 0.2, "trending": 0.1}
 """Careful guesses, where a shop has set none and its bundle has learned none."""
 
 
-class RankingSettings(BaseModel):
+class RankingSettings(SettingsModel):
     """Who proposes candidates, and how they become one list.
 
     sources: those that are asked; what is left out is off.
@@ -33,8 +34,6 @@ class RankingSettings(BaseModel):
         whoever orders the candidates; where news is sought, a day or less. 0 leaves age to what the
         sources and the ranker say. An item without `published_at` does not age.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sources: tuple[Source, ...] = SOURCES
     source_size: Annotated[int, Field(ge=1, le=10_000)] = 100

@@ -6,9 +6,10 @@ from itertools import combinations
 from typing import Annotated, Literal, get_args
 
 import polars as pl
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from feature_repo.schema import Timestamp
+from feature_repo.settings_model import SettingsModel
 from serving.filters import COLUMNS, MAX_LENGTH, compile_filter, now_of
 from serving.requests import MAX_LIMIT, CapSize, Share
 
@@ -27,14 +28,12 @@ def _compiled(sql: str) -> str:
 RuleFilter = Annotated[str, Field(min_length=1, max_length=MAX_LENGTH), AfterValidator(_compiled)]
 
 
-class _Rule(BaseModel):
+class _Rule(SettingsModel):
     """A rule holds for the items that `filter` is true of, from `valid_from` until `valid_until`.
 
     filter: as a request has it. The times are RFC 3339, each may be left out; lists go by the rules
     that hold at the start of their minute. lists: which it is about.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     filter: RuleFilter
     valid_from: Timestamp | None = None
@@ -97,7 +96,7 @@ class PromoteRule(_Rule):
 Rule = Annotated[BoostRule | BuryRule | PinRule | PromoteRule, Field(discriminator="kind")]
 
 
-class RerankingSettings(BaseModel):
+class RerankingSettings(SettingsModel):
     """What a request that does not say otherwise is re-ranked by.
 
     diversity_method: "dpp", a determinantal point process, which minds all items before together;
@@ -107,8 +106,6 @@ class RerankingSettings(BaseModel):
     uncertain_events: an item of which training saw fewer events is explored too, where a source
         proposes it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     diversity_method: Literal["mmr", "dpp"] = "dpp"
     diversity: Share = 0.0

@@ -1,11 +1,13 @@
 """What is wrong in a settings file is named, with its value."""
 
+from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
 from feature_repo.open_online_features import without_password
+from feature_repo.settings_model import SettingsModel
 from riverrun.errors import UserError
 from riverrun.settings import Settings, load_settings
 from riverrun.unknown_settings import RENAMED
@@ -225,3 +227,36 @@ def test_a_mechanism_that_cannot_be_set_is_refused(
     monkeypatch.setenv("RIVERRUN_STREAMING__KAFKA__SASL_MECHANISM", mechanism)
     with pytest.raises(UserError, match=rf"sasl_mechanism: .*{reason}.* Received: '{mechanism}'"):
         load_settings()
+
+
+def numbers_of(model: type[SettingsModel], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, field in model.model_fields.items():
+        if field.annotation is float:
+            yield (*path, name)
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, SettingsModel):
+            yield from numbers_of(field.annotation, (*path, name))
+
+
+NUMBERS = [
+    (section, *path)
+    for section, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, SettingsModel)
+    for path in numbers_of(field.annotation)
+]
+
+
+@pytest.mark.parametrize("value", ["inf", "nan"])
+@pytest.mark.parametrize("path", NUMBERS, ids=".".join)
+def test_a_number_is_finite(path: tuple[str, ...], value: str, tmp_path: Path) -> None:
+    *sections, name = path
+    file = tmp_path / "riverrun.toml"
+    file.write_text(f"[{'.'.join(sections)}]\n{name} = {value}\n")
+    with pytest.raises(UserError, match=rf"{'.'.join(path)}: .*finite number. Received: {value}"):
+        load_settings(file)
+
+
+def test_a_weight_in_a_table_is_finite(tmp_path: Path) -> None:
+    file = tmp_path / "riverrun.toml"
+    file.write_text("[streaming.fold_in.event_type_weights]\nview = inf\n")
+    with pytest.raises(UserError, match=r"event_type_weights\.view: .*finite number. Received: inf"):
+        load_settings(file)

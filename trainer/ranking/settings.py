@@ -2,15 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from feature_repo.event_weights import EVENT_WEIGHTS, Weight
+from feature_repo.settings_model import SettingsModel
 
 Days = Annotated[float, Field(gt=0)]
 Events = Annotated[float, Field(ge=0)]
 
 
-class RankerSettings(BaseModel):
+class RankerSettings(SettingsModel):
     """The item-to-item tables and the ranker.
 
     enabled: whether any of it is made.
@@ -43,8 +44,6 @@ class RankerSettings(BaseModel):
     event_type_weights: what the ranker shall find, by what a purchase or a view is worth; other
         types are worth 1.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     enabled: bool = True
     ease_items: Annotated[int, Field(ge=0, le=50_000)] = 12_500

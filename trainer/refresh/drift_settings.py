@@ -2,15 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from feature_repo.settings_model import SettingsModel
 from feature_repo.times import LONGEST_DAYS
 
 Hours = Annotated[float, Field(ge=0, le=24 * LONGEST_DAYS)]
 Signals = Literal["event_types", "categories", "embedding_norm", "unseen_items"]
 
 
-class DriftSettings(BaseModel):
+class DriftSettings(SettingsModel):
     """When what happens is too far from what the model has learned from.
 
     thresholds: by signal; above it the model should be renewed. One that is left out is not
@@ -20,8 +21,6 @@ class DriftSettings(BaseModel):
     refresh: whether they begin a refresh where a signal is above its threshold.
     pause_hours: but not where one, of whatever cause, has begun within so many hours.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     thresholds: dict[Signals, Annotated[float, Field(ge=0)]] = {
         "event_types": 0.25,

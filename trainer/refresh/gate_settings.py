@@ -2,7 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+
+from feature_repo.settings_model import SettingsModel
 
 OF_TEXTS = "diversity@10"
 """The metric that reads embeddings of texts: with LoRA there are none to measure it by."""
@@ -65,7 +67,7 @@ Metric = Annotated[str, AfterValidator(_is_measured)]
 Baseline = Annotated[str, AfterValidator(_is_baseline)]
 
 
-class GateSettings(BaseModel):
+class GateSettings(SettingsModel):
     """When a candidate is refused. A metric is named `task/metric`, as in `all/ndcg@10`.
 
     The tasks are `novel` and `all` of a slice of time that is held out, `leave-one-out` of last
@@ -80,8 +82,6 @@ class GateSettings(BaseModel):
     min_index_recall: of the candidate's index against exact search, at 10.
     max_latency_ms: of one encoded query, the median; 0 sets no limit.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_loss: dict[Metric, Share] = DEFAULT_MAX_LOSS
     min_gain: dict[Metric, Annotated[float, Field(ge=0)]] = {}

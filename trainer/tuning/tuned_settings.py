@@ -1,15 +1,12 @@
 """The settings that a search may change."""
 
-from pydantic import BaseModel, ConfigDict
-
+from feature_repo.settings_model import SettingsModel
 from serving.settings import ServingSettings
 from trainer.settings import TrainingSettings
 
 
-class TunedSettings(BaseModel):
+class TunedSettings(SettingsModel):
     """The settings of training, and of how lists are made."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     training: TrainingSettings = TrainingSettings()
     serving: ServingSettings = ServingSettings()
