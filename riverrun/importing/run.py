@@ -79,8 +79,10 @@ def import_preset(name: str, path: Path, sink: ArchiveSink) -> None:
     added = sink.add_events(data.events, ids_given=False)
     sink.report.accepted -= data.events.height - added
     sink.add_items(data.items)
-    sink.add_users(data.users)
     sink.flush()
+    users = sink.of_derived()
+    users.add_users(data.users)
+    users.flush()
 
 
 def shop_files(folder: Path) -> dict[Kind, list[Path]]:
@@ -131,7 +133,7 @@ def _import_batch(columns: FileColumns, batch: RawBatch, sink: ArchiveSink, now:
     if isinstance(mapping, EventsMapping):
         with _as_it_is_mapped(batch.file):
             events = clean_events(batch, mapping, report, now)
-        report.accepted += sink.add_events(events, ids_given=mapping.event_id is not None)
+        added = sink.add_events(events, ids_given=mapping.event_id is not None)
     elif isinstance(mapping, ItemsMapping):
         with _as_it_is_mapped(batch.file):
             found = clean_items(batch, mapping, report)
@@ -139,11 +141,13 @@ def _import_batch(columns: FileColumns, batch: RawBatch, sink: ArchiveSink, now:
         deleted = [item_id for item_id, item in found.items() if item is None]
         report.published += sum(item.published_at is not None for item in items)
         report.removed += len(deleted)
-        report.accepted += sink.add_items(items, deleted)
+        added = sink.add_items(items, deleted)
     else:
         with _as_it_is_mapped(batch.file):
             users = clean_users(batch, mapping, report)
-        report.accepted += sink.add_users(users)
+        added = sink.add_users(users)
+    # Read only now: adding may write what was counted before, and take back who was erased.
+    report.accepted += added
 
 
 @contextmanager

@@ -214,6 +214,10 @@ class ArchiveSink:
         self._lost: Counter[str] = Counter()
         self._erased = archive.marks.erased_at()
 
+    def of_derived(self) -> "ArchiveSink":
+        """Return a sink into the same archive of records made from rows, which alone count."""
+        return ArchiveSink(self._archive, ImportReport())
+
     def add_events(self, events: pl.DataFrame, *, ids_given: bool) -> int:
         """Add events with the native columns; return how many.
 
@@ -263,6 +267,13 @@ class ArchiveSink:
             )
         self._lost.clear()
 
+    def _note_erasures(self) -> None:
+        """Learn who was erased since rows were gathered, which may be long ago.
+
+        A mark goes when the log holds nothing from before it; the files that are read still do.
+        """
+        self._erased = {**self._erased, **self._archive.marks.erased_at()}
+
     def _without_erased(self, events: pl.DataFrame) -> pl.DataFrame:
         if not self._erased:
             return events
@@ -289,8 +300,7 @@ class ArchiveSink:
         return known
 
     def _write_users(self, segment: str, users: list[User], _deleted: list[str]) -> None:
-        # Since these were gathered, which may be long ago, more users may have been erased.
-        self._erased = self._archive.marks.erased_at()
+        self._note_erasures()
         known = self._known_users(users)
         self.report.accepted -= len(users) - len(known)
         if known:
@@ -301,8 +311,7 @@ class ArchiveSink:
             return
         gathered = pl.concat(self._events)
         self._events.clear()
-        # As with users.
-        self._erased = self._archive.marks.erased_at()
+        self._note_erasures()
         events = self._without_erased(gathered)
         self.report.accepted -= gathered.height - events.height
         if events.is_empty():
