@@ -4,11 +4,14 @@ UserError         2, something that a person can correct
 RunFailedError    1, something that may pass: run it again
 """
 
+import os
 import socket
-from errno import EACCES, EEXIST, EISDIR, ENOTDIR, EPERM, EROFS
+from errno import EACCES, EDQUOT, EEXIST, EISDIR, ENOSPC, ENOTDIR, EPERM, EROFS
 
 NOT_TO_BE_USED = {EACCES, EPERM, EROFS, EEXIST, ENOTDIR, EISDIR}
 """`OSError` numbers that a person can correct: a file or folder that cannot be used."""
+FULL = {ENOSPC, EDQUOT}
+"""`OSError` numbers of a disk, or a share of one, that is full: there may be room again."""
 
 
 class UserError(Exception):
@@ -20,6 +23,16 @@ class RunFailedError(Exception):
 
     Shown as one line; the process exits with code 1.
     """
+
+
+def kind_of(error: OSError) -> type[UserError] | type[RunFailedError]:
+    """Return what to end a run with where a file has raised `error`."""
+    return UserError if error.errno in NOT_TO_BE_USED else RunFailedError
+
+
+def tells_of_a_full_disk(error: Exception) -> bool:
+    """Return whether a library that has errors of its own for files has met a full disk."""
+    return any(os.strerror(number) in str(error) for number in FULL)
 
 
 def failed_by(error: Exception) -> UserError | RunFailedError:

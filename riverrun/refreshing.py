@@ -14,7 +14,7 @@ from feature_repo.event_log import EventLogError
 from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Item
 from riverrun import __version__
-from riverrun.errors import NOT_TO_BE_USED, RunFailedError, UserError
+from riverrun.errors import RunFailedError, UserError, kind_of
 from riverrun.opening import open_log
 from riverrun.settings import Settings
 from serving.bundle import read_manifest
@@ -75,8 +75,7 @@ def refresh_from_archive(
     except EventLogError as error:
         raise RunFailedError(f"{settings.home}: {LOG_AWAY}: {error}") from error
     except OSError as error:
-        kind = UserError if error.errno in NOT_TO_BE_USED else RunFailedError
-        raise kind(f"{settings.home}: {error}") from error
+        raise kind_of(error)(f"{settings.home}: {error}") from error
     except (ValueError, OpError, SafetensorError, ComputeError) as error:
         # A full disk: each library that writes a bundle has its own error, TensorFlow's of lines.
         raise RunFailedError(f"{settings.home}: {' '.join(str(error).split())}") from error

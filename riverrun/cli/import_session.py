@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from polars.exceptions import PolarsError
+from polars.exceptions import ComputeError
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -15,7 +15,7 @@ from rich.table import Table
 from feature_repo.event_weights import UNNAMED_WEIGHT
 from feature_repo.exclusive_lock import exclusive
 from riverrun.cli.console import err, next_command, out
-from riverrun.errors import NOT_TO_BE_USED, RunFailedError, UserError, failed_by
+from riverrun.errors import RunFailedError, UserError, failed_by, kind_of, tells_of_a_full_disk
 from riverrun.importing.csv_reader import STRAY_QUOTE, TOO_LONG
 from riverrun.importing.mapping import ImportMapping, Kind
 from riverrun.importing.raw_files import WRONG_ENCODING
@@ -75,8 +75,8 @@ def import_with_bar(
 def import_session(settings: Settings, what: str) -> Iterator[ArchiveSink]:
     """Open the shop's archive; afterwards write the report, show it, and say what is next.
 
-    Raises `UserError` where no row could be used, `RunFailedError` where the cause may pass, as a
-    full disk, and what `_archive_what_was_posted` does.
+    Raises `UserError` where no row could be used, or the archive cannot be read, `RunFailedError`
+    where the cause may pass, as a full disk, and what `_archive_what_was_posted` does.
     """
     from feature_repo.archive import Archive
 
@@ -91,15 +91,15 @@ def import_session(settings: Settings, what: str) -> Iterator[ArchiveSink]:
             _archive_what_was_posted(settings, archive)
             try:
                 yield ArchiveSink(archive, report)
-            except (UserError, OSError, PolarsError) as error:
-                ended = _ended_by(error, settings.home)
+            except (UserError, OSError, ComputeError) as error:
+                ended = _ended_by(error, settings)
                 if not (report.accepted or report.skipped or report.rejected):
                     raise ended from None
                 _write(path, {"failed": str(ended), **report.as_dict()})
                 raise type(ended)(f"{ended} What was read before: {path}") from None
         _write(path, report.as_dict())
     except OSError as error:
-        raise _ended_by(error, settings.home) from None
+        raise _ended_by(error, settings) from None
     _show(report, (datetime.now(UTC) - started).total_seconds())
     err.print(f"[dim]report:[/] {path}", soft_wrap=True)
     if report.rejected:
@@ -110,15 +110,19 @@ def import_session(settings: Settings, what: str) -> Iterator[ArchiveSink]:
     _show_what_next(settings, report)
 
 
-def _ended_by(error: Exception, home: Path) -> UserError | RunFailedError:
-    """Return what to end with where reading rows, or writing them to `home`, has raised `error`."""
+def _ended_by(
+    error: UserError | OSError | ComputeError, settings: Settings
+) -> UserError | RunFailedError:
+    """Return what to end with where `error` was raised by rows, or by reading or writing files."""
     if isinstance(error, UserError):
         return error
     if isinstance(error, OSError):
-        kind = UserError if error.errno in NOT_TO_BE_USED else RunFailedError
-        return kind(f"{home}: cannot be written: {error.strerror or error}.")
-    # A full disk: Polars has an error of its own for it, of lines.
-    return RunFailedError(f"{home}: {' '.join(str(error).split())}.")
+        return kind_of(error)(f"{settings.home}: cannot be written: {error.strerror or error}.")
+    # Of Polars, of lines: a full disk, or a file of the archive that is damaged.
+    reason = f"{' '.join(str(error).split())}."
+    if tells_of_a_full_disk(error):
+        return RunFailedError(f"{settings.home}: {reason}")
+    return UserError(f"{settings.archive}: cannot be read: {reason}")
 
 
 def _hints(report: ImportReport) -> Iterator[str]:

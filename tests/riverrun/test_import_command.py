@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 import pytest
 import typer
-from polars.exceptions import ComputeError
+from polars.exceptions import ComputeError, SchemaError
 from typer.testing import CliRunner
 
 from feature_repo.archive import Archive
@@ -14,6 +14,7 @@ from feature_repo.exclusive_lock import exclusive
 from feature_repo.schema import Item
 from riverrun.cli import import_, sample
 from riverrun.errors import RunFailedError, UserError
+from tests.riverrun.run_import import GOOD, HEAD
 
 app = typer.Typer()
 app.command()(sample.sample)
@@ -113,6 +114,29 @@ def test_an_archive_that_cannot_be_written_is_one_line_and_a_report(
     report = orjson.loads(path.read_bytes())
     assert reason in report["failed"]
     assert report["accepted"] == 1
+
+
+def test_a_damaged_file_of_the_archive_does_not_pass(tmp_path: Path, home: Path) -> None:
+    file = tmp_path / "events.csv"
+    file.write_text(f"{HEAD}\n{GOOD}\n")
+    run("import", "events", file, "--home", home)
+    (segment,) = (home / "archive" / "events").glob("*/*.parquet")
+    segment.write_bytes(b"no table at all")
+    with pytest.raises(UserError, match=rf"^{home / 'archive'}: cannot be read: "):
+        run("import", "events", file, "--home", home)
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise SchemaError("of users")
+
+    monkeypatch.setattr(Archive, "import_users", fail)
+    file = tmp_path / "users.csv"
+    file.write_text("user_id\nu1\n")
+    with pytest.raises(SchemaError, match=r"^of users$"):
+        run("import", "users", file, "--home", home)
 
 
 def test_an_import_that_fails_before_it_reads_reports_nothing(tmp_path: Path, home: Path) -> None:
