@@ -16,7 +16,7 @@ from tensorflow.errors import OpError
 from feature_repo.archive import Archive
 from feature_repo.exclusive_lock import exclusive
 from feature_repo.offline_features import OfflineFeatures
-from riverrun.errors import RunFailedError, UserError
+from riverrun.errors import RunFailedError, UserError, kind_of
 from riverrun.settings import Settings
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.interactions import EVENT_COLUMNS, happened_by
@@ -182,12 +182,12 @@ def shop_tuning(settings: Settings, listener: Listener) -> Iterator[ShopTuning]:
     """Read what `settings.home` has archived, for searches of `settings`.
 
     Raises `UserError` where there is nothing to learn from, or nobody to ask; and `RunFailedError`
-    where TensorFlow has no memory or no room.
+    where the cause may pass: no memory, a full disk, or another search that is at work.
     """
     archive = Archive(settings.archive)
     settings.tuning.mkdir(parents=True, exist_ok=True)
     lock = settings.tuning / "lock"
-    refusal = UserError(f"another search is at work: {lock} is held.")
+    refusal = RunFailedError(f"another search is at work: {lock} is held.")
     try:
         with (
             closing(TextEmbeddingCache(settings.text_embeddings)) as cache,
@@ -210,8 +210,8 @@ def shop_tuning(settings: Settings, listener: Listener) -> Iterator[ShopTuning]:
             yield ShopTuning(settings.tuning, objectives, data, listener)
     except ValueError as error:
         raise UserError(f"{settings.archive}: {error}") from error
-    except OSError as error:  # A full disk.
-        raise UserError(f"{settings.home}: {error}") from error
+    except OSError as error:
+        raise kind_of(error)(f"{settings.home}: {error}") from error
     except OpError as error:  # A full disk too, or no memory for the present settings.
         raise RunFailedError(f"{settings.home}: {' '.join(str(error).split())}") from error
 

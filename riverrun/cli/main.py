@@ -2,7 +2,6 @@
 
 import sys
 import warnings
-from errno import EDQUOT, ENOSPC
 from typing import Annotated, NoReturn
 
 import typer
@@ -33,11 +32,11 @@ from riverrun.cli import (
     up,
 )
 from riverrun.cli.console import err
-from riverrun.errors import NOT_TO_BE_USED, RunFailedError, UserError
+from riverrun.errors import FULL, NOT_TO_BE_USED, RunFailedError, UserError
 from riverrun.interpreter import collect_seldom
 from riverrun.logging import configure_logging
 
-OF_THE_PLACE = {*NOT_TO_BE_USED, ENOSPC, EDQUOT}
+OF_THE_PLACE = NOT_TO_BE_USED | FULL
 """Errors of files whose cause is the place, such as a full disk; any other may be a bug."""
 
 app = typer.Typer(
@@ -116,7 +115,7 @@ def main() -> None:
     except OSError as error:
         if error.errno not in OF_THE_PLACE or error.filename is None:
             raise
-        _end(f"{error.filename}: {error.strerror}.", 2)
+        _end(f"{error.filename}: {error.strerror}.", 1 if error.errno in FULL else 2)
 
 
 def _of_command_line(error: typer.TyperException) -> str:

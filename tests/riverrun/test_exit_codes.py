@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from errno import EACCES, EDQUOT, ENOSPC
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,6 +28,9 @@ from streaming.stream_state import ForeignShop, StateError, StateLost
         (ShopFileError("runs.sqlite: file is not a database"), 2),
         (PassingShopFileError("runs.sqlite: database is locked"), 1),
         (RunFailedError("OOM when allocating tensor"), 1),
+        (OSError(ENOSPC, "No space left on device", "out"), 1),
+        (OSError(EDQUOT, "Disk quota exceeded", "out"), 1),
+        (OSError(EACCES, "Permission denied", "out"), 2),
     ],
 )
 def test_what_may_pass_ends_with_another_code_than_what_is_wrong(
@@ -42,7 +46,8 @@ def test_what_may_pass_ends_with_another_code_than_what_is_wrong(
     with pytest.raises(SystemExit) as ended:
         main.main()
     assert ended.value.code == code
-    assert capsys.readouterr().err.splitlines() == [f"riverrun: {error}"]
+    said = f"out: {error.strerror}." if isinstance(error, OSError) else str(error)
+    assert capsys.readouterr().err.splitlines() == [f"riverrun: {said}"]
 
 
 @pytest.mark.parametrize(

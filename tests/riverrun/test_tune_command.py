@@ -1,7 +1,9 @@
 """`riverrun tune` on a tiny shop: what it asks, prints, writes, keeps and refuses."""
 
+import os
 import tomllib
 from datetime import UTC, datetime, timedelta
+from errno import EACCES, ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import typer
 from feature_repo.archive import Archive
 from riverrun.cli.console import err, out
 from riverrun.cli.tune import NOT_WRITTEN, tune
-from riverrun.errors import UserError
+from riverrun.errors import RunFailedError, UserError
 from riverrun.settings import Settings, load_settings
 from riverrun.tuning import Bounds, shop_tuning
 from serving.ranking.settings import RankingSettings
@@ -232,7 +234,7 @@ def test_an_interrupt_keeps_what_was_found(
 
 def test_what_cannot_be_searched_is_refused_by_name(file: Path) -> None:
     settings = load_settings(file)
-    with shop_tuning(settings, Listener()), pytest.raises(UserError, match="another search"):
+    with shop_tuning(settings, Listener()), pytest.raises(RunFailedError, match="another search"):
         tune(settings_file=file)
     file.write_text(file.read_text().replace("[training]\n", "[training]\nholdout_share = 0.0\n"))
     with pytest.raises(UserError, match=r"`holdout_share` must be above 0\. Received: 0\.0\."):
@@ -241,3 +243,14 @@ def test_what_cannot_be_searched_is_refused_by_name(file: Path) -> None:
         tune(home=file.parent / "nobody")
     with pytest.raises(UserError, match=r"--minutes must be above 0\. Received: 0\."):
         tune(minutes=0)
+
+
+@pytest.mark.parametrize(("number", "kind"), [(ENOSPC, RunFailedError), (EACCES, UserError)])
+def test_a_full_disk_may_pass_and_a_folder_that_is_not_to_be_used_does_not(
+    file: Path, number: int, kind: type[Exception]
+) -> None:
+    settings = load_settings(file)
+    reason = os.strerror(number)
+    match = rf"^{settings.home}: .*{reason}"
+    with pytest.raises(kind, match=match), shop_tuning(settings, Listener()):
+        raise OSError(number, reason)
