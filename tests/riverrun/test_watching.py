@@ -29,6 +29,19 @@ def test_no_document_tells_of_a_metric_that_there_is_not() -> None:
         assert told(document) <= exported(), document.name
 
 
+def test_every_row_that_tells_of_an_alert_has_a_rule() -> None:
+    rows = (ROOT / "infra" / "docs" / "operating.md").read_text().splitlines()
+    names = [
+        set(re.findall("`(riverrun_[a-z_]+)`", row.split("|")[1]))
+        for row in rows
+        if row.startswith("| `riverrun_") and re.search("[Aa]lert (on|where) ", row)
+    ]
+    assert names
+    asked = {name for rule in RULES for name in re.findall("riverrun_[a-z_]+", rule["expr"])}
+    asked = {name.removesuffix("_count") for name in asked}
+    assert [each for each in names if not each & asked] == []
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 def test_an_alert_asks_metrics_that_there_are(rule: Any) -> None:
     promql_parser.parse(rule["expr"])
