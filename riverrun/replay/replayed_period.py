@@ -1,7 +1,7 @@
 """The period that is replayed: of a public data set, or of a shop's own archive."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from feature_repo.archive import Archive
 from riverrun.errors import UserError
@@ -10,7 +10,9 @@ from riverrun.protocols import EvaluationProtocol
 from riverrun.replay.questions import Period, split_period
 from riverrun.replay.settings import ReplaySettings
 from riverrun.settings import Settings
+from trainer.interactions import happened_by
 from trainer.settings import TrainingSettings
+from trainer.training_input_error import TrainingInputError
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,15 @@ def preset_period(
 
 
 def shop_period(settings: Settings, days: int) -> ReplayedPeriod:
-    """Return the newest `days` days of the archive. Raises `UserError` where nothing is before."""
+    """Return the newest `days` days of the archive, without events that are still to come.
+
+    Raises `UserError` where nothing is before.
+    """
     archive = Archive(settings.archive)
-    events = archive.events.scan().collect()
+    try:
+        events = happened_by(archive.events.scan().collect(), datetime.now(UTC))
+    except TrainingInputError as error:
+        raise UserError(f"{settings.archive}: {error}") from error
     if events.is_empty():
         raise UserError(f"{settings.archive} holds no event: `riverrun import` brings them in.")
     newest: datetime = events.sort("timestamp").row(-1, named=True)["timestamp"]

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from matplotlib.figure import Figure
 
+from feature_repo.archive import Archive
 from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.online_features import ItemEmbedding
 from feature_repo.schema import Item
@@ -37,18 +38,20 @@ from riverrun.replay.refreshed import (
     replay_refreshed,
 )
 from riverrun.replay.replay import CO_VISITATION, FOLD_IN, FROZEN, HISTORY, replay
-from riverrun.replay.replayed_period import preset_period
+from riverrun.replay.replayed_period import preset_period, shop_period
 from riverrun.replay.running import ReplayResult, Run, ShopMaker
 from riverrun.replay.scoring import ALL, NEW_ITEMS, NOVEL, Scores
 from riverrun.replay.settings import ReplaySettings
 from riverrun.replay.shop import ReplayShop
 from riverrun.replay.training import bundle_before
+from riverrun.settings import Settings
 from serving.bundle_loading import load_bundle
 from serving.ranking.settings import RankingSettings
 from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 from streaming.settings import FoldInSettings, StreamingSettings
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_items
+from tests.support.tiny_refresh import events
 
 START = datetime(2026, 1, 10, tzinfo=UTC)
 ITEMS = [item.model_copy(update={"published_at": None}) for item in tiny_items(40)]
@@ -378,3 +381,17 @@ def test_warm_and_cold_starts_are_told_apart_by_minutes_and_ndcg() -> None:
     columns = [list(column.cells) for column in table.columns]
     assert columns[:4] == [[WARM, COLD], ["2", "1"], ["1.5", "10.0"], ["3.0", "10.0"]]
     assert columns[4] == columns[5] == ["1.0000", f"{1 / np.log2(3):.4f}"]
+
+
+def test_a_shop_is_not_replayed_about_what_is_still_to_come(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    archive = Archive(settings.archive)
+    archive.write_items("items", tiny_items())
+    to_come = events(48, 72).with_columns(timestamp=datetime.now(UTC) + timedelta(days=9))
+    archive.events.write("to-come", to_come)
+    with pytest.raises(UserError, match=r"archive: all .* Is this machine's clock right\?"):
+        shop_period(settings, 1)
+    happened = events(0, 48)
+    archive.events.write("happened", happened)
+    period = shop_period(settings, 1).period
+    assert period.past.height + period.future.height == happened.height
