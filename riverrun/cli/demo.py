@@ -67,7 +67,7 @@ def demo(
         from riverrun.http_server import HttpServer
 
         stopped = stopped_by_signal()
-        end_in_time(stopped, shop.stream.worker.metrics.doing)
+        end_in_time(stopped, shop.stream.worker.metrics.doing, lambda: shop.stream.failure)
         server = HttpServer(shop.app, ended_by(stopped, shop.stream))
         failures: list[Exception] = []
         visitor = threading.Thread(

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 
 import structlog
@@ -59,19 +59,30 @@ def stopped_by_signal() -> threading.Event:
     return stopped
 
 
-def end_in_time(stopped: threading.Event, doing: Mapping[str, str | None]) -> None:
-    """End the process, with status 1, if it still runs `STOP_SECONDS` after `stopped` is set.
+def end_in_time(
+    stopped: threading.Event,
+    doing: Mapping[str, str | None],
+    failure: Callable[[], BaseException | None] = lambda: None,
+) -> None:
+    """End the process if it still runs `STOP_SECONDS` after `stopped` is set.
 
-    For work that may be cut off anywhere. doing: what each thread is doing, by its name.
+    With the status that `end` has for the `failure`, and 1 where there is none. For work that may
+    be cut off anywhere. doing: what each thread is doing, by its name.
     """
 
     def watch() -> None:
         stopped.wait()
         # Nothing sets this event, so it only waits; if the process ends before, so does the thread.
         threading.Event().wait(STOP_SECONDS)
-        why = f"stopped after waiting {STOP_SECONDS:g} s in vain for: {unfinished(doing)}. {LATER}"
+        why = f"stopped after waiting {STOP_SECONDS:g} s in vain for: {unfinished(doing)}."
+        failed = failure()
+        stays = failed is not None and _stays(failed)
+        if failed is not None:
+            why += f" It had failed: {failed}"
+        if not stays:
+            why += f" {LATER}"
         err.print(f"[bold red]riverrun:[/] {escape(why)}", soft_wrap=True)
-        os._exit(1)
+        os._exit(2 if stays else 1)
 
     threading.Thread(target=watch, name="end-in-time", daemon=True).start()
 
@@ -93,11 +104,16 @@ def end(failure: BaseException | None) -> None:
     """
     structlog.get_logger(__name__).info("stopped")
     if failure is not None:
-        # Imported here, since every command imports this module, and few end like this.
-        from feature_repo.event_log import LostPositionError
-        from streaming.stream_state import ForeignShop, StateLost
-
-        stays = isinstance(failure, LostPositionError | StateLost | ForeignShop)
+        stays = _stays(failure)
         why = f"stopped: {failure}" if stays else f"stopped while waiting: {failure} {LATER}"
         err.print(f"[bold red]riverrun:[/] {escape(why)}", soft_wrap=True)
         raise typer.Exit(2 if stays else 1)
+
+
+def _stays(failure: BaseException) -> bool:
+    """Return whether another start would fail likewise."""
+    # Imported here, since every command imports this module, and few end like this.
+    from feature_repo.event_log import LostPositionError
+    from streaming.stream_state import ForeignShop, StateLost
+
+    return isinstance(failure, LostPositionError | StateLost | ForeignShop)

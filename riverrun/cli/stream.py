@@ -63,7 +63,8 @@ def stream(
     from riverrun.stream_worker import stream_worker
 
     stopped = stopped_by_signal()
-    end_in_time(stopped, metrics.doing)
+    worker: StreamWorker | None = None
+    end_in_time(stopped, metrics.doing, lambda: None if worker is None else worker.stream.failure)
     freeze_modules(*FEAST)
     with ExitStack() as stack:
         with counting("Folding imports") as progress:

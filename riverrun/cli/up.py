@@ -26,6 +26,6 @@ def up(
         err.print(f"bundle {shop.holder.current.bundle_version} of {settings.home}")
         with refreshes_of(settings, settings_file):
             stopped = stopped_by_signal()
-            end_in_time(stopped, shop.stream.worker.metrics.doing)
+            end_in_time(stopped, shop.stream.worker.metrics.doing, lambda: shop.stream.failure)
             serve_until(ended_by(stopped, shop.stream), shop.app, bound)
     end(shop.stream.failure)

@@ -20,6 +20,7 @@ STOP_SECONDS = 10.0
 PROGRAM = """
 import socket, time
 from fastapi import FastAPI
+from streaming.stream_state import StateLost
 from types import SimpleNamespace
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
 from riverrun.cli.until_stopped import ended_by
@@ -36,12 +37,12 @@ def slowly(seconds: float = 0.0) -> str:
     return "done"
 
 @app.get("/fail")
-def fail() -> None:
-    stream.failure = RuntimeError("the disk is full")
+def fail(lost: bool = False) -> None:
+    stream.failure = StateLost("rebuild it.") if lost else RuntimeError("the disk is full")
 
 listening = socket.create_server(("127.0.0.1", 0))
 stopped = stopped_by_signal()
-end_in_time(stopped, {})
+end_in_time(stopped, {}, lambda: stream.failure)
 print(listening.getsockname()[1], flush=True)
 try:
     HttpServer(app, ended_by(stopped, stream)).run(sockets=[listening])
@@ -132,6 +133,16 @@ def test_what_takes_too_long_to_close_is_cut_off() -> None:
         assert time.monotonic() - start < STOP_SECONDS
     assert status == 1
     assert "in vain for: the connections to close. Nothing is lost" in said
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_stream_that_has_failed_and_cannot_close_ends_by_why_it_failed(lost: bool) -> None:
+    with program("time.sleep(60)") as running:
+        assert httpx.get(f"{running.url}/fail", params={"lost": lost}, timeout=30).is_success
+        status, said = running.ends()
+    assert status == (2 if lost else 1)
+    assert ("It had failed: rebuild it." if lost else "It had failed: the disk is full") in said
+    assert ("Nothing is lost" in said) != lost
 
 
 def test_what_is_waited_for_is_named_with_what_it_is_at(monkeypatch: pytest.MonkeyPatch) -> None:
