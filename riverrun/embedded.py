@@ -59,7 +59,7 @@ def embedded_shop(
             stack,
             StreamMetrics(registry),
             applied=applied,
-            on_statistics=serving.trending.update,
+            on_statistics=serving.trending.tell,
             on_co_visitation=serving.co_visitation.update,
             progress=progress,
         )

@@ -90,33 +90,21 @@ class TrendingSource:
         self._span = Span(settings.trending_window, settings.trending_lift)
         self._weights = settings.trending_weights
         self._keys = np.full((1024, len(_WINDOWS)), -np.inf)
-        self._moments = np.full(1024, np.iinfo(np.int64).min)
+        self._told = np.full(1024, np.iinfo(np.int64).min)
         self._heads: dict[Span, _Head] = {}
         self._lock = threading.Lock()
 
     def update(self, statistics: Sequence[ItemStatistics]) -> None:
-        """Take over the statistics of some items, each unless newer ones are known.
-
-        What was read from a store may be older than what a worker here has counted meanwhile.
-        """
+        """Take over the statistics of some items, each unless a worker here has told newer ones."""
         with self._lock:
-            rows = self._rows.add([record.item_id for record in statistics])
-            capacity = len(self._keys)
-            if len(self._rows) > capacity:
-                more = max(capacity, len(self._rows) - capacity)
-                self._keys = np.pad(self._keys, ((0, more), (0, 0)), constant_values=-np.inf)
-                least = np.iinfo(np.int64).min
-                self._moments = np.pad(self._moments, (0, more), constant_values=least)
-            keys = np.array([self._keys_of(record) for record in statistics])
-            moments = np.array([record.timestamp for record in statistics], np.int64)
-            newest = moments >= self._moments[rows]
-            rows, keys, moments = rows[newest], keys[newest], moments[newest]
-            self._moments[rows] = moments
-            # What is read again and has not changed, such as by a replica, costs no request a look
-            # at all rows.
-            if len(rows) and not np.array_equal(self._keys[rows], keys):
-                self._keys[rows] = keys
-                self._heads = {}
+            self._take_over(self._rows_of(statistics), statistics)
+
+    def tell(self, statistics: Sequence[ItemStatistics]) -> None:
+        """Take over what a worker here has counted: what is read from a store may be older."""
+        with self._lock:
+            rows = self._rows_of(statistics)
+            self._told[rows] = [record.timestamp for record in statistics]
+            self._take_over(rows, statistics)
 
     def propose(self, context: Context, count: int) -> Candidates:
         """Return up to `count` of the allowed rows by what they count for now."""
@@ -153,6 +141,28 @@ class TrendingSource:
     def worth(self, rows: Rows, at: datetime) -> npt.NDArray[np.float32]:
         """Return float32 [n, 3], what each row counts for within the hour, day and week."""
         return _exponential(self._keys_of_rows(rows) - microseconds(at) / _WINDOWS)
+
+    def _rows_of(self, statistics: Sequence[ItemStatistics]) -> Rows:
+        """Return the rows of these items, for all of which there is room; under the lock."""
+        rows = self._rows.add([record.item_id for record in statistics])
+        capacity = len(self._keys)
+        if len(self._rows) > capacity:
+            more = max(capacity, len(self._rows) - capacity)
+            self._keys = np.pad(self._keys, ((0, more), (0, 0)), constant_values=-np.inf)
+            least = np.iinfo(np.int64).min
+            self._told = np.pad(self._told, (0, more), constant_values=least)
+        return rows
+
+    def _take_over(self, rows: Rows, statistics: Sequence[ItemStatistics]) -> None:
+        keys = np.array([self._keys_of(record) for record in statistics])
+        moments = np.array([record.timestamp for record in statistics], np.int64)
+        newest = moments >= self._told[rows]
+        rows, keys = rows[newest], keys[newest]
+        # What is read again and has not changed, such as by a replica, costs no request a look at
+        # all rows.
+        if len(rows) and not np.array_equal(self._keys[rows], keys):
+            self._keys[rows] = keys
+            self._heads = {}
 
     def _keys_of_rows(self, rows: Rows) -> npt.NDArray[np.float64]:
         keys = self._keys

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,12 @@ class SharedStore(InMemoryOnlineFeatures):
         super().__init__()
         self.answers = threading.Event()
         self.answers.set()
+        self.reads = 0
 
     def get(self, view: Any, keys: Sequence[str]) -> list[Any]:
         if view is ItemStatistics:
             assert self.answers.wait(60)
+            self.reads += 1
         return super().get(view, keys)
 
 
@@ -73,6 +76,23 @@ def test_what_others_count_after_the_start_is_listed(online: SharedStore, tmp_pa
         online.push([CoVisitation("i3", microseconds(NOW), ("i8",), (1.0,))])
         wait_until(lambda: listed(client, "trending") == ["i17"])
         wait_until(lambda: listed(client, "co_visitation") == ["i8"])
+
+
+def test_what_the_store_had_before_does_not_replace_what_its_own_worker_has_counted(
+    online: SharedStore, tmp_path: Path
+) -> None:
+    event = {"user_id": "u", "item_id": "i5", "event_type": "purchase"}
+    with opened(tmp_path) as client:
+        wait_until(lambda: client.get("/readyz").is_success)
+        client.post("/v1/events", params={"wait": "applied"}, json=event).raise_for_status()
+        wait_until(lambda: listed(client, "trending") == ["i5"])
+        earlier = microseconds(datetime.now(UTC) - timedelta(hours=1))
+        before = count(nothing("i5"), "view", earlier)
+        online.push([before, count(nothing("i17"), "purchase", earlier)])
+        wait_until(lambda: online.get(ItemStatistics, ["i5"]) == [before])
+        reads = online.reads
+        wait_until(lambda: online.reads > reads + 2)
+        assert listed(client, "trending") == ["i5"]
 
 
 def test_it_is_not_ready_before_it_has_read_what_is_popular(

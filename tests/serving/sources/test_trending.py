@@ -54,10 +54,10 @@ def test_the_head_answers_as_all_rows_do(
     np.testing.assert_allclose(found.scores, np.array(shown) * decayed, rtol=1e-5)
 
 
-def test_older_statistics_do_not_replace_newer_ones() -> None:
+def test_older_statistics_do_not_replace_newer_ones_that_a_worker_here_has_told() -> None:
     source, newer = TrendingSource(ItemRows(), ServingSettings()), statistics("i0", 3)
     older = replace(statistics("i0", 2), timestamp=newer.timestamp - 1)
-    source.update([newer])
+    source.tell([newer])
     source.update([older, statistics("i1", 5)])
     found = source.worth(np.arange(2), NOW - timedelta(hours=1))
     np.testing.assert_allclose(found[:, 1], [3, 5], rtol=1e-5)
@@ -65,6 +65,15 @@ def test_older_statistics_do_not_replace_newer_ones() -> None:
     source.update([statistics("i0", 4)])
     found = source.worth(np.arange(2), NOW - timedelta(hours=1))
     np.testing.assert_allclose(found[:, 1], [4, 5], rtol=1e-5)
+
+
+def test_what_a_store_has_counts_though_its_time_has_gone_back() -> None:
+    """As after a rebuild without a user who was erased, or where a Redis was put back."""
+    source, before = TrendingSource(ItemRows(), ServingSettings()), statistics("i0", 3)
+    source.update([before])
+    source.update([replace(statistics("i0", 2), timestamp=before.timestamp - 1)])
+    found = source.worth(np.arange(1), NOW - timedelta(hours=1))
+    np.testing.assert_allclose(found[:, 1], [2], rtol=1e-5)
 
 
 @given(counts=COUNTS, event_type=st.from_regex(r"\A[a-z][a-z0-9_-]{0,31}\Z"))
