@@ -1,7 +1,7 @@
 """What can be set about re-ranking: knobs, caps, and the rules of the business."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Annotated, Literal, get_args
 
@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from feature_repo.schema import Timestamp
 from feature_repo.settings_model import SettingsModel
+from feature_repo.times import minute_of
 from serving.filters import COLUMNS, MAX_LENGTH, compile_filter, now_of
 from serving.requests import MAX_LIMIT, CapSize, Share
 
@@ -25,26 +26,34 @@ def _compiled(sql: str) -> str:
     return sql
 
 
+def _up_to_the_minute(at: datetime) -> datetime:
+    minute = minute_of(at)
+    return minute if minute == at else minute + timedelta(minutes=1)
+
+
 RuleFilter = Annotated[str, Field(min_length=1, max_length=MAX_LENGTH), AfterValidator(_compiled)]
+RuleTime = Annotated[Timestamp, AfterValidator(_up_to_the_minute)]
+"""Lists go by the rules that hold at the start of their minute: later within it is the next."""
 
 
 class _Rule(SettingsModel):
     """A rule holds for the items that `filter` is true of, from `valid_from` until `valid_until`.
 
-    filter: as a request has it. The times are RFC 3339, each may be left out; lists go by the rules
-    that hold at the start of their minute. lists: which it is about.
+    filter: as a request has it. The times are RFC 3339, rounded up to whole minutes; each may be
+    left out. lists: which it is about.
     """
 
     filter: RuleFilter
-    valid_from: Timestamp | None = None
-    valid_until: Timestamp | None = None
+    valid_from: RuleTime | None = None
+    valid_until: RuleTime | None = None
     lists: Annotated[tuple[ListName, ...], Field(min_length=1)] = ("recommend",)
 
     @model_validator(mode="after")
     def _begins_before_it_ends(self) -> "_Rule":
         if self.valid_from and self.valid_until and self.valid_from >= self.valid_until:
             raise ValueError(
-                f"`valid_until` must be later than `valid_from`. Received: {self.valid_until}."
+                "`valid_until` must be later than `valid_from`, both rounded up to whole minutes. "
+                f"Received: {self.valid_until}."
             )
         return self
 

@@ -1,6 +1,6 @@
 """Rules are refused at start-up, by name and value, or hold."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +11,8 @@ from serving.settings import ServingSettings
 PIN = {"kind": "pin", "filter": "item_id = 'i1'", "place": 1}
 PROMOTE = {"kind": "promote", "filter": "brand = 'acme'", "share": 0.6}
 MAY, JUNE = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
+SOON, LATER = MAY + timedelta(seconds=10), MAY + timedelta(seconds=40)
+"""Within one minute."""
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,10 @@ MAY, JUNE = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
         ([PIN | {"filter": "price LIKE 'x'"}], "cannot be evaluated"),
         ([PIN | {"valid_from": "2026-05-01T00:00:00"}], "valid_from"),
         ([PIN | {"valid_from": JUNE, "valid_until": MAY}], "must be later than `valid_from`"),
+        (
+            [PIN | {"valid_from": SOON, "valid_until": LATER}],
+            r"`valid_from`, both rounded up .* Received: 2026-05-01 00:01:00\+00:00",
+        ),
         ([PIN, PIN | {"filter": "TRUE"}], "one item to a place at a time. Received: place 1"),
         (
             [PIN | {"valid_until": JUNE}, PIN | {"valid_from": MAY}],
@@ -55,6 +61,10 @@ def test_a_rule_that_cannot_hold_is_refused(rules: list[dict[str, Any]], message
         [PIN, PIN | {"place": 2}],
         [PIN | {"valid_until": MAY}, PIN | {"valid_from": MAY}],
         [PROMOTE | {"valid_until": MAY}, PROMOTE | {"valid_from": MAY}],
+        # Both take effect with the next minute.
+        [PIN | {"valid_until": LATER}, PIN | {"valid_from": SOON}],
+        [PROMOTE | {"valid_until": LATER}, PROMOTE | {"valid_from": SOON}],
+        [PIN | {"valid_from": MAY, "valid_until": SOON}],
         [PROMOTE, PROMOTE | {"share": 0.4}],
         [PIN, PIN | {"lists": ["similar"]}, PIN | {"lists": ["trending"]}],
         [PROMOTE, PROMOTE | {"lists": ["similar"]}],
