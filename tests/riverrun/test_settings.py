@@ -258,5 +258,7 @@ def test_a_number_is_finite(path: tuple[str, ...], value: str, tmp_path: Path) -
 def test_a_weight_in_a_table_is_finite(tmp_path: Path) -> None:
     file = tmp_path / "riverrun.toml"
     file.write_text("[streaming.fold_in.event_type_weights]\nview = inf\n")
-    with pytest.raises(UserError, match=r"event_type_weights\.view: .*finite number. Received: inf"):
+    with pytest.raises(
+        UserError, match=r"event_type_weights\.view: .*finite number. Received: inf"
+    ):
         load_settings(file)
