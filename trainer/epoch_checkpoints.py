@@ -20,7 +20,7 @@ from trainer.settings import TrainingSettings
 from trainer.two_tower_model import TwoTowerModel
 
 _FINGERPRINT = "fingerprint"
-_DAMAGED = (tf.errors.OpError, IndexError, UnicodeDecodeError)
+_DAMAGED = (tf.errors.OpError, IndexError, ValueError)
 """As which TensorFlow tells that what it reads was cut off, altered or removed."""
 
 
@@ -51,8 +51,7 @@ class EpochCheckpoints:
             # What is kept is whole; there is no room for it.
             if isinstance(error, tf.errors.ResourceExhaustedError):
                 raise
-            reason = f"what {folder} keeps is damaged: {' '.join(str(error).split())}"
-            structlog.get_logger(__name__).warning("training_begins_anew", reason=reason)
+            warn_of_damage(folder, error)
             _empty(folder, fingerprint)
             # Some have been restored before the damage was met.
             for variable, value in zip(variables, initial, strict=True):
@@ -91,6 +90,12 @@ def training_fingerprint(
         [names.item_ids, names.categories, names.brands, names.tags, names.price_boundaries],
     ]
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()
+
+
+def warn_of_damage(folder: Path, error: Exception) -> None:
+    """Log that a training begins anew, since what `folder` keeps of it cannot be read."""
+    reason = f"what {folder} keeps is damaged: {' '.join(str(error).split())}"
+    structlog.get_logger(__name__).warning("training_begins_anew", reason=reason)
 
 
 def _manager(checkpoint: Any, folder: Path) -> Any:

@@ -1,5 +1,6 @@
 """The best epoch that is kept beside the checkpoints belongs to one split."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -7,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 import pytest
+from structlog.testing import capture_logs
 
 from feature_repo.offline_features import OfflineFeatures
 from tests.support import tiny_training as tiny
@@ -65,6 +67,32 @@ def test_checkpoints_whose_best_epoch_is_not_known_are_not_gone_on_with(tmp_path
         (folder / name).touch()
     assert BestEpoch(folder, split_of(events(0, 24))).read() is None
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda whole: b"",
+        lambda whole: whole[:-100],
+        lambda whole: whole.replace(QUERIES.tobytes(), (QUERIES + 1).tobytes()),
+        lambda whole: whole.replace(b"epoch.npy", b"other.npy"),
+    ],
+)
+def test_nothing_is_left_of_a_damaged_one(
+    tmp_path: Path, damaged: Callable[[bytes], bytes]
+) -> None:
+    folder, split = tmp_path / "training", split_of(events(0, 24))
+    folder.mkdir()
+    BestEpoch(folder, split).write(2, 0.5, [], queries=QUERIES)
+    file = folder / "best-epoch.npz"
+    whole = file.read_bytes()
+    file.write_bytes(damaged(whole))
+    assert file.read_bytes() != whole
+    with capture_logs() as logs:
+        assert BestEpoch(folder, split).read() is None
+    assert not folder.exists()
+    assert [line["event"] for line in logs] == ["training_begins_anew"]
+    assert str(folder) in logs[0]["reason"]
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,7 @@ def altered(file: Path) -> None:
         (altered, "ckpt-2.data-00000-of-00001"),
         (altered, "ckpt-2.index"),
         (Path.unlink, "ckpt-2.index"),
+        (lambda file: file.write_bytes(b""), "checkpoint"),
         (lambda file: file.write_bytes(b"\xff"), "fingerprint"),
     ],
 )
