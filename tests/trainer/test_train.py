@@ -217,6 +217,44 @@ def test_beside_a_damaged_state_a_training_begins_anew(
     assert not train_tiny(settings, tmp_path, columns).losses
 
 
+def test_what_a_disk_does_not_give_now_is_not_taken_for_damaged(tmp_path: Path) -> None:
+    settings = tiny.tiny_settings(epochs=1, transformer_layers=0)
+    columns = tiny.tiny_interactions(12, 4)
+    train_tiny(settings, tmp_path, columns)
+    file = tmp_path / "ckpt-1.data-00000-of-00001"
+    away = file.rename(tmp_path / "away")
+    file.symlink_to(file)
+    with pytest.raises(tf.errors.OpError, match="Too many levels of symbolic links"):
+        train_tiny(settings, tmp_path, columns)
+    away.rename(file)
+    assert not train_tiny(settings, tmp_path, columns).losses
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        tf.errors.PermissionDeniedError,
+        tf.errors.UnavailableError,
+        tf.errors.UnknownError,
+        tf.errors.ResourceExhaustedError,
+    ],
+)
+def test_nor_is_what_it_does_not_give_later(
+    tmp_path: Path, error: type[tf.errors.OpError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(manager: tf.train.CheckpointManager) -> None:
+        raise error(None, None, "the disk is away")
+
+    settings = tiny.tiny_settings(epochs=1, transformer_layers=0)
+    columns = tiny.tiny_interactions(12, 4)
+    train_tiny(settings, tmp_path, columns)
+    with monkeypatch.context() as patched:
+        patched.setattr(tf.train.CheckpointManager, "restore_or_initialize", away)
+        with pytest.raises(error):
+            train_tiny(settings, tmp_path, columns)
+    assert not train_tiny(settings, tmp_path, columns).losses
+
+
 def test_beside_other_events_a_training_begins_anew(tmp_path: Path) -> None:
     """Also one that was done: it would say that it has learned from them."""
     settings = tiny.tiny_settings(epochs=1, transformer_layers=0)
