@@ -54,6 +54,8 @@ class BestEpoch:
         self._file = folder / "best-epoch.npz"
         self._split = _digest(split)
         if not self._is_own():
+            # By name: what cannot be removed is passed over, and this would be taken for its own.
+            self._file.unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
 
     def read(self) -> Epoch | None:

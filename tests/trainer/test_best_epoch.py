@@ -1,5 +1,6 @@
 """The best epoch that is kept beside the checkpoints belongs to one split."""
 
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -110,6 +111,15 @@ def test_nothing_is_left_of_it_by_another(tmp_path: Path, other: Split) -> None:
     (folder / "checkpoint").touch()
     assert BestEpoch(folder, other).read() is None
     assert not folder.exists()
+
+
+def test_nor_is_it_used_where_something_beside_it_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split, other = split_of(events(0, 24)), split_of(events(0, 25))
+    BestEpoch(tmp_path, split).write(2, 0.5, [], queries=QUERIES)
+    monkeypatch.setattr(shutil, "rmtree", lambda folder, ignore_errors: None)
+    assert BestEpoch(tmp_path, other).read() is None
 
 
 def test_nobody_is_encoded_who_is_not_asked_about_nor_learned_from(tmp_path: Path) -> None:
