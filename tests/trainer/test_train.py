@@ -60,6 +60,15 @@ def test_a_loss_that_diverges_is_the_settings_fault() -> None:
         train_tiny(tiny.tiny_settings(learning_rate=1e30))
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+def test_so_are_weights_that_only_the_last_update_made_infinite() -> None:
+    settings = tiny.tiny_settings(
+        learning_rate=1e39, epochs=1, batch_size=4096, transformer_layers=0
+    )
+    with pytest.raises(TrainingInputError, match=r"weights after epoch 1 .*`training\.learning"):
+        train_tiny(settings, columns=tiny.tiny_interactions(4, 3))
+
+
 def test_the_next_item_is_learned() -> None:
     model = train_tiny(tiny.tiny_settings(epochs=40, learning_rate=1e-2))
     candidates = model.candidate_embeddings()
