@@ -97,7 +97,8 @@ class FeastOnlineFeatures:
     def get(self, view: type[RecordT], keys: Sequence[str]) -> list[RecordT | None]:
         """Return the record of each key, in order, or None.
 
-        None too where a row is no such record: it is logged, and the others are returned.
+        None too where a row is no such record: it is logged, and the others are returned. But what
+        the store says of itself, under keys that begin with a space, is never taken for missing.
         """
         stored = VIEWS[view]
         table = self._views[stored.name]
@@ -148,7 +149,9 @@ class FeastOnlineFeatures:
     def _decoded(self, view: View, key: str, values: Mapping[str, Any]) -> Any:
         try:
             return view.decode(key, values)
-        except Exception as error:  # noqa: BLE001 - the store has answered, whatever ails the row
+        except Exception as error:  # The store has answered, whatever ails the row.
+            if key.startswith(" "):
+                raise  # Where whose it is were missing, it would be made another's.
             reason = f"{type(error).__name__}: {error}"
             self._logger.error("record_not_decoded", view=view.name, key=key, reason=reason)
             return None

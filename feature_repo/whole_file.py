@@ -12,7 +12,7 @@ def replacing(file: Path) -> Iterator[Path]:
     """Give a path to write to; on success it is flushed and takes the place of `file`.
 
     What a killed process leaves behind has a name that starts with a dot. The folder of `file` is
-    made if there is none.
+    made if there is none. What is raised where a disk is full names `file`.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
@@ -21,6 +21,11 @@ def replacing(file: Path) -> Iterator[Path]:
         flush(unfinished)
         unfinished.replace(file)
         flush(file.parent)
+    except OSError as error:
+        # What writes to an open file, or flushes it, does not know its name.
+        if error.errno is not None and error.filename is None:
+            error.filename = str(file)
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -1,6 +1,6 @@
 """The catalogue as of now: the archive, and what the log holds that is not archived yet."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from feature_repo.event_log import ITEMS, GroupedLog, LogRecord, LostPositionError
@@ -28,31 +28,43 @@ def latest_items(archive: ItemArchive, log: GroupedLog, settings: StreamingSetti
     Raises `EventLogError` where the log cannot be read.
     """
     decoder = Decoder.of(settings)
+    # Asked before the archive is read: what is archived meanwhile is read twice, not missed.
+    first = unread = log.unread(GROUP, [ITEMS])
+    archived = archive.items()
     while True:
-        # Asked before the archive is read: what is archived meanwhile is read twice, not missed.
-        unread = log.unread(GROUP, [ITEMS])
-        items = {item.item_id: item for item in archive.items()}
-        lost: LostPositionError | None = None
         try:
-            for record in records_from(log, unread):
-                _take_up(items, decoder, record)
-        except LostPositionError as error:
-            lost = error
-        # What was archived meanwhile may have left the log before it was read here: then anew, from
-        # where the log begins by now.
-        starts = log.starts([ITEMS])
-        if all(starts.get(source, 0) <= at for source, at in unread.items()):
-            if lost:
-                raise lost
-            return [items[item_id] for item_id in sorted(items)]
+            changes = _changes(decoder, records_from(log, unread))
+            break
+        except LostPositionError:
+            # What was archived meanwhile may have left the log.
+            before, unread = unread, log.unread(GROUP, [ITEMS])
+            if unread == before:
+                raise
+    starts = log.starts([ITEMS])
+    if any(starts.get(source, 0) > at for source, at in first.items()):
+        # So it may have as it was read, and is in the archive by now. Anything later was read.
+        archived = archive.items()
+    items = {item.item_id: item for item in archived}
+    for item_id, (record, item) in changes.items():
+        if record.offset < starts.get(record.source, 0):
+            continue
+        if item is None:
+            items.pop(item_id, None)
+        else:
+            items[item_id] = item
+    return [items[item_id] for item_id in sorted(items)]
 
 
-def _take_up(items: dict[str, Item], decoder: Decoder, record: LogRecord) -> None:
-    try:
-        change = decoder.decode(record)
-    except DecodeError:
-        return  # A dead letter of the worker.
-    if isinstance(change, Item):
-        items[change.item_id] = change
-    elif isinstance(change, ItemRemoved):
-        items.pop(change.item_id, None)
+def _changes(
+    decoder: Decoder, records: Iterable[LogRecord]
+) -> dict[str, tuple[LogRecord, Item | None]]:
+    """Return, by id, the last record of each item, and what it says; None where it was deleted."""
+    changes: dict[str, tuple[LogRecord, Item | None]] = {}
+    for record in records:
+        try:
+            change = decoder.decode(record)
+        except DecodeError:
+            continue  # A dead letter of the worker.
+        if isinstance(change, Item | ItemRemoved):
+            changes[change.item_id] = (record, change if isinstance(change, Item) else None)
+    return changes

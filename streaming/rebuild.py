@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date, timedelta
+from itertools import chain
 from typing import Any
 
 import polars as pl
@@ -89,10 +90,10 @@ def rebuild(
     users.update((user.user_id, user) for user in archive.users())
     come_back = state.load(IMPORTED, erased, ()).histories
     gone = {user_id: UserHistory(user_id) for user_id in erased if user_id not in come_back}
-    for updates in (
-        *(Updates(items=page) for page in in_pages(items)),
-        *(Updates(users=page) for page in in_pages(users)),
-        *(Updates(histories=page) for page in in_pages(gone)),
+    for updates in chain(
+        (Updates(items=page) for page in in_pages(items)),
+        (Updates(users=page) for page in in_pages(users)),
+        (Updates(histories=page) for page in in_pages(gone)),
     ):
         state.commit(IMPORTED, state.load(IMPORTED, (), ()).version, updates, {})
     # 4. Positions.

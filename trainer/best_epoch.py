@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import orjson
 from feature_repo.whole_file import replacing
 from trainer import metrics
 from trainer.baselines import EmbeddingScorer
+from trainer.epoch_checkpoints import warn_of_damage
 from trainer.evaluate import EvaluationRow, answer, evaluate, ndcgs
 from trainer.held_out import HeldOut
 from trainer.material import Material
@@ -25,6 +27,9 @@ from trainer.trained_model import TrainedModel
 
 Embeddings = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]
+
+_DAMAGED = (BadZipFile, EOFError, KeyError, RuntimeError, TypeError, ValueError)
+"""As which NumPy tells that what it reads was cut off, altered or written otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +47,23 @@ class BestEpoch:
 
     Where the best epoch in `folder` belongs to another split, everything there is removed: its
     value is of other questions, and its embeddings are of other users. So it is where there is no
-    best epoch: checkpoints alone do not tell which of their epochs was.
+    best epoch, or it is damaged: checkpoints alone do not tell which of their epochs was.
     """
 
     def __init__(self, folder: Path, split: Split) -> None:
         self._file = folder / "best-epoch.npz"
         self._split = _digest(split)
-        best = self.read()
-        if best is None or best.split != self._split:
+        if not self._is_own():
+            # By name: what cannot be removed is passed over, and this would be taken for its own.
+            self._file.unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
 
     def read(self) -> Epoch | None:
         """Return the best epoch; None before the first."""
         if not self._file.exists():
             return None
-        with np.load(self._file) as kept:
+        # NumPy itself would leave a damaged file open.
+        with self._file.open("rb") as file, np.load(file) as kept:
             read = orjson.loads(kept["epoch"].tobytes())
         rows = [EvaluationRow(**row) for row in read.pop("rows")]
         return Epoch(**read, rows=rows)
@@ -76,6 +83,21 @@ class BestEpoch:
         epoch = np.frombuffer(orjson.dumps(best), np.uint8)
         with replacing(self._file) as path, path.open("wb") as file:
             np.savez(file, allow_pickle=False, epoch=epoch, **embeddings)
+
+    def _is_own(self) -> bool:
+        """Return whether there is a best epoch, of this split, and whole."""
+        try:
+            best = self.read()
+            if best is None or best.split != self._split:
+                return False
+            # All of it: the embeddings are read only after a training that ends.
+            with np.load(self._file) as kept:
+                for name in kept.files:
+                    kept[name]
+        except _DAMAGED as error:
+            warn_of_damage(self._file.parent, error)
+            return False
+        return True
 
 
 def best_epoch(

@@ -5,7 +5,9 @@
 <folder>/checkpoint        which of them is the newest
 """
 
+import errno
 import hashlib
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,17 @@ from trainer.settings import TrainingSettings
 from trainer.two_tower_model import TwoTowerModel
 
 _FINGERPRINT = "fingerprint"
-_DAMAGED = (tf.errors.OpError, IndexError, UnicodeDecodeError)
+_DAMAGED = (
+    tf.errors.DataLossError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+    tf.errors.OutOfRangeError,
+    IndexError,
+    ValueError,
+)
 """As which TensorFlow tells that what it reads was cut off, altered or removed."""
+_OF_THE_DISK = {os.strerror(number) for number in errno.errorcode} - {os.strerror(errno.ENOENT)}
+"""What an operating system says of a file that may be whole, and cannot be read now."""
 
 
 class EpochCheckpoints:
@@ -47,12 +58,10 @@ class EpochCheckpoints:
         try:
             self._manager = _manager(checkpoint, folder)
             self._manager.restore_or_initialize()
-        except _DAMAGED as error:
-            # What is kept is whole; there is no room for it.
-            if isinstance(error, tf.errors.ResourceExhaustedError):
+        except (tf.errors.OpError, *_DAMAGED) as error:
+            if not _is_damage(error):
                 raise
-            reason = f"what {folder} keeps is damaged: {' '.join(str(error).split())}"
-            structlog.get_logger(__name__).warning("training_begins_anew", reason=reason)
+            warn_of_damage(folder, error)
             _empty(folder, fingerprint)
             # Some have been restored before the damage was met.
             for variable, value in zip(variables, initial, strict=True):
@@ -91,6 +100,21 @@ def training_fingerprint(
         [names.item_ids, names.categories, names.brands, names.tags, names.price_boundaries],
     ]
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()
+
+
+def warn_of_damage(folder: Path, error: Exception) -> None:
+    """Log that a training begins anew, since what `folder` keeps of it cannot be read."""
+    reason = f"what {folder} keeps is damaged: {' '.join(str(error).split())}"
+    structlog.get_logger(__name__).warning("training_begins_anew", reason=reason)
+
+
+def _is_damage(error: Exception) -> bool:
+    """Return whether that is the fault of what was read, not of the place or of the memory."""
+    if type(error) is tf.errors.OpError:
+        # The reader of names and shapes has no other class, for damage and for the rest. What the
+        # operating system said it puts last.
+        return str(error).rpartition("; ")[-1] not in _OF_THE_DISK
+    return isinstance(error, _DAMAGED)
 
 
 def _manager(checkpoint: Any, folder: Path) -> Any:

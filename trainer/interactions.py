@@ -136,13 +136,12 @@ def happened_by(events: pl.DataFrame, now: datetime) -> pl.DataFrame:
     Raises:
         TrainingInputError: there are events, and none has happened.
     """
-    happened = without_later(events, now)
-    if happened.is_empty() and not events.is_empty():
+    if not events.is_empty() and not (events["timestamp"] <= now).any():
         raise TrainingInputError(
             f"all {events.height:,} events are later than {now:%Y-%m-%d %H:%M:%S} UTC. Is this "
             "machine's clock right?"
         )
-    return happened
+    return without_later(events, now)
 
 
 def without_later(events: pl.DataFrame, now: datetime) -> pl.DataFrame:

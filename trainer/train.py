@@ -16,6 +16,7 @@ from trainer.candidate_tower import CandidateVocabulary, candidate_columns
 from trainer.cluster import chiefs_state
 from trainer.dataset import epoch_dataset, num_steps
 from trainer.epoch_checkpoints import EpochCheckpoints, training_fingerprint
+from trainer.finite_weights import has_finite_weights
 from trainer.import_keras import keras
 from trainer.interactions import Interactions
 from trainer.lesson import Lesson
@@ -64,7 +65,7 @@ def train(lesson: Lesson, text_tower: TextTower, hooks: TrainingHooks = NO_HOOKS
 
     Raises:
         TrainingInputError: no user acted at two different moments, or what they did weighs nothing:
-            there is nothing to learn. Or the loss is not a number any more.
+            there is nothing to learn. Or the loss, or a weight, is not a number any more.
         ColdStartError: the lesson's `warm` does not fit.
     """
     interactions, windows, settings = lesson.interactions, lesson.windows, lesson.settings
@@ -118,6 +119,12 @@ def train(lesson: Lesson, text_tower: TextTower, hooks: TrainingHooks = NO_HOOKS
         if not np.isfinite(losses[-1]):
             raise TrainingInputError(
                 f"the loss of epoch {epoch + 1} is {losses[-1]}: lower `training.learning_rate`."
+            )
+        # The loss is of before the last update.
+        if not has_finite_weights(model):
+            raise TrainingInputError(
+                f"the weights after epoch {epoch + 1} are not numbers any more: lower "
+                f"`training.learning_rate`. Received: {settings.learning_rate}."
             )
         hooks.on_epoch(epoch + 1, trained())
         # Saved last, so that `on_epoch` has heard of every epoch that a resumed training skips.

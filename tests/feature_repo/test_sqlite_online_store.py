@@ -20,6 +20,7 @@ from feature_repo.feast_records import VIEWS, entity_key
 from feature_repo.history import HistoryEvent, UserHistory
 from feature_repo.online_features import FeatureRecord, ItemStatistics, UserEmbedding, key_of
 from feature_repo.sqlite_online_store import BulkSqliteOnlineStore
+from streaming.shop_identity import require_own_store
 from tests.support.records import RECORDS
 
 FEW: list[FeatureRecord] = [
@@ -78,6 +79,22 @@ def test_what_is_deleted_leaves_no_row(tmp_path: Path, records: list[FeatureReco
         for view in VIEWS.values():
             table = f'SELECT COUNT(*) FROM "{PROJECT}_{view.name}"'
             assert connection.execute(table).fetchone() == (0,)
+
+
+def test_what_a_store_says_of_itself_is_not_missing_where_it_cannot_be_read(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "online.sqlite"
+    features = FeastOnlineFeatures(sqlite_online_store(path), tmp_path / "registry.db")
+    require_own_store(features, "one")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            f"DELETE FROM {PROJECT}_item_embedding WHERE feature_name = 'bundle_version'"
+        )
+    for _ in range(2):
+        with pytest.raises(KeyError, match="bundle_version"):
+            require_own_store(features, "another")
+    features.close()
 
 
 def test_a_row_that_is_no_record_hides_no_other(tmp_path: Path) -> None:

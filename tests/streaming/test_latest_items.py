@@ -122,6 +122,32 @@ def test_nor_is_what_leaves_it_between_two_pages(log: SqliteLog, archive: Archiv
     assert [each.item_id for each in found] == ["i1", "i3"]
 
 
+@pytest.mark.parametrize("topic", [EVENTS, ITEMS])
+def test_the_archive_is_read_twice_at_most_however_often_the_log_is_trimmed(
+    log: SqliteLog, archive: Archive, topic: str
+) -> None:
+    send(log, CHANGES)
+    archive_log(log, archive, SETTINGS)
+    log.trim(ITEMS, [GROUP])
+    reads = []
+
+    class TrimmedMeanwhile:
+        def items(self) -> Sequence[Item]:
+            before = archive.items()
+            reads.append(before)
+            assert len(reads) < 9
+            for number in range(2):
+                value = event(number) if topic == EVENTS else item(9)
+                log.append(topic, [Message("i9", encode_record(value))])
+            archive_log(log, archive, SETTINGS)
+            log.trim(topic, [GROUP])
+            return before
+
+    found = [each.item_id for each in latest_items(TrimmedMeanwhile(), log, SETTINGS)]
+    assert found == (["i1", "i3"] if topic == EVENTS else ["i1", "i3", "i9"])
+    assert len(reads) <= 2
+
+
 def test_where_a_log_was_replaced_that_is_said(log: SqliteLog, archive: Archive) -> None:
     log.consumer(GROUP, [ITEMS]).commit({TopicPartition(ITEMS, 0): 9})
     with pytest.raises(LostPositionError, match="before position 9"):

@@ -1,5 +1,7 @@
 """The best epoch that is kept beside the checkpoints belongs to one split."""
 
+import shutil
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -7,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 import pytest
+from structlog.testing import capture_logs
 
 from feature_repo.offline_features import OfflineFeatures
 from tests.support import tiny_training as tiny
@@ -68,6 +71,32 @@ def test_checkpoints_whose_best_epoch_is_not_known_are_not_gone_on_with(tmp_path
 
 
 @pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda whole: b"",
+        lambda whole: whole[:-100],
+        lambda whole: whole.replace(QUERIES.tobytes(), (QUERIES + 1).tobytes()),
+        lambda whole: whole.replace(b"epoch.npy", b"other.npy"),
+    ],
+)
+def test_nothing_is_left_of_a_damaged_one(
+    tmp_path: Path, damaged: Callable[[bytes], bytes]
+) -> None:
+    folder, split = tmp_path / "training", split_of(events(0, 24))
+    folder.mkdir()
+    BestEpoch(folder, split).write(2, 0.5, [], queries=QUERIES)
+    file = folder / "best-epoch.npz"
+    whole = file.read_bytes()
+    file.write_bytes(damaged(whole))
+    assert file.read_bytes() != whole
+    with capture_logs() as logs:
+        assert BestEpoch(folder, split).read() is None
+    assert not folder.exists()
+    assert [line["event"] for line in logs] == ["training_begins_anew"]
+    assert str(folder) in logs[0]["reason"]
+
+
+@pytest.mark.parametrize(
     "other",
     [
         split_of(events(0, 25)),  # more is asked
@@ -82,6 +111,15 @@ def test_nothing_is_left_of_it_by_another(tmp_path: Path, other: Split) -> None:
     (folder / "checkpoint").touch()
     assert BestEpoch(folder, other).read() is None
     assert not folder.exists()
+
+
+def test_nor_is_it_used_where_something_beside_it_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split, other = split_of(events(0, 24)), split_of(events(0, 25))
+    BestEpoch(tmp_path, split).write(2, 0.5, [], queries=QUERIES)
+    monkeypatch.setattr(shutil, "rmtree", lambda folder, ignore_errors: None)
+    assert BestEpoch(tmp_path, other).read() is None
 
 
 def test_nobody_is_encoded_who_is_not_asked_about_nor_learned_from(tmp_path: Path) -> None:

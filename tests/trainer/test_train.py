@@ -60,6 +60,15 @@ def test_a_loss_that_diverges_is_the_settings_fault() -> None:
         train_tiny(tiny.tiny_settings(learning_rate=1e30))
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+def test_so_are_weights_that_only_the_last_update_made_infinite() -> None:
+    settings = tiny.tiny_settings(
+        learning_rate=1e39, epochs=1, batch_size=4096, transformer_layers=0
+    )
+    with pytest.raises(TrainingInputError, match=r"weights after epoch 1 .*`training\.learning"):
+        train_tiny(settings, columns=tiny.tiny_interactions(4, 3))
+
+
 def test_the_next_item_is_learned() -> None:
     model = train_tiny(tiny.tiny_settings(epochs=40, learning_rate=1e-2))
     candidates = model.candidate_embeddings()
@@ -200,6 +209,7 @@ def altered(file: Path) -> None:
         (altered, "ckpt-2.data-00000-of-00001"),
         (altered, "ckpt-2.index"),
         (Path.unlink, "ckpt-2.index"),
+        (lambda file: file.write_bytes(b""), "checkpoint"),
         (lambda file: file.write_bytes(b"\xff"), "fingerprint"),
     ],
 )
@@ -213,6 +223,44 @@ def test_beside_a_damaged_state_a_training_begins_anew(
     anew = train_tiny(settings, tmp_path, columns)
     np.testing.assert_allclose(anew.losses, whole.losses, rtol=1e-4)
     # What is kept now is whole.
+    assert not train_tiny(settings, tmp_path, columns).losses
+
+
+def test_what_a_disk_does_not_give_now_is_not_taken_for_damaged(tmp_path: Path) -> None:
+    settings = tiny.tiny_settings(epochs=1, transformer_layers=0)
+    columns = tiny.tiny_interactions(12, 4)
+    train_tiny(settings, tmp_path, columns)
+    file = tmp_path / "ckpt-1.data-00000-of-00001"
+    away = file.rename(tmp_path / "away")
+    file.symlink_to(file)
+    with pytest.raises(tf.errors.OpError, match="Too many levels of symbolic links"):
+        train_tiny(settings, tmp_path, columns)
+    away.rename(file)
+    assert not train_tiny(settings, tmp_path, columns).losses
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        tf.errors.PermissionDeniedError,
+        tf.errors.UnavailableError,
+        tf.errors.UnknownError,
+        tf.errors.ResourceExhaustedError,
+    ],
+)
+def test_nor_is_what_it_does_not_give_later(
+    tmp_path: Path, error: type[tf.errors.OpError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(manager: tf.train.CheckpointManager) -> None:
+        raise error(None, None, "the disk is away")
+
+    settings = tiny.tiny_settings(epochs=1, transformer_layers=0)
+    columns = tiny.tiny_interactions(12, 4)
+    train_tiny(settings, tmp_path, columns)
+    with monkeypatch.context() as patched:
+        patched.setattr(tf.train.CheckpointManager, "restore_or_initialize", away)
+        with pytest.raises(error):
+            train_tiny(settings, tmp_path, columns)
     assert not train_tiny(settings, tmp_path, columns).losses
 
 

@@ -10,6 +10,7 @@ from feature_repo.whole_file import replacing
 from serving.ranking.feature_names import feature_names
 from serving.ranking.ranker import DenseLayer, Ranker
 from serving.source_names import SOURCES
+from trainer.finite_weights import has_finite_weights
 from trainer.import_keras import keras
 from trainer.ranking.examples import Examples
 from trainer.ranking.listwise import fit_lists
@@ -62,7 +63,7 @@ def train_ranker(examples: Examples, settings: RankerSettings, seed: int = 0) ->
             epochs=epochs,
             verbose=0,
         )
-    if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+    if not has_finite_weights(model):
         raise TrainingInputError(
             "the ranker's weights are not numbers any more: lower "
             f"`training.ranking.learning_rate`. Received: {settings.learning_rate}."

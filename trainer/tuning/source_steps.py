@@ -76,7 +76,9 @@ class SourceSteps:
         on = {*self.present.serving.ranking.sources}
         together = set(on)
         for tried in results:
-            if tried.value > present.value and tried.settings in switched:
+            # Compared as they are stored: what was tried was read from there, and is rounded.
+            is_switch = any(not self.distance(tried.settings, each) for each in switched)
+            if tried.value > present.value and is_switch:
                 together ^= on ^ {*tried.settings.serving.ranking.sources}
         yield with_values(self.present, {SOURCES_ON: self._sources.ordered(together)})
         back = {name: value_of(self.present, name) for name in BUY_AGAIN}

@@ -144,8 +144,10 @@ def test_events_of_a_clock_that_is_ahead_are_learned_from_when_their_time_has_co
 def test_where_all_events_are_still_to_come_the_clock_is_in_doubt(shop: TinyRefresh) -> None:
     to_come = events(0, 4).with_columns(timestamp=pl.lit(NOW + timedelta(days=9)))
     reason = rf"all {USERS * 4} events are later than .* UTC\. Is this machine's clock right\?"
-    with pytest.raises(TrainingInputError, match=reason):
+    with capture_logs() as logs, pytest.raises(TrainingInputError, match=reason):
         shop.refreshed(0, events_read=to_come)
+    # Nor is it said that the next refresh will learn from them.
+    assert "events_wait" not in [line["event"] for line in logs]
 
 
 class KilledError(BaseException):

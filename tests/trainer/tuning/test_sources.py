@@ -62,8 +62,10 @@ def test_a_source_that_only_harms_is_dropped_and_no_other(tmp_path: Path, name: 
     assert chosen.settings == with_sources(*(each for each in SOURCES if each != name))
 
 
-def test_all_that_harm_are_dropped_together(tmp_path: Path) -> None:
-    chosen = searched(tmp_path, TunedSettings(), harmed_by("text", "trending", "category"))
+@pytest.mark.parametrize("days", [365.0, 365.25])
+def test_all_that_harm_are_dropped_together(tmp_path: Path, days: float) -> None:
+    present = with_values(TunedSettings(), {"serving.buy_again_days": days})
+    chosen = searched(tmp_path, present, harmed_by("text", "trending", "category"))
     off = {*SOURCES} - {*chosen.settings.serving.ranking.sources}
     assert off == {"text", "trending", "category"}
 
