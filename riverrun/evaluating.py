@@ -15,6 +15,7 @@ from feature_repo.times import INSTANT
 from riverrun.errors import UserError
 from riverrun.importing import PresetData
 from riverrun.protocols import EvaluationProtocol
+from riverrun.readable_archive import readable
 from riverrun.served_bundle import served_bundle
 from riverrun.settings import Settings
 from serving.bundle import BundleError
@@ -98,13 +99,9 @@ def shop_question(settings: Settings, cut: datetime | None = None) -> Question:
     Raises `UserError` where there is nothing to ask about.
     """
     archive = Archive(settings.archive)
-    try:
-        events = happened_by(
-            archive.events.scan().select(EVENT_COLUMNS).collect(), datetime.now(UTC)
-        )
-    except TrainingInputError as error:
-        raise UserError(f"{settings.archive}: {error}") from error
-    items = archive.items()
+    with readable(archive):
+        events = archive.events.scan().select(EVENT_COLUMNS).collect()
+        events, items = happened_by(events, datetime.now(UTC)), archive.items()
     if cut is not None:
         split = temporal_split(events, items, cut, weightless=settings.training.weightless)
     elif not settings.training.holdout_share:

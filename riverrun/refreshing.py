@@ -1,7 +1,6 @@
 """Runs a refresh with a shop's settings and archive."""
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
 
 import polars as pl
@@ -16,6 +15,7 @@ from feature_repo.schema import Item
 from riverrun import __version__
 from riverrun.errors import RunFailedError, UserError, kind_of
 from riverrun.opening import open_log
+from riverrun.readable_archive import readable
 from riverrun.settings import Settings
 from serving.bundle import read_manifest
 from serving.text_embedding_cache import TextEmbeddingCache
@@ -84,7 +84,7 @@ def refresh_from_archive(
 def _items(settings: Settings, archive: Archive) -> list[Item]:
     """Return the catalogue as of now. Raises `EventLogError` where the log cannot be read."""
     file = settings.embedded_log
-    with _readable(archive):
+    with readable(archive):
         if file is not None and not file.exists():
             return archive.items()  # Nothing was sent yet; reading must not create the log.
         with closing(open_log(settings)) as log:
@@ -92,13 +92,5 @@ def _items(settings: Settings, archive: Archive) -> list[Item]:
 
 
 def _events(archive: Archive) -> pl.DataFrame:
-    with _readable(archive):
+    with readable(archive):
         return archive.events.scan().select(EVENT_COLUMNS).collect()
-
-
-@contextmanager
-def _readable(archive: Archive) -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, ComputeError) as error:
-        raise UserError(f"{archive.root}: {error}") from error

@@ -17,6 +17,7 @@ from feature_repo.archive import Archive
 from feature_repo.exclusive_lock import exclusive
 from feature_repo.offline_features import OfflineFeatures
 from riverrun.errors import RunFailedError, UserError, kind_of
+from riverrun.readable_archive import readable
 from riverrun.settings import Settings
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.interactions import EVENT_COLUMNS, happened_by
@@ -196,10 +197,12 @@ def shop_tuning(settings: Settings, listener: Listener) -> Iterator[ShopTuning]:
             TemporaryDirectory() as features,
         ):
             listener.stage("Embedding texts")
-            events = archive.events.scan().select(EVENT_COLUMNS).collect()
+            with readable(archive):
+                events = archive.events.scan().select(EVENT_COLUMNS).collect()
+                events, items = happened_by(events, datetime.now(UTC)), archive.items()
             material = read_material(
-                happened_by(events, datetime.now(UTC)),
-                archive.items(),
+                events,
+                items,
                 settings.training,
                 OfflineFeatures(Path(features)),
                 cache,

@@ -7,12 +7,12 @@ from feature_repo.archive import Archive
 from riverrun.errors import UserError
 from riverrun.importing import PresetData
 from riverrun.protocols import EvaluationProtocol
+from riverrun.readable_archive import readable
 from riverrun.replay.questions import Period, split_period
 from riverrun.replay.settings import ReplaySettings
 from riverrun.settings import Settings
 from trainer.interactions import happened_by
 from trainer.settings import TrainingSettings
-from trainer.training_input_error import TrainingInputError
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,13 @@ def shop_period(settings: Settings, days: int) -> ReplayedPeriod:
     Raises `UserError` where nothing is before.
     """
     archive = Archive(settings.archive)
-    try:
+    with readable(archive):
         events = happened_by(archive.events.scan().collect(), datetime.now(UTC))
-    except TrainingInputError as error:
-        raise UserError(f"{settings.archive}: {error}") from error
+        items = archive.items()
     if events.is_empty():
         raise UserError(f"{settings.archive} holds no event: `riverrun import` brings them in.")
     newest: datetime = events.sort("timestamp").row(-1, named=True)["timestamp"]
-    period = split_period(events, archive.items(), newest - timedelta(days=days))
+    period = split_period(events, items, newest - timedelta(days=days))
     if period.past.is_empty():
         raise UserError(f"--days {days}: {settings.archive} holds nothing before them.")
     shop = ReplaySettings(settings.streaming, settings.serving, settings.history_length)
