@@ -4,14 +4,13 @@ UserError         2, something that a person can correct
 RunFailedError    1, something that may pass: run it again
 """
 
-import os
 import socket
-from errno import EACCES, EDQUOT, EEXIST, EISDIR, ENOSPC, ENOTDIR, EPERM, EROFS
+from errno import EACCES, EEXIST, EISDIR, ENOTDIR, EPERM, EROFS
+
+from feature_repo.full_disk import FULL_REASONS
 
 NOT_TO_BE_USED = {EACCES, EPERM, EROFS, EEXIST, ENOTDIR, EISDIR}
 """`OSError` numbers that a person can correct: a file or folder that cannot be used."""
-FULL = {ENOSPC, EDQUOT}
-"""`OSError` numbers of a disk, or a share of one, that is full: there may be room again."""
 
 
 class UserError(Exception):
@@ -32,7 +31,7 @@ def kind_of(error: OSError) -> type[UserError] | type[RunFailedError]:
 
 def tells_of_a_full_disk(error: Exception) -> bool:
     """Return whether a library that has errors of its own for files has met a full disk."""
-    return any(os.strerror(number) in str(error) for number in FULL)
+    return any(reason in str(error) for reason in FULL_REASONS)
 
 
 def failed_by(error: Exception) -> UserError | RunFailedError:

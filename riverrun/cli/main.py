@@ -8,6 +8,7 @@ import typer
 from pydantic import ValidationError
 from rich.markup import escape
 
+from feature_repo.full_disk import FULL
 from feature_repo.shop_file import PassingShopFileError, ShopFileError
 from riverrun import __version__
 from riverrun.cli import (
@@ -32,7 +33,7 @@ from riverrun.cli import (
     up,
 )
 from riverrun.cli.console import err
-from riverrun.errors import FULL, NOT_TO_BE_USED, RunFailedError, UserError
+from riverrun.errors import NOT_TO_BE_USED, RunFailedError, UserError
 from riverrun.interpreter import collect_seldom
 from riverrun.logging import configure_logging
 

@@ -1,16 +1,15 @@
 """The file that keeps what refreshes did: who serves reads it while a refresh writes it."""
 
-import os
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from feature_repo.full_disk import FULL_REASONS
 from feature_repo.shop_file import opening
 from trainer.worker_lost import WORKER_LOST
 
@@ -58,7 +57,7 @@ _PASSES = re.compile(
         [
             re.escape(LOG_AWAY),
             re.escape(WORKER_LOST),
-            *(re.escape(os.strerror(number)) for number in (ENOSPC, EDQUOT)),
+            *map(re.escape, FULL_REASONS),
             "database or disk is full",  # SQLite
             r"\d+ requested and \d+ written",  # NumPy
         ]
