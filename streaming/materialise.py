@@ -11,7 +11,7 @@ Items are always appended to the log, but only those that the stream has in anot
 have all others from their bundle.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -92,9 +92,8 @@ def materialise(
                 behind = users.keys() & unread_keys(log, USERS, positions_of(state))
                 for messages in user_messages([users[user_id] for user_id in sorted(behind)]):
                     log.append(USERS, messages)
-                for page in in_pages(users):
-                    state.commit(IMPORTED, version, Updates(users=page), {})
-                    version += 1
+                pages = (Updates(users=page) for page in in_pages(users))
+                version = commit_pages(state, version, pages)
                 # After all of them: interrupted before it, they are committed again.
                 taken_up = Milestones.of_segments(users=news.users)
                 state.commit(IMPORTED, version, Updates(), {}, milestones=taken_up)
@@ -191,3 +190,14 @@ def in_pages(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     left = iter(values.items())
     while page := dict(islice(left, _KEYS_PER_PAGE)):
         yield page
+
+
+def commit_pages(state: OpenState, version: int, pages: Iterable[Updates]) -> int:
+    """Commit values that came from the archive; return the version of `IMPORTED` after them.
+
+    version: the one before. Raises `StateConflict` where another process commits meanwhile.
+    """
+    for page in pages:
+        state.commit(IMPORTED, version, page, {})
+        version += 1
+    return version

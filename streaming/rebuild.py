@@ -15,7 +15,7 @@ from feature_repo.segment_names import LIVE, end_of
 from streaming.archiver import TOPICS
 from streaming.bulk_fold import fold_events
 from streaming.imports import Imports
-from streaming.materialise import Progress, in_pages, push_unpushed
+from streaming.materialise import Progress, commit_pages, in_pages, push_unpushed
 from streaming.milestones import REBUILD_BEGUN, Milestones
 from streaming.settings import StreamingSettings
 from streaming.store_watch import StoreWatch
@@ -88,14 +88,14 @@ def rebuild(
     erased = [user_id for marks in erasures.values() for user_id in marks]
     users: dict[str, Any] = dict.fromkeys(erased)
     users.update((user.user_id, user) for user in archive.users())
-    come_back = state.load(IMPORTED, erased, ()).histories
-    gone = {user_id: UserHistory(user_id) for user_id in erased if user_id not in come_back}
-    for updates in chain(
+    come_back = state.load(IMPORTED, erased, ())
+    gone = {each: UserHistory(each) for each in erased if each not in come_back.histories}
+    pages = chain(
         (Updates(items=page) for page in in_pages(items)),
         (Updates(users=page) for page in in_pages(users)),
         (Updates(histories=page) for page in in_pages(gone)),
-    ):
-        state.commit(IMPORTED, state.load(IMPORTED, (), ()).version, updates, {})
+    )
+    commit_pages(state, come_back.version, pages)
     # 4. Positions.
     for partition in sorted({source.partition for source in positions}):
         own = {topic: at for (topic, number), at in positions.items() if number == partition}
