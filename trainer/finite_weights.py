@@ -1,7 +1,5 @@
 """Whether a training has come to weights that are numbers."""
 
-import numpy as np
-
 from trainer.import_keras import keras
 
 
@@ -10,4 +8,6 @@ def has_finite_weights(model: keras.Model) -> bool:
 
     What a layer has been told of the data does not count: no learning rate is at fault there.
     """
-    return all(np.isfinite(np.asarray(weight)).all() for weight in model.trainable_weights)
+    # On the device: tables of a large catalogue are not to be copied at every epoch.
+    ops = keras.ops
+    return all(bool(ops.all(ops.isfinite(weight))) for weight in model.trainable_weights)
