@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
+from polars.exceptions import ComputeError
 from redis import Redis, RedisError
 
 from feature_repo.archive import Archive
@@ -13,7 +14,7 @@ from feature_repo.event_log import EventLogError, ForeignFedLog
 from feature_repo.eviction import warn_of_eviction
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.open_online_features import without_password
-from riverrun.errors import failed_by
+from riverrun.errors import UserError, failed_by
 from riverrun.held_model import HeldModel
 from riverrun.opening import open_state, require_own_shop
 from riverrun.server import ServingParts
@@ -77,8 +78,9 @@ def open_stream(
 ) -> StreamParts:
     """Fold what was imported since the last start, then start to follow the log.
 
-    `stack` stops the threads. Raises `UserError` where the state is lost or another shop's, or a
-    topic of a Kafka cannot be used as it is, and `RunFailedError` where a server does not answer.
+    `stack` stops the threads. Raises `UserError` where the state is lost or another shop's, the
+    archive is damaged, or a topic of a Kafka cannot be used as it is, and `RunFailedError` where a
+    server does not answer.
     """
     _require_topics(settings)
     state = stack.enter_context(closing(open_state(settings)))
@@ -100,6 +102,8 @@ def open_stream(
         )
     except (StateError, EventLogError, RedisError) as error:
         raise failed_by(error) from error
+    except ComputeError as error:
+        raise UserError(f"{archive.root}: {error}") from error
     worker = Worker(
         serving.log,
         serving.online,

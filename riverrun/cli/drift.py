@@ -20,18 +20,20 @@ def drift(home: HomeOption = None, settings_file: SettingsOption = None) -> None
     signals are kept, and exported as metrics by whatever serves.
     """
     from feature_repo.archive import Archive
-    from serving.bundle import BundleError
+    from riverrun.readable_archive import readable
     from trainer.refresh.drift import measure_drift
     from trainer.refresh.runs_file import RunsFile
 
     settings = load_settings(settings_file, home=home)
     asked, now = settings.refresh.drift, datetime.now(UTC)
     path = served_bundle(settings)
-    try:
-        archive = Archive(settings.archive)
-        found = measure_drift(path, archive.events.scan(), archive.item_changes.keys(), asked, now)
-    except (BundleError, ValueError) as error:
-        raise UserError(str(error)) from error
+    archive = Archive(settings.archive)
+    with readable(archive):
+        events, catalogue = archive.events.scan(), archive.item_changes.keys()
+        try:
+            found = measure_drift(path, events, catalogue, asked, now)
+        except ValueError as error:  # Of the bundle.
+            raise UserError(str(error)) from error
     RunsFile(settings.bundles).write_drift(
         found.version, {each.name: each.value for each in found.signals}, now
     )

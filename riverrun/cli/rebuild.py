@@ -15,6 +15,7 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
     and users go to the online store again, and the worker continues the log where the archive
     ends. Stop `riverrun up` and other workers before.
     """
+    from polars.exceptions import ComputeError
     from redis import RedisError
 
     from feature_repo.archive import Archive
@@ -49,4 +50,6 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
             )
         except (StateError, EventLogError, RedisError) as error:
             raise failed_by(error) from error
+        except ComputeError as error:
+            raise UserError(f"{archive.root}: {error}") from error
     err.print(f"{events:,} events of {settings.archive} are in the state again")

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from feature_repo.archive import Archive
 from riverrun.cli import main as command_line
 from riverrun.errors import UserError
+from serving.bundle import MANIFEST, DataWindow, read_manifest
 from serving.published_bundles import CURRENT
 from serving.ranking.bundle_files import FOLDER, FUSION
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_items, tiny_ranking
+from tests.support.tiny_refresh import events
+from tests.support.tiny_training import START
 
 
 @pytest.fixture
@@ -56,6 +60,28 @@ def test_a_damaged_file_of_the_shop_is_named(
     line = refused(monkeypatch, capsys, "up", "--port", "0", "--home", str(home))
     assert str(home / file) in line
     assert way_on in line
+
+
+@pytest.mark.parametrize("kind", ["items", "events"])
+@pytest.mark.parametrize("command", [["up", "--port", "0"], ["drift"], ["rebuild"]])
+def test_a_damaged_archive_is_named(
+    home: Path,
+    command: list[str],
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    [manifest] = (home / "bundles").glob(f"*/{MANIFEST}")
+    window = DataWindow(start=START, end=START, events=0)
+    changed = read_manifest(manifest.parent).model_copy(update={"data_window": window})
+    manifest.write_text(changed.model_dump_json())
+    archive = Archive(home / "archive")
+    archive.write_items("some", tiny_items(1))
+    archive.events.write("some", events(0, 1))
+    [file] = (home / "archive" / kind).rglob("*.parquet")
+    file.write_bytes(b"no table at all")
+    line = refused(monkeypatch, capsys, *command, "--home", str(home))
+    assert line.startswith(f"riverrun: {home / 'archive'}: ")
 
 
 @pytest.mark.parametrize("command", ["up", "serve", "models", "train", "refresh", "drift", "tune"])
