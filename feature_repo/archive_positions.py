@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import orjson
+from pydantic import TypeAdapter
 
 from feature_repo.event_log import TopicPartition
+from feature_repo.json_files import read_json
 from feature_repo.whole_file import replacing
+
+_POSITION = TypeAdapter(tuple[str, int, int])
 
 
 class ArchivePositions:
@@ -25,6 +29,9 @@ class ArchivePositions:
                 file.write_bytes(orjson.dumps([source.topic, source.partition, offset]))
 
     def read(self) -> dict[TopicPartition, int]:
-        """Return the offset of each partition before which everything is in the archive."""
-        written = [orjson.loads(file.read_bytes()) for file in self._folder.glob("[!.]*.json")]
+        """Return the offset of each partition before which everything is in the archive.
+
+        Raises `ShopFileError` where a file is damaged.
+        """
+        written = [read_json(file, _POSITION) for file in self._folder.glob("[!.]*.json")]
         return {TopicPartition(topic, partition): offset for topic, partition, offset in written}

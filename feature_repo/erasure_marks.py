@@ -8,12 +8,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import orjson
+from pydantic import TypeAdapter
 
+from feature_repo.json_files import read_json
 from feature_repo.whole_file import replacing
+
+_Times = dict[str, int]
+_TIMES = TypeAdapter(_Times)
+# Some files of before have the times within, others none.
+_MARKS = TypeAdapter(tuple[int, _Times] | tuple[int, _Times, _Times])
 
 
 class ErasureMarks:
-    """Reads and writes the marks in `folder`."""
+    """Reads and writes the marks in `folder`.
+
+    What reads them raises `ShopFileError` where a file is damaged: nobody may pass for not erased.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -48,15 +58,13 @@ class ErasureMarks:
     def _read(self) -> Iterator[tuple[int, dict[str, int], dict[str, int], int]]:
         """Yield what `write` was given, and when, in milliseconds since 1970."""
         for file in self._folder.glob("[!.]*.json"):
-            # Some files of before have the times within, others none.
-            partition, moments, *within = orjson.loads(file.read_bytes())
+            partition, moments, *within = read_json(file, _MARKS)
             times = within[0] if within else _times(file.with_suffix(".times"))
             yield partition, moments, times, file.stat().st_mtime_ns // 10**6
 
 
 def _times(file: Path) -> dict[str, int]:
     try:
-        times: dict[str, int] = orjson.loads(file.read_bytes())
+        return read_json(file, _TIMES)
     except FileNotFoundError:
         return {}
-    return times

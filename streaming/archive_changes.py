@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from feature_repo.archive import Archive
 from feature_repo.event_log import ITEMS, USERS, EventLogError, GroupedLog, TopicPartition
+from feature_repo.shop_file import ShopFileError
 from streaming.archiver import GROUP, TOPICS, Archiver
 from streaming.imports import records_from
 from streaming.settings import StreamingSettings
@@ -32,7 +33,8 @@ def archive_changes(
     replace it. Where no process archives, this one does so meanwhile.
 
     patience: how many seconds the archiver may read nothing.
-    Raises `NotArchivedError` where it does, and `EventLogError` where the log cannot be read.
+    Raises `NotArchivedError` where it does, `EventLogError` where the log cannot be read, and
+    `ShopFileError` where a file of the archive is damaged.
     """
     unread = records_from(log, log.unread(GROUP, CHANGES))
     ends = {record.source: record.offset + 1 for record in unread}
@@ -62,7 +64,7 @@ def _wait(
         now = time.monotonic()
         if position != before:
             gone_on = now
-        if isinstance(archiver.failure, EventLogError):
+        if isinstance(archiver.failure, EventLogError | ShopFileError):
             raise archiver.failure
         if archiver.failure is not None or now - gone_on > patience:
             why = archiver.failure or f"the archiver has read nothing for {patience:.0f} s"

@@ -53,13 +53,14 @@ def rebuild(
     the positions. Those events change nothing: their user's history has them, or is newer. A record
     that cannot be decoded gets its dead letter, where only the archiver has passed it before.
 
-    Raises `ForeignShop` before all of that where the online store is not of the state's shop.
+    Raises, before the state is emptied, `ForeignShop` where the online store is not of its shop,
+    and `ShopFileError` where the archive's marks or positions are damaged.
     """
     settings = settings or StreamingSettings()
     watch = StoreWatch(state, online)
     watch.require_own()
-    # 1. Go on after the archive; empty the state.
-    imports = Imports.of(archive)
+    # 1. Go on after the archive; empty the state. Marks are read before: they may be damaged.
+    imports, erasures = Imports.of(archive), archive.marks.moments()
     if isinstance(log, TrimmableLog):
         log.begin_after(last_offset(archive))
     archived, unread = archive.positions.read(), log.unread(GROUP, TOPICS)
@@ -84,7 +85,6 @@ def rebuild(
     # 3. Items and users.
     items: dict[str, Any] = dict.fromkeys(archive.deleted_items())
     items.update((item.item_id, item) for item in archive.items())
-    erasures = archive.marks.moments()
     erased = [user_id for marks in erasures.values() for user_id in marks]
     users: dict[str, Any] = dict.fromkeys(erased)
     users.update((user.user_id, user) for user in archive.users())

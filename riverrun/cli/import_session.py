@@ -14,6 +14,7 @@ from rich.table import Table
 
 from feature_repo.event_weights import UNNAMED_WEIGHT
 from feature_repo.exclusive_lock import exclusive
+from feature_repo.shop_file import ShopFileError
 from riverrun.cli.console import err, next_command, out
 from riverrun.errors import RunFailedError, UserError, failed_by, kind_of, tells_of_a_full_disk
 from riverrun.importing.csv_reader import STRAY_QUOTE, TOO_LONG
@@ -91,7 +92,7 @@ def import_session(settings: Settings, what: str) -> Iterator[ArchiveSink]:
             _archive_what_was_posted(settings, archive)
             try:
                 yield ArchiveSink(archive, report)
-            except (UserError, OSError, ComputeError) as error:
+            except (UserError, ShopFileError, OSError, ComputeError) as error:
                 ended = _ended_by(error, settings)
                 if not (report.accepted or report.skipped or report.rejected):
                     raise ended from None
@@ -111,11 +112,13 @@ def import_session(settings: Settings, what: str) -> Iterator[ArchiveSink]:
 
 
 def _ended_by(
-    error: UserError | OSError | ComputeError, settings: Settings
+    error: UserError | ShopFileError | OSError | ComputeError, settings: Settings
 ) -> UserError | RunFailedError:
     """Return what to end with where `error` was raised by rows, or by reading or writing files."""
     if isinstance(error, UserError):
         return error
+    if isinstance(error, ShopFileError):
+        return UserError(str(error))
     if isinstance(error, OSError):
         return kind_of(error)(f"{settings.home}: cannot be written: {error.strerror or error}.")
     # Of Polars, of lines: a full disk, or a file of the archive that is damaged.

@@ -114,6 +114,9 @@ def _stays(failure: BaseException) -> bool:
     """Return whether another start would fail likewise."""
     # Imported here, since every command imports this module, and few end like this.
     from feature_repo.event_log import LostPositionError
+    from feature_repo.shop_file import PassingShopFileError, ShopFileError
     from streaming.stream_state import ForeignShop, StateLost
 
-    return isinstance(failure, LostPositionError | StateLost | ForeignShop)
+    if isinstance(failure, PassingShopFileError):
+        return False
+    return isinstance(failure, LostPositionError | StateLost | ForeignShop | ShopFileError)

@@ -84,6 +84,23 @@ def test_a_damaged_archive_is_named(
     assert line.startswith(f"riverrun: {home / 'archive'}: ")
 
 
+@pytest.mark.parametrize("command", [["import", "users"], ["rebuild"]])
+def test_a_damaged_mark_of_an_erasure_is_named(
+    home: Path,
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Archive(home / "archive").marks.write(0, {"u": 7}, {})
+    mark = home / "archive" / "erasures" / "00000.json"
+    mark.write_bytes(b'[0,{"u"')
+    users = home / "users.csv"
+    users.write_text("user_id\nu\n")
+    files = [str(users)] if command[0] == "import" else []
+    line = refused(monkeypatch, capsys, *command, *files, "--home", str(home))
+    assert line.startswith(f"riverrun: {mark}: cannot be used: ")
+
+
 @pytest.mark.parametrize("command", ["up", "serve", "models", "train", "refresh", "drift", "tune"])
 def test_a_home_that_is_no_folder_is_refused(
     command: str,

@@ -178,6 +178,8 @@ def test_a_state_that_is_lost_does_not_come_back_by_itself() -> None:
         (StateLost("repeat `riverrun rebuild`."), 2),
         (ForeignShop("set another database."), 2),
         (LostPositionError("records are gone."), 2),
+        (ShopFileError("erasures/00000.json: cannot be used."), 2),
+        (PassingShopFileError("registry.db: cannot be used: database is locked."), 1),
         (StateError("state redis://redis:6379/0: cannot be read."), 1),
         (OSError("No space left on device"), 1),
     ],

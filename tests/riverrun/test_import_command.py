@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 
 from feature_repo.archive import Archive
 from feature_repo.exclusive_lock import exclusive
-from feature_repo.schema import Item
+from feature_repo.schema import Item, User
 from riverrun.cli import import_, sample
 from riverrun.errors import RunFailedError, UserError
+from riverrun.importing.sink import ArchiveSink
 from tests.riverrun.run_import import GOOD, HEAD
 
 app = typer.Typer()
@@ -124,6 +125,33 @@ def test_a_damaged_file_of_the_archive_does_not_pass(tmp_path: Path, home: Path)
     segment.write_bytes(b"no table at all")
     with pytest.raises(UserError, match=rf"^{home / 'archive'}: cannot be read: "):
         run("import", "events", file, "--home", home)
+
+
+def test_a_damaged_mark_of_an_erasure_does_not_pass(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor where it is damaged by the time that rows are written: who was erased stays so."""
+    file, archive = tmp_path / "users.csv", Archive(home / "archive")
+    file.write_text("user_id\nu1\nu2\n")
+    archive.marks.write(0, {"u1": 7}, {"u1": 1_000})
+    mark = home / "archive" / "erasures" / "00000.json"
+    before = mark.read_bytes()
+    mark.write_bytes(before[:8])
+    with pytest.raises(
+        UserError, match=rf"^{mark}: cannot be used: .* from a copy of the archive.$"
+    ):
+        run("import", "users", file, "--home", home)
+    mark.write_bytes(before)
+    add_users = ArchiveSink.add_users
+
+    def damaged_meanwhile(sink: ArchiveSink, users: list[User]) -> int:
+        mark.write_bytes(before[:8])
+        return add_users(sink, users)
+
+    monkeypatch.setattr(ArchiveSink, "add_users", damaged_meanwhile)
+    with pytest.raises(UserError, match=rf"^{mark}: cannot be used: .* What was read before: "):
+        run("import", "users", file, "--home", home)
+    assert archive.users() == []
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(

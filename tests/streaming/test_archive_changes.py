@@ -10,6 +10,7 @@ from feature_repo.archive import Archive
 from feature_repo.event_log import EVENTS, ITEMS, USERS, EventLog, LostPositionError, Message
 from feature_repo.exclusive_lock import exclusive
 from feature_repo.log_records import encode_record
+from feature_repo.shop_file import ShopFileError
 from streaming.archive_changes import NotArchivedError, archive_changes
 from streaming.archiver import Archiver
 from streaming.kafka_log import KafkaLog
@@ -71,6 +72,14 @@ def test_who_archives_writes_at_once(log: SqliteLog, archive: Archive) -> None:
         assert running.archives
     finally:
         running.stop()
+
+
+def test_a_damaged_mark_of_an_erasure_is_told_as_such(log: SqliteLog, archive: Archive) -> None:
+    post(log)
+    archive.marks.write(0, {"u": 1}, {})
+    (archive.root / "erasures" / "00000.json").write_bytes(b'[0,{"u"')
+    with pytest.raises(ShopFileError, match=r"00000\.json: cannot be used: "):
+        archive_changes(log, archive, NEVER)
 
 
 def test_however_often_it_is_asked_an_archiver_that_is_behind_writes_few_segments(

@@ -1,5 +1,6 @@
 """A state that is lost and rebuilt from the archive goes on as if nothing had happened."""
 
+import itertools
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from feature_repo.event_log import (
 from feature_repo.log_records import encode_record
 from feature_repo.online_features import ItemStatistics
 from feature_repo.schema import Event
+from feature_repo.shop_file import ShopFileError
 from streaming.archiver import GROUP as ARCHIVE
 from streaming.archiver import Archiver
 from streaming.dead_letters import dead_letters
@@ -38,6 +40,7 @@ from streaming.sqlite_state import SqliteState
 from streaming.stream_state import OpenState, StateError, StateLost, remember
 from streaming.worker import GROUP, Worker
 from tests.support.archived import archive_log
+from tests.support.interleaved_log import InterleavedLog
 from tests.support.read_through import unwaiting
 from tests.support.redis_server import database
 from tests.support.stream import NOW, FakeModel, MemoryOnline, event, item, user
@@ -283,6 +286,22 @@ def test_an_interrupted_rebuild_is_noticed(tmp_path: Path, new_state: OpenNew) -
     remember(state, REBUILD_BEGUN)
     with pytest.raises(StateLost, match="interrupted"):
         require_whole(state, archive)
+
+
+def test_damaged_marks_of_erasures_are_noticed_before_the_state_is_emptied(
+    tmp_path: Path, new_state: OpenNew
+) -> None:
+    log, state, archive = SqliteLog(tmp_path / "log.sqlite"), new_state(), Archive(tmp_path / "a")
+    send(log, 20)
+    work(log, MemoryOnline(), state)
+    before = contents(state)
+    archive.marks.write(0, {"u": 7}, {})
+    (archive.root / "erasures" / "00000.json").write_bytes(b'[0,{"u"')
+    broker = InterleavedLog(log, itertools.cycle([EVENTS, USERS]))
+    with pytest.raises(ShopFileError, match="cannot be used"):
+        rebuild(archive, state, MemoryOnline(), broker)
+    assert contents(state) == before
+    log.close()
 
 
 @pytest.mark.parametrize("messages", [1, 0])
