@@ -189,8 +189,9 @@ class Archiver(StreamThread):
 
     def _add(self, event: Event, record: LogRecord) -> None:
         partition = record.source.partition
-        newest = self._newest.get(partition, 0)
-        self._newest[partition] = max(newest, record.moment)
+        # One from the future, which a producer's clock has made, says nothing of the marks' age.
+        if record.moment <= time.time() * 1_000:
+            self._newest[partition] = max(self._newest.get(partition, 0), record.moment)
         if record.moment > self._marks.get(partition, {}).get(event.user_id, -1):
             self._events.append(event)
             self._moments.append(record.moment)

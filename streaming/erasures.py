@@ -14,7 +14,7 @@ from streaming.settings import StreamingSettings
 
 Moments = tuple[int, ...]
 """When each event of a history was appended to the log; 0 for what was imported."""
-_FOR_EVER = 2**63 - 1
+FOR_EVER = 2**63 - 1
 """Further than any two moments are apart."""
 
 
@@ -64,6 +64,6 @@ def keep_marks(log: EventLog, settings: StreamingSettings) -> int:
     letters for ever, and so the marks.
     """
     if log.topics_share_an_order:
-        return _FOR_EVER
+        return FOR_EVER
     kafka = settings.kafka
     return int((kafka.events_retention_days + kafka.dead_letters_retention_days) * DAY_MILLISECONDS)

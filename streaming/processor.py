@@ -12,7 +12,7 @@ from feature_repo.history import HistoryEvent, UserHistory, append
 from feature_repo.item_statistics import count, counted_at, nothing
 from feature_repo.schema import Event, Item
 from streaming.decode import Change, ItemRemoved, UserErased
-from streaming.erasures import Moments, later, placed, seen_again
+from streaming.erasures import FOR_EVER, Moments, later, placed, seen_again
 from streaming.stream_state import Slice
 from streaming.updates import Updates
 
@@ -48,18 +48,24 @@ class Folded:
 
 
 def process(
-    changes: Sequence[Appended], before: Slice, max_length: int, keep_marks: int = 0
+    changes: Sequence[Appended],
+    before: Slice,
+    max_length: int,
+    keep_marks: int = 0,
+    now: int = FOR_EVER,
 ) -> Folded:
     """Return what `changes`, in order, make of the state before them.
 
     max_length: events kept per user. keep_marks: an erasure's mark is dropped with the first event
-    whose moment is more than this after it.
+    whose moment is more than this after it. now: a moment; an event of a later one, which a
+    producer's clock has made, drops none.
     """
     folded = Folded()
     updates = folded.updates
     for change, moment, appended_at in changes:
         if isinstance(change, Event):
-            updates.outdated = max(updates.outdated, moment - keep_marks)
+            if moment <= now:
+                updates.outdated = max(updates.outdated, moment - keep_marks)
             _count(folded, change, moment, appended_at, before, max_length)
         elif isinstance(change, Item):
             updates.items[change.item_id] = change

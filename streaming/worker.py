@@ -116,6 +116,7 @@ class Worker(StreamThread):
         self._max_history = max_history
         self._keep_marks = keep_marks(log, settings)
         self._caught_up = caught_up
+        self._clock = clock
         self._monotonic = monotonic
         self._decoder = Decoder.of(settings)
         self._positions = WorkerPositions(state, monotonic)
@@ -252,8 +253,9 @@ class Worker(StreamThread):
         if not self._positions.follows(batch, stored):
             self._give_way(batch, stored)
             return None
+        now = int(self._clock().timestamp() * 1_000)
         with self.metrics.stage("fold"):
-            folded = process(batch.changes, before, self._max_history, self._keep_marks)
+            folded = process(batch.changes, before, self._max_history, self._keep_marks, now)
         # A second read: only the folded histories tell which items co-occur with the batch's.
         learned = self._retrying("learn", lambda: self._learner.learn(partition, folded))
         updates = Updates.together([folded.updates, learned])

@@ -373,3 +373,7 @@ def test_a_history_that_was_stored_without_moments_is_reached_by_any_erasure() -
 def test_marks_are_outdated_by_newer_events_alone() -> None:
     changes = [Appended(event(1, "u"), 50), Appended(user(1), 90), Appended(event(2, "u"), 40)]
     assert process(changes, Slice(1, {}), MAX_HISTORY, keep_marks=20).updates.outdated == 30
+    # A producer's clock may be ahead, or count in microseconds.
+    folded = process(changes, Slice(1, {}), MAX_HISTORY, keep_marks=20, now=49)
+    assert folded.updates.outdated == 20
+    assert len(folded.acts) == 2

@@ -1,19 +1,22 @@
 """How long it is remembered that a user was erased."""
 
 import itertools
+import time
 from pathlib import Path
 
 import pytest
 
 from feature_repo.archive import Archive
-from feature_repo.event_log import EVENTS, ITEMS, USERS, Message
+from feature_repo.event_log import EVENTS, ITEMS, USERS, LogRecord, Message
 from streaming.archiver import Archiver
 from streaming.kafka_settings import KafkaSettings
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
-from tests.support.interleaved_log import InterleavedLog
+from streaming.sqlite_state import SqliteState
+from streaming.worker import Worker
+from tests.support.interleaved_log import InterleavedConsumer, InterleavedLog
 from tests.support.read_through import unwaiting
-from tests.support.stream import event
+from tests.support.stream import FakeModel, MemoryOnline, event
 
 ERASURE = (USERS, Message("u0", None))
 
@@ -60,6 +63,48 @@ def test_the_archive_forgets_marks_that_no_record_or_letter_can_precede(
     # Nor does it stay in memory.
     assert archiver._erased_at == archive.marks.erased_at() == {}
     archiver.stop()
+    log.close()
+
+
+def test_a_timestamp_from_the_future_makes_nobody_forget_a_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A producer may count in microseconds, where a topic keeps its producers' times."""
+    day = 86_400_000
+    kafka = KafkaSettings(events_retention_days=3 / day, dead_letters_retention_days=3 / day)
+    settings = StreamingSettings(kafka=kafka, linger_seconds=0)
+    log, archive = SqliteLog(tmp_path / "log.sqlite"), Archive(tmp_path / "archive")
+    state = SqliteState(tmp_path / "state.sqlite")
+    ahead = time.time_ns() // 1_000
+    poll = InterleavedConsumer.poll
+
+    def forged(consumer: InterleavedConsumer, max_records: int, timeout: float) -> list[LogRecord]:
+        records = poll(consumer, max_records, timeout)
+        return [each._replace(moment=ahead) if each.offset == 3 else each for each in records]
+
+    monkeypatch.setattr(InterleavedConsumer, "poll", forged)
+    broker = InterleavedLog(log, itertools.cycle([EVENTS, USERS]))
+    archiver = Archiver(broker, archive, settings=settings)
+    worker = Worker(broker, MemoryOnline(), state, FakeModel(), settings=settings)
+    worker.recover()
+    for topic, message in (act(0), ERASURE, act(3)):
+        log.append(topic, [message])
+        archive_all(archiver)
+        while worker.step():
+            pass
+    assert archive.marks.moments() == {0: {"u0": 2}}
+    assert state.load(0, ["u0"], ()).erasures == {"u0": 2}
+    for number in range(4, 11):
+        topic, message = act(number)
+        log.append(topic, [message])
+    archive_all(archiver)
+    while worker.step():
+        pass
+    assert archive.marks.moments() == {0: {}}
+    assert state.load(0, ["u0"], ()).erasures == {}
+    worker.stop()
+    archiver.stop()
+    state.close()
     log.close()
 
 
