@@ -97,7 +97,8 @@ def rebuild(
     )
     commit_pages(state, come_back.version, pages)
     # 4. Positions.
-    for partition in sorted({source.partition for source in positions}):
+    # A topic that was made anew may have fewer partitions; the dead letters are still there.
+    for partition in sorted({source.partition for source in positions} | erasures.keys()):
         own = {topic: at for (topic, number), at in positions.items() if number == partition}
         erased_there = Updates(erasures=erasures.get(partition, {}))
         state.commit(partition, state.load(partition, (), ()).version, erased_there, own)

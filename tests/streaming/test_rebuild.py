@@ -304,6 +304,18 @@ def test_damaged_marks_of_erasures_are_noticed_before_the_state_is_emptied(
     log.close()
 
 
+def test_no_mark_of_an_erasure_is_lost_where_topics_have_fewer_partitions_than_before(
+    tmp_path: Path, new_state: OpenNew
+) -> None:
+    log, state, archive = SqliteLog(tmp_path / "log.sqlite"), new_state(), Archive(tmp_path / "a")
+    send(log, 20)
+    archive.marks.write(3, {"u": 7}, {})
+    rebuild(archive, state, MemoryOnline(), log)
+    assert state.load(3, ["u"], ()).erasures == {"u": 7}
+    work(log, MemoryOnline(), state)
+    log.close()
+
+
 @pytest.mark.parametrize("messages", [1, 0])
 def test_a_worker_notices_that_its_state_was_emptied(
     tmp_path: Path, new_state: OpenNew, messages: int
