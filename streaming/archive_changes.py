@@ -1,13 +1,20 @@
 """Has what was posted of items and users in the archive before an import adds to it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from feature_repo.archive import Archive
-from feature_repo.event_log import ITEMS, USERS, EventLogError, GroupedLog, TopicPartition
+from feature_repo.event_log import (
+    ITEMS,
+    USERS,
+    EventLogError,
+    GroupedLog,
+    LogRecord,
+    TopicPartition,
+)
 from feature_repo.shop_file import ShopFileError
 from streaming.archiver import GROUP, TOPICS, Archiver
-from streaming.imports import records_from
+from streaming.imports import read_on
 from streaming.settings import StreamingSettings
 from streaming.standby_archiver import StandbyArchiver
 
@@ -36,8 +43,7 @@ def archive_changes(
     Raises `NotArchivedError` where it does, `EventLogError` where the log cannot be read, and
     `ShopFileError` where a file of the archive is damaged.
     """
-    unread = records_from(log, log.unread(GROUP, CHANGES))
-    ends = {record.source: record.offset + 1 for record in unread}
+    ends = read_on(log, log.unread(GROUP, CHANGES), _ends)
     if not ends:
         return
     archiver = StandbyArchiver(archive.root, lambda: Archiver(log, archive, settings=settings))
@@ -46,6 +52,11 @@ def archive_changes(
         _wait(archiver, log, archive, ends, patience)
     finally:
         archiver.stop()
+
+
+def _ends(records: Iterable[LogRecord]) -> dict[TopicPartition, int]:
+    """Return, for each partition, the offset after its last record."""
+    return {record.source: record.offset + 1 for record in records}
 
 
 def _wait(

@@ -1,8 +1,8 @@
 """What imports have added to the archive, and how it is appended to a log that is followed."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import polars as pl
 from pydantic_core import from_json, to_json
@@ -13,6 +13,7 @@ from feature_repo.event_log import (
     USERS,
     GroupedLog,
     LogRecord,
+    LostPositionError,
     Message,
     TopicPartition,
 )
@@ -22,6 +23,8 @@ from feature_repo.segment_names import LIVE
 from streaming.archiver import GROUP
 from streaming.decode import is_id
 from streaming.milestones import NONE, Milestones
+
+T = TypeVar("T")
 
 MESSAGES_PER_APPEND = 2_000
 _RECORDS_PER_POLL = 1_000
@@ -60,8 +63,12 @@ class Unarchived(NamedTuple):
     @classmethod
     def of(cls, log: GroupedLog) -> "Unarchived":
         """Read it from the log. Read the archive afterwards: it is no older then."""
+        return read_on(log, log.unread(GROUP, [USERS, ITEMS]), cls._among)
+
+    @classmethod
+    def _among(cls, records: Iterable[LogRecord]) -> "Unarchived":
         found = cls(set(), set(), set())
-        for record in records_from(log, log.unread(GROUP, [USERS, ITEMS])):
+        for record in records:
             if record.source.topic == ITEMS:
                 found.items.add(record.key)
                 continue
@@ -76,9 +83,32 @@ class Unarchived(NamedTuple):
 
 
 def unread_keys(log: GroupedLog, topic: str, read: Mapping[TopicPartition, int]) -> set[str | None]:
-    """Return the keys that `topic` has a record of from the positions `read` on."""
-    positions = {source: at for source, at in read.items() if source.topic == topic}
-    return {record.key for record in records_from(log, log.starts([topic]) | positions)}
+    """Return the keys that `topic` has a record of from the positions `read` on.
+
+    Read the state afterwards: it has what was read by then, and may have left the log.
+    """
+    starts = log.starts([topic])
+    positions = {source: max(start, read.get(source, start)) for source, start in starts.items()}
+    return {record.key for record in records_from(log, positions)}
+
+
+def read_on(
+    log: GroupedLog,
+    unread: Mapping[TopicPartition, int],
+    read: Callable[[Iterator[LogRecord]], T],
+) -> T:
+    """Return what `read` makes of all records from the position of the archiver on.
+
+    unread: that position. It is asked for again, and `read` begins anew, where records have left
+    the log meanwhile: they are archived by then. Raises `EventLogError`.
+    """
+    while True:
+        try:
+            return read(records_from(log, unread))
+        except LostPositionError:
+            before, unread = unread, log.unread(GROUP, sorted({source.topic for source in unread}))
+            if unread == before:
+                raise
 
 
 def records_from(log: GroupedLog, positions: Mapping[TopicPartition, int]) -> Iterator[LogRecord]:

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from feature_repo.event_log import ITEMS, GroupedLog, LogRecord, LostPositionError
+from feature_repo.event_log import ITEMS, GroupedLog, LogRecord
 from feature_repo.schema import Item
 from streaming.archiver import GROUP
 from streaming.decode import DecodeError, Decoder, ItemRemoved
-from streaming.imports import records_from
+from streaming.imports import read_on
 from streaming.settings import StreamingSettings
 
 
@@ -29,19 +29,11 @@ def latest_items(archive: ItemArchive, log: GroupedLog, settings: StreamingSetti
     """
     decoder = Decoder.of(settings)
     # Asked before the archive is read: what is archived meanwhile is read twice, not missed.
-    first = unread = log.unread(GROUP, [ITEMS])
+    unread = log.unread(GROUP, [ITEMS])
     archived = archive.items()
-    while True:
-        try:
-            changes = _changes(decoder, records_from(log, unread))
-            break
-        except LostPositionError:
-            # What was archived meanwhile may have left the log.
-            before, unread = unread, log.unread(GROUP, [ITEMS])
-            if unread == before:
-                raise
+    changes = read_on(log, unread, lambda records: _changes(decoder, records))
     starts = log.starts([ITEMS])
-    if any(starts.get(source, 0) > at for source, at in first.items()):
+    if any(starts.get(source, 0) > at for source, at in unread.items()):
         # So it may have as it was read, and is in the archive by now. Anything later was read.
         archived = archive.items()
     items = {item.item_id: item for item in archived}

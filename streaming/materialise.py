@@ -145,16 +145,16 @@ def _append(
 
     Repeated after a crash, some are appended twice; a repeated event changes nothing.
     """
-    unarchived = Unarchived.of(log)
     if news.users:
-        users = imported_users(archive, news.users, unarchived)
+        users = imported_users(archive, news.users, Unarchived.of(log))
         for messages in user_messages(users.values()):
             log.append(USERS, messages)
         remember(state, Milestones.of_segments(users=news.users))
     total = 0
     for number, segment in enumerate(news.events):
         progress("segments to the log", number, len(news.events))
-        scan = unarchived.without_erased(archive.events.scan_segment(segment))
+        # Each time anew: what is appended after an erasure would seem to be done after it.
+        scan = Unarchived.of(log).without_erased(archive.events.scan_segment(segment))
         for messages in event_messages(scan):
             log.append(EVENTS, messages)
             total += len(messages)

@@ -7,17 +7,29 @@ from pathlib import Path
 import pytest
 
 from feature_repo.archive import Archive
-from feature_repo.event_log import EVENTS, ITEMS, USERS, EventLog, LostPositionError, Message
+from feature_repo.event_log import (
+    EVENTS,
+    ITEMS,
+    USERS,
+    EventLog,
+    LogConsumer,
+    LostPositionError,
+    Message,
+    TopicPartition,
+)
 from feature_repo.exclusive_lock import exclusive
 from feature_repo.log_records import encode_record
 from feature_repo.shop_file import ShopFileError
 from streaming.archive_changes import NotArchivedError, archive_changes
-from streaming.archiver import Archiver
+from streaming.archiver import GROUP, Archiver
+from streaming.imports import Unarchived, unread_keys
 from streaming.kafka_log import KafkaLog
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.standby_archiver import StandbyArchiver
+from tests.support.archived import archive_log
 from tests.support.kafka_server import fresh_topics
+from tests.support.read_through import ReadThrough
 from tests.support.stream import event, item, user
 from tests.support.waiting import wait_until
 
@@ -80,6 +92,28 @@ def test_a_damaged_mark_of_an_erasure_is_told_as_such(log: SqliteLog, archive: A
     (archive.root / "erasures" / "00000.json").write_bytes(b'[0,{"u"')
     with pytest.raises(ShopFileError, match=r"00000\.json: cannot be used: "):
         archive_changes(log, archive, NEVER)
+
+
+def test_what_is_archived_and_leaves_the_log_meanwhile_is_no_lost_position(
+    log: SqliteLog, archive: Archive
+) -> None:
+    """A running `riverrun up` archives and trims between any two reads of an import."""
+
+    def archived_and_trimmed(consumer: LogConsumer) -> LogConsumer:
+        archive_log(log, archive)
+        for topic in (ITEMS, USERS):
+            log.trim(topic, [GROUP])
+        return consumer
+
+    post(log)
+    archive_changes(ReadThrough(log, archived_and_trimmed), archive, NEVER)  # type: ignore[arg-type]
+    assert holds_all(archive)
+    log.append(ITEMS, [Message("i2", None)])
+    log.append(USERS, [Message("u1", None)])
+    meanwhile = ReadThrough(log, archived_and_trimmed)
+    assert Unarchived.of(meanwhile) == (set(), set(), set())  # type: ignore[arg-type]
+    assert not archive.items()
+    assert unread_keys(log, ITEMS, {TopicPartition(ITEMS, 0): 1}) == set()
 
 
 def test_however_often_it_is_asked_an_archiver_that_is_behind_writes_few_segments(

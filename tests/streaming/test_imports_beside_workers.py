@@ -221,3 +221,24 @@ def test_two_that_start_together_for_the_first_time(new_shop: Callable[[], Shop]
                 break
             assert shop.contents(own) == expected, f"at call {call}"
     assert call > 20
+
+
+def test_who_is_erased_while_segments_go_to_the_log_stays_erased(
+    new_shop: Callable[[], Shop],
+) -> None:
+    shop = new_shop()
+    with closing(shop.open_state()) as state:
+        worker = shop.start(state)
+        shop.import_("import-1", FIRST)
+        shop.import_("import-2", SECOND)
+
+        def erase(_: str, number: int, __: int) -> None:
+            if number == 1:
+                shop.log.append(USERS, [Message("u1", None)])
+
+        materialise(shop.archive, state, shop.online, shop.log, progress=erase)
+        drain(worker)
+        histories = {each.user_id: each for some in state.all_histories() for each in some}
+        assert histories.keys() == {"u0"}
+        imported = [each for each in FIRST + SECOND if each.user_id == "u0"]
+        assert len(histories["u0"].events) == len(imported)
