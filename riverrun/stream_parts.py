@@ -27,6 +27,7 @@ from streaming.metrics import StreamMetrics
 from streaming.rebuild import require_log, require_whole
 from streaming.redis_state import TIMEOUT_SECONDS
 from streaming.retention import housekeep
+from streaming.retrying import Retrying
 from streaming.standby_archiver import StandbyArchiver
 from streaming.store_watch import StoreWatch
 from streaming.stream_state import StateError
@@ -126,6 +127,7 @@ def open_stream(
             metrics=metrics,
             housekeeping=lambda: housekeep(serving.log, settings.streaming, time.time()),
         ),
+        Retrying(settings.streaming, metrics),
     )
     lag = LagMonitor(serving.log, worker, metrics)
     if isinstance(serving.log, ForeignFedLog):

@@ -15,6 +15,8 @@ from feature_repo.event_log import (
 from feature_repo.shop_file import ShopFileError
 from streaming.archiver import GROUP, TOPICS, Archiver
 from streaming.imports import read_on
+from streaming.metrics import StreamMetrics
+from streaming.retrying import Retrying
 from streaming.settings import StreamingSettings
 from streaming.standby_archiver import StandbyArchiver
 
@@ -46,7 +48,12 @@ def archive_changes(
     ends = read_on(log, log.unread(GROUP, CHANGES), _ends)
     if not ends:
         return
-    archiver = StandbyArchiver(archive.root, lambda: Archiver(log, archive, settings=settings))
+    metrics = StreamMetrics()
+    archiver = StandbyArchiver(
+        archive.root,
+        lambda: Archiver(log, archive, settings=settings, metrics=metrics),
+        Retrying(settings, metrics),
+    )
     archiver.start()
     try:
         _wait(archiver, log, archive, ends, patience)

@@ -64,11 +64,12 @@ class Archiver(StreamThread):
         self._housekeeping = housekeeping or (lambda: None)
         self._decoder = Decoder.of(self.settings)
         self._log = log
-        self._consumer = log.consumer(GROUP, TOPICS, self._begin)
         self._keep_marks = keep_marks(log, self.settings)
         self._marks = archive.marks.moments()
         self._erased_at = archive.marks.erased_at()
         self._request = archive.last_request()
+        # Last: where the archive cannot be read, nothing is left open.
+        self._consumer = log.consumer(GROUP, TOPICS, self._begin)
         self._is_awaited = False
         self._reads_little = True
         self._clear()

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from feature_repo.event_log import EventLogError
 from feature_repo.exclusive_lock import LockHeldError, exclusive, is_held
 from serving.background import BackgroundThread
 from streaming.archiver import Archiver
+from streaming.retrying import Retrying
 
 LOOK_SECONDS = 0.2
 STOP_SECONDS = 30.0
@@ -19,10 +21,15 @@ class StandbyArchiver(BackgroundThread):
     Two archivers at once would lose nothing, but one of them could write the older state of an
     item last. The lock is the file `folder/lock`; the system lets go of it when its process
     ends, however it ends.
+
+    make: makes the archiver. retrying: repeats that while archive or log cannot be read.
     """
 
-    def __init__(self, folder: Path, make: Callable[[], Archiver]) -> None:
+    def __init__(self, folder: Path, make: Callable[[], Archiver], retrying: Retrying) -> None:
         super().__init__("archiver", STOP_SECONDS)
+        # One event for both: a pause before a retry must end when the thread is stopped.
+        self._stop = retrying.stop
+        self._retrying = retrying
         self._file = folder / _FILE
         self._make = make
         self._archiver: Archiver | None = None
@@ -59,7 +66,7 @@ class StandbyArchiver(BackgroundThread):
         return False
 
     def _archive(self) -> None:
-        archiver = self._make()
+        archiver = self._retrying("archive", self._make, (EventLogError, OSError))
         archiver.start()
         self._archiver = archiver
         # One that failed makes way for the next.

@@ -24,6 +24,8 @@ from streaming.archive_changes import NotArchivedError, archive_changes
 from streaming.archiver import GROUP, Archiver
 from streaming.imports import Unarchived, unread_keys
 from streaming.kafka_log import KafkaLog
+from streaming.metrics import StreamMetrics
+from streaming.retrying import Retrying
 from streaming.settings import StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.standby_archiver import StandbyArchiver
@@ -72,7 +74,11 @@ def test_where_nobody_archives_it_does(log: SqliteLog, archive: Archive) -> None
 
 def test_who_archives_writes_at_once(log: SqliteLog, archive: Archive) -> None:
     """Not when `archive_seconds` are over."""
-    running = StandbyArchiver(archive.root, lambda: Archiver(log, archive, settings=NEVER))
+    running = StandbyArchiver(
+        archive.root,
+        lambda: Archiver(log, archive, settings=NEVER),
+        Retrying(NEVER, StreamMetrics()),
+    )
     running.start()
     try:
         wait_until(lambda: running.archives, seconds=30)

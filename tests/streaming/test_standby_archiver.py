@@ -1,10 +1,19 @@
 """One archives at a time, and the next one takes over."""
 
+from collections.abc import Sequence
+from errno import EIO
 from functools import partial
 from pathlib import Path
 from typing import cast
 
+import pytest
+
+from feature_repo.event_log import EventLogError, LostPositionError
+from feature_repo.shop_file import ShopFileError
 from streaming.archiver import Archiver
+from streaming.metrics import StreamMetrics
+from streaming.retrying import Retrying
+from streaming.settings import StreamingSettings
 from streaming.standby_archiver import StandbyArchiver, is_archived
 from tests.support import waiting
 
@@ -31,8 +40,19 @@ class FakeArchiver:
         FakeArchiver.running -= 1
 
 
-def standby(folder: Path, *, fails: bool = False) -> StandbyArchiver:
-    return StandbyArchiver(folder, lambda: cast(Archiver, FakeArchiver(fails=fails)))
+def standby(
+    folder: Path, *, fails: bool = False, errors: Sequence[Exception] = ()
+) -> StandbyArchiver:
+    """errors: what making the archiver raises, one after another."""
+    left = iter(errors)
+
+    def make() -> Archiver:
+        if (error := next(left, None)) is not None:
+            raise error
+        return cast(Archiver, FakeArchiver(fails=fails))
+
+    settings = StreamingSettings(retry_seconds=0.01, max_retry_seconds=0.02)
+    return StandbyArchiver(folder, make, Retrying(settings, StreamMetrics()))
 
 
 wait_until = partial(waiting.wait_until, seconds=SECONDS)
@@ -63,6 +83,36 @@ def test_one_that_fails_says_so_and_makes_way(tmp_path: Path) -> None:
     wait_until(lambda: healthy.archives)
     healthy.stop()
     broken.stop()
+
+
+def test_an_archive_or_a_log_that_cannot_be_read_for_a_moment_is_waited_for(
+    tmp_path: Path,
+) -> None:
+    errors = [OSError(EIO, "Input/output error"), EventLogError("locked"), TimeoutError("disk")]
+    archiver = standby(tmp_path, errors=errors)
+    archiver.start()
+    wait_until(lambda: archiver.archives)
+    assert archiver.failure is None
+    archiver.stop()
+    assert FakeArchiver.running == 0
+
+
+@pytest.mark.parametrize("error", [ShopFileError("a mark"), LostPositionError("trimmed")])
+def test_what_does_not_pass_is_not_waited_for(tmp_path: Path, error: Exception) -> None:
+    archiver = standby(tmp_path, errors=[error])
+    archiver.start()
+    wait_until(lambda: archiver.failure is not None)
+    assert archiver.failure is error
+    archiver.stop()
+
+
+def test_one_that_waits_can_be_stopped(tmp_path: Path) -> None:
+    archiver = standby(tmp_path, errors=[OSError(EIO, "Input/output error")] * 10_000)
+    archiver.start()
+    wait_until(lambda: is_archived(tmp_path))
+    archiver.stop()
+    assert isinstance(archiver.failure, OSError)
+    assert not is_archived(tmp_path)
 
 
 def test_one_that_cannot_lock_says_so(tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ from feature_repo.open_online_features import open_online_features
 from streaming.archiver import Archiver
 from streaming.kafka_connection import KafkaConnection
 from streaming.kafka_log import KafkaLog
+from streaming.metrics import StreamMetrics
 from streaming.redis_state import RedisState
+from streaming.retrying import Retrying
 from streaming.settings import FoldInSettings, StreamingSettings
 from streaming.standby_archiver import StandbyArchiver
 from streaming.stream_state import positions_of
@@ -79,7 +81,11 @@ def work(
             max_history=max_history,
             clock=lambda: NOW,
         )
-        archiver = StandbyArchiver(archive.root, lambda: Archiver(log, archive, settings=settings))
+        archiver = StandbyArchiver(
+            archive.root,
+            lambda: Archiver(log, archive, settings=settings),
+            Retrying(settings, StreamMetrics()),
+        )
         worker.start()
         archiver.start()
         while worker.failure is None and archiver.failure is None and not pipe.poll(0.01):
