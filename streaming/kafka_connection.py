@@ -112,14 +112,16 @@ class KafkaConnection:
     def reach(self) -> None:
         """Raise the `OSError` of the last server if none takes a connection.
 
-        A client of kafka-python that finds no server leaves a thread and sockets behind.
+        The servers share the time that they have. A client of kafka-python that finds no server
+        leaves a thread and sockets behind.
         """
         error: OSError | None = None
+        seconds = self.settings.timeout_seconds / len(self.servers)
         for server in self.servers:
             host, _, port = server.rpartition(":")
             try:
                 address = (host.strip("[]"), int(port))
-                socket.create_connection(address, self.settings.timeout_seconds).close()
+                socket.create_connection(address, seconds).close()
             except OSError as refused:
                 error = refused
             else:

@@ -1,8 +1,10 @@
 """A Kafka as a `GroupedLog`."""
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +27,9 @@ from streaming.kafka_topics import count_partitions
 
 PARTITIONER = "murmur2_random"
 """librdkafka's name of the partitioner that all producers have to use: a key has one partition."""
+
+REST_SECONDS = 0.5
+"""How long after an attempt to reach a broker has failed no other is made."""
 
 _NO_COORDINATOR_YET = (
     CoordinatorNotAvailableError,
@@ -53,6 +58,8 @@ class KafkaLog:
         self._milliseconds = int(connection.settings.timeout_seconds * 1_000)
         self._lock = threading.Lock()
         self._producer: Any = None
+        self._made: Future[Any] = Future()
+        self._made_again_at = 0.0
         self._watching = threading.Lock()
         self._watcher: Any = None
         self._consumers: set[KafkaLogConsumer] = set()
@@ -236,26 +243,57 @@ class KafkaLog:
         return start if gap_end == end else end
 
     def _opened(self) -> Any:
-        if self._producer is None and not self._closed:
-            # Outside the lock: while no broker answers, threads time out side by side.
-            self._connection.reach()
+        """Return the producer. While one is being made all wait for that one, or hear its error.
+
+        One after the other, the last would wait for as many timeouts as there are others. Who asks
+        within `REST_SECONDS` of a failure hears of it at once: the others of many who wait.
+        """
         with self._lock:
             if self._closed:
                 raise EventLogError(f"{self._connection}: is closed.")
-            if self._producer is None:
-                milliseconds = int(self._connection.settings.timeout_seconds * 1_000)
-                self._producer = self._connection.client(
-                    KafkaProducer,
-                    metrics_enabled=False,
-                    acks="all",
-                    enable_idempotence=True,
-                    delivery_timeout_ms=milliseconds,
-                    request_timeout_ms=milliseconds // 2,
-                    max_block_ms=milliseconds // 2,
-                    max_request_size=self._connection.settings.largest_request,
-                    allow_auto_create_topics=False,
-                )
-            return self._producer
+            if self._producer is not None:
+                return self._producer
+            made, is_first = self._made, time.monotonic() >= self._made_again_at
+            if is_first:
+                made = self._made = Future()
+                # Until it is made, or has failed.
+                self._made_again_at = math.inf
+        if is_first:
+            self._make(made)
+        if (error := made.exception()) is not None:
+            # Its traceback would hold what everybody was about to append.
+            raise error.with_traceback(None)
+        return made.result()
+
+    def _make(self, made: "Future[Any]") -> None:
+        """Make a producer, and give it, or why there is none, to all who wait for `made`."""
+        milliseconds = int(self._connection.settings.timeout_seconds * 1_000)
+        try:
+            self._connection.reach()
+            producer = self._connection.client(
+                KafkaProducer,
+                metrics_enabled=False,
+                acks="all",
+                enable_idempotence=True,
+                delivery_timeout_ms=milliseconds,
+                request_timeout_ms=milliseconds // 2,
+                max_block_ms=milliseconds // 2,
+                max_request_size=self._connection.settings.largest_request,
+                allow_auto_create_topics=False,
+            )
+        except BaseException as error:  # noqa: BLE001 — raised by all who wait
+            self._made_again_at = time.monotonic() + REST_SECONDS
+            made.set_exception(error)
+            return
+        with self._lock:
+            is_late = self._closed
+            if not is_late:
+                self._producer, self._made_again_at = producer, 0.0
+        if is_late:
+            made.set_exception(EventLogError(f"{self._connection}: is closed."))
+            _end(producer, 0.0)
+        else:
+            made.set_result(producer)
 
 
 def _end(producer: Any, seconds: float) -> None:

@@ -19,7 +19,7 @@ from feature_repo.event_log import (
 )
 from streaming.kafka_connection import KafkaConnection, parse_kafka_url
 from streaming.kafka_consumer import KafkaLogConsumer
-from streaming.kafka_log import KafkaLog
+from streaming.kafka_log import REST_SECONDS, KafkaLog
 from streaming.kafka_settings import KafkaSettings
 from tests.support.draining import drain
 from tests.support.kafka_server import KafkaServer, fresh_topics
@@ -182,11 +182,12 @@ def polled(consumer: KafkaLogConsumer) -> list[LogRecord]:
 def test_who_appends_while_no_broker_answers_waits_for_nobody_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each append waits for its own time: one after the other, the last would wait for all."""
-    at_once = threading.Barrier(4, timeout=10)
+    """One after the other, the last would wait for all; and nobody who waits looks again."""
+    looks = []
 
     def reach(connection: KafkaConnection) -> None:
-        at_once.wait()
+        looks.append(connection)
+        time.sleep(1.0)
         raise OSError("timed out")
 
     monkeypatch.setattr(KafkaConnection, "reach", reach)
@@ -197,10 +198,51 @@ def test_who_appends_while_no_broker_answers_waits_for_nobody_else(
             log.append(EVENTS, [Message("k", b"v")])
         return str(raised.value)
 
+    start = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
-        reasons = set(pool.map(append, range(4)))
+        reasons = set(pool.map(append, range(12)))
     assert reasons == {"kafka nowhere:9092: cannot append to 'events': timed out."}
+    assert time.monotonic() - start < 2.0
+    assert len(looks) == 1
+    time.sleep(REST_SECONDS)
+    append(0)
+    assert len(looks) == 2
     log.close()
+
+
+def test_who_appends_to_a_frozen_broker_waits_no_longer_than_was_set(server: KafkaServer) -> None:
+    """However many others do, and although an append before has given up the producer."""
+    log = KafkaLog(fresh_topics(server.address, timeout_seconds=2.0))
+    log.append(EVENTS, [Message("a", b"before")])
+    server.freeze()
+
+    def append(_: int) -> float:
+        start = time.monotonic()
+        with pytest.raises(EventLogError, match="kafka 127"):
+            log.append(EVENTS, [Message("a", b"lost?")])
+        return time.monotonic() - start
+
+    append(0)
+    with ThreadPoolExecutor(4) as pool:
+        assert max(pool.map(append, range(4))) < 3.5
+    server.thaw()
+    time.sleep(REST_SECONDS)
+    log.append(EVENTS, [Message("a", b"after")])
+    log.close()
+
+
+def test_servers_share_the_time_to_find_one_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = []
+
+    def connect(_: object, seconds: float) -> socket.socket:
+        waited.append(seconds)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    settings = KafkaSettings(timeout_seconds=6.0)
+    with pytest.raises(TimeoutError):
+        parse_kafka_url("kafka://a:9092,b:9092,c:9092", settings).reach()
+    assert waited == [2.0, 2.0, 2.0]
 
 
 def test_who_holds_a_record_does_not_wait_for_what_a_broker_keeps_back(
