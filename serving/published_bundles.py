@@ -4,9 +4,11 @@ bundles/<version>/       a whole bundle (`serving.bundle`)
 bundles/CURRENT          the served version, replaced atomically
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from feature_repo.whole_file import replacing
+from feature_repo.whole_file import flush, replacing
 from serving.bundle import MANIFEST, VERSION, BundleError
 
 CURRENT = "CURRENT"
@@ -54,7 +56,20 @@ def is_published(path: Path) -> bool:
 
 def set_current(bundles: Path, version: str) -> None:
     """Serve `version` from now on. Raises `BundleError` where it is not published."""
+    with making_current(bundles, version):
+        pass
+
+
+@contextmanager
+def making_current(bundles: Path, version: str) -> Iterator[None]:
+    """Serve `version` once the block ends; where it raises, what served before serves on.
+
+    Raises `BundleError` where the version is not published, and `OSError` where the disk is full,
+    both before the block.
+    """
     if not is_published(bundles / version):
         raise BundleError(bundles / version, "is not published.")
     with replacing(bundles / CURRENT) as file:
         file.write_text(version + "\n", "ascii")
+        flush(file)
+        yield

@@ -1,7 +1,8 @@
 """Which bundles there are, which one serves, and going from one to another."""
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,8 +14,8 @@ from serving.bundle import BundleError, Manifest, made_at, new_version, read_man
 from serving.published_bundles import (
     current_bundle,
     current_version,
+    making_current,
     published_versions,
-    set_current,
 )
 from trainer.refresh.runs_file import PROMOTED, Run, RunsFile
 
@@ -82,15 +83,22 @@ def promote(bundles: Path, version: str, now: datetime, reason: str = PROMOTED) 
 
     Raises `VersionError` where it is not published or must not be served.
     """
-    _serve(bundles, version)
-    RunsFile(bundles).add_promotion(version, now, reason)
+    with _serving(bundles, version):
+        RunsFile(bundles).add_promotion(version, now, reason)
 
 
-def _serve(bundles: Path, version: str) -> None:
+@contextmanager
+def _serving(bundles: Path, version: str) -> Iterator[None]:
+    """Serve `version` once the block has written that down.
+
+    On a full disk neither is done: a rollback that served, but was not written down, would go one
+    version further back where it is repeated.
+    """
     require_published(bundles, version)
     try:
         verify(bundles / version)
-        set_current(bundles, version)
+        with making_current(bundles, version):
+            yield
     except BundleError as error:
         raise VersionError(str(error)) from error
 
@@ -110,8 +118,8 @@ def rollback(bundles: Path, now: datetime) -> str:
         raise VersionError(
             f"no bundle in {bundles} served before {serving} and was not rolled back from."
         )
-    _serve(bundles, before)
-    RunsFile(bundles).add_rollback(before, now, serving)
+    with _serving(bundles, before):
+        RunsFile(bundles).add_rollback(before, now, serving)
     return before
 
 
