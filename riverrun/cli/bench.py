@@ -132,6 +132,9 @@ def freshness(
 ) -> None:
     """From the sending of an event to the first list that reflects it, idle and loaded.
 
+    The event is a view of the first item of a user's list. The clock runs from before it is sent
+    until the first list, asked for with `exclude_seen`, from which that item is gone.
+
     Also from the sending of a new item to the moment it can be retrieved. Embedded,
     events are posted to the API; with --kafka they are produced to its topics, one
     `riverrun stream` learns from them, and all servers must know the new item.

@@ -72,9 +72,9 @@ def answer_of(connected: socket.socket) -> tuple[int, bytes]:
     status = int(answer.readline().split()[1])
     headers = dict(line.strip().lower().split(b": ") for line in iter(answer.readline, b"\r\n"))
     body = answer.read(int(headers[b"content-length"]))
-    if status == 431:
+    if status != 200:
         assert headers[b"content-type"] == b"application/problem+json"
-        assert orjson.loads(body)["errors"][0]["field"] == "headers"
+        assert orjson.loads(body)["errors"][0]["field"] == {400: "request", 431: "headers"}[status]
         assert answer.read() == b""
     return status, body
 
@@ -117,7 +117,46 @@ def test_a_head_above_the_limit_is_refused_however_it_is_sent(
         sent = head(MAX_HEAD_BYTES + more)
         for start in range(0, len(sent), piece):
             connected.sendall(sent[start : start + piece])
-        assert answer_of(connected)[0] == status
+        answered, body = answer_of(connected)
+        assert answered == status
+    size = orjson.loads(body)["errors"][0]["value"]
+    assert MAX_HEAD_BYTES < size <= MAX_HEAD_BYTES + above
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"garbage\r\n\r\n", "Invalid method"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01", "Invalid method"),  # TLS
+        (b"GET / HTTP/9.9\r\n\r\n", "Invalid HTTP version"),
+        (b"GET /\xff HTTP/1.1\r\n\r\n", "Invalid char in url"),
+        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", "Invalid header"),
+        (b"GET / HTTP/1.1\r\nContent-Length: two\r\n\r\n", "Content-Length"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\ntwo\r\n", "chunk size"),
+        (b"garbage " + b"x" * 4 * MAX_HEAD_BYTES, "Invalid method"),
+    ],
+    ids=["method", "tls", "version", "url", "header", "length", "chunk", "large"],
+)
+@pytest.mark.parametrize("before", [0, 1])
+def test_what_is_no_http_is_refused_by_a_problem_document(
+    connected: socket.socket, sent: bytes, reason: str, before: int
+) -> None:
+    for _ in range(before):
+        connected.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert answer_of(connected) == (200, b"0")
+    connected.sendall(sent)
+    status, body = answer_of(connected)
+    problem = orjson.loads(body)
+    assert status == problem["status"] == 400
+    assert reason in problem["detail"]
+    assert problem["errors"][0]["value"][:7] in sent.decode("latin-1")
+
+
+def test_what_is_no_http_is_not_taken_for_the_answer_to_what_came_before(served: Served) -> None:
+    served.may_answer.clear()
+    with served.connect() as connected:
+        connected.sendall(b"GET / HTTP/1.1\r\n\r\ngarbage\r\n\r\n")
+        assert is_closed(connected)
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from feature_repo.schema import Event, Item, User
+from feature_repo.times import DAY, microseconds
 from riverrun.cli.main import app
 from riverrun.errors import UserError
 from riverrun.sample import SampleSettings, iter_events, iter_items, make_catalogue, write_sample
+from riverrun.sample.catalogue import SUBCATEGORIES
+from riverrun.sample.vocabulary import STYLES
 
 END = datetime(2026, 3, 1, tzinfo=UTC)
 SHOP = SampleSettings(items=1_000, users=1_000, events=50_000, days=60, seed=3, end=END)
@@ -32,6 +35,11 @@ def events() -> pl.DataFrame:
 @pytest.fixture(scope="module")
 def items() -> dict[str, Item]:
     return {item.item_id: item for item in iter_items(make_catalogue(SHOP))}
+
+
+def places(events: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """Return where in the catalogue the item of each event is."""
+    return events["item_id"].str.strip_prefix("p").cast(pl.Int64).to_numpy()
 
 
 @pytest.mark.parametrize("event_format", ["parquet", "jsonl"])
@@ -149,6 +157,42 @@ def test_the_catalogue_reads_like_a_shop(items: dict[str, Item]) -> None:
 def test_popularity_has_a_long_tail(events: pl.DataFrame) -> None:
     counts = np.sort(events["item_id"].value_counts()["count"].to_numpy())[::-1]
     assert counts[: len(counts) // 10].sum() > 0.25 * counts.sum()
+
+
+def test_what_is_in_fashion_is_looked_at_most_around_its_peak(events: pl.DataFrame) -> None:
+    catalogue = make_catalogue(SHOP)
+    start, end = microseconds(SHOP.start), microseconds(SHOP.end)
+    peak, since = catalogue.trend_peak, catalogue.published_at
+    # On sale, and within the window, for so many days before and after.
+    days = 15
+    whole = (np.maximum(since, start) < peak - days * DAY) & (peak + days * DAY < end)
+    item = places(events)
+    since_peak = (events["timestamp"].dt.epoch("us").to_numpy() - peak[item]) / DAY
+
+    def by_time(chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        """Return the number of events in each fifth of the days around the peak."""
+        return np.histogram(since_peak[chosen[item]], np.linspace(-days, days, 6))[0]
+
+    in_fashion = by_time(whole & (catalogue.trend_height > 2))
+    assert in_fashion.argmax() == 2
+    assert in_fashion[2] > 1.5 * in_fashion[[0, 4]].mean()
+    others = by_time(whole & (catalogue.trend_height == 0))
+    assert others.max() < 1.3 * others.min()
+
+
+def test_seasons_come_and_go() -> None:
+    """What has its season now has more of the events than it has half a year from it."""
+    year = SHOP.model_copy(update={"days": 365, "events": 40_000})
+    events, catalogue = pl.concat(iter_events(year)), make_catalogue(year)
+    item = places(events)
+    peaks = np.array([subcategory.peak for _, subcategory in SUBCATEGORIES])
+    peak = peaks[catalogue.cell // len(STYLES)][item]
+    away = (events["timestamp"].dt.month().to_numpy() - peak) % 12
+
+    def events_in(*months_from_peak: int) -> int:
+        return int(np.isin(away[peak > 0], months_from_peak).sum())
+
+    assert events_in(11, 0, 1) > 1.1 * events_in(5, 6, 7) > 0
 
 
 def test_tastes_drift(events: pl.DataFrame, items: dict[str, Item]) -> None:

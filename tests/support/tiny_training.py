@@ -1,13 +1,15 @@
 """A shop small enough to train on in a second: whoever views item k views item k + 1 next.
 
-Run as a script it trains under a strategy and writes the losses as JSON: as one of the workers in
-`TF_CONFIG`, or on two virtual CPU devices, which TensorFlow only makes before its first operation.
+Run as a script it trains under a strategy, once for each of some numbers of sampled negatives, and
+writes the losses of each training as JSON: as one of the workers in `TF_CONFIG`, or on two virtual
+CPU devices, which TensorFlow only makes before its first operation.
 """
 
 import json
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -146,18 +148,20 @@ def tiny_model(**changes: Any) -> TrainedModel:
     return train(Lesson(columns, make_windows(columns, settings), settings, texts), tower)
 
 
-def main(strategy: str, losses: Path) -> None:
+def main(strategy: str, losses: Path, negatives: Sequence[int]) -> None:
     devices = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
-    settings = tiny_settings(strategy=strategy)
-    if trains_together(settings):
+    if trains_together(tiny_settings(strategy=strategy)):
         join_cluster()
     columns = tiny_interactions()
-    windows = make_windows(columns, settings)
-    lesson = Lesson(columns, windows, settings, tiny_text_embeddings())
-    model = train(lesson, tiny_text_tower())
-    losses.write_text(json.dumps(model.losses))
+    reached = []
+    for number in negatives:
+        settings = tiny_settings(strategy=strategy, num_sampled_negatives=number)
+        windows = make_windows(columns, settings)
+        lesson = Lesson(columns, windows, settings, tiny_text_embeddings())
+        reached.append(train(lesson, tiny_text_tower()).losses)
+    losses.write_text(json.dumps(reached))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), [int(number) for number in sys.argv[3:]])

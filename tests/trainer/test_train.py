@@ -50,6 +50,12 @@ def baseline() -> TrainedModel:
     return train_tiny(tiny.tiny_settings())
 
 
+@pytest.fixture(scope="module")
+def sampled() -> TrainedModel:
+    """Of negatives that are a sample: fewer are drawn than there are items."""
+    return train_tiny(tiny.tiny_settings(num_sampled_negatives=8))
+
+
 def test_the_loss_starts_at_chance_and_falls(baseline: TrainedModel) -> None:
     assert baseline.losses[0] == pytest.approx(np.log(tiny.NUM_ITEMS), rel=0.05)
     assert list(baseline.losses) == sorted(baseline.losses, reverse=True)
@@ -132,21 +138,31 @@ def test_one_seed_gives_one_model(baseline: TrainedModel) -> None:
     np.testing.assert_allclose(again.losses, baseline.losses, rtol=1e-5)
 
 
-def test_two_replicas_reach_the_loss_of_one(baseline: TrainedModel, tmp_path: Path) -> None:
+def test_two_replicas_reach_the_loss_of_one(
+    baseline: TrainedModel, sampled: TrainedModel, tmp_path: Path
+) -> None:
     losses = tmp_path / "losses.json"
+    numbers = [str(each.settings.num_sampled_negatives) for each in (baseline, sampled)]
     command = [sys.executable, "-m", "tests.support.tiny_training", "mirrored", str(losses)]
-    subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[2])
-    # A replica has half the batch, so its in-batch negatives differ; the loss's scale does not.
-    np.testing.assert_allclose(json.loads(losses.read_text()), baseline.losses, rtol=0.02)
+    subprocess.run(
+        [*command, *numbers], check=True, capture_output=True, cwd=Path(__file__).parents[2]
+    )
+    of_every_item, of_samples = json.loads(losses.read_text())
+    # The mean over two halves of each batch.
+    np.testing.assert_allclose(of_every_item, baseline.losses, rtol=0.02)
+    # A replica has half of the labels among its candidates, and draws negatives of its own: its
+    # loss is another estimate of the same softmax, and only near that of one.
+    np.testing.assert_allclose(of_samples, sampled.losses, rtol=0.02)
 
 
 def test_two_workers_reach_the_loss_of_one(baseline: TrainedModel, tmp_path: Path) -> None:
     losses = tmp_path / "losses.json"
-    command = ["tests.support.tiny_training", "multi_worker_mirrored", str(losses)]
+    number = str(baseline.settings.num_sampled_negatives)
+    command = ["tests.support.tiny_training", "multi_worker_mirrored", str(losses), number]
     with started(command, workers=2) as workers:
         for worker in workers:
             worker.ended(0)
-    np.testing.assert_allclose(json.loads(losses.read_text()), baseline.losses, rtol=0.02)
+    np.testing.assert_allclose(json.loads(losses.read_text()), [baseline.losses], rtol=0.02)
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
@@ -311,9 +327,10 @@ def test_nothing_to_learn_is_refused() -> None:
         train_tiny(weightless)
 
 
-def test_sampled_negatives_learn_as_well() -> None:
-    losses = train_tiny(tiny.tiny_settings(num_sampled_negatives=8)).losses
-    assert losses[-1] < losses[0]
+def test_sampled_negatives_learn_as_well(baseline: TrainedModel, sampled: TrainedModel) -> None:
+    assert list(sampled.losses) == sorted(sampled.losses, reverse=True)
+    # They estimate the loss over every item, for which nothing is sampled.
+    np.testing.assert_allclose(sampled.losses, baseline.losses, rtol=0.02)
 
 
 def test_a_search_query_finds_what_its_text_is_of() -> None:

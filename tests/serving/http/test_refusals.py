@@ -86,7 +86,7 @@ def test_a_request_for_what_is_not_there_is_a_problem_that_names_field_and_value
     assert error["message"]
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/"])
 def test_probes_and_scrapers_may_add_parameters_of_their_own(client: TestClient, path: str) -> None:
     assert client.get(path, params={"probe": "1"}).status_code == 200
 
