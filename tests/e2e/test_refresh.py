@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,7 @@ from riverrun.cli.refresh import AT_WORK
 from riverrun.drifting import DRIFTED
 from serving.bundle import verify
 from serving.published_bundles import current_bundle, published_versions
-from tests.support.command import riverrun
-from tests.support.forked_command import forked
+from tests.support.forked_command import forked, riverrun
 from tests.support.quick_refresh import SETTINGS
 from trainer.refresh.bundle_versions import bundle_versions
 from trainer.refresh.runs_file import RunsFile
@@ -75,13 +75,8 @@ def test_killed_at_every_step_a_refresh_goes_on_and_ends(home: Path, tmp_path: P
 def test_a_fault_that_may_pass_ends_with_1_and_the_run_goes_on_without_it(home: Path) -> None:
     """No file may be as large as a SavedModel is."""
     arguments = [*refresh(home), "--run-id", "the-one"]
-    failed = subprocess.run(
-        [sys.executable, "-m", "riverrun", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 20, 16 << 20)),
-    )
+    small_files = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (16 << 20, 16 << 20))
+    failed = riverrun(*arguments, before=small_files)
     assert failed.returncode == 1, failed.stderr
     assert f"riverrun: {home}: " in failed.stderr
     assert "Traceback" not in failed.stderr

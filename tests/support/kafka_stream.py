@@ -1,6 +1,5 @@
 """A shop on a Kafka and a Redis, and its workers: processes to be killed by tests."""
 
-import multiprocessing
 import os
 import random
 import subprocess
@@ -31,6 +30,7 @@ from streaming.stream_state import positions_of
 from streaming.worker import TOPICS, Worker
 from tests.support import waiting
 from tests.support.final_state import final_state
+from tests.support.forking import forking
 from tests.support.kafka_server import fresh_topics
 from tests.support.stream import NOW, SPACE, FakeModel
 from tests.support.traffic import Record
@@ -46,8 +46,6 @@ SETTINGS = StreamingSettings(
 )
 SETTLE_SECONDS = 90.0
 COMMAND_SECONDS = 120.0
-
-_PRELOADED = ["feature_repo.feast_online_features", __name__]
 
 
 def work(
@@ -96,8 +94,7 @@ class WorkerProcess:
 
     def __init__(self, *shop: Any) -> None:
         # Forked from a process that has imported all this already: restarts take milliseconds.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_PRELOADED)
+        context = forking()
         self._pipe, theirs = context.Pipe()
         self._owns = context.Event()
         arguments = (*shop, theirs, self._owns)
