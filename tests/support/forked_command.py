@@ -1,6 +1,8 @@
 """`riverrun` in processes of their own, which need not import what it needs."""
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -35,7 +37,13 @@ def _main(
     from riverrun.cli.main import main
 
     sys.argv = ["riverrun", *arguments]
-    main()
+    code: object = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    # As `python -m riverrun` ends, and not by `os._exit` as what was forked else does.
+    ctypes.pythonapi.Py_Exit(code if isinstance(code, int) else int(code is not None))
 
 
 def _started(*arguments: object) -> BaseProcess:
@@ -80,6 +88,25 @@ def riverrun(
         )
 
 
+@contextmanager
+def started(arguments: list[str], log: Path) -> Iterator[BaseProcess]:
+    """Run `riverrun ARGUMENTS`, both of its outputs at the end of the log, and kill it at last."""
+    process = _started(arguments, log, log, _nothing)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
+
+
+def stopped(process: BaseProcess, number: signal.Signals, seconds: float) -> int | None:
+    """Send the signal; return what the process ends with, None where it takes longer."""
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    process.join(seconds)
+    return process.exitcode
+
+
 @dataclass(frozen=True)
 class ForkedServer:
     url: str
@@ -91,13 +118,13 @@ def _of_its_own() -> None:
 
 
 @contextmanager
-def forked_server(home: Path) -> Iterator[ForkedServer]:
-    """Start `riverrun up` on `home` at a free loopback port; stop it in the end.
+def forked_server(home: Path, command: str = "up") -> Iterator[ForkedServer]:
+    """Start `riverrun COMMAND` on `home` at a free loopback port; stop it in the end.
 
     Its log is `server.log` in `home`.
     """
     port, log = str(free_port()), home / "server.log"
-    process = _started(["up", "--home", str(home), "--port", port], log, log, _of_its_own)
+    process = _started([command, "--home", str(home), "--port", port], log, log, _of_its_own)
     server = ForkedServer(f"http://127.0.0.1:{port}", process)
     try:
         assert wait_until_ready(server.url, lambda: not process.is_alive()), tail(log)

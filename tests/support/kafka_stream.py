@@ -2,8 +2,6 @@
 
 import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -30,6 +28,7 @@ from streaming.stream_state import positions_of
 from streaming.worker import TOPICS, Worker
 from tests.support import waiting
 from tests.support.final_state import final_state
+from tests.support.forked_command import riverrun, started
 from tests.support.forking import forking
 from tests.support.kafka_server import fresh_topics
 from tests.support.stream import NOW, SPACE, FakeModel
@@ -45,7 +44,6 @@ SETTINGS = StreamingSettings(
     fold_in=FoldInSettings(),
 )
 SETTLE_SECONDS = 90.0
-COMMAND_SECONDS = 120.0
 
 
 def work(
@@ -174,20 +172,20 @@ class KafkaShop:
         self._started.append(worker)
         return worker
 
-    def command(self, *arguments: str) -> list[str]:
-        """Return the command line of a real `riverrun` on this shop."""
-        return [
-            sys.executable, "-m", "riverrun", *arguments, "--settings", str(self.settings_file)
-        ]  # fmt: skip
+    @contextmanager
+    def started(self, *arguments: str) -> Iterator[BaseProcess]:
+        """Run `riverrun ARGUMENTS` on this shop, and kill it at last."""
+        with started(self._command(*arguments), self.home / "worker.log") as process:
+            yield process
 
     def run(self, *arguments: str) -> str:
-        """Run a real `riverrun` and return what it says."""
-        command = self.command(*arguments)
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
-        )
+        """Run `riverrun ARGUMENTS` on this shop and return what it says."""
+        done = riverrun(*self._command(*arguments))
         assert done.returncode == 0, done.stderr
         return done.stderr
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [*arguments, "--settings", str(self.settings_file)]
 
     def send(self, requests: list[list[Record]]) -> None:
         for request in requests:
