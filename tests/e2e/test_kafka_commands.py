@@ -34,12 +34,10 @@ pytestmark = [
 STOP_SECONDS = 10.0
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[KafkaServer]:
-    """A broker of the test's own, to be stopped."""
-    folder = tmp_path / "kafka"
-    folder.mkdir()
-    server = KafkaServer(folder)
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """A broker of the module's own, to be stopped and started again."""
+    server = KafkaServer(tmp_path_factory.mktemp("kafka"))
     server.start()
     yield server
     server.kill()
@@ -55,10 +53,10 @@ def shop(tmp_path: Path, broker: KafkaServer, redis_url: str) -> Iterator[KafkaS
     shop.close()
 
 
-def answer(url: str) -> int:
+def answer(client: httpx.Client, path: str) -> int:
     """Return the status of the answer, and 0 where there is none."""
     try:
-        return httpx.get(url, timeout=30).status_code
+        return client.get(path).status_code
     except httpx.TransportError:
         return 0
 
@@ -69,25 +67,23 @@ def test_a_replica_that_was_killed_is_ready_once_it_has_caught_up(
     bundle = build_tiny_bundle(load_settings(shop.settings_file).bundles)
     manifest = Manifest.model_validate_json((bundle / "manifest.json").read_bytes())
     port = str(free_port())
-    url = f"http://127.0.0.1:{port}"
-    with shop.started("serve", "--port", port) as replica:
-        wait_until(lambda: answer(f"{url}/readyz") == 200, "the replica is not ready")
-        assert answer(f"{url}/v1/items/i60") == 404
-        replica.kill()
-        replica.join()
     (new,) = tiny_items(1, start=60)
     vector = np.full(manifest.dimension, manifest.dimension**-0.5, np.float32)
     change = ItemUpsert(new, vector, manifest.version)
-    shop.log.append(ITEM_EMBEDDINGS, [encode_change(change)])
-    with shop.disconnected():
-        broker.stop()
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
         with shop.started("serve", "--port", port):
-            wait_until(lambda: answer(f"{url}/readyz") != 0, "the replica does not answer")
-            assert answer(f"{url}/readyz") == 503
-            broker.start()
-            wait_until(lambda: answer(f"{url}/readyz") == 200, "the replica is not ready again")
-            assert answer(f"{url}/v1/items/i60") == 200
-            assert answer(f"{url}/v1/items/i60/similar") == 200
+            wait_until(lambda: answer(client, "/readyz") == 200, "the replica is not ready")
+            assert answer(client, "/v1/items/i60") == 404
+        shop.log.append(ITEM_EMBEDDINGS, [encode_change(change)])
+        with shop.disconnected():
+            broker.stop()
+            with shop.started("serve", "--port", port):
+                wait_until(lambda: answer(client, "/readyz") != 0, "the replica does not answer")
+                assert answer(client, "/readyz") == 503
+                broker.start()
+                wait_until(lambda: answer(client, "/readyz") == 200, "it is not ready again")
+                assert answer(client, "/v1/items/i60") == 200
+                assert answer(client, "/v1/items/i60/similar") == 200
 
 
 def test_a_worker_that_is_told_to_stop_stops_in_good_order(shop: KafkaShop) -> None:

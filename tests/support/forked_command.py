@@ -1,13 +1,15 @@
 """`riverrun` in processes of their own, which need not import what it needs."""
 
-import ctypes
+import atexit
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +21,15 @@ from tests.support.forking import forking
 
 _SECONDS = 300.0
 _STOP_SECONDS = 30.0
+
+
+def variables(values: Mapping[str, str]) -> Callable[[], None]:
+    """Return what sets these variables of the environment `before` a command."""
+    return partial(_set, values)
+
+
+def _set(values: Mapping[str, str]) -> None:
+    os.environ.update(values)
 
 
 def _nothing() -> None:
@@ -37,13 +48,12 @@ def _main(
     from riverrun.cli.main import main
 
     sys.argv = ["riverrun", *arguments]
-    code: object = 0
     try:
         main()
-    except SystemExit as end:
-        code = end.code
-    # As `python -m riverrun` ends, and not by `os._exit` as what was forked else does.
-    ctypes.pythonapi.Py_Exit(code if isinstance(code, int) else int(code is not None))
+    finally:
+        # As every interpreter ends, but for one that was forked.
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
 
 
 def _started(*arguments: object) -> BaseProcess:
@@ -89,9 +99,14 @@ def riverrun(
 
 
 @contextmanager
-def started(arguments: list[str], log: Path) -> Iterator[BaseProcess]:
-    """Run `riverrun ARGUMENTS`, both of its outputs at the end of the log, and kill it at last."""
-    process = _started(arguments, log, log, _nothing)
+def started(
+    arguments: list[str], log: Path, before: Callable[[], object] = _nothing
+) -> Iterator[BaseProcess]:
+    """Run `riverrun ARGUMENTS`, both of its outputs at the end of the log, and kill it at last.
+
+    before: what the process does first.
+    """
+    process = _started(arguments, log, log, before)
     try:
         yield process
     finally:
@@ -113,10 +128,6 @@ class ForkedServer:
     process: BaseProcess
 
 
-def _of_its_own() -> None:
-    os.environ.update(own_environment({}))
-
-
 @contextmanager
 def forked_server(home: Path, command: str = "up") -> Iterator[ForkedServer]:
     """Start `riverrun COMMAND` on `home` at a free loopback port; stop it in the end.
@@ -124,7 +135,9 @@ def forked_server(home: Path, command: str = "up") -> Iterator[ForkedServer]:
     Its log is `server.log` in `home`.
     """
     port, log = str(free_port()), home / "server.log"
-    process = _started([command, "--home", str(home), "--port", port], log, log, _of_its_own)
+    process = _started(
+        [command, "--home", str(home), "--port", port], log, log, variables(own_environment({}))
+    )
     server = ForkedServer(f"http://127.0.0.1:{port}", process)
     try:
         assert wait_until_ready(server.url, lambda: not process.is_alive()), tail(log)

@@ -10,8 +10,9 @@ from multiprocessing.context import ForkServerContext
 from riverrun.interpreter import FEAST, HTTP
 
 # One list for all: who asks first decides what the process that all are forked from has imported.
+# Not the command line, which looks at the outputs of its process when it is imported.
 _IMPORTED = (
-    "riverrun.cli.main",
+    "typer",
     "riverrun.embedded",
     "riverrun.refreshing",
     "trainer.refresh.running",
