@@ -1,9 +1,8 @@
 """`riverrun refresh` with real processes: killed at every step, and refused."""
 
+import os
 import resource
 import signal
-import subprocess
-import sys
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -87,21 +86,22 @@ def test_a_fault_that_may_pass_ends_with_1_and_the_run_goes_on_without_it(home: 
     assert RunsFile(home / "bundles").get("the-one").status == "published"
 
 
-def test_of_two_refreshes_at_once_one_works_and_the_other_says_so(home: Path) -> None:
-    command = [sys.executable, "-m", "riverrun", *refresh(home)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as first:
-        assert first.stderr is not None
-        assert any(line.startswith("Embedding texts ...") for line in first.stderr)
+def test_of_two_refreshes_at_once_one_works_and_the_other_says_so(
+    home: Path, tmp_path: Path
+) -> None:
+    with forked(refresh(home), tmp_path) as (first, said):
+        assert any(line.startswith("Embedding texts ...") for line in said)
+        assert first.pid is not None
         # However long the other takes to begin.
-        first.send_signal(signal.SIGSTOP)
+        os.kill(first.pid, signal.SIGSTOP)
         try:
-            second = riverrun(*command[3:])
+            second = riverrun(*refresh(home))
         finally:
-            first.send_signal(signal.SIGCONT)
-        assert (second.returncode, first.poll()) == (AT_WORK, None), second.stderr
+            os.kill(first.pid, signal.SIGCONT)
+        assert (second.returncode, first.exitcode) == (AT_WORK, None), second.stderr
         assert "another refresh is at work" in second.stderr
-        rest = first.stderr.read()
-    assert first.returncode == 0, rest
+        rest = said.read()
+    assert first.exitcode == 0, rest
     assert [run.status for run in RunsFile(home / "bundles").all()] == ["published"]
 
 
