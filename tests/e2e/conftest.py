@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import riverrun
+from tests.support.forked_command import riverrun
 
 SETTINGS = """
 [training]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import riverrun
+from tests.support import command, forked_command
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -18,7 +18,7 @@ def listed(said: str) -> str:
 
 
 def test_three_clicks_in_another_department_change_the_list(home: Path) -> None:
-    done = riverrun("demo", "--once", "--home", str(home), "--port", "0")
+    done = command.riverrun("demo", "--once", "--home", str(home), "--port", "0")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("  click  ") == 3
     before, after = (listed(part) for part in done.stdout.split(", after the clicks"))
@@ -43,7 +43,7 @@ def test_three_clicks_in_another_department_change_the_list(home: Path) -> None:
 def test_a_visit_that_fails_ends_the_demo_with_one_line(home: Path) -> None:
     # Nobody has done enough to be shown.
     shutil.rmtree(home / "archive" / "events")
-    done = riverrun("demo", "--once", "--home", str(home), "--port", "0")
+    done = forked_command.riverrun("demo", "--once", "--home", str(home), "--port", "0")
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     lines = done.stderr.splitlines()

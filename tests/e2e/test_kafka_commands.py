@@ -1,10 +1,8 @@
 """The real commands on a Kafka and a Redis: a replica that is killed, a worker that is stopped."""
 
-import os
 import signal
-import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -19,6 +17,7 @@ from riverrun.settings import load_settings
 from serving.bundle import Manifest
 from serving.item_changelog import ItemUpsert, encode_change
 from streaming.redis_state import RedisState
+from tests.support.forked_command import stopped
 from tests.support.kafka_server import KafkaServer
 from tests.support.kafka_stream import KafkaShop, wait_until
 from tests.support.redis_server import database
@@ -35,12 +34,10 @@ pytestmark = [
 STOP_SECONDS = 10.0
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[KafkaServer]:
-    """A broker of the test's own, to be stopped."""
-    folder = tmp_path / "kafka"
-    folder.mkdir()
-    server = KafkaServer(folder)
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """A broker of the module's own, to be stopped and started again."""
+    server = KafkaServer(tmp_path_factory.mktemp("kafka"))
     server.start()
     yield server
     server.kill()
@@ -56,21 +53,10 @@ def shop(tmp_path: Path, broker: KafkaServer, redis_url: str) -> Iterator[KafkaS
     shop.close()
 
 
-@contextmanager
-def started(shop: KafkaShop, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
-    with (shop.home / "worker.log").open("ab") as output:
-        process = subprocess.Popen(shop.command(*arguments), stdout=output, stderr=output)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def answer(url: str) -> int:
+def answer(client: httpx.Client, path: str) -> int:
     """Return the status of the answer, and 0 where there is none."""
     try:
-        return httpx.get(url, timeout=30).status_code
+        return client.get(path).status_code
     except httpx.TransportError:
         return 0
 
@@ -81,25 +67,23 @@ def test_a_replica_that_was_killed_is_ready_once_it_has_caught_up(
     bundle = build_tiny_bundle(load_settings(shop.settings_file).bundles)
     manifest = Manifest.model_validate_json((bundle / "manifest.json").read_bytes())
     port = str(free_port())
-    url = f"http://127.0.0.1:{port}"
-    with started(shop, "serve", "--port", port) as replica:
-        wait_until(lambda: answer(f"{url}/readyz") == 200, "the replica is not ready")
-        assert answer(f"{url}/v1/items/i60") == 404
-        os.kill(replica.pid, signal.SIGKILL)
-        replica.wait()
     (new,) = tiny_items(1, start=60)
     vector = np.full(manifest.dimension, manifest.dimension**-0.5, np.float32)
     change = ItemUpsert(new, vector, manifest.version)
-    shop.log.append(ITEM_EMBEDDINGS, [encode_change(change)])
-    with shop.disconnected():
-        broker.stop()
-        with started(shop, "serve", "--port", port):
-            wait_until(lambda: answer(f"{url}/readyz") != 0, "the replica does not answer")
-            assert answer(f"{url}/readyz") == 503
-            broker.start()
-            wait_until(lambda: answer(f"{url}/readyz") == 200, "the replica is not ready again")
-            assert answer(f"{url}/v1/items/i60") == 200
-            assert answer(f"{url}/v1/items/i60/similar") == 200
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        with shop.started("serve", "--port", port):
+            wait_until(lambda: answer(client, "/readyz") == 200, "the replica is not ready")
+            assert answer(client, "/v1/items/i60") == 404
+        shop.log.append(ITEM_EMBEDDINGS, [encode_change(change)])
+        with shop.disconnected():
+            broker.stop()
+            with shop.started("serve", "--port", port):
+                wait_until(lambda: answer(client, "/readyz") != 0, "the replica does not answer")
+                assert answer(client, "/readyz") == 503
+                broker.start()
+                wait_until(lambda: answer(client, "/readyz") == 200, "it is not ready again")
+                assert answer(client, "/v1/items/i60") == 200
+                assert answer(client, "/v1/items/i60/similar") == 200
 
 
 def test_a_worker_that_is_told_to_stop_stops_in_good_order(shop: KafkaShop) -> None:
@@ -108,10 +92,9 @@ def test_a_worker_that_is_told_to_stop_stops_in_good_order(shop: KafkaShop) -> N
     shop.log.append(
         EVENTS, [Message(each.user_id, each.model_dump_json().encode()) for each in events]
     )
-    with started(shop, "stream") as worker:
+    with shop.started("stream") as worker:
         wait_until(lambda: shop.reached() > 0, "the worker commits nothing")
-        worker.send_signal(signal.SIGTERM)
-        assert worker.wait(STOP_SECONDS) == 0, shop.output()
+        assert stopped(worker, signal.SIGTERM, STOP_SECONDS) == 0, shop.output()
     # What was read is pushed and archived.
     with closing(RedisState(shop.redis_url)) as state:
         assert state.count_unpushed() == 0
@@ -126,24 +109,22 @@ def test_what_is_imported_beside_a_worker_is_learned_once_another_starts(shop: K
         def learned() -> int:
             return sum(len(each.events) for some in state.all_histories() for each in some)
 
-        with started(shop, "stream") as first:
+        with shop.started("stream") as first:
             for each in events[:20]:
                 message = Message(each.user_id, each.model_dump_json().encode())
                 shop.log.append(EVENTS, [message])
             wait_until(lambda: learned() == 20, "the worker learns nothing")
             shop.archive.write_users("import-users", [User(user_id="u1", attributes={"age": 5.0})])
             shop.archive.events.write("import-events", events[20:])
-            with started(shop, "stream") as second:
+            with shop.started("stream") as second:
                 wait_until(lambda: learned() == 400, "what was imported is not learned")
                 online = open_online_features(shop.redis_url, shop.home / "registry.db")
                 with closing(online):
                     wait_until(
                         lambda: online.get(User, ["u1"]) != [None], "the profile is not known"
                     )
-                second.send_signal(signal.SIGTERM)
-                assert second.wait(STOP_SECONDS) == 0, shop.output()
-            first.send_signal(signal.SIGTERM)
-            assert first.wait(STOP_SECONDS) == 0, shop.output()
+                assert stopped(second, signal.SIGTERM, STOP_SECONDS) == 0, shop.output()
+            assert stopped(first, signal.SIGTERM, STOP_SECONDS) == 0, shop.output()
         assert learned() == 400
         counted = sum(sum(each.week) for some in state.all_statistics() for each in some)
         assert 390 < counted <= 400  # each once, and decayed by some hours

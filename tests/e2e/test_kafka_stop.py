@@ -1,7 +1,6 @@
 """SIGTERM to a real `riverrun stream` while one server is gone and the other answers nothing."""
 
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from feature_repo.event_log import EVENTS, Message
 from riverrun.settings import load_settings
 from streaming.kafka_log import KafkaLog
+from tests.support.forked_command import stopped
 from tests.support.kafka_server import KafkaServer
 from tests.support.kafka_stream import KafkaShop, wait_until
 from tests.support.redis_server import RedisServer
@@ -64,22 +64,20 @@ def send(shop: KafkaShop, numbers: range) -> None:
     shop.log.append(EVENTS, messages)
 
 
-def stopped(
+def ended(
     shop: KafkaShop,
     servers: dict[str, KafkaServer | RedisServer],
     done: dict[str, str],
     *,
     seen: range,
     unseen: range,
-) -> tuple[int, str]:
+) -> tuple[int | None, str]:
     """Stop a worker after `done` was done to servers; return its status and what it has said.
 
     seen: events that it has committed before; unseen: those that came just before the stop.
     """
     send(shop, seen)
-    with (shop.home / "stream.log").open("wb") as output:
-        worker = subprocess.Popen(shop.command("stream"), stdout=output, stderr=output)
-    try:
+    with shop.started("stream") as worker:
         wait_until(lambda: shop.reached() >= len(seen), "the worker commits nothing")
         if unseen:
             send(shop, unseen)
@@ -87,14 +85,12 @@ def stopped(
         for name, how in done.items():
             servers[name].kill() if how == "killed" else servers[name].freeze()
         time.sleep(1.0)
-        worker.send_signal(signal.SIGTERM)
-        status = worker.wait(STOP_SECONDS)
-    finally:
-        worker.kill()
-        worker.wait()
-        for name, how in done.items():
-            servers[name].start() if how == "killed" else servers[name].thaw()
-    return status, (shop.home / "stream.log").read_text()
+        try:
+            status = stopped(worker, signal.SIGTERM, STOP_SECONDS)
+        finally:
+            for name, how in done.items():
+                servers[name].start() if how == "killed" else servers[name].thaw()
+    return status, shop.output()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +102,7 @@ def test_a_worker_whose_servers_are_gone_stops_in_time_and_loses_nothing(
     shop: KafkaShop, servers: dict[str, KafkaServer | RedisServer], done: dict[str, str]
 ) -> None:
     half = NUMBER_OF_EVENTS // 2
-    status, said = stopped(shop, servers, done, seen=range(half), unseen=range(half, 2 * half))
+    status, said = ended(shop, servers, done, seen=range(half), unseen=range(half, 2 * half))
     assert status == 1, said
     assert "Nothing is lost" in said
     assert "Traceback" not in said
@@ -127,7 +123,7 @@ def test_a_worker_without_a_broker_stops_in_time(
     shop: KafkaShop, servers: dict[str, KafkaServer | RedisServer], how: str
 ) -> None:
     every = range(NUMBER_OF_EVENTS)
-    status, said = stopped(shop, servers, {"kafka": how}, seen=every, unseen=range(0))
+    status, said = ended(shop, servers, {"kafka": how}, seen=every, unseen=range(0))
     # Nothing was left to be done, but who reads the log may still wait for it.
     assert status in (0, 1), said
     assert "Traceback" not in said

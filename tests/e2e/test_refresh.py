@@ -1,10 +1,10 @@
 """`riverrun refresh` with real processes: killed at every step, and refused."""
 
+import os
 import resource
 import signal
-import subprocess
-import sys
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,7 @@ from riverrun.cli.refresh import AT_WORK
 from riverrun.drifting import DRIFTED
 from serving.bundle import verify
 from serving.published_bundles import current_bundle, published_versions
-from tests.support.command import riverrun
-from tests.support.forked_command import forked
+from tests.support.forked_command import forked, riverrun
 from tests.support.quick_refresh import SETTINGS
 from trainer.refresh.bundle_versions import bundle_versions
 from trainer.refresh.runs_file import RunsFile
@@ -75,13 +74,8 @@ def test_killed_at_every_step_a_refresh_goes_on_and_ends(home: Path, tmp_path: P
 def test_a_fault_that_may_pass_ends_with_1_and_the_run_goes_on_without_it(home: Path) -> None:
     """No file may be as large as a SavedModel is."""
     arguments = [*refresh(home), "--run-id", "the-one"]
-    failed = subprocess.run(
-        [sys.executable, "-m", "riverrun", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 20, 16 << 20)),
-    )
+    small_files = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (16 << 20, 16 << 20))
+    failed = riverrun(*arguments, before=small_files)
     assert failed.returncode == 1, failed.stderr
     assert f"riverrun: {home}: " in failed.stderr
     assert "Traceback" not in failed.stderr
@@ -92,21 +86,22 @@ def test_a_fault_that_may_pass_ends_with_1_and_the_run_goes_on_without_it(home: 
     assert RunsFile(home / "bundles").get("the-one").status == "published"
 
 
-def test_of_two_refreshes_at_once_one_works_and_the_other_says_so(home: Path) -> None:
-    command = [sys.executable, "-m", "riverrun", *refresh(home)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as first:
-        assert first.stderr is not None
-        assert any(line.startswith("Embedding texts ...") for line in first.stderr)
+def test_of_two_refreshes_at_once_one_works_and_the_other_says_so(
+    home: Path, tmp_path: Path
+) -> None:
+    with forked(refresh(home), tmp_path) as (first, said):
+        assert any(line.startswith("Embedding texts ...") for line in said)
+        assert first.pid is not None
         # However long the other takes to begin.
-        first.send_signal(signal.SIGSTOP)
+        os.kill(first.pid, signal.SIGSTOP)
         try:
-            second = riverrun(*command[3:])
+            second = riverrun(*refresh(home))
         finally:
-            first.send_signal(signal.SIGCONT)
-        assert (second.returncode, first.poll()) == (AT_WORK, None), second.stderr
+            os.kill(first.pid, signal.SIGCONT)
+        assert (second.returncode, first.exitcode) == (AT_WORK, None), second.stderr
         assert "another refresh is at work" in second.stderr
-        rest = first.stderr.read()
-    assert first.returncode == 0, rest
+        rest = said.read()
+    assert first.exitcode == 0, rest
     assert [run.status for run in RunsFile(home / "bundles").all()] == ["published"]
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from riverrun.bench.server import RunningServer, running_server
+from riverrun.bench.server import running_server
 from riverrun.settings import load_settings
+from tests.support.forked_command import forked_server, stopped
 from tests.support.tiny_bundle import build_tiny_bundle
 from tests.support.views import view_each, viewed
 
@@ -23,11 +24,6 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def stopped(server: RunningServer, number: signal.Signals) -> int:
-    server.process.send_signal(number)
-    return server.process.wait(STOP_SECONDS)
-
-
 def logged(home: Path) -> list[str]:
     """Return the names of what was logged; no line may be anything but what is meant for people."""
     lines = (home / "server.log").read_text()
@@ -39,16 +35,17 @@ def logged(home: Path) -> list[str]:
 def test_a_signal_closes_all_and_what_was_accepted_is_there_again(
     home: Path, number: signal.Signals
 ) -> None:
-    with running_server(home) as first:
+    with forked_server(home) as first:
         view_each(first.url, "u", ITEM_IDS)
         # Right after the last answer, whatever the worker is doing.
-        assert stopped(first, number) == 0
+        assert stopped(first.process, number, STOP_SECONDS) == 0
     assert logged(home)[-2:] == ["stopping", "stopped"]
-    with running_server(home) as second:
+    with forked_server(home) as second:
         assert viewed(second.url, "u", len(ITEM_IDS)) == ITEM_IDS
 
 
 def test_a_replica_closes_all(home: Path) -> None:
     with running_server(home, "serve") as server:
-        assert stopped(server, signal.SIGTERM) == 0
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(STOP_SECONDS) == 0
     assert logged(home)[-2:] == ["stopping", "stopped"]

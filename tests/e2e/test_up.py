@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,16 +9,21 @@ from pathlib import Path
 import httpx
 import pytest
 
-from riverrun.bench.server import RunningServer, running_server
-from tests.support.command import riverrun
+from tests.support.forked_command import ForkedServer, forked_server, riverrun
 from tests.support.views import view_each, viewed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-@pytest.fixture
-def server(home: Path) -> Iterator[RunningServer]:
-    with running_server(home) as running:
+@pytest.fixture(scope="module")
+def served(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(trained, tmp_path_factory.mktemp("served") / "shop"))
+
+
+@pytest.fixture(scope="module")
+def server(served: Path) -> Iterator[ForkedServer]:
+    """One for tests that end neither it nor what it serves."""
+    with forked_server(served) as running:
         yield running
 
 
@@ -33,7 +37,7 @@ def post(url: str, path: str, body: object) -> None:
     httpx.post(f"{url}{path}", json=body, params=parameters, timeout=30).raise_for_status()
 
 
-def test_a_click_changes_the_next_list(server: RunningServer) -> None:
+def test_a_click_changes_the_next_list(server: ForkedServer) -> None:
     before = listed(server.url, user_id="newcomer", limit=8)
     clicked = httpx.get(f"{server.url}/v1/items", params={"limit": 3, "offset": 40}).json()
     events = [
@@ -44,7 +48,7 @@ def test_a_click_changes_the_next_list(server: RunningServer) -> None:
     assert listed(server.url, user_id="newcomer", limit=8) != before
 
 
-def test_a_new_item_is_retrieved_by_its_text(server: RunningServer) -> None:
+def test_a_new_item_is_retrieved_by_its_text(server: ForkedServer) -> None:
     twin = httpx.get(f"{server.url}/v1/items", params={"limit": 1}).json()["items"][0]
     post(server.url, "/v1/items", twin | {"item_id": "just-arrived"})
     similar = httpx.get(f"{server.url}/v1/items/just-arrived/similar", timeout=30)
@@ -55,19 +59,19 @@ def test_a_new_item_is_retrieved_by_its_text(server: RunningServer) -> None:
 
 def test_what_was_acknowledged_survives_a_kill(home: Path) -> None:
     item_ids: list[str] = []
-    with running_server(home) as first:
+    with forked_server(home) as first:
         page = httpx.get(f"{first.url}/v1/items", params={"limit": 50}).json()
         item_ids = [item["item_id"] for item in page["items"]]
         view_each(first.url, "survivor", item_ids)
         # Right after the last acknowledgement, whatever the worker is doing.
-        os.kill(first.process_id, signal.SIGKILL)
-    with running_server(home) as second:
+        first.process.kill()
+    with forked_server(home) as second:
         assert viewed(second.url, "survivor", len(item_ids)) == item_ids
         assert not set(listed(second.url, user_id="survivor", exclude_seen=True)) & set(item_ids)
 
 
 def test_a_broken_bundle_is_refused_by_name_while_the_old_one_serves(home: Path) -> None:
-    with running_server(home) as server:
+    with forked_server(home) as server:
         bundles = home / "bundles"
         good = (bundles / "CURRENT").read_text().strip()
         broken = "29990101T000000Z-dead"
@@ -121,10 +125,10 @@ def test_a_home_that_was_mistyped_is_not_made(command: str, tmp_path: Path) -> N
 
 
 def test_a_second_process_that_would_learn_from_the_log_is_refused(
-    server: RunningServer, home: Path
+    server: ForkedServer, served: Path
 ) -> None:
     for command in (["up", "--port", "0"], ["stream"], ["rebuild"]):
-        done = riverrun(*command, "--home", str(home))
+        done = riverrun(*command, "--home", str(served))
         assert done.returncode == 2, done.stderr
         assert "another process learns from" in done.stderr
         assert "Traceback" not in done.stderr
@@ -132,7 +136,7 @@ def test_a_second_process_that_would_learn_from_the_log_is_refused(
 
 
 def test_a_log_that_was_removed_is_no_start_until_a_rebuild(home: Path) -> None:
-    with running_server(home) as server:
+    with forked_server(home) as server:
         view_each(server.url, "survivor", ["A", "B"])
     for file in home.glob("log.sqlite*"):
         file.unlink()
@@ -140,7 +144,7 @@ def test_a_log_that_was_removed_is_no_start_until_a_rebuild(home: Path) -> None:
     assert done.returncode == 2, done.stderr
     assert "Was the file removed or restored? `riverrun rebuild`" in " ".join(done.stderr.split())
     assert riverrun("rebuild", "--home", str(home)).returncode == 0
-    with running_server(home) as server:
+    with forked_server(home) as server:
         view_each(server.url, "newcomer", ["C"])
         assert viewed(server.url, "newcomer", 1) == ["C"]
         assert viewed(server.url, "survivor", 2) == ["A", "B"]

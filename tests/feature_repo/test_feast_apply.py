@@ -1,6 +1,7 @@
 """The folder is a Feast repository: `feast apply` works in it as Feast's users expect."""
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -34,15 +35,28 @@ REPOSITORY = Path(definitions.__file__).parent
 
 HISTORY = UserHistory("u1", (HistoryEvent(1_767_225_600_000_000, "e1", "i1", "view", 1.0),))
 STATISTICS = ItemStatistics("i1", 1_767_225_600_000_000, ("view",), (1.0,), (2.0,), (3.0,))
+FEAST = str(Path(sys.executable).with_name("feast"))
+# Importing Feast takes most of the time of a command.
+SEVERAL = """
+import json, sys
+from feast.cli.cli import cli
+for command in sys.argv[1:]:
+    print(end="\\f")
+    cli(json.loads(command), standalone_mode=False)
+"""
 LONG_AGO, LATER = datetime(2020, 1, 1, tzinfo=UTC), datetime(2040, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the folder in which `feast apply` was run."""
+def applied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A copy of the folder in which `feast apply` was run, and what Feast lists in it then."""
     folder = copied(tmp_path_factory.mktemp("shop"))
-    feast(folder, "apply")
-    return folder
+    return folder, several(folder, ["apply"], ["feature-views", "list"])
+
+
+@pytest.fixture(scope="module")
+def repository(applied: tuple[Path, str]) -> Path:
+    return applied[0]
 
 
 def copied(shop: Path) -> Path:
@@ -71,7 +85,13 @@ def write_rows(folder: Path, view: str, rows: pl.DataFrame) -> None:
     written.write_parquet(file)
 
 
-def feast(folder: Path, *arguments: str) -> str:
+def several(folder: Path, *commands: list[str]) -> str:
+    """Run commands of Feast one after the other in one process; return what the last one says."""
+    said = run(folder, sys.executable, "-c", SEVERAL, *map(json.dumps, commands))
+    return said.rpartition("\f")[2]
+
+
+def run(folder: Path, *command: str) -> str:
     # Only the folder's own files: not the checkout, not a shop of the one who runs this.
     environment = {
         name: value
@@ -79,7 +99,7 @@ def feast(folder: Path, *arguments: str) -> str:
         if name not in ("PYTHONPATH", "RIVERRUN_HOME")
     }
     done = subprocess.run(
-        [Path(sys.executable).with_name("feast"), *arguments],
+        command,
         cwd=folder,
         env={**environment, "FEAST_USAGE": "False"},
         capture_output=True,
@@ -91,8 +111,8 @@ def feast(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_apply_registers_every_view(repository: Path) -> None:
-    listed = feast(repository, "feature-views", "list")
+def test_apply_registers_every_view(applied: tuple[Path, str]) -> None:
+    _, listed = applied
     views = [view for view in definitions.ALL if hasattr(view, "batch_source")]
     assert len(views) == 7
     for view in views:
@@ -124,8 +144,11 @@ def test_no_definition_is_forgotten() -> None:
 def test_materialising_leaves_what_the_stream_has_pushed(repository: Path) -> None:
     with closing(service(repository)) as features:
         features.push([HISTORY, STATISTICS])
-    feast(repository, "materialize", LONG_AGO.isoformat(), LATER.isoformat())
-    feast(repository, "materialize-incremental", (LATER + timedelta(days=1)).isoformat())
+    several(
+        repository,
+        ["materialize", LONG_AGO.isoformat(), LATER.isoformat()],
+        ["materialize-incremental", (LATER + timedelta(days=1)).isoformat()],
+    )
     kept: list[FeatureRecord | None] = []
     with closing(service(repository)) as features:
         kept += features.get(UserHistory, ["u1", "nobody"])
@@ -204,7 +227,7 @@ def test_rows_that_one_has_written_are_joined_and_materialised(tmp_path: Path) -
 def test_a_source_with_rows_is_left_when_the_definitions_are_applied(repository: Path) -> None:
     rows = {"user_id": ["u1"], "event_timestamp": [LATER], "attributes": ["{}"]}
     write_rows(repository, "user_profile", pl.DataFrame(rows))
-    feast(repository, "apply")
+    run(repository, FEAST, "apply")
     service(repository).close()
     file = repository.parent / ".riverrun" / "offline" / "user_profile.parquet"
     assert pl.read_parquet(file)["user_id"].to_list() == ["u1"]

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,17 +30,24 @@ from riverrun.protocols import PROTOCOLS
 from serving.source_names import SOURCES
 from tests.support import tiny_training as tiny
 from tests.support.few_events import ITEMS, START, frame
+from tests.support.step_by_step import step_by_step
 from trainer.baselines import FitScorer, ItemKnn, Popularity, Scorer
 from trainer.comparison import CANDIDATE
 from trainer.evaluate import EvaluationRow, evaluate
 from trainer.fitted_pipeline import FUSION
 from trainer.interactions import Interactions
-from trainer.ranking import learning_to_rank
+from trainer.ranking import learning_to_rank, ranker
 from trainer.ranking.settings import RankerSettings
 from trainer.settings import TextSettings
 from trainer.tasks import leave_one_out_split, temporal_split
 
 EVENTS = [(user, (user * 3 + hour // 2) % 8, hour) for user in range(5) for hour in range(0, 16, 2)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _step_by_step() -> Iterator[None]:
+    with step_by_step():
+        yield
 
 
 def run(monkeypatch: pytest.MonkeyPatch, home: Path, *arguments: str) -> int:
@@ -214,12 +222,14 @@ def test_the_parts_of_the_pipeline_are_measured_beside_the_whole(
         epochs=1,
         holdout="last_events",
         text=TextSettings(model=str(tiny.tiny_preset(tmp_path / "bert")), max_tokens=16),
-        ranking=RankerSettings(transition_distance=3, min_users=5, epochs=1),
+        ranking=RankerSettings(transition_distance=3, min_users=5, slices=1, epochs=1),
     )
     protocol = replace(PROTOCOLS["sequences"], settings=training)
     monkeypatch.setitem(PROTOCOLS, "sequences", protocol)
-    # A ranker for so few is measured, whether or not it is worth having.
+    # A ranker for so few is measured, whether or not it is worth having, and however little it
+    # has learned.
     monkeypatch.setattr(learning_to_rank, "TRIED_BELOW", 0)
+    monkeypatch.setattr(ranker, "MOST_EPOCHS", 1)
     # What the shop in this folder is set to is none of the protocol.
     monkeypatch.chdir(tmp_path)
     Path("riverrun.toml").write_text('[serving.ranking]\nsources = ["two_tower"]\n')

@@ -1,5 +1,6 @@
 """`riverrun evaluate --slices`: lists by how much is known of users and items."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,7 @@ from riverrun.importing import PresetData
 from riverrun.protocols import PROTOCOLS, HeldOut
 from riverrun.settings import Settings, load_settings
 from tests.support import tiny_training as tiny
+from tests.support.step_by_step import step_by_step
 from tests.support.tiny_refresh import USERS, events
 
 SETTINGS = f"""\
@@ -30,6 +32,12 @@ holdout_share = 0.2
 enabled = false
 """
 NEWCOMERS = ("u000", "u001", "u002")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _step_by_step() -> Iterator[None]:
+    with step_by_step():
+        yield
 
 
 @pytest.fixture
@@ -63,20 +71,18 @@ def test_newcomers_and_new_items_are_asked_about_beside_the_others(
     capsys.readouterr()
     for served in (False, True):
         rows = asked(file, slices=True, served=served)
-        printed = capsys.readouterr().out
-        plain = asked(file, served=served)
-        assert "everyone, ndcg@10 by number of events" in printed
-        assert [row["task"] for row in plain] == [
-            row["task"] for row in rows if row["task"] != "everyone"
-        ]
-        assert not any("slices" in row for row in plain)
+        assert "everyone, ndcg@10 by number of events" in capsys.readouterr().out
         of_everyone = [row for row in rows if row["task"] == "everyone"]
-        assert {row["scorer"] for row in of_everyone} == {row["scorer"] for row in plain}
+        of_others = [row for row in rows if row["task"] != "everyone"]
+        assert {row["scorer"] for row in of_everyone} == {row["scorer"] for row in of_others}
         for row in of_everyone:
             users = {name: part["users"] for name, part in row["slices"].items()}
             assert users["users with 0 events"] == len(NEWCOMERS)
             assert sum(count for name, count in users.items() if "users" in name) == USERS
             assert users["items with 0 events"] > 0
+    plain = asked(file, served=True)
+    assert [row["task"] for row in plain] == [row["task"] for row in of_others]
+    assert not any("slices" in row for row in plain)
 
 
 def told_apart(held_out: HeldOut, name: str) -> HeldOut:

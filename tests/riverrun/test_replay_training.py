@@ -1,5 +1,6 @@
 """The trainings of a replay learn from all its past, and leave no more on the disk than needed."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from serving.bundle import read_manifest
 from serving.published_bundles import published_versions
 from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny
+from tests.support.step_by_step import step_by_step
 from tests.support.tiny_bundle import build_tiny_bundle
 from tests.support.tiny_refresh import NOW, events
 from trainer.listener import Listener
@@ -20,6 +22,12 @@ from trainer.ranking.settings import RankerSettings
 from trainer.settings import TextSettings, TrainingSettings
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _step_by_step() -> Iterator[None]:
+    with step_by_step():
+        yield
 
 
 def settings(folder: Path) -> TrainingSettings:

@@ -9,7 +9,7 @@ from feature_repo.archive import Archive
 from serving.published_bundles import current_bundle
 from tests.support import tiny_training as tiny
 from tests.support.tiny_refresh import events
-from tests.support.workers import started
+from tests.support.workers import forked, started
 from trainer.refresh.runs_file import RunsFile
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -31,7 +31,7 @@ max_loss = {{{{}}}}
 
 def riverrun(command: str, home: Path) -> list[str]:
     settings = home.parent / "riverrun.toml"
-    return ["riverrun", command, "--home", str(home), "--settings", str(settings)]
+    return [command, "--home", str(home), "--settings", str(settings)]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     archive.events.write("first", events(0, 20))
     preset = tiny.tiny_preset(folder / "bert")
     (folder / "riverrun.toml").write_text(SETTINGS.format(preset=preset))
-    with started(riverrun("train", folder / "shop"), workers=1) as [worker]:
+    with started(["riverrun", *riverrun("train", folder / "shop")], workers=1) as [worker]:
         worker.ended(0)
     return folder / "shop"
 
@@ -56,10 +56,10 @@ def test_workers_go_on_from_where_one_was_killed_and_the_chief_alone_publishes(h
     before = current_bundle(home / "bundles")
     assert before is not None
     Archive(home / "archive").events.write("second", events(20, 30))
-    with started(riverrun("refresh", home), workers=2) as [chief, follower]:
+    with forked(riverrun("refresh", home), workers=2) as [chief, follower]:
         # Written behind the state of an epoch.
         while not list((home / "training").rglob("checkpoint")):
-            assert chief.process.poll() is None, chief.output.read_text()
+            assert chief.process.is_alive(), chief.output.read_text()
             time.sleep(0.01)
         follower.process.kill()
         printed = chief.ended(1)
@@ -68,7 +68,7 @@ def test_workers_go_on_from_where_one_was_killed_and_the_chief_alone_publishes(h
     assert current_bundle(home / "bundles") == before
     assert list((home / "training").rglob("checkpoint"))
 
-    with started(riverrun("refresh", home), workers=2) as [chief, follower]:
+    with forked(riverrun("refresh", home), workers=2) as [chief, follower]:
         printed = chief.ended(0)
         of_follower = follower.ended(0)
     assert f"warm start from {before.name}" in printed

@@ -1,7 +1,7 @@
 """`--full` and `--days N` of `riverrun train` and `riverrun refresh`, by real trainings."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from riverrun.cli.train import train
 from serving.bundle import read_manifest
 from serving.published_bundles import current_bundle
 from tests.support import tiny_training as tiny
+from tests.support.step_by_step import step_by_step
 from tests.support.tiny_refresh import USERS, events
 from trainer import material
 from trainer.history_examples import joined_windows
@@ -64,6 +65,12 @@ class Shop:
     @property
     def start(self) -> str:
         return str(read_manifest(self.bundle).model["start"])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _step_by_step() -> Iterator[None]:
+    with step_by_step():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +120,17 @@ def test_a_refresh_of_days_is_asked_for_what_happened_in_these_alone(
     """Of the days before it knows what their users did, and no label is of them."""
     learned: list[tuple[Interactions, Windows]] = []
 
+    class EnoughError(Exception):
+        pass
+
     def joined(interactions: Interactions, *arguments: Any) -> Windows:
         windows = joined_windows(interactions, *arguments)
         learned.append((interactions, windows))
         return windows
+
+    def joined_at_last(*arguments: Any) -> Windows:
+        joined(*arguments)
+        raise EnoughError
 
     monkeypatch.setattr(material, "joined_windows", joined)
 
@@ -133,6 +147,8 @@ def test_a_refresh_of_days_is_asked_for_what_happened_in_these_alone(
     assert shop.start.startswith("warm start from")
     # Six hours before the newest event, that of hour 29.
     assert hours_of_labels() == list(range(23, UNTIL))
-    shop.run(refresh)
+    monkeypatch.setattr(material, "joined_windows", joined_at_last)
+    with pytest.raises(EnoughError):
+        shop.run(refresh)
     # What users do first follows nothing.
     assert hours_of_labels() == list(range(1, UNTIL))

@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from errno import EACCES, ENOSPC
 from pathlib import Path
@@ -20,11 +21,12 @@ from serving.ranking.settings import RankingSettings
 from serving.settings import ServingSettings
 from serving.source_names import SOURCES
 from tests.support import tiny_training as tiny
+from tests.support.step_by_step import step_by_step
 from tests.support.tiny_refresh import USERS, events
 from trainer.comparison import CANDIDATE
 from trainer.judging import judge_epochs
 from trainer.listener import Listener
-from trainer.ranking import learning_to_rank
+from trainer.ranking import learning_to_rank, ranker
 from trainer.tuning.objectives import NewestSliceObjectives
 from trainer.tuning.search import Answers
 
@@ -40,6 +42,12 @@ min_users = 5
 slices = 1
 epochs = 2
 """
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _step_by_step() -> Iterator[None]:
+    with step_by_step():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +71,13 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(console, "width", 200)
 
 
+@pytest.fixture(autouse=True)
+def learned_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of few examples a ranker learns for many epochs, and is tried: no test asks what it knows."""
+    monkeypatch.setattr(ranker, "MOST_EPOCHS", 2)
+    monkeypatch.setattr(learning_to_rank, "TRIED_BELOW", 0)
+
+
 def bounds(trials: int) -> Bounds:
     return Bounds(trials, lambda: True)
 
@@ -70,8 +85,6 @@ def bounds(trials: int) -> Bounds:
 def test_both_parts_are_searched_and_a_second_run_has_nothing_left_to_try(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Whether a ranker of so few is worth having would be logged for each trial.
-    monkeypatch.setattr(learning_to_rank, "TRIED_BELOW", 0)
     before = file.read_text()
     tune(trials=2, model=True, settings_file=file)
     first = capsys.readouterr()
@@ -110,6 +123,12 @@ def test_the_objective_is_the_list_as_a_whole_as_a_refresh_judges_it(file: Path)
     assert sum(values) / len(values) == pytest.approx(row.metrics["ndcg@10"], abs=0.05)
 
 
+def plant(monkeypatch: pytest.MonkeyPatch, answers: Any) -> None:
+    """Let a trial's answers be these, whatever a two-tower says, which then need not be trained."""
+    monkeypatch.setattr(NewestSliceObjectives, "_answers", answers)
+    monkeypatch.setattr(NewestSliceObjectives, "trained", lambda *_: object())
+
+
 def planted(better: float, confirmed: float) -> Any:
     def answers(self: Any, settings: Any, newest: Any) -> Answers:
         gains = settings.training.ranking.ease_days != 60.0
@@ -122,7 +141,7 @@ def test_what_is_better_is_written_and_what_only_flatters_is_not(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = file.read_text()
-    monkeypatch.setattr(NewestSliceObjectives, "_answers", planted(0.1, -0.1))
+    plant(monkeypatch, planted(0.1, -0.1))
     with pytest.raises(typer.Exit) as ended:
         tune(trials=2, write=True, settings_file=file)
     assert ended.value.exit_code == NOT_WRITTEN
@@ -130,7 +149,7 @@ def test_what_is_better_is_written_and_what_only_flatters_is_not(
     assert "No gain: -0.1000 NDCG@10" in refused
     assert "[training" not in refused
     assert file.read_text() == before
-    monkeypatch.setattr(NewestSliceObjectives, "_answers", planted(0.1, 0.1))
+    plant(monkeypatch, planted(0.1, 0.1))
     tune(trials=2, write=True, fresh=True, settings_file=file)
     captured = capsys.readouterr()
     assert "A gain: +0.1000 NDCG@10, 95 % interval +0.1000 to +0.1000" in captured.out
@@ -150,7 +169,7 @@ def test_a_source_that_only_harms_is_written_off_and_no_other_and_the_others_sta
         harm = 0.1 * ("category" in settings.serving.ranking.sources)
         return Answers([0.5 - harm] * 8, [0.5 - harm] * 8)
 
-    monkeypatch.setattr(NewestSliceObjectives, "_answers", answers)
+    plant(monkeypatch, answers)
     tune(trials=9, write=True, settings_file=file)
     printed = capsys.readouterr().out
     assert "sources off" in printed
@@ -191,7 +210,7 @@ def test_only_sources_that_say_anything_are_searched(file: Path) -> None:
 def test_when_time_is_up_no_two_tower_is_trained_to_search_the_model(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(NewestSliceObjectives, "_answers", planted(0.1, 0.1))
+    plant(monkeypatch, planted(0.1, 0.1))
     tune(trials=2, minutes=1e-6, model=True, settings_file=file)
     captured = capsys.readouterr()
     # What others are compared with is tried all the same.
@@ -217,7 +236,7 @@ def test_an_interrupt_keeps_what_was_found(
             raise KeyboardInterrupt
         return answers(*parts)
 
-    monkeypatch.setattr(NewestSliceObjectives, "_answers", interrupted)
+    plant(monkeypatch, interrupted)
     tune(trials=9, model=True, settings_file=file)
     captured = capsys.readouterr()
     assert "ranking (2 trials" in captured.out

@@ -27,10 +27,10 @@ from tests.support.kafka_server import KafkaServer, fresh_topics
 pytestmark = pytest.mark.kafka
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[KafkaServer]:
-    """A broker of the test's own, to be killed."""
-    server = KafkaServer(tmp_path)
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """A broker of the module's own, to be killed and frozen: every test leaves it at work."""
+    server = KafkaServer(tmp_path_factory.mktemp("kafka"))
     server.start()
     yield server
     server.kill()
@@ -66,9 +66,11 @@ def test_an_append_that_timed_out_spoils_no_later_one(server: KafkaServer) -> No
     log = KafkaLog(fresh_topics(server.address, timeout_seconds=2.0))
     log.append(EVENTS, [Message("a", b"before")])
     server.freeze()
-    with pytest.raises(EventLogError, match="kafka 127"):
-        log.append(EVENTS, [Message("a", b"lost?")] * 6)
-    server.thaw()
+    try:
+        with pytest.raises(EventLogError, match="kafka 127"):
+            log.append(EVENTS, [Message("a", b"lost?")] * 6)
+    finally:
+        server.thaw()
     log.append(EVENTS, [Message("a", b"after")])
     log.close()
 

@@ -1,10 +1,7 @@
 """A shop on a Kafka and a Redis, and its workers: processes to be killed by tests."""
 
-import multiprocessing
 import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -33,6 +30,8 @@ from streaming.stream_state import positions_of
 from streaming.worker import TOPICS, Worker
 from tests.support import waiting
 from tests.support.final_state import final_state
+from tests.support.forked_command import riverrun, started
+from tests.support.forking import forking
 from tests.support.kafka_server import fresh_topics
 from tests.support.stream import NOW, SPACE, FakeModel
 from tests.support.traffic import Record
@@ -47,9 +46,6 @@ SETTINGS = StreamingSettings(
     fold_in=FoldInSettings(),
 )
 SETTLE_SECONDS = 90.0
-COMMAND_SECONDS = 120.0
-
-_PRELOADED = ["feature_repo.feast_online_features", __name__]
 
 
 def work(
@@ -102,8 +98,7 @@ class WorkerProcess:
 
     def __init__(self, *shop: Any) -> None:
         # Forked from a process that has imported all this already: restarts take milliseconds.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_PRELOADED)
+        context = forking()
         self._pipe, theirs = context.Pipe()
         self._owns = context.Event()
         arguments = (*shop, theirs, self._owns)
@@ -183,20 +178,20 @@ class KafkaShop:
         self._started.append(worker)
         return worker
 
-    def command(self, *arguments: str) -> list[str]:
-        """Return the command line of a real `riverrun` on this shop."""
-        return [
-            sys.executable, "-m", "riverrun", *arguments, "--settings", str(self.settings_file)
-        ]  # fmt: skip
+    @contextmanager
+    def started(self, *arguments: str) -> Iterator[BaseProcess]:
+        """Run `riverrun ARGUMENTS` on this shop, and kill it at last."""
+        with started(self._command(*arguments), self.home / "worker.log") as process:
+            yield process
 
     def run(self, *arguments: str) -> str:
-        """Run a real `riverrun` and return what it says."""
-        command = self.command(*arguments)
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
-        )
+        """Run `riverrun ARGUMENTS` on this shop and return what it says."""
+        done = riverrun(*self._command(*arguments))
         assert done.returncode == 0, done.stderr
         return done.stderr
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [*arguments, "--settings", str(self.settings_file)]
 
     def send(self, requests: list[list[Record]]) -> None:
         for request in requests:

@@ -1,6 +1,5 @@
 """The embedded stream in a process of its own, fed through a pipe, to be killed by tests."""
 
-import multiprocessing
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -17,6 +16,7 @@ from streaming.settings import FoldInSettings, StreamingSettings
 from streaming.sqlite_log import SqliteLog
 from streaming.sqlite_state import SqliteState
 from streaming.worker import Worker
+from tests.support.forking import forking
 from tests.support.stream import NOW, SPACE, FakeModel
 
 SETTINGS = StreamingSettings(
@@ -29,8 +29,6 @@ SETTINGS = StreamingSettings(
 )
 MAX_HISTORY = 12
 FINISH = "finish"
-
-_PRELOADED = ["feature_repo.feast_online_features", __name__]
 
 
 def log_of(home: Path) -> SqliteLog:
@@ -106,8 +104,7 @@ class StreamProcess:
 
     def __init__(self, home: Path) -> None:
         # Forked from a process that has imported all this already: restarts take milliseconds.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_PRELOADED)
+        context = forking()
         self.pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=serve, args=(home, theirs), daemon=True)
         self.process.start()
