@@ -112,7 +112,7 @@ def test_what_is_shown_to_steer_ranking_by_is_not_the_default_and_does_what_it_s
         for key in path:
             default = getattr(default, key)
         assert value != (list(default) if isinstance(default, tuple) else default), path
-        if path[-1] == "sources" and (off := re.search(r'# no "(\w+)"', block)):
+        if path[-1] == "sources" and (off := re.search(r'# all but "(\w+)"', block)):
             assert {*default} - {*value} == {off[1]}
 
 
