@@ -61,7 +61,7 @@ check: install ## Formatting, lint, types and the direction of imports
 	$(BIN)/lint-imports --no-cache
 
 .PHONY: pytest
-pytest: install ## Every test, warnings being errors, on every core
+pytest: install ## Every test, warnings being errors, on every core; RIVERRUN_TEST_KAFKA and RIVERRUN_TEST_REDIS_URL name servers to use
 	$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: quick

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from feature_repo.online_features import CoVisitation, ItemStatistics
+from streaming.worker import TOPICS
 from tests.support.kafka_server import KafkaServer
 from tests.support.kafka_stream import KafkaShop, undisturbed, wait_until
 from tests.support.redis_server import RedisServer, database
@@ -69,13 +70,16 @@ def test_a_broker_killed_in_the_middle_loses_nothing(
     expected = undisturbed(calm, requests)
     shop = KafkaShop(tmp_path / "shop", broker.address, database(redis_url, 2), timeout_seconds=2.0)
     shop.send(requests)
+    sent = sum(shop.log.ends(TOPICS).values())
     worker = shop.start()
     for _ in range(OUTAGES):
         before = shop.reached()
-        wait_until(lambda before=before: shop.reached() > before, "the worker commits nothing")
         with shop.disconnected():
+            wait_until(lambda before=before: shop.reached() > before, "the worker commits nothing")
             time.sleep(draw.uniform(0, 0.02))
             broker.kill()
+            # In the middle: a part of the log is not read.
+            assert shop.reached() < sent
             broker.start()
     shop.settle()
     worker.stop()
