@@ -12,11 +12,12 @@ import pytest
 from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, Message
 from feature_repo.open_online_features import open_online_features
 from feature_repo.schema import User
-from riverrun.bench.server import free_port
+from riverrun.bench.server import free_port, metric_totals
 from riverrun.settings import load_settings
 from serving.bundle import Manifest
 from serving.item_changelog import ItemUpsert, encode_change
 from streaming.redis_state import RedisState
+from streaming.worker import TOPICS
 from tests.support.forked_command import stopped
 from tests.support.kafka_server import KafkaServer
 from tests.support.kafka_stream import KafkaShop, wait_until
@@ -59,6 +60,14 @@ def answer(client: httpx.Client, path: str) -> int:
         return client.get(path).status_code
     except httpx.TransportError:
         return 0
+
+
+def told(port: str, metric: str, label: str) -> dict[str, float]:
+    """Return what the worker says of a metric by label, and nothing before it serves any."""
+    try:
+        return metric_totals(f"http://127.0.0.1:{port}", metric, label)
+    except httpx.TransportError:
+        return {}
 
 
 def test_a_replica_that_was_killed_is_ready_once_it_has_caught_up(
@@ -104,16 +113,25 @@ def test_a_worker_that_is_told_to_stop_stops_in_good_order(shop: KafkaShop) -> N
 def test_what_is_imported_beside_a_worker_is_learned_once_another_starts(shop: KafkaShop) -> None:
     build_tiny_bundle(load_settings(shop.settings_file).bundles)
     events = [event(n, f"u{n % 5}", f"i{n % 60}", n) for n in range(400)]
+    port = str(free_port())
     with closing(RedisState(shop.redis_url)) as state:
 
         def learned() -> int:
             return sum(len(each.events) for some in state.all_histories() for each in some)
 
-        with shop.started("stream") as first:
+        with shop.started("stream", "--metrics-port", port) as first:
             for each in events[:20]:
                 message = Message(each.user_id, each.model_dump_json().encode())
                 shop.log.append(EVENTS, [message])
             wait_until(lambda: learned() == 20, "the worker learns nothing")
+            wait_until(
+                lambda: told(port, "riverrun_stream_records_total", "result").get("applied") == 20,
+                "the worker does not say how many records it has applied",
+            )
+            wait_until(
+                lambda: told(port, "riverrun_stream_lag", "topic") == dict.fromkeys(TOPICS, 0.0),
+                "the worker does not say that it is behind by nothing",
+            )
             shop.archive.write_users("import-users", [User(user_id="u1", attributes={"age": 5.0})])
             shop.archive.events.write("import-events", events[20:])
             with shop.started("stream") as second:
