@@ -1,8 +1,8 @@
 """The real commands on a Kafka and a Redis: a replica that is killed, a worker that is stopped."""
 
 import signal
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import httpx
@@ -12,11 +12,12 @@ import pytest
 from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, Message
 from feature_repo.open_online_features import open_online_features
 from feature_repo.schema import User
-from riverrun.bench.server import free_port
+from riverrun.bench.server import free_port, metric_totals
 from riverrun.settings import load_settings
 from serving.bundle import Manifest
-from serving.item_changelog import ItemUpsert, encode_change
+from serving.item_changelog import ItemDeletion, ItemUpsert, encode_change
 from streaming.redis_state import RedisState
+from streaming.worker import TOPICS
 from tests.support.forked_command import stopped
 from tests.support.kafka_server import KafkaServer
 from tests.support.kafka_stream import KafkaShop, wait_until
@@ -61,29 +62,52 @@ def answer(client: httpx.Client, path: str) -> int:
         return 0
 
 
+def answers(clients: Sequence[httpx.Client], path: str) -> list[int]:
+    return [answer(client, path) for client in clients]
+
+
+def told(port: str, metric: str, label: str) -> dict[str, float]:
+    """Return what the worker says of a metric by label, and nothing before it serves any."""
+    try:
+        return metric_totals(f"http://127.0.0.1:{port}", metric, label)
+    except httpx.TransportError:
+        return {}
+
+
 def test_a_replica_that_was_killed_is_ready_once_it_has_caught_up(
     shop: KafkaShop, broker: KafkaServer
 ) -> None:
     bundle = build_tiny_bundle(load_settings(shop.settings_file).bundles)
     manifest = Manifest.model_validate_json((bundle / "manifest.json").read_bytes())
-    port = str(free_port())
+    ports = [str(free_port()) for _ in range(2)]
     (new,) = tiny_items(1, start=60)
     vector = np.full(manifest.dimension, manifest.dimension**-0.5, np.float32)
     change = ItemUpsert(new, vector, manifest.version)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-        with shop.started("serve", "--port", port):
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30))
+            for port in ports
+        ]
+        client = clients[0]
+        with shop.started("serve", "--port", ports[0]):
             wait_until(lambda: answer(client, "/readyz") == 200, "the replica is not ready")
             assert answer(client, "/v1/items/i60") == 404
         shop.log.append(ITEM_EMBEDDINGS, [encode_change(change)])
         with shop.disconnected():
             broker.stop()
-            with shop.started("serve", "--port", port):
-                wait_until(lambda: answer(client, "/readyz") != 0, "the replica does not answer")
-                assert answer(client, "/readyz") == 503
-                broker.start()
-                wait_until(lambda: answer(client, "/readyz") == 200, "it is not ready again")
-                assert answer(client, "/v1/items/i60") == 200
-                assert answer(client, "/v1/items/i60/similar") == 200
+            # It comes back, and another beside it.
+            for port in ports:
+                stack.enter_context(shop.started("serve", "--port", port))
+            wait_until(lambda: 0 not in answers(clients, "/readyz"), "a replica does not answer")
+            assert answers(clients, "/readyz") == [503, 503]
+            broker.start()
+            ready = [200, 200]
+            wait_until(lambda: answers(clients, "/readyz") == ready, "they are not ready again")
+            assert answers(clients, "/v1/items/i60") == [200, 200]
+            assert answers(clients, "/v1/items/i60/similar") == [200, 200]
+        shop.log.append(ITEM_EMBEDDINGS, [encode_change(ItemDeletion("i60"))])
+        gone = [404, 404]
+        wait_until(lambda: answers(clients, "/v1/items/i60") == gone, "the item is there still")
 
 
 def test_a_worker_that_is_told_to_stop_stops_in_good_order(shop: KafkaShop) -> None:
@@ -104,16 +128,25 @@ def test_a_worker_that_is_told_to_stop_stops_in_good_order(shop: KafkaShop) -> N
 def test_what_is_imported_beside_a_worker_is_learned_once_another_starts(shop: KafkaShop) -> None:
     build_tiny_bundle(load_settings(shop.settings_file).bundles)
     events = [event(n, f"u{n % 5}", f"i{n % 60}", n) for n in range(400)]
+    port = str(free_port())
     with closing(RedisState(shop.redis_url)) as state:
 
         def learned() -> int:
             return sum(len(each.events) for some in state.all_histories() for each in some)
 
-        with shop.started("stream") as first:
+        with shop.started("stream", "--metrics-port", port) as first:
             for each in events[:20]:
                 message = Message(each.user_id, each.model_dump_json().encode())
                 shop.log.append(EVENTS, [message])
             wait_until(lambda: learned() == 20, "the worker learns nothing")
+            wait_until(
+                lambda: told(port, "riverrun_stream_records_total", "result").get("applied") == 20,
+                "the worker does not say how many records it has applied",
+            )
+            wait_until(
+                lambda: told(port, "riverrun_stream_lag", "topic") == dict.fromkeys(TOPICS, 0.0),
+                "the worker does not say that it is behind by nothing",
+            )
             shop.archive.write_users("import-users", [User(user_id="u1", attributes={"age": 5.0})])
             shop.archive.events.write("import-events", events[20:])
             with shop.started("stream") as second:
