@@ -33,7 +33,6 @@ from serving.source_names import SOURCES
 from serving.sources.co_visitation import CoVisitationSource
 from serving.sources.trending import TrendingSource
 from tests.support import tiny_training as tiny
-from tests.support.step_by_step import step_by_step
 from trainer.export import BundleNote, ExportedCatalogue, TrainedRanking, export_bundle
 from trainer.interactions import Interactions
 from trainer.lesson import Lesson
@@ -51,7 +50,7 @@ from trainer.train import train
 from trainer.trained_model import TrainedModel
 from trainer.windows import make_windows
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("trained_step_by_step")]
 
 SETTINGS = RankerSettings(ease_regularisation=1.0, transition_distance=3, epochs=3, min_users=5)
 SERVING = ServingSettings()
@@ -62,8 +61,8 @@ SERVICE = ServiceSettings(SERVING, TOGETHER, LENGTH)
 
 @pytest.fixture(autouse=True, scope="module")
 def _few_epochs() -> Iterator[None]:
-    """Nor does any test ask how well a ranker has learned."""
-    with step_by_step(), pytest.MonkeyPatch.context() as patch:
+    """No test here asks how well a ranker has learned."""
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer.ranking.ranker, "MOST_EPOCHS", SETTINGS.epochs)
         yield
 
