@@ -20,6 +20,8 @@ from pathlib import Path
 import trainer  # noqa: F401  (sets what TensorFlow reads when it is first imported)
 
 # isort: split
+from serving.text_embedding_cache import TextEmbeddingCache
+from tests.support.step_by_step import step_by_step
 from tests.support.tiny_refresh import GATES, NOW, TinyRefresh
 from trainer.listener import Listener
 from trainer.refresh.refresh import RefreshOutcome
@@ -63,7 +65,7 @@ NOWHERE = Place()
 
 def shop_to_refresh(folder: Path, preset: Path) -> TinyRefresh:
     """Return a shop whose warm trainings take two epochs, the second being the better one."""
-    shop = TinyRefresh(folder, preset)
+    shop = TinyRefresh(folder, preset, TextEmbeddingCache(folder / "texts.sqlite"))
     warm = WarmStartSettings(epochs=2, min_users=10, learning_rate=1e-2)
     shop.settings = shop.settings.model_copy(update={"warm_start": warm})
     return shop
@@ -118,7 +120,8 @@ def try_once(folder: Path, preset: Path, steps: Path, place: Place) -> None:
         if (stage, progress.epoch) == (place.stage, place.epoch):
             die()
 
-    run_once(shop_to_refresh(folder, preset), on_step)
+    with step_by_step():
+        run_once(shop_to_refresh(folder, preset), on_step)
 
 
 def main(folder: Path, preset: Path, steps: Path) -> None:

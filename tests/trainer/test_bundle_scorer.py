@@ -15,7 +15,7 @@ from trainer.bundle_scorer import BundleScorer
 from trainer.export import BundleNote, export_bundle
 from trainer.scorers import two_tower_scorer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("trained_step_by_step")]
 
 
 def test_a_bundle_scores_as_the_model_it_was_made_of(tmp_path: Path) -> None:

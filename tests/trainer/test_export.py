@@ -27,7 +27,7 @@ from trainer.export import BundleNote, export_bundle
 from trainer.trained_model import TrainedModel
 from trainer.warmup import FILE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("trained_step_by_step")]
 
 USERS = np.arange(5)
 

@@ -55,7 +55,11 @@ from trainer.text_tower import embed_texts
 from trainer.trained_model import TrainedModel
 from trainer.warmup import FILE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.usefixtures("trained_step_by_step"),
+]
 
 LENGTHS = (12, 12, 7, 1, 0)
 """Of the histories, one for each row of a request."""

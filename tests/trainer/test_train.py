@@ -63,7 +63,7 @@ def test_the_loss_starts_at_chance_and_falls(baseline: TrainedModel) -> None:
 
 def test_a_loss_that_diverges_is_the_settings_fault() -> None:
     with pytest.raises(TrainingInputError, match=r"nan: lower `training\.learning_rate`"):
-        train_tiny(tiny.tiny_settings(learning_rate=1e30))
+        train_tiny(tiny.tiny_settings(learning_rate=1e30, transformer_layers=0))
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
@@ -179,7 +179,7 @@ def test_no_shape_of_a_batch_is_compiled_where_there_is_a_gpu(
     # Keras compiles by XLA where TensorFlow lists any device beside CPUs.
     gpu = SimpleNamespace(device_type="GPU")
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda *kind: [gpu])
-    model = train_tiny(tiny.tiny_settings(epochs=1))
+    model = train_tiny(tiny.tiny_settings(epochs=1, transformer_layers=0))
     assert model.two_tower.jit_compile is False
 
 
@@ -208,94 +208,9 @@ def test_an_interrupted_training_ends_as_one_without(
     )
 
 
-def cut_off(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-100])
-
-
-def altered(file: Path) -> None:
-    kept = file.read_bytes()
-    # Near its end, where others have been read and found whole.
-    file.write_bytes(kept[:-200] + bytes(each ^ 255 for each in kept[-200:]))
-
-
-@pytest.mark.parametrize(
-    ("damaged", "file"),
-    [
-        (cut_off, "ckpt-2.data-00000-of-00001"),
-        (altered, "ckpt-2.data-00000-of-00001"),
-        (altered, "ckpt-2.index"),
-        (Path.unlink, "ckpt-2.index"),
-        (lambda file: file.write_bytes(b""), "checkpoint"),
-        (lambda file: file.write_bytes(b"\xff"), "fingerprint"),
-    ],
-)
-def test_beside_a_damaged_state_a_training_begins_anew(
-    tmp_path: Path, damaged: Callable[[Path], None], file: str
-) -> None:
-    settings = tiny.tiny_settings(epochs=2, transformer_layers=0)
-    columns = tiny.tiny_interactions(12, 4)
-    whole = train_tiny(settings, tmp_path, columns)
-    damaged(tmp_path / file)
-    anew = train_tiny(settings, tmp_path, columns)
-    np.testing.assert_allclose(anew.losses, whole.losses, rtol=1e-4)
-    # What is kept now is whole.
-    assert not train_tiny(settings, tmp_path, columns).losses
-
-
-def test_what_a_disk_does_not_give_now_is_not_taken_for_damaged(tmp_path: Path) -> None:
-    settings = tiny.tiny_settings(epochs=1, transformer_layers=0)
-    columns = tiny.tiny_interactions(12, 4)
-    train_tiny(settings, tmp_path, columns)
-    file = tmp_path / "ckpt-1.data-00000-of-00001"
-    away = file.rename(tmp_path / "away")
-    file.symlink_to(file)
-    with pytest.raises(tf.errors.OpError, match="Too many levels of symbolic links"):
-        train_tiny(settings, tmp_path, columns)
-    away.rename(file)
-    assert not train_tiny(settings, tmp_path, columns).losses
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        tf.errors.PermissionDeniedError,
-        tf.errors.UnavailableError,
-        tf.errors.UnknownError,
-        tf.errors.ResourceExhaustedError,
-    ],
-)
-def test_nor_is_what_it_does_not_give_later(
-    tmp_path: Path, error: type[tf.errors.OpError], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def away(manager: tf.train.CheckpointManager) -> None:
-        raise error(None, None, "the disk is away")
-
-    settings = tiny.tiny_settings(epochs=1, transformer_layers=0)
-    columns = tiny.tiny_interactions(12, 4)
-    train_tiny(settings, tmp_path, columns)
-    with monkeypatch.context() as patched:
-        patched.setattr(tf.train.CheckpointManager, "restore_or_initialize", away)
-        with pytest.raises(error):
-            train_tiny(settings, tmp_path, columns)
-    assert not train_tiny(settings, tmp_path, columns).losses
-
-
-def test_beside_other_events_a_training_begins_anew(tmp_path: Path) -> None:
-    """Also one that was done: it would say that it has learned from them."""
-    settings = tiny.tiny_settings(epochs=1, transformer_layers=0)
-    users = 12
-    train_tiny(settings, tmp_path, tiny.tiny_interactions(users, 4))
-    # More, fewer, and as many at other times: each time it is trained.
-    for events in (5, 4):
-        columns = tiny.tiny_interactions(users, events)
-        assert len(train_tiny(settings, tmp_path, columns).losses) == 1
-    other = replace(columns, timestamp=columns.timestamp + 1)
-    assert len(train_tiny(settings, tmp_path, other).losses) == 1
-    assert not train_tiny(settings, tmp_path, other).losses
-
-
 def test_lora_trains_the_text_tower_and_its_digest_tells() -> None:
-    settings = tiny.tiny_settings(text=TextSettings(lora_rank=2, max_tokens=16))
+    text = TextSettings(lora_rank=2, max_tokens=16)
+    settings = tiny.tiny_settings(text=text, epochs=1, transformer_layers=0)
     untrained = tiny.tiny_text_tower(lora_rank=2)
     model = train_tiny(settings)
     pairs = list(
@@ -364,7 +279,8 @@ def test_an_item_without_events_is_embedded(baseline: TrainedModel) -> None:
         frame_of.first_event,
     )
     texts = np.concatenate([tiny.tiny_text_embeddings(), tiny.tiny_text_embeddings()[3:4]])
-    model = train_tiny(tiny.tiny_settings(), columns=columns, texts=texts)
+    settings = tiny.tiny_settings(epochs=1, transformer_layers=0)
+    model = train_tiny(settings, columns=columns, texts=texts)
     candidates = model.candidate_embeddings()
     assert candidates.shape == (len(items), tiny.tiny_settings().dimension)
     assert np.isfinite(candidates).all()

@@ -30,7 +30,7 @@ from trainer.trained_model import TrainedModel
 from trainer.warm_start import WEIGHTS, ColdStartError, WarmStart, _moved, carry_over
 from trainer.windows import make_windows
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("trained_step_by_step")]
 
 SETTINGS = tiny.tiny_settings(epochs=2)
 PLAIN = tiny.tiny_settings(epochs=1, transformer_layers=0)

@@ -1,5 +1,6 @@
 """The features of training are those of serving, and what is learned from them."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import polars as pl
 import pytest
 from structlog.testing import capture_logs
 
+import trainer.ranking.ranker
 from feature_repo.co_visitation import Pair, add
 from feature_repo.co_visitation import nothing as nobody
 from feature_repo.co_visitation import pairs as pairs_of
@@ -20,6 +22,7 @@ from feature_repo.item_statistics import count, nothing
 from feature_repo.times import microseconds
 from serving.catalogue import Catalogue
 from serving.published_bundles import set_current
+from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.feature_names import OF_REQUESTS, feature_names
 from serving.ranking.ranker import Ranker
 from serving.recommender import Recommender
@@ -47,13 +50,21 @@ from trainer.train import train
 from trainer.trained_model import TrainedModel
 from trainer.windows import make_windows
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("trained_step_by_step")]
 
 SETTINGS = RankerSettings(ease_regularisation=1.0, transition_distance=3, epochs=3, min_users=5)
 SERVING = ServingSettings()
 TOGETHER = CoVisitationSettings()
 LENGTH = 12
 SERVICE = ServiceSettings(SERVING, TOGETHER, LENGTH)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_epochs() -> Iterator[None]:
+    """No test here asks how well a ranker has learned."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer.ranking.ranker, "MOST_EPOCHS", SETTINGS.epochs)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -254,9 +265,13 @@ def test_who_is_judged_teaches_no_fusion_unless_too_few_are_left() -> None:
         other = pl.when(theirs).then(pl.lit("i3")).otherwise(pl.col("item_id"))
         return events.with_columns(other.alias("item_id"))
 
-    expected = fitted(judged)
-    assert fitted(judged, shuffled(judged)).fusion == expected.fusion
-    assert fitted(judged, shuffled(set(users) - judged)).fusion != expected.fusion
+    def fusion(events: pl.DataFrame) -> CalibratedFusion | None:
+        return fitted(judged, events, slices=0).fusion
+
+    expected = fusion(events)
+    assert expected is not None
+    assert fusion(shuffled(judged)) == expected
+    assert fusion(shuffled(set(users) - judged)) != expected
     learned = fitted(set(users))
     (first, of_first), (others, of_others) = learned.halves
     assert sorted([*first, *others]) == list(range(len(users)))

@@ -13,22 +13,29 @@ from serving.bundle import CANDIDATE_IDS, Bundle, read_ids, read_items
 from serving.bundle_loading import load_bundle
 from serving.item_rows import ItemRows
 from serving.live_model import LiveModel
-from serving.published_bundles import current_version
+from serving.published_bundles import current_version, published_versions
 from serving.ranking.bundle_files import read_ranking
 from serving.saved_model_encoder import SavedModelEncoder
 from serving.signatures import ENCODE_QUERY, RECOMMEND
+from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny
-from tests.support.tiny_refresh import GATES, NOW, USERS, TinyRefresh
+from tests.support.tiny_refresh import (
+    CHECKING,
+    EXPORTING,
+    GATES,
+    UNTIL,
+    USERS,
+    KilledError,
+    TinyRefresh,
+    kill_at,
+)
 from trainer.listener import Listener
-from trainer.refresh.refresh import RefreshOutcome
-from trainer.refresh.resuming import RefreshCheckpoint
-from trainer.refresh.running import run_refresh
-from trainer.refresh.runs_file import LOG_AWAY
-from trainer.warm_start import WEIGHTS, WarmStart
+from trainer.refresh.notes import NotedStart
+from trainer.refresh.runs_file import LOG_AWAY, Run, RunsFile
+from trainer.warm_start import WarmStart
 
 pytestmark = pytest.mark.slow
 
-UNTIL = 20
 NEW, CHANGED, DELETED = "a-new-one", "i5", "i6"
 
 
@@ -52,23 +59,28 @@ def call(bundle: Bundle, signature: str, *item_ids: str) -> dict[str, np.ndarray
     return {name: out.numpy() for name, out in bundle.signatures[signature](**tensors).items()}
 
 
-@pytest.fixture
-def published(shop: TinyRefresh) -> RefreshOutcome:
-    return shop.refreshed(UNTIL, gates=GATES, latest=lambda: changed(tiny.tiny_items()))
+@pytest.fixture(scope="module")
+def published(
+    preset: Path, embedded: TextEmbeddingCache, tmp_path_factory: pytest.TempPathFactory
+) -> TinyRefresh:
+    """A shop whose items have changed while a refresh trained."""
+    shop = TinyRefresh(tmp_path_factory.mktemp("published"), preset, embedded)
+    shop.killed(EXPORTING)
+    shop.ran(UNTIL, latest=lambda: changed(tiny.tiny_items()))
+    return shop
 
 
-def test_they_are_in_the_model_the_candidates_and_the_tables(
-    shop: TinyRefresh, published: RefreshOutcome
-) -> None:
+def test_they_are_in_the_model_the_candidates_and_the_tables(published: TinyRefresh) -> None:
     items = changed(tiny.tiny_items())
-    assert current_version(shop.bundles) == published.bundle.name
-    bundle = load_bundle(published.bundle)
+    newest = published_versions(published.bundles)[-1]
+    assert current_version(published.bundles) == newest
+    bundle = load_bundle(published.bundles / newest)
     ids = bundle.candidate_ids
     assert list(bundle.items()) == items
     assert ids == [item.item_id for item in items]
     # They stand where a server would put them that was sent them.
     nothing = np.zeros((0, bundle.manifest.dimension), np.float32), np.zeros(0, bool)
-    encoder = SavedModelEncoder(bundle, lambda _: nothing, shop.cache)
+    encoder = SavedModelEncoder(bundle, lambda _: nothing, published.cache)
     end = bundle.manifest.data_window.end
     assert end is not None
     expected = encoder.encode_candidates(items, end)
@@ -87,7 +99,7 @@ def test_they_are_in_the_model_the_candidates_and_the_tables(
     rows = ItemRows(ids)
     ranking = read_ranking(bundle, rows)
     assert ranking is not None
-    LiveModel.create(bundle, rows, text_cache=shop.cache)
+    LiveModel.create(bundle, rows, text_cache=published.cache)
     starts, neighbours = (
         np.load(bundle.path / "ranking" / "text" / f"{name}.npy")
         for name in ("starts", "neighbours")
@@ -97,60 +109,39 @@ def test_they_are_in_the_model_the_candidates_and_the_tables(
 
 
 def test_the_next_refresh_goes_on_from_such_a_bundle(
-    shop: TinyRefresh, published: RefreshOutcome
+    shop: TinyRefresh, published: TinyRefresh
 ) -> None:
+    shop.begin_as(published.folder)
+    bundle = shop.bundles / str(current_version(shop.bundles))
     known = [item.item_id for item in tiny.tiny_items()]
-    start = WarmStart.read(published.bundle, shop.settings)
-    assert list(start.vocabulary.item_ids) == known != read_ids(published.bundle / CANDIDATE_IDS)
-    again = shop.refreshed(UNTIL + 10, changed(tiny.tiny_items()), gates=GATES)
-    assert again.start == f"warm start from {published.bundle.name}"
-    assert (again.bundle / WEIGHTS).exists()
+    start = WarmStart.read(bundle, shop.settings)
+    assert list(start.vocabulary.item_ids) == known != read_ids(bundle / CANDIDATE_IDS)
+    with pytest.raises(KilledError):
+        shop.ran(UNTIL + 10, "next", items=changed(tiny.tiny_items()), listener=kill_at(EXPORTING))
+    notes = shop.run("next").notes
+    assert (notes.start, notes.choice is None) == (NotedStart(bundle.name, ""), False)
 
 
 def test_all_may_have_been_replaced(shop: TinyRefresh) -> None:
     others = [item.model_copy(update={"item_id": f"x{item.item_id}"}) for item in tiny.tiny_items()]
-    done = shop.refreshed(UNTIL, latest=lambda: others)
+    shop.killed(EXPORTING)
+    done = shop.refreshed(UNTIL, checkpoint=shop.run(), latest=lambda: others)
     assert read_ids(done.bundle / CANDIDATE_IDS) == [item.item_id for item in others]
     LiveModel.create(load_bundle(done.bundle), ItemRows(), text_cache=shop.cache)
-
-
-def test_with_lora_the_tuned_tower_reads_them(shop: TinyRefresh) -> None:
-    text = shop.settings.text.model_copy(update={"lora_rank": 2})
-    settings = shop.settings.model_copy(update={"text": text})
-    done = shop.refreshed(12, settings=settings, latest=lambda: changed(tiny.tiny_items()))
-    assert NEW in read_ids(done.bundle / CANDIDATE_IDS)
-
-
-class KilledError(BaseException):
-    pass
-
-
-def kill_at(stage: str) -> Listener:
-    def kill(title: str) -> None:
-        if title == stage:
-            raise KilledError
-
-    return Listener(kill)
 
 
 def cheaper(items: Sequence[Item]) -> list[Item]:
     return [item.model_copy(update={"price": 1.0}) for item in items]
 
 
-@pytest.mark.parametrize("stage", ["Exporting", "Checking the bundle"])
-@pytest.mark.parametrize("change", [changed, cheaper])
+@pytest.mark.parametrize(
+    ("stage", "change"), [(EXPORTING, changed), (CHECKING, changed), (CHECKING, cheaper)]
+)
 def test_killed_before_it_serves_it_goes_on_with_what_has_changed_since(
     shop: TinyRefresh, stage: str, change: Callable[[Sequence[Item]], list[Item]]
 ) -> None:
     """What it was trained on is what it was, so nothing is trained again."""
-    with pytest.raises(KilledError):
-        shop.refreshed(
-            UNTIL,
-            gates=GATES,
-            checkpoint=shop.run(),
-            listener=kill_at(stage),
-            latest=tiny.tiny_items,
-        )
+    shop.killed(stage)
     steps: list[object] = []
     items = change(tiny.tiny_items())
     done = shop.refreshed(
@@ -167,31 +158,22 @@ def test_killed_before_it_serves_it_goes_on_with_what_has_changed_since(
 
 
 def test_a_log_that_is_away_fails_the_run_and_the_next_goes_on_with_it(shop: TinyRefresh) -> None:
-    [before] = shop.served(10)
+    before = shop.killed(EXPORTING)
     steps: list[object] = []
 
     def away() -> Sequence[Item]:
         raise ConnectionError(f"{LOG_AWAY}: no broker answers")
 
-    def refreshed(latest: Callable[[], Sequence[Item]]) -> str:
-        def work(checkpoint: RefreshCheckpoint, begin: Callable[[str], None]) -> RefreshOutcome:
-            return shop.refreshed(
-                UNTIL,
-                gates=GATES,
-                checkpoint=checkpoint,
-                listener=Listener(step=steps.append),
-                latest=latest,
-            )
-
-        run, _ = run_refresh(shop.bundles, shop.checkpoints, None, work, keep=5, clock=lambda: NOW)
-        return run.status
+    def refreshed(latest: Callable[[], Sequence[Item]]) -> Run:
+        return shop.ran(UNTIL, None, listener=Listener(step=steps.append), latest=latest)
 
     with pytest.raises(ConnectionError):
         refreshed(away)
-    assert steps
+    (failed,) = RunsFile(shop.bundles).all()
+    assert failed.status == "failed"
     assert current_version(shop.bundles) == before.name
-    assert not list(Path(shop.bundles).glob(".building-*"))
-    steps.clear()
-    assert refreshed(tiny.tiny_items) == "published"
+    assert not list(shop.bundles.glob(".building-*"))
+    run = refreshed(tiny.tiny_items)
+    assert (run.run_id, run.status) == (failed.run_id, "published")
     assert not steps
-    assert current_version(shop.bundles) != before.name
+    assert current_version(shop.bundles) == run.version

@@ -3,7 +3,7 @@
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,25 @@ from serving import scann_index
 from serving.bundle import CANDIDATE_EMBEDDINGS, read_manifest, verify
 from serving.published_bundles import CURRENT, current_version, published_versions, set_current
 from serving.settings import ServingSettings
+from serving.text_embedding_cache import TextEmbeddingCache
 from tests.support import tiny_training as tiny
 from tests.support.small_disk import small_disk
-from tests.support.tiny_refresh import ANY_LOSS, GATES, NOW, USERS, TinyRefresh, events
+from tests.support.tiny_bundle import build_tiny_bundle
+from tests.support.tiny_refresh import (
+    ANY_LOSS,
+    BEFORE,
+    CHECKING,
+    EXPORTING,
+    GATES,
+    NOW,
+    UNJUDGED,
+    UNTIL,
+    USERS,
+    KilledError,
+    TinyRefresh,
+    events,
+    kill_at,
+)
 from trainer.listener import Listener
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.refresh.bundle_versions import (
@@ -30,36 +46,23 @@ from trainer.refresh.bundle_versions import (
     rollback,
 )
 from trainer.refresh.gate_settings import GateSettings
-from trainer.refresh.refresh import RefreshOutcome
-from trainer.refresh.resuming import RefreshCheckpoint
-from trainer.refresh.running import run_refresh
-from trainer.refresh.runs_file import Run, RunsFile
+from trainer.refresh.runs_file import RunsFile
 
 pytestmark = pytest.mark.slow
-
-
-def run(shop: TinyRefresh, run_id: str, until: int, **options: Any) -> Run:
-    """Refresh as `riverrun refresh` does."""
-
-    def work(checkpoint: RefreshCheckpoint, begin: Callable[[str], None]) -> RefreshOutcome:
-        return shop.refreshed(until, checkpoint=checkpoint, **options)
-
-    run, _ = run_refresh(shop.bundles, shop.checkpoints, run_id, work, keep=5, clock=lambda: NOW)
-    return run
 
 
 def test_a_candidate_that_is_broken_is_refused_by_name_and_the_old_one_serves(
     shop: TinyRefresh,
 ) -> None:
-    [first] = shop.served(15)
+    first = shop.killed(CHECKING)
 
     def damage(title: str) -> None:
-        if title == "Checking the bundle":
+        if title == CHECKING:
             (newest,) = set(shop.bundles.glob("2*Z-*")) - {first}
             file = newest / CANDIDATE_EMBEDDINGS
             file.write_bytes(file.read_bytes()[:-1] + b"!")
 
-    done = run(shop, "broken", 30, listener=Listener(damage), gates=GATES)
+    done = shop.ran(UNTIL, listener=Listener(damage))
     assert (done.status, current_version(shop.bundles)) == ("refused", first.name)
     assert re.search(r"is broken: .*embeddings\.npy.*SHA-256", done.message)
     listed = bundle_versions(shop.bundles)[0]
@@ -77,28 +80,27 @@ def test_a_candidate_that_is_broken_is_refused_by_name_and_the_old_one_serves(
 
 
 def test_a_candidate_that_broke_before_its_run_goes_on_is_exported_again(shop: TinyRefresh) -> None:
-    shop.served(15)
-
-    def kill(title: str) -> None:
-        if title == "Checking the bundle":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(shop, "broken", 30, listener=Listener(kill), gates=GATES)
+    shop.killed(CHECKING)
     newest = shop.bundles / published_versions(shop.bundles)[-1]
     file = newest / CANDIDATE_EMBEDDINGS
     file.write_bytes(file.read_bytes()[:-1] + b"!")
     steps: list[object] = []
-    done = run(shop, "broken", 30, listener=Listener(step=steps.append), gates=GATES)
+    done = shop.ran(UNTIL, listener=Listener(step=steps.append))
     assert (done.status, done.version) == ("published", current_version(shop.bundles))
     assert verify(newest).version == done.version
     assert not steps  # what was trained is not trained again
 
 
-@pytest.mark.parametrize("title", ["Embedding texts", "Checking the bundle"])
+def older(shop: TinyRefresh) -> Path:
+    """Publish a bundle that may be gone back to from the one that serves."""
+    return build_tiny_bundle(shop.bundles, created_at=NOW, current=False)
+
+
+@pytest.mark.parametrize("title", ["Embedding texts", CHECKING])
 def test_a_rollback_while_a_refresh_runs_is_not_undone_by_it(shop: TinyRefresh, title: str) -> None:
     """It was compared with the bad one alone, which was rolled back from."""
-    good, bad = shop.served(15, 20)
+    bad = shop.killed(CHECKING)
+    good = older(shop)
     runs = RunsFile(shop.bundles)
     for each in (good, bad):
         runs.add_promotion(each.name, NOW, "train")
@@ -107,7 +109,7 @@ def test_a_rollback_while_a_refresh_runs_is_not_undone_by_it(shop: TinyRefresh, 
         if begun == title:
             assert rollback(shop.bundles, NOW) == good.name
 
-    done = run(shop, "overtaken", 30, listener=Listener(roll_back), gates=GATES)
+    done = shop.ran(UNTIL, listener=Listener(roll_back))
     assert (done.status, current_version(shop.bundles)) == ("refused", good.name)
     assert done.message.startswith(f"{good.name} serves, and {bad.name} did as this refresh began")
     # It is kept: a person may know better.
@@ -116,19 +118,22 @@ def test_a_rollback_while_a_refresh_runs_is_not_undone_by_it(shop: TinyRefresh, 
 
 
 def test_a_training_serves_what_it_makes_whatever_serves_by_then(shop: TinyRefresh) -> None:
-    good, _ = shop.served(15, 20)
-    done = shop.refreshed(30, listener=Listener(lambda title: set_current(shop.bundles, good.name)))
+    shop.served()
+    good = older(shop)
+    unjudged = shop.settings.model_copy(update=UNJUDGED)
+    overtake = Listener(lambda title: set_current(shop.bundles, good.name))
+    done = shop.refreshed(UNTIL, settings=unjudged, listener=overtake)
     assert current_version(shop.bundles) == done.bundle.name
 
 
 def test_a_current_that_is_damaged_while_a_refresh_runs_is_mended_by_it(shop: TinyRefresh) -> None:
-    shop.served(15)
+    shop.killed(CHECKING)
 
     def damage(title: str) -> None:
-        if title == "Checking the bundle":
+        if title == CHECKING:
             (shop.bundles / CURRENT).write_text("nobody knows")
 
-    done = run(shop, "damaged", 30, listener=Listener(damage), gates=GATES)
+    done = shop.ran(UNTIL, listener=Listener(damage))
     assert (done.status, done.version) == ("published", current_version(shop.bundles))
 
 
@@ -137,7 +142,7 @@ def test_where_it_is_not_known_what_serves_a_refresh_starts_from_nothing_and_ser
 ) -> None:
     shop.bundles.mkdir()
     (shop.bundles / CURRENT).write_text("nobody knows")
-    done = run(shop, "damaged", 15, gates=GATES)
+    done = shop.ran(BEFORE, settings=shop.settings.model_copy(update=UNJUDGED))
     assert (done.status, done.version) == ("published", current_version(shop.bundles))
     manifest = read_manifest(shop.bundles / str(done.version))
     assert manifest.parent is None
@@ -146,12 +151,13 @@ def test_where_it_is_not_known_what_serves_a_refresh_starts_from_nothing_and_ser
 
 def test_a_candidate_that_is_much_worse_is_refused_and_kept(shop: TinyRefresh) -> None:
     good = shop.settings.model_copy(update={"epochs": 8, "learning_rate": 1e-2})
-    first = shop.refreshed(15, settings=good)
+    unjudged = good.model_copy(update={"holdout_share": 0.0})
+    first = shop.refreshed(BEFORE, settings=unjudged)
     # As good as untrained, and of another seed: what the first has learned it has not.
     cold = good.warm_start.model_copy(update={"enabled": False})
     update = {"epochs": 1, "learning_rate": 1e-9, "seed": 1, "warm_start": cold}
     bad = good.model_copy(update=update)
-    done = run(shop, "worse", 30, settings=bad, gates=GateSettings(min_users=0))
+    done = shop.ran(UNTIL, settings=bad, gates=GateSettings(min_users=0))
     assert (done.status, current_version(shop.bundles)) == ("refused", first.bundle.name)
     assert "max_loss asks for" in done.message
     refused = bundle_versions(shop.bundles)[0]
@@ -162,18 +168,42 @@ def test_a_candidate_that_is_much_worse_is_refused_and_kept(shop: TinyRefresh) -
     )
 
 
+@pytest.fixture(scope="module")
+def exported_with_many_items(
+    preset: Path, embedded: TextEmbeddingCache, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of a shop that was killed as it began to check the bundle."""
+    shop = TinyRefresh(tmp_path_factory.mktemp("many"), preset, embedded)
+    with pytest.raises(KilledError):
+        shop.ran(0, **with_many_items(shop), listener=kill_at(CHECKING))
+    return shop.folder
+
+
+def with_many_items(shop: TinyRefresh) -> dict[str, Any]:
+    """The options of a refresh whose index is a tree of ScaNN."""
+    return {
+        "items": [Item(item_id=f"i{number}", title=f"lamp {number}") for number in range(3_000)],
+        "events_read": events(0, 20).with_columns(
+            item_id=pl.format("i{}", pl.int_range(pl.len()) * 5)
+        ),
+        "service": ServiceSettings(ServingSettings(exact_below=0)),
+        "settings": shop.settings.model_copy(update=UNJUDGED),
+    }
+
+
 @pytest.mark.parametrize("searched", [1, scann_index.SEARCHED_CANDIDATES])
 def test_a_candidate_whose_index_misses_much_is_refused(
-    shop: TinyRefresh, monkeypatch: pytest.MonkeyPatch, searched: int
+    shop: TinyRefresh,
+    exported_with_many_items: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    searched: int,
 ) -> None:
-    """A tree of ScaNN is asked, by a search that looks at a leaf or two and by the one there is."""
+    """It is asked by a search that looks at a leaf or two and by the one there is."""
     few = searched < scann_index.SEARCHED_CANDIDATES
     monkeypatch.setattr(scann_index, "SEARCHED_CANDIDATES", searched)
     monkeypatch.setattr(scann_index, "SEARCHED_SHARE", 0.0)
-    catalogue = [Item(item_id=f"i{number}", title=f"lamp {number}") for number in range(3_000)]
-    spread = events(0, 20).with_columns(item_id=pl.format("i{}", pl.int_range(pl.len()) * 5))
-    service = ServiceSettings(ServingSettings(exact_below=0))
-    done = run(shop, "misses", 0, events_read=spread, items=catalogue, service=service, gates=GATES)
+    shop.begin_as(exported_with_many_items)
+    done = shop.ran(0, **with_many_items(shop))
     assert done.status == ("refused" if few else "published")
     found = re.search(r"the index finds (0\.\d+) of the true best, and min_index", done.message)
     assert (found is not None) == few
@@ -189,12 +219,10 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_is_full_while_exporting_fails_the_run_and_room_lets_it_go_on(
     disk: Path, shop: TinyRefresh
 ) -> None:
-    [first] = shop.served(15)
-    stages: list[str] = []
+    first = shop.killed(EXPORTING)
 
     def fill(title: str) -> None:
-        stages.append(title)
-        if title == "Exporting":
+        if title == EXPORTING:
             with (disk / "filler").open("wb", buffering=0) as filler:
                 try:
                     # Room is left for the table of runs, and not for a bundle.
@@ -204,15 +232,15 @@ def test_a_disk_that_is_full_while_exporting_fails_the_run_and_room_lets_it_go_o
                     pass
 
     with pytest.raises(Exception, match=r"No space left|Failed to write"):
-        run(shop, "full", 30, listener=Listener(fill))
+        shop.ran(UNTIL, listener=Listener(fill))
     assert current_version(shop.bundles) == first.name
     assert [each.version for each in bundle_versions(disk)] == [first.name]
     assert not list(disk.glob(".building-*"))
     failed = RunsFile(disk).all()[0]
-    assert (failed.run_id, failed.status) == ("full", "failed")
+    assert (failed.run_id, failed.status) == ("run", "failed")
     (disk / "filler").unlink()
     steps: list[object] = []
-    done = run(shop, "full", 30, listener=Listener(step=steps.append))
+    done = shop.ran(UNTIL, listener=Listener(step=steps.append))
     assert (done.status, done.version) == ("published", current_version(disk))
     assert not steps  # what was trained is not trained again
 
@@ -228,7 +256,7 @@ def test_a_gap_in_the_archive_is_trained_over(shop: TinyRefresh) -> None:
 
 
 def test_a_clock_that_went_back_orders_bundles_by_their_making(shop: TinyRefresh) -> None:
-    shop.settings = shop.settings.model_copy(update={"holdout_share": 0.0, "epochs": 1})
+    shop.settings = shop.settings.model_copy(update=UNJUDGED)
     first = shop.refreshed(15)
     shop.day -= 2
     second = shop.refreshed(20)
