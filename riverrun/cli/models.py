@@ -13,6 +13,7 @@ from rich.table import Table
 
 from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.cli.version_report import events_of, print_report
 from riverrun.errors import UserError
 from riverrun.served_bundle import to_make_one
 from riverrun.settings import Settings, load_settings
@@ -73,6 +74,22 @@ def models(
         if note:
             out.print(f"{each.version}: {escape(note)}", soft_wrap=True)
     _next(settings, versions)
+
+
+@app.command()
+def show(version: Version, home: HomeOption = None, settings_file: SettingsOption = None) -> None:
+    """Print how a version was judged: beside what served then, and why it was refused."""
+    from trainer.refresh.version_report import version_report
+
+    settings = load_settings(settings_file, home=home)
+    with _refusals(settings):
+        report = version_report(settings.bundles, version)
+    print_report(report)
+    if report.version.status == "refused":
+        command = f"riverrun models promote {version} {settings.options}"
+        next_command(command, "serves it all the same, unless it is broken")
+    else:
+        next_command(f"riverrun models {settings.options}", "lists what may serve")
 
 
 @app.command()
@@ -223,15 +240,11 @@ def _row(each: "BundleVersion") -> tuple[str, ...]:
     if manifest is None:
         return each.version, f"[red]{each.status}[/]"
     status = f"[bold green]{each.status}[/]" if each.status == "serving" else each.status
-    window = manifest.data_window
-    events = ""
-    if window.start and window.end:
-        events = f"{window.start:%Y-%m-%d} to {window.end:%Y-%m-%d %H:%M}"
     return (
         each.version,
         status,
         f"{manifest.num_items:,}",
-        events,
+        events_of(manifest),
         *_listed(manifest),
         manifest.parent or "",
     )

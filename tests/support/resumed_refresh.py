@@ -16,11 +16,10 @@ from tests.support.blank_bundle import publish_start
 from trainer.evaluate import EvaluationRow
 from trainer.material import Material
 from trainer.ranking.ranker import blank_ranker
-from trainer.refresh.bundle_checks import BundleChecks
 from trainer.refresh.bundle_versions import readable_current
 from trainer.refresh.gate_settings import GateSettings
 from trainer.refresh.inputs import RefreshInputs
-from trainer.refresh.notes import Choice
+from trainer.refresh.notes import BundleChecks, Choice
 from trainer.refresh.refresh import RefreshOutcome, refresh
 from trainer.refresh.resuming import (
     Begun,

@@ -19,6 +19,7 @@ from tests.support.resumed_refresh import NOW, OLD, PROMOTED, KilledError, Shop,
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.refresh.bundle_versions import promote, rollback
 from trainer.refresh.gate_settings import GateSettings
+from trainer.refresh.notes import BundleChecks
 from trainer.refresh.resuming import NoCheckpoint, RefreshCheckpoint
 from trainer.settings import TextSettings
 
@@ -42,6 +43,17 @@ def test_a_refresh_goes_on_where_it_was_killed(shop: Shop) -> None:
     assert done.start == f"warm start from {OLD}"
     assert current_version(shop.bundles) == done.bundle.name
     assert not lines
+
+
+def test_what_came_of_its_gates_is_kept_where_it_is_refused(shop: Shop) -> None:
+    gates = GateSettings(min_users=0, min_value={"all/ndcg@10": 0.9})
+    done = shop.refreshed(shop.run(), gates=gates)
+    assert done.refusals
+    notes = shop.run().notes
+    assert notes.checks == BundleChecks(1.0, 0.0)
+    # It is of nothing, and cannot be compared.
+    assert OLD in done.left_open
+    assert notes.left_open == done.left_open
 
 
 def test_it_goes_on_with_what_there_was_when_it_began(shop: Shop) -> None:
