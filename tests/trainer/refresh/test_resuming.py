@@ -14,22 +14,17 @@ from feature_repo.schema import Item
 from serving.bundle import MANIFEST
 from serving.published_bundles import CURRENT, current_version, set_current
 from serving.settings import ServingSettings
-from tests.support import tiny_training as tiny
-from tests.support.resumed_refresh import NOW, OLD, PROMOTED, KilledError, Shop, events
+from tests.support.resumed_refresh import NOW, OLD, PROMOTED, KilledError, Shop, events, shop_of
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.refresh.bundle_versions import promote, rollback
 from trainer.refresh.gate_settings import GateSettings
 from trainer.refresh.notes import BundleChecks
 from trainer.refresh.resuming import NoCheckpoint, RefreshCheckpoint
-from trainer.settings import TextSettings
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
-    text_model = tmp_path / "text-model"
-    text_model.mkdir()
-    (text_model / "model.safetensors").write_bytes(b"of these it is known that they are the same")
-    shop = Shop(tmp_path, tiny.tiny_settings(text=TextSettings(model=str(text_model))))
+    shop = shop_of(tmp_path, tmp_path / "text-model")
     shop.serve(OLD)
     return shop
 
