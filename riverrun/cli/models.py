@@ -1,6 +1,6 @@
 """`riverrun models`: what is published, what serves, going from one to another, and export."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,17 +13,23 @@ from rich.table import Table
 
 from riverrun.cli.console import err, next_command, out
 from riverrun.cli.options import HomeOption, SettingsOption
+from riverrun.cli.version_report import events_of, print_report
 from riverrun.errors import UserError
 from riverrun.served_bundle import to_make_one
 from riverrun.settings import Settings, load_settings
+from trainer.refresh.gate_settings import LEAVE_ONE_OUT
 
 if TYPE_CHECKING:
+    from serving.bundle import Manifest
     from trainer.refresh.bundle_versions import BundleVersion
 
 app = typer.Typer(help="List the published models; serve another one of them.")
 
-TABLE_WIDTH = 110
+TABLE_WIDTH = 125
 """Columns of a terminal that hold the list of versions whole."""
+
+METRICS = ("ndcg@10", "recall@20", "coverage@10")
+"""Those of `trainer.evaluate` that are listed of every version."""
 
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="As `riverrun models` lists it.")]
 
@@ -47,14 +53,16 @@ def models(
         versions = bundle_versions(bundles)
     if not versions:
         raise _none(settings)
-    table = Table(box=None, pad_edge=False)
-    for name in ("version", "status", "items", "events", "NDCG@10", "parent"):
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    metrics = (name.replace("ndcg", "NDCG") for name in METRICS)
+    for name in ("version", "status", "items", "events", *metrics, "parent"):
         table.add_column(name, no_wrap=True)
     for each in versions:
         table.add_row(*_row(each))
     # In a narrow terminal versions would be cut off, and could not be copied.
     Console(highlight=False, width=max(out.width, TABLE_WIDTH)).print(table)
-    if any(each.manifest and _ndcg(each.manifest.metrics).endswith("*") for each in versions):
+    listed = [value for each in versions if each.manifest for value in _listed(each.manifest)]
+    if any(value.endswith("*") for value in listed):
         out.print("* of users' last events, not of a slice of time")
     for each in versions:
         note = each.note
@@ -66,6 +74,22 @@ def models(
         if note:
             out.print(f"{each.version}: {escape(note)}", soft_wrap=True)
     _next(settings, versions)
+
+
+@app.command()
+def show(version: Version, home: HomeOption = None, settings_file: SettingsOption = None) -> None:
+    """Print how a version was judged: beside what served then, and why it was refused."""
+    from trainer.refresh.version_report import version_report
+
+    settings = load_settings(settings_file, home=home)
+    with _refusals(settings):
+        report = version_report(settings.bundles, version)
+    print_report(report)
+    if report.version.status == "refused":
+        command = f"riverrun models promote {version} {settings.options}"
+        next_command(command, "serves it all the same, unless it is broken")
+    else:
+        next_command(f"riverrun models {settings.options}", "lists what may serve")
 
 
 @app.command()
@@ -214,25 +238,23 @@ def _fusion(bundles: Path, each: "BundleVersion") -> str:
 def _row(each: "BundleVersion") -> tuple[str, ...]:
     manifest = each.manifest
     if manifest is None:
-        return each.version, f"[red]{each.status}[/]", "", "", "", ""
+        return each.version, f"[red]{each.status}[/]"
     status = f"[bold green]{each.status}[/]" if each.status == "serving" else each.status
-    window = manifest.data_window
-    events = ""
-    if window.start and window.end:
-        events = f"{window.start:%Y-%m-%d} to {window.end:%Y-%m-%d %H:%M}"
     return (
         each.version,
         status,
         f"{manifest.num_items:,}",
-        events,
-        _ndcg(manifest.metrics),
+        events_of(manifest),
+        *_listed(manifest),
         manifest.parent or "",
     )
 
 
-def _ndcg(metrics: Mapping[str, float]) -> str:
-    """Return NDCG@10 as listed, with a star where each user's last events were held out."""
-    for name, mark in (("all/ndcg@10", ""), ("leave-one-out/ndcg@10", "*")):
-        if name in metrics:
-            return f"{metrics[name]:.4f}{mark}"
-    return ""
+def _listed(manifest: "Manifest") -> list[str]:
+    """Return `METRICS` as listed, with a star where each user's last events were held out."""
+    metrics = manifest.metrics
+    for task, mark in (("all", ""), (LEAVE_ONE_OUT, "*")):
+        if f"{task}/{METRICS[0]}" in metrics:
+            values = [metrics.get(f"{task}/{name}") for name in METRICS]
+            return ["" if value is None else f"{value:.4f}{mark}" for value in values]
+    return [""] * len(METRICS)

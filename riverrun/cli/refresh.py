@@ -50,7 +50,7 @@ def refresh(
     The training goes on from what serves, where that was trained with the same settings.
 
     The gates are settings (`[refresh.gates]`). A bundle that fails them is kept and does not
-    serve: the command then ends with code 3, and `riverrun models` shows why. It ends with code 5
+    serve: the command then ends with code 3; `riverrun models show` tells why later. It ends with 5
     where another refresh of the shop is at work. Killed at any moment, it goes on where it was when
     it is run again.
     """

@@ -1,14 +1,17 @@
 """`riverrun models`: what it says of the bundle that serves."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from riverrun.cli.main import app
+from riverrun.cli.models import METRICS
 from riverrun.errors import UserError
 from serving.bundle import MANIFEST
 from serving.published_bundles import set_current
@@ -39,13 +42,22 @@ def test_it_prints_what_the_fusion_weighs_where_it_was_calibrated(tmp_path: Path
 @pytest.mark.parametrize(
     ("metrics", "listed", "explained"),
     [
-        ({"all/ndcg@10": 0.25, "novel/ndcg@10": 0.5}, "0.2500", False),
-        ({"leave-one-out/ndcg@10": 0.125}, "0.1250*", True),
-        ({}, "", False),
+        (
+            {"all/ndcg@10": 0.25, "all/recall@20": 0.5, "all/coverage@10": 1.0}
+            | {"novel/ndcg@10": 0.75},
+            ["0.2500", "0.5000", "1.0000"],
+            False,
+        ),
+        (
+            {"leave-one-out/ndcg@10": 0.125, "leave-one-out/coverage@10": 0.0625},
+            ["0.1250*", "0.0625*"],
+            True,
+        ),
+        ({}, [], False),
     ],
 )
-def test_it_lists_the_metric_of_either_way_to_hold_out(
-    tmp_path: Path, metrics: dict[str, float], listed: str, *, explained: bool
+def test_it_lists_the_metrics_of_either_way_to_hold_out(
+    tmp_path: Path, metrics: dict[str, float], listed: list[str], *, explained: bool
 ) -> None:
     manifest = build_tiny_bundle(tmp_path / "bundles", tiny_items(12)) / MANIFEST
     said = orjson.loads(manifest.read_bytes()) | {"metrics": metrics}
@@ -53,8 +65,28 @@ def test_it_lists_the_metric_of_either_way_to_hold_out(
     command = ["models", "--home", str(tmp_path)]
     output = CliRunner().invoke(app, command, catch_exceptions=False).output
     (row,) = (line for line in output.splitlines() if line.startswith(manifest.parent.name))
-    assert [word for word in row.split() if word.startswith("0.")] == ([listed] if listed else [])
+    assert [word for word in row.split() if re.match(r"[01]\.", word)] == listed
     assert ("* of users' last events" in output) == explained
+
+
+def test_no_version_is_cut_off_in_a_narrow_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where every column is as wide as it can be."""
+    parent = build_tiny_bundle(tmp_path / "bundles", seed=1)
+    manifest = build_tiny_bundle(tmp_path / "bundles", seed=2) / MANIFEST
+    said = orjson.loads(manifest.read_bytes())
+    said |= {"num_items": 1_000_000, "parent": parent.name}
+    said["data_window"] = {"start": NOW.isoformat(), "end": NOW.isoformat(), "events": 1}
+    said["metrics"] = {f"leave-one-out/{name}": 0.125 for name in METRICS}
+    manifest.write_bytes(orjson.dumps(said))
+    set_current(parent.parent, parent.name)
+    monkeypatch.setattr("riverrun.cli.models.out", Console(width=40))
+    command = ["models", "--home", str(tmp_path)]
+    listed = CliRunner().invoke(app, command, catch_exceptions=False).output.splitlines()
+    window = "2026-05-01 to 2026-05-01 00:00"
+    values = "0.1250* 0.1250*   0.1250*    "
+    assert f"{manifest.parent.name} unserved 1,000,000 {window} {values} {parent.name}" in listed
 
 
 @pytest.mark.parametrize("before", [True, False])

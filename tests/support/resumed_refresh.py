@@ -12,15 +12,15 @@ from feature_repo.offline_features import OfflineFeatures
 from feature_repo.schema import Item
 from serving.published_bundles import current_version, set_current
 from serving.text_embedding_cache import TextEmbeddingCache
+from tests.support import tiny_training as tiny
 from tests.support.blank_bundle import publish_start
 from trainer.evaluate import EvaluationRow
 from trainer.material import Material
 from trainer.ranking.ranker import blank_ranker
-from trainer.refresh.bundle_checks import BundleChecks
 from trainer.refresh.bundle_versions import readable_current
 from trainer.refresh.gate_settings import GateSettings
 from trainer.refresh.inputs import RefreshInputs
-from trainer.refresh.notes import Choice
+from trainer.refresh.notes import BundleChecks, Choice
 from trainer.refresh.refresh import RefreshOutcome, refresh
 from trainer.refresh.resuming import (
     Begun,
@@ -29,7 +29,7 @@ from trainer.refresh.resuming import (
     TrainingCheckpoint,
 )
 from trainer.refresh.runs_file import RunsFile
-from trainer.settings import TrainingSettings
+from trainer.settings import TextSettings, TrainingSettings
 from trainer.start import start_from
 
 OLD, PROMOTED = "20260101T000000Z-aaaa", "20260201T000000Z-bbbb"
@@ -107,6 +107,13 @@ class Shop:
     def serve(self, version: str) -> None:
         publish_start(self.bundles, version, self.settings)
         set_current(self.bundles, version)
+
+
+def shop_of(folder: Path, text_model: Path) -> Shop:
+    """Return a shop with a text model of which nothing but a digest is known."""
+    text_model.mkdir(exist_ok=True)
+    (text_model / "model.safetensors").write_bytes(b"of these it is known that they are the same")
+    return Shop(folder, tiny.tiny_settings(text=TextSettings(model=str(text_model))))
 
 
 @dataclass

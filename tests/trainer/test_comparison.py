@@ -11,9 +11,9 @@ from tests.support.few_events import ITEMS, START, frame
 from trainer.baselines import EmbeddingScorer
 from trainer.comparison import CANDIDATE, CURRENT, Current, compared
 from trainer.evaluate import EvaluationRow, evaluate
-from trainer.refresh.bundle_checks import BundleChecks
 from trainer.refresh.gate_settings import GateSettings
 from trainer.refresh.gates import left_open, refusals
+from trainer.refresh.notes import BundleChecks
 from trainer.tasks import leave_one_out_split, temporal_split
 
 USERS, CUT = 6, 10

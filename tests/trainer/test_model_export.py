@@ -1,4 +1,4 @@
-"""Both exports of a model answer in a process of TensorFlow alone what the trainer answers."""
+"""Each export of a model answers in a process of TensorFlow alone what the trainer answers."""
 
 import json
 import re
@@ -86,6 +86,19 @@ def ranker() -> keras.Model:
     return blank_ranker(RankerSettings())
 
 
+def published(model: TrainedModel, ranker: keras.Model, folder: Path) -> Path:
+    """Publish a bundle of the model, whose `serving_default` returns `TOP_K` items."""
+    signals = np.zeros((len(model.interactions.items), len(SIGNALS)), np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer.export, "TOP_K", TOP_K)
+        return export_bundle(
+            model,
+            folder,
+            BundleNote(datetime(2026, 1, 2, tzinfo=UTC)),
+            ranking=TrainedRanking(RankingData({}, signals), ranker),
+        )
+
+
 @pytest.fixture(scope="module")
 def bundle(
     model: TrainedModel, ranker: keras.Model, tmp_path_factory: pytest.TempPathFactory
@@ -93,15 +106,7 @@ def bundle(
     """A bundle whose SavedModel searches by ScaNN, as that of many items does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer.serving_module, "BRUTE_FORCE_BELOW", 0)
-        patch.setattr(trainer.export, "TOP_K", TOP_K)
-        folder = tmp_path_factory.mktemp("bundles")
-        signals = np.zeros((len(model.interactions.items), len(SIGNALS)), np.float32)
-        return export_bundle(
-            model,
-            folder,
-            BundleNote(datetime(2026, 1, 2, tzinfo=UTC)),
-            ranking=TrainedRanking(RankingData({}, signals), ranker),
-        )
+        return published(model, ranker, tmp_path_factory.mktemp("bundles"))
 
 
 @dataclass(frozen=True)
@@ -212,31 +217,36 @@ def stock(tmp_path_factory: pytest.TempPathFactory, inputs: Arrays) -> Callable[
     return answers
 
 
-def check_answers(
-    answers: Arrays,
+@pytest.fixture(scope="module")
+def check(
     model: TrainedModel,
     ranker: keras.Model,
     inputs: Arrays,
     queries: np.ndarray,
-) -> None:
-    """Hold every signature, value by value, against what was trained."""
-    candidates = model.candidate_embeddings()
-    for name in (ENCODE_QUERY, ENCODE_QUERY_FROM_EMBEDDINGS):
-        np.testing.assert_allclose(answers[f"{name}/embeddings"], queries, atol=1e-5)
-    for name in (ENCODE_CANDIDATE, ENCODE_CANDIDATE_FROM_TEXT):
-        np.testing.assert_allclose(answers[f"{name}/embeddings"], candidates, atol=1e-5)
-    texts = inputs[f"{ENCODE_CANDIDATE_FROM_TEXT}/text_embedding"]
-    np.testing.assert_allclose(answers[f"{ENCODE_TEXT}/embeddings"], texts, atol=1e-5)
-    scores = ranker(inputs[f"{RANK}/features"].astype(np.float32), training=False)
-    np.testing.assert_allclose(answers[f"{RANK}/scores"], scores, rtol=1e-4, atol=1e-5)
-    # What exact search finds among the trained candidates.
-    exact = queries @ candidates.T
-    best = np.argsort(-exact, axis=1)[:, :TOP_K]
-    names = np.array([item.item_id for item in model.interactions.items])
-    np.testing.assert_array_equal(answers[f"{RECOMMEND}/item_ids"], names[best])
-    np.testing.assert_allclose(
-        answers[f"{RECOMMEND}/scores"], np.take_along_axis(exact, best, axis=1), atol=1e-5
-    )
+    stock: Callable[..., Arrays],
+) -> Callable[..., None]:
+    """Return what holds a model's every signature, value by value, against what was trained."""
+
+    def check(path: Path, *modules: str) -> None:
+        answers = stock(path, *modules)
+        candidates = model.candidate_embeddings()
+        for name in (ENCODE_QUERY, ENCODE_QUERY_FROM_EMBEDDINGS):
+            np.testing.assert_allclose(answers[f"{name}/embeddings"], queries, atol=1e-5)
+        for name in (ENCODE_CANDIDATE, ENCODE_CANDIDATE_FROM_TEXT):
+            np.testing.assert_allclose(answers[f"{name}/embeddings"], candidates, atol=1e-5)
+        texts = inputs[f"{ENCODE_CANDIDATE_FROM_TEXT}/text_embedding"]
+        np.testing.assert_allclose(answers[f"{ENCODE_TEXT}/embeddings"], texts, atol=1e-5)
+        scores = ranker(inputs[f"{RANK}/features"].astype(np.float32), training=False)
+        np.testing.assert_allclose(answers[f"{RANK}/scores"], scores, rtol=1e-4, atol=1e-5)
+        # What exact search finds among the trained candidates.
+        exact = queries @ candidates.T
+        best = np.argsort(-exact, axis=1)[:, :TOP_K]
+        names = np.array([item.item_id for item in model.interactions.items])
+        np.testing.assert_array_equal(answers[f"{RECOMMEND}/item_ids"], names[best])
+        found = np.take_along_axis(exact, best, axis=1)
+        np.testing.assert_allclose(answers[f"{RECOMMEND}/scores"], found, atol=1e-5)
+
+    return check
 
 
 def test_query_text_and_every_event_that_is_known_count(
@@ -252,37 +262,35 @@ def test_query_text_and_every_event_that_is_known_count(
 
 
 def test_the_export_with_scann_answers_what_was_trained(
-    bundle: Path,
-    model: TrainedModel,
-    ranker: keras.Model,
-    inputs: Arrays,
-    queries: np.ndarray,
-    stock: Callable[..., Arrays],
-    tmp_path: Path,
+    bundle: Path, check: Callable[..., None], tmp_path: Path
 ) -> None:
     path = export_model(bundle, tmp_path, "shop")
     assert path == tmp_path / "shop" / str(
         int(datetime(2026, 1, 2, tzinfo=UTC).timestamp()) * 2**16 + int(bundle.name[-4:], 16)
     )
     assert custom_ops_of(path) == ["Scann>ScannSearchBatched", "Scann>TensorsToScann"]
-    check_answers(stock(path, TEXT_OPS, SCANN_OPS), model, ranker, inputs, queries)
+    check(path, TEXT_OPS, SCANN_OPS)
 
 
 def test_the_export_without_custom_ops_needs_none_and_answers_the_same(
-    bundle: Path,
-    model: TrainedModel,
-    ranker: keras.Model,
-    inputs: Arrays,
-    queries: np.ndarray,
-    stock: Callable[..., Arrays],
-    tmp_path: Path,
+    bundle: Path, check: Callable[..., None], tmp_path: Path
 ) -> None:
     path = export_model(bundle, tmp_path, "shop", custom_ops=False)
     # TensorFlow Text's, which TensorFlow Serving contains, are the only ones besides its own.
     own = set(tf.raw_ops.__dict__) | {"Placeholder", "NoOp"}
     assert ops_of(path) - own == {"FastWordpieceTokenizeWithOffsets", "RegexSplitWithOffsets"}
     # ScaNN is not imported: the process would end with "Op type not registered".
-    check_answers(stock(path, TEXT_OPS), model, ranker, inputs, queries)
+    check(path, TEXT_OPS)
+
+
+def test_the_export_of_few_items_scores_them_all_and_answers_the_same(
+    model: TrainedModel, ranker: keras.Model, check: Callable[..., None], tmp_path: Path
+) -> None:
+    """The usual export, of a catalogue that is not worth an index."""
+    assert len(model.interactions.items) <= BRUTE_FORCE_BELOW
+    path = export_model(published(model, ranker, tmp_path / "bundles"), tmp_path, "shop")
+    assert not custom_ops_of(path)
+    check(path, TEXT_OPS)
 
 
 def test_where_scann_begins_to_search_it_finds_what_scoring_every_item_finds() -> None:
@@ -332,9 +340,9 @@ def test_both_exports_have_warm_up_requests_and_name_what_rank_reads(
 
 
 def test_a_version_is_exported_once_and_whole(bundle: Path, tmp_path: Path) -> None:
-    path = export_model(bundle, tmp_path, "shop", custom_ops=False)
+    path = export_model(bundle, tmp_path, "shop")
     with pytest.raises(FileExistsError, match=str(path)):
-        export_model(bundle, tmp_path, "shop")
+        export_model(bundle, tmp_path, "shop", custom_ops=False)
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
@@ -382,6 +390,7 @@ def test_the_command_exports_what_serves_and_says_what_it_needs(
     options = ["--name", "stock", "--without-custom-ops"]
     done = CliRunner().invoke(app, [*command, *options], catch_exceptions=False)
     assert "needs no custom op" in done.output
+    assert [*tmp_path.glob("stock/*")] == [tmp_path / "stock" / model.parent.name]
     assert (tmp_path / "stock" / model.parent.name / "saved_model.pb").exists()
 
 

@@ -1,7 +1,6 @@
 """What only an exported bundle can show: whether its index finds, and how fast it answers."""
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,23 +13,13 @@ from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 from trainer.bundle_scorer import BundleScorer
 from trainer.interactions import Interactions
+from trainer.refresh.notes import BundleChecks
 
 USERS = 200
 """At most so many users' queries are asked of the index."""
 
 TIMES = 20
 """How often one query is encoded, to take the median."""
-
-
-@dataclass(frozen=True, slots=True)
-class BundleChecks:
-    """index_recall: the share of the true 10 best that the index finds, 0..1.
-
-    latency_ms: of encoding one query, the median.
-    """
-
-    index_recall: float
-    latency_ms: float
 
 
 def check_bundle(

@@ -6,7 +6,6 @@ from trainer.baselines.buy_again import RETURN_SHARE
 from trainer.baselines.newest_first import FRESH_DAYS
 from trainer.comparison import CANDIDATE, CURRENT, CURRENT_HAS_SEEN
 from trainer.evaluate import EvaluationRow
-from trainer.refresh.bundle_checks import BundleChecks
 from trainer.refresh.gate_settings import (
     DEFAULT_MAX_LOSS,
     LEAVE_ONE_OUT,
@@ -14,6 +13,7 @@ from trainer.refresh.gate_settings import (
     OF_RETURNS,
     GateSettings,
 )
+from trainer.refresh.notes import BundleChecks
 
 
 def refusals(

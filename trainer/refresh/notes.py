@@ -1,13 +1,16 @@
 """What the steps of a refresh have found out, and what that holds for."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from trainer.evaluate import EvaluationRow
-from trainer.start import Start
+
+if TYPE_CHECKING:  # It brings TensorFlow, which whoever reads notes has no use for.
+    from trainer.start import Start
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class NotedStart:
     reason: str
 
     @classmethod
-    def of(cls, start: Start) -> "NotedStart":
+    def of(cls, start: "Start") -> "NotedStart":
         """Return the note of a start."""
         return cls(start.version, start.reason)
 
@@ -52,13 +55,30 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class BundleChecks:
+    """index_recall: the share of the true 10 best that the index finds, 0..1.
+
+    latency_ms: of encoding one query, the median.
+    """
+
+    index_recall: float
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Notes:
-    """All that is noted; None is what has not been found out yet. version: of the bundle."""
+    """All that is noted; None is what has not been found out yet.
+
+    version: of the bundle. checks: what it was found to do, once it lay there. left_open: which
+    gates were not asked, for people.
+    """
 
     basis: Basis | None = None
     start: NotedStart | None = None
     choice: Choice | None = None
     version: str | None = None
+    checks: BundleChecks | None = None
+    left_open: str = ""
 
     @classmethod
     def from_json(cls, stored: str) -> "Notes":

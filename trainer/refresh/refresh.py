@@ -105,6 +105,8 @@ def refresh(
             checks = steps.check(material, version)
         except BundleError as error:
             return replace(outcome, refusals=[f"it is broken: {error}"])
+        left_open = outcome.left_open
+        checkpoint.notes = replace(checkpoint.notes, checks=checks, left_open=left_open)
         if reasons := refusals(choice.rows, checks, inputs.gates):
             return replace(outcome, refusals=reasons)
     # 5.

@@ -12,9 +12,9 @@ from trainer.judging import judge_epochs
 from trainer.listener import Listener
 from trainer.material import Material, read_material
 from trainer.ranking.fitted_tables import fit_tables
-from trainer.refresh.bundle_checks import BundleChecks, check_bundle
+from trainer.refresh.bundle_checks import check_bundle
 from trainer.refresh.inputs import RefreshInputs
-from trainer.refresh.notes import Choice
+from trainer.refresh.notes import BundleChecks, Choice
 from trainer.refresh.resuming import Begun, RefreshCheckpoint
 from trainer.start import choose_start
 from trainer.train import TrainingHooks

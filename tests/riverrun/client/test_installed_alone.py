@@ -1,4 +1,4 @@
-"""What the README installs for the client is all that it imports."""
+"""What the README installs for the client is all that it imports, and type checkers read it."""
 
 import re
 import subprocess
@@ -63,3 +63,17 @@ def test_the_client_imports_what_the_readme_installs_and_nothing_else() -> None:
     command = [sys.executable, "-c", SCRIPT, *(absent - OWN)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_type_checkers_read_the_types_of_what_is_installed(tmp_path: Path) -> None:
+    """Of a package without its marker they would take everything for `Any`.
+
+    That the markers get into what is built, `test_dockerfile.py` holds.
+    """
+    imports = f"import {', '.join(sorted(OWN - {'tests'}))}"
+    command = [sys.executable, "-m", "mypy", "--config-file=", "--cache-dir=/dev/null"]
+    done = subprocess.run(
+        [*command, "-c", imports],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout

@@ -12,8 +12,8 @@ import pytest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from serving.bundle import Bundle
-from serving.live_model import ModelHolder
-from serving.prediction.predictor import Predictor
+from serving.live_model import LiveModel, ModelHolder
+from serving.prediction.predictor import ModelName, Predictor
 from tests.support.grpc_calls import (
     SECONDS,
     Error,
@@ -27,9 +27,10 @@ from tests.support.grpc_calls import (
 
 
 def test_a_request_of_64_mb(channel: grpc.Channel) -> None:
-    texts = np.full(1000, "x" * 64_000, dtype=object)
-    embeddings = predicted(channel, request_of({"texts": texts}, "encode_text"))["embeddings"]
-    assert embeddings.shape == (1000, 384)
+    request = request_of({"texts": np.full(1024, "x" * 2**16, dtype=object)}, "encode_text")
+    assert request.ByteSize() >= 64 * 2**20
+    embeddings = predicted(channel, request)["embeddings"]
+    assert embeddings.shape == (1024, 384)
     assert (embeddings == embeddings[0]).all()
 
 
@@ -41,9 +42,19 @@ def test_a_request_that_is_too_large_is_refused(bundle: Bundle) -> None:
         assert predicted(channel, request_of({"texts": ["x"]}, "encode_text"))
 
 
-def test_64_callers_at_once_get_their_own_answers(channel: grpc.Channel) -> None:
+def test_64_callers_at_once_get_their_own_answers(
+    channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     histories = [history(*(f"i{n}" for n in range(k, k + 1 + k % 9))) for k in range(48)]
     alone = [predicted(channel, request_of(each, "encode_query")) for each in histories]
+    all_there, model_of = threading.Barrier(64), Predictor.model
+
+    def together_with_the_others(self: Predictor, asked: ModelName) -> LiveModel:
+        """Let no call go on before the server has 64 in hand."""
+        all_there.wait(SECONDS)
+        return model_of(self, asked)
+
+    monkeypatch.setattr(Predictor, "model", together_with_the_others)
 
     def call(number: int) -> None:
         place = number % len(histories)
@@ -51,7 +62,7 @@ def test_64_callers_at_once_get_their_own_answers(channel: grpc.Channel) -> None
         np.testing.assert_allclose(together["embeddings"], alone[place]["embeddings"], atol=1e-5)
 
     with ThreadPoolExecutor(64) as pool:
-        list(pool.map(call, range(640)))
+        list(pool.map(call, range(64 * 10)))
 
 
 def test_a_call_that_would_wait_behind_too_many_is_refused(bundle: Bundle) -> None:

@@ -11,7 +11,6 @@ from tests.support.few_events import ITEMS, START, frame
 from trainer.baselines import Popularity, baselines
 from trainer.comparison import CANDIDATE, CURRENT
 from trainer.evaluate import EvaluationRow, evaluate
-from trainer.refresh.bundle_checks import BundleChecks
 from trainer.refresh.gate_settings import (
     BASELINES,
     METRICS,
@@ -21,6 +20,7 @@ from trainer.refresh.gate_settings import (
     GateSettings,
 )
 from trainer.refresh.gates import left_open, refusals
+from trainer.refresh.notes import BundleChecks
 from trainer.tasks import leave_one_out_split, temporal_split
 
 GOOD = BundleChecks(index_recall=1.0, latency_ms=2.0)

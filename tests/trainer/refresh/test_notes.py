@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from trainer.evaluate import EvaluationRow
-from trainer.refresh.notes import Basis, Choice, NotedStart, Notes
+from trainer.refresh.notes import Basis, BundleChecks, Choice, NotedStart, Notes
 from trainer.start import Start
 
 ROW = EvaluationRow("two-tower", "all", 9, {"ndcg@10": 0.5})
@@ -26,6 +26,7 @@ NOTES = Notes(
         Notes(BASIS, NotedStart.of(Start(None, "nothing serves"))),
         Notes(BASIS, choice=Choice(3, (), has_ranker=False, fusion=None)),
         NOTES,
+        Notes(checks=BundleChecks(index_recall=0.5, latency_ms=2.5), left_open="novel"),
     ],
 )
 def test_what_is_noted_is_read_again(notes: Notes) -> None:

@@ -14,21 +14,17 @@ from feature_repo.schema import Item
 from serving.bundle import MANIFEST
 from serving.published_bundles import CURRENT, current_version, set_current
 from serving.settings import ServingSettings
-from tests.support import tiny_training as tiny
-from tests.support.resumed_refresh import NOW, OLD, PROMOTED, KilledError, Shop, events
+from tests.support.resumed_refresh import NOW, OLD, PROMOTED, KilledError, Shop, events, shop_of
 from trainer.ranking.service_settings import ServiceSettings
 from trainer.refresh.bundle_versions import promote, rollback
 from trainer.refresh.gate_settings import GateSettings
+from trainer.refresh.notes import BundleChecks
 from trainer.refresh.resuming import NoCheckpoint, RefreshCheckpoint
-from trainer.settings import TextSettings
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
-    text_model = tmp_path / "text-model"
-    text_model.mkdir()
-    (text_model / "model.safetensors").write_bytes(b"of these it is known that they are the same")
-    shop = Shop(tmp_path, tiny.tiny_settings(text=TextSettings(model=str(text_model))))
+    shop = shop_of(tmp_path, tmp_path / "text-model")
     shop.serve(OLD)
     return shop
 
@@ -42,6 +38,17 @@ def test_a_refresh_goes_on_where_it_was_killed(shop: Shop) -> None:
     assert done.start == f"warm start from {OLD}"
     assert current_version(shop.bundles) == done.bundle.name
     assert not lines
+
+
+def test_what_came_of_its_gates_is_kept_where_it_is_refused(shop: Shop) -> None:
+    gates = GateSettings(min_users=0, min_value={"all/ndcg@10": 0.9})
+    done = shop.refreshed(shop.run(), gates=gates)
+    assert done.refusals
+    notes = shop.run().notes
+    assert notes.checks == BundleChecks(1.0, 0.0)
+    # It is of nothing, and cannot be compared.
+    assert OLD in done.left_open
+    assert notes.left_open == done.left_open
 
 
 def test_it_goes_on_with_what_there_was_when_it_began(shop: Shop) -> None:
