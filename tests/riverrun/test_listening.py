@@ -1,5 +1,6 @@
 """Servers listen where they are told to, or say in one line why they cannot."""
 
+import re
 import socket
 import threading
 from pathlib import Path
@@ -65,13 +66,14 @@ def test_a_port_that_is_taken_is_named_once_with_the_way_on(tmp_path: Path, comm
     [
         ("203.0.113.1", "203.0.113.1:8080", "Cannot assign requested address."),
         ("no such host", "no such host:8080", "Name or service not known."),
-        ("a..b", "a..b:8080", "encoding with 'idna' codec failed"),
+        # As Python 3.11 says it, or 3.12.
+        ("a..b", "a..b:8080", "(encoding with 'idna' codec failed|label empty or too long)"),
     ],
 )
 def test_a_host_that_is_not_this_machines_is_named(host: str, shown: str, reason: str) -> None:
     with pytest.raises(UserError) as raised:
         bound_socket(host, 8080)
-    assert str(raised.value).startswith(f"cannot listen on {shown}: {reason}")
+    assert re.match(f"cannot listen on {re.escape(shown)}: {reason}", str(raised.value))
     assert str(raised.value).count("8080") == 1
 
 

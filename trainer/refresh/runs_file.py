@@ -96,8 +96,9 @@ class RunsFile:
             connection.executescript(_SCHEMA)
             if connection.execute("SELECT 1 FROM ends").fetchone() is None:
                 connection.executemany(
-                    "INSERT OR IGNORE INTO ends SELECT :end, count(*) FROM runs WHERE status = :end",
-                    [{"end": outcome} for outcome in get_args(Outcome)],
+                    "INSERT OR IGNORE INTO ends "
+                    "SELECT :outcome, count(*) FROM runs WHERE status = :outcome",
+                    [{"outcome": outcome} for outcome in get_args(Outcome)],
                 )
 
     def begin(self, run_id: str, now: datetime) -> Run:
