@@ -125,7 +125,7 @@ def test_a_body_that_is_nested_too_deeply_is_refused(client: TestClient, path: s
     # As Python 3.11 or 3.12 reads events: the latter reads it, and refuses the one record.
     assert answer.status_code in (400, 422)
     (error,) = answer.json()["errors"]
-    assert error["field"] == "body"
+    assert error["field"] in ("body", "0.body")
     assert "must not be nested so deeply" in error["message"] or "recursion" in error["message"]
 
 
