@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, Message
+from feature_repo.online_features import UserEmbedding
 from feature_repo.open_online_features import open_online_features
 from feature_repo.schema import User
 from riverrun.bench.server import free_port, metric_totals
 from riverrun.settings import load_settings
 from serving.bundle import Manifest
 from serving.item_changelog import ItemDeletion, ItemUpsert, encode_change
+from serving.published_bundles import current_version
 from streaming.redis_state import RedisState
 from streaming.worker import TOPICS
 from tests.support.forked_command import stopped
@@ -161,3 +163,29 @@ def test_what_is_imported_beside_a_worker_is_learned_once_another_starts(shop: K
         assert learned() == 400
         counted = sum(sum(each.week) for some in state.all_statistics() for each in some)
         assert 390 < counted <= 400  # each once, and decayed by some hours
+
+
+def test_a_worker_takes_the_next_model_and_embeds_whom_it_knows_anew(shop: KafkaShop) -> None:
+    bundles = load_settings(shop.settings_file).bundles
+    build_tiny_bundle(bundles)
+    users = [f"u{n}" for n in range(5)]
+    events = [event(n, user, f"i{n}", n) for n, user in enumerate(users)]
+
+    def embedded_by() -> set[str | None]:
+        found = online.get(UserEmbedding, users)
+        return {None if each is None else each.bundle_version for each in found}
+
+    with (
+        closing(open_online_features(shop.redis_url, shop.home / "registry.db")) as online,
+        shop.started("stream") as worker,
+    ):
+        shop.log.append(
+            EVENTS, [Message(each.user_id, each.model_dump_json().encode()) for each in events]
+        )
+        before = {current_version(bundles)}
+        wait_until(lambda: embedded_by() == before, "the users are not embedded")
+        build_tiny_bundle(bundles, seed=1)
+        after = {current_version(bundles)}
+        assert after != before
+        wait_until(lambda: embedded_by() == after, "they are embedded by the former model")
+        assert stopped(worker, signal.SIGTERM, STOP_SECONDS) == 0, shop.output()
