@@ -25,7 +25,10 @@ demo: install ## Make a sample shop, train on it, serve it, and show a list chan
 	$(BIN)/riverrun demo
 
 .PHONY: test
-test: install servers check pytest ## Everything the tests need, then every check and every test
+test: install ## Everything the tests need, then every check and every test
+	@# Servers are downloaded while the code is checked, which takes one core.
+	$(MAKE) --no-print-directory --jobs=2 --output-sync servers check
+	$(MAKE) --no-print-directory pytest
 
 .PHONY: install
 install: $(READY) ## Install uv if it is absent, then the locked environment into .venv

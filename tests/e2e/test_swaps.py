@@ -14,7 +14,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-SWAPS, CALLERS, PAUSE_SECONDS = 3, 4, 0.02
+CALLERS, PAUSE_SECONDS = 4, 0.1
 SWAP_SECONDS = 60.0
 
 
@@ -56,7 +56,7 @@ def test_no_request_fails_while_models_are_swapped(home: Path) -> None:
         for caller in callers:
             caller.start()
         try:
-            for version in [*versions, *versions][:SWAPS]:
+            for version in versions:
                 set_current(bundles, version)
                 wait_until(partial(serves, version), f"{version} serves", seconds=SWAP_SECONDS)
         finally:

@@ -26,8 +26,8 @@ from tests.support.traffic import USERS_IN_SHOP, Record, make_requests
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SEED = 20260301
-REQUESTS = 160
-KILLS_AT_WORK, KILLS_AT_START = 11, 10
+REQUESTS = 120
+KILLS_AT_WORK, KILLS_AT_START = 8, 14
 START_SECONDS = 2.0
 """About what it takes until it is ready: killed before, it recovers from the kill before that."""
 
