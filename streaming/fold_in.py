@@ -1,9 +1,9 @@
 """Fold-in: moves an item's embedding toward the users who act on it, between two trainings.
 
-A new item starts from its text and attributes. Every event on it adds the direction of its
-user's query embedding, as it was before the event, to a decayed sum; the embedding then moves
-from where it started toward their mean (`moved`). It is the ridge estimate of a vector around
-its prior: a few events move an item that training did not see, and hardly one it knew well.
+A new item starts from its text, category, brand, tags and price. Every event on it adds the
+direction of its user's query embedding, as it was before the event, to a decayed sum; the embedding
+then moves from where it started toward their mean (`moved`). It is the ridge estimate of a vector
+around its prior: a few events move an item that training did not see, and hardly one it knew well.
 
 The sums fade by forward decay, like `feature_repo.co_visitation`, and add up over partitions. They
 lie in the vector space of one bundle, and begin again with another; those of two do not add up.

@@ -14,7 +14,8 @@ from streaming.kafka_settings import KafkaSettings
 class FoldInSettings(SettingsModel):
     """How far an item's embedding moves toward the users who act on it.
 
-    prior: how many events an item's text and attributes count for; 0 turns fold-in off.
+    prior: how many events an item's text, category, brand, tags and price count for; 0 turns
+        fold-in off.
     trained_prior: what each event that training saw of the item adds to that.
     event_type_weights: what an event of a type counts for; other types count 1.
     """

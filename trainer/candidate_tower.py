@@ -1,4 +1,4 @@
-"""The candidate tower: from an item's text, id and attributes to its candidate embedding."""
+"""The candidate tower: from all that is known of an item to its candidate embedding."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -86,7 +86,7 @@ class CandidateTower(keras.layers.Layer):
     """Sums projections of everything known about an item.
 
     It is a sum so that a missing part adds nothing: an item that was not in training has no id,
-    and is embedded from its text and attributes. In training the id is dropped at random for
+    and is embedded from the rest. In training the id is dropped at random for
     the same reason. The last coordinate of the embedding carries popularity: the query embedding
     is always 1 there, so that popularity adds to the score.
 
