@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from tensorflow.errors import ResourceExhaustedError
 
+from tests.support.forking import forking
 from trainer.tuning.search import Answers, Report, Search
 from trainer.tuning.space import BUY_AGAIN, MODEL, RANKING, changes, value_of, with_values
 from trainer.tuning.tuned_settings import TunedSettings
@@ -172,31 +173,34 @@ def test_settings_that_ask_for_too_much_memory_are_one_trial_less_and_the_log_sa
     )
 
 
+def killed_above_100(folder: Path) -> None:
+    """Search in this process, which is killed where a regularisation is tried that is greater."""
+
+    def ask(settings: TunedSettings, report: Report) -> Answers:
+        if settings.training.ranking.ease_regularisation > 100:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return planted(settings, report)
+
+    with opened(folder) as search:
+        search.run(ask, 6, always)
+
+
 def test_settings_at_which_the_process_is_killed_are_tried_twice_and_then_given_up(
     tmp_path: Path,
 ) -> None:
-    def tried(kill_above: float) -> int:
-        """Search in a process of its own; return how it ended."""
+    def tried() -> int | None:
+        """Search in a process of its own; return how it ended.
 
-        def ask(settings: TunedSettings, report: Report) -> Answers:
-            if settings.training.ranking.ease_regularisation > kill_above:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return planted(settings, report)
+        Not in a fork of this one, in which TensorFlow has threads: it would wait for them.
+        """
+        process = forking().Process(target=killed_above_100, args=(tmp_path,), daemon=True)
+        process.start()
+        process.join()
+        return process.exitcode
 
-        child = os.fork()
-        if not child:
-            # Whatever is raised, this process runs no other test.
-            try:
-                with opened(tmp_path) as search:
-                    search.run(ask, 6, always)
-                os._exit(0)
-            finally:
-                os._exit(1)
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-    codes = [tried(100)]
+    codes = [tried()]
     while codes[-1] and len(codes) < 12:
-        codes.append(tried(100))
+        codes.append(tried())
     assert codes[-1] == 0
     with opened(tmp_path) as search:
         assert search.count == 6
