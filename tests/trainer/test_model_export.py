@@ -43,7 +43,6 @@ from trainer.export import BundleNote, TrainedRanking, export_bundle
 from trainer.import_keras import keras
 from trainer.model_export import (
     RANK_FEATURES,
-    _check_restored,
     custom_ops_of,
     export_model,
     ops_of,
@@ -350,26 +349,6 @@ def test_a_damaged_bundle_is_not_exported(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"manifest\.json"):
         export_model(bundle.with_name("20260101T000000Z-0000"), tmp_path, "shop")
     assert not list(tmp_path.rglob("saved_model.pb"))
-
-
-class _TracksKeras(tf.Module):
-    """As a bundle of an earlier Riverrun: of a Keras variable a copy is saved."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = keras.layers.Dense(1)
-        self.layer.build((None, 2))
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 2])])
-    def call(self, x: Any) -> Any:
-        return {"y": self.layer(x)}
-
-
-def test_a_model_that_tensorflow_serving_cannot_restore_is_refused(tmp_path: Path) -> None:
-    module = _TracksKeras()
-    tf.saved_model.save(module, str(tmp_path), signatures=module.call)
-    with pytest.raises(BundleError, match=r"saved_model\.pb.*'dense.*/(kernel|bias)'.*refresh"):
-        _check_restored(tmp_path)
 
 
 def test_the_command_exports_what_serves_and_says_what_it_needs(
