@@ -11,12 +11,14 @@ Each try is a fork of a process that has imported the most of what a try needs, 
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import ibis  # noqa: F401
 
 from serving.published_bundles import CURRENT, current_version
 from tests.support import blank_bundle, tiny_training  # noqa: F401
+from tests.support.forked_tries import tries
 from trainer.refresh import steps  # noqa: F401
 from trainer.refresh.running import run_refresh
 from trainer.refresh.runs_file import RunsFile
@@ -47,7 +49,10 @@ def die_at(place: int) -> None:
     sys.addaudithook(hear)
 
 
-def try_once(folder: Path, text_model: Path) -> None:
+def try_once(folder: Path, text_model: Path, place: int) -> None:
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # for its log
+    if place != NOWHERE:
+        die_at(place)
     # As it is imported it makes a table, of which the threads of Polars would be lost by a fork.
     from tests.support.resumed_refresh import NOW, shop_of
 
@@ -64,18 +69,7 @@ def try_once(folder: Path, text_model: Path) -> None:
 
 def main(folder: Path, text_model: Path) -> None:
     bundles = folder / "bundles"
-    for place in (*KILLS, NOWHERE):
-        child = os.fork()
-        if not child:
-            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # for its log
-            if place != NOWHERE:
-                die_at(place)
-            try_once(folder, text_model)
-            return
-        _, status = os.waitpid(child, 0)
-        code = os.waitstatus_to_exitcode(status)
-        if code != (0 if place == NOWHERE else -signal.SIGKILL):
-            sys.exit(f"{place}: ended with {code}")
+    for _ in tries(KILLS, NOWHERE, partial(try_once, folder, text_model)):
         print(current_version(bundles), RunsFile(bundles).get(RUN_ID).status, flush=True)
 
 

@@ -15,12 +15,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
 import trainer  # noqa: F401  (sets what TensorFlow reads when it is first imported)
 
 # isort: split
 from serving.text_embedding_cache import TextEmbeddingCache
+from tests.support.forked_tries import tries
 from tests.support.step_by_step import step_by_step
 from tests.support.tiny_refresh import GATES, NOW, TinyRefresh
 from trainer.listener import Listener
@@ -125,15 +127,8 @@ def try_once(folder: Path, preset: Path, steps: Path, place: Place) -> None:
 
 
 def main(folder: Path, preset: Path, steps: Path) -> None:
-    for place in (*KILLS, NOWHERE):
-        child = os.fork()
-        if not child:
-            try_once(folder, preset, steps, place)
-            return
-        _, status = os.waitpid(child, 0)
-        code = os.waitstatus_to_exitcode(status)
-        if code != (0 if place == NOWHERE else -signal.SIGKILL):
-            sys.exit(f"{place}: ended with {code}")
+    for _ in tries(KILLS, NOWHERE, partial(try_once, folder, preset, steps)):
+        pass
 
 
 if __name__ == "__main__":
