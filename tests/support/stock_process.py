@@ -1,14 +1,14 @@
 """Calls a SavedModel in a process of its own, with nothing of Riverrun: run as a script.
 
-    python -I stock_process.py MODEL INPUTS OUTPUTS [MODULE ...]
+    python -I stock_process.py MODEL INPUTS OUTPUTS [OPS ...]
 
 INPUTS is an `.npz` of arrays named `signature/argument`; OUTPUTS becomes one of
 `signature/result`. Every signature is called twice: as TensorFlow Serving does, by the native
-restore op and a session, and as `tf.saved_model.load` gives it. The modules are imported besides
-TensorFlow: each registers ops.
+restore op and a session, and as `tf.saved_model.load` gives it. OPS are libraries of ops that are
+loaded beside TensorFlow's own, as a binary of TensorFlow Serving has them linked: their Python
+packages are not imported.
 """
 
-import importlib
 import os
 import sys
 
@@ -48,17 +48,22 @@ def by_functions(path, inputs):
     return outputs
 
 
-def main(path, given, results, *modules):
-    for module in modules:
-        importlib.import_module(module)
+STRANGERS = {
+    *("riverrun", "serving", "trainer", "feature_repo"),
+    *("keras_hub", "tensorflow_recommenders", "tensorflow_text", "scann"),
+}
+
+
+def main(path, given, results, *libraries):
+    for library in libraries:
+        tf.load_op_library(library)
     inputs = np.load(given)
     outputs, others = by_session(path, inputs), by_functions(path, inputs)
     assert outputs.keys() == others.keys(), (outputs.keys(), others.keys())
     for name, value in outputs.items():
         if value.dtype.kind == "f":
             np.testing.assert_allclose(value, others[name], atol=1e-5, err_msg=name)
-    strangers = {"riverrun", "serving", "trainer", "feature_repo", "keras_hub"} & sys.modules.keys()
-    assert not strangers, strangers
+    assert not STRANGERS & sys.modules.keys(), STRANGERS & sys.modules.keys()
     np.savez(results, **outputs)
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +61,26 @@ pytestmark = [
     pytest.mark.usefixtures("trained_step_by_step"),
 ]
 
+
+def _library(package: str, file: str) -> str:
+    """Return the path of a library of ops that a package brings; does not import the package."""
+    spec = find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    return str(Path(spec.origin).parent / file)
+
+
 LENGTHS = (12, 12, 7, 1, 0)
 """Of the histories, one for each row of a request."""
 UNKNOWN_AT = 3
 """Where the second history has an event on an item that no catalogue knows."""
 QUERY_TEXTS = ("", "lamp 3", "", "lamp 7", "lamp 12")
 TOP_K = 10
-TEXT_OPS, SCANN_OPS = "tensorflow_text", "scann.scann_ops.py.scann_ops"
+TEXT_OPS = tuple(
+    _library("tensorflow_text", f"python/ops/{name}.so")
+    for name in ("_fast_wordpiece_tokenizer", "_regex_split_ops", "_normalize_ops")
+)
+SCANN_OPS = (_library("scann", "scann_ops/cc/_scann_ops.so"),)
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -199,14 +213,14 @@ def inputs(model: TrainedModel, ranker: keras.Model, histories: Histories) -> Ar
 
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory: pytest.TempPathFactory, inputs: Arrays) -> Callable[..., Arrays]:
-    """Return what a fresh process answers, of TensorFlow and the named modules alone."""
+    """Return what a fresh process answers, of TensorFlow and the named libraries of ops alone."""
     folder = tmp_path_factory.mktemp("stock")
     np.savez(folder / "inputs.npz", **inputs)
 
-    def answers(path: Path, *modules: str) -> Arrays:
+    def answers(path: Path, *libraries: str) -> Arrays:
         script = Path(__file__).parents[1] / "support" / "stock_process.py"
         files = [str(folder / "inputs.npz"), str(folder / "outputs.npz")]
-        command = [sys.executable, "-I", str(script), str(path), *files, *modules]
+        command = [sys.executable, "-I", str(script), str(path), *files, *libraries]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ChildProcessError(done.stderr)
@@ -226,8 +240,8 @@ def check(
 ) -> Callable[..., None]:
     """Return what holds a model's every signature, value by value, against what was trained."""
 
-    def check(path: Path, *modules: str) -> None:
-        answers = stock(path, *modules)
+    def check(path: Path, *libraries: str) -> None:
+        answers = stock(path, *libraries)
         candidates = model.candidate_embeddings()
         for name in (ENCODE_QUERY, ENCODE_QUERY_FROM_EMBEDDINGS):
             np.testing.assert_allclose(answers[f"{name}/embeddings"], queries, atol=1e-5)
@@ -268,7 +282,7 @@ def test_the_export_with_scann_answers_what_was_trained(
         int(datetime(2026, 1, 2, tzinfo=UTC).timestamp()) * 2**16 + int(bundle.name[-4:], 16)
     )
     assert custom_ops_of(path) == ["Scann>ScannSearchBatched", "Scann>TensorsToScann"]
-    check(path, TEXT_OPS, SCANN_OPS)
+    check(path, *TEXT_OPS, *SCANN_OPS)
 
 
 def test_the_export_without_custom_ops_needs_none_and_answers_the_same(
@@ -278,8 +292,8 @@ def test_the_export_without_custom_ops_needs_none_and_answers_the_same(
     # TensorFlow Text's, which TensorFlow Serving contains, are the only ones besides its own.
     own = set(tf.raw_ops.__dict__) | {"Placeholder", "NoOp"}
     assert ops_of(path) - own == {"FastWordpieceTokenizeWithOffsets", "RegexSplitWithOffsets"}
-    # ScaNN is not imported: the process would end with "Op type not registered".
-    check(path, TEXT_OPS)
+    # ScaNN's ops are not loaded: the process would end with "Op type not registered".
+    check(path, *TEXT_OPS)
 
 
 def test_the_export_of_few_items_scores_them_all_and_answers_the_same(
@@ -289,7 +303,7 @@ def test_the_export_of_few_items_scores_them_all_and_answers_the_same(
     assert len(model.interactions.items) <= BRUTE_FORCE_BELOW
     path = export_model(published(model, ranker, tmp_path / "bundles"), tmp_path, "shop")
     assert not custom_ops_of(path)
-    check(path, TEXT_OPS)
+    check(path, *TEXT_OPS)
 
 
 def test_where_scann_begins_to_search_it_finds_what_scoring_every_item_finds() -> None:
@@ -312,7 +326,7 @@ def test_without_scann_the_other_export_cannot_be_loaded(
     bundle: Path, stock: Callable[..., Arrays]
 ) -> None:
     with pytest.raises(ChildProcessError, match="Scann>"):
-        stock(bundle / MODEL, TEXT_OPS)
+        stock(bundle / MODEL, *TEXT_OPS)
 
 
 def test_both_exports_have_warm_up_requests_and_name_what_rank_reads(
