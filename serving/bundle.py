@@ -91,7 +91,8 @@ class RankingPart(_Part):
     which it also fades with every newer event of its user, over how many by e. signals: the columns
     of `ranking/signals.npy`. taking: the types of event that take an item, of which signals of
     repetition are; empty means all. weightless: those that say nothing for an item. sources: whose
-    scores the ranker reads. features: its columns.
+    scores the ranker reads. features: its columns. objectives: types of event, and what each is
+    worth to it; left out where it knows one alone.
     """
 
     tables: dict[Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")], Annotated[float, Field(gt=0)]]
@@ -104,6 +105,9 @@ class RankingPart(_Part):
     weightless: Annotated[tuple[str, ...], Field(exclude_if=operator.not_)] = ()
     sources: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
+    objectives: Annotated[
+        dict[str, Annotated[float, Field(gt=0)]], Field(exclude_if=operator.not_)
+    ] = {}
 
 
 class Manifest(_Part):

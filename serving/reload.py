@@ -167,10 +167,24 @@ def open_current(
 
 def _say_what_has_no_effect(model: LiveModel, settings: ServingSettings) -> None:
     ranking = settings.ranking
-    if ranking.weights is not None and ranking.learned and model.ranking and model.ranking.ranker:
+    ranker = model.ranking.ranker if model.ranking and ranking.learned else None
+    ignored = {}
+    if ranking.weights is not None and ranker:
+        ignored["weights"] = (
+            "The bundle's ranker orders lists; with `learned = false` the weights do."
+        )
+    objectives = ranker.objectives if ranker else {}
+    if unknown := sorted(ranking.event_type_weights.keys() - objectives.keys()):
+        ignored["event_type_weights"] = (
+            f"The ranker weighs {', '.join(objectives) or 'no types of event'}, and not "
+            f"{', '.join(unknown)}."
+            if ranker
+            else "No ranker orders the lists."
+        )
+    for setting, reason in ignored.items():
         structlog.get_logger(__name__).warning(
             "setting_has_no_effect",
-            setting="serving.ranking.weights",
+            setting=f"serving.ranking.{setting}",
             bundle_version=model.bundle_version,
-            reason="The bundle's ranker orders lists; with `learned = false` the weights do.",
+            reason=reason,
         )

@@ -16,7 +16,7 @@ from serving.ranking.bundle_files import RankingData, write_ranking
 from serving.source_names import SOURCES
 from trainer.import_keras import keras
 from trainer.interactions import Interactions
-from trainer.ranking.ranker import dense_layers
+from trainer.ranking.ranker import dense_layers, objectives_of_ranker
 from trainer.serving_module import ServingModule
 from trainer.text_tower import text_tower_digest
 from trainer.trained_model import TrainedModel
@@ -72,7 +72,12 @@ class TrainedRanking:
         """The tables, completed by the ranker's sources and layers."""
         if self.ranker is None:
             return self.tables
-        return replace(self.tables, sources=SOURCES, layers=dense_layers(self.ranker))
+        return replace(
+            self.tables,
+            sources=SOURCES,
+            layers=dense_layers(self.ranker),
+            objectives=objectives_of_ranker(self.ranker),
+        )
 
 
 def export_bundle(

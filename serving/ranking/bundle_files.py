@@ -13,7 +13,7 @@ has the ranker too, as its signature `rank`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -41,14 +41,15 @@ class RankingData:
     """Tables by the source that reads them, and signals float32 [num_items, len(SIGNALS)].
 
     sources: those whose scores the ranker reads, in order. layers: its network. Both are empty
-    where there is no ranker. fusion: what the training has learned of it, None where nothing.
-    taking, weightless: as in `LiveRanking`.
+    where there is no ranker. objectives: as in `Ranker`. fusion: what the training has learned of
+    it, None where nothing. taking, weightless: as in `LiveRanking`.
     """
 
     tables: Mapping[str, NeighbourTable]
     signals: npt.NDArray[np.float32]
     sources: tuple[str, ...] = ()
     layers: tuple[DenseLayer, ...] = ()
+    objectives: Mapping[str, float] = field(default_factory=dict)
     fusion: CalibratedFusion | None = None
     taking: tuple[str, ...] = ()
     weightless: tuple[str, ...] = ()
@@ -64,6 +65,7 @@ class RankingData:
             weightless=self.weightless,
             sources=self.sources,
             features=feature_names(self.sources) if self.sources else (),
+            objectives=dict(self.objectives) if len(self.objectives) > 1 else {},
         )
 
 
@@ -114,7 +116,8 @@ def read_ranking(bundle: Bundle, rows: ItemRows) -> LiveRanking | None:
     }
     ranker = None
     if part.sources:
-        ranker = Ranker(part.sources, _read_layers(folder / RANKER, len(part.features)))
+        layers = _read_layers(folder / RANKER, len(part.features), len(part.objectives) or 1)
+        ranker = Ranker(part.sources, layers, part.objectives)
     fusion = read_fusion(bundle.path, manifest)
     placed = ItemSignals.of(signals, candidate_rows, rows)
     return LiveRanking(tables, placed, ranker, fusion, part.taking, part.weightless)
@@ -150,7 +153,7 @@ def _check_names(path: Path, part: RankingPart) -> None:
             )
 
 
-def _read_layers(file: Path, num_features: int) -> list[DenseLayer]:
+def _read_layers(file: Path, num_features: int, num_objectives: int) -> list[DenseLayer]:
     try:
         arrays = load_file(file)
     except (OSError, SafetensorError) as error:
@@ -166,8 +169,12 @@ def _read_layers(file: Path, num_features: int) -> list[DenseLayer]:
             raise BundleError(file, f"layer {len(layers)} must take {num_inputs} numbers.")
         num_inputs = len(bias)
         layers.append(DenseLayer(kernel, bias))
-    if not layers or num_inputs != 1:
-        raise BundleError(file, f"must end in one number. Received: {num_inputs}.")
+    if not layers or num_inputs != num_objectives:
+        raise BundleError(
+            file,
+            f"must end in {num_objectives} numbers, one for each objective. "
+            f"Received: {num_inputs}.",
+        )
     return layers
 
 

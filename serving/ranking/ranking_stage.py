@@ -82,6 +82,7 @@ class RankingStage:
         self.sources = [each for each in self._every if each.name in self._settings.sources]
         # Of the last bundle, which is mostly that of the next request.
         self._last: tuple[CalibratedFusion | None, Fusion] = None, fusion_of(self._settings, None)
+        self._last_weighed: tuple[Ranker | None, Ranker | None] = None, None
 
     def rank(self, context: Context, count: int) -> Ranked:
         """Return up to `count` of the allowed rows; a longer list begins with a shorter one.
@@ -196,7 +197,14 @@ class RankingStage:
         return fusion
 
     def _ranker(self, model: LiveModel) -> Ranker | None:
-        return model.ranking.ranker if model.ranking and self._settings.learned else None
+        ranker = model.ranking.ranker if model.ranking and self._settings.learned else None
+        if ranker is None or not self._settings.event_type_weights:
+            return ranker
+        last, weighed = self._last_weighed
+        if last is not ranker:
+            weighed = ranker.weighing(self._settings.event_type_weights)
+            self._last_weighed = ranker, weighed
+        return weighed
 
     def score(self, pool: Pool, context: Context) -> Scores:
         """Return float32 [n], by what the candidates of the pool are ordered."""

@@ -30,6 +30,10 @@ class RankingSettings(SettingsModel):
         those that the training has learned of mixtures, from the newest slice; where the bundle
         has none, { ease = 0.2, co_visitation = 0.2, trending = 0.1 }. They have no effect where a
         ranker orders the candidates: `learned = false` lets them.
+    event_type_weights: what an event of a type is worth to the ranker, in place of
+        `training.ranking.event_type_weights`; "*" stands for all types that are not named there.
+        The ranker has learned how probable each type is, so that these hold without a training.
+        They have no effect on a fusion.
     age_half_life_days: each time an item has grown older by so much, it counts half as probable,
         whoever orders the candidates; where news is sought, a day or less. 0 leaves age to what the
         sources and the ranker say. An item without `published_at` does not age.
@@ -40,6 +44,7 @@ class RankingSettings(SettingsModel):
     learned: bool = True
     fusion: Literal["mixture", "reciprocal_rank", "voting"] = "mixture"
     weights: Weights | None = None
+    event_type_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
     age_half_life_days: Annotated[float, Field(ge=0, le=36_500)] = 0.0
 
     @model_validator(mode="after")

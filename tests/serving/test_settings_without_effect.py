@@ -3,15 +3,22 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
 from serving.catalogue import Catalogue
+from serving.ranking.ranker import DenseLayer
 from serving.ranking.settings import RankingSettings
 from serving.reload import BundleWatcher, open_current
 from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
-from tests.support.tiny_bundle import build_tiny_bundle, tiny_items, tiny_ranking
+from tests.support.tiny_bundle import (
+    build_tiny_bundle,
+    tiny_items,
+    tiny_ranker_layer,
+    tiny_ranking,
+)
 
 NUM_ITEMS = 20
 
@@ -43,3 +50,29 @@ def test_the_log_says_that_weights_have_no_effect_beside_a_ranker(
             assert watcher.check()
         again = [each for each in lines if each["event"] == "setting_has_no_effect"]
         assert again == said
+
+
+@pytest.mark.parametrize(
+    ("objectives", "learned", "reason"),
+    [
+        ({"view": 1.0, "purchase": 5.0}, True, "The ranker weighs view, purchase, and not hire."),
+        ({}, True, "The ranker weighs no types of event, and not hire, purchase."),
+        ({"view": 1.0, "purchase": 5.0}, False, "No ranker orders the lists."),
+        ({"hire": 1.0, "purchase": 5.0}, True, None),
+    ],
+)
+def test_the_log_says_which_types_of_event_a_ranker_does_not_weigh(
+    tmp_path: Path, objectives: dict[str, float], learned: bool, reason: str | None
+) -> None:
+    layer = tiny_ranker_layer()
+    units = max(len(objectives), 1)
+    layer = DenseLayer(np.tile(layer.kernel, units), np.tile(layer.bias, units))
+    ranking = replace(tiny_ranking(NUM_ITEMS), layers=(layer,), objectives=objectives)
+    build_tiny_bundle(tmp_path, tiny_items(NUM_ITEMS), ranking=ranking)
+    weights = {"purchase": 9.0, "hire": 2.0}
+    changed = RankingSettings(event_type_weights=weights, learned=learned)
+    with capture_logs() as lines:
+        open_current(tmp_path, Catalogue(), ServingSettings(ranking=changed))
+    said = [line for line in lines if line["event"] == "setting_has_no_effect"]
+    assert [line["reason"] for line in said] == ([] if reason is None else [reason])
+    assert all(line["setting"] == "serving.ranking.event_type_weights" for line in said)

@@ -30,18 +30,19 @@ ENOUGH = 1e-7
 def calibrated_fusion(examples: Examples) -> CalibratedFusion | None:
     """Return weights and temperature at which the mixture makes what was acted on most probable.
 
-    What was found counts by its label, and a request as a whole by the square root of how many
+    What was found counts by its worth, and a request as a whole by the square root of how many
     things were found, as for the ranker. None where nothing was.
 
     examples: of requests in which the two-tower has a say.
     """
-    acts = np.flatnonzero(examples.labels > 0)
+    worth = examples.worth
+    acts = np.flatnonzero(worth)
     if not len(acts) or examples.opinions is None:
         return None
     requests = examples.requests[acts]
-    labels = examples.labels[acts].astype(np.float64)
+    worth = worth[acts].astype(np.float64)
     found = np.bincount(requests)[requests]
-    counts = np.sqrt(found) * labels / np.bincount(requests, labels)[requests]
+    counts = np.sqrt(found) * worth / np.bincount(requests, worth)[requests]
     prior = PRIOR_REQUESTS * weight_vector(BUILT_IN_WEIGHTS)
     best, chosen = -np.inf, CalibratedFusion(weights=BUILT_IN_WEIGHTS)
     for temperature in TEMPERATURES:

@@ -4,8 +4,8 @@ The sources know only the past of a split, and the labels are of its future, so 
 seen what it is to find. Features come from `serving.ranking.features`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,10 @@ import polars as pl
 import structlog
 from scipy import sparse
 
-from feature_repo.event_weights import UNNAMED_WEIGHT
 from serving.ranking.feature_names import feature_names
 from serving.source_names import SOURCES
 from trainer.interactions import Interactions
+from trainer.ranking.objectives import ANY, objective_of
 from trainer.ranking.opinions import Opinions
 from trainer.ranking.past_shop import PastShop
 from trainer.ranking.settings import RankerSettings
@@ -32,11 +32,11 @@ MOST_NEGATIVES = 2_000_000
 class Examples:
     """Candidates of many requests.
 
-    features: float32 [n, num_features]. labels: float32 [n] in 0..1, what the user did with the
-    item in the future, by its event type's weight over the largest. weights: float32 [n], of its
+    features: float32 [n, num_features]. labels: float32 [n, num_objectives], 1 where the user did
+    what is an objective with the item in the future, else 0. weights: float32 [n], of its
     request, times how many candidates it stands for. sizes: int64 [num_requests], candidates of
     each, in order. opinions: what the fusion, which needs no ranker, orders them by; None where the
-    two-tower says nothing.
+    two-tower says nothing. objectives: what each of them is worth, as `objectives_of`.
     """
 
     features: Floats
@@ -44,6 +44,14 @@ class Examples:
     weights: Floats
     sizes: Indices
     opinions: Opinions | None = None
+    objectives: Mapping[str, float] = field(default_factory=lambda: ANY)
+
+    @property
+    def worth(self) -> Floats:
+        """What the user did with each is worth, by the dearest objective of it: float32 [n]."""
+        worths = np.array([*self.objectives.values()], np.float32)
+        best: Floats = (self.labels * worths).max(axis=1)
+        return best
 
     @property
     def num_requests(self) -> int:
@@ -68,46 +76,56 @@ class Examples:
             self.weights[rows],
             sizes,
             self.opinions and self.opinions.at(rows, requests),
+            self.objectives,
         )
 
     @classmethod
     def joined(cls, parts: Sequence["Examples"]) -> "Examples":
-        """Return the examples of all parts, with opinions where all of them have some."""
-        width = len(feature_names(SOURCES))
+        """Return the examples of all parts, with opinions where all of them have some.
+
+        The parts that have any are of the same objectives.
+        """
+        parts = [part for part in parts if part.num_requests]
+        if not parts:
+            none = np.empty((0, len(feature_names(SOURCES))), np.float32)
+            return cls(none, none[:, :1], none[:, 0], np.empty(0, np.int64))
         opinions = [part.opinions for part in parts if part.opinions is not None]
         return cls(
-            np.concatenate([np.empty((0, width), np.float32), *(part.features for part in parts)]),
-            np.concatenate([np.empty(0, np.float32), *(part.labels for part in parts)]),
-            np.concatenate([np.empty(0, np.float32), *(part.weights for part in parts)]),
-            np.concatenate([np.empty(0, np.int64), *(part.sizes for part in parts)]),
-            Opinions.joined(opinions) if opinions and len(opinions) == len(parts) else None,
+            np.concatenate([part.features for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.weights for part in parts]),
+            np.concatenate([part.sizes for part in parts]),
+            Opinions.joined(opinions) if len(opinions) == len(parts) else None,
+            parts[0].objectives,
         )
 
 
 def future_labels(
-    past: Interactions, future: pl.DataFrame, settings: RankerSettings
+    past: Interactions,
+    future: pl.DataFrame,
+    settings: RankerSettings,
+    objectives: Mapping[str, float],
 ) -> sparse.csr_array:
-    """Return float32 [num_users, num_items] in 0..1 of what known users did in `future`.
+    """Return what known users did in `future`: of each user 1 for an item and an objective.
 
-    What weighs 0 is stored no more than what nobody did.
+    Float32 [num_users, num_items * num_objectives], an item's objectives beside each other.
     """
     weights = settings.event_type_weights
-    most = max([UNNAMED_WEIGHT, *weights.values()])
+    columns = {objective: column for column, objective in enumerate(objectives)}
     users = {user_id: row for row, user_id in enumerate(past.user_ids)}
     items = {item.item_id: row for row, item in enumerate(past.items)}
-    best: dict[tuple[int, int], float] = {}
-    for user_id, item_id, event_type in (
-        future.select("user_id", "item_id", "event_type").unique().iter_rows()
-    ):
-        if user_id in users and item_id in items:
-            pair = users[user_id], items[item_id]
-            best[pair] = max(best.get(pair, 0.0), weights.get(event_type, UNNAMED_WEIGHT) / most)
-    pairs = np.array(list(best), dtype=np.int64).reshape(-1, 2)
-    values = np.array(list(best.values()), dtype=np.float32)
-    shape = (len(past.user_ids), len(past.items))
-    labels = sparse.csr_array((values, (pairs[:, 0], pairs[:, 1])), shape=shape)
-    labels.eliminate_zeros()
-    return labels
+    found = {
+        (users[user_id], items[item_id] * len(columns) + column)
+        for user_id, item_id, event_type in (
+            future.select("user_id", "item_id", "event_type").unique().iter_rows()
+        )
+        if user_id in users and item_id in items
+        if (column := columns.get(objective_of(event_type, weights))) is not None
+    }
+    cells = np.array(sorted(found), dtype=np.int64).reshape(-1, 2)
+    shape = (len(past.user_ids), len(past.items) * len(columns))
+    ones = np.ones(len(cells), np.float32)
+    return sparse.csr_array((ones, (cells[:, 0], cells[:, 1])), shape=shape)
 
 
 def requests_of(
@@ -117,33 +135,33 @@ def requests_of(
     queries: Floats | None,
     random: np.random.Generator,
     hiding: float = 0.0,
+    objectives: Mapping[str, float] = ANY,
 ) -> Iterator[Examples]:
     """Ask the shop for candidates for each user, label them, and yield all those of each request.
 
-    queries: float32 [num_users, dimension] of all users of the shop; None asks without.
-    hiding: the share of users, drawn at random, who ask with `exclude_seen`. Those of them who did
-    nothing new ask without.
+    labels: as `future_labels` of the same objectives. queries: float32 [num_users, dimension] of
+    all users of the shop; None asks without. hiding: the share of users, drawn at random, who ask
+    with `exclude_seen`. Those of them who did nothing new ask without.
 
     A request of which no candidate was acted on tells nothing, and is left out. The others weigh
     the square root of how many were: who buys much shall count for more, but not in proportion.
     """
     hides = random.random(len(users)) < hiding
     for user, is_hiding in zip(users.tolist(), hides.tolist(), strict=True):
-        wanted = np.zeros(shop.num_items, dtype=np.float32)
-        row = slice(labels.indptr[user], labels.indptr[user + 1])
-        wanted[labels.indices[row]] = labels.data[row]
+        wanted = np.zeros((shop.num_items, len(objectives)), dtype=np.float32)
+        wanted.flat[labels.indices[slice(*labels.indptr[user : user + 2])]] = 1
         hidden = shop.seen(user) if is_hiding else None
         if hidden is not None and np.count_nonzero(wanted) == np.count_nonzero(wanted[hidden]):
             hidden = None
         context = shop.context(user, None if queries is None else queries[user], hidden)
         pool = shop.stage.pool(context)
         found = wanted[pool.rows]
-        if not (positives := np.count_nonzero(found)):
+        if not (positives := np.count_nonzero(found.any(axis=1))):
             continue
         features = shop.stage.features(pool, SOURCES, context)
         weights = np.full(len(found), np.sqrt(positives), dtype=np.float32)
         opinions = None if queries is None else Opinions.of_pool(shop.stage, pool)
-        yield Examples(features, found, weights, np.array([len(found)]), opinions)
+        yield Examples(features, found, weights, np.array([len(found)]), opinions, objectives)
 
 
 def examples_of(
@@ -160,7 +178,7 @@ def examples_of(
     most_found = 0
     parts = []
     for request in requests:
-        most_found = max(most_found, int(np.count_nonzero(request.labels == 0)))
+        most_found = max(most_found, int(np.count_nonzero(request.worth == 0)))
         parts.append(_thinned(request, most, random))
     if most < min(negatives or most_found, most_found):
         structlog.get_logger(__name__).info(
@@ -171,11 +189,11 @@ def examples_of(
 
 def _thinned(request: Examples, most: int, random: np.random.Generator) -> Examples:
     """Return the examples of one request with at most so many negatives, drawn at random."""
-    others = np.flatnonzero(request.labels == 0)
+    others = np.flatnonzero(request.worth == 0)
     if len(others) <= most:
         return request
     drawn = random.choice(others, most, replace=False)
     weights = request.weights.copy()
     weights[drawn] *= len(others) / most
-    rows = np.sort(np.concatenate([np.flatnonzero(request.labels), drawn]))
+    rows = np.sort(np.concatenate([np.flatnonzero(request.worth), drawn]))
     return replace(request, weights=weights).at(rows)

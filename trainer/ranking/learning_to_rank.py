@@ -1,6 +1,6 @@
 """Learning to rank what all sources propose: the ranker, and the fusion beside it."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
@@ -13,6 +13,7 @@ from trainer.import_keras import keras
 from trainer.ranking.calibration import calibrated_fusion
 from trainer.ranking.examples import Examples, examples_of, future_labels, requests_of
 from trainer.ranking.fitted_tables import FittedTables
+from trainer.ranking.objectives import objectives_of
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.ranker import train_ranker
 from trainer.ranking.service_settings import ServiceSettings
@@ -94,7 +95,9 @@ def learn_to_rank(
     split = next(slices, None)
     if split is None:
         return Learned()
-    slice_ = _Slice.of(split, tables, settings, service, random, newest)
+    types = {*split.past.event_types, *split.future["event_type"].unique()}
+    objectives = objectives_of(types, settings.event_type_weights)
+    slice_ = _Slice.of(split, tables, settings, objectives, service, random, newest)
     judged = np.array([user_id in newest.judged for user_id in split.past.user_ids], np.bool_)
     users = slice_.users[~judged[slice_.users]]
     if len(users) < settings.min_users:
@@ -122,7 +125,7 @@ def learn_to_rank(
         )
         return Learned(fusion=fusion, no_ranker=no_ranker(settings, why))
     for split in slices:
-        older = _Slice.of(split, tables, settings, service, random)
+        older = _Slice.of(split, tables, settings, objectives, service, random)
         lessons.append(older.examples(older.requests(older.users), len(older.users)))
     if tried is not None and not ranks_better_than_fusion(
         lessons[0], tried, lessons[1:], settings, seed, service.serving.ranking
@@ -136,11 +139,13 @@ def learn_to_rank(
 class _Slice:
     """A shop before a slice of time, and what its users did in it.
 
-    labels: of every user, as `future_labels`. queries, hiding: as `examples_of` takes them.
+    labels: of every user, as `future_labels` of the objectives. queries, hiding: as `requests_of`
+    takes them.
     """
 
     shop: PastShop
     labels: sparse.csr_array
+    objectives: Mapping[str, float]
     queries: Floats | None
     hiding: float
     settings: RankerSettings
@@ -152,6 +157,7 @@ class _Slice:
         split: Split,
         tables: FittedTables,
         settings: RankerSettings,
+        objectives: Mapping[str, float],
         service: ServiceSettings,
         random: np.random.Generator,
         newest: Newest | None = None,
@@ -166,7 +172,8 @@ class _Slice:
         )
         return cls(
             shop,
-            future_labels(split.past, split.future, settings),
+            future_labels(split.past, split.future, settings, objectives),
+            objectives,
             newest.queries if newest else None,
             HIDING if split.asks_for_new_alone else 0.0,
             settings,
@@ -183,7 +190,15 @@ class _Slice:
         most = self.settings.users_per_slice
         if len(users) > most:
             users = self.random.choice(users, most, replace=False)
-        return requests_of(self.shop, self.labels, users, self.queries, self.random, self.hiding)
+        return requests_of(
+            self.shop,
+            self.labels,
+            users,
+            self.queries,
+            self.random,
+            self.hiding,
+            self.objectives,
+        )
 
     def examples(
         self, requests: Iterable[Examples], num_users: int, negatives: int | None = None

@@ -19,16 +19,18 @@ def fit_lists(
     batch_size: int,
     random: np.random.Generator,
 ) -> None:
-    """Fit `model`, from features float32 [n, num_features] to scores float32 [n].
+    """Fit `model`, from features float32 [n, num_features] to float32 [n, num_objectives].
 
-    A step takes requests of about `batch_size` candidates together, in random order.
+    The softmax of a request is over its candidates and all that may be done with each, so that it
+    also learns how often one objective is met beside another. A step takes requests of about
+    `batch_size` candidates together, in random order.
     """
     optimizer.build(model.trainable_variables)
 
     @tf.function(
         input_signature=[
             tf.TensorSpec([None, examples.features.shape[1]], tf.float32),
-            tf.TensorSpec([None], tf.float32),
+            tf.TensorSpec([None, examples.labels.shape[1]], tf.float32),
             tf.TensorSpec([None], tf.float32),
             tf.TensorSpec([None], tf.int32),
         ],
@@ -37,7 +39,7 @@ def fit_lists(
     def step(features: Any, labels: Any, weights: Any, requests: Any) -> None:
         with tf.GradientTape() as tape:
             scores = model(features, training=True)
-            loss = softmax_loss(scores, labels, weights, requests)
+            loss = softmax_loss(*_cells(scores, labels, weights, requests))
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
 
@@ -49,6 +51,13 @@ def fit_lists(
                 tf.constant(examples.weights[rows]),
                 tf.constant(requests),
             )
+
+
+def _cells(scores: Any, labels: Any, weights: Any, requests: Any) -> tuple[Any, ...]:
+    """Return all four as [n * num_objectives]."""
+    number = scores.shape[1]
+    flat = (tf.reshape(scores, [-1]), tf.reshape(labels, [-1]))
+    return *flat, tf.repeat(weights, number), tf.repeat(requests, number)
 
 
 def softmax_loss(scores: Any, labels: Any, weights: Any, requests: Any) -> Any:

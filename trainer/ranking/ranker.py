@@ -1,9 +1,13 @@
 """The ranker: a small network from the features of a candidate to a score."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from feature_repo.whole_file import replacing
@@ -14,6 +18,7 @@ from trainer.finite_weights import has_finite_weights
 from trainer.import_keras import keras
 from trainer.ranking.examples import Examples
 from trainer.ranking.listwise import fit_lists
+from trainer.ranking.objectives import ANY
 from trainer.ranking.settings import RankerSettings
 from trainer.training_input_error import TrainingInputError
 
@@ -26,6 +31,12 @@ On a sample shop of 848 users eight epochs, 3.8 million candidates, left the lis
 two-tower alone; forty made it better than any other. UCI Online Retail has a million candidates.
 """
 
+OBJECTIVES = "objectives"
+"""Of the file's metadata: the objectives in their order, and what each is worth, as JSON."""
+
+LOGITS = "logits"
+"""The layer that says of each objective how probable it is."""
+
 BOUNDLESS = np.float32(1e30)
 """A variance beside which every value is 0."""
 
@@ -33,14 +44,18 @@ BOUNDLESS = np.float32(1e30)
 def train_ranker(examples: Examples, settings: RankerSettings, seed: int = 0) -> keras.Model:
     """Return a model from features float32 [n, num_features] to scores float32 [n].
 
-    A candidate's score is the logarithm of how probably it is acted on: learned of each candidate
-    by itself, where the loss is "pointwise"; up to a constant of the list, where it is "listwise".
+    One network learns all objectives of the examples, each with a logit of its own, the logarithm
+    of how probably the user does that with the candidate: of each candidate by itself, where the
+    loss is "pointwise"; up to a constant of the list, where it is "listwise". A candidate's score
+    is the logarithm of the sum of these probabilities, each times what it is worth beside the
+    dearest.
 
     Raises:
         TrainingInputError: its weights are not numbers any more.
     """
     keras.utils.set_random_seed(seed)
-    model = blank_ranker(settings)
+    model = blank_ranker(settings, examples.objectives)
+    logits = keras.Model(model.inputs, model.get_layer(LOGITS).output)
     _adapt(model.get_layer("normalization"), examples.features)
     enough = min(-(-ENOUGH_CANDIDATES // max(1, len(examples.labels))), MOST_EPOCHS)
     epochs = max(settings.epochs, enough)
@@ -49,13 +64,13 @@ def train_ranker(examples: Examples, settings: RankerSettings, seed: int = 0) ->
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-4)
     if settings.loss == "listwise":
         random = np.random.default_rng(seed)
-        fit_lists(model, optimizer, examples, epochs, settings.batch_size, random)
+        fit_lists(logits, optimizer, examples, epochs, settings.batch_size, random)
     else:
         # Nor is XLA asked for where there is a GPU, as in the two-tower's training.
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
-        model.compile(optimizer, loss, jit_compile=False)
+        logits.compile(optimizer, loss, jit_compile=False)
         weights = examples.weights / examples.weights.mean()
-        model.fit(
+        logits.fit(
             examples.features,
             examples.labels,
             sample_weight=weights,
@@ -84,13 +99,20 @@ def _adapt(normalization: keras.layers.Normalization, features: Floats) -> None:
 
 def as_ranker(model: keras.Model) -> Ranker:
     """Return a trained model as the service calls a bundle's."""
-    return Ranker(SOURCES, dense_layers(model))
+    return Ranker(SOURCES, dense_layers(model), objectives_of_ranker(model))
+
+
+def objectives_of_ranker(model: keras.Model) -> Mapping[str, float]:
+    """Return what each objective of a model is worth to it."""
+    worth: Mapping[str, float] = model.layers[-1].objectives
+    return worth
 
 
 def dense_layers(model: keras.Model) -> tuple[DenseLayer, ...]:
     """Return a trained model's matrices. The first takes features as they are.
 
-    What normalises them is linear too, and is multiplied into it.
+    What normalises them is linear too, and is multiplied into it. What objectives are worth is
+    added to the last.
     """
     normalization = model.get_layer("normalization")
     mean, variance = (
@@ -104,13 +126,36 @@ def dense_layers(model: keras.Model) -> tuple[DenseLayer, ...]:
         if isinstance(layer, keras.layers.Dense)
     ]
     kernel = first[0] * scale[:, None]
-    layers = [(kernel, first[1] - mean @ kernel), *others]
+    *hidden, (last, bias) = [(kernel, first[1] - mean @ kernel), *others]
+    layers = [*hidden, (last, bias + np.asarray(model.layers[-1].logarithms, np.float64))]
     return tuple(
         DenseLayer(kernel.astype(np.float32), bias.astype(np.float32)) for kernel, bias in layers
     )
 
 
-def blank_ranker(settings: RankerSettings) -> keras.Model:
+class _Worth(keras.layers.Layer):
+    """From the logits of objectives, [n, num_objectives], to the scores [n] of candidates."""
+
+    def __init__(self, objectives: Mapping[str, float]) -> None:
+        super().__init__(name="worth")
+        self.objectives = objectives
+
+    def build(self, input_shape: Any) -> None:
+        worths = np.array([*self.objectives.values()], np.float32)
+        # Beside the dearest: where there is one objective alone, it is the score.
+        logarithms = np.log(worths / worths.max())
+        self.logarithms = self.add_weight(
+            shape=logarithms.shape,
+            initializer=lambda shape, dtype: keras.ops.convert_to_tensor(logarithms, dtype),
+            trainable=False,
+            name="logarithms",
+        )
+
+    def call(self, logits: Any) -> Any:
+        return keras.ops.logsumexp(logits + self.logarithms, axis=-1)
+
+
+def blank_ranker(settings: RankerSettings, objectives: Mapping[str, float] = ANY) -> keras.Model:
     """Return an untrained model, to load weights into."""
     normalization = keras.layers.Normalization(name="normalization")
     num_features = len(feature_names(SOURCES))
@@ -119,20 +164,23 @@ def blank_ranker(settings: RankerSettings) -> keras.Model:
     for units in settings.hidden_units:
         hidden = keras.layers.Dense(units, "relu")(hidden)
         hidden = keras.layers.Dropout(settings.dropout)(hidden)
-    scores = keras.layers.Reshape(())(keras.layers.Dense(1)(hidden))
-    return keras.Model(inputs, scores, name="ranker")
+    logits = keras.layers.Dense(len(objectives), name=LOGITS)(hidden)
+    return keras.Model(inputs, _Worth(objectives)(logits), name="ranker")
 
 
 def write_ranker(model: keras.Model, file: Path) -> None:
-    """Write the weights of `model`, as a whole."""
-    weights = enumerate(model.get_weights())
+    """Write the weights of `model`, and what its objectives are worth, as a whole."""
+    arrays = {str(number): np.asarray(each) for number, each in enumerate(model.get_weights())}
+    worth = orjson.dumps(dict(objectives_of_ranker(model))).decode()
     with replacing(file) as unfinished:
-        save_file({str(number): np.asarray(weight) for number, weight in weights}, unfinished)
+        save_file(arrays, unfinished, {OBJECTIVES: worth})
 
 
 def read_ranker(file: Path, settings: RankerSettings) -> keras.Model:
     """Return the model that `write_ranker` wrote, whose settings were these."""
-    model, weights = blank_ranker(settings), load_file(file)
+    with safe_open(file, "numpy") as opened:
+        objectives = orjson.loads(opened.metadata()[OBJECTIVES])
+    model, weights = blank_ranker(settings, objectives), load_file(file)
     model.set_weights([weights[str(number)] for number in range(len(weights))])
     # It keeps what it computes by beside its weights.
     model.get_layer("normalization").finalize_state()

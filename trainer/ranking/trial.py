@@ -58,8 +58,6 @@ def ranks_better_than_fusion(
 def _ndcgs(scores: npt.NDArray[np.float32], examples: Examples) -> list[float]:
     ends = np.cumsum(examples.sizes)[:-1]
     return [
-        metrics.ndcg(metrics.rank_relevant(score, np.flatnonzero(label), NOTHING), NDCG_AT)
-        for score, label in zip(
-            np.split(scores, ends), np.split(examples.labels, ends), strict=True
-        )
+        metrics.ndcg(metrics.rank_relevant(score, np.flatnonzero(worth), NOTHING), NDCG_AT)
+        for score, worth in zip(np.split(scores, ends), np.split(examples.worth, ends), strict=True)
     ]

@@ -16,6 +16,7 @@ from serving.item_rows import ItemRows
 from serving.ranking.bundle_files import RankingData, read_ranking
 from serving.ranking.calibrated_fusion import CalibratedFusion
 from serving.ranking.feature_names import feature_names
+from serving.ranking.ranker import DenseLayer, Ranker
 from serving.signals.item_signals import SIGNALS
 from serving.signatures import RANK
 from serving.source_names import SOURCES
@@ -71,6 +72,27 @@ def test_what_was_written_is_read(published: Bundle) -> None:
     )
 
 
+def test_a_ranker_of_several_objectives_is_read_as_it_was_written(tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    kernel = random.normal(size=(len(feature_names(SOURCES)), 2)).astype(np.float32)
+    layer = DenseLayer(kernel, random.normal(size=2).astype(np.float32))
+    worths = {"view": 1.0, "purchase": 5.0}
+    data = replace(DATA, layers=(layer,), objectives=worths)
+    bundle = load_bundle(build_tiny_bundle(tmp_path / "1", ITEMS, ranking=data))
+    ranking = read_ranking(bundle, ItemRows(bundle.candidate_ids))
+    assert ranking is not None
+    assert ranking.ranker is not None
+    assert [*ranking.ranker.objectives.items()] == [*worths.items()]
+    features = random.random((5, len(kernel))).astype(np.float32)
+    expected = Ranker(SOURCES, (layer,), worths).score(features)
+    np.testing.assert_array_equal(ranking.ranker.score(features), expected)
+    # What there is of each must be said.
+    data = replace(data, objectives={**worths, "cart": 3.0})
+    bundle = load_bundle(build_tiny_bundle(tmp_path / "2", ITEMS, ranking=data))
+    with pytest.raises(BundleError, match=r"safetensors: must end in 3 numbers.* Received: 2"):
+        read_ranking(bundle, ItemRows(bundle.candidate_ids))
+
+
 def test_a_bundle_may_have_no_ranker_or_nothing_to_rank_by(tmp_path: Path) -> None:
     tables_alone = tiny_ranking(NUM_ITEMS, has_ranker=False)
     bundle = load_bundle(build_tiny_bundle(tmp_path / "1", ITEMS, ranking=tables_alone))
@@ -82,8 +104,9 @@ def test_a_bundle_may_have_no_ranker_or_nothing_to_rank_by(tmp_path: Path) -> No
     assert read_ranking(bundle, ItemRows(bundle.candidate_ids)) is None
 
 
-def test_what_fades_by_time_alone_is_written_as_earlier_releases_read_it() -> None:
-    part = DATA.part
+def test_what_says_nothing_is_left_out_so_that_earlier_releases_read_the_rest() -> None:
+    part = replace(DATA, objectives={"purchase": 5.0}).part
+    assert "objectives" not in part.model_dump()
     assert part.model_dump()["events"] == {"transitions": 5.0}
     by_time = part.model_copy(update={"events": {}, "taking": (), "weightless": ()})
     assert not {"events", "taking", "weightless"} & by_time.model_dump().keys()

@@ -47,7 +47,7 @@ def examples(
     totals = np.log(np.stack([np.exp(own / each).sum(axis=1) for each in TEMPERATURES], axis=1))
     return Examples(
         np.zeros((len(flat), len(feature_names(SOURCES))), np.float32),
-        labels.ravel().astype(np.float32),
+        labels.reshape(-1, 1).astype(np.float32),
         np.ones(len(flat), np.float32),
         sizes,
         Opinions(flat, own.ravel().astype(np.float32), None, is_silent, totals),

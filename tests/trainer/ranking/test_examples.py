@@ -17,6 +17,7 @@ from tests.support.few_events import EVENTS, ITEMS, frame
 from trainer.interactions import Interactions
 from trainer.ranking import examples
 from trainer.ranking.examples import Examples, examples_of, future_labels, requests_of
+from trainer.ranking.objectives import objectives_of
 from trainer.ranking.settings import RankerSettings
 
 NUM_ITEMS, WIDTH = 40, len(feature_names(SOURCES))
@@ -99,7 +100,7 @@ def test_negatives_are_bounded_and_weigh_as_much_as_all(
     if some.opinions and every.opinions:
         np.testing.assert_array_equal(some.opinions.totals, every.opinions.totals)
         np.testing.assert_array_equal(some.opinions.silent, every.opinions.silent)
-    positive = [each.features[each.labels > 0, 0].tolist() for each in (some, every)]
+    positive = [each.features[each.worth > 0, 0].tolist() for each in (some, every)]
     assert positive[0] == positive[1]
     starts = [np.repeat(np.arange(each.num_requests), each.sizes) for each in (some, every)]
     weights = [
@@ -153,7 +154,9 @@ def test_what_weighs_nothing_teaches_as_little_as_what_nobody_did(
     kinds = [("view", "purchase")[hour % 2] for _, _, hour in after]
     future = future.with_columns(event_type=pl.Series(kinds, dtype=pl.String))
     settings = RankerSettings(event_type_weights={"view": 0.0, "purchase": 5.0})
-    labels = future_labels(past, future, settings)
-    bought = future_labels(past, future.filter(pl.col("event_type") == "purchase"), settings)
+    objectives = objectives_of(kinds, settings.event_type_weights)
+    labels = future_labels(past, future, settings, objectives)
+    purchases = future.filter(pl.col("event_type") == "purchase")
+    bought = future_labels(past, purchases, settings, objectives)
     np.testing.assert_array_equal(np.diff(labels.indptr), np.diff(bought.indptr))
     np.testing.assert_array_equal(labels.toarray(), bought.toarray())

@@ -39,6 +39,7 @@ from trainer.lesson import Lesson
 from trainer.ranking.examples import Examples, future_labels, requests_of
 from trainer.ranking.fitted_tables import FittedTables, fit_tables
 from trainer.ranking.learning_to_rank import Learned, Newest, learn_to_rank
+from trainer.ranking.objectives import ANY
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.ranker import (
     blank_ranker,
@@ -198,7 +199,8 @@ def test_what_has_sold_out_since_is_found_as_it_was(model: TrainedModel) -> None
         past = Interactions.from_frame(events.filter(pl.col("timestamp") < cut), items)
         data = fit_tables(past, tiny.tiny_text_embeddings(), SETTINGS)
         shop = PastShop(past, ranking_of(data), None, SERVICE)
-        labels = future_labels(past, events.filter(pl.col("timestamp") >= cut), SETTINGS)
+        future = events.filter(pl.col("timestamp") >= cut)
+        labels = future_labels(past, future, SETTINGS, ANY)
         users = np.flatnonzero(np.diff(labels.indptr))
         random = np.random.default_rng(0)
         found.append(Examples.joined(list(requests_of(shop, labels, users, None, random))))

@@ -6,7 +6,7 @@ import trainer  # noqa: F401  (sets what TensorFlow reads when it is first impor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from serving.ranking.feature_names import feature_names
 from serving.source_names import SOURCES
+from trainer.import_keras import keras
 from trainer.ranking import ranker
 from trainer.ranking.examples import Examples
 from trainer.ranking.opinions import TEMPERATURES, Opinions
@@ -35,7 +36,7 @@ def _examples(features: np.ndarray, labels: np.ndarray, num_requests: int) -> Ex
     ones = np.ones(len(labels), np.float32)
     sizes = np.full(num_requests, len(labels) // num_requests)
     same = np.full((len(labels), len(SOURCES)), num_requests / len(labels), np.float32)
-    return Examples(features, labels, ones, sizes, _opinions(same, sizes))
+    return Examples(features, labels.reshape(-1, 1), ones, sizes, _opinions(same, sizes))
 
 
 def _opinions(shares: np.ndarray, sizes: np.ndarray) -> Opinions:
@@ -82,11 +83,19 @@ def test_a_ranker_that_diverges_is_the_settings_fault(
 def test_a_ranker_is_not_compiled_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = SimpleNamespace(device_type="GPU")
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda *kind: [gpu])
+    fitted: list[keras.Model] = []
+    fit = keras.Model.fit
+
+    def recorded(model: keras.Model, *arguments: Any, **named: Any) -> Any:
+        fitted.append(model)
+        return fit(model, *arguments, **named)
+
+    monkeypatch.setattr(keras.Model, "fit", recorded)
     features = np.zeros((10, len(feature_names(SOURCES))), np.float32)
     labels = np.eye(10, dtype=np.float32)[0]
     examples = _examples(features, labels, 1)
-    model = train_ranker(examples, RankerSettings(epochs=1, loss="pointwise"))
-    assert model.jit_compile is False
+    train_ranker(examples, RankerSettings(epochs=1, loss="pointwise"))
+    assert [model.jit_compile for model in fitted] == [False]
 
 
 def test_a_feature_that_never_varied_says_nothing(tmp_path: Path) -> None:
@@ -124,12 +133,12 @@ def test_a_ranker_that_orders_no_better_than_the_fusion_is_not_taken(
     # What decides is in no feature, and the fusion knows it.
     hidden = random.permuted(labels, axis=1).ravel()
     shares = np.tile(hidden[:, None] / 3, len(SOURCES))
-    known = replace(learnable, labels=hidden, opinions=_opinions(shares, learnable.sizes))
+    known = replace(learnable, labels=hidden[:, None], opinions=_opinions(shares, learnable.sizes))
     assert not ranks_better_than_fusion(known, known, [], settings, 0)
     assert not ranks_better_than_fusion(known, known, [learnable], settings, 0)
     # Or one source knows it that weighs nothing by itself: the fusion is calibrated too.
     shares[:, [name != "text" for name in SOURCES]] = 1 / 50
-    told = replace(learnable, labels=hidden, opinions=_opinions(shares, learnable.sizes))
+    told = replace(learnable, labels=hidden[:, None], opinions=_opinions(shares, learnable.sizes))
     assert not ranks_better_than_fusion(told, told, [learnable], settings, 0)
 
 
@@ -138,11 +147,11 @@ def test_some_requests_of_examples_are_all_of_theirs() -> None:
     column = np.arange(6, dtype=np.float32)
     width = len(feature_names(SOURCES))
     opinions = _opinions(np.tile(column[:, None], len(SOURCES)), sizes)
-    every = Examples(np.tile(column[:, None], width), column, column, sizes, opinions)
+    every = Examples(np.tile(column[:, None], width), column[:, None], column, sizes, opinions)
     some = every.of(np.array([0, 2]))
     assert some.sizes.tolist() == [2, 3]
     assert some.opinions is not None
     assert some.requests.tolist() == [0, 0, 1, 1, 1]
     assert some.opinions.totals.tolist() == opinions.totals[[0, 2]].tolist()
-    for kept in (some.labels, some.weights, *some.opinions.shares.T, some.features[:, 0]):
+    for kept in (some.labels[:, 0], some.weights, *some.opinions.shares.T, some.features[:, 0]):
         assert kept.tolist() == [0, 1, 3, 4, 5]

@@ -54,7 +54,7 @@ def tables(settings: RankerSettings) -> list[Any]:
 def scores(settings: RankerSettings) -> np.ndarray:
     random = np.random.default_rng(0)
     features = random.normal(size=(300, len(feature_names(SOURCES)))).astype(np.float32)
-    labels = (features[:, 0] > 1).astype(np.float32)
+    labels = (features[:, :1] > 1).astype(np.float32)
     examples = Examples(features, labels, np.ones(300, np.float32), np.full(10, 30))
     return as_ranker(train_ranker(examples, settings)).score(features)
 
