@@ -3,22 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
 from serving.catalogue import Catalogue
-from serving.ranking.ranker import DenseLayer
 from serving.ranking.settings import RankingSettings
 from serving.reload import BundleWatcher, open_current
 from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
-from tests.support.tiny_bundle import (
-    build_tiny_bundle,
-    tiny_items,
-    tiny_ranker_layer,
-    tiny_ranking,
-)
+from tests.support.tiny_bundle import build_tiny_bundle, tiny_items, tiny_ranking
 
 NUM_ITEMS = 20
 
@@ -64,10 +57,7 @@ def test_the_log_says_that_weights_have_no_effect_beside_a_ranker(
 def test_the_log_says_which_types_of_event_a_ranker_does_not_weigh(
     tmp_path: Path, objectives: dict[str, float], learned: bool, reason: str | None
 ) -> None:
-    layer = tiny_ranker_layer()
-    units = max(len(objectives), 1)
-    layer = DenseLayer(np.tile(layer.kernel, units), np.tile(layer.bias, units))
-    ranking = replace(tiny_ranking(NUM_ITEMS), layers=(layer,), objectives=objectives)
+    ranking = replace(tiny_ranking(NUM_ITEMS), objectives=objectives)
     build_tiny_bundle(tmp_path, tiny_items(NUM_ITEMS), ranking=ranking)
     weights = {"purchase": 9.0, "hire": 2.0}
     changed = RankingSettings(event_type_weights=weights, learned=learned)

@@ -79,9 +79,10 @@ def tiny_ranking(num_items: int, *, has_ranker: bool = True) -> RankingData:
     return RankingData(tables, signals, SOURCES, (tiny_ranker_layer(),))
 
 
-def tiny_ranker_layer(seed: int = 0) -> DenseLayer:
-    """The ranker of the tiny bundle, which is linear."""
-    return DenseLayer(tiny_rank_weights(seed)[:, None], np.zeros(1, np.float32))
+def tiny_ranker_layer(seed: int = 0, units: int = 1) -> DenseLayer:
+    """The ranker of the tiny bundle, which is linear; of several units each says less."""
+    kernel = tiny_rank_weights(seed)[:, None] / np.arange(1, units + 1, dtype=np.float32)
+    return DenseLayer(kernel.astype(np.float32), np.zeros(units, np.float32))
 
 
 def tiny_rank_weights(seed: int = 0) -> np.ndarray:
@@ -296,7 +297,8 @@ def build_tiny_bundle(
         bundle_writing.write_items(draft, items)
         if ranking is not None:
             if ranking.sources:
-                ranking = replace(ranking, layers=(tiny_ranker_layer(seed),))
+                units = max(1, len(ranking.objectives))
+                ranking = replace(ranking, layers=(tiny_ranker_layer(seed, units),))
             write_ranking(draft, ranking)
         path = bundle_writing.publish(folder, draft, manifest)
     if current:
