@@ -69,11 +69,11 @@ def train_ranker(examples: Examples, settings: RankerSettings, seed: int = 0) ->
         # Nor is XLA asked for where there is a GPU, as in the two-tower's training.
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
         logits.compile(optimizer, loss, jit_compile=False)
-        weights = examples.weights / examples.weights.mean()
+        weights = weights_of_candidates(examples)
         logits.fit(
             examples.features,
             examples.labels,
-            sample_weight=weights,
+            sample_weight=weights / weights.mean(),
             batch_size=settings.batch_size,
             epochs=epochs,
             verbose=0,
@@ -84,6 +84,16 @@ def train_ranker(examples: Examples, settings: RankerSettings, seed: int = 0) ->
             f"`training.ranking.learning_rate`. Received: {settings.learning_rate}."
         )
     return model
+
+
+def weights_of_candidates(examples: Examples) -> Floats:
+    """Return what each candidate weighs where it is learned of by itself, float32 [n].
+
+    What was acted on in a request weighs together what the request does, as by lists.
+    """
+    found = np.bincount(examples.requests[examples.worth > 0], minlength=examples.num_requests)
+    weights: Floats = examples.weights / np.maximum(found, 1)[examples.requests].astype(np.float32)
+    return weights
 
 
 def _adapt(normalization: keras.layers.Normalization, features: Floats) -> None:

@@ -22,6 +22,7 @@ from trainer.ranking.ranker import (
     as_ranker,
     read_ranker,
     train_ranker,
+    weights_of_candidates,
     write_ranker,
 )
 from trainer.ranking.settings import RankerSettings
@@ -66,6 +67,32 @@ def test_a_ranker_learns_which_source_to_trust(
     write_ranker(model, tmp_path / "ranker.safetensors")
     read = as_ranker(read_ranker(tmp_path / "ranker.safetensors", settings))
     np.testing.assert_array_equal(read.score(features), scores)
+
+
+@pytest.mark.parametrize("loss", ["pointwise", "listwise"])
+def test_what_weighs_nothing_teaches_nothing(loss: Literal["pointwise", "listwise"]) -> None:
+    """Half of the requests want what the other half does not."""
+    random = np.random.default_rng(0)
+    features = random.normal(size=(4_000, len(feature_names(SOURCES)))).astype(np.float32)
+    column = feature_names(SOURCES).index("ease.score")
+    wants_much = np.arange(4_000) < 2_000
+    wanted = np.where(wants_much, features[:, column] > 1, features[:, column] < -1)
+    examples = _examples(features, wanted.astype(np.float32), 40)
+    settings = RankerSettings(epochs=8, batch_size=256, loss=loss)
+    for much, weights in ((True, wants_much), (False, ~wants_much)):
+        weighed = replace(examples, weights=weights.astype(np.float32) + np.float32(1e-6))
+        scores = as_ranker(train_ranker(weighed, settings)).score(features)
+        high, low = (scores[features[:, column] * sign > 1].mean() for sign in (1, -1))
+        assert (high > low + 2) == much
+        assert (low > high + 2) == (not much)
+
+
+def test_who_does_much_weighs_more_but_not_in_proportion() -> None:
+    sizes, found = np.array([4, 3]), np.array([1, 1, 1, 1, 0, 1, 0], np.float32)
+    weights = np.repeat(np.array([2.0, 1.0], np.float32), sizes)
+    nothing = np.zeros((7, len(feature_names(SOURCES))), np.float32)
+    weighed = weights_of_candidates(Examples(nothing, found[:, None], weights, sizes))
+    assert weighed.tolist() == [0.5] * 4 + [1.0] * 3
 
 
 @pytest.mark.parametrize("loss", ["pointwise", "listwise"])
