@@ -39,7 +39,7 @@ from trainer.lesson import Lesson
 from trainer.ranking.examples import Examples, future_labels, requests_of
 from trainer.ranking.fitted_tables import FittedTables, fit_tables
 from trainer.ranking.learning_to_rank import Learned, Newest, learn_to_rank
-from trainer.ranking.objectives import ANY
+from trainer.ranking.objectives import objectives_of
 from trainer.ranking.past_shop import PastShop, ranking_of
 from trainer.ranking.ranker import (
     blank_ranker,
@@ -200,10 +200,12 @@ def test_what_has_sold_out_since_is_found_as_it_was(model: TrainedModel) -> None
         data = fit_tables(past, tiny.tiny_text_embeddings(), SETTINGS)
         shop = PastShop(past, ranking_of(data), None, SERVICE)
         future = events.filter(pl.col("timestamp") >= cut)
-        labels = future_labels(past, future, SETTINGS, ANY)
+        objectives = objectives_of(past.event_types, SETTINGS.event_type_weights)
+        labels = future_labels(past, future, SETTINGS, objectives)
         users = np.flatnonzero(np.diff(labels.indptr))
         random = np.random.default_rng(0)
-        found.append(Examples.joined(list(requests_of(shop, labels, users, None, random))))
+        asked = requests_of(shop, labels, users, None, random, objectives=objectives)
+        found.append(Examples.joined(list(asked)))
     assert found[1].num_requests > 0
     np.testing.assert_array_equal(found[1].features, found[0].features)
     np.testing.assert_array_equal(found[1].labels, found[0].labels)

@@ -83,8 +83,8 @@ def test_what_weighs_nothing_teaches_nothing(loss: Literal["pointwise", "listwis
         weighed = replace(examples, weights=weights.astype(np.float32) + np.float32(1e-6))
         scores = as_ranker(train_ranker(weighed, settings)).score(features)
         high, low = (scores[features[:, column] * sign > 1].mean() for sign in (1, -1))
-        assert (high > low + 2) == much
-        assert (low > high + 2) == (not much)
+        assert abs(high - low) > 1
+        assert (high > low) == much
 
 
 def test_who_does_much_weighs_more_but_not_in_proportion() -> None:
