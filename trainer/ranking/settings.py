@@ -42,7 +42,8 @@ class RankerSettings(SettingsModel):
         have any of them, after how long people come back to an item is counted between these alone;
         where there are none, as on a site of articles, between events of all types.
     event_type_weights: what the ranker shall find, by what a purchase or a view is worth; other
-        types are worth 1.
+        types are worth 1. Each type is an objective of its own, all others are one together, and
+        what weighs 0 is none; `serving.ranking.event_type_weights` weighs them anew.
     """
 
     enabled: bool = True
