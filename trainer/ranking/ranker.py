@@ -92,8 +92,7 @@ def weights_of_candidates(examples: Examples) -> Floats:
     What was acted on in a request weighs together what the request does, as by lists.
     """
     found = np.bincount(examples.requests[examples.worth > 0], minlength=examples.num_requests)
-    weights: Floats = examples.weights / np.maximum(found, 1)[examples.requests].astype(np.float32)
-    return weights
+    return examples.weights / np.maximum(found, 1)[examples.requests].astype(np.float32)
 
 
 def _adapt(normalization: keras.layers.Normalization, features: Floats) -> None:
