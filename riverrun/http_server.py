@@ -29,7 +29,8 @@ class HttpServer(uvicorn.Server):
             uvicorn.Config(
                 app,
                 http=BoundedHttpProtocol,
-                log_level="warning",
+                # Not its warnings: one for each request that is no HTTP, which is answered 400.
+                log_level="error",
                 access_log=False,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=DRAIN_SECONDS,
