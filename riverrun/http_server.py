@@ -12,6 +12,9 @@ from riverrun.bounded_http_protocol import BoundedHttpProtocol
 
 DRAIN_SECONDS = 4
 """How long requests in flight may take once the server is stopped."""
+KEEP_ALIVE_SECONDS = 75
+"""How long a connection may be idle between two requests. Longer than clients and proxies keep one,
+mostly 60 s at most: a request that comes while the server closes its connection has no answer."""
 
 
 class HttpServer(uvicorn.Server):
@@ -26,8 +29,10 @@ class HttpServer(uvicorn.Server):
             uvicorn.Config(
                 app,
                 http=BoundedHttpProtocol,
-                log_level="warning",
+                # Not its warnings: one for each request that is no HTTP, which is answered 400.
+                log_level="error",
                 access_log=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=DRAIN_SECONDS,
             )
         )

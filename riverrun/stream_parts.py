@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from polars.exceptions import ComputeError
 from redis import Redis, RedisError
@@ -19,6 +20,8 @@ from riverrun.held_model import HeldModel
 from riverrun.opening import open_state, require_own_shop
 from riverrun.server import ServingParts
 from riverrun.settings import Settings
+from serving.bundle import made_at
+from serving.published_bundles import published_versions
 from streaming.applied import AppliedNotifier
 from streaming.archiver import Archiver
 from streaming.lag_monitor import LagMonitor
@@ -125,7 +128,9 @@ def open_stream(
             archive,
             settings=settings.streaming,
             metrics=metrics,
-            housekeeping=lambda: housekeep(serving.log, settings.streaming, time.time()),
+            housekeeping=lambda: housekeep(
+                serving.log, settings.streaming, time.time(), _oldest_bundle(settings.bundles)
+            ),
         ),
         Retrying(settings.streaming, metrics),
     )
@@ -137,6 +142,11 @@ def open_stream(
     for part in (worker, archiver, lag):
         part.start()
     return parts
+
+
+def _oldest_bundle(bundles: Path) -> float:
+    """Return when the oldest bundle was made, in seconds since 1970; 0 where there is none now."""
+    return min((made_at(each).timestamp() for each in published_versions(bundles)), default=0.0)
 
 
 def _warn_of_eviction(settings: Settings) -> None:

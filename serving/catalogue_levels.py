@@ -14,10 +14,13 @@ from serving.filters import ATTRIBUTES, COLUMNS, Filter
 from serving.item_rows import Mask, Rows
 
 CACHED_FILTERS = 256
+CACHED_ATTRIBUTES = 64
+"""A shop of many kinds of things has thousands, and each column takes 17 bytes an item or more."""
 FRESH_SIZE = 64
 MERGE_FACTOR = 16
 
 K = TypeVar("K")
+V = TypeVar("V")
 
 _ROW = "_row"
 _DTYPES = {"text": pl.String, "number": pl.Float64, "truth": pl.Boolean}
@@ -25,11 +28,14 @@ _DTYPES = {"text": pl.String, "number": pl.Float64, "truth": pl.Boolean}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Level:
-    """An immutable table of items; `rows` are their row numbers. It caches a mask per filter."""
+    """An immutable table of items; `rows` are their row numbers.
+
+    It caches the masks of filters, and the columns of the attributes that they name.
+    """
 
     frame: pl.DataFrame
     rows: Rows
-    columns: dict[tuple[str, str], pl.Series] = field(default_factory=dict)
+    columns: "OrderedDict[tuple[str, str], pl.Series]" = field(default_factory=OrderedDict)
     masks: "OrderedDict[tuple[str, str, tuple[str, ...]], Mask]" = field(
         default_factory=OrderedDict
     )
@@ -90,7 +96,7 @@ class Level:
             elif kind == "number":
                 column = column.cast(_DTYPES[kind], strict=False)
             column = column.alias(f"{ATTRIBUTES}.{name}")
-            self.columns[name, kind] = column
+            remember(self.columns, (name, kind), column, CACHED_ATTRIBUTES)
         return column
 
 
@@ -108,8 +114,8 @@ def merged(levels: tuple[Level, ...], listed: Mask) -> tuple[Level, ...]:
     return levels
 
 
-def remember(cache: "OrderedDict[K, Mask]", key: K, mask: Mask) -> None:
-    """Keep a mask; where there are more than `CACHED_FILTERS`, forget the oldest."""
-    cache[key] = mask
-    while len(cache) > CACHED_FILTERS:
+def remember(cache: "OrderedDict[K, V]", key: K, value: V, most: int = CACHED_FILTERS) -> None:
+    """Keep a value; where there are more than `most`, forget the oldest."""
+    cache[key] = value
+    while len(cache) > most:
         cache.popitem(last=False)

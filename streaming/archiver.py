@@ -144,7 +144,7 @@ class Archiver(StreamThread):
             self._housekeeping_due = time.monotonic() + self.settings.housekeeping_seconds
             try:
                 self._housekeeping()
-            except EventLogError as error:
+            except (EventLogError, OSError) as error:
                 self._logger.warning("housekeeping_failed", error=str(error))
         if time.monotonic() >= self._merge_due:
             self._merge()

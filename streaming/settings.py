@@ -42,8 +42,8 @@ class StreamingSettings(SettingsModel):
     retry_seconds, max_retry_seconds: first and longest pause before a failed step is repeated.
     housekeeping_seconds: how often archived records leave the embedded log, and small files of the
         archive are merged.
-    tombstone_days: how long a deleted item stays in the changelog; longer than the oldest
-        bundle that may be served.
+    tombstone_days: how long a deleted item stays in the changelog; in a Kafka's, longer than the
+        oldest bundle that may be served. An embedded log keeps it as long as an older bundle.
     co_visitation, fold_in: what is learned of items between two trainings; off by default.
     kafka: how to connect to a Kafka and to keep its topics.
     """

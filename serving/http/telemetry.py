@@ -11,6 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.http.services import Services
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER = "other"
+"""The label of all other methods: a parser takes 34, each of which would be a series of a route."""
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
@@ -46,8 +49,9 @@ class RequestMetrics:
         finally:
             # The route's template: paths with ids would make a time series for every id.
             route = getattr(scope.get("route"), "path_format", "none")
+            method = scope["method"] if scope["method"] in _METHODS else OTHER
             seconds = time.perf_counter() - start
-            self._seconds.labels(route, scope["method"], status).observe(seconds)
+            self._seconds.labels(route, method, status).observe(seconds)
 
 
 class StateCollector(Collector):

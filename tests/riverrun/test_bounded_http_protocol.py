@@ -152,6 +152,15 @@ def test_what_is_no_http_is_refused_by_a_problem_document(
     assert problem["errors"][0]["value"][:7] in sent.decode("latin-1")
 
 
+def test_what_is_no_http_is_no_line_of_the_log(
+    capfd: pytest.CaptureFixture[str], served: Served
+) -> None:
+    with served.connect() as connected:
+        connected.sendall(b"garbage\r\n\r\n")
+        assert answer_of(connected)[0] == 400
+    assert capfd.readouterr().err == ""
+
+
 def test_what_is_no_http_is_not_taken_for_the_answer_to_what_came_before(served: Served) -> None:
     served.may_answer.clear()
     with served.connect() as connected:

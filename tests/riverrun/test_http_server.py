@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 
 import httpx
 import pytest
@@ -94,6 +95,19 @@ def test_a_request_in_flight_is_answered_before_all_is_closed(number: signal.Sig
     assert status == 0, said
     assert said.index("stopping") < said.index("closed") < said.index("stopped")
     assert "Traceback" not in said
+
+
+def test_an_idle_connection_is_there_for_longer_than_clients_keep_theirs() -> None:
+    expiry = httpx.Limits().keepalive_expiry
+    assert expiry is not None
+    with program() as running:
+        connection = HTTPConnection(running.url.removeprefix("http://"), timeout=30)
+        with closing(connection):
+            connection.request("GET", "/")
+            assert connection.getresponse().read() == b'"done"'
+            time.sleep(expiry + 1.0)
+            connection.request("GET", "/")
+            assert connection.getresponse().read() == b'"done"'
 
 
 def test_a_stream_that_has_failed_ends_the_server_with_status_1() -> None:

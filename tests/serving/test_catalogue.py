@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from feature_repo.schema import Item
 from serving.catalogue import Catalogue
 from serving.catalogue_columns import CatalogueColumns
+from serving.catalogue_levels import CACHED_ATTRIBUTES
 from serving.filters import FilterError
 from tests.support.catalogues import NOW, allowed, item
 from tests.support.items import items_of
@@ -208,6 +209,18 @@ def test_an_attribute_of_any_name_has_its_value(
     if "\0" not in literal:
         assert allowed(catalogue, f'attributes."{name}" = {literal}') == {"i1"}
     assert allowed(catalogue, f'attributes."{name}" IS NOT NULL') == {"i1"}
+
+
+def test_a_table_keeps_the_columns_of_few_attributes() -> None:
+    catalogue, number = Catalogue(), 2 * CACHED_ATTRIBUTES
+    catalogue.upsert([item(each, attributes={f"a{each}": "yes"}) for each in range(number)])
+    for each in range(number):
+        expected = {f"i{each}"} if each % 11 else set()
+        assert allowed(catalogue, f"attributes.a{each} = 'yes'") == expected
+    # One filter may name more of them.
+    any_of_them = " OR ".join(f"attributes.a{each} = 'yes'" for each in range(12, 78))
+    assert len(allowed(catalogue, any_of_them)) == 66 - 6
+    assert all(len(each.columns) <= CACHED_ATTRIBUTES for each in catalogue.view().levels)
 
 
 sizes = st.sampled_from([None, 1.0, 3.0, "L", "3", True])

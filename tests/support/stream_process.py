@@ -57,7 +57,7 @@ def serve(home: Path, pipe: Connection) -> None:
             log,
             Archive(home / "archive"),
             settings=SETTINGS,
-            housekeeping=lambda: housekeep(log, SETTINGS, NOW.timestamp()),
+            housekeeping=lambda: housekeep(log, SETTINGS, NOW.timestamp(), NOW.timestamp()),
         )
 
     archiving = archiver()

@@ -1,5 +1,6 @@
 """What is wrong with a request is a problem that names the field and the value."""
 
+import re
 from typing import Any
 
 import pytest
@@ -84,6 +85,16 @@ def test_a_request_for_what_is_not_there_is_a_problem_that_names_field_and_value
     (error,) = problem["errors"]
     assert (error["field"], error["value"]) == (field, value)
     assert error["message"]
+
+
+def test_methods_that_no_route_has_share_a_label_of_the_metrics(client: TestClient) -> None:
+    odd = {"PROPFIND", "LOCK", "QUERY"}
+    for method in odd:
+        assert client.request(method, "/v1/events").status_code == 405
+    series = r'^riverrun_http_request_seconds_count\{method="(.*?)"'
+    labels = set(re.findall(series, client.get("/metrics").text, re.MULTILINE))
+    assert "other" in labels
+    assert not labels & odd
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/"])
