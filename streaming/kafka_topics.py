@@ -31,7 +31,7 @@ TIMESTAMP_TYPE, APPEND_TIME = "message.timestamp.type", "LogAppendTime"
 """Set for `CO_PARTITIONED`: a record's moment is the broker's, not its producer's (ADR 0013)."""
 
 LATEST_MILLISECONDS = microseconds(LATEST_TIMESTAMP) // 1_000
-"""A record's timestamp of this or later was set by a producer that counts in another unit."""
+"""A record's timestamp of this or later was set by a producer whose clock is wrong."""
 
 MAX_BYTES = "max.message.bytes"
 
