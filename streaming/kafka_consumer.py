@@ -21,7 +21,7 @@ from feature_repo.event_log import (
     TopicPartition,
 )
 from streaming.kafka_connection import COMMITTED, KafkaConnection
-from streaming.kafka_topics import APPEND_TIME, LATEST_MILLISECONDS
+from streaming.kafka_topics import APPEND_TIME, LATEST_MILLISECONDS, in_milliseconds
 from streaming.number_assignor import NumberAssignor
 
 # A broker holds a fetch back for so long while there is nothing new. Partitions that a seek or an
@@ -34,8 +34,6 @@ SLICE_SECONDS = 0.1
 PROBE_SECONDS = 5.0
 # How often it is looked whether offsets were passed that hold no record.
 GAP_SECONDS = 1.0
-# A record's timestamp of this or more is in micro- or nanoseconds: it would be of the year 5138.
-OTHER_UNIT = 10**14
 # The type of a record's timestamp where the broker set it: the protocol's number.
 LOG_APPEND_TIME = 1
 
@@ -371,10 +369,7 @@ class KafkaLogConsumer:
             self._warn_of_clock(source.topic)
         # Old producers leave the timestamp out, and the broker may set none: such a record counts
         # as older than all others.
-        moment = max(record.timestamp or 0, 0)
-        # An erasure would else reach all that its user is ever going to do.
-        while moment >= OTHER_UNIT:
-            moment //= 1_000
+        moment = in_milliseconds(max(record.timestamp or 0, 0))
         # That of a clock which is so far ahead says nothing of when the log took the record.
         appended_at = moment if 0 < moment < LATEST_MILLISECONDS else None
         return LogRecord(source, record.offset, key, record.value, moment, appended_at)
