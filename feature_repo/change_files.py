@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from feature_repo.merging import KEPT, Merged, count_to_merge
-from feature_repo.parquet_files import files_holding, parquet_files, remove_unfinished
+from feature_repo.parquet_files import files_holding, parquet_files
 from feature_repo.segment_names import (
     LIVE,
     merged_at,
@@ -22,7 +22,7 @@ from feature_repo.segment_names import (
     replaced_by,
     require_plain,
 )
-from feature_repo.whole_file import replacing
+from feature_repo.whole_file import remove_unfinished, replacing
 
 _SCHEMA = {"key": pl.String(), "record": pl.String()}
 
@@ -139,7 +139,7 @@ class ChangeFiles:
 
     def remove_merged(self, now: datetime) -> None:
         """Remove the files that were merged so long ago that no reader has them in hand."""
-        remove_unfinished(self._folder, now - KEPT)
+        remove_unfinished(self._folder, "*.parquet", now - KEPT)
         for run in self._runs():
             for file in _replaced(run, now - KEPT):
                 file.unlink()

@@ -14,10 +14,10 @@ from pydantic_core import to_json
 
 from feature_repo.history import EVENT_KEY
 from feature_repo.merging import KEPT, Merged, count_to_merge
-from feature_repo.parquet_files import files_holding, parquet_files, remove_unfinished
+from feature_repo.parquet_files import files_holding, parquet_files
 from feature_repo.schema import Event, content_id
 from feature_repo.segment_names import LIVE, merged_at, merged_name, require_plain
-from feature_repo.whole_file import replacing
+from feature_repo.whole_file import remove_unfinished, replacing
 
 EVENT_SCHEMA = pl.Schema(
     {
@@ -179,7 +179,7 @@ class EventSegments:
     def remove_merged(self, now: datetime) -> None:
         """Remove files that were merged so long ago that no reader has them in hand, of one day."""
         for folder in self._days():
-            remove_unfinished(folder, now - KEPT)
+            remove_unfinished(folder, "*.parquet", now - KEPT)
         for folder in self._closed_days(now):
             live = [file.stem for file in _live(folder)]
             ended = {name for name in live if (at := merged_at(name)) and at <= now - KEPT}

@@ -1,7 +1,5 @@
 """The Parquet files of a folder, and those of them that hold a key."""
 
-from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -11,14 +9,6 @@ def parquet_files(folder: Path) -> list[Path]:
     """Return the complete files of a folder, in the order of their names."""
     # A name that starts with a dot is a file that its writer did not finish.
     return sorted(folder.glob("[!.]*.parquet"))
-
-
-def remove_unfinished(folder: Path, before: datetime) -> None:
-    """Remove the files whose writer was killed, and that were last written before this time."""
-    for file in folder.glob(".*.parquet.*"):
-        with suppress(FileNotFoundError):  # Its writer has finished it by now.
-            if file.stat().st_mtime < before.timestamp():
-                file.unlink()
 
 
 def files_holding(files: list[Path], column: str, keys: pl.Series) -> list[Path]:

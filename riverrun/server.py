@@ -125,6 +125,7 @@ def services_of(
     registry.register(RefreshCollector(settings.bundles))
     registry.register(parts.follower.failed)
     online = GuardedFeatures(parts.online, registry)
+    kafka = settings.streaming.kafka
     recommender = Recommender(
         parts.holder,
         parts.catalogue,
@@ -143,10 +144,11 @@ def services_of(
         log=parts.log,
         version=__version__,
         effects=None if applied is None else Effects(applied, parts.follower.has_applied),
+        append_seconds=None if settings.embedded_log else kafka.timeout_seconds,
         acceptance=Acceptance(
             max_future=timedelta(seconds=settings.streaming.max_future_seconds),
             event_types=frozenset(settings.streaming.event_types),
-            max_record_bytes=min(MAX_RECORD_BYTES, settings.streaming.kafka.max_record_bytes),
+            max_record_bytes=min(MAX_RECORD_BYTES, kafka.max_record_bytes),
         ),
         health=Health(
             not_ready=_all_of(not_ready),

@@ -7,7 +7,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from polars.exceptions import ComputeError
 from redis import Redis, RedisError
 
 from feature_repo.archive import Archive
@@ -15,9 +14,10 @@ from feature_repo.event_log import EventLogError, ForeignFedLog
 from feature_repo.eviction import warn_of_eviction
 from feature_repo.online_features import CoVisitation, ItemStatistics
 from feature_repo.open_online_features import without_password
-from riverrun.errors import UserError, failed_by
+from riverrun.errors import failed_by
 from riverrun.held_model import HeldModel
 from riverrun.opening import open_state, require_own_shop
+from riverrun.readable_archive import undamaged
 from riverrun.server import ServingParts
 from riverrun.settings import Settings
 from serving.bundle import made_at
@@ -90,24 +90,23 @@ def open_stream(
     state = stack.enter_context(closing(open_state(settings)))
     archive = Archive(settings.archive)
     try:
-        require_whole(state, archive)
-        require_own_shop(settings, state)
-        _warn_of_eviction(settings)
-        require_log(state, serving.log)
-        StoreWatch(state, serving.online).look()
-        materialise(
-            archive,
-            state,
-            serving.online,
-            serving.log,
-            settings=settings.streaming,
-            max_history=settings.history_length,
-            progress=progress,
-        )
+        with undamaged(archive):
+            require_whole(state, archive)
+            require_own_shop(settings, state)
+            _warn_of_eviction(settings)
+            require_log(state, serving.log)
+            StoreWatch(state, serving.online).look()
+            materialise(
+                archive,
+                state,
+                serving.online,
+                serving.log,
+                settings=settings.streaming,
+                max_history=settings.history_length,
+                progress=progress,
+            )
     except (StateError, EventLogError, RedisError) as error:
         raise failed_by(error) from error
-    except ComputeError as error:
-        raise UserError(f"{archive.root}: {error}") from error
     worker = Worker(
         serving.log,
         serving.online,

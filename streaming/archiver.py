@@ -123,6 +123,7 @@ class Archiver(StreamThread):
             raise  # Records are gone: a retry does not help, and somebody has to know.
         except (EventLogError, OSError) as error:
             # An `OSError` is the archive's: a poll may ask it where to begin.
+            self.metrics.retries.labels("poll").inc()
             self._logger.warning("poll_failed", error=str(error))
             self._stop.wait(self.settings.retry_seconds)
             records = []

@@ -1,8 +1,15 @@
 """Who was erased: what the state remembers, and what the log says that no worker has read yet."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
-from feature_repo.event_log import USERS, EventLog
+from feature_repo.event_log import (
+    USERS,
+    EventLog,
+    LogConsumer,
+    LogRecord,
+    LostPositionError,
+    TopicPartition,
+)
 from streaming.erasures import keep_marks
 from streaming.settings import StreamingSettings
 from streaming.stream_state import OpenState, StateLost, positions_of
@@ -28,9 +35,9 @@ class ErasedUsers:
         # the state, or in both.
         positions, passed = positions_of(state), state.milestones()
         self._is_whole = bool(positions) and not passed.is_half_rebuilt
-        self._reached = {source: at for source, at in positions.items() if source.topic == USERS}
+        self._reached = _of_users(positions)
         self._unread: dict[str, int] = {}
-        self._consumer = log.consumer(None, [USERS], lambda _: self._reached)
+        self._consumer = self._opened()
 
     def moments(self, user_ids: Collection[str]) -> dict[str, int]:
         """Return the moment of the last erasure of those of these users that were erased.
@@ -61,7 +68,7 @@ class ErasedUsers:
         """Read the log's erasures up to its present end."""
         ends = self._log.ends([USERS])
         while any(self._reached.get(source, 0) < end for source, end in ends.items()):
-            records = self._consumer.poll(_BATCH, 0.0)
+            records = self._poll()
             if not records:
                 return
             for record in records:
@@ -69,3 +76,22 @@ class ErasedUsers:
                 if record.value is None and record.key is not None:
                     known = self._unread.get(record.key, -1)
                     self._unread[record.key] = max(known, record.moment)
+
+    def _poll(self) -> list[LogRecord]:
+        """Poll, from where workers are by now if what is before that has left the log meanwhile."""
+        while True:
+            try:
+                return self._consumer.poll(_BATCH, 0.0)
+            except LostPositionError:
+                before, self._reached = self._reached, _of_users(positions_of(self._state))
+                if self._reached == before:
+                    raise
+                self._consumer.close()
+                self._consumer = self._opened()
+
+    def _opened(self) -> LogConsumer:
+        return self._log.consumer(None, [USERS], lambda _: self._reached)
+
+
+def _of_users(positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    return {source: at for source, at in positions.items() if source.topic == USERS}

@@ -21,7 +21,7 @@ from feature_repo.event_log import (
     TopicPartition,
 )
 from streaming.kafka_connection import COMMITTED, KafkaConnection
-from streaming.kafka_topics import APPEND_TIME, LATEST_MILLISECONDS
+from streaming.kafka_topics import APPEND_TIME, LATEST_MILLISECONDS, in_milliseconds
 from streaming.number_assignor import NumberAssignor
 
 # A broker holds a fetch back for so long while there is nothing new. Partitions that a seek or an
@@ -369,8 +369,8 @@ class KafkaLogConsumer:
             self._warn_of_clock(source.topic)
         # Old producers leave the timestamp out, and the broker may set none: such a record counts
         # as older than all others.
-        moment = max(record.timestamp or 0, 0)
-        # A producer that counts in microseconds says nothing of when the log took the record.
+        moment = in_milliseconds(max(record.timestamp or 0, 0))
+        # That of a clock which is so far ahead says nothing of when the log took the record.
         appended_at = moment if 0 < moment < LATEST_MILLISECONDS else None
         return LogRecord(source, record.offset, key, record.value, moment, appended_at)
 

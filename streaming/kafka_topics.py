@@ -31,7 +31,10 @@ TIMESTAMP_TYPE, APPEND_TIME = "message.timestamp.type", "LogAppendTime"
 """Set for `CO_PARTITIONED`: a record's moment is the broker's, not its producer's (ADR 0013)."""
 
 LATEST_MILLISECONDS = microseconds(LATEST_TIMESTAMP) // 1_000
-"""A record's timestamp of this or later was set by a producer that counts in another unit."""
+"""A record's timestamp of this or later was set by a producer whose clock is wrong."""
+
+_OTHER_UNIT = 10**14
+"""A record's timestamp of this or more is in micro- or nanoseconds: else it is of the year 5138."""
 
 MAX_BYTES = "max.message.bytes"
 
@@ -58,6 +61,16 @@ class TopicState:
     partitions: int
     replicas: int
     config: Mapping[str, str]
+
+
+def in_milliseconds(timestamp: int) -> int:
+    """Return a record's timestamp in milliseconds, in whichever unit its producer counts.
+
+    An erasure in microseconds would else reach all that its user is ever going to do.
+    """
+    while timestamp >= _OTHER_UNIT:
+        timestamp //= 1_000
+    return timestamp
 
 
 def plan_topics(connection: KafkaConnection, tombstone_days: float) -> list[TopicPlan]:

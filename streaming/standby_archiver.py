@@ -22,7 +22,8 @@ class StandbyArchiver(BackgroundThread):
     item last. The lock is the file `folder/lock`; the system lets go of it when its process
     ends, however it ends.
 
-    make: makes the archiver. retrying: repeats that while archive or log cannot be read.
+    make: makes the archiver. retrying: repeats that while archive or log cannot be read, and takes
+    the lock again where its file cannot be opened, as on a full disk.
     """
 
     def __init__(self, folder: Path, make: Callable[[], Archiver], retrying: Retrying) -> None:
@@ -58,7 +59,9 @@ class StandbyArchiver(BackgroundThread):
         """Return True once `held` holds the lock, False when told to stop before."""
         while not self._stop.is_set():
             try:
-                held.enter_context(exclusive(self._file))
+                self._retrying(
+                    "archive", lambda: held.enter_context(exclusive(self._file)), (OSError,)
+                )
             except LockHeldError:
                 self._stop.wait(LOOK_SECONDS)
             else:

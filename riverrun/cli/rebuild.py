@@ -15,13 +15,13 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
     and users go to the online store again, and the worker continues the log where the archive
     ends. Stop `riverrun up` and other workers before.
     """
-    from polars.exceptions import ComputeError
     from redis import RedisError
 
     from feature_repo.archive import Archive
     from feature_repo.event_log import EventLogError
     from riverrun.follower import only_follower
     from riverrun.opening import open_log, open_online, open_state, require_own_shop
+    from riverrun.readable_archive import undamaged
     from streaming.rebuild import rebuild as rebuild_state
     from streaming.stream_state import StateError
 
@@ -36,6 +36,7 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
         only_follower(settings),
         closing(open_state(settings)) as state,
         counting("Rebuilding") as progress,
+        undamaged(archive),
     ):
         try:
             require_own_shop(settings, state)
@@ -50,6 +51,4 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
             )
         except (StateError, EventLogError, RedisError) as error:
             raise failed_by(error) from error
-        except ComputeError as error:
-            raise UserError(f"{archive.root}: {error}") from error
     err.print(f"{events:,} events of {settings.archive} are in the state again")

@@ -1,7 +1,7 @@
 """Routes that accept events, items and users: durable in the log before they are answered."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -13,7 +13,15 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from feature_repo.event_log import EVENTS, ITEM_EMBEDDINGS, ITEMS, USERS, Message
+from feature_repo.event_log import (
+    EVENTS,
+    ITEM_EMBEDDINGS,
+    ITEMS,
+    USERS,
+    EventLogError,
+    Message,
+    TopicPartition,
+)
 from feature_repo.log_records import encode_record
 from feature_repo.schema import Event
 from feature_repo.times import INSTANT
@@ -44,6 +52,8 @@ APPEND_THREADS = 40
 """Together they share one fsync."""
 APPEND_QUEUE = 1_000
 """Bounded, since the bodies of all waiting requests are in memory while a log hangs."""
+APPEND_GRACE_SECONDS = 1.0
+"""So much later than the log itself, which says why, a request gives up."""
 ENDS_THREADS = 4
 """A Kafka answers requests for its end offsets one at a time."""
 ENDS_QUEUE = 1_000
@@ -54,8 +64,10 @@ class _Log:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        most = services.append_seconds
+        self._seconds = None if most is None else most + APPEND_GRACE_SECONDS
         self._appends = BoundedThreads(
-            "appends", "requests to the log", APPEND_THREADS, APPEND_QUEUE
+            "appends", "requests to the log", APPEND_THREADS, APPEND_QUEUE, self._seconds
         )
         self._ends = BoundedThreads("ends", "looks at the log's end", ENDS_THREADS, ENDS_QUEUE)
 
@@ -63,14 +75,14 @@ class _Log:
         """Make `messages` durable and, if asked, wait until they have taken effect."""
         if not messages:
             return
-        log, effects = self._services.log, self._services.effects
+        effects = self._services.effects
         if query.wait is None:
-            await self._appends.run(log.append, topic, messages)
+            await self._appended(topic, messages)
             return
         if effects is None:
             message = "needs the worker in this process, as `riverrun up` has it."
             raise unprocessable([FieldError(field="wait", message=message, value="applied")])
-        positions = await self._appends.run(log.append, topic, messages)
+        positions = await self._appended(topic, messages)
         try:
             async with asyncio.timeout(effects.wait_seconds):
                 with effects.applied.expect(positions) as applied:
@@ -82,6 +94,14 @@ class _Log:
                 504,
                 f"Accepted and durable, but not applied here within {effects.wait_seconds:g} s.",
             ) from None
+
+    async def _appended(
+        self, topic: str, messages: Sequence[Message]
+    ) -> Mapping[TopicPartition, int]:
+        try:
+            return await self._appends.run(self._services.log.append, topic, messages)
+        except TimeoutError:
+            raise EventLogError(f"has not answered within {self._seconds:g} s.") from None
 
     async def _indexed(self, effects: Effects) -> None:
         """Wait until lists reflect all item changes that the worker has published so far.

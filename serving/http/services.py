@@ -84,6 +84,7 @@ class Services:
     version: of the software, which the OpenAPI document names.
     online_is_remote: whether `online` asks a server, which takes its time and may hang.
     effects: None where the worker runs in another process, so that nobody can wait for it.
+    append_seconds: how long the log takes at most for what it is given; None where it is not known.
     """
 
     recommender: Recommender
@@ -94,6 +95,7 @@ class Services:
     version: str
     online_is_remote: bool = False
     effects: Effects | None = None
+    append_seconds: float | None = None
     acceptance: Acceptance = Acceptance()
     health: Health = Health()
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)

@@ -74,6 +74,7 @@ def killed(home: Path, requests: list[list[Record]]) -> None:
                 position += 1
             if last is None:
                 settle(client)
+                check_lists(client)
                 return
             timer = threading.Timer(draw.uniform(0, 0.03), server.process.kill)
             timer.start()
@@ -97,6 +98,20 @@ def settle(client: httpx.Client) -> None:
     last = [event(-n, f"u{n}", "i0", minutes) for n in range(USERS_IN_SHOP)]
     bodies = [each.model_dump(mode="json", exclude_none=True) for each in last]
     client.post("/v1/events", json=bodies, params=wait).raise_for_status()
+
+
+def check_lists(client: httpx.Client) -> None:
+    """Lists leave out what their user has seen, most of it before the last kill."""
+    for number in range(USERS_IN_SHOP):
+        user_id = f"u{number}"
+        user = client.get(f"/v1/users/{user_id}").raise_for_status().json()
+        seen = {each["item_id"] for each in user["history"]}
+        body = {"user_id": user_id, "exclude_seen": True}
+        answer = client.post("/v1/recommend", json=body).raise_for_status().json()
+        listed = {each["item_id"] for each in answer["items"]}
+        assert len(seen) > 1
+        assert listed
+        assert not listed & seen
 
 
 def state_of(home: Path) -> dict[str, Any]:

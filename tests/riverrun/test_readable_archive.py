@@ -9,6 +9,7 @@ from feature_repo.archive import Archive
 from feature_repo.schema import Item
 from riverrun.errors import UserError
 from riverrun.evaluating import shop_question
+from riverrun.readable_archive import undamaged
 from riverrun.replay.replayed_period import shop_period
 from riverrun.settings import Settings
 from riverrun.tuning import shop_tuning
@@ -34,3 +35,16 @@ def test_a_damaged_file_is_the_archives(
         file.write_bytes(b"no table at all")
     with pytest.raises(UserError, match=rf"^{settings.archive}: "):
         read(settings)
+
+
+def test_what_does_more_than_read_takes_only_a_damaged_file_for_the_archives(
+    tmp_path: Path,
+) -> None:
+    archive = Archive(tmp_path / "archive")
+    with pytest.raises(ValueError, match=r"^not of a file$"), undamaged(archive):
+        raise ValueError("not of a file")
+    archive.write_items("some", [Item(item_id="i")])
+    for file in archive.root.rglob("*.parquet"):
+        file.write_bytes(b"no table at all")
+    with pytest.raises(UserError, match=rf"^{archive.root}: "), undamaged(archive):
+        archive.items()

@@ -190,6 +190,9 @@ def test_so_does_a_folder_that_cannot_be_read_for_a_moment(
     writer.flush()
     assert event_ids(archive) == ["e0"]
     assert not any(failures.values())
+    # Each is counted, where it was tried again.
+    read, name = writer.metrics.registry.get_sample_value, "riverrun_stream_retries_total"
+    assert [read(name, {"stage": stage}) for stage in ("poll", "archive")] == [1, 2]
 
 
 def test_an_erased_user_leaves_the_archive(log: SqliteLog, archive: Archive) -> None:

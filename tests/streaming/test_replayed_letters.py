@@ -1,7 +1,7 @@
 """Putting dead letters back brings nobody back who was erased, and passes over what is none."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,9 @@ from feature_repo.event_log import (
     ITEMS,
     USERS,
     LogRecord,
+    LostPositionError,
     Message,
+    Positions,
     TopicPartition,
 )
 from streaming.dead_letters import (
@@ -30,9 +32,12 @@ from streaming.dead_letters import (
 )
 from streaming.erased_users import ErasedUsers
 from streaming.milestones import REBUILD_BEGUN
+from streaming.retention import housekeep
 from streaming.sqlite_log import SqliteLog
 from streaming.stream_state import StateLost, remember
+from streaming.updates import Updates
 from tests.support.letter_shop import PEOPLE, REFUSING, Kind, Shop, interleaved
+from tests.support.read_through import ReadThrough
 from tests.support.stream import user
 
 MENDED = REFUSING.model_copy(update={"event_types": ()})
@@ -184,6 +189,62 @@ def test_a_state_that_is_not_whole_cannot_tell_who_was_erased(
             assert erased.moments([]) == {}
             with pytest.raises(StateLost, match="`riverrun rebuild`"):
                 erased.moments(["u0"])
+
+
+class TrimmedOnce(ReadThrough):
+    """A log from which, after a reader was told where to begin, all leaves that is read by then."""
+
+    def __init__(self, shop: Shop) -> None:
+        super().__init__(shop.log, lambda consumer: consumer)
+        self._shop = shop
+        self.is_due = True
+
+    def consumer(
+        self, group: str | None, topics: Sequence[str], positions: Positions | None = None
+    ) -> Any:
+        def begin(committed: Mapping[TopicPartition, int | None]) -> Mapping[TopicPartition, int]:
+            given = positions(committed) if positions else {}
+            if self.is_due:
+                self.is_due = False
+                self._shop.work(REFUSING)
+                self._shop.archive_all()
+                assert housekeep(self._shop.log, REFUSING, 0.0)
+            return given
+
+        return super().consumer(group, topics, begin)
+
+
+def test_an_erasure_that_is_read_and_leaves_the_log_meanwhile_is_in_the_state(
+    tmp_path: Path,
+) -> None:
+    with closing(Shop(tmp_path, lambda log: log)) as shop:
+        shop.append(USERS, "u2", None)
+        shop.work(REFUSING)
+        for person in PEOPLE:
+            shop.append(USERS, person, None)
+        log: Any = TrimmedOnce(shop)
+        with closing(ErasedUsers(log, shop.state, REFUSING, now=0.0)) as erased:
+            assert erased.moments(PEOPLE).keys() == set(PEOPLE)
+            assert not log.is_due
+
+
+def test_a_state_that_lacks_what_has_left_the_log_cannot_tell_who_was_erased(
+    tmp_path: Path,
+) -> None:
+    with closing(Shop(tmp_path, lambda log: log)) as shop:
+        for person in PEOPLE:
+            shop.append(USERS, person, None)
+        shop.work(REFUSING)
+        shop.archive_all()
+        assert housekeep(shop.log, REFUSING, 0.0)
+        older = {USERS: shop.state.load(0, (), ()).positions[USERS] - 1}
+        shop.state.commit(0, shop.state.load(0, (), ()).version, Updates(), older)
+        shop.append(USERS, "u2", None)
+        with (
+            closing(ErasedUsers(shop.log, shop.state, REFUSING, now=0.0)) as erased,
+            pytest.raises(LostPositionError, match="older copy of the state"),
+        ):
+            erased.moments(["u2"])
 
 
 def foreign(value: bytes | None, offset: int = 1) -> LogRecord:

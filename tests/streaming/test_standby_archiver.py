@@ -1,7 +1,8 @@
 """One archives at a time, and the next one takes over."""
 
 from collections.abc import Sequence
-from errno import EIO
+from contextlib import AbstractContextManager
+from errno import EIO, ENOSPC
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -9,6 +10,7 @@ from typing import cast
 import pytest
 
 from feature_repo.event_log import EventLogError, LostPositionError
+from feature_repo.exclusive_lock import exclusive
 from feature_repo.shop_file import ShopFileError
 from streaming.archiver import Archiver
 from streaming.metrics import StreamMetrics
@@ -41,7 +43,11 @@ class FakeArchiver:
 
 
 def standby(
-    folder: Path, *, fails: bool = False, errors: Sequence[Exception] = ()
+    folder: Path,
+    *,
+    fails: bool = False,
+    errors: Sequence[Exception] = (),
+    metrics: StreamMetrics | None = None,
 ) -> StandbyArchiver:
     """errors: what making the archiver raises, one after another."""
     left = iter(errors)
@@ -52,7 +58,7 @@ def standby(
         return cast(Archiver, FakeArchiver(fails=fails))
 
     settings = StreamingSettings(retry_seconds=0.01, max_retry_seconds=0.02)
-    return StandbyArchiver(folder, make, Retrying(settings, StreamMetrics()))
+    return StandbyArchiver(folder, make, Retrying(settings, metrics or StreamMetrics()))
 
 
 wait_until = partial(waiting.wait_until, seconds=SECONDS)
@@ -95,6 +101,29 @@ def test_an_archive_or_a_log_that_cannot_be_read_for_a_moment_is_waited_for(
     assert archiver.failure is None
     archiver.stop()
     assert FakeArchiver.running == 0
+
+
+def test_so_is_a_disk_without_room_for_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = 2
+
+    def once_there_is_room(file: Path) -> AbstractContextManager[None]:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise OSError(ENOSPC, "No space left on device")
+        return exclusive(file)
+
+    monkeypatch.setattr("streaming.standby_archiver.exclusive", once_there_is_room)
+    metrics = StreamMetrics()
+    archiver = standby(tmp_path, metrics=metrics)
+    archiver.start()
+    wait_until(lambda: archiver.archives)
+    assert is_archived(tmp_path)
+    retries = {"stage": "archive"}
+    assert metrics.registry.get_sample_value("riverrun_stream_retries_total", retries) == 2
+    archiver.stop()
 
 
 @pytest.mark.parametrize("error", [ShopFileError("a mark"), LostPositionError("trimmed")])

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import structlog
 
+from feature_repo.merging import KEPT
+from feature_repo.whole_file import remove_unfinished
+from serving.published_bundles import CURRENT
 from trainer.refresh.bundle_versions import prune
 from trainer.refresh.lock import refresh_lock
 from trainer.refresh.refresh import RefreshOutcome
@@ -44,7 +47,7 @@ def run_training(
     with refresh_lock(bundles):
         if fresh:
             shutil.rmtree(checkpoints, ignore_errors=True)
-        _remove_unfinished(bundles)
+        _remove_unfinished(bundles, clock())
         outcome = work(TrainingCheckpoint(checkpoints))
         if not outcome.refusals:
             RunsFile(bundles).add_promotion(outcome.bundle.name, clock(), "train")
@@ -73,8 +76,8 @@ def run_refresh(
     runs = RunsFile(bundles)
     logger = structlog.get_logger(__name__)
     with refresh_lock(bundles):
-        _remove_unfinished(bundles)
         now = clock()
+        _remove_unfinished(bundles, now)
         if run_id is None:
             unfinished = runs.unfinished()
             run_id = unfinished.run_id if unfinished else f"{now:%Y%m%dT%H%M%SZ}"
@@ -121,11 +124,16 @@ def _finish(runs: RunsFile, run_id: str, outcome: RefreshOutcome, now: datetime)
         )
 
 
-def _remove_unfinished(bundles: Path) -> None:
-    """Remove what a killed export or deletion left; nothing reads names that begin with a dot."""
+def _remove_unfinished(bundles: Path, now: datetime) -> None:
+    """Remove what a killed export, deletion or change of what serves has left.
+
+    Nothing reads names that begin with a dot.
+    """
     for pattern in (".building-*", ".deleted-*"):
         for folder in bundles.glob(pattern):
             shutil.rmtree(folder, ignore_errors=True)
+    # What is new stays: a promotion by hand goes on beside a refresh.
+    remove_unfinished(bundles, CURRENT, now - KEPT)
 
 
 class _StepTimer:

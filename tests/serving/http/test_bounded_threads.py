@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 import weakref
 from contextlib import suppress
 
@@ -35,6 +36,35 @@ def test_work_that_nobody_waits_for_any_more_counts_until_it_is_done() -> None:
         assert await threads.run(go_on.wait, SECONDS)
 
     asyncio.run(run())
+
+
+def test_who_waits_too_long_is_told_and_what_has_not_begun_is_not_done() -> None:
+    go_on = threading.Event()
+    done: list[str] = []
+
+    def work(name: str) -> None:
+        go_on.wait(SECONDS)
+        done.append(name)
+
+    async def run() -> None:
+        threads = BoundedThreads("test", "works", threads=1, queue=1, seconds=0.1)
+        start = time.monotonic()
+        waits = [threads.run(work, name) for name in ("begun", "queued")]
+        errors = await asyncio.gather(*waits, return_exceptions=True)
+        assert [type(error) for error in errors] == [TimeoutError] * 2
+        # One after the other, the second would have waited for the first.
+        assert time.monotonic() - start < SECONDS / 2
+        # Both are in memory yet, and count.
+        with pytest.raises(Problem, match="2 works"):
+            await threads.run(work, "one too many")
+        go_on.set()
+        async with asyncio.timeout(SECONDS):
+            while threads._in_hand:
+                await asyncio.sleep(0.01)
+        await threads.run(work, "later")
+
+    asyncio.run(run())
+    assert done == ["begun", "later"]
 
 
 def test_an_error_is_the_callers_and_a_place_is_free_again() -> None:

@@ -22,7 +22,7 @@ from feature_repo.event_log import Message, TopicPartition
 from feature_repo.schema import Item
 from riverrun.http_server import HttpServer
 from serving.catalogue import Catalogue
-from serving.http import tensorflow_serving
+from serving.http import ingest, tensorflow_serving
 from serving.http.app import create_app
 from serving.http.body import THREADED_BYTES
 from serving.http.body_budget import FREE_BYTES
@@ -154,6 +154,21 @@ def test_who_would_wait_behind_too_many_is_told_when_to_come_back(
         statuses = sorted(answer.result().status_code for answer in asked)
         assert statuses == [200] * 5 + [503] * 3
         assert client.get("/v1/trending").is_success
+
+
+def test_who_waits_for_a_thread_waits_no_longer_for_a_log_than_who_has_one(
+    services: Services, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "APPEND_GRACE_SECONDS", 0.1)
+    services = replace(services, append_seconds=0.1)
+    with open_client(services) as client, ThreadPoolExecutor(MANY) as pool:
+        asked = [pool.submit(client.delete, "/v1/users/u1") for _ in range(MANY)]
+        assert {answer.result(SECONDS / 2).status_code for answer in asked} == {503}
+        assert "may be accepted" in asked[-1].result().json()["detail"]
+        shop.go_on.set()
+        # Whoever was told so before it began is not written behind the next try.
+        assert client.delete("/v1/users/u1").is_success
+    assert shop.appending == APPEND_THREADS + 1
 
 
 @pytest.mark.parametrize(("remote", "threads"), [(False, 1), (True, REMOTE_LIST_THREADS)])

@@ -245,8 +245,9 @@ def test_a_disk_that_is_full_while_exporting_fails_the_run_and_room_lets_it_go_o
     assert not steps  # what was trained is not trained again
 
 
-def test_a_gap_in_the_archive_is_trained_over(shop: TinyRefresh) -> None:
-    """A month without events, and the newest slice begins within it."""
+def test_a_month_without_events_in_which_the_newest_slice_begins_is_trained_over(
+    shop: TinyRefresh,
+) -> None:
     late = events(15, 25).with_columns(pl.col("timestamp") + timedelta(days=30))
     done = shop.refreshed(0, events_read=pl.concat([events(0, 15), late]), gates=GATES)
     assert not done.refusals

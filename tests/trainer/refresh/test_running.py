@@ -162,6 +162,18 @@ def test_checkpoints_stay_until_it_is_written_down_how_the_run_ended(
     assert (done.status, checkpoints.exists()) == ("published", False)
 
 
+def test_what_a_killed_change_of_what_serves_has_left_is_removed(bundles: Path) -> None:
+    bundles.mkdir()
+    left, beside = (bundles / f".{CURRENT}.{number}" for number in range(2))
+    for file, hours in ((left, 2), (beside, 0)):
+        file.touch()
+        written = (NOW - timedelta(hours=hours)).timestamp()
+        os.utime(file, (written, written))
+    refreshed(bundles, 0)
+    # A promotion by hand may be at work on the other.
+    assert [*bundles.glob(f".{CURRENT}.*")] == [beside]
+
+
 def test_each_step_is_a_row_and_a_line(bundles: Path) -> None:
     def stepping(checkpoint: RefreshCheckpoint, begin: Begin) -> RefreshOutcome:
         begin("Training")
