@@ -16,8 +16,17 @@ rich would take 80, and cut names that a script or `grep` looks for.
 """
 
 _is_piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-out = Console(highlight=False, width=PIPED_WIDTH if _is_piped else None)
-err = Console(stderr=True, highlight=False)
+# What is printed may hold `:car:` as it is: rich would print a picture of one.
+out = Console(highlight=False, emoji=False, width=PIPED_WIDTH if _is_piped else None)
+err = Console(stderr=True, highlight=False, emoji=False)
+
+
+def say(line: str, console: Console = err) -> None:
+    """Print a line as it is: with the brackets that a path may hold, and not broken.
+
+    A broken line could not be copied.
+    """
+    console.print(line, markup=False, soft_wrap=True)
 
 
 def next_command(command: str, purpose: str) -> None:

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from riverrun.cli.console import say
+
 TABLE = """
 from rich.table import Table
 from riverrun.cli.console import out
@@ -21,3 +23,9 @@ def test_a_piped_table_keeps_long_names_whole(
     command = [sys.executable, "-c", TABLE]
     printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert ("a-prefix.".ljust(120, "x") in printed.stdout) == is_whole
+
+
+def test_a_line_is_said_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "in /a[/b]/[red] c/:car: " + "x" * 200
+    say(line)
+    assert capsys.readouterr().err == f"{line}\n"
