@@ -59,8 +59,9 @@ def schema(
         folder.mkdir(parents=True, exist_ok=True)
         for topic, model in models.items():
             file = folder / f"{topic}.json"
-            file.write_text(json.dumps(json_schema(model), indent=2, ensure_ascii=False) + "\n")
-            out.print(str(file), soft_wrap=True)
+            schema = json.dumps(json_schema(model), indent=2, ensure_ascii=False)
+            file.write_text(f"{schema}\n", "utf-8")
+            say(str(file), out)
     except OSError as error:
         raise UserError(f"--out: cannot write to {folder}: {error.strerror}.") from None
 
