@@ -28,13 +28,15 @@ def _typechecked_unless_feast(target: Any = None, /, **options: Any) -> Any:
 
 typeguard.typechecked = _typechecked_unless_feast
 
+# Feast sets them, so that Prometheus's client keeps counters in files that the processes of Feast's
+# server share. Child processes would inherit that, and add up counters that are not their own. To
+# one that is set, if only to nothing, it makes no temporary folder, which a killed process leaves.
 _untold = {"PROMETHEUS_MULTIPROCESS_DIR", "PROMETHEUS_MULTIPROC_DIR"} - os.environ.keys()
+os.environ.update(dict.fromkeys(_untold, ""))
 
 # Feast sets a filter of warnings for the whole process.
 with warnings.catch_warnings():
     import feast  # noqa: F401
 
-# Feast sets them, so that Prometheus's client keeps counters in files that the processes of Feast's
-# server share. Child processes would inherit that, and add up counters that are not their own.
 for _name in _untold:
     os.environ.pop(_name, None)

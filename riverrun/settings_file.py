@@ -37,8 +37,8 @@ def write_settings(file: Path, values: Mapping[str, Any]) -> None:
     """
     try:
         with replacing(file) as unfinished:
-            before = file.read_text() if file.exists() else ""
-            unfinished.write_text(settings_toml(values, before))
+            before = file.read_text("utf-8") if file.exists() else ""
+            unfinished.write_text(settings_toml(values, before), "utf-8")
             if file.exists():
                 shutil.copymode(file, unfinished)
             _check(load_settings(unfinished), values)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from riverrun.cli.console import err
+from riverrun.cli.console import err, say
 from riverrun.cli.import_session import import_folder
 from riverrun.cli.shop_training import train_shop
 from riverrun.settings import FILES_IN_HOME, load_settings, with_warm_start
@@ -24,7 +24,7 @@ def prepare_shop(home: Path, items: int) -> None:
 
     if (home / "bundles" / "CURRENT").exists():
         return
-    err.print(f"making a shop of {items:,} items in {home}; kept for the next time")
+    say(f"making a shop of {items:,} items in {home}; kept for the next time")
     end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     sample = SampleSettings(
         items=items,

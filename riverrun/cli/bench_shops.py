@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from riverrun.cli.bench_making import prepare_shop
-from riverrun.cli.console import err
+from riverrun.cli.console import say
 
 if TYPE_CHECKING:
     from riverrun.bench.kafka_shop import KafkaShop
@@ -41,7 +41,7 @@ def trained_shop(
 
     folder = home or default_home(items)
     prepare_shop(folder, items)
-    err.print(f"starting riverrun up on {folder} ...")
+    say(f"starting riverrun up on {folder} ...")
     with running_server(folder) as server:
         yield server, *known_ids(folder)
 

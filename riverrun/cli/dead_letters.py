@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from riverrun.cli.console import err, next_command, out
+from riverrun.cli.console import err, next_command, out, say
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import failed_by
 from riverrun.settings import Settings, load_settings
@@ -98,7 +98,7 @@ def replay(home: HomeOption = None, settings_file: SettingsOption = None) -> Non
 
 
 def _say_foreign(reason: str) -> None:
-    err.print(escape(f"passed over: {reason}"), soft_wrap=True)
+    say(f"passed over: {reason}")
 
 
 @contextmanager

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from riverrun.cli.console import err, next_command, out
+from riverrun.cli.console import err, next_command, out, say
 from riverrun.cli.import_session import import_folder
 from riverrun.cli.options import PortOption, SettingsOption
 from riverrun.cli.shop_training import train_shop
@@ -62,7 +63,7 @@ def demo(
     if not (settings.bundles / "CURRENT").exists():
         _make_shop(settings)
     else:
-        err.print(f"The shop in {settings.home} is trained already; remove it to start anew.")
+        say(f"The shop in {settings.home} is trained already; remove it to start anew.")
     with opened_shop(settings) as shop:
         from riverrun.http_server import HttpServer
 
@@ -96,7 +97,7 @@ def _make_shop(settings: Settings) -> None:
     if not settings.archive.exists():
         sample = SampleSettings(items=ITEMS, users=USERS, events=EVENTS, days=DAYS, seed=1, end=end)
         write_sample(sample, folder)
-    err.print(f"{ITEMS:,} items, {USERS:,} users, {EVENTS:,} events in {folder}")
+    say(f"{ITEMS:,} items, {USERS:,} users, {EVENTS:,} events in {folder}")
     err.rule("[bold]2. Import")
     import_folder(folder, settings)
     err.rule("[bold]3. Train")
@@ -243,7 +244,7 @@ def _table(title: str, items: list[dict[str, Any]], before: set[str] | None = No
 
 
 def _show_what_next(url: str, seconds: float, *, stays: bool) -> None:
-    riverrun = called()
+    riverrun, url = called(), escape(url)
     err.rule()
     err.print(f"open this URL: [bold]{url}[/]  (the shop; {url}/docs is the API)")
     err.print(f"[dim]reached after {seconds:.0f} s[/]")

@@ -102,9 +102,9 @@ def import_session(settings: Settings, what: str) -> Iterator[ArchiveSink]:
     except OSError as error:
         raise _ended_by(error, settings) from None
     _show(report, (datetime.now(UTC) - started).total_seconds())
-    err.print(f"[dim]report:[/] {path}", soft_wrap=True)
+    err.print(f"[dim]report:[/] {escape(str(path))}", soft_wrap=True)
     if report.rejected:
-        err.print(f"[dim]rejected rows:[/] {rejects.path}", soft_wrap=True)
+        err.print(f"[dim]rejected rows:[/] {escape(str(rejects.path))}", soft_wrap=True)
     for hint in (*_hints(report), *_weights_hint(report, settings)):
         err.print(f"[yellow]hint:[/] {escape(hint)}", soft_wrap=True)
     _require_rows(report, rejects)

@@ -32,7 +32,7 @@ from riverrun.cli import (
     tune,
     up,
 )
-from riverrun.cli.console import err
+from riverrun.cli.console import err, open_streams
 from riverrun.errors import NOT_TO_BE_USED, RunFailedError, UserError
 from riverrun.interpreter import collect_seldom
 from riverrun.logging import configure_logging
@@ -97,6 +97,7 @@ def main() -> None:
     An error that the user can put right is one line and exit code 2; one that may pass by itself is
     one line and exit code 1. An incomplete command is answered with its help, and exit code 2.
     """
+    open_streams()
     # Libraries warn about their own matters; commands say what concerns the user. A filter would
     # not do: some libraries set filters of their own when they are imported.
     warnings.showwarning = lambda *_, **__: None

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from riverrun.cli.console import err, next_command, out
+from riverrun.cli.console import err, next_command, out, say
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.version_report import events_of, print_report
 from riverrun.errors import UserError
@@ -60,7 +60,7 @@ def models(
     for each in versions:
         table.add_row(*_row(each))
     # In a narrow terminal versions would be cut off, and could not be copied.
-    Console(highlight=False, width=max(out.width, TABLE_WIDTH)).print(table)
+    Console(highlight=False, emoji=False, width=max(out.width, TABLE_WIDTH)).print(table)
     listed = [value for each in versions if each.manifest for value in _listed(each.manifest)]
     if any(value.endswith("*") for value in listed):
         out.print("* of users' last events, not of a slice of time")
@@ -177,7 +177,7 @@ def export(
         raise UserError(str(error)) from error
     custom_ops = custom_ops_of(path)
     needs = f"TensorFlow Serving with {', '.join(custom_ops)}" if custom_ops else "no custom op"
-    err.print(f"{version} lies at {path}, and needs {needs}", soft_wrap=True)
+    say(f"{version} lies at {path}, and needs {needs}")
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from contextlib import closing
 
-from riverrun.cli.console import counting, err
+from riverrun.cli.console import counting, say
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError, failed_by
 from riverrun.settings import load_settings
@@ -51,4 +51,4 @@ def rebuild(home: HomeOption = None, settings_file: SettingsOption = None) -> No
             )
         except (StateError, EventLogError, RedisError) as error:
             raise failed_by(error) from error
-    err.print(f"{events:,} events of {settings.archive} are in the state again")
+    say(f"{events:,} events of {settings.archive} are in the state again")

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from time import perf_counter
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from feature_repo.first_error import FirstError
-from riverrun.cli.console import err, next_command, out
+from riverrun.cli.console import err, next_command, out, say
 from riverrun.errors import UserError
 
 
@@ -87,14 +88,14 @@ def sample(
     except OSError as error:
         raise UserError(f"--out: cannot write to {folder}: {error.strerror}.") from None
     seconds = perf_counter() - started
-    out.print(
+    say(
         f"{items:,} items, {users:,} users and {events:,} events of {days} days up to "
         f"{settings.end:%Y-%m-%d %H:%M} UTC in {folder}/, {len(files)} event "
         f"file{'s' if len(files) > 1 else ''}; {seconds:.1f} s, "
         f"{events / seconds:,.0f} events/s",
-        soft_wrap=True,
+        out,
     )
-    next_command(f"riverrun import shop {folder}", "fill the archive with it")
+    next_command(f"riverrun import shop {quote(str(folder))}", "fill the archive with it")
 
 
 def _moment(text: str | None) -> datetime:

@@ -1,8 +1,6 @@
 """Trains a shop, and shows how that goes."""
 
-from rich.markup import escape
-
-from riverrun.cli.console import err
+from riverrun.cli.console import err, say
 from riverrun.cli.metrics_tables import print_tables
 from riverrun.cli.workers import trained_together
 from riverrun.errors import RunFailedError
@@ -30,4 +28,4 @@ def train_shop(settings: Settings, *, fresh: bool = False) -> None:
     if done.no_ranker:
         err.print(done.no_ranker, soft_wrap=True)
     made = f"bundle {done.bundle.name}: {done.epochs} epochs, {done.start}; in {done.bundle}"
-    err.print(escape(made), soft_wrap=True)
+    say(made)

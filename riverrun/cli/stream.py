@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.status import Status
 
-from riverrun.cli.console import counting, err
+from riverrun.cli.console import counting, err, say
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
 from riverrun.errors import UserError
@@ -72,7 +72,7 @@ def stream(
         if server is not None:
             server.start()
         settle()
-        err.print(f"learning from {settings.event_log_url}; Ctrl-C stops it")
+        say(f"learning from {settings.event_log_url}; Ctrl-C stops it")
         _watch(worker, stopped)
     end(worker.stream.failure)
 

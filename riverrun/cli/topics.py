@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from feature_repo.times import DAY_MILLISECONDS
-from riverrun.cli.console import err, next_command, out
+from riverrun.cli.console import next_command, out, say
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError, failed_by
 from riverrun.settings import Settings, load_settings
@@ -59,8 +59,9 @@ def schema(
         folder.mkdir(parents=True, exist_ok=True)
         for topic, model in models.items():
             file = folder / f"{topic}.json"
-            file.write_text(json.dumps(json_schema(model), indent=2, ensure_ascii=False) + "\n")
-            out.print(str(file), soft_wrap=True)
+            schema = json.dumps(json_schema(model), indent=2, ensure_ascii=False)
+            file.write_text(f"{schema}\n", "utf-8")
+            say(str(file), out)
     except OSError as error:
         raise UserError(f"--out: cannot write to {folder}: {error.strerror}.") from None
 
@@ -111,7 +112,7 @@ def _show_what_next(settings: Settings) -> None:
 def _is_embedded(settings: Settings) -> bool:
     if settings.embedded_log is None:
         return False
-    err.print(f"{settings.event_log_url} is the embedded log: it needs no topics.")
+    say(f"{settings.event_log_url} is the embedded log: it needs no topics.")
     next_command(f"riverrun up {settings.options}", "serve the shop and learn from its events")
     return True
 

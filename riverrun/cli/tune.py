@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from riverrun.cli.console import err, next_command, out
+from riverrun.cli.console import err, next_command, out, say
 from riverrun.cli.options import HomeOption, SettingsOption
 from riverrun.errors import UserError
 from riverrun.settings import DEFAULT_FILE, Settings, load_settings
@@ -90,7 +90,7 @@ def tune(
     if write:
         file = settings_file or DEFAULT_FILE
         write_settings(file, values)
-        err.print(f"written to {file}.")
+        say(f"written to {file}.")
         next_command(f"riverrun train --full {settings.options}", "trains with it")
 
 

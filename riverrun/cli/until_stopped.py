@@ -7,6 +7,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
 from riverrun.cli.console import counting, err
 from riverrun.interpreter import FEAST, HTTP, freeze_modules, settle
 from riverrun.listening import bound_socket, start_listening, url_of
@@ -85,6 +87,6 @@ def serve_until(ended: Callable[[], bool], app: "FastAPI", bound: socket.socket)
 
     settle()
     start_listening(bound)
-    url = url_of(bound)
+    url = escape(url_of(bound))
     err.print(f"open [bold]{url}[/] (the shop), [bold]{url}/docs[/] (the API)")
     HttpServer(app, ended).run(sockets=[bound])

@@ -1,6 +1,6 @@
 """`riverrun up`: the whole shop in one process."""
 
-from riverrun.cli.console import err
+from riverrun.cli.console import say
 from riverrun.cli.options import HomeOption, HostOption, PortOption, SettingsOption
 from riverrun.cli.signals import end, end_in_time, stopped_by_signal
 from riverrun.cli.until_stopped import bind, ended_by, opened_shop, refreshes_of, serve_until
@@ -23,7 +23,7 @@ def up(
     settings = load_settings(settings_file, home=home)
     bound = bind(settings, host, port)
     with opened_shop(settings) as shop:
-        err.print(f"bundle {shop.holder.current.bundle_version} of {settings.home}")
+        say(f"bundle {shop.holder.current.bundle_version} of {settings.home}")
         with refreshes_of(settings, settings_file):
             stopped = stopped_by_signal()
             end_in_time(stopped, shop.stream.worker.metrics.doing, lambda: shop.stream.failure)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from riverrun.cli.console import out
+from riverrun.cli.console import out, say
 from riverrun.cli.metrics_tables import print_tables
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def print_report(report: "VersionReport") -> None:
     elif version.manifest and version.manifest.metrics:
         out.print("what it was compared with is not kept", soft_wrap=True)
     if left_open := notes.left_open or (run.message if run and run.status == "published" else ""):
-        out.print(escape(left_open), soft_wrap=True)
+        say(left_open, out)
     if version.status == "broken":
         out.print(f"[bold red]broken:[/] {escape(version.note)}", soft_wrap=True)
     if run and run.status == "refused":

@@ -234,6 +234,21 @@ def test_a_source_with_rows_is_left_when_the_definitions_are_applied(repository:
     file.unlink()
 
 
+def test_a_shop_is_applied_from_a_folder_beside_which_nothing_is_written(tmp_path: Path) -> None:
+    """As where Riverrun is installed as a package: by a copy of `feature_store.yaml`."""
+    folder, shop = copied(tmp_path / "site-packages"), tmp_path / "a shop"
+    shop.mkdir()
+    paths = (folder / "feature_store.yaml").read_text().replace("../.riverrun", str(shop))
+    file = shop / "feature_store.yaml"
+    file.write_text(paths)
+    run(folder, "env", f"RIVERRUN_HOME={shop}", FEAST, "--feature-store-yaml", str(file), "apply")
+    assert [*folder.parent.iterdir()] == [folder]
+    views = FeatureStore(fs_yaml_file=file).list_feature_views()
+    assert {view.batch_source.path for view in views} == {
+        str(shop / "offline" / f"{view.name}.parquet") for view in views
+    }
+
+
 def test_a_registry_is_left_alone_by_those_who_mount_the_shop_elsewhere(tmp_path: Path) -> None:
     beside_a_redis(tmp_path / "applied").close()
     mounted = (tmp_path / "applied").rename(tmp_path / "mounted")

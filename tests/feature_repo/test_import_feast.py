@@ -5,6 +5,7 @@ import feature_repo.import_feast  # noqa: F401, I001 - first
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typeguard
@@ -35,3 +36,11 @@ def test_counters_stay_in_the_process_that_counts_and_in_those_it_starts() -> No
     )
     assert done.stdout.split() == ["MutexValue", "MutexValue"]
     assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ
+
+
+def test_a_process_that_is_killed_leaves_no_folder_behind(tmp_path: Path) -> None:
+    killed = "import feature_repo.feast_online_features, os; os.kill(os.getpid(), 9)"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", killed], env=environment, timeout=120, check=False)
+    assert done.returncode == -9
+    assert list(tmp_path.iterdir()) == []

@@ -88,6 +88,15 @@ def test_after_an_import_what_a_training_still_needs_is_next(
         assert following == ["import", missing[0], "FILE", *shop]
 
 
+def test_a_sample_is_imported_from_whatever_folder_it_is_in(tmp_path: Path) -> None:
+    # To rich the one would be an end of bold text, the other a picture.
+    folder, home = tmp_path / "a [/b] shop", tmp_path / ":car:"
+    few = ["--items", "100", "--users", "10", "--events", "10"]
+    assert hinted("sample", "--out", str(folder), *few) == ["import", "shop", str(folder)]
+    result = CliRunner().invoke(app, ["import", "shop", str(folder), "--home", str(home)])
+    assert f"report: {home}/imports/" in result.output, result.output
+
+
 def test_beside_a_bundle_too(home: Path, file: Path) -> None:
     build_tiny_bundle(home / "bundles", tiny_items(12))
     shop = ["--home", str(home), "--settings", str(file)]

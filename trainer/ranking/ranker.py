@@ -92,9 +92,8 @@ def weights_of_candidates(examples: Examples) -> Floats:
     What was acted on in a request weighs together what the request does, as by lists.
     """
     found = np.bincount(examples.requests[examples.worth > 0], minlength=examples.num_requests)
-    share = 1 / np.maximum(found, 1).astype(np.float32)
-    weights: Floats = examples.weights * share[examples.requests]
-    return weights
+    share = 1 / np.maximum(found, 1)
+    return (examples.weights * share[examples.requests]).astype(np.float32)
 
 
 def _adapt(normalization: keras.layers.Normalization, features: Floats) -> None:
