@@ -73,7 +73,7 @@ def add(
     for pair in made:
         start = pair.timestamp // DECAY * DECAY
         if start > landmark:
-            faded = math.exp((landmark - start) / DECAY) if weights else 0.0
+            faded = math.exp((landmark - start) / DECAY)
             weights = {key: weight * faded for key, weight in weights.items()}
             landmark = start
         weight = pair.weight * math.exp((pair.timestamp - landmark) / DECAY)

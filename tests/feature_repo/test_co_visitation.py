@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_repo.co_visitation import DECAY, add, heaviest, merge, nothing, pairs
+from feature_repo.co_visitation import DECAY, Pair, add, heaviest, merge, nothing, pairs
 from feature_repo.co_visitation_settings import CoVisitationSettings
 from feature_repo.co_visited_columns import COLUMNS, co_visited
 from feature_repo.history import HistoryEvent, UserHistory, append
@@ -53,6 +53,12 @@ def learned(
             known = state.get(pair.item_id, nothing(pair.item_id))
             state[pair.item_id] = add(known, [pair], settings)
     return state
+
+
+def frame(some: list[tuple[str, HistoryEvent]]) -> pl.DataFrame:
+    columns = [(user, e.timestamp, e.event_id, e.item_id, e.event_type) for user, e in some]
+    types = (pl.String(), pl.Int64(), pl.String(), pl.String(), pl.String())
+    return pl.DataFrame(columns, dict(zip(COLUMNS, types, strict=True)), orient="row")
 
 
 def same(found: dict[str, CoVisitation], wanted: dict[str, CoVisitation]) -> None:
@@ -118,11 +124,6 @@ def test_partitions_add_up(rows: list[tuple[str, HistoryEvent]], cut: int) -> No
 def test_columns_are_paired_like_the_stream(
     rows: list[tuple[str, HistoryEvent]], known: int
 ) -> None:
-    def frame(some: list[tuple[str, HistoryEvent]]) -> pl.DataFrame:
-        columns = [(user, e.timestamp, e.event_id, e.item_id, e.event_type) for user, e in some]
-        types = (pl.String(), pl.Int64(), pl.String(), pl.String(), pl.String())
-        return pl.DataFrame(columns, dict(zip(COLUMNS, types, strict=True)), orient="row")
-
     before = learned(rows[:known])
     added = co_visited(frame(rows[known:]), frame(rows), SETTINGS, 128)
     merged = {
@@ -153,6 +154,32 @@ def test_neighbours_are_bounded_and_the_heaviest_stay() -> None:
     assert len(kettle.neighbour_ids) <= 4
     assert kettle.neighbour_ids[0] == "i5"
     assert heaviest(kettle, 1).neighbour_ids == ("i5",)
+
+
+@pytest.mark.parametrize("most", [1, 4, 5])
+def test_as_many_neighbours_as_may_be_are_kept_and_of_more_the_heavier_half(most: int) -> None:
+    settings = SETTINGS.model_copy(update={"neighbours": most})
+    made = [Pair("i", f"n{number}", 1.0 + number, START) for number in range(most + 1)]
+    full = add(nothing("i"), made[:most], settings)
+    assert len(full.neighbour_ids) == most
+    heavier = [pair.neighbour_id for pair in made[::-1][: (most + 1) // 2]]
+    assert add(full, made[most:], settings).neighbour_ids == tuple(heavier)
+
+
+@given(events, st.integers(1, 3))
+def test_columns_keep_the_heaviest_neighbours_in_their_order(
+    rows: list[tuple[str, HistoryEvent]], most: int
+) -> None:
+    few = SETTINGS.model_copy(update={"neighbours": most})
+    found = co_visited(frame(rows), frame(rows), few, 128)
+    every = co_visited(frame(rows), frame(rows), SETTINGS, 128)
+    assert found.keys() == every.keys()
+    for item_id, each in every.items():
+        pairs_ = list(zip(each.neighbour_ids, each.weights, strict=True))
+        assert pairs_ == sorted(pairs_, key=lambda pair: (-pair[1], pair[0]))
+        kept = heaviest(each, most)
+        assert found[item_id].neighbour_ids == kept.neighbour_ids
+        assert found[item_id].weights == pytest.approx(kept.weights)
 
 
 def test_equal_neighbours_stand_in_the_order_of_the_alphabet() -> None:

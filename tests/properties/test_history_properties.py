@@ -1,9 +1,13 @@
 """A history is the newest events of a set: neither order nor repetition tells."""
 
+from datetime import datetime, timedelta, timezone
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.history import HistoryEvent, UserHistory, append, fold
+from feature_repo.schema import Event
 
 # Few moments, so that events of one moment are common.
 EVENTS = st.lists(st.integers(0, 12), max_size=25).map(
@@ -78,6 +82,18 @@ def test_of_a_history_that_was_kept_longer_the_newest_count(
     else:
         assert after.events == newest
         assert late in newest
+
+
+@pytest.mark.parametrize(("value", "kept"), [(None, 0.0), (0.0, 0.0), (2.5, 2.5)])
+def test_a_history_keeps_of_an_event_what_it_says_and_a_missing_value_as_0(
+    value: float | None, kept: float
+) -> None:
+    moment = datetime(2026, 1, 1, 1, tzinfo=timezone(timedelta(hours=1)))
+    event = Event(
+        event_id="e", user_id="u", item_id="i", event_type="cart", timestamp=moment, value=value
+    )
+    at = 1_767_225_600_000_000  # 2026-01-01, UTC
+    assert HistoryEvent.of(event) == HistoryEvent(at, "e", "i", "cart", kept)
 
 
 @given(EVENTS, LENGTHS)

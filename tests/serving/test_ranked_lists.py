@@ -313,6 +313,12 @@ def test_a_source_alone_answers_in_its_own_order(shop: Shop) -> None:
     assert [i.item_id for i in items(shop, off, sources=frozenset({"ease"}))] == ids("ease")
 
 
+def test_a_list_is_filled_by_whichever_fallbacks_are_asked(shop: Shop) -> None:
+    asked = frozenset({"ease", "new_arrivals"})
+    found = items(shop, user_id="nobody", sources=asked, limit=9)
+    assert [item.sources for item in found] == [("new_arrivals",)] * 9
+
+
 def test_only_what_was_taken_waits_until_it_is_due(shops: dict[str, Shop], tmp_path: Path) -> None:
     data = replace(tiny_ranking(NUM_ITEMS, has_ranker=False), taking=("purchase",))
 

@@ -131,6 +131,13 @@ def test_what_was_found_beforehand_keeps_its_order_but_for_rules(shop: Shop) -> 
     context = Context(shop.holder.current, view, view.available, False, query, NOW)
     found = TwoTowerSource(SETTINGS).propose(context, 50)
     ids = shop.catalogue.rows.ids_of(found.rows).tolist()
+    few = np.zeros_like(context.allowed)
+    few[found.rows[[2, 5, 9]]] = True
+    filtered = replace(context, allowed=few, filtered=True)
+    for count in (2, 5):
+        left = GivenRanking(found).rank(filtered, count)
+        assert left.rows.tolist() == found.rows[[2, 5, 9]][:count].tolist()
+        assert left.scores.tolist() == found.scores[[2, 5, 9]][:count].tolist()
     new_arrivals = NewArrivalsSource(SETTINGS)
     plain = Reranker(SETTINGS, new_arrivals).rerank(
         GivenRanking(found), context, ListRequest("r", limit=5, offset=3)

@@ -1,5 +1,6 @@
 """Decoding, dead letters and the notifier."""
 
+import json
 import weakref
 from collections.abc import Collection, Sequence
 from datetime import timedelta
@@ -55,6 +56,9 @@ def test_the_log_says_where_a_refused_record_lies(decoder: Decoder) -> None:
 
 def test_what_is_sound_is_read(decoder: Decoder) -> None:
     assert decoder.decode(record(EVENTS, "u", GOOD)) == event(1)
+    # As far ahead of when the log took it as may be.
+    ahead = event(1, minutes=2 * 24 * 60)
+    assert decoder.decode(record(EVENTS, "u", ahead.model_dump_json().encode())) == ahead
     assert decoder.decode(record(ITEMS, "i", None)) == ItemRemoved("i")
     assert decoder.decode(record(USERS, "u", None)) == UserErased("u")
 
@@ -110,6 +114,16 @@ def test_letters_round_trip(key: str | None, value: bytes | None) -> None:
     assert message.key == "events/0/7"
     stored = record(DEAD_LETTERS, message.key, message.value)
     assert decode_dead_letter(stored) == letter
+
+
+@pytest.mark.parametrize("value", ["YQ", "!YQ==", "Y\nQ==", 7])
+def test_a_letter_whose_value_is_not_what_was_written_is_none(value: str | int) -> None:
+    """Put back as far as it can be read, it would be another record."""
+    written = encode_dead_letter(DeadLetter(record(EVENTS, "u", b"a"), "why not"))
+    assert b'"YQ=="' in (written.value or b"")
+    damaged = (written.value or b"").replace(b'"YQ=="', json.dumps(value).encode())
+    with pytest.raises(ValueError, match="is no dead letter"):
+        decode_dead_letter(record(DEAD_LETTERS, written.key, damaged))
 
 
 @pytest.mark.parametrize("key", ["u", "k" * 9_000, "\udcff" * 9_000, None])

@@ -46,6 +46,9 @@ def test_labels_are_strictly_later_and_within_the_horizon_or_the_next_moment(
         assert (columns.timestamp[start:end] > columns.timestamp[cut]).all()
         latest = max(columns.timestamp[cut] + settings.horizon_days * DAY, columns.timestamp[start])
         assert (columns.timestamp[start:end] <= latest).all()
+        # And none that is within the horizon is left out.
+        later = (columns.user == columns.user[cut]) & (columns.timestamp > columns.timestamp[cut])
+        assert np.count_nonzero(later & (columns.timestamp <= latest)) == end - start
 
 
 @given(HISTORIES, SETTINGS)
@@ -78,6 +81,15 @@ def test_a_position_lies_in_its_window_and_a_label_was_acted_on(
         user = columns.user[windows.start[window]]
         start, end = columns.first_event[user : user + 2]
         labelled = batch.weights[window].any(axis=1)
+        # The columns show the window's events, shifted by one, and nothing behind them.
+        shown = slice(windows.start[window], windows.end[window])
+        for found, of in (
+            (batch.items, columns.item + 1),
+            (batch.event_types, columns.event_type + 1),
+            (batch.timestamps, columns.timestamp),
+        ):
+            padding = [0] * (longest - (windows.end - windows.start)[window])
+            assert found[window].tolist() == [*of[shown].tolist(), *padding]
         seen = batch.timestamps[window][batch.positions[window]]
         assert (seen[labelled] > 0).all()
         for column in np.flatnonzero(labelled):

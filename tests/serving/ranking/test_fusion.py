@@ -53,12 +53,14 @@ def test_shares_stand_where_the_pool_has_the_row() -> None:
     pool = np.array([2, 5, 7])
     proposals = {
         "ease": Candidates(np.array([7, 9, 2]), np.array([3.0, 5.0, 1.0], np.float32)),
+        "category": Candidates(np.array([5, 2]), np.full(2, 6.0, np.float32)),
         "text": Candidates(np.array([1]), np.ones(1, np.float32)),
     }
-    columns = shares(pool, proposals, ("ease", "two_tower", "text"))
+    columns = shares(pool, proposals, ("ease", "category", "two_tower", "text"))
     assert columns[:, 0].tolist() == [0.25, 0.0, 0.75]
+    assert columns[:, 1].tolist() == [0.5, 0.5, 0.0]
     # Of what "text" proposes the pool has nothing.
-    assert not columns[:, 1:].any()
+    assert not columns[:, 2:].any()
 
 
 def test_ranks_and_votes_are_summed_by_weight() -> None:

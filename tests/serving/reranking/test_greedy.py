@@ -136,6 +136,24 @@ def test_a_boost_leaves_the_others_as_relevant_as_they_were(
     )
 
 
+@given(sizes, seeds)
+def test_relevance_is_the_probability_over_that_of_the_best_and_above_it_a_logarithm(
+    size: int, seed: int
+) -> None:
+    scores = some_scores(size, seed) - 3
+    boosts = np.random.default_rng(seed).integers(-2, 3, size).astype(np.float64)
+    beside = [score - max(scores) + boost for score, boost in zip(scores, boosts, strict=True)]
+    wanted = [np.exp(each) if each <= 0 else 1 + each for each in beside]
+    assert relevance_of(scores, boosts) == pytest.approx(np.array(wanted))
+
+
+@pytest.mark.parametrize("kinds", [1, 2, 5])
+def test_of_many_candidates_of_one_relevance_the_earlier_come_first(kinds: int) -> None:
+    relevance = np.arange(300) % kinds / kinds
+    order = [each for kind in range(kinds)[::-1] for each in range(kind, 300, kinds)]
+    assert list(greedy_order(relevance, [], [], 300)) == order
+
+
 @given(methods, st.sampled_from([8, 31, 127]), st.integers(1, 4), sizes, seeds)
 def test_equal_candidates_stay_in_order(
     method: str, dimension: int, kinds: int, size: int, seed: int

@@ -41,6 +41,10 @@ def row(scorer: str, ndcg: float, users: int = 500, task: str = "all") -> Evalua
         (0.22, 0.20, GateSettings(min_gain={"all/ndcg@10": 0.05}), None),
         (0.20, 0.10, GateSettings(min_value={"all/ndcg@10": 0.3}), "min_value"),
         (0.20, 0.10, GateSettings(beats=("popularity",)), "popularity"),
+        # What is reached exactly is reached.
+        (0.1875, 0.25, GateSettings(max_loss={"all/ndcg@10": 0.25}), None),
+        (0.375, 0.25, GateSettings(min_gain={"all/ndcg@10": 0.5}), None),
+        (0.25, 0.10, GateSettings(beats=("popularity",)), None),
     ],
 )
 def test_a_candidate_is_held_against_the_current_bundle(
@@ -175,6 +179,7 @@ def test_what_the_current_bundle_has_seen_compares_nothing() -> None:
         (BundleChecks(0.8, 1.0), GateSettings(), "min_index_recall"),
         (BundleChecks(1.0, 9.0), GateSettings(max_latency_ms=5.0), "max_latency_ms"),
         (BundleChecks(1.0, 9.0), GateSettings(), None),
+        (BundleChecks(0.8, 5.0), GateSettings(min_index_recall=0.8, max_latency_ms=5.0), None),
         (BundleChecks(0.0, 9.0), OPEN, None),
     ],
 )
