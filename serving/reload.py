@@ -20,8 +20,11 @@ from serving.published_bundles import CURRENT, current_bundle, require_current
 from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 
-NICENESS = 10
-"""Of the thread that loads a bundle: requests take precedence over it, as they do over training."""
+NICENESS = 19
+"""Of the thread that loads a bundle: the most there is, as it wants Python's lock all the time.
+
+The lower its priority, the less often it takes the lock in between two steps of a request.
+"""
 
 
 class BundleWatcher(BackgroundThread):
