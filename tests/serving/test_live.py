@@ -290,6 +290,17 @@ def test_the_model_before_is_freed_after_a_swap(shop: Shop) -> None:
         gc.enable()
 
 
+def test_no_request_frees_the_model_before(shop: Shop) -> None:
+    asked = shop.holder.current
+    before = weakref.ref(asked)
+    set_current(shop.folder, published_versions(shop.folder)[-1])
+    assert shop.watcher.check()
+    del asked
+    assert before() is not None
+    shop.watcher.release()
+    assert before() is None
+
+
 def test_a_bundle_is_loaded_at_the_lowest_priority_and_swapped_at_the_usual(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
