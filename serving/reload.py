@@ -20,8 +20,11 @@ from serving.published_bundles import CURRENT, current_bundle, require_current
 from serving.settings import ServingSettings
 from serving.text_embedding_cache import TextEmbeddingCache
 
-NICENESS = 10
-"""Of the thread that loads a bundle: requests take precedence over it, as they do over training."""
+NICENESS = 19
+"""Of the thread that loads a bundle: the most there is, as it wants Python's lock all the time.
+
+The lower its priority, the less often it takes the lock in between two steps of a request.
+"""
 
 
 class BundleWatcher(BackgroundThread):
@@ -49,7 +52,7 @@ class BundleWatcher(BackgroundThread):
         self._text_cache = text_cache
         self._clock = clock
         self._refused: str | None = None
-        self._swapped = False
+        self._former: LiveModel | None = None
         self._logger = structlog.get_logger(__name__)
         self.last_error: str | None = None
         self.refusal: str | None = None
@@ -73,8 +76,9 @@ class BundleWatcher(BackgroundThread):
         except BundleError as error:
             self._refuse(error, error.path.name)
             return False
+        # Held until `release`: else the thread of the last request with it would take it apart.
+        self._former = self._holder.current
         self._swap(model, snapshot, prepared)
-        self._swapped = True
         self._refused = self.last_error = self.refusal = None
         self._logger.info("bundle_swapped", bundle_version=model.bundle_version)
         _say_what_has_no_effect(model, self._settings)
@@ -126,8 +130,8 @@ class BundleWatcher(BackgroundThread):
         A model is hundreds of megabytes of objects in reference cycles. A process whose memory has
         settled collects cycles too seldom to free one model before the next ones come.
         """
-        if self._swapped:
-            self._swapped = False
+        if self._former is not None:
+            self._former = None
             gc.collect()
 
     def _run(self) -> None:

@@ -18,7 +18,7 @@ from serving.http.models import RecommendBody
 SCRIPT = Path(__file__).with_name("recommend.lua")
 
 CLIENT_SECONDS = 2.0
-"""The average time between two requests of a client of a steady load."""
+"""The average time between two requests of a connection of a steady load."""
 
 QUIET_SECONDS = 1
 """At the start of a steady load its hundreds of clients connect, and none asks yet."""
@@ -35,9 +35,9 @@ class Load:
     def steady(cls, rate: int) -> "Load":
         """Return a load that keeps its rate where the server is slow.
 
-        A connection pauses after each answer. If there were few connections, most would wait, and
-        so not ask, whenever the server stalls, and the stall would be missing from the percentiles
-        ("coordinated omission"). Of as many as here, only few wait at a time.
+        Requests are due at moments that no answer changes, but each needs a connection. If there
+        were few, all would wait, and none ask, whenever the server stalls, and the stall would be
+        missing from the percentiles ("coordinated omission"). Of as many as here, only few wait.
         """
         return cls(math.ceil(rate * CLIENT_SECONDS), rate)
 
@@ -108,11 +108,11 @@ def wrk_command(
 ) -> Sequence[str]:
     """Return wrk's command line for a load of `seconds`, and a quiet second before a steady one.
 
-    `script` is given the users' file, a connection's pause, the quiet seconds and the number of
-    connections of a thread.
+    `script` is given the users' file, the milliseconds between two requests of a thread, the quiet
+    ones, and the number of connections of a thread.
     """
     wrk = require_wrk()
-    pause_ms = connections / rate * 1000 if rate else 0
+    interval_ms = threads / rate * 1000 if rate else 0
     quiet = quiet_seconds(rate)
     return [
         wrk,
@@ -124,7 +124,7 @@ def wrk_command(
         f"{url}/v1/recommend",
         "--",
         str(users),
-        str(pause_ms),
+        str(interval_ms),
         str(quiet * 1000),
         str(connections // threads),
     ]

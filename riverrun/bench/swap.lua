@@ -1,23 +1,14 @@
 -- wrk's part of `riverrun bench swap`: the requests of recommend.lua, each written down with the
--- moment of its answer and its latency, so that they can be told apart by what went on meanwhile.
--- Each thread must have one connection. The fifth argument is the path that the files begin with.
+-- moments from which it waited and at which it was answered, so that they can be told apart by what
+-- went on meanwhile. A request waits from the moment it was due where the answer before it came
+-- later. Each thread must have one connection. The fifth argument is the path that the files begin
+-- with.
 local here = debug.getinfo(1, "S").source:match("^@?(.*/)")
 dofile(here .. "recommend.lua")
 
-local ffi = require("ffi")
-ffi.cdef [[
-typedef struct { long seconds; long nanoseconds; } riverrun_time;
-int clock_gettime(int clock, riverrun_time *time);
-]]
-local MONOTONIC = 1
-local time = ffi.new("riverrun_time")
-local begin, ask = init, request
+local begin, pause, ask = init, delay, request
 local file, asked_at
-
-local function now()
-  ffi.C.clock_gettime(MONOTONIC, time)
-  return tonumber(time.seconds) + tonumber(time.nanoseconds) / 1e9
-end
+local held_up = false
 
 function init(arguments)
   begin(arguments)
@@ -25,9 +16,16 @@ function init(arguments)
   file:setvbuf("line")
 end
 
+function delay()
+  local milliseconds = pause()
+  held_up = due < now()
+  return milliseconds
+end
+
 function request()
   local text = ask()
-  asked_at = now()
+  -- What wrk's own timers are late by is not the server's.
+  asked_at = held_up and due or now()
   return text
 end
 

@@ -21,7 +21,7 @@ from trainer.refresh.bundle_versions import promote
 
 SCRIPT = Path(__file__).with_name("swap.lua")
 CONNECTIONS = 128
-"""Each pauses after its answer, so that only few wait, and do not ask, while the server stalls."""
+"""So many that only few wait for an answer when their next request is due."""
 REST_SECONDS = 4.0
 SWAP_SECONDS = 180.0
 LONGEST_SECONDS = 3600
@@ -46,7 +46,9 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class SwapResult:
-    """A swap lasts from the promotion until the new model answers, loading and warming included.
+    """Latencies count from the moment that a request was due, also where its connection was busy.
+
+    A swap lasts from the promotion until the new model answers, loading and warming included.
 
     resident_bytes: of the server, before the first swap and some seconds after each.
     """
@@ -137,7 +139,10 @@ def _wait(client: httpx.Client, version: str, log: Path) -> None:
 
 
 def _answers(files: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return when each request was asked and answered, in seconds of the monotonic clock."""
+    """Return from when each request waited, and when it was answered, by the monotonic clock.
+
+    Both in seconds.
+    """
     # The last line of a file may be cut off where wrk was stopped.
     lines = [
         line.split()

@@ -225,7 +225,8 @@ def swap(
 
     Two trained models are promoted in turn while wrk (`apt-get install wrk`) asks at a steady rate.
     A swap lasts from the promotion until the new model answers: its loading, its warming and the
-    items that it catches up with are all in it.
+    items that it catches up with are all in it. Latency counts from the moment that a request was
+    due, also where the answer before it was late.
     """
     from riverrun.bench.recommend import require_wrk
     from riverrun.bench.swap import measure_swaps
@@ -236,7 +237,8 @@ def swap(
     with trained_shop(folder, items) as (server, users, item_ids):
         file = write_users(folder, users)
         result = measure_swaps(server, folder, file, versions, swaps=swaps, rate=rate, stage=say)
-    title = f"{swaps} swaps at {result.per_second:.0f} requests/s; {result.failed} failed"
+    pace = f"{result.per_second:.0f} of {rate} requests/s"
+    title = f"{swaps} swaps at {pace}; {result.failed} failed"
     table = Table("", "requests", "p50 ms", "p99 ms", title=title)
     for what, answers in (("during swaps", result.during), ("outside", result.outside)):
         table.add_row(

@@ -35,7 +35,7 @@ from serving.item_changelog import (
 from serving.live_model import LiveModel, ModelHolder
 from serving.published_bundles import published_versions, set_current
 from serving.recommender import Recommender
-from serving.reload import NICENESS, BundleWatcher, open_current
+from serving.reload import BundleWatcher, open_current
 from serving.requests import Recommendation, RecommendRequest
 from serving.settings import ServingSettings
 from serving.sources.co_visitation import CoVisitationSource
@@ -290,7 +290,18 @@ def test_the_model_before_is_freed_after_a_swap(shop: Shop) -> None:
         gc.enable()
 
 
-def test_a_bundle_is_loaded_at_low_priority_and_swapped_at_the_usual(
+def test_no_request_frees_the_model_before(shop: Shop) -> None:
+    asked = shop.holder.current
+    before = weakref.ref(asked)
+    set_current(shop.folder, published_versions(shop.folder)[-1])
+    assert shop.watcher.check()
+    del asked
+    assert before() is not None
+    shop.watcher.release()
+    assert before() is None
+
+
+def test_a_bundle_is_loaded_at_the_lowest_priority_and_swapped_at_the_usual(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def niceness() -> int:
@@ -305,7 +316,7 @@ def test_a_bundle_is_loaded_at_low_priority_and_swapped_at_the_usual(
     monkeypatch.setattr("serving.reload.load_bundle", observed)
     set_current(shop.folder, published_versions(shop.folder)[-1])
     assert shop.watcher.check()
-    assert loading == [min(usual + NICENESS, 19)]
+    assert loading == [19]
     assert niceness() == usual
 
 
