@@ -133,8 +133,8 @@ def load_text_tower(settings: TextSettings) -> TextTower:
     try:
         backbone = keras_hub.models.BertBackbone.from_preset(preset)
         tokenizer = keras_hub.models.BertTokenizer.from_preset(preset)
-    except (ValueError, FileNotFoundError) as error:
-        # KerasHub's message has several lines.
+    except (ValueError, OSError) as error:
+        # KerasHub's message has several lines. A preset that is not on this machine is asked for.
         reason = " ".join(str(error).split())
         raise TrainingInputError(f"`training.text.model` cannot be loaded: {reason}") from error
     if not isinstance(tokenizer, keras_hub.models.BertTokenizer):

@@ -9,6 +9,7 @@ import pytest
 import sentencepiece
 import tensorflow as tf
 
+from tests.support.tiny_training import tiny_preset
 from trainer.settings import TextSettings
 from trainer.text_tower import TextTower, embed_texts, installed_weights, load_text_tower
 from trainer.training_input_error import TrainingInputError
@@ -63,6 +64,30 @@ def test_accents_stay_where_the_model_says_so(tmp_path: Path) -> None:
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"strip_accents": False}))
     assert not load_text_tower(TextSettings(model=str(folder))).tokenizer.strip_accents
+
+
+def test_a_preset_that_is_on_this_machine_is_read_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_preset(tmp_path / "preset")
+    asked: list[str] = []
+
+    def kept(handle: str, path: str) -> str:
+        asked.append(handle)
+        if not (folder / path).exists():
+            raise FileNotFoundError(path)
+        return str(folder / path)
+
+    monkeypatch.setattr("kagglehub.model_download", kept)
+    load_text_tower(TextSettings(model="bert_tiny_en_uncased"))
+    assert "bert_tiny_en_uncased" in asked[0]
+
+    def not_reached(handle: str, path: str) -> str:
+        raise ConnectionError("not reached")
+
+    monkeypatch.setattr("kagglehub.model_download", not_reached)
+    with pytest.raises(TrainingInputError, match="not reached"):
+        load_text_tower(TextSettings(model="bert_tiny_en_uncased"))
 
 
 # KerasHub leaves the vocabulary open.
