@@ -182,6 +182,14 @@ def test_similar_items_are_the_nearest_by_cosine(shop: Shop) -> None:
         shop.recommender.similar(SimilarRequest("r", "i9999"))
 
 
+def test_an_item_that_has_no_embedding_yet_is_like_those_of_its_text(shop: Shop) -> None:
+    shop.catalogue.upsert([ITEMS["i2"].model_copy(update={"item_id": "just posted"})])
+    items = shop.recommender.similar(SimilarRequest("r", "just posted", limit=10)).items
+    shop.catalogue.delete(["just posted"])
+    assert len(items) == 10
+    assert {ITEMS[item.item_id].categories[0] for item in items} == {"novels"}
+
+
 def test_whose_features_cannot_be_read_is_a_stranger_and_keeps_the_session(shop: Shop) -> None:
     class Away(InMemoryOnlineFeatures):
         def get(self, view: Any, keys: Sequence[str]) -> list[Any]:

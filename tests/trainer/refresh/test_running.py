@@ -357,6 +357,7 @@ def test_what_serves_cannot_be_deleted(bundles: Path) -> None:
         delete(bundles, str(second.version))
     delete(bundles, str(first.version))
     assert published_versions(bundles) == [second.version]
+    assert not [*bundles.glob(f"*{first.version}*")]
     with pytest.raises(VersionError, match="not published"):
         delete(bundles, str(first.version))
 
