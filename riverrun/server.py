@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -18,6 +18,7 @@ from riverrun.metrics import new_registry
 from riverrun.opening import open_log, open_online
 from riverrun.served_bundle import require_bundle, saying_how_to_get_one
 from riverrun.settings import Settings
+from serving.bundle import made_at
 from serving.catalogue import Catalogue
 from serving.guarded_features import GuardedFeatures
 from serving.http.app import create_app
@@ -153,12 +154,33 @@ def services_of(
         health=Health(
             not_ready=_all_of(not_ready),
             bundle_error=lambda: parts.watcher.refusal,
-            degraded=_all_of([online.degraded, parts.degraded, *degraded]),
+            degraded=_all_of(
+                [online.degraded, parts.degraded, outlived_tombstones(settings, parts), *degraded]
+            ),
         ),
         registry=registry,
         http=settings.http,
         serving=settings.serving,
     )
+
+
+def outlived_tombstones(settings: Settings, parts: ServingParts) -> Complaints:
+    """Return who says whether brokers may have dropped deletions that the bundle does not have.
+
+    The embedded log keeps them for as long as there is an older bundle.
+    """
+    days = settings.streaming.tombstone_days
+
+    def complaints() -> Sequence[str]:
+        age = datetime.now(UTC) - made_at(parts.holder.current.bundle_version)
+        if settings.embedded_log or age < timedelta(days=days):
+            return []
+        return [
+            f"the bundle is older than the {days:g} days for which the changelog keeps deletions, "
+            "so that items deleted before may be shown: `riverrun refresh` makes a new one"
+        ]
+
+    return complaints
 
 
 def _all_of(complaints: Sequence[Complaints]) -> Complaints:
