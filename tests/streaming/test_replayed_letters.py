@@ -208,7 +208,7 @@ class TrimmedOnce(ReadThrough):
                 self.is_due = False
                 self._shop.work(REFUSING)
                 self._shop.archive_all()
-                assert housekeep(self._shop.log, REFUSING, 0.0)
+                assert housekeep(self._shop.log, REFUSING, 0.0, 0.0)
             return given
 
         return super().consumer(group, topics, begin)
@@ -236,7 +236,7 @@ def test_a_state_that_lacks_what_has_left_the_log_cannot_tell_who_was_erased(
             shop.append(USERS, person, None)
         shop.work(REFUSING)
         shop.archive_all()
-        assert housekeep(shop.log, REFUSING, 0.0)
+        assert housekeep(shop.log, REFUSING, 0.0, 0.0)
         older = {USERS: shop.state.load(0, (), ()).positions[USERS] - 1}
         shop.state.commit(0, shop.state.load(0, (), ()).version, Updates(), older)
         shop.append(USERS, "u2", None)
