@@ -146,23 +146,27 @@ class ScannIndex:
     def _apply_upsert(self, rows: Rows, embeddings: Embeddings) -> None:
         if self._missed is not None:
             self._missed.update(rows.tolist())
-        if self._searcher is None:
-            return
-        for start in range(0, len(rows), UPSERT_BATCH):
-            batch = slice(start, start + UPSERT_BATCH)
-            # ScaNN holds the GIL here: short batches let searches in between.
-            with self._lock:
-                self._searcher.upsert(rows[batch].tolist(), embeddings[batch], UPSERT_BATCH)
+        if self._searcher is not None:
+            self._upsert_in(self._searcher, rows, embeddings)
 
     def _apply_delete(self, rows: Rows) -> None:
         if self._missed is not None:
             self._missed.update(rows.tolist())
-        if self._searcher is None:
-            return
+        if self._searcher is not None:
+            self._delete_in(self._searcher, rows)
+
+    def _upsert_in(self, searcher: Any, rows: Rows, embeddings: Embeddings) -> None:
+        for start in range(0, len(rows), UPSERT_BATCH):
+            batch = slice(start, start + UPSERT_BATCH)
+            # ScaNN holds the GIL here: short batches let searches in between.
+            with self._lock:
+                searcher.upsert(rows[batch].tolist(), embeddings[batch], UPSERT_BATCH)
+
+    def _delete_in(self, searcher: Any, rows: Rows) -> None:
         for row in rows.tolist():
             with self._lock:
-                if row in self._searcher.docid_to_id:
-                    self._searcher.delete([row])
+                if row in searcher.docid_to_id:
+                    searcher.delete([row])
 
     def _note_changes(self, count: int) -> None:
         self._changes += count
@@ -193,10 +197,12 @@ class ScannIndex:
                 missed = np.array(sorted(self._missed or ()), dtype=np.int64)
                 self._missed = None
                 if built is not None and len(self._table) >= self._tree_from // 2:
-                    self._swap(*built)
+                    searcher, leaves = built
                     embeddings, present = self._table.embeddings_of_rows(missed)
-                    self._apply_upsert(missed[present], embeddings[present])
-                    self._apply_delete(missed[~present])
+                    # Before it is searched, or what has changed would be as it was for a while.
+                    self._upsert_in(searcher, missed[present], embeddings[present])
+                    self._delete_in(searcher, missed[~present])
+                    self._swap(searcher, leaves)
 
     def _build(self) -> None:
         self._swap(*_make_searcher(*self._table.candidates()))

@@ -70,3 +70,30 @@ def test_churn_alone_has_the_tree_built_again_beside_searches(
     found = index.search(moved[:1], 10).rows[0]
     np.testing.assert_array_equal(found[:1], table.rows.rows_of(["late"]))
     assert table.rows.rows_of(ids[:1])[0] not in found
+
+
+def test_what_changes_while_the_tree_is_built_is_never_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the first moment of the new tree neither."""
+    ids = [f"i{number}" for number in range(COUNT)]
+    table, before = ExactIndex(DIMENSION), points(COUNT, 1, slice(None))
+    table.upsert(ids, before)
+    index, rows = ScannIndex(table), table.rows.rows_of(ids)
+    make_searcher, swap = scann_index._make_searcher, ScannIndex._swap
+    nearest: list[Any] = []
+
+    def make_meanwhile(*candidates: Any) -> tuple[Any, int]:
+        made = make_searcher(*candidates)
+        index.upsert(ids[:1], -before[:1])
+        index.delete(ids[1:2])
+        return made
+
+    def swap_and_search(swapped: ScannIndex, *built: Any) -> None:
+        swap(swapped, *built)
+        nearest.extend(swapped.search(before[:3], 1).rows[:, 0])
+
+    monkeypatch.setattr(scann_index, "_make_searcher", make_meanwhile)
+    monkeypatch.setattr(ScannIndex, "_swap", swap_and_search)
+    index.rebalance()
+    assert (nearest == rows[:3]).tolist() == [False, False, True]
