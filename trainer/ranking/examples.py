@@ -83,7 +83,8 @@ class Examples:
     def joined(cls, parts: Sequence["Examples"]) -> "Examples":
         """Return the examples of all parts, with opinions where all of them have some.
 
-        The parts that have any are of the same objectives.
+        Parts without any, of which nothing is known, do not matter; the others are of the same
+        objectives.
         """
         parts = [part for part in parts if part.num_requests]
         if not parts:

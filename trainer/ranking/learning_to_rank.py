@@ -227,6 +227,5 @@ def _cross_fitted(slice_: _Slice) -> Learned:
     # softmax, which `Opinions` keeps.
     parts = [slice_.examples(slice_.requests(half), len(half), negatives=1) for half in halves]
     taught = [calibrated_fusion(part) for part in parts]
-    # A part of which nothing is known has no opinions.
-    fusion = calibrated_fusion(Examples.joined([part for part in parts if part.num_requests]))
+    fusion = calibrated_fusion(Examples.joined(parts))
     return Learned(None, fusion, list(zip(halves, taught, strict=True)))
